@@ -1,0 +1,106 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target: Swift 6 language mode, warnings are errors, imports of a file say all that it uses.
+let strict: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "Logging", package: "swift-log"),
+]
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .executable(name: "martlet", targets: ["martlet"]),
+        .library(name: "MartletClient", targets: ["MartletClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    ],
+    targets: [
+        .systemLibrary(name: "CHiredis"),
+        .target(
+            name: "RedisSchema",
+            path: "redis",
+            exclude: ["README.md", "redis.conf", "users.acl"],
+            resources: [.embedInCode("functions")],
+            swiftSettings: strict
+        ),
+        .target(name: "ChatCore", swiftSettings: strict),
+        .target(name: "ChatWire", dependencies: ["ChatCore"], swiftSettings: strict),
+        .target(
+            name: "ChatRedis",
+            dependencies: [
+                "ChatCore", "ChatWire", "CHiredis", "RedisSchema",
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ] + nio,
+            swiftSettings: strict
+        ),
+        .target(
+            name: "ChatGateway",
+            dependencies: [
+                "ChatCore", "ChatWire",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+            ] + nio,
+            swiftSettings: strict
+        ),
+        .target(
+            name: "ChatNode",
+            dependencies: [
+                "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ] + nio,
+            swiftSettings: strict
+        ),
+        .target(
+            name: "MartletClient",
+            dependencies: [
+                "ChatCore", "ChatWire",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ] + nio,
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "martlet",
+            dependencies: [
+                "ChatNode", "MartletClient",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
+        .testTarget(name: "ChatWireTests", dependencies: ["ChatWire"], swiftSettings: strict),
+        .testTarget(name: "ChatRedisTests", dependencies: ["ChatRedis"], swiftSettings: strict),
+        .testTarget(
+            name: "ChatGatewayTests",
+            dependencies: [
+                "ChatGateway",
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "ChatNodeTests", dependencies: ["ChatNode"], swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", dependencies: ["ChatNode", "MartletClient"], swiftSettings: strict),
+    ]
+)

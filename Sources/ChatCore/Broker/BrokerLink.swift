@@ -1,0 +1,68 @@
+/// Which request a completion answers. Made by the one who submits, handed back untouched.
+public struct RequestTag: Hashable, Sendable {
+    /// The room's slot in its home loop, or the node's own business.
+    public var owner: UInt32
+    /// The generation of the room's state when it asked. An answer to an older generation is dropped.
+    public var generation: UInt32
+    public var serial: UInt64
+
+    public init(owner: UInt32, generation: UInt32, serial: UInt64) {
+        self.owner = owner
+        self.generation = generation
+        self.serial = serial
+    }
+}
+
+/// Which broker answers: changes when Redis restarts or fails over.
+public struct BrokerIdentity: Hashable, Sendable {
+    /// `run_id` and `master_replid` of INFO.
+    public var runID: String
+    public var replicationID: String
+
+    public init(runID: String, replicationID: String) {
+        self.runID = runID
+        self.replicationID = replicationID
+    }
+}
+
+/// An event loop's way to the broker: one connection for commands and one for subscriptions, each of which may be up or
+/// down at any time.
+///
+/// Not thread-safe: all calls and all callbacks happen on the loop that owns it. No callback is made from within a call: a link
+/// defers what it could answer at once.
+///
+/// - Order: requests are carried out in the order of `submit`; completions come in that order. Events of one channel come in
+///   the order in which the broker sent them; there is no order between the two connections.
+/// - Loss: a request in flight when the command connection goes ends as `.outcomeUnknown`; one submitted while it is down as
+///   `.notConnected`. Events sent while the subscribe connection is down are lost.
+/// - After the subscribe connection comes back, nothing is subscribed: the owner subscribes again.
+/// - Both connections reconnect by themselves, with backoff and jitter.
+public protocol BrokerLink: AnyObject {
+    /// Who is told. Held weakly.
+    var delegate: (any BrokerLinkDelegate)? { get set }
+    /// Begins to connect. Called once.
+    func start()
+    /// Asks. Exactly one `completed` with this tag follows.
+    func submit(_ request: BrokerRequest, tag: RequestTag)
+    /// Subscribes to the room's channel; `subscribed` follows unless the connection goes first.
+    func subscribe(_ room: RoomName)
+    /// Ends it; `unsubscribed` follows unless the connection goes first.
+    func unsubscribe(_ room: RoomName)
+    /// Drops both connections as if they had failed; they reconnect.
+    func reset()
+    /// Sends what is queued, then closes for good. No callbacks after it, except completions of what was in flight.
+    func stop()
+}
+
+/// Called on the link's loop.
+public protocol BrokerLinkDelegate: AnyObject {
+    func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>)
+    func brokerSubscribed(_ room: RoomName)
+    func brokerUnsubscribed(_ room: RoomName)
+    func brokerHeard(_ room: RoomName, _ event: ChannelEvent)
+    /// The command connection is ready: authenticated, version checked, functions loaded.
+    func brokerCommandsUp(_ identity: BrokerIdentity)
+    func brokerCommandsDown(_ reason: String)
+    func brokerSubscriptionsUp(_ identity: BrokerIdentity)
+    func brokerSubscriptionsDown(_ reason: String)
+}

@@ -1,0 +1,180 @@
+/// The broker's answer to a ``BrokerRequest``.
+public enum BrokerReply: Sendable, Equatable {
+    case done
+    case appended(Position)
+    case view(RoomView)
+    /// Whether the node was in the room with that value (and now is not).
+    case left(Bool)
+    case once(OnceReply)
+    case said(Position, repeated: Bool)
+    case presence(PresenceReply)
+    case roster(RosterSnapshot)
+    case history(HistoryPage)
+    case heartbeat(known: Bool)
+    case nodes([NodeRecord])
+    case rooms([RoomName])
+    case holders([NodeID: UInt64])
+}
+
+/// Why a ``BrokerRequest`` has no ``BrokerReply``.
+public enum BrokerError: Error, Sendable, Equatable {
+    /// The room's epoch is not the one that the request named. Certainly nothing was stored.
+    case refused
+    /// The log (or, for presence, the node's entry) is not there. Certainly nothing was stored.
+    case missing
+    /// Redis answered, and certainly stored nothing: OOM, READONLY, LOADING, MISCONF, BUSY, NOPERM, WRONGTYPE … The text is
+    /// Redis' own.
+    case notStored(String)
+    /// There was no connection to submit it on. Certainly nothing was stored.
+    case notConnected
+    /// The connection went, or the deadline passed, before the answer came: it is not known whether it was carried out.
+    case outcomeUnknown
+    /// Redis' answer makes no sense; the text says what was expected and where. What was carried out is unknown.
+    case malformed(String)
+}
+
+/// A room as it is in the broker at one moment.
+public struct RoomView: Sendable, Equatable {
+    /// The verdict on the position that the request held.
+    public var verdict: Verdict
+    /// The log's last ID is `epoch-last`.
+    public var epoch: UInt64
+    public var last: UInt64
+    /// The seq at which `epoch` began. After `enter`: equal to `last`.
+    public var base: UInt64
+    public var chain: EpochChain
+    /// Who is in the room, with the epoch at which each entered.
+    public var nodes: [NodeID: UInt64]
+    /// Entries after the position, oldest first; if that is nil or rewound the newest `limit` entries.
+    public var entries: [Message]
+
+    public init(
+        verdict: Verdict, epoch: UInt64, last: UInt64, base: UInt64, chain: EpochChain, nodes: [NodeID: UInt64],
+        entries: [Message]
+    ) {
+        self.verdict = verdict
+        self.epoch = epoch
+        self.last = last
+        self.base = base
+        self.chain = chain
+        self.nodes = nodes
+        self.entries = entries
+    }
+}
+
+public enum OnceOutcome: Hashable, Sendable {
+    case stored(Position)
+    /// It had been stored before: its position and time then.
+    case repeated(Position, at: UInt64)
+    /// The log was trimmed since the first try. Nothing was stored now.
+    case outcomeUnknown
+}
+
+public struct OnceReply: Sendable, Equatable {
+    /// The room's epoch after the request, and the seq at which it began.
+    public var epoch: UInt64
+    public var base: UInt64
+    /// One outcome for each send, in order.
+    public var outcomes: [OnceOutcome]
+
+    public init(epoch: UInt64, base: UInt64, outcomes: [OnceOutcome]) {
+        self.epoch = epoch
+        self.base = base
+        self.outcomes = outcomes
+    }
+}
+
+/// A place in a room's presence stream; contiguous like ``Position``: `<when the stream began, ms>-<n>`.
+public struct PresenceReply: Sendable, Equatable {
+    /// The stream's last ID after the request.
+    public var position: Position
+    /// The same notice that other nodes hear, for the requesting node itself; nil if nothing changed.
+    public var notice: PresenceNotice?
+
+    public init(position: Position, notice: PresenceNotice?) {
+        self.position = position
+        self.notice = notice
+    }
+}
+
+/// A batch of presence changes, as entries `first...last` of the presence stream.
+public struct PresenceNotice: Sendable, Equatable {
+    public struct Change: Hashable, Sendable {
+        public var user: UserID
+        public var device: DeviceName
+        public var node: NodeID
+        public var joined: Bool
+
+        public init(user: UserID, device: DeviceName, node: NodeID, joined: Bool) {
+            self.user = user
+            self.device = device
+            self.node = node
+            self.joined = joined
+        }
+    }
+
+    /// The position of the stream before the batch, and after it.
+    public var after: Position
+    public var position: Position
+    public var changes: [Change]
+    /// Members (users) in the room afterwards.
+    public var count: Int
+
+    public init(after: Position, position: Position, changes: [Change], count: Int) {
+        self.after = after
+        self.position = position
+        self.changes = changes
+        self.count = count
+    }
+}
+
+/// Who is present, at one place of the presence stream.
+public struct RosterSnapshot: Sendable, Equatable {
+    public struct Device: Hashable, Sendable {
+        public var node: NodeID
+        public var device: DeviceName
+
+        public init(node: NodeID, device: DeviceName) {
+            self.node = node
+            self.device = device
+        }
+    }
+
+    public var position: Position
+    public var members: [UserID: Set<Device>]
+
+    public init(position: Position, members: [UserID: Set<Device>]) {
+        self.position = position
+        self.members = members
+    }
+}
+
+/// A page of the log.
+public struct HistoryPage: Sendable, Hashable {
+    /// Oldest first.
+    public var messages: [Message]
+    /// The position of the room's newest message at that moment; nil if the room has none.
+    public var newest: Position?
+    /// True if the log holds older messages than the page's first, or newer ones than its last.
+    public var hasOlder: Bool
+    public var hasNewer: Bool
+
+    public init(messages: [Message], newest: Position?, hasOlder: Bool, hasNewer: Bool) {
+        self.messages = messages
+        self.newest = newest
+        self.hasOlder = hasOlder
+        self.hasNewer = hasNewer
+    }
+}
+
+/// A node as the broker knows it.
+public struct NodeRecord: Sendable, Equatable {
+    public var node: NodeID
+    /// Its last report; nil if its lease has run out: the node is dead, or cut off.
+    public var report: NodeReport?
+
+    public init(node: NodeID, report: NodeReport?) {
+        self.node = node
+        self.report = report
+    }
+}

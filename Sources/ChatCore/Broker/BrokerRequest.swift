@@ -1,0 +1,198 @@
+/// What a node asks of the broker. Each request gets exactly one ``BrokerReply`` or ``BrokerError``; requests of one link are
+/// carried out in the order in which they were submitted. `redis/README.md` says what each does in Redis.
+public enum BrokerRequest: Sendable, Equatable {
+    /// The fenced append: `XADD log NOMKSTREAM MAXLEN ~ n <epoch>-* …`. → `.appended`, or `.refused` if the room's epoch is newer,
+    /// `.missing` if there is no log.
+    case append(room: RoomName, epoch: UInt64, content: MessageContent)
+    /// Puts a message that has its position, or a signal, on the room's channel. → `.done`
+    case publish(room: RoomName, event: ChannelEvent)
+    /// Registers the node in the room and begins a new epoch. → `.view`
+    case enter(EnterRequest)
+    /// Reads the room as it is. → `.view`
+    case view(room: RoomName, after: Position?, limit: Int)
+    /// Takes `node` out of the room if it entered with `value`, its presence with it. → `.left`
+    case leave(room: RoomName, node: NodeID, value: UInt64)
+    /// Re-sends: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`, `.missing`.
+    case once(OnceRequest)
+    /// A message from somebody who is not in the room (HTTP). → `.said`
+    case say(room: RoomName, content: MessageContent)
+    /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
+    case presence(PresenceRequest)
+    /// The whole roster. → `.roster`
+    case roster(room: RoomName)
+    /// A page of the log, oldest first. → `.history`
+    case history(room: RoomName, query: HistoryQuery)
+    /// Says that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten it; then it enters every
+    /// room again.
+    case heartbeat(NodeReport, lease: Duration)
+    /// All nodes ever registered and not yet forgotten. → `.nodes`
+    case nodes
+    /// Writes down, before `enter`, that the node will hold the room. → `.done`
+    case hold(room: RoomName, node: NodeID)
+    /// Takes that back, after `leave`. → `.done`
+    case release(room: RoomName, node: NodeID)
+    /// The rooms that a node wrote down. → `.rooms`
+    case rooms(of: NodeID)
+    /// Which nodes are in the room, with their enter epochs. → `.holders`
+    case holders(room: RoomName)
+    /// Forgets a dead node, after its rooms were swept. → `.done`
+    case forget(NodeID)
+    /// → `.done`
+    case ping
+}
+
+/// See room-protocol: `enter(node, p, tail, seen, clock, identityChanged)`.
+public struct EnterRequest: Sendable, Equatable {
+    public var room: RoomName
+    public var node: NodeID
+    /// The position of the newest message that the node has shown; nil if it has shown none.
+    public var after: Position?
+    /// The node's newest messages, oldest first, from which a log that lost its tail is put back. Empty unless
+    /// `identityChanged`.
+    public var tail: [Message]
+    /// The links of `tail`'s epochs, as the node knew them.
+    public var tailChain: [EpochLink]
+    /// The highest epoch that the node has ever seen in this room.
+    public var seen: UInt64
+    /// The node's clock, ms since 1970.
+    public var clock: UInt64
+    /// The Redis that answers is not the one that the node knew (another run or replication ID).
+    public var identityChanged: Bool
+    /// How many of the newest messages are wanted when `after` is nil or rewound.
+    public var limit: Int
+
+    public init(
+        room: RoomName, node: NodeID, after: Position? = nil, tail: [Message] = [], tailChain: [EpochLink] = [],
+        seen: UInt64 = 0, clock: UInt64 = 0, identityChanged: Bool = false, limit: Int
+    ) {
+        self.room = room
+        self.node = node
+        self.after = after
+        self.tail = tail
+        self.tailChain = tailChain
+        self.seen = seen
+        self.clock = clock
+        self.identityChanged = identityChanged
+        self.limit = limit
+    }
+}
+
+/// One send whose first try may have been stored already.
+public struct OnceSend: Sendable, Equatable {
+    /// Its `key` is never nil.
+    public var content: MessageContent
+    /// The position that the client knew at the first try; nil if it did not say.
+    public var since: Position?
+    /// True if the client says that this is a repetition. Then "not found" in a log that was trimmed after `since` (or ever,
+    /// if `since` is nil) is ``OnceOutcome/outcomeUnknown``; for a first try it is an append.
+    public var again: Bool
+
+    public init(content: MessageContent, since: Position? = nil, again: Bool = false) {
+        self.content = content
+        self.since = since
+        self.again = again
+    }
+}
+
+public struct OnceRequest: Sendable, Equatable {
+    public var room: RoomName
+    public var node: NodeID
+    /// The epoch that the node knows; another one in Redis refuses the request, as it would refuse an append.
+    public var epoch: UInt64
+    /// The node has looked for the keys among all messages up to this seq; Redis looks at later ones only. 0: at all.
+    public var known: UInt64
+    public var sends: [OnceSend]
+
+    public init(room: RoomName, node: NodeID, epoch: UInt64, known: UInt64, sends: [OnceSend]) {
+        self.room = room
+        self.node = node
+        self.epoch = epoch
+        self.known = known
+        self.sends = sends
+    }
+}
+
+/// One device of one user, on the requesting node.
+public struct PresenceChange: Hashable, Sendable {
+    public var user: UserID
+    public var device: DeviceName
+    /// True: the device came; false: it went.
+    public var joined: Bool
+
+    public init(user: UserID, device: DeviceName, joined: Bool) {
+        self.user = user
+        self.device = device
+        self.joined = joined
+    }
+}
+
+public struct PresenceRequest: Sendable, Equatable {
+    public var room: RoomName
+    public var node: NodeID
+    /// The epoch with which the node entered: a node that was swept meanwhile is answered `.missing`.
+    public var value: UInt64
+    /// True: `changes` (all `joined`) are all devices that the node has in the room, and what else the roster holds of this node goes.
+    public var replacesAll: Bool
+    public var changes: [PresenceChange]
+
+    public init(room: RoomName, node: NodeID, value: UInt64, replacesAll: Bool, changes: [PresenceChange]) {
+        self.room = room
+        self.node = node
+        self.value = value
+        self.replacesAll = replacesAll
+        self.changes = changes
+    }
+}
+
+/// Which part of the log is wanted. Positions need not exist; `before` and `after` exclude the position itself, `around`
+/// includes it.
+public struct HistoryQuery: Hashable, Sendable {
+    public enum Anchor: Hashable, Sendable {
+        case newest
+        case before(Position)
+        case after(Position)
+        case around(Position)
+    }
+
+    public var anchor: Anchor
+    public var limit: Int
+
+    public init(anchor: Anchor, limit: Int) {
+        self.anchor = anchor
+        self.limit = limit
+    }
+}
+
+/// What a node says of itself with each heartbeat: the value of its key, as JSON, for people and `martlet top`.
+public struct NodeReport: Hashable, Sendable {
+    public var node: NodeID
+    /// `host:port` that clients or the proxy reach.
+    public var address: String
+    public var version: String
+    public var sessions: Int
+    public var rooms: Int
+    /// Messages and deliveries since the process began.
+    public var messages: UInt64
+    public var deliveries: UInt64
+    /// Ms since 1970, by the node's clock: shows skew.
+    public var clock: UInt64
+    /// When the process began, ms since 1970.
+    public var started: UInt64
+    public var draining: Bool
+
+    public init(
+        node: NodeID, address: String, version: String, sessions: Int = 0, rooms: Int = 0, messages: UInt64 = 0,
+        deliveries: UInt64 = 0, clock: UInt64 = 0, started: UInt64 = 0, draining: Bool = false
+    ) {
+        self.node = node
+        self.address = address
+        self.version = version
+        self.sessions = sessions
+        self.rooms = rooms
+        self.messages = messages
+        self.deliveries = deliveries
+        self.clock = clock
+        self.started = started
+        self.draining = draining
+    }
+}

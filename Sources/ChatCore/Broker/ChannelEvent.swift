@@ -1,0 +1,34 @@
+/// What is said on a room's channel (`<prefix>{room}`), one JSON object each; `redis/README.md` has the format.
+///
+/// The channel is a doorbell with the news in it, never the truth: it may lose, repeat and reorder. Every event names a place in
+/// a stream, so a receiver can tell.
+public enum ChannelEvent: Sendable, Equatable {
+    /// A message that was appended. `base` is the seq at which its epoch began; nil if the publisher did not know it
+    /// (`martlet_say`).
+    case message(Message, base: UInt64?)
+    /// A new epoch began at seq `base` because `by` entered (or re-sent). `nodes` are all nodes in the room now.
+    case epoch(UInt64, base: UInt64, nodes: [NodeID: UInt64], by: NodeID)
+    /// `node`, which had entered at `value`, is out; `last` is the log's last position.
+    case gone(NodeID, value: UInt64, nodes: [NodeID: UInt64], last: Position)
+    case presence(PresenceNotice)
+    case signal(Signal)
+}
+
+/// Something ephemeral (typing), never stored.
+public struct Signal: Sendable, Equatable {
+    public var node: NodeID
+    /// The session it came from, which does not get it back. Unique within `node`.
+    public var session: SessionID
+    public var user: UserID
+    public var name: String
+    /// JSON text.
+    public var data: String?
+
+    public init(node: NodeID, session: SessionID, user: UserID, name: String, data: String? = nil) {
+        self.node = node
+        self.session = session
+        self.user = user
+        self.name = name
+        self.data = data
+    }
+}

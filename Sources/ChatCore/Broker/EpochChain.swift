@@ -1,0 +1,72 @@
+/// One link of a room's history: from `epoch` on, messages had seqs above `base`.
+public struct EpochLink: Hashable, Sendable {
+    public var epoch: UInt64
+    public var base: UInt64
+
+    public init(epoch: UInt64, base: UInt64) {
+        self.epoch = epoch
+        self.base = base
+    }
+}
+
+/// What the log says of a position that somebody still holds.
+public enum Verdict: Hashable, Sendable {
+    /// Everything after the position is still there.
+    case ok
+    /// The log no longer holds the seqs `first...last`.
+    case gap(first: UInt64, last: UInt64)
+    /// The position belongs to a history that the log no longer continues (failover, flush, restart with a lost tail).
+    case rewound
+}
+
+/// The epochs of a room's log with the seq at which each began, oldest first: what tells a position of this history from one
+/// of a branch that was lost, although both look contiguous by seq (race 9).
+///
+/// Epochs in which nothing was said are dropped when the next one begins, and so are those that ended below the log's first
+/// entry, so the chain is never longer than the log + 2.
+public struct EpochChain: Hashable, Sendable {
+    public var links: [EpochLink]
+    /// The epoch at which history began (afresh). A position of an older epoch is rewound.
+    public var history: UInt64
+
+    public init(links: [EpochLink], history: UInt64) {
+        self.links = links
+        self.history = history
+    }
+
+    /// Judges `position` (always a message's position, or where history began) against a log whose last seq is `last` in
+    /// epoch `epoch` and whose first entry after `position` has the seq `firstAfter` (nil: there is none).
+    public func verdict(of position: Position?, epoch: UInt64, last: UInt64, firstAfter: UInt64?) -> Verdict {
+        guard let position else { return .ok }
+        if position > Position(epoch: epoch, seq: last) || position.seq > last { return .rewound }
+        if position.epoch < history { return .rewound }
+        if let next = links.first(where: { $0.epoch > position.epoch }), next.base < position.seq { return .rewound }
+        if let oldest = links.first, position.epoch > oldest.epoch,
+            !links.contains(where: { $0.epoch == position.epoch })
+        {
+            return .rewound
+        }
+        let next = firstAfter ?? last + 1
+        if next == position.seq + 1 { return .ok }
+        return next > position.seq + 1 ? .gap(first: position.seq + 1, last: next - 1) : .rewound
+    }
+
+    /// The base of `epoch`; nil if the chain does not know it.
+    public func base(of epoch: UInt64) -> UInt64? {
+        links.last(where: { $0.epoch == epoch })?.base
+    }
+
+    /// Adds the epoch that has just begun.
+    public mutating func begin(epoch: UInt64, base: UInt64) {
+        if let newest = links.last {
+            guard epoch > newest.epoch else { return }
+            if newest.base == base && newest.epoch != history { links.removeLast() }
+        }
+        links.append(EpochLink(epoch: epoch, base: base))
+    }
+
+    /// Forgets epochs that ended before the log's first entry.
+    public mutating func prune(firstEntry seq: UInt64) {
+        while links.count > 1, links[1].base + 1 < seq { links.removeFirst() }
+    }
+}

@@ -1,0 +1,34 @@
+/// Every bound that a client can run into (promise 9). Each is a setting, has a numbered ``WireError`` or ``CloseReason``, and
+/// a metric.
+public struct Limits: Hashable, Sendable {
+    /// Bytes of one WebSocket message from a client, fragments joined.
+    public var frameBytes = 65_536
+    /// Rooms that one session may be in.
+    public var roomsPerSession = 100
+    /// Sessions on one node.
+    public var sessionsPerNode = 100_000
+    /// Sessions of one user on one node.
+    public var sessionsPerUser = 64
+    /// Requests (of any type) a second that one session may make in the long run…
+    public var requestsPerSecond = 100
+    /// …and how many at once after a quiet time.
+    public var requestBurst = 400
+    /// Bytes waiting to be written to one session before it is closed as slow.
+    public var outboundBytes = 1_048_576
+    /// Sends of one session that wait for their answer.
+    public var waitingSendsPerSession = 256
+    /// Sends of all local sessions of a room that wait for their answer.
+    public var waitingSendsPerRoom = 4_096
+    /// How long a send may wait for its answer before it fails as `unavailable`.
+    public var sendWait: Duration = .seconds(15)
+    /// Messages in one `history` answer.
+    public var historyPage = 100
+    /// Members in one `roster` answer.
+    public var rosterPage = 500
+    /// Up to this many members a `joined` holds the roster and changes name people; above it, counts only.
+    public var rosterInline = 200
+    /// Frames that cannot be read (bad JSON, binary, too large…) that a session may send in a minute before it is closed.
+    public var badFramesPerMinute = 20
+
+    public init() {}
+}

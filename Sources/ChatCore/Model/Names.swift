@@ -1,0 +1,111 @@
+/// Why a name was not accepted. The text is for a developer; it never repeats the name itself, which may be a megabyte
+/// long or hold control characters.
+public struct NameError: Error, Equatable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    public init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// The rules that all names share: 1 to `maxBytes` bytes of UTF-8, no control characters (U+0000…U+001F, U+007F…U+009F),
+/// no line or paragraph separators, not only white space.
+enum NameRules {
+    static func validate(_ text: String, noun: String, maxBytes: Int) throws(NameError) {
+        let count = text.utf8.count
+        guard count > 0 else { throw NameError("\(noun) is empty") }
+        guard count <= maxBytes else { throw NameError("\(noun) is \(count) bytes long, the limit is \(maxBytes)") }
+        var visible = false
+        for scalar in text.unicodeScalars {
+            switch scalar.value {
+            case 0..<0x20, 0x7F..<0xA0, 0x2028, 0x2029:
+                throw NameError("\(noun) holds the control character U+\(String(scalar.value, radix: 16, uppercase: true))")
+            default:
+                if !scalar.properties.isWhitespace { visible = true }
+            }
+        }
+        guard visible else { throw NameError("\(noun) is only white space") }
+    }
+}
+
+/// The name of a room: what people join.
+///
+/// 1 to ``maxBytes`` bytes of UTF-8, no control characters and no braces: all Redis keys of a room carry its name as the
+/// Cluster hash tag `{room}`, and a brace inside would move some of them to another slot (Redis Cluster specification,
+/// "Hash tags").
+public struct RoomName: Hashable, Sendable, CustomStringConvertible {
+    public static let maxBytes = 128
+    public let text: String
+
+    /// Throws a ``NameError`` that says which rule was broken.
+    public init(_ text: String) throws(NameError) {
+        try NameRules.validate(text, noun: "room name", maxBytes: Self.maxBytes)
+        if text.utf8.contains(where: { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") }) {
+            throw NameError("room name holds a brace, which Redis Cluster would read as a hash tag")
+        }
+        self.text = text
+    }
+
+    public var description: String { text }
+}
+
+/// The person (or program) behind one or more sessions. 1 to ``maxBytes`` bytes of UTF-8, no control characters.
+public struct UserID: Hashable, Sendable, CustomStringConvertible {
+    public static let maxBytes = 128
+    public let text: String
+
+    /// Throws a ``NameError`` that says which rule was broken.
+    public init(_ text: String) throws(NameError) {
+        try NameRules.validate(text, noun: "user", maxBytes: Self.maxBytes)
+        self.text = text
+    }
+
+    public var description: String { text }
+}
+
+/// One of a user's devices, as the client names it (`?device=phone`). 1 to ``maxBytes`` bytes of UTF-8, no control
+/// characters. A session that names none gets a name of its own.
+public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
+    public static let maxBytes = 64
+    public let text: String
+
+    /// Throws a ``NameError`` that says which rule was broken.
+    public init(_ text: String) throws(NameError) {
+        try NameRules.validate(text, noun: "device", maxBytes: Self.maxBytes)
+        self.text = text
+    }
+
+    public var description: String { text }
+}
+
+/// One start of one node process: `<node name>-<8 hex digits>`. A restarted process is another node, so nothing that the
+/// old one left in Redis can be taken for the new one's.
+public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
+    public static let maxBytes = 96
+    public let text: String
+
+    /// Throws a ``NameError`` that says which rule was broken.
+    public init(_ text: String) throws(NameError) {
+        try NameRules.validate(text, noun: "node", maxBytes: Self.maxBytes)
+        if text.utf8.contains(where: { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") || $0 == UInt8(ascii: ":") }) {
+            throw NameError("node holds a brace or a colon, which Redis key names use")
+        }
+        self.text = text
+    }
+
+    public var description: String { text }
+
+    public static func < (left: NodeID, right: NodeID) -> Bool { left.text < right.text }
+}
+
+/// One session inside one node. Unique for the life of the process and never reused, so an answer to a session that has
+/// gone finds nobody instead of somebody else.
+public struct SessionID: Hashable, Sendable, Comparable {
+    public let raw: UInt64
+
+    public init(raw: UInt64) {
+        self.raw = raw
+    }
+
+    public static func < (left: SessionID, right: SessionID) -> Bool { left.raw < right.raw }
+}

@@ -1,0 +1,49 @@
+/// A message's place in its room: `<epoch>-<seq>`, which is also its ID in the room's Redis stream.
+///
+/// `seq` goes up by exactly 1 over the room's whole life. `epoch` is the version of the room's nodes and history and only
+/// grows. Positions of one history compare as Redis compares stream IDs: by epoch, then by seq.
+public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible {
+    public var epoch: UInt64
+    public var seq: UInt64
+
+    public init(epoch: UInt64, seq: UInt64) {
+        self.epoch = epoch
+        self.seq = seq
+    }
+
+    /// Reads `<epoch>-<seq>`, two decimal numbers without sign or space. Nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        self.init(utf8: text.utf8)
+    }
+
+    /// Reads `<epoch>-<seq>` from bytes. Nil for anything else, overflow included.
+    public init?(utf8 bytes: some Sequence<UInt8>) {
+        var numbers: (UInt64, UInt64) = (0, 0)
+        var digits = 0
+        var second = false
+        for byte in bytes {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                let digit = UInt64(byte - UInt8(ascii: "0"))
+                let (scaled, overflow) = (second ? numbers.1 : numbers.0).multipliedReportingOverflow(by: 10)
+                let (sum, carry) = scaled.addingReportingOverflow(digit)
+                guard !overflow, !carry else { return nil }
+                if second { numbers.1 = sum } else { numbers.0 = sum }
+                digits += 1
+            case UInt8(ascii: "-") where !second && digits > 0:
+                second = true
+                digits = 0
+            default:
+                return nil
+            }
+        }
+        guard second, digits > 0 else { return nil }
+        self.init(epoch: numbers.0, seq: numbers.1)
+    }
+
+    public var description: String { "\(epoch)-\(seq)" }
+
+    public static func < (left: Position, right: Position) -> Bool {
+        left.epoch != right.epoch ? left.epoch < right.epoch : left.seq < right.seq
+    }
+}

@@ -1,0 +1,102 @@
+/// What a client is told when a request fails: a stable number and name, a sentence for a developer, and whether the same
+/// request may succeed later.
+public struct WireError: Error, Hashable, Sendable {
+    /// Numbers are part of the protocol: never reused, never changed. 1xx the request is wrong, 2xx a limit, 3xx identity,
+    /// 4xx the outcome, 5xx our fault.
+    public enum Code: Int, Sendable, CaseIterable {
+        /// The frame is no JSON object, or not UTF-8; the message says at which byte.
+        case badFrame = 100
+        /// A binary frame: martlet.v1 is text.
+        case binaryFrame = 101
+        /// The frame is longer than `limits.frameBytes`.
+        case frameTooLarge = 102
+        /// `type` names nothing that we know.
+        case unknownType = 103
+        /// A field that the request needs is not there.
+        case missingField = 104
+        /// A field is there with a wrong type or value.
+        case badField = 105
+        /// A room, user or device name breaks the rules of names.
+        case badName = 106
+        /// The session is not in that room.
+        case notJoined = 107
+        /// HTTP only: no such page.
+        case notFound = 108
+        /// The session is in as many rooms as it may be.
+        case tooManyRooms = 200
+        /// Too many requests a second: slow down, then try again.
+        case rateLimited = 201
+        /// Too many sends of this session or room wait for their answer.
+        case tooManyWaiting = 202
+        /// No or wrong credentials.
+        case unauthenticated = 300
+        /// Known, but not allowed.
+        case forbidden = 301
+        /// The log could not be reached in time, so it is not known whether the send was stored: try again with the same key
+        /// and `again`.
+        case unavailable = 400
+        /// The send was tried too long ago to tell whether it was stored. It was not stored now.
+        case outcomeUnknown = 401
+        /// Redis refused to store it (out of memory, read only…). It was not stored.
+        case notStored = 402
+        /// The node is leaving: reconnect and try again.
+        case draining = 403
+        /// A fault in the node. It is in the log under the same words.
+        case internalError = 500
+
+        /// The stable name that goes with the number.
+        public var name: String { "\(self)" }
+
+        /// Whether the same request may succeed later.
+        public var retry: Bool {
+            switch self {
+            case .rateLimited, .tooManyWaiting, .unavailable, .notStored, .draining, .internalError: true
+            case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
+                .notFound, .tooManyRooms, .unauthenticated, .forbidden, .outcomeUnknown:
+                false
+            }
+        }
+    }
+
+    public var code: Code
+    public var message: String
+
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}
+
+/// Why the node closes a WebSocket: close codes of our own (RFC 6455 §7.4.2 leaves 4000–4999 to applications). Part of the
+/// protocol: never reused, never changed.
+public enum CloseReason: UInt16, Sendable, CaseIterable {
+    /// The node is leaving.
+    case draining = 4000
+    /// The session did not read what it was sent.
+    case slow = 4001
+    /// No or wrong credentials.
+    case unauthenticated = 4002
+    /// The node has as many sessions as it may have.
+    case nodeFull = 4003
+    /// The user has as many sessions on this node as one may have.
+    case tooManySessions = 4004
+    /// Too many frames that could not be read, or requests far beyond the rate.
+    case abuse = 4005
+    /// No answer to the node's pings.
+    case heartbeatMissed = 4006
+    /// The session was ended by an operator.
+    case ended = 4007
+    /// A fault in the node.
+    case internalError = 4008
+
+    /// The stable name, sent as the close frame's reason.
+    public var name: String { "\(self)" }
+
+    /// Whether a client should come back by itself.
+    public var reconnect: Bool {
+        switch self {
+        case .draining, .slow, .nodeFull, .heartbeatMissed, .internalError: true
+        case .unauthenticated, .tooManySessions, .abuse, .ended: false
+        }
+    }
+}

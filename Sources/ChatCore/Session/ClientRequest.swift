@@ -1,0 +1,57 @@
+/// What a client puts into a request to recognise the reply: any string or number of up to ``maxBytes`` bytes, echoed as it came.
+public enum Ref: Hashable, Sendable {
+    public static let maxBytes = 64
+    case string(String)
+    /// The number's JSON text, so that 1, 1.0 and 1e0 come back as they were sent.
+    case number(String)
+}
+
+/// One request of a client, read and checked for form by a codec (ChatWire), before any limit was applied.
+public struct ClientRequest: Hashable, Sendable {
+    public enum Body: Hashable, Sendable {
+        case join(room: RoomName, after: Position?, history: Int?)
+        case leave(room: RoomName)
+        case send(SendRequest)
+        case signal(room: RoomName, name: String, data: String?)
+        case history(room: RoomName, query: HistoryQuery)
+        /// `cursor` is what the last page gave; nil for the first page.
+        case roster(room: RoomName, cursor: String?)
+        case ping
+    }
+
+    public var ref: Ref?
+    public var body: Body
+
+    public init(ref: Ref?, body: Body) {
+        self.ref = ref
+        self.body = body
+    }
+}
+
+/// A message that a client wants in the log. At least one of `text` and `data` is there.
+public struct SendRequest: Hashable, Sendable {
+    public static let maxKeyBytes = 64
+    public var room: RoomName
+    public var text: String?
+    /// JSON text.
+    public var data: String?
+    /// 1…``maxKeyBytes`` bytes, not beginning with `~`.
+    public var key: String?
+    /// True: a repetition of a send whose answer the client did not get. False: certainly the first try. Nil: the client did not
+    /// say; then a keyed send of a session younger than ten seconds or resumed counts as a repetition (race 3).
+    public var again: Bool?
+    /// The position that the client knew at the first try.
+    public var since: Position?
+
+    public init(
+        room: RoomName, text: String? = nil, data: String? = nil, key: String? = nil, again: Bool? = nil,
+        since: Position? = nil
+    ) {
+        self.room = room
+        self.text = text
+        self.data = data
+        self.key = key
+        self.again = again
+        self.since = since
+    }
+}

@@ -1,0 +1,126 @@
+/// What a node says to one session. A codec (ChatWire) turns it into a frame.
+public enum ServerEvent: Hashable, Sendable {
+    case welcome(Welcome)
+    case joined(Joined)
+    case left(ref: Ref?, room: RoomName)
+    case sent(ref: Ref?, room: RoomName, position: Position, at: UInt64, repeated: Bool)
+    /// `showKey`: the session's own user said it, so the frame holds the client's key.
+    case message(room: RoomName, Message, showKey: Bool)
+    case presence(room: RoomName, joined: [UserID], left: [UserID], count: Int)
+    case signal(room: RoomName, user: UserID, name: String, data: String?)
+    case gap(room: RoomName, Gap)
+    case reset(room: RoomName, Reset)
+    /// Milliseconds, different for each session.
+    case draining(reconnectAfter: UInt64)
+    case history(ref: Ref?, room: RoomName, HistoryPage)
+    case roster(ref: Ref?, room: RoomName, RosterPage)
+    case pong(ref: Ref?)
+    case error(ref: Ref?, WireError)
+}
+
+public struct Welcome: Hashable, Sendable {
+    /// Unique over all nodes and times.
+    public var session: String
+    public var user: UserID
+    public var device: DeviceName
+    /// The node's configured name.
+    public var node: String
+    /// Seconds between the node's pings; a client that hears nothing for twice that long may reconnect.
+    public var heartbeat: Int
+    public var limits: Limits
+
+    public init(session: String, user: UserID, device: DeviceName, node: String, heartbeat: Int, limits: Limits) {
+        self.session = session
+        self.user = user
+        self.device = device
+        self.node = node
+        self.heartbeat = heartbeat
+        self.limits = limits
+    }
+}
+
+/// The messages after `after` and before `before` are not in the log any more.
+public struct Gap: Hashable, Sendable {
+    public var after: Position
+    public var before: Position
+
+    public init(after: Position, before: Position) {
+        self.after = after
+        self.before = before
+    }
+}
+
+/// What the client holds of the room is void; the room goes on at `position`.
+public struct Reset: Hashable, Sendable {
+    public enum Reason: String, Hashable, Sendable {
+        /// The log was lost or set back (failover, flush), and the client's position is not part of what it is now.
+        case rewound
+    }
+
+    public var position: Position
+    public var reason: Reason
+
+    public init(position: Position, reason: Reason) {
+        self.position = position
+        self.reason = reason
+    }
+}
+
+/// How a `join` with `after` went.
+public enum Resumption: Hashable, Sendable {
+    /// `after` was not given.
+    case fresh
+    /// Nothing is missing.
+    case complete
+    case gap(Gap)
+    case reset(Reset)
+}
+
+public struct Joined: Hashable, Sendable {
+    public var ref: Ref?
+    public var room: RoomName
+    /// The newest message's; what comes after it will come as `message`.
+    public var position: Position
+    /// Oldest first.
+    public var messages: [Message]
+    /// Nil when the room is large: then `count` alone is told.
+    public var members: [RosterMember]?
+    public var count: Int
+    public var resumption: Resumption
+
+    public init(
+        ref: Ref?, room: RoomName, position: Position, messages: [Message], members: [RosterMember]?, count: Int,
+        resumption: Resumption
+    ) {
+        self.ref = ref
+        self.room = room
+        self.position = position
+        self.messages = messages
+        self.members = members
+        self.count = count
+        self.resumption = resumption
+    }
+}
+
+public struct RosterMember: Hashable, Sendable {
+    public var user: UserID
+    public var devices: [DeviceName]
+
+    public init(user: UserID, devices: [DeviceName]) {
+        self.user = user
+        self.devices = devices
+    }
+}
+
+/// Members in the order of their names. `cursor` fetches the next page; nil: this is the last one.
+public struct RosterPage: Hashable, Sendable {
+    public var members: [RosterMember]
+    public var count: Int
+    public var cursor: String?
+
+    public init(members: [RosterMember], count: Int, cursor: String?) {
+        self.members = members
+        self.count = count
+        self.cursor = cursor
+    }
+}

@@ -1,0 +1,62 @@
+import ChatCore
+import NIOCore
+
+/// What the gateway needs of the node. ChatNode implements it; the gateway knows nothing of rooms' insides or Redis.
+///
+/// Calls about a session come on the event loop that accepted it, and so do the answers.
+public protocol ChatService: AnyObject, Sendable {
+    /// A client finished its handshake. Registers the session, or says why it may not be (node full, too many of the user).
+    /// `outlet` is held until `sessionClosed`.
+    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason>
+    /// A request that passed the session's own limits. Its answer is a ``ServerEvent`` with `ref`, given to the outlet; for a
+    /// `.signal` only a failure is answered.
+    func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop)
+    /// The connection has gone: the session leaves its rooms.
+    func sessionClosed(_ session: SessionID, on loop: any EventLoop)
+
+    // HTTP, from any task.
+    func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage
+    /// Appends as somebody who is not in the room; with a key at most once. `repeated`: the key was known.
+    func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool)
+    func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage
+    /// Whether a message really goes round, and if not, why.
+    func readiness() async -> Readiness
+    /// Prometheus text exposition format 0.0.4.
+    func metricsText() async -> String
+}
+
+/// Who a session says, or has proven, that it is.
+public struct SessionIdentity: Sendable, Hashable {
+    public var user: UserID
+    /// Nil: the session named no device.
+    public var device: DeviceName?
+
+    public init(user: UserID, device: DeviceName?) {
+        self.user = user
+        self.device = device
+    }
+}
+
+/// Why a node is not ready; empty reasons: it is.
+public struct Readiness: Sendable, Hashable {
+    public var reasons: [String]
+
+    public init(reasons: [String]) {
+        self.reasons = reasons
+    }
+
+    public var isReady: Bool { reasons.isEmpty }
+}
+
+/// One session's way out, on the session's event loop. Writes are queued and flushed once per loop tick; a session whose queue
+/// outgrows `limits.outboundBytes` is closed as slow.
+public protocol SessionOutlet: AnyObject {
+    var loop: any EventLoop { get }
+    var user: UserID { get }
+    /// One event for this session alone.
+    func send(_ event: ServerEvent)
+    /// A frame that many sessions share, made by ``SharedFrame``.
+    func send(_ frame: SharedFrame)
+    /// Closes with a code, after what is queued.
+    func close(_ reason: CloseReason)
+}
