@@ -1,0 +1,148 @@
+// The one file that imports hiredis. hiredis parses RESP2 and calls back for each object; the callbacks put it into a flat arena.
+// Its connections (`redisContext`, `redisAsyncContext`) are not used: they resolve names blockingly, and abort the process on
+// some unsubscribe races.
+
+import CHiredis
+import NIOCore
+
+/// The bytes of a connection are no RESP2, or more than we take. The connection cannot go on.
+struct RESPError: Error, Equatable, CustomStringConvertible {
+    var description: String
+}
+
+/// Cuts a byte stream into replies, in ``arena``. Any chunking of the same bytes gives the same replies.
+///
+/// Hostile or broken bytes end in a ``RESPError``: nesting over 7 and bad lengths (hiredis), replies over `maxReplyBytes`, or with
+/// more than `maxElements` elements (ours, for hiredis would believe an array length of two thousand million).
+final class RESPReader {
+    static let maxReplyBytes = 256 << 20
+    static let maxElements = 4 << 20
+    /// hiredis moves what is left of its buffer after every 1 KiB consumed (`redisReaderGetReply`), so it is fed in small
+    /// slices: with 64 KiB at once it moves 32 bytes for each byte read.
+    static let sliceBytes = 16_384
+
+    let arena = RESPArena()
+    private let reader: UnsafeMutablePointer<redisReader>
+    private let functions: UnsafeMutablePointer<redisReplyObjectFunctions>
+    /// Bytes fed since the last whole reply.
+    private var unfinishedBytes = 0
+    private(set) var failure: RESPError?
+
+    /// Fails only without memory.
+    init() throws(RESPError) {
+        functions = .allocate(capacity: 1)
+        functions.initialize(to: Self.objectFunctions)
+        guard let reader = redisReaderCreateWithFunctions(functions) else {
+            functions.deallocate()
+            throw RESPError(description: "no memory for a reply reader")
+        }
+        self.reader = reader
+        // 0 would keep the room of a giant reply for ever; a small limit would free and allocate at every read.
+        reader.pointee.maxbuf = 4 << 20
+        reader.pointee.privdata = Unmanaged.passUnretained(arena).toOpaque()
+    }
+
+    deinit {
+        redisReaderFree(reader)
+        functions.deallocate()
+    }
+
+    /// Takes the bytes of `buffer` and calls `body` after each whole reply, whose root is then the arena's last. Who has seen
+    /// enough replies empties the arena. Stops when `body` returns false.
+    func read(_ buffer: inout ByteBuffer, _ body: () -> Bool) throws(RESPError) {
+        if let failure { throw failure }
+        while buffer.readableBytes > 0 {
+            let slice = min(buffer.readableBytes, Self.sliceBytes)
+            let fed = buffer.readWithUnsafeReadableBytes { bytes in
+                (slice, redisReaderFeed(reader, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), slice))
+            }
+            guard fed == REDIS_OK else { throw fail() }
+            unfinishedBytes += slice
+            guard try drain(body) else { return }
+        }
+    }
+
+    /// False if `body` wants no more.
+    private func drain(_ body: () -> Bool) throws(RESPError) -> Bool {
+        while true {
+            var object: UnsafeMutableRawPointer?
+            guard redisReaderGetReply(reader, &object) == REDIS_OK else { throw fail() }
+            guard let object else {
+                guard unfinishedBytes <= Self.maxReplyBytes else {
+                    throw fail("a reply is longer than \(Self.maxReplyBytes) bytes")
+                }
+                return true
+            }
+            unfinishedBytes = 0
+            arena.appendRoot(Int(bitPattern: object) - 1)
+            guard body() else { return false }
+        }
+    }
+
+    private func fail(_ text: String? = nil) -> RESPError {
+        let reason: String
+        if let text {
+            reason = text
+        } else if arena.overflowed {
+            reason = "a reply has more than \(Self.maxElements) elements"
+        } else {
+            reason = withUnsafeBytes(of: &reader.pointee.errstr) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+        }
+        let error = RESPError(description: "what Redis sent is no RESP2: \(reason)")
+        failure = error
+        return error
+    }
+
+    // MARK: hiredis' callbacks
+
+    // An object is its node's index + 1: hiredis takes NULL for "no memory".
+    private static var objectFunctions: redisReplyObjectFunctions {
+        var functions = redisReplyObjectFunctions()
+        functions.createString = { task, text, count in
+            RESPReader.with(task) { arena, task in
+                let bytes = UnsafeRawBufferPointer(start: text, count: count)
+                return RESPArena.Node(kind: RESPReader.kind(task.type), value: Int64(arena.append(bytes)), count: count)
+            }
+        }
+        functions.createArray = { task, count in
+            let count = max(Int(count), 0)
+            return RESPReader.with(task) { arena, _ in
+                guard arena.nodes.count + count < RESPReader.maxElements else {
+                    arena.overflowed = true
+                    return nil
+                }
+                return RESPArena.Node(kind: .array, value: 0, count: count)
+            }
+        }
+        functions.createInteger = { task, number in
+            RESPReader.with(task) { _, _ in RESPArena.Node(kind: .integer, value: number, count: 0) }
+        }
+        functions.createNil = { task in
+            RESPReader.with(task) { _, _ in RESPArena.Node(kind: .null, value: 0, count: 0) }
+        }
+        // Nothing is owned by an object: the arena is emptied as a whole.
+        functions.freeObject = { _ in }
+        return functions
+    }
+
+    private static func with(
+        _ task: UnsafePointer<redisReadTask>?, _ make: (RESPArena, redisReadTask) -> RESPArena.Node?
+    ) -> UnsafeMutableRawPointer? {
+        guard let task = task?.pointee, let privdata = task.privdata else { return nil }
+        let arena = Unmanaged<RESPArena>.fromOpaque(privdata).takeUnretainedValue()
+        guard let node = make(arena, task) else { return nil }
+        let parent = task.parent.flatMap { $0.pointee.obj }.map { Int(bitPattern: $0) - 1 }
+        let index = arena.add(node, parent: parent, place: Int(task.idx))
+        return UnsafeMutableRawPointer(bitPattern: index + 1)
+    }
+
+    private static func kind(_ type: Int32) -> RESPReply.Kind {
+        switch type {
+        case REDIS_REPLY_STATUS: .status
+        case REDIS_REPLY_ERROR: .error
+        default: .string
+        }
+    }
+}
