@@ -1,0 +1,128 @@
+/// A whole JSON value in memory, for whoever reads JSON off the hot path: the client library, the tools, configuration.
+///
+/// Numbers stay text, so nothing is lost of what does not fit a `Double`. Of members with the same name the last one counts.
+public enum JSONValue: Hashable, Sendable {
+    case null
+    case bool(Bool)
+    /// The number's JSON text.
+    case number(String)
+    case string(String)
+    case array([JSONValue])
+    case object([String: JSONValue])
+
+    /// Reads JSON text: UTF-8, one value, nothing behind it. The error names the byte.
+    public init(parsing bytes: [UInt8]) throws(JSONError) {
+        let result = bytes.withUnsafeBytes { Self.parse($0) }
+        self = try result.get()
+    }
+
+    /// Reads JSON text.
+    public init(parsing text: String) throws(JSONError) {
+        try self.init(parsing: Array(text.utf8))
+    }
+
+    /// Reads JSON text in memory that somebody else owns.
+    public static func parse(_ bytes: UnsafeRawBufferPointer) -> Result<JSONValue, JSONError> {
+        do throws(JSONError) {
+            var validator = UTF8Validator()
+            if let offset = validator.check(bytes) { throw JSONError(offset: offset, problem: "not UTF-8") }
+            guard validator.isComplete else {
+                throw JSONError(offset: bytes.count, problem: "the text ends inside a UTF-8 character")
+            }
+            var scanner = JSONScanner(bytes)
+            return .success(build(bytes, try scanner.document()))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    public subscript(_ name: String) -> JSONValue? {
+        guard case .object(let members) = self else { return nil }
+        return members[name]
+    }
+
+    public var string: String? {
+        guard case .string(let text) = self else { return nil }
+        return text
+    }
+
+    public var bool: Bool? {
+        guard case .bool(let flag) = self else { return nil }
+        return flag
+    }
+
+    /// The number, if it is written as a whole number and fits.
+    public var integer: Int? {
+        guard case .number(let text) = self else { return nil }
+        return Int(text)
+    }
+
+    public var double: Double? {
+        guard case .number(let text) = self else { return nil }
+        return Double(text)
+    }
+
+    public var array: [JSONValue]? {
+        guard case .array(let elements) = self else { return nil }
+        return elements
+    }
+
+    public var object: [String: JSONValue]? {
+        guard case .object(let members) = self else { return nil }
+        return members
+    }
+
+    /// Compact JSON text, an object's members in the order of their names.
+    public var text: String {
+        var bytes: [UInt8] = []
+        write(to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Appends compact JSON text, an object's members in the order of their names.
+    public func write(to bytes: inout [UInt8]) {
+        switch self {
+        case .null: bytes.appendText("null")
+        case .bool(let flag): bytes.appendText(flag ? "true" : "false")
+        case .number(let text): bytes.appendRaw(text)
+        case .string(let text): bytes.appendJSON(text)
+        case .array(let elements):
+            bytes.append(UInt8(ascii: "["))
+            for (index, element) in elements.enumerated() {
+                if index > 0 { bytes.append(UInt8(ascii: ",")) }
+                element.write(to: &bytes)
+            }
+            bytes.append(UInt8(ascii: "]"))
+        case .object(let members):
+            bytes.append(UInt8(ascii: "{"))
+            for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
+                if index > 0 { bytes.append(UInt8(ascii: ",")) }
+                bytes.appendJSON(member.key)
+                bytes.append(UInt8(ascii: ":"))
+                member.value.write(to: &bytes)
+            }
+            bytes.append(UInt8(ascii: "}"))
+        }
+    }
+
+    /// Builds what a scanner has found to be well formed, so nothing below can fail.
+    private static func build(_ bytes: UnsafeRawBufferPointer, _ slice: JSONSlice) -> JSONValue {
+        var scanner = JSONScanner(UnsafeRawBufferPointer(rebasing: bytes[slice.range]))
+        switch slice.kind {
+        case .null: return .null
+        case .bool(let flag): return .bool(flag)
+        case .number: return .number(scanner.text(JSONSlice(kind: .number, range: 0..<slice.range.count)))
+        case .string: return .string(scanner.string(JSONSlice(kind: slice.kind, range: 0..<slice.range.count)))
+        case .array:
+            let inner = scanner.bytes
+            var elements: [JSONValue] = []
+            try? scanner.elements { elements.append(build(inner, $0)) }
+            return .array(elements)
+        case .object:
+            let names = scanner
+            var members: [String: JSONValue] = [:]
+            try? scanner.members { members[names.string($0)] = build(names.bytes, $1) }
+            return .object(members)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import ChatWire
+import Testing
+
+struct JSONScannerTests {
+    private func problem(_ text: String) -> JSONError? {
+        do throws(JSONError) {
+            _ = try JSONValue(parsing: text)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test(arguments: [
+        "0", "-0", "1.5", "1e9", "-12.25E-3", "\"\"", "\"a\\u00e9\\n\"", "[]", "{}", "[1,[2,{\"a\":null}]]", " true ", "false",
+        "\"\\ud83d\\ude00\"", "12345678901234567890123456789",
+    ])
+    func readsWhatTheGrammarAllows(text: String) {
+        #expect(problem(text) == nil)
+    }
+
+    @Test(arguments: [
+        ("", 0), ("  ", 2), ("01", 1), ("-", 1), ("1.", 2), ("1e", 2), (".5", 0), ("+1", 0), ("nul", 3), ("NaN", 0),
+        ("\"", 1), ("\"\\x\"", 2), ("\"\\u12\"", 5), ("\"\u{1}\"", 1), ("[1,]", 3), ("[1 2]", 3), ("{\"a\"}", 4),
+        ("{\"a\":1,}", 7), ("{a:1}", 1), ("{} {}", 3), ("\"\\ud800\"", 1), ("\"\\udc00\"", 1), ("\"\\ud800\\u0041\"", 1),
+        ("[", 1), ("{", 1), ("'a'", 0), ("\u{FEFF}1", 0),
+    ])
+    func refusesTheRestAndNamesTheByte(text: String, offset: Int) {
+        #expect(problem(text)?.offset == offset, "\(String(describing: problem(text)))")
+    }
+
+    @Test func nestingIsLimited() {
+        let fine = String(repeating: "[", count: 64) + String(repeating: "]", count: 64)
+        #expect(problem(fine) == nil)
+        let deep = String(repeating: "[", count: 65) + String(repeating: "]", count: 65)
+        #expect(problem(deep) == JSONError(offset: 64, problem: "nested deeper than 64 levels"))
+        let bomb = String(repeating: "{\"a\":", count: 1_000_000)
+        #expect(problem(bomb)?.offset == 320)
+    }
+
+    @Test func brokenUTF8IsRefusedAtItsByte() {
+        for (bytes, offset) in [
+            ([0x22, 0xFF, 0x22], 1), ([0x22, 0xC0, 0x80, 0x22], 1), ([0x22, 0xED, 0xA0, 0x80, 0x22], 2), ([0x22, 0xE2, 0x82], 3),
+            ([0x22, 0xF4, 0x90, 0x80, 0x80, 0x22], 2),
+        ] as [([UInt8], Int)] {
+            #expect(throws: JSONError.self) { _ = try JSONValue(parsing: bytes) }
+            guard case .failure(let error) = bytes.withUnsafeBytes({ JSONValue.parse($0) }) else { continue }
+            #expect(error.offset == offset)
+        }
+    }
+
+    @Test func valuesComeBackWhole() throws {
+        let value = try JSONValue(
+            parsing: #"{"n":1.50,"big":123456789012345678901234567890,"s":"\ud83d\ude00\/\"","a":[true,null],"n":2,"":{}}"#)
+        #expect(value["n"]?.integer == 2, "of members with the same name the last one counts")
+        #expect(value["big"] == .number("123456789012345678901234567890"))
+        #expect(value["s"]?.string == "😀/\"")
+        #expect(value["a"]?.array == [.bool(true), .null])
+        #expect(value[""]?.object == [:])
+        #expect(value["none"] == nil)
+        #expect(try JSONValue(parsing: value.text) == value)
+    }
+
+    @Test func stringsAreEscapedAsNeededAndNoMore() throws {
+        var bytes: [UInt8] = []
+        let text = "a\"b\\c\n\r\t\u{0}\u{1F}/é😀\u{2028}\u{7F}"
+        bytes.appendJSON(text)
+        #expect(String(decoding: bytes, as: UTF8.self) == "\"a\\\"b\\\\c\\n\\r\\t\\u0000\\u001f/é😀\u{2028}\u{7F}\"")
+        #expect(try JSONValue(parsing: bytes) == .string(text))
+    }
+
+    @Test func numbersAreWrittenInDecimal() {
+        for number in [0, 7, 10, 99, 100, 1_234_567, Int.max, Int.min, -1] {
+            var bytes: [UInt8] = []
+            bytes.appendJSON(number)
+            #expect(String(decoding: bytes, as: UTF8.self) == "\(number)")
+        }
+        var bytes: [UInt8] = []
+        bytes.appendJSON(UInt64.max)
+        #expect(String(decoding: bytes, as: UTF8.self) == "18446744073709551615")
+    }
+
+    /// Random bytes, and valid text with one byte changed: an answer or an error with an offset inside, never a trap.
+    @Test func anyBytesAreAnsweredWithoutATrap() {
+        var generator = SplitMix(state: 20_261_121)
+        let valid = Array(#"{"type":"send","room":"é","data":[1,-2.5e3,{"x":"\u00e9\ud83d\ude00"}],"t":true,"n":null}"#.utf8)
+        for round in 0..<20_000 {
+            var bytes = valid
+            if round % 2 == 0 {
+                let alphabet = Array("{}[]\",:\\u0d8eE+-.tfn \u{80}".utf8)
+                bytes = (0..<Int(generator.next() % 24)).map { _ in alphabet[Int(generator.next() % UInt64(alphabet.count))] }
+            } else {
+                bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next())
+            }
+            switch bytes.withUnsafeBytes({ JSONValue.parse($0) }) {
+            case .success(let value): #expect((try? JSONValue(parsing: value.text)) == value)
+            case .failure(let error): #expect((0...bytes.count).contains(error.offset))
+            }
+        }
+    }
+}
+
+/// A small generator with a seed, so that a failure can be repeated.
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
