@@ -70,3 +70,10 @@ public struct EpochChain: Hashable, Sendable {
         while links.count > 1, links[1].base + 1 < seq { links.removeFirst() }
     }
 }
+
+extension EpochChain {
+    /// The epoch in which the message with that seq was (or will be) said, as far as the chain reaches; nil for an empty chain.
+    public func epoch(of seq: UInt64) -> UInt64? {
+        links.last(where: { $0.base < seq })?.epoch ?? links.first?.epoch
+    }
+}

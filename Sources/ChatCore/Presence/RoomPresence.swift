@@ -1,0 +1,189 @@
+/// Who is in a room: the devices that are here on this node, what of that Redis has been told, and the roster as the presence
+/// stream adds up to it. Part of ``RoomStateMachine``.
+struct RoomPresence: Sendable {
+    struct LocalDevice: Hashable, Sendable {
+        var user: UserID
+        var device: DeviceName
+    }
+
+    let node: NodeID
+    /// Up to this many members are named to clients; above it, counted.
+    let inlineLimit: Int
+
+    /// Our sessions, by user and device: how many of each.
+    var local: [LocalDevice: Int] = [:]
+    /// What Redis has been told of our devices.
+    private var told: Set<LocalDevice> = []
+    /// Devices that may differ from what was told, in the order in which they changed.
+    private var changed: [LocalDevice] = []
+    /// When the changes go out.
+    private(set) var flushAt: Moment?
+    /// What is on its way.
+    private(set) var updating: [PresenceChange]?
+    /// Everything has to be told again: after `enter`.
+    private var tellsAll = false
+
+    /// The roster at `position` of the presence stream; nil: not read yet.
+    private(set) var position: Position?
+    private(set) var members: [UserID: Set<RosterSnapshot.Device>] = [:]
+    /// A notice was missed: read the roster again.
+    private(set) var wantsRoster = false
+
+    init(node: NodeID, inlineLimit: Int) {
+        self.node = node
+        self.inlineLimit = inlineLimit
+    }
+
+    var isUpdating: Bool { updating != nil }
+
+    // MARK: our own devices
+
+    mutating func came(_ user: UserID, _ device: DeviceName, now flush: Moment) {
+        let id = LocalDevice(user: user, device: device)
+        local[id, default: 0] += 1
+        if local[id] == 1 { note(id, flush) }
+    }
+
+    mutating func went(_ user: UserID, _ device: DeviceName, now flush: Moment) {
+        let id = LocalDevice(user: user, device: device)
+        guard let count = local[id] else { return }
+        if count > 1 {
+            local[id] = count - 1
+        } else {
+            local[id] = nil
+            note(id, flush)
+        }
+    }
+
+    private mutating func note(_ id: LocalDevice, _ flush: Moment) {
+        changed.append(id)
+        if flushAt == nil { flushAt = flush }
+    }
+
+    /// We entered (again): Redis may have forgotten what we told it.
+    mutating func noteEntered(now: Moment) {
+        tellsAll = true
+        updating = nil
+        flushAt = now
+    }
+
+    /// The changes to tell, if it is time and nothing else is on its way.
+    mutating func takeUpdate(now: Moment) -> (replacesAll: Bool, changes: [PresenceChange])? {
+        guard let flushAt, flushAt <= now, updating == nil else { return nil }
+        self.flushAt = nil
+        var changes: [PresenceChange] = []
+        let replacesAll = tellsAll
+        if replacesAll {
+            changes = local.keys.map { PresenceChange(user: $0.user, device: $0.device, joined: true) }
+                .sorted { ($0.user.text, $0.device.text) < ($1.user.text, $1.device.text) }
+        } else {
+            var seen: Set<LocalDevice> = []
+            for id in changed where seen.insert(id).inserted {
+                let here = local[id] != nil
+                if here != told.contains(id) { changes.append(PresenceChange(user: id.user, device: id.device, joined: here)) }
+            }
+        }
+        changed = []
+        guard replacesAll || !changes.isEmpty else { return nil }
+        updating = changes
+        return (replacesAll, changes)
+    }
+
+    /// Redis took the update.
+    mutating func updateSucceeded() {
+        guard let changes = updating else { return }
+        updating = nil
+        if tellsAll { told = [] }
+        tellsAll = false
+        for change in changes {
+            let id = LocalDevice(user: change.user, device: change.device)
+            if change.joined { told.insert(id) } else { told.remove(id) }
+        }
+    }
+
+    /// Redis did not take it: everything is told again at `retry`.
+    mutating func updateFailed(retry: Moment) {
+        updating = nil
+        tellsAll = true
+        flushAt = retry
+    }
+
+    // MARK: the roster
+
+    /// A change of members, as clients are told it.
+    struct Difference: Equatable {
+        var joined: [UserID] = []
+        var left: [UserID] = []
+        var isEmpty: Bool { joined.isEmpty && left.isEmpty }
+    }
+
+    /// Applies a notice. Empty if it is old, or if something was missed before it (then ``wantsRoster``).
+    mutating func apply(_ notice: PresenceNotice) -> Difference {
+        guard let position else { return Difference() }
+        guard notice.position > position else { return Difference() }
+        guard notice.after == position else {
+            wantsRoster = true
+            return Difference()
+        }
+        self.position = notice.position
+        var difference = Difference()
+        var touched: [UserID: Bool] = [:]
+        for change in notice.changes {
+            let was = members[change.user] != nil
+            if touched[change.user] == nil { touched[change.user] = was }
+            let device = RosterSnapshot.Device(node: change.node, device: change.device)
+            if change.joined {
+                members[change.user, default: []].insert(device)
+            } else {
+                members[change.user]?.remove(device)
+                if members[change.user]?.isEmpty == true { members[change.user] = nil }
+            }
+        }
+        for (user, was) in touched.sorted(by: { $0.key.text < $1.key.text }) {
+            let isThere = members[user] != nil
+            if isThere && !was { difference.joined.append(user) }
+            if !isThere && was { difference.left.append(user) }
+        }
+        return difference
+    }
+
+    /// Takes over a roster that was read. Returns how it differs from what clients have been told.
+    mutating func replace(with snapshot: RosterSnapshot) -> Difference {
+        wantsRoster = false
+        let first = position == nil
+        let before = members
+        position = snapshot.position
+        members = snapshot.members
+        guard !first else { return Difference() }
+        var difference = Difference()
+        difference.joined = members.keys.filter { before[$0] == nil }.sorted { $0.text < $1.text }
+        difference.left = before.keys.filter { members[$0] == nil }.sorted { $0.text < $1.text }
+        return difference
+    }
+
+    /// What a `joined` tells: the roster with the user who joins, or its size alone.
+    func joinedRoster(including user: UserID) -> (members: [RosterMember]?, count: Int) {
+        let count = members.count + (members[user] == nil ? 1 : 0)
+        guard count <= inlineLimit else { return (nil, count) }
+        var list = members.map { RosterMember(user: $0.key, devices: devices(of: $0.key)) }
+        if members[user] == nil { list.append(RosterMember(user: user, devices: devices(of: user))) }
+        return (list.sorted { $0.user.text < $1.user.text }, count)
+    }
+
+    /// One page of members in the order of their names.
+    func page(after cursor: String?, limit: Int) -> RosterPage {
+        let users = members.keys.filter { user in cursor.map { user.text > $0 } ?? true }.sorted { $0.text < $1.text }
+        let page = users.prefix(max(1, limit))
+        return RosterPage(
+            members: page.map { RosterMember(user: $0, devices: devices(of: $0)) }, count: members.count,
+            cursor: page.count < users.count ? page.last?.text : nil)
+    }
+
+    private func devices(of user: UserID) -> [DeviceName] {
+        var names = Set((members[user] ?? []).map(\.device))
+        if members[user] == nil {
+            for id in local.keys where id.user == user { names.insert(id.device) }
+        }
+        return names.sorted { $0.text < $1.text }
+    }
+}

@@ -1,0 +1,103 @@
+/// The newest messages of a room in the node's memory, without holes except announced ones, and the keys in them: what makes
+/// joining, coming back and recognising a repetition free of Redis.
+struct RecentMessages: Sendable {
+    private struct KeyID: Hashable {
+        var user: UserID
+        var key: String
+    }
+
+    /// Oldest first; those before `head` are dropped already and hold no text.
+    private var storage: [Message] = []
+    private var head = 0
+    private var keys: [KeyID: (position: Position, at: UInt64)] = [:]
+    private(set) var cost = 0
+    let capacity: Int
+    let costLimit: Int
+    /// No message with a seq above this one was dropped or missed: the memory is complete from there to its end.
+    private(set) var completeAfter: UInt64 = 0
+
+    init(capacity: Int, costLimit: Int) {
+        self.capacity = max(1, capacity)
+        self.costLimit = costLimit
+    }
+
+    var count: Int { storage.count - head }
+    var isEmpty: Bool { count == 0 }
+    /// The i-th oldest message.
+    subscript(index: Int) -> Message { storage[head + index] }
+    var first: Message? { isEmpty ? nil : self[0] }
+    var last: Message? { storage.last }
+
+    /// Starts afresh: complete for all seqs above `seq`.
+    mutating func reset(completeAfter seq: UInt64) {
+        storage.removeAll()
+        keys.removeAll()
+        head = 0
+        cost = 0
+        completeAfter = seq
+    }
+
+    /// Appends the next message; drops the oldest ones beyond the bounds.
+    mutating func append(_ message: Message) {
+        storage.append(message)
+        cost += message.content.cost
+        if let key = message.content.key {
+            keys[KeyID(user: message.content.user, key: key)] = (message.position, message.content.at)
+        }
+        while count > 1, count > capacity || cost > costLimit { dropOldest() }
+    }
+
+    /// Messages up to `seq`, after the newest one here, are not in the log any more.
+    mutating func noteGap(through seq: UInt64) {
+        completeAfter = max(completeAfter, seq)
+    }
+
+    private mutating func dropOldest() {
+        let oldest = storage[head]
+        cost -= oldest.content.cost
+        if let key = oldest.content.key {
+            let id = KeyID(user: oldest.content.user, key: key)
+            if keys[id]?.position == oldest.position { keys[id] = nil }
+        }
+        completeAfter = max(completeAfter, oldest.position.seq)
+        storage[head].content = MessageContent(user: oldest.content.user, at: 0)
+        head += 1
+        if head >= 64, head * 2 >= storage.count {
+            storage.removeFirst(head)
+            head = 0
+        }
+    }
+
+    /// Where the user's key was used; nil if no message in memory has it.
+    func position(of key: String, by user: UserID) -> (position: Position, at: UInt64)? {
+        keys[KeyID(user: user, key: key)]
+    }
+
+    /// The index of the first message with a seq above `seq`.
+    func index(after seq: UInt64) -> Int {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if self[middle].position.seq > seq { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+
+    /// All messages with a seq above `seq`, oldest first.
+    func messages(after seq: UInt64) -> [Message] {
+        (index(after: seq)..<count).map { self[$0] }
+    }
+
+    /// The newest `limit` messages, oldest first.
+    func newest(_ limit: Int) -> [Message] {
+        (max(0, count - max(0, limit))..<count).map { self[$0] }
+    }
+
+    /// The message with that seq; nil if it is not in memory.
+    func message(seq: UInt64) -> Message? {
+        let index = index(after: seq &- 1)
+        guard index < count, self[index].position.seq == seq else { return nil }
+        return self[index]
+    }
+}

@@ -1,0 +1,49 @@
+/// What a room's runner has to do, in this order.
+public enum RoomAction: Sendable, Equatable {
+    /// SUBSCRIBE to the room's channel; then call `subscribed`.
+    case subscribe
+    /// UNSUBSCRIBE; then call `unsubscribed`.
+    case unsubscribe
+    /// Ask the broker; then call `completed` with this serial.
+    case submit(BrokerRequest, serial: UInt64)
+    /// The connections answer, but not to us: drop them.
+    case resetLinks
+    /// To all live sessions of the room.
+    case deliver(Message)
+    case deliverGap(Gap)
+    case deliverReset(Reset)
+    case deliverPresence(joined: [UserID], left: [UserID], count: Int)
+    /// To all live sessions but the one it came from, if that is ours.
+    case deliverSignal(Signal)
+    /// To one session, which is live from now on: everything delivered after this is for it too.
+    case goLive(SessionID, Joined)
+    /// To one session.
+    case answer(SessionID, ServerEvent)
+    /// What the log says about the nodes in the room: the sweeper looks for dead ones.
+    case sawNodes([NodeID: UInt64])
+    /// The room is out of use: its runner may forget it.
+    case finished
+    /// Something worth counting happened.
+    case count(RoomCounter)
+}
+
+/// What a room counts.
+public enum RoomCounter: Hashable, Sendable {
+    case appended
+    case published
+    case refused
+    case repeated
+    case notStored
+    case view(ViewReason)
+    case entered
+    case holeRepaired
+    case gap
+    case reset
+    case alarm
+    case sendTimedOut
+}
+
+/// Why a room was read from Redis.
+public enum ViewReason: String, Hashable, Sendable, CaseIterable {
+    case hole, refused, unknownEpoch, lostBranch, lowerEpoch, join, quiet
+}

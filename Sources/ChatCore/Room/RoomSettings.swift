@@ -1,0 +1,22 @@
+/// What a node's operator can tune about rooms.
+public struct RoomSettings: Sendable, Hashable {
+    /// Messages that a room's log keeps (about: Redis trims whole nodes of the stream), and a node's memory of it.
+    public var historyLength = 1_000
+    /// Bytes of messages that a node remembers of one room.
+    public var memoryBytes = 4 * 1_048_576
+    /// How long a node stays in a room after its last session there left.
+    public var linger: Duration = .seconds(10)
+    /// How long presence changes are collected before they go to Redis in one batch.
+    public var presenceInterval: Duration = .milliseconds(100)
+    /// How often a room is compared with Redis although nothing seems wrong.
+    public var viewInterval: Duration = .seconds(30)
+    /// How long an `enter` may take, its own epoch heard, before both connections are dropped.
+    public var enterDeadline: Duration = .seconds(5)
+    /// Appends of one room that may be unanswered at once.
+    public var appendWindow = 256
+    /// A keyed send that does not say whether it is a repetition counts as one in a session younger than this.
+    public var youngSession: Duration = .seconds(10)
+    public var limits = Limits()
+
+    public init() {}
+}

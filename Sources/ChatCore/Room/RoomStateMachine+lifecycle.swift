@@ -1,0 +1,268 @@
+extension RoomStateMachine {
+    // MARK: the connections
+
+    /// The command connection is up, to the broker with this identity.
+    public mutating func commandsUp(_ identity: BrokerIdentity, now: Moment, _ actions: inout [RoomAction]) {
+        commandsUp = true
+        self.identity = identity
+        switch phase {
+        case .entering: requestEnter(now: now, &actions)
+        case .inside: enterAgain(now: now, &actions)
+        case .leaving: requestLeave(&actions)
+        case .out, .subscribing, .unsubscribing: break
+        }
+    }
+
+    /// The command connection is gone. What was on it completes as `.outcomeUnknown`, before or after this.
+    public mutating func commandsDown(now: Moment, _ actions: inout [RoomAction]) {
+        commandsUp = false
+        viewInFlight = false
+        switch phase {
+        case .inside, .entering: phase = .entering(Entering())
+        case .out, .subscribing, .leaving, .unsubscribing: break
+        }
+    }
+
+    /// The subscribe connection is up. It has no subscriptions.
+    public mutating func subscriptionsUp(now: Moment, _ actions: inout [RoomAction]) {
+        subscriptionsUp = true
+        if phase == .subscribing { actions.append(.subscribe) }
+    }
+
+    /// The subscribe connection is gone, all subscriptions with it, and whatever was said since.
+    public mutating func subscriptionsDown(now: Moment, _ actions: inout [RoomAction]) {
+        subscriptionsUp = false
+        heardOwnEpoch = 0
+        switch phase {
+        case .entering, .inside: phase = .subscribing
+        case .unsubscribing: becomeOut(now: now, &actions)
+        case .out, .subscribing, .leaving: break
+        }
+    }
+
+    // MARK: coming in
+
+    /// The first session came: OUT → SUBBING.
+    mutating func begin(now: Moment, _ actions: inout [RoomAction]) {
+        phase = .subscribing
+        if subscriptionsUp { actions.append(.subscribe) }
+    }
+
+    /// The SUBSCRIBE was acknowledged: from now on nothing said in the room passes us by.
+    public mutating func subscribed(now: Moment, _ actions: inout [RoomAction]) {
+        guard phase == .subscribing else { return }
+        phase = .entering(Entering())
+        requestEnter(now: now, &actions)
+    }
+
+    /// Whatever may have been missed, or done in our name: begin a new epoch and read the room.
+    mutating func enterAgain(now: Moment, _ actions: inout [RoomAction]) {
+        switch phase {
+        case .inside: break
+        case .entering(let entering): guard entering.merged != nil else { return }
+        case .out, .subscribing, .leaving, .unsubscribing: return
+        }
+        phase = .entering(Entering())
+        requestEnter(now: now, &actions)
+    }
+
+    mutating func requestEnter(now: Moment, _ actions: inout [RoomAction]) {
+        guard case .entering(var entering) = phase, commandsUp, entering.serial == nil, entering.merged == nil else { return }
+        let changed = enteredIdentity != nil && identity != enteredIdentity
+        let request = EnterRequest(
+            room: room, node: node, after: last, tail: changed ? recent.messages(after: 0) : [],
+            tailChain: changed ? chain.links : [], seen: seenEpoch, clock: wallClock, identityChanged: changed,
+            limit: settings.historyLength)
+        actions.append(.submit(.hold(room: room, node: node), serial: Self.ignoredSerial))
+        entering.serial = submit(.enter(request), .enter, &actions)
+        entering.retryAt = nil
+        entering.deadline = now + settings.enterDeadline
+        phase = .entering(entering)
+        _ = submit(.roster(room: room), .roster, &actions)
+    }
+
+    mutating func enterCompleted(
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard case .entering(var entering) = phase, entering.serial == serial else { return }
+        entering.serial = nil
+        switch result {
+        case .success(.view(let view)) where view.nodes[node] == view.epoch:
+            enteredIdentity = identity
+            enterValue = view.epoch
+            entering.merged = view.epoch
+            phase = .entering(entering)
+            actions.append(.count(.entered))
+            mergeEnter(view, &actions)
+            becomeInsideIfHeard(now: now, &actions)
+        case .success, .failure(.malformed), .failure(.refused), .failure(.missing):
+            enterRefused("the answer to enter makes no sense", entering, now: now, &actions)
+        case .failure(.notStored(let text)):
+            enterRefused(text, entering, now: now, &actions)
+        case .failure(.notConnected), .failure(.outcomeUnknown):
+            entering.deadline = nil
+            phase = .entering(entering)
+        }
+    }
+
+    /// Redis is there and says no (LOADING, READONLY, WRONGTYPE …): those who wait are told why; we try again, less and less often.
+    private mutating func enterRefused(
+        _ text: String, _ entering: Entering, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        var entering = entering
+        lastRefusal = text
+        entering.deadline = nil
+        entering.failures += 1
+        entering.retryAt = now + .milliseconds(250 * Int64(1 << min(entering.failures, 5)))
+        phase = .entering(entering)
+        for session in waitingJoins { failJoin(session, WireError(.unavailable, "redis refuses this room: \(text)"), &actions) }
+        waitingJoins.removeAll()
+        considerLinger(now: now)
+    }
+
+    /// The answer, or our own epoch on the channel, did not come: one of the connections only looks alive.
+    mutating func enterTimedOut(now: Moment, _ actions: inout [RoomAction]) {
+        phase = .entering(Entering(retryAt: now + settings.enterDeadline))
+        actions.append(.count(.alarm))
+        actions.append(.resetLinks)
+    }
+
+    mutating func becomeInsideIfHeard(now: Moment, _ actions: inout [RoomAction]) {
+        guard case .entering(let entering) = phase, let merged = entering.merged, heardOwnEpoch >= merged else { return }
+        phase = .inside
+        lastRefusal = nil
+        viewWanted = nil
+        viewInFlight = false
+        scheduleQuietView(now: now)
+        settleUncertain()
+        answerJoins(now: now, &actions)
+        presence.noteEntered(now: now)
+        flushPresence(now: now, &actions)
+        noteHole(now: now)
+        pump(now: now, &actions)
+        considerLinger(now: now)
+    }
+
+    // MARK: going out
+
+    /// Arms or disarms the linger, whenever sessions came or went.
+    mutating func considerLinger(now: Moment) {
+        guard members.isEmpty else {
+            lingerUntil = nil
+            return
+        }
+        switch phase {
+        case .inside, .entering: if lingerUntil == nil { lingerUntil = now + settings.linger }
+        case .out, .subscribing, .leaving, .unsubscribing: break
+        }
+    }
+
+    mutating func lingerEnded(now: Moment, _ actions: inout [RoomAction]) {
+        lingerUntil = nil
+        guard members.isEmpty else { return }
+        switch phase {
+        case .inside:
+            guard unanswered == 0, onceInFlight == nil, !viewInFlight, !presence.isUpdating else {
+                lingerUntil = now + .milliseconds(100)
+                return
+            }
+            dropAllSends()
+            phase = .leaving
+            requestLeave(&actions)
+        case .entering(let entering) where entering.serial == nil && entering.merged == nil && entering.retryAt != nil && commandsUp:
+            // Redis refuses the room and nobody wants it any more.
+            requestUnsubscribe(now: now, &actions)
+        case .entering:
+            lingerUntil = now + .milliseconds(100)
+        case .out, .subscribing, .leaving, .unsubscribing:
+            break
+        }
+    }
+
+    mutating func requestLeave(_ actions: inout [RoomAction]) {
+        guard commandsUp else { return }
+        _ = submit(.leave(room: room, node: node, value: enterValue), .leave, &actions)
+        actions.append(.submit(.release(room: room, node: node), serial: Self.ignoredSerial))
+    }
+
+    mutating func leaveCompleted(
+        _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard phase == .leaving else { return }
+        switch result {
+        case .success, .failure(.refused), .failure(.missing), .failure(.malformed), .failure(.notStored):
+            requestUnsubscribe(now: now, &actions)
+        case .failure(.notConnected), .failure(.outcomeUnknown):
+            break  // asked again when the connection is back
+        }
+    }
+
+    private mutating func requestUnsubscribe(now: Moment, _ actions: inout [RoomAction]) {
+        phase = .unsubscribing
+        if subscriptionsUp {
+            actions.append(.unsubscribe)
+        } else {
+            becomeOut(now: now, &actions)
+        }
+    }
+
+    /// The UNSUBSCRIBE was acknowledged.
+    public mutating func unsubscribed(now: Moment, _ actions: inout [RoomAction]) {
+        guard phase == .unsubscribing else { return }
+        becomeOut(now: now, &actions)
+    }
+
+    private mutating func becomeOut(now: Moment, _ actions: inout [RoomAction]) {
+        phase = .out
+        forget()
+        if members.isEmpty {
+            actions.append(.finished)
+        } else {
+            begin(now: now, &actions)
+        }
+    }
+
+    /// What we knew of the room is worth nothing once we no longer listen.
+    private mutating func forget() {
+        last = nil
+        epoch = 0
+        base = 0
+        knownLast = 0
+        hole = nil
+        chain = EpochChain(links: [], history: 0)
+        nodes = [:]
+        heardOwnEpoch = 0
+        enteredIdentity = nil
+        recent.reset(completeAfter: 0)
+        held = [:]
+        requests = [:]
+        viewInFlight = false
+        viewWanted = nil
+        quietViewAt = nil
+        lingerUntil = nil
+        let local = presence.local
+        presence = RoomPresence(node: node, inlineLimit: settings.limits.rosterInline)
+        presence.local = local
+    }
+
+    // MARK: answers
+
+    /// The broker answered (or will never answer) the request with this serial.
+    public mutating func completed(
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        if serial & Self.appendBit != 0 {
+            appendCompleted(number: serial & ~Self.appendBit, result, now: now, &actions)
+            return
+        }
+        guard let purpose = requests.removeValue(forKey: serial) else { return }
+        switch purpose {
+        case .enter: enterCompleted(serial: serial, result, now: now, &actions)
+        case .roster: rosterCompleted(result, now: now, &actions)
+        case .presence: presenceCompleted(result, now: now, &actions)
+        case .leave: leaveCompleted(result, now: now, &actions)
+        case .view(_, let epochKnown): viewCompleted(result, epochKnown: epochKnown, now: now, &actions)
+        case .once(let numbers): onceCompleted(serial: serial, numbers, result, now: now, &actions)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+extension RoomStateMachine {
+    /// Sends the presence changes that are due.
+    mutating func flushPresence(now: Moment, _ actions: inout [RoomAction]) {
+        guard isInside else { return }
+        if let update = presence.takeUpdate(now: now) {
+            let request = PresenceRequest(
+                room: room, node: node, value: enterValue, replacesAll: update.replacesAll, changes: update.changes)
+            _ = submit(.presence(request), .presence, &actions)
+        }
+        readRosterIfNeeded(&actions)
+    }
+
+    private mutating func readRosterIfNeeded(_ actions: inout [RoomAction]) {
+        guard isInside, presence.wantsRoster, !requests.values.contains(.roster) else { return }
+        _ = submit(.roster(room: room), .roster, &actions)
+    }
+
+    mutating func presenceCompleted(
+        _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        switch result {
+        case .success(.presence(let reply)):
+            presence.updateSucceeded()
+            if let notice = reply.notice { tell(presence.apply(notice), &actions) }
+            readRosterIfNeeded(&actions)
+            flushPresence(now: now, &actions)
+        case .failure(.missing):
+            // We were swept, or somebody deleted our entry: come back in, then tell everything.
+            presence.updateFailed(retry: now)
+            enterAgain(now: now, &actions)
+        case .success, .failure:
+            presence.updateFailed(retry: now + .seconds(1))
+        }
+    }
+
+    mutating func rosterCompleted(
+        _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard case .success(.roster(let snapshot)) = result else { return }
+        tell(presence.replace(with: snapshot), &actions)
+    }
+
+    mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
+        tell(presence.apply(notice), &actions)
+        readRosterIfNeeded(&actions)
+    }
+
+    private func tell(_ difference: RoomPresence.Difference, _ actions: inout [RoomAction]) {
+        guard !difference.isEmpty else { return }
+        let count = presence.members.count
+        let isLarge = count > presence.inlineLimit
+        actions.append(
+            .deliverPresence(joined: isLarge ? [] : difference.joined, left: isLarge ? [] : difference.left, count: count))
+    }
+
+    /// A session asks who is here.
+    public func roster(session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
+        guard members[session] != nil, presence.position != nil else {
+            let text = "roster: not in this room, or it is not ready"
+            return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, text))))
+        }
+        let page = presence.page(after: cursor, limit: settings.limits.rosterPage)
+        actions.append(.answer(session, .roster(ref: ref, room: room, page)))
+    }
+
+    /// A session signals: to everybody here at once, to other nodes by the channel if there are any, to Redis' memory never.
+    public func signal(
+        session: SessionID, ref: Ref?, name: String, data: String?, _ actions: inout [RoomAction]
+    ) {
+        guard let member = members[session] else {
+            return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, "signal: not in this room"))))
+        }
+        let signal = Signal(node: node, session: session, user: member.user, name: name, data: data)
+        actions.append(.deliverSignal(signal))
+        if hasOthers, isInside {
+            actions.append(.submit(.publish(room: room, event: .signal(signal)), serial: Self.ignoredSerial))
+        }
+    }
+}

@@ -1,0 +1,318 @@
+extension RoomStateMachine {
+    /// A session says something. `at`: the node's clock, ms since 1970.
+    public mutating func send(
+        _ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard let member = members[session] else {
+            return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, "send: not in this room"))))
+        }
+        if let key = request.key {
+            if let known = recent.position(of: key, by: member.user) {
+                return answerRepeated(PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
+            }
+            if let number = pendingKeys[SendKey(user: member.user, key: key)], sends[number] != nil {
+                members[session]?.waitingSends += 1
+                return sends.update(number) { $0.waiters.append(.init(session: session, ref: ref)) }
+            }
+        }
+        guard sends.count < settings.limits.waitingSendsPerRoom else {
+            let text = "send: \(sends.count) sends of this room wait already"
+            return actions.append(.answer(session, .error(ref: ref, WireError(.tooManyWaiting, text))))
+        }
+        let unsure = request.key != nil && request.again == nil
+            && (member.resumed || now - member.since < settings.youngSession)
+        let content = MessageContent(
+            user: member.user, at: at, text: request.text, data: request.data, key: request.key ?? makeKey())
+        let number = sends.append(
+            PendingSend(
+                content: content, again: request.key != nil && (request.again == true || unsure),
+                said: request.again == true, since: request.since, deadline: now + settings.limits.sendWait,
+                waiters: [.init(session: session, ref: ref)]))
+        if let key = request.key { pendingKeys[SendKey(user: member.user, key: key)] = number }
+        members[session]?.waitingSends += 1
+        pump(now: now, &actions)
+    }
+
+    /// Sends without a key get one of ours, so that we ourselves can tell whether a try was stored before the connection
+    /// went. Unique for the node's life; nodes' IDs are unique for ever.
+    private mutating func makeKey() -> String {
+        madeKeys += 1
+        return "~\(node.text.suffix(8)).\(String(enterValue, radix: 36)).\(String(madeKeys, radix: 36))"
+    }
+
+    /// Sends what may be sent, in the order in which it came.
+    mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
+        guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base, onceInFlight == nil, refusedEpoch < epoch else { return }
+        guard unanswered == 0 || appendingEpoch == epoch else { return }
+        if let pausedUntil {
+            guard pausedUntil <= now else { return }
+            self.pausedUntil = nil
+        }
+        var next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
+        while let number = next, let send = sends[number], unanswered < settings.appendWindow {
+            if let key = send.content.key, let known = recent.position(of: key, by: send.content.user) {
+                finish(number, &actions) { .sent(ref: $0, room: $1, position: known.position, at: known.at, repeated: true) }
+                actions.append(.count(.repeated))
+            } else if needsOnce(send) {
+                return submitOnce(from: number, &actions)
+            } else {
+                sends.update(number) {
+                    $0.state = .appending(epoch: epoch)
+                    if $0.since == nil { $0.since = last }
+                }
+                unanswered += 1
+                appendingEpoch = epoch
+                let request = BrokerRequest.append(room: room, epoch: epoch, content: send.content)
+                actions.append(.submit(request, serial: Self.appendBit | number))
+            }
+            queuedFrom = number + 1
+            next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
+        }
+    }
+
+    /// Whether our memory holds every key of the last `historyLength` messages.
+    private var keyWindowIsFull: Bool {
+        guard let last else { return false }
+        return recent.completeAfter == 0 || last.seq - min(last.seq, recent.completeAfter) >= UInt64(settings.historyLength)
+    }
+
+    private func needsOnce(_ send: PendingSend) -> Bool {
+        send.again || (send.content.clientKey != nil && !keyWindowIsFull)
+    }
+
+    /// All sends from `first` on that need it, up to the first that does not, in one request.
+    private mutating func submitOnce(from first: UInt64, _ actions: inout [RoomAction]) {
+        guard unanswered == 0 || appendingEpoch == epoch, let last else { return }
+        var numbers: [UInt64] = []
+        var batch: [OnceSend] = []
+        var known = keyWindowIsFull ? last.seq : 0
+        let serial = nextSerial
+        for number in sends.numbers where number >= first {
+            guard let send = sends[number], send.state == .queued else { continue }
+            guard needsOnce(send), numbers.count < 64 else { break }
+            if let since = send.since, since.seq < recent.completeAfter { known = 0 }
+            if send.said && send.since == nil { known = 0 }
+            sends.update(number) {
+                $0.state = .inOnce(serial: serial)
+                if $0.since == nil && !$0.said { $0.since = last }
+            }
+            numbers.append(number)
+            batch.append(OnceSend(content: send.content, since: send.since, again: send.said))
+        }
+        onceEpoch = epoch
+        onceInFlight = submit(
+            .once(OnceRequest(room: room, node: node, epoch: epoch, known: known, sends: batch)), .once(numbers), &actions)
+    }
+
+    // MARK: answers
+
+    mutating func appendCompleted(
+        number: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard let send = sends[number], case .appending(let tried) = send.state else { return }
+        unanswered -= 1
+        switch result {
+        case .success(.appended(let position)):
+            appended(number, send, at: position, now: now, &actions)
+        case .failure(.refused):
+            actions.append(.count(.refused))
+            requeue(number)
+            refusedEpoch = max(refusedEpoch, tried)
+            // Another node entered; its epoch may reach us by the channel first.
+            if unanswered == 0, refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
+        case .failure(.missing):
+            requeue(number)
+            enterAgain(now: now, &actions)
+        case .failure(.notStored(let text)):
+            requeue(number)
+            lastRefusal = text
+            pausedUntil = now + .milliseconds(250)
+        case .failure(.notConnected):
+            requeue(number)
+        case .failure(.outcomeUnknown):
+            sends.update(number) { $0.state = .uncertain }
+        case .success, .failure(.malformed):
+            sends.update(number) { $0.state = .uncertain }
+            enterAgain(now: now, &actions)
+        }
+        pump(now: now, &actions)
+    }
+
+    private mutating func appended(
+        _ number: UInt64, _ send: PendingSend, at position: Position, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        if position.seq == 0 || (last.map { position.seq <= $0.seq } ?? false) {
+            // A log that was set back took it (race 7): show nothing, publish nothing, find out.
+            actions.append(.count(.alarm))
+            sends.update(number) { $0.state = .uncertain }
+            return enterAgain(now: now, &actions)
+        }
+        if lastRefusal != nil { failOvertaken(by: number, send, &actions) }
+        finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: send.content.at, repeated: false) }
+        actions.append(.count(.appended))
+        let message = Message(position: position, content: send.content)
+        if hasOthers {
+            let event = ChannelEvent.message(message, base: chain.base(of: position.epoch))
+            actions.append(.submit(.publish(room: room, event: event), serial: Self.ignoredSerial))
+            actions.append(.count(.published))
+        }
+        sequence(message, now: now, &actions)
+    }
+
+    /// A send that Redis would not store must not be tried again after a later one of its sender was stored.
+    private mutating func failOvertaken(by number: UInt64, _ stored: PendingSend, _ actions: inout [RoomAction]) {
+        let error = WireError(.notStored, "redis did not store it: \(lastRefusal ?? "")")
+        while let earlier = sends.firstNumber(where: { $0.state == .queued && $0.content.user == stored.content.user }),
+            earlier < number
+        {
+            actions.append(.count(.notStored))
+            finish(earlier, &actions) { ref, _ in .error(ref: ref, error) }
+        }
+    }
+
+    private mutating func requeue(_ number: UInt64) {
+        sends.update(number) { $0.state = .queued }
+        queuedFrom = min(queuedFrom, number)
+        if sends[number]?.waiters.isEmpty == true { drop(number) }
+    }
+
+    mutating func onceCompleted(
+        serial: UInt64, _ numbers: [UInt64], _ result: Result<BrokerReply, BrokerError>, now: Moment,
+        _ actions: inout [RoomAction]
+    ) {
+        if onceInFlight == serial { onceInFlight = nil }
+        switch result {
+        case .success(.once(let reply)) where reply.outcomes.count == numbers.count:
+            if reply.epoch > epoch, isInside {
+                if let last, reply.base < last.seq {
+                    actions.append(.count(.alarm))
+                    enterAgain(now: now, &actions)
+                } else {
+                    adopt(epoch: reply.epoch, base: reply.base)
+                }
+            }
+            for (number, outcome) in zip(numbers, reply.outcomes) { settle(number, outcome, now: now, &actions) }
+            noteHole(now: now)
+        case .failure(.refused):
+            actions.append(.count(.refused))
+            for number in numbers { requeue(number) }
+            refusedEpoch = max(refusedEpoch, onceEpoch)
+            if refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
+        case .failure(.missing):
+            for number in numbers { requeue(number) }
+            enterAgain(now: now, &actions)
+        case .failure(.notStored(let text)):
+            for number in numbers { requeue(number) }
+            lastRefusal = text
+            pausedUntil = now + .milliseconds(250)
+        case .failure(.notConnected):
+            for number in numbers { requeue(number) }
+        case .failure(.outcomeUnknown):
+            for number in numbers { sends.update(number) { $0.state = .uncertain } }
+        case .success, .failure(.malformed):
+            for number in numbers { sends.update(number) { $0.state = .uncertain } }
+            enterAgain(now: now, &actions)
+        }
+        pump(now: now, &actions)
+    }
+
+    private mutating func settle(
+        _ number: UInt64, _ outcome: OnceOutcome, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard let send = sends[number] else { return }
+        switch outcome {
+        case .stored(let position):
+            if let last, position.seq <= last.seq, recent.message(seq: position.seq)?.position != position {
+                actions.append(.count(.alarm))
+                sends.update(number) { $0.state = .uncertain }
+                return enterAgain(now: now, &actions)
+            }
+            finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: send.content.at, repeated: false) }
+            actions.append(.count(.appended))
+            sequence(Message(position: position, content: send.content), now: now, &actions)
+        case .repeated(let position, let at):
+            actions.append(.count(.repeated))
+            finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: at, repeated: true) }
+        case .outcomeUnknown:
+            let error = WireError(.outcomeUnknown, "send: the log was trimmed since the first try; it was not stored now")
+            finish(number, &actions) { ref, _ in .error(ref: ref, error) }
+        }
+    }
+
+    /// After `enter`: what was on its way when the connection went is either in what we just read, or goes through `once`.
+    mutating func settleUncertain() {
+        for number in sends.numbers where sends[number]?.state == .uncertain {
+            guard sends[number]?.waiters.isEmpty == false else {
+                drop(number)
+                continue
+            }
+            queuedFrom = min(queuedFrom, number)
+            sends.update(number) {
+                $0.state = .queued
+                $0.again = true
+                $0.said = true
+            }
+        }
+        onceInFlight = nil
+    }
+
+    // MARK: ends
+
+    /// Removes the send and tells everybody who waits for it.
+    mutating func finish(_ number: UInt64, _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent) {
+        guard let send = sends[number] else { return }
+        for waiter in send.waiters {
+            members[waiter.session]?.waitingSends -= 1
+            actions.append(.answer(waiter.session, event(waiter.ref, room)))
+        }
+        drop(number)
+    }
+
+    private mutating func drop(_ number: UInt64) {
+        guard let send = sends.remove(number), let key = send.content.clientKey else { return }
+        let id = SendKey(user: send.content.user, key: key)
+        if pendingKeys[id] == number { pendingKeys[id] = nil }
+    }
+
+    private func answerRepeated(_ waiter: PendingSend.Waiter, _ position: Position, at: UInt64, _ actions: inout [RoomAction]) {
+        actions.append(.count(.repeated))
+        actions.append(
+            .answer(waiter.session, .sent(ref: waiter.ref, room: room, position: position, at: at, repeated: true)))
+    }
+
+    /// The session has gone: what it said and was never tried is dropped, so that its re-send elsewhere stays the only try.
+    mutating func forgetSends(of session: SessionID) {
+        for number in sends.numbers {
+            sends.update(number) { $0.waiters.removeAll { $0.session == session } }
+            guard let send = sends[number], send.waiters.isEmpty else { continue }
+            switch send.state {
+            case .queued, .uncertain: drop(number)
+            case .appending, .inOnce: break
+            }
+        }
+    }
+
+    mutating func dropAllSends() {
+        for number in sends.numbers { drop(number) }
+    }
+
+    /// Sends that waited too long fail; the client may try again with the same key.
+    mutating func expireSends(now: Moment, _ actions: inout [RoomAction]) {
+        while let number = sends.firstNumber(where: { !$0.waiters.isEmpty || $0.state == .queued }),
+            let send = sends[number], send.deadline <= now
+        {
+            actions.append(.count(.sendTimedOut))
+            let why = lastRefusal.map { ": \($0)" } ?? ""
+            let error = WireError(.unavailable, "send: no answer from redis in time\(why); try again with the same key")
+            for waiter in send.waiters {
+                members[waiter.session]?.waitingSends -= 1
+                actions.append(.answer(waiter.session, .error(ref: waiter.ref, error)))
+            }
+            sends.update(number) { $0.waiters.removeAll() }
+            switch send.state {
+            case .queued, .uncertain: drop(number)
+            case .appending, .inOnce: break
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+extension RoomStateMachine {
+    /// Messages held before their turn; beyond it the log is read instead.
+    static let heldLimit = 4_096
+
+    // MARK: the channel
+
+    /// Something was said on the room's channel.
+    public mutating func heard(_ event: ChannelEvent, now: Moment, _ actions: inout [RoomAction]) {
+        switch phase {
+        case .out, .unsubscribing: return
+        case .subscribing, .entering, .inside, .leaving: break
+        }
+        switch event {
+        case .message(let message, let base): heardMessage(message, base: base, now: now, &actions)
+        case .epoch(let epoch, let base, let nodes, let by):
+            heardEpoch(epoch, base: base, nodes: nodes, by: by, now: now, &actions)
+        case .gone(let node, let value, _, let last): heardGone(node, value: value, last: last, now: now, &actions)
+        case .presence(let notice): heardPresence(notice, now: now, &actions)
+        case .signal(let signal):
+            if signal.node != node { actions.append(.deliverSignal(signal)) }
+        }
+    }
+
+    private mutating func heardMessage(_ message: Message, base: UInt64?, now: Moment, _ actions: inout [RoomAction]) {
+        if let base, let known = chain.base(of: message.position.epoch), known != base {
+            // The same epoch on another branch (race 9).
+            wantView(.lostBranch, now: now, &actions)
+            return
+        }
+        sequence(message, now: now, &actions)
+        pump(now: now, &actions)
+    }
+
+    private mutating func heardEpoch(
+        _ newEpoch: UInt64, base newBase: UInt64, nodes newNodes: [NodeID: UInt64], by: NodeID, now: Moment,
+        _ actions: inout [RoomAction]
+    ) {
+        seenEpoch = max(seenEpoch, newEpoch)
+        if by == node { heardOwnEpoch = max(heardOwnEpoch, newEpoch) }
+        guard canSequence, let last else { return becomeInsideIfHeard(now: now, &actions) }
+        if newEpoch > epoch {
+            guard newBase >= last.seq, newNodes[node] == enterValue else {
+                actions.append(.count(.alarm))
+                return enterAgain(now: now, &actions)
+            }
+            adopt(epoch: newEpoch, base: newBase)
+            nodes = newNodes
+            retryHeld(now: now, &actions)
+            noteHole(now: now)
+        } else if newEpoch < epoch, chain.base(of: newEpoch) == nil, newEpoch > enterValue {
+            // Late news, or news from a branch that was lost: the log knows (race 8).
+            wantView(.lowerEpoch, now: now, &actions)
+        }
+        becomeInsideIfHeard(now: now, &actions)
+        pump(now: now, &actions)
+    }
+
+    private mutating func heardGone(
+        _ gone: NodeID, value: UInt64, last logLast: Position, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        seenEpoch = max(seenEpoch, logLast.epoch)
+        guard canSequence, let last else { return }
+        if gone == node {
+            // We were swept although we live: others skip their PUBLISH from now on (race 5).
+            if value == enterValue { enterAgain(now: now, &actions) }
+            return
+        }
+        if nodes[gone] == value { nodes[gone] = nil }
+        if logLast.seq > last.seq {
+            knownLast = max(knownLast, logLast.seq)
+            noteHole(now: now)
+        } else if logLast.epoch < epoch && logLast.epoch > enterValue && chain.base(of: logLast.epoch) == nil {
+            wantView(.lowerEpoch, now: now, &actions)
+        }
+    }
+
+    /// The epoch has begun at `base`, as far as Redis goes.
+    mutating func adopt(epoch newEpoch: UInt64, base newBase: UInt64) {
+        epoch = newEpoch
+        base = newBase
+        seenEpoch = max(seenEpoch, newEpoch)
+        knownLast = max(knownLast, newBase)
+        chain.begin(epoch: newEpoch, base: newBase)
+        if chain.links.count > settings.historyLength + 64, let first = recent.first {
+            chain.prune(firstEntry: first.position.seq)
+        }
+    }
+
+    // MARK: one order
+
+    /// Puts a message, from our own append or from the channel, into its place.
+    mutating func sequence(_ message: Message, now: Moment, _ actions: inout [RoomAction]) {
+        let position = message.position
+        knownLast = max(knownLast, position.seq)
+        guard canSequence, let last else { return hold(message, now: now, &actions) }
+        if position.seq <= last.seq {
+            // Heard twice, unless it is another message with that seq.
+            if position.seq > recent.completeAfter, recent.message(seq: position.seq)?.position != position {
+                wantView(.lostBranch, now: now, &actions)
+            }
+            return
+        }
+        if position.epoch > epoch {
+            hold(message, now: now, &actions)
+            return wantView(.unknownEpoch, now: now, &actions)
+        }
+        guard chain.epoch(of: position.seq) == position.epoch else {
+            return wantView(.lostBranch, now: now, &actions)
+        }
+        if position.seq == last.seq + 1, position > last {
+            show(message, &actions)
+            drainHeld(&actions)
+            noteHole(now: now)
+        } else {
+            hold(message, now: now, &actions)
+            noteHole(now: now)
+        }
+    }
+
+    private mutating func hold(_ message: Message, now: Moment, _ actions: inout [RoomAction]) {
+        if let there = held[message.position.seq], there.position.epoch >= message.position.epoch { return }
+        guard held.count < Self.heldLimit else { return wantView(.hole, now: now, &actions) }
+        held[message.position.seq] = message
+    }
+
+    /// Shows a message to everybody. It is the next one, and it is in the log.
+    private mutating func show(_ message: Message, _ actions: inout [RoomAction]) {
+        last = message.position
+        recent.append(message)
+        actions.append(.deliver(message))
+    }
+
+    /// The held message with that seq, if it belongs to the log as we know it.
+    private mutating func takeHeld(seq: UInt64) -> Message? {
+        guard let message = held[seq], message.position.epoch <= epoch, chain.epoch(of: seq) == message.position.epoch else {
+            return nil
+        }
+        held[seq] = nil
+        return message
+    }
+
+    private mutating func drainHeld(_ actions: inout [RoomAction]) {
+        guard !held.isEmpty else { return }
+        while let last, let next = takeHeld(seq: last.seq + 1) { show(next, &actions) }
+    }
+
+    /// After the chain changed: held messages may be in turn now, or of no branch.
+    private mutating func retryHeld(now: Moment, _ actions: inout [RoomAction]) {
+        guard !held.isEmpty, let last else { return }
+        held = held.filter { $0.key > last.seq }
+        drainHeld(&actions)
+    }
+
+    /// Watches the first missing seq: another node's PUBLISH may still be on its way for a few round trips (race 17).
+    mutating func noteHole(now: Moment) {
+        guard let last, knownLast > last.seq else {
+            hole = nil
+            return
+        }
+        guard hole?.seq != last.seq + 1 else { return }
+        hole = (last.seq + 1, now + max(.milliseconds(20), roundTrip * 4))
+    }
+
+    // MARK: reading the room
+
+    /// Reads the room from the log as soon as the rate of reads allows; one read at a time.
+    mutating func wantView(_ reason: ViewReason, now: Moment, _ actions: inout [RoomAction]) {
+        guard isInside else { return }
+        if viewInFlight || (nextView.map { $0 > now } ?? false) {
+            if viewWanted == nil { viewWanted = (reason, nextView ?? now) }
+            return
+        }
+        viewWanted = nil
+        viewInFlight = true
+        heldAtView = Set(held.keys)
+        hole = nil
+        actions.append(.count(.view(reason)))
+        _ = submit(
+            .view(room: room, after: last, limit: settings.historyLength), .view(reason: reason, epochKnown: epoch),
+            &actions)
+    }
+
+    mutating func viewCompleted(
+        _ result: Result<BrokerReply, BrokerError>, epochKnown: UInt64, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        viewInFlight = false
+        scheduleQuietView(now: now)
+        guard isInside, let before = last else { return }
+        guard case .success(.view(let view)) = result else {
+            return viewFailed(result, now: now, &actions)
+        }
+        guard view.verdict != .rewound, view.epoch >= epochKnown, view.nodes[node] == enterValue else {
+            actions.append(.count(.alarm))
+            return enterAgain(now: now, &actions)
+        }
+        merge(view, &actions)
+        // What we heard before we asked was appended before we asked; if the log does not know it, no log ever will.
+        for seq in heldAtView where seq > view.last { held[seq] = nil }
+        knownLast = max(view.last, held.keys.max() ?? 0)
+        actions.append(.sawNodes(view.nodes))
+        let useful = last != before
+        if useful { actions.append(.count(.holeRepaired)) }
+        viewPause = useful ? .milliseconds(20) : min(viewPause * 2, .seconds(1))
+        nextView = now + viewPause
+        if let wanted = viewWanted { viewWanted = (wanted.reason, max(wanted.at, nextView ?? now)) }
+        for session in waitingJoins { markViewed(session) }
+        answerJoins(now: now, &actions)
+        noteHole(now: now)
+        pump(now: now, &actions)
+    }
+
+    private mutating func viewFailed(
+        _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        switch result {
+        case .failure(.missing):
+            enterAgain(now: now, &actions)
+        case .success, .failure:
+            viewPause = min(viewPause * 2, .seconds(1))
+            nextView = now + viewPause
+            viewWanted = (.hole, now + viewPause)
+        }
+    }
+
+    /// A quiet room is compared with Redis now and then: a PUBLISH that a crash swallowed has no other witness (race 6).
+    mutating func scheduleQuietView(now: Moment) {
+        quietViewAt = now + settings.viewInterval * (0.75 + spread / 2)
+    }
+
+    /// Takes over what the log says, and shows what we missed.
+    private mutating func merge(_ view: RoomView, _ actions: inout [RoomAction]) {
+        if view.epoch >= epoch {
+            if view.epoch > epoch || view.chain.links.count >= chain.links.count { chain = view.chain }
+            epoch = view.epoch
+            base = view.base
+            nodes = view.nodes
+            seenEpoch = max(seenEpoch, view.epoch)
+        }
+        mergeEntries(view, &actions)
+    }
+
+    /// The answer to `enter`, in the order that room-protocol gives: adopt, purge the buffer, reset or gap, merge, drain.
+    mutating func mergeEnter(_ view: RoomView, _ actions: inout [RoomAction]) {
+        epoch = view.epoch
+        base = view.base
+        seenEpoch = max(seenEpoch, view.epoch)
+        chain = view.chain
+        nodes = view.nodes
+        held = held.filter { $0.value.position.epoch >= view.epoch && $0.key > view.base }
+        if let before = last, view.verdict != .rewound {
+            _ = before
+            mergeEntries(view, &actions)
+        } else {
+            let first = view.entries.first?.position.seq
+            let complete = view.entries.count < settings.historyLength ? 0 : (first ?? 1) - 1
+            recent.reset(completeAfter: complete)
+            for entry in view.entries { recent.append(entry) }
+            let voided = last != nil
+            last = view.entries.last?.position ?? Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
+            if let shown = last, shown.seq < view.last {
+                last = Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
+                recent.noteGap(through: view.last)
+            }
+            if voided, let position = last {
+                actions.append(.count(.reset))
+                actions.append(.deliverReset(Reset(position: position, reason: .rewound)))
+            }
+        }
+        knownLast = max(view.last, held.keys.max() ?? 0)
+        drainHeld(&actions)
+    }
+
+    private mutating func mergeEntries(_ view: RoomView, _ actions: inout [RoomAction]) {
+        for entry in view.entries {
+            fillFromHeld(below: entry.position.seq, &actions)
+            guard let last, entry.position.seq > last.seq else { continue }
+            if entry.position.seq > last.seq + 1 { announceGap(before: entry.position, &actions) }
+            show(entry, &actions)
+        }
+        while let last, last.seq < view.last {
+            fillFromHeld(below: view.last + 1, &actions)
+            guard let reached = self.last, reached.seq < view.last else { break }
+            let next = held.keys.filter { $0 > reached.seq && $0 <= view.last && isOfChain($0) }.min() ?? view.last + 1
+            let epoch = next > view.last ? view.epoch : (view.chain.epoch(of: next) ?? view.epoch)
+            announceGap(before: Position(epoch: epoch, seq: next), &actions)
+        }
+        knownLast = max(knownLast, view.last)
+        if let last { held = held.filter { $0.key > last.seq } }
+        drainHeld(&actions)
+    }
+
+    private func isOfChain(_ seq: UInt64) -> Bool {
+        guard let message = held[seq] else { return false }
+        return message.position.epoch <= epoch && chain.epoch(of: seq) == message.position.epoch
+    }
+
+    private mutating func fillFromHeld(below limit: UInt64, _ actions: inout [RoomAction]) {
+        while let last, last.seq + 1 < limit, let next = takeHeld(seq: last.seq + 1) { show(next, &actions) }
+    }
+
+    /// The log does not hold what lies between (race 15): everybody is told exactly that, and the room goes on.
+    private mutating func announceGap(before next: Position, _ actions: inout [RoomAction]) {
+        guard let last, next.seq > last.seq + 1 else { return }
+        actions.append(.count(.gap))
+        actions.append(.deliverGap(Gap(after: last, before: next)))
+        let missing = next.seq - 1
+        recent.noteGap(through: missing)
+        self.last = Position(epoch: chain.epoch(of: missing) ?? last.epoch, seq: missing)
+    }
+}

@@ -1,0 +1,226 @@
+/// One room on one node: what the node says to the broker about it, what it shows to its sessions, and when.
+///
+/// The rules are those of `redis/README.md`, "The room protocol": SUBSCRIBE before `enter`, appends fenced by the epoch, nothing
+/// shown before it has a position, holes read from the log, whoever may have missed something enters again. The machine does
+/// no I/O and knows no clock: its runner (a home loop, or the simulator) feeds it events and carries out its actions in
+/// order. It never traps on anything that Redis, a peer or a race can cause.
+public struct RoomStateMachine: Sendable {
+    enum Phase: Sendable, Equatable {
+        /// Not in use. → `subscribing`
+        case out
+        /// SUBSCRIBE was sent, or waits for the connection. → `entering`, when acknowledged
+        case subscribing
+        /// `enter` was sent, or waits for the connection. → `inside`, when its reply was merged and its own epoch was heard ·
+        /// `subscribing`, when the subscribe connection is lost · `unsubscribing`, when Redis refuses and nobody is left
+        case entering(Entering)
+        /// The room is live. → `entering` · `subscribing` · `leaving`
+        case inside
+        /// `leave` was sent, or waits for the connection. → `unsubscribing`
+        case leaving
+        /// UNSUBSCRIBE was sent. → `out`, or `subscribing` if somebody came meanwhile
+        case unsubscribing
+    }
+
+    struct Entering: Sendable, Equatable {
+        /// The `enter` that is on its way; nil: it waits for the connection or for `retryAt`.
+        var serial: UInt64?
+        /// The epoch with which we entered, once its reply was merged.
+        var merged: UInt64?
+        var deadline: Moment?
+        var retryAt: Moment?
+        var failures = 0
+    }
+
+    /// What a request was for, so that its answer finds its place.
+    enum Purpose: Sendable, Equatable {
+        case enter
+        case roster
+        case presence
+        case leave
+        case view(reason: ViewReason, epochKnown: UInt64)
+        case once([UInt64])
+    }
+
+    public let room: RoomName
+    public let node: NodeID
+    public internal(set) var settings: RoomSettings
+
+    var phase = Phase.out
+    var commandsUp = false
+    var subscriptionsUp = false
+    var identity: BrokerIdentity?
+    /// The broker that answered our last `enter`.
+    var enteredIdentity: BrokerIdentity?
+    /// The node's clock, ms since 1970: set by the runner before each event.
+    public var wallClock: UInt64 = 0
+    /// The smoothed round trip to the broker: how long another node's PUBLISH may lag behind its reply.
+    public var roundTrip: Duration = .milliseconds(1)
+
+    // What we know of the room. `last` is the newest message shown; nil until the first `enter` was merged.
+    var last: Position?
+    var epoch: UInt64 = 0
+    var base: UInt64 = 0
+    var seenEpoch: UInt64 = 0
+    var chain = EpochChain(links: [], history: 0)
+    var nodes: [NodeID: UInt64] = [:]
+    /// Our own value in `nodes`.
+    var enterValue: UInt64 = 0
+    var heardOwnEpoch: UInt64 = 0
+    var recent: RecentMessages
+    /// Messages that came before their turn, by seq.
+    var held: [UInt64: Message] = [:]
+    /// The highest seq that anybody told us of.
+    var knownLast: UInt64 = 0
+    var hole: (seq: UInt64, deadline: Moment)?
+
+    // Who is here, and who waits.
+    var members: [SessionID: RoomMember] = [:]
+    var waitingJoins: [SessionID] = []
+    var presence: RoomPresence
+    var lingerUntil: Moment?
+    var rejoinAfterLeaving = false
+
+    // What was said and has no answer yet.
+    var sends = FIFO<PendingSend>()
+    var pendingKeys: [SendKey: UInt64] = [:]
+    var unanswered = 0
+    var appendingEpoch: UInt64 = 0
+    /// Redis refused an append of this epoch: nothing more is sent until we know a newer one.
+    var refusedEpoch: UInt64 = 0
+    var onceInFlight: UInt64?
+    var onceEpoch: UInt64 = 0
+    /// No send below this number is queued.
+    var queuedFrom: UInt64 = 0
+    var pausedUntil: Moment?
+    var lastRefusal: String?
+    var madeKeys: UInt64 = 0
+
+    // Reads.
+    var requests: [UInt64: Purpose] = [:]
+    var nextSerial: UInt64 = 1
+    var viewInFlight = false
+    /// The seqs that were held when the view was asked for.
+    var heldAtView: Set<UInt64> = []
+    var viewWanted: (reason: ViewReason, at: Moment)?
+    var viewPause: Duration = .milliseconds(20)
+    var nextView: Moment?
+    var quietViewAt: Moment?
+    /// 0..<1, different for each room and node: spreads what would else happen at the same moment.
+    let spread: Double
+
+    public init(room: RoomName, node: NodeID, settings: RoomSettings, spread: Double) {
+        self.room = room
+        self.node = node
+        self.settings = settings
+        self.spread = spread
+        self.recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
+        self.presence = RoomPresence(node: node, inlineLimit: settings.limits.rosterInline)
+    }
+
+    /// Whether other nodes are in the room, so that an append must be published.
+    var hasOthers: Bool { nodes.count > (nodes[node] == nil ? 0 : 1) }
+
+    var isInside: Bool { phase == .inside }
+
+    /// Whether messages can be put in order now, or have to wait for the answer to `enter`.
+    var canSequence: Bool {
+        switch phase {
+        case .inside, .leaving: last != nil
+        case .entering(let entering): entering.merged != nil
+        case .out, .subscribing, .unsubscribing: false
+        }
+    }
+
+    mutating func submit(_ request: BrokerRequest, _ purpose: Purpose, _ actions: inout [RoomAction]) -> UInt64 {
+        let serial = nextSerial
+        nextSerial += 1
+        requests[serial] = purpose
+        actions.append(.submit(request, serial: serial))
+        return serial
+    }
+
+    /// Serials of appends have this bit; the rest is the send's number.
+    static let appendBit: UInt64 = 1 << 63
+    /// The serial of requests whose answer changes nothing.
+    static let ignoredSerial: UInt64 = 0
+}
+
+/// What makes a send the same send.
+struct SendKey: Hashable, Sendable {
+    var user: UserID
+    var key: String
+}
+
+extension RoomStateMachine {
+    /// Sessions that are in the room or waiting to be.
+    public var sessionCount: Int { members.count }
+    /// True when the room may be forgotten: nobody in it, nothing subscribed, nothing registered.
+    public var isOut: Bool { phase == .out && members.isEmpty }
+    public var isLive: Bool { phase == .inside }
+    /// Sends without an answer.
+    public var waitingSends: Int { sends.count }
+    /// Messages that wait for earlier ones.
+    public var heldMessages: Int { held.count }
+    /// The newest message shown; nil before the room was entered.
+    public var position: Position? { last }
+    /// A word for logs and `martlet top`.
+    public var phaseName: String {
+        switch phase {
+        case .out: "out"
+        case .subscribing: "subscribing"
+        case .entering: "entering"
+        case .inside: "inside"
+        case .leaving: "leaving"
+        case .unsubscribing: "unsubscribing"
+        }
+    }
+
+    /// When `timerFired` wants to be called; nil: not before the next event.
+    public var nextWake: Moment? {
+        var wake: Moment?
+        func consider(_ moment: Moment?) {
+            guard let moment else { return }
+            wake = wake.map { min($0, moment) } ?? moment
+        }
+        consider(lingerUntil)
+        if let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state { consider(join.deadline) }
+        if case .entering(let entering) = phase {
+            consider(entering.deadline)
+            consider(entering.retryAt)
+        }
+        if !sends.isEmpty {
+            if let number = sends.firstNumber(where: { !$0.waiters.isEmpty || $0.state == .queued }) {
+                consider(sends[number]?.deadline)
+            }
+            consider(pausedUntil)
+        }
+        if isInside {
+            consider(hole?.deadline)
+            if !viewInFlight { consider(viewWanted?.at) }
+            consider(quietViewAt)
+            consider(presence.flushAt)
+        }
+        return wake
+    }
+
+    /// Does what has come due.
+    public mutating func timerFired(now: Moment, _ actions: inout [RoomAction]) {
+        expireJoins(now: now, &actions)
+        expireSends(now: now, &actions)
+        if case .entering(let entering) = phase {
+            if let deadline = entering.deadline, deadline <= now {
+                enterTimedOut(now: now, &actions)
+            } else if let retryAt = entering.retryAt, retryAt <= now {
+                requestEnter(now: now, &actions)
+            }
+        }
+        if isInside {
+            if let hole, hole.deadline <= now { wantView(.hole, now: now, &actions) }
+            if let wanted = viewWanted, wanted.at <= now { wantView(wanted.reason, now: now, &actions) }
+            if let quietViewAt, quietViewAt <= now { wantView(.quiet, now: now, &actions) }
+            flushPresence(now: now, &actions)
+            pump(now: now, &actions)
+        }
+        if let lingerUntil, lingerUntil <= now { lingerEnded(now: now, &actions) }
+    }
+}
