@@ -1,0 +1,74 @@
+#!lua name=martlet
+-- The library's first file: its version, and what all its functions share. All files are one Lua chunk, in the order of
+-- their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
+--
+-- Nodes load the library when Redis has none or an older version. Raise this number with every change.
+local VERSION = 1
+
+-- Numbers in Lua are doubles: beyond this, + 1 may change nothing. Epochs are milliseconds, far below.
+local MAX_NUMBER = 9007199254740992 - 1000000
+
+local function int(number)
+    return string.format('%.0f', number)
+end
+
+-- A whole number from an argument; raises an error that names it.
+local function number(text, name)
+    local value = text and text:match('^%d+$') and tonumber(text)
+    if not value or value > MAX_NUMBER then
+        error({err = 'ERR martlet: ' .. name .. ' is no whole number below 2^53'})
+    end
+    return value
+end
+
+-- '<epoch>-<seq>' as two numbers, or nil.
+local function position(text)
+    local epoch, seq = (text or ''):match('^(%d+)%-(%d+)$')
+    return tonumber(epoch), tonumber(seq)
+end
+
+-- Redis' clock, in ms since 1970.
+local function now()
+    local time = redis.call('TIME')
+    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- The room's channel: the log's key without ':log'.
+local function channel(log)
+    if log:sub(-5) ~= '}:log' then
+        error({err = 'ERR martlet: the first key is no log: it must end in {room}:log'})
+    end
+    return log:sub(1, -5)
+end
+
+-- Raises WRONGTYPE, naming the key, unless each key is absent or of its type. Called before anything is written.
+local function check(types, keys)
+    for index, wanted in ipairs(types) do
+        local found = redis.call('TYPE', keys[index]).ok
+        if found ~= wanted and found ~= 'none' then
+            error({err = 'WRONGTYPE ' .. keys[index] .. ' is a ' .. found .. ', martlet keeps a ' .. wanted .. ' there'})
+        end
+    end
+end
+
+-- The types of a room's keys, in the order in which functions take them: log nodes epochs meta presence roster.
+local ROOM_TYPES = {'stream', 'hash', 'list', 'hash', 'stream', 'hash'}
+
+-- Flat field-value pairs (as Redis gives hashes and entries) as the inside of a JSON object of strings.
+local function json_pairs(flat)
+    local parts = {}
+    for index = 1, #flat, 2 do
+        parts[#parts + 1] = cjson.encode(flat[index]) .. ':' .. cjson.encode(flat[index + 1])
+    end
+    return '{' .. table.concat(parts, ',') .. '}'
+end
+
+local function publish_message(log, id, base, fields)
+    redis.call('PUBLISH', channel(log), '{"type":"message","position":"' .. id .. '"'
+        .. (base and ',"base":"' .. int(base) .. '"' or '') .. ',"entry":' .. json_pairs(fields) .. '}')
+end
+
+local function publish_epoch(log, nodes, room, by)
+    redis.call('PUBLISH', channel(log), '{"type":"epoch","epoch":"' .. int(room.epoch) .. '","base":"' .. int(room.seq)
+        .. '","nodes":' .. json_pairs(redis.call('HGETALL', nodes)) .. ',"by":' .. cjson.encode(by) .. '}')
+end

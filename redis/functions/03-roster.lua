@@ -1,0 +1,66 @@
+-- Changes of a room's roster and the presence entries that say so. Shared by presence and leave.
+
+-- The devices of one user, {node = {device, …}}, as the roster holds them.
+local function devices_of(roster, user, text)
+    local known, devices = pcall(cjson.decode, text or redis.call('HGET', roster, user) or '{}')
+    if not known or type(devices) ~= 'table' then
+        error({err = 'ERR martlet: ' .. roster .. ' holds no JSON object at a user; delete that field'})
+    end
+    return devices
+end
+
+-- A set of changes that is not written yet. `users` caches what they lead to.
+local function begin_changes(roster)
+    return {roster = roster, users = {}, list = {}}
+end
+
+-- Notes that a device came (kind 'join') or went ('leave', 'expire'), unless the roster says so already.
+local function change(changes, kind, user, device, node)
+    local devices = changes.users[user] or devices_of(changes.roster, user)
+    changes.users[user] = devices
+    local list = type(devices[node]) == 'table' and devices[node] or {}
+    local place
+    for index, name in ipairs(list) do
+        if name == device then place = index end
+    end
+    if (kind == 'join') == (place ~= nil) then return end
+    if place then table.remove(list, place) else list[#list + 1] = device end
+    devices[node] = #list > 0 and list or nil
+    changes.list[#changes.list + 1] = {kind = kind, user = user, device = device, node = node}
+end
+
+-- Last ID of the presence stream; where it will begin if there is none, and false then.
+local function presence_position(presence)
+    if redis.call('EXISTS', presence) == 0 then return now(), 0, false end
+    local last = last_id(presence)
+    return last.epoch, last.seq, true
+end
+
+-- Writes the changes into roster and stream. Returns {position, after, count, {user, device, node, joined, …}} for the
+-- caller, and the notice as JSON; {position} and nil if nothing changed. IDs of the stream are contiguous, as positions are.
+local function write_changes(changes, presence, maxlen)
+    local begin, seq, exists = presence_position(presence)
+    if #changes.list == 0 then return {exists and int(begin) .. '-' .. int(seq) or '0-0'} end
+    for user, devices in pairs(changes.users) do
+        if next(devices) then
+            redis.call('HSET', changes.roster, user, cjson.encode(devices))
+        else
+            redis.call('HDEL', changes.roster, user)
+        end
+    end
+    local at, after, flat, json = int(now()), int(begin) .. '-' .. int(seq), {}, {}
+    for _, item in ipairs(changes.list) do
+        seq = seq + 1
+        redis.call('XADD', presence, 'MAXLEN', '~', maxlen, int(begin) .. '-' .. int(seq), 'kind', item.kind,
+            'user', item.user, 'device', item.device, 'node', item.node, 'at', at)
+        local joined = item.kind == 'join'
+        for _, value in ipairs({item.user, item.device, item.node, joined and '1' or '0'}) do
+            flat[#flat + 1] = value
+        end
+        json[#json + 1] = '{"user":' .. cjson.encode(item.user) .. ',"device":' .. cjson.encode(item.device)
+            .. ',"node":' .. cjson.encode(item.node) .. ',"joined":' .. tostring(joined) .. '}'
+    end
+    local place, count = int(begin) .. '-' .. int(seq), int(redis.call('HLEN', changes.roster))
+    return {place, after, count, flat}, '{"type":"presence","position":"' .. place .. '","after":"' .. after
+        .. '","count":' .. count .. ',"changes":[' .. table.concat(json, ',') .. ']}'
+end

@@ -1,0 +1,20 @@
+-- martlet_nodes: every node that was registered and not yet forgotten, with its last report while its lease runs.
+--
+-- KEYS  nodes (the sorted set <prefix>nodes)
+-- ARGV  none
+-- Returns {node, report, …}; '' for a node whose lease has run out
+-- Atomic all of it. The nodes' own keys (<prefix>node:<id>) cannot be named before the set was read, so they are derived
+--       from its key: the one exception to "keys only through KEYS", and so not for a Redis Cluster.
+
+redis.register_function{function_name = 'martlet_nodes', flags = {'no-writes'}, callback = function(keys)
+    local nodes = keys[1]
+    check({'zset'}, keys)
+    local reply = {}
+    for _, node in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do
+        local key = nodes:sub(1, -2) .. ':' .. node
+        check({'string'}, {key})
+        reply[#reply + 1] = node
+        reply[#reply + 1] = redis.call('GET', key) or ''
+    end
+    return reply
+end}
