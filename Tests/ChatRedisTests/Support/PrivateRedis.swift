@@ -1,0 +1,239 @@
+import Foundation
+import Glibc
+
+/// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, nothing saved. It ends with `stop()`, or
+/// when the object goes.
+///
+///     let redis = try await PrivateRedis.start()
+///     defer { redis.stop() }
+///     … redis.url …
+final class PrivateRedis: @unchecked Sendable {
+    struct Options: Sendable {
+        /// `requirepass`.
+        var password: String?
+        /// Lines of configuration, as they stand in redis.conf.
+        var configuration: [String] = []
+        /// Also listens on a TLS port, with a self-signed certificate for `localhost` and 127.0.0.1.
+        var tls = false
+    }
+
+    struct Failure: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    let port: Int
+    /// 0 without TLS.
+    let tlsPort: Int
+    let directory: URL
+    private let options: Options
+    // Guarded by `lock`: tests of one suite may stop and read from several tasks.
+    private let lock = NSLock()
+    private var process: Process?
+
+    var url: String {
+        let user = options.password.map { ":\($0)@" } ?? ""
+        return "redis://\(user)127.0.0.1:\(port)"
+    }
+    var socketPath: String { directory.appending(path: "s").path }
+    var certificatePath: String { directory.appending(path: "redis.crt").path }
+    var pid: pid_t? { lock.withLock { process.map { $0.processIdentifier } } }
+
+    private init(options: Options, port: Int, tlsPort: Int, directory: URL) {
+        self.options = options
+        self.port = port
+        self.tlsPort = tlsPort
+        self.directory = directory
+    }
+
+    deinit { stop() }
+
+    /// Starts a server and returns once it answers PING.
+    static func start(_ options: Options = Options()) async throws -> PrivateRedis {
+        let directory = FileManager.default.temporaryDirectory
+            .appending(path: "martlet-test-\(UInt32.random(in: 0 ... .max))")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        var lastError: (any Error)?
+        // Another process may take the port between our look and the server's bind.
+        for _ in 0..<5 {
+            let redis = PrivateRedis(
+                options: options, port: try freePort(), tlsPort: options.tls ? try freePort() : 0, directory: directory)
+            do {
+                if options.tls { try redis.makeCertificate() }
+                try await redis.launch()
+                return redis
+            } catch {
+                redis.kill()
+                lastError = error
+            }
+        }
+        throw lastError ?? Failure(description: "redis-server did not start")
+    }
+
+    /// Starts the server again, on the same ports, empty, also after `kill()`.
+    func restart() async throws {
+        kill()
+        try await launch()
+    }
+
+    /// Ends the server and removes its directory.
+    func stop() {
+        kill()
+        try? FileManager.default.removeItem(at: directory)
+    }
+
+    /// Ends the server as a crash does. Returns when it is gone.
+    func kill() {
+        let running = lock.withLock {
+            let running = process
+            process = nil
+            return running
+        }
+        guard let running else { return }
+        if running.isRunning { Glibc.kill(running.processIdentifier, SIGKILL) }
+        running.waitUntilExit()
+    }
+
+    /// Stops the server's process in the middle of whatever it does (SIGSTOP): connections stay open, and nothing is answered.
+    func freeze() { _ = pid.map { Glibc.kill($0, SIGSTOP) } }
+
+    /// Lets it go on.
+    func thaw() { _ = pid.map { Glibc.kill($0, SIGCONT) } }
+
+    /// Runs redis-cli against this server and returns what it printed, without the last line end.
+    @discardableResult
+    func cli(_ arguments: String..., stdin: String? = nil) throws -> String {
+        try cli(arguments, stdin: stdin)
+    }
+
+    @discardableResult
+    func cli(_ arguments: [String], stdin: String? = nil) throws -> String {
+        var all = ["-h", "127.0.0.1", "-p", "\(port)"]
+        if let password = options.password { all += ["--no-auth-warning", "-a", password] }
+        return try Self.run("redis-cli", all + arguments, stdin: stdin)
+    }
+
+    // MARK: -
+
+    private func launch() async throws {
+        signal(SIGPIPE, SIG_IGN)
+        let log = directory.appending(path: "redis.log")
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        var arguments = [
+            "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", socketPath, "--dir", directory.path,
+            "--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", log.path, "--databases", "16",
+            "--enable-debug-command", "local",
+        ]
+        if let password = options.password { arguments += ["--requirepass", password] }
+        if options.tls {
+            arguments += [
+                "--tls-port", "\(tlsPort)", "--tls-cert-file", certificatePath, "--tls-key-file",
+                directory.appending(path: "redis.key").path, "--tls-auth-clients", "no",
+            ]
+        }
+        for line in options.configuration {
+            let words = line.split(separator: " ", maxSplits: 1).map(String.init)
+            arguments.append("--" + (words.first ?? ""))
+            // Each word is a value of its own (`user ana on >secret …` has many).
+            if words.count > 1 { arguments += words[1].split(separator: " ").map(String.init) }
+        }
+        process.arguments = arguments
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        lock.withLock { self.process = process }
+        let deadline = ContinuousClock.now + .seconds(15)
+        while ContinuousClock.now < deadline {
+            guard process.isRunning else {
+                let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+                throw Failure(description: "redis-server ended at once: \(text.suffix(500))")
+            }
+            if try Self.answersPing(port: port) { return }
+            // Nothing tells from outside that a server listens; this is the one place that has to ask again and again.
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        throw Failure(description: "redis-server did not answer within 15 s")
+    }
+
+    private func makeCertificate() throws {
+        try Self.run(
+            "openssl",
+            [
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", directory.appending(path: "redis.key").path, "-out",
+                certificatePath,
+            ])
+    }
+
+    @discardableResult
+    private static func run(_ name: String, _ arguments: [String], stdin: String? = nil) throws -> String {
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = [name] + arguments
+        let output = Pipe()
+        let input = Pipe()
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        process.standardInput = input
+        try process.run()
+        if let stdin { try input.fileHandleForWriting.write(contentsOf: Data(stdin.utf8)) }
+        try input.fileHandleForWriting.close()
+        let data = output.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            throw Failure(description: "\(name) ended with status \(process.terminationStatus)")
+        }
+        var text = String(decoding: data, as: UTF8.self)
+        if text.hasSuffix("\n") { text.removeLast() }
+        return text
+    }
+
+    /// A TCP port of loopback that nobody uses at this moment.
+    static func freePort() throws -> Int {
+        let descriptor = try socket()
+        defer { close(descriptor) }
+        var address = loopback(port: 0)
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let bound = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                bind(descriptor, address, length) == 0 && getsockname(descriptor, address, &length) == 0
+            }
+        }
+        guard bound else { throw Failure(description: "no free port: errno \(errno)") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    private static func answersPing(port: Int) throws -> Bool {
+        let descriptor = try socket()
+        defer { close(descriptor) }
+        var address = loopback(port: UInt16(port))
+        let connected = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                connect(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        guard connected else { return false }
+        var timeout = timeval(tv_sec: 1, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        let ping = Array("PING\r\n".utf8)
+        guard write(descriptor, ping, ping.count) == ping.count else { return false }
+        var answer = [UInt8](repeating: 0, count: 64)
+        let count = read(descriptor, &answer, answer.count)
+        // -LOADING: not yet. -NOAUTH and -NOPERM: it is up.
+        return count > 0 && !answer.starts(with: Array("-LOADING".utf8))
+    }
+
+    private static func socket() throws -> Int32 {
+        let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { throw Failure(description: "no socket: errno \(errno)") }
+        return descriptor
+    }
+
+    private static func loopback(port: UInt16) -> sockaddr_in {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)
+        return address
+    }
+}
