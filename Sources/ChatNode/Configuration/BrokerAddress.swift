@@ -1,0 +1,103 @@
+extension NodeConfiguration {
+    /// Something that must not be shown. Printing it, in any way, shows `***`.
+    public struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+        /// What is to be kept secret.
+        public let revealed: String
+
+        public init(_ text: String) {
+            revealed = text
+        }
+
+        public var description: String { "***" }
+        public var debugDescription: String { description }
+        public var customMirror: Mirror { Mirror(self, children: [:]) }
+    }
+
+    /// Where the broker is: `redis://`, `rediss://` or `unix://` and what follows, or `memory:`. Here only its form is looked at;
+    /// ChatRedis reads it. Printing it hides the password.
+    public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible,
+        CustomReflectable
+    {
+        static let standard = BrokerAddress(unchecked: "redis://127.0.0.1:6379")
+        static let schemes = ["redis://", "rediss://", "unix://"]
+
+        /// The address as it was given, with its password. Not for printing.
+        public let text: String
+
+        /// Nil unless `text` is `memory:`, or begins with one of the schemes (in any case), goes on after it, and holds neither
+        /// white space nor control characters.
+        public init?(_ text: String) {
+            let known = Self.schemes.contains { text.lowercased().hasPrefix($0) && text.utf8.count > $0.utf8.count }
+            guard text.lowercased() == "memory:" || known else { return nil }
+            guard !text.unicodeScalars.contains(where: { $0.properties.isWhitespace || Printable.isTreacherous($0) })
+            else {
+                return nil
+            }
+            self.text = text
+        }
+
+        private init(unchecked text: String) {
+            self.text = text
+        }
+
+        /// One node alone, with nothing but its own memory.
+        public var isMemory: Bool { text.lowercased() == "memory:" }
+
+        /// Whether the address holds a password.
+        var holdsPassword: Bool {
+            let rest = text[text.index(text.startIndex, offsetBy: Self.schemeLength(text))...]
+            guard let at = rest.lastIndex(of: "@") else { return false }
+            return rest[..<at].contains(":")
+        }
+
+        public var description: String { Self.redacted(text) }
+        public var debugDescription: String { description }
+        public var customMirror: Mirror { Mirror(self, children: ["text": description]) }
+
+        /// `text` without what is, or might be, a password, whatever form it has: a user name stays if a colon ends it, a query
+        /// keeps its names, and what stands where a port should be stays only if it is a number.
+        static func redacted(_ text: String) -> String {
+            let (head, query) = splitQuery(text)
+            let start = head.index(head.startIndex, offsetBy: schemeLength(head))
+            let scheme = head[..<start]
+            let rest = head[start...]
+            let shownQuery = query.map { "?" + redactedQuery($0) } ?? ""
+            guard let at = rest.lastIndex(of: "@") else {
+                return scheme + redactedPort(rest) + shownQuery
+            }
+            let login = rest[..<at]
+            let user = login.firstIndex(of: ":").map { login[...$0] } ?? ""
+            return scheme + user + "***" + rest[at...] + shownQuery
+        }
+
+        /// At the last `?` after the last `@`, as a password may hold one too.
+        private static func splitQuery(_ text: String) -> (head: String, query: String?) {
+            let host = text.lastIndex(of: "@") ?? text.startIndex
+            guard let mark = text[host...].firstIndex(of: "?") else { return (text, nil) }
+            return (String(text[..<mark]), String(text[text.index(after: mark)...]))
+        }
+
+        private static func redactedQuery(_ query: String) -> String {
+            query.split(separator: "&", omittingEmptySubsequences: false).map { field in
+                guard let equals = field.firstIndex(of: "="), field[..<equals] != "db" else {
+                    return field.allSatisfy { $0.isNumber } || field.hasPrefix("db=") ? String(field) : "***"
+                }
+                return field[...equals] + "***"
+            }.joined(separator: "&")
+        }
+
+        /// `redis://:secret`, a password without its host, looks like a port that is no number.
+        private static func redactedPort(_ rest: Substring) -> String {
+            guard !rest.hasPrefix("/"), let colon = rest.lastIndex(of: ":") else { return String(rest) }
+            let port = rest[rest.index(after: colon)...].prefix { $0 != "/" }
+            let isNumber =
+                port.utf8.count <= 5 && port.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            return isNumber || rest.hasPrefix("[") ? String(rest) : rest[...colon] + "***"
+        }
+
+        private static func schemeLength(_ text: String) -> Int {
+            guard let mark = text.firstRange(of: "://") else { return 0 }
+            return text.distance(from: text.startIndex, to: mark.upperBound)
+        }
+    }
+}

@@ -1,0 +1,64 @@
+import ChatCore
+import Glibc
+
+/// Names of hosts and nodes.
+enum HostName {
+    /// What a node ID adds to a node's name: a hyphen and 8 hexadecimal digits.
+    static let idSuffix = "-00000000"
+    static let maxNodeNameBytes = NodeID.maxBytes - idSuffix.utf8.count
+
+    /// The host's name made fit for a node's name: characters that are not allowed become hyphens, and it is cut; `node` if the host
+    /// has none.
+    static func current() -> String {
+        var bytes = [UInt8](repeating: 0, count: 256)
+        let found = bytes.withUnsafeMutableBytes { raw in
+            guard let name = raw.baseAddress?.assumingMemoryBound(to: CChar.self) else { return false }
+            return gethostname(name, raw.count - 1) == 0
+        }
+        return found ? nodeName(from: String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)) : "node"
+    }
+
+    static func nodeName(from host: String) -> String {
+        let safe = host.unicodeScalars.map { scalar -> Character in
+            let isLetterOrDigit = scalar.properties.isAlphabetic || scalar.properties.numericType != nil
+            return scalar.isASCII && (isLetterOrDigit || "._".unicodeScalars.contains(scalar)) ? Character(scalar) : "-"
+        }
+        let name = String(safe.prefix(maxNodeNameBytes))
+        return isNodeName(name) ? name : "node"
+    }
+
+    /// Whether node IDs can be made from `name`.
+    static func isNodeName(_ name: String) -> Bool {
+        guard !name.isEmpty, !name.unicodeScalars.contains(where: { $0.properties.isWhitespace }) else { return false }
+        return (try? NodeID(name + idSuffix)) != nil
+    }
+
+    /// Whether a server can listen on `host`: an IPv4 or IPv6 address (without brackets), or a name of letters, digits, hyphens, dots
+    /// and underscores. Whether the name means an address of this machine shows when it is bound.
+    static func isListenable(_ host: String) -> Bool {
+        if host.contains(":") { return isAddress(host, family: AF_INET6) }
+        if host.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
+            return isAddress(host, family: AF_INET)
+        }
+        let labels = host.split(separator: ".", omittingEmptySubsequences: false)
+        return host.utf8.count <= 253 && labels.allSatisfy { isLabel($0) }
+    }
+
+    private static func isLabel(_ label: Substring) -> Bool {
+        !label.isEmpty && label.utf8.count <= 63
+            && label.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                    true
+                default: false
+                }
+            }
+    }
+
+    private static func isAddress(_ text: String, family: Int32) -> Bool {
+        withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { buffer in
+            inet_pton(family, text, buffer.baseAddress) == 1
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import Configuration
+import FoundationEssentials
+
+extension NodeConfiguration {
+    /// One line of ``effectiveValues()``.
+    public struct EffectiveValue: Hashable, Sendable {
+        public var variable: String
+        /// Secrets hidden, control characters escaped.
+        public var value: String
+        /// The environment did not give it.
+        public var isDefault: Bool
+    }
+
+    /// Reads the environment. What is not given has its default; what is given and cannot be used is a problem, also if the default
+    /// would do. Throws all problems at once. Misspelt names become ``warnings``.
+    public static func load(
+        environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws(ConfigurationError) -> NodeConfiguration {
+        let secrets = Set(settings.filter { $0.isSecret || $0.key == "redis.url" }.map(\.variable))
+        let provider = EnvironmentVariablesProvider(
+            environmentVariables: environment, secretsSpecifier: .specific(secrets))
+        let reader = ConfigReader(provider: provider).scoped(to: "martlet")
+        var configuration = NodeConfiguration()
+        var problems: [ConfigurationProblem] = []
+        var unread: Set<String> = []
+        for setting in settings {
+            // Everything is read as text: the reader's typed methods take a value that they cannot convert for one that was not given.
+            guard let raw = reader.string(forKey: setting.configKey, isSecret: secrets.contains(setting.variable))
+            else { continue }
+            configuration.given.insert(setting.variable)
+            if let problem = setting.apply(raw, &configuration) {
+                problems.append(problem)
+                unread.insert(setting.key)
+            }
+        }
+        problems += configuration.crossProblems(unread: unread)
+        configuration.warnings = unknownNames(in: environment) + configuration.valuesWithoutEffect()
+        guard problems.isEmpty else {
+            throw ConfigurationError(problems: problems, warnings: configuration.warnings)
+        }
+        return configuration
+    }
+
+    /// Every setting with its value, in order: what a node says once when it starts.
+    public func effectiveValues() -> [EffectiveValue] {
+        Self.settings.map { setting in
+            EffectiveValue(
+                variable: setting.variable, value: Printable.escaped(setting.show(self), limit: 200),
+                isDefault: !given.contains(setting.variable))
+        }
+    }
+
+    /// The names of all variables, in order.
+    public static var variables: [String] { settings.map(\.variable) }
+
+    /// The table of all variables for the README.
+    public static func markdownTable() -> String {
+        let defaults = NodeConfiguration()
+        let rows = settings.map { setting in
+            let value = setting.defaultText ?? code(setting.show(defaults))
+            return
+                "| `\(setting.variable)` | \(setting.type) | \(value) | \(cell(setting.range)) | \(setting.summary) |"
+        }
+        return (["| Variable | Type | Default | Range | Meaning |", "| --- | --- | --- | --- | --- |"] + rows)
+            .joined(separator: "\n") + "\n"
+    }
+
+    private static func code(_ text: String) -> String {
+        text == "none" ? text : "`\(text)`"
+    }
+
+    /// Markdown would take a lone asterisk for emphasis.
+    private static func cell(_ text: String) -> String {
+        text.replacing("*", with: "`*`")
+    }
+
+    /// Names that begin with our prefix (in any case) and are none of ours, and names that are one of ours but for one or two typing
+    /// errors, wherever those are.
+    private static func unknownNames(in environment: [String: String]) -> [ConfigurationWarning] {
+        let known = settings.map(\.variable)
+        let endings = known.map { String($0.dropFirst(Setting.prefix.count)) }
+        return environment.keys.sorted().compactMap { name in
+            guard !known.contains(name) else { return nil }
+            guard !name.uppercased().hasPrefix(Setting.prefix) else {
+                let ending = String(name.uppercased().dropFirst(Setting.prefix.count))
+                return unknown(name, suggestion: NearestName.of(ending, among: endings).map { Setting.prefix + $0 })
+            }
+            guard let nearest = NearestName.of(name, among: known), NearestName.distance(name, nearest) <= 2 else {
+                return nil
+            }
+            return unknown(name, suggestion: nearest)
+        }
+    }
+
+    private static func unknown(_ name: String, suggestion: String?) -> ConfigurationWarning {
+        let shown = Printable.escaped(name, limit: 80)
+        let hint = suggestion.map { "did you mean \($0)?" } ?? "no setting is called anything like it"
+        return ConfigurationWarning(variable: shown, message: "\(shown) is no setting and has no effect: \(hint)")
+    }
+
+    private func valuesWithoutEffect() -> [ConfigurationWarning] {
+        guard redis.address.isMemory else { return [] }
+        return Self.settings.filter {
+            $0.key.hasPrefix("redis.") && $0.key != "redis.url" && given.contains($0.variable)
+        }.map {
+            ConfigurationWarning(
+                variable: $0.variable, message: "\($0.variable) has no effect, as MARTLET_REDIS_URL is memory:")
+        }
+    }
+}

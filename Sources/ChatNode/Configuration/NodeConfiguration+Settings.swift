@@ -1,0 +1,149 @@
+import ChatCore
+import Logging
+
+extension NodeConfiguration {
+    /// All variables, in the order in which they are shown.
+    static let settings: [Setting] =
+        listenerSettings + nodeSettings + redisSettings + roomSettings + limitSettings + logSettings
+
+    private static let listenerSettings: [Setting] = [
+        Setting(
+            "host", \.listener.host,
+            .string(
+                "address or host name",
+                expected: "an IP address (IPv6 without brackets) or a host name, without a port",
+                isValid: HostName.isListenable),
+            "Address to listen on. `0.0.0.0` lets everybody in; without tokens anybody may then claim to be any user."),
+        Setting("port", \.listener.port, .int(0...65_535), "Port for WebSocket and HTTP; `0`: any free one."),
+        Setting(
+            "allowed.origins", \.listener.allowedOrigins, .origins,
+            "Web pages that may open a WebSocket. Programs that send no `Origin` are not asked."),
+        Setting(
+            "handshake.timeout", \.listener.handshakeTimeout, .duration(.milliseconds(100)...(.seconds(300))),
+            "Time that a new connection has to become a WebSocket or to send its HTTP request."),
+        Setting(
+            "session.heartbeat", \.listener.sessionHeartbeat,
+            .duration(.seconds(1)...(.seconds(600)), wholeSeconds: true),
+            "Time between the node's pings to a session; one that answers none of two is closed."),
+    ]
+
+    private static let nodeSettings: [Setting] = [
+        Setting(
+            "node.name", \.node.name,
+            .string(
+                "1 to \(HostName.maxNodeNameBytes) bytes",
+                expected: "1 to \(HostName.maxNodeNameBytes) bytes without white space, colons or braces",
+                isValid: HostName.isNodeName),
+            default: "the host's name", "Name of the node; each start adds a random part to it."),
+        Setting(
+            "node.lease", \.node.lease, .duration(.seconds(1)...(.seconds(600))),
+            "After this time without a heartbeat the other nodes take the node for dead."),
+        Setting(
+            "heartbeat.interval", \.node.explicitHeartbeatInterval,
+            ValueRule.duration(.milliseconds(100)...(.seconds(300))).optional(), default: "a third of the lease",
+            "Time between the node's heartbeats to Redis.", show: { DurationText.show($0.node.heartbeatInterval) }),
+        Setting(
+            "drain.time", \.node.drainTime, .duration(.zero...(.seconds(600))),
+            "Time over which a leaving node spreads the reconnects of its sessions."),
+        Setting(
+            "event.loops", \.node.eventLoops, .int(1...256), default: "number of cores",
+            "Event loops; each has its own rooms and two connections to Redis."),
+    ]
+
+    private static let redisSettings: [Setting] = [
+        Setting(
+            "redis.url", \.redis.address, .address,
+            "Where Redis is. `memory:` is one node alone, with nothing else installed."),
+        Setting(
+            "redis.user", \.redis.user,
+            ValueRule.string(
+                "", expected: "an ACL user name without white space or control characters",
+                isValid: { !$0.unicodeScalars.contains { $0.properties.isWhitespace || Printable.isTreacherous($0) } }
+            ).optional(), "ACL user; replaces the one in the URL."),
+        Setting(
+            "redis.password", \.redis.password, ValueRule.secret.optional(), secret: true,
+            "Password; replaces the one in the URL."),
+        Setting(
+            "redis.deadline", \.redis.deadline, .duration(.milliseconds(50)...(.seconds(60))),
+            "Time that Redis has to answer a command before the connection counts as dead."),
+        Setting(
+            "key.prefix", \.redis.keyPrefix,
+            .string(
+                "1 to 64 bytes",
+                expected: "1 to 64 bytes without white space, control characters, braces or any of * ? [ ] \\",
+                isValid: isKeyPrefix),
+            "Beginning of all keys and channels in Redis; nodes with another prefix are another chat."),
+    ]
+
+    private static let roomSettings: [Setting] = [
+        Setting(
+            "history.length", \.rooms.historyLength, .int(1...100_000),
+            "Messages that a room keeps (about), and among which a repeated send is recognised."),
+        Setting(
+            "room.ttl", \.rooms.timeToLive, .duration(.seconds(1)...(.seconds(3_650 * 86_400))),
+            "Time that a room without any node is kept."),
+        Setting(
+            "linger", \.rooms.linger, .duration(.zero...(.seconds(3_600))),
+            "Time that a node stays in a room after its last session left."),
+        Setting(
+            "presence.interval", \.rooms.presenceInterval, .duration(.milliseconds(10)...(.seconds(10))),
+            "Time over which joins and leaves are gathered into one notice."),
+        Setting(
+            "room.view.interval", \.rooms.viewInterval, .duration(.seconds(1)...(.seconds(3_600))),
+            "Time after which a quiet room is compared with its log in Redis."),
+    ]
+
+    private static let limitSettings: [Setting] = [
+        Setting(
+            "limit.frame.bytes", \.limits.frameBytes, .bytes(1_024...16_777_216), "Bytes of one message from a client."),
+        Setting(
+            "limit.rooms.per.session", \.limits.roomsPerSession, .int(1...10_000), "Rooms that a session may be in."),
+        Setting("limit.sessions.per.node", \.limits.sessionsPerNode, .int(1...10_000_000), "Sessions on this node."),
+        Setting(
+            "limit.sessions.per.user", \.limits.sessionsPerUser, .int(1...1_000_000),
+            "Sessions of one user on this node."),
+        Setting(
+            "limit.requests.per.second", \.limits.requestsPerSecond, .int(1...1_000_000),
+            "Requests a second that a session may make in the long run."),
+        Setting(
+            "limit.request.burst", \.limits.requestBurst, .int(1...10_000_000), "Requests at once after a quiet time."),
+        Setting(
+            "limit.outbound.bytes", \.limits.outboundBytes, .bytes(2_048...1_073_741_824),
+            "Bytes that may wait for one session before it is closed as slow."),
+        Setting(
+            "limit.waiting.sends.per.session", \.limits.waitingSendsPerSession, .int(1...1_000_000),
+            "Sends of one session that may wait for their answer."),
+        Setting(
+            "limit.waiting.sends.per.room", \.limits.waitingSendsPerRoom, .int(1...1_000_000),
+            "Sends of this node's sessions in one room that may wait for their answer."),
+        Setting(
+            "limit.send.wait", \.limits.sendWait, .duration(.milliseconds(100)...(.seconds(600))),
+            "Time that a send may wait before it fails as `unavailable`."),
+        Setting("limit.history.page", \.limits.historyPage, .int(1...10_000), "Messages in one `history` answer."),
+        Setting("limit.roster.page", \.limits.rosterPage, .int(1...10_000), "Members in one `roster` answer."),
+        Setting(
+            "limit.roster.inline", \.limits.rosterInline, .int(0...10_000),
+            "Up to this many members `joined` and `presence` name people; above it they only count."),
+        Setting(
+            "limit.bad.frames.per.minute", \.limits.badFramesPerMinute, .int(1...1_000_000),
+            "Unreadable frames a minute before a session is closed for abuse."),
+    ]
+
+    private static let logSettings: [Setting] = [
+        Setting(
+            "log.level", \.log.level, .word(Logger.Level.allCases.map { ($0.rawValue, $0) }),
+            "Least important level that is written to standard error."),
+        Setting(
+            "log.format", \.log.format, .word(Log.Format.allCases.map { ($0.rawValue, $0) }), "Form of a log line."),
+    ]
+
+    /// No braces, as the first pair in a key is its Cluster hash tag, and no pattern characters, as ACL rules and SCAN are written
+    /// with the prefix.
+    private static func isKeyPrefix(_ text: String) -> Bool {
+        (1...64).contains(text.utf8.count)
+            && !text.unicodeScalars.contains { scalar in
+                scalar.properties.isWhitespace || Printable.isTreacherous(scalar)
+                    || "{}*?[]\\".unicodeScalars.contains(scalar)
+            }
+    }
+}

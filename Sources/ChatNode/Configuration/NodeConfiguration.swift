@@ -1,0 +1,118 @@
+import ChatCore
+import Logging
+import NIOCore
+
+/// Everything about a node that can be tuned, with its defaults. Read from the environment by ``load(environment:)``, or built
+/// and changed in code by tests.
+///
+/// The names, types and ranges of the variables are declared in `NodeConfiguration+Settings.swift`; ``markdownTable()`` lists them.
+public struct NodeConfiguration: Sendable {
+    public var listener = Listener()
+    public var redis = Redis()
+    public var node = Node()
+    public var rooms = Rooms()
+    public var log = Log()
+    public var limits = Limits()
+
+    /// The variables that the environment gave, by name.
+    public internal(set) var given: Set<String> = []
+    /// What an operator should know, though the node starts: misspelt names, values without effect.
+    public internal(set) var warnings: [ConfigurationWarning] = []
+
+    /// All defaults.
+    public init() {}
+}
+
+extension NodeConfiguration {
+    /// Where clients connect, and what is asked of a connection.
+    public struct Listener: Sendable, Hashable {
+        /// The address to listen on (string, default: 127.0.0.1, an IP address or a host name). The default lets nobody in from
+        /// outside, as without tokens anybody may claim to be any user.
+        public var host = "127.0.0.1"
+        /// The port for WebSocket and HTTP (int, default: 8080, range: 0 to 65535). 0: any free one.
+        public var port = 8080
+        /// The web pages that may open a WebSocket (list, default: *).
+        public var allowedOrigins = Origins.any
+        /// How long a new connection may take to become a WebSocket or to send its HTTP request (duration, default: 10s,
+        /// range: 100ms to 5m).
+        public var handshakeTimeout: Duration = .seconds(10)
+        /// How often a session is sent a ping; without an answer to two it is closed (duration, default: 25s, range: 1s to 10m,
+        /// whole seconds).
+        public var sessionHeartbeat: Duration = .seconds(25)
+
+        public init() {}
+    }
+
+    /// How the node reaches Redis.
+    public struct Redis: Sendable, Hashable {
+        /// Where Redis is (URL, default: redis://127.0.0.1:6379).
+        public var address = BrokerAddress.standard
+        /// The ACL user; replaces the one in the URL (string, default: none).
+        public var user: String?
+        /// The password; replaces the one in the URL (string, secret, default: none).
+        public var password: Secret?
+        /// How long Redis may take to answer a command before the connection counts as dead (duration, default: 2s, range: 50ms
+        /// to 1m).
+        public var deadline: Duration = .seconds(2)
+        /// What all keys and channels begin with (string, default: `martlet:`). Nodes with another prefix are another chat.
+        public var keyPrefix = "martlet:"
+
+        public init() {}
+    }
+
+    /// The node among the other nodes.
+    public struct Node: Sendable, Hashable {
+        /// The node's name, to which each start adds a random part (string, default: the host's name).
+        public var name = HostName.current()
+        /// After how long without a heartbeat the others take the node for dead (duration, default: 15s, range: 1s to 10m).
+        public var lease: Duration = .seconds(15)
+        /// How often the node says that it lives (duration, default: a third of the lease, range: 100ms to 5m). Nil: the default.
+        public var explicitHeartbeatInterval: Duration?
+        /// Over how long a leaving node spreads the reconnects of its sessions (duration, default: 10s, range: 0s to 10m).
+        public var drainTime: Duration = .seconds(10)
+        /// How many event loops, each with its rooms and its two Redis connections (int, default: number of cores,
+        /// range: 1 to 256).
+        public var eventLoops = min(256, max(1, System.coreCount))
+
+        public init() {}
+
+        /// How often the node says that it lives, in whole milliseconds.
+        public var heartbeatInterval: Duration {
+            explicitHeartbeatInterval ?? .milliseconds(DurationText.milliseconds(lease) / 3)
+        }
+    }
+
+    /// What a room costs and keeps.
+    public struct Rooms: Sendable, Hashable {
+        /// How long a node stays in a room after its last session left (duration, default: 10s, range: 0s to 1h).
+        public var linger: Duration = .seconds(10)
+        /// About how many of its newest messages a room keeps, in Redis and in the memory of its nodes. Also the window in which a
+        /// repeated send is recognised (int, default: 1000, range: 1 to 100000).
+        public var historyLength = 1_000
+        /// How long a room without any node is kept (duration, default: 7d, range: 1s to 3650d).
+        public var timeToLive: Duration = .seconds(7 * 86_400)
+        /// How often a quiet room is compared with its log, spread by a quarter (duration, default: 30s, range: 1s to 1h).
+        public var viewInterval: Duration = .seconds(30)
+        /// How long joins and leaves are gathered into one notice (duration, default: 100ms, range: 10ms to 10s).
+        public var presenceInterval: Duration = .milliseconds(100)
+
+        public init() {}
+    }
+
+    /// What the node writes to standard error.
+    public struct Log: Sendable, Hashable {
+        public enum Format: String, Sendable, CaseIterable {
+            /// `<time> <level> <message> <key>=<value> …`
+            case text
+            /// One JSON object a line.
+            case json
+        }
+
+        /// The least important level that is written (default: info).
+        public var level = Logger.Level.info
+        /// (default: text)
+        public var format = Format.text
+
+        public init() {}
+    }
+}

@@ -1,0 +1,156 @@
+/// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote it wrong.
+struct ValueRule<Value: Sendable>: Sendable {
+    /// One word for the table: `duration`.
+    var type: String
+    /// For the table: `1s to 10m`; empty if there is nothing to say.
+    var range: String
+    /// Follows "expected": `a duration from 1s to 10m, such as 15s`.
+    var expected: String
+    var parse: @Sendable (String) throws(Misfit) -> Value
+    /// Must be readable by `parse`, except for secrets.
+    var show: @Sendable (Value) -> String
+    /// A given value as it may be repeated in a problem.
+    var quote: @Sendable (String) -> String = { Printable.quoted($0) }
+}
+
+extension ValueRule where Value == Int {
+    static func int(_ range: ClosedRange<Int>) -> Self {
+        let text = "\(range.lowerBound) to \(range.upperBound)"
+        return ValueRule(
+            type: "int", range: text, expected: "a whole number from \(text)",
+            parse: { raw throws(Misfit) in
+                guard !raw.isEmpty, raw.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+                    throw Misfit(hint(forNumber: raw))
+                }
+                guard let value = Int(raw), range.contains(value) else { throw Misfit("it is out of range") }
+                return value
+            },
+            show: { "\($0)" }
+        )
+    }
+
+    static func bytes(_ range: ClosedRange<Int>) -> Self {
+        let text = "\(ByteText.show(range.lowerBound)) to \(ByteText.show(range.upperBound))"
+        return ValueRule(
+            type: "bytes", range: text, expected: "a number of bytes from \(text), such as 65536 or 64KiB",
+            parse: { raw throws(Misfit) in
+                let value = try ByteText.parse(raw)
+                guard range.contains(value) else { throw Misfit("it is out of range") }
+                return value
+            },
+            show: ByteText.show
+        )
+    }
+
+    /// Kubernetes puts `tcp://10.0.0.7:80` into MARTLET_PORT when a service is called martlet.
+    private static func hint(forNumber raw: String) -> String? {
+        raw.hasPrefix("tcp://") || raw.hasPrefix("udp://")
+            ? "Kubernetes wrote it for a service of this name: set enableServiceLinks to false" : nil
+    }
+}
+
+extension ValueRule where Value == Duration {
+    static func duration(_ range: ClosedRange<Duration>, wholeSeconds: Bool = false) -> Self {
+        let text = "\(DurationText.show(range.lowerBound)) to \(DurationText.show(range.upperBound))"
+        let suffix = wholeSeconds ? ", in whole seconds" : ""
+        return ValueRule(
+            type: "duration", range: text + suffix,
+            expected: "a duration from \(text)\(suffix), such as \(DurationText.show(range.upperBound))",
+            parse: { raw throws(Misfit) in
+                let value = try DurationText.parse(raw)
+                guard range.contains(value) else { throw Misfit("it is out of range") }
+                guard !wholeSeconds || DurationText.milliseconds(value) % 1_000 == 0 else {
+                    throw Misfit("clients are told whole seconds")
+                }
+                return value
+            },
+            show: DurationText.show
+        )
+    }
+}
+
+extension ValueRule where Value == String {
+    /// A text that `isValid` accepts.
+    static func string(_ range: String, expected: String, isValid: @escaping @Sendable (String) -> Bool) -> Self {
+        ValueRule(
+            type: "string", range: range, expected: expected,
+            parse: { raw throws(Misfit) in
+                guard isValid(raw) else { throw Misfit() }
+                return raw
+            },
+            show: { $0 }
+        )
+    }
+}
+
+extension ValueRule {
+    /// One of the words.
+    static func word(_ words: [(name: String, value: Value)]) -> Self where Value: Equatable {
+        let names = words.map(\.name)
+        return ValueRule(
+            type: "word", range: names.joined(separator: ", "), expected: "one of \(names.joined(separator: ", "))",
+            parse: { raw throws(Misfit) in
+                guard let word = words.first(where: { $0.name == raw.lowercased() }) else {
+                    throw Misfit(NearestName.of(raw.lowercased(), among: names).map { "did you mean \($0)?" })
+                }
+                return word.value
+            },
+            show: { value in words.first { $0.value == value }?.name ?? "?" }
+        )
+    }
+
+    /// The same rule for something that may be absent; `none` is shown then.
+    func optional(none: String = "none") -> ValueRule<Value?> {
+        let (parse, show) = (parse, show)
+        return ValueRule<Value?>(
+            type: type, range: range, expected: expected,
+            parse: { raw throws(Misfit) in try parse(raw) },
+            show: { $0.map(show) ?? none },
+            quote: quote
+        )
+    }
+}
+
+extension ValueRule where Value == NodeConfiguration.Secret {
+    /// Anything that a person may have chosen as a password, but no control characters: they are left over from a file.
+    static let secret = ValueRule(
+        type: "string, secret", range: "", expected: "a text without control characters",
+        parse: { raw throws(Misfit) in
+            guard !raw.unicodeScalars.contains(where: Printable.isTreacherous) else {
+                throw Misfit(raw.hasSuffix("\n") ? "it ends with a line break" : nil)
+            }
+            return NodeConfiguration.Secret(raw)
+        },
+        show: { "\($0)" },
+        quote: { _ in "***" }
+    )
+}
+
+extension ValueRule where Value == NodeConfiguration.BrokerAddress {
+    static let address = ValueRule(
+        type: "URL", range: "redis://, rediss://, unix://, memory:",
+        expected: "redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path or memory:",
+        parse: { raw throws(Misfit) in
+            guard let address = NodeConfiguration.BrokerAddress(raw) else {
+                throw Misfit(raw.contains("://") || raw.isEmpty ? nil : "it needs a scheme: redis://host:port")
+            }
+            return address
+        },
+        show: { "\($0)" },
+        quote: { Printable.quoted(NodeConfiguration.BrokerAddress.redacted($0)) }
+    )
+}
+
+extension ValueRule where Value == NodeConfiguration.Origins {
+    static let origins = ValueRule(
+        type: "list", range: "* or origins",
+        expected: "* or origins separated by commas, such as https://chat.example,http://localhost:3000",
+        parse: { raw throws(Misfit) in
+            guard let origins = NodeConfiguration.Origins(raw) else {
+                throw Misfit(raw.contains("/") ? "an origin ends after host and port" : nil)
+            }
+            return origins
+        },
+        show: { "\($0)" }
+    )
+}

@@ -1,0 +1,161 @@
+import ChatCore
+import Logging
+import Testing
+
+@testable import ChatNode
+
+@Suite struct ConfigurationTests {
+    /// For each variable a value that is not the default, and a configuration in which nothing else is in its way.
+    static let valid: [String: String] = [
+        "MARTLET_HOST": "::1", "MARTLET_PORT": "0", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
+        "MARTLET_HANDSHAKE_TIMEOUT": "3s", "MARTLET_SESSION_HEARTBEAT": "2m", "MARTLET_NODE_NAME": "west-1",
+        "MARTLET_NODE_LEASE": "20s", "MARTLET_HEARTBEAT_INTERVAL": "1s", "MARTLET_DRAIN_TIME": "0s",
+        "MARTLET_EVENT_LOOPS": "7",
+        "MARTLET_REDIS_URL": "rediss://redis.example:6380/2", "MARTLET_REDIS_USER": "martlet",
+        "MARTLET_REDIS_PASSWORD": "p@ss word", "MARTLET_REDIS_DEADLINE": "250ms", "MARTLET_KEY_PREFIX": "chat/test:",
+        "MARTLET_HISTORY_LENGTH": "50", "MARTLET_ROOM_TTL": "30d", "MARTLET_LINGER": "1m",
+        "MARTLET_PRESENCE_INTERVAL": "1s",
+        "MARTLET_ROOM_VIEW_INTERVAL": "45s", "MARTLET_LIMIT_FRAME_BYTES": "4KiB",
+        "MARTLET_LIMIT_ROOMS_PER_SESSION": "3",
+        "MARTLET_LIMIT_SESSIONS_PER_NODE": "4", "MARTLET_LIMIT_SESSIONS_PER_USER": "2",
+        "MARTLET_LIMIT_REQUESTS_PER_SECOND": "5", "MARTLET_LIMIT_REQUEST_BURST": "6",
+        "MARTLET_LIMIT_OUTBOUND_BYTES": "2MiB",
+        "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "8", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "9",
+        "MARTLET_LIMIT_SEND_WAIT": "30s", "MARTLET_LIMIT_HISTORY_PAGE": "11", "MARTLET_LIMIT_ROSTER_PAGE": "12",
+        "MARTLET_LIMIT_ROSTER_INLINE": "13", "MARTLET_LIMIT_BAD_FRAMES_PER_MINUTE": "14", "MARTLET_LOG_LEVEL": "trace",
+        "MARTLET_LOG_FORMAT": "json",
+    ]
+
+    @Test func everyVariableIsReadIntoItsPlace() throws {
+        #expect(Set(Self.valid.keys) == Set(NodeConfiguration.variables))
+        let configuration = try NodeConfiguration.load(environment: Self.valid)
+        #expect(configuration.listener.host == "::1")
+        #expect(configuration.listener.port == 0)
+        #expect(configuration.listener.allowedOrigins == .only(["https://chat.example"]))
+        #expect(configuration.listener.handshakeTimeout == .seconds(3))
+        #expect(configuration.listener.sessionHeartbeat == .seconds(120))
+        #expect(configuration.node.name == "west-1")
+        #expect(configuration.node.lease == .seconds(20))
+        #expect(configuration.node.heartbeatInterval == .seconds(1))
+        #expect(configuration.node.drainTime == .zero)
+        #expect(configuration.node.eventLoops == 7)
+        #expect(configuration.redis.address.text == "rediss://redis.example:6380/2")
+        #expect(configuration.redis.user == "martlet")
+        #expect(configuration.redis.password?.revealed == "p@ss word")
+        #expect(configuration.redis.deadline == .milliseconds(250))
+        #expect(configuration.redis.keyPrefix == "chat/test:")
+        #expect(configuration.rooms.historyLength == 50)
+        #expect(configuration.rooms.timeToLive == .seconds(30 * 86_400))
+        #expect(configuration.rooms.linger == .seconds(60))
+        #expect(configuration.rooms.presenceInterval == .seconds(1))
+        #expect(configuration.rooms.viewInterval == .seconds(45))
+        #expect(configuration.log.level == .trace)
+        #expect(configuration.log.format == .json)
+        #expect(configuration.limits == Self.limits)
+        #expect(configuration.given == Set(Self.valid.keys))
+        #expect(configuration.warnings.isEmpty)
+    }
+
+    static var limits: Limits {
+        var limits = Limits()
+        limits.frameBytes = 4_096
+        limits.roomsPerSession = 3
+        limits.sessionsPerNode = 4
+        limits.sessionsPerUser = 2
+        limits.requestsPerSecond = 5
+        limits.requestBurst = 6
+        limits.outboundBytes = 2_097_152
+        limits.waitingSendsPerSession = 8
+        limits.waitingSendsPerRoom = 9
+        limits.sendWait = .seconds(30)
+        limits.historyPage = 11
+        limits.rosterPage = 12
+        limits.rosterInline = 13
+        limits.badFramesPerMinute = 14
+        return limits
+    }
+
+    @Test func everyFieldOfLimitsHasAVariable() {
+        let fields = Mirror(reflecting: Limits()).children.compactMap(\.label)
+        let variables = NodeConfiguration.variables.filter { $0.hasPrefix("MARTLET_LIMIT_") }
+        let expected = fields.map { field in
+            "MARTLET_LIMIT_" + field.map { $0.isUppercase ? "_\($0)" : $0.uppercased() }.joined()
+        }
+        #expect(Set(variables) == Set(expected))
+    }
+
+    @Test func anEmptyEnvironmentGivesTheDefaults() throws {
+        let configuration = try NodeConfiguration.load(environment: ["PATH": "/bin"])
+        #expect(configuration.listener.host == "127.0.0.1")
+        #expect(configuration.listener.port == 8080)
+        #expect(configuration.redis.address.text == "redis://127.0.0.1:6379")
+        #expect(configuration.redis.keyPrefix == "martlet:")
+        #expect(configuration.node.heartbeatInterval == .seconds(5))
+        #expect(configuration.node.eventLoops >= 1)
+        #expect(HostName.isNodeName(configuration.node.name))
+        #expect(configuration.limits == Limits())
+        #expect(configuration.given.isEmpty)
+        #expect(configuration.warnings.isEmpty)
+    }
+
+    @Test func theDefaultsObeyTheirOwnRules() {
+        let defaults = NodeConfiguration()
+        #expect(defaults.crossProblems(unread: []).isEmpty)
+        for setting in NodeConfiguration.settings {
+            let shown = setting.show(defaults)
+            guard shown != "none" else { continue }
+            var copy = defaults
+            #expect(setting.apply(shown, &copy) == nil, "\(setting.variable) refuses its own default \(shown)")
+            #expect(setting.show(copy) == shown)
+        }
+    }
+
+    @Test func theHeartbeatFollowsTheLeaseUnlessItIsGiven() throws {
+        let derived = try NodeConfiguration.load(environment: ["MARTLET_NODE_LEASE": "10s"])
+        #expect(derived.node.heartbeatInterval == .milliseconds(3_333))
+        let given = try NodeConfiguration.load(
+            environment: ["MARTLET_NODE_LEASE": "10s", "MARTLET_HEARTBEAT_INTERVAL": "500ms"])
+        #expect(given.node.heartbeatInterval == .milliseconds(500))
+    }
+
+    @Test func effectiveValuesListEverySettingOnceInOrder() throws {
+        let configuration = try NodeConfiguration.load(environment: [
+            "MARTLET_PORT": "9000", "MARTLET_NODE_NAME": "a\u{202E}b",
+        ])
+        let values = configuration.effectiveValues()
+        #expect(values.map(\.variable) == NodeConfiguration.variables)
+        #expect(values.first { $0.variable == "MARTLET_PORT" }?.value == "9000")
+        #expect(values.filter { !$0.isDefault }.map(\.variable) == ["MARTLET_PORT", "MARTLET_NODE_NAME"])
+        #expect(values.first { $0.variable == "MARTLET_NODE_NAME" }?.value == "a\\u{202E}b")
+        #expect(values.first { $0.variable == "MARTLET_NODE_LEASE" }?.value == "15s")
+        #expect(values.first { $0.variable == "MARTLET_LIMIT_FRAME_BYTES" }?.value == "64KiB")
+    }
+
+    @Test func secretsAreShownNowhere() throws {
+        let secret = "hunter2"
+        let configuration = try NodeConfiguration.load(environment: [
+            "MARTLET_REDIS_URL": "redis://ana:\(secret)@redis.example:6379/3", "MARTLET_REDIS_PASSWORD": secret,
+        ])
+        var dumped = ""
+        dump(configuration, to: &dumped)
+        let shown = [
+            "\(configuration.effectiveValues())", "\(configuration)", String(reflecting: configuration), dumped,
+            String(reflecting: configuration.redis.password), "\(configuration.redis.address)",
+        ]
+        for text in shown { #expect(!text.contains(secret)) }
+        #expect(configuration.redis.address.description == "redis://ana:***@redis.example:6379/3")
+        #expect(configuration.redis.password?.revealed == secret)
+    }
+
+    @Test func theMarkdownTableHasOneRowForEachVariableAndTheSameOnEveryMachine() throws {
+        let table = NodeConfiguration.markdownTable()
+        let rows = table.split(separator: "\n")
+        #expect(rows.count == NodeConfiguration.variables.count + 2)
+        for row in rows { #expect(row.split(separator: "|", omittingEmptySubsequences: false).count == 7, "\(row)") }
+        for (row, variable) in zip(rows.dropFirst(2), NodeConfiguration.variables) {
+            #expect(row.hasPrefix("| `\(variable)` |"))
+        }
+        #expect(!table.contains(NodeConfiguration().node.name) || NodeConfiguration().node.name.utf8.count < 5)
+        #expect(table.contains("| `MARTLET_LINGER` | duration | `10s` | 0s to 1h |"))
+    }
+}
