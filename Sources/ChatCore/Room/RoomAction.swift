@@ -19,6 +19,8 @@ public enum RoomAction: Sendable, Equatable {
     case goLive(SessionID, Joined)
     /// To one session.
     case answer(SessionID, ServerEvent)
+    /// The session's join failed: it is not in the room.
+    case refuseJoin(SessionID, ServerEvent)
     /// What the log says about the nodes in the room: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
     /// The room is out of use: its runner may forget it.

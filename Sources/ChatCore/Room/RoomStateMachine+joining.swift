@@ -91,7 +91,7 @@ extension RoomStateMachine {
         members[session] = nil
         if member.waitingSends > 0 { forgetSends(of: session) }
         presence.went(member.user, member.device, now: join.deadline)
-        actions.append(.answer(session, .error(ref: join.ref, error)))
+        actions.append(.refuseJoin(session, .error(ref: join.ref, error)))
     }
 
     /// Joins that waited too long fail; the client may try again.

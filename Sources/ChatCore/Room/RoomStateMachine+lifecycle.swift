@@ -66,6 +66,11 @@ extension RoomStateMachine {
         requestEnter(now: now, &actions)
     }
 
+    /// The node's lease had run out: others may have swept it.
+    public mutating func nodeForgotten(now: Moment, _ actions: inout [RoomAction]) {
+        enterAgain(now: now, &actions)
+    }
+
     mutating func requestEnter(now: Moment, _ actions: inout [RoomAction]) {
         guard case .entering(var entering) = phase, commandsUp, entering.serial == nil, entering.merged == nil else { return }
         let changed = enteredIdentity != nil && identity != enteredIdentity

@@ -163,6 +163,10 @@ extension RoomStateMachine {
     public var heldMessages: Int { held.count }
     /// The newest message shown; nil before the room was entered.
     public var position: Position? { last }
+    /// Whether the session is in the room or waits to be.
+    public func has(_ session: SessionID) -> Bool { members[session] != nil }
+    /// Somebody is here, and the room is not live (yet, or again).
+    public var isRecovering: Bool { !members.isEmpty && phase != .inside }
     /// A word for logs and `martlet top`.
     public var phaseName: String {
         switch phase {
