@@ -1,0 +1,74 @@
+import ChatCore
+
+extension MartletV1Codec {
+    func body(_ fields: RequestFields) throws(WireError) -> ClientRequest.Body {
+        let type = try fields.needString(.type)
+        switch type {
+        case "join":
+            return .join(
+                room: try fields.room(), after: try fields.position(.after),
+                history: try fields.integer(.history, in: 0...historyPage))
+        case "leave": return .leave(room: try fields.room())
+        case "send": return .send(try send(fields))
+        case "signal":
+            return .signal(room: try fields.room(), name: try signalName(fields), data: fields.raw(.data))
+        case "history": return .history(room: try fields.room(), query: try query(fields))
+        case "roster":
+            return .roster(room: try fields.room(), cursor: try fields.string(.cursor, maxBytes: Self.maxCursorBytes))
+        case "ping": return .ping
+        default: throw WireError(.unknownType, "type \(Self.shown(type)) is not known; the types are \(Self.types)")
+        }
+    }
+
+    private static let types = "join, leave, send, signal, history, roster and ping"
+
+    /// A word of the client's may be repeated to it; anything longer or stranger is only described.
+    private static func shown(_ text: String) -> String {
+        let plain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "'") }
+        return plain && (1...32).contains(text.utf8.count) ? "'\(text)'" : "(\(text.utf8.count) bytes)"
+    }
+
+    private func send(_ fields: RequestFields) throws(WireError) -> SendRequest {
+        let room = try fields.room()
+        let request = SendRequest(
+            room: room, text: try fields.string(.text), data: fields.raw(.data), key: try key(fields),
+            again: try fields.bool(.again), since: try fields.position(.since))
+        guard request.text != nil || request.data != nil else {
+            throw WireError(.missingField, "text and data are missing, one of them is needed")
+        }
+        if request.again == true, request.key == nil {
+            throw WireError(.missingField, "key is missing: without it nobody can tell what is sent again")
+        }
+        return request
+    }
+
+    private func key(_ fields: RequestFields) throws(WireError) -> String? {
+        guard let key = try fields.string(.key, maxBytes: SendRequest.maxKeyBytes) else { return nil }
+        if key.isEmpty { throw WireError(.badField, "key is empty") }
+        if key.utf8.first == UInt8(ascii: "~") {
+            throw WireError(.badField, "key begins with '~', which is for keys that nodes make")
+        }
+        return key
+    }
+
+    private func signalName(_ fields: RequestFields) throws(WireError) -> String {
+        let name = try fields.needString(.name, maxBytes: Self.maxSignalNameBytes)
+        if name.isEmpty { throw WireError(.badField, "name is empty") }
+        if name.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) }) {
+            throw WireError(.badField, "name holds a control character")
+        }
+        return name
+    }
+
+    private func query(_ fields: RequestFields) throws(WireError) -> HistoryQuery {
+        let given = [RequestFields.Name.before, .after, .around].filter { fields.has($0) }
+        if given.count > 1 {
+            throw WireError(.badField, "\(given[0].text) and \(given[1].text) are both there, at most one is allowed")
+        }
+        var anchor = HistoryQuery.Anchor.newest
+        if let position = try fields.position(.before) { anchor = .before(position) }
+        if let position = try fields.position(.after) { anchor = .after(position) }
+        if let position = try fields.position(.around) { anchor = .around(position) }
+        return HistoryQuery(anchor: anchor, limit: try fields.integer(.limit, in: 1...historyPage) ?? historyPage)
+    }
+}

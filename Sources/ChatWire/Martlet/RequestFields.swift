@@ -1,0 +1,147 @@
+import ChatCore
+
+/// Where the fields that requests know stand in a frame, found in one pass. The bytes outlive it.
+struct RequestFields {
+    enum Name: Int, CaseIterable {
+        case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor
+
+        var text: StaticString {
+            switch self {
+            case .type: "type"
+            case .ref: "ref"
+            case .room: "room"
+            case .after: "after"
+            case .before: "before"
+            case .around: "around"
+            case .history: "history"
+            case .limit: "limit"
+            case .text: "text"
+            case .data: "data"
+            case .key: "key"
+            case .again: "again"
+            case .since: "since"
+            case .name: "name"
+            case .cursor: "cursor"
+            }
+        }
+    }
+
+    private var scanner: JSONScanner
+    private var slices: [JSONSlice?]
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        scanner = JSONScanner(bytes)
+        slices = Array(repeating: nil, count: Name.allCases.count)
+    }
+
+    /// Reads the whole frame; what was found before an error stays.
+    mutating func read(isUTF8: Bool) throws(JSONError) {
+        let bytes = scanner.bytes
+        if !isUTF8 {
+            var validator = UTF8Validator()
+            if let offset = validator.check(bytes) { throw JSONError(offset: offset, problem: "not UTF-8") }
+            guard validator.isComplete else {
+                throw JSONError(offset: bytes.count, problem: "the text ends inside a UTF-8 character")
+            }
+        }
+        scanner.skipSpace()
+        guard scanner.offset < bytes.count, bytes[scanner.offset] == UInt8(ascii: "{") else {
+            throw JSONError(offset: scanner.offset, problem: "expected '{'")
+        }
+        let names = scanner
+        var found = slices
+        defer { slices = found }
+        try scanner.members { name, value in
+            for known in Name.allCases where names.string(name, equals: known.text) {
+                found[known.rawValue] = value.kind == .null ? nil : value
+                return
+            }
+        }
+        try scanner.end()
+    }
+
+    /// Nil if there is none.
+    func ref() throws(WireError) -> Ref? {
+        guard let slice = slices[Name.ref.rawValue] else { return nil }
+        let ref: Ref
+        let count: Int
+        switch slice.kind {
+        case .number:
+            let text = scanner.text(slice)
+            (ref, count) = (.number(text), text.utf8.count)
+        case .string:
+            // An escape is at most twelve bytes for one: nothing longer can be a ref, however it is read.
+            guard slice.range.count <= Ref.maxBytes * 12 + 2 else { throw tooLong(.ref, Ref.maxBytes) }
+            let text = scanner.string(slice)
+            (ref, count) = (.string(text), text.utf8.count)
+        case .null, .bool, .array, .object:
+            throw WireError(.badField, "ref must be a string or a number, it is \(slice.kind.noun)")
+        }
+        guard count <= Ref.maxBytes else { throw tooLong(.ref, Ref.maxBytes) }
+        return ref
+    }
+
+    func string(_ name: Name, maxBytes: Int? = nil) throws(WireError) -> String? {
+        guard let slice = slices[name.rawValue] else { return nil }
+        guard case .string = slice.kind else {
+            throw WireError(.badField, "\(name.text) must be a string, it is \(slice.kind.noun)")
+        }
+        let text = scanner.string(slice)
+        if let maxBytes, text.utf8.count > maxBytes { throw tooLong(name, maxBytes) }
+        return text
+    }
+
+    func needString(_ name: Name, maxBytes: Int? = nil) throws(WireError) -> String {
+        guard let text = try string(name, maxBytes: maxBytes) else { throw missing(name) }
+        return text
+    }
+
+    func bool(_ name: Name) throws(WireError) -> Bool? {
+        guard let slice = slices[name.rawValue] else { return nil }
+        guard case .bool(let flag) = slice.kind else {
+            throw WireError(.badField, "\(name.text) must be true or false, it is \(slice.kind.noun)")
+        }
+        return flag
+    }
+
+    func integer(_ name: Name, in range: ClosedRange<Int>) throws(WireError) -> Int? {
+        guard let slice = slices[name.rawValue] else { return nil }
+        let wanted = "\(name.text) must be a whole number from \(range.lowerBound) to \(range.upperBound)"
+        guard case .number = slice.kind else { throw WireError(.badField, "\(wanted), it is \(slice.kind.noun)") }
+        guard let number = scanner.integer(slice), range.contains(number) else { throw WireError(.badField, wanted) }
+        return number
+    }
+
+    func position(_ name: Name) throws(WireError) -> Position? {
+        guard let text = try string(name) else { return nil }
+        guard let position = Position(text) else {
+            throw WireError(.badField, "\(name.text) must be a position: two decimal numbers, <epoch>-<seq>")
+        }
+        return position
+    }
+
+    func room() throws(WireError) -> RoomName {
+        guard let slice = slices[Name.room.rawValue] else { throw missing(.room) }
+        guard case .string = slice.kind else {
+            throw WireError(.badField, "room must be a string, it is \(slice.kind.noun)")
+        }
+        do {
+            return try RoomName(scanner.string(slice))
+        } catch {
+            throw WireError(.badName, error.description)
+        }
+    }
+
+    /// The value's JSON text, whatever it is.
+    func raw(_ name: Name) -> String? {
+        slices[name.rawValue].map { scanner.text($0) }
+    }
+
+    func has(_ name: Name) -> Bool { slices[name.rawValue] != nil }
+
+    func missing(_ name: Name) -> WireError { WireError(.missingField, "\(name.text) is missing") }
+
+    func tooLong(_ name: Name, _ maxBytes: Int) -> WireError {
+        WireError(.badField, "\(name.text) is longer than \(maxBytes) bytes")
+    }
+}

@@ -1,0 +1,103 @@
+import ChatCore
+import ChatWire
+import Testing
+
+struct EventEncodingTests {
+    private let codec = MartletV1Codec(limits: Limits())
+    private let at: UInt64 = 1_795_226_645_678
+
+    private func text(_ event: ServerEvent) throws -> String {
+        var bytes: [UInt8] = []
+        codec.encode(event, into: &bytes)
+        let text = String(decoding: bytes, as: UTF8.self)
+        let value = try JSONValue(parsing: text)
+        #expect(value["type"]?.string != nil)
+        #expect(text.hasPrefix("{\"type\":\""))
+        return text
+    }
+
+    private func message(key: String?, data: String? = nil) throws -> Message {
+        Message(
+            position: Position(epoch: 17, seq: 3),
+            content: MessageContent(user: try UserID("ana"), at: at, text: "hi \"you\"", data: data, key: key))
+    }
+
+    @Test func aMessageIsCompactWithTypeFirst() throws {
+        let lobby = try RoomName("lobby")
+        let plain = try message(key: "k1", data: "{ \"a\":1}")
+        let body =
+            #"{"type":"message","room":"lobby","position":"17-3","user":"ana","at":"2026-11-21T02:04:05.678Z","#
+            + #""text":"hi \"you\"","data":{ "a":1}"#
+        #expect(try text(.message(room: lobby, plain, showKey: false)) == body + "}")
+        #expect(try text(.message(room: lobby, plain, showKey: true)) == body + #","key":"k1"}"#)
+    }
+
+    @Test func aKeyThatANodeMadeIsShownToNobody() throws {
+        let made = try message(key: "~1")
+        #expect(try !text(.message(room: RoomName("lobby"), made, showKey: true)).contains("key"))
+    }
+
+    @Test func joinedTellsHowItResumed() throws {
+        let position = Position(epoch: 17, seq: 3)
+        var joined = Joined(
+            ref: .string("j"), room: try RoomName("lobby"), position: position, messages: [try message(key: "k")],
+            members: [RosterMember(user: try UserID("ana"), devices: [try DeviceName("phone")])], count: 1, resumption: .fresh)
+        #expect(
+            try text(.joined(joined))
+                == #"{"type":"joined","ref":"j","room":"lobby","position":"17-3","messages":[{"position":"17-3","user":"ana","#
+                + #""at":"2026-11-21T02:04:05.678Z","text":"hi \"you\""}],"roster":[{"user":"ana","devices":["phone"]}],"count":1}"#)
+        joined.messages = []
+        joined.members = nil
+        joined.ref = nil
+        joined.resumption = .complete
+        #expect(
+            try text(.joined(joined))
+                == #"{"type":"joined","room":"lobby","position":"17-3","resumed":true,"messages":[],"count":1}"#)
+        joined.resumption = .gap(Gap(after: Position(epoch: 1, seq: 1), before: position))
+        #expect(try text(.joined(joined)).contains(#""resumed":false,"gap":{"after":"1-1","before":"17-3"},"#))
+        joined.resumption = .reset(Reset(position: position, reason: .rewound))
+        #expect(try text(.joined(joined)).contains(#""resumed":false,"reset":{"position":"17-3","reason":"rewound"},"#))
+    }
+
+    @Test func everyOtherEventHasTheFieldsOfTheProtocol() throws {
+        let lobby = try RoomName("lobby")
+        let ana = try UserID("ana")
+        let position = Position(epoch: 17, seq: 3)
+        #expect(try text(.left(ref: .number("2"), room: lobby)) == #"{"type":"left","ref":2,"room":"lobby"}"#)
+        #expect(
+            try text(.sent(ref: nil, room: lobby, position: position, at: at, repeated: true))
+                == #"{"type":"sent","room":"lobby","position":"17-3","at":"2026-11-21T02:04:05.678Z","repeated":true}"#)
+        #expect(
+            try text(.presence(room: lobby, joined: [ana], left: [], count: 2))
+                == #"{"type":"presence","room":"lobby","joined":["ana"],"left":[],"count":2}"#)
+        #expect(
+            try text(.signal(room: lobby, user: ana, name: "typing", data: "1"))
+                == #"{"type":"signal","room":"lobby","user":"ana","name":"typing","data":1}"#)
+        #expect(
+            try text(.gap(room: lobby, Gap(after: position, before: Position(epoch: 18, seq: 9))))
+                == #"{"type":"gap","room":"lobby","after":"17-3","before":"18-9"}"#)
+        #expect(
+            try text(.reset(room: lobby, Reset(position: position, reason: .rewound)))
+                == #"{"type":"reset","room":"lobby","position":"17-3","reason":"rewound"}"#)
+        #expect(try text(.draining(reconnectAfter: 1500)) == #"{"type":"draining","reconnectAfter":1500}"#)
+        let page = HistoryPage(messages: [], newest: position, hasOlder: true, hasNewer: false)
+        #expect(
+            try text(.history(ref: .number("1"), room: lobby, page))
+                == #"{"type":"history","ref":1,"room":"lobby","messages":[],"newest":"17-3","older":true,"newer":false}"#)
+        #expect(
+            try text(.roster(ref: nil, room: lobby, RosterPage(members: [], count: 0, cursor: "ana")))
+                == #"{"type":"roster","room":"lobby","roster":[],"count":0,"cursor":"ana"}"#)
+        #expect(
+            try text(.error(ref: .string("r"), WireError(.rateLimited, "slow \"down\"")))
+                == #"{"type":"error","ref":"r","code":201,"name":"rateLimited","message":"slow \"down\"","retry":true}"#)
+    }
+
+    @Test func welcomeTellsTheLimits() throws {
+        let welcome = Welcome(
+            session: "n1-7", user: try UserID("ana"), device: try DeviceName("d"), node: "n1", heartbeat: 25, limits: Limits())
+        let value = try JSONValue(parsing: try text(.welcome(welcome)))
+        #expect(value["session"]?.string == "n1-7")
+        #expect(value["heartbeat"]?.integer == 25)
+        #expect(value["limits"]?["frameBytes"]?.integer == 65_536)
+    }
+}
