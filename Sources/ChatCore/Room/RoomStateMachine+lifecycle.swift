@@ -162,6 +162,12 @@ extension RoomStateMachine {
         }
     }
 
+    /// The node leaves: no lingering in rooms where nobody is.
+    public mutating func nodeLeaves(now: Moment, _ actions: inout [RoomAction]) {
+        guard members.isEmpty, lingerUntil != nil else { return }
+        lingerEnded(now: now, &actions)
+    }
+
     mutating func lingerEnded(now: Moment, _ actions: inout [RoomAction]) {
         lingerUntil = nil
         guard members.isEmpty else { return }

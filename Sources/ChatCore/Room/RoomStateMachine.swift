@@ -165,8 +165,16 @@ extension RoomStateMachine {
     public var position: Position? { last }
     /// Whether the session is in the room or waits to be.
     public func has(_ session: SessionID) -> Bool { members[session] != nil }
-    /// Somebody is here, and the room is not live (yet, or again).
-    public var isRecovering: Bool { !members.isEmpty && phase != .inside }
+    /// The room was live and a lost connection interrupted it. False for a room that Redis refuses: that is the room's trouble, not
+    /// the node's.
+    public var isRecovering: Bool {
+        guard last != nil, !members.isEmpty else { return false }
+        switch phase {
+        case .subscribing: return true
+        case .entering(let entering): return entering.failures == 0
+        case .out, .inside, .leaving, .unsubscribing: return false
+        }
+    }
     /// A word for logs and `martlet top`.
     public var phaseName: String {
         switch phase {

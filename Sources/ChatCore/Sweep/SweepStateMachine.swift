@@ -1,0 +1,139 @@
+/// Finds nodes that died and takes them out of their rooms, so that their members leave every roster within the lease.
+///
+/// Every node runs one; which of them removes a dead node does not matter, since `leave` compares the enter epoch and is
+/// atomic: the members' leave is said once. A round reads the rooms first and the heartbeats after them, so a node that is
+/// only just coming in is never taken for dead (race 5).
+public struct SweepStateMachine: Sendable {
+    public enum Action: Sendable, Equatable {
+        /// Ask, then call `completed` with this serial.
+        case submit(BrokerRequest, serial: UInt64)
+        /// A dead node was found; its rooms are being swept.
+        case found(NodeID)
+        /// Nothing is left of the dead node.
+        case swept(NodeID)
+    }
+
+    enum Purpose: Sendable, Equatable {
+        case nodes
+        case rooms(NodeID)
+        case holders(RoomName, NodeID)
+        case leave(NodeID)
+        case forget(NodeID)
+    }
+
+    let node: NodeID
+    private var requests: [UInt64: Purpose] = [:]
+    private var nextSerial: UInt64 = 1
+    /// Requests that still have to be answered for each dead node, and whether one of them failed.
+    private var sweeping: [NodeID: (open: Int, failed: Bool)] = [:]
+    /// Nodes that rooms listed before this round read the heartbeats.
+    private var suspects: [Suspicion] = []
+
+    struct Suspicion: Hashable, Sendable {
+        var room: RoomName
+        var node: NodeID
+        var value: UInt64
+    }
+
+    public init(node: NodeID) {
+        self.node = node
+    }
+
+    /// A room lists this node, since the enter epoch `value`.
+    public mutating func saw(_ other: NodeID, value: UInt64, in room: RoomName) {
+        guard other != node, suspects.count < 10_000 else { return }
+        suspects.append(Suspicion(room: room, node: other, value: value))
+    }
+
+    /// Begins a round, unless one is still running.
+    public mutating func roundBegan(_ actions: inout [Action]) {
+        guard requests.isEmpty else { return }
+        submit(.nodes, .nodes, &actions)
+    }
+
+    /// The connection was lost: whatever was asked starts over with the next round.
+    public mutating func reset() {
+        requests = [:]
+        sweeping = [:]
+    }
+
+    public mutating func completed(
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]
+    ) {
+        guard let purpose = requests.removeValue(forKey: serial) else { return }
+        switch purpose {
+        case .nodes: nodesRead(result, &actions)
+        case .rooms(let dead): roomsRead(of: dead, result, &actions)
+        case .holders(let room, let dead): holdersRead(room, of: dead, result, &actions)
+        case .leave(let dead):
+            if case .failure = result { sweeping[dead]?.failed = true }
+            finished(dead, &actions)
+        case .forget(let dead):
+            sweeping[dead] = nil
+            if case .success = result { actions.append(.swept(dead)) }
+        }
+    }
+
+    private mutating func nodesRead(_ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]) {
+        guard case .success(.nodes(let records)) = result else { return }
+        let living = Set(records.filter { $0.report != nil }.map(\.node))
+        for record in records where record.report == nil && record.node != node && sweeping[record.node] == nil {
+            actions.append(.found(record.node))
+            sweeping[record.node] = (0, false)
+            ask(.rooms(of: record.node), .rooms(record.node), for: record.node, &actions)
+        }
+        let seen = Set(suspects)
+        suspects = []
+        for suspect in seen.sorted(by: { ($0.node, $0.room.text) < ($1.node, $1.room.text) })
+        where !living.contains(suspect.node) && sweeping[suspect.node] == nil && suspect.node != node {
+            submit(.leave(room: suspect.room, node: suspect.node, value: suspect.value), .leave(suspect.node), &actions)
+        }
+    }
+
+    private mutating func roomsRead(
+        of dead: NodeID, _ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]
+    ) {
+        if case .success(.rooms(let rooms)) = result {
+            for room in rooms { ask(.holders(room: room), .holders(room, dead), for: dead, &actions) }
+        } else {
+            sweeping[dead]?.failed = true
+        }
+        finished(dead, &actions)
+    }
+
+    private mutating func holdersRead(
+        _ room: RoomName, of dead: NodeID, _ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]
+    ) {
+        if case .success(.holders(let nodes)) = result {
+            if let value = nodes[dead] {
+                ask(.leave(room: room, node: dead, value: value), .leave(dead), for: dead, &actions)
+            }
+        } else {
+            sweeping[dead]?.failed = true
+        }
+        finished(dead, &actions)
+    }
+
+    private mutating func finished(_ dead: NodeID, _ actions: inout [Action]) {
+        guard var state = sweeping[dead] else { return }
+        state.open -= 1
+        sweeping[dead] = state
+        guard state.open == 0 else { return }
+        if state.failed {
+            sweeping[dead] = nil  // the next round tries again
+        } else {
+            submit(.forget(dead), .forget(dead), &actions)
+        }
+    }
+
+    private mutating func ask(_ request: BrokerRequest, _ purpose: Purpose, for dead: NodeID, _ actions: inout [Action]) {
+        sweeping[dead]?.open += 1
+        submit(request, purpose, &actions)
+    }
+
+    private mutating func submit(_ request: BrokerRequest, _ purpose: Purpose, _ actions: inout [Action]) {
+        requests[nextSerial] = purpose
+        actions.append(.submit(request, serial: nextSerial))
+        nextSerial += 1
+    }
+}
