@@ -1,0 +1,267 @@
+/// Reads a stream of WebSocket frames (RFC 6455 §5–§8) and gives back whole messages and control frames. Pure: bytes in, events
+/// out, in any pieces; idle it holds no memory of its own.
+///
+/// What it checks: the mask (§5.1), reserved bits and opcodes and the shortest length form (§5.2), fragmentation (§5.4), control
+/// frames (§5.5), close bodies (§5.5.1, §7.4), UTF-8 (§8.1), as soon as the bytes show it.
+///
+/// A message that is too large, or binary where only text is spoken, does not fail the connection: it is *refused*, once, as soon
+/// as a header shows it, and the rest of it is skipped. Its bytes are not interpreted, so §8.1 does not apply to them. A message so
+/// large that skipping it would itself be abuse (`maxSkippedBytes`) fails the connection with 1009, as §7.4.1 has it.
+///
+/// After a close frame or a failure nothing more is decoded (§5.5.1, §7.1.7: what follows is discarded).
+public struct WebSocketDecoder: Sendable {
+    public enum Role: Sendable {
+        /// Reads what clients send: every frame must be masked.
+        case server
+        /// Reads what a server sends: no frame may be masked.
+        case client
+    }
+
+    public struct Options: Sendable {
+        public var role: Role
+        /// The longest message, all fragments together, in bytes.
+        public var maxMessageBytes: Int
+        /// False: binary messages are refused.
+        public var acceptsBinary: Bool
+        /// A refused message that would make more than this be skipped fails the connection.
+        public var maxSkippedBytes: Int
+
+        public init(role: Role, maxMessageBytes: Int, acceptsBinary: Bool = true, maxSkippedBytes: Int? = nil) {
+            self.role = role
+            self.maxMessageBytes = maxMessageBytes
+            self.acceptsBinary = acceptsBinary
+            self.maxSkippedBytes = maxSkippedBytes ?? max(16 * maxMessageBytes, 1 << 20)
+        }
+    }
+
+    public enum Refusal: Hashable, Sendable {
+        case tooLarge
+        case binary
+    }
+
+    /// Why the connection must be closed, and with which code.
+    public struct Failure: Error, Hashable, Sendable {
+        public var code: WebSocketCloseCode
+        public var reason: String
+
+        public init(code: WebSocketCloseCode, reason: String) {
+            self.code = code
+            self.reason = reason
+        }
+    }
+
+    public enum Event: Hashable, Sendable {
+        /// A whole text message; it is UTF-8.
+        case text([UInt8])
+        case binary([UInt8])
+        case ping([UInt8])
+        case pong([UInt8])
+        /// The peer closes; no code: its close frame had no body.
+        case close(WebSocketCloseCode?, reason: String)
+        /// A message was refused; the connection goes on.
+        case refused(Refusal)
+        case failed(Failure)
+    }
+
+    /// Between frames or inside one.
+    private enum State: Sendable {
+        /// Collecting a header. Can transition to `payload`, `ended`.
+        case header
+        /// Inside a frame's payload. Can transition to `header`, `ended`.
+        case payload(FrameInProgress)
+        /// A close frame or a failure was given out. Final.
+        case ended
+    }
+
+    private struct FrameInProgress: Sendable {
+        var opcode: WebSocketOpcode
+        var isFinal: Bool
+        var maskingKey: UInt32?
+        var length: Int
+        var done = 0
+    }
+
+    /// The data message that is under way, over all its fragments (§5.4).
+    private struct MessageInProgress: Sendable {
+        var isText: Bool
+        var bytes: [UInt8] = []
+        var validator = UTF8Validator()
+        /// Refused: the rest is skipped.
+        var skipped: Int?
+    }
+
+    private let options: Options
+    private var state = State.header
+    private var header = HeaderBytes()
+    private var message: MessageInProgress?
+    private var control: [UInt8] = []
+
+    public init(options: Options) {
+        self.options = options
+    }
+
+    /// True after a close frame or a failure.
+    public var hasEnded: Bool {
+        guard case .ended = state else { return false }
+        return true
+    }
+
+    /// Takes bytes from `index` on until something happened or they are used up. Nil: all were used up and nothing happened.
+    public mutating func next(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Event? {
+        while true {
+            switch state {
+            case .ended:
+                index = bytes.count
+                return nil
+            case .header:
+                guard let parsed = header.take(bytes, &index) else { return nil }
+                header = HeaderBytes()
+                do throws(Failure) {
+                    if let event = try begin(parsed) { return event }
+                } catch {
+                    return fail(error)
+                }
+            case .payload(var frame):
+                let count = min(bytes.count - index, frame.length - frame.done)
+                guard count > 0 || frame.done == frame.length else { return nil }
+                let piece = UnsafeRawBufferPointer(rebasing: bytes[index..<(index + count)])
+                do throws(Failure) {
+                    try take(piece, of: frame)
+                    index += count
+                    frame.done += count
+                    state = frame.done == frame.length ? .header : .payload(frame)
+                    if frame.done == frame.length, let event = try finish(frame) { return event }
+                } catch {
+                    return fail(error)
+                }
+            }
+        }
+    }
+
+    private mutating func fail(_ failure: Failure) -> Event {
+        state = .ended
+        message = nil
+        control = []
+        return .failed(failure)
+    }
+
+    /// Checks a header that is complete; gives an event if it refuses the message.
+    private mutating func begin(_ header: HeaderBytes.Parsed) throws(Failure) -> Event? {
+        guard header.reservedBits == 0 else { throw Self.broken("a reserved bit is set and no extension was negotiated") }
+        guard let opcode = WebSocketOpcode(rawValue: header.opcode) else {
+            throw Self.broken("opcode \(header.opcode) is reserved")
+        }
+        switch options.role {
+        case .server: if header.maskingKey == nil { throw Self.broken("a frame of a client must be masked") }
+        case .client: if header.maskingKey != nil { throw Self.broken("a frame of a server must not be masked") }
+        }
+        guard header.isShortest else { throw Self.broken("the length is not in its shortest form") }
+        guard header.length <= UInt64(Int64.max) else { throw Self.broken("the most significant bit of the length is set") }
+        if opcode.isControl {
+            guard header.isFinal else { throw Self.broken("a control frame must not be fragmented") }
+            guard header.length <= 125 else { throw Self.broken("a control frame is longer than 125 bytes") }
+        }
+        let frame = FrameInProgress(
+            opcode: opcode, isFinal: header.isFinal, maskingKey: header.maskingKey, length: Int(header.length))
+        state = .payload(frame)
+        return opcode.isControl ? nil : try beginData(frame)
+    }
+
+    private mutating func beginData(_ frame: FrameInProgress) throws(Failure) -> Event? {
+        if frame.opcode == .continuation {
+            guard message != nil else { throw Self.broken("a continuation frame without a message to continue") }
+        } else {
+            guard message == nil else { throw Self.broken("a new message inside a fragmented one") }
+            message = MessageInProgress(isText: frame.opcode == .text)
+        }
+        var event: Event?
+        if message?.skipped == nil {
+            if frame.opcode == .binary, !options.acceptsBinary {
+                event = .refused(.binary)
+            } else if frame.length > options.maxMessageBytes - (message?.bytes.count ?? 0) {
+                event = .refused(.tooLarge)
+            }
+            if event != nil {
+                message?.skipped = 0
+                message?.bytes = []
+            }
+        }
+        if let skipped = message?.skipped {
+            guard frame.length <= options.maxSkippedBytes - skipped else {
+                throw Failure(code: .messageTooBig, reason: "a message far beyond \(options.maxMessageBytes) bytes")
+            }
+            message?.skipped = skipped + frame.length
+        }
+        return event
+    }
+
+    /// Unmasks a piece of a payload into where it belongs, checking UTF-8 as it comes.
+    private mutating func take(_ piece: UnsafeRawBufferPointer, of frame: FrameInProgress) throws(Failure) {
+        if frame.opcode.isControl {
+            Self.append(piece, unmaskedFor: frame, to: &control)
+            return
+        }
+        // Taken out and put back, so that the array is changed in place and never copied.
+        guard var current = message, current.skipped == nil else { return }
+        message = nil
+        defer { message = current }
+        let start = current.bytes.count
+        if start == 0, frame.isFinal { current.bytes.reserveCapacity(frame.length) }
+        Self.append(piece, unmaskedFor: frame, to: &current.bytes)
+        guard current.isText else { return }
+        var validator = current.validator
+        let wrong = current.bytes.withUnsafeBytes { validator.check(UnsafeRawBufferPointer(rebasing: $0[start...])) }
+        current.validator = validator
+        if let wrong { throw Failure(code: .invalidPayload, reason: "not UTF-8 at byte \(start + wrong)") }
+    }
+
+    private static func append(_ piece: UnsafeRawBufferPointer, unmaskedFor frame: FrameInProgress, to bytes: inout [UInt8]) {
+        let start = bytes.count
+        bytes.append(contentsOf: piece)
+        guard let key = frame.maskingKey, key != 0 else { return }
+        bytes.withUnsafeMutableBytes { all in
+            for index in 0..<piece.count { all[start + index] ^= WebSocketFrame.maskByte(key, frame.done + index) }
+        }
+    }
+
+    /// A frame's payload is complete: gives what it completes.
+    private mutating func finish(_ frame: FrameInProgress) throws(Failure) -> Event? {
+        switch frame.opcode {
+        case .ping: return .ping(takeControl())
+        case .pong: return .pong(takeControl())
+        case .close:
+            let body = takeControl()
+            let event = try Self.close(body)
+            state = .ended
+            message = nil
+            return event
+        case .continuation, .text, .binary:
+            guard frame.isFinal, let finished = message else { return nil }
+            message = nil
+            guard finished.skipped == nil else { return nil }
+            guard finished.isText else { return .binary(finished.bytes) }
+            guard finished.validator.isComplete else {
+                throw Failure(code: .invalidPayload, reason: "the text ends inside a UTF-8 character")
+            }
+            return .text(finished.bytes)
+        }
+    }
+
+    private mutating func takeControl() -> [UInt8] {
+        defer { control = [] }
+        return control
+    }
+
+    private static func close(_ body: [UInt8]) throws(Failure) -> Event {
+        guard !body.isEmpty else { return .close(nil, reason: "") }
+        guard body.count >= 2 else { throw broken("a close body of one byte") }
+        let code = WebSocketCloseCode(rawValue: UInt16(body[0]) << 8 | UInt16(body[1]))
+        guard code.mayBeSent else { throw broken("close code \(code.rawValue) must not be sent") }
+        guard let reason = String(validating: body[2...], as: UTF8.self) else {
+            throw Failure(code: .invalidPayload, reason: "the close reason is not UTF-8")
+        }
+        return .close(code, reason: reason)
+    }
+
+    private static func broken(_ reason: String) -> Failure { Failure(code: .protocolError, reason: reason) }
+}
