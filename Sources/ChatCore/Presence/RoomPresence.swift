@@ -121,7 +121,9 @@ struct RoomPresence: Sendable {
     mutating func apply(_ notice: PresenceNotice) -> Difference {
         guard let position else { return Difference() }
         guard notice.position > position else { return Difference() }
-        guard notice.after == position else {
+        // A stream that was empty when we read it has begun since.
+        let begins = notice.after.seq == 0 && position.seq == 0
+        guard notice.after == position || begins else {
             wantsRoster = true
             return Difference()
         }
