@@ -1,0 +1,37 @@
+/// Whether the peer of a connection still lives. A ping goes out when one side was silent for an interval; a peer from which
+/// nothing at all came in the interval after a ping is dead.
+public struct Heartbeat: Hashable, Sendable {
+    public enum Action: Equatable, Sendable {
+        case ping
+        case isDead
+        case doNothing
+    }
+
+    private let interval: Duration
+    private var due: Moment
+    private var heardSince = false
+    private var spokeSince = false
+    private var awaitsAnswer = false
+
+    public init(interval: Duration, now: Moment) {
+        self.interval = interval
+        due = now + interval
+    }
+
+    /// Anything came from the peer.
+    public mutating func heard() { heardSince = true }
+
+    /// Anything went to the peer.
+    public mutating func spoke() { spokeSince = true }
+
+    /// Does something once an interval, however often it is called.
+    public mutating func timerFired(now: Moment) -> Action {
+        guard now >= due else { return .doNothing }
+        due = now + interval
+        let isQuiet = !(heardSince && spokeSince)
+        let isDead = awaitsAnswer && !heardSince
+        (heardSince, spokeSince, awaitsAnswer) = (false, false, isQuiet)
+        if isDead { return .isDead }
+        return isQuiet ? .ping : .doNothing
+    }
+}

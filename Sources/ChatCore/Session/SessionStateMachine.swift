@@ -1,0 +1,252 @@
+/// What one session may do, and what became of what it asked: the limits of promise 9, which rooms it is in, whose reply is
+/// whose, and whether the client still lives.
+///
+/// Every request that goes on to the service gets a reference of the machine's own (``Ref/number(_:)`` with a text that no
+/// client can send), so that the answer finds what it answers whatever the client put into `ref`, also if it put nothing or the same
+/// twice. Signals have no answer but a failure; they keep the client's.
+///
+/// Decisions:
+/// - `send` and `signal` need the room to be joined, or its `join` to be under way: then they queue behind it. A room whose `leave`
+///   was asked is left at once for the client's requests; what the node had on its way may still arrive until `left`.
+/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails the room stays joined.
+/// - `history` and `roster` need no membership, as over HTTP.
+/// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate for a minute
+///   is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be read.
+public struct SessionStateMachine: Sendable {
+    private enum State: Sendable, Equatable {
+        /// The session lives. Can transition to `closed`.
+        case open
+        /// The node closes it, or it has gone: nothing that comes means anything. Final.
+        case closed
+    }
+
+    /// A room that the session is in, or about to be.
+    private struct Membership: Sendable {
+        var isJoined = false
+        /// Joins that wait for their answer.
+        var joining = 0
+        /// Leaves that wait for their answer: the room is not the client's any more.
+        var leaving = 0
+
+        var isMember: Bool { leaving == 0 && (isJoined || joining > 0) }
+        var isNothing: Bool { !isJoined && joining == 0 && leaving == 0 }
+    }
+
+    private enum Question: Sendable {
+        case join(RoomName)
+        case leave(RoomName)
+        case send
+        case other
+    }
+
+    private struct Pending: Sendable {
+        var question: Question
+        var ref: Ref?
+    }
+
+    /// Counts what happens within a minute from the first.
+    private struct MinuteCounter: Sendable {
+        private var began: Moment?
+        private var count = 0
+
+        mutating func add(now: Moment) -> Int {
+            if let began, now - began < .seconds(60) {
+                count += 1
+            } else {
+                began = now
+                count = 1
+            }
+            return count
+        }
+    }
+
+    private let limits: Limits
+    private let heartbeat: Duration
+    private var state = State.open
+    private var rooms: [RoomName: Membership] = [:]
+    private var pending: [UInt64: Pending] = [:]
+    private var waitingSends = 0
+    private var nextSerial: UInt64 = 0
+    private var bucket: TokenBucket
+    private var badFrames = MinuteCounter()
+    private var refusals = MinuteCounter()
+    private var life: Heartbeat
+
+    public init(limits: Limits, heartbeat: Duration, now: Moment) {
+        self.limits = limits
+        self.heartbeat = heartbeat
+        bucket = TokenBucket(perSecond: limits.requestsPerSecond, burst: limits.requestBurst, now: now)
+        life = Heartbeat(interval: heartbeat, now: now)
+    }
+
+    public var isOpen: Bool { state == .open }
+    /// How many sends wait for their answer.
+    public var sendsWaiting: Int { waitingSends }
+
+    public enum RequestAction: Equatable, Sendable {
+        /// Hand it to the service with this `ref`.
+        case perform(ClientRequest.Body, ref: Ref?)
+        case reply(ServerEvent)
+        case replyAndClose(ServerEvent, CloseReason)
+        case doNothing
+    }
+
+    /// A request came in.
+    public mutating func received(_ request: ClientRequest, now: Moment) -> RequestAction {
+        guard state == .open else { return .doNothing }
+        guard bucket.take(now: now) else { return refuse(request.ref, now: now) }
+        switch request.body {
+        case .ping: return .reply(.pong(ref: request.ref))
+        case .join(let room, _, _):
+            if rooms[room] == nil, rooms.count >= limits.roomsPerSession {
+                return error(request, .tooManyRooms, "the session is in \(limits.roomsPerSession) rooms, the most there may be")
+            }
+            return ask(request, .join(room))
+        case .leave(let room):
+            guard isMember(room) else { return notJoined(request) }
+            return ask(request, .leave(room))
+        case .send(let send):
+            guard isMember(send.room) else { return notJoined(request) }
+            guard waitingSends < limits.waitingSendsPerSession else {
+                return error(
+                    request, .tooManyWaiting, "\(limits.waitingSendsPerSession) sends of the session wait for their answer")
+            }
+            return ask(request, .send)
+        case .signal(let room, _, _):
+            guard isMember(room) else { return notJoined(request) }
+            return .perform(request.body, ref: request.ref)
+        case .history, .roster: return ask(request, .other)
+        }
+    }
+
+    /// A frame came in that is no request.
+    public mutating func receivedBadFrame(ref: Ref?, _ error: WireError, now: Moment) -> RequestAction {
+        guard state == .open else { return .doNothing }
+        let reply = ServerEvent.error(ref: ref, error)
+        guard badFrames.add(now: now) <= limits.badFramesPerMinute else {
+            state = .closed
+            return .replyAndClose(reply, .abuse)
+        }
+        return .reply(reply)
+    }
+
+    /// Returns the event as the client is to see it (its own `ref` in place of the machine's); nil if the session is closed.
+    /// Notes what it means for the session's rooms and waiting sends.
+    public mutating func outgoing(_ event: ServerEvent) -> ServerEvent? {
+        guard state == .open else { return nil }
+        switch event {
+        case .joined(var joined):
+            joined.ref = settle(joined.ref, succeeded: true)
+            return .joined(joined)
+        case .left(let ref, let room): return .left(ref: settle(ref, succeeded: true), room: room)
+        case .sent(let ref, let room, let position, let at, let repeated):
+            return .sent(ref: settle(ref, succeeded: true), room: room, position: position, at: at, repeated: repeated)
+        case .history(let ref, let room, let page):
+            return .history(ref: settle(ref, succeeded: true), room: room, page)
+        case .roster(let ref, let room, let page):
+            return .roster(ref: settle(ref, succeeded: true), room: room, page)
+        case .error(let ref, let error): return .error(ref: settle(ref, succeeded: false), error)
+        case .pong(let ref): return .pong(ref: settle(ref, succeeded: true))
+        case .welcome, .message, .presence, .signal, .gap, .reset, .draining: return event
+        }
+    }
+
+    /// Bytes of the client came in, whatever they say.
+    public mutating func heard() { life.heard() }
+
+    /// Something was written to the client, so it knows that the node lives.
+    public mutating func spoke() { life.spoke() }
+
+    public enum TimerAction: Equatable, Sendable {
+        /// Send a WebSocket ping.
+        case ping
+        case close(CloseReason)
+        case doNothing
+    }
+
+    /// To be called about once a heartbeat interval; more often does no harm.
+    public mutating func timerFired(now: Moment) -> TimerAction {
+        guard state == .open else { return .doNothing }
+        switch life.timerFired(now: now) {
+        case .ping: return .ping
+        case .isDead:
+            state = .closed
+            return .close(.heartbeatMissed)
+        case .doNothing: return .doNothing
+        }
+    }
+
+    /// The node closes the session, or the connection has gone.
+    public mutating func closed() {
+        state = .closed
+        rooms = [:]
+        pending = [:]
+    }
+
+    private func isMember(_ room: RoomName) -> Bool { rooms[room]?.isMember ?? false }
+
+    private mutating func ask(_ request: ClientRequest, _ question: Question) -> RequestAction {
+        let limit = limits.waitingSendsPerSession + limits.roomsPerSession + limits.requestBurst
+        guard pending.count < limit else {
+            return error(request, .tooManyWaiting, "\(limit) requests of the session wait for their answer")
+        }
+        switch question {
+        case .join(let room): rooms[room, default: Membership()].joining += 1
+        case .leave(let room): rooms[room, default: Membership()].leaving += 1
+        case .send: waitingSends += 1
+        case .other: break
+        }
+        nextSerial += 1
+        pending[nextSerial] = Pending(question: question, ref: request.ref)
+        return .perform(request.body, ref: Self.reference(nextSerial))
+    }
+
+    /// No client's: a JSON number does not begin with '#'.
+    private static func reference(_ serial: UInt64) -> Ref { .number("#\(serial)") }
+
+    private mutating func settle(_ ref: Ref?, succeeded: Bool) -> Ref? {
+        guard case .number(let text) = ref, text.utf8.first == UInt8(ascii: "#"), let serial = UInt64(text.dropFirst())
+        else { return ref }
+        guard let asked = pending.removeValue(forKey: serial) else { return nil }
+        switch asked.question {
+        case .join(let room):
+            update(room) { membership in
+                membership.joining -= 1
+                if succeeded { membership.isJoined = true }
+            }
+        case .leave(let room):
+            update(room) { membership in
+                membership.leaving -= 1
+                if succeeded { membership.isJoined = false }
+            }
+        case .send: waitingSends -= 1
+        case .other: break
+        }
+        return asked.ref
+    }
+
+    private mutating func update(_ room: RoomName, _ change: (inout Membership) -> Void) {
+        guard var membership = rooms[room] else { return }
+        change(&membership)
+        rooms[room] = membership.isNothing ? nil : membership
+    }
+
+    private func notJoined(_ request: ClientRequest) -> RequestAction {
+        error(request, .notJoined, "the session has not joined this room")
+    }
+
+    private func error(_ request: ClientRequest, _ code: WireError.Code, _ message: String) -> RequestAction {
+        .reply(.error(ref: request.ref, WireError(code, message)))
+    }
+
+    private mutating func refuse(_ ref: Ref?, now: Moment) -> RequestAction {
+        let reply = ServerEvent.error(
+            ref: ref,
+            WireError(.rateLimited, "more than \(limits.requestsPerSecond) requests a second (\(limits.requestBurst) at once)"))
+        guard refusals.add(now: now) <= 120 * limits.requestsPerSecond else {
+            state = .closed
+            return .replyAndClose(reply, .abuse)
+        }
+        return .reply(reply)
+    }
+}
