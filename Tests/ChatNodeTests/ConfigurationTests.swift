@@ -13,7 +13,8 @@ import Testing
         "MARTLET_EVENT_LOOPS": "7",
         "MARTLET_REDIS_URL": "rediss://redis.example:6380/2", "MARTLET_REDIS_USER": "martlet",
         "MARTLET_REDIS_PASSWORD": "p@ss word", "MARTLET_REDIS_DEADLINE": "250ms", "MARTLET_KEY_PREFIX": "chat/test:",
-        "MARTLET_HISTORY_LENGTH": "50", "MARTLET_ROOM_TTL": "30d", "MARTLET_LINGER": "1m",
+        "MARTLET_HISTORY_LENGTH": "50", "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d",
+        "MARTLET_LINGER": "1m",
         "MARTLET_PRESENCE_INTERVAL": "1s",
         "MARTLET_ROOM_VIEW_INTERVAL": "45s", "MARTLET_LIMIT_FRAME_BYTES": "4KiB",
         "MARTLET_LIMIT_ROOMS_PER_SESSION": "3",
@@ -49,6 +50,7 @@ import Testing
         #expect(configuration.rooms.linger == .seconds(60))
         #expect(configuration.rooms.presenceInterval == .seconds(1))
         #expect(configuration.rooms.viewInterval == .seconds(45))
+        #expect(configuration.rooms.memoryBytes == 1_048_576)
         #expect(configuration.log.level == .trace)
         #expect(configuration.log.format == .json)
         #expect(configuration.limits == Self.limits)

@@ -80,6 +80,9 @@ extension NodeConfiguration {
             "history.length", \.rooms.historyLength, .int(1...100_000),
             "Messages that a room keeps (about), and among which a repeated send is recognised."),
         Setting(
+            "room.memory.bytes", \.rooms.memoryBytes, .bytes(65_536...1_073_741_824),
+            "Bytes of messages that a node remembers of one room."),
+        Setting(
             "room.ttl", \.rooms.timeToLive, .duration(.seconds(1)...(.seconds(3_650 * 86_400))),
             "Time that a room without any node is kept."),
         Setting(

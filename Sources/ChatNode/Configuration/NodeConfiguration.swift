@@ -89,6 +89,8 @@ extension NodeConfiguration {
         /// About how many of its newest messages a room keeps, in Redis and in the memory of its nodes. Also the window in which a
         /// repeated send is recognised (int, default: 1000, range: 1 to 100000).
         public var historyLength = 1_000
+        /// How many bytes of messages a node remembers of one room (bytes, default: 4MiB, range: 64KiB to 1GiB).
+        public var memoryBytes = 4 * 1_048_576
         /// How long a room without any node is kept (duration, default: 7d, range: 1s to 3650d).
         public var timeToLive: Duration = .seconds(7 * 86_400)
         /// How often a quiet room is compared with its log, spread by a quarter (duration, default: 30s, range: 1s to 1h).

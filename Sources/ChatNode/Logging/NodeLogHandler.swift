@@ -1,0 +1,170 @@
+import FoundationEssentials
+import Glibc
+import Logging
+import Synchronization
+
+/// Writes log lines for people or for programs, one line each whatever they hold: nothing that a client sends can end a line, begin
+/// another or recolour a terminal.
+struct NodeLogHandler: LogHandler {
+    /// Where a whole line, its line break included, goes.
+    typealias Sink = @Sendable (String) -> Void
+
+    /// How many characters of one value are shown.
+    static let valueLimit = 1_024
+
+    var logLevel: Logger.Level
+    var metadata = Logger.Metadata()
+    var metadataProvider: Logger.MetadataProvider?
+    private let format: NodeConfiguration.Log.Format
+    private let sink: Sink
+    private let now: @Sendable () -> Date
+
+    init(
+        _ log: NodeConfiguration.Log, metadataProvider: Logger.MetadataProvider? = nil,
+        now: @escaping @Sendable () -> Date = { Date() }, sink: @escaping Sink = StandardError.write
+    ) {
+        logLevel = log.level
+        format = log.format
+        self.metadataProvider = metadataProvider
+        self.now = now
+        self.sink = sink
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var all = metadata
+        if let provider = metadataProvider { all.merge(provider.get()) { _, new in new } }
+        if let own = event.metadata { all.merge(own) { _, new in new } }
+        if let error = event.error { all[LogKey.error] = "\(error)" }
+        let pairs = all.sorted { $0.key < $1.key }
+        let time = now().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        switch format {
+        case .text: sink(Self.text(time, event, pairs))
+        case .json: sink(Self.json(time, event, pairs))
+        }
+    }
+
+    /// `2026-11-21T03:15:00.123Z notice node is ready node.id=west-1-0a1b2c3d`
+    private static func text(_ time: String, _ event: LogEvent, _ pairs: [(key: String, value: Logger.MetadataValue)])
+        -> String
+    {
+        var line = "\(time) \(event.level.rawValue) \(Printable.escaped(event.message.description, limit: valueLimit))"
+        for (key, value) in pairs {
+            line += " \(Printable.escaped(key, limit: 64))=\(textValue("\(value)"))"
+        }
+        return line + "\n"
+    }
+
+    /// As it is if it can be read without doubt; else in quotes, so that a value cannot pass itself off as a key and another value.
+    private static func textValue(_ text: String) -> String {
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.allSatisfy { byte in
+                byte > 0x20 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "=") && byte != UInt8(ascii: "\\")
+            }
+        let hasTricks = text.unicodeScalars.contains { Printable.isTreacherous($0) || $0.properties.isWhitespace }
+        return isPlain && !hasTricks && text.unicodeScalars.count <= valueLimit
+            ? text : Printable.quoted(text, limit: valueLimit)
+    }
+
+    /// `{"time":"…","level":"notice","message":"node is ready","node.id":"west-1-0a1b2c3d"}`. A key that would hide one of the first
+    /// three gets an underscore.
+    private static func json(_ time: String, _ event: LogEvent, _ pairs: [(key: String, value: Logger.MetadataValue)])
+        -> String
+    {
+        var line = "{\"time\":\(JSONText.string(time)),\"level\":\"\(event.level.rawValue)\""
+        line += ",\"message\":\(JSONText.string(event.message.description))"
+        for (key, value) in pairs {
+            let isTaken = ["time", "level", "message"].contains(key)
+            line += ",\(JSONText.string(isTaken ? key + "_" : key)):\(JSONText.value(value))"
+        }
+        return line + "}\n"
+    }
+}
+
+/// JSON as it is needed for log lines (RFC 8259).
+private enum JSONText {
+    static func value(_ value: Logger.MetadataValue) -> String {
+        switch value {
+        case .string(let text): string(text)
+        case .stringConvertible(let value): string("\(value)")
+        case .array(let values): "[" + values.map(Self.value).joined(separator: ",") + "]"
+        case .dictionary(let pairs):
+            "{"
+                + pairs.sorted { $0.key < $1.key }.map { "\(string($0.key)):\(Self.value($0.value))" }.joined(
+                    separator: ",") + "}"
+        }
+    }
+
+    /// A JSON string, cut like any value, in which what would disturb a terminal is escaped too.
+    static func string(_ text: String) -> String {
+        var result = "\""
+        var left = NodeLogHandler.valueLimit
+        for scalar in text.unicodeScalars {
+            guard left > 0 else {
+                result += "…"
+                break
+            }
+            left -= 1
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case "\r": result += "\\r"
+            case "\t": result += "\\t"
+            case _ where Printable.isTreacherous(scalar):
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}
+
+/// File descriptor 2.
+enum StandardError {
+    /// Keeps lines whole when the kernel takes only a part of one.
+    private static let turn = Mutex(())
+
+    /// Writes all of `text`, waiting if its reader is slow. What cannot be written (nobody reads any more) is lost: there is
+    /// nowhere to say so.
+    static func write(_ text: String) {
+        var text = text
+        turn.withLock { _ in
+            text.withUTF8 { bytes in
+                var rest = UnsafeRawBufferPointer(bytes)
+                while let start = rest.baseAddress, !rest.isEmpty {
+                    let written = Glibc.write(STDERR_FILENO, start, rest.count)
+                    if written > 0 {
+                        rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(written))
+                    } else if written < 0, errno == EAGAIN {
+                        var ready = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
+                        guard poll(&ready, 1, 1_000) > 0 else { return }
+                    } else if written == 0 || errno != EINTR {
+                        return
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension NodeConfiguration.Log {
+    /// A logger that writes as configured, whatever swift-log was told globally.
+    public func makeLogger(label: String = "martlet") -> Logger {
+        Logger(label: label) { _ in NodeLogHandler(self) }
+    }
+
+    /// Makes all loggers of the process write as configured, those of libraries too. Once in a process, before the first logger is made:
+    /// swift-log stops the process the second time.
+    public func bootstrap() {
+        let log = self
+        LoggingSystem.bootstrap(
+            { _, provider in NodeLogHandler(log, metadataProvider: provider) }, metadataProvider: nil)
+    }
+}

@@ -1,0 +1,163 @@
+import ChatCore
+
+/// Everything that a node counts and measures: each metric declared once, with its help text, and bound to its handle when the node
+/// starts. Machines count nothing; those who run their actions do.
+///
+/// Names are `martlet_<noun>_<unit>`, in seconds and bytes, counters end in `_total`; labels are words of ours and the number of a
+/// loop, never a room, member, session or path, as every value of a label is a series that a monitoring system keeps for weeks.
+public final class NodeMetrics: Sendable {
+    public let registry: PrometheusRegistry
+
+    // Sessions
+    public let sessions: PrometheusGauge
+    public let sessionsOpened: PrometheusCounter
+    public let sessionsClosed: CounterSet<SessionEnd>
+    public let sessionsRefused: CounterSet<SessionEnd>
+    public let framesReceived: CounterSet<FrameLabel>
+    public let outboundQueueBytes: PrometheusGauge
+    public let limitRefusals: CounterSet<LimitLabel>
+
+    // Rooms
+    public let rooms: PrometheusGauge
+    public let waitingSends: PrometheusGauge
+    public let appends: CounterSet<AppendResult>
+    public let publishes: PrometheusCounter
+    public let publications: PrometheusCounter
+    public let deliveries: PrometheusCounter
+    public let deliveriesDropped: CounterSet<DropReason>
+    public let fanout: PrometheusHistogram
+    public let brokerLag: PrometheusHistogram
+    public let enters: PrometheusCounter
+    public let views: CounterSet<ViewReason>
+    public let holesRepaired: PrometheusCounter
+    public let gaps: PrometheusCounter
+    public let resets: PrometheusCounter
+    public let alarms: PrometheusCounter
+    public let recoveries: CounterSet<RecoveryResult>
+    public let presenceRefresh: PrometheusHistogram
+
+    // Redis and the node
+    public let redisReconnects: PrometheusCounter
+    public let redisCommands: HistogramSet<CommandLabel>
+    public let ready: PrometheusGauge
+
+    /// Declares all metrics in `registry`, which must not be another node's. `node` is the node's configured name.
+    public init(registry: PrometheusRegistry = PrometheusRegistry(), version: String, node: String) {
+        let r = registry
+        self.registry = r
+        sessions = r.gauge("martlet_sessions", help: "Sessions connected to this node.")
+        sessionsOpened = r.counter("martlet_sessions_opened_total", help: "Sessions that finished their handshake.")
+        sessionsClosed = CounterSet(
+            r, "martlet_sessions_closed_total", label: "reason", help: "Sessions that ended, by reason.")
+        sessionsRefused = CounterSet(
+            r, "martlet_sessions_refused_total", label: "reason",
+            help: "Sessions refused at their handshake, by reason.")
+        framesReceived = CounterSet(
+            r, "martlet_frames_received_total", label: "type", help: "Frames from clients, by type.")
+        outboundQueueBytes = r.gauge("martlet_outbound_queue_bytes", help: "Bytes waiting to be written to sessions.")
+        limitRefusals = CounterSet(
+            r, "martlet_limit_refusals_total", label: "limit", help: "Requests and sessions refused because of a limit."
+        )
+
+        rooms = r.gauge("martlet_rooms", help: "Rooms that this node is in.")
+        waitingSends = r.gauge("martlet_waiting_sends", help: "Sends that wait for their answer.")
+        appends = CounterSet(
+            r, "martlet_appends_total", label: "result", help: "Answers to appends of this node, by result.")
+        publishes = r.counter(
+            "martlet_publishes_total", help: "Messages that this node put on a channel for other nodes.")
+        publications = r.counter(
+            "martlet_publications_total",
+            help: "Messages shown to this node's sessions, once for each room, whoever said them.")
+        deliveries = r.counter("martlet_deliveries_total", help: "Messages handed to sessions, once for each session.")
+        deliveriesDropped = CounterSet(
+            r, "martlet_deliveries_dropped_total", label: "reason", help: "Frames not handed to a session, by reason.")
+        fanout = r.histogram(
+            "martlet_fanout_seconds",
+            help: "Time from a message's turn in its room to its hand-over to the last local session.",
+            bounds: [0.000_01, 0.000_025] + PrometheusHistogram.secondBounds)
+        brokerLag = r.histogram(
+            "martlet_broker_lag_seconds",
+            help: "Age of messages of other nodes when they are heard, by two nodes' clocks.",
+            bounds: PrometheusHistogram.secondBounds + [30, 60])
+        enters = r.counter("martlet_enters_total", help: "Times that this node entered a room.")
+        views = CounterSet(r, "martlet_views_total", label: "reason", help: "Rooms read again from Redis, by reason.")
+        holesRepaired = r.counter("martlet_holes_repaired_total", help: "Holes in a room filled from its log.")
+        gaps = r.counter(
+            "martlet_gaps_total", help: "Holes that the log no longer fills, announced to a room's sessions.")
+        resets = r.counter("martlet_resets_total", help: "Rooms whose log was lost or set back.")
+        alarms = r.counter(
+            "martlet_alarms_total",
+            help: "Answers of Redis that contradict what the node knew of a room, which it then entered anew.")
+        recoveries = CounterSet(
+            r, "martlet_recoveries_total", label: "result",
+            help: "Joins of clients that came back with a position, by result.")
+        presenceRefresh = r.histogram(
+            "martlet_presence_refresh_seconds",
+            help: "Time of one round of the node's heartbeat and its sweep of dead nodes.")
+
+        redisReconnects = r.counter("martlet_redis_reconnects_total", help: "Redis connections that were lost.")
+        redisCommands = HistogramSet(
+            r, "martlet_redis_command_seconds", label: "command", help: "Time from a request to Redis to its answer.",
+            bounds: PrometheusHistogram.secondBounds)
+        ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
+        r.gauge(
+            "martlet_build_info", help: "Always 1; what runs, in the labels.",
+            labels: [("version", version), ("node", node)]
+        ).set(1.0)
+        Self.declareProcess(r)
+    }
+
+    /// What the kernel knows, under the names that all Prometheus clients give it.
+    private static func declareProcess(_ r: PrometheusRegistry) {
+        r.collect("process_cpu_seconds_total", kind: .counter, help: "User and system CPU time.") {
+            ProcessSample.current()?.cpuSeconds
+        }
+        r.collect("process_resident_memory_bytes", help: "Resident memory.") { ProcessSample.current()?.residentBytes }
+        r.collect("process_threads", help: "Threads.") { ProcessSample.current()?.threads }
+        r.collect("process_open_fds", help: "Open files and sockets.") { ProcessSample.openFiles() }
+        r.collect("process_max_fds", help: "Files and sockets that may be open.") { ProcessSample.maxOpenFiles() }
+        let start = ProcessSample.startTime()
+        r.collect("process_start_time_seconds", help: "When the process began, in seconds since 1970.") { start }
+    }
+}
+
+extension NodeMetrics {
+    /// The text for `/metrics`.
+    public func text() -> String { registry.render() }
+
+    /// Counts what a room says is worth counting.
+    public func count(_ counter: RoomCounter) {
+        switch counter {
+        case .appended: appends[.stored].increment()
+        case .published: publishes.increment()
+        case .refused: appends[.refused].increment()
+        case .repeated: appends[.repeated].increment()
+        case .notStored: appends[.notStored].increment()
+        case .view(let reason): views[reason].increment()
+        case .entered: enters.increment()
+        case .holeRepaired: holesRepaired.increment()
+        case .gap: gaps.increment()
+        case .reset: resets.increment()
+        case .alarm: alarms.increment()
+        case .sendTimedOut: limitRefusals[.sendWait].increment()
+        }
+    }
+
+    /// A session was refused at its handshake.
+    public func refused(_ reason: CloseReason) {
+        sessionsRefused[SessionEnd(reason)].increment()
+        switch reason {
+        case .nodeFull: limitRefusals[.sessionsPerNode].increment()
+        case .tooManySessions: limitRefusals[.sessionsPerUser].increment()
+        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError: break
+        }
+    }
+
+    /// Whether a loop's `commands` or `subscriptions` connection is up. Looks the metric up by name: for rare events.
+    public func redisUp(connection: String, shard: Int, _ isUp: Bool) {
+        registry.gauge(
+            "martlet_redis_up", help: "1 while the loop's connection to Redis is ready.",
+            labels: [("connection", connection), ("shard", "\(shard)")]
+        ).set(isUp ? 1.0 : 0.0)
+    }
+}

@@ -1,0 +1,77 @@
+import Glibc
+
+/// What the kernel says of this process.
+struct ProcessSample: Equatable, Sendable {
+    /// User and system time together.
+    var cpuSeconds: Double
+    var residentBytes: Double
+    var threads: Double
+    /// After the machine started.
+    var startSeconds: Double
+
+    /// Reads `/proc/self/stat`; nil where there is none.
+    static func current() -> ProcessSample? {
+        let page = sysconf(Int32(_SC_PAGESIZE))
+        let ticks = sysconf(Int32(_SC_CLK_TCK))
+        guard page > 0, ticks > 0, let stat = contents(of: "/proc/self/stat") else { return nil }
+        return ProcessSample(stat: stat, ticksPerSecond: Double(ticks), pageBytes: Double(page))
+    }
+
+    /// Reads the line of proc(5). The second field, the program's name in parentheses, may hold spaces and parentheses itself, so
+    /// fields are counted from the last one that closes.
+    init?(stat: String, ticksPerSecond: Double, pageBytes: Double) {
+        guard let close = stat.lastIndex(of: ")") else { return nil }
+        let fields = stat[stat.index(after: close)...].split(whereSeparator: { $0 == " " || $0 == "\n" })
+        // Numbers in proc(5) begin at 1, and the first of these is field 3.
+        func field(_ number: Int) -> Double? { fields.count > number - 3 ? Double(fields[number - 3]) : nil }
+        guard let user = field(14), let system = field(15), let threads = field(20), let start = field(22),
+            let resident = field(24)
+        else { return nil }
+        cpuSeconds = (user + system) / ticksPerSecond
+        residentBytes = resident * pageBytes
+        self.threads = threads
+        startSeconds = start / ticksPerSecond
+    }
+
+    /// When the process began, in seconds since 1970; nil where the kernel does not tell.
+    static func startTime() -> Double? {
+        guard let sample = current(), let stat = contents(of: "/proc/stat") else { return nil }
+        for line in stat.split(separator: "\n") where line.hasPrefix("btime ") {
+            return Double(line.dropFirst(6)).map { $0 + sample.startSeconds }
+        }
+        return nil
+    }
+
+    /// How many files and sockets the process has open; nil where the kernel does not tell.
+    static func openFiles() -> Double? {
+        guard let folder = opendir("/proc/self/fd") else { return nil }
+        defer { closedir(folder) }
+        var count = 0
+        while readdir(folder) != nil { count += 1 }
+        // Without `.`, `..` and the folder itself.
+        return Double(max(0, count - 3))
+    }
+
+    /// How many it may have open.
+    static func maxOpenFiles() -> Double? {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &limit) == 0 else { return nil }
+        return Double(limit.rlim_cur)
+    }
+
+    /// A whole small file of `/proc`, of which at most 1 MiB is read.
+    private static func contents(of path: String) -> String? {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16_384)
+        while bytes.count < 1_048_576 {
+            let count = read(file, &chunk, chunk.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { break }
+            bytes.append(contentsOf: chunk[..<count])
+        }
+        return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,156 @@
+import Metrics
+import Synchronization
+
+/// A number that only grows. Any thread may increment it, for the price of one atomic addition; loops that count every delivery
+/// should still add up a tick's and increment once, as cores that share a counter wait for each other.
+public final class PrometheusCounter: CounterHandler, Sendable {
+    private let value = Atomic<Int64>(0)
+
+    init() {}
+
+    /// Adds `amount`; nothing if it is not positive. Wraps around after 2⁶³.
+    public func increment(by amount: Int64) {
+        guard amount > 0 else { return }
+        value.wrappingAdd(amount, ordering: .relaxed)
+    }
+
+    /// Adds `amount`; nothing if it is not positive.
+    public func increment(by amount: Int) {
+        increment(by: Int64(amount))
+    }
+
+    /// Adds 1.
+    public func increment() {
+        value.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// Begins again at 0, which Prometheus takes for a restart.
+    public func reset() {
+        value.store(0, ordering: .relaxed)
+    }
+
+    var current: Int64 { value.load(ordering: .relaxed) }
+}
+
+/// A number that goes up and down. Any thread may change it, without waiting.
+public final class PrometheusGauge: MeterHandler, RecorderHandler, FloatingPointCounterHandler, Sendable {
+    /// A `Double`'s bits, as there is no atomic addition of floating-point numbers.
+    private let bits = Atomic<UInt64>(0)
+
+    init() {}
+
+    public func set(_ value: Double) {
+        bits.store(value.bitPattern, ordering: .relaxed)
+    }
+
+    public func set(_ value: Int64) {
+        set(Double(value))
+    }
+
+    /// Adds `amount`, which may be negative; nothing if it is not finite.
+    public func add(_ amount: Double) {
+        guard amount.isFinite else { return }
+        bits.add(amount)
+    }
+
+    public func increment(by amount: Double = 1) {
+        add(amount)
+    }
+
+    public func decrement(by amount: Double = 1) {
+        add(-amount)
+    }
+
+    /// What swift-metrics calls a recorder that does not aggregate: the last value counts.
+    public func record(_ value: Int64) {
+        set(Double(value))
+    }
+
+    public func record(_ value: Double) {
+        set(value)
+    }
+
+    public func reset() {
+        set(0.0)
+    }
+
+    var current: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
+}
+
+/// How values are spread: how many were at most each of some fixed bounds, and their sum. Any thread may observe, without waiting.
+public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable {
+    /// How many bounds a histogram can have.
+    public static let maxBounds = 24
+    /// 50 µs to 10 s, for what a network or Redis is part of.
+    public static let secondBounds = [
+        0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+    ]
+    /// 1 to 16 Mi, for sizes and counts.
+    public static let sizeBounds = (0...12).map { Double(1 << ($0 * 2)) }
+
+    /// Upper bounds, ascending; unused places are infinite, so that every value finds one.
+    private let bounds: InlineArray<24, Double>
+    let boundCount: Int
+    /// How many values fell into each bucket alone, the last one being those above all bounds.
+    private let counts = InlineArray<25, Atomic<UInt64>> { _ in Atomic(0) }
+    private let sumBits = Atomic<UInt64>(0)
+
+    /// At most ``maxBounds`` of `bounds` are used, in ascending order.
+    init(bounds: [Double]) {
+        let sorted = Array(Set(bounds.filter(\.isFinite)).sorted().prefix(Self.maxBounds))
+        boundCount = sorted.count
+        self.bounds = InlineArray { $0 < sorted.count ? sorted[$0] : .infinity }
+    }
+
+    /// Counts one value; NaN is ignored.
+    public func observe(_ value: Double) {
+        guard !value.isNaN else { return }
+        var bucket = 0
+        while bucket < boundCount, value > bounds[bucket] { bucket += 1 }
+        counts[bucket].wrappingAdd(1, ordering: .relaxed)
+        sumBits.add(value)
+    }
+
+    /// Counts a time, in seconds. A negative one, the work of two clocks, counts as none.
+    public func observe(_ duration: Duration) {
+        let parts = duration.components
+        observe(max(0, Double(parts.seconds) + Double(parts.attoseconds) * 1e-18))
+    }
+
+    public func recordNanoseconds(_ duration: Int64) {
+        observe(max(0, Double(duration) * 1e-9))
+    }
+
+    public func record(_ value: Int64) {
+        observe(Double(value))
+    }
+
+    public func record(_ value: Double) {
+        observe(value)
+    }
+
+    /// The bounds with the number of values at most that high, the infinite bound last; and the sum. The last number is also the
+    /// count, so that a reader never sees a count that its buckets do not add up to.
+    var current: (buckets: [(bound: Double, count: UInt64)], sum: Double) {
+        var total: UInt64 = 0
+        var buckets: [(bound: Double, count: UInt64)] = []
+        for index in 0...boundCount {
+            total &+= counts[index].load(ordering: .relaxed)
+            buckets.append((index < boundCount ? bounds[index] : .infinity, total))
+        }
+        return (buckets, Double(bitPattern: sumBits.load(ordering: .relaxed)))
+    }
+}
+
+extension Atomic where Value == UInt64 {
+    /// Adds to the `Double` whose bits are stored.
+    fileprivate func add(_ amount: Double) {
+        var old = load(ordering: .relaxed)
+        while true {
+            let new = (Double(bitPattern: old) + amount).bitPattern
+            let (done, found) = weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
+            if done { return }
+            old = found
+        }
+    }
+}
