@@ -44,8 +44,19 @@ public struct RESPWriter: Sendable {
     /// All that was written, for one write to the channel. The writer goes on with an empty buffer.
     public mutating func take() -> ByteBuffer {
         let taken = buffer
-        buffer = ByteBufferAllocator().buffer(capacity: 4_096)
+        reset()
         return taken
+    }
+
+    /// Forgets what was written, after ``buffer`` was handed to a channel. Its room is used again if the channel is done with it.
+    public mutating func reset() {
+        if buffer.capacity > 1 << 18 {
+            buffer = ByteBufferAllocator().buffer(capacity: 4_096)
+        } else {
+            buffer.clear()
+        }
+        missingArguments = 0
+        argumentStart = nil
     }
 
     // MARK: Commands

@@ -1,0 +1,270 @@
+import ChatCore
+import Logging
+import NIOCore
+import NIOPosix
+
+/// Who uses a ``RedisConnection``. All on its loop.
+protocol RedisConnectionOwner: AnyObject {
+    /// Set up: commands may be written.
+    func connectionUp(_ role: RedisConnectionRole, _ info: RedisServerInfo)
+    /// Lost, or not set up. Said once for each failure; the next try follows by itself.
+    func connectionDown(_ role: RedisConnectionRole, _ error: RedisSetupError, wasUp: Bool)
+    /// One more whole reply is in the arena, which the owner empties. False: the connection was dropped, read no further.
+    func connectionReplied(_ role: RedisConnectionRole, _ arena: RESPArena, readAt: Moment) -> Bool
+    /// The replies that came together are done.
+    func connectionReadEnded(_ role: RedisConnectionRole)
+}
+
+/// One connection to Redis that is always there, or on its way back: connects, sets up by ``RedisHandshakeStateMachine``, hands over
+/// replies, and after a failure waits and begins again. Confined to its loop.
+final class RedisConnection {
+    private enum State {
+        /// Can transition to: connecting, stopped.
+        case idle
+        /// Can transition to: settingUp, waiting, stopped.
+        case connecting(attempt: Int)
+        /// Can transition to: up, waiting, stopped.
+        case settingUp(RedisChannelHandler, RedisHandshakeStateMachine)
+        /// Can transition to: waiting, stopped.
+        case up(RedisChannelHandler, since: Moment)
+        /// Can transition to: connecting, stopped.
+        case waiting
+        /// Final.
+        case stopped
+    }
+
+    let role: RedisConnectionRole
+    private let settings: RedisLinkSettings
+    private let eventLoop: any EventLoop
+    private let connector: RedisConnector
+    /// Nil: the library is not looked at.
+    private let codec: (any RedisCodecProtocol)?
+    /// False: the first failure is the end (a probe).
+    private let retries: Bool
+    weak var owner: (any RedisConnectionOwner)?
+
+    private var state = State.idle
+    private var attempt = 0
+    private var backoff: ReconnectBackoff
+    private var generator = SystemRandomNumberGenerator()
+    private var timer: Scheduled<Void>?
+    private var readAt = Moment(nanoseconds: 0)
+
+    init(
+        role: RedisConnectionRole, settings: RedisLinkSettings, connector: RedisConnector, eventLoop: any EventLoop,
+        codec: (any RedisCodecProtocol)?, retries: Bool = true
+    ) {
+        self.role = role
+        self.settings = settings
+        self.connector = connector
+        self.eventLoop = eventLoop
+        self.codec = codec
+        self.retries = retries
+        backoff = ReconnectBackoff(first: settings.backoffFirst, longest: settings.backoffLongest)
+    }
+
+    static func now() -> Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
+
+    var isUp: Bool {
+        if case .up = state { true } else { false }
+    }
+
+    /// Tries since the last connection that was set up.
+    var attempts: Int { attempt }
+
+    // MARK: Requests
+
+    func start() {
+        guard case .idle = state else { return }
+        connect()
+    }
+
+    /// Sends in one write; nothing if the connection is not up.
+    func write(_ buffer: ByteBuffer) {
+        if case .up(let handler, _) = state { handler.write(buffer) }
+    }
+
+    /// Gives the connection up, as if it had failed.
+    func drop(_ error: RedisSetupError) {
+        switch state {
+        case .settingUp(let handler, _), .up(let handler, _):
+            handler.close()
+            failed(error)
+        case .connecting:
+            failed(error)
+        case .idle, .waiting, .stopped:
+            break
+        }
+    }
+
+    /// Closes for good. Tells nobody.
+    func stop() {
+        switch state {
+        case .settingUp(let handler, _), .up(let handler, _): handler.close()
+        case .idle, .connecting, .waiting, .stopped: break
+        }
+        timer?.cancel()
+        state = .stopped
+    }
+
+    // MARK: Connecting
+
+    private func connect() {
+        attempt += 1
+        state = .connecting(attempt: attempt)
+        let attempt = attempt
+        connector.connect(self, on: eventLoop).assumeIsolatedUnsafeUnchecked().whenFailure { [weak self] error in
+            self?.connectFailed(attempt: attempt, error)
+        }
+    }
+
+    private func connectFailed(attempt: Int, _ error: any Error) {
+        guard case .connecting(attempt) = state else { return }
+        failed(connector.describe(error))
+    }
+
+    func channelActive(_ handler: RedisChannelHandler) {
+        guard case .connecting = state else { return handler.close() }
+        var handshake = settings.handshake(role)
+        handshake.checksLibrary = handshake.checksLibrary && codec != nil
+        var machine = RedisHandshakeStateMachine(handshake)
+        let action = machine.connected()
+        state = .settingUp(handler, machine)
+        after(settings.connectTimeout) { [weak self] in self?.setupTimedOut(handler) }
+        switch action {
+        case .send(let commands):
+            var writer = RESPWriter(capacity: 512)
+            for command in commands { writer.command(words: command) }
+            handler.write(writer.take())
+        }
+    }
+
+    private func setupTimedOut(_ handler: RedisChannelHandler) {
+        guard case .settingUp(let current, _) = state, current === handler else { return }
+        drop(RedisSetupError(.timedOut, "redis at \(settings.url) took the connection, but did not answer in \(settings.connectTimeout)"))
+    }
+
+    // MARK: Channel events
+
+    func readBegan() { readAt = Self.now() }
+
+    func readEnded() {
+        if case .up = state { owner?.connectionReadEnded(role) }
+    }
+
+    /// False: nothing more is wanted from this channel.
+    func replied(_ arena: RESPArena, from handler: RedisChannelHandler) -> Bool {
+        switch state {
+        case .up(let current, _) where current === handler:
+            guard let owner else {
+                stop()
+                return false
+            }
+            return owner.connectionReplied(role, arena, readAt: readAt)
+        case .settingUp(let current, var machine) where current === handler:
+            let reply = handshakeReply(RESPReplies(arena: arena)[0], machine.expectation)
+            arena.removeAll()
+            let action = machine.received(reply)
+            state = .settingUp(handler, machine)
+            return run(action, handler)
+        case .idle, .connecting, .settingUp, .up, .waiting, .stopped:
+            handler.close()
+            return false
+        }
+    }
+
+    private func handshakeReply(
+        _ reply: RESPReply, _ expectation: RedisHandshakeStateMachine.Expectation
+    ) -> RedisHandshakeStateMachine.Reply {
+        let refusal = reply.errorCode.map { RedisErrors.refusals.contains(String($0)) } ?? false
+        if let codec, !refusal {
+            switch expectation {
+            case .libraryCheck: return .library(codec.libraryVerdict(ofCheck: reply))
+            case .libraryLoad: return .library(codec.libraryVerdict(ofLoad: reply))
+            case .plain, .nothing: break
+            }
+        }
+        if let error = reply.error { return .error(error) }
+        return reply.string.map { .text($0) } ?? .other
+    }
+
+    private func run(_ action: RedisHandshakeStateMachine.ReplyAction, _ handler: RedisChannelHandler) -> Bool {
+        switch action {
+        case .wait:
+            return true
+        case .checkLibrary:
+            write(handler) { codec, writer in codec.encodeLibraryCheck(into: &writer) }
+            return true
+        case .loadLibrary:
+            write(handler) { codec, writer in codec.encodeLibraryLoad(into: &writer) }
+            return true
+        case .ready(let info):
+            timer?.cancel()
+            state = .up(handler, since: Self.now())
+            owner?.connectionUp(role, info)
+            attempt = 0
+            return isUp
+        case .fail(let error):
+            drop(error)
+            return false
+        }
+    }
+
+    private func write(_ handler: RedisChannelHandler, _ encode: (any RedisCodecProtocol, inout RESPWriter) -> Void) {
+        guard let codec else { return }
+        var writer = RESPWriter()
+        encode(codec, &writer)
+        handler.write(writer.take())
+    }
+
+    func broke(_ error: RESPError, from handler: RedisChannelHandler) {
+        guard isCurrent(handler) else { return handler.close() }
+        let hint = settings.url.tls == nil && !isUp ? " (is it a Redis? does it want rediss://?)" : ""
+        drop(RedisSetupError(.notRedis, "redis at \(settings.url): \(error.description)\(hint)"))
+    }
+
+    func channelFailed(_ error: any Error, from handler: RedisChannelHandler) {
+        guard isCurrent(handler) else { return handler.close() }
+        drop(connector.describe(error))
+    }
+
+    func channelInactive(_ handler: RedisChannelHandler) {
+        guard isCurrent(handler) else { return }
+        let when = isUp ? "" : " during set-up"
+        drop(RedisSetupError(.closed, "redis at \(settings.url) closed the connection\(when)"))
+    }
+
+    private func isCurrent(_ handler: RedisChannelHandler) -> Bool {
+        switch state {
+        case .settingUp(let current, _), .up(let current, _): current === handler
+        case .idle, .connecting, .waiting, .stopped: false
+        }
+    }
+
+    // MARK: Failing
+
+    private func failed(_ error: RedisSetupError) {
+        timer?.cancel()
+        var wasUp = false
+        if case .up(_, let since) = state {
+            wasUp = true
+            if Self.now() - since >= settings.stableAfter { backoff.succeeded() }
+        }
+        guard retries else {
+            state = .stopped
+            owner?.connectionDown(role, error, wasUp: wasUp)
+            return
+        }
+        state = .waiting
+        after(backoff.failed(using: &generator)) { [weak self] in
+            guard let self, case .waiting = self.state else { return }
+            self.connect()
+        }
+        owner?.connectionDown(role, error, wasUp: wasUp)
+    }
+
+    private func after(_ duration: Duration, _ body: @escaping () -> Void) {
+        timer?.cancel()
+        timer = eventLoop.assumeIsolatedUnsafeUnchecked().scheduleTask(in: TimeAmount(duration), body)
+    }
+}

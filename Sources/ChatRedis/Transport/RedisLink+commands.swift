@@ -1,0 +1,149 @@
+import ChatCore
+import Logging
+import NIOCore
+
+extension RedisLink {
+    // MARK: Out
+
+    /// Encodes the request into the tick's write. Whatever is wrong completes later, in its turn.
+    func enqueue(_ request: BrokerRequest, tag: RequestTag, isStopping: Bool) {
+        guard commands.isUp, !isStopping else { return settleLater(tag, .notConnected) }
+        guard queue.bytes < settings.queuedBytes else {
+            return settleLater(tag, .notStored("more than \(settings.queuedBytes) bytes are waiting for redis"))
+        }
+        encode(request, CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
+    }
+
+    private func encode(_ request: BrokerRequest, _ template: CommandQueue.Entry) {
+        var entry = template
+        let mark = writer.mark
+        let before = writer.buffer.writerIndex
+        do throws(BrokerError) {
+            let encoded = try codec.encode(request, into: &writer)
+            guard writer.isComplete, writer.commands - mark.commandsBefore == encoded.commands else {
+                writer.rewind(to: mark)
+                assertionFailure("the codec wrote commands with a wrong number of arguments, or miscounted them")
+                entry.failure = .malformed("the request could not be encoded: wrong number of commands or arguments")
+                return queue.submitted(entry, keeping: nil)
+            }
+            entry.commands = encoded.commands
+            entry.operation = encoded.operation
+            entry.number = encoded.number
+            entry.bytes = writer.buffer.writerIndex - before
+            queue.submitted(entry, keeping: encoded.keepsRequest ? request : nil)
+        } catch {
+            writer.rewind(to: mark)
+            entry.failure = error
+            queue.submitted(entry, keeping: nil)
+        }
+    }
+
+    private func settleLater(_ tag: RequestTag, _ error: BrokerError) {
+        queue.submitted(CommandQueue.Entry(kind: .request, tag: tag, sentAt: now, failure: error), keeping: nil)
+    }
+
+    func flushCommands() {
+        let bytes = writer.buffer.readableBytes
+        queue.sent()
+        guard bytes > 0 else { return }
+        lastCommandActivity = now
+        commands.write(writer.buffer)
+        observer?.redisSent(commands: writer.commands - commandsBeforeTick, bytes: bytes, queuedBytes: queue.bytes)
+        commandsBeforeTick = writer.commands
+        writer.reset()
+    }
+
+    /// Completes the requests at the front that need no reply.
+    func settle() {
+        while queue.isSettled, let (entry, _) = queue.answered() { complete(entry, entry.settlement) }
+    }
+
+    // MARK: In
+
+    /// False: the connection was dropped.
+    func commandReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
+        guard let needed = queue.repliesNeeded else {
+            commands.drop(RedisSetupError(.notRedis, "redis at \(settings.url) answered what was not asked"))
+            return false
+        }
+        guard arena.roots.count >= needed, let (entry, request) = queue.answered() else { return true }
+        let latency = readAt.nanoseconds &- min(entry.sentAt.nanoseconds, readAt.nanoseconds)
+        if !isBatchSampled {
+            isBatchSampled = true
+            sampled(roundTrip: .nanoseconds(Int64(clamping: latency)))
+        }
+        switch entry.kind {
+        case .request:
+            observer?.redisAnswered(operation: entry.operation, nanoseconds: latency)
+            let pending = RedisPending(operation: entry.operation, number: entry.number, request: request)
+            let decoded = codec.decode(pending, RESPReplies(arena: arena))
+            arena.removeAll()
+            answered(entry, request, decoded)
+        case .libraryLoad:
+            let verdict = codec.libraryVerdict(ofLoad: RESPReplies(arena: arena)[0])
+            arena.removeAll()
+            if verdict != .ready {
+                logger.warning("the function library could not be loaded again", metadata: ["error": "\(verdict)"])
+            }
+        case .ping:
+            arena.removeAll()
+        }
+        settle()
+        return commands.isUp
+    }
+
+    private func answered(_ entry: CommandQueue.Entry, _ request: BrokerRequest?, _ decoded: RedisDecoded) {
+        switch decoded {
+        case .completed(let result):
+            complete(entry, result)
+        case .libraryMissing:
+            guard entry.slot == nil, let request else {
+                return complete(entry, .failure(.notStored("redis lost the function library, and it could not be loaded again")))
+            }
+            tryAgain(entry, request)
+        }
+    }
+
+    private func tryAgain(_ entry: CommandQueue.Entry, _ request: BrokerRequest) {
+        if queue.loadsPending == 0 {
+            logger.warning("redis has lost the function library; loading it again", metadata: ["shard": "\(settings.loopIndex)"])
+            codec.encodeLibraryLoad(into: &writer)
+            let load = CommandQueue.Entry(kind: .libraryLoad, tag: entry.tag, sentAt: now, commands: 1)
+            queue.submitted(load, keeping: nil)
+        }
+        var again = CommandQueue.Entry(kind: .request, tag: entry.tag, sentAt: now)
+        again.slot = queue.triedAgain(entry)
+        encode(request, again)
+        scheduleTick()
+    }
+
+    private func complete(_ entry: CommandQueue.Entry, _ result: Result<BrokerReply, BrokerError>) {
+        if let completion = queue.completed(entry, result) { return deliver(completion) }
+        while let completion = queue.released() { deliver(completion) }
+    }
+
+    func deliver(_ completion: CommandQueue.Completion) {
+        delegate?.brokerCompleted(completion.tag, completion.result)
+    }
+
+    // MARK: Time
+
+    func checkCommands(now: Moment, isStopping: Bool) {
+        guard commands.isUp else { return }
+        if let oldest = queue.oldestSentAt {
+            guard now - oldest >= settings.commandTimeout else { return }
+            commands.drop(
+                RedisSetupError(.timedOut, "redis at \(settings.url) did not answer a command in \(settings.commandTimeout)"))
+        } else if now - lastCommandActivity >= settings.pingInterval, !isStopping {
+            writer.command(words: ["PING"])
+            let nobody = RequestTag(owner: 0, generation: 0, serial: 0)
+            queue.submitted(CommandQueue.Entry(kind: .ping, tag: nobody, sentAt: now, commands: 1), keeping: nil)
+            flushCommands()
+        }
+    }
+}
+
+extension RESPWriter.Mark {
+    /// Commands begun before the mark.
+    var commandsBefore: Int { commands }
+}

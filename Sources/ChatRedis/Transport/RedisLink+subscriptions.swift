@@ -1,0 +1,151 @@
+import ChatCore
+import Logging
+import NIOCore
+
+/// A room whose channel is to be subscribed, or no longer, with the tick's write.
+struct SubscriptionOrder {
+    var subscribes: Bool
+    var room: RoomName
+    var channel: String
+}
+
+/// Payloads that were no events: counted, and logged at most every ten seconds.
+struct BadPayloads {
+    private(set) var count = 0
+    private var loggedAt: Moment?
+
+    /// Whether this one is to be logged.
+    mutating func seen(now: Moment) -> Bool {
+        count += 1
+        if let loggedAt, now - loggedAt < .seconds(10) { return false }
+        loggedAt = now
+        return true
+    }
+}
+
+extension RedisLink {
+    /// Names in one SUBSCRIBE: Redis takes a million arguments, and answers nobody else while it works on them.
+    private static let namesPerCommand = 1_000
+
+    // MARK: Out
+
+    func order(_ room: RoomName, subscribes: Bool) {
+        // While down the order is void: the owner subscribes again once the connection is up.
+        guard subscriptions.isUp else { return }
+        subscriptionBatch.append(SubscriptionOrder(subscribes: subscribes, room: room, channel: codec.channelName(of: room)))
+        scheduleTick()
+    }
+
+    /// Sends the tick's orders, in order: one command for each run of the same kind.
+    func flushSubscriptions() {
+        guard !subscriptionBatch.isEmpty || subscriptionPing, subscriptions.isUp else { return }
+        var writer = RESPWriter()
+        var rest = subscriptionBatch[...]
+        while let first = rest.first {
+            let run = rest.prefix { $0.subscribes == first.subscribes }.prefix(Self.namesPerCommand)
+            writer.command(run.count + 1)
+            writer.argument(first.subscribes ? "SUBSCRIBE" as StaticString : "UNSUBSCRIBE")
+            for order in run {
+                writer.argument(order.channel)
+                if order.subscribes {
+                    machine.subscribe(order.room, channel: order.channel.utf8, now: now)
+                } else {
+                    machine.unsubscribe(order.room, channel: order.channel.utf8, now: now)
+                }
+            }
+            rest = rest.dropFirst(run.count)
+        }
+        subscriptionBatch.removeAll(keepingCapacity: true)
+        if subscriptionPing {
+            subscriptionPing = false
+            writer.command(words: ["PING"])
+            machine.ping(now: now)
+        }
+        lastSubscriptionActivity = now
+        subscriptions.write(writer.take())
+    }
+
+    // MARK: In
+
+    /// False: the connection was dropped.
+    func subscriptionReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
+        defer { arena.removeAll() }
+        let reply = RESPReplies(arena: arena)[0]
+        if let error = reply.error {
+            subscriptions.drop(RedisSetupError(.notPermitted, "redis at \(settings.url) refuses to subscribe: \(error)"))
+            return false
+        }
+        let kind = Self.kind(of: reply)
+        switch reply[1].withBytes({ machine.received(kind, channel: $0) }) {
+        case .heard(let room):
+            heard(room, reply[2])
+        case .subscribed(let room):
+            delegate?.brokerSubscribed(room)
+        case .unsubscribed(let room):
+            delegate?.brokerUnsubscribed(room)
+        case .ponged(let since):
+            sampled(roundTrip: readAt - min(since, readAt))
+        case .ignore:
+            break
+        case .fail(let text):
+            subscriptions.drop(RedisSetupError(.notRedis, "redis at \(settings.url): \(text)"))
+            return false
+        }
+        return subscriptions.isUp
+    }
+
+    private static func kind(of reply: RESPReply) -> SubscriptionStateMachine.Kind {
+        switch reply.kind {
+        case .array:
+            let word = reply[0]
+            if word.equals("message"), reply.count == 3 { return .message }
+            if word.equals("subscribe"), reply.count == 3 { return .subscribe }
+            if word.equals("unsubscribe"), reply.count == 3 { return .unsubscribe }
+            return word.equals("pong") ? .pong : .other
+        case .status:
+            // Without a subscription PING is answered as on any connection.
+            return reply.equals("PONG") ? .pong : .other
+        case .error, .string, .integer, .null:
+            return .other
+        }
+    }
+
+    private func heard(_ room: RoomName, _ payload: RESPReply) {
+        let result: Result<ChatCore.ChannelEvent, ChannelPayloadError> = payload.withBytes { bytes in
+            do throws(ChannelPayloadError) {
+                return .success(try codec.event(ofPayload: bytes))
+            } catch {
+                return .failure(error)
+            }
+        }
+        let bytes = payload.withBytes { $0.count }
+        switch result {
+        case .success(let event):
+            observer?.redisHeard(bytes: bytes, accepted: true)
+            delegate?.brokerHeard(room, event)
+        case .failure(let error):
+            observer?.redisHeard(bytes: bytes, accepted: false)
+            guard badPayloads.seen(now: now) else { return }
+            logger.info(
+                "a payload on a room's channel is no event; ignored",
+                metadata: [
+                    "room.id": "\(room)", "error": "\(error)", "attempt": "\(badPayloads.count)",
+                    "shard": "\(settings.loopIndex)",
+                ])
+        }
+    }
+
+    // MARK: Time
+
+    func checkSubscriptions(now: Moment) {
+        guard subscriptions.isUp else { return }
+        if let oldest = machine.oldestQuestion, now - oldest >= settings.commandTimeout {
+            subscriptions.drop(
+                RedisSetupError(
+                    .timedOut, "redis at \(settings.url) did not answer on the subscribe connection in \(settings.commandTimeout)"))
+        } else if machine.outstanding == 0, now - lastSubscriptionActivity >= settings.pingInterval {
+            subscriptionPing = true
+            flushSubscriptions()
+        }
+    }
+}

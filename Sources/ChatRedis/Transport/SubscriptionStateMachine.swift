@@ -1,0 +1,138 @@
+import ChatCore
+
+/// The name of a channel as a dictionary key, which can be looked up by bytes that somebody else owns, without a copy.
+enum ChannelKey: Hashable {
+    case owned([UInt8])
+    /// For one look-up only; never stored.
+    case borrowed(UnsafeBufferPointer<UInt8>)
+
+    private func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        switch self {
+        case .owned(let bytes): bytes.withUnsafeBytes(body)
+        case .borrowed(let bytes): body(UnsafeRawBufferPointer(bytes))
+        }
+    }
+
+    func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
+
+    static func == (left: ChannelKey, right: ChannelKey) -> Bool {
+        left.withBytes { left in
+            right.withBytes { right in left.count == right.count && left.elementsEqual(right) }
+        }
+    }
+}
+
+/// What one subscribe connection is subscribed to, and what it waits for.
+///
+/// Redis answers each name of each SUBSCRIBE and UNSUBSCRIBE, and each PING, in order (`src/pubsub.c`). So answers are matched by order,
+/// not by name: join, leave and join again while the first answer is on its way cannot be confused. An answer out of order
+/// means that we and Redis disagree on what is subscribed: the connection is given up, and a new one begins with nothing.
+struct SubscriptionStateMachine {
+    /// What was asked and not yet answered.
+    enum Question: Equatable {
+        case subscribe(RoomName)
+        case unsubscribe(RoomName)
+        case ping
+    }
+
+    private struct Room {
+        var name: RoomName
+        /// Redis has acknowledged a SUBSCRIBE and no UNSUBSCRIBE after it.
+        var isSubscribed = false
+        /// Questions about the room that are not answered.
+        var pending = 0
+        var pendingUnsubscribes = 0
+    }
+
+    private struct Asked {
+        var question: Question
+        var at: Moment
+    }
+
+    private var rooms: [ChannelKey: Room] = [:]
+    private var questions = RingBuffer<Asked>()
+
+    /// Rooms whose SUBSCRIBE was acknowledged.
+    private(set) var subscribedCount = 0
+    var outstanding: Int { questions.count }
+    /// When the oldest unanswered question was asked.
+    var oldestQuestion: Moment? { questions.first?.at }
+
+    // MARK: Requests
+
+    /// `channel` is asked for with SUBSCRIBE, whether or not it is subscribed: each call gets one ``ReplyAction/subscribed(_:)``.
+    mutating func subscribe(_ room: RoomName, channel: some Sequence<UInt8>, now: Moment) {
+        rooms[.owned(Array(channel)), default: Room(name: room)].pending += 1
+        questions.append(Asked(question: .subscribe(room), at: now))
+    }
+
+    /// From now on the room's messages are dropped. Each call gets one ``ReplyAction/unsubscribed(_:)``.
+    mutating func unsubscribe(_ room: RoomName, channel: some Sequence<UInt8>, now: Moment) {
+        let key = ChannelKey.owned(Array(channel))
+        rooms[key, default: Room(name: room)].pending += 1
+        rooms[key]?.pendingUnsubscribes += 1
+        questions.append(Asked(question: .unsubscribe(room), at: now))
+    }
+
+    mutating func ping(now: Moment) {
+        questions.append(Asked(question: .ping, at: now))
+    }
+
+    // MARK: Events
+
+    enum ReplyAction: Equatable {
+        case subscribed(RoomName)
+        case unsubscribed(RoomName)
+        /// A message for the room: read its payload.
+        case heard(RoomName)
+        /// The round trip took since then.
+        case ponged(since: Moment)
+        case ignore
+        /// Close the connection; the text says why.
+        case fail(String)
+    }
+
+    /// Something came whose first element is `kind`, on `channel`.
+    mutating func received(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
+        switch kind {
+        case .message:
+            guard let room = rooms[.borrowed(channel)] else { return .ignore }
+            return room.isSubscribed && room.pendingUnsubscribes == 0 ? .heard(room.name) : .ignore
+        case .subscribe, .unsubscribe:
+            return acknowledged(kind, channel: channel)
+        case .pong:
+            guard let asked = questions.popFirst(), asked.question == .ping else {
+                return .fail("redis sent a PONG where something else was to be answered")
+            }
+            return .ponged(since: asked.at)
+        case .other:
+            return .fail("redis sent something on the subscribe connection that is neither a message nor an answer")
+        }
+    }
+
+    enum Kind: Equatable { case message, subscribe, unsubscribe, pong, other }
+
+    private mutating func acknowledged(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
+        let key = ChannelKey.owned(Array(channel))
+        guard let asked = questions.popFirst(), var room = rooms[key] else {
+            return .fail("redis acknowledged a subscription that was not asked for")
+        }
+        let action: ReplyAction
+        switch (asked.question, kind) {
+        case (.subscribe(let name), .subscribe) where name == room.name:
+            if !room.isSubscribed { subscribedCount += 1 }
+            room.isSubscribed = true
+            action = .subscribed(name)
+        case (.unsubscribe(let name), .unsubscribe) where name == room.name:
+            if room.isSubscribed { subscribedCount -= 1 }
+            room.isSubscribed = false
+            room.pendingUnsubscribes -= 1
+            action = .unsubscribed(name)
+        case (.subscribe, _), (.unsubscribe, _), (.ping, _):
+            return .fail("redis acknowledged a subscription out of order")
+        }
+        room.pending -= 1
+        rooms[key] = room.pending == 0 && !room.isSubscribed ? nil : room
+        return action
+    }
+}
