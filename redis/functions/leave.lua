@@ -31,14 +31,14 @@ redis.register_function('martlet_leave', function(keys, args)
         end
     end
 
-    redis.call('HDEL', nodes, node)
+    local last = {epoch = 0, seq = 0}
+    if redis.call('EXISTS', log) == 1 then last = last_id(log) end
     local _, notice = write_changes(changes, presence, maxlen)
+    redis.call('HDEL', nodes, node)
     if empty then
         for _, key in ipairs(keys) do redis.call('PEXPIRE', key, ttl) end
         return 1
     end
-    local last = {epoch = 0, seq = 0}
-    if redis.call('EXISTS', log) == 1 then last = last_id(log) end
     redis.call('PUBLISH', channel(log), '{"type":"gone","node":' .. quoted .. ',"value":"' .. value .. '","nodes":'
         .. json_pairs(redis.call('HGETALL', nodes)) .. ',"last":"' .. int(last.epoch) .. '-' .. int(last.seq) .. '"}')
     if notice then redis.call('PUBLISH', channel(log), notice) end

@@ -1,0 +1,233 @@
+import ChatCore
+import ChatWire
+
+/// Reads what was published on a room's channel, whoever published it: fields in any order, unknown ones ignored, epochs and positions
+/// as strings (numbers are taken too).
+///
+/// Strict about all that decides something (positions, epochs, nodes), lenient about what a message says (``LogEntry``).
+struct ChannelEventReader {
+    /// One slice for each member that any type has.
+    private struct Members {
+        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes: JSONSlice?
+        var session, user, name, data: JSONSlice?
+
+        mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {
+            // By far the most payloads are messages: their members come first.
+            if scanner.string(key, equals: "type") {
+                type = value
+            } else if scanner.string(key, equals: "position") {
+                position = value
+            } else if scanner.string(key, equals: "base") {
+                base = value
+            } else if scanner.string(key, equals: "entry") {
+                entry = value
+            } else {
+                noteRare(key, value, scanner)
+            }
+        }
+
+        private mutating func noteRare(_ key: JSONSlice, _ slice: JSONSlice, _ scanner: JSONScanner) {
+            switch scanner.string(key) {
+            case "epoch": epoch = slice
+            case "nodes": nodes = slice
+            case "by": by = slice
+            case "node": node = slice
+            case "value": value = slice
+            case "last": last = slice
+            case "after": after = slice
+            case "count": count = slice
+            case "changes": changes = slice
+            case "session": session = slice
+            case "user": user = slice
+            case "name": name = slice
+            case "data": data = slice
+            default: break
+            }
+        }
+    }
+
+    private let scanner: JSONScanner
+    private var members = Members()
+
+    static func event(of payload: UnsafeRawBufferPointer) throws(ChannelPayloadError) -> ChannelEvent {
+        do throws(JSONError) {
+            return try ChannelEventReader(payload).event()
+        } catch {
+            throw ChannelPayloadError(error.description)
+        }
+    }
+
+    private init(_ payload: UnsafeRawBufferPointer) throws(JSONError) {
+        var walker = JSONScanner(payload)
+        let still = walker
+        var found = Members()
+        walker.skipSpace()
+        guard walker.offset < payload.count, payload[walker.offset] == UInt8(ascii: "{") else {
+            throw JSONError(offset: walker.offset, problem: "expected an object")
+        }
+        try walker.members { key, value in found.note(key, value, still) }
+        try walker.end()
+        scanner = still
+        members = found
+    }
+
+    private func event() throws(JSONError) -> ChannelEvent {
+        guard let type = members.type, case .string = type.kind else { throw Self.wrong("type", "a string", members.type) }
+        if scanner.string(type, equals: "message") { return try message() }
+        switch scanner.string(type) {
+        case "epoch":
+            return .epoch(
+                try number(members.epoch, "epoch"), base: try number(members.base, "base"), nodes: try nodes(),
+                by: try node(members.by, "by"))
+        case "gone":
+            return .gone(
+                try node(members.node, "node"), value: try number(members.value, "value"), nodes: try nodes(),
+                last: try position(members.last, "last"))
+        case "presence":
+            return .presence(try presence())
+        case "signal":
+            return .signal(try signal())
+        default:
+            throw JSONError(offset: type.range.lowerBound, problem: "an event type that we do not know")
+        }
+    }
+
+    private func message() throws(JSONError) -> ChannelEvent {
+        let position = try position(members.position, "position")
+        guard let slice = members.entry, slice.kind == .object else { throw Self.wrong("entry", "an object", members.entry) }
+        var entry = LogEntry()
+        try object(slice) { key, value, scanner throws(JSONError) in
+            guard case .string = value.kind else { return }
+            if scanner.string(key, equals: "text") {
+                entry.text = scanner.string(value)
+            } else if scanner.string(key, equals: "user") {
+                entry.user = try? UserID(scanner.string(value))
+            } else if scanner.string(key, equals: "at") {
+                entry.at = UInt64(scanner.string(value))
+            } else if scanner.string(key, equals: "key") {
+                entry.key = scanner.string(value)
+            } else if scanner.string(key, equals: "data") {
+                entry.data = scanner.string(value)
+            }
+        }
+        guard let content = entry.content(at: position) else { throw Self.wrong("entry", "a message", members.entry) }
+        let base: UInt64? = if members.base == nil { nil } else { try number(members.base, "base") }
+        return .message(Message(position: position, content: content), base: base)
+    }
+
+    private func presence() throws(JSONError) -> PresenceNotice {
+        guard let slice = members.changes, slice.kind == .array else {
+            throw Self.wrong("changes", "an array", members.changes)
+        }
+        var changes: [PresenceNotice.Change] = []
+        var walker = inner(slice)
+        try walker.elements { element throws(JSONError) in
+            let place = JSONSlice(kind: element.kind, range: shift(element.range, slice))
+            guard place.kind == .object else { throw Self.wrong("changes", "objects", place) }
+            changes.append(try change(place))
+        }
+        let count = try number(members.count, "count")
+        return PresenceNotice(
+            after: try position(members.after, "after"), position: try position(members.position, "position"),
+            changes: changes, count: Int(clamping: count))
+    }
+
+    private func change(_ slice: JSONSlice) throws(JSONError) -> PresenceNotice.Change {
+        var user: UserID?
+        var device: DeviceName?
+        var node: NodeID?
+        var joined: Bool?
+        try object(slice) { key, value, scanner throws(JSONError) in
+            switch (scanner.string(key), value.kind) {
+            case ("user", .string): user = try? UserID(scanner.string(value))
+            case ("device", .string): device = try? DeviceName(scanner.string(value))
+            case ("node", .string): node = try? NodeID(scanner.string(value))
+            case ("joined", .bool(let flag)): joined = flag
+            default: break
+            }
+        }
+        guard let user, let device, let node, let joined else {
+            throw Self.wrong("changes", "user, device, node and joined in each", slice)
+        }
+        return PresenceNotice.Change(user: user, device: device, node: node, joined: joined)
+    }
+
+    private func signal() throws(JSONError) -> Signal {
+        guard let user = try? UserID(try string(members.user, "user")) else {
+            throw Self.wrong("user", "a user's name", members.user)
+        }
+        return Signal(
+            node: try node(members.node, "node"), session: SessionID(raw: try number(members.session, "session")), user: user,
+            name: try string(members.name, "name"), data: members.data.map { scanner.text($0) })
+    }
+
+    // MARK: Parts
+
+    private func nodes() throws(JSONError) -> [NodeID: UInt64] {
+        // An empty Lua table is an array to cjson.
+        if let slice = members.nodes, slice.kind == .array, slice.range.count == 2 { return [:] }
+        guard let slice = members.nodes, slice.kind == .object else { throw Self.wrong("nodes", "an object", members.nodes) }
+        var nodes: [NodeID: UInt64] = [:]
+        try object(slice) { key, value, scanner throws(JSONError) in
+            guard let node = try? NodeID(scanner.string(key)), let epoch = Self.number(value, scanner) else {
+                throw Self.wrong("nodes", "epochs by node", slice)
+            }
+            nodes[node] = epoch
+        }
+        return nodes
+    }
+
+    /// Walks over an object inside the payload; the slices that `body` gets belong to the scanner that it gets.
+    private func object(
+        _ slice: JSONSlice, _ body: (JSONSlice, JSONSlice, JSONScanner) throws(JSONError) -> Void
+    ) throws(JSONError) {
+        var walker = inner(slice)
+        let still = walker
+        try walker.members { key, value throws(JSONError) in try body(key, value, still) }
+    }
+
+    private func inner(_ slice: JSONSlice) -> JSONScanner {
+        JSONScanner(UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range]))
+    }
+
+    private func shift(_ range: Range<Int>, _ outer: JSONSlice) -> Range<Int> {
+        range.lowerBound + outer.range.lowerBound..<range.upperBound + outer.range.lowerBound
+    }
+
+    private func string(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> String {
+        guard let slice, case .string = slice.kind else { throw Self.wrong(name, "a string", slice) }
+        return scanner.string(slice)
+    }
+
+    private func node(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> NodeID {
+        guard let slice, case .string = slice.kind, let node = try? NodeID(scanner.string(slice)) else {
+            throw Self.wrong(name, "a node's name", slice)
+        }
+        return node
+    }
+
+    private func position(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> Position {
+        guard let slice, case .string = slice.kind,
+            let position = Position(utf8: scanner.bytes[slice.range.dropFirst().dropLast()])
+        else { throw Self.wrong(name, "<epoch>-<seq>", slice) }
+        return position
+    }
+
+    private func number(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> UInt64 {
+        guard let slice, let number = Self.number(slice, scanner) else { throw Self.wrong(name, "a whole number", slice) }
+        return number
+    }
+
+    private static func number(_ slice: JSONSlice, _ scanner: JSONScanner) -> UInt64? {
+        switch slice.kind {
+        case .string: UInt64(scanner.string(slice))
+        case .number: UInt64(scanner.text(slice))
+        case .null, .bool, .array, .object: nil
+        }
+    }
+
+    private static func wrong(_ name: String, _ expected: String, _ slice: JSONSlice?) -> JSONError {
+        guard let slice else { return JSONError(offset: 0, problem: "'\(name)' is missing") }
+        return JSONError(offset: slice.range.lowerBound, problem: "'\(name)' must be \(expected)")
+    }
+}

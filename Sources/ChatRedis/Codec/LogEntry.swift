@@ -1,0 +1,66 @@
+import ChatCore
+import ChatWire
+
+/// What an entry of a room's log says.
+///
+/// Anybody may XADD to a log, so this takes whatever fields an entry has: an entry that could not be read would be a hole in the room's
+/// order for ever. What is missing or broken is replaced: the user by ``stranger``, the time by the epoch (about
+/// when it was), broken UTF-8 by U+FFFD, data that is no JSON by a JSON string of it, nothing at all by an empty text.
+struct LogEntry {
+    static let stranger: UserID? = try? UserID("unknown")
+
+    var user: UserID?
+    var at: UInt64?
+    var text: String?
+    var data: String?
+    var key: String?
+
+    /// Nil only if `fields` is no array.
+    static func content(of fields: RESPReply, at position: Position) -> MessageContent? {
+        guard fields.kind == .array else { return nil }
+        var entry = LogEntry()
+        for place in stride(from: 0, to: fields.count - 1, by: 2) {
+            let name = fields[place]
+            let value = fields[place + 1]
+            if name.equals("user") {
+                entry.user = try? UserID(text(value))
+            } else if name.equals("at") {
+                entry.at = value.unsigned
+            } else if name.equals("text") {
+                entry.text = text(value)
+            } else if name.equals("data") {
+                entry.data = text(value)
+            } else if name.equals("key") {
+                entry.key = text(value)
+            }
+        }
+        return entry.content(at: position)
+    }
+
+    private static func text(_ reply: RESPReply) -> String {
+        reply.withBytes { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// The message, with what is missing filled in.
+    func content(at position: Position) -> MessageContent? {
+        guard let user = user ?? Self.stranger else { return nil }
+        let data = data.map { Self.isJSON($0) ? $0 : Self.quoted($0) }
+        return MessageContent(
+            user: user, at: min(at ?? position.epoch, Timestamp.maximum), text: text ?? (data == nil ? "" : nil), data: data,
+            key: key)
+    }
+
+    private static func isJSON(_ text: String) -> Bool {
+        var text = text
+        return text.withUTF8 { bytes in
+            var scanner = JSONScanner(UnsafeRawBufferPointer(bytes))
+            return (try? scanner.document()) != nil
+        }
+    }
+
+    private static func quoted(_ text: String) -> String {
+        var json: [UInt8] = []
+        json.appendJSON(text)
+        return String(decoding: json, as: UTF8.self)
+    }
+}

@@ -1,0 +1,230 @@
+import ChatCore
+
+extension RedisCodec {
+    public func decode(_ pending: RedisPending, _ replies: RESPReplies) -> RedisDecoded {
+        guard let operation = Operation(rawValue: pending.operation) else {
+            return .completed(.failure(.malformed("a reply to the unknown operation \(pending.operation)")))
+        }
+        if operation == .append { return .completed(appended(replies[0])) }
+        for place in 0..<replies.count {
+            guard let text = replies[place].error else { continue }
+            if text.hasPrefix(Self.functionNotFound) { return .libraryMissing }
+            // Of a transaction the first error names the cause; EXEC only says that there was one.
+            return .completed(.failure(Self.failure(replies[place], text, operation)))
+        }
+        do throws(BrokerError) {
+            return .completed(.success(try reply(operation, pending, replies)))
+        } catch {
+            return .completed(.failure(error))
+        }
+    }
+
+    private func appended(_ reply: RESPReply) -> Result<BrokerReply, BrokerError> {
+        switch reply.kind {
+        case .string:
+            guard let position = reply.withBytes({ Position(utf8: $0) }) else {
+                return .failure(.malformed("XADD: an ID that is no <epoch>-<seq>"))
+            }
+            return .success(.appended(position))
+        case .null:
+            return .failure(.missing)
+        case .error:
+            let text = reply.error ?? ""
+            // `t_stream.c`: the ID's first part is lower than the last ID's, so the room's epoch is newer.
+            if text.hasPrefix("ERR The ID specified in XADD is equal or smaller") { return .failure(.refused) }
+            return .failure(Self.failure(reply, text, .append))
+        case .status, .integer, .array:
+            return .failure(.malformed("XADD: expected an ID, got a reply of kind \(reply.kind)"))
+        }
+    }
+
+    private static func failure(_ reply: RESPReply, _ text: String, _ operation: Operation) -> BrokerError {
+        if text.hasPrefix("REFUSED ") { return .refused }
+        // Our functions' own complaints, all made before anything is written.
+        if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
+        guard let error = RedisErrors.brokerError(of: reply, context: "Redis") else {
+            return .malformed("\(operation): \(text)")
+        }
+        if case .malformed = error { return .malformed("\(operation): \(text)") }
+        return error
+    }
+
+    private func reply(
+        _ operation: Operation, _ pending: RedisPending, _ replies: RESPReplies
+    ) throws(BrokerError) -> BrokerReply {
+        let reply = replies[0]
+        switch operation {
+        case .append, .publish, .done:
+            guard replies.count > 0 else { throw .malformed("\(operation): no reply") }
+            return .done
+        case .view:
+            return .view(try view(reply))
+        case .leave:
+            guard reply.kind == .integer, let left = reply.integer else { throw .malformed("leave: expected 0 or 1") }
+            return .left(left != 0)
+        case .once:
+            return .once(try once(reply))
+        case .say:
+            guard reply.count == 2 else { throw .malformed("say: expected an ID and a word") }
+            return .said(try position(reply[0], "say"), repeated: reply[1].equals("repeated"))
+        case .presence:
+            return .presence(try presence(reply))
+        case .roster:
+            return .roster(try roster(replies[3]))
+        case .history:
+            guard case .history(_, let query)? = pending.request else { throw .malformed("history: request not kept") }
+            return .history(try historyReply(query, replies))
+        case .heartbeat:
+            guard reply.isNull || reply.kind == .string else { throw .malformed("heartbeat: expected the old value") }
+            return .heartbeat(known: !reply.isNull)
+        case .nodes:
+            return .nodes(try nodes(reply))
+        case .rooms:
+            guard reply.kind == .array else { throw .malformed("rooms: expected an array") }
+            // A name that is none of ours was put there by somebody else: no room of this node.
+            return .rooms((0..<reply.count).compactMap { place in
+                reply[place].string.flatMap { try? RoomName($0) }
+            })
+        case .holders:
+            return .holders(try holders(reply, "holders"))
+        }
+    }
+
+    // MARK: Replies of functions
+
+    private func view(_ reply: RESPReply) throws(BrokerError) -> RoomView {
+        if reply.isNull { throw .missing }
+        guard reply.count == 7 else { throw .malformed("view: expected 7 elements, got \(reply.count)") }
+        let last = try position(reply[1], "view: last ID")
+        var links: [EpochLink] = []
+        links.reserveCapacity(reply[4].count)
+        for place in 0..<reply[4].count {
+            let link = try position(reply[4][place], "view: epoch chain")
+            links.append(EpochLink(epoch: link.epoch, base: link.seq))
+        }
+        return RoomView(
+            verdict: try verdict(reply[0]), epoch: last.epoch, last: last.seq, base: try number(reply[2], "view: base"),
+            chain: EpochChain(links: links, history: try number(reply[3], "view: history")),
+            nodes: try holders(reply[5], "view: nodes"), entries: try entries(reply[6], "view: entries"))
+    }
+
+    private func verdict(_ reply: RESPReply) throws(BrokerError) -> Verdict {
+        if reply[0].equals("ok") { return .ok }
+        if reply[0].equals("rewound") { return .rewound }
+        guard reply[0].equals("gap") else { throw .malformed("view: a verdict that is none") }
+        return .gap(first: try number(reply[1], "view: gap"), last: try number(reply[2], "view: gap"))
+    }
+
+    private func once(_ reply: RESPReply) throws(BrokerError) -> OnceReply {
+        if reply.isNull { throw .missing }
+        guard reply.count == 3, reply[2].kind == .array else { throw .malformed("once: expected 3 elements") }
+        var outcomes: [OnceOutcome] = []
+        outcomes.reserveCapacity(reply[2].count)
+        for place in 0..<reply[2].count {
+            let outcome = reply[2][place]
+            if outcome[0].equals("stored") {
+                outcomes.append(.stored(try position(outcome[1], "once")))
+            } else if outcome[0].equals("repeated") {
+                let position = try position(outcome[1], "once")
+                outcomes.append(.repeated(position, at: outcome[2].unsigned ?? position.epoch))
+            } else if outcome[0].equals("unknown") {
+                outcomes.append(.outcomeUnknown)
+            } else {
+                throw .malformed("once: an outcome that is none")
+            }
+        }
+        return OnceReply(epoch: try number(reply[0], "once: epoch"), base: try number(reply[1], "once: base"), outcomes: outcomes)
+    }
+
+    private func presence(_ reply: RESPReply) throws(BrokerError) -> PresenceReply {
+        if reply.isNull { throw .missing }
+        let position = try position(reply[0], "presence")
+        guard reply.count > 1 else { return PresenceReply(position: position, notice: nil) }
+        guard reply.count == 4, reply[3].count.isMultiple(of: 4) else { throw .malformed("presence: expected 4 elements") }
+        let after = try self.position(reply[1], "presence: position before")
+        let count = try number(reply[2], "presence: members")
+        var changes: [PresenceNotice.Change] = []
+        changes.reserveCapacity(reply[3].count / 4)
+        for place in stride(from: 0, to: reply[3].count, by: 4) {
+            guard let user = reply[3][place].string.flatMap({ try? UserID($0) }),
+                let device = reply[3][place + 1].string.flatMap({ try? DeviceName($0) }),
+                let node = reply[3][place + 2].string.flatMap({ try? NodeID($0) })
+            else { throw .malformed("presence: a change without user, device or node") }
+            let joined = reply[3][place + 3].equals("1")
+            changes.append(PresenceNotice.Change(user: user, device: device, node: node, joined: joined))
+        }
+        let notice = PresenceNotice(after: after, position: position, changes: changes, count: Int(clamping: count))
+        return PresenceReply(position: position, notice: notice)
+    }
+
+    private func roster(_ reply: RESPReply) throws(BrokerError) -> RosterSnapshot {
+        guard reply.count == 2 else { throw .malformed("roster: expected two replies in EXEC") }
+        for place in 0..<2 {
+            if let text = reply[place].error { throw Self.failure(reply[place], text, .roster) }
+        }
+        let position =
+            reply[0].count == 0 ? Position(epoch: 0, seq: 0) : try position(reply[0][0][0], "roster: presence stream")
+        var members: [UserID: Set<RosterSnapshot.Device>] = [:]
+        for place in stride(from: 0, to: reply[1].count - 1, by: 2) {
+            guard let user = reply[1][place].string.flatMap({ try? UserID($0) }) else { continue }
+            guard let devices = reply[1][place + 1].withBytes({ RosterReader.devices(of: UnsafeRawBufferPointer($0)) })
+            else { throw .malformed("roster: what is kept of a user is no JSON object of device lists") }
+            if !devices.isEmpty { members[user] = devices }
+        }
+        return RosterSnapshot(position: position, members: members)
+    }
+
+    private func nodes(_ reply: RESPReply) throws(BrokerError) -> [NodeRecord] {
+        guard reply.kind == .array else { throw .malformed("nodes: expected an array") }
+        var records: [NodeRecord] = []
+        for place in stride(from: 0, to: reply.count - 1, by: 2) {
+            guard let node = reply[place].string.flatMap({ try? NodeID($0) }) else { continue }
+            let report = reply[place + 1].withBytes { bytes in
+                bytes.isEmpty ? nil : NodeReportReader.report(of: node, UnsafeRawBufferPointer(bytes))
+            }
+            records.append(NodeRecord(node: node, report: report))
+        }
+        return records
+    }
+
+    // MARK: Parts
+
+    private func holders(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> [NodeID: UInt64] {
+        guard reply.kind == .array, reply.count.isMultiple(of: 2) else { throw .malformed("\(place): expected a hash") }
+        var holders: [NodeID: UInt64] = [:]
+        for index in stride(from: 0, to: reply.count, by: 2) {
+            guard let node = reply[index].string.flatMap({ try? NodeID($0) }) else {
+                throw .malformed("\(place): a field that is no node")
+            }
+            holders[node] = try number(reply[index + 1], place)
+        }
+        return holders
+    }
+
+    func entries(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> [Message] {
+        guard reply.kind == .array else { throw .malformed("\(place): expected entries") }
+        var messages: [Message] = []
+        messages.reserveCapacity(reply.count)
+        for index in 0..<reply.count {
+            let entry = reply[index]
+            let position = try position(entry[0], place)
+            guard entry.count == 2, let content = LogEntry.content(of: entry[1], at: position) else {
+                throw .malformed("\(place): an entry without fields")
+            }
+            messages.append(Message(position: position, content: content))
+        }
+        return messages
+    }
+
+    private func position(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> Position {
+        guard reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) }) else {
+            throw .malformed("\(place): expected <epoch>-<seq>")
+        }
+        return position
+    }
+
+    private func number(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> UInt64 {
+        guard let number = reply.unsigned else { throw .malformed("\(place): expected a number") }
+        return number
+    }
+}

@@ -1,0 +1,198 @@
+import ChatCore
+import RedisSchema
+
+extension RedisCodec {
+    /// `XADD log NOMKSTREAM MAXLEN ~ n <epoch>-* …`: the hot path. Every argument goes straight into the buffer.
+    func append(_ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ writer: inout RESPWriter) {
+        writer.command(7 + Self.words(of: content))
+        writer.argument("XADD")
+        key(.log, room, &writer)
+        writer.argument("NOMKSTREAM")
+        writer.argument("MAXLEN")
+        writer.argument("~")
+        writer.argument(settings.historyLength)
+        writer.beginArgument()
+        writer.append(epoch)
+        writer.append("-*" as StaticString)
+        writer.endArgument()
+        fields(content, &writer)
+    }
+
+    func publish(_ room: RoomName, _ event: ChannelEvent, _ writer: inout RESPWriter) {
+        writer.command(3)
+        writer.argument("PUBLISH")
+        writer.beginArgument()
+        writer.append(keys.prefix)
+        writer.append("{" as StaticString)
+        writer.append(room.text)
+        writer.append("}" as StaticString)
+        writer.endArgument()
+        var json: [UInt8] = []
+        json.reserveCapacity(512)
+        json.append(event)
+        writer.argument(bytes: json)
+    }
+
+    func enter(_ request: EnterRequest, _ writer: inout RESPWriter) {
+        let tail = request.tail.reduce(0) { $0 + 2 + Self.words(of: $1.content) }
+        call("martlet_enter", RoomKey.allInOrder, request.room, arguments: 6 + tail, &writer)
+        writer.argument(request.node.text)
+        position(request.after, &writer)
+        writer.argument(request.seen)
+        writer.argument(request.clock)
+        writer.argument(request.identityChanged ? "1" : "0" as StaticString)
+        writer.argument(max(0, request.limit))
+        for message in request.tail {
+            position(message.position, &writer)
+            writer.argument(Self.words(of: message.content))
+            fields(message.content, &writer)
+        }
+    }
+
+    func view(_ room: RoomName, _ after: Position?, _ limit: Int, _ writer: inout RESPWriter) {
+        call("martlet_view", [.log, .nodes, .epochs, .meta], room, arguments: 2, &writer)
+        position(after, &writer)
+        writer.argument(max(0, limit))
+    }
+
+    func leave(_ room: RoomName, _ node: NodeID, _ value: UInt64, _ writer: inout RESPWriter) {
+        call("martlet_leave", RoomKey.allInOrder, room, arguments: 4, &writer)
+        writer.argument(node.text)
+        writer.argument(value)
+        writer.argument(settings.roomTTL.wholeMilliseconds)
+        writer.argument(settings.presenceLength)
+    }
+
+    func once(_ request: OnceRequest, _ writer: inout RESPWriter) {
+        let sends = request.sends.reduce(0) { $0 + 3 + Self.words(of: $1.content) }
+        call("martlet_once", [.log, .nodes, .epochs, .meta], request.room, arguments: 4 + sends, &writer)
+        writer.argument(request.node.text)
+        writer.argument(request.epoch)
+        writer.argument(request.known)
+        writer.argument(settings.historyLength)
+        for send in request.sends {
+            writer.argument(send.again ? "1" : "0" as StaticString)
+            position(send.since, &writer)
+            writer.argument(Self.words(of: send.content))
+            fields(send.content, &writer)
+        }
+    }
+
+    func say(_ room: RoomName, _ content: MessageContent, _ writer: inout RESPWriter) {
+        call("martlet_say", [.log], room, arguments: 7, &writer)
+        writer.argument(content.user.text)
+        writer.argument(content.text ?? "")
+        writer.argument(content.data ?? "")
+        writer.argument(content.key ?? "")
+        writer.argument(content.at)
+        writer.argument(settings.historyLength)
+        writer.argument(settings.roomTTL.wholeMilliseconds)
+    }
+
+    func presence(_ request: PresenceRequest, _ writer: inout RESPWriter) {
+        call(
+            "martlet_presence", [.log, .nodes, .presence, .roster], request.room, arguments: 4 + 3 * request.changes.count,
+            &writer)
+        writer.argument(request.node.text)
+        writer.argument(request.value)
+        writer.argument(request.replacesAll ? "all" : "delta" as StaticString)
+        writer.argument(settings.presenceLength)
+        for change in request.changes {
+            writer.argument(change.joined ? "+" : "-" as StaticString)
+            writer.argument(change.user.text)
+            writer.argument(change.device.text)
+        }
+    }
+
+    /// A transaction: the place in the stream and the roster must be of one moment.
+    func roster(_ room: RoomName, _ writer: inout RESPWriter) {
+        writer.command(words: ["MULTI"])
+        writer.command(words: ["XREVRANGE", keys.key(.presence, of: room.text), "+", "-", "COUNT", "1"])
+        writer.command(words: ["HGETALL", keys.key(.roster, of: room.text)])
+        writer.command(words: ["EXEC"])
+    }
+
+    func heartbeat(_ report: NodeReport, _ lease: Duration, _ writer: inout RESPWriter) {
+        let node = report.node.text
+        var json: [UInt8] = []
+        json.append(report)
+        writer.command(6)
+        writer.argument("SET")
+        writer.argument(keys.node(node))
+        writer.argument(bytes: json)
+        writer.argument("PX")
+        writer.argument(lease.wholeMilliseconds)
+        // The old value tells whether Redis still knew the node.
+        writer.argument("GET")
+        writer.command(words: ["ZADD", keys.nodes, String(report.clock), node])
+        writer.command(words: ["PEXPIRE", keys.rooms(ofNode: node), String(settings.nodeRoomsTTL.wholeMilliseconds)])
+    }
+
+    // MARK: Parts
+
+    /// `FCALL name <keys> …`, up to the function's own arguments.
+    private func call(
+        _ name: StaticString, _ roomKeys: [RoomKey], _ room: RoomName, arguments: Int, _ writer: inout RESPWriter
+    ) {
+        writer.command(3 + roomKeys.count + arguments)
+        writer.argument("FCALL")
+        writer.argument(name)
+        writer.argument(roomKeys.count)
+        for name in roomKeys { key(name, room, &writer) }
+    }
+
+    func key(_ name: RoomKey, _ room: RoomName, _ writer: inout RESPWriter) {
+        writer.beginArgument()
+        writer.append(keys.prefix)
+        writer.append("{" as StaticString)
+        writer.append(room.text)
+        switch name {
+        case .log: writer.append("}:log" as StaticString)
+        case .nodes: writer.append("}:nodes" as StaticString)
+        case .epochs: writer.append("}:epochs" as StaticString)
+        case .meta: writer.append("}:meta" as StaticString)
+        case .presence: writer.append("}:presence" as StaticString)
+        case .roster: writer.append("}:roster" as StaticString)
+        }
+        writer.endArgument()
+    }
+
+    private func position(_ position: Position?, _ writer: inout RESPWriter) {
+        writer.beginArgument()
+        if let position {
+            writer.append(position.epoch)
+            writer.append("-" as StaticString)
+            writer.append(position.seq)
+        }
+        writer.endArgument()
+    }
+
+    /// Fields and values that ``fields(_:_:)`` writes.
+    static func words(of content: MessageContent) -> Int {
+        4 + (content.text == nil ? 0 : 2) + (content.data == nil ? 0 : 2) + (content.key == nil ? 0 : 2)
+    }
+
+    func fields(_ content: MessageContent, _ writer: inout RESPWriter) {
+        writer.argument("user")
+        writer.argument(content.user.text)
+        writer.argument("at")
+        writer.argument(content.at)
+        if let text = content.text {
+            writer.argument("text")
+            writer.argument(text)
+        }
+        if let data = content.data {
+            writer.argument("data")
+            writer.argument(data)
+        }
+        if let key = content.key {
+            writer.argument("key")
+            writer.argument(key)
+        }
+    }
+}
+
+extension RoomKey {
+    /// The order in which functions take a room's keys.
+    static let allInOrder: [RoomKey] = [.log, .nodes, .epochs, .meta, .presence, .roster]
+}

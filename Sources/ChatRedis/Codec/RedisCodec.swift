@@ -1,0 +1,162 @@
+import ChatCore
+import RedisSchema
+
+/// Bounds that the codec puts on what it writes.
+public struct RedisCodecSettings: Sendable, Hashable {
+    /// Messages that a room's log keeps (`MAXLEN ~`, so at times a few more).
+    public var historyLength = 1_000
+    /// Entries that a room's presence stream keeps.
+    public var presenceLength = 1_000
+    /// How long a room that no node holds is kept.
+    public var roomTTL: Duration = .seconds(7 * 86_400)
+    /// How long the list of a node's rooms outlives its last heartbeat. Far above any lease: it is what sweepers go by.
+    public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
+
+    public init() {}
+}
+
+/// Martlet's schema as Redis commands: see `redis/README.md`. Every request is one command or one function call where atomicity
+/// matters, several plain commands where it does not.
+///
+/// Stateless; all loops share one.
+public struct RedisCodec: RedisCodecProtocol {
+    /// How replies are read; the order of the cases is private to a process.
+    enum Operation: UInt8 {
+        case append, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders, done
+    }
+
+    public let keys: RedisKeys
+    public let settings: RedisCodecSettings
+
+    public init(keys: RedisKeys = RedisKeys(), settings: RedisCodecSettings = RedisCodecSettings()) {
+        self.keys = keys
+        self.settings = settings
+    }
+
+    public func channelName(of room: RoomName) -> String {
+        keys.channel(of: room.text)
+    }
+
+    public func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent {
+        try ChannelEventReader.event(of: UnsafeRawBufferPointer(payload))
+    }
+
+    public func encode(
+        _ request: BrokerRequest, into writer: inout RESPWriter
+    ) throws(BrokerError) -> RedisEncoded {
+        switch request {
+        case .append(let room, let epoch, let content):
+            append(room, epoch, content, &writer)
+            return RedisEncoded(operation: Operation.append.rawValue)
+        case .publish(let room, let event):
+            publish(room, event, &writer)
+            return RedisEncoded(operation: Operation.publish.rawValue)
+        case .enter(let request):
+            enter(request, &writer)
+            return kept(.view)
+        case .view(let room, let after, let limit):
+            view(room, after, limit, &writer)
+            return kept(.view)
+        case .leave(let room, let node, let value):
+            leave(room, node, value, &writer)
+            return kept(.leave)
+        case .once(let request):
+            once(request, &writer)
+            return kept(.once)
+        case .say(let room, let content):
+            say(room, content, &writer)
+            return kept(.say)
+        case .presence(let request):
+            presence(request, &writer)
+            return kept(.presence)
+        case .roster(let room):
+            roster(room, &writer)
+            return RedisEncoded(commands: 4, operation: Operation.roster.rawValue)
+        case .history(let room, let query):
+            return kept(.history, commands: history(room, query, &writer))
+        case .heartbeat(let report, let lease):
+            heartbeat(report, lease, &writer)
+            return RedisEncoded(commands: 3, operation: Operation.heartbeat.rawValue)
+        case .nodes:
+            writer.command(4)
+            writer.argument("FCALL")
+            writer.argument("martlet_nodes")
+            writer.argument("1")
+            writer.argument(keys.nodes)
+            return kept(.nodes)
+        case .hold(let room, let node):
+            let key = keys.rooms(ofNode: node.text)
+            writer.command(words: ["SADD", key, room.text])
+            writer.command(words: ["PEXPIRE", key, String(settings.nodeRoomsTTL.wholeMilliseconds)])
+            return RedisEncoded(commands: 2, operation: Operation.done.rawValue)
+        case .release(let room, let node):
+            writer.command(words: ["SREM", keys.rooms(ofNode: node.text), room.text])
+            return RedisEncoded(operation: Operation.done.rawValue)
+        case .rooms(let node):
+            writer.command(words: ["SMEMBERS", keys.rooms(ofNode: node.text)])
+            return RedisEncoded(operation: Operation.rooms.rawValue)
+        case .holders(let room):
+            writer.command(words: ["HGETALL", keys.key(.nodes, of: room.text)])
+            return RedisEncoded(operation: Operation.holders.rawValue)
+        case .forget(let node):
+            writer.command(words: ["ZREM", keys.nodes, node.text])
+            writer.command(words: ["DEL", keys.node(node.text)])
+            writer.command(words: ["DEL", keys.rooms(ofNode: node.text)])
+            return RedisEncoded(commands: 3, operation: Operation.done.rawValue)
+        case .ping:
+            writer.command(1)
+            writer.argument("PING")
+            return RedisEncoded(operation: Operation.done.rawValue)
+        }
+    }
+
+    private func kept(_ operation: Operation, commands: Int = 1) -> RedisEncoded {
+        RedisEncoded(commands: commands, operation: operation.rawValue, keepsRequest: true)
+    }
+}
+
+// MARK: - The library
+
+extension RedisCodec {
+    public func encodeLibraryCheck(into writer: inout RESPWriter) {
+        writer.command(words: ["FCALL", "martlet_version", "0"])
+    }
+
+    /// A newer library is good: a change that older nodes could not live with gets functions of other names.
+    public func libraryVerdict(ofCheck reply: RESPReply) -> RedisLibraryVerdict {
+        if let text = reply.error {
+            if text.hasPrefix(Self.functionNotFound) { return .load }
+            return .incompatible("FCALL martlet_version: \(text)")
+        }
+        guard reply.kind == .integer, let version = reply.integer else {
+            return .incompatible("FCALL martlet_version does not answer with a number: not our library")
+        }
+        return version < FunctionLibrary.version ? .load : .ready
+    }
+
+    public func encodeLibraryLoad(into writer: inout RESPWriter) {
+        writer.command(4)
+        writer.argument("FUNCTION")
+        writer.argument("LOAD")
+        writer.argument("REPLACE")
+        writer.argument(bytes: FunctionLibrary.source)
+    }
+
+    public func libraryVerdict(ofLoad reply: RESPReply) -> RedisLibraryVerdict {
+        guard let text = reply.error, let code = reply.errorCode else { return .ready }
+        return RedisErrors.refusals.contains(String(code)) ? .load : .incompatible("FUNCTION LOAD: \(text)")
+    }
+
+    /// How Redis (`functions.c`) and Valkey begin the error of FCALL for a function that nobody loaded.
+    static let functionNotFound = "ERR Function not found"
+}
+
+extension Duration {
+    /// Milliseconds, at least 1: Redis refuses a TTL of 0.
+    var wholeMilliseconds: UInt64 {
+        let parts = components
+        let (scaled, overflow) = parts.seconds.multipliedReportingOverflow(by: 1_000)
+        guard !overflow, scaled >= 0 else { return overflow && parts.seconds > 0 ? 1 << 50 : 1 }
+        return max(1, min(1 << 50, UInt64(scaled) &+ UInt64(max(0, parts.attoseconds) / 1_000_000_000_000_000)))
+    }
+}
