@@ -1,5 +1,5 @@
-/// The metadata keys of all log lines of a node. Constants, so that one search finds every line about a session; at most 15 bytes,
-/// so that a key is stored inline and costs no allocation.
+/// The metadata keys of all log lines of a node. Constants, so that one search finds every line about a session; at
+/// most 15 bytes, so that a key is stored inline and costs no allocation.
 ///
 /// Values are IDs, numbers, words of ours and error texts; never what people say, their tokens or passwords.
 enum LogKey {

@@ -13,8 +13,8 @@ extension NodeConfiguration {
         public var customMirror: Mirror { Mirror(self, children: [:]) }
     }
 
-    /// Where the broker is: `redis://`, `rediss://` or `unix://` and what follows, or `memory:`. Here only its form is looked at;
-    /// ChatRedis reads it. Printing it hides the password.
+    /// Where the broker is: `redis://`, `rediss://` or `unix://` and what follows, or `memory:`. Here only its form is
+    /// looked at; ChatRedis reads it. Printing it hides the password.
     public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible,
         CustomReflectable
     {
@@ -24,8 +24,8 @@ extension NodeConfiguration {
         /// The address as it was given, with its password. Not for printing.
         public let text: String
 
-        /// Nil unless `text` is `memory:`, or begins with one of the schemes (in any case), goes on after it, and holds neither
-        /// white space nor control characters.
+        /// Nil unless `text` is `memory:`, or begins with one of the schemes (in any case), goes on after it, and holds
+        /// neither white space nor control characters.
         public init?(_ text: String) {
             let known = Self.schemes.contains { text.lowercased().hasPrefix($0) && text.utf8.count > $0.utf8.count }
             guard text.lowercased() == "memory:" || known else { return nil }
@@ -54,8 +54,8 @@ extension NodeConfiguration {
         public var debugDescription: String { description }
         public var customMirror: Mirror { Mirror(self, children: ["text": description]) }
 
-        /// `text` without what is, or might be, a password, whatever form it has: a user name stays if a colon ends it, a query
-        /// keeps its names, and what stands where a port should be stays only if it is a number.
+        /// `text` without what is, or might be, a password, whatever form it has: a user name stays if a colon ends it,
+        /// a query keeps its names, and what stands where a port should be stays only if it is a number.
         static func redacted(_ text: String) -> String {
             let (head, query) = splitQuery(text)
             let start = head.index(head.startIndex, offsetBy: schemeLength(head))

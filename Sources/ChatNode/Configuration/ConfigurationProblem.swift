@@ -2,7 +2,8 @@
 public struct ConfigurationProblem: Hashable, Sendable, CustomStringConvertible {
     /// The variables that it is about: one, or more if they do not fit together.
     public var variables: [String]
-    /// One line: variable, given value (never a secret), what is expected and, where it can be told, the likely mistake.
+    /// One line: variable, given value (never a secret), what is expected and, where it can be told, the likely
+    /// mistake.
     public var message: String
 
     public var description: String { message }

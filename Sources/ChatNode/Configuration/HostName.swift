@@ -7,8 +7,8 @@ enum HostName {
     static let idSuffix = "-00000000"
     static let maxNodeNameBytes = NodeID.maxBytes - idSuffix.utf8.count
 
-    /// The host's name made fit for a node's name: characters that are not allowed become hyphens, and it is cut; `node` if the host
-    /// has none.
+    /// The host's name made fit for a node's name: characters that are not allowed become hyphens, and it is cut;
+    /// `node` if the host has none.
     static func current() -> String {
         var bytes = [UInt8](repeating: 0, count: 256)
         let found = bytes.withUnsafeMutableBytes { raw in
@@ -33,8 +33,8 @@ enum HostName {
         return (try? NodeID(name + idSuffix)) != nil
     }
 
-    /// Whether a server can listen on `host`: an IPv4 or IPv6 address (without brackets), or a name of letters, digits, hyphens, dots
-    /// and underscores. Whether the name means an address of this machine shows when it is bound.
+    /// Whether a server can listen on `host`: an IPv4 or IPv6 address (without brackets), or a name of letters, digits,
+    /// hyphens, dots and underscores. Whether the name means an address of this machine shows when it is bound.
     static func isListenable(_ host: String) -> Bool {
         if host.contains(":") { return isAddress(host, family: AF_INET6) }
         if host.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {

@@ -1,7 +1,7 @@
 /// Finds what somebody meant who mistyped a name.
 enum NearestName {
-    /// The candidate with the fewest typing errors between it and `name`, the first of equals; nil if even that one takes more
-    /// than a third of the longer of the two, which is no typing error any more.
+    /// The candidate with the fewest typing errors between it and `name`, the first of equals; nil if even that one
+    /// takes more than a third of the longer of the two, which is no typing error any more.
     static func of(_ name: String, among candidates: [String]) -> String? {
         var best: (candidate: String, distance: Int)?
         for candidate in candidates {
@@ -14,8 +14,8 @@ enum NearestName {
         return best.candidate
     }
 
-    /// How many single errors (a character left out, put in, exchanged, or two neighbours swapped) lead from one to the other: the
-    /// optimal string alignment distance. Only the first 128 bytes count.
+    /// How many single errors (a character left out, put in, exchanged, or two neighbours swapped) lead from one to the
+    /// other: the optimal string alignment distance. Only the first 128 bytes count.
     static func distance(_ left: String, _ right: String) -> Int {
         let (left, right) = (Array(left.utf8.prefix(128)), Array(right.utf8.prefix(128)))
         var beforeLast: [Int] = []

@@ -11,8 +11,8 @@ extension NodeConfiguration {
         public var isDefault: Bool
     }
 
-    /// Reads the environment. What is not given has its default; what is given and cannot be used is a problem, also if the default
-    /// would do. Throws all problems at once. Misspelt names become ``warnings``.
+    /// Reads the environment. What is not given has its default; what is given and cannot be used is a problem, also if
+    /// the default would do. Throws all problems at once. Misspelt names become ``warnings``.
     public static func load(
         environment: [String: String] = ProcessInfo.processInfo.environment
     ) throws(ConfigurationError) -> NodeConfiguration {
@@ -24,7 +24,8 @@ extension NodeConfiguration {
         var problems: [ConfigurationProblem] = []
         var unread: Set<String> = []
         for setting in settings {
-            // Everything is read as text: the reader's typed methods take a value that they cannot convert for one that was not given.
+            // Everything is read as text: the reader's typed methods take a value that they cannot convert for one that
+            // was not given.
             guard let raw = reader.string(forKey: setting.configKey, isSecret: secrets.contains(setting.variable))
             else { continue }
             configuration.given.insert(setting.variable)
@@ -74,8 +75,8 @@ extension NodeConfiguration {
         text.replacing("*", with: "`*`")
     }
 
-    /// Names that begin with our prefix (in any case) and are none of ours, and names that are one of ours but for one or two typing
-    /// errors, wherever those are.
+    /// Names that begin with our prefix (in any case) and are none of ours, and names that are one of ours but for one
+    /// or two typing errors, wherever those are.
     private static func unknownNames(in environment: [String: String]) -> [ConfigurationWarning] {
         let known = settings.map(\.variable)
         let endings = known.map { String($0.dropFirst(Setting.prefix.count)) }

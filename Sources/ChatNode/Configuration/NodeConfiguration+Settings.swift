@@ -140,8 +140,8 @@ extension NodeConfiguration {
             "log.format", \.log.format, .word(Log.Format.allCases.map { ($0.rawValue, $0) }), "Form of a log line."),
     ]
 
-    /// No braces, as the first pair in a key is its Cluster hash tag, and no pattern characters, as ACL rules and SCAN are written
-    /// with the prefix.
+    /// No braces, as the first pair in a key is its Cluster hash tag, and no pattern characters, as ACL rules and SCAN
+    /// are written with the prefix.
     private static func isKeyPrefix(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count)
             && !text.unicodeScalars.contains { scalar in

@@ -2,10 +2,11 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// Everything about a node that can be tuned, with its defaults. Read from the environment by ``load(environment:)``, or built
-/// and changed in code by tests.
+/// Everything about a node that can be tuned, with its defaults. Read from the environment by ``load(environment:)``,
+/// or built and changed in code by tests.
 ///
-/// The names, types and ranges of the variables are declared in `NodeConfiguration+Settings.swift`; ``markdownTable()`` lists them.
+/// The names, types and ranges of the variables are declared in `NodeConfiguration+Settings.swift`; ``markdownTable()``
+/// lists them.
 public struct NodeConfiguration: Sendable {
     public var listener = Listener()
     public var redis = Redis()
@@ -26,18 +27,18 @@ public struct NodeConfiguration: Sendable {
 extension NodeConfiguration {
     /// Where clients connect, and what is asked of a connection.
     public struct Listener: Sendable, Hashable {
-        /// The address to listen on (string, default: 127.0.0.1, an IP address or a host name). The default lets nobody in from
-        /// outside, as without tokens anybody may claim to be any user.
+        /// The address to listen on (string, default: 127.0.0.1, an IP address or a host name). The default lets nobody
+        /// in from outside, as without tokens anybody may claim to be any user.
         public var host = "127.0.0.1"
         /// The port for WebSocket and HTTP (int, default: 8080, range: 0 to 65535). 0: any free one.
         public var port = 8080
         /// The web pages that may open a WebSocket (list, default: *).
         public var allowedOrigins = Origins.any
-        /// How long a new connection may take to become a WebSocket or to send its HTTP request (duration, default: 10s,
-        /// range: 100ms to 5m).
+        /// How long a new connection may take to become a WebSocket or to send its HTTP request (duration, default:
+        /// 10s, range: 100ms to 5m).
         public var handshakeTimeout: Duration = .seconds(10)
-        /// How often a session is sent a ping; without an answer to two it is closed (duration, default: 25s, range: 1s to 10m,
-        /// whole seconds).
+        /// How often a session is sent a ping; without an answer to two it is closed (duration, default: 25s, range: 1s
+        /// to 10m, whole seconds).
         public var sessionHeartbeat: Duration = .seconds(25)
 
         public init() {}
@@ -51,10 +52,11 @@ extension NodeConfiguration {
         public var user: String?
         /// The password; replaces the one in the URL (string, secret, default: none).
         public var password: Secret?
-        /// How long Redis may take to answer a command before the connection counts as dead (duration, default: 2s, range: 50ms
-        /// to 1m).
+        /// How long Redis may take to answer a command before the connection counts as dead (duration, default: 2s,
+        /// range: 50ms to 1m).
         public var deadline: Duration = .seconds(2)
-        /// What all keys and channels begin with (string, default: `martlet:`). Nodes with another prefix are another chat.
+        /// What all keys and channels begin with (string, default: `martlet:`). Nodes with another prefix are another
+        /// chat.
         public var keyPrefix = "martlet:"
 
         public init() {}
@@ -64,11 +66,14 @@ extension NodeConfiguration {
     public struct Node: Sendable, Hashable {
         /// The node's name, to which each start adds a random part (string, default: the host's name).
         public var name = HostName.current()
-        /// After how long without a heartbeat the others take the node for dead (duration, default: 15s, range: 1s to 10m).
+        /// After how long without a heartbeat the others take the node for dead (duration, default: 15s, range: 1s to
+        /// 10m).
         public var lease: Duration = .seconds(15)
-        /// How often the node says that it lives (duration, default: a third of the lease, range: 100ms to 5m). Nil: the default.
+        /// How often the node says that it lives (duration, default: a third of the lease, range: 100ms to 5m). Nil:
+        /// the default.
         public var explicitHeartbeatInterval: Duration?
-        /// Over how long a leaving node spreads the reconnects of its sessions (duration, default: 10s, range: 0s to 10m).
+        /// Over how long a leaving node spreads the reconnects of its sessions (duration, default: 10s, range: 0s to
+        /// 10m).
         public var drainTime: Duration = .seconds(10)
         /// How many event loops, each with its rooms and its two Redis connections (int, default: number of cores,
         /// range: 1 to 256).
@@ -86,14 +91,15 @@ extension NodeConfiguration {
     public struct Rooms: Sendable, Hashable {
         /// How long a node stays in a room after its last session left (duration, default: 10s, range: 0s to 1h).
         public var linger: Duration = .seconds(10)
-        /// About how many of its newest messages a room keeps, in Redis and in the memory of its nodes. Also the window in which a
-        /// repeated send is recognised (int, default: 1000, range: 1 to 100000).
+        /// About how many of its newest messages a room keeps, in Redis and in the memory of its nodes. Also the window
+        /// in which a repeated send is recognised (int, default: 1000, range: 1 to 100000).
         public var historyLength = 1_000
         /// How many bytes of messages a node remembers of one room (bytes, default: 4MiB, range: 64KiB to 1GiB).
         public var memoryBytes = 4 * 1_048_576
         /// How long a room without any node is kept (duration, default: 7d, range: 1s to 3650d).
         public var timeToLive: Duration = .seconds(7 * 86_400)
-        /// How often a quiet room is compared with its log, spread by a quarter (duration, default: 30s, range: 1s to 1h).
+        /// How often a quiet room is compared with its log, spread by a quarter (duration, default: 30s, range: 1s to
+        /// 1h).
         public var viewInterval: Duration = .seconds(30)
         /// How long joins and leaves are gathered into one notice (duration, default: 100ms, range: 10ms to 10s).
         public var presenceInterval: Duration = .milliseconds(100)

@@ -1,5 +1,6 @@
 extension NodeConfiguration {
-    /// Which web pages may open a WebSocket (RFC 6455 §10.2). Clients that are no browsers send no origin and are not asked.
+    /// Which web pages may open a WebSocket (RFC 6455 §10.2). Clients that are no browsers send no origin and are not
+    /// asked.
     public enum Origins: Hashable, Sendable, CustomStringConvertible {
         case any
         /// As browsers write them: `https://chat.example`, `http://localhost:3000`, in lower case.

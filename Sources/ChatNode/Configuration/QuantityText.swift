@@ -22,7 +22,8 @@ enum DurationText {
         ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000),
     ]
 
-    /// Reads a whole number with its unit. A number alone is refused, as nobody can tell seconds from milliseconds by it.
+    /// Reads a whole number with its unit. A number alone is refused, as nobody can tell seconds from milliseconds by
+    /// it.
     static func parse(_ text: String) throws(Misfit) -> Duration {
         let (number, unit) = try split(text)
         guard !unit.isEmpty else { throw Misfit("it has no unit: write \(text)s or \(text)ms") }
@@ -57,7 +58,8 @@ enum ByteText {
         ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30),
     ]
 
-    /// Reads a whole number of bytes, or of a binary unit. `KB` and `K` are refused: some take them for 1000, some for 1024.
+    /// Reads a whole number of bytes, or of a binary unit. `KB` and `K` are refused: some take them for 1000, some for
+    /// 1024.
     static func parse(_ text: String) throws(Misfit) -> Int {
         let (number, unit) = try split(text)
         guard !unit.isEmpty else { return Int(number) }

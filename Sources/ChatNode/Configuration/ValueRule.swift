@@ -1,4 +1,5 @@
-/// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote it wrong.
+/// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote
+/// it wrong.
 struct ValueRule<Value: Sendable>: Sendable {
     /// One word for the table: `duration`.
     var type: String

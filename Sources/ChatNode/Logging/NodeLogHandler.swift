@@ -3,8 +3,8 @@ import Glibc
 import Logging
 import Synchronization
 
-/// Writes log lines for people or for programs, one line each whatever they hold: nothing that a client sends can end a line, begin
-/// another or recolour a terminal.
+/// Writes log lines for people or for programs, one line each whatever they hold: nothing that a client sends can end a
+/// line, begin another or recolour a terminal.
 struct NodeLogHandler: LogHandler {
     /// Where a whole line, its line break included, goes.
     typealias Sink = @Sendable (String) -> Void
@@ -59,7 +59,8 @@ struct NodeLogHandler: LogHandler {
         return line + "\n"
     }
 
-    /// As it is if it can be read without doubt; else in quotes, so that a value cannot pass itself off as a key and another value.
+    /// As it is if it can be read without doubt; else in quotes, so that a value cannot pass itself off as a key and
+    /// another value.
     private static func textValue(_ text: String) -> String {
         let isPlain =
             !text.isEmpty
@@ -71,8 +72,8 @@ struct NodeLogHandler: LogHandler {
             ? text : Printable.quoted(text, limit: valueLimit)
     }
 
-    /// `{"time":"…","level":"notice","message":"node is ready","node.id":"west-1-0a1b2c3d"}`. A key that would hide one of the first
-    /// three gets an underscore.
+    /// `{"time":"…","level":"notice","message":"node is ready","node.id":"west-1-0a1b2c3d"}`. A key that would hide one
+    /// of the first three gets an underscore.
     private static func json(_ time: String, _ event: LogEvent, _ pairs: [(key: String, value: Logger.MetadataValue)])
         -> String
     {
@@ -131,8 +132,8 @@ enum StandardError {
     /// Keeps lines whole when the kernel takes only a part of one.
     private static let turn = Mutex(())
 
-    /// Writes all of `text`, waiting if its reader is slow. What cannot be written (nobody reads any more) is lost: there is
-    /// nowhere to say so.
+    /// Writes all of `text`, waiting if its reader is slow. What cannot be written (nobody reads any more) is lost:
+    /// there is nowhere to say so.
     static func write(_ text: String) {
         var text = text
         turn.withLock { _ in
@@ -160,8 +161,8 @@ extension NodeConfiguration.Log {
         Logger(label: label) { _ in NodeLogHandler(self) }
     }
 
-    /// Makes all loggers of the process write as configured, those of libraries too. Once in a process, before the first logger is made:
-    /// swift-log stops the process the second time.
+    /// Makes all loggers of the process write as configured, those of libraries too. Once in a process, before the
+    /// first logger is made: swift-log stops the process the second time.
     public func bootstrap() {
         let log = self
         LoggingSystem.bootstrap(

@@ -10,8 +10,9 @@ enum Printable {
         }
     }
 
-    /// `text` with treacherous characters written as `\n`, `\t` or `\u{1B}`. After `limit` scalars it is cut, and the number
-    /// of bytes left out is said. Backslashes (and quotes, if `quotes`) are escaped too, so that the result can be read back.
+    /// `text` with treacherous characters written as `\n`, `\t` or `\u{1B}`. After `limit` scalars it is cut, and the
+    /// number of bytes left out is said. Backslashes (and quotes, if `quotes`) are escaped too, so that the result can
+    /// be read back.
     static func escaped(_ text: String, limit: Int, quotes: Bool = false) -> String {
         var result = ""
         var left = limit

@@ -128,7 +128,8 @@ public enum CommandLabel: MetricLabel {
     }
 }
 
-/// One counter for each value of a label, all there from the start, so that a rate can be computed from the first increment on.
+/// One counter for each value of a label, all there from the start, so that a rate can be computed from the first
+/// increment on.
 public struct CounterSet<Label: MetricLabel>: Sendable {
     private let counters: [Label: PrometheusCounter]
     /// Never used, as every case of `Label` has its counter.

@@ -1,10 +1,11 @@
 import ChatCore
 
-/// Everything that a node counts and measures: each metric declared once, with its help text, and bound to its handle when the node
-/// starts. Machines count nothing; those who run their actions do.
+/// Everything that a node counts and measures: each metric declared once, with its help text, and bound to its handle
+/// when the node starts. Machines count nothing; those who run their actions do.
 ///
-/// Names are `martlet_<noun>_<unit>`, in seconds and bytes, counters end in `_total`; labels are words of ours and the number of a
-/// loop, never a room, member, session or path, as every value of a label is a series that a monitoring system keeps for weeks.
+/// Names are `martlet_<noun>_<unit>`, in seconds and bytes, counters end in `_total`; labels are words of ours and the
+/// number of a loop, never a room, member, session or path, as every value of a label is a series that a monitoring
+/// system keeps for weeks.
 public final class NodeMetrics: Sendable {
     public let registry: PrometheusRegistry
 

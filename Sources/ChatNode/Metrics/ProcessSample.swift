@@ -17,8 +17,8 @@ struct ProcessSample: Equatable, Sendable {
         return ProcessSample(stat: stat, ticksPerSecond: Double(ticks), pageBytes: Double(page))
     }
 
-    /// Reads the line of proc(5). The second field, the program's name in parentheses, may hold spaces and parentheses itself, so
-    /// fields are counted from the last one that closes.
+    /// Reads the line of proc(5). The second field, the program's name in parentheses, may hold spaces and parentheses
+    /// itself, so fields are counted from the last one that closes.
     init?(stat: String, ticksPerSecond: Double, pageBytes: Double) {
         guard let close = stat.lastIndex(of: ")") else { return nil }
         let fields = stat[stat.index(after: close)...].split(whereSeparator: { $0 == " " || $0 == "\n" })

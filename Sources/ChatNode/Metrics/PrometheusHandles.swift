@@ -1,8 +1,8 @@
 import Metrics
 import Synchronization
 
-/// A number that only grows. Any thread may increment it, for the price of one atomic addition; loops that count every delivery
-/// should still add up a tick's and increment once, as cores that share a counter wait for each other.
+/// A number that only grows. Any thread may increment it, for the price of one atomic addition; loops that count every
+/// delivery should still add up a tick's and increment once, as cores that share a counter wait for each other.
 public final class PrometheusCounter: CounterHandler, Sendable {
     private let value = Atomic<Int64>(0)
 
@@ -77,7 +77,8 @@ public final class PrometheusGauge: MeterHandler, RecorderHandler, FloatingPoint
     var current: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
 }
 
-/// How values are spread: how many were at most each of some fixed bounds, and their sum. Any thread may observe, without waiting.
+/// How values are spread: how many were at most each of some fixed bounds, and their sum. Any thread may observe,
+/// without waiting.
 public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable {
     /// How many bounds a histogram can have.
     public static let maxBounds = 24
@@ -129,8 +130,8 @@ public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable 
         observe(value)
     }
 
-    /// The bounds with the number of values at most that high, the infinite bound last; and the sum. The last number is also the
-    /// count, so that a reader never sees a count that its buckets do not add up to.
+    /// The bounds with the number of values at most that high, the infinite bound last; and the sum. The last number is
+    /// also the count, so that a reader never sees a count that its buckets do not add up to.
     var current: (buckets: [(bound: Double, count: UInt64)], sum: Double) {
         var total: UInt64 = 0
         var buckets: [(bound: Double, count: UInt64)] = []

@@ -1,6 +1,7 @@
 import Metrics
 
-/// What libraries report through swift-metrics. Their labels have dots and no help text; illegal characters become underscores.
+/// What libraries report through swift-metrics. Their labels have dots and no help text; illegal characters become
+/// underscores.
 extension PrometheusRegistry: MetricsFactory {
     private static let help = "Reported by a library."
 

@@ -3,10 +3,10 @@ import Synchronization
 
 /// All metrics of a process, as Prometheus wants to read them.
 ///
-/// A metric is declared once, with its help text, and gives a handle that is then used directly; asking for the same name and
-/// labels again gives the same handle. The registry is also a backend for swift-metrics, so that libraries can report to it.
-/// Thread-safe. Nothing here fails: a metric that cannot be shown (its name is taken by another kind) gives a handle that works
-/// and is not shown, and is counted in `martlet_metrics_refused_total`.
+/// A metric is declared once, with its help text, and gives a handle that is then used directly; asking for the same
+/// name and labels again gives the same handle. The registry is also a backend for swift-metrics, so that libraries can
+/// report to it. Thread-safe. Nothing here fails: a metric that cannot be shown (its name is taken by another kind)
+/// gives a handle that works and is not shown, and is counted in `martlet_metrics_refused_total`.
 public final class PrometheusRegistry: Sendable {
     public enum Kind: String, Sendable {
         case counter, gauge, histogram
@@ -71,8 +71,8 @@ public final class PrometheusRegistry: Sendable {
         return found
     }
 
-    /// A number that is asked for at each scrape, on the scraping thread; it is left out when it is nil. A name and labels that are
-    /// already there keep their first closure.
+    /// A number that is asked for at each scrape, on the scraping thread; it is left out when it is nil. A name and
+    /// labels that are already there keep their first closure.
     public func collect(
         _ name: String, kind: Kind = .gauge, help: String, labels: [(String, String)] = [],
         value: @escaping @Sendable () -> Double?
@@ -87,7 +87,8 @@ public final class PrometheusRegistry: Sendable {
         return found
     }
 
-    /// The series of that name and labels, after making it of `new` if it was not there. Nil: the name is of another kind.
+    /// The series of that name and labels, after making it of `new` if it was not there. Nil: the name is of another
+    /// kind.
     private func series(_ name: String, _ kind: Kind, _ help: String, _ labels: [(String, String)], or new: Series)
         -> Series?
     {
@@ -110,7 +111,8 @@ public final class PrometheusRegistry: Sendable {
         return found
     }
 
-    /// A histogram called `x` has samples called `x_bucket`, `x_sum` and `x_count`, which must not be metrics of their own.
+    /// A histogram called `x` has samples called `x_bucket`, `x_sum` and `x_count`, which must not be metrics of their
+    /// own.
     private func clashes(_ name: String, _ kind: Kind, _ families: [String: Family]) -> Bool {
         let suffixes = ["_bucket", "_sum", "_count"]
         if kind == .histogram, suffixes.contains(where: { families[name + $0] != nil }) { return true }
@@ -130,7 +132,8 @@ public final class PrometheusRegistry: Sendable {
         }
     }
 
-    /// The text of all metrics, in the order of their names. Metrics that nobody uses yet are left out only if they have no series.
+    /// The text of all metrics, in the order of their names. Metrics that nobody uses yet are left out only if they
+    /// have no series.
     public func render() -> String {
         let snapshot = families.withLock { $0 }.sorted { $0.key < $1.key }
         var text = ""

@@ -8,15 +8,15 @@ enum PrometheusText {
         legal(name) { $0 == UInt8(ascii: ":") }
     }
 
-    /// The same for a label: `[a-zA-Z_][a-zA-Z0-9_]*`. Names that Prometheus keeps for itself (`__…`, and `le` and `quantile`, which
-    /// say what a sample of a histogram or summary is) are changed.
+    /// The same for a label: `[a-zA-Z_][a-zA-Z0-9_]*`. Names that Prometheus keeps for itself (`__…`, and `le` and
+    /// `quantile`, which say what a sample of a histogram or summary is) are changed.
     static func labelName(_ name: String) -> String {
         let legal = legal(name) { _ in false }
         return legal.hasPrefix("__") || legal == "le" || legal == "quantile" ? "label_" + legal : legal
     }
 
-    /// The inside of the braces: `a="1",b="2"`, ordered by name; empty without labels. Of two labels with one name the first
-    /// counts. Values are cut after 128 characters.
+    /// The inside of the braces: `a="1",b="2"`, ordered by name; empty without labels. Of two labels with one name the
+    /// first counts. Values are cut after 128 characters.
     static func labels(_ labels: [(String, String)]) -> String {
         var seen: Set<String> = []
         let pairs = labels.map { (labelName($0.0), $0.1) }.filter { seen.insert($0.0).inserted }.sorted { $0.0 < $1.0 }
