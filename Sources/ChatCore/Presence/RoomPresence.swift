@@ -26,8 +26,13 @@ struct RoomPresence: Sendable {
     /// The roster at `position` of the presence stream; nil: not read yet.
     private(set) var position: Position?
     private(set) var members: [UserID: Set<RosterSnapshot.Device>] = [:]
-    /// A notice was missed: read the roster again.
+    /// A notice was missed, or a read failed: read the roster (again), not before `readAt`.
     private(set) var wantsRoster = false
+    private(set) var readAt: Moment?
+    /// The read that is on its way. Notices heard meanwhile wait for it: its answer may be older than they are.
+    private(set) var reading: UInt64?
+    private var heardWhileReading: [PresenceNotice] = []
+    private static let heardLimit = 256
 
     init(node: NodeID, inlineLimit: Int) {
         self.node = node
@@ -117,8 +122,12 @@ struct RoomPresence: Sendable {
         var isEmpty: Bool { joined.isEmpty && left.isEmpty }
     }
 
-    /// Applies a notice. Empty if it is old, or if something was missed before it (then ``wantsRoster``).
+    /// Applies a notice. Empty if it is old, or waits for a read, or if something was missed before it (then ``wantsRoster``).
     mutating func apply(_ notice: PresenceNotice) -> Difference {
+        if reading != nil {
+            if heardWhileReading.count < Self.heardLimit { heardWhileReading.append(notice) } else { wantsRoster = true }
+            return Difference()
+        }
         guard let position else { return Difference() }
         guard notice.position > position else { return Difference() }
         // A stream that was empty when we read it has begun since.
@@ -149,13 +158,32 @@ struct RoomPresence: Sendable {
         return difference
     }
 
-    /// Takes over a roster that was read. Returns how it differs from what clients have been told.
-    mutating func replace(with snapshot: RosterSnapshot) -> Difference {
+    /// The roster was asked for; only the answer with this serial counts from now on.
+    mutating func readBegan(_ serial: UInt64) {
+        reading = serial
+        heardWhileReading = []
         wantsRoster = false
+        readAt = nil
+    }
+
+    /// The read had no answer: another is wanted at `retry`.
+    mutating func readFailed(retry: Moment) {
+        reading = nil
+        heardWhileReading = []
+        wantsRoster = true
+        readAt = retry
+    }
+
+    /// Takes over a roster that was read, and what was heard meanwhile. Returns how it differs from what clients have been told.
+    mutating func replace(with snapshot: RosterSnapshot) -> Difference {
         let first = position == nil
         let before = members
         position = snapshot.position
         members = snapshot.members
+        reading = nil
+        let heard = heardWhileReading
+        heardWhileReading = []
+        for notice in heard { _ = apply(notice) }
         guard !first else { return Difference() }
         var difference = Difference()
         difference.joined = members.keys.filter { before[$0] == nil }.sorted { $0.text < $1.text }

@@ -24,7 +24,8 @@ struct PendingJoin: Sendable, Equatable {
     var after: Position?
     var history: Int
     var deadline: Moment
-    /// The log was read since the join came, so a position ahead of us is no longer our lag.
+    /// The log is being, and was, read since the join came: then a position ahead of us is no longer our lag.
+    var asked = false
     var viewed = false
 }
 

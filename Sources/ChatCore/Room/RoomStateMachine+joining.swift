@@ -44,8 +44,15 @@ extension RoomStateMachine {
         if !later.isEmpty { wantView(.join, now: now, &actions) }
     }
 
-    mutating func markViewed(_ session: SessionID) {
+    /// The log is being read: a join that came later needs another read.
+    mutating func markAsked(_ session: SessionID) {
         guard case .waiting(var join)? = members[session]?.state else { return }
+        join.asked = true
+        members[session]?.state = .waiting(join)
+    }
+
+    mutating func markViewed(_ session: SessionID) {
+        guard case .waiting(var join)? = members[session]?.state, join.asked else { return }
         join.viewed = true
         members[session]?.state = .waiting(join)
     }

@@ -83,12 +83,16 @@ extension RoomStateMachine {
         entering.retryAt = nil
         entering.deadline = now + settings.enterDeadline
         phase = .entering(entering)
-        _ = submit(.roster(room: room), .roster, &actions)
+        readRoster(&actions)
     }
 
     mutating func enterCompleted(
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
+        switch result {
+        case .success, .failure(.malformed), .failure(.outcomeUnknown): mayBeRegistered = true
+        case .failure(.refused), .failure(.missing), .failure(.notStored), .failure(.notConnected): break
+        }
         guard case .entering(var entering) = phase, entering.serial == serial else { return }
         entering.serial = nil
         switch result {
@@ -105,7 +109,9 @@ extension RoomStateMachine {
         case .failure(.notStored(let text)):
             enterRefused(text, entering, now: now, &actions)
         case .failure(.notConnected), .failure(.outcomeUnknown):
+            // The connection usually goes with it; if not, nobody else would ask again.
             entering.deadline = nil
+            entering.retryAt = now + settings.enterDeadline
             phase = .entering(entering)
         }
     }
@@ -180,8 +186,9 @@ extension RoomStateMachine {
             dropAllSends()
             phase = .leaving
             requestLeave(&actions)
-        case .entering(let entering) where entering.serial == nil && entering.merged == nil && entering.retryAt != nil && commandsUp:
-            // Redis refuses the room and nobody wants it any more.
+        case .entering(let entering)
+        where entering.serial == nil && entering.merged == nil && entering.retryAt != nil && commandsUp && !mayBeRegistered:
+            // Redis refuses the room and nobody wants it any more. (If we may be registered we go on trying, to leave.)
             requestUnsubscribe(now: now, &actions)
         case .entering:
             lingerUntil = now + .milliseconds(100)
@@ -192,6 +199,7 @@ extension RoomStateMachine {
 
     mutating func requestLeave(_ actions: inout [RoomAction]) {
         guard commandsUp else { return }
+        leaveRetryAt = nil
         _ = submit(.leave(room: room, node: node, value: enterValue), .leave, &actions)
         actions.append(.submit(.release(room: room, node: node), serial: Self.ignoredSerial))
     }
@@ -201,15 +209,18 @@ extension RoomStateMachine {
     ) {
         guard phase == .leaving else { return }
         switch result {
-        case .success, .failure(.refused), .failure(.missing), .failure(.malformed), .failure(.notStored):
+        case .success:
             requestUnsubscribe(now: now, &actions)
-        case .failure(.notConnected), .failure(.outcomeUnknown):
-            break  // asked again when the connection is back
+        case .failure:
+            // A node that lives and stays registered is never swept: its members would stay in the roster for ever. With the
+            // connection gone, `leave` is asked again as soon as it is back.
+            leaveRetryAt = now + settings.enterDeadline
         }
     }
 
     private mutating func requestUnsubscribe(now: Moment, _ actions: inout [RoomAction]) {
         phase = .unsubscribing
+        leaveRetryAt = nil
         if subscriptionsUp {
             actions.append(.unsubscribe)
         } else {
@@ -244,6 +255,7 @@ extension RoomStateMachine {
         nodes = [:]
         heardOwnEpoch = 0
         enteredIdentity = nil
+        mayBeRegistered = false
         recent.reset(completeAfter: 0)
         held = [:]
         requests = [:]
@@ -269,7 +281,7 @@ extension RoomStateMachine {
         guard let purpose = requests.removeValue(forKey: serial) else { return }
         switch purpose {
         case .enter: enterCompleted(serial: serial, result, now: now, &actions)
-        case .roster: rosterCompleted(result, now: now, &actions)
+        case .roster: rosterCompleted(serial: serial, result, now: now, &actions)
         case .presence: presenceCompleted(result, now: now, &actions)
         case .leave: leaveCompleted(result, now: now, &actions)
         case .view(_, let epochKnown): viewCompleted(result, epochKnown: epochKnown, now: now, &actions)

@@ -7,12 +7,17 @@ extension RoomStateMachine {
                 room: room, node: node, value: enterValue, replacesAll: update.replacesAll, changes: update.changes)
             _ = submit(.presence(request), .presence, &actions)
         }
-        readRosterIfNeeded(&actions)
+        readRosterIfNeeded(now: now, &actions)
     }
 
-    private mutating func readRosterIfNeeded(_ actions: inout [RoomAction]) {
-        guard isInside, presence.wantsRoster, !requests.values.contains(.roster) else { return }
-        _ = submit(.roster(room: room), .roster, &actions)
+    private mutating func readRosterIfNeeded(now: Moment, _ actions: inout [RoomAction]) {
+        guard isInside, presence.wantsRoster, presence.reading == nil, presence.readAt.map({ $0 <= now }) ?? true else { return }
+        readRoster(&actions)
+    }
+
+    mutating func readRoster(_ actions: inout [RoomAction]) {
+        let serial = submit(.roster(room: room), .roster, &actions)
+        presence.readBegan(serial)
     }
 
     mutating func presenceCompleted(
@@ -22,7 +27,6 @@ extension RoomStateMachine {
         case .success(.presence(let reply)):
             presence.updateSucceeded()
             if let notice = reply.notice { tell(presence.apply(notice), &actions) }
-            readRosterIfNeeded(&actions)
             flushPresence(now: now, &actions)
         case .failure(.missing):
             // We were swept, or somebody deleted our entry: come back in, then tell everything.
@@ -34,15 +38,20 @@ extension RoomStateMachine {
     }
 
     mutating func rosterCompleted(
-        _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
-        guard case .success(.roster(let snapshot)) = result else { return }
-        tell(presence.replace(with: snapshot), &actions)
+        guard presence.reading == serial else { return }
+        if case .success(.roster(let snapshot)) = result {
+            tell(presence.replace(with: snapshot), &actions)
+            readRosterIfNeeded(now: now, &actions)
+        } else {
+            presence.readFailed(retry: now + .seconds(1))
+        }
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
         tell(presence.apply(notice), &actions)
-        readRosterIfNeeded(&actions)
+        readRosterIfNeeded(now: now, &actions)
     }
 
     private func tell(_ difference: RoomPresence.Difference, _ actions: inout [RoomAction]) {

@@ -173,7 +173,9 @@ extension RoomStateMachine {
         viewWanted = nil
         viewInFlight = true
         heldAtView = Set(held.keys)
+        knownAtView = knownLast
         hole = nil
+        for session in waitingJoins { markAsked(session) }
         actions.append(.count(.view(reason)))
         _ = submit(
             .view(room: room, after: last, limit: settings.historyLength), .view(reason: reason, epochKnown: epoch),
@@ -195,13 +197,15 @@ extension RoomStateMachine {
         }
         merge(view, &actions)
         // What we heard before we asked was appended before we asked; if the log does not know it, no log ever will.
+        // (An epoch or a message heard since then may be ahead of this answer.)
         for seq in heldAtView where seq > view.last { held[seq] = nil }
-        knownLast = max(view.last, held.keys.max() ?? 0)
+        if knownLast <= knownAtView { knownLast = max(view.last, base, held.keys.max() ?? 0) }
         actions.append(.sawNodes(view.nodes))
-        let useful = last != before
-        if useful { actions.append(.count(.holeRepaired)) }
+        if last != before { actions.append(.count(.holeRepaired)) }
+        let useful = last != before || epoch != epochKnown
         viewPause = useful ? .milliseconds(20) : min(viewPause * 2, .seconds(1))
         nextView = now + viewPause
+        if viewWanted?.reason == .hole || viewWanted?.reason == .quiet { viewWanted = nil }
         if let wanted = viewWanted { viewWanted = (wanted.reason, max(wanted.at, nextView ?? now)) }
         for session in waitingJoins { markViewed(session) }
         answerJoins(now: now, &actions)

@@ -69,8 +69,9 @@ public struct RoomStateMachine: Sendable {
     var recent: RecentMessages
     /// Messages that came before their turn, by seq.
     var held: [UInt64: Message] = [:]
-    /// The highest seq that anybody told us of.
+    /// The highest seq that anybody told us of, and what it was when the view in flight was asked for.
     var knownLast: UInt64 = 0
+    var knownAtView: UInt64 = 0
     var hole: (seq: UInt64, deadline: Moment)?
 
     // Who is here, and who waits.
@@ -78,7 +79,10 @@ public struct RoomStateMachine: Sendable {
     var waitingJoins: [SessionID] = []
     var presence: RoomPresence
     var lingerUntil: Moment?
-    var rejoinAfterLeaving = false
+    /// When a `leave` that Redis refused is asked again.
+    var leaveRetryAt: Moment?
+    /// An `enter` of ours was, or may have been, carried out, and no `leave` since.
+    var mayBeRegistered = false
 
     // What was said and has no answer yet.
     var sends = FIFO<PendingSend>()
@@ -204,13 +208,15 @@ extension RoomStateMachine {
             if let number = sends.firstNumber(where: { !$0.waiters.isEmpty || $0.state == .queued }) {
                 consider(sends[number]?.deadline)
             }
-            consider(pausedUntil)
+            if isInside { consider(pausedUntil) }
         }
+        if phase == .leaving { consider(leaveRetryAt) }
         if isInside {
             consider(hole?.deadline)
             if !viewInFlight { consider(viewWanted?.at) }
             consider(quietViewAt)
-            consider(presence.flushAt)
+            if !presence.isUpdating { consider(presence.flushAt) }
+            consider(presence.readAt)
         }
         return wake
     }
@@ -223,16 +229,34 @@ extension RoomStateMachine {
             if let deadline = entering.deadline, deadline <= now {
                 enterTimedOut(now: now, &actions)
             } else if let retryAt = entering.retryAt, retryAt <= now {
+                phase = .entering(Entering(serial: entering.serial, failures: entering.failures))
                 requestEnter(now: now, &actions)
             }
         }
-        if isInside {
-            if let hole, hole.deadline <= now { wantView(.hole, now: now, &actions) }
-            if let wanted = viewWanted, wanted.at <= now { wantView(wanted.reason, now: now, &actions) }
-            if let quietViewAt, quietViewAt <= now { wantView(.quiet, now: now, &actions) }
-            flushPresence(now: now, &actions)
-            pump(now: now, &actions)
+        if phase == .leaving, let at = leaveRetryAt, at <= now {
+            leaveRetryAt = nil
+            requestLeave(&actions)
         }
+        if isInside { timerFiredInside(now: now, &actions) }
         if let lingerUntil, lingerUntil <= now { lingerEnded(now: now, &actions) }
+    }
+
+    /// Each due moment is cleared before it is acted on: one that stayed would make the runner's timer spin.
+    private mutating func timerFiredInside(now: Moment, _ actions: inout [RoomAction]) {
+        if let due = hole?.deadline, due <= now {
+            hole = nil
+            wantView(.hole, now: now, &actions)
+        }
+        if !viewInFlight, let wanted = viewWanted, wanted.at <= now {
+            viewWanted = nil
+            wantView(wanted.reason, now: now, &actions)
+        }
+        if let due = quietViewAt, due <= now {
+            quietViewAt = nil
+            wantView(.quiet, now: now, &actions)
+        }
+        if let due = pausedUntil, due <= now { pausedUntil = nil }
+        flushPresence(now: now, &actions)
+        pump(now: now, &actions)
     }
 }

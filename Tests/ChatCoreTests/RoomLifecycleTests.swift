@@ -1,0 +1,230 @@
+import Testing
+
+@testable import ChatCore
+
+@Suite struct RoomLifecycleTests {
+    @Test func firstSessionSubscribesThenEntersThenIsLive() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        #expect(try room.join(1) == [.subscribe])
+        #expect(room.machine.phaseName == "subscribing")
+        let entering = room.subscribed()
+        #expect(entering.enters == 1)
+        #expect(entering.requests.first == .hold(room: room.room, node: room.me))
+        let merged = room.answer(.enter, .success(.view(room.view(100, last: 0))))
+        #expect(merged.joined.isEmpty, "live before our own epoch was heard")
+        #expect(room.machine.phaseName == "entering")
+        let live = room.hearEpoch(100, base: 0, nodes: [room.me: 100], by: room.me)
+        #expect(live.joined.map(\.position) == [room.position(100, 0)])
+        #expect(room.machine.phaseName == "inside")
+    }
+
+    @Test func ownEpochHeardBeforeTheReplyIsRemembered() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        #expect(room.hearEpoch(100, base: 0, nodes: [room.me: 100], by: room.me).joined.isEmpty)
+        #expect(room.answer(.enter, .success(.view(room.view(100, last: 0)))).joined.count == 1)
+    }
+
+    @Test func nothingIsAskedBeforeTheSubscriptionIsAcknowledged() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.send(1, "early")
+        #expect(room.pass(.seconds(3)).requests.isEmpty)
+        #expect(room.history.requests.isEmpty)
+    }
+
+    @Test func roomThatNobodyWantsLeavesAfterTheLinger() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(5))
+        room.settlePresence()
+        #expect(room.machine.phaseName == "inside")
+        #expect(room.pass(.seconds(6)).leaves == 1)
+        #expect(room.machine.phaseName == "leaving")
+        #expect(room.answer(.leave, .success(.left(true))) == [.unsubscribe])
+        #expect(room.unsubscribed() == [.finished])
+        #expect(room.machine.isOut)
+        #expect(room.machine.nextWake == nil)
+    }
+
+    @Test func sessionThatComesBackWithinTheLingerKeepsTheRoom() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(9))
+        #expect(try room.join(2).joined.count == 1)
+        #expect(room.pass(.seconds(60)).leaves == 0)
+    }
+
+    @Test func sessionThatComesWhileLeavingWaitsAndTheRoomBeginsAfresh() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(1))
+        room.settlePresence()
+        room.pass(.seconds(10))
+        #expect(try room.join(2).isEmpty)
+        #expect(room.answer(.leave, .success(.left(true))) == [.unsubscribe])
+        #expect(room.unsubscribed() == [.subscribe])
+        #expect(room.subscribed().enters == 1)
+        #expect(room.finishEnter(room.view(200, last: 0)).joined.count == 1)
+    }
+
+    @Test func leaveIsAskedAgainAfterTheCommandConnectionWasLost() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(1))
+        room.settlePresence()
+        room.pass(.seconds(10))
+        room.commandsDown()
+        #expect(room.machine.phaseName == "leaving")
+        #expect(room.commandsUp().leaves == 1)
+        #expect(room.answer(.leave, .success(.left(false))) == [.unsubscribe])
+    }
+
+    @Test func leaveThatRedisRefusesIsTriedAgainInsteadOfForgotten() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(1))
+        room.settlePresence()
+        room.pass(.seconds(10))
+        #expect(room.answer(.leave, .failure(.notStored("LOADING"))) == [])
+        #expect(room.machine.phaseName == "leaving")
+        #expect(room.pass(.seconds(10)).leaves == 1)
+        #expect(room.answer(.leave, .success(.left(true))) == [.unsubscribe])
+    }
+
+    @Test func refusedRoomThatMayBeRegisteredIsLeftBeforeItIsForgotten() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.hear(.gone(room.me, value: 100, nodes: [:], last: room.position(100, 0)))
+        room.answer(.enter, .failure(.notStored("OOM")))
+        room.leave(1)
+        room.pass(.seconds(11))
+        #expect(room.machine.phaseName != "out")
+        #expect(!room.history.contains(.unsubscribe))
+    }
+
+    @Test func refusedRoomThatWasNeverEnteredIsForgotten() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        #expect(room.answer(.enter, .failure(.notStored("WRONGTYPE"))).errors == [.unavailable])
+        #expect(room.pass(.seconds(11)).contains(.unsubscribe))
+        #expect(room.unsubscribed() == [.finished])
+    }
+
+    @Test func lossOfTheCommandConnectionIsFollowedByAnotherEnter() throws {
+        var room = try RoomHarness()
+        try room.goInside(last: 3)
+        room.commandsDown()
+        #expect(room.machine.phaseName == "entering")
+        let again = room.commandsUp()
+        #expect(again.enters == 1)
+        room.finishEnter(room.view(101, last: 3))
+        #expect(room.machine.isLive)
+    }
+
+    @Test func lossOfTheSubscribeConnectionIsFollowedBySubscribeThenEnter() throws {
+        var room = try RoomHarness()
+        try room.goInside(last: 3)
+        room.subscriptionsDown()
+        #expect(room.subscriptionsUp() == [.subscribe])
+        let entering = room.subscribed()
+        #expect(entering.enters == 1)
+        let missed = try room.message(100, 4, "missed")
+        let view = room.view(101, last: 4, links: [(100, 3), (101, 4)], entries: [missed])
+        #expect(room.finishEnter(view).shown == ["missed"])
+        #expect(room.machine.isLive)
+    }
+
+    @Test func enterOfAnEarlierConnectionDoesNotCount() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.subscriptionsDown()
+        room.subscriptionsUp()
+        room.subscribed()
+        #expect(room.asked(.enter).count == 2)
+        room.answer(.enter, .success(.view(room.view(100, last: 0))))
+        #expect(room.hearEpoch(100, base: 0, nodes: [room.me: 100], by: room.me).joined.isEmpty)
+        #expect(room.finishEnter(room.view(101, last: 0)).joined.count == 1)
+    }
+
+    @Test func enterWithoutItsEchoOnTheChannelDropsBothConnections() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.answer(.enter, .success(.view(room.view(100, last: 0))))
+        #expect(room.pass(.seconds(5)).contains(.resetLinks))
+        room.commandsDown()
+        room.subscriptionsDown()
+        #expect(room.linksUp().contains(.subscribe))
+    }
+
+    @Test func enterWhoseAnswerIsUnknownOnALivingConnectionIsTriedAgain() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.answer(.enter, .failure(.outcomeUnknown))
+        #expect(room.pass(.seconds(10)).enters == 1)
+    }
+
+    @Test func sweptNodeThatHearsItselfGoneEntersAgain() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        let actions = room.hear(.gone(room.me, value: 100, nodes: [:], last: room.position(100, 0)))
+        #expect(actions.enters == 1)
+    }
+
+    @Test func lateNewsOfAnEarlierRegistrationGoneIsIgnored() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        #expect(room.hear(.gone(room.me, value: 99, nodes: [room.me: 100], last: room.position(100, 0))).isEmpty)
+        #expect(room.machine.isLive)
+    }
+
+    @Test func roomSeenWithoutThisNodeIsEnteredAgain() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.pass(.seconds(40))
+        #expect(room.asked(.view).count == 1)
+        var view = room.view(100, last: 0)
+        view.nodes = [room.other: 90]
+        #expect(room.answer(.view, .success(.view(view))).enters == 1)
+    }
+
+    @Test func epochWithoutThisNodeIsEnteredAgain() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        #expect(room.hearEpoch(120, base: 0, nodes: [room.other: 120], by: room.other).enters == 1)
+    }
+
+    @Test func joinsThatWaitTooLongFail() throws {
+        var room = try RoomHarness()
+        try room.join(1)
+        #expect(room.pass(.seconds(16)).errors == [.unavailable])
+        #expect(room.machine.sessionCount == 0)
+    }
+
+    /// Every event in every phase, in a random order: no trap, no loop of timers, and always a way back to life.
+    @Test(arguments: 0..<40) func everyInterleavingEndsInsideOrOut(_ block: Int) throws {
+        for seed in UInt64(block * 50)..<UInt64(block * 50 + 50) {
+            var walk = try RoomWalk(seed: seed)
+            walk.run(steps: 120)
+            #expect(walk.settle(wanted: true) == "inside", "seed \(seed)")
+            #expect(walk.settle(wanted: false) == "out", "seed \(seed)")
+        }
+    }
+}
