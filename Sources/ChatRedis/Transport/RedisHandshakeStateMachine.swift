@@ -234,13 +234,15 @@ struct RedisHandshakeStateMachine {
             return error(.wrongPassword, "has no password set for its default user, but the URL has one")
         }
         if text.hasPrefix("WRONGPASS") || text.hasPrefix("ERR invalid password") {
-            return error(.wrongPassword, "does not accept the \(settings.user.map { "user \"\($0)\" or its" } ?? "") password of the URL")
+            let user = settings.user.map { "the user \"\($0)\" or its" } ?? "the"
+            return error(.wrongPassword, "does not accept \(user) password of the URL")
         }
         return general(text) ?? error(.wrongPassword, "refuses AUTH: \(text)")
     }
 
     private func general(_ text: String) -> RedisSetupError? {
-        switch text.prefix(while: { $0 != " " }) {
+        if text.hasPrefix("ERR max number of clients") { return error(.busy, "has too many clients (maxclients)") }
+        return switch text.prefix(while: { $0 != " " }) {
         case "NOAUTH": error(.passwordNeeded, "wants a password; write it into the URL as redis://:password@host")
         case "NOPERM":
             error(.notPermitted, "does not allow the user \"\(settings.user ?? "default")\" what a node must do: \(text)")

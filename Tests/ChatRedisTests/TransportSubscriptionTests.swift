@@ -1,0 +1,230 @@
+import ChatCore
+import Testing
+
+@testable import ChatRedis
+
+@Suite struct TransportSubscriptionTests {
+    private let now = Moment(nanoseconds: 1)
+
+    private func room(_ name: String) throws -> RoomName { try RoomName(name) }
+
+    private func receive(
+        _ machine: inout SubscriptionStateMachine, _ kind: SubscriptionStateMachine.Kind, _ channel: String
+    ) -> SubscriptionStateMachine.ReplyAction {
+        Array(channel.utf8).withUnsafeBufferPointer { machine.received(kind, channel: $0) }
+    }
+
+    private func failed(_ action: SubscriptionStateMachine.ReplyAction) -> Bool {
+        if case .fail = action { true } else { false }
+    }
+
+    @Test func messagesAreHeardBetweenTheTwoAcknowledgements() throws {
+        var machine = SubscriptionStateMachine()
+        let lobby = try room("lobby")
+        machine.subscribe(lobby, channel: "c:lobby".utf8, now: now)
+        #expect(receive(&machine, .message, "c:lobby") == .ignore, "not acknowledged")
+        #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
+        #expect(receive(&machine, .message, "c:lobby") == .heard(lobby))
+        #expect(receive(&machine, .message, "c:other") == .ignore)
+        machine.unsubscribe(lobby, channel: "c:lobby".utf8, now: now)
+        #expect(receive(&machine, .message, "c:lobby") == .ignore, "no longer wanted")
+        #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
+        #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
+    }
+
+    @Test func joinLeaveJoinBeforeTheFirstAcknowledgementEndsSubscribed() throws {
+        var machine = SubscriptionStateMachine()
+        let lobby = try room("lobby")
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
+        #expect(receive(&machine, .message, "c") == .ignore, "of the subscription that was given up")
+        #expect(receive(&machine, .unsubscribe, "c") == .unsubscribed(lobby))
+        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
+        #expect(receive(&machine, .message, "c") == .heard(lobby))
+        #expect(machine.subscribedCount == 1)
+    }
+
+    @Test func leaveJoinLeaveEndsWithNothingLeftBehind() throws {
+        var machine = SubscriptionStateMachine()
+        let lobby = try room("lobby")
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        _ = receive(&machine, .subscribe, "c")
+        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
+        for kind in [SubscriptionStateMachine.Kind.unsubscribe, .subscribe, .unsubscribe] { _ = receive(&machine, kind, "c") }
+        #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
+        #expect(receive(&machine, .message, "c") == .ignore)
+    }
+
+    @Test func twoSubscriptionsAreAcknowledgedTwiceAndOneEndIsEnough() throws {
+        var machine = SubscriptionStateMachine()
+        let lobby = try room("lobby")
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
+        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
+        #expect(machine.subscribedCount == 1)
+        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
+        #expect(receive(&machine, .unsubscribe, "c") == .unsubscribed(lobby))
+        #expect(machine.subscribedCount == 0)
+    }
+
+    @Test func answersOutOfOrderGiveTheConnectionUp() throws {
+        let lobby = try room("lobby")
+        let yard = try room("yard")
+        var machine = SubscriptionStateMachine()
+        #expect(failed(receive(&machine, .subscribe, "c")), "nothing was asked")
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        #expect(failed(receive(&machine, .unsubscribe, "c")), "the other kind")
+        machine = SubscriptionStateMachine()
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        machine.subscribe(yard, channel: "d".utf8, now: now)
+        #expect(failed(receive(&machine, .subscribe, "d")), "the other channel")
+        machine = SubscriptionStateMachine()
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        #expect(failed(receive(&machine, .pong, "")), "a pong for a subscribe")
+        machine = SubscriptionStateMachine()
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        _ = receive(&machine, .subscribe, "c")
+        #expect(failed(receive(&machine, .unsubscribe, "c")), "taken away by Redis")
+        #expect(failed(receive(&machine, .other, "")))
+    }
+
+    @Test func theOldestQuestionIsTheOneWithTheDeadline() throws {
+        var machine = SubscriptionStateMachine()
+        #expect(machine.oldestQuestion == nil)
+        machine.ping(now: Moment(nanoseconds: 5))
+        machine.subscribe(try room("lobby"), channel: "c".utf8, now: Moment(nanoseconds: 9))
+        #expect(machine.oldestQuestion == Moment(nanoseconds: 5))
+        #expect(receive(&machine, .pong, "") == .ponged(since: Moment(nanoseconds: 5)))
+        #expect(machine.oldestQuestion == Moment(nanoseconds: 9))
+    }
+
+    /// A model of Redis answers in order, late, and publishes at random; the machine must agree with it at every step.
+    @Test(arguments: 0..<200)
+    func itAgreesWithRedisWhateverTheTiming(seed: UInt64) throws {
+        var generator = SeededGenerator(seed: seed &+ 77)
+        var machine = SubscriptionStateMachine()
+        let rooms = try (0..<4).map { try room("r\($0)") }
+        var wire: [(SubscriptionStateMachine.Kind, String)] = []
+        var redis: Set<String> = []
+        var wanted: Set<String> = []
+        for _ in 0..<400 {
+            let room = rooms[Int.random(in: 0..<4, using: &generator)]
+            let channel = "c:\(room)"
+            switch Int.random(in: 0..<5, using: &generator) {
+            case 0:
+                machine.subscribe(room, channel: channel.utf8, now: now)
+                redis.insert(channel)
+                wanted.insert(channel)
+                wire.append((.subscribe, channel))
+            case 1:
+                machine.unsubscribe(room, channel: channel.utf8, now: now)
+                redis.remove(channel)
+                wanted.remove(channel)
+                wire.append((.unsubscribe, channel))
+            case 2:
+                if redis.contains(channel) { wire.append((.message, channel)) }
+            default:
+                guard !wire.isEmpty else { continue }
+                let (kind, name) = wire.removeFirst()
+                let action = receive(&machine, kind, name)
+                #expect(!failed(action), "seed \(seed &+ 77)")
+                if case .heard(let heard) = action { #expect(wanted.contains("c:\(heard)"), "seed \(seed &+ 77)") }
+            }
+        }
+        for (kind, name) in wire { #expect(!failed(receive(&machine, kind, name)), "seed \(seed &+ 77)") }
+        #expect(machine.outstanding == 0 && machine.subscribedCount == redis.count, "seed \(seed &+ 77)")
+        for room in rooms {
+            let heard = receive(&machine, .message, "c:\(room)")
+            #expect(heard == (redis.contains("c:\(room)") ? .heard(room) : .ignore), "seed \(seed &+ 77)")
+        }
+    }
+}
+
+@Suite struct TransportCommandQueueTests {
+    private func entry(_ serial: UInt64, commands: Int = 1, failure: BrokerError? = nil) -> CommandQueue.Entry {
+        CommandQueue.Entry(
+            kind: .request, tag: RequestTag(owner: 0, generation: 0, serial: serial), sentAt: Moment(nanoseconds: serial),
+            commands: commands, failure: failure)
+    }
+
+    private func answer(_ queue: inout CommandQueue) -> [UInt64] {
+        guard let (entry, _) = queue.answered() else { return [] }
+        if let completion = queue.completed(entry, .success(.done)) { return [completion.tag.serial] }
+        return release(&queue)
+    }
+
+    private func release(_ queue: inout CommandQueue) -> [UInt64] {
+        var serials: [UInt64] = []
+        while let completion = queue.released() { serials.append(completion.tag.serial) }
+        return serials
+    }
+
+    @Test func requestsAreAnsweredInOrder() {
+        var queue = CommandQueue()
+        for serial in 0..<100 { queue.submitted(entry(UInt64(serial)), keeping: serial % 3 == 0 ? .ping : nil) }
+        queue.sent()
+        for serial in 0..<100 {
+            let answered = queue.answered()
+            #expect(answered?.entry.tag.serial == UInt64(serial) && (answered?.request != nil) == (serial % 3 == 0))
+        }
+        #expect(queue.isEmpty && queue.answered() == nil)
+    }
+
+    @Test func whatWasNotSentHasNoReply() {
+        var queue = CommandQueue()
+        queue.submitted(entry(1), keeping: nil)
+        #expect(queue.repliesNeeded == nil)
+        queue.sent()
+        #expect(queue.repliesNeeded == 1)
+    }
+
+    @Test func aSecondTryHoldsTheLaterCompletionsBack() {
+        var queue = CommandQueue()
+        for serial in 1...4 { queue.submitted(entry(UInt64(serial)), keeping: .ping) }
+        queue.sent()
+        guard let (first, _) = queue.answered() else { Issue.record("nothing answered"); return }
+        var again = entry(1)
+        again.slot = queue.triedAgain(first)
+        queue.submitted(again, keeping: .ping)
+        #expect(answer(&queue) == [])
+        // The third has to be tried again too.
+        guard let (third, _) = queue.answered() else { Issue.record("nothing answered"); return }
+        var thirdAgain = entry(3)
+        thirdAgain.slot = queue.triedAgain(third)
+        queue.submitted(thirdAgain, keeping: .ping)
+        #expect(answer(&queue) == [])
+        #expect(answer(&queue) == [1, 2])
+        #expect(answer(&queue) == [3, 4])
+        #expect(queue.isEmpty)
+        queue.submitted(entry(5), keeping: nil)
+        queue.sent()
+        #expect(answer(&queue) == [5])
+    }
+
+    @Test func aLossCompletesEverythingOnceInOrder() {
+        var queue = CommandQueue()
+        for serial in 1...3 { queue.submitted(entry(UInt64(serial)), keeping: .ping) }
+        queue.sent()
+        guard let (first, _) = queue.answered() else { Issue.record("nothing answered"); return }
+        var again = entry(1)
+        again.slot = queue.triedAgain(first)
+        queue.submitted(again, keeping: .ping)
+        queue.sent()
+        #expect(answer(&queue) == [])
+        queue.submitted(entry(4, commands: 0, failure: .notStored("full")), keeping: nil)
+        queue.submitted(entry(5), keeping: nil)
+        let lost = queue.connectionLost()
+        #expect(lost.map(\.tag.serial) == [1, 2, 3, 4, 5])
+        #expect(
+            lost.map(\.result) == [
+                .failure(.outcomeUnknown), .success(.done), .failure(.outcomeUnknown), .failure(.notStored("full")),
+                .failure(.notConnected),
+            ])
+        #expect(queue.isEmpty && queue.bytes == 0)
+    }
+}
