@@ -35,7 +35,7 @@ extension RedisCodec {
             let page = Array(first.prefix(limit).reversed())
             return HistoryPage(
                 messages: page, newest: first.first?.position, hasOlder: first.count > limit,
-                hasNewer: limit == 0 && !first.isEmpty)
+                hasNewer: false)
         case .before(let position):
             let newest = try entries(replies[1], "history").first?.position
             return HistoryPage(

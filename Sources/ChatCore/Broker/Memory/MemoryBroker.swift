@@ -1,0 +1,259 @@
+/// Bounds of a ``MemoryBroker``; the same as a Redis node's.
+public struct MemoryBrokerSettings: Sendable, Hashable {
+    /// Messages that a room's log keeps.
+    public var historyLength = 1_000
+    /// How long a room that no node holds is kept.
+    public var roomTTL: Duration = .seconds(7 * 86_400)
+    /// How long the list of a node's rooms outlives its last heartbeat.
+    public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
+
+    public init() {}
+}
+
+/// All that Redis does for Martlet, in memory: the same requests, the same answers, the same events, as the contract suite holds it to
+/// the Lua functions.
+///
+/// A value, and pure: no clock, no randomness, no I/O; time is an argument, and an answer follows from the requests before it alone. A
+/// copy is a snapshot, so a simulator models a restart with a lost tail, or a failover to a lagging replica, by going back to
+/// an older copy. Isolation is its owner's: one owner at a time changes it, like any value.
+///
+/// Differences from Redis, on purpose: logs are trimmed exactly (Redis: `MAXLEN ~`), and memory has no limit but the bounds
+/// of rooms.
+public struct MemoryBroker: Sendable {
+    /// What one request led to.
+    public struct Answer: Sendable, Equatable {
+        public var result: Result<BrokerReply, BrokerError>
+        /// What is published, in order, to all who are subscribed to the room's channel.
+        public var events: [Publication]
+    }
+
+    public struct Publication: Sendable, Equatable {
+        public var room: RoomName
+        public var event: ChannelEvent
+
+        public init(room: RoomName, event: ChannelEvent) {
+            self.room = room
+            self.event = event
+        }
+    }
+
+    private struct Node: Sendable {
+        var report: NodeReport
+        var leaseEnds: UInt64
+    }
+
+    private struct NodeRooms: Sendable {
+        var names: Set<RoomName> = []
+        var expires: UInt64
+    }
+
+    public let settings: MemoryBrokerSettings
+    private var rooms: [RoomName: MemoryRoom] = [:]
+    private var alive: [NodeID: Node] = [:]
+    /// Node → clock of its last report: `martlet:nodes`.
+    private var registered: [NodeID: UInt64] = [:]
+    private var nodeRooms: [NodeID: NodeRooms] = [:]
+    private var nextSweep: UInt64 = 0
+
+    public init(settings: MemoryBrokerSettings = MemoryBrokerSettings()) {
+        self.settings = settings
+    }
+
+    /// Rooms of which anything is kept.
+    public var roomCount: Int { rooms.count }
+
+    /// Carries out one request at `now`, ms since 1970; atomic as a function in Redis is. `now` may go backwards, as a machine's clock
+    /// may.
+    public mutating func apply(_ request: BrokerRequest, now: UInt64) -> Answer {
+        sweep(now: now)
+        switch request {
+        case .append(let room, let epoch, let content):
+            return on(room, now) { room, settings in
+                guard room.log != nil else { return (.failure(.missing), []) }
+                guard let position = room.log?.append(content, epoch: epoch, limit: settings.historyLength) else {
+                    return (.failure(.refused), [])
+                }
+                return (.success(.appended(position)), [])
+            }
+        case .publish(let room, let event):
+            return Answer(result: .success(.done), events: [Publication(room: room, event: event)])
+        case .enter(let request):
+            if let problem = Self.problem(request) { return Answer(result: .failure(.notStored(problem)), events: []) }
+            return on(request.room, now) { room, _ in
+                let view = room.enter(request, now: now)
+                return (
+                    .success(.view(view)),
+                    [.epoch(view.epoch, base: view.last, nodes: view.nodes, by: request.node)]
+                )
+            }
+        case .view(let room, let after, let limit):
+            return on(room, now) { room, _ in
+                guard let view = room.view(after: after, limit: limit) else { return (.failure(.missing), []) }
+                return (.success(.view(view)), [])
+            }
+        case .leave(let room, let node, let value):
+            let expires = now + settings.roomTTL.milliseconds
+            return on(room, now) { room, _ in
+                let events = room.leave(node, value: value, now: now, expires: expires)
+                return (.success(.left(events != nil)), events ?? [])
+            }
+        case .once(let request):
+            return on(request.room, now) { room, settings in
+                let (result, events) = room.once(request, limit: settings.historyLength, now: now)
+                return (result.map { .once($0) }, events)
+            }
+        case .say(let room, let content):
+            return say(room, content, now: now)
+        case .presence(let request):
+            return on(request.room, now) { room, _ in
+                guard let reply = room.change(request, now: now) else { return (.failure(.missing), []) }
+                let events = reply.notice.map { room.nodes.count > 1 ? [ChannelEvent.presence($0)] : [] } ?? []
+                return (.success(.presence(reply)), events)
+            }
+        case .roster(let room):
+            return on(room, now) { room, _ in (.success(.roster(room.snapshot)), []) }
+        case .history(let room, let query):
+            return on(room, now) { room, _ in (.success(.history(room.history(query))), []) }
+        case .holders(let room):
+            return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping:
+            return Answer(result: .success(ofNodes(request, now: now)), events: [])
+        }
+    }
+
+    // MARK: Rooms
+
+    private mutating func on(
+        _ name: RoomName, _ now: UInt64,
+        _ body: (inout MemoryRoom, MemoryBrokerSettings) -> (Result<BrokerReply, BrokerError>, [ChannelEvent])
+    ) -> Answer {
+        // Out of the dictionary while it changes, or its log would be copied.
+        var room = rooms.removeValue(forKey: name) ?? MemoryRoom()
+        _ = room.expire(now: now)
+        let (result, events) = body(&room, settings)
+        if !room.expire(now: now) { rooms[name] = room }
+        return Answer(result: result, events: events.map { Publication(room: name, event: $0) })
+    }
+
+    private mutating func say(_ room: RoomName, _ content: MessageContent, now: UInt64) -> Answer {
+        var content = content
+        if content.text == "" { content.text = nil }
+        if content.data == "" { content.data = nil }
+        if content.key == "" { content.key = nil }
+        guard content.text != nil || content.data != nil else {
+            let problem = "ERR martlet: nothing to say: text and data are empty"
+            return Answer(result: .failure(.notStored(problem)), events: [])
+        }
+        let expires = now + settings.roomTTL.milliseconds
+        return on(room, now) { room, settings in
+            let (position, repeated, event) = room.say(
+                content, limit: settings.historyLength, now: now, expires: expires)
+            return (.success(.said(position, repeated: repeated)), event.map { [$0] } ?? [])
+        }
+    }
+
+    /// Numbers that the functions in Redis do not take: they count with doubles.
+    private static func problem(_ request: EnterRequest) -> String? {
+        let limit: UInt64 = 9_007_199_254_740_992 - 1_000_000
+        if request.seen > limit { return "ERR martlet: seen is no whole number below 2^53" }
+        if request.clock > limit { return "ERR martlet: clock is no whole number below 2^53" }
+        return nil
+    }
+
+    // MARK: Nodes
+
+    private mutating func ofNodes(_ request: BrokerRequest, now: UInt64) -> BrokerReply {
+        switch request {
+        case .hold(_, let node), .release(_, let node), .rooms(let node):
+            if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
+        case .heartbeat(let report, _):
+            if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
+        case .nodes, .forget, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
+            .holders:
+            break
+        }
+        switch request {
+        case .heartbeat(let report, let lease):
+            let known = alive[report.node].map { $0.leaseEnds > now } ?? false
+            alive[report.node] = Node(report: report, leaseEnds: now + lease.milliseconds)
+            registered[report.node] = report.clock
+            nodeRooms[report.node]?.expires = now + settings.nodeRoomsTTL.milliseconds
+            return .heartbeat(known: known)
+        case .nodes:
+            let order = registered.sorted { ($0.value, $0.key.text) < ($1.value, $1.key.text) }
+            return .nodes(
+                order.map { entry in
+                    let node = alive[entry.key]
+                    return NodeRecord(node: entry.key, report: node.flatMap { $0.leaseEnds > now ? $0.report : nil })
+                })
+        case .hold(let room, let node):
+            var rooms = nodeRooms.removeValue(forKey: node) ?? NodeRooms(expires: 0)
+            rooms.names.insert(room)
+            rooms.expires = now + settings.nodeRoomsTTL.milliseconds
+            nodeRooms[node] = rooms
+            return .done
+        case .release(let room, let node):
+            nodeRooms[node]?.names.remove(room)
+            if nodeRooms[node]?.names.isEmpty == true { nodeRooms[node] = nil }
+            return .done
+        case .rooms(let node):
+            return .rooms(nodeRooms[node].map { $0.names.sorted { $0.text < $1.text } } ?? [])
+        case .forget(let node):
+            alive[node] = nil
+            registered[node] = nil
+            nodeRooms[node] = nil
+            return .done
+        case .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history, .holders:
+            return .done
+        }
+    }
+
+    /// Gives back the memory of what has expired; a minute late at most, for nobody sees it in between.
+    private mutating func sweep(now: UInt64) {
+        guard now >= nextSweep else { return }
+        nextSweep = now + 60_000
+        for name in Array(rooms.keys) where rooms[name]?.expire(now: now) == true { rooms[name] = nil }
+        for (node, entry) in alive where entry.leaseEnds <= now { alive[node] = nil }
+        for (node, rooms) in nodeRooms where rooms.expires <= now { nodeRooms[node] = nil }
+    }
+}
+
+extension MemoryRoom {
+    /// See ``HistoryQuery``.
+    func history(_ query: HistoryQuery) -> HistoryPage {
+        let limit = max(0, min(query.limit, 10_000))
+        let all = log?.entries ?? []
+        var older = all
+        var newer: ArraySlice<Message> = []
+        var olderCount = limit
+        var newerCount = 0
+        switch query.anchor {
+        case .newest:
+            break
+        case .before(let position):
+            older = log?.entries(before: position) ?? []
+            newer = all[older.endIndex...]
+        case .after(let position):
+            newer = log?.entries(after: position) ?? []
+            older = all[..<newer.startIndex]
+            (olderCount, newerCount) = (0, limit)
+        case .around(let position):
+            older = log?.entries(before: position) ?? []
+            newer = all[older.endIndex...]
+            olderCount = min(older.count, max(limit / 2, limit - newer.count))
+            newerCount = limit - olderCount
+        }
+        return HistoryPage(
+            messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
+            hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, at least 1, as Redis takes a TTL.
+    var milliseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        guard seconds >= 0, attoseconds >= 0 else { return 1 }
+        return max(1, UInt64(min(seconds, 1 << 40)) * 1_000 + UInt64(attoseconds) / 1_000_000_000_000_000)
+    }
+}

@@ -1,0 +1,67 @@
+/// A room's log in memory: what a Redis stream is to ``MemoryBroker``, with exact trimming.
+struct MemoryLog: Sendable {
+    /// The last ID. Not always the last entry's: a new epoch moves it, and entries may be gone.
+    private(set) var last: Position
+    // Trimmed entries stay in front until they are half of the array, so that trimming is no move of the whole log.
+    private var storage: [Message] = []
+    private var head = 0
+
+    /// An empty log whose last ID is `last`.
+    init(last: Position) {
+        self.last = last
+    }
+
+    var entries: ArraySlice<Message> { storage[head...] }
+
+    /// The seq of the first entry.
+    var first: UInt64? { entries.first?.position.seq }
+
+    /// The entries after `position`.
+    func entries(after position: Position) -> ArraySlice<Message> {
+        entries[index { $0 > position }...]
+    }
+
+    /// The entries before `position`.
+    func entries(before position: Position) -> ArraySlice<Message> {
+        entries[..<index { $0 >= position }]
+    }
+
+    /// The first index whose position `holds`; positions only grow.
+    private func index(_ holds: (Position) -> Bool) -> Int {
+        var low = head
+        var high = storage.count
+        while low < high {
+            let middle = low + (high - low) / 2
+            if holds(storage[middle].position) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+
+    /// `XADD <epoch>-*`: nil if the last ID has a newer epoch. If it has an older one the log goes on at seq 0, as a Redis stream does
+    /// (race 7). `limit`: entries to keep.
+    mutating func append(_ content: MessageContent, epoch: UInt64, limit: Int) -> Position? {
+        guard epoch >= last.epoch else { return nil }
+        let position = Position(epoch: epoch, seq: epoch == last.epoch ? last.seq + 1 : 0)
+        restore(Message(position: position, content: content))
+        trim(to: limit)
+        return position
+    }
+
+    /// `XADD` with the message's own position, which is above the last ID.
+    mutating func restore(_ message: Message) {
+        storage.append(message)
+        last = message.position
+    }
+
+    /// `XSETID`: the same seq in a newer epoch.
+    mutating func begin(epoch: UInt64) {
+        last.epoch = epoch
+    }
+
+    private mutating func trim(to limit: Int) {
+        head = max(head, storage.count - max(0, limit))
+        guard head > 64, head > storage.count / 2 else { return }
+        storage.removeFirst(head)
+        head = 0
+    }
+}

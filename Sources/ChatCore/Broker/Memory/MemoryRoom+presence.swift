@@ -1,0 +1,83 @@
+extension MemoryRoom {
+    /// `Redis`' answer to martlet_presence: nil if the node is not in the room with that epoch.
+    mutating func change(_ request: PresenceRequest, now: UInt64) -> PresenceReply? {
+        guard nodes[request.node] == request.value else { return nil }
+        var changes: [PresenceNotice.Change] = []
+        if request.replacesAll {
+            let kept = Set(request.changes.map { UserDevice(user: $0.user, device: $0.device) })
+            for gone in devices(of: request.node) where !kept.contains(gone) {
+                apply(gone.user, gone.device, request.node, joined: false, &changes)
+            }
+        }
+        for change in request.changes {
+            apply(change.user, change.device, request.node, joined: change.joined, &changes)
+        }
+        return record(changes, now: now)
+    }
+
+    /// Takes the node out. Nil if it is not in the room with that epoch; otherwise what the others are told.
+    mutating func leave(_ node: NodeID, value: UInt64, now: UInt64, expires: UInt64) -> [ChannelEvent]? {
+        guard nodes[node] == value else { return nil }
+        nodes[node] = nil
+        var changes: [PresenceNotice.Change] = []
+        // With nobody left everybody goes, also devices of nodes that are not in the room.
+        let gone = nodes.isEmpty ? Array(Set(roster.values.flatMap { $0.keys })).sorted() : [node]
+        for node in gone {
+            for device in devices(of: node) { apply(device.user, device.device, node, joined: false, &changes) }
+        }
+        let notice = record(changes, now: now).notice
+        if nodes.isEmpty {
+            logExpires = expires
+            restExpires = expires
+            return []
+        }
+        let last = log?.last ?? Self.nowhere
+        return [.gone(node, value: value, nodes: nodes, last: last)] + (notice.map { [.presence($0)] } ?? [])
+    }
+
+    var snapshot: RosterSnapshot {
+        var members: [UserID: Set<RosterSnapshot.Device>] = [:]
+        for (user, byNode) in roster {
+            for (node, devices) in byNode {
+                for device in devices { members[user, default: []].insert(.init(node: node, device: device)) }
+            }
+        }
+        return RosterSnapshot(position: presence ?? Self.nowhere, members: members)
+    }
+
+    private struct UserDevice: Hashable {
+        var user: UserID
+        var device: DeviceName
+    }
+
+    /// In the order of names, so that the same history always tells the same story.
+    private func devices(of node: NodeID) -> [UserDevice] {
+        roster.flatMap { user, byNode in (byNode[node] ?? []).map { UserDevice(user: user, device: $0) } }
+            .sorted { ($0.user.text, $0.device.text) < ($1.user.text, $1.device.text) }
+    }
+
+    /// Notes the change in roster and list, unless the roster says so already.
+    private mutating func apply(
+        _ user: UserID, _ device: DeviceName, _ node: NodeID, joined: Bool, _ changes: inout [PresenceNotice.Change]
+    ) {
+        var byNode = roster[user] ?? [:]
+        var devices = byNode[node] ?? []
+        let place = devices.firstIndex(of: device)
+        guard joined == (place == nil) else { return }
+        if let place { devices.remove(at: place) } else { devices.append(device) }
+        byNode[node] = devices.isEmpty ? nil : devices
+        roster[user] = byNode.isEmpty ? nil : byNode
+        changes.append(PresenceNotice.Change(user: user, device: device, node: node, joined: joined))
+    }
+
+    /// Gives the changes their places in the presence stream, which begins with the first.
+    private mutating func record(_ changes: [PresenceNotice.Change], now: UInt64) -> PresenceReply {
+        guard !changes.isEmpty else { return PresenceReply(position: presence ?? Self.nowhere, notice: nil) }
+        let after = presence ?? Position(epoch: now, seq: 0)
+        let position = Position(epoch: after.epoch, seq: after.seq + UInt64(changes.count))
+        presence = position
+        return PresenceReply(
+            position: position,
+            notice: PresenceNotice(after: after, position: position, changes: changes, count: roster.count))
+    }
+}

@@ -1,0 +1,210 @@
+/// One room as ``MemoryBroker`` keeps it: the six keys of `redis/README.md` as values.
+struct MemoryRoom: Sendable {
+    /// What everybody is told who asks for a room that is not there, or its position in presence.
+    static let nowhere = Position(epoch: 0, seq: 0)
+
+    var log: MemoryLog?
+    /// Nil: never written (an outsider began the log), or lost.
+    var chain: EpochChain?
+    var nodes: [NodeID: UInt64] = [:]
+    /// The last ID of the presence stream, whose entries nobody reads here.
+    var presence: Position?
+    var roster: [UserID: [NodeID: [DeviceName]]] = [:]
+    /// Ms since 1970. The log has its own: what an outsider says in an empty room renews it alone.
+    var logExpires: UInt64?
+    var restExpires: UInt64?
+
+    /// Drops what has expired. True if nothing is left.
+    mutating func expire(now: UInt64) -> Bool {
+        if let end = logExpires, end <= now {
+            log = nil
+            logExpires = nil
+        }
+        if let end = restExpires, end <= now {
+            chain = nil
+            nodes = [:]
+            presence = nil
+            roster = [:]
+            restExpires = nil
+        }
+        return log == nil && chain == nil && nodes.isEmpty && presence == nil && roster.isEmpty
+    }
+
+    // MARK: Epochs
+
+    /// The chain as it is to be read: if it does not end with the log's epoch, history begins with that epoch.
+    func readChain(_ log: MemoryLog) -> EpochChain {
+        if let chain, let newest = chain.links.last, newest.epoch == log.last.epoch, newest.base <= log.last.seq {
+            return chain
+        }
+        let epoch = log.last.epoch
+        let first = log.entries.first { $0.position.epoch == epoch }?.position.seq
+        let base = first.map { $0 > 0 ? $0 - 1 : 0 } ?? log.last.seq
+        return EpochChain(links: [EpochLink(epoch: epoch, base: base)], history: epoch)
+    }
+
+    /// Begins `epoch` at the log's last seq.
+    private mutating func raise(_ log: inout MemoryLog, _ chain: inout EpochChain, to epoch: UInt64) {
+        log.begin(epoch: epoch)
+        chain.begin(epoch: epoch, base: log.last.seq)
+        chain.prune(firstEntry: log.first ?? log.last.seq + 1)
+    }
+
+    private func view(
+        _ verdict: Verdict, _ entries: [Message], _ log: MemoryLog, _ chain: EpochChain
+    ) -> RoomView {
+        RoomView(
+            verdict: verdict, epoch: log.last.epoch, last: log.last.seq, base: chain.links.last?.base ?? log.last.seq,
+            chain: chain, nodes: nodes, entries: entries)
+    }
+
+    private func judge(
+        _ log: MemoryLog, _ chain: EpochChain, _ after: Position?, _ limit: Int
+    ) -> (Verdict, [Message]) {
+        let next = after.map { log.entries(after: $0) }
+        let verdict = chain.verdict(
+            of: after, epoch: log.last.epoch, last: log.last.seq, firstAfter: next?.first?.position.seq)
+        if let next, verdict != .rewound { return (verdict, Array(next)) }
+        return (verdict, Array(log.entries.suffix(max(0, limit))))
+    }
+
+    // MARK: Requests
+
+    func view(after: Position?, limit: Int) -> RoomView? {
+        guard let log else { return nil }
+        let chain = readChain(log)
+        let (verdict, entries) = judge(log, chain, after, limit)
+        return view(verdict, entries, log, chain)
+    }
+
+    mutating func enter(_ request: EnterRequest, now: UInt64) -> RoomView {
+        var epoch = max(
+            now, request.seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
+        let answer: RoomView
+        logExpires = nil
+        restExpires = nil
+        if var log {
+            var chain = readChain(log)
+            var (verdict, entries) = judge(log, chain, request.after, request.limit)
+            if request.identityChanged, verdict == .rewound, restore(&log, &chain, request.tail) {
+                (verdict, entries) = judge(log, chain, request.after, request.limit)
+            }
+            raise(&log, &chain, to: max(epoch, log.last.epoch + 1))
+            nodes[request.node] = log.last.epoch
+            answer = view(verdict, entries, log, chain)
+            self.log = log
+            self.chain = chain
+        } else {
+            if let old = chain?.links.last { epoch = max(epoch, old.epoch + 1) }
+            let log = MemoryLog(last: Position(epoch: epoch, seq: 0))
+            let chain = EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch)
+            nodes[request.node] = epoch
+            answer = view(request.after == nil ? .ok : .rewound, [], log, chain)
+            self.log = log
+            self.chain = chain
+        }
+        return answer
+    }
+
+    /// Puts back what the log lost, if `tail` continues its last entry without a hole and nobody has gone another way meanwhile.
+    private func restore(_ log: inout MemoryLog, _ chain: inout EpochChain, _ tail: [Message]) -> Bool {
+        guard let newest = log.entries.last, let place = tail.lastIndex(of: newest), place < tail.count - 1 else {
+            return false
+        }
+        let missing = tail[(place + 1)...]
+        var last = log.last
+        for message in missing {
+            guard message.position.epoch >= last.epoch, message.position.seq == last.seq + 1 else { return false }
+            last = message.position
+        }
+        for message in missing {
+            if message.position.epoch > log.last.epoch {
+                chain.begin(epoch: message.position.epoch, base: message.position.seq - 1)
+            }
+            log.restore(message)
+        }
+        return true
+    }
+
+    /// Re-sends; events only if anybody but the caller is in the room.
+    mutating func once(
+        _ request: OnceRequest, limit: Int, now: UInt64
+    ) -> (Result<OnceReply, BrokerError>, [ChannelEvent]) {
+        guard var log else { return (.failure(.missing), []) }
+        guard log.last.epoch == request.epoch else { return (.failure(.refused), []) }
+        // One owner, or the first append would copy the log.
+        self.log = nil
+        var chain = readChain(log)
+        var found: [UserKey: (Position, UInt64)] = [:]
+        for message in log.entries.reversed() {
+            guard message.position.seq > request.known else { break }
+            if let key = UserKey(message.content) { found[key] = (message.position, message.content.at) }
+        }
+        let others = nodes.count > (nodes[request.node] == nil ? 0 : 1)
+        let first = log.first ?? log.last.seq + 1
+        var outcomes: [OnceOutcome] = []
+        var events: [ChannelEvent] = []
+        var stored = false
+        for send in request.sends {
+            let key = UserKey(send.content)
+            if let key, let (position, at) = found[key] {
+                outcomes.append(.repeated(position, at: at))
+                continue
+            }
+            if send.again, first > (send.since?.seq ?? 0) + 1 {
+                outcomes.append(.outcomeUnknown)
+                continue
+            }
+            if others, !stored {
+                raise(&log, &chain, to: max(now, log.last.epoch + 1))
+                events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: request.node))
+            }
+            stored = true
+            guard let position = log.append(send.content, epoch: log.last.epoch, limit: limit) else { continue }
+            let message = Message(position: position, content: send.content)
+            if others { events.append(.message(message, base: chain.links.last?.base)) }
+            if let key { found[key] = (position, send.content.at) }
+            outcomes.append(.stored(position))
+        }
+        let reply = OnceReply(epoch: log.last.epoch, base: chain.links.last?.base ?? log.last.seq, outcomes: outcomes)
+        // A chain that was only read is not written, as in Redis.
+        if others, stored { self.chain = chain }
+        self.log = log
+        return (.success(reply), events)
+    }
+
+    mutating func say(
+        _ content: MessageContent, limit: Int, now: UInt64, expires: UInt64
+    ) -> (Position, repeated: Bool, ChannelEvent?) {
+        guard var log else {
+            let message = Message(position: Position(epoch: now, seq: 1), content: content)
+            var begun = MemoryLog(last: Position(epoch: now, seq: 0))
+            begun.restore(message)
+            self.log = begun
+            logExpires = expires
+            return (message.position, false, .message(message, base: nil))
+        }
+        if let key = UserKey(content), let earlier = log.entries.first(where: { UserKey($0.content) == key }) {
+            return (earlier.position, true, nil)
+        }
+        self.log = nil
+        let appended = log.append(content, epoch: log.last.epoch, limit: limit)
+        self.log = log
+        // Never nil: an append at the log's own epoch is not refused.
+        guard let position = appended else { return (log.last, false, nil) }
+        if logExpires != nil { logExpires = expires }
+        return (position, false, .message(Message(position: position, content: content), base: nil))
+    }
+}
+
+/// Whose key: keys of different users never meet.
+struct UserKey: Hashable {
+    var user: UserID
+    var key: String
+
+    init?(_ content: MessageContent) {
+        guard let key = content.key else { return nil }
+        user = content.user
+        self.key = key
+    }
+}
