@@ -90,6 +90,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
+        .testTarget(name: "SimulationTests", dependencies: ["ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatWire"], swiftSettings: strict),
         .testTarget(name: "ChatRedisTests", dependencies: ["ChatRedis"], swiftSettings: strict),
         .testTarget(

@@ -37,8 +37,9 @@ struct RecentMessages: Sendable {
         completeAfter = seq
     }
 
-    /// Appends the next message; drops the oldest ones beyond the bounds.
+    /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the bounds.
     mutating func append(_ message: Message) {
+        if let newest = last, message.position.seq > newest.position.seq + 1 { noteGap(through: message.position.seq - 1) }
         storage.append(message)
         cost += message.content.cost
         if let key = message.content.key {

@@ -27,6 +27,8 @@ struct PendingJoin: Sendable, Equatable {
     /// The log is being, and was, read since the join came: then a position ahead of us is no longer our lag.
     var asked = false
     var viewed = false
+    /// The read of messages older than our memory that serves this join.
+    var askedOlder: UInt64?
 }
 
 /// A `join` as it reaches the room.

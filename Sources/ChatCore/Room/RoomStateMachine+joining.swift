@@ -27,21 +27,28 @@ extension RoomStateMachine {
         considerLinger(now: now)
     }
 
-    /// Answers every join that can be answered now. One read of the log serves all that need one.
-    mutating func answerJoins(now: Moment, _ actions: inout [RoomAction]) {
+    /// Answers every join that can be answered now. One read of the log serves all that need one. `older`: what the log still
+    /// holds from before our memory, for the joins that asked for it.
+    mutating func answerJoins(older: OlderMessages? = nil, now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !waitingJoins.isEmpty else { return }
         var later: [SessionID] = []
+        var needsView = false
         for session in waitingJoins {
             guard let member = members[session], case .waiting(let join) = member.state else { continue }
-            if let answer = joinAnswer(join, for: member.user) {
+            switch answer(to: join, of: member.user, older: older) {
+            case .joined(let answer):
                 members[session]?.state = .live
                 actions.append(.goLive(session, answer))
-            } else {
+            case .readNewer:
+                needsView = true
+                later.append(session)
+            case .readOlder:
                 later.append(session)
             }
         }
         waitingJoins = later
-        if !later.isEmpty { wantView(.join, now: now, &actions) }
+        if needsView { wantView(.join, now: now, &actions) }
+        readOlder(&actions)
     }
 
     /// The log is being read: a join that came later needs another read.
@@ -57,22 +64,32 @@ extension RoomStateMachine {
         members[session]?.state = .waiting(join)
     }
 
-    /// The answer from memory; nil if the log has to be read first, because the position is ahead of ours (race 16).
-    private func joinAnswer(_ join: PendingJoin, for user: UserID) -> Joined? {
-        guard let last else { return nil }
+    private enum JoinAnswer {
+        case joined(Joined)
+        /// The position is ahead of ours: we lag, or it belongs to a lost branch (race 16).
+        case readNewer
+        /// Our memory does not reach back to the position; the log may.
+        case readOlder
+    }
+
+    private func answer(to join: PendingJoin, of user: UserID, older: OlderMessages?) -> JoinAnswer {
+        guard let last else { return .readNewer }
         var resumption = Resumption.fresh
         var messages: [Message] = []
         if let after = join.after {
-            if !join.viewed, after > Position(epoch: epoch, seq: last.seq) || after.seq > last.seq { return nil }
-            let replay = recent.messages(after: max(after.seq, recent.completeAfter))
-            switch judge(after, firstAfter: replay.first?.position.seq) {
+            if !join.viewed, after > Position(epoch: epoch, seq: last.seq) || after.seq > last.seq { return .readNewer }
+            messages = recent.messages(after: max(after.seq, recent.completeAfter))
+            let mayBeMore = after.seq < recent.completeAfter && judge(after, firstAfter: after.seq + 1) != .rewound
+            if mayBeMore {
+                guard let older, older.serial == join.askedOlder else { return .readOlder }
+                messages = older.joined(to: messages, after: after.seq, memoryFrom: recent.completeAfter)
+            }
+            switch judge(after, firstAfter: messages.first?.position.seq) {
             case .ok:
                 resumption = .complete
-                messages = replay
             case .gap(_, let lastMissing):
-                let next = replay.first?.position ?? Position(epoch: epoch, seq: lastMissing + 1)
+                let next = messages.first?.position ?? Position(epoch: epoch, seq: lastMissing + 1)
                 resumption = .gap(Gap(after: after, before: next))
-                messages = replay
             case .rewound:
                 resumption = .reset(Reset(position: last, reason: .rewound))
                 messages = recent.newest(join.history)
@@ -81,9 +98,10 @@ extension RoomStateMachine {
             messages = recent.newest(join.history)
         }
         let roster = presence.joinedRoster(including: user)
-        return Joined(
-            ref: join.ref, room: room, position: last, messages: messages, members: roster.members, count: roster.count,
-            resumption: resumption)
+        return .joined(
+            Joined(
+                ref: join.ref, room: room, position: last, messages: messages, members: roster.members,
+                count: roster.count, resumption: resumption))
     }
 
     /// What the log, as we know it, says of a client's position.
@@ -91,6 +109,50 @@ extension RoomStateMachine {
         guard let last else { return .rewound }
         if let same = recent.message(seq: after.seq), same.position != after { return .rewound }
         return chain.verdict(of: after, epoch: epoch, last: last.seq, firstAfter: firstAfter)
+    }
+
+    // MARK: older than our memory
+
+    /// Reads the log from the oldest position that a join waits for; one read at a time serves all who wait then.
+    private mutating func readOlder(_ actions: inout [RoomAction]) {
+        guard olderInFlight == nil else { return }
+        var oldest: Position?
+        var sessions: [SessionID] = []
+        for session in waitingJoins {
+            guard case .waiting(let join)? = members[session]?.state, let after = join.after,
+                after.seq < recent.completeAfter
+            else { continue }
+            sessions.append(session)
+            if oldest.map({ after.seq < $0.seq }) ?? true { oldest = after }
+        }
+        guard let oldest else { return }
+        let request = BrokerRequest.view(room: room, after: oldest, limit: settings.historyLength)
+        let serial = submit(request, .older, &actions)
+        actions.append(.count(.view(.join)))
+        olderInFlight = serial
+        for session in sessions {
+            guard case .waiting(var join)? = members[session]?.state else { continue }
+            join.askedOlder = serial
+            members[session]?.state = .waiting(join)
+        }
+    }
+
+    mutating func olderCompleted(
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        guard olderInFlight == serial else { return }
+        olderInFlight = nil
+        guard isInside else { return }
+        switch result {
+        case .success(.view(let view)):
+            let entries = view.verdict == .rewound ? [] : view.entries
+            answerJoins(older: OlderMessages(serial: serial, entries: entries), now: now, &actions)
+        case .failure(.missing):
+            enterAgain(now: now, &actions)
+        case .success, .failure:
+            // Asked again with the next read of the room.
+            if viewWanted == nil { viewWanted = (.join, now + viewPause) }
+        }
     }
 
     mutating func failJoin(_ session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
@@ -109,5 +171,24 @@ extension RoomStateMachine {
             failJoin(session, WireError(.unavailable, "join: redis did not answer in time\(why)"), &actions)
         }
         considerLinger(now: now)
+    }
+}
+
+/// What the log holds from before a node's memory.
+struct OlderMessages {
+    var serial: UInt64
+    var entries: [Message]
+
+    /// The messages after `seq`, `memory` (which is complete above `memoryFrom`) at their end. What lies before the last hole
+    /// is left out: a `joined` has room for one gap.
+    func joined(to memory: [Message], after seq: UInt64, memoryFrom: UInt64) -> [Message] {
+        let older = entries.filter { $0.position.seq > seq && $0.position.seq <= memoryFrom }
+        guard memory.isEmpty || older.last?.position.seq == memoryFrom else { return memory }
+        var first = older.endIndex
+        while first > older.startIndex {
+            if first < older.endIndex, older[first - 1].position.seq + 1 != older[first].position.seq { break }
+            first -= 1
+        }
+        return Array(older[first...]) + memory
     }
 }

@@ -144,6 +144,7 @@ extension RoomStateMachine {
         lastRefusal = nil
         viewWanted = nil
         viewInFlight = false
+        olderInFlight = nil
         scheduleQuietView(now: now)
         settleUncertain()
         answerJoins(now: now, &actions)
@@ -260,6 +261,7 @@ extension RoomStateMachine {
         held = [:]
         requests = [:]
         viewInFlight = false
+        olderInFlight = nil
         viewWanted = nil
         quietViewAt = nil
         lingerUntil = nil
@@ -285,6 +287,7 @@ extension RoomStateMachine {
         case .presence: presenceCompleted(result, now: now, &actions)
         case .leave: leaveCompleted(result, now: now, &actions)
         case .view(_, let epochKnown): viewCompleted(result, epochKnown: epochKnown, now: now, &actions)
+        case .older: olderCompleted(serial: serial, result, now: now, &actions)
         case .once(let numbers): onceCompleted(serial: serial, numbers, result, now: now, &actions)
         }
     }

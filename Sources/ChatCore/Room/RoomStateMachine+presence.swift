@@ -26,7 +26,10 @@ extension RoomStateMachine {
         switch result {
         case .success(.presence(let reply)):
             presence.updateSucceeded()
-            if let notice = reply.notice { tell(presence.apply(notice), &actions) }
+            if let notice = reply.notice {
+                let difference = presence.apply(notice)
+                tell(difference, &actions)
+            }
             flushPresence(now: now, &actions)
         case .failure(.missing):
             // We were swept, or somebody deleted our entry: come back in, then tell everything.
@@ -42,7 +45,8 @@ extension RoomStateMachine {
     ) {
         guard presence.reading == serial else { return }
         if case .success(.roster(let snapshot)) = result {
-            tell(presence.replace(with: snapshot), &actions)
+            let difference = presence.replace(with: snapshot)
+            tell(difference, &actions)
             readRosterIfNeeded(now: now, &actions)
         } else {
             presence.readFailed(retry: now + .seconds(1))
@@ -50,7 +54,8 @@ extension RoomStateMachine {
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
-        tell(presence.apply(notice), &actions)
+        let difference = presence.apply(notice)
+        tell(difference, &actions)
         readRosterIfNeeded(now: now, &actions)
     }
 

@@ -38,6 +38,7 @@ public struct RoomStateMachine: Sendable {
         case presence
         case leave
         case view(reason: ViewReason, epochKnown: UInt64)
+        case older
         case once([UInt64])
     }
 
@@ -103,6 +104,7 @@ public struct RoomStateMachine: Sendable {
     var requests: [UInt64: Purpose] = [:]
     var nextSerial: UInt64 = 1
     var viewInFlight = false
+    var olderInFlight: UInt64?
     /// The seqs that were held when the view was asked for.
     var heldAtView: Set<UInt64> = []
     var viewWanted: (reason: ViewReason, at: Moment)?

@@ -1,0 +1,169 @@
+import Testing
+
+@testable import ChatCore
+
+@Suite struct RoomPresenceTests {
+    private func change(_ user: String, _ node: NodeID, _ joined: Bool, device: String = "phone") throws
+        -> PresenceNotice.Change
+    {
+        PresenceNotice.Change(user: try UserID(user), device: try DeviceName(device), node: node, joined: joined)
+    }
+
+    private func notice(_ from: UInt64, _ changes: [PresenceNotice.Change], count: Int) -> PresenceNotice {
+        PresenceNotice(
+            after: Position(epoch: 1, seq: from), position: Position(epoch: 1, seq: from + UInt64(changes.count)),
+            changes: changes, count: count)
+    }
+
+    private func told(_ actions: [RoomAction]) -> [String] {
+        actions.compactMap {
+            guard case .deliverPresence(let joined, let left, let count) = $0 else { return nil }
+            return (joined.map { "+\($0)" } + left.map { "-\($0)" } + ["=\(count)"]).joined(separator: " ")
+        }
+    }
+
+    @Test func everythingIsToldAfterEntering() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        try room.join(2, "bo")
+        room.subscribed()
+        room.finishEnter(room.view(100, last: 0))
+        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        #expect(request.replacesAll && request.value == 100)
+        #expect(request.changes.map(\.user.text) == ["ana", "bo"])
+    }
+
+    @Test func changesAreCollectedIntoOneBatch() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2, "bo")
+        try room.join(3, "cy")
+        room.leave(3)
+        #expect(room.asked(.presence).isEmpty)
+        room.pass(.milliseconds(100))
+        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        #expect(!request.replacesAll)
+        #expect(request.changes.map(\.user.text) == ["bo"])
+        #expect(room.asked(.presence).count == 1)
+    }
+
+    @Test func secondDeviceOfTheSameNameChangesNothing() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2)
+        room.pass(.seconds(1))
+        #expect(room.asked(.presence).isEmpty)
+        room.leave(1)
+        room.pass(.seconds(1))
+        #expect(room.asked(.presence).isEmpty)
+    }
+
+    @Test func updateThatFailedIsToldWhole() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2, "bo")
+        room.pass(.milliseconds(100))
+        room.answer(.presence, .failure(.notStored("OOM")))
+        room.pass(.seconds(1))
+        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        #expect(request.replacesAll && request.changes.count == 2)
+    }
+
+    @Test func sweptNodeEntersAgainThenTellsEverything() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2, "bo")
+        room.pass(.milliseconds(100))
+        #expect(room.answer(.presence, .failure(.missing)).enters == 1)
+        room.finishEnter(room.view(101, last: 0))
+        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        #expect(request.replacesAll && request.value == 101)
+    }
+
+    @Test func noticesChangeTheRosterAndClientsAreTold() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        #expect(told(room.hear(.presence(notice(0, [try change("bo", room.other, true)], count: 1)))) == ["+bo =1"])
+        let second = notice(1, [try change("bo", room.other, true, device: "desk")], count: 1)
+        #expect(told(room.hear(.presence(second))).isEmpty, "the second device of somebody who is here")
+        #expect(told(room.hear(.presence(notice(2, [try change("bo", room.other, false)], count: 1)))).isEmpty)
+        let last = notice(3, [try change("bo", room.other, false, device: "desk")], count: 0)
+        #expect(told(room.hear(.presence(last))) == ["-bo =0"])
+    }
+
+    @Test func noticeHeardTwiceChangesNothing() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        let first = notice(0, [try change("bo", room.other, true)], count: 1)
+        room.hear(.presence(first))
+        #expect(room.hear(.presence(first)).isEmpty)
+    }
+
+    @Test func missedNoticeReadsTheRosterAndTellsTheDifference() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.hear(.presence(notice(0, [try change("bo", room.other, true)], count: 1)))
+        room.hear(.presence(notice(2, [try change("dee", room.other, true)], count: 2)))
+        #expect(room.asked(.roster).count == 1)
+        let device = RosterSnapshot.Device(node: room.other, device: try DeviceName("phone"))
+        let members = [try UserID("cy"): Set([device]), try UserID("dee"): Set([device])]
+        let snapshot = RosterSnapshot(position: room.position(1, 3), members: members)
+        #expect(told(room.answer(.roster, .success(.roster(snapshot)))) == ["+cy +dee -bo =2"])
+    }
+
+    @Test func noticeThatOvertakesTheRosterReadIsNotLost() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.answer(.enter, .success(.view(room.view(100, last: 0))))
+        room.hearEpoch(100, base: 0, nodes: [room.me: 100], by: room.me)
+        room.hear(.presence(notice(0, [try change("bo", room.other, true)], count: 1)))
+        room.answer(.roster, .success(.roster(RosterSnapshot(position: room.position(1, 0), members: [:]))))
+        #expect(room.machine.presence.members.keys.map(\.text) == ["bo"])
+    }
+
+    @Test func rosterReadThatFailedIsRepeated() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.finishEnter(room.view(100, last: 0))
+        room.answer(.roster, .failure(.notStored("BUSY")))
+        room.pass(.seconds(1))
+        #expect(room.asked(.roster).count == 1)
+    }
+
+    @Test func largeRoomIsCounted() throws {
+        var settings = RoomSettings()
+        settings.limits.rosterInline = 1
+        var room = try RoomHarness(settings: settings)
+        try room.goInside()
+        let both = [try change("bo", room.other, true), try change("cy", room.other, true)]
+        #expect(told(room.hear(.presence(notice(0, both, count: 2)))) == ["=2"])
+        #expect(try room.join(5, "dee").joined.first?.members == nil)
+    }
+
+    @Test func signalGoesToEverybodyHereAndToOtherNodesOnlyIfThereAreAny() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        let alone = room.on { machine, _, actions in
+            machine.signal(session: SessionID(raw: 1), ref: nil, name: "typing", data: nil, &actions)
+        }
+        #expect(alone.requests.isEmpty)
+        #expect(alone.count == 1)
+        room.hearEpoch(120, base: 0, nodes: [room.me: 100, room.other: 120], by: room.other)
+        let shared = room.on { machine, _, actions in
+            machine.signal(session: SessionID(raw: 1), ref: nil, name: "typing", data: nil, &actions)
+        }
+        #expect(shared.requests.count == 1)
+    }
+
+    @Test func ownSignalHeardOnTheChannelIsNotShownTwice() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        let signal = Signal(node: room.me, session: SessionID(raw: 1), user: try UserID("ana"), name: "typing")
+        #expect(room.hear(.signal(signal)).isEmpty)
+    }
+}

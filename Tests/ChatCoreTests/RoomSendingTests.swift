@@ -1,0 +1,307 @@
+import Testing
+
+@testable import ChatCore
+
+@Suite struct RoomSendingTests {
+    @Test func sendIsAppendedAndShownWhenItHasItsPosition() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        let asked = room.send(1, "hello")
+        #expect(asked.appended == ["hello"])
+        #expect(asked.shown.isEmpty)
+        let actions = room.answer(.append, .success(.appended(room.position(100, 1))))
+        #expect(actions.sent == [room.position(100, 1)])
+        #expect(actions.shown == ["hello"])
+        #expect(actions.published.isEmpty, "alone in the room")
+    }
+
+    @Test func sendIsPublishedWhenAnotherNodeIsInTheRoom() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "hello")
+        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).published.map(\.position) == [room.position(100, 1)])
+    }
+
+    @Test func nothingIsPublishedAfterTheLastOtherNodeHasGone() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.hear(.gone(room.other, value: 90, nodes: [room.me: 100], last: room.position(100, 0)))
+        room.send(1, "hello")
+        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).published.isEmpty)
+    }
+
+    @Test func sendsBeforeTheRoomIsLiveWaitInTheirOrder() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.send(1, "a")
+        room.subscribed()
+        room.send(1, "b")
+        #expect(room.finishEnter(room.view(100, last: 0)).appended == ["a", "b"])
+    }
+
+    /// Race 13.
+    @Test func refusedSendKeepsItsPlaceBeforeLaterOnes() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        for text in ["x1", "x2", "x3"] { room.send(1, text) }
+        room.answer(.append, .success(.appended(room.position(100, 1))))
+        #expect(room.answer(.append, .failure(.refused)).requests.isEmpty, "x3 has no answer yet")
+        room.send(1, "x4")
+        let read = room.answer(.append, .failure(.refused))
+        #expect(read.views == 1)
+        let nodes = [room.me: UInt64(100), room.other: 120]
+        let again = room.hearEpoch(120, base: 1, nodes: nodes, by: room.other)
+        #expect(again.appended == ["x2", "x3", "x4"])
+    }
+
+    @Test func nothingIsSentWhileAppendsOfAnOlderEpochHaveNoAnswer() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "x1")
+        room.hearEpoch(120, base: 0, nodes: [room.me: 100, room.other: 120], by: room.other)
+        #expect(room.send(1, "x2").appended.isEmpty)
+        #expect(room.answer(.append, .failure(.refused)).appended == ["x1", "x2"])
+    }
+
+    @Test func sendsWaitUntilTheRoomIsShownUpToTheEpochsBegin() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.hearEpoch(120, base: 1, nodes: [room.me: 100, room.other: 120], by: room.other)
+        #expect(room.send(1, "x").appended.isEmpty)
+        #expect(room.hearMessage(try room.message(100, 1), base: 0).appended == ["x"])
+    }
+
+    /// Race 7.
+    @Test(arguments: [0, 1, 2] as [UInt64])
+    func positionThatIsNotAboveTheLastOneShownIsAnAlarm(_ seq: UInt64) throws {
+        var room = try RoomHarness()
+        try room.goInside(last: 2, others: [room.other: 90])
+        room.send(1, "x")
+        let actions = room.answer(.append, .success(.appended(room.position(100, seq))))
+        #expect(actions.shown.isEmpty && actions.published.isEmpty && actions.sent.isEmpty)
+        #expect(actions.enters == 1)
+    }
+
+    @Test func appendToALogThatIsGoneEntersAgainThenSendsAgain() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x")
+        #expect(room.answer(.append, .failure(.missing)).enters == 1)
+        let view = room.view(200, last: 0, links: [(200, 0)], verdict: .rewound)
+        #expect(room.finishEnter(view).appended == ["x"])
+    }
+
+    @Test func sendFoundInTheLogAfterALostConnectionIsAnsweredAndNotSentAgain() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x", key: "k")
+        guard case .append(_, _, let content)? = room.asked(.append).first else { return #expect(Bool(false)) }
+        room.commandsDown()
+        room.commandsUp()
+        let stored = Message(position: room.position(100, 1), content: content)
+        let actions = room.finishEnter(room.view(101, last: 1, links: [(100, 0), (101, 1)], entries: [stored]))
+        #expect(actions.shown == ["x"])
+        #expect(actions.sent == [room.position(100, 1)])
+        #expect(actions.appended.isEmpty && actions.onces.isEmpty)
+    }
+
+    /// Race 1.
+    @Test func sendThatIsNotInTheLogAfterALostConnectionGoesThroughOnce() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x")
+        room.commandsDown()
+        #expect(room.commandsUp().onces.isEmpty, "settled before the room was entered")
+        let actions = room.finishEnter(room.view(101, last: 0))
+        #expect(actions.appended.isEmpty)
+        #expect(actions.onces.first?.sends.first?.again == true)
+        let outcome = OnceReply(epoch: 101, base: 0, outcomes: [.stored(room.position(101, 1))])
+        let done = room.answer(.once, .success(.once(outcome)))
+        #expect(done.sent == [room.position(101, 1)])
+        #expect(done.shown == ["x"])
+    }
+
+    @Test func repeatedKeyIsAnsweredFromMemory() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x", key: "k")
+        room.answer(.append, .success(.appended(room.position(100, 1))))
+        let actions = room.send(1, "x", key: "k")
+        #expect(actions.repeated == [room.position(100, 1)])
+        #expect(actions.appended.isEmpty)
+    }
+
+    @Test func sameKeyOfAnotherUserIsAnotherSend() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2, "bo")
+        room.send(1, "x", key: "k")
+        #expect(room.send(2, "y", key: "k").appended == ["y"])
+    }
+
+    @Test func sameKeyTwiceWithoutAnAnswerIsOneAppendAndTwoAnswers() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x", key: "k")
+        #expect(room.send(1, "x", key: "k", again: true).appended.isEmpty)
+        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).sent.count == 2)
+    }
+
+    /// Race 2.
+    @Test func repetitionGoesThroughOnce() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        let actions = room.send(1, "x", key: "k", again: true, since: room.position(100, 0))
+        #expect(actions.appended.isEmpty)
+        #expect(actions.onces.first?.sends.first?.again == true)
+        #expect(actions.onces.first?.epoch == 100)
+        let outcome = OnceReply(epoch: 100, base: 0, outcomes: [.repeated(room.position(99, 1), at: 7)])
+        #expect(room.answer(.once, .success(.once(outcome))).repeated == [room.position(99, 1)])
+    }
+
+    /// Race 3.
+    @Test func keyedSendOfAYoungSessionGoesThroughOnce() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2, "bo", young: true)
+        let actions = room.send(2, "x", key: "k")
+        #expect(actions.onces.first?.sends.first?.again == false)
+        #expect(room.send(2, "y").appended.isEmpty, "behind the once")
+    }
+
+    /// Race 3.
+    @Test func firstTryThatSaysSoStaysOnThePlainPath() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        try room.join(2, "bo", young: true)
+        #expect(room.send(2, "x", key: "k", again: false).appended == ["x"])
+    }
+
+    /// Race 3.
+    @Test func queuedSendOfASessionThatLeftIsDropped() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        try room.join(2, "bo")
+        room.subscribed()
+        room.send(1, "x", key: "k")
+        room.leave(1)
+        #expect(room.finishEnter(room.view(100, last: 0)).appended.isEmpty)
+        #expect(room.machine.waitingSends == 0)
+    }
+
+    /// Race 4.
+    @Test func outcomeUnknownIsToldAndNothingIsShown() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x", key: "k", again: true, since: room.position(1, 1))
+        let outcome = OnceReply(epoch: 100, base: 0, outcomes: [.outcomeUnknown])
+        let actions = room.answer(.once, .success(.once(outcome)))
+        #expect(actions.errors == [.outcomeUnknown])
+        #expect(actions.shown.isEmpty)
+    }
+
+    /// Race 4: memory shorter than the log cannot tell that a key is new.
+    @Test func keyedSendGoesThroughOnceWhileMemoryIsShorterThanTheWindow() throws {
+        var settings = RoomSettings()
+        settings.historyLength = 10
+        settings.memoryBytes = 300
+        var room = try RoomHarness(settings: settings)
+        try room.goInside()
+        for seq in 1...UInt64(8) { room.hearMessage(try room.message(100, seq), base: 0) }
+        #expect(room.machine.recent.count < 8)
+        #expect(room.send(1, "x", key: "k").onces.count == 1)
+    }
+
+    @Test func onceThatRaisedTheEpochIsShownInItsPlace() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "x", key: "k", again: true)
+        let nodes = [room.me: UInt64(100), room.other: 90]
+        room.hearEpoch(130, base: 0, nodes: nodes, by: room.me)
+        let message = try room.message(130, 1, "x", by: "ana", key: "k")
+        #expect(room.hearMessage(message, base: 0).shown == ["x"])
+        let outcome = OnceReply(epoch: 130, base: 0, outcomes: [.stored(room.position(130, 1))])
+        let actions = room.answer(.once, .success(.once(outcome)))
+        #expect(actions.sent == [room.position(130, 1)])
+        #expect(actions.shown.isEmpty)
+        #expect(room.machine.isLive)
+    }
+
+    @Test func refusedOnceIsAskedAgainInTheNewEpoch() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "x", key: "k", again: true)
+        #expect(room.answer(.once, .failure(.refused)).views == 1)
+        let view = room.view(120, last: 0, value: 100, others: [room.other: 120])
+        #expect(room.answer(.view, .success(.view(view))).onces.first?.epoch == 120)
+    }
+
+    @Test func sendThatRedisDoesNotStoreIsTriedAgainThenFails() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x")
+        var tries = 0
+        var errors: [WireError.Code] = []
+        for _ in 0..<200 where errors.isEmpty {
+            if !room.asked(.append).isEmpty {
+                tries += 1
+                room.answer(.append, .failure(.notStored("OOM command not allowed")))
+            }
+            errors = room.pass(.milliseconds(100)).errors
+        }
+        #expect(tries > 10)
+        #expect(errors == [.unavailable])
+        if !room.asked(.append).isEmpty { room.answer(.append, .failure(.notStored("OOM"))) }
+        #expect(room.machine.waitingSends == 0)
+    }
+
+    @Test func sendThatWaitedTooLongFailsAndALateAnswerIsStillShown() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "x")
+        #expect(room.pass(.seconds(16)).errors == [.unavailable])
+        let late = room.answer(.append, .success(.appended(room.position(100, 1))))
+        #expect(late.shown == ["x"])
+        #expect(late.sent.isEmpty)
+        #expect(room.machine.waitingSends == 0)
+    }
+
+    @Test func waitingSendsAreBounded() throws {
+        var settings = RoomSettings()
+        settings.limits.waitingSendsPerRoom = 10
+        var room = try RoomHarness(settings: settings)
+        try room.goInside()
+        for index in 0..<10 { room.send(1, "\(index)") }
+        #expect(room.send(1, "more").errors == [.tooManyWaiting])
+        #expect(room.machine.waitingSends == 10)
+    }
+
+    @Test func appendsInFlightAreBounded() throws {
+        var settings = RoomSettings()
+        settings.appendWindow = 4
+        var room = try RoomHarness(settings: settings)
+        try room.goInside()
+        for index in 0..<10 { room.send(1, "\(index)") }
+        #expect(room.asked(.append).count == 4)
+        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).appended == ["4"])
+    }
+
+    @Test func sendOfASessionThatIsNotHereIsRefused() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        #expect(room.send(9, "x").errors == [.notJoined])
+    }
+
+    @Test func madeKeysAreUniqueAndMarked() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        for index in 0..<20 { room.send(1, "\(index)") }
+        let keys = room.asked(.append).compactMap { request -> String? in
+            if case .append(_, _, let content) = request { content.key } else { nil }
+        }
+        #expect(Set(keys).count == 20)
+        #expect(keys.allSatisfy { $0.hasPrefix("~") })
+    }
+}
