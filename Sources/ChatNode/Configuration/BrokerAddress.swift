@@ -1,3 +1,5 @@
+import ChatRedis
+
 extension NodeConfiguration {
     /// Something that must not be shown. Printing it, in any way, shows `***`.
     public struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
@@ -13,26 +15,18 @@ extension NodeConfiguration {
         public var customMirror: Mirror { Mirror(self, children: [:]) }
     }
 
-    /// Where the broker is: `redis://`, `rediss://` or `unix://` and what follows, or `memory:`. Here only its form is
-    /// looked at; ChatRedis reads it. Printing it hides the password.
+    /// Where the broker is: a ``RedisURL``, or `memory:`. Printing it hides the password.
     public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible,
         CustomReflectable
     {
         static let standard = BrokerAddress(unchecked: "redis://127.0.0.1:6379")
-        static let schemes = ["redis://", "rediss://", "unix://"]
 
         /// The address as it was given, with its password. Not for printing.
         public let text: String
 
-        /// Nil unless `text` is `memory:`, or begins with one of the schemes (in any case), goes on after it, and holds
-        /// neither white space nor control characters.
-        public init?(_ text: String) {
-            let known = Self.schemes.contains { text.lowercased().hasPrefix($0) && text.utf8.count > $0.utf8.count }
-            guard text.lowercased() == "memory:" || known else { return nil }
-            guard !text.unicodeScalars.contains(where: { $0.properties.isWhitespace || Printable.isTreacherous($0) })
-            else {
-                return nil
-            }
+        /// Throws what is wrong with `text`, without quoting it.
+        public init(_ text: String) throws(RedisURLError) {
+            if text.lowercased() != "memory:" { _ = try RedisURL(text) }
             self.text = text
         }
 

@@ -1,3 +1,5 @@
+import ChatRedis
+
 /// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote
 /// it wrong.
 struct ValueRule<Value: Sendable>: Sendable {
@@ -132,10 +134,11 @@ extension ValueRule where Value == NodeConfiguration.BrokerAddress {
         type: "URL", range: "redis://, rediss://, unix://, memory:",
         expected: "redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path or memory:",
         parse: { raw throws(Misfit) in
-            guard let address = NodeConfiguration.BrokerAddress(raw) else {
-                throw Misfit(raw.contains("://") || raw.isEmpty ? nil : "it needs a scheme: redis://host:port")
+            do throws(RedisURLError) {
+                return try NodeConfiguration.BrokerAddress(raw)
+            } catch {
+                throw Misfit(error.description)
             }
-            return address
         },
         show: { "\($0)" },
         quote: { Printable.quoted(NodeConfiguration.BrokerAddress.redacted($0)) }

@@ -27,34 +27,21 @@ public enum AppendResult: MetricLabel {
 /// What a client sent.
 public enum FrameLabel: MetricLabel {
     case join, leave, send, signal, history, roster, ping
-    /// It could not be read.
-    case unreadable
-
-    public init(_ body: ClientRequest.Body) {
-        self =
-            switch body {
-            case .join: .join
-            case .leave: .leave
-            case .send: .send
-            case .signal: .signal
-            case .history: .history
-            case .roster: .roster
-            case .ping: .ping
-            }
-    }
 }
 
 /// Why a session ended.
 public enum SessionEnd: MetricLabel {
-    /// The client closed, or its connection broke.
-    case client
+    /// The client closed.
+    case peer
+    /// The connection was lost.
+    case gone
+    /// The client broke the WebSocket protocol.
+    case protocolError
     case draining, slow, unauthenticated, nodeFull, tooManySessions, abuse, heartbeatMissed, ended, internalError
 
-    /// Nil: the node did not close it.
-    public init(_ reason: CloseReason?) {
+    public init(_ reason: CloseReason) {
         self =
             switch reason {
-            case nil: .client
             case .draining: .draining
             case .slow: .slow
             case .unauthenticated: .unauthenticated
@@ -68,11 +55,8 @@ public enum SessionEnd: MetricLabel {
     }
 }
 
-/// Why something was not delivered to a session that it was for.
+/// What was not handed to a session because it was behind; messages never are, it is closed instead.
 public enum DropReason: MetricLabel {
-    /// The session did not read; it is closed and can resume.
-    case slow
-    /// Signals and presence are left out before messages are.
     case signal, presence
 }
 
@@ -97,35 +81,12 @@ public enum LimitLabel: MetricLabel {
     case waitingSendsPerSession, waitingSendsPerRoom, sendWait, historyPage, rosterPage, badFramesPerMinute
 }
 
-/// What the node asked Redis.
-public enum CommandLabel: MetricLabel {
-    case append, publish, enter, view, leave, once, say, presence, roster, history, heartbeat, nodes, hold, release,
-        rooms
-    case holders, forget, ping
-
-    public init(_ request: BrokerRequest) {
-        self =
-            switch request {
-            case .append: .append
-            case .publish: .publish
-            case .enter: .enter
-            case .view: .view
-            case .leave: .leave
-            case .once: .once
-            case .say: .say
-            case .presence: .presence
-            case .roster: .roster
-            case .history: .history
-            case .heartbeat: .heartbeat
-            case .nodes: .nodes
-            case .hold: .hold
-            case .release: .release
-            case .rooms: .rooms
-            case .holders: .holders
-            case .forget: .forget
-            case .ping: .ping
-            }
-    }
+/// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.
+public enum CommandLabel: UInt8, MetricLabel {
+    /// `view` is also `enter`.
+    case append, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
+    /// All that is answered with nothing but its end: `hold`, `release`, `forget`, `ping`.
+    case done
 }
 
 /// One counter for each value of a label, all there from the start, so that a rate can be computed from the first
@@ -143,6 +104,13 @@ public struct CounterSet<Label: MetricLabel>: Sendable {
     }
 
     public subscript(label: Label) -> PrometheusCounter { counters[label] ?? spare }
+
+    /// Takes over totals that somebody else counted, by the labels' texts; others are left out.
+    func raise(to totals: [String: UInt64]) {
+        for (label, counter) in counters {
+            if let total = totals[label.label] { counter.raise(to: total) }
+        }
+    }
 }
 
 /// One histogram for each value of a label.

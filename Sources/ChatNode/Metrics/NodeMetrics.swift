@@ -15,6 +15,11 @@ public final class NodeMetrics: Sendable {
     public let sessionsClosed: CounterSet<SessionEnd>
     public let sessionsRefused: CounterSet<SessionEnd>
     public let framesReceived: CounterSet<FrameLabel>
+    public let framesSent: PrometheusCounter
+    public let bytesSent: PrometheusCounter
+    public let connections: PrometheusGauge
+    public let connectionsRefused: PrometheusCounter
+    public let connectionsTimedOut: PrometheusCounter
     public let outboundQueueBytes: PrometheusGauge
     public let limitRefusals: CounterSet<LimitLabel>
 
@@ -40,6 +45,11 @@ public final class NodeMetrics: Sendable {
     // Redis and the node
     public let redisReconnects: PrometheusCounter
     public let redisCommands: HistogramSet<CommandLabel>
+    public let redisSentCommands: PrometheusCounter
+    public let redisSentBytes: PrometheusCounter
+    public let redisHeard: PrometheusCounter
+    public let redisHeardBytes: PrometheusCounter
+    public let redisUnreadable: PrometheusCounter
     public let ready: PrometheusGauge
 
     /// Declares all metrics in `registry`, which must not be another node's. `node` is the node's configured name.
@@ -55,6 +65,13 @@ public final class NodeMetrics: Sendable {
             help: "Sessions refused at their handshake, by reason.")
         framesReceived = CounterSet(
             r, "martlet_frames_received_total", label: "type", help: "Frames from clients, by type.")
+        framesSent = r.counter("martlet_frames_sent_total", help: "Frames handed to sessions, of all kinds.")
+        bytesSent = r.counter("martlet_sent_bytes_total", help: "Bytes written to sessions.")
+        connections = r.gauge("martlet_connections", help: "Open connections, WebSocket and HTTP.")
+        connectionsRefused = r.counter(
+            "martlet_connections_refused_total", help: "Connections refused because there were too many.")
+        connectionsTimedOut = r.counter(
+            "martlet_connections_timed_out_total", help: "Connections that took too long over a request or handshake.")
         outboundQueueBytes = r.gauge("martlet_outbound_queue_bytes", help: "Bytes waiting to be written to sessions.")
         limitRefusals = CounterSet(
             r, "martlet_limit_refusals_total", label: "limit", help: "Requests and sessions refused because of a limit."
@@ -71,7 +88,8 @@ public final class NodeMetrics: Sendable {
             help: "Messages shown to this node's sessions, once for each room, whoever said them.")
         deliveries = r.counter("martlet_deliveries_total", help: "Messages handed to sessions, once for each session.")
         deliveriesDropped = CounterSet(
-            r, "martlet_deliveries_dropped_total", label: "reason", help: "Frames not handed to a session, by reason.")
+            r, "martlet_deliveries_dropped_total", label: "reason",
+            help: "Frames not handed to a session that was behind, by kind.")
         fanout = r.histogram(
             "martlet_fanout_seconds",
             help: "Time from a message's turn in its room to its hand-over to the last local session.",
@@ -100,6 +118,13 @@ public final class NodeMetrics: Sendable {
         redisCommands = HistogramSet(
             r, "martlet_redis_command_seconds", label: "command", help: "Time from a request to Redis to its answer.",
             bounds: PrometheusHistogram.secondBounds)
+        redisSentCommands = r.counter("martlet_redis_commands_total", help: "Commands sent to Redis.")
+        redisSentBytes = r.counter("martlet_redis_sent_bytes_total", help: "Bytes of commands sent to Redis.")
+        redisHeard = r.counter("martlet_redis_heard_total", help: "Messages heard on subscribed channels.")
+        redisHeardBytes = r.counter(
+            "martlet_redis_heard_bytes_total", help: "Bytes of messages heard on subscribed channels.")
+        redisUnreadable = r.counter(
+            "martlet_redis_unreadable_total", help: "Messages heard on subscribed channels that are none of ours.")
         ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
         r.gauge(
             "martlet_build_info", help: "Always 1; what runs, in the labels.",

@@ -24,6 +24,11 @@ public final class PrometheusCounter: CounterHandler, Sendable {
         value.wrappingAdd(1, ordering: .relaxed)
     }
 
+    /// Makes it `total` unless it is more already: for what is counted elsewhere and taken over when somebody looks.
+    public func raise(to total: UInt64) {
+        value.max(Int64(clamping: total), ordering: .relaxed)
+    }
+
     /// Begins again at 0, which Prometheus takes for a restart.
     public func reset() {
         value.store(0, ordering: .relaxed)

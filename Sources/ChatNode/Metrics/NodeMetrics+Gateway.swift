@@ -1,0 +1,37 @@
+import ChatGateway
+
+extension NodeMetrics {
+    /// Takes over what the gateway's loops counted, each for itself and without locks, since the node began. Called
+    /// before the text is made.
+    public func take(_ counters: GatewayCounters) {
+        sessions.set(Int64(counters.sessions))
+        connections.set(Int64(counters.connections))
+        outboundQueueBytes.set(Int64(counters.queuedBytes))
+        sessionsOpened.raise(to: counters.sessionsOpened)
+        sessionsClosed.raise(to: counters.sessionsClosed)
+        framesReceived.raise(to: Self.named(counters.framesReceived))
+        framesSent.raise(to: counters.framesSent)
+        bytesSent.raise(to: counters.bytesSent)
+        deliveriesDropped.raise(to: Self.named(counters.framesDropped))
+        connectionsRefused.raise(to: counters.connectionsRefused)
+        connectionsTimedOut.raise(to: counters.connectionsTimedOut)
+        limitRefusals[.frameBytes].raise(to: counters.badFrames["frameTooLarge"] ?? 0)
+        limitRefusals[.outboundBytes].raise(to: counters.sessionsClosed["slow"] ?? 0)
+        for (code, total) in counters.badFrames {
+            registry.counter(
+                "martlet_frames_bad_total", help: "Frames that could not be read, by the error that was answered.",
+                labels: [("code", code)]
+            ).raise(to: total)
+        }
+        for (status, total) in counters.handshakesRefused {
+            registry.counter(
+                "martlet_handshakes_refused_total", help: "WebSocket handshakes refused, by HTTP status.",
+                labels: [("status", "\(status)")]
+            ).raise(to: total)
+        }
+    }
+
+    private static func named<Key: Hashable>(_ totals: [Key: UInt64]) -> [String: UInt64] {
+        Dictionary(totals.map { ("\($0.key)", $0.value) }, uniquingKeysWith: +)
+    }
+}

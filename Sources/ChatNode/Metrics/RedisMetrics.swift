@@ -1,0 +1,36 @@
+import ChatRedis
+
+/// Counts what a loop's Redis link does: one for each ``RedisLink``.
+public final class RedisMetrics: RedisLinkObserver, Sendable {
+    private let metrics: NodeMetrics
+    private let queuedBytes: PrometheusGauge
+
+    /// `shard` is the loop's number.
+    public init(_ metrics: NodeMetrics, shard: Int) {
+        self.metrics = metrics
+        queuedBytes = metrics.registry.gauge(
+            "martlet_redis_queued_bytes", help: "Bytes of requests that Redis has not answered.",
+            labels: [("shard", "\(shard)")])
+    }
+
+    public func redisSent(commands: Int, bytes: Int, queuedBytes: Int) {
+        metrics.redisSentCommands.increment(by: commands)
+        metrics.redisSentBytes.increment(by: bytes)
+        self.queuedBytes.set(Int64(queuedBytes))
+    }
+
+    public func redisAnswered(operation: UInt8, nanoseconds: UInt64) {
+        metrics.redisCommands[CommandLabel(rawValue: operation) ?? .done].recordNanoseconds(
+            Int64(clamping: nanoseconds))
+    }
+
+    public func redisHeard(bytes: Int, accepted: Bool) {
+        metrics.redisHeard.increment()
+        metrics.redisHeardBytes.increment(by: bytes)
+        if !accepted { metrics.redisUnreadable.increment() }
+    }
+
+    /// The shard hears of it too, knows whether it matters, and counts it.
+    public func redisConnected(_ role: RedisConnectionRole, attempt: Int) {}
+    public func redisDisconnected(_ role: RedisConnectionRole) {}
+}
