@@ -141,7 +141,10 @@ final class RedisConnection {
 
     private func setupTimedOut(_ handler: RedisChannelHandler) {
         guard case .settingUp(let current, _) = state, current === handler else { return }
-        drop(RedisSetupError(.timedOut, "redis at \(settings.url) took the connection, but did not answer in \(settings.connectTimeout)"))
+        drop(
+            RedisSetupError(
+                .timedOut,
+                "redis at \(settings.url) took the connection, but did not answer in \(settings.connectTimeout)\(setupHint)"))
     }
 
     // MARK: Channel events
@@ -219,19 +222,25 @@ final class RedisConnection {
 
     func broke(_ error: RESPError, from handler: RedisChannelHandler) {
         guard isCurrent(handler) else { return handler.close() }
-        let hint = settings.url.tls == nil && !isUp ? " (is it a Redis? does it want rediss://?)" : ""
-        drop(RedisSetupError(.notRedis, "redis at \(settings.url): \(error.description)\(hint)"))
+        drop(RedisSetupError(.notRedis, "redis at \(settings.url): \(error.description)\(isUp ? "" : setupHint)"))
     }
 
     func channelFailed(_ error: any Error, from handler: RedisChannelHandler) {
         guard isCurrent(handler) else { return handler.close() }
-        drop(connector.describe(error))
+        guard let error = error as? IOError else { return drop(connector.describe(error)) }
+        let hint = isUp ? "" : setupHint
+        drop(RedisSetupError(.closed, "redis at \(settings.url) broke the connection: \(error.description)\(hint)"))
     }
 
     func channelInactive(_ handler: RedisChannelHandler) {
         guard isCurrent(handler) else { return }
-        let when = isUp ? "" : " during set-up"
+        let when = isUp ? "" : " during set-up\(setupHint)"
         drop(RedisSetupError(.closed, "redis at \(settings.url) closed the connection\(when)"))
+    }
+
+    /// What a connection that never got ready may have in common with others that did not.
+    private var setupHint: String {
+        settings.url.tls == nil ? " (is it a Redis? does it want rediss://?)" : " (is it a Redis? does it speak TLS?)"
     }
 
     private func isCurrent(_ handler: RedisChannelHandler) -> Bool {

@@ -1,0 +1,148 @@
+import ChatCore
+import ChatRedis
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+
+/// What a link told its delegate.
+enum LinkEvent: Sendable, Equatable {
+    case completed(UInt64, Result<BrokerReply, BrokerError>)
+    case subscribed(RoomName)
+    case unsubscribed(RoomName)
+    case heard(RoomName, ChatCore.ChannelEvent)
+    case commandsUp(BrokerIdentity)
+    case commandsDown(String)
+    case subscriptionsUp(BrokerIdentity)
+    case subscriptionsDown(String)
+
+    var serial: UInt64? {
+        if case .completed(let serial, _) = self { serial } else { nil }
+    }
+    var isCommandsUp: Bool {
+        if case .commandsUp = self { true } else { false }
+    }
+    var isCommandsDown: Bool {
+        if case .commandsDown = self { true } else { false }
+    }
+    var isSubscriptionsUp: Bool {
+        if case .subscriptionsUp = self { true } else { false }
+    }
+    var isSubscriptionsDown: Bool {
+        if case .subscriptionsDown = self { true } else { false }
+    }
+}
+
+/// A link on a loop of its own, driven from a test's task: requests in, events out, each wait with a deadline.
+final class LinkProbe: @unchecked Sendable {
+    struct TimedOut: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    private struct Waiter {
+        var id: UUID
+        var matches: (LinkEvent) -> Bool
+        var continuation: CheckedContinuation<LinkEvent, any Error>
+    }
+
+    let eventLoop: any EventLoop
+    private let link: NIOLoopBound<any BrokerLink>
+    private let recorder: Recorder
+    // Guarded by `lock`: the loop appends, tests read.
+    private let lock = NSLock()
+    private var events: [LinkEvent] = []
+    private var cursor = 0
+    private var waiters: [Waiter] = []
+
+    /// Makes the link on a loop and starts it.
+    static func start(_ make: @escaping @Sendable (any EventLoop) throws -> any BrokerLink) async throws -> LinkProbe {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        return try await eventLoop.submit {
+            let probe = LinkProbe(try make(eventLoop), eventLoop)
+            probe.link.value.delegate = probe.recorder
+            probe.link.value.start()
+            return probe
+        }.get()
+    }
+
+    private init(_ link: any BrokerLink, _ eventLoop: any EventLoop) {
+        self.eventLoop = eventLoop
+        self.link = NIOLoopBound(link, eventLoop: eventLoop)
+        recorder = Recorder()
+        recorder.probe = self
+    }
+
+    /// Does something with the link, on its loop.
+    func with(_ body: @escaping @Sendable (any BrokerLink) -> Void) async throws {
+        try await eventLoop.submit { body(self.link.value) }.get()
+    }
+
+    func submit(_ request: BrokerRequest, serial: UInt64) async throws {
+        try await with { $0.submit(request, tag: RequestTag(owner: 1, generation: 2, serial: serial)) }
+    }
+
+    /// Submits, and waits for the answer.
+    func ask(_ request: BrokerRequest, serial: UInt64 = .random(in: 1_000_000 ... .max)) async throws -> Result<BrokerReply, BrokerError> {
+        try await submit(request, serial: serial)
+        let event = try await next("an answer to request \(serial)") { $0.serial == serial }
+        guard case .completed(_, let result) = event else { throw TimedOut(description: "no completion") }
+        return result
+    }
+
+    func stop() async throws { try await with { $0.stop() } }
+
+    /// Everything heard so far.
+    var all: [LinkEvent] { lock.withLock { events } }
+
+    /// The next event that matches, from where the last one was found on. Fails after `deadline`.
+    @discardableResult
+    func next(
+        _ what: String, within deadline: Duration = .seconds(20), where matches: @escaping (LinkEvent) -> Bool
+    ) async throws -> LinkEvent {
+        let id = UUID()
+        let timeout = Task {
+            try await Task.sleep(for: deadline)
+            let waiter = self.lock.withLock {
+                self.waiters.firstIndex { $0.id == id }.map { self.waiters.remove(at: $0) }
+            }
+            waiter?.continuation.resume(throwing: TimedOut(description: "waited \(deadline) for \(what); heard \(self.all.suffix(5))"))
+        }
+        defer { timeout.cancel() }
+        return try await withCheckedThrowingContinuation { continuation in
+            lock.withLock {
+                while cursor < events.count {
+                    let event = events[cursor]
+                    cursor += 1
+                    if matches(event) { return continuation.resume(returning: event) }
+                }
+                waiters.append(Waiter(id: id, matches: matches, continuation: continuation))
+            }
+        }
+    }
+
+    fileprivate func record(_ event: LinkEvent) {
+        lock.withLock {
+            events.append(event)
+            guard let waiter = waiters.first else { return }
+            cursor = events.count
+            guard waiter.matches(event) else { return }
+            waiters.removeFirst()
+            waiter.continuation.resume(returning: event)
+        }
+    }
+
+    private final class Recorder: BrokerLinkDelegate {
+        weak var probe: LinkProbe?
+
+        func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
+            probe?.record(.completed(tag.serial, result))
+        }
+        func brokerSubscribed(_ room: RoomName) { probe?.record(.subscribed(room)) }
+        func brokerUnsubscribed(_ room: RoomName) { probe?.record(.unsubscribed(room)) }
+        func brokerHeard(_ room: RoomName, _ event: ChatCore.ChannelEvent) { probe?.record(.heard(room, event)) }
+        func brokerCommandsUp(_ identity: BrokerIdentity) { probe?.record(.commandsUp(identity)) }
+        func brokerCommandsDown(_ reason: String) { probe?.record(.commandsDown(reason)) }
+        func brokerSubscriptionsUp(_ identity: BrokerIdentity) { probe?.record(.subscriptionsUp(identity)) }
+        func brokerSubscriptionsDown(_ reason: String) { probe?.record(.subscriptionsDown(reason)) }
+    }
+}
