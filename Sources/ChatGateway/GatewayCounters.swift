@@ -1,0 +1,65 @@
+import ChatCore
+
+/// What the gateway counts. Each loop has its own, touched by nobody else, so counting costs an addition and no lock;
+/// ``GatewayServer/counters()`` adds them up when somebody asks.
+public struct GatewayCounters: Sendable {
+    /// Open now.
+    public var sessions = 0
+    /// Open now, of all kinds.
+    public var connections = 0
+    /// Waiting now in the sessions' outbound queues.
+    public var queuedBytes = 0
+    public var sessionsOpened: UInt64 = 0
+    /// By reason: a ``CloseReason``'s name, `peer` (the client closed), `gone` (the connection was lost), `protocolError`.
+    public var sessionsClosed: [String: UInt64] = [:]
+    /// By type of request.
+    public var framesReceived: [RequestType: UInt64] = [:]
+    /// By the code's name.
+    public var badFrames: [String: UInt64] = [:]
+    /// Frames given to sessions, shared ones once for each session.
+    public var framesSent: UInt64 = 0
+    /// Presence changes and signals that a session which is behind was not sent.
+    public var framesDropped: [SharedFrame.Kind: UInt64] = [:]
+    public var bytesSent: UInt64 = 0
+    /// Handshakes refused, by HTTP status.
+    public var handshakesRefused: [Int: UInt64] = [:]
+    /// Connections that took too long over their request or handshake.
+    public var connectionsTimedOut: UInt64 = 0
+    /// Connections beyond `maxConnections`.
+    public var connectionsRefused: UInt64 = 0
+
+    public init() {}
+
+    public enum RequestType: String, Sendable, CaseIterable {
+        case join, leave, send, signal, history, roster, ping
+
+        init(_ body: ClientRequest.Body) {
+            self =
+                switch body {
+                case .join: .join
+                case .leave: .leave
+                case .send: .send
+                case .signal: .signal
+                case .history: .history
+                case .roster: .roster
+                case .ping: .ping
+                }
+        }
+    }
+
+    mutating func add(_ other: GatewayCounters) {
+        sessions += other.sessions
+        connections += other.connections
+        queuedBytes += other.queuedBytes
+        sessionsOpened += other.sessionsOpened
+        sessionsClosed.merge(other.sessionsClosed, uniquingKeysWith: +)
+        framesReceived.merge(other.framesReceived, uniquingKeysWith: +)
+        badFrames.merge(other.badFrames, uniquingKeysWith: +)
+        framesSent += other.framesSent
+        framesDropped.merge(other.framesDropped, uniquingKeysWith: +)
+        bytesSent += other.bytesSent
+        handshakesRefused.merge(other.handshakesRefused, uniquingKeysWith: +)
+        connectionsTimedOut += other.connectionsTimedOut
+        connectionsRefused += other.connectionsRefused
+    }
+}

@@ -1,0 +1,79 @@
+import ChatCore
+import NIOCore
+
+/// Everything about the gateway that can be set. Defaults are written here once.
+public struct GatewayOptions: Sendable {
+    /// Name or address to listen on.
+    public var host = "127.0.0.1"
+    /// 0: any free port; ``GatewayServer/boundPort`` tells which.
+    public var port = 8080
+    public var limits = Limits()
+    /// How often a quiet session is pinged, and how long it may take to answer. Whole seconds, at least 1.
+    public var heartbeatSeconds = 25
+    /// What `welcome` says in `node`.
+    public var nodeName: String
+    /// Makes session names unique over all nodes and times.
+    public var nodeID: NodeID
+
+    /// How long a connection may take from its first byte (or from being accepted) to a complete request head or handshake, and an
+    /// HTTP request to be complete.
+    public var handshakeTimeout: Duration = .seconds(10)
+    /// How long an HTTP answer may take.
+    public var responseTimeout: Duration = .seconds(30)
+    /// How long an HTTP connection may stay open between requests.
+    public var idleTimeout: Duration = .seconds(75)
+    /// How long a peer may take to answer a close frame, and to read what was queued before it, before the connection is cut.
+    public var closeTimeout: Duration = .seconds(5)
+
+    /// Connections of all kinds; more are answered 503 and closed.
+    public var maxConnections = 110_000
+    /// Bytes of a request's head, first line and all fields.
+    public var maxHeaderBytes = 16_384
+    /// Bytes of an HTTP request's body.
+    public var maxBodyBytes = 65_536
+    /// Connections that the kernel holds before they are accepted.
+    public var backlog: Int32 = 4_096
+    /// Bytes that one read of a WebSocket takes at most. Small: every connection holds a buffer of this size (measured: 256 bytes
+    /// 2.7 KB a connection in all, 1,024 bytes 3.5 KB).
+    public var receiveBufferBytes = 512
+    /// Origins whose pages may connect and post; nil: all. Compared in lower case.
+    public var allowedOrigins: Set<String>?
+    /// Pages and scripts by path, such as `/` and `/martlet.js`.
+    public var staticFiles: [String: StaticFile] = [:]
+    /// How often a loop looks at what is due. Tests make it short.
+    public var tick: Duration = .seconds(1)
+
+    public init(nodeName: String, nodeID: NodeID) {
+        self.nodeName = nodeName
+        self.nodeID = nodeID
+    }
+}
+
+/// A file that the gateway serves from memory.
+public struct StaticFile: Sendable {
+    /// Scripts and styles of the page's own, WebSockets anywhere (a page may be told to use another node), nothing else.
+    public static let defaultPolicy =
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        + "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+    public var contentType: String
+    public var bytes: [UInt8]
+    public var contentSecurityPolicy: String
+
+    public init(contentType: String, bytes: [UInt8], contentSecurityPolicy: String = StaticFile.defaultPolicy) {
+        self.contentType = contentType
+        self.bytes = bytes
+        self.contentSecurityPolicy = contentSecurityPolicy
+    }
+}
+
+extension TimeAmount {
+    init(_ duration: Duration) {
+        let parts = duration.components
+        self = .nanoseconds(parts.seconds &* 1_000_000_000 &+ parts.attoseconds / 1_000_000_000)
+    }
+}
+
+extension Moment {
+    static var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
+}

@@ -1,0 +1,55 @@
+import ChatCore
+import ChatWire
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import NIOCore
+
+/// An HTTP answer that is an error: a status, fields that go with it, and what the client is told.
+struct HTTPProblem: Error {
+    var status: Int
+    var error: WireError
+    var field: (name: HTTPField.Name, value: String)?
+
+    init(_ error: WireError, status: Int? = nil, field: (name: HTTPField.Name, value: String)? = nil) {
+        self.status = status ?? HTTPRoutes.status(of: error.code)
+        self.error = error
+        self.field = field
+    }
+
+    static let upgradeLate = HTTPProblem(
+        WireError(.badField, "a WebSocket must be opened with a connection's first request"), status: 426,
+        field: (.connection, "close"))
+
+    static func methodNotAllowed(_ allowed: String) -> HTTPProblem {
+        HTTPProblem(WireError(.badField, "this path knows the methods \(allowed)"), status: 405, field: (.allow, allowed))
+    }
+}
+
+/// Every error leaves as JSON, also those that the router makes itself.
+struct ErrorsAsJSON: RouterMiddleware {
+    func handle(
+        _ request: Request, context: BasicRequestContext,
+        next: (Request, BasicRequestContext) async throws -> Response
+    ) async throws -> Response {
+        let problem: HTTPProblem
+        do {
+            return try await next(request, context)
+        } catch let error as HTTPProblem {
+            problem = error
+        } catch let error as WireError {
+            problem = HTTPProblem(error)
+        } catch is NIOTooManyBytesError {
+            problem = HTTPProblem(WireError(.frameTooLarge, "the body is too long"))
+        } catch let error as HTTPError where error.status == .notFound {
+            problem = HTTPProblem(WireError(.notFound, "no such page"))
+        } catch let error as any HTTPResponseError {
+            problem = HTTPProblem(WireError(.badField, "the request cannot be answered"), status: error.status.code)
+        }
+        var response = HTTPRoutes.json(HTTPRoutes.body(of: problem.error), status: .init(code: problem.status))
+        if let field = problem.field { response.headers[field.name] = field.value }
+        if problem.status == 503 { response.headers[.retryAfter] = "1" }
+        if problem.status == 401 { response.headers[.wwwAuthenticate] = "Bearer" }
+        return response
+    }
+}

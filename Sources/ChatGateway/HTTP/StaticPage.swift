@@ -1,0 +1,32 @@
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import NIOCore
+
+/// A static file, ready to be sent: revalidated each time by its entity tag (RFC 9110 §8.8.3), so a new version of the node is
+/// never shown with an old page.
+struct StaticPage: Sendable {
+    private let body: ByteBuffer
+    private let tag: String
+    private let headers: HTTPFields
+
+    init(_ file: StaticFile) {
+        body = ByteBuffer(bytes: file.bytes)
+        // FNV-1a: to tell versions apart, nothing more.
+        let hash = file.bytes.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+        tag = "\"\(String(hash, radix: 16))\""
+        var headers = HTTPFields()
+        headers[.contentType] = file.contentType
+        headers[.cacheControl] = "no-cache"
+        headers[.eTag] = tag
+        headers[.xContentTypeOptions] = "nosniff"
+        headers[.contentSecurityPolicy] = file.contentSecurityPolicy
+        if let name = HTTPField.Name("Referrer-Policy") { headers[name] = "no-referrer" }
+        self.headers = headers
+    }
+
+    func response(to request: Request) -> Response {
+        if request.headers[.ifNoneMatch] == tag { return Response(status: .notModified, headers: headers) }
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: body))
+    }
+}

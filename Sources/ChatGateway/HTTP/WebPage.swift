@@ -1,0 +1,21 @@
+/// The chat page and the client module, embedded in the binary.
+public enum WebPage {
+    /// By the path under which they are served.
+    public static var files: [String: StaticFile] {
+        [
+            "/": file(PackageResources.index_html, "text/html; charset=utf-8"),
+            "/martlet.js": file(PackageResources.martlet_js, "text/javascript; charset=utf-8"),
+            "/chat.js": file(PackageResources.chat_js, "text/javascript; charset=utf-8"),
+            "/chat-parts.js": file(PackageResources.chat_parts_js, "text/javascript; charset=utf-8"),
+            "/chat-people.js": file(PackageResources.chat_people_js, "text/javascript; charset=utf-8"),
+            "/chat-room.js": file(PackageResources.chat_room_js, "text/javascript; charset=utf-8"),
+            "/chat-talk.js": file(PackageResources.chat_talk_js, "text/javascript; charset=utf-8"),
+            "/chat.css": file(PackageResources.chat_css, "text/css; charset=utf-8"),
+            "/icon.svg": file(PackageResources.icon_svg, "image/svg+xml"),
+        ]
+    }
+
+    private static func file(_ bytes: [UInt8], _ type: String) -> StaticFile {
+        StaticFile(contentType: type, bytes: bytes)
+    }
+}

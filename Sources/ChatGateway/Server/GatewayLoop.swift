@@ -1,0 +1,166 @@
+import ChatCore
+import ChatWire
+import Logging
+import NIOCore
+import Synchronization
+
+/// What the connections of one event loop share: who is dirty this tick, whose heartbeat is next, which deadlines run, and what
+/// was counted. Confined to its loop: no locks.
+final class GatewayLoop {
+    let eventLoop: any EventLoop
+    let options: GatewayOptions
+    let codec: MartletV1Codec
+    let service: any ChatService
+    let authenticator: any Authenticator
+    let handshake: WebSocketHandshake
+    let logger: Logger
+    let routes: HTTPRoutes
+    let shared: GatewayShared
+
+    var counters = GatewayCounters()
+    var joiner = FrameJoiner()
+    /// Set on drain: no handshake is taken any more.
+    var isDraining = false
+
+    private var dirty: [WebSocketSession] = []
+    private var isFlushScheduled = false
+    private var spare: [WebSocketSession] = []
+    private(set) var sessions: [ObjectIdentifier: WebSocketSession] = [:]
+    /// Heartbeats: each session is in one slot, and one slot is looked at each tick.
+    private var slots: [[WebSocketSession]]
+    private var currentSlot = 0
+    private var nextSlot = 0
+    /// Connections with a deadline: before their handshake, speaking HTTP, or closing. Looked at every tick.
+    private var timed: [ObjectIdentifier: any TimedConnection] = [:]
+    private var isRunning = false
+
+    init(eventLoop: any EventLoop, parts: GatewayParts) {
+        self.eventLoop = eventLoop
+        options = parts.options
+        codec = MartletV1Codec(limits: parts.options.limits)
+        service = parts.service
+        authenticator = parts.authenticator
+        handshake = WebSocketHandshake(
+            subprotocols: [MartletV1Codec.subprotocol], allowedOrigins: parts.options.allowedOrigins)
+        logger = parts.logger
+        routes = parts.routes
+        shared = parts.shared
+        let ticks = Duration.seconds(options.heartbeatSeconds) / options.tick
+        slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
+    }
+
+    func start() {
+        isRunning = true
+        scheduleTick()
+    }
+
+    private func scheduleTick() {
+        eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(options.tick)) { [weak self] in
+            guard let self, isRunning else { return }
+            tickPassed()
+            scheduleTick()
+        }
+    }
+
+    func stop() {
+        isRunning = false
+        for connection in timed.values { connection.cut() }
+        for session in sessions.values { session.cut() }
+    }
+
+    /// The session has something to write at the end of this tick.
+    func markDirty(_ session: WebSocketSession) {
+        dirty.append(session)
+        guard !isFlushScheduled else { return }
+        isFlushScheduled = true
+        eventLoop.assumeIsolated().execute { [self] in flushDirty() }
+    }
+
+    private func flushDirty() {
+        isFlushScheduled = false
+        swap(&dirty, &spare)
+        for session in spare { session.tickEnded() }
+        spare.removeAll(keepingCapacity: spare.capacity <= 4_096)
+        joiner.clear()
+    }
+
+    func add(_ session: WebSocketSession) {
+        sessions[ObjectIdentifier(session)] = session
+        counters.sessions += 1
+        counters.sessionsOpened += 1
+        session.slot = nextSlot
+        session.place = slots[nextSlot].count
+        slots[nextSlot].append(session)
+        nextSlot = (nextSlot + 1) % slots.count
+    }
+
+    func remove(_ session: WebSocketSession, reason: String) {
+        guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+        counters.sessions -= 1
+        counters.sessionsClosed[reason, default: 0] += 1
+        let (slot, place) = (session.slot, session.place)
+        let last = slots[slot].removeLast()
+        guard last !== session else { return }
+        slots[slot][place] = last
+        last.place = place
+    }
+
+    /// A connection was accepted. False: there are too many.
+    func connectionCame() -> Bool {
+        counters.connections += 1
+        return shared.connections.add(1, ordering: .relaxed).newValue <= options.maxConnections
+    }
+
+    func connectionGone() {
+        counters.connections -= 1
+        shared.connections.subtract(1, ordering: .relaxed)
+    }
+
+    func startTiming(_ connection: any TimedConnection) { timed[ObjectIdentifier(connection)] = connection }
+
+    func stopTiming(_ connection: any TimedConnection) { timed[ObjectIdentifier(connection)] = nil }
+
+    /// See ``GatewayServer/closeAll(_:spread:)``.
+    func closeAll(_ reason: CloseReason, spread: Duration) {
+        let total = max(1, sessions.count)
+        for (index, session) in sessions.values.shuffled().enumerated() {
+            let delay = spread / total * index
+            if reason == .draining {
+                let parts = delay.components
+                let milliseconds = parts.seconds * 1_000 + parts.attoseconds / 1_000_000_000_000_000
+                session.send(.draining(reconnectAfter: UInt64(clamping: milliseconds)))
+            }
+            eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(delay)) { session.close(reason) }
+        }
+    }
+
+    private func tickPassed() {
+        let now = Moment.now
+        for connection in timed.values { connection.checkDeadline(now: now) }
+        currentSlot = (currentSlot + 1) % slots.count
+        for session in slots[currentSlot] { session.heartbeatDue(now: now) }
+    }
+}
+
+/// Something on a connection that must be done by a certain time.
+protocol TimedConnection: AnyObject {
+    /// Closes the connection if its time is over.
+    func checkDeadline(now: Moment)
+    /// Closes the connection at once.
+    func cut()
+}
+
+/// What all loops are made from.
+struct GatewayParts: Sendable {
+    var options: GatewayOptions
+    var service: any ChatService
+    var authenticator: any Authenticator
+    var logger: Logger
+    var routes: HTTPRoutes
+    var shared: GatewayShared
+}
+
+/// What the loops share: only what is touched once for a connection.
+final class GatewayShared: Sendable {
+    let connections = Atomic<Int>(0)
+}

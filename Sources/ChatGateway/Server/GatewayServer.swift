@@ -1,0 +1,137 @@
+import ChatCore
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Why the gateway could not start; the text names the address.
+public struct GatewayError: Error, Sendable, CustomStringConvertible {
+    public let description: String
+}
+
+/// One port for WebSocket and HTTP. Sessions stay on the event loop that accepted them; the loops share nothing but a count of
+/// connections.
+public final class GatewayServer: Sendable {
+    private struct Running {
+        var listener: any Channel
+        var loops: [NIOLoopBound<GatewayLoop>]
+    }
+
+    private let parts: GatewayParts
+    private let group: any EventLoopGroup
+    private let running = Mutex<Running?>(nil)
+
+    public init(
+        options: GatewayOptions, service: any ChatService, authenticator: any Authenticator = DevelopmentAuthenticator(),
+        eventLoopGroup: any EventLoopGroup, logger: Logger
+    ) {
+        let routes = HTTPRoutes(options: options, service: service, authenticator: authenticator, logger: logger)
+        parts = GatewayParts(
+            options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
+            shared: GatewayShared())
+        group = eventLoopGroup
+    }
+
+    /// The port that is listened on; nil before ``start()``.
+    public var boundPort: Int? { running.withLock { $0?.listener.localAddress?.port } }
+
+    /// Listens. Throws a ``GatewayError`` if the address cannot be had.
+    public func start() async throws {
+        var loops: [NIOLoopBound<GatewayLoop>] = []
+        for loop in group.makeIterator() {
+            let parts = parts
+            loops.append(
+                try await loop.submit {
+                    let gateway = GatewayLoop(eventLoop: loop, parts: parts)
+                    gateway.start()
+                    return NIOLoopBound(gateway, eventLoop: loop)
+                }.get())
+        }
+        do {
+            let listener = try await bind(loops)
+            running.withLock { $0 = Running(listener: listener, loops: loops) }
+        } catch {
+            await stop(loops)
+            throw GatewayError(
+                description: "cannot listen on \(parts.options.host):\(parts.options.port): \(Self.text(of: error))")
+        }
+    }
+
+    private func bind(_ loops: [NIOLoopBound<GatewayLoop>]) async throws -> any Channel {
+        let options = parts.options
+        var byLoop: [ObjectIdentifier: NIOLoopBound<GatewayLoop>] = [:]
+        for (eventLoop, gateway) in zip(group.makeIterator(), loops) { byLoop[ObjectIdentifier(eventLoop)] = gateway }
+        let gateways = byLoop
+        return try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: options.backlog)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.maxMessagesPerRead, value: 4)
+            .childChannelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: options.receiveBufferBytes)
+            )
+            .childChannelOption(.writeBufferWaterMark, value: .init(low: 16_384, high: 32_768))
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let gateway = gateways[ObjectIdentifier(channel.eventLoop)] else {
+                        throw GatewayError(description: "a connection on a loop that is not the gateway's")
+                    }
+                    try channel.pipeline.syncOperations.addHandler(ConnectionHandler(gateway: gateway.value))
+                }
+            }
+            .bind(host: options.host, port: options.port).get()
+    }
+
+    private static func text(of error: any Error) -> String {
+        guard let error = error as? IOError else { return "\(error)" }
+        switch error.errnoCode {
+        case EADDRINUSE: return "the address is in use by another program"
+        case EACCES: return "not allowed (ports below 1024 need a privilege)"
+        case EADDRNOTAVAIL: return "this machine has no such address"
+        default: return "\(error)"
+        }
+    }
+
+    /// Closes the listening socket: no connection comes any more; those that are open stay, but a handshake on one is answered 503.
+    public func stopAccepting() async {
+        guard let (listener, loops) = running.withLock({ $0.map { ($0.listener, $0.loops) } }) else { return }
+        try? await listener.close().get()
+        for loop in loops { try? await Self.on(loop) { $0.isDraining = true } }
+    }
+
+    /// Tells every session to come back at a time of its own within `spread`, and closes it with `reason` at that time if it is still
+    /// there. Returns when all are gone, at the latest `spread` and the closing time later.
+    public func closeAll(_ reason: CloseReason, spread: Duration) async {
+        guard let loops = running.withLock({ $0?.loops }) else { return }
+        for loop in loops { try? await Self.on(loop) { $0.closeAll(reason, spread: spread) } }
+        let clock = ContinuousClock()
+        let end = clock.now + spread + parts.options.closeTimeout + parts.options.tick * 2
+        while clock.now < end, await counters().sessions > 0 { try? await clock.sleep(for: .milliseconds(20)) }
+    }
+
+    /// Cuts every connection and ends the timers. The listener must have been closed by ``stopAccepting()``.
+    public func stop() async {
+        await stopAccepting()
+        guard let loops = running.withLock({ $0?.loops }) else { return }
+        await stop(loops)
+    }
+
+    private func stop(_ loops: [NIOLoopBound<GatewayLoop>]) async {
+        for loop in loops { try? await Self.on(loop) { $0.stop() } }
+    }
+
+    /// What all loops have counted.
+    public func counters() async -> GatewayCounters {
+        var sum = GatewayCounters()
+        for loop in running.withLock({ $0?.loops }) ?? [] {
+            if let counters = try? await Self.on(loop, { $0.counters }) { sum.add(counters) }
+        }
+        return sum
+    }
+
+    private static func on<Value: Sendable>(
+        _ loop: NIOLoopBound<GatewayLoop>, _ body: @escaping @Sendable (GatewayLoop) -> Value
+    ) async throws -> Value {
+        try await loop.eventLoop.submit { body(loop.value) }.get()
+    }
+}

@@ -1,0 +1,69 @@
+import ChatCore
+import ChatWire
+import NIOCore
+
+/// A WebSocket frame, header and all, encoded once and shared by every session that is sent it: a server's frames are not masked
+/// (RFC 6455 §5.1), so they are the same for all. Sending it costs a session a reference, no copy.
+public final class SharedFrame: Sendable {
+    /// What it is for: decides what is dropped first when a session is behind.
+    public enum Kind: Sendable, Hashable, CaseIterable {
+        case reply, message, presence, signal
+    }
+
+    public let kind: Kind
+    let bytes: ByteBuffer
+    /// False for a frame that one session alone is sent: joining it with others is not worth remembering.
+    let isShared: Bool
+
+    /// Encodes an event as one unfragmented text frame.
+    public convenience init(_ event: ServerEvent, codec: MartletV1Codec) {
+        self.init(event, codec: codec, isShared: true)
+    }
+
+    convenience init(_ event: ServerEvent, codec: MartletV1Codec, isShared: Bool) {
+        self.init(bytes: Self.encode(event, codec), kind: Kind(event), isShared: isShared)
+    }
+
+    init(bytes: ByteBuffer, kind: Kind, isShared: Bool) {
+        self.bytes = bytes
+        self.kind = kind
+        self.isShared = isShared
+    }
+
+    /// The frame's bytes on the wire.
+    public var byteCount: Int { bytes.readableBytes }
+
+    /// A control frame with this payload, of at most 125 bytes.
+    static func control(_ opcode: WebSocketOpcode, _ payload: [UInt8] = []) -> SharedFrame {
+        var bytes: [UInt8] = []
+        WebSocketFrame.append(opcode, payload.prefix(WebSocketFrame.maxControlBytes), to: &bytes)
+        return SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false)
+    }
+
+    static let ping = control(.ping)
+
+    private static func encode(_ event: ServerEvent, _ codec: MartletV1Codec) -> ByteBuffer {
+        var payload: [UInt8] = []
+        payload.reserveCapacity(256)
+        codec.encode(event, into: &payload)
+        var header: [UInt8] = []
+        header.reserveCapacity(WebSocketFrame.maxHeaderBytes)
+        WebSocketFrame.appendHeader(.text, length: payload.count, to: &header)
+        var buffer = ByteBufferAllocator().buffer(capacity: header.count + payload.count)
+        buffer.writeBytes(header)
+        buffer.writeBytes(payload)
+        return buffer
+    }
+}
+
+extension SharedFrame.Kind {
+    init(_ event: ServerEvent) {
+        self =
+            switch event {
+            case .message, .gap, .reset: .message
+            case .presence: .presence
+            case .signal: .signal
+            case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .error: .reply
+            }
+    }
+}

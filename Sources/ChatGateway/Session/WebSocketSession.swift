@@ -1,0 +1,329 @@
+import ChatCore
+import ChatWire
+import Logging
+import NIOCore
+
+/// One WebSocket: the only handler in its channel's pipeline, and the session's way out for the service. It holds no rules: the
+/// decoder, the close machine and the session machine decide, this carries out.
+///
+/// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may send to
+/// many sessions in a loop over its members without one of them going away under it.
+final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    let gateway: GatewayLoop
+    let identity: SessionIdentity
+    private let firstRoom: RoomName?
+    var slot = 0
+    var place = 0
+
+    private var id: SessionID?
+    private var machine: SessionStateMachine
+    private var closing = WebSocketCloseStateMachine()
+    private var decoder: WebSocketDecoder
+    private var queue: OutboundQueue
+    private var context: ChannelHandlerContext?
+    private var isDirty = false
+    private var isGone = false
+    /// Why it ends, for the count; set once.
+    private var endReason: String?
+    private var cutAt: Moment?
+
+    init(gateway: GatewayLoop, identity: SessionIdentity, firstRoom: RoomName?) {
+        self.gateway = gateway
+        self.identity = identity
+        self.firstRoom = firstRoom
+        let options = gateway.options
+        machine = SessionStateMachine(
+            limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds), now: .now)
+        decoder = WebSocketDecoder(
+            options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
+        queue = OutboundQueue(limit: options.limits.outboundBytes)
+    }
+
+    var loop: any EventLoop { gateway.eventLoop }
+    var user: UserID { identity.user }
+
+    // MARK: Beginning and end
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+    }
+
+    /// After the handshake was answered: registers with the service, says welcome.
+    func open() {
+        gateway.add(self)
+        switch gateway.service.openSession(identity, outlet: self) {
+        case .failure(let reason): close(reason)
+        case .success(let id):
+            self.id = id
+            let options = gateway.options
+            guard let device = identity.device else { return close(.internalError) }
+            send(
+                .welcome(
+                    Welcome(
+                        session: "\(options.nodeID)-\(id.raw)", user: identity.user, device: device, node: options.nodeName,
+                        heartbeat: options.heartbeatSeconds, limits: options.limits)))
+            guard let firstRoom else { return }
+            let join = ClientRequest(ref: nil, body: .join(room: firstRoom, after: nil, history: nil))
+            run(machine.received(join, now: .now))
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        gone()
+        context.fireChannelInactive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        gone()
+        self.context = nil
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A connection that the peer reset; nothing that the node could do, or that anybody should be told.
+        context.close(promise: nil)
+    }
+
+    private func gone() {
+        guard !isGone else { return }
+        isGone = true
+        closing.disconnected()
+        machine.closed()
+        setCount(to: 0)
+        queue.removeAll()
+        endReason = endReason ?? "gone"
+        gateway.stopTiming(self)
+        gateway.remove(self, reason: endReason ?? "gone")
+        gateway.connectionGone()
+        leaveService()
+    }
+
+    private func leaveService() {
+        guard let id else { return }
+        self.id = nil
+        gateway.service.sessionClosed(id, on: gateway.eventLoop)
+    }
+
+    // MARK: In
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        machine.heard()
+        buffer.withUnsafeReadableBytes { bytes in
+            var index = 0
+            while let event = decoder.next(bytes, &index) { handle(event) }
+        }
+    }
+
+    private func handle(_ event: WebSocketDecoder.Event) {
+        switch event {
+        case .text(let bytes): if closing.mayReceive { received(bytes) }
+        case .binary: refused(.binary)
+        case .refused(let refusal): refused(refusal)
+        case .ping(let payload): enqueue(.control(.pong, payload))
+        case .pong: break
+        case .close(let code, _):
+            switch closing.closeReceived() {
+            case .replyAndDisconnect:
+                endReason = endReason ?? "peer"
+                sayLast(code, reason: "")
+            case .disconnect: disconnect()
+            case .doNothing: break
+            }
+        case .failed(let failure):
+            gateway.counters.badFrames["websocket", default: 0] += 1
+            switch closing.failed() {
+            case .sendCloseAndDisconnect:
+                endReason = endReason ?? "protocolError"
+                sayLast(failure.code, reason: failure.reason)
+            case .disconnect: disconnect()
+            case .doNothing: break
+            }
+        }
+    }
+
+    private func received(_ bytes: [UInt8]) {
+        switch gateway.codec.decode(bytes, isUTF8: true) {
+        case .success(let request):
+            gateway.counters.framesReceived[.init(request.body), default: 0] += 1
+            run(machine.received(request, now: .now))
+        case .failure(let failure): receivedBadFrame(failure.ref, failure.error)
+        }
+    }
+
+    private func refused(_ refusal: WebSocketDecoder.Refusal) {
+        guard closing.mayReceive else { return }
+        let error =
+            switch refusal {
+            case .tooLarge: WireError(.frameTooLarge, "a frame may have \(gateway.options.limits.frameBytes) bytes")
+            case .binary: WireError(.binaryFrame, "a binary frame; \(MartletV1Codec.subprotocol) is text")
+            }
+        receivedBadFrame(nil, error)
+    }
+
+    private func receivedBadFrame(_ ref: Ref?, _ error: WireError) {
+        gateway.counters.badFrames[error.code.name, default: 0] += 1
+        run(machine.receivedBadFrame(ref: ref, error, now: .now))
+    }
+
+    private func run(_ action: SessionStateMachine.RequestAction) {
+        switch action {
+        case .perform(let body, let ref):
+            guard let id else { return }
+            gateway.service.perform(body, ref: ref, from: id, on: gateway.eventLoop)
+        case .reply(let event): encode(event)
+        case .replyAndClose(let event, let reason):
+            encode(event)
+            close(reason)
+        case .doNothing: break
+        }
+    }
+
+    // MARK: Out
+
+    func send(_ event: ServerEvent) {
+        guard let event = machine.outgoing(event) else { return }
+        encode(event)
+    }
+
+    func send(_ frame: SharedFrame) {
+        enqueue(frame)
+    }
+
+    func close(_ reason: CloseReason) {
+        switch closing.close() {
+        case .sendClose: sayClose(reason)
+        case .doNothing: break
+        }
+    }
+
+    private func encode(_ event: ServerEvent) {
+        enqueue(SharedFrame(event, codec: gateway.codec, isShared: false))
+    }
+
+    private func enqueue(_ frame: SharedFrame) {
+        guard closing.maySend else { return }
+        switch append(frame) {
+        case .queued, .behind: gateway.counters.framesSent += 1
+        case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
+        case .overflow:
+            // The close frame goes out behind what the channel has taken already; what waited here is void, as the client will
+            // come back with the last position that it saw.
+            discardQueue()
+            queue.catchUp()
+            close(.slow)
+        }
+    }
+
+    private func append(_ frame: SharedFrame) -> OutboundQueue.Outcome {
+        let before = queue.count
+        let outcome = queue.append(frame, joiner: &gateway.joiner)
+        gateway.counters.queuedBytes += queue.count - before
+        if case .queued = outcome { markDirty() }
+        return outcome
+    }
+
+    private func markDirty() {
+        guard !isDirty else { return }
+        isDirty = true
+        gateway.markDirty(self)
+    }
+
+    private func sayClose(_ reason: CloseReason) {
+        endReason = endReason ?? reason.name
+        machine.closed()
+        startCutting()
+        var bytes: [UInt8] = []
+        WebSocketFrame.appendClose(WebSocketCloseCode(rawValue: reason.rawValue), reason: reason.name, to: &bytes)
+        _ = append(SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false))
+        markDirty()
+    }
+
+    /// Sends a close frame before anything else that waits, then nothing more.
+    private func sayLast(_ code: WebSocketCloseCode?, reason: String) {
+        machine.closed()
+        startCutting()
+        flush()
+        discardQueue()
+        guard let context else { return }
+        var bytes: [UInt8] = []
+        WebSocketFrame.appendClose(code, reason: reason, to: &bytes)
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+        disconnect()
+        markDirty()
+    }
+
+    /// Ends our side once what was written is out, and waits (a bounded time) for the peer to end its own (RFC 6455 §7.1.1): closed
+    /// at once, bytes of the peer still unread would make the kernel reset the connection and take our close frame with it.
+    private func disconnect() {
+        startCutting()
+        context?.close(mode: .output, promise: nil)
+    }
+
+    private func startCutting() {
+        guard cutAt == nil else { return }
+        cutAt = Moment.now + gateway.options.closeTimeout
+        gateway.startTiming(self)
+    }
+
+    private func discardQueue() {
+        setCount(to: 0)
+        queue.removeAll()
+    }
+
+    private func setCount(to count: Int) {
+        gateway.counters.queuedBytes += count - queue.count
+    }
+
+    /// The end of the loop tick: writes what it brought; tells the service if the session is ending.
+    func tickEnded() {
+        isDirty = false
+        flush()
+        if !machine.isOpen { leaveService() }
+    }
+
+    private func flush() {
+        guard let context, !queue.isBehind || context.channel.isWritable else { return }
+        let before = queue.count
+        var isWritten = false
+        while let buffer = queue.next() {
+            context.write(wrapOutboundOut(buffer), promise: nil)
+            isWritten = true
+            // Asking for writability after each write keeps what the channel holds within its water mark; the rest waits here,
+            // where it is counted and can be dropped.
+            if !context.channel.isWritable { break }
+        }
+        gateway.counters.queuedBytes += queue.count - before
+        gateway.counters.bytesSent += UInt64(before - queue.count)
+        if isWritten {
+            machine.spoke()
+            context.flush()
+        }
+        if context.channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable, queue.isBehind { flush() }
+        context.fireChannelWritabilityChanged()
+    }
+}
+
+extension WebSocketSession: TimedConnection {
+    func checkDeadline(now: Moment) {
+        if let cutAt, now >= cutAt { cut() }
+    }
+
+    func cut() {
+        context?.close(promise: nil)
+    }
+
+    func heartbeatDue(now: Moment) {
+        switch machine.timerFired(now: now) {
+        case .ping: enqueue(.ping)
+        case .close(let reason): close(reason)
+        case .doNothing: break
+        }
+    }
+}

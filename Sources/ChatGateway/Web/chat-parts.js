@@ -1,0 +1,166 @@
+/** Small parts of the chat page: elements, icons, avatars, times, text with links, and what is said to a screen reader. */
+
+/** @param {string} id */
+export const byId = (id) => document.getElementById(id);
+
+/**
+ * Makes an element. A property that the element does not have becomes an attribute; null and false leave it out.
+ * @param {string} tag `div.bubble.mine`: a tag with classes.
+ * @param {Record<string, any>} [properties]
+ * @param {...(Node | string | null | undefined | false)} children
+ */
+export function el(tag, properties = {}, ...children) {
+    const [name, ...classes] = tag.split('.');
+    const element = document.createElement(name);
+    if (classes.length > 0) element.className = classes.join(' ');
+    for (const [key, value] of Object.entries(properties)) {
+        if (value === null || value === undefined || value === false) continue;
+        if (key in element && key !== 'role') element[key] = value;
+        else element.setAttribute(key, value === true ? '' : value);
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+    return element;
+}
+
+/** @param {string} name */
+export function icon(name, extra = '') {
+    const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+    const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
+    svg.setAttribute('class', `icon ${extra}`);
+    svg.setAttribute('aria-hidden', 'true');
+    use.setAttribute('href', `#i-${name}`);
+    svg.append(use);
+    return svg;
+}
+
+/** The same name has the same colour everywhere. */
+export function hue(name) {
+    let hash = 2_166_136_261;
+    for (let i = 0; i < name.length; i += 1) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619);
+    return `hue-${(hash >>> 0) % 10}`;
+}
+
+const graphemes = globalThis.Intl?.Segmenter ? new Intl.Segmenter(undefined, { granularity: 'grapheme' }) : null;
+
+/** The first letter of a name as a person sees it: a whole Hangul syllable, a whole emoji. */
+export function initial(name) {
+    const text = name.replace(/^[\s#@_.~-]+/u, '') || name;
+    const first = graphemes ? graphemes.segment(text)[Symbol.iterator]().next().value?.segment : [...text][0];
+    return (first ?? '?').toLocaleUpperCase();
+}
+
+export function avatar(name, extra = '') {
+    return el(`span.avatar.${hue(name)}${extra}`, { 'aria-hidden': 'true' }, initial(name));
+}
+
+const clockFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
+const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
+const yearFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'long', year: 'numeric' });
+const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
+
+export const clockTime = (date) => clockFormat.format(date);
+export const fullTime = (date) => fullFormat.format(date);
+/** One number per local day. */
+export const dayOf = (date) => date.getFullYear() * 400 + date.getMonth() * 32 + date.getDate();
+
+/** @param {Date} date @param {Date} [now] */
+export function dayName(date, now = new Date()) {
+    const yesterday = new Date(now);
+    yesterday.setDate(now.getDate() - 1);
+    if (dayOf(date) === dayOf(now)) return 'Today';
+    if (dayOf(date) === dayOf(yesterday)) return 'Yesterday';
+    return (date.getFullYear() === now.getFullYear() ? dayFormat : yearFormat).format(date);
+}
+
+/** 1,234 → "1,234"; more than 99 unread are as bad as 99. */
+export const count = (number) => number.toLocaleString();
+export const badge = (number) => (number > 99 ? '99+' : String(number));
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** A duration for people: "12 s", "3 min", "2 h". */
+export function span(ms) {
+    const seconds = Math.round(ms / 1_000);
+    if (seconds < 90) return `${Math.max(1, seconds)} s`;
+    const minutes = Math.round(seconds / 60);
+    return minutes < 90 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}
+
+const LINK = /https?:\/\/[^\s<>"'`\u3000-\u303f]+[^\s<>"'`.,:;!?)\]}\u3000-\u303f]/g;
+
+/** Text, with what looks like a web address as a link. Never more than that: what others wrote is only ever text. */
+export function withLinks(text) {
+    const parts = [];
+    let from = 0;
+    for (const match of text.matchAll(LINK)) {
+        parts.push(text.slice(from, match.index));
+        parts.push(el('a', { href: match[0], target: '_blank', rel: 'noopener noreferrer nofollow' }, match[0]));
+        from = match.index + match[0].length;
+    }
+    parts.push(text.slice(from));
+    return parts.filter((part) => part !== '');
+}
+
+/** Whether a text is one to three emoji and nothing else: such a text is shown large. */
+export function isEmojiOnly(text) {
+    if (text.length > 40 || !/\p{Extended_Pictographic}|\p{Regional_Indicator}/u.test(text)) return false;
+    const parts = graphemes ? [...graphemes.segment(text.trim())].map((part) => part.segment) : [...text.trim()];
+    return parts.length <= 3 && parts.every((part) => /^(\p{Extended_Pictographic}|\p{Regional_Indicator}{2})/u.test(part));
+}
+
+/** A word for this device, for others to see. */
+export function deviceName() {
+    const agent = navigator.userAgent;
+    if (/iPhone|Android.*Mobile/.test(agent)) return 'phone';
+    if (/iPad|Android/.test(agent)) return 'tablet';
+    if (/Mac OS/.test(agent)) return 'Mac';
+    if (/Windows/.test(agent)) return 'Windows PC';
+    return /CrOS/.test(agent) ? 'Chromebook' : 'Linux PC';
+}
+
+/** Tells a screen reader what happens, at most once in so many ms, so that a busy room does not flood it. */
+export class Announcer {
+    #element;
+    #waiting = [];
+    #timer = null;
+
+    constructor(element, pause = 2_500) {
+        this.#element = element;
+        this.pause = pause;
+    }
+
+    /** @param {string} text @param {string} [kind] What is counted when there is too much to say. */
+    say(text, kind = '') {
+        if (this.#waiting.length < 500) this.#waiting.push({ text, kind });
+        this.#timer ??= setTimeout(() => this.#speak(), this.#element.textContent === '' ? 150 : this.pause);
+    }
+
+    #speak() {
+        const waiting = this.#waiting;
+        this.#waiting = [];
+        this.#timer = setTimeout(() => {
+            this.#timer = null;
+            if (this.#waiting.length > 0) this.#speak();
+            else this.#element.textContent = '';
+        }, this.pause);
+        const messages = waiting.filter((one) => one.kind === 'message');
+        const others = waiting.filter((one) => one.kind !== 'message');
+        const told = messages.length > 3 ? [{ text: `${messages.length} new messages` }] : messages;
+        this.#element.textContent = [...others.slice(-3), ...told].map((one) => one.text).join('. ');
+    }
+}
+
+/** Keeps small things in the browser; a browser that forbids it forgets them. */
+export const memory = {
+    read(key) {
+        try {
+            return JSON.parse(localStorage.getItem(`martlet.${key}`)) ?? {};
+        } catch {
+            return {};
+        }
+    },
+    write(key, value) {
+        try {
+            localStorage.setItem(`martlet.${key}`, JSON.stringify(value));
+        } catch { /* Private mode, or full. */ }
+    },
+};

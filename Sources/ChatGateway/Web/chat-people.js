@@ -1,0 +1,111 @@
+/** Who is here, with their devices. */
+import { avatar, count, el, icon } from './chat-parts.js';
+
+/** People shown before "Show more". */
+const PAGE = 100;
+const collator = new Intl.Collator(undefined, { sensitivity: 'base', numeric: true });
+
+export class PeopleView {
+    #aside;
+    #parts;
+    #model = null;
+    #visible = false;
+    #limit = PAGE;
+    /** @type {{ user: string, devices: string[] }[]} */
+    #members = [];
+    #cursor = null;
+    #timer = null;
+    #reading = false;
+    #frame = 0;
+
+    constructor(aside, parts) {
+        this.#aside = aside;
+        this.#parts = parts;
+        parts.more.addEventListener('click', () => {
+            this.#limit += PAGE;
+            if (this.#limit > this.#members.length && this.#cursor) this.#read(this.#cursor);
+            this.#drawSoon();
+        });
+    }
+
+    /** @param {import('./chat-room.js').RoomModel | null} model */
+    open(model) {
+        this.#model = model;
+        this.#limit = PAGE;
+        this.#members = [];
+        this.#cursor = null;
+        this.#parts.list.replaceChildren();
+        this.update();
+    }
+
+    visible(visible) {
+        if (visible === this.#visible) return;
+        this.#visible = visible;
+        this.update();
+    }
+
+    /** Somebody came or went. Names are known at once; devices are asked for a moment later, once for many changes. */
+    update() {
+        const model = this.#model;
+        if (!model) return;
+        if (model.room.members) {
+            const devices = new Map(this.#members.map((member) => [member.user, member.devices]));
+            this.#members = [...model.room.members].map(([user, known]) => ({
+                user, devices: known.length > 0 ? known : devices.get(user) ?? [],
+            }));
+        }
+        this.#drawSoon();
+        if (!this.#visible) return;
+        this.#timer ??= setTimeout(() => {
+            this.#timer = null;
+            this.#read(null);
+        }, 1_000);
+    }
+
+    async #read(cursor) {
+        const model = this.#model;
+        if (!model || !this.#visible || this.#reading || model.room.state !== 'joined') return;
+        this.#reading = true;
+        try {
+            const page = await model.room.roster(cursor ? { cursor } : {});
+            if (model !== this.#model) return;
+            this.#members = cursor ? [...this.#members, ...page.members] : page.members;
+            this.#cursor = page.cursor;
+            if (model.room.members) for (const { user, devices } of page.members) model.room.members.set(user, devices);
+            this.#drawSoon();
+        } catch {
+            // The next change asks again; until then the names are shown as they are known.
+        } finally {
+            this.#reading = false;
+        }
+    }
+
+    #drawSoon() {
+        this.#frame ||= requestAnimationFrame(() => {
+            this.#frame = 0;
+            this.#draw();
+        });
+    }
+
+    #draw() {
+        const { room, client } = this.#model ?? {};
+        if (!room) return;
+        const own = (member) => (member.user === client.user ? 0 : 1);
+        const sorted = [...this.#members].sort((a, b) => own(a) - own(b) || collator.compare(a.user, b.user));
+        this.#parts.total.textContent = count(room.count);
+        this.#parts.list.replaceChildren(...sorted.slice(0, this.#limit).map((member) => this.#entry(member, own(member) === 0)));
+        this.#parts.more.hidden = sorted.length <= this.#limit && !this.#cursor;
+    }
+
+    #entry({ user, devices }, me) {
+        return el('li.member', {},
+            avatar(user),
+            el('span.member-text', {},
+                el('span.member-name', {}, el('bdi', { title: user }, user), me ? el('span.you', {}, 'you') : null),
+                devices.length === 0 ? null : el('span.devices', {}, ...devices.slice(0, 4).map((device) => el('span.device', { title: device },
+                    icon(/phone|mobile|tablet|pad|폰/i.test(device) ? 'phone' : 'laptop'), el('bdi', {}, device),
+                )), devices.length > 4 ? el('span.device', {}, `+${devices.length - 4}`) : null),
+            ),
+        );
+    }
+}

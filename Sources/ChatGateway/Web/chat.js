@@ -1,0 +1,474 @@
+/** The chat page. It uses only martlet.js to talk to the node. */
+import { connect } from './martlet.js';
+import {
+    Announcer, avatar, badge, byId, clockTime, count, deviceName, el, hue, icon, initial, memory, plural,
+} from './chat-parts.js';
+import { PeopleView } from './chat-people.js';
+import { RoomModel } from './chat-room.js';
+import { TalkView } from './chat-talk.js';
+
+const announcer = new Announcer(byId('announcer'));
+/** @type {import('./martlet.js').Client | null} */
+let client = null;
+/** @type {Map<string, RoomModel>} In the order in which they are listed. */
+const rooms = new Map();
+/** @type {RoomModel | null} */
+let current = null;
+let frame = 0;
+let bannerTimer = null;
+let retryAt = 0;
+
+const people = new PeopleView(byId('people'), { list: byId('members'), more: byId('more-members'), total: byId('people-total') });
+const talk = new TalkView(
+    { scroller: byId('log'), rows: byId('rows'), waiting: byId('waiting'), top: byId('top') }, () => seen(),
+);
+
+// ---- entering and signing out
+
+function start() {
+    applyTheme(memory.read('page').theme);
+    const query = new URLSearchParams(location.search);
+    const saved = memory.read('page');
+    const user = query.get('user') ?? saved.user ?? '';
+    byId('name').value = user;
+    byId('device').value = query.get('device') ?? saved.device ?? deviceName();
+    byId('room').value = query.get('room') ?? (roomInAddress() || 'lobby');
+    if (query.get('user') && byId('room').value) enter();
+    else if (saved.user && saved.open) enter();
+    else showWelcome('');
+}
+
+function roomInAddress() {
+    try {
+        return decodeURIComponent(location.hash.slice(1));
+    } catch {
+        return '';
+    }
+}
+
+function showWelcome(error) {
+    byId('app').hidden = true;
+    byId('welcome').hidden = false;
+    byId('enter-error').textContent = error;
+    byId('enter-error').hidden = error === '';
+    document.title = 'Martlet';
+    byId(byId('name').value === '' ? 'name' : 'room').focus();
+}
+
+function enter() {
+    const user = byId('name').value.trim();
+    const device = byId('device').value.trim() || deviceName();
+    const name = byId('room').value.trim();
+    const token = byId('token').value;
+    if (user === '' || name === '') return;
+    memory.write('page', { ...memory.read('page'), user, device, open: true });
+    client = connect('/ws', { user, device, ...(token ? { token } : {}) });
+    client.on('state', linkChanged);
+    client.on('welcome', () => { byId('me-name').textContent = client.user; });
+    client.on('closed', (error) => { if (client) signOut(error.reason === 'closed' ? '' : words(error)); });
+    byId('welcome').hidden = true;
+    byId('app').hidden = false;
+    byId('me-avatar').replaceChildren(avatar(user));
+    byId('me-name').textContent = user;
+    byId('me-name').title = `${user}, ${device}`;
+    const saved = memory.read(`rooms ${user}`);
+    for (const known of Object.keys(saved)) addRoom(known, saved[known]);
+    addRoom(name, saved[name]);
+    open(roomInAddress() in saved ? roomInAddress() : name);
+    linkChanged({ state: client.state });
+}
+
+function signOut(error = '') {
+    const closing = client;
+    client = null;
+    closing?.close();
+    rooms.clear();
+    current = null;
+    people.open(null);
+    talk.open(null);
+    memory.write('page', { ...memory.read('page'), open: false });
+    history.replaceState(null, '', location.pathname);
+    if (error !== '') byId('more').open = true;
+    showWelcome(error);
+}
+
+/** What went wrong, for a person. */
+function words(error) {
+    switch (error.reason) {
+        case 'unauthenticated': return 'The node does not take this name or token.';
+        case 'tooManySessions': return 'You are signed in too often already. Close a tab, then enter again.';
+        case 'abuse': return 'The node closed the connection: too many requests.';
+        case 'ended': return 'An operator ended your session.';
+        default: return error.message;
+    }
+}
+
+// ---- rooms
+
+function addRoom(name, saved = {}) {
+    if (rooms.has(name)) return;
+    rooms.set(name, new RoomModel(client, name, saved, changed));
+    save();
+    refresh();
+}
+
+function open(name) {
+    const model = rooms.get(name);
+    if (!model) return;
+    if (current) {
+        current.draft = byId('text').value;
+        current.divider = null;
+    }
+    current = model;
+    if (model.unread > 0) model.divider = model.read;
+    byId('text').value = model.draft;
+    resizeText();
+    composerError('');
+    showScreen('talk');
+    const address = `#${encodeURIComponent(name)}`;
+    if (location.hash !== address) history.replaceState(null, '', address);
+    talk.open(model);
+    people.open(model);
+    refresh();
+    if (!matchMedia('(hover: none)').matches) byId('text').focus();
+}
+
+function leave(model) {
+    model.room.leave();
+    rooms.delete(model.name);
+    save();
+    announcer.say(`You left ${model.name}`);
+    const next = [...rooms.keys()][0];
+    if (next === undefined) signOut();
+    else if (model === current) open(next);
+    refresh();
+}
+
+function save() {
+    if (!client) return;
+    const saved = {};
+    for (const model of rooms.values()) saved[model.name] = { read: model.read };
+    memory.write(`rooms ${client.user}`, saved);
+}
+
+/** A room model changed. */
+function changed(what, model, detail) {
+    if (!rooms.has(model.name) && what !== 'state') return;
+    switch (what) {
+        case 'message':
+            if (model !== current) model.trim(false);
+            heard(model, detail);
+            break;
+        case 'line':
+            announcer.say(detail);
+            break;
+        case 'failed':
+            failed(model);
+            return;
+        case 'people':
+            if (model === current) people.update();
+            break;
+    }
+    if (model === current) talk.update();
+    refresh();
+}
+
+/** Somebody said something. */
+function heard(model, message) {
+    if (message.mine) return;
+    if (model === current && model.divider === null && (document.hidden || !document.hasFocus()) && model.unread === 1) {
+        model.divider = model.read;
+    }
+    const place = model === current ? '' : ` in ${model.name}`;
+    announcer.say(`${message.user}${place}: ${(message.text ?? 'data').slice(0, 200)}`, 'message');
+}
+
+function failed(model) {
+    rooms.delete(model.name);
+    save();
+    if (!client) return;
+    const text = `${model.name}: ${model.error.message}`;
+    const next = [...rooms.keys()][0];
+    if (next === undefined) signOut(text);
+    else {
+        if (model === current) open(next);
+        composerError(`You could not enter ${text}`);
+    }
+    refresh();
+}
+
+/** The newest is in sight, or not any more. */
+function seen() {
+    if (current && talk.following && !document.hidden && talk.below === 0 && current.markRead()) {
+        saveSoon();
+        refresh();
+    }
+    if (current) current.trim(!talk.following);
+    const button = byId('to-newest');
+    button.hidden = talk.following || !current;
+    const unread = current?.unread ?? 0;
+    const text = unread > 0 ? `${badge(unread)} new` : '';
+    if (byId('to-newest-text').textContent !== text) byId('to-newest-text').textContent = text;
+    button.setAttribute('aria-label', unread > 0 ? `Go to the newest: ${plural(unread, 'new message')}` : 'Go to the newest');
+}
+
+let saveTimer = null;
+function saveSoon() {
+    saveTimer ??= setTimeout(() => {
+        saveTimer = null;
+        save();
+    }, 500);
+}
+
+// ---- what stands around the talk, redrawn at most once a frame
+
+function refresh() {
+    frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        if (!client) return;
+        drawRooms();
+        drawHead();
+        drawTyping();
+    });
+}
+
+/** @type {Map<string, { element: HTMLElement, shown: string }>} */
+const entries = new Map();
+
+function drawRooms() {
+    const list = byId('rooms');
+    for (const [name, entry] of entries) {
+        if (rooms.has(name)) continue;
+        entry.element.remove();
+        entries.delete(name);
+    }
+    let others = 0;
+    for (const model of rooms.values()) {
+        const unread = model === current && talk.following && !document.hidden ? 0 : model.unread;
+        if (model !== current) others += unread;
+        const { preview } = model;
+        const text = preview ? `${preview.mine ? 'You' : preview.user}: ${(preview.text ?? '{…}').slice(0, 80)}` : '';
+        const at = preview ? clockTime(new Date(preview.at)) : '';
+        const shown = JSON.stringify([unread, text, at, model === current]);
+        const known = entries.get(model.name);
+        if (known?.shown === shown) continue;
+        const element = el('li', {}, roomButton(model, unread, text, at));
+        const focused = known?.element.contains(document.activeElement);
+        if (known) known.element.replaceWith(element);
+        else list.append(element);
+        if (focused) element.firstChild.focus();
+        entries.set(model.name, { element, shown });
+    }
+    byId('other-unread').hidden = others === 0;
+    byId('other-unread').textContent = badge(others);
+    const total = others + (current?.unread ?? 0);
+    document.title = `${total > 0 ? `(${badge(total)}) ` : ''}${current?.name ?? ''} · Martlet`;
+}
+
+function roomButton(model, unread, text, at) {
+    return el(`button.room${unread > 0 ? '.unread' : ''}`, {
+        type: 'button', 'aria-current': model === current ? 'true' : null, onclick: () => open(model.name),
+    },
+        el(`span.room-mark.${hue(model.name)}`, { 'aria-hidden': 'true' }, initial(model.name)),
+        el('span.room-text', {},
+            el('span.room-line', {}, el('bdi.room-name', {}, model.name), el('span.room-time', {}, at)),
+            el('span.room-line', {},
+                el('span.room-preview', { dir: 'auto' }, text || 'No messages yet'),
+                unread > 0 ? el('span.badge', {}, badge(unread), el('span.sr', {}, ' unread')) : null,
+            ),
+        ),
+    );
+}
+
+function drawHead() {
+    if (!current) return;
+    const { room, name } = current;
+    const state = client.state !== 'online' || room.state === 'offline' ? 'not connected'
+        : room.state === 'joined' ? `${plural(room.count, 'person', 'people')} here · on ${client.node}` : 'entering…';
+    if (byId('title').textContent !== name) byId('title').textContent = name;
+    if (byId('subtitle').textContent !== state) byId('subtitle').textContent = state;
+    byId('people-count').textContent = room.state === 'joined' ? count(room.count) : '';
+    const placeholder = `Message ${name}`;
+    if (byId('text').placeholder !== placeholder) byId('text').placeholder = placeholder;
+}
+
+function drawTyping() {
+    if (!current) return;
+    const names = current.typists();
+    const element = byId('typing');
+    const key = names.slice(0, 4).join('\n');
+    if (element.dataset.shown !== key) {
+        element.dataset.shown = key;
+        const parts = names.slice(0, 3).flatMap((name, index) => [index === 0 ? '' : index === Math.min(names.length, 3) - 1 ? ' and ' : ', ', el('bdi', {}, name)]);
+        const text = names.length === 0 ? [] : names.length > 3 ? ['Several people are typing'] : [...parts, names.length === 1 ? ' is typing' : ' are typing'];
+        element.replaceChildren(...(text.length > 0 ? [el('span.dots', { 'aria-hidden': 'true' }, el('i'), el('i'), el('i'))] : []), el('span', {}, ...text));
+    }
+    if (names.length > 0) setTimeout(refresh, 1_000);
+}
+
+// ---- the connection
+
+function linkChanged(event) {
+    if (!client) return;
+    const { state, delay = 0, error = null } = event;
+    retryAt = state === 'offline' ? Date.now() + delay : 0;
+    byId('link').dataset.state = state;
+    byId('link-text').textContent = state === 'online' ? client.node : state === 'connecting' ? 'connecting…' : 'no connection';
+    byId('link').title = state === 'online' ? `Connected to ${client.node}, session ${client.session}` : error?.message ?? '';
+    clearInterval(bannerTimer);
+    bannerTimer = null;
+    if (state === 'online') {
+        if (!byId('banner').hidden) announcer.say(`Connected again, to ${client.node}`);
+        byId('banner').hidden = true;
+    } else {
+        bannerTimer = setInterval(drawBanner, 500);
+        if (event.attempt > 0 || state === 'offline') drawBanner();
+    }
+    refresh();
+    if (current) talk.update();
+}
+
+function drawBanner() {
+    const banner = byId('banner');
+    if (banner.hidden) announcer.say('No connection; trying again');
+    banner.hidden = false;
+    const wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000));
+    const waiting = [...rooms.values()].reduce((sum, model) => sum + model.pending.filter((entry) => !entry.error).length, 0);
+    const kept = waiting > 0 ? ` ${plural(waiting, 'message')} ${waiting === 1 ? 'waits' : 'wait'} to be sent.` : '';
+    byId('banner-text').textContent = `No connection. ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying now…'}${kept}`;
+    byId('retry-now').hidden = wait < 2;
+}
+
+// ---- writing
+
+function resizeText() {
+    const text = byId('text');
+    text.style.height = 'auto';
+    text.style.height = `${Math.min(text.scrollHeight, 180)}px`;
+}
+
+function composerError(text) {
+    byId('composer-error').textContent = text;
+    byId('composer-error').hidden = text === '';
+}
+
+function submit() {
+    const field = byId('text');
+    const text = field.value.trim();
+    if (text === '' || !current) return;
+    const limit = (client.limits.frameBytes ?? 65_536) - 512;
+    const bytes = new TextEncoder().encode(JSON.stringify(text)).length;
+    if (bytes > limit) {
+        composerError(`This is ${count(bytes)} bytes long; a message may have ${count(limit)}.`);
+        return;
+    }
+    composerError('');
+    current.send(text);
+    field.value = '';
+    resizeText();
+    talk.follow();
+    field.focus();
+}
+
+// ---- screens and theme
+
+/** On a phone one of three screens is there at a time: rooms, talk, people. */
+function showScreen(name) {
+    document.body.dataset.screen = name;
+    byId('people-toggle').setAttribute('aria-expanded', String(name === 'people'));
+    people.visible(name === 'people' || matchMedia('(min-width: 1100px)').matches);
+    if (name === 'talk') talk.update();
+}
+
+function applyTheme(theme) {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+}
+
+function switchTheme() {
+    const dark = document.documentElement.dataset.theme
+        ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+    memory.write('page', { ...memory.read('page'), theme: dark ? 'light' : 'dark' });
+    applyTheme(dark ? 'light' : 'dark');
+}
+
+// ---- wiring
+
+byId('enter').addEventListener('submit', (event) => {
+    event.preventDefault();
+    enter();
+});
+byId('composer').addEventListener('submit', (event) => {
+    event.preventDefault();
+    submit();
+});
+byId('text').addEventListener('keydown', (event) => {
+    // While an input method composes (Korean, Japanese, Chinese …), Enter belongs to it.
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    if (matchMedia('(hover: none) and (pointer: coarse)').matches) return;
+    event.preventDefault();
+    submit();
+});
+byId('text').addEventListener('input', () => {
+    resizeText();
+    if (byId('text').value !== '') current?.type();
+});
+byId('add-room').addEventListener('click', () => {
+    byId('join-name').value = '';
+    byId('join-dialog').showModal();
+});
+byId('join-cancel').addEventListener('click', () => byId('join-dialog').close());
+byId('join-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const name = byId('join-name').value.trim();
+    byId('join-dialog').close();
+    if (name === '') return;
+    addRoom(name);
+    open(name);
+});
+byId('leave-room').addEventListener('click', () => { if (current) leave(current); });
+byId('sign-out').addEventListener('click', () => signOut());
+byId('theme').addEventListener('click', switchTheme);
+byId('to-rooms').addEventListener('click', () => {
+    showScreen('rooms');
+    byId('rooms').querySelector('[aria-current]')?.focus();
+});
+byId('people-toggle').addEventListener('click', () => {
+    showScreen(document.body.dataset.screen === 'people' ? 'talk' : 'people');
+    if (document.body.dataset.screen === 'people') byId('people-close').focus();
+});
+byId('people-close').addEventListener('click', () => {
+    showScreen('talk');
+    byId('people-toggle').focus();
+});
+byId('to-newest').addEventListener('click', () => {
+    talk.follow();
+    byId('text').focus();
+});
+byId('retry-now').addEventListener('click', () => client?.wake());
+document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) talk.update();
+    else save();
+});
+addEventListener('pagehide', save);
+addEventListener('resize', () => showScreen(document.body.dataset.screen));
+addEventListener('hashchange', () => {
+    const name = roomInAddress();
+    if (!client || name === '' || name === current?.name) return;
+    addRoom(name);
+    open(name);
+});
+addEventListener('keydown', (event) => {
+    if (!client || byId('join-dialog').open) return;
+    if (event.key === 'Escape' && document.body.dataset.screen === 'people') {
+        byId('people-close').click();
+    } else if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
+        event.preventDefault();
+        const names = [...rooms.keys()];
+        const step = event.key === 'ArrowUp' ? -1 : 1;
+        open(names[(names.indexOf(current?.name) + step + names.length) % names.length]);
+        announcer.say(`Room ${current.name}`);
+    }
+});
+
+start();

@@ -1,0 +1,170 @@
+import ChatCore
+import ChatGateway
+import ChatWire
+import NIOCore
+import Synchronization
+
+/// A chat in memory: one order for all, no broker, no presence. What the gateway does with it is what is tested.
+final class FakeService: ChatService {
+    private struct Member {
+        var outlet: NIOLoopBound<any SessionOutlet>
+        var user: UserID
+        var device: DeviceName?
+    }
+
+    private struct State {
+        var nextID: UInt64 = 1
+        var members: [SessionID: Member] = [:]
+        var rooms: [RoomName: [SessionID]] = [:]
+        var logs: [RoomName: [Message]] = [:]
+        var isReady = true
+        var isHolding = false
+        var held: [(NIOLoopBound<any SessionOutlet>, ServerEvent)] = []
+        var performed: [ClientRequest.Body] = []
+    }
+
+    private let state = Mutex(State())
+    let codec = MartletV1Codec(limits: Limits())
+    let refusal: CloseReason?
+
+    init(refusal: CloseReason? = nil) {
+        self.refusal = refusal
+    }
+
+    var sessions: Int { state.withLock { $0.members.count } }
+    var performed: [ClientRequest.Body] { state.withLock { $0.performed } }
+    func setReady(_ isReady: Bool) { state.withLock { $0.isReady = isReady } }
+    func members(of room: RoomName) -> Int { state.withLock { $0.rooms[room]?.count ?? 0 } }
+
+    /// Sends are not answered until ``release()``.
+    func hold() { state.withLock { $0.isHolding = true } }
+
+    func release() {
+        let held = state.withLock { state in
+            state.isHolding = false
+            defer { state.held = [] }
+            return state.held
+        }
+        for (outlet, event) in held { outlet.eventLoop.execute { outlet.value.send(event) } }
+    }
+
+    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
+        if let refusal { return .failure(refusal) }
+        let bound = NIOLoopBound<any SessionOutlet>(outlet, eventLoop: outlet.loop)
+        return .success(
+            state.withLock { state in
+                let id = SessionID(raw: state.nextID)
+                state.nextID += 1
+                state.members[id] = Member(outlet: bound, user: identity.user, device: identity.device)
+                return id
+            })
+    }
+
+    func sessionClosed(_ session: SessionID, on loop: any EventLoop) {
+        state.withLock { state in
+            state.members[session] = nil
+            for room in state.rooms.keys { state.rooms[room]?.removeAll { $0 == session } }
+        }
+    }
+
+    func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
+        guard let outlet = state.withLock({ $0.members[session]?.outlet }) else { return }
+        state.withLock { $0.performed.append(body) }
+        switch body {
+        case .join(let room, _, _):
+            let log = state.withLock { state in
+                state.rooms[room, default: []].removeAll { $0 == session }
+                state.rooms[room, default: []].append(session)
+                return state.logs[room] ?? []
+            }
+            outlet.value.send(
+                .joined(
+                    Joined(
+                        ref: ref, room: room, position: log.last?.position ?? Position(epoch: 1, seq: 0), messages: log,
+                        members: [], count: 0, resumption: .fresh)))
+        case .leave(let room):
+            state.withLock { $0.rooms[room]?.removeAll { $0 == session } }
+            outlet.value.send(.left(ref: ref, room: room))
+        case .send(let send): append(send, ref, session, outlet)
+        case .signal(let room, let name, let data):
+            guard let user = state.withLock({ $0.members[session]?.user }) else { return }
+            deliver(.signal(room: room, user: user, name: name, data: data), to: room, except: session)
+        case .history(let room, _): outlet.value.send(.history(ref: ref, room: room, page(room)))
+        case .roster(let room, _):
+            outlet.value.send(.roster(ref: ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
+        case .ping: outlet.value.send(.pong(ref: ref))
+        }
+    }
+
+    private func append(_ send: SendRequest, _ ref: Ref?, _ session: SessionID, _ outlet: NIOLoopBound<any SessionOutlet>) {
+        guard let user = state.withLock({ $0.members[session]?.user }) else { return }
+        let message = store(
+            send.room, MessageContent(user: user, at: 0, text: send.text, data: send.data, key: send.key))
+        let sent = ServerEvent.sent(ref: ref, room: send.room, position: message.position, at: 0, repeated: false)
+        let isHeld = state.withLock { state in
+            if state.isHolding { state.held.append((outlet, sent)) }
+            return state.isHolding
+        }
+        if isHeld { return }
+        outlet.value.send(sent)
+        deliver(.message(room: send.room, message, showKey: false), to: send.room, except: nil)
+    }
+
+    private func store(_ room: RoomName, _ content: MessageContent) -> Message {
+        state.withLock { state in
+            let message = Message(
+                position: Position(epoch: 1, seq: UInt64((state.logs[room]?.count ?? 0) + 1)), content: content)
+            state.logs[room, default: []].append(message)
+            return message
+        }
+    }
+
+    /// Encodes once, then one hop for each member's loop, as the node does.
+    func deliver(_ event: ServerEvent, to room: RoomName, except: SessionID?) {
+        let frame = SharedFrame(event, codec: codec)
+        let outlets = state.withLock { state in
+            (state.rooms[room] ?? []).filter { $0 != except }.compactMap { state.members[$0]?.outlet }
+        }
+        for outlet in outlets {
+            if outlet.eventLoop.inEventLoop {
+                outlet.value.send(frame)
+            } else {
+                outlet.eventLoop.execute { outlet.value.send(frame) }
+            }
+        }
+    }
+
+    /// Closes all sessions from the outside.
+    func closeSessions(_ reason: CloseReason) {
+        for outlet in state.withLock({ $0.members.values.map(\.outlet) }) {
+            outlet.eventLoop.execute { outlet.value.close(reason) }
+        }
+    }
+
+    private func page(_ room: RoomName) -> HistoryPage {
+        let log = state.withLock { $0.logs[room] ?? [] }
+        return HistoryPage(messages: log, newest: log.last?.position, hasOlder: false, hasNewer: false)
+    }
+
+    func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage { page(room) }
+
+    func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
+        if let key = content.key,
+            let known = state.withLock({ $0.logs[room]?.first(where: { $0.content.key == key }) })
+        {
+            return (known.position, true)
+        }
+        let message = store(room, content)
+        deliver(.message(room: room, message, showKey: false), to: room, except: nil)
+        return (message.position, false)
+    }
+
+    func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
+        if room.text == "away" { throw WireError(.unavailable, "Redis is away") }
+        return RosterPage(members: [], count: 0, cursor: nil)
+    }
+
+    func readiness() async -> Readiness { Readiness(reasons: state.withLock { $0.isReady } ? [] : ["redis: away"]) }
+
+    func metricsText() async -> String { "martlet_sessions \(sessions)\n" }
+}

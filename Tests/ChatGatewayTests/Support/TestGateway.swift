@@ -1,0 +1,43 @@
+import ChatCore
+import ChatGateway
+import Logging
+import NIOCore
+import NIOPosix
+
+/// A gateway on a free port of loopback, with a fake service behind it.
+func withGateway(
+    service: FakeService = FakeService(), authenticator: any Authenticator = DevelopmentAuthenticator(),
+    _ change: (inout GatewayOptions) throws -> Void = { _ in },
+    _ body: (_ port: Int, _ service: FakeService, _ server: GatewayServer) async throws -> Void
+) async throws {
+    var options = GatewayOptions(nodeName: "test", nodeID: try NodeID("test-1"))
+    options.port = 0
+    options.tick = .milliseconds(20)
+    options.limits.requestBurst = 100_000
+    try change(&options)
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    let server = GatewayServer(
+        options: options, service: service, authenticator: authenticator, eventLoopGroup: group,
+        logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+    do {
+        try await server.start()
+        guard let port = server.boundPort else { throw TestFailure(text: "no port") }
+        try await body(port, service, server)
+        await server.stop()
+    } catch {
+        await server.stop()
+        try? await group.shutdownGracefully()
+        throw error
+    }
+    try await group.shutdownGracefully()
+}
+
+/// Waits until `condition` holds; throws after ten seconds.
+func until(_ what: String, _ condition: () async -> Bool) async throws {
+    let clock = ContinuousClock()
+    let end = clock.now + .seconds(10)
+    while await !condition() {
+        guard clock.now < end else { throw TestFailure(text: "never: \(what)") }
+        try await clock.sleep(for: .milliseconds(5))
+    }
+}

@@ -1,0 +1,88 @@
+import ChatWire
+import NIOCore
+
+/// A WebSocket client for tests, which can also misbehave.
+final class TestWebSocket {
+    let socket: TestSocket
+    private var decoder = WebSocketDecoder(options: .init(role: .client, maxMessageBytes: 1 << 24))
+    private var events: [WebSocketDecoder.Event] = []
+
+    private init(_ socket: TestSocket) {
+        self.socket = socket
+    }
+
+    static let key = "dGhlIHNhbXBsZSBub25jZQ=="
+
+    static func handshake(_ query: String = "user=ana", extra: String = "") -> String {
+        "GET /ws?\(query) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+            + "Sec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n\(extra)\r\n"
+    }
+
+    /// Connects and shakes hands; nil if the answer was not 101.
+    static func connect(
+        port: Int, _ query: String = "user=ana", autoRead: Bool = true, extra: String = ""
+    ) async throws -> TestWebSocket {
+        let socket = try await TestSocket.connect(port: port, autoRead: autoRead)
+        try await socket.write(handshake(query, extra: extra))
+        let client = TestWebSocket(socket)
+        guard autoRead else { return client }
+        guard let answer = await socket.readAnswer(hasBody: false), answer.head.hasPrefix("HTTP/1.1 101 ") else {
+            throw TestFailure(text: "the handshake was not accepted")
+        }
+        return client
+    }
+
+    func send(_ text: String) async throws {
+        try await sendFrame(.text, Array(text.utf8))
+    }
+
+    func sendFrame(_ opcode: WebSocketOpcode, _ payload: [UInt8], isFinal: Bool = true) async throws {
+        var bytes: [UInt8] = []
+        WebSocketFrame.append(opcode, payload, isFinal: isFinal, maskingKey: 0x1234_5678, to: &bytes)
+        try await socket.write(bytes)
+    }
+
+    /// The next frame or message; nil: the connection has gone.
+    func next() async -> WebSocketDecoder.Event? {
+        while events.isEmpty {
+            guard let bytes = await socket.read() else { return nil }
+            bytes.withUnsafeBytes { all in
+                var index = 0
+                while let event = decoder.next(all, &index) { events.append(event) }
+            }
+        }
+        return events.removeFirst()
+    }
+
+    /// The next message as JSON; pings are skipped. Throws if something else comes.
+    func json() async throws -> JSONValue {
+        while let event = await next() {
+            switch event {
+            case .text(let bytes): return try JSONValue(parsing: bytes)
+            case .ping, .pong: continue
+            case .binary, .close, .refused, .failed: throw TestFailure(text: "not a message: \(event)")
+            }
+        }
+        throw TestFailure(text: "the connection has gone")
+    }
+
+    /// The next message of this type; others are skipped.
+    func json(_ type: String) async throws -> JSONValue {
+        while true {
+            let value = try await json()
+            if value["type"]?.string == type { return value }
+        }
+    }
+
+    /// The close frame that ends it; what comes before is skipped.
+    func closeFrame() async -> WebSocketDecoder.Event? {
+        while let event = await next() {
+            if case .close = event { return event }
+        }
+        return nil
+    }
+}
+
+struct TestFailure: Error {
+    var text: String
+}
