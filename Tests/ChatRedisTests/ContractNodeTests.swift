@@ -1,0 +1,117 @@
+import ChatCore
+import RedisSchema
+import Testing
+
+@testable import ChatRedis
+
+/// Heartbeats, and which rooms a node holds.
+@Suite struct ContractNodeTests {
+    private let node: NodeID
+
+    init() throws {
+        node = try NodeID("n1-00000001")
+    }
+
+    private func report(_ node: NodeID, clock: UInt64 = 1_700_000_000_000) -> NodeReport {
+        NodeReport(
+            node: node, address: "10.0.0.1:8080", version: "1.0 \"x\"", sessions: 3, rooms: 2, messages: 1 << 40,
+            deliveries: 1 << 41, clock: clock, started: clock - 5, draining: true)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aHeartbeatSaysWhetherTheNodeWasKnown(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let beat = BrokerRequest.heartbeat(report(node), lease: .seconds(10))
+        #expect(try store.reply(beat) == .heartbeat(known: false))
+        #expect(try store.reply(beat) == .heartbeat(known: true))
+        switch kind {
+        case .memory: store.now += 10_000
+        case .redis: try store.raw("DEL", store.keys.node(node.text))
+        }
+        #expect(try store.reply(.nodes) == .nodes([NodeRecord(node: node, report: nil)]))
+        #expect(try store.reply(beat) == .heartbeat(known: false))
+        #expect(try store.reply(.nodes) == .nodes([NodeRecord(node: node, report: report(node))]))
+    }
+
+    @Test func theLeaseIsTheKeysTTL() async throws {
+        let store = try await ContractStore(.redis)
+        _ = try store.reply(.heartbeat(report(node), lease: .milliseconds(12_345)))
+        guard case .integer(let ttl) = try store.raw("PTTL", store.keys.node(node.text)) else { throw StoreFailure("PTTL") }
+        #expect(ttl > 2_345 && ttl <= 12_345)
+        // A lease of nothing is one of a millisecond: Redis takes no 0.
+        #expect(try store.reply(.heartbeat(report(node), lease: .zero)) == .heartbeat(known: true))
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func forgettingANodeLeavesNothingOfIt(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let other = try NodeID("n2-00000002")
+        _ = try store.reply(.heartbeat(report(node, clock: 20), lease: .seconds(10)))
+        _ = try store.reply(.heartbeat(report(other, clock: 10), lease: .seconds(10)))
+        _ = try store.reply(.hold(room: store.room, node: node))
+        guard case .nodes(let nodes) = try store.reply(.nodes) else { throw StoreFailure("nodes") }
+        #expect(nodes.map(\.node) == [other, node])
+        #expect(try store.reply(.forget(node)) == .done)
+        #expect(try store.reply(.nodes) == .nodes([NodeRecord(node: other, report: report(other, clock: 10))]))
+        #expect(try store.reply(.rooms(of: node)) == .rooms([]))
+        #expect(try store.reply(.heartbeat(report(node), lease: .seconds(1))) == .heartbeat(known: false))
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aNodeWritesDownTheRoomsThatItHolds(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let second = try RoomName("방 two")
+        for room in [store.room, second, store.room] {
+            #expect(try store.reply(.hold(room: room, node: node)) == .done)
+        }
+        guard case .rooms(let rooms) = try store.reply(.rooms(of: node)) else { throw StoreFailure("rooms") }
+        #expect(Set(rooms) == [store.room, second] && rooms.count == 2)
+        #expect(try store.reply(.release(room: store.room, node: node)) == .done)
+        #expect(try store.reply(.rooms(of: node)) == .rooms([second]))
+        #expect(try store.reply(.release(room: second, node: node)) == .done)
+        #expect(try store.reply(.rooms(of: node)) == .rooms([]))
+        #expect(try store.reply(.ping) == .done)
+    }
+
+    @Test func theListOfRoomsOutlivesTheLeaseButNotForEver() async throws {
+        let store = try await ContractStore(.redis)
+        _ = try store.reply(.hold(room: store.room, node: node))
+        guard case .integer(let ttl) = try store.raw("TTL", store.keys.rooms(ofNode: node.text)) else { throw StoreFailure("TTL") }
+        #expect(ttl > 6 * 86_400 && ttl <= 7 * 86_400)
+    }
+
+    @Test func aReportThatCannotBeReadStillShowsThatTheNodeLives() async throws {
+        let store = try await ContractStore(.redis)
+        try store.raw("ZADD", store.keys.nodes, "1", node.text)
+        try store.raw("SET", store.keys.node(node.text), "not JSON")
+        #expect(try store.reply(.nodes) == .nodes([NodeRecord(node: node, report: NodeReport(node: node, address: "", version: ""))]))
+    }
+
+    @Test func theLibraryAnswersWithItsVersionAndLoadsAgain() async throws {
+        let store = try await ContractStore(.redis)
+        #expect(FunctionLibrary.version > 0)
+        #expect(try store.raw("FCALL", "martlet_version", "0") == .integer(Int64(FunctionLibrary.version)))
+    }
+
+    @Test func aMissingFunctionIsForTheTransportToLoad() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let connection = try ContractConnection(port: redis.port)
+        let codec = RedisCodec()
+        var writer = RESPWriter()
+        codec.encodeLibraryCheck(into: &writer)
+        #expect(codec.libraryVerdict(ofCheck: try connection.exchange(writer.take(), replies: 1)[0]) == .load)
+        connection.forget()
+        let request = BrokerRequest.view(room: try RoomName("lobby"), after: nil, limit: 1)
+        let encoded = try codec.encode(request, into: &writer)
+        let replies = try connection.exchange(writer.take(), replies: 1)
+        let pending = RedisPending(operation: encoded.operation, number: encoded.number, request: request)
+        #expect(codec.decode(pending, replies) == .libraryMissing)
+        connection.forget()
+        codec.encodeLibraryLoad(into: &writer)
+        #expect(codec.libraryVerdict(ofLoad: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
+        connection.forget()
+        codec.encodeLibraryCheck(into: &writer)
+        #expect(codec.libraryVerdict(ofCheck: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
+    }
+}

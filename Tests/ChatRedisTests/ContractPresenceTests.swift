@@ -1,0 +1,211 @@
+import ChatCore
+import RedisSchema
+import Testing
+
+@testable import ChatRedis
+
+/// Presence, roster and history pages.
+@Suite struct ContractPresenceTests {
+    let n1: NodeID
+    let n2: NodeID
+
+    init() throws {
+        n1 = try NodeID("n1-00000001")
+        n2 = try NodeID("n2-00000002")
+    }
+
+    private func notice(_ answer: StoreAnswer) throws -> PresenceNotice? {
+        guard case .presence(let reply) = try answer.result.get() else { throw StoreFailure("no presence: \(answer)") }
+        return reply.notice
+    }
+
+    private func members(_ store: ContractStore) throws -> [String: Set<String>] {
+        var members: [String: Set<String>] = [:]
+        for (user, devices) in try store.roster().members {
+            members[user.text] = Set(devices.map { "\($0.node.text)/\($0.device.text)" })
+        }
+        return members
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func theRosterIsTheSumOfItsChanges(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let v1 = try store.enter(n1).epoch
+        #expect(try store.roster() == RosterSnapshot(position: Position(epoch: 0, seq: 0), members: [:]))
+        let first = try store.presence(n1, v1, [try device("ana", "phone"), try device("ana", "tv"), try device("bo", "tv")])
+        let came = try #require(try notice(first))
+        #expect(came.after.seq == 0 && came.position.seq == 3 && came.count == 2)
+        #expect(came.changes.map(\.joined) == [true, true, true])
+        // Alone: nobody else to be told.
+        #expect(first.events.isEmpty)
+        let v2 = try store.enter(n2).epoch
+        let second = try store.presence(n2, v2, [try device("ana", "phone")])
+        let joined = try #require(try notice(second))
+        #expect(second.events == [.presence(joined)])
+        #expect(joined.after == came.position && joined.count == 2)
+        #expect(try members(store) == ["ana": ["n1-00000001/phone", "n1-00000001/tv", "n2-00000002/phone"], "bo": ["n1-00000001/tv"]])
+        let third = try store.presence(n1, v1, [try device("ana", "phone", joined: false), try device("bo", "tv", joined: false)])
+        let left = try #require(try notice(third))
+        #expect(left.after == joined.position && left.position.seq == 6 && left.count == 1)
+        #expect(try members(store) == ["ana": ["n1-00000001/tv", "n2-00000002/phone"]])
+        #expect(try store.roster().position == left.position)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func whatTheRosterSaysAlreadyIsNoChange(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let value = try store.enter(n1).epoch
+        #expect(
+            try store.presence(n1, value, [try device("ana", "x", joined: false)]).result
+                == .success(.presence(PresenceReply(position: Position(epoch: 0, seq: 0), notice: nil))))
+        let came = try #require(try notice(try store.presence(n1, value, [try device("ana", "x")])))
+        let again = try store.presence(n1, value, [try device("ana", "x"), try device("bo", "y", joined: false)])
+        #expect(again.result == .success(.presence(PresenceReply(position: came.position, notice: nil))))
+        #expect(again.events.isEmpty)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aDeviceThatComesAndGoesInOneBatchIsToldTwice(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let value = try store.enter(n1).epoch
+        let answer = try store.presence(n1, value, [try device("ana", "x"), try device("ana", "x", joined: false)])
+        let told = try #require(try notice(answer))
+        #expect(told.changes.map(\.joined) == [true, false] && told.count == 0)
+        #expect(try members(store).isEmpty)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func replacingAllRemovesOnlyTheNodesOwnRest(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let v1 = try store.enter(n1).epoch
+        let v2 = try store.enter(n2).epoch
+        _ = try store.presence(n1, v1, [try device("ana", "a"), try device("bo", "b"), try device("cy", "c")])
+        _ = try store.presence(n2, v2, [try device("bo", "b2"), try device("dan", "d")])
+        let answer = try store.presence(n1, v1, all: true, [try device("ana", "a"), try device("ana", "a2"), try device("eve", "e")])
+        let told = try #require(try notice(answer))
+        let changes = Set(told.changes.map { "\($0.joined ? "+" : "-")\($0.user.text)/\($0.device.text)/\($0.node.text)" })
+        #expect(changes == ["-bo/b/n1-00000001", "-cy/c/n1-00000001", "+ana/a2/n1-00000001", "+eve/e/n1-00000001"])
+        #expect(told.changes.map(\.joined) == [false, false, true, true])
+        #expect(
+            try members(store) == [
+                "ana": ["n1-00000001/a", "n1-00000001/a2"], "bo": ["n2-00000002/b2"], "dan": ["n2-00000002/d"],
+                "eve": ["n1-00000001/e"],
+            ])
+        let none = try #require(try notice(try store.presence(n1, v1, all: true, [])))
+        #expect(none.changes.count == 3 && none.count == 2)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aNodeThatWasSweptIsToldThatItIsMissing(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let old = try store.enter(n1).epoch
+        let value = try store.enter(n1).epoch
+        #expect(try store.presence(n1, old, [try device("ana", "x")]).result == .failure(.missing))
+        #expect(try store.presence(n2, value, [try device("ana", "x")]).result == .failure(.missing))
+        #expect(try store.roster().members.isEmpty)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func asweepPurgesTheNodesDevicesAndIsAnnouncedOnce(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let v1 = try store.enter(n1).epoch
+        let v2 = try store.enter(n2).epoch
+        _ = try store.presence(n1, v1, [try device("ana", "a"), try device("bo", "b")])
+        let before = try #require(try notice(try store.presence(n2, v2, [try device("bo", "b")])))
+        let answer = try store.leave(n1, v1)
+        #expect(answer.result == .success(.left(true)))
+        guard answer.events.count == 2, case .presence(let told) = answer.events[1] else {
+            throw StoreFailure("\(answer.events)")
+        }
+        #expect(answer.events[0] == .gone(n1, value: v1, nodes: [n2: v2], last: Position(epoch: v2, seq: 0)))
+        #expect(told.after == before.position && told.position.seq == before.position.seq + 2 && told.count == 1)
+        #expect(Set(told.changes.map(\.user.text)) == ["ana", "bo"])
+        #expect(told.changes.allSatisfy { $0.node == n1 && !$0.joined })
+        // Another sweeper comes too late and says nothing.
+        #expect(try store.leave(n1, v1) == StoreAnswer(result: .success(.left(false)), events: []))
+        #expect(try members(store) == ["bo": ["n2-00000002/b"]])
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func theLastNodeTakesEverybodyWithIt(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let value = try store.enter(n1).epoch
+        let came = try #require(try notice(try store.presence(n1, value, [try device("ana", "a"), try device("bo", "b")])))
+        #expect(try store.leave(n1, value).events.isEmpty)
+        let roster = try store.roster()
+        #expect(roster.members.isEmpty)
+        #expect(roster.position == Position(epoch: came.position.epoch, seq: 4))
+    }
+
+    @Test func thePresenceStreamSaysWhoWhatWhereAndWhen() async throws {
+        let store = try await ContractStore(.redis)
+        let v1 = try store.enter(n1).epoch
+        let quotes = "보라 \"q\" \\ {}"
+        _ = try store.presence(n1, v1, [try device(quotes, quotes)])
+        _ = try store.presence(n1, v1, [try device(quotes, quotes, joined: false), try device("bo", "b")])
+        _ = try store.leave(n1, v1)
+        guard case .array(let entries) = try store.raw("XRANGE", store.key(.presence), "-", "+") else {
+            throw StoreFailure("no stream")
+        }
+        var seen: [[String]] = []
+        for case .array(let entry) in entries {
+            guard case .array(let fields) = entry[1] else { throw StoreFailure("no fields") }
+            let words = fields.map { field -> String in
+                if case .string(let bytes) = field { return String(decoding: bytes, as: UTF8.self) }
+                return "?"
+            }
+            #expect(words.count == 10 && words[8] == "at")
+            seen.append(Array(words.prefix(8)))
+        }
+        #expect(
+            seen == [
+                ["kind", "join", "user", quotes, "device", quotes, "node", n1.text],
+                ["kind", "leave", "user", quotes, "device", quotes, "node", n1.text],
+                ["kind", "join", "user", "bo", "device", "b", "node", n1.text],
+                ["kind", "expire", "user", "bo", "device", "b", "node", n1.text],
+            ])
+    }
+
+    // MARK: History
+
+    @Test(arguments: StoreKind.allCases)
+    func historyPagesMeetWithoutHoleOrRepeat(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        var positions: [Position] = []
+        for _ in 0..<4 {
+            let epoch = try store.enter(n1).epoch
+            for _ in 0..<4 { positions.append(try store.append(epoch)) }
+        }
+        func page(_ anchor: HistoryQuery.Anchor, _ limit: Int) throws -> ([Position], Bool, Bool) {
+            let page = try store.history(anchor, limit)
+            #expect(page.newest == positions.last)
+            return (page.messages.map(\.position), page.hasOlder, page.hasNewer)
+        }
+        #expect(try page(.newest, 5) == (Array(positions.suffix(5)), true, false))
+        #expect(try page(.newest, 16) == (positions, false, false))
+        #expect(try page(.before(positions[11]), 5) == (Array(positions[6..<11]), true, true))
+        #expect(try page(.before(positions[3]), 5) == (Array(positions[..<3]), false, true))
+        #expect(try page(.before(positions[0]), 5) == ([], false, true))
+        #expect(try page(.after(positions[3]), 5) == (Array(positions[4..<9]), true, true))
+        #expect(try page(.after(positions[12]), 5) == (Array(positions[13...]), true, false))
+        #expect(try page(.after(positions[15]), 5) == ([], true, false))
+        #expect(try page(.around(positions[8]), 5) == (Array(positions[6..<11]), true, true))
+        #expect(try page(.around(positions[1]), 6) == (Array(positions[..<6]), false, true))
+        #expect(try page(.around(positions[15]), 6) == (Array(positions[10...]), true, false))
+        #expect(try page(.before(Position(epoch: 0, seq: 0)), 2) == ([], false, true))
+        #expect(try page(.after(Position(epoch: 0, seq: 0)), 2) == (Array(positions[..<2]), false, true))
+        #expect(try page(.after(Position(epoch: .max, seq: .max)), 2) == ([], true, false))
+        #expect(try page(.newest, 0) == ([], true, false))
+        #expect(try page(.newest, -3) == ([], true, false))
+        // Between two epochs: no such position, but a place.
+        #expect(try page(.before(Position(epoch: positions[4].epoch, seq: 0)), 2) == (Array(positions[2..<4]), true, true))
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aRoomThatIsNotThereHasAnEmptyHistory(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        for anchor in [HistoryQuery.Anchor.newest, .before(.init(epoch: 5, seq: 5)), .after(.init(epoch: 5, seq: 5)), .around(.init(epoch: 5, seq: 5))] {
+            #expect(try store.history(anchor, 5) == HistoryPage(messages: [], newest: nil, hasOlder: false, hasNewer: false))
+        }
+    }
+}

@@ -1,0 +1,262 @@
+import ChatCore
+import RedisSchema
+import Testing
+
+@testable import ChatRedis
+
+/// The races of room-protocol.md as far as the broker answers them. Each test names its race.
+@Suite struct ContractRaceTests {
+    let n1: NodeID
+    let n2: NodeID
+    let n3: NodeID
+
+    init() throws {
+        n1 = try NodeID("n1-00000001")
+        n2 = try NodeID("n2-00000002")
+        n3 = try NodeID("n3-00000003")
+    }
+
+    private func content(_ text: String, key: String? = nil) throws -> MessageContent {
+        MessageContent(user: try UserID("ana"), at: 7, text: text, key: key)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race1BytesOfADeadConnectionAreRefusedAfterReentering(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let old = try store.enter(n1).epoch
+        let back = try store.enter(n1)
+        #expect(try store.ask(.append(room: store.room, epoch: old, content: try content("x", key: "k"))).result == .failure(.refused))
+        #expect(try store.append(back.epoch, key: "k").seq == 1)
+        #expect(try store.view().last == 1)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race2AResendElsewhereRefusesTheFirstTryInFlight(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        _ = try store.enter(n1)
+        let epoch = try store.enter(n2).epoch
+        // n1 knows `epoch` too and has an append on its way; n2 carries out the re-send first.
+        _ = try store.once(n2, epoch, [try send("k")])
+        #expect(try store.ask(.append(room: store.room, epoch: epoch, content: try content("x", key: "k"))).result == .failure(.refused))
+        // The other way round the re-send finds it.
+        let other = try await ContractStore(kind)
+        _ = try other.enter(n1)
+        let both = try other.enter(n2).epoch
+        let first = try other.append(both, key: "k")
+        guard case .success(.once(let reply)) = try other.once(n2, both, [try send("k")]).result else {
+            throw StoreFailure("once")
+        }
+        #expect(reply.outcomes == [.repeated(first, at: 7)])
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race5ALateSweepDoesNotRemoveANodeThatCameBack(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        _ = try store.enter(n2)
+        let dead = try store.enter(n1).epoch
+        let alive = try store.enter(n1).epoch
+        #expect(try store.leave(n1, dead) == StoreAnswer(result: .success(.left(false)), events: []))
+        #expect(try store.view().nodes[n1] == alive)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race7ARewoundLogRestartsAtSeqZeroSoThatItShows(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let epoch = try store.enter(n1).epoch
+        _ = try store.append(epoch)
+        // What a log that was set back does with an append of an epoch that it never had.
+        let position = try store.append(epoch + 5_000)
+        #expect(position == Position(epoch: epoch + 5_000, seq: 0))
+        let view = try store.view(after: Position(epoch: epoch, seq: 1))
+        #expect(view.verdict == .rewound && view.chain.history == epoch + 5_000)
+        let back = try store.enter(n1, after: Position(epoch: epoch, seq: 1))
+        #expect(back.verdict == .rewound && back.epoch > epoch + 5_000)
+        #expect(try store.append(back.epoch).seq == 1)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race8EpochsOfTwoBranchesDoNotCollide(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let epoch = try store.enter(n1).epoch
+        // The other branch went on to epoch + 400 before it was lost; its node says so.
+        let back = try store.enter(n2, seen: epoch + 400, identityChanged: true)
+        #expect(back.epoch >= epoch + 1_400)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race9APositionOfALostBranchIsRewoundThoughItLooksContiguous(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let first = try store.enter(n1).epoch
+        for _ in 0..<3 { _ = try store.append(first) }
+        // A node on the lost branch saw first-4 and (later)-5; this branch went on differently.
+        let second = try store.enter(n2).epoch
+        for _ in 0..<3 { _ = try store.append(second) }
+        #expect(try store.view(after: Position(epoch: first, seq: 4)).verdict == .rewound)
+        #expect(try store.view(after: Position(epoch: second - 1, seq: 5)).verdict == .rewound)
+        #expect(try store.view(after: Position(epoch: first, seq: 3)).verdict == .ok)
+    }
+
+    // MARK: Race 12: putting back a lost tail
+
+    /// What a node remembers of a history whose end the store lost: `kept` messages are in the log, `lost` more are not.
+    private func lostTail(
+        _ store: ContractStore, kept: Int, lost: Int
+    ) throws -> (tail: [Message], epoch: UInt64) {
+        let epoch = try store.enter(n1).epoch
+        for index in 0..<kept { _ = try store.append(epoch, "kept \(index)") }
+        var tail = try store.view().entries
+        for index in 0..<lost {
+            // The second half in an epoch that the store never heard of.
+            let position = Position(epoch: index < lost / 2 ? epoch : epoch + 500, seq: UInt64(kept + index + 1))
+            tail.append(Message(position: position, content: try content("lost \(index)", key: "k\(index)")))
+        }
+        return (tail, epoch)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race12TheFirstToComeBackPutsTheTailBackWithItsPositions(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let (tail, epoch) = try lostTail(store, kept: 3, lost: 4)
+        let last = try #require(tail.last?.position)
+        let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: true)
+        #expect(view.verdict == .ok && view.last == 7 && view.base == 7)
+        #expect(try store.view().entries == tail)
+        #expect(view.chain.links.map(\.base) == [0, 5, 7])
+        #expect(view.chain.links.map(\.epoch) == [epoch, epoch + 500, view.epoch])
+        // The second finds it there, and adds nothing.
+        let second = try store.enter(n3, after: last, tail: tail, seen: last.epoch, identityChanged: true)
+        #expect(second.verdict == .ok && second.last == 7)
+        #expect(try store.view().entries == tail)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race12NothingIsPutBackWhereItDoesNotContinueTheLog(kind: StoreKind) async throws {
+        for change in 0..<5 {
+            let store = try await ContractStore(kind)
+            var (tail, _) = try lostTail(store, kept: 3, lost: 4)
+            let last = try #require(tail.last?.position)
+            var identityChanged = true
+            switch change {
+            case 0: identityChanged = false
+            case 1: tail.remove(at: 4)  // a hole
+            case 2: tail[2].content.text = "another message at the log's last position"
+            case 3: tail.removeFirst(3)  // the entry before the first missing one is not known
+            default: _ = try store.append(try store.enter(n3).epoch, "somebody was faster")
+            }
+            let before = try store.view().entries
+            let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: identityChanged)
+            #expect(view.verdict == .rewound, "change \(change)")
+            #expect(try store.view().entries == before, "change \(change)")
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func race12NothingIsPutBackIntoALogThatIsGone(kind: StoreKind) async throws {
+        let source = try await ContractStore(kind)
+        let (tail, _) = try lostTail(source, kept: 3, lost: 4)
+        let store = try await ContractStore(kind)
+        let last = try #require(tail.last?.position)
+        let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: true)
+        #expect(view.verdict == .rewound && view.entries.isEmpty && view.last == 0 && view.epoch >= last.epoch + 1_000)
+    }
+
+    @Test func race14NoKeyExpiresUnderANode() async throws {
+        let store = try await ContractStore(.redis)
+        let value = try store.enter(n1).epoch
+        _ = try store.append(value)
+        _ = try store.leave(n1, value)
+        #expect(try store.raw("PTTL", store.key(.log)) != .integer(-1))
+        let epoch = try store.enter(n2).epoch
+        _ = try store.append(epoch)
+        #expect(try store.raw("PTTL", store.key(.log)) == .integer(-1))
+        #expect(try store.raw("PTTL", store.key(.epochs)) == .integer(-1))
+        #expect(try store.raw("PTTL", store.key(.meta)) == .integer(-1))
+    }
+
+    @Test func race15AnEntryThatWasDeletedIsAGapAndNothingElse() async throws {
+        let store = try await ContractStore(.redis)
+        let epoch = try store.enter(n1).epoch
+        for _ in 0..<5 { _ = try store.append(epoch) }
+        try store.raw("XDEL", store.key(.log), "\(epoch)-3")
+        #expect(try store.view(after: Position(epoch: epoch, seq: 2)).verdict == .gap(first: 3, last: 3))
+        let inside = try store.view(after: Position(epoch: epoch, seq: 1))
+        #expect(inside.verdict == .ok && inside.entries.map(\.position.seq) == [2, 4, 5])
+        try store.raw("XDEL", store.key(.log), "\(epoch)-5")
+        #expect(try store.view(after: Position(epoch: epoch, seq: 4)).verdict == .gap(first: 5, last: 5))
+        #expect(try store.append(epoch).seq == 6)
+    }
+
+    // MARK: What people do to keys
+
+    @Test func aLostChainBeginsHistoryAtTheLogsEpoch() async throws {
+        let store = try await ContractStore(.redis)
+        let first = try store.enter(n1).epoch
+        _ = try store.append(first)
+        let second = try store.enter(n2).epoch
+        let position = try store.append(second)
+        try store.raw("DEL", store.key(.epochs))
+        let view = try store.view(after: position)
+        #expect(view.verdict == .ok)
+        #expect(view.chain == EpochChain(links: [EpochLink(epoch: second, base: 1)], history: second))
+        #expect(try store.view(after: Position(epoch: first, seq: 1)).verdict == .rewound)
+        #expect(try store.enter(n1, after: position).chain.links.map(\.base) == [1, 2])
+    }
+
+    @Test(arguments: RoomKey.allCases)
+    func aForeignTypeAtOneKeyIsNamedAndNothingChanges(name: RoomKey) async throws {
+        let store = try await ContractStore(.redis)
+        let value = try store.enter(n1).epoch
+        _ = try store.presence(n1, value, [try device("ana", "x")])
+        try store.raw("DEL", store.key(name))
+        try store.raw("SET", store.key(name), "foreign")
+        func dump() throws -> [Tree] {
+            try RoomKey.allCases.map { try store.raw("DUMP", store.key($0)) }
+        }
+        let before = try dump()
+        let requests: [BrokerRequest] = [
+            .enter(EnterRequest(room: store.room, node: n2, limit: 5)),
+            .leave(room: store.room, node: n1, value: value),
+            .view(room: store.room, after: nil, limit: 5),
+            .once(OnceRequest(room: store.room, node: n1, epoch: value, known: 0, sends: [try send("k")])),
+            .presence(PresenceRequest(room: store.room, node: n1, value: value, replacesAll: false, changes: [try device("bo", "y")])),
+        ]
+        var named = 0
+        for request in requests {
+            let answer = try store.ask(request)
+            guard case .failure(.notStored(let text)) = answer.result else { continue }
+            named += 1
+            #expect(text.hasPrefix("WRONGTYPE \(store.key(name)) is a string, martlet keeps a \(name.redisType) there"))
+        }
+        // Each of enter and leave looks at all keys; the others only at theirs.
+        #expect(named >= 2)
+        if name == .log {
+            let say = try store.ask(.say(room: store.room, content: try content("x")))
+            guard case .failure(.notStored) = say.result else { throw StoreFailure("say: \(say)") }
+        } else if name == .presence || name == .roster {
+            guard case .failure(.notStored(let text)) = try store.ask(.roster(room: store.room)).result else {
+                throw StoreFailure("roster of a foreign type")
+            }
+            #expect(text.hasPrefix("WRONGTYPE"))
+        }
+        if name == .log || name == .nodes { #expect(try dump() == before) }
+    }
+
+    @Test func anEntryOfAnOutsiderIsReadHoweverItLooks() async throws {
+        let store = try await ContractStore(.redis)
+        let epoch = try store.enter(n1).epoch
+        let id = "\(epoch)-*"
+        try store.raw("XADD", store.key(.log), id, "foo", "bar")
+        try store.raw("XADD", store.key(.log), id, "user", "", "text", "a", "at", "never")
+        try store.raw("XADD", store.key(.log), id, "data", "{no json", "user", "bot", "at", "99999999999999999999")
+        try store.raw("XADD", store.key(.log), id, "at", "18446744073709551615", "text", "b", "user", "bot")
+        let unknown = try #require(LogEntry.stranger)
+        let bot = try UserID("bot")
+        #expect(
+            try store.view().entries.map(\.content) == [
+                MessageContent(user: unknown, at: epoch, text: ""),
+                MessageContent(user: unknown, at: epoch, text: "a"),
+                MessageContent(user: bot, at: epoch, data: #""{no json""#),
+                MessageContent(user: bot, at: 253_402_300_799_999, text: "b"),
+            ])
+    }
+}

@@ -1,0 +1,281 @@
+import ChatCore
+import Foundation
+import Glibc
+import RedisSchema
+import Testing
+
+// NIOCore has a ChannelEvent of its own.
+import struct NIOCore.ByteBuffer
+
+@testable import ChatRedis
+
+/// The brokers that keep the one contract.
+enum StoreKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
+    case memory, redis
+
+    var testDescription: String { rawValue }
+}
+
+struct StoreAnswer: Equatable {
+    var result: Result<BrokerReply, BrokerError>
+    var events: [ChannelEvent]
+}
+
+/// Either broker, asked one request at a time: its answer, and all that was published meanwhile on this test's channels.
+final class ContractStore {
+    /// The bound of logs in these tests: small, so that trimming is easy to reach.
+    static let historyLength = 20
+
+    let kind: StoreKind
+    let room: RoomName
+    let keys: RedisKeys
+    let codec: RedisCodec
+    /// Of the memory broker; moves by one at each request, so that time never stands still.
+    var now: UInt64 = 1_700_000_000_000
+    private(set) var memory: MemoryBroker
+    private let commands: ContractConnection?
+    private let listener: ContractConnection?
+
+    init(_ kind: StoreKind) async throws {
+        self.kind = kind
+        room = try RoomName("lobby")
+        let prefix = "t\(UInt64.random(in: 0 ... .max)):"
+        keys = try #require(RedisKeys(prefix: prefix))
+        var settings = RedisCodecSettings()
+        settings.historyLength = Self.historyLength
+        codec = RedisCodec(keys: keys, settings: settings)
+        var bounds = MemoryBrokerSettings()
+        bounds.historyLength = Self.historyLength
+        memory = MemoryBroker(settings: bounds)
+        switch kind {
+        case .memory:
+            commands = nil
+            listener = nil
+        case .redis:
+            let redis = try await SharedRedis.shared.server()
+            commands = try ContractConnection(port: redis.port)
+            let listener = try ContractConnection(port: redis.port)
+            self.listener = listener
+            _ = try listener.ask(["PSUBSCRIBE", prefix + "*"])
+        }
+    }
+
+    /// Carries out a request. Malformed answers and payloads are failures of the test.
+    func ask(_ request: BrokerRequest) throws -> StoreAnswer {
+        guard let commands, let listener else {
+            now += 1
+            let answer = memory.apply(request, now: now)
+            return StoreAnswer(result: answer.result, events: answer.events.map(\.event))
+        }
+        var writer = RESPWriter()
+        let encoded = try codec.encode(request, into: &writer)
+        #expect(writer.isComplete, "a command with a wrong number of arguments: \(request)")
+        #expect(writer.commands == encoded.commands)
+        let replies = try commands.exchange(writer.take(), replies: encoded.commands)
+        let pending = RedisPending(
+            operation: encoded.operation, number: encoded.number, request: encoded.keepsRequest ? request : nil)
+        let decoded = codec.decode(pending, replies)
+        commands.forget()
+        guard case .completed(let result) = decoded else { throw StoreFailure("library missing") }
+        return StoreAnswer(result: result, events: try listener.events(codec))
+    }
+
+    func reply(_ request: BrokerRequest) throws -> BrokerReply { try ask(request).result.get() }
+
+    /// A command as a person types it; its reply as text.
+    @discardableResult
+    func raw(_ words: String...) throws -> Tree {
+        guard let commands else { throw StoreFailure("memory knows no commands") }
+        return try commands.ask(words)
+    }
+
+    func key(_ name: RoomKey) -> String { keys.key(name, of: room.text) }
+
+    // MARK: Short forms
+
+    func enter(
+        _ node: NodeID, after: Position? = nil, tail: [Message] = [], seen: UInt64 = 0, clock: UInt64 = 0,
+        identityChanged: Bool = false, limit: Int = 100
+    ) throws -> RoomView {
+        let request = EnterRequest(
+            room: room, node: node, after: after, tail: tail, seen: seen, clock: clock, identityChanged: identityChanged,
+            limit: limit)
+        guard case .view(let view) = try reply(.enter(request)) else { throw StoreFailure("enter: no view") }
+        return view
+    }
+
+    func view(after: Position? = nil, limit: Int = 100) throws -> RoomView {
+        guard case .view(let view) = try reply(.view(room: room, after: after, limit: limit)) else {
+            throw StoreFailure("view: no view")
+        }
+        return view
+    }
+
+    func append(_ epoch: UInt64, _ text: String = "x", key: String? = nil) throws -> Position {
+        let content = MessageContent(user: try UserID("ana"), at: 7, text: text, key: key)
+        guard case .appended(let position) = try reply(.append(room: room, epoch: epoch, content: content)) else {
+            throw StoreFailure("append: no position")
+        }
+        return position
+    }
+
+    func once(_ node: NodeID, _ epoch: UInt64, known: UInt64 = 0, _ sends: [OnceSend]) throws -> StoreAnswer {
+        try ask(.once(OnceRequest(room: room, node: node, epoch: epoch, known: known, sends: sends)))
+    }
+
+    func leave(_ node: NodeID, _ value: UInt64) throws -> StoreAnswer {
+        try ask(.leave(room: room, node: node, value: value))
+    }
+
+    func presence(
+        _ node: NodeID, _ value: UInt64, all: Bool = false, _ changes: [PresenceChange]
+    ) throws -> StoreAnswer {
+        try ask(
+            .presence(PresenceRequest(room: room, node: node, value: value, replacesAll: all, changes: changes)))
+    }
+
+    func roster() throws -> RosterSnapshot {
+        guard case .roster(let snapshot) = try reply(.roster(room: room)) else { throw StoreFailure("no roster") }
+        return snapshot
+    }
+
+    func history(_ anchor: HistoryQuery.Anchor, _ limit: Int) throws -> HistoryPage {
+        let query = HistoryQuery(anchor: anchor, limit: limit)
+        guard case .history(let page) = try reply(.history(room: room, query: query)) else {
+            throw StoreFailure("no history")
+        }
+        return page
+    }
+}
+
+struct StoreFailure: Error, CustomStringConvertible {
+    var description: String
+    init(_ description: String) { self.description = description }
+}
+
+func send(_ key: String, _ text: String = "x", since: Position? = nil, again: Bool = true) throws -> OnceSend {
+    OnceSend(content: MessageContent(user: try UserID("ana"), at: 7, text: text, key: key), since: since, again: again)
+}
+
+func device(_ user: String, _ device: String, joined: Bool = true) throws -> PresenceChange {
+    PresenceChange(user: try UserID(user), device: try DeviceName(device), joined: joined)
+}
+
+/// One private server for all contract tests, ended when the test process ends.
+actor SharedRedis {
+    static let shared = SharedRedis()
+    private var starting: Task<PrivateRedis, any Error>?
+
+    func server() async throws -> PrivateRedis {
+        if let starting { return try await starting.value }
+        let task = Task {
+            // One entry per stream node, so that `MAXLEN ~` trims exactly, as the memory broker does.
+            let options = PrivateRedis.Options(configuration: ["stream-node-max-entries 1"])
+            let redis = try await PrivateRedis.start(options)
+            SharedServer.keep(redis)
+            let connection = try ContractConnection(port: redis.port)
+            var writer = RESPWriter()
+            RedisCodec().encodeLibraryLoad(into: &writer)
+            let replies = try connection.exchange(writer.take(), replies: 1)
+            guard case .ready = RedisCodec().libraryVerdict(ofLoad: replies[0]) else {
+                throw StoreFailure("FUNCTION LOAD: \(replies[0].error ?? "?")")
+            }
+            return redis
+        }
+        starting = task
+        return try await task.value
+    }
+}
+
+/// Outlives every test; `atexit` ends the server.
+private enum SharedServer {
+    // Written once, before any other use; read at exit.
+    nonisolated(unsafe) static var redis: PrivateRedis?
+
+    static func keep(_ redis: PrivateRedis) {
+        self.redis = redis
+        atexit { SharedServer.redis?.stop() }
+    }
+}
+
+/// A blocking connection that speaks through the transport's writer and reader.
+final class ContractConnection {
+    private let descriptor: Int32
+    private let reader: RESPReader
+
+    init(port: Int) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        reader = try RESPReader()
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
+        address.sin_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)
+        let connected = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        guard descriptor >= 0, connected else { throw StoreFailure("cannot connect to port \(port)") }
+        var timeout = timeval(tv_sec: 20, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        var on: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    deinit { close(descriptor) }
+
+    func ask(_ words: [String]) throws -> Tree {
+        var writer = RESPWriter()
+        writer.command(words: words)
+        let tree = Tree(try exchange(writer.take(), replies: 1)[0])
+        forget()
+        return tree
+    }
+
+    /// Sends, then reads until there are `replies`; ``forget()`` when they were read.
+    func exchange(_ bytes: ByteBuffer, replies: Int) throws -> RESPReplies {
+        var bytes = bytes
+        while bytes.readableBytes > 0 {
+            let count = bytes.withUnsafeReadableBytes { write(descriptor, $0.baseAddress, $0.count) }
+            guard count > 0 else { throw StoreFailure("cannot write: errno \(errno)") }
+            bytes.moveReaderIndex(forwardBy: count)
+        }
+        return try read(until: { $0.count >= replies })
+    }
+
+    func forget() { reader.arena.removeAll() }
+
+    /// All events up to now: Redis answers the PING after what it published before.
+    func events(_ codec: RedisCodec) throws -> [ChannelEvent] {
+        var writer = RESPWriter()
+        writer.command(words: ["PING"])
+        var bytes = writer.take()
+        _ = bytes.readWithUnsafeReadableBytes { write(descriptor, $0.baseAddress, $0.count) }
+        let replies = try read(until: { $0.count > 0 && $0[$0.count - 1][0].equals("pong") })
+        defer { forget() }
+        var events: [ChannelEvent] = []
+        for place in 0..<replies.count where replies[place][0].equals("pmessage") {
+            let event = replies[place][3].withBytes { payload -> Result<ChannelEvent, ChannelPayloadError> in
+                do throws(ChannelPayloadError) {
+                    return .success(try codec.event(ofPayload: payload))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            events.append(try event.get())
+        }
+        return events
+    }
+
+    private func read(until enough: (RESPReplies) -> Bool) throws -> RESPReplies {
+        let replies = RESPReplies(arena: reader.arena)
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while !enough(replies) {
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            guard count > 0 else { throw StoreFailure("Redis did not answer: errno \(errno)") }
+            var buffer = ByteBuffer(bytes: chunk[..<count])
+            try reader.read(&buffer) { true }
+        }
+        return replies
+    }
+}
