@@ -40,6 +40,8 @@ public struct BrokerIdentity: Hashable, Sendable {
 public protocol BrokerLink: AnyObject {
     /// Who is told. Held weakly.
     var delegate: (any BrokerLinkDelegate)? { get set }
+    /// How long the broker takes to answer, smoothed: what decides how long a hole may wait for another node's PUBLISH.
+    var roundTrip: Duration { get }
     /// Begins to connect. Called once.
     func start()
     /// Asks. Exactly one `completed` with this tag follows.
@@ -52,6 +54,10 @@ public protocol BrokerLink: AnyObject {
     func reset()
     /// Sends what is queued, then closes for good. No callbacks after it, except completions of what was in flight.
     func stop()
+}
+
+extension BrokerLink {
+    public var roundTrip: Duration { .milliseconds(1) }
 }
 
 /// Called on the link's loop.

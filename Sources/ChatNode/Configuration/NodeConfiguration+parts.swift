@@ -1,0 +1,33 @@
+import ChatCore
+import ChatGateway
+
+extension NodeConfiguration {
+    /// What the rooms are told.
+    var roomSettings: RoomSettings {
+        var settings = RoomSettings()
+        settings.historyLength = rooms.historyLength
+        settings.memoryBytes = rooms.memoryBytes
+        settings.linger = rooms.linger
+        settings.presenceInterval = rooms.presenceInterval
+        settings.viewInterval = rooms.viewInterval
+        settings.limits = limits
+        return settings
+    }
+
+    /// What the gateway is told.
+    func gatewayOptions(_ node: NodeID) -> GatewayOptions {
+        var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
+        options.host = listener.host
+        options.port = listener.port
+        options.limits = limits
+        options.heartbeatSeconds = max(1, Int(listener.sessionHeartbeat.components.seconds))
+        options.handshakeTimeout = listener.handshakeTimeout
+        switch listener.allowedOrigins {
+        case .any: options.allowedOrigins = nil
+        case .only(let origins): options.allowedOrigins = Set(origins)
+        }
+        options.maxConnections = limits.sessionsPerNode + 10_000
+        options.staticFiles = WebPage.files
+        return options
+    }
+}

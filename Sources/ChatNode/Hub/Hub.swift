@@ -1,0 +1,142 @@
+import ChatCore
+import ChatGateway
+import Logging
+import NIOCore
+import Synchronization
+
+/// The node as the gateway sees it: finds the shard for everything.
+final class Hub: ChatService {
+    let shards: [Shard]
+    let admission: Admission
+    private let shardOfLoop: [ObjectIdentifier: Int]
+    private let settings: ShardSettings
+    private let metrics: NodeMetrics
+    /// What the counters have been told of the shards' own counts.
+    private let counted = Mutex((messages: UInt64(0), deliveries: UInt64(0)))
+    private let gateway = Mutex<GatewayServer?>(nil)
+
+    init(shards: [Shard], settings: ShardSettings, metrics: NodeMetrics) {
+        self.shards = shards
+        self.settings = settings
+        self.metrics = metrics
+        self.admission = Admission(limits: settings.rooms.limits)
+        self.shardOfLoop = Dictionary(
+            shards.enumerated().map { (ObjectIdentifier($1.loop), $0) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    private func shard(on loop: any EventLoop) -> Shard? {
+        shardOfLoop[ObjectIdentifier(loop)].map { shards[$0] }
+    }
+
+    // MARK: sessions
+
+    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
+        guard let shard = shard(on: outlet.loop) else { return .failure(.internalError) }
+        if let reason = admission.enter(identity.user) {
+            shard.metrics.refused(reason)
+            return .failure(reason)
+        }
+        return .success(shard.openSession(identity, outlet: outlet))
+    }
+
+    func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
+        shard(on: loop)?.perform(body, ref: ref, from: session)
+    }
+
+    func sessionClosed(_ session: SessionID, on loop: any EventLoop) {
+        guard let closed = shard(on: loop)?.sessionClosed(session) else { return }
+        admission.leave(closed.user)
+    }
+
+    // MARK: HTTP
+
+    private func homeShard(of room: RoomName) -> Shard { shards[Shard.home(of: room, among: shards.count)] }
+
+    func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage {
+        var query = query
+        query.limit = max(1, min(query.limit, settings.rooms.limits.historyPage))
+        switch await homeShard(of: room).ask(.history(room: room, query: query)) {
+        case .success(.history(let page)): return page
+        case .success: throw BrokerError.malformed("").wireError("history")
+        case .failure(let error): throw error.wireError("history")
+        }
+    }
+
+    func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
+        var content = content
+        if content.at == 0 { content.at = settings.wallClock() }
+        switch await homeShard(of: room).ask(.say(room: room, content: content)) {
+        case .success(.said(let position, let repeated)): return (position, repeated)
+        case .success: throw BrokerError.malformed("").wireError("say")
+        case .failure(let error): throw error.wireError("say")
+        }
+    }
+
+    func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
+        switch await homeShard(of: room).ask(.roster(room: room)) {
+        case .success(.roster(let snapshot)):
+            return snapshot.page(after: cursor, limit: settings.rooms.limits.rosterPage)
+        case .success: throw BrokerError.malformed("").wireError("roster")
+        case .failure(let error): throw error.wireError("roster")
+        }
+    }
+
+    func readiness() async -> Readiness {
+        if admission.isDraining { return Readiness(reasons: ["the node is leaving"]) }
+        var reasons: [String] = []
+        for shard in shards {
+            let reason = await withCheckedContinuation { continuation in
+                shard.run { continuation.resume(returning: shard.unreadiness()) }
+            }
+            if let reason { reasons.append(reason) }
+        }
+        metrics.ready.set(reasons.isEmpty ? 1.0 : 0.0)
+        return Readiness(reasons: reasons)
+    }
+
+    func metricsText() async -> String {
+        let load = await load()
+        metrics.sessions.set(Double(load.sessions))
+        metrics.rooms.set(Double(load.rooms))
+        metrics.waitingSends.set(Double(load.waitingSends))
+        counted.withLock { counted in
+            metrics.publications.increment(by: Int(clamping: load.messages &- counted.messages))
+            metrics.deliveries.increment(by: Int(clamping: load.deliveries &- counted.deliveries))
+            counted = (load.messages, load.deliveries)
+        }
+        if let gateway = gateway.withLock({ $0 }) { metrics.take(await gateway.counters()) }
+        return metrics.text()
+    }
+
+    // MARK: the node's own business
+
+    /// From now on `/metrics` tells what the gateway counts.
+    func attach(_ server: GatewayServer) {
+        gateway.withLock { $0 = server }
+    }
+
+    /// What the node is doing, over all shards.
+    func load() async -> Load {
+        var load = Load(sessions: admission.total)
+        for shard in shards {
+            let part = await withCheckedContinuation { continuation in
+                shard.run { continuation.resume(returning: shard.load()) }
+            }
+            load.rooms += part.rooms
+            load.messages &+= part.messages
+            load.deliveries &+= part.deliveries
+            load.waitingSends += part.waitingSends
+        }
+        return load
+    }
+}
+
+/// What a node, or one of its shards, is doing.
+struct Load: Sendable {
+    var sessions = 0
+    var rooms = 0
+    var waitingSends = 0
+    /// Since the process began.
+    var messages: UInt64 = 0
+    var deliveries: UInt64 = 0
+}

@@ -1,0 +1,43 @@
+import ChatCore
+import Logging
+
+/// Runs the sweeper on the first shard's connections. Confined to that shard's loop.
+final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is touched on `shard.loop` only
+    let shard: Shard
+    private var machine: SweepStateMachine
+    private let logger: Logger
+
+    init(shard: Shard, logger: Logger) {
+        self.shard = shard
+        self.machine = SweepStateMachine(node: shard.settings.node)
+        self.logger = logger
+    }
+
+    func saw(_ nodes: [NodeID: UInt64], in room: RoomName) {
+        for (node, value) in nodes { machine.saw(node, value: value, in: room) }
+    }
+
+    /// Looks for dead nodes and takes them out of their rooms.
+    func round() {
+        var actions: [SweepStateMachine.Action] = []
+        machine.roundBegan(&actions)
+        carryOut(actions)
+    }
+
+    private func carryOut(_ actions: [SweepStateMachine.Action]) {
+        for action in actions {
+            switch action {
+            case .submit(let request, let serial):
+                shard.ask(request) { [self] result in
+                    var next: [SweepStateMachine.Action] = []
+                    machine.completed(serial: serial, result, &next)
+                    carryOut(next)
+                }
+            case .found(let node):
+                logger.notice("a node is dead, sweeping its rooms", metadata: [LogKey.peer: "\(node)"])
+            case .swept(let node):
+                logger.notice("a dead node is swept", metadata: [LogKey.peer: "\(node)"])
+            }
+        }
+    }
+}

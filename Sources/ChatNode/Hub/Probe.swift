@@ -1,0 +1,76 @@
+import ChatCore
+
+/// Proves that a message really goes round: out through the command connection, back through the subscribe connection. Each round
+/// subscribes to a channel of the shard's own and leaves it again, so that between rounds `PUBSUB CHANNELS` lists rooms only.
+struct Probe {
+    enum State: Equatable {
+        /// → `subscribing`
+        case idle
+        /// → `waiting`, `idle` (connection lost)
+        case subscribing(since: Moment)
+        /// → `idle`
+        case waiting(since: Moment)
+    }
+
+    /// A proof is good for this long…
+    static let validity: Duration = .seconds(5)
+    /// …and renewed after this.
+    static let renewal: Duration = .seconds(1)
+
+    let room: RoomName
+    private let node: NodeID
+    private(set) var state = State.idle
+    private(set) var proven: Moment?
+    private var round: UInt64 = 0
+
+    init(node: NodeID, shard: Int) {
+        self.node = node
+        // Names of nodes are short and free of braces, so this is always a name; the fallback keeps the initialiser total.
+        self.room = (try? RoomName("~probe \(node.text.suffix(64)) \(shard)")) ?? Self.fallback
+    }
+
+    private static let fallback: RoomName = {
+        guard let name = try? RoomName("~probe") else { preconditionFailure("~probe is a room name") }
+        return name
+    }()
+
+    /// Whether a round has to begin now.
+    mutating func begin(now: Moment) -> Bool {
+        switch state {
+        case .idle:
+            if let proven, now - proven < Self.renewal { return false }
+        case .subscribing(let since), .waiting(let since):
+            guard now - since > Self.validity else { return false }
+        }
+        state = .subscribing(since: now)
+        return true
+    }
+
+    /// The event to publish, once the channel is heard.
+    mutating func subscribed() -> ChannelEvent? {
+        guard case .subscribing(let since) = state, let user = try? UserID("~probe") else { return nil }
+        state = .waiting(since: since)
+        round += 1
+        return .signal(Signal(node: node, session: SessionID(raw: round), user: user, name: "probe"))
+    }
+
+    /// True if it is our round that came back.
+    mutating func heard(_ event: ChannelEvent, now: Moment) -> Bool {
+        guard case .waiting = state, case .signal(let signal) = event, signal.node == node, signal.session.raw == round else {
+            return false
+        }
+        state = .idle
+        proven = now
+        return true
+    }
+
+    /// A connection was lost: nothing is proven any more.
+    mutating func reset() {
+        state = .idle
+        proven = nil
+    }
+
+    func isFresh(now: Moment) -> Bool {
+        proven.map { now - $0 < Self.validity } ?? false
+    }
+}

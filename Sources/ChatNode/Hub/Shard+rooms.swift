@@ -1,0 +1,203 @@
+import ChatCore
+import ChatGateway
+import NIOCore
+
+/// The home side: rooms, their actions and their timers.
+extension Shard {
+    /// The room if it is in use here.
+    func room(named name: RoomName) -> HomeRoom? {
+        slots[name].flatMap { rooms[Int($0)] }
+    }
+
+    /// The room, put into use if it is not.
+    func openRoom(_ name: RoomName) -> HomeRoom {
+        if let room = room(named: name) { return room }
+        let slot = freeSlots.popLast() ?? UInt32(rooms.count)
+        let generation = nextGeneration
+        nextGeneration &+= 1
+        let spread = Double((UInt64(generation) &* 0x9E37_79B9_7F4A_7C15) >> 40) / Double(1 << 24)
+        var machine = RoomStateMachine(room: name, node: settings.node, settings: settings.rooms, spread: spread)
+        var actions: [RoomAction] = []
+        if subscriptionsIdentity != nil { machine.subscriptionsUp(now: now, &actions) }
+        if let commandsIdentity { machine.commandsUp(commandsIdentity, now: now, &actions) }
+        let room = HomeRoom(
+            slot: slot, generation: generation, machine: machine, home: index, loops: shards.count)
+        if Int(slot) == rooms.count { rooms.append(room) } else { rooms[Int(slot)] = room }
+        slots[name] = slot
+        return room
+    }
+
+    private func closeRoom(_ room: HomeRoom) {
+        guard room.machine.isOut, slots[room.machine.room] == room.slot else { return }
+        slots[room.machine.room] = nil
+        rooms[Int(room.slot)] = nil
+        freeSlots.append(room.slot)
+    }
+
+    /// Lets something happen in the room and carries out what follows from it.
+    func happen(in room: HomeRoom, _ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void) {
+        var actions = pool.popLast() ?? []
+        let now = now
+        room.machine.wallClock = settings.wallClock()
+        room.machine.roundTrip = link.roundTrip
+        event(&room.machine, now, &actions)
+        var finished = false
+        for action in actions { finished = carryOut(action, room) || finished }
+        actions.removeAll(keepingCapacity: actions.capacity <= 1_024)
+        if pool.count < 4 { pool.append(actions) }
+        if finished { closeRoom(room) } else { arm(room) }
+    }
+
+    /// Gives up the rooms that nobody is in; returns how many are still in use.
+    func leaveRooms() async -> Int {
+        await withCheckedContinuation { continuation in
+            run { [self] in
+                happenEverywhere { $0.nodeLeaves(now: $1, &$2) }
+                continuation.resume(returning: slots.count)
+            }
+        }
+    }
+
+    func happenEverywhere(_ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void) {
+        for case let room? in rooms { happen(in: room, event) }
+    }
+
+    /// What this shard is doing.
+    func load() -> Load {
+        let waiting = rooms.reduce(0) { $0 + ($1?.machine.waitingSends ?? 0) }
+        return Load(
+            sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages, deliveries: deliveries)
+    }
+
+    // MARK: actions
+
+    /// True if the room is finished.
+    private func carryOut(_ action: RoomAction, _ room: HomeRoom) -> Bool {
+        switch action {
+        case .subscribe: link.subscribe(room.machine.room)
+        case .unsubscribe: link.unsubscribe(room.machine.room)
+        case .submit(let request, let serial):
+            link.submit(request, tag: RequestTag(owner: room.slot, generation: room.generation, serial: serial))
+        case .resetLinks: link.reset()
+        case .deliver(let message): deliver(message, room)
+        case .deliverGap(let gap): broadcast(.gap(room: room.machine.room, gap), room)
+        case .deliverReset(let reset): broadcast(.reset(room: room.machine.room, reset), room)
+        case .deliverPresence(let joined, let left, let count):
+            broadcast(.presence(room: room.machine.room, joined: joined, left: left, count: count), room)
+        case .deliverSignal(let signal): deliver(signal, room)
+        case .goLive(let session, let joined):
+            if let result = RecoveryResult(joined.resumption) { metrics.recoveries[result].increment() }
+            post(.goLive(room.locals[session.loop], session, joined), to: session.loop)
+        case .answer(let session, let event): post(.answer(session, event), to: session.loop)
+        case .refuseJoin(let session, let event):
+            room.sessionsByLoop[session.loop] -= 1
+            post(.refuse(room.locals[session.loop], session, event), to: session.loop)
+        case .sawNodes(let nodes): suspect(nodes, in: room)
+        case .finished: return true
+        case .count(let counter): metrics.count(counter)
+        }
+        return false
+    }
+
+    private func deliver(_ message: Message, _ room: HomeRoom) {
+        messages &+= 1
+        let name = room.machine.room
+        let frame = SharedFrame(.message(room: name, message, showKey: false), codec: codec)
+        var own: OwnFrame?
+        if message.content.clientKey != nil {
+            own = OwnFrame(
+                user: message.content.user, frame: SharedFrame(.message(room: name, message, showKey: true), codec: codec))
+        }
+        for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
+            post(.broadcast(room.locals[loop], frame, own: own), to: loop)
+        }
+    }
+
+    private func deliver(_ signal: Signal, _ room: HomeRoom) {
+        let event = ServerEvent.signal(room: room.machine.room, user: signal.user, name: signal.name, data: signal.data)
+        let frame = SharedFrame(event, codec: codec)
+        let except = signal.node == settings.node ? signal.session : SessionID(raw: 0)
+        for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
+            post(.signal(room.locals[loop], frame, except: except), to: loop)
+        }
+    }
+
+    private func broadcast(_ event: ServerEvent, _ room: HomeRoom) {
+        let frame = SharedFrame(event, codec: codec)
+        for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
+            post(.broadcast(room.locals[loop], frame, own: nil), to: loop)
+        }
+    }
+
+    /// Puts a delivery into the batch for that loop; the batch leaves at the end of the tick.
+    func post(_ delivery: Delivery, to loop: Int) {
+        outboxes[loop].append(delivery)
+        guard !flushScheduled else { return }
+        flushScheduled = true
+        self.loop.execute { [self] in flushOutboxes() }
+    }
+
+    private func flushOutboxes() {
+        flushScheduled = false
+        for target in outboxes.indices where !outboxes[target].isEmpty {
+            let batch = outboxes[target]
+            outboxes[target] = []
+            let shard = shards[target]
+            shard.run { shard.receive(batch) }
+        }
+    }
+
+    // MARK: timers
+
+    /// Sees to it that the room is woken when it wants to be.
+    private func arm(_ room: HomeRoom) {
+        guard let wake = room.machine.nextWake else { return }
+        if let armed = room.wake, armed <= wake { return }
+        room.wake = wake
+        timers.add(.init(moment: wake, slot: room.slot, generation: room.generation))
+        schedule()
+    }
+
+    private func schedule() {
+        guard let next = timers.next else { return }
+        if let scheduled {
+            guard next < scheduled.at else { return }
+            scheduled.task.cancel()
+        }
+        let delay = max(.zero, next - now)
+        let task = loop.scheduleTask(in: .nanoseconds(Int64(clamping: delay.nanosecondsRoundedUp))) { [self] in fire() }
+        scheduled = (next, task)
+    }
+
+    private func fire() {
+        scheduled = nil
+        let now = now
+        while let entry = timers.popDue(now) {
+            guard Int(entry.slot) < rooms.count, let room = rooms[Int(entry.slot)], room.generation == entry.generation,
+                room.wake == entry.moment
+            else { continue }
+            room.wake = nil
+            happen(in: room) { $0.timerFired(now: $1, &$2) }
+        }
+        schedule()
+    }
+}
+
+extension Duration {
+    /// Whole nanoseconds, rounded up, so that a timer never fires before its moment.
+    var nanosecondsRoundedUp: Int64 {
+        let parts = components
+        let (seconds, overflow) = parts.seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        guard !overflow else { return parts.seconds < 0 ? .min : .max }
+        return seconds &+ (parts.attoseconds + 999_999_999) / 1_000_000_000
+    }
+}
+
+extension SessionID {
+    /// A session's ID holds the loop that accepted it in its low byte.
+    init(number: UInt64, loop: Int) {
+        self.init(raw: number << 8 | UInt64(loop & 0xFF))
+    }
+
+    var loop: Int { Int(raw & 0xFF) }
+}

@@ -1,0 +1,102 @@
+import ChatCore
+import ChatGateway
+import ChatWire
+import Logging
+import NIOCore
+
+/// One event loop's part of the node: the rooms whose home it is, with the loop's two broker connections, and the sessions that
+/// the loop accepted. Nothing in it is touched by another thread; shards talk by `execute`, a batch at a time.
+final class Shard: @unchecked Sendable {  // every member but the constants is touched on `loop` only (see `run`, `inbox`)
+    let index: Int
+    let loop: any EventLoop
+    let settings: ShardSettings
+    let metrics: NodeMetrics
+    let logger: Logger
+    let link: any BrokerLink
+    let codec: MartletV1Codec
+    /// All shards of the node, this one included. Set once, before anything runs.
+    private(set) var shards: [Shard] = []
+
+    // Rooms at home here.
+    var rooms: [HomeRoom?] = []
+    var freeSlots: [UInt32] = []
+    var slots: [RoomName: UInt32] = [:]
+    var nextGeneration: UInt32 = 1
+    var timers = TimerHeap()
+    var scheduled: (at: Moment, task: Scheduled<Void>)?
+    var outboxes: [[Delivery]] = []
+    var flushScheduled = false
+    var pool: [[RoomAction]] = []
+
+    // The broker connections.
+    var commandsIdentity: BrokerIdentity?
+    var subscriptionsIdentity: BrokerIdentity?
+    var continuations: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
+    var nextContinuation: UInt64 = 1
+    var probe: Probe
+    /// The node's heartbeat and sweeper; lives on the first shard.
+    private(set) var keeper: Keeper?
+
+    // Sessions accepted here.
+    var sessions: [SessionID: LocalSession] = [:]
+    var nextSession: UInt64 = 1
+    var deliveries: UInt64 = 0
+    var messages: UInt64 = 0
+
+    init(index: Int, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink, metrics: NodeMetrics, logger: Logger) {
+        self.index = index
+        self.loop = loop
+        self.settings = settings
+        self.link = link
+        self.codec = MartletV1Codec(limits: settings.rooms.limits)
+        self.metrics = metrics
+        self.logger = logger
+        self.probe = Probe(node: settings.node, shard: index)
+    }
+
+    /// Connects the shards with each other and this one with the broker. Called once, on the loop.
+    func start(shards: [Shard], keeper: Keeper) {
+        loop.assertInEventLoop()
+        self.shards = shards
+        self.keeper = keeper
+        outboxes = Array(repeating: [], count: shards.count)
+        link.delegate = self
+        link.start()
+    }
+
+    var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
+
+    /// The shard that is home to the room: FNV-1a over the name, the same on every start.
+    static func home(of room: RoomName, among count: Int) -> Int {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in room.text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return Int((hash >> 32) % UInt64(max(1, count)))
+    }
+
+    func home(of room: RoomName) -> Shard { shards[Self.home(of: room, among: shards.count)] }
+
+    /// Runs on this shard's loop: at once if we are on it.
+    func run(_ body: @escaping @Sendable () -> Void) {
+        if loop.inEventLoop { body() } else { loop.execute(body) }
+    }
+}
+
+/// What all shards of a node have in common.
+struct ShardSettings: Sendable {
+    var node: NodeID
+    var rooms: RoomSettings
+    /// How long a node stays in `nodes` without a sign of life.
+    var lease: Duration
+    var wallClock: @Sendable () -> UInt64
+}
+
+/// A session on the loop that accepted it.
+struct LocalSession {
+    var id: SessionID
+    var user: UserID
+    var device: DeviceName
+    var outlet: any SessionOutlet
+    var since: Moment
+    /// The rooms it asked to be in, with the token under which it is live there; nil: not answered yet.
+    var rooms: [RoomName: LocalRoom?] = [:]
+}

@@ -1,0 +1,99 @@
+import ChatCore
+import ChatGateway
+import ChatRedis
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// A Martlet node, put together: event loops, a shard on each, the gateway in front, the broker behind. Runs until it is asked to leave
+/// (SIGTERM, SIGINT through the service group), and then leaves in order.
+public struct Node: Service {
+    /// The version that heartbeats and `/metrics` tell.
+    public static let version = "0.1.0"
+
+    let configuration: NodeConfiguration
+    let metrics: NodeMetrics
+    let logger: Logger
+    /// Told the port once the node listens: for `MARTLET_PORT=0`, and for tests.
+    let onListening: @Sendable (Int) -> Void
+
+    public init(
+        configuration: NodeConfiguration, metrics: NodeMetrics, logger: Logger,
+        onListening: @escaping @Sendable (Int) -> Void = { _ in }
+    ) {
+        self.configuration = configuration
+        self.metrics = metrics
+        self.logger = logger
+        self.onListening = onListening
+    }
+
+    /// Runs the node. Throws if it cannot start: the address is taken, Redis answers but cannot be used (wrong password, too old).
+    /// A Redis that does not answer is waited for.
+    public func run() async throws {
+        let identity = try NodeID(Self.makeID(name: configuration.node.name))
+        var logger = logger
+        logger[metadataKey: LogKey.node] = "\(identity)"
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.node.eventLoops)
+        do {
+            try await serve(identity, on: group, logger)
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        try await group.shutdownGracefully()
+    }
+
+    private func serve(_ identity: NodeID, on group: MultiThreadedEventLoopGroup, _ logger: Logger) async throws {
+        let brokers = try await BrokerFactory.make(configuration, node: identity, group: group, metrics: metrics, logger: logger)
+        let settings = ShardSettings(
+            node: identity, rooms: configuration.roomSettings, lease: configuration.node.lease,
+            wallClock: { WallClock.milliseconds })
+        let loops = Array(group.makeIterator())
+        let shards = try loops.enumerated().map { index, loop in
+            let link = try brokers.link(index, loop)
+            return Shard(index: index, loop: loop, settings: settings, link: link, metrics: metrics, logger: logger)
+        }
+        let hub = Hub(shards: shards, settings: settings, metrics: metrics)
+        guard let first = shards.first else { return }
+        let keeper = Keeper(shard: first, logger: logger)
+        for shard in shards { try await shard.loop.submit { shard.start(shards: shards, keeper: keeper) }.get() }
+        let life = NodeLife(node: identity, configuration: configuration, hub: hub, keeper: keeper, logger: logger)
+        await life.firstBeat(within: .seconds(2))
+
+        let gateway = GatewayServer(
+            options: configuration.gatewayOptions(identity), service: hub, eventLoopGroup: group, logger: logger)
+        try await gateway.start()
+        hub.attach(gateway)
+        let port = gateway.boundPort ?? configuration.listener.port
+        life.address = "\(configuration.listener.host):\(port)"
+        logger.notice("listening", metadata: [LogKey.address: "\(life.address)"])
+        logger.warning("anybody may claim to be any user: identity is by ?user= until tokens are configured")
+        onListening(port)
+
+        await life.run()
+        await life.leave(gateway)
+        for shard in shards { try? await shard.loop.submit { shard.link.stop() }.get() }
+    }
+
+    /// Unique for each start: the configured name and 32 random bits.
+    private static func makeID(name: String) -> String {
+        let suffix = String(UInt32.random(in: .min ... .max), radix: 16)
+        return "\(name)-\(String(repeating: "0", count: 8 - suffix.count))\(suffix)"
+    }
+}
+
+/// The clock on the wall, ms since 1970.
+enum WallClock {
+    static var milliseconds: UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UInt64(max(0, time.tv_sec)) &* 1_000 &+ UInt64(max(0, time.tv_nsec)) / 1_000_000
+    }
+}

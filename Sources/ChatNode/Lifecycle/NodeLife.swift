@@ -1,0 +1,119 @@
+import ChatCore
+import ChatGateway
+import Logging
+import ServiceLifecycle
+import Synchronization
+
+/// What a node does all its life besides serving: it says that it lives, looks for nodes that do not, and in the end leaves in order.
+final class NodeLife: Sendable {
+    private let node: NodeID
+    private let configuration: NodeConfiguration
+    private let hub: Hub
+    private let keeper: Keeper
+    private let logger: Logger
+    private let started = WallClock.milliseconds
+    private let state = Mutex(State())
+
+    private struct State {
+        var address = ""
+        /// Redis has heard of us; if it forgets, others may have swept us.
+        var known = false
+    }
+
+    var address: String {
+        get { state.withLock { $0.address } }
+        set { state.withLock { $0.address = newValue } }
+    }
+
+    init(node: NodeID, configuration: NodeConfiguration, hub: Hub, keeper: Keeper, logger: Logger) {
+        self.node = node
+        self.configuration = configuration
+        self.hub = hub
+        self.keeper = keeper
+        self.logger = logger
+    }
+
+    /// How long Redis remembers a heartbeat. With a sweep every sixth of the lease, a dead node's members are gone within the lease.
+    private var timeToLive: Duration { configuration.node.lease * 2 / 3 }
+    private var sweepInterval: Duration { configuration.node.lease / 6 }
+
+    /// Registers the node before it takes sessions, so that no sweeper takes a newcomer for dead; gives up waiting after `patience`.
+    func firstBeat(within patience: Duration) async {
+        let end = ContinuousClock.now + patience
+        while await !beat(), ContinuousClock.now < end, !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Runs until the node is asked to leave.
+    func run() async {
+        await cancelWhenGracefulShutdown {
+            await withTaskGroup(of: Void.self) { tasks in
+                tasks.addTask { await self.beatForever() }
+                tasks.addTask { await self.sweepForever() }
+                await tasks.waitForAll()
+            }
+        }
+    }
+
+    private func beatForever() async {
+        while !Task.isCancelled {
+            let heard = await beat()
+            let pause = heard ? configuration.node.heartbeatInterval : configuration.node.heartbeatInterval / 5
+            do { try await Task.sleep(for: pause) } catch { return }
+        }
+    }
+
+    private func sweepForever() async {
+        while !Task.isCancelled {
+            // Not all nodes in the same moment.
+            do { try await Task.sleep(for: sweepInterval * Double.random(in: 0.75...1)) } catch { return }
+            keeper.shard.run { [keeper] in keeper.round() }
+        }
+    }
+
+    /// One heartbeat. True if Redis took it.
+    @discardableResult
+    private func beat() async -> Bool {
+        let load = await hub.load()
+        let report = NodeReport(
+            node: node, address: address, version: Node.version, sessions: load.sessions, rooms: load.rooms,
+            messages: load.messages, deliveries: load.deliveries, clock: WallClock.milliseconds, started: started,
+            draining: hub.admission.isDraining)
+        guard case .success(.heartbeat(let remembered)) = await keeper.shard.ask(.heartbeat(report, lease: timeToLive)) else {
+            return false
+        }
+        let forgotten = state.withLock { state in
+            defer { state.known = true }
+            return state.known && !remembered
+        }
+        if forgotten {
+            logger.warning("redis had forgotten this node, entering its rooms again")
+            for shard in hub.shards { shard.run { shard.nodeWasForgotten() } }
+        }
+        return true
+    }
+
+    /// Leaves in order (promise 12): no more sessions, those here are told when to reconnect, rooms are given up, the node is
+    /// forgotten.
+    func leave(_ gateway: GatewayServer) async {
+        logger.notice("leaving")
+        hub.admission.drain()
+        // Detached from the cancelled task: leaving must not be cut short by what asked for it.
+        await Task.detached { [self] in
+            await beat()
+            await gateway.stopAccepting()
+            await gateway.closeAll(.draining, spread: configuration.node.drainTime)
+            await gateway.stop()
+            let end = ContinuousClock.now + .seconds(3)
+            while ContinuousClock.now < end {
+                var left = 0
+                for shard in hub.shards { left += await shard.leaveRooms() }
+                if left == 0 { break }
+                try? await Task.sleep(for: .milliseconds(20))
+            }
+            _ = await keeper.shard.ask(.forget(node))
+            logger.notice("gone")
+        }.value
+    }
+}

@@ -1,0 +1,69 @@
+import Glibc
+import Logging
+import Metrics
+import ServiceLifecycle
+
+/// A node as a whole process: reads the environment, sets up logging and metrics, runs the node under a service group.
+public enum NodeProcess {
+    /// Exit codes, after sysexits.h.
+    public enum ExitCode {
+        /// EX_CONFIG: the environment cannot be used.
+        public static let configuration: Int32 = 78
+        /// EX_UNAVAILABLE: the address is taken, Redis cannot be used.
+        public static let unavailable: Int32 = 69
+    }
+
+    /// Returns when the node has left in order; exits the process if it cannot start.
+    public static func run() async throws {
+        let configuration = loadOrExit()
+        configuration.log.bootstrap()
+        let logger = Logger(label: "martlet")
+        announce(configuration, logger)
+        raiseFileLimit(logger)
+        signal(SIGPIPE, SIG_IGN)
+        let metrics = NodeMetrics(version: Node.version, node: configuration.node.name)
+        MetricsSystem.bootstrap(metrics.registry)
+        let node = Node(configuration: configuration, metrics: metrics, logger: logger)
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: node, successTerminationBehavior: .gracefullyShutdownGroup)],
+                gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        do {
+            try await group.run()
+        } catch {
+            logger.error("the node cannot run", metadata: [LogKey.error: "\(error)"])
+            exit(ExitCode.unavailable)
+        }
+    }
+
+    private static func loadOrExit() -> NodeConfiguration {
+        do {
+            return try NodeConfiguration.load()
+        } catch {
+            fputs("martlet: \(error)\n", stderr)
+            exit(ExitCode.configuration)
+        }
+    }
+
+    /// Says once what the node runs with. Defaults in one line, what was set a line each.
+    private static func announce(_ configuration: NodeConfiguration, _ logger: Logger) {
+        for warning in configuration.warnings {
+            logger.warning("check the environment", metadata: [LogKey.error: "\(warning.message)"])
+        }
+        for value in configuration.effectiveValues() {
+            logger.info(
+                value.isDefault ? "setting, by default" : "setting",
+                metadata: [LogKey.setting: "\(value.variable)", LogKey.value: "\(value.value)"])
+        }
+    }
+
+    /// Every session is a file descriptor: takes as many as the system allows.
+    private static func raiseFileLimit(_ logger: Logger) {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        if setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) != 0 {
+            logger.warning("the limit of open files stays", metadata: [LogKey.count: "\(limit.rlim_cur)"])
+        }
+    }
+}
