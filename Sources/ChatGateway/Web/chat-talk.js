@@ -6,8 +6,12 @@ import { avatar, clockTime, count, dayName, dayOf, el, fullTime, hue, icon, isEm
 
 /** Rows in the document. */
 const MOST = 240;
-/** Rows made in one frame; when more arrive at once the window jumps to the newest. */
+/** Rows by which the window moves in one frame. */
 const STEP = 60;
+/** When more messages than fit into sight arrive in one frame, only what fits is made; the rest this many ms later. */
+const CALM = 150;
+/** Pixels that a row has at least. */
+const LOW_ROW = 31;
 /** Pixels from an end at which more rows are fetched, and at which one is "at the newest". */
 const NEAR = 900;
 const AT_END = 40;
@@ -31,6 +35,8 @@ export class TalkView {
     #pendingShown = '';
     #frame = 0;
     #lastTop = 0;
+    #jumped = false;
+    #calm = null;
     #changed;
 
     /**
@@ -44,7 +50,9 @@ export class TalkView {
         this.#top = parts.top;
         this.#changed = changed;
         this.#scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
-        new ResizeObserver(() => { if (this.following) this.#toEnd(); }).observe(this.#scroller);
+        const sizes = new ResizeObserver(() => { if (this.following) this.#toEnd(); });
+        sizes.observe(this.#scroller);
+        sizes.observe(this.#rows.parentElement);
     }
 
     /** @param {import('./chat-room.js').RoomModel | null} model */
@@ -89,8 +97,9 @@ export class TalkView {
         const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
         const distance = scrollHeight - scrollTop - clientHeight;
         // The smallest move up lets go of the newest, or a flood of messages would hold whoever wants to read back.
-        const following = this.below === 0 && distance < AT_END && (this.following || scrollTop > this.#lastTop)
-            && scrollTop >= this.#lastTop - 1;
+        const following = this.following
+            ? scrollTop >= this.#lastTop - 1
+            : this.below === 0 && distance < AT_END && scrollTop > this.#lastTop;
         this.#lastTop = scrollTop;
         if (following !== this.following) {
             this.following = following;
@@ -145,8 +154,10 @@ export class TalkView {
         }
         if (this.following) {
             const grown = limit - this.#end;
+            const sight = Math.ceil(this.#scroller.clientHeight / LOW_ROW);
+            this.#jumped = grown >= sight;
             this.#end = limit;
-            this.#start = Math.max(model.base, grown > STEP ? limit - STEP : Math.max(this.#start, limit - MOST));
+            this.#start = Math.max(model.base, this.#jumped ? limit - sight : Math.max(this.#start, limit - MOST));
             return;
         }
         const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
@@ -210,7 +221,11 @@ export class TalkView {
     #fill(model) {
         const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
         const more = this.#start > model.base;
-        if (this.following) {
+        if (this.#jumped) {
+            this.#jumped = false;
+            clearTimeout(this.#calm);
+            this.#calm = setTimeout(() => this.update(), CALM);
+        } else if (this.following) {
             if (more && scrollHeight < clientHeight + NEAR && this.#end - this.#start < MOST) {
                 this.#start = Math.max(model.base, this.#start - STEP, this.#end - MOST);
                 this.update();
