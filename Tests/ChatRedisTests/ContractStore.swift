@@ -89,6 +89,16 @@ final class ContractStore {
         return try commands.ask(words)
     }
 
+    /// The same with any bytes.
+    @discardableResult
+    func raw(bytes words: [[UInt8]]) throws -> Tree {
+        guard let commands else { throw StoreFailure("memory knows no commands") }
+        return try commands.ask(bytes: words)
+    }
+
+    /// The memory broker loses all since the copy was made.
+    func goBack(to copy: MemoryBroker) { memory = copy }
+
     func key(_ name: RoomKey) -> String { keys.key(name, of: room.text) }
 
     // MARK: Short forms
@@ -224,9 +234,12 @@ final class ContractConnection {
 
     deinit { close(descriptor) }
 
-    func ask(_ words: [String]) throws -> Tree {
+    func ask(_ words: [String]) throws -> Tree { try ask(bytes: words.map { Array($0.utf8) }) }
+
+    func ask(bytes words: [[UInt8]]) throws -> Tree {
         var writer = RESPWriter()
-        writer.command(words: words)
+        writer.command(words.count)
+        for word in words { writer.argument(bytes: word) }
         let tree = Tree(try exchange(writer.take(), replies: 1)[0])
         forget()
         return tree

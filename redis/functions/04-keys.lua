@@ -12,7 +12,8 @@ local function mark(flat)
     return user and key and user .. '\n' .. key
 end
 
--- Entries above `known` by user and key, {ID, at}: the first of each.
+-- Entries above `known` (0: all, also the seq 0 at which a log that was set back restarts) by user and key, {ID, at}: the
+-- first of each.
 local function marks_above(log, known)
     local found, stop, finished = {}, '+', false
     while not finished do
@@ -20,7 +21,7 @@ local function marks_above(log, known)
         finished = #entries < 200
         for _, entry in ipairs(entries) do
             local _, seq = position(entry[1])
-            if seq <= known then return found end
+            if known > 0 and seq <= known then return found end
             local name = mark(entry[2])
             if name then found[name] = {entry[1], field(entry[2], 'at') or '0'} end
             stop = '(' .. entry[1]

@@ -22,7 +22,7 @@ redis.register_function('martlet_once', function(keys, args)
         return {err = 'REFUSED the epoch of ' .. log .. ' is ' .. int(room.epoch) .. ', not ' .. epoch}
     end
 
-    local found = room.seq > known and marks_above(log, known) or {}
+    local found = (known == 0 or room.seq > known) and marks_above(log, known) or {}
     local others = redis.call('HLEN', nodes) > redis.call('HEXISTS', nodes, node)
     local first, outcomes, index, raised = room.first or room.seq + 1, {}, 5, false
     while args[index] do

@@ -137,7 +137,7 @@ struct MemoryRoom: Sendable {
         var chain = readChain(log)
         var found: [UserKey: (Position, UInt64)] = [:]
         for message in log.entries.reversed() {
-            guard message.position.seq > request.known else { break }
+            guard request.known == 0 || message.position.seq > request.known else { break }
             if let key = UserKey(message.content) { found[key] = (message.position, message.content.at) }
         }
         let others = nodes.count > (nodes[request.node] == nil ? 0 : 1)
