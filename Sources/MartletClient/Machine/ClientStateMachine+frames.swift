@@ -1,0 +1,222 @@
+import ChatCore
+
+extension ClientStateMachine {
+    /// The node said something.
+    mutating func received(_ frame: ServerFrame, now: Moment) {
+        switch connection {
+        case .idle, .waiting, .closed: return
+        case .connecting, .ready: break
+        }
+        switch frame {
+        case .event(let event): received(event, now)
+        case .fault(let ref, let fault): received(fault, ref, now)
+        case .unknown: break
+        }
+    }
+
+    /// The node said something that cannot be read: there is no telling what was lost, so the connection goes.
+    mutating func receivedUnreadable(_ problem: String, now: Moment) {
+        drop(.unreadable(problem), now)
+    }
+
+    private mutating func received(_ event: ServerEvent, _ now: Moment) {
+        switch event {
+        case .message(let name, let message, _): show(message, in: name)
+        case .welcome(let welcome): welcomed(welcome, now)
+        case .joined(let joined): entered(joined, now)
+        case .left(_, let name): left(name, now)
+        case .sent(let ref, let name, let position, let at, let repeated):
+            guard let id = ref?.serial else { return }
+            settle(id, in: name, .success(.sent(Sent(position: position, at: at, repeated: repeated))), now)
+        case .presence(let name, let joined, let left, let count):
+            guard rooms[name] != nil else { return }
+            actions.append(.emit(.presence(name, joined: joined, left: left, count: count)))
+        case .signal(let name, let user, let signal, let data):
+            guard rooms[name] != nil else { return }
+            actions.append(.emit(.signal(name, user: user, name: signal, data: data)))
+        case .gap(let name, let gap):
+            guard rooms[name]?.phase == .joined else { return }
+            lost(gap, in: name)
+        case .reset(let name, let reset):
+            guard rooms[name]?.phase == .joined else { return }
+            rooms[name]?.last = reset.position
+            actions.append(.emit(.reset(name, reset)))
+        case .draining(let milliseconds): draining(milliseconds, now)
+        case .history(let ref, _, let page): answered(ref, .history(page))
+        case .roster(let ref, _, let page): answered(ref, .roster(page))
+        case .pong, .error: break
+        }
+    }
+
+    // MARK: The connection
+
+    private mutating func welcomed(_ welcome: Welcome, _ now: Moment) {
+        guard case .connecting = connection else { return }
+        connection = .ready(welcome, leaveAt: nil)
+        failures = 0
+        heardAt = now
+        let limits = welcome.limits
+        bucket.reset(
+            rate: options.keepsToRateLimit ? limits.requestsPerSecond : 0, burst: limits.requestBurst, now: now)
+        actions.append(.emit(.connected(welcome)))
+        pump(now)
+    }
+
+    private mutating func draining(_ milliseconds: UInt64, _ now: Moment) {
+        guard case .ready(let welcome, nil) = connection else { return }
+        let wait = Duration.milliseconds(Int64(clamping: min(milliseconds, 3_600_000)))
+        connection = .ready(welcome, leaveAt: now + wait)
+        actions.append(.emit(.draining(reconnectAfter: wait)))
+    }
+
+    // MARK: Rooms
+
+    private mutating func entered(_ joined: Joined, _ now: Moment) {
+        let name = joined.room
+        guard let room = rooms[name], room.phase == .joining(ref: joined.ref?.serial) else { return }
+        let news = JoinedRoom(
+            room: name, position: joined.position, members: joined.members, count: joined.count,
+            resumption: joined.resumption)
+        rooms[name]?.phase = .joined
+        rooms[name]?.joined = news
+        rooms[name]?.refusals = 0
+        if roomInURL == name { roomInURL = nil }
+        actions.append(.emit(.joined(news)))
+        switch joined.resumption {
+        case .fresh: rooms[name]?.last = nil
+        case .reset(let reset):
+            rooms[name]?.last = nil
+            actions.append(.emit(.reset(name, reset)))
+        case .complete: break
+        case .gap(let gap): lost(gap, in: name)
+        }
+        for message in joined.messages { show(message, in: name) }
+        // A resumed room goes on where it was: what this answer did not hold comes as messages.
+        if joined.resumption != .complete, (rooms[name]?.last?.seq ?? 0) < joined.position.seq, joined.messages.isEmpty
+        {
+            rooms[name]?.last = joined.position
+        }
+        if rooms[name]?.last == nil { rooms[name]?.last = joined.position }
+        for waiter in room.joinWaiters { actions.append(.complete(waiter.id, .success(.joined(news)))) }
+        rooms[name]?.joinWaiters = []
+        pump(now)
+    }
+
+    private mutating func left(_ name: RoomName, _ now: Moment) {
+        guard let room = rooms[name] else { return }
+        guard case .leaving = room.phase else { return }
+        for waiter in room.leaveWaiters { actions.append(.complete(waiter.id, .success(.left))) }
+        rooms[name]?.leaveWaiters = []
+        actions.append(.emit(.left(name)))
+        if room.wantedAgain {
+            rooms[name]?.wantedAgain = false
+            rooms[name]?.last = nil
+            rooms[name]?.phase = .out
+        } else {
+            forget(name, .notJoined)
+        }
+        pump(now)
+    }
+
+    /// Shows a message if it is newer than all that were shown.
+    private mutating func show(_ message: Message, in name: RoomName) {
+        // In place: this runs for each message, and a copy of the room would cost more than the rest.
+        guard let index = rooms.index(forKey: name) else { return }
+        switch rooms.values[index].phase {
+        case .joined, .leaving: break
+        case .out, .joining, .gone: return
+        }
+        if let last = rooms.values[index].last {
+            if message.position.seq <= last.seq {
+                if options.showsAll { actions.append(.emit(.message(name, message))) }
+                return
+            }
+            if message.position.seq > last.seq + 1, !options.showsAll {
+                // The node should have said so; what is missing is said all the same.
+                actions.append(.emit(.gap(name, Gap(after: last, before: message.position))))
+            }
+        }
+        rooms.values[index].last = message.position
+        actions.append(.emit(.message(name, message)))
+    }
+
+    private mutating func lost(_ gap: Gap, in name: RoomName) {
+        actions.append(.emit(.gap(name, gap)))
+        guard let last = rooms[name]?.last, gap.before.seq > 0, gap.before.seq - 1 > last.seq else { return }
+        rooms[name]?.last = Position(epoch: last.epoch, seq: gap.before.seq - 1)
+    }
+
+    // MARK: Answers
+
+    private mutating func answered(_ ref: Ref?, _ reply: Reply) {
+        guard let id = ref?.serial, let index = lookups.firstIndex(where: { $0.id == id }) else { return }
+        lookups.remove(at: index)
+        actions.append(.complete(id, .success(reply)))
+    }
+
+    private mutating func settle(
+        _ id: RequestID, in name: RoomName, _ result: Result<Reply, ClientError>, _ now: Moment
+    ) {
+        guard let index = rooms[name]?.sends.firstIndex(where: { $0.id == id }) else { return }
+        rooms[name]?.sends.remove(at: index)
+        rooms[name]?.refusals = 0
+        roomOfSend[id] = nil
+        actions.append(.complete(id, result))
+        pump(now)
+    }
+
+    private mutating func received(_ fault: ServerFault, _ ref: UInt64?, _ now: Moment) {
+        guard let ref else {
+            if let name = roomInURL, rooms[name]?.phase == .joining(ref: nil) {
+                joinRefused(name, fault, now)
+            } else {
+                actions.append(.emit(.fault(fault)))
+            }
+            return
+        }
+        if let name = roomOfSend[ref] {
+            sendRefused(ref, name, fault, now)
+        } else if let index = lookups.firstIndex(where: { $0.id == ref }) {
+            if fault.retry {
+                lookups[index].written = false
+                lookups[index].pausedUntil = now + .milliseconds(200)
+            } else {
+                lookups.remove(at: index)
+                actions.append(.complete(ref, .failure(.refused(fault))))
+            }
+        } else if let name = roomOrder.first(where: { rooms[$0]?.phase == .joining(ref: ref) }) {
+            joinRefused(name, fault, now)
+        } else {
+            actions.append(.emit(.fault(fault)))
+        }
+    }
+
+    private mutating func joinRefused(_ name: RoomName, _ fault: ServerFault, _ now: Moment) {
+        if fault.retry {
+            rooms[name]?.phase = .out
+            if roomInURL == name { roomInURL = nil }
+            rooms[name]?.pause(now)
+            return
+        }
+        if rooms[name]?.joinWaiters.isEmpty == true {
+            actions.append(.emit(.fault(fault)))
+            actions.append(.emit(.left(name)))
+        }
+        forget(name, .refused(fault))
+    }
+
+    private mutating func sendRefused(_ id: RequestID, _ name: RoomName, _ fault: ServerFault, _ now: Moment) {
+        guard let index = rooms[name]?.sends.firstIndex(where: { $0.id == id }) else { return }
+        guard fault.retry else {
+            settle(id, in: name, .failure(.refused(fault)), now)
+            return
+        }
+        rooms[name]?.sends[index].inFlight = false
+        switch fault.known {
+        case .rateLimited, .tooManyWaiting, .notStored, .draining: break
+        // Whatever else it was, an earlier try may have been stored.
+        default: rooms[name]?.sends[index].maybeStored = true
+        }
+        rooms[name]?.pause(now)
+    }
+}

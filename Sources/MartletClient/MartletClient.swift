@@ -1,0 +1,183 @@
+@_exported public import ChatCore
+public import NIOCore
+import NIOPosix
+
+/// A session with Martlet's nodes: it connects, comes back after every loss on whatever node answers, resumes its rooms where it
+/// was, shows each message once and in the room's order, and repeats unanswered sends under the same key.
+///
+///     let client = try MartletClient("ws://127.0.0.1:8080/ws", user: "ana")
+///     try await client.connect()
+///     let lobby = try RoomName("lobby")
+///     try await client.join(lobby, history: 20)
+///     let sent = try await client.send("hello", to: lobby)
+///     for await event in client.events {
+///         if case .message(_, let message) = event { … }
+///     }
+///
+/// Safe to use from any task. All clients share one group of event loops; none has a thread of its own. End it with
+/// ``close()``, or let it go: the connection ends with the last reference.
+public final class MartletClient: Sendable {
+    private let session: ClientSession
+    private let buffer: EventBuffer
+    private let firstWelcome: EventLoopPromise<Welcome>
+
+    /// `urls`: nodes or proxies; it begins with any of them, and goes to the next one when one fails. Throws
+    /// ``ClientError/badArgument(_:)``.
+    public init(
+        urls: [String], identity: ClientIdentity, options: ClientOptions = ClientOptions(),
+        group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+    ) throws(ClientError) {
+        guard !urls.isEmpty else { throw .badArgument("no address to connect to") }
+        var addresses: [ClientURL] = []
+        for url in urls { addresses.append(try ClientURL(url)) }
+        let loop = group.next()
+        let promise = loop.makePromise(of: Welcome.self)
+        firstWelcome = promise
+        let holder = SessionHolder()
+        let buffer = EventBuffer(limit: options.eventBuffer) { reads in
+            loop.execute { holder.session?.setReading(reads) }
+        }
+        self.buffer = buffer
+        session = ClientSession(addresses: addresses, identity: identity, options: options, loop: loop) { event in
+            switch event {
+            case .connected(let welcome): promise.succeed(welcome)
+            case .disconnected(let reason, retryIn: nil):
+                promise.fail(reason == .closed ? ClientError.closed : .rejected("\(reason)"))
+                buffer.push(event)
+                buffer.finish()
+                return
+            case .disconnected, .joined, .left, .message, .gap, .reset, .presence, .signal, .draining, .fault: break
+            }
+            buffer.push(event)
+        }
+        let session = session
+        loop.execute { holder.session = session }
+    }
+
+    /// One address, and a user whom the node takes at their word. Throws ``ClientError/badArgument(_:)``.
+    public convenience init(_ url: String, user: String, device: String? = nil) throws(ClientError) {
+        try self.init(urls: [url], identity: ClientIdentity(user: user, device: device))
+    }
+
+    deinit {
+        let session = session
+        let promise = firstWelcome
+        session.loop.execute {
+            session.close()
+            promise.fail(ClientError.closed)
+        }
+        buffer.finish()
+    }
+
+    /// Connects, and returns when a node said `welcome`. It goes on trying until one does; only ``ClientError/rejected(_:)`` and
+    /// ``ClientError/closed`` end that. Requests may be made before it returns. Call it once.
+    @discardableResult
+    public func connect() async throws(ClientError) -> Welcome {
+        session.loop.execute { [session] in session.start() }
+        do {
+            return try await firstWelcome.futureResult.get()
+        } catch {
+            throw error as? ClientError ?? .rejected("\(error)")
+        }
+    }
+
+    /// Comes into a room, and back into it after every reconnect. `after`: the position of the last message that you have, to be
+    /// shown all that came since; otherwise `history`: how many recent messages to show. They come as events.
+    @discardableResult
+    public func join(
+        _ room: RoomName, after: Position? = nil, history: Int? = nil
+    ) async throws(ClientError) -> JoinedRoom {
+        let reply = try await ask { $0.join(room, after: after, history: history, $1) }
+        guard case .joined(let joined) = reply else { throw .rejected("the answer to a join was \(reply)") }
+        return joined
+    }
+
+    /// Leaves a room, after the sends made so far are answered.
+    public func leave(_ room: RoomName) async throws(ClientError) {
+        _ = try await ask { $0.leave(room, $1) }
+    }
+
+    /// Says something in a room, and returns when it is stored. `data`: any JSON text. `key`: yours, if you want to be able to
+    /// repeat the send later, in another process; otherwise the client makes one.
+    ///
+    /// It is tried again, under the same key, over as many connections as it takes within ``ClientOptions/sendTimeout``. After
+    /// ``ClientError/timedOut`` it is not known whether it was stored.
+    @discardableResult
+    public func send(
+        _ text: String?, data: String? = nil, to room: RoomName, key: String? = nil
+    ) async throws(ClientError) -> Sent {
+        try await send(SendRequest(room: room, text: text, data: data, key: key))
+    }
+
+    /// The same with all fields in hand: `again` and `since` for a send that an earlier process began.
+    @discardableResult
+    public func send(_ request: SendRequest) async throws(ClientError) -> Sent {
+        let reply = try await ask { $0.send(request, $1) }
+        guard case .sent(let sent) = reply else { throw .rejected("the answer to a send was \(reply)") }
+        return sent
+    }
+
+    /// Reads a page of a room's log.
+    public func history(_ room: RoomName, _ query: HistoryQuery) async throws(ClientError) -> HistoryPage {
+        let reply = try await ask { $0.history(room, query, $1) }
+        guard case .history(let page) = reply else { throw .rejected("the answer to a history request was \(reply)") }
+        return page
+    }
+
+    /// Reads a page of who is in a room.
+    public func roster(_ room: RoomName, cursor: String? = nil) async throws(ClientError) -> RosterPage {
+        let reply = try await ask { $0.roster(room, cursor: cursor, $1) }
+        guard case .roster(let page) = reply else { throw .rejected("the answer to a roster request was \(reply)") }
+        return page
+    }
+
+    /// Tells the others in the room something that is not stored (typing). Lost if there is no connection now.
+    public func signal(_ room: RoomName, _ name: String, data: String? = nil) {
+        session.loop.execute { [session] in session.signal(room, name, data: data) }
+    }
+
+    /// What happens, in order. One reader; ends when the client is closed. A reader that is behind slows the connection down
+    /// (``ClientOptions/eventBuffer``), and loses nothing.
+    public var events: ClientEvents { ClientEvents(buffer: buffer) }
+
+    /// Ends the session. Requests that wait fail as ``ClientError/closed``.
+    public func close() async {
+        let promise = firstWelcome
+        try? await session.loop.submit { [session] in
+            session.close()
+            promise.fail(ClientError.closed)
+        }.get()
+        buffer.finish()
+    }
+
+    private func ask(
+        _ body: @escaping @Sendable (ClientSession, @escaping ClientSession.Completion) -> Void
+    ) async throws(ClientError) -> ClientStateMachine.Reply {
+        let result = await withCheckedContinuation { continuation in
+            session.loop.execute { [session] in
+                body(session) { continuation.resume(returning: $0) }
+            }
+        }
+        return try result.get()
+    }
+}
+
+/// The events of a ``MartletClient``.
+public struct ClientEvents: AsyncSequence, Sendable {
+    public typealias Element = ClientEvent
+    let buffer: EventBuffer
+
+    public struct AsyncIterator: AsyncIteratorProtocol {
+        let buffer: EventBuffer
+
+        public mutating func next() async -> ClientEvent? { await buffer.next() }
+    }
+
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(buffer: buffer) }
+}
+
+/// Breaks the circle between a session and the buffer that slows it down.
+private final class SessionHolder: @unchecked Sendable {
+    // Proof for @unchecked: touched on the session's loop only.
+    weak var session: ClientSession?
+}

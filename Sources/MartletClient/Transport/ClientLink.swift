@@ -1,0 +1,262 @@
+import ChatCore
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import NIOSSL
+import NIOWebSocket
+
+/// One WebSocket connection of a ``ClientSession``, from the first SYN to the last FIN. Lives on the session's loop.
+final class ClientLink: @unchecked Sendable {
+    // Proof for @unchecked: `let` apart, everything is touched on `loop` only.
+    private unowned let loop: any EventLoop
+    private weak var session: ClientSession?
+    private var channel: (any Channel)?
+    private var isOpen = false
+    private var isClosed = false
+    private var reads = true
+    private var unflushed = false
+    private var scratch: [UInt8] = []
+
+    init(session: ClientSession, loop: any EventLoop) {
+        self.session = session
+        self.loop = loop
+    }
+
+    func connect(to address: ClientURL, identity: ClientIdentity, room: RoomName?, options: ClientOptions) {
+        var parameters: [(name: String, value: String)] = []
+        if let user = identity.user { parameters.append(("user", user)) }
+        if let device = identity.device { parameters.append(("device", device)) }
+        if let room { parameters.append(("room", room.text)) }
+        var head = HTTPRequestHead(version: .http1_1, method: .GET, uri: address.target(adding: parameters))
+        head.headers.add(name: "Host", value: address.authority)
+        head.headers.add(name: "Sec-WebSocket-Protocol", value: "martlet.v1")
+        if let token = identity.token { head.headers.add(name: "Authorization", value: "Bearer \(token)") }
+
+        let request = head
+        let bootstrap = ClientBootstrap(group: loop)
+            .connectTimeout(.nanoseconds(Int64(clamping: options.connectTimeout.components.seconds * 1_000_000_000)))
+            .channelOption(.socketOption(.tcp_nodelay), value: 1)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try self.configure(channel, address, request, options)
+                }
+            }
+        // A literal address needs no resolver, which would be a thread's work for each connection.
+        let connected: EventLoopFuture<any Channel>
+        if let socket = try? SocketAddress(ipAddress: address.host, port: address.port) {
+            connected = bootstrap.connect(to: socket)
+        } else {
+            connected = bootstrap.connect(host: address.host, port: address.port)
+        }
+        connected.hop(to: loop).assumeIsolated().whenComplete { result in
+            switch result {
+            case .success(let channel): self.connected(channel)
+            case .failure(let error): self.ended(.unreachable("\(address.authority): \(error)"))
+            }
+        }
+    }
+
+    private func connected(_ channel: any Channel) {
+        self.channel = channel
+        if isClosed {
+            channel.close(promise: nil)
+        } else if !reads {
+            setReading(false)
+        }
+    }
+
+    private func configure(
+        _ channel: any Channel, _ address: ClientURL, _ request: HTTPRequestHead, _ options: ClientOptions
+    ) throws {
+        let pipeline = channel.pipeline.syncOperations
+        if address.secure {
+            let context = try NIOSSLContext(configuration: .makeClientConfiguration())
+            let isLiteral = (try? SocketAddress(ipAddress: address.host, port: 0)) != nil
+            try pipeline.addHandler(
+                NIOSSLClientHandler(context: context, serverHostname: isLiteral ? nil : address.host))
+        }
+        let handshake = HandshakeHandler(link: self, request: request)
+        let upgrader = NIOWebSocketClientUpgrader(maxFrameSize: options.maxFrameBytes) { channel, _ in
+            channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(
+                    FrameHandler(link: self, maxBytes: options.maxFrameBytes))
+            }
+        }
+        let name = "martlet-handshake"
+        try pipeline.addHTTPClientHandlers(
+            leftOverBytesStrategy: .forwardBytes,
+            withClientUpgrade: (
+                upgraders: [upgrader],
+                completionHandler: { context in
+                    self.isOpen = true
+                    context.pipeline.syncOperations.removeHandler(name: name, promise: nil)
+                }
+            ))
+        try pipeline.addHandler(handshake, name: name)
+    }
+
+    func write(_ request: ClientRequest) {
+        guard isOpen, !isClosed, let channel else { return }
+        scratch.removeAll(keepingCapacity: true)
+        request.write(to: &scratch)
+        let frame = WebSocketFrame(
+            fin: true, opcode: .text, maskKey: .random(), data: channel.allocator.buffer(bytes: scratch))
+        channel.write(frame, promise: nil)
+        unflushed = true
+    }
+
+    func flush() {
+        guard unflushed else { return }
+        unflushed = false
+        channel?.flush()
+    }
+
+    func setReading(_ reads: Bool) {
+        self.reads = reads
+        guard !isClosed, let channel else { return }
+        channel.setOption(.autoRead, value: reads).whenFailure { _ in }
+        if reads { channel.read() }
+    }
+
+    /// Ends the connection with a close frame. The session hears no more of it.
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        session = nil
+        guard let channel else { return }
+        guard isOpen else {
+            channel.close(promise: nil)
+            return
+        }
+        var data = channel.allocator.buffer(capacity: 2)
+        data.write(webSocketErrorCode: .normalClosure)
+        let frame = WebSocketFrame(fin: true, opcode: .connectionClose, maskKey: .random(), data: data)
+        channel.writeAndFlush(frame).assumeIsolated().whenComplete { _ in channel.close(promise: nil) }
+    }
+
+    // MARK: From the handlers
+
+    func heard() {
+        session?.linkHeard(self)
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer) {
+        guard let session else { return }
+        switch FrameReader.read(bytes) {
+        case .success(let frame): session.linkReceived(frame, from: self)
+        case .failure(let error): session.linkReceivedUnreadable(error.problem, from: self)
+        }
+    }
+
+    func ended(_ reason: DisconnectReason) {
+        guard !isClosed else { return }
+        isClosed = true
+        channel?.close(promise: nil)
+        session?.linkClosed(self, reason)
+    }
+}
+
+/// Asks for the upgrade, and reads the answer if it is a refusal.
+private final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPClientResponsePart
+    typealias OutboundOut = HTTPClientRequestPart
+
+    private let link: ClientLink
+    private let request: HTTPRequestHead
+
+    init(link: ClientLink, request: HTTPRequestHead) {
+        self.link = link
+        self.request = request
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.write(wrapOutboundOut(.head(request)), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        context.fireChannelActive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if case .head(let head) = unwrapInboundIn(data) { link.ended(.status(Int(head.status.code))) }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        link.ended(.lost)
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        link.ended(.unreachable("handshake: \(error)"))
+    }
+}
+
+/// Turns frames into messages and back, and answers pings.
+private final class FrameHandler: ChannelInboundHandler {
+    typealias InboundIn = WebSocketFrame
+    typealias OutboundOut = WebSocketFrame
+
+    private let link: ClientLink
+    private let maxBytes: Int
+    /// The fragments of a message that is not complete.
+    private var fragments: ByteBuffer?
+
+    init(link: ClientLink, maxBytes: Int) {
+        self.link = link
+        self.maxBytes = maxBytes
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let frame = unwrapInboundIn(data)
+        link.heard()
+        switch frame.opcode {
+        case .text, .continuation: receive(frame)
+        case .ping:
+            let pong = WebSocketFrame(fin: true, opcode: .pong, maskKey: .random(), data: frame.unmaskedData)
+            context.writeAndFlush(wrapOutboundOut(pong), promise: nil)
+        case .connectionClose: closed(frame, context)
+        case .pong: break
+        default: link.ended(.unreadable("a frame that is no text (opcode \(frame.opcode))"))
+        }
+    }
+
+    private func receive(_ frame: WebSocketFrame) {
+        var data = frame.unmaskedData
+        if fragments == nil, frame.fin, frame.opcode == .text {
+            data.withUnsafeReadableBytes { link.received($0) }
+            return
+        }
+        if frame.opcode == .text {
+            fragments = data
+        } else if fragments == nil || (fragments?.readableBytes ?? 0) + data.readableBytes > maxBytes {
+            link.ended(.unreadable("a continuation without a beginning, or without an end"))
+            return
+        } else {
+            fragments?.writeBuffer(&data)
+        }
+        guard frame.fin, let whole = fragments else { return }
+        fragments = nil
+        whole.withUnsafeReadableBytes { link.received($0) }
+    }
+
+    private func closed(_ frame: WebSocketFrame, _ context: ChannelHandlerContext) {
+        var data = frame.unmaskedData
+        let code = data.readInteger(as: UInt16.self) ?? 1005
+        let reason = data.readString(length: data.readableBytes) ?? ""
+        // The answer to a close frame is a close frame (RFC 6455 §5.5.1).
+        let answer = WebSocketFrame(fin: true, opcode: .connectionClose, maskKey: .random(), data: frame.unmaskedData)
+        context.writeAndFlush(wrapOutboundOut(answer), promise: nil)
+        link.ended(.closeFrame(code: code, reason: reason))
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        link.ended(.lost)
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if error is NIOWebSocketError {
+            link.ended(.unreadable("WebSocket: \(error)"))
+        } else {
+            link.ended(.lost)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+public import ChatCore
+public import NIOCore
+import NIOPosix
+
+/// Who a client says that it is, and how it proves that.
+public struct ClientIdentity: Sendable, Hashable {
+    /// Sent as `?user=`, which nodes take people's word for in development.
+    public var user: String?
+    /// Which of the user's devices this is; the node makes one up otherwise.
+    public var device: String?
+    /// Sent as `Authorization: Bearer …`.
+    public var token: String?
+
+    public init(user: String? = nil, device: String? = nil, token: String? = nil) {
+        self.user = user
+        self.device = device
+        self.token = token
+    }
+}
+
+/// A client on an event loop: callbacks instead of tasks, for programs that run thousands of sessions. Everybody else wants
+/// ``MartletClient``.
+///
+/// It reconnects, resumes and repeats by the rules of ``ClientStateMachine``. All methods must be called on `loop`; all callbacks
+/// come on it, never from within the call that asked, and each completion is called exactly once.
+public final class ClientSession: @unchecked Sendable {
+    // Proof for @unchecked: `let` apart, everything is touched on `loop` only, which each entry asserts.
+    public typealias Completion = (Result<ClientStateMachine.Reply, ClientError>) -> Void
+
+    public let loop: any EventLoop
+    private let addresses: [ClientURL]
+    private let identity: ClientIdentity
+    private let options: ClientOptions
+    private var machine: ClientStateMachine
+    private var completions: [ClientStateMachine.RequestID: Completion] = [:]
+    private var onEvent: ((ClientEvent) -> Void)?
+
+    private var link: ClientLink?
+    private var isRunning = false
+    private var timer: Scheduled<Void>?
+    private var timerDue: Moment?
+    private var reads = true
+
+    /// `onEvent` is called on `loop`. `seed`: any random number. `namesRoom`: the connection's URL names the first room, so that a
+    /// proxy can hash on it.
+    public init(
+        addresses: [ClientURL], identity: ClientIdentity, options: ClientOptions = ClientOptions(),
+        namesRoom: Bool = true,
+        loop: any EventLoop, seed: UInt64 = .random(in: .min ... .max),
+        onEvent: @escaping @Sendable (ClientEvent) -> Void
+    ) {
+        self.loop = loop
+        self.addresses = addresses
+        self.identity = identity
+        self.options = options
+        self.onEvent = onEvent
+        machine = ClientStateMachine(
+            addresses: addresses.count, namesRoom: namesRoom, options: options, seed: seed)
+    }
+
+    public var welcome: Welcome? {
+        loop.assertInEventLoop()
+        return machine.welcome
+    }
+
+    /// Begins to connect. Called once.
+    public func start() {
+        loop.assertInEventLoop()
+        machine.start(now: now)
+        run()
+    }
+
+    public func join(
+        _ room: RoomName, after: Position? = nil, history: Int? = nil, _ completion: @escaping Completion
+    ) {
+        loop.assertInEventLoop()
+        expect(machine.join(room, after: after, history: history, now: now), completion)
+    }
+
+    public func leave(_ room: RoomName, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.leave(room, now: now), completion)
+    }
+
+    public func send(_ request: SendRequest, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.send(request, now: now), completion)
+    }
+
+    public func history(_ room: RoomName, _ query: HistoryQuery, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.history(room, query, now: now), completion)
+    }
+
+    public func roster(_ room: RoomName, cursor: String? = nil, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.roster(room, cursor: cursor, now: now), completion)
+    }
+
+    /// False if there is no connection, or the rate limit forbids it now: the signal is lost.
+    @discardableResult
+    public func signal(_ room: RoomName, _ name: String, data: String? = nil) -> Bool {
+        loop.assertInEventLoop()
+        defer { run() }
+        return machine.signal(room, name, data: data, now: now)
+    }
+
+    /// Ends it; every request that waits fails as ``ClientError/closed``.
+    public func close() {
+        loop.assertInEventLoop()
+        machine.close()
+        run()
+    }
+
+    /// Whether to read from the socket: a consumer that is behind stops it, and so pushes back on the node.
+    public func setReading(_ reads: Bool) {
+        loop.assertInEventLoop()
+        self.reads = reads
+        link?.setReading(reads)
+    }
+
+    // MARK: From the link
+
+    func linkHeard(_ link: ClientLink) {
+        guard link === self.link else { return }
+        machine.heard(now: now)
+    }
+
+    func linkReceived(_ frame: ServerFrame, from link: ClientLink) {
+        guard link === self.link else { return }
+        machine.received(frame, now: now)
+        run()
+    }
+
+    func linkReceivedUnreadable(_ problem: String, from link: ClientLink) {
+        guard link === self.link else { return }
+        machine.receivedUnreadable(problem, now: now)
+        run()
+    }
+
+    func linkClosed(_ link: ClientLink, _ reason: DisconnectReason) {
+        guard link === self.link else { return }
+        self.link = nil
+        machine.connectionClosed(reason, now: now)
+        run()
+    }
+
+    // MARK: Carrying out
+
+    private var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
+
+    private func expect(_ id: ClientStateMachine.RequestID, _ completion: @escaping Completion) {
+        completions[id] = completion
+        // Not from within the call: a caller may not be ready for its own answer yet.
+        if machine.actions.contains(where: { if case .complete(id, _) = $0 { true } else { false } }) {
+            loop.execute { self.run() }
+        } else {
+            run()
+        }
+    }
+
+    private func run() {
+        // A callback may ask for more; what that brings is carried out after what is being carried out now.
+        guard !isRunning else { return }
+        isRunning = true
+        while !machine.actions.isEmpty {
+            let actions = machine.actions
+            machine.actions = []
+            for action in actions { perform(action) }
+        }
+        isRunning = false
+        link?.flush()
+        setTimer()
+        if machine.isClosed, completions.isEmpty { onEvent = nil }
+    }
+
+    private func perform(_ action: ClientStateMachine.Action) {
+        switch action {
+        case .connect(let address, let room):
+            let link = ClientLink(session: self, loop: loop)
+            self.link = link
+            link.connect(
+                to: addresses[min(address, addresses.count - 1)], identity: identity, room: room, options: options)
+            if !reads { link.setReading(false) }
+        case .disconnect:
+            let old = link
+            link = nil
+            old?.close()
+        case .write(let request): link?.write(request)
+        case .complete(let id, let result): completions.removeValue(forKey: id)?(result)
+        case .emit(let event): onEvent?(event)
+        }
+    }
+
+    private func setTimer() {
+        guard let due = machine.nextDeadline else {
+            timer?.cancel()
+            timer = nil
+            return
+        }
+        // A timer that goes off too early only looks again, so a deadline that moves back needs no new one.
+        if timer != nil, let timerDue, timerDue <= due { return }
+        timer?.cancel()
+        timerDue = due
+        timer = loop.scheduleTask(deadline: .uptimeNanoseconds(due.nanoseconds)) { [weak self] in
+            guard let self else { return }
+            timer = nil
+            machine.timerFired(now: now)
+            run()
+        }
+    }
+}
