@@ -305,3 +305,20 @@ import Testing
         #expect(keys.allSatisfy { $0.hasPrefix("~") })
     }
 }
+
+extension RoomSendingTests {
+    /// Found by the simulator (seed 1047): Redis looks only at what we have not shown, so we have to look at all of the batch.
+    @Test func everySendOfABatchIsLookedForInMemory() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        try room.join(2, "bo")
+        room.send(1, "first", key: "k1", again: true)
+        room.send(1, "second", key: "k2", again: true)
+        room.send(2, "third", key: "k3", again: true)
+        room.hearMessage(try room.message(100, 1, "third", by: "bo", key: "k3"), base: 0)
+        let outcome = OnceReply(epoch: 100, base: 0, outcomes: [.repeated(room.position(99, 1), at: 7)])
+        let actions = room.answer(.once, .success(.once(outcome)))
+        #expect(actions.onces.first?.sends.map(\.content.key) == ["k2"])
+        #expect(actions.repeated.contains(room.position(100, 1)))
+    }
+}

@@ -17,6 +17,8 @@ public struct RoomSettings: Sendable, Hashable {
     /// A keyed send that does not say whether it is a repetition counts as one in a session younger than this.
     public var youngSession: Duration = .seconds(10)
     public var limits = Limits()
+    /// For tests of the tests: a node keeps all rules.
+    var rules = RoomRules.all
 
     public init() {}
 }

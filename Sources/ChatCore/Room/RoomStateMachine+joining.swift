@@ -77,7 +77,8 @@ extension RoomStateMachine {
         var resumption = Resumption.fresh
         var messages: [Message] = []
         if let after = join.after {
-            if !join.viewed, after > Position(epoch: epoch, seq: last.seq) || after.seq > last.seq { return .readNewer }
+            let isAhead = after > Position(epoch: epoch, seq: last.seq) || after.seq > last.seq
+            if isAhead, !join.viewed, settings.rules.contains(.readBeforeVerdict) { return .readNewer }
             messages = recent.messages(after: max(after.seq, recent.completeAfter))
             let mayBeMore = after.seq < recent.completeAfter && judge(after, firstAfter: after.seq + 1) != .rewound
             if mayBeMore {

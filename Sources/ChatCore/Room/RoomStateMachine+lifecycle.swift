@@ -6,7 +6,9 @@ extension RoomStateMachine {
         commandsUp = true
         self.identity = identity
         switch phase {
-        case .entering: requestEnter(now: now, &actions)
+        case .entering:
+            if !settings.rules.contains(.enterAfterLoss), last != nil { return becomeInside(now: now, &actions) }
+            requestEnter(now: now, &actions)
         case .inside: enterAgain(now: now, &actions)
         case .leaving: requestLeave(&actions)
         case .out, .subscribing, .unsubscribing: break
@@ -139,7 +141,13 @@ extension RoomStateMachine {
     }
 
     mutating func becomeInsideIfHeard(now: Moment, _ actions: inout [RoomAction]) {
-        guard case .entering(let entering) = phase, let merged = entering.merged, heardOwnEpoch >= merged else { return }
+        guard case .entering(let entering) = phase, let merged = entering.merged,
+            heardOwnEpoch >= merged || !settings.rules.contains(.hearOwnEpoch)
+        else { return }
+        becomeInside(now: now, &actions)
+    }
+
+    private mutating func becomeInside(now: Moment, _ actions: inout [RoomAction]) {
         phase = .inside
         lastRefusal = nil
         viewWanted = nil

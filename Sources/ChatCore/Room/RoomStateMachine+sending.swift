@@ -19,7 +19,7 @@ extension RoomStateMachine {
             let text = "send: \(sends.count) sends of this room wait already"
             return actions.append(.answer(session, .error(ref: ref, WireError(.tooManyWaiting, text))))
         }
-        let unsure = request.key != nil && request.again == nil
+        let unsure = request.key != nil && request.again == nil && settings.rules.contains(.youngRepeats)
             && (member.resumed || now - member.since < settings.youngSession)
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data, key: request.key ?? makeKey())
@@ -43,16 +43,15 @@ extension RoomStateMachine {
     /// Sends what may be sent, in the order in which it came.
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base, onceInFlight == nil, refusedEpoch < epoch else { return }
-        guard unanswered == 0 || appendingEpoch == epoch else { return }
+        guard unanswered == 0 || appendingEpoch == epoch || !settings.rules.contains(.oneEpochInFlight) else { return }
         if let pausedUntil {
             guard pausedUntil <= now else { return }
             self.pausedUntil = nil
         }
         var next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
         while let number = next, let send = sends[number], unanswered < settings.appendWindow {
-            if let key = send.content.key, let known = recent.position(of: key, by: send.content.user) {
-                finish(number, &actions) { .sent(ref: $0, room: $1, position: known.position, at: known.at, repeated: true) }
-                actions.append(.count(.repeated))
+            if finishIfKnown(number, send, &actions) {
+                // Nothing to ask.
             } else if needsOnce(send) {
                 return submitOnce(from: number, &actions)
             } else {
@@ -68,6 +67,14 @@ extension RoomStateMachine {
             queuedFrom = number + 1
             next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
         }
+    }
+
+    /// Answers a send whose key has been shown since it was queued.
+    private mutating func finishIfKnown(_ number: UInt64, _ send: PendingSend, _ actions: inout [RoomAction]) -> Bool {
+        guard let key = send.content.key, let known = recent.position(of: key, by: send.content.user) else { return false }
+        actions.append(.count(.repeated))
+        finish(number, &actions) { .sent(ref: $0, room: $1, position: known.position, at: known.at, repeated: true) }
+        return true
     }
 
     /// Whether our memory holds every key of the last `historyLength` messages.
@@ -89,6 +96,8 @@ extension RoomStateMachine {
         let serial = nextSerial
         for number in sends.numbers where number >= first {
             guard let send = sends[number], send.state == .queued else { continue }
+            // `known` says that we have looked for every key of the batch.
+            if finishIfKnown(number, send, &actions) { continue }
             guard needsOnce(send), numbers.count < 64 else { break }
             if let since = send.since, since.seq < recent.completeAfter { known = 0 }
             if send.said && send.since == nil { known = 0 }
@@ -141,7 +150,7 @@ extension RoomStateMachine {
     private mutating func appended(
         _ number: UInt64, _ send: PendingSend, at position: Position, now: Moment, _ actions: inout [RoomAction]
     ) {
-        if position.seq == 0 || (last.map { position.seq <= $0.seq } ?? false) {
+        if settings.rules.contains(.alarm), position.seq == 0 || (last.map { position.seq <= $0.seq } ?? false) {
             // A log that was set back took it (race 7): show nothing, publish nothing, find out.
             actions.append(.count(.alarm))
             sends.update(number) { $0.state = .uncertain }
@@ -249,8 +258,8 @@ extension RoomStateMachine {
             queuedFrom = min(queuedFrom, number)
             sends.update(number) {
                 $0.state = .queued
-                $0.again = true
-                $0.said = true
+                $0.again = settings.rules.contains(.onceAfterLoss)
+                $0.said = settings.rules.contains(.onceAfterLoss)
             }
         }
         onceInFlight = nil
@@ -286,7 +295,7 @@ extension RoomStateMachine {
             sends.update(number) { $0.waiters.removeAll { $0.session == session } }
             guard let send = sends[number], send.waiters.isEmpty else { continue }
             switch send.state {
-            case .queued, .uncertain: drop(number)
+            case .queued, .uncertain: if settings.rules.contains(.dropOfClosed) { drop(number) }
             case .appending, .inOnce: break
             }
         }

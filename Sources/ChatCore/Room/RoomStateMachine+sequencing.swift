@@ -22,7 +22,9 @@ extension RoomStateMachine {
     }
 
     private mutating func heardMessage(_ message: Message, base: UInt64?, now: Moment, _ actions: inout [RoomAction]) {
-        if let base, let known = chain.base(of: message.position.epoch), known != base {
+        if let base, let known = chain.base(of: message.position.epoch), known != base,
+            settings.rules.contains(.heedBranches)
+        {
             // The same epoch on another branch (race 9).
             wantView(.lostBranch, now: now, &actions)
             return
@@ -39,7 +41,7 @@ extension RoomStateMachine {
         if by == node { heardOwnEpoch = max(heardOwnEpoch, newEpoch) }
         guard canSequence, let last else { return becomeInsideIfHeard(now: now, &actions) }
         if newEpoch > epoch {
-            guard newBase >= last.seq, newNodes[node] == enterValue else {
+            guard newBase >= last.seq || !settings.rules.contains(.alarm), newNodes[node] == enterValue else {
                 actions.append(.count(.alarm))
                 return enterAgain(now: now, &actions)
             }
@@ -62,7 +64,7 @@ extension RoomStateMachine {
         guard canSequence, let last else { return }
         if gone == node {
             // We were swept although we live: others skip their PUBLISH from now on (race 5).
-            if value == enterValue { enterAgain(now: now, &actions) }
+            if value == enterValue, settings.rules.contains(.heedGone) { enterAgain(now: now, &actions) }
             return
         }
         if nodes[gone] == value { nodes[gone] = nil }
@@ -100,14 +102,15 @@ extension RoomStateMachine {
             }
             return
         }
-        if position.epoch > epoch {
+        let heedsBranches = settings.rules.contains(.heedBranches)
+        if position.epoch > epoch, heedsBranches {
             hold(message, now: now, &actions)
             return wantView(.unknownEpoch, now: now, &actions)
         }
-        guard chain.epoch(of: position.seq) == position.epoch else {
+        guard chain.epoch(of: position.seq) == position.epoch || !heedsBranches else {
             return wantView(.lostBranch, now: now, &actions)
         }
-        if position.seq == last.seq + 1, position > last {
+        if position.seq == last.seq + 1, position > last || !heedsBranches {
             show(message, &actions)
             drainHeld(&actions)
             noteHole(now: now)
@@ -158,7 +161,9 @@ extension RoomStateMachine {
             return
         }
         guard hole?.seq != last.seq + 1 else { return }
-        hole = (last.seq + 1, now + max(.milliseconds(20), roundTrip * 4))
+        guard settings.rules.contains(.repairHoles) else { return }
+        let patience = settings.rules.contains(.waitForHoles) ? max(.milliseconds(20), roundTrip * 4) : .zero
+        hole = (last.seq + 1, now + patience)
     }
 
     // MARK: reading the room
@@ -250,9 +255,10 @@ extension RoomStateMachine {
         seenEpoch = max(seenEpoch, view.epoch)
         chain = view.chain
         nodes = view.nodes
-        held = held.filter { $0.value.position.epoch >= view.epoch && $0.key > view.base }
-        if let before = last, view.verdict != .rewound {
-            _ = before
+        if settings.rules.contains(.purgeHeld) {
+            held = held.filter { $0.value.position.epoch >= view.epoch && $0.key > view.base }
+        }
+        if last != nil, view.verdict != .rewound {
             mergeEntries(view, &actions)
         } else {
             let first = view.entries.first?.position.seq
@@ -279,9 +285,10 @@ extension RoomStateMachine {
             fillFromHeld(below: entry.position.seq, &actions)
             guard let last, entry.position.seq > last.seq else { continue }
             if entry.position.seq > last.seq + 1 { announceGap(before: entry.position, &actions) }
+            guard settings.rules.contains(.announceGaps) || self.last?.seq == entry.position.seq - 1 else { break }
             show(entry, &actions)
         }
-        while let last, last.seq < view.last {
+        while let last, last.seq < view.last, settings.rules.contains(.announceGaps) {
             fillFromHeld(below: view.last + 1, &actions)
             guard let reached = self.last, reached.seq < view.last else { break }
             let next = held.keys.filter { $0 > reached.seq && $0 <= view.last && isOfChain($0) }.min() ?? view.last + 1
@@ -304,7 +311,7 @@ extension RoomStateMachine {
 
     /// The log does not hold what lies between (race 15): everybody is told exactly that, and the room goes on.
     private mutating func announceGap(before next: Position, _ actions: inout [RoomAction]) {
-        guard let last, next.seq > last.seq + 1 else { return }
+        guard let last, next.seq > last.seq + 1, settings.rules.contains(.announceGaps) else { return }
         actions.append(.count(.gap))
         actions.append(.deliverGap(Gap(after: last, before: next)))
         let missing = next.seq - 1

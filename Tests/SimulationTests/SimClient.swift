@@ -1,0 +1,279 @@
+@testable import ChatCore
+
+/// One client program: one device of one user. It remembers what it showed and what it said until it was answered, comes back with its
+/// last position, and repeats with the same key.
+final class SimClient {
+    struct Send {
+        var key: String
+        var keyed: Bool
+        var text: String
+        var since: Position?
+        /// How often it went out.
+        var tries: Int
+        /// The ref of the try that waits for its answer.
+        var waiting: Int?
+    }
+
+    struct Acknowledged {
+        var position: Position
+        var key: String
+        var text: String
+    }
+
+    struct Room {
+        var isWanted = false
+        var isLive = false
+        var isJoining = false
+        /// The last position that was shown: what is handed in as `after`.
+        var last: Position?
+        /// The seq that has to come next.
+        var next: UInt64?
+        /// All that was shown since the last reset.
+        var shown: [Message] = []
+        var sends: [Send] = []
+        /// Answered with a position, and not voided by a reset since.
+        var acknowledged: [Acknowledged] = []
+    }
+
+    let index: Int
+    let user: UserID
+    let device: DeviceName
+    var rooms: [Room]
+    /// The session it has, on which node.
+    var session: (node: Int, id: SessionID)?
+    /// Counts connections: frames of an older one reach nobody.
+    var connection = 0
+    var nextKey = 0
+    var nextRef = 0
+    /// Frames take this long to the client (a slow session).
+    var lag: UInt64 = 0
+    var lastFrame: UInt64 = 0
+    /// Positions of first tries of this connection, by room, in the order in which they were said.
+    var firstTries: [Int: [(ref: Int, position: Position?)]] = [:]
+
+    init(index: Int, user: UserID, device: DeviceName, rooms: Int) {
+        self.index = index
+        self.user = user
+        self.device = device
+        self.rooms = Array(repeating: Room(), count: rooms)
+    }
+}
+
+extension SimWorld {
+    func connect(_ client: SimClient, slot: Int) {
+        guard client.session == nil else { return }
+        guard let index = slots[slot] ?? slots.compactMap({ $0 }).first, nodes[index].isAlive else {
+            return reconnect(client, after: 200 * millisecond)
+        }
+        let node = nodes[index]
+        let id = SessionID(raw: nextSession)
+        nextSession += 1
+        client.connection = nextConnection
+        nextConnection += 1
+        client.session = (index, id)
+        client.lag = random.oneIn(4) ? random.below(30 * millisecond) : 0
+        client.firstTries = [:]
+        node.sessions[id] = SimNode.Session(client: client.index, connection: client.connection)
+        log("client\(client.index) (\(client.user)) connects to \(node.id) as session \(id.raw)")
+        for room in client.rooms.indices where client.rooms[room].isWanted { join(client, room) }
+    }
+
+    func reconnect(_ client: SimClient, after wait: UInt64) {
+        agenda.add(.clientConnect(client: client.index, connection: client.connection), at: now + wait)
+    }
+
+    /// The connection is gone. `deaf`: the newest frames did not arrive either.
+    func lost(_ client: SimClient, deaf: UInt64) {
+        client.session = nil
+        client.connection = nextConnection
+        nextConnection += 1
+        for room in client.rooms.indices {
+            client.rooms[room].isLive = false
+            client.rooms[room].isJoining = false
+            for place in client.rooms[room].sends.indices { client.rooms[room].sends[place].waiting = nil }
+            // Without a key nobody can repeat it.
+            client.rooms[room].sends.removeAll { !$0.keyed }
+        }
+        log("client\(client.index) is disconnected")
+        reconnect(client, after: random.below(random.oneIn(3) ? second : 50 * millisecond))
+    }
+
+    func disconnect(_ client: SimClient, deaf: UInt64, lag: UInt64) {
+        guard let (index, id) = client.session else { return }
+        lost(client, deaf: deaf)
+        agenda.add(.sessionLost(node: index, id), at: now + lag)
+    }
+
+    func closeSession(_ node: SimNode, _ id: SessionID) {
+        guard let session = node.sessions.removeValue(forKey: id) else { return }
+        for room in session.rooms.sorted() {
+            node.rooms[room]?.live.remove(id)
+            happen(node, room) { $0.leave(id, now: $1, &$2) }
+        }
+    }
+
+    // MARK: what a client asks
+
+    func wantRoom(_ client: SimClient, _ room: Int) {
+        client.rooms[room].isWanted = true
+        if !client.rooms[room].isLive, !client.rooms[room].isJoining { join(client, room) }
+    }
+
+    func join(_ client: SimClient, _ room: Int) {
+        guard let (node, id) = running(client), client.rooms[room].isWanted, !client.rooms[room].isLive,
+            !client.rooms[room].isJoining
+        else { return }
+        client.rooms[room].isJoining = true
+        _ = openRoom(node, room)
+        node.sessions[id]?.rooms.insert(room)
+        let after = client.rooms[room].last
+        log("client\(client.index) joins room\(room) after \(after?.description ?? "nothing")")
+        let request = JoinRequest(
+            session: id, user: client.user, device: client.device, since: moment, ref: .number("\(room)"), after: after,
+            history: random.below(10))
+        happen(node, room) { $0.join(request, now: $1, &$2) }
+    }
+
+    /// The client's session on a node that runs; a stopped node is spoken to later, so nothing is said to it now.
+    private func running(_ client: SimClient) -> (SimNode, SessionID)? {
+        guard let (index, id) = client.session, nodes[index].isAlive else { return nil }
+        guard nodes[index].stoppedUntil <= now else {
+            agenda.add(
+                .clientRejoin(client: client.index, connection: client.connection, room: 0), at: nodes[index].stoppedUntil + 1)
+            for room in client.rooms.indices.dropFirst() {
+                agenda.add(
+                    .clientRejoin(client: client.index, connection: client.connection, room: room),
+                    at: nodes[index].stoppedUntil + 1)
+            }
+            return nil
+        }
+        return (nodes[index], id)
+    }
+
+    func leaveRoom(_ client: SimClient, _ room: Int) {
+        guard client.rooms[room].isWanted, client.rooms[room].sends.isEmpty, let (node, id) = running(client) else { return }
+        client.rooms[room].isWanted = false
+        client.rooms[room].isLive = false
+        client.rooms[room].isJoining = false
+        log("client\(client.index) leaves room\(room)")
+        guard node.sessions[id]?.rooms.remove(room) != nil else { return }
+        node.rooms[room]?.live.remove(id)
+        happen(node, room) { $0.leave(id, now: $1, &$2) }
+    }
+
+    func say(_ client: SimClient, _ room: Int, keyed: Bool) {
+        guard client.rooms[room].isLive, running(client) != nil else { return }
+        client.nextKey += 1
+        let key = "k\(client.index).\(client.nextKey)"
+        client.rooms[room].sends.append(
+            SimClient.Send(key: key, keyed: keyed, text: key, since: client.rooms[room].last, tries: 0, waiting: nil))
+        sendOut(client, room, key)
+    }
+
+    func resend(_ client: SimClient, _ room: Int, _ key: String) {
+        guard client.rooms[room].isLive else { return }  // the next join repeats it
+        sendOut(client, room, key)
+    }
+
+    private func sendOut(_ client: SimClient, _ room: Int, _ key: String) {
+        guard let place = client.rooms[room].sends.firstIndex(where: { $0.key == key }), let (index, id) = client.session,
+            nodes[index].isAlive
+        else { return }
+        let node = nodes[index]
+        guard node.stoppedUntil <= now else {
+            agenda.add(
+                .clientResend(client: client.index, connection: client.connection, room: room, key: key),
+                at: node.stoppedUntil + 1)
+            return
+        }
+        guard client.rooms[room].sends[place].waiting == nil else { return }
+        client.nextRef += 1
+        let ref = client.nextRef
+        client.rooms[room].sends[place].waiting = ref
+        client.rooms[room].sends[place].tries += 1
+        let send = client.rooms[room].sends[place]
+        let again: Bool? = send.tries > 1 ? true : (random.oneIn(2) ? false : nil)
+        if send.tries == 1 { client.firstTries[room, default: []].append((ref, nil)) }
+        let request = SendRequest(
+            room: roomNames[room], text: send.text, key: send.keyed ? send.key : nil, again: send.keyed ? again : nil,
+            since: send.tries > 1 ? send.since : nil)
+        log("client\(client.index) says \(send.key)\(send.keyed ? "" : " (no key)")\(send.tries > 1 ? " again" : "")")
+        happen(node, room) {
+            $0.send(request, ref: .number("\(ref)"), from: id, at: self.wall(node.skew), now: $1, &$2)
+        }
+    }
+
+    // MARK: what a client is told
+
+    func toSession(_ node: SimNode, _ id: SessionID, _ event: ServerEvent, refusedRoom: Int? = nil) {
+        guard let session = node.sessions[id] else { return }
+        let client = clients[session.client]
+        guard client.connection == session.connection else { return }
+        if client.lag == 0 { return received(client, event) }
+        client.lastFrame = max(client.lastFrame, now + client.lag)
+        agenda.add(.frame(client: client.index, connection: client.connection, event), at: client.lastFrame)
+    }
+
+    func received(_ client: SimClient, _ event: ServerEvent) {
+        switch event {
+        case .joined(let joined): receivedJoined(client, index(of: joined.room), joined)
+        case .message(let name, let message, _): receivedMessage(client, index(of: name), message)
+        case .gap(let name, let gap): receivedGap(client, index(of: name), gap)
+        case .reset(let name, let reset):
+            log("client\(client.index) is reset to \(reset.position)")
+            receivedReset(client, index(of: name), reset)
+        case .sent(let ref, let name, let position, _, let repeated):
+            answered(client, index(of: name), ref, .success(position), repeated: repeated)
+        case .error(let ref, let error): receivedError(client, ref, error)
+        case .welcome, .left, .presence, .signal, .draining, .history, .roster, .pong: break
+        }
+    }
+
+    private func index(of room: RoomName) -> Int { roomNames.firstIndex(of: room) ?? 0 }
+
+    private func receivedError(_ client: SimClient, _ ref: Ref?, _ error: WireError) {
+        for room in client.rooms.indices {
+            if client.rooms[room].sends.contains(where: { $0.waiting.map { Ref.number("\($0)") } == ref }) {
+                return answered(client, room, ref, .failure(error), repeated: false)
+            }
+        }
+        // A refused join names its room in the ref.
+        guard case .number(let text)? = ref, let room = Int(text), room < client.rooms.count else {
+            return fail("client\(client.index) gets an answer to nothing: \(error)")
+        }
+        log("client\(client.index) cannot join room\(room): \(error.message)")
+        client.rooms[room].isLive = false
+        client.rooms[room].isJoining = false
+        agenda.add(.clientRejoin(client: client.index, connection: client.connection, room: room), at: now + 300 * millisecond)
+    }
+
+    private func answered(
+        _ client: SimClient, _ room: Int, _ ref: Ref?, _ result: Result<Position, WireError>, repeated: Bool
+    ) {
+        guard
+            let place = client.rooms[room].sends.firstIndex(where: { $0.waiting.map { Ref.number("\($0)") } == ref }),
+            let number = client.rooms[room].sends[place].waiting
+        else {
+            return fail("client\(client.index) gets a second answer, or one to nothing: \(String(describing: ref)) \(result)")
+        }
+        let send = client.rooms[room].sends[place]
+        switch result {
+        case .success(let position):
+            log("client\(client.index) is told \(send.key) = \(position)\(repeated ? " (repeated)" : "")")
+            client.rooms[room].sends.remove(at: place)
+            client.rooms[room].acknowledged.append(.init(position: position, key: send.key, text: send.text))
+            checkAcknowledged(client, room, send, position)
+            if send.tries == 1, !repeated { checkOrder(client, room, number, position) }
+        case .failure(let error):
+            log("client\(client.index) is told \(send.key) failed: \(error.code)")
+            client.rooms[room].sends[place].waiting = nil
+            if error.code.retry, send.keyed {
+                agenda.add(
+                    .clientResend(client: client.index, connection: client.connection, room: room, key: send.key),
+                    at: now + 300 * millisecond)
+            } else {
+                client.rooms[room].sends.remove(at: place)
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+@testable import ChatCore
+
+/// What people, operators and bad luck do in one schedule. Made from a seed; shrunk by leaving moves out.
+struct SimPlan: Sendable {
+    enum Move: Sendable {
+        case connect(client: Int, slot: Int)
+        /// The client is gone; the node learns it after `lag`. Frames of the last `deaf` ns never arrived.
+        case disconnect(client: Int, deaf: UInt64, lag: UInt64)
+        case join(client: Int, room: Int)
+        case leave(client: Int, room: Int)
+        case send(client: Int, room: Int, count: Int, keyed: Bool)
+        /// A program says something without a node.
+        case say(room: Int)
+        case cutCommands(slot: Int)
+        case cutSubscriptions(slot: Int)
+        /// The connection only looks alive for so long.
+        case silenceCommands(slot: Int, for: UInt64)
+        case silenceSubscriptions(slot: Int, for: UInt64)
+        case crash(slot: Int, restartAfter: UInt64)
+        case stopNode(slot: Int, for: UInt64)
+        case stopRedis(for: UInt64)
+        case slowNetwork(for: UInt64)
+        /// Redis dies and comes back with what it had `lost` ns before.
+        case restartRedis(lost: UInt64, down: UInt64)
+        /// A replica that lags by `lost` takes over; nodes may talk to the old primary for `window` more.
+        case failover(lost: UInt64, window: UInt64, clockBehind: UInt64)
+        /// All keys of the room are gone.
+        case deleteRoom(room: Int)
+    }
+
+    struct Timed: Sendable {
+        var at: UInt64
+        var move: Move
+    }
+
+    /// Which misfortunes a plan may hold.
+    struct Faults: OptionSet, Sendable {
+        let rawValue: Int
+        static let cuts = Faults(rawValue: 1)
+        static let crashes = Faults(rawValue: 2)
+        static let stops = Faults(rawValue: 4)
+        static let redis = Faults(rawValue: 8)
+        static let deletes = Faults(rawValue: 16)
+        static let none: Faults = []
+        static let all: Faults = [.cuts, .crashes, .stops, .redis, .deletes]
+    }
+
+    var seed: UInt64
+    var slots = 3
+    var rooms = 1
+    var clients = 4
+    var historyLength = 1_000
+    var memoryBytes = 4 * 1_048_576
+    var appendWindow = 256
+    /// ms by which each slot's clock is off.
+    var skews: [Int64] = []
+    var moves: [Timed] = []
+    var end: UInt64 = 10 * second
+    var rules = RoomRules.all
+    var bugs: Set<PlantedBug> = []
+    var viewInterval: Duration = .seconds(5)
+
+    init(seed: UInt64, faults: Faults = .all) {
+        var random = SimRandom(seed: seed)
+        self.seed = seed
+        slots = 2 + random.below(3)
+        rooms = 1 + random.below(2)
+        clients = 2 + random.below(5)
+        historyLength = [6, 30, 1_000][random.below(3)]
+        if random.oneIn(4) { memoryBytes = 600 }
+        if random.oneIn(3) { appendWindow = 1 + random.below(4) }
+        skews = (0..<slots).map { _ in random.oneIn(3) ? Int64(random.below(240_000)) - 120_000 : Int64(random.below(20)) }
+        let count = 20 + random.below(60)
+        end = UInt64(2 + random.below(14)) * second
+        for client in 0..<clients {
+            let at = random.below(end / 3)
+            moves.append(Timed(at: at, move: .connect(client: client, slot: random.below(slots))))
+            moves.append(Timed(at: at + millisecond, move: .join(client: client, room: random.below(rooms))))
+        }
+        let mischief = faults.isEmpty ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
+        var clock = random.below(second)
+        for _ in 0..<count {
+            // Bursts of things at nearly the same moment, then a pause.
+            clock += random.oneIn(4) ? random.below(2 * end / UInt64(count) * 2) : random.below(4 * millisecond)
+            if clock > end { clock = random.below(end) }
+            let move = random.oneIn(mischief)
+                ? Self.fault(&random, faults, slots: slots, rooms: rooms)
+                : Self.habit(&random, slots: slots, rooms: rooms, clients: clients)
+            moves.append(Timed(at: clock, move: move))
+        }
+        moves.sort { $0.at < $1.at }
+    }
+
+    private static func habit(_ random: inout SimRandom, slots: Int, rooms: Int, clients: Int) -> Move {
+        let client = random.below(clients)
+        let room = random.below(rooms)
+        switch random.below(20) {
+        case 0, 1: return .connect(client: client, slot: random.below(slots))
+        case 2:
+            let deaf = random.oneIn(2) ? random.below(50 * millisecond) : 0
+            return .disconnect(client: client, deaf: deaf, lag: random.oneIn(2) ? 0 : random.below(second))
+        case 3, 4: return .join(client: client, room: room)
+        case 5: return .leave(client: client, room: room)
+        case 6: return .say(room: room)
+        default:
+            return .send(client: client, room: room, count: 1 + random.below(random.oneIn(4) ? 12 : 2), keyed: !random.oneIn(3))
+        }
+    }
+
+    private static func fault(_ random: inout SimRandom, _ faults: Faults, slots: Int, rooms: Int) -> Move {
+        var choices: [Move] = []
+        let slot = random.below(slots)
+        if faults.contains(.cuts) {
+            let time = random.below(2 * second)
+            choices += [
+                .cutCommands(slot: slot), .cutSubscriptions(slot: slot), .cutCommands(slot: random.below(slots)),
+                .silenceCommands(slot: slot, for: time), .silenceSubscriptions(slot: slot, for: time),
+                .slowNetwork(for: time),
+            ]
+        }
+        if faults.contains(.crashes) {
+            let crash = Move.crash(slot: slot, restartAfter: random.below(3 * second))
+            choices += [crash, crash]
+        }
+        if faults.contains(.stops) {
+            choices += [.stopNode(slot: slot, for: random.below(6 * second)), .stopRedis(for: random.below(2 * second))]
+        }
+        if faults.contains(.redis) {
+            let lost = random.oneIn(3) ? 0 : random.below(random.oneIn(3) ? second : 60 * millisecond)
+            choices += [
+                .restartRedis(lost: lost, down: random.below(second)),
+                .failover(
+                    lost: lost, window: random.oneIn(2) ? 0 : random.below(second),
+                    clockBehind: random.oneIn(2) ? 0 : random.below(20_000)),
+            ]
+        }
+        if faults.contains(.deletes), random.oneIn(3) { choices.append(.deleteRoom(room: random.below(rooms))) }
+        return random.pick(choices) ?? .say(room: 0)
+    }
+}
+
+/// Faults planted into the simulated world, one at a time, to test the simulator. Those inside the machine are ``RoomRules``.
+enum PlantedBug: String, CaseIterable, Sendable {
+    /// Appends are never refused.
+    case noFence
+    /// `enter` goes out before SUBSCRIBE is acknowledged.
+    case enterBeforeSubscribed
+    /// Own messages are shown before Redis answered.
+    case deliverBeforeReply
+    /// After the subscribe connection came back a room is taken for subscribed.
+    case forgetResubscribe
+    /// `once` appends without a new epoch (race 2).
+    case onceDoesNotRaise
+    /// `once` stores what it cannot know to be new (race 4).
+    case onceStoresUnknown
+    /// `leave` removes without comparing (race 5).
+    case leaveWithoutComparing
+    /// Redis is never asked when nothing seems wrong (race 6).
+    case noQuietView
+    /// `enter` does not raise above what was seen (race 8).
+    case enterForgetsSeen
+    /// Whoever comes back appends what he thinks is missing (race 12).
+    case putBackBlindly
+    /// A room expires under its nodes (race 14).
+    case noPersist
+}

@@ -1,0 +1,182 @@
+@testable import ChatCore
+
+/// One Redis process: a memory broker for each room (so that one room's keys can be lost alone), one for the nodes, and who is
+/// subscribed. A value, so that a lagging replica or a log with a lost tail is an older copy.
+struct SimRedis {
+    struct Room {
+        var broker: MemoryBroker
+        /// Every entry that the log ever held in its present history, trimmed or not.
+        var truth: [Message] = []
+        var expires: UInt64?
+    }
+
+    struct Subscriber: Hashable {
+        var node: Int
+        var connection: Int
+    }
+
+    var identity: BrokerIdentity
+    var rooms: [Room]
+    var nodes: MemoryBroker
+    var subscribers: [[Subscriber]]
+    /// ms by which its clock is off.
+    var skew: Int64 = 0
+    var isAlive = true
+    var stoppedUntil: UInt64 = 0
+    let names: [RoomName]
+    let settings: MemoryBrokerSettings
+
+    init(names: [RoomName], settings: MemoryBrokerSettings, generation: Int) {
+        self.names = names
+        self.settings = settings
+        identity = BrokerIdentity(runID: "run\(generation)", replicationID: "repl\(generation)")
+        rooms = names.map { _ in Room(broker: MemoryBroker(settings: settings)) }
+        nodes = MemoryBroker(settings: settings)
+        subscribers = names.map { _ in [] }
+    }
+
+    /// The same data in another process.
+    func successor(generation: Int, skew: Int64) -> SimRedis {
+        var next = self
+        next.identity = BrokerIdentity(runID: "run\(generation)", replicationID: "repl\(generation)")
+        next.subscribers = names.map { _ in [] }
+        next.skew = skew
+        next.isAlive = true
+        next.stoppedUntil = 0
+        return next
+    }
+
+    func index(of room: RoomName) -> Int { names.firstIndex(of: room) ?? 0 }
+
+    static func room(of request: BrokerRequest) -> RoomName? {
+        switch request {
+        case .append(let room, _, _), .publish(let room, _), .view(let room, _, _), .leave(let room, _, _),
+            .say(let room, _), .roster(let room), .history(let room, _), .holders(let room):
+            room
+        case .enter(let request): request.room
+        case .once(let request): request.room
+        case .presence(let request): request.room
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping: nil
+        }
+    }
+
+    mutating func apply(_ request: BrokerRequest, now: UInt64, bugs: Set<PlantedBug>) -> MemoryBroker.Answer {
+        guard let name = Self.room(of: request) else { return nodes.apply(request, now: now) }
+        let index = index(of: name)
+        if bugs.contains(.noPersist) { expire(index, now: now) }
+        let answer = bugs.isEmpty ? rooms[index].broker.apply(request, now: now) : applyBadly(request, index, now, bugs)
+        keepTruth(request, answer, index, now: now)
+        return answer
+    }
+
+    /// Planted: the TTL that an empty room got outlives the next `enter`.
+    private mutating func expire(_ index: Int, now: UInt64) {
+        if let end = rooms[index].expires, end <= now { deleteRoom(index) }
+        let isEmpty = view(index, now: now)?.nodes.isEmpty ?? false
+        if isEmpty, rooms[index].expires == nil { rooms[index].expires = now + 1_000 }
+    }
+
+    /// Takes note of what was stored.
+    private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64) {
+        switch (request, answer.result) {
+        case (.append(_, _, let content), .success(.appended(let position))):
+            rooms[index].truth.append(Message(position: position, content: content))
+        case (.once(let once), .success(.once(let reply))):
+            for (send, outcome) in zip(once.sends, reply.outcomes) {
+                guard case .stored(let position) = outcome else { continue }
+                rooms[index].truth.append(Message(position: position, content: send.content))
+            }
+        case (.say(_, let content), .success(.said(let position, false))):
+            rooms[index].truth.append(Message(position: position, content: content))
+        case (.enter(let enter), .success(.view(let view))):
+            if view.last == 0 { rooms[index].truth = [] }
+            if enter.identityChanged { takeNewEntries(index, now: now) }
+        default: break
+        }
+    }
+
+    private mutating func takeNewEntries(_ index: Int, now: UInt64) {
+        let entries = entries(index, now: now)
+        let known = rooms[index].truth.last?.position
+        for entry in entries where known.map({ $0 < entry.position }) ?? true { rooms[index].truth.append(entry) }
+    }
+
+    /// The entries that the log holds now.
+    mutating func entries(_ index: Int, now: UInt64) -> [Message] {
+        let query = HistoryQuery(anchor: .newest, limit: 10_000)
+        guard
+            case .success(.history(let page)) = rooms[index].broker.apply(.history(room: names[index], query: query), now: now).result
+        else { return [] }
+        return page.messages
+    }
+
+    mutating func view(_ index: Int, now: UInt64) -> RoomView? {
+        guard
+            case .success(.view(let view)) = rooms[index].broker.apply(.view(room: names[index], after: nil, limit: 0), now: now).result
+        else { return nil }
+        return view
+    }
+
+    mutating func deleteRoom(_ index: Int) {
+        rooms[index] = Room(broker: MemoryBroker(settings: settings))
+    }
+
+    // MARK: planted bugs
+
+    private mutating func applyBadly(
+        _ request: BrokerRequest, _ index: Int, _ now: UInt64, _ bugs: Set<PlantedBug>
+    ) -> MemoryBroker.Answer {
+        switch request {
+        case .append(let room, let epoch, let content) where bugs.contains(.noFence):
+            let current = view(index, now: now)?.epoch ?? epoch
+            return rooms[index].broker.apply(.append(room: room, epoch: max(epoch, current), content: content), now: now)
+        case .once(var once) where bugs.contains(.onceStoresUnknown):
+            for place in once.sends.indices { once.sends[place].again = false }
+            return rooms[index].broker.apply(.once(once), now: now)
+        case .once(let once) where bugs.contains(.onceDoesNotRaise): return onceWithoutRaise(once, index, now)
+        case .leave(let room, let node, _) where bugs.contains(.leaveWithoutComparing):
+            let value = view(index, now: now)?.nodes[node] ?? 0
+            return rooms[index].broker.apply(.leave(room: room, node: node, value: value), now: now)
+        case .enter(var enter) where bugs.contains(.enterForgetsSeen):
+            enter.seen = 0
+            enter.clock = 0
+            return rooms[index].broker.apply(.enter(enter), now: now)
+        case .enter(let enter) where bugs.contains(.putBackBlindly) && enter.identityChanged:
+            return putBackBlindly(enter, index, now)
+        default: return rooms[index].broker.apply(request, now: now)
+        }
+    }
+
+    private mutating func onceWithoutRaise(_ once: OnceRequest, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {
+        guard let view = view(index, now: now) else { return .init(result: .failure(.missing), events: []) }
+        guard view.epoch == once.epoch else { return .init(result: .failure(.refused), events: []) }
+        var outcomes: [OnceOutcome] = []
+        var events: [MemoryBroker.Publication] = []
+        for send in once.sends {
+            let old = entries(index, now: now).first { UserKey($0.content) == UserKey(send.content) }
+            if let old {
+                outcomes.append(.repeated(old.position, at: old.content.at))
+                continue
+            }
+            let append = BrokerRequest.append(room: once.room, epoch: once.epoch, content: send.content)
+            guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else { continue }
+            outcomes.append(.stored(position))
+            let message = Message(position: position, content: send.content)
+            events.append(.init(room: once.room, event: .message(message, base: view.base)))
+        }
+        return .init(
+            result: .success(.once(OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes))), events: events)
+    }
+
+    private mutating func putBackBlindly(_ enter: EnterRequest, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {
+        var enter = enter
+        let there = Set(entries(index, now: now).map(\.position))
+        let last = view(index, now: now)
+        for message in enter.tail where !there.contains(message.position) && message.position.seq > (last?.last ?? 0) {
+            let append = BrokerRequest.append(room: enter.room, epoch: last?.epoch ?? 0, content: message.content)
+            _ = rooms[index].broker.apply(append, now: now)
+        }
+        enter.tail = []
+        return rooms[index].broker.apply(.enter(enter), now: now)
+    }
+}

@@ -1,0 +1,339 @@
+@testable import ChatCore
+
+/// The connections between nodes and Redis: each a pipe in both directions, with no order between two of them.
+extension SimWorld {
+    // MARK: commands
+
+    func submit(_ node: SimNode, _ owner: SimRequest.Owner, _ request: BrokerRequest) {
+        guard node.commands.isUp else {
+            agenda.add(.notConnected(node: node.index, owner), at: now)
+            return
+        }
+        let id = nextRequest
+        nextRequest += 1
+        requests[id] = SimRequest(
+            node: node.index, connection: node.commands.number, server: node.commands.server, owner: owner, request: request)
+        node.commands.open.append(id)
+        node.commands.lastArrival = max(node.commands.lastArrival, now + delay())
+        agenda.add(.arrive(id), at: node.commands.lastArrival)
+    }
+
+    func arrive(_ id: Int) {
+        guard let request = requests[id] else { return }
+        if request.notBefore > now {
+            agenda.add(.arrive(id), at: request.notBefore)
+            return
+        }
+        let server = request.server
+        guard servers[server].isAlive else {
+            if request.isOrphan { requests[id] = nil }
+            return
+        }
+        if servers[server].stoppedUntil > now {
+            agenda.add(.arrive(id), at: servers[server].stoppedUntil)
+            return
+        }
+        let node = nodes[request.node]
+        if !request.isOrphan, node.commands.isDead { return }
+        let answer = servers[server].apply(request.request, now: wall(servers[server].skew), bugs: plan.bugs)
+        note(answer, request.request)
+        if keepsTrace, let text = describe(answer.result) {
+            log("redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> \(text)")
+        }
+        for publication in answer.events { publish(publication, server) }
+        if case .publish(let room, let event) = request.request, answer.events.isEmpty {
+            publish(.init(room: room, event: event), server)
+        }
+        guard !request.isOrphan else {
+            requests[id] = nil
+            return
+        }
+        guard !node.commands.isSilent else { return }
+        node.commands.lastReply = max(node.commands.lastReply, now + delay())
+        agenda.add(.reply(id, answer.result), at: node.commands.lastReply)
+    }
+
+    func replied(_ id: Int, _ result: Result<BrokerReply, BrokerError>) {
+        guard let request = requests[id], !request.isOrphan, let node = awake(request.node, .reply(id, result)),
+            node.commands.number == request.connection, !node.commands.isSilent
+        else { return }
+        requests[id] = nil
+        node.commands.open.removeAll { $0 == id }
+        completed(node, request.owner, result)
+    }
+
+    func completed(_ node: SimNode, _ owner: SimRequest.Owner, _ result: Result<BrokerReply, BrokerError>) {
+        switch owner {
+        case .room(let room, let generation, let serial):
+            guard serial != RoomStateMachine.ignoredSerial, node.rooms[room]?.generation == generation else { return }
+            happen(node, room) { $0.completed(serial: serial, result, now: $1, &$2) }
+        case .sweeper(let serial):
+            var actions: [SweepStateMachine.Action] = []
+            node.sweeper.completed(serial: serial, result, &actions)
+            carryOut(actions, node)
+        case .heartbeat:
+            if case .success(.heartbeat(let known)) = result {
+                if !known, node.isKnown {
+                    log("\(node.id) was forgotten")
+                    happenEverywhere(node) { $0.nodeForgotten(now: $1, &$2) }
+                }
+                node.isKnown = true
+            }
+        }
+    }
+
+    /// The connection is gone. Some of its bytes may still arrive at the server, late.
+    func cut(_ connection: inout SimNode.Connection) {
+        connection.isUp = false
+        let late = connection.open.isEmpty ? 0 : random.below(connection.open.count + 1)
+        let notBefore = now + (random.oneIn(3) ? random.below(second) : random.below(20 * millisecond))
+        for (place, id) in connection.open.enumerated() {
+            if place < late {
+                requests[id]?.isOrphan = true
+                requests[id]?.notBefore = notBefore
+            } else {
+                requests[id] = nil
+            }
+        }
+        // What the server had before the silence is not there a second time: those are the ones still on their way.
+        connection.open = []
+    }
+
+    func loseCommands(_ node: SimNode) {
+        guard node.commands.isUp else { return }
+        log("\(node.id) loses its command connection")
+        let lost = node.commands.open.compactMap { requests[$0] }
+        cut(&node.commands)
+        node.commands.isSilent = false
+        node.commands.isDead = false
+        node.sweeper.reset()
+        happenEverywhere(node) { $0.commandsDown(now: $1, &$2) }
+        for request in lost { completed(node, request.owner, .failure(.outcomeUnknown)) }
+        reconnectCommands(node)
+    }
+
+    func reconnectCommands(_ node: SimNode) {
+        node.commands.number = nextConnection
+        nextConnection += 1
+        let wait = 5 * millisecond + random.below(random.oneIn(3) ? 500 * millisecond : 20 * millisecond)
+        agenda.add(.commandsConnect(node: node.index, number: node.commands.number), at: now + wait)
+    }
+
+    func commandsConnect(_ index: Int, _ number: Int, _ event: SimEvent) {
+        guard let node = awake(index, event), node.commands.number == number, !node.commands.isUp else { return }
+        let server = serverToReach()
+        guard servers[server].isAlive, servers[server].stoppedUntil <= now else { return reconnectCommands(node) }
+        node.commands.server = server
+        node.commands.isUp = true
+        node.commands.lastArrival = now
+        node.commands.lastReply = now
+        log("\(node.id) commands up to redis\(server)")
+        let identity = servers[server].identity
+        happenEverywhere(node) { $0.commandsUp(identity, now: $1, &$2) }
+    }
+
+    /// The primary; while a failover is under way perhaps still the old one.
+    private func serverToReach() -> Int {
+        if let old = servers.indices.last(where: { $0 != primary && servers[$0].isAlive }), random.oneIn(2) { return old }
+        return primary
+    }
+
+    // MARK: subscriptions
+
+    func subscribe(_ node: SimNode, _ room: Int, on: Bool) {
+        guard node.subscriptions.isUp else { return }
+        let number = node.subscriptions.number
+        if on, plan.bugs.contains(.forgetResubscribe), node.subscriptions.subscribed.contains(room) {
+            agenda.add(.subscribeAnswered(node: node.index, number: number, room: room, on: true), at: now)
+            return
+        }
+        if on { node.subscriptions.subscribed.insert(room) } else { node.subscriptions.subscribed.remove(room) }
+        node.subscriptions.lastArrival = max(node.subscriptions.lastArrival, now + delay())
+        agenda.add(
+            .subscribeArrives(node: node.index, number: number, room: room, on: on), at: node.subscriptions.lastArrival)
+    }
+
+    func subscribeArrives(_ index: Int, _ number: Int, _ room: Int, _ on: Bool, _ event: SimEvent) {
+        let node = nodes[index]
+        guard node.isAlive, node.subscriptions.number == number, !node.subscriptions.isDead else { return }
+        let server = node.subscriptions.server
+        guard servers[server].isAlive else { return }
+        guard servers[server].stoppedUntil <= now else {
+            agenda.add(event, at: servers[server].stoppedUntil)
+            return
+        }
+        let subscriber = SimRedis.Subscriber(node: index, connection: number)
+        servers[server].subscribers[room].removeAll { $0 == subscriber }
+        if on { servers[server].subscribers[room].append(subscriber) }
+        node.subscriptions.lastReply = max(node.subscriptions.lastReply, now + delay())
+        agenda.add(
+            .subscribeAnswered(node: index, number: number, room: room, on: on), at: node.subscriptions.lastReply)
+    }
+
+    func subscribeAnswered(_ index: Int, _ number: Int, _ room: Int, _ on: Bool, _ event: SimEvent) {
+        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else { return }
+        happen(node, room) { machine, now, actions in
+            if on { machine.subscribed(now: now, &actions) } else { machine.unsubscribed(now: now, &actions) }
+        }
+    }
+
+    func publish(_ publication: MemoryBroker.Publication, _ server: Int) {
+        let room = servers[server].index(of: publication.room)
+        for subscriber in servers[server].subscribers[room] {
+            let node = nodes[subscriber.node]
+            guard node.isAlive, node.subscriptions.number == subscriber.connection, !node.subscriptions.isDead else { continue }
+            node.subscriptions.lastReply = max(node.subscriptions.lastReply, now + delay())
+            agenda.add(
+                .publication(node: node.index, number: subscriber.connection, room: room, publication.event),
+                at: node.subscriptions.lastReply)
+        }
+    }
+
+    func publicationArrives(_ index: Int, _ number: Int, _ room: Int, _ news: ChannelEvent, _ event: SimEvent) {
+        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else { return }
+        log("\(node.id) hears \(describe(news))")
+        happen(node, room) { $0.heard(news, now: $1, &$2) }
+    }
+
+    func cutSubscriber(_ node: SimNode) {
+        for server in servers.indices {
+            for room in servers[server].subscribers.indices {
+                servers[server].subscribers[room].removeAll { $0.node == node.index }
+            }
+        }
+        node.subscriptions.isUp = false
+    }
+
+    func loseSubscriptions(_ node: SimNode) {
+        guard node.subscriptions.isUp else { return }
+        log("\(node.id) loses its subscribe connection")
+        cutSubscriber(node)
+        node.subscriptions.isSilent = false
+        node.subscriptions.isDead = false
+        if !plan.bugs.contains(.forgetResubscribe) { node.subscriptions.subscribed = [] }
+        reconnectSubscriptions(node)
+        happenEverywhere(node) { $0.subscriptionsDown(now: $1, &$2) }
+    }
+
+    func reconnectSubscriptions(_ node: SimNode) {
+        node.subscriptions.number = nextConnection
+        nextConnection += 1
+        let wait = 5 * millisecond + random.below(random.oneIn(3) ? 500 * millisecond : 20 * millisecond)
+        agenda.add(.subscriptionsConnect(node: node.index, number: node.subscriptions.number), at: now + wait)
+    }
+
+    func subscriptionsConnect(_ index: Int, _ number: Int, _ event: SimEvent) {
+        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isUp else { return }
+        let server = serverToReach()
+        guard servers[server].isAlive, servers[server].stoppedUntil <= now else { return reconnectSubscriptions(node) }
+        node.subscriptions.server = server
+        node.subscriptions.isUp = true
+        node.subscriptions.lastArrival = now
+        node.subscriptions.lastReply = now
+        log("\(node.id) subscriptions up to redis\(server)")
+        happenEverywhere(node) { $0.subscriptionsUp(now: $1, &$2) }
+    }
+
+    // MARK: Redis itself
+
+    /// The process is gone: every connection to it breaks, some noticed later than others.
+    func serverDies(_ server: Int) {
+        guard servers[server].isAlive else { return }
+        log("redis\(server) dies")
+        servers[server].isAlive = false
+        for node in nodes where node.isAlive {
+            if node.commands.isUp, node.commands.server == server {
+                agenda.add(.loseCommands(node: node.index, number: node.commands.number), at: now + random.below(30 * millisecond))
+            }
+            if node.subscriptions.isUp, node.subscriptions.server == server {
+                agenda.add(
+                    .loseSubscriptions(node: node.index, number: node.subscriptions.number), at: now + random.below(30 * millisecond))
+            }
+        }
+    }
+
+    func restartRedis(_ move: Int, down: UInt64) {
+        let old = primary
+        let state = snapshots[move] ?? servers[old]
+        noteLoss(from: servers[old], to: state)
+        let next = servers.count
+        servers.append(state.successor(generation: next, skew: servers[old].skew))
+        servers[next].isAlive = false
+        serverDies(old)
+        primary = next
+        servers[next].isAlive = true
+        servers[next].stoppedUntil = now + down
+        log("redis\(next) starts with \(state.rooms.map { $0.truth.last?.position.description ?? "nothing" })")
+    }
+
+    func failover(_ move: Int, window: UInt64, clockBehind: UInt64) {
+        let old = primary
+        let state = snapshots[move] ?? servers[old]
+        hasLost = true
+        let next = servers.count
+        servers.append(state.successor(generation: next, skew: servers[old].skew - Int64(clockBehind)))
+        primary = next
+        log("redis\(next) takes over with \(state.rooms.map { $0.truth.last?.position.description ?? "nothing" })")
+        if window == 0 { serverDies(old) } else { agenda.add(.serverDies(old), at: now + window) }
+    }
+
+    private func noteLoss(from old: SimRedis, to new: SimRedis) {
+        for (left, right) in zip(old.rooms, new.rooms) where left.truth.count != right.truth.count { hasLost = true }
+        // Epochs that were lost with nothing said in them make positions of history's begin void.
+        hasLost = true
+    }
+
+    // MARK: misfortunes
+
+    func make(_ move: SimPlan.Move, _ index: Int) {
+        func node(_ slot: Int) -> SimNode? { slots[slot].map { nodes[$0] } }
+        switch move {
+        case .connect(let client, let slot): connect(clients[client], slot: slot)
+        case .disconnect(let client, let deaf, let lag): disconnect(clients[client], deaf: deaf, lag: lag)
+        case .join(let client, let room): wantRoom(clients[client], room)
+        case .leave(let client, let room): leaveRoom(clients[client], room)
+        case .send(let client, let room, let count, let keyed):
+            for _ in 0..<count { say(clients[client], room, keyed: keyed) }
+        case .say(let room): outsiderSays(room)
+        case .cutCommands(let slot): if let node = node(slot) { loseCommands(node) }
+        case .cutSubscriptions(let slot): if let node = node(slot) { loseSubscriptions(node) }
+        case .silenceCommands(let slot, let time):
+            guard let node = node(slot), node.commands.isUp else { return }
+            log("\(node.id) command connection goes silent")
+            node.commands.isSilent = true
+            node.commands.isDead = random.oneIn(2)
+            agenda.add(.loseCommands(node: node.index, number: node.commands.number), at: now + time)
+        case .silenceSubscriptions(let slot, let time):
+            guard let node = node(slot), node.subscriptions.isUp else { return }
+            log("\(node.id) subscribe connection goes silent")
+            node.subscriptions.isSilent = true
+            node.subscriptions.isDead = random.oneIn(2)
+            agenda.add(.loseSubscriptions(node: node.index, number: node.subscriptions.number), at: now + time)
+        case .crash(let slot, let restartAfter): crash(slot, restartAfter: restartAfter)
+        case .stopNode(let slot, let time):
+            guard let node = node(slot) else { return }
+            log("\(node.id) is stopped for \(time / millisecond) ms")
+            node.stoppedUntil = max(node.stoppedUntil, now + time)
+        case .stopRedis(let time):
+            log("redis\(primary) is stopped for \(time / millisecond) ms")
+            servers[primary].stoppedUntil = max(servers[primary].stoppedUntil, now + time)
+        case .slowNetwork(let time): slowUntil = now + time
+        case .restartRedis(_, let down): restartRedis(index, down: down)
+        case .failover(_, let window, let clockBehind): failover(index, window: window, clockBehind: clockBehind)
+        case .deleteRoom(let room):
+            log("the keys of room\(room) are deleted")
+            hasLost = true
+            servers[primary].deleteRoom(room)
+        }
+    }
+
+    private func outsiderSays(_ room: Int) {
+        guard servers[primary].isAlive, servers[primary].stoppedUntil <= now, let user = try? UserID("bot") else { return }
+        let content = MessageContent(user: user, at: wall(0), text: "said at \(now / millisecond)")
+        let request = BrokerRequest.say(room: roomNames[room], content: content)
+        let answer = servers[primary].apply(request, now: wall(servers[primary].skew), bugs: plan.bugs)
+        note(answer, request)
+        log("redis\(primary) bot: \(describe(request)) -> \(describe(answer.result) ?? "")")
+        for publication in answer.events { publish(publication, primary) }
+    }
+}
