@@ -1,0 +1,10 @@
+import ArgumentParser
+
+/// `martlet`: the node and its tools.
+@main
+struct Martlet: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "martlet",
+        abstract: "A chat node: one room across many nodes, through Redis.",
+        subcommands: [Serve.self, Replay.self])
+}

@@ -1,0 +1,158 @@
+import ArgumentParser
+import ChatCore
+import Glibc
+import MartletClient
+import NIOCore
+import NIOPosix
+
+/// `martlet replay`: plays recorded chat through nodes, every user a session of their own, and proves for each session that what it
+/// saw is the room's log.
+struct Replay: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Play recorded chat through nodes, and prove that every session saw its rooms' logs.",
+        discussion: """
+            A trace is NDJSON, in time order: {"at":ms,"room":"…","user":"…","event":"join"|"leave"|"message","text":"…"}. \
+            Every user is one session, from the first join on. At the end each room's log is read through a node and held \
+            against what each session was shown from its join on: nothing missing, repeated, swapped or different. Exits 1 if it is \
+            not so, and 2 if the replay could not be made.
+            """)
+
+    @Argument(help: "Traces; several are laid side by side.")
+    var files: [String]
+
+    @Option(help: "A node or proxy, ws://host:port[/ws]; may be given more than once.")
+    var url: [String] = []
+
+    @Option(help: "Times as fast as it was recorded (10, or 0.5). Without it: as fast as it goes.")
+    var speed: Double?
+
+    @Option(help: "Sends of one user that may be unanswered.")
+    var window = 8
+
+    @Flag(help: "The summary as one JSON object, on standard output.")
+    var json = false
+
+    func validate() throws {
+        if url.isEmpty { throw ValidationError("--url is needed: the node or proxy to play through") }
+        if let speed, !(speed > 0 && speed.isFinite) { throw ValidationError("--speed must be a number above 0") }
+        guard (1...1_000).contains(window) else { throw ValidationError("--window must be from 1 to 1000") }
+    }
+
+    func run() async throws {
+        let verdict: ReplayVerdict
+        do {
+            verdict = try await replay()
+        } catch let error as ReplayError {
+            StandardError.write("replay: \(error.message)\n")
+            throw ExitCode(2)
+        } catch let error as ClientError {
+            StandardError.write("replay: \(error)\n")
+            throw ExitCode(2)
+        }
+        print(json ? verdict.json : verdict.text)
+        if !verdict.isGood { throw ExitCode(1) }
+    }
+
+    private func replay() async throws -> ReplayVerdict {
+        var addresses: [ClientURL] = []
+        for text in url { addresses.append(try ClientURL(text)) }
+        let trace = try ReplayTrace(files: files)
+        guard !trace.events.isEmpty else { throw ReplayError("the traces hold no event") }
+        try FileLimit.raise(toHold: trace.users.count)
+
+        let group = MultiThreadedEventLoopGroup.singleton
+        let options = ReplayOptions(window: window, speed: speed)
+        let run = ReplayRun(trace: trace, addresses: addresses, options: options, group: group)
+        let began = ContinuousClock.now
+        let shower = Task { await show(run) }
+        defer { shower.cancel() }
+        try await run.play()
+
+        let reader = try ReplayLogReader(urls: url)
+        var final = try await run.highest()
+        for (index, room) in trace.rooms.enumerated() {
+            final[index] = max(final[index], try await reader.newest(room)?.seq ?? 0)
+        }
+        let behind = try await run.settle(final)
+        let seconds = (ContinuousClock.now - began) / .seconds(1)
+        shower.cancel()
+        await shower.value
+        let verdict = try await verdict(run, final, behind, seconds, reader)
+        try await run.close()
+        await reader.close()
+        return verdict
+    }
+
+    private func verdict(
+        _ run: ReplayRun, _ final: [UInt64], _ behind: Int, _ seconds: Double, _ reader: ReplayLogReader
+    ) async throws -> ReplayVerdict {
+        var ledgers = [RoomLedger](repeating: RoomLedger(), count: run.trace.rooms.count)
+        var ranges: [SeenRange] = []
+        var counts: [ReplayCounts] = []
+        var failures: [String] = []
+        for lane in run.lanes {
+            let (rooms, finished, count, failed) = try await lane.loop.submit {
+                lane.endAll(final)
+                return (lane.rooms, lane.finished, lane.counts, lane.failures)
+            }.get()
+            for index in rooms.indices { ledgers[index].merge(rooms[index]) }
+            ranges += finished
+            counts.append(count)
+            failures += failed
+        }
+        var logs: [[Message]] = []
+        for (index, room) in run.trace.rooms.enumerated() {
+            logs.append(try await reader.log(room, after: ledgers[index].lowestStart, upTo: final[index]))
+        }
+        var verdict = ReplayVerdict(run: run, ranges: ranges, ledgers: ledgers, logs: logs)
+        let progress = await run.currentProgress()
+        verdict.messages = progress.messages
+        verdict.deliveries = progress.deliveries
+        verdict.seconds = seconds
+        verdict.behind = behind
+        verdict.failures = Array(failures.prefix(10))
+        for count in counts {
+            verdict.sessions += count.sessions
+            verdict.failed += count.failed
+            verdict.reconnects += count.reconnects
+            verdict.resets += count.resets
+            verdict.strays += count.strays
+        }
+        return verdict
+    }
+
+    private func show(_ run: ReplayRun) async {
+        var progress = ReplayProgress()
+        while !Task.isCancelled {
+            try? await Task.sleep(for: progress.interval)
+            if Task.isCancelled { break }
+            let state = await run.currentProgress()
+            progress.show(state, state.done < state.events ? "playing" : "waiting for the last ones")
+        }
+        progress.end()
+    }
+}
+
+/// Lets this process open as many sockets as it needs.
+enum FileLimit {
+    /// Raises the soft limit to the hard one. Throws a ``ReplayError`` if that does not hold `sessions` sockets.
+    static func raise(toHold sessions: Int) throws(ReplayError) {
+        var limit = rlimit()
+        let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(kind, &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(kind, &limit)
+        guard getrlimit(kind, &limit) == 0, limit.rlim_cur < rlim_t(sessions + 64) else { return }
+        throw ReplayError(
+            "the trace has \(sessions) users, and this process may open only \(limit.rlim_cur) files: raise it with ulimit -n"
+        )
+    }
+}
+
+/// Standard error, unbuffered.
+enum StandardError {
+    static func write(_ text: String) {
+        var text = text
+        text.withUTF8 { _ = Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    }
+}

@@ -1,0 +1,152 @@
+import ChatCore
+import MartletClient
+import NIOCore
+
+/// The users of one event loop, and what they were shown.
+final class ReplayLane: @unchecked Sendable {
+    // Proof for @unchecked: `let` apart, everything is touched on `loop` only, and after the run by the one who verifies.
+    let loop: any EventLoop
+    unowned let run: ReplayRun
+    private var users: [Int: ReplayUser] = [:]
+    private let roomIndex: [RoomName: Int]
+
+    private(set) var ranges: [[Int]: SeenRange] = [:]
+    private(set) var finished: [SeenRange] = []
+    private(set) var rooms: [RoomLedger]
+    private(set) var counts = ReplayCounts()
+    private(set) var failures: [String] = []
+    private var doneEvents = 0
+
+    init(loop: any EventLoop, run: ReplayRun) {
+        self.loop = loop
+        self.run = run
+        rooms = Array(repeating: RoomLedger(), count: run.trace.rooms.count)
+        var index: [RoomName: Int] = [:]
+        for (number, room) in run.trace.rooms.enumerated() { index[room] = number }
+        roomIndex = index
+    }
+
+    // MARK: From the run
+
+    func enqueue(_ event: Int) {
+        let index = run.trace.events[event].user
+        let user = users[index] ?? ReplayUser(index: index, lane: self)
+        users[index] = user
+        user.enqueue(event)
+    }
+
+    func closeAll() {
+        for user in users.values { user.close() }
+        users = [:]
+    }
+
+    /// How many rooms' sessions have not been shown everything up to `final`.
+    func behind(_ final: [UInt64]) -> Int {
+        ranges.values.count { $0.last < final[$0.room] }
+    }
+
+    func endAll(_ final: [UInt64]) {
+        for var range in ranges.values {
+            range.ended(at: final[range.room])
+            finished.append(range)
+        }
+        ranges = [:]
+    }
+
+    // MARK: From the users
+
+    func makeSession(_ user: Int) -> ClientSession {
+        counts.sessions += 1
+        return ClientSession(
+            addresses: run.addresses, identity: ClientIdentity(user: run.trace.users[user].text, device: "replay"),
+            options: run.clientOptions, loop: loop
+        ) { [weak self] event in self?.observe(event, user) }
+    }
+
+    /// Done events are told to the run in batches, one a tick.
+    func eventDone() {
+        doneEvents += 1
+        guard doneEvents == 1 else { return }
+        loop.execute { [self] in
+            let done = doneEvents
+            doneEvents = 0
+            run.eventsDone(done, messages: counts.acked, deliveries: counts.deliveries)
+            counts.acked = 0
+            counts.deliveries = 0
+        }
+    }
+
+    func acked(room: Int, _ sent: Sent, _ print: UInt64) {
+        counts.acked += 1
+        rooms[room].ack(sent.position.seq, print)
+    }
+
+    func left(user: Int, room: Int) {
+        guard var range = ranges.removeValue(forKey: [user, room]) else { return }
+        range.isOpen = false
+        finished.append(range)
+    }
+
+    func failed(_ what: String, _ error: ClientError) {
+        counts.failed += 1
+        if failures.count < 5 { failures.append("\(what): \(error)") }
+    }
+
+    private func observe(_ event: ClientEvent, _ user: Int) {
+        switch event {
+        case .message(let name, let message):
+            guard let room = roomIndex[name] else { return }
+            show(message, user, room)
+        case .joined(let joined):
+            guard let room = roomIndex[joined.room], ranges[[user, room]] == nil else { return }
+            ranges[[user, room]] = SeenRange(user: user, room: room, start: joined.position.seq)
+            rooms[room].lowestStart = min(rooms[room].lowestStart, joined.position.seq)
+        case .gap(let name, let gap):
+            guard let room = roomIndex[name] else { return }
+            ranges[[user, room]]?.announced += gap.before.seq > gap.after.seq ? gap.before.seq - gap.after.seq - 1 : 0
+        case .reset:
+            counts.resets += 1
+        case .disconnected(let reason, let retryIn):
+            if retryIn != nil { counts.reconnects += 1 }
+            if reason != .closed, retryIn == nil {
+                failed("session of \(run.trace.users[user])", .rejected("\(reason)"))
+            }
+            if case .unreachable(let text) = reason { run.unreachable(text) }
+        case .connected: run.reached()
+        case .left, .presence, .signal, .draining, .fault: break
+        }
+    }
+
+    private func show(_ message: Message, _ user: Int, _ room: Int) {
+        counts.deliveries += 1
+        let seq = message.position.seq
+        let print = fingerprint(user: message.content.user.text, text: message.content.text)
+        let same = rooms[room].show(seq, print)
+        guard ranges[[user, room]] != nil else {
+            counts.strays += 1
+            return
+        }
+        ranges[[user, room]]?.show(seq)
+        if !same { ranges[[user, room]]?.differs += 1 }
+    }
+
+    func flushCounts() -> (messages: Int, deliveries: Int) {
+        defer {
+            counts.acked = 0
+            counts.deliveries = 0
+        }
+        return (counts.acked, counts.deliveries)
+    }
+}
+
+/// What a lane counts. `acked` and `deliveries`: since they were last told to the run.
+struct ReplayCounts {
+    var sessions = 0
+    var acked = 0
+    var deliveries = 0
+    var failed = 0
+    var reconnects = 0
+    var resets = 0
+    /// Messages of a room that the session is not in.
+    var strays = 0
+}

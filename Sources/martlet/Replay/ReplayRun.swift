@@ -1,0 +1,162 @@
+import ChatCore
+import MartletClient
+import NIOCore
+import NIOPosix
+
+/// How a trace is played.
+struct ReplayOptions: Sendable {
+    /// Sends of one user that may be unanswered.
+    var window = 8
+    /// Times as fast as it was recorded; nil: as fast as it goes.
+    var speed: Double?
+    /// Events that may be under way in all: keeps the joins and leaves of an as-fast-as-it-goes replay near their place among the
+    /// messages.
+    var ahead = 1_000
+    /// How long nothing may happen, while something should, before the replay gives up.
+    var patience: Duration = .seconds(60)
+}
+
+/// Plays a trace: hands its events, in order, to the users of some event loops, and waits until all was seen by all.
+final class ReplayRun: @unchecked Sendable {
+    // Proof for @unchecked: `let` apart, and `lanes`, which is set once in `init`, everything is touched on `home` only.
+    let trace: ReplayTrace
+    let addresses: [ClientURL]
+    let options: ReplayOptions
+    let clientOptions: ClientOptions
+    private(set) var lanes: [ReplayLane] = []
+    private let home: any EventLoop
+    private let played: EventLoopPromise<Void>
+
+    private var cursor = 0
+    private var underWay = 0
+    private var timer: Scheduled<Void>?
+    private var began = NIODeadline.now()
+    private var moved = NIODeadline.now()
+    private var isReached = false
+    private var lastTrouble: String?
+    private(set) var progress = ReplayProgress.State()
+
+    init(trace: ReplayTrace, addresses: [ClientURL], options: ReplayOptions, group: any EventLoopGroup) {
+        self.trace = trace
+        self.addresses = addresses
+        self.options = options
+        var client = ClientOptions()
+        client.sendWindow = options.window
+        client.showsAll = true
+        clientOptions = client
+        home = group.next()
+        played = home.makePromise()
+        progress.events = trace.events.count
+        for loop in group.makeIterator() { lanes.append(ReplayLane(loop: loop, run: self)) }
+    }
+
+    // MARK: Playing
+
+    /// Plays all events; returns when each was answered. Throws a ``ReplayError`` if nothing moves any more.
+    func play() async throws {
+        home.execute { [self] in
+            began = .now()
+            moved = began
+            pump()
+        }
+        let watch = home.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { [self] _ in watchOver() }
+        defer { watch.cancel() }
+        try await played.futureResult.get()
+    }
+
+    /// A copy of how far it is.
+    func currentProgress() async -> ReplayProgress.State {
+        (try? await home.submit { [self] in progress }.get()) ?? ReplayProgress.State()
+    }
+
+    private func pump() {
+        timer = nil
+        while cursor < trace.events.count, underWay < options.ahead {
+            let event = trace.events[cursor]
+            if let speed = options.speed {
+                let due = began + .nanoseconds(Int64(Double(event.at) * 1_000_000 / speed))
+                if due > .now() {
+                    timer = home.scheduleTask(deadline: due) { [self] in pump() }
+                    return
+                }
+            }
+            let (lane, number) = (lanes[event.user % lanes.count], cursor)
+            cursor += 1
+            underWay += 1
+            lane.loop.execute { lane.enqueue(number) }
+        }
+        if cursor == trace.events.count, underWay == 0 { played.succeed(()) }
+    }
+
+    private func watchOver() {
+        let quiet = Duration.nanoseconds((NIODeadline.now() - moved).nanoseconds)
+        if !isReached, quiet > .seconds(10), let lastTrouble {
+            played.fail(ReplayError("no node could be reached: \(lastTrouble)"))
+        } else if underWay > 0, quiet > options.patience {
+            let failures = lanes.isEmpty ? "" : lastTrouble.map { "; last trouble: \($0)" } ?? ""
+            played.fail(ReplayError("\(underWay) events have no answer for \(options.patience)\(failures)"))
+        }
+    }
+
+    // MARK: From the lanes, on any loop
+
+    func eventsDone(_ count: Int, messages: Int, deliveries: Int) {
+        home.execute { [self] in
+            underWay -= count
+            progress.done += count
+            progress.messages += messages
+            progress.deliveries += deliveries
+            moved = .now()
+            if timer == nil { pump() }
+        }
+    }
+
+    func reached() {
+        home.execute { [self] in isReached = true }
+    }
+
+    func unreachable(_ text: String) {
+        home.execute { [self] in lastTrouble = text }
+    }
+
+    // MARK: Afterwards
+
+    /// Waits until every session that stayed was shown everything up to its rooms' final positions, or nothing comes any more.
+    /// Returns how many sessions' rooms are behind.
+    func settle(_ final: [UInt64], patience: Duration = .seconds(20)) async throws -> Int {
+        var best = Int.max
+        var deadline = ContinuousClock.now + patience
+        while true {
+            var behind = 0
+            var news = 0
+            for lane in lanes {
+                let (lag, counts) = try await lane.loop.submit { (lane.behind(final), lane.flushCounts()) }.get()
+                behind += lag
+                news += counts.deliveries
+                try await home.submit { [self] in
+                    progress.messages += counts.messages
+                    progress.deliveries += counts.deliveries
+                }.get()
+            }
+            if behind == 0 { return 0 }
+            if behind < best || news > 0 { deadline = ContinuousClock.now + patience }
+            best = min(best, behind)
+            if ContinuousClock.now >= deadline { return behind }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// The highest seq of each room that anybody was shown or sent.
+    func highest() async throws -> [UInt64] {
+        var highest = [UInt64](repeating: 0, count: trace.rooms.count)
+        for lane in lanes {
+            let rooms = try await lane.loop.submit { lane.rooms }.get()
+            for (index, room) in rooms.enumerated() { highest[index] = max(highest[index], room.highest) }
+        }
+        return highest
+    }
+
+    func close() async throws {
+        for lane in lanes { try await lane.loop.submit { lane.closeAll() }.get() }
+    }
+}

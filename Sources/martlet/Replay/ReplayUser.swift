@@ -1,0 +1,101 @@
+import ChatCore
+import MartletClient
+import NIOCore
+
+/// One user of the trace: a session that does the user's events in their order. Lives on its lane's loop.
+final class ReplayUser {
+    private unowned let lane: ReplayLane
+    private let index: Int
+    private var session: ClientSession?
+    /// Events (indices into the trace) that are not done, in order.
+    private var waiting: [Int] = []
+    private var next = 0
+    /// A join or leave is under way: nothing else begins until it is done.
+    private var isBusy = false
+    private var unanswered = 0
+    private var roomsJoined: Set<Int> = []
+
+    init(index: Int, lane: ReplayLane) {
+        self.index = index
+        self.lane = lane
+    }
+
+    func enqueue(_ event: Int) {
+        waiting.append(event)
+        step()
+    }
+
+    func close() {
+        session?.close()
+        session = nil
+    }
+
+    private func step() {
+        while next < waiting.count, !isBusy {
+            let event = lane.run.trace.events[waiting[next]]
+            switch event.kind {
+            case .join: join(event.room)
+            case .leave:
+                guard unanswered == 0 else { return }
+                leave(event.room)
+            case .message(let text):
+                guard unanswered < lane.run.options.window else { return }
+                send(text, event.room)
+            }
+            next += 1
+        }
+        if next == waiting.count {
+            waiting.removeAll(keepingCapacity: false)
+            next = 0
+        }
+    }
+
+    private func join(_ room: Int) {
+        isBusy = true
+        let isNew = session == nil
+        let session = session ?? lane.makeSession(index)
+        self.session = session
+        // Before the start, so that the first URL names the room for a proxy that hashes on it.
+        session.join(lane.run.trace.rooms[room]) { [weak self] result in
+            self?.finished(result, "join")
+            self?.roomsJoined.insert(room)
+        }
+        if isNew { session.start() }
+    }
+
+    private func leave(_ room: Int) {
+        isBusy = true
+        session?.leave(lane.run.trace.rooms[room]) { [weak self] result in
+            guard let self else { return }
+            lane.left(user: index, room: room)
+            roomsJoined.remove(room)
+            finished(result, "leave")
+            // Who has left the last room is gone; a later join opens a new session.
+            if roomsJoined.isEmpty, waiting.isEmpty { close() }
+        }
+    }
+
+    private func finished(_ result: Result<ClientStateMachine.Reply, ClientError>, _ what: String) {
+        isBusy = false
+        if case .failure(let error) = result { lane.failed("\(what) of \(lane.run.trace.users[index])", error) }
+        lane.eventDone()
+        step()
+    }
+
+    private func send(_ text: String, _ room: Int) {
+        guard let session else { return lane.eventDone() }
+        unanswered += 1
+        let print = fingerprint(user: lane.run.trace.users[index].text, text: text)
+        session.send(SendRequest(room: lane.run.trace.rooms[room], text: text)) { [weak self] result in
+            guard let self else { return }
+            unanswered -= 1
+            switch result {
+            case .success(.sent(let sent)): lane.acked(room: room, sent, print)
+            case .success: break
+            case .failure(let error): lane.failed("send of \(lane.run.trace.users[index])", error)
+            }
+            lane.eventDone()
+            step()
+        }
+    }
+}
