@@ -235,9 +235,9 @@ class FakeSocket {
         else if (frame.after) messages = messages.filter((m) => seq(m.position) > seq(frame.after)).slice(0, frame.limit);
         else messages = messages.slice(-frame.limit);
         const newest = room.log.at(-1)?.position ?? null;
-        const hasOlder = messages.length > 0 && messages[0] !== room.log[0];
-        const hasNewer = messages.length > 0 && messages.at(-1) !== room.log.at(-1);
-        this.emit({ type: 'history', ref: frame.ref, room: frame.room, messages, newest, hasOlder, hasNewer });
+        const older = messages.length > 0 && messages[0] !== room.log[0];
+        const newer = messages.length > 0 && messages.at(-1) !== room.log.at(-1);
+        this.emit({ type: 'history', ref: frame.ref, room: frame.room, messages, newest, older, newer });
     }
 
     _roster(frame, room) {

@@ -1,4 +1,7 @@
-/** Small parts of the chat page: elements, icons, avatars, times, text with links, and what is said to a screen reader. */
+/**
+ * Small parts of the chat page: elements, icons, avatars, times, text with links, and what is said to a screen
+ * reader.
+ */
 
 /** @param {string} id */
 export const byId = (id) => document.getElementById(id);
@@ -104,7 +107,8 @@ export function withLinks(text) {
 export function isEmojiOnly(text) {
     if (text.length > 40 || !/\p{Extended_Pictographic}|\p{Regional_Indicator}/u.test(text)) return false;
     const parts = graphemes ? [...graphemes.segment(text.trim())].map((part) => part.segment) : [...text.trim()];
-    return parts.length <= 3 && parts.every((part) => /^(\p{Extended_Pictographic}|\p{Regional_Indicator}{2})/u.test(part));
+    const emoji = /^(\p{Extended_Pictographic}|\p{Regional_Indicator}{2})/u;
+    return parts.length <= 3 && parts.every((part) => emoji.test(part));
 }
 
 /** A word for this device, for others to see. */

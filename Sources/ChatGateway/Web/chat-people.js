@@ -6,7 +6,6 @@ const PAGE = 100;
 const collator = new Intl.Collator(undefined, { sensitivity: 'base', numeric: true });
 
 export class PeopleView {
-    #aside;
     #parts;
     #model = null;
     #visible = false;
@@ -18,8 +17,7 @@ export class PeopleView {
     #reading = false;
     #frame = 0;
 
-    constructor(aside, parts) {
-        this.#aside = aside;
+    constructor(parts) {
         this.#parts = parts;
         parts.more.addEventListener('click', () => {
             this.#limit += PAGE;
@@ -93,19 +91,25 @@ export class PeopleView {
         const own = (member) => (member.user === client.user ? 0 : 1);
         const sorted = [...this.#members].sort((a, b) => own(a) - own(b) || collator.compare(a.user, b.user));
         this.#parts.total.textContent = count(room.count);
-        this.#parts.list.replaceChildren(...sorted.slice(0, this.#limit).map((member) => this.#entry(member, own(member) === 0)));
+        const entries = sorted.slice(0, this.#limit).map((member) => makeEntry(member, own(member) === 0));
+        this.#parts.list.replaceChildren(...entries);
         this.#parts.more.hidden = sorted.length <= this.#limit && !this.#cursor;
     }
+}
 
-    #entry({ user, devices }, me) {
-        return el('li.member', {},
-            avatar(user),
-            el('span.member-text', {},
-                el('span.member-name', {}, el('bdi', { title: user }, user), me ? el('span.you', {}, 'you') : null),
-                devices.length === 0 ? null : el('span.devices', {}, ...devices.slice(0, 4).map((device) => el('span.device', { title: device },
-                    icon(/phone|mobile|tablet|pad|폰/i.test(device) ? 'phone' : 'laptop'), el('bdi', {}, device),
-                )), devices.length > 4 ? el('span.device', {}, `+${devices.length - 4}`) : null),
-            ),
-        );
-    }
+function makeEntry({ user, devices }, me) {
+    const more = devices.length > 4 ? [el('span.device', {}, `+${devices.length - 4}`)] : [];
+    const list = [...devices.slice(0, 4).map(makeDevice), ...more];
+    return el('li.member', {},
+        avatar(user),
+        el('span.member-text', {},
+            el('span.member-name', {}, el('bdi', { title: user }, user), me ? el('span.you', {}, 'you') : null),
+            list.length === 0 ? null : el('span.devices', {}, ...list),
+        ),
+    );
+}
+
+function makeDevice(name) {
+    const mark = icon(/phone|mobile|tablet|pad|폰/i.test(name) ? 'phone' : 'laptop');
+    return el('span.device', { title: name }, mark, el('bdi', {}, name));
 }

@@ -19,13 +19,20 @@ const TYPING_FOR = 5_000;
  */
 
 export class RoomModel {
-    /** @type {Item[]} In order; `base` is the place of the first one: it falls when older ones are loaded, rises when dropped. */
+    /**
+     * In order. `base` is the place of the first one: it falls when older ones are loaded, and rises when some are
+     * dropped.
+     * @type {Item[]}
+     */
     items = [];
     base = 0;
     /** Whether the log holds messages older than the first item. */
     older = true;
     loading = false;
-    /** Sends without a stored message in sight. @type {{ key: string, text: string, at: Date, error: any, seq: number | null }[]} */
+    /**
+     * Sends without a stored message in sight.
+     * @type {{ key: string, text: string, at: Date, error: any, seq: number | null }[]}
+     */
     pending = [];
     /** Who types, until when. @type {Map<string, number>} */
     typing = new Map();
@@ -55,7 +62,7 @@ export class RoomModel {
         this.room = client.join(name, { history: PAGE });
         this.room.on('joined', (event) => this.#joined(event));
         this.room.on('message', (message) => this.#message(message));
-        this.room.on('gap', (gap) => this.#line('warn', `${plural(gap.missing, 'message')} said meanwhile ${gap.missing === 1 ? 'is' : 'are'} no longer in the room's log`));
+        this.room.on('gap', (gap) => this.#gap(gap));
         this.room.on('reset', () => this.#reset());
         this.room.on('presence', () => this.#tell('people'));
         this.room.on('signal', (signal) => this.#signal(signal));
@@ -87,9 +94,9 @@ export class RoomModel {
     /** @param {RoomModel['pending'][number]} entry A failed one. */
     sendAgain(entry) {
         this.discard(entry);
-        const unsure = entry.error.stored === undefined;
-        const { key, since } = entry.error;
-        this.#push(entry.text, unsure && key ? { text: entry.text, key, again: true, since } : { text: entry.text, key: newKey(), again: false });
+        const { text, error: { stored, key, since } } = entry;
+        if (stored === undefined && key) this.#push(text, { text, key, again: true, since });
+        else this.send(text);
     }
 
     discard(entry) {
@@ -136,7 +143,8 @@ export class RoomModel {
         this.#tell('top');
         try {
             const first = this.items.find((item) => item.kind === 'message')?.message;
-            const page = await this.room.history({ before: first?.position ?? nextOf(this.room.position), limit: PAGE });
+            const before = first?.position ?? nextOf(this.room.position);
+            const page = await this.room.history({ before, limit: PAGE });
             const still = this.items.find((item) => item.kind === 'message')?.message;
             if (still !== first) return;
             const items = page.messages.map(asItem);
@@ -185,7 +193,8 @@ export class RoomModel {
             this.seq = newest;
             this.older = newest > 0;
         } else if (event.resumed) {
-            const missed = event.missed === 0 ? 'nothing was missed' : `${plural(event.missed, 'message')} came meanwhile, none is missing`;
+            const missed = event.missed === 0 ? 'nothing was missed'
+                : `${plural(event.missed, 'message')} came meanwhile, none is missing`;
             this.#back(`Back after ${span(away)}, on ${this.client.node}: ${missed}`);
         } else if (event.gap) {
             this.#back(`Back after ${span(away)}, on ${this.client.node}`);
@@ -203,6 +212,11 @@ export class RoomModel {
         } else {
             this.#line('info', text, { back: 1 });
         }
+    }
+
+    #gap({ missing }) {
+        const verb = missing === 1 ? 'is' : 'are';
+        this.#line('warn', `${plural(missing, 'message')} said meanwhile ${verb} no longer in the room's log`);
     }
 
     #reset() {

@@ -1,8 +1,11 @@
 /**
- * The talk as a window on a room's items: only some hundred rows are in the document, whatever was said; scrolling moves the
- * window both ways. All changes wait for the next animation frame, so ten messages or ten thousand cost one layout.
+ * The talk as a window on a room's items: only some hundred rows are in the document, whatever was said; scrolling
+ * moves the window both ways. All changes wait for the next animation frame, so ten messages or ten thousand cost one
+ * layout.
  */
-import { avatar, clockTime, count, dayName, dayOf, el, fullTime, hue, icon, isEmojiOnly, withLinks } from './chat-parts.js';
+import {
+    avatar, clockTime, count, dayName, dayOf, el, fullTime, hue, icon, isEmojiOnly, withLinks,
+} from './chat-parts.js';
 
 /** Rows in the document. */
 const MOST = 240;
@@ -209,8 +212,10 @@ export class TalkView {
 
     #head(model) {
         const atTop = this.#start === model.base;
-        const text = model.loading ? 'Loading…' : atTop && !model.older && model.items.length > 0 ? 'This is where the room\'s log begins' : '';
-        const empty = model.items.length === 0 && model.pending.length === 0 && !model.older && model.room.state === 'joined';
+        const begins = atTop && !model.older && model.items.length > 0;
+        const text = model.loading ? 'Loading…' : begins ? 'This is where the room\'s log begins' : '';
+        const nothing = model.items.length === 0 && model.pending.length === 0 && !model.older;
+        const empty = nothing && model.room.state === 'joined';
         const wanted = empty ? `empty ${model.name}` : text;
         if (this.#top.dataset.shown === wanted) return;
         this.#top.dataset.shown = wanted;
@@ -261,14 +266,15 @@ function makeRow(item, previous, divider) {
         before.push(el('div.day', {}, el('span', {}, dayName(item.at))));
     }
     if (divider) before.push(el('div.new', {}, el('span', {}, 'New')));
-    const row = item.kind === 'line' ? makeLine(item) : makeMessage(item, before.length === 0 && continues(item, previous));
+    const together = before.length === 0 && item.kind === 'message' && continues(item, previous);
+    const row = item.kind === 'line' ? makeLine(item) : makeMessage(item, together);
     return before.length === 0 ? row : el('div.row-group', {}, ...before, row);
 }
 
 function makeLine(item) {
-    return el(`div.line.${item.tone}`, {},
-        el('span.line-text', {}, item.tone === 'info' ? null : icon('alert'), item.text, ' ', el('time', { dateTime: item.at.toISOString(), title: fullTime(item.at) }, clockTime(item.at))),
-    );
+    const time = el('time', { dateTime: item.at.toISOString(), title: fullTime(item.at) }, clockTime(item.at));
+    const mark = item.tone === 'info' ? null : icon('alert');
+    return el(`div.line.${item.tone}`, {}, el('span.line-text', {}, mark, item.text, ' ', time));
 }
 
 function makeMessage(item, together) {
@@ -276,7 +282,7 @@ function makeMessage(item, together) {
     const bubble = el('div.bubble', {},
         together || mine ? el('span.sr', {}, el('bdi', {}, user), ': ') : el('bdi.name', {}, user),
         text === undefined ? null : makeText(text),
-        data === undefined ? null : el('pre.data', { tabIndex: 0, 'aria-label': 'Data' }, JSON.stringify(data, null, 2)),
+        data === undefined ? null : el('pre.data', {}, JSON.stringify(data, null, 2)),
         el('span.meta', { title: `${fullTime(item.at)} · ${position}` },
             el('time', { dateTime: item.at.toISOString() }, clockTime(item.at)),
             mine ? icon('check', 'stored') : null,
@@ -289,16 +295,18 @@ function makeMessage(item, together) {
 }
 
 function makeText(text) {
-    return el(`div.text${isEmojiOnly(text) ? '.large' : ''}${RIGHT_TO_LEFT.test(text) ? '.apart' : ''}`, { dir: 'auto' }, ...withLinks(text));
+    const kind = `${isEmojiOnly(text) ? '.large' : ''}${RIGHT_TO_LEFT.test(text) ? '.apart' : ''}`;
+    return el(`div.text${kind}`, { dir: 'auto' }, ...withLinks(text));
 }
 
 function makePending(entry, together, model) {
     const state = entry.error ? 'failed' : 'pending';
+    const [mark, words] = entry.error ? ['alert', 'not stored']
+        : entry.seq === null ? ['clock', 'not stored yet'] : ['check', 'stored'];
     const row = el(`div.row.mine.${state}${together ? '.together' : ''}`, { role: 'article' },
         el('div.bubble', {},
             makeText(entry.text),
-            el('span.meta', {}, clockTime(entry.at), icon(entry.error ? 'alert' : entry.seq === null ? 'clock' : 'check'),
-                el('span.sr', {}, entry.error ? ' not stored' : entry.seq === null ? ' not stored yet' : ' stored')),
+            el('span.meta', {}, clockTime(entry.at), icon(mark), el('span.sr', {}, ` ${words}`)),
         ),
     );
     if (!entry.error) return row;

@@ -18,7 +18,7 @@ let frame = 0;
 let bannerTimer = null;
 let retryAt = 0;
 
-const people = new PeopleView(byId('people'), { list: byId('members'), more: byId('more-members'), total: byId('people-total') });
+const people = new PeopleView({ list: byId('members'), more: byId('more-members'), total: byId('people-total') });
 const talk = new TalkView(
     { scroller: byId('log'), rows: byId('rows'), waiting: byId('waiting'), top: byId('top') }, () => seen(),
 );
@@ -176,9 +176,8 @@ function changed(what, model, detail) {
 /** Somebody said something. */
 function heard(model, message) {
     if (message.mine) return;
-    if (model === current && model.divider === null && (document.hidden || !document.hasFocus()) && model.unread === 1) {
-        model.divider = model.read;
-    }
+    const away = document.hidden || !document.hasFocus();
+    if (model === current && model.divider === null && away && model.unread === 1) model.divider = model.read;
     const place = model === current ? '' : ` in ${model.name}`;
     announcer.say(`${message.user}${place}: ${(message.text ?? 'data').slice(0, 200)}`, 'message');
 }
@@ -209,7 +208,8 @@ function seen() {
     const unread = current?.unread ?? 0;
     const text = unread > 0 ? `${badge(unread)} new` : '';
     if (byId('to-newest-text').textContent !== text) byId('to-newest-text').textContent = text;
-    button.setAttribute('aria-label', unread > 0 ? `Go to the newest: ${plural(unread, 'new message')}` : 'Go to the newest');
+    const label = unread > 0 ? `Go to the newest: ${plural(unread, 'new message')}` : 'Go to the newest';
+    if (button.getAttribute('aria-label') !== label) button.setAttribute('aria-label', label);
 }
 
 let saveTimer = null;
@@ -299,11 +299,18 @@ function drawTyping() {
     const key = names.slice(0, 4).join('\n');
     if (element.dataset.shown !== key) {
         element.dataset.shown = key;
-        const parts = names.slice(0, 3).flatMap((name, index) => [index === 0 ? '' : index === Math.min(names.length, 3) - 1 ? ' and ' : ', ', el('bdi', {}, name)]);
-        const text = names.length === 0 ? [] : names.length > 3 ? ['Several people are typing'] : [...parts, names.length === 1 ? ' is typing' : ' are typing'];
-        element.replaceChildren(...(text.length > 0 ? [el('span.dots', { 'aria-hidden': 'true' }, el('i'), el('i'), el('i'))] : []), el('span', {}, ...text));
+        const dots = el('span.dots', { 'aria-hidden': 'true' }, el('i'), el('i'), el('i'));
+        element.replaceChildren(...(names.length > 0 ? [dots, el('span', {}, ...typingWords(names))] : []));
     }
     if (names.length > 0) setTimeout(refresh, 1_000);
+}
+
+function typingWords(names) {
+    if (names.length > 3) return ['Several people are typing'];
+    const parts = names.map((name) => el('bdi', {}, name));
+    if (parts.length === 1) return [parts[0], ' is typing'];
+    const last = parts.pop();
+    return [...parts.flatMap((part, index) => (index > 0 ? [', ', part] : [part])), ' and ', last, ' are typing'];
 }
 
 // ---- the connection
@@ -313,8 +320,9 @@ function linkChanged(event) {
     const { state, delay = 0, error = null } = event;
     retryAt = state === 'offline' ? Date.now() + delay : 0;
     byId('link').dataset.state = state;
-    byId('link-text').textContent = state === 'online' ? client.node : state === 'connecting' ? 'connecting…' : 'no connection';
-    byId('link').title = state === 'online' ? `Connected to ${client.node}, session ${client.session}` : error?.message ?? '';
+    const online = state === 'online';
+    byId('link-text').textContent = online ? client.node : state === 'connecting' ? 'connecting…' : 'no connection';
+    byId('link').title = online ? `Connected to ${client.node}, session ${client.session}` : error?.message ?? '';
     clearInterval(bannerTimer);
     bannerTimer = null;
     if (state === 'online') {
@@ -333,9 +341,11 @@ function drawBanner() {
     if (banner.hidden) announcer.say('No connection; trying again');
     banner.hidden = false;
     const wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000));
-    const waiting = [...rooms.values()].reduce((sum, model) => sum + model.pending.filter((entry) => !entry.error).length, 0);
+    const pending = [...rooms.values()].flatMap((model) => model.pending);
+    const waiting = pending.filter((entry) => entry.error === null).length;
     const kept = waiting > 0 ? ` ${plural(waiting, 'message')} ${waiting === 1 ? 'waits' : 'wait'} to be sent.` : '';
-    byId('banner-text').textContent = `No connection. ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying now…'}${kept}`;
+    const next = wait > 0 ? `Trying again in ${wait} s.` : 'Trying now…';
+    byId('banner-text').textContent = `No connection. ${next}${kept}`;
     byId('retry-now').hidden = wait < 2;
 }
 

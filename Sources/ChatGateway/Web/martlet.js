@@ -1,5 +1,6 @@
 /**
- * martlet.js: talk to Martlet chat nodes (protocol martlet.v1) from a browser or from Node 20 and later. No dependencies.
+ * martlet.js: talk to Martlet chat nodes (protocol martlet.v1) from a browser or from Node 20 and later. No
+ * dependencies.
  *
  *     import { connect } from './martlet.js';
  *
@@ -8,13 +9,13 @@
  *     room.on('message', (m) => console.log(`${m.user}: ${m.text}`));
  *     const { position } = await room.send('hello');
  *
- * What it does by itself: reconnects (exponential backoff, full jitter, the node's `reconnectAfter`), resumes each room
- * from the last message that it showed, shows each message once and in the order of the room's log, reads what is missing,
- * says what cannot be had any more (`gap`, `reset`), keeps unsent and unanswered sends and repeats them with the same key,
- * notices a dead connection, and settles every promise.
+ * What it does by itself: reconnects (exponential backoff, full jitter, the node's `reconnectAfter`), resumes each
+ * room from the last message that it showed, shows each message once and in the order of the room's log, reads what
+ * is missing, says what cannot be had any more (`gap`, `reset`), keeps unsent and unanswered sends and repeats them
+ * with the same key, notices a dead connection, and settles every promise.
  *
- * How it is built: `Client` is the connection, `Room` is what is known of one room. Neither reads a clock, a random number
- * or a socket but through `options`, so a test can drive all of it by hand.
+ * How it is built: `Client` is the connection, `Room` is what is known of one room. Neither reads a clock, a random
+ * number or a socket but through `options`, so a test can drive all of it by hand.
  *
  * @module martlet
  */
@@ -22,17 +23,20 @@
 /**
  * @typedef {object} ConnectOptions
  * @property {string} [user] Who you are, where the node takes people's word for it.
- * @property {string} [device] Which of your devices this is; others see it in the roster. The node makes one up otherwise.
- * @property {string | (() => string | Promise<string>)} [token] Proof of who you are. A function is asked at each connection.
- * @property {Record<string, string>} [query] More query parameters for the node's URL, for instance what a proxy hashes on.
+ * @property {string} [device] Which of your devices this is; others see it in the roster. The node makes one up
+ * otherwise.
+ * @property {string | (() => string | Promise<string>)} [token] Proof of who you are. A function is asked at each
+ * connection.
+ * @property {Record<string, string>} [query] More query parameters for the node's URL, for instance what a proxy
+ * hashes on.
  * @property {number} [sendTimeout] Ms after which a send that has no answer fails. Default 60,000.
  * @property {number} [requestTimeout] Ms after which other requests fail, `ready` too. Default 20,000.
  * @property {number} [connectTimeout] Ms that a connection may take until the node's welcome. Default 10,000.
  * @property {number} [maxUnsent] Sends of one room that may wait; more fail at once as `queueFull`. Default 500.
- * @property {number} [window] Sends of one room that may be unanswered at a time. With 1 the order of your own messages
- *     holds even when the node refuses one of them for a while. Default 32.
- * @property {{ base?: number, cap?: number }} [backoff] Ms: the n-th wait is random below min(cap, base × 2ⁿ). Default 500
- *     and 20,000.
+ * @property {number} [window] Sends of one room that may be unanswered at a time. With 1 the order of your own
+ * messages holds even when the node refuses one of them for a while. Default 32.
+ * @property {{ base?: number, cap?: number }} [backoff] Ms: the n-th wait is random below min(cap, base × 2ⁿ).
+ * Default 500 and 20,000.
  * @property {any} [WebSocket] A WebSocket class to use instead of the platform's.
  * @property {Clock} [clock] For tests.
  * @property {() => number} [random] For tests: 0 ≤ random() < 1.
@@ -55,7 +59,10 @@
  * @property {string} [key] The sender's key, if you are the sender.
  * @property {boolean} mine Whether your user said it, on whatever device.
  */
-/** @typedef {{ position: string, at: string, repeated: boolean }} Sent `repeated`: an earlier try had stored it already. */
+/**
+ * @typedef {{ position: string, at: string, repeated: boolean }} Sent `repeated`: an earlier try had stored it
+ * already.
+ */
 /** @typedef {{ user: string, devices: string[] }} Member */
 /**
  * @typedef {object} Gap Messages that the room's log no longer holds: those after `after` and before `before`.
@@ -63,7 +70,10 @@
  * @property {string} before
  * @property {number} missing How many.
  */
-/** @typedef {{ position: string, reason: string }} Reset All that you have of the room is void; it goes on at `position`. */
+/**
+ * @typedef {{ position: string, reason: string }} Reset All that you have of the room is void; it goes on at
+ * `position`.
+ */
 /**
  * @typedef {object} Joined
  * @property {string} position The room's newest message.
@@ -77,7 +87,8 @@
 
 /** The codes of errors that this module makes itself; the node's are 100–500 (see its protocol). */
 const LOCAL_CODES = {
-    timeout: 900, closed: 901, queueFull: 902, left: 903, aborted: 904, badArgument: 905, unreadable: 906, unreachable: 907,
+    timeout: 900, closed: 901, queueFull: 902, left: 903, aborted: 904, badArgument: 905, unreadable: 906,
+    unreachable: 907,
 };
 
 /** The close codes of Martlet nodes, and whether to come back by oneself. Other codes: come back. */
@@ -96,9 +107,9 @@ export const CLOSE_CODES = Object.freeze({
 /** Why something failed: what every promise of this module rejects with. */
 export class MartletError extends Error {
     /**
-     * @param {string} reason The stable name: the node's (`notJoined`, `rateLimited`, `unavailable`, `outcomeUnknown`,
-     *     `notStored`, …), a close code's, or one of this module's: `timeout`, `closed`, `queueFull`, `left`, `aborted`,
-     *     `badArgument`, `unreadable`, `unreachable`.
+     * @param {string} reason The stable name: the node's (`notJoined`, `rateLimited`, `unavailable`,
+     *     `outcomeUnknown`, `notStored`, …), a close code's, or one of this module's: `timeout`, `closed`,
+     *     `queueFull`, `left`, `aborted`, `badArgument`, `unreadable`, `unreachable`.
      * @param {string} message A sentence for a developer.
      * @param {{ code?: number, retry?: boolean, room?: string, key?: string, since?: string | null,
      *     stored?: boolean }} [more]
@@ -210,8 +221,8 @@ class Deferred {
 
 /**
  * Connects to a node and stays connected until `close`.
- * @param {string | URL} [url] `ws://host/ws`, `wss:`, or the `http(s):` address of the node (then `/ws`). In a browser the
- *     default is the page's own node.
+ * @param {string | URL} [url] `ws://host/ws`, `wss:`, or the `http(s):` address of the node (then `/ws`). In a
+ *     browser the default is the page's own node.
  * @param {ConnectOptions} [options]
  * @returns {Client}
  */
@@ -242,7 +253,10 @@ export class Client extends Emitter {
     #ready = new Deferred();
     #readyTimer;
     #socket = null;
-    /** What waits for an answer on this connection: ref → what to do with the answer. @type {Map<number, (frame: any) => void>} */
+    /**
+     * What waits for an answer on this connection: ref → what to do with the answer.
+     * @type {Map<number, (frame: any) => void>}
+     */
     #answers = new Map();
     #lastRef = 0;
     #attempt = 0;
@@ -265,7 +279,8 @@ export class Client extends Emitter {
         /** @internal */
         this._options = {
             sendTimeout: 60_000, requestTimeout: 20_000, connectTimeout: 10_000, maxUnsent: 500, window: 32, query: {},
-            random: Math.random, clock: systemClock, ...options, backoff: { base: 500, cap: 20_000, ...options.backoff },
+            random: Math.random, clock: systemClock, ...options,
+            backoff: { base: 500, cap: 20_000, ...options.backoff },
         };
         /** @internal @type {Clock} */
         this._clock = this._options.clock;
@@ -280,23 +295,26 @@ export class Client extends Emitter {
         this.#open();
     }
 
-    /** Resolves at the node's first welcome. Rejects after `requestTimeout` (it goes on trying) or when it is closed. */
+    /**
+     * Resolves at the node's first welcome. Rejects after `requestTimeout` (it goes on trying) or when it is closed.
+     */
     get ready() {
         return this.#ready.promise;
     }
 
     /**
-     * Enters a room and stays in it, over reconnects too, until `leave`. Returns at once: await `room.ready` if you need to
-     * know. A room that you are in already is returned as it is.
+     * Enters a room and stays in it, over reconnects too, until `leave`. Returns at once: await `room.ready` if you
+     * need to know. A room that you are in already is returned as it is.
      * @param {string} name
-     * @param {{ after?: string, history?: number }} [options] `after`: the last position that you have, of an earlier time;
-     *     what came since is shown. `history`: else, how many recent messages to show first.
+     * @param {{ after?: string, history?: number }} [options] `after`: the last position that you have, of an earlier
+     *     time; what came since is shown. `history`: else, how many recent messages to show first.
      * @returns {Room}
      */
     join(name, options = {}) {
         if (typeof name !== 'string' || name === '') throw new MartletError('badArgument', 'the room has no name');
         if (options.after !== undefined && !parsePosition(options.after)) {
-            throw new MartletError('badArgument', 'after is no position: it must be like 1700000000000-42', { room: name });
+            const message = 'after is no position: it must be like 1700000000000-42';
+            throw new MartletError('badArgument', message, { room: name });
         }
         if (this.state === 'closed') throw new MartletError('closed', 'the client is closed', { room: name });
         const known = this.rooms.get(name);
@@ -313,8 +331,8 @@ export class Client extends Emitter {
     }
 
     /**
-     * Tries at once instead of waiting, or checks the connection. Called by itself when a browser comes online or the page
-     * is looked at again; call it when you know better.
+     * Tries at once instead of waiting, or checks the connection. Called by itself when a browser comes online or the
+     * page is looked at again; call it when you know better.
      */
     wake() {
         if (this.state === 'offline') {
@@ -341,7 +359,9 @@ export class Client extends Emitter {
         Promise.resolve().then(token).then(
             (fresh) => { if (this.#socket === socket) this.#dial(fresh); },
             (error) => {
-                if (this.#socket === socket) this.#lost(new MartletError('unreachable', `no token: ${error?.message ?? error}`));
+                if (this.#socket !== socket) return;
+                const message = `there is no token: ${error?.message ?? error}`;
+                this.#lost(new MartletError('unreachable', message, { retry: true }));
             },
         );
     }
@@ -404,7 +424,8 @@ export class Client extends Emitter {
         const rate = (Number(this.limits.requestsPerSecond) || 100) * 0.9;
         const burst = (Number(this.limits.requestBurst) || 100) * 0.9;
         this.#tokens = { left: burst, at: this.#heard, rate, burst };
-        // Only a connection that lasted ends the series of attempts: a node that welcomes and then closes is not hammered.
+        // Only a connection that lasted ends the series of attempts: a node that welcomes and then closes is not
+        // hammered.
         this.#stableTimer = this._clock.setTimeout(() => { this.#attempt = 0; }, 5_000);
         this.#watch(this.#heartbeat);
         this._clock.clearTimeout(this.#readyTimer);
@@ -424,7 +445,8 @@ export class Client extends Emitter {
 
     /** @internal Changes to another connection now. */
     _move() {
-        if (this.state === 'online') this.#lost(new MartletError('draining', 'the node is leaving', { code: 4000, retry: true }), null, 0);
+        if (this.state !== 'online') return;
+        this.#lost(new MartletError('draining', 'the node is leaving', { code: 4000, retry: true }), null, 0);
     }
 
     #ping(wait) {
@@ -439,7 +461,8 @@ export class Client extends Emitter {
         this.#heartTimer = this._clock.setTimeout(() => {
             const silence = this._clock.now() - this.#heard;
             if (this.#pinged) {
-                this.#lost(new MartletError('timeout', 'nothing was heard of the node, not even a pong', { retry: true }));
+                const message = 'nothing was heard of the node, not even a pong';
+                this.#lost(new MartletError('timeout', message, { retry: true }));
             } else if (silence >= this.#heartbeat) {
                 this.#ping(Math.min(10_000, this.#heartbeat));
             } else {
@@ -464,12 +487,14 @@ export class Client extends Emitter {
         if (this.state !== 'closed') this.#setState('offline', { delay: wait, error });
     }
 
-    /** Forgets the socket and all that belongs to it. @param {number | null} code The code to close it with; null: it is closed. */
+    /**
+     * Forgets the socket and all that belongs to it. @param {number | null} code The code to close it with; null: it
+     * is closed.
+     */
     #drop(code) {
         this.#pinged = false;
-        for (const timer of [this.#connectTimer, this.#heartTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer]) {
-            this._clock.clearTimeout(timer);
-        }
+        const timers = [this.#connectTimer, this.#heartTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer];
+        for (const timer of timers) this._clock.clearTimeout(timer);
         this.#pumpTimer = null;
         const socket = this.#socket;
         this.#socket = null;
@@ -498,8 +523,8 @@ export class Client extends Emitter {
     }
 
     /**
-     * @internal Writes a request; `answered` gets the one frame that answers it, unless the connection goes first. False if
-     * the frame is longer than the node takes: then nothing was written.
+     * @internal Writes a request; `answered` gets the one frame that answers it, unless the connection goes first.
+     * False if the frame is longer than the node takes: then nothing was written.
      * @param {Record<string, unknown>} fields @param {((frame: any) => void) | null} answered
      */
     _request(fields, answered) {
@@ -537,14 +562,18 @@ export class Client extends Emitter {
  * One room, as this client knows it.
  *
  * Events: `joined` (Joined; at each return too) · `message` (Message) · `gap` (Gap) · `reset` (Reset) · `presence`
- * ({ joined, left, count }) · `signal` ({ user, name, data }) · `state` (the state) · `failed` (a MartletError: it is over).
+ * ({ joined, left, count }) · `signal` ({ user, name, data }) · `state` (the state) · `failed` (a MartletError: it is
+ * over).
  */
 export class Room extends Emitter {
     /** @type {'joining' | 'joined' | 'offline' | 'left' | 'failed'} */
     state = 'offline';
     /** The last position shown; null before the first join. @type {string | null} */
     position = null;
-    /** Who is here; null when the room is so large that the node tells only the count. @type {Map<string, string[]> | null} */
+    /**
+     * Who is here; null when the room is so large that the node tells only the count.
+     * @type {Map<string, string[]> | null}
+     */
     members = new Map();
     /** How many are here. */
     count = 0;
@@ -580,11 +609,15 @@ export class Room extends Emitter {
         this.#options = options;
         if (options.after) this.#show(options.after);
         this.#readyTimer = client._clock.setTimeout(() => {
-            this.#ready.reject(new MartletError('timeout', 'the room could not be joined in time; still trying', { room: name, retry: true }));
+            const message = 'the room could not be joined in time; still trying';
+            this.#ready.reject(new MartletError('timeout', message, { room: name, retry: true }));
         }, client._options.requestTimeout);
     }
 
-    /** Resolves when the room is joined the first time. Rejects if it cannot be, or not in time (then it goes on trying). */
+    /**
+     * Resolves when the room is joined the first time. Rejects if it cannot be, or not in time (then it goes on
+     * trying).
+     */
     get ready() {
         return this.#ready.promise;
     }
@@ -595,11 +628,12 @@ export class Room extends Emitter {
     }
 
     /**
-     * Says something. Resolves when it is stored. Kept over lost connections and repeated with the same key, so it is stored
-     * once at most. Rejects with a MartletError: `stored` is false if it certainly was not stored, undefined if unknown.
+     * Says something. Resolves when it is stored. Kept over lost connections and repeated with the same key, so it is
+     * stored once at most. Rejects with a MartletError: `stored` is false if it certainly was not stored, undefined
+     * if unknown.
      *
-     * With a `key` of your own say `again: false` if it certainly was never used before; and `again: true` with the error's
-     * `since` to try again what failed with `stored` undefined.
+     * With a `key` of your own say `again: false` if it certainly was never used before; and `again: true` with the
+     * error's `since` to try again what failed with `stored` undefined.
      * @param {string | { text?: string, data?: any, key?: string, again?: boolean, since?: string }} content
      * @param {{ timeout?: number, signal?: AbortSignal }} [options]
      * @returns {Promise<Sent>}
@@ -611,7 +645,7 @@ export class Room extends Emitter {
         const refuse = (reason, message, retry = false) =>
             Promise.reject(new MartletError(reason, message, { room: this.name, key, retry, stored: false }));
         if (text !== undefined && typeof text !== 'string') return refuse('badArgument', 'text is no string');
-        if (text === undefined && data === undefined) return refuse('badArgument', 'there is neither text nor data to send');
+        if (text === undefined && data === undefined) return refuse('badArgument', 'there is neither text nor data');
         if (typeof key !== 'string' || key === '') return refuse('badArgument', 'key is no string, or empty');
         if (this.#over) return refuse(this.#over.reason, `you are not in this room any more: ${this.#over.message}`);
         if (options.signal?.aborted) return refuse('aborted', 'aborted before it was sent');
@@ -641,19 +675,21 @@ export class Room extends Emitter {
     }
 
     /**
-     * Reads a page of the room's log, oldest first.
-     * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the newest page.
-     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean }>} `older`, `newer`:
-     *     whether the log holds more on that side.
+     * Reads a page of the room's log, oldest first, never more than the node's `limits.historyPage`.
+     * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
+     *     newest page.
+     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean }>} `older`,
+     *     `newer`: whether the log holds more on that side.
      */
     async history(query = {}) {
-        const { before, after, around, limit = 50 } = query;
+        const { before, after, around } = query;
+        const limit = Math.min(query.limit ?? 50, Number(this.#client.limits.historyPage) || Infinity);
         const frame = await this.#read({ type: 'history', room: this.name, before, after, around, limit });
         return {
             messages: (frame.messages ?? []).map((message) => this.#message(message)),
             newest: frame.newest ?? null,
-            older: frame.hasOlder ?? frame.older ?? false,
-            newer: frame.hasNewer ?? frame.newer ?? false,
+            older: frame.older ?? false,
+            newer: frame.newer ?? false,
         };
     }
 
@@ -664,11 +700,12 @@ export class Room extends Emitter {
      */
     async roster(options = {}) {
         const frame = await this.#read({ type: 'roster', room: this.name, cursor: options.cursor });
-        return { members: frame.roster ?? frame.members ?? [], count: frame.count ?? 0, cursor: frame.cursor ?? null };
+        return { members: frame.roster ?? [], count: frame.count ?? 0, cursor: frame.cursor ?? null };
     }
 
     /**
-     * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said now.
+     * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
+     * now.
      * @param {string} name
      * @param {any} [data]
      */
@@ -684,7 +721,8 @@ export class Room extends Emitter {
         const tell = this.state === 'joined' || this.state === 'joining';
         this._fail(new MartletError('left', 'you left the room', { room: this.name }), 'left');
         if (this.#client.rooms.get(this.name) === this) this.#client.rooms.delete(this.name);
-        if (!tell || !this.#client._request({ type: 'leave', room: this.name }, () => told.resolve())) return Promise.resolve();
+        if (!tell) return Promise.resolve();
+        this.#client._request({ type: 'leave', room: this.name }, () => told.resolve());
         const off = this.#client.on('state', () => told.resolve());
         const timer = this.#client._clock.setTimeout(() => told.resolve(), this.#client._options.requestTimeout);
         return told.promise.then(() => {
@@ -698,7 +736,10 @@ export class Room extends Emitter {
         this.#setState('joining');
         const fields = { type: 'join', room: this.name };
         if (this.position !== null) fields.after = this.position;
-        else if (this.#options.history !== undefined) fields.history = this.#options.history;
+        // Beside `after` too: after a reset it says how much of the new history to show.
+        if (this.#options.history !== undefined) {
+            fields.history = Math.min(this.#options.history, Number(this.#client.limits.historyPage) || Infinity);
+        }
         this.#client._request(fields, (frame) => {
             if (this.state !== 'joining') return;
             if (frame.type === 'joined') this.#joined(frame);
@@ -719,7 +760,9 @@ export class Room extends Emitter {
         if (this.state !== 'offline') this.#setState('offline');
     }
 
-    /** @internal It is over: everything pending fails. @param {MartletError} error @param {'left' | 'failed'} [state] */
+    /**
+     * @internal It is over: everything pending fails. @param {MartletError} error @param {'left' | 'failed'} [state]
+     */
     _fail(error, state = 'failed') {
         if (this.#over) return;
         this.#over = error;
@@ -786,7 +829,8 @@ export class Room extends Emitter {
         } else {
             send.ref = null;
             const most = this.#client.limits.frameBytes;
-            send.settle(new MartletError('frameTooLarge', `with its key and room it is over ${most} bytes`, { code: 102 }));
+            const message = `with its key and room it is over ${most} bytes`;
+            send.settle(new MartletError('frameTooLarge', message, { code: 102 }));
         }
     }
 
@@ -817,7 +861,8 @@ export class Room extends Emitter {
     #sendError(send, error) {
         const stored = send.unsure || send.ref !== null ? undefined : false;
         const { reason, message, code, retry } = error;
-        return new MartletError(reason, message, { code, retry, room: this.name, key: send.key, since: send.since, stored });
+        const { key, since } = send;
+        return new MartletError(reason, message, { code, retry, room: this.name, key, since, stored });
     }
 
     #readAnswered(read, frame) {
@@ -844,7 +889,7 @@ export class Room extends Emitter {
             else read.resolve(value);
         };
         read.timer = this.#client._clock.setTimeout(
-            () => read.settle(read.error ?? new MartletError('timeout', 'no answer in time', { room: this.name, retry: true })),
+            () => read.settle(read.error ?? new MartletError('timeout', 'no answer in time', { retry: true })),
             this.#client._options.requestTimeout,
         );
         this.#reads.push(read);
@@ -886,12 +931,14 @@ export class Room extends Emitter {
         this.count = frame.count ?? frame.roster?.length ?? 0;
         this.members = frame.roster ? new Map(frame.roster.map((member) => [member.user, member.devices ?? []])) : null;
         const gap = frame.gap ? readGap(frame.gap) : undefined;
-        const reset = frame.reset ? { position: frame.reset.position ?? frame.position, reason: frame.reset.reason } : undefined;
+        const { reset } = frame;
         if (gap) this.#gaps.push(gap);
-        const event = { position: frame.position, first, resumed: from !== null && !gap && !reset, missed: 0, gap, reset, count: this.count };
-        if (from !== null && !reset) event.missed = messages.filter((m) => parsePosition(m.position)?.seq > this.#seq).length;
+        const missed = from === null || reset ? [] : messages.filter((m) => parsePosition(m.position)?.seq > this.#seq);
+        const resumed = from !== null && !gap && !reset;
         this._emit('state', 'joined');
-        this._emit('joined', event);
+        this._emit('joined', {
+            position: frame.position, first, resumed, missed: missed.length, gap, reset, count: this.count,
+        });
         if (reset || from === null) {
             const before = messages.length > 0 ? positionBefore(messages[0].position) : frame.position;
             if (reset) this.#restart(reset, before, this.#target);
@@ -973,7 +1020,8 @@ export class Room extends Emitter {
     #settleByKey(message) {
         const send = this.#sends.find((one) => one.key === message.key);
         if (send?.tries > 0) {
-            send.settle(null, { position: message.position, at: message.at, repeated: send.tries > 1 });
+            const repeated = send.tries > 1 || send.again === true;
+            send.settle(null, { position: message.position, at: message.at, repeated });
             this._pump();
         }
     }
@@ -983,10 +1031,9 @@ export class Room extends Emitter {
         if (this.#reading) return;
         this.#reading = true;
         const from = this.position;
+        const limit = Math.min(100, Number(this.#client.limits.historyPage) || 100);
         try {
-            const page = await this.#read({
-                type: 'history', room: this.name, after: from, limit: Math.min(100, Number(this.#client.limits.historyPage) || 100),
-            });
+            const page = await this.#read({ type: 'history', room: this.name, after: from, limit });
             if (this.state !== 'joined' || this.position !== from) return;
             this.#take(page.messages ?? []);
             if (!this.#early.has(this.#seq + 1)) this.#gaps.push(this.#ownGap(page));
@@ -1036,7 +1083,8 @@ function readURL(url, options) {
         throw new MartletError('badArgument', 'the node\'s URL cannot be read: it must be like ws://localhost:8080/ws');
     }
     if (!/^(ws|http)s?:$/.test(result.protocol)) {
-        throw new MartletError('badArgument', `the node's URL begins with ${result.protocol}, not with ws:, wss:, http: or https:`);
+        const message = `the node's URL begins with ${result.protocol}, not with ws:, wss:, http: or https:`;
+        throw new MartletError('badArgument', message);
     }
     if (result.protocol.startsWith('http') && result.pathname === '/') result.pathname = '/ws';
     result.protocol = result.protocol.replace('http', 'ws');
@@ -1050,13 +1098,11 @@ function readURL(url, options) {
 function closeError(event) {
     const known = CLOSE_CODES[event.code];
     if (known) {
-        return new MartletError(known.name, event.reason && event.reason !== known.name ? event.reason : `the node closed: ${known.name}`, {
-            code: event.code, retry: known.reconnect,
-        });
+        const message = event.reason && event.reason !== known.name ? event.reason : `the node closed: ${known.name}`;
+        return new MartletError(known.name, message, { code: event.code, retry: known.reconnect });
     }
-    if (event.status === 401 || event.status === 403) {
-        return new MartletError(event.status === 401 ? 'unauthenticated' : 'forbidden', event.reason, { code: event.status === 401 ? 300 : 301 });
-    }
+    if (event.status === 401) return new MartletError('unauthenticated', event.reason, { code: 300 });
+    if (event.status === 403) return new MartletError('forbidden', event.reason, { code: 301 });
     const why = event.reason ? `: ${event.reason}` : '';
     return new MartletError('unreachable', `the connection was lost (${event.code})${why}`, { retry: true });
 }
@@ -1086,7 +1132,7 @@ function wellFormed(text) {
  * The part of a WebSocket that this module needs, over node:net, for Node before 22, which brings no WebSocket class.
  * RFC 6455: masked frames (5.3), fragments (5.4), control frames (5.5), the closing handshake (7.1).
  */
-class NodeSocket {
+export class NodeSocket {
     onmessage = null;
     onclose = null;
     onerror = null;
@@ -1123,13 +1169,15 @@ class NodeSocket {
         if (this.#closed) return;
         this.#bytes = Buffer.alloc(0);
         const host = url.hostname.replace(/^\[|\]$/g, '');
-        const tcp = dial({ host, port: Number(url.port) || (secure ? 443 : 80), servername: secure ? host : undefined });
+        const port = Number(url.port) || (secure ? 443 : 80);
+        const tcp = dial({ host, port, ...(secure && !/^[\d.]+$|:/.test(host) ? { servername: host } : {}) });
         this.#tcp = tcp;
         const key = this.#crypto.randomBytes(16).toString('base64');
         tcp.setNoDelay(true);
         tcp.once(secure ? 'secureConnect' : 'connect', () => tcp.write([
-            `GET ${url.pathname}${url.search} HTTP/1.1`, `Host: ${url.host}`, 'Upgrade: websocket', 'Connection: Upgrade',
-            `Sec-WebSocket-Key: ${key}`, 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Protocol: ${protocols.join(', ')}`, '', '',
+            `GET ${url.pathname}${url.search} HTTP/1.1`, `Host: ${url.host}`,
+            'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
+            `Sec-WebSocket-Key: ${key}`, `Sec-WebSocket-Protocol: ${protocols.join(', ')}`, '', '',
         ].join('\r\n')));
         tcp.on('data', (chunk) => {
             this.#bytes = this.#bytes.length > 0 ? Buffer.concat([this.#bytes, chunk]) : chunk;
@@ -1147,7 +1195,8 @@ class NodeSocket {
         this.#bytes = this.#bytes.subarray(end + 4);
         const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1]);
         const accept = /^sec-websocket-accept:[ \t]*(\S+)/im.exec(head)?.[1];
-        const wanted = this.#crypto.createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+        const salted = `${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+        const wanted = this.#crypto.createHash('sha1').update(salted).digest('base64');
         if (status === 101 && accept === wanted) this.#opened = true;
         else this.#end(1006, status === 101 ? 'the answer to the handshake is not to ours' : `HTTP ${status}`, status);
     }
