@@ -18,44 +18,47 @@ local function last_id(log)
     return room
 end
 
--- The room as it is: last ID, epoch chain (oldest first, {epoch, base}) and the epoch at which history began. If the
--- chain does not end with the log's epoch (an outsider began the log, or the chain was lost), history begins with that
--- epoch: `afresh`.
-local function read_room(log, epochs, meta)
+-- A link of the chain as two numbers; zeros for what is none.
+local function link(text)
+    local epoch, base = position(text)
+    return epoch or 0, base or 0
+end
+
+-- The room as it is: last ID, `base` (seq at which its epoch began), `history` (epoch at which history began) and `links`, the
+-- epoch chain, oldest first, as Redis keeps it (a thousand links: each is parsed only when looked at). `from` 0 reads the
+-- whole chain, -1 the newest link. If the chain does not end with the log's epoch (an outsider began the log, or the
+-- chain was lost), history begins with that epoch: `afresh`.
+local function read_room(log, epochs, meta, from)
     local room = last_id(log)
-    room.chain = {}
-    for _, link in ipairs(redis.call('LRANGE', epochs, 0, -1)) do
-        local epoch, base = position(link)
-        if not epoch then room.chain = {} break end
-        room.chain[#room.chain + 1] = {epoch = epoch, base = base}
-    end
+    room.links = redis.call('LRANGE', epochs, from, -1)
     room.history = tonumber(redis.call('HGET', meta, 'history') or nil)
-    local newest = room.chain[#room.chain]
-    if not room.history or not newest or newest.epoch ~= room.epoch or newest.base > room.seq then
+    local newest, base = link(room.links[#room.links])
+    if not room.history or newest ~= room.epoch or base > room.seq then
         local entry = redis.call('XRANGE', log, int(room.epoch) .. '-0', int(room.epoch), 'COUNT', 1)[1]
         local _, seq = position(entry and entry[1])
-        local base = seq and math.max(seq - 1, 0) or room.seq
-        room.afresh, room.history, room.chain = true, room.epoch, {{epoch = room.epoch, base = base}}
+        base = seq and math.max(seq - 1, 0) or room.seq
+        room.afresh, room.history, room.links = true, room.epoch, {int(room.epoch) .. '-' .. int(base)}
     end
+    room.base = base
     return room
 end
 
 -- Adds the epoch that begins at seq `base` to the chain: the newest link goes if nothing was said in it.
 local function add_link(epochs, meta, room, epoch, base)
-    local chain = room.chain
+    local links = room.links
     if room.afresh then
         redis.call('DEL', epochs)
         redis.call('HSET', meta, 'history', int(room.history))
-        redis.call('RPUSH', epochs, int(chain[1].epoch) .. '-' .. int(chain[1].base))
+        redis.call('RPUSH', epochs, links[1])
         room.afresh = nil
     end
-    local newest = chain[#chain]
-    if newest.base == base and newest.epoch ~= room.history then
+    if room.base == base and room.epoch ~= room.history then
         redis.call('RPOP', epochs)
-        table.remove(chain)
+        links[#links] = nil
     end
-    redis.call('RPUSH', epochs, int(epoch) .. '-' .. int(base))
-    chain[#chain + 1] = {epoch = epoch, base = base}
+    links[#links + 1] = int(epoch) .. '-' .. int(base)
+    redis.call('RPUSH', epochs, links[#links])
+    room.epoch, room.base = epoch, base
 end
 
 -- Raise: begins `epoch` at the log's last seq, so that appends with an older one are refused. Links that ended below the
@@ -63,10 +66,17 @@ end
 local function raise(log, epochs, meta, room, epoch)
     redis.call('XSETID', log, int(epoch) .. '-' .. int(room.seq))
     add_link(epochs, meta, room, epoch, room.seq)
-    room.epoch = epoch
-    local first = room.first or room.seq + 1
-    while room.chain[2] and room.chain[2].base + 1 < first do
+    local first, dropped = room.first or room.seq + 1, 0
+    while true do
+        local second = redis.call('LINDEX', epochs, 1)
+        local _, base = link(second)
+        if not second or base + 1 >= first then break end
         redis.call('LPOP', epochs)
-        table.remove(room.chain, 1)
+        dropped = dropped + 1
+    end
+    if dropped > 0 then
+        local kept = {}
+        for index = dropped + 1, #room.links do kept[#kept + 1] = room.links[index] end
+        room.links = kept
     end
 end

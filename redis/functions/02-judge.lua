@@ -1,18 +1,26 @@
 -- What a room's history says of a position that somebody still holds. Shared by enter and view.
 
+-- The index of the first link whose epoch is above `epoch`.
+local function first_above(links, epoch)
+    local low, high = 1, #links + 1
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if link(links[middle]) > epoch then high = middle else low = middle + 1 end
+    end
+    return low
+end
+
 -- The verdict on the position `after` ('': none), as {'ok'}, {'rewound'} or {'gap', first, last}, and the entries after
 -- it; if there is no position or it is rewound, the newest `limit` entries.
 local function judge(log, room, after, limit)
     local epoch, seq = position(after)
     local verdict, entries = {'ok'}, nil
     if epoch then
-        local known, newer = epoch <= room.chain[1].epoch, nil
-        for _, link in ipairs(room.chain) do
-            known = known or link.epoch == epoch
-            newer = newer or (link.epoch > epoch and link)
-        end
+        local place = first_above(room.links, epoch)
+        local known = place == 1 or link(room.links[place - 1]) == epoch
+        local _, next_base = link(room.links[place])
         local rewound = epoch > room.epoch or seq > room.seq or epoch < room.history or not known
-            or (newer and newer.base < seq)
+            or (room.links[place] and next_base < seq)
         entries = not rewound and redis.call('XRANGE', log, '(' .. after, '+')
         local _, next = position(entries and entries[1] and entries[1][1])
         next = next or room.seq + 1
@@ -32,10 +40,8 @@ end
 
 -- What enter and view answer.
 local function room_reply(room, nodes, verdict, entries)
-    local chain = {}
-    for index, link in ipairs(room.chain) do chain[index] = int(link.epoch) .. '-' .. int(link.base) end
     return {
-        verdict, int(room.epoch) .. '-' .. int(room.seq), int(room.chain[#room.chain].base), int(room.history), chain,
+        verdict, int(room.epoch) .. '-' .. int(room.seq), int(room.base), int(room.history), room.links,
         redis.call('HGETALL', nodes), entries,
     }
 end

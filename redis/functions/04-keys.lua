@@ -6,26 +6,35 @@ local function field(flat, name)
     end
 end
 
--- Where user and key meet, for entries: names hold no newline.
+-- What a send is known by: user and key together. Names hold no newline.
 local function mark(flat)
     local user, key = field(flat, 'user'), field(flat, 'key')
     return user and key and user .. '\n' .. key
 end
 
--- Entries above `known` (0: all, also the seq 0 at which a log that was set back restarts) by user and key, {ID, at}: the
--- first of each.
-local function marks_above(log, known)
-    local found, stop, finished = {}, '+', false
+-- Of the entries above `known` (0: all, also the seq 0 at which a log that was set back restarts) the first of each wanted
+-- mark, {ID, at}. Most entries are passed over by a look at their key alone.
+local function find(log, known, marks)
+    local found, keys, stop, finished = {}, {}, '+', next(marks) == nil
+    for name in pairs(marks) do keys[name:match('\n(.*)$')] = true end
     while not finished do
         local entries = redis.call('XREVRANGE', log, stop, '-', 'COUNT', 200)
         finished = #entries < 200
         for _, entry in ipairs(entries) do
-            local _, seq = position(entry[1])
-            if known > 0 and seq <= known then return found end
-            local name = mark(entry[2])
-            if name then found[name] = {entry[1], field(entry[2], 'at') or '0'} end
-            stop = '(' .. entry[1]
+            local id, fields = entry[1], entry[2]
+            if known > 0 then
+                local _, seq = position(id)
+                if seq <= known then return found end
+            end
+            local count = #fields
+            local key = fields[count - 1] == 'key' and fields[count] or field(fields, 'key')
+            if key and keys[key] then
+                local name = mark(fields)
+                if name and marks[name] then found[name] = {id, field(fields, 'at') or '0'} end
+            end
+            stop = id
         end
+        stop = '(' .. stop
     end
     return found
 end

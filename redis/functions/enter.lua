@@ -51,7 +51,7 @@ local function restore(log, epochs, meta, room, tail)
         local e, s = position(tail[index][1])
         if e > room.epoch then add_link(epochs, meta, room, e, s - 1) end
         redis.call('XADD', log, tail[index][1], unpack(tail[index][2]))
-        room.epoch, room.seq = e, s
+        room.seq = s
     end
     return true
 end
@@ -67,7 +67,7 @@ redis.register_function('martlet_enter', function(keys, args)
     local epoch = math.max(time, seen + (changed == '1' and 1000 or 1), math.min(clock, time + 60000))
     local room, verdict, entries
     if redis.call('EXISTS', log) == 1 then
-        room = read_room(log, epochs, meta)
+        room = read_room(log, epochs, meta, 0)
         verdict, entries = judge(log, room, after, limit)
         if changed == '1' and verdict[1] == 'rewound' and restore(log, epochs, meta, room, tail) then
             verdict, entries = judge(log, room, after, limit)
@@ -79,9 +79,9 @@ redis.register_function('martlet_enter', function(keys, args)
         redis.call('XGROUP', 'CREATE', log, 'begin', '$', 'MKSTREAM')
         redis.call('XGROUP', 'DESTROY', log, 'begin')
         redis.call('XSETID', log, int(epoch) .. '-0')
-        room = {epoch = epoch, seq = 0, history = epoch, chain = {{epoch = epoch, base = 0}}}
+        room = {epoch = epoch, seq = 0, base = 0, history = epoch, links = {int(epoch) .. '-0'}}
         redis.call('DEL', epochs)
-        redis.call('RPUSH', epochs, int(epoch) .. '-0')
+        redis.call('RPUSH', epochs, room.links[1])
         redis.call('HSET', meta, 'history', int(epoch))
         verdict, entries = {after == '' and 'ok' or 'rewound'}, {}
     end

@@ -17,35 +17,42 @@ redis.register_function('martlet_once', function(keys, args)
     channel(log)
     check({'stream', 'hash', 'list', 'hash'}, keys)
     if redis.call('EXISTS', log) == 0 then return false end
-    local room = read_room(log, epochs, meta)
+    local room = read_room(log, epochs, meta, -1)
     if int(room.epoch) ~= epoch then
         return {err = 'REFUSED the epoch of ' .. log .. ' is ' .. int(room.epoch) .. ', not ' .. epoch}
     end
 
-    local found = (known == 0 or room.seq > known) and marks_above(log, known) or {}
-    local others = redis.call('HLEN', nodes) > redis.call('HEXISTS', nodes, node)
-    local first, outcomes, index, raised = room.first or room.seq + 1, {}, 5, false
+    local sends, wanted, index = {}, {}, 5
     while args[index] do
-        local again, since, count = args[index], args[index + 1], number(args[index + 2], 'the number of fields')
-        local _, from = position(since)
+        local count = number(args[index + 2], 'the number of fields')
         local fields = {unpack(args, index + 3, index + 2 + count)}
-        local name = mark(fields)
+        local send = {again = args[index] == '1', since = args[index + 1], fields = fields, name = mark(fields)}
+        if send.name then wanted[send.name] = true end
+        sends[#sends + 1] = send
         index = index + 3 + count
-        if name and found[name] then
-            outcomes[#outcomes + 1] = {'repeated', found[name][1], found[name][2]}
-        elseif again == '1' and first > (from or 0) + 1 then
-            outcomes[#outcomes + 1] = {'unknown'}
+    end
+
+    local found = (known == 0 or room.seq > known) and find(log, known, wanted) or {}
+    local others = redis.call('HLEN', nodes) > redis.call('HEXISTS', nodes, node)
+    local first, outcomes, raised = room.first or room.seq + 1, {}, false
+    for place, send in ipairs(sends) do
+        local earlier = send.name and found[send.name]
+        local _, since = position(send.since)
+        if earlier then
+            outcomes[place] = {'repeated', earlier[1], earlier[2]}
+        elseif send.again and first > (since or 0) + 1 then
+            outcomes[place] = {'unknown'}
         else
             if others and not raised then
                 raise(log, epochs, meta, room, math.max(now(), room.epoch + 1))
                 publish_epoch(log, nodes, room, node)
                 raised = true
             end
-            local id = redis.call('XADD', log, 'MAXLEN', '~', maxlen, int(room.epoch) .. '-*', unpack(fields))
-            if others then publish_message(log, id, room.chain[#room.chain].base, fields) end
-            if name then found[name] = {id, field(fields, 'at') or '0'} end
-            outcomes[#outcomes + 1] = {'stored', id}
+            local id = redis.call('XADD', log, 'MAXLEN', '~', maxlen, int(room.epoch) .. '-*', unpack(send.fields))
+            if others then publish_message(log, id, room.base, send.fields) end
+            if send.name then found[send.name] = {id, field(send.fields, 'at') or '0'} end
+            outcomes[place] = {'stored', id}
         end
     end
-    return {int(room.epoch), int(room.chain[#room.chain].base), outcomes}
+    return {int(room.epoch), int(room.base), outcomes}
 end)

@@ -40,7 +40,7 @@ redis.register_function('martlet_say', function(keys, args)
     else
         local room = last_id(log)
         local name = mark(fields)
-        local earlier = name and marks_above(log, 0)[name]
+        local earlier = name and find(log, 0, {[name] = true})[name]
         if earlier then return {earlier[1], 'repeated'} end
         id = redis.call('XADD', log, 'MAXLEN', '~', int(maxlen), int(room.epoch) .. '-*', unpack(fields))
         -- Nobody holds the room: what is said keeps it.

@@ -11,7 +11,7 @@ redis.register_function{function_name = 'martlet_view', flags = {'no-writes'}, c
     limit = number(limit, 'limit')
     check({'stream', 'hash', 'list', 'hash'}, keys)
     if redis.call('EXISTS', log) == 0 then return false end
-    local room = read_room(log, epochs, meta)
+    local room = read_room(log, epochs, meta, 0)
     local verdict, entries = judge(log, room, after, limit)
     return room_reply(room, nodes, verdict, entries)
 end}
