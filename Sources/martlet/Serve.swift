@@ -16,7 +16,7 @@ struct Serve: AsyncParsableCommand {
     var listVariables = false
 
     func run() async throws {
-        if listVariables { return StandardOutput.write(NodeConfiguration.markdownTable()) }
+        if listVariables { return print(NodeConfiguration.markdownTable(), terminator: "") }
         try await NodeProcess.run()
     }
 }

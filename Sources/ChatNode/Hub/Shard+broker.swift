@@ -29,7 +29,7 @@ extension Shard: BrokerLinkDelegate {
         happen(in: room) { $0.unsubscribed(now: $1, &$2) }
     }
 
-    func brokerHeard(_ name: RoomName, _ event: ChannelEvent) {
+    func brokerHeard(_ name: RoomName, _ event: ChatCore.ChannelEvent) {
         if name == probe.room { return probeHeard(event) }
         guard let room = room(named: name) else { return }
         happen(in: room) { $0.heard(event, now: $1, &$2) }
@@ -112,7 +112,7 @@ extension Shard: BrokerLinkDelegate {
         ask(.publish(room: probe.room, event: event)) { _ in }
     }
 
-    private func probeHeard(_ event: ChannelEvent) {
+    private func probeHeard(_ event: ChatCore.ChannelEvent) {
         guard probe.heard(event, now: now) else { return }
         link.unsubscribe(probe.room)
     }

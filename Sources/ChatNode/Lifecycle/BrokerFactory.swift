@@ -17,23 +17,13 @@ struct BrokerFactory {
         logger: Logger
     ) async throws -> BrokerFactory {
         if configuration.redis.address.isMemory { return try await memory(configuration, on: group.next()) }
-        var url = try RedisURL(configuration.redis.address.text)
-        if let user = configuration.redis.user { url.user = user }
-        if let password = configuration.redis.password { url.password = password.revealed }
-        var codecSettings = RedisCodecSettings()
-        codecSettings.historyLength = configuration.rooms.historyLength
-        codecSettings.roomTTL = configuration.rooms.timeToLive
-        let codec = RedisCodec(keys: RedisKeys(prefix: configuration.redis.keyPrefix), settings: codecSettings)
-        do {
-            let server = try await RedisLink.probe(url, codec: codec, timeout: .seconds(3), on: group.any())
-            logger.notice("redis answers", metadata: [LogKey.address: "\(url)", LogKey.version: "\(server.version)"])
-        } catch where error.mayHeal {
-            logger.warning("redis does not answer yet, waiting", metadata: [LogKey.address: "\(url)", LogKey.error: "\(error)"])
-        }
+        let url = try redisURL(configuration)
+        let codec = try codec(configuration)
+        try await waitOrRefuse(url, codec, on: group.any(), logger)
         let deadline = configuration.redis.deadline
-        let settings = RedisLinkSettings(url: url, nodeName: node.text, commandTimeout: deadline)
+        let common = RedisLinkSettings(url: url, nodeName: node.text, commandTimeout: deadline)
         return BrokerFactory { index, loop in
-            var settings = settings
+            var settings = common
             settings.loopIndex = index
             return try RedisLink(
                 settings: settings, codec: codec, eventLoop: loop, logger: logger,
@@ -41,13 +31,44 @@ struct BrokerFactory {
         }
     }
 
-    /// The whole broker in this process, on one of its loops; the others hop.
-    private static func memory(_ configuration: NodeConfiguration, on hubLoop: any EventLoop) async throws -> BrokerFactory {
-        var settings = MemoryBrokerSettings()
+    private static func redisURL(_ configuration: NodeConfiguration) throws -> RedisURL {
+        var url = try RedisURL(configuration.redis.address.text)
+        if let user = configuration.redis.user { url.user = user }
+        if let password = configuration.redis.password { url.password = password.revealed }
+        return url
+    }
+
+    private static func codec(_ configuration: NodeConfiguration) throws -> RedisCodec {
+        guard let keys = RedisKeys(prefix: configuration.redis.keyPrefix) else {
+            throw StartError("MARTLET_KEY_PREFIX cannot be a prefix of Redis keys")
+        }
+        var settings = RedisCodecSettings()
         settings.historyLength = configuration.rooms.historyLength
         settings.roomTTL = configuration.rooms.timeToLive
+        return RedisCodec(keys: keys, settings: settings)
+    }
+
+    /// Throws if Redis says no in a way that waiting does not mend.
+    private static func waitOrRefuse(
+        _ url: RedisURL, _ codec: RedisCodec, on loop: any EventLoop, _ logger: Logger
+    ) async throws {
+        do {
+            let server = try await RedisLink.probe(url, codec: codec, timeout: .seconds(3), on: loop)
+            logger.notice("redis answers", metadata: [LogKey.address: "\(url)", LogKey.version: "\(server.version)"])
+        } catch {
+            guard error.mayHeal else { throw error }
+            logger.warning("redis does not answer yet, waiting", metadata: [LogKey.address: "\(url)", LogKey.error: "\(error)"])
+        }
+    }
+
+    /// The whole broker in this process, on one of its loops; the others hop.
+    private static func memory(_ configuration: NodeConfiguration, on hubLoop: any EventLoop) async throws -> BrokerFactory {
+        let rooms = configuration.rooms
         let hub = try await hubLoop.submit {
-            NIOLoopBound(MemoryBrokerHub(broker: MemoryBroker(settings: settings)), eventLoop: hubLoop)
+            var settings = MemoryBrokerSettings()
+            settings.historyLength = rooms.historyLength
+            settings.roomTTL = rooms.timeToLive
+            return NIOLoopBound(MemoryBrokerHub(broker: MemoryBroker(settings: settings)), eventLoop: hubLoop)
         }.get()
         return BrokerFactory { _, loop in
             MemoryLink.make(hub: hub, on: loop)
@@ -88,5 +109,14 @@ private enum MemoryLink {
     private struct UncheckedLink: @unchecked Sendable {  // handed over once, to the loop that owns it from then on
         let link: MemoryBrokerLink
         init(_ link: MemoryBrokerLink) { self.link = link }
+    }
+}
+
+/// Why a node does not start; the text says what is wrong and what to change.
+struct StartError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) {
+        self.description = description
     }
 }

@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import Metrics
 import ServiceLifecycle
+import UnixSignals
 
 /// A node as a whole process: reads the environment, sets up logging and metrics, runs the node under a service group.
 public enum NodeProcess {
@@ -40,7 +41,7 @@ public enum NodeProcess {
         do {
             return try NodeConfiguration.load()
         } catch {
-            fputs("martlet: \(error)\n", stderr)
+            StandardError.write("martlet: \(error)\n")
             exit(ExitCode.configuration)
         }
     }
