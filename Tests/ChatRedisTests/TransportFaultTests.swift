@@ -19,7 +19,9 @@ import Testing
         let began = ContinuousClock.now
         let request = try LinkTesting.append("lobby")
         try await link.with { link in
-            for serial in 1...2 { link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial))) }
+            for serial in 1...2 {
+                link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
+            }
         }
         guard case .commandsDown(let reason) = try await link.next("down", where: { $0.isCommandsDown }) else { return }
         #expect(reason.contains("did not answer"))
@@ -48,7 +50,9 @@ import Testing
             redis.freeze()
             let request = try LinkTesting.append("lobby")
             try await link.with { link in
-                for serial in 0..<3 { link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(round * 10 + serial))) }
+                for serial in 0..<3 {
+                    link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(round * 10 + serial)))
+                }
                 link.reset()
             }
             try await link.next("down") { $0.isCommandsDown }
@@ -74,7 +78,9 @@ import Testing
         guard case .commandsUp(let before) = try await link.next("up", where: { $0.isCommandsUp }) else { return }
         redis.kill()
         try await link.next("down") { $0.isCommandsDown }
-        guard case .commandsDown(let reason) = try await link.next("a try", where: { $0.isCommandsDown }) else { return }
+        guard case .commandsDown(let reason) = try await link.next("a try", where: { $0.isCommandsDown }) else {
+            return
+        }
         #expect(reason.contains("refused"))
         try await redis.restart()
         guard case .commandsUp(let after) = try await link.next("up", where: { $0.isCommandsUp }) else { return }
@@ -90,7 +96,8 @@ import Testing
         ("HTTP/1.1 400 Bad Request\r\n\r\n", false, "is no RESP2"), ("\u{15}\u{3}\u{1}\0\u{2}", true, "rediss://"),
         ("", true, "closed the connection during set-up"), ("+OK\r\n+OK\r\n+OK\r\n", false, "redis_version"),
         ("+OK\r\n$2\r\nhi\r\n$2\r\nhi\r\n:1\r\n", false, "redis_version"), (":1\r\n", false, "no text"),
-        ("*2147483647\r\n*2147483647\r\n", false, "elements"), ("-ERR max number of clients reached\r\n", true, "maxclients"),
+        ("*2147483647\r\n*2147483647\r\n", false, "elements"),
+        ("-ERR max number of clients reached\r\n", true, "maxclients"),
         ("-DENIED Redis is running in protected mode\r\n", true, "protected mode"),
     ])
     func garbageIsAClearReasonAndIsTriedAgain(bytes: String, closes: Bool, expected: String) async throws {
@@ -98,7 +105,9 @@ import Testing
         defer { server.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings("redis://127.0.0.1:\(server.port)"), isUp: false)
         for _ in 0..<2 {
-            guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else { return }
+            guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
+                return
+            }
             #expect(reason.contains(expected))
         }
         try await link.stop()
@@ -106,12 +115,15 @@ import Testing
 
     @Test func aRedisThatTurnsToGarbageIsGivenUp() async throws {
         let info = "redis_version:7.0.0\r\nrun_id:x\r\nrole:master\r\n"
-        let bytes = "+OK\r\n$\(info.utf8.count)\r\n\(info)\r\n$\(info.utf8.count)\r\n\(info)\r\n*1\r\n:1\r\n+surprise\r\n"
+        let bytes =
+            "+OK\r\n$\(info.utf8.count)\r\n\(info)\r\n$\(info.utf8.count)\r\n\(info)\r\n*1\r\n:1\r\n+surprise\r\n"
         let server = try await FakeServer.start(.init(bytes: Array(bytes.utf8)))
         defer { server.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings("redis://127.0.0.1:\(server.port)"), isUp: false)
         try await link.next("up") { $0.isCommandsUp }
-        guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else { return }
+        guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
+            return
+        }
         #expect(reason.contains("answered what was not asked"))
         try await link.stop()
     }
@@ -200,7 +212,9 @@ import Testing
         let error = await #expect(throws: RedisSetupError.self) {
             _ = try await RedisLink.probe(try RedisURL("rediss://localhost:\(redis.tlsPort)"))
         }
-        #expect(error?.code == .tls && error?.message.contains("CERTIFICATE_VERIFY_FAILED") == true, "\(error?.message ?? "")")
+        #expect(
+            error?.code == .tls && error?.message.contains("CERTIFICATE_VERIFY_FAILED") == true,
+            "\(error?.message ?? "")")
     }
 
     @Test func tlsOnOneSideOnlyIsSaid() async throws {
@@ -212,7 +226,8 @@ import Testing
         }
         #expect(tls?.message.contains("does it speak TLS?") == true, "\(tls?.message ?? "")")
         let plain = await #expect(throws: RedisSetupError.self) {
-            _ = try await RedisLink.probe(try RedisURL("redis://127.0.0.1:\(redis.tlsPort)"), timeout: .milliseconds(500))
+            _ = try await RedisLink.probe(
+                try RedisURL("redis://127.0.0.1:\(redis.tlsPort)"), timeout: .milliseconds(500))
         }
         #expect(plain?.message.contains("does it want rediss://?") == true, "\(plain?.message ?? "")")
     }
@@ -222,7 +237,9 @@ import Testing
         defer { redis.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url))
         let clients = try redis.cli("CLIENT", "LIST")
-        #expect(clients.contains("name=martlet:node__:3:commands") && clients.contains("name=martlet:node__:3:subscriptions"))
+        #expect(
+            clients.contains("name=martlet:node__:3:commands")
+                && clients.contains("name=martlet:node__:3:subscriptions"))
         try await link.stop()
     }
 }

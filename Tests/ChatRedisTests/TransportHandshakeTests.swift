@@ -5,11 +5,14 @@ import Testing
 
 @Suite struct TransportHandshakeTests {
     private let settings = RedisHandshakeStateMachine.Settings(
-        user: nil, password: nil, database: 0, clientName: "martlet:n:0:commands", checksLibrary: false, address: "redis://h:1/0")
+        user: nil, password: nil, database: 0, clientName: "martlet:n:0:commands", checksLibrary: false,
+        address: "redis://h:1/0")
     private let server = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\n"
     private let master = "# Replication\r\nrole:master\r\nmaster_replid:def\r\n"
 
-    private func machine(_ change: (inout RedisHandshakeStateMachine.Settings) -> Void = { _ in }) -> RedisHandshakeStateMachine {
+    private func machine(_ change: (inout RedisHandshakeStateMachine.Settings) -> Void = { _ in })
+        -> RedisHandshakeStateMachine
+    {
         var settings = settings
         change(&settings)
         var machine = RedisHandshakeStateMachine(settings)
@@ -28,7 +31,8 @@ import Testing
         #expect(
             machine.connected()
                 == .send([
-                    ["AUTH", "ana", "secret"], ["SELECT", "3"], ["CLIENT", "SETNAME", "martlet:n:0:commands"], ["INFO", "server"],
+                    ["AUTH", "ana", "secret"], ["SELECT", "3"], ["CLIENT", "SETNAME", "martlet:n:0:commands"],
+                    ["INFO", "server"],
                     ["INFO", "replication"],
                 ]))
         settings.user = nil
@@ -45,7 +49,8 @@ import Testing
             machine.received(.text(master))
                 == .ready(
                     RedisServerInfo(
-                        identity: BrokerIdentity(runID: "abc", replicationID: "def"), version: "7.0.15", isCluster: false)))
+                        identity: BrokerIdentity(runID: "abc", replicationID: "def"), version: "7.0.15",
+                        isCluster: false)))
         #expect(code(machine.received(.text("OK"))) == .notRedis, "an answer to nothing")
     }
 
@@ -54,7 +59,10 @@ import Testing
         var machine = machine()
         _ = machine.received(.text("OK"))
         _ = machine.received(.text("redis_version:\(version)\r\nrun_id:abc\r\n"))
-        guard case .fail(let error) = machine.received(.text(master)) else { Issue.record("not refused"); return }
+        guard case .fail(let error) = machine.received(.text(master)) else {
+            Issue.record("not refused")
+            return
+        }
         #expect(error.code == .wrongVersion && error.message.contains("Redis \(version);") && !error.mayHeal)
     }
 
@@ -62,7 +70,8 @@ import Testing
         var machine = machine()
         _ = machine.received(.text("OK"))
         _ = machine.received(.text(server))
-        guard case .fail(let error) = machine.received(.text("role:slave\nmaster_host:10.0.0.1\nmaster_port:6379\n")) else {
+        guard case .fail(let error) = machine.received(.text("role:slave\nmaster_host:10.0.0.1\nmaster_port:6379\n"))
+        else {
             Issue.record("not refused")
             return
         }
@@ -77,7 +86,10 @@ import Testing
     ])
     func aRefusedPasswordIsNamed(text: String, expected: RedisSetupError.Code) {
         var machine = machine { $0.password = "hunter2" }
-        guard case .fail(let error) = machine.received(.error(text)) else { Issue.record("not refused"); return }
+        guard case .fail(let error) = machine.received(.error(text)) else {
+            Issue.record("not refused")
+            return
+        }
         #expect(error.code == expected && error.message.contains("redis://h:1/0") && !error.message.contains("hunter2"))
     }
 
@@ -94,8 +106,12 @@ import Testing
 
     @Test func aForbiddenNameIsNoReasonToFailButForbiddenINFOIs() {
         var machine = machine()
-        #expect(machine.received(.error("NOPERM this user has no permissions to run the 'client|setname' command")) == .wait)
-        #expect(code(machine.received(.error("NOPERM this user has no permissions to run the 'info' command"))) == .notPermitted)
+        #expect(
+            machine.received(.error("NOPERM this user has no permissions to run the 'client|setname' command")) == .wait
+        )
+        #expect(
+            code(machine.received(.error("NOPERM this user has no permissions to run the 'info' command")))
+                == .notPermitted)
     }
 
     @Test(arguments: [RedisHandshakeStateMachine.Reply.other, .text(""), .text("HTTP/1.1 200 OK")])
@@ -156,7 +172,9 @@ import Testing
 
     @Test func aLoadingRedisIsBusyNotBroken() {
         var machine = atLibrary()
-        guard case .fail(let error) = machine.received(.error("LOADING Redis is loading the dataset in memory")) else { return }
+        guard case .fail(let error) = machine.received(.error("LOADING Redis is loading the dataset in memory")) else {
+            return
+        }
         #expect(error.code == .busy && error.mayHeal)
     }
 

@@ -11,7 +11,9 @@ final class CountingObserver: RedisLinkObserver, @unchecked Sendable {
     private let lock = NSLock()
     private var counted = (writes: 0, commands: 0, answers: 0, accepted: 0, rejected: 0, connects: 0, disconnects: 0)
 
-    var counts: (writes: Int, commands: Int, answers: Int, accepted: Int, rejected: Int, connects: Int, disconnects: Int) {
+    var counts:
+        (writes: Int, commands: Int, answers: Int, accepted: Int, rejected: Int, connects: Int, disconnects: Int)
+    {
         lock.withLock { counted }
     }
 
@@ -35,7 +37,8 @@ enum LinkTesting {
         _ url: String, _ change: (inout RedisLinkSettings) -> Void = { _ in }
     ) throws -> RedisLinkSettings {
         var settings = RedisLinkSettings(
-            url: try RedisURL(url), nodeName: "node ä", loopIndex: 3, commandTimeout: .seconds(10), connectTimeout: .seconds(10),
+            url: try RedisURL(url), nodeName: "node ä", loopIndex: 3, commandTimeout: .seconds(10),
+            connectTimeout: .seconds(10),
             pingInterval: .milliseconds(200), backoffFirst: .milliseconds(10), backoffLongest: .milliseconds(100))
         change(&settings)
         return settings
@@ -43,14 +46,16 @@ enum LinkTesting {
 
     /// A link of its own key prefix; with `isUp` waits until both connections are.
     static func link(
-        _ settings: RedisLinkSettings, observer: CountingObserver? = nil, prefix: String = prefix(), brokenLibrary: Bool = false,
+        _ settings: RedisLinkSettings, observer: CountingObserver? = nil, prefix: String = prefix(),
+        brokenLibrary: Bool = false,
         isUp: Bool = true
     ) async throws -> LinkProbe {
         let codec = TransportCodec(prefix: prefix, hasBrokenLibrary: brokenLibrary)
         let probe = try await LinkProbe.start { eventLoop in
             var logger = Logger(label: "test")
             logger.logLevel = .critical
-            return try RedisLink(settings: settings, codec: codec, eventLoop: eventLoop, logger: logger, observer: observer)
+            return try RedisLink(
+                settings: settings, codec: codec, eventLoop: eventLoop, logger: logger, observer: observer)
         }
         if isUp { try await bothUp(probe) }
         return probe
@@ -64,7 +69,8 @@ enum LinkTesting {
     static func prefix() -> String { "t\(UInt32.random(in: 0 ... .max)):" }
 
     static func append(_ room: String, epoch: UInt64 = 1) throws -> BrokerRequest {
-        .append(room: try RoomName(room), epoch: epoch, content: MessageContent(user: try UserID("ana"), at: 0, text: "x"))
+        .append(
+            room: try RoomName(room), epoch: epoch, content: MessageContent(user: try UserID("ana"), at: 0, text: "x"))
     }
 
     static func publish(_ room: String, _ number: UInt64) throws -> BrokerRequest {
@@ -81,7 +87,9 @@ enum LinkTesting {
         let before = observer.counts
         let request = try LinkTesting.append("lobby", epoch: 7)
         try await link.with { link in
-            for serial in 1...2_000 { link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial))) }
+            for serial in 1...2_000 {
+                link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
+            }
         }
         for serial in 1...2_000 {
             let event = try await link.next("answer \(serial)") { $0.serial != nil }
@@ -136,7 +144,8 @@ enum LinkTesting {
         }
         #expect(try await link.next("1") { $0.serial != nil } == .completed(1, .success(.done)))
         #expect(
-            try await link.next("2") { $0.serial != nil } == .completed(2, .failure(.notStored("the codec does not want to"))))
+            try await link.next("2") { $0.serial != nil }
+                == .completed(2, .failure(.notStored("the codec does not want to"))))
         #expect(try await link.next("3") { $0.serial != nil } == .completed(3, .success(.done)))
         try await link.stop()
     }
@@ -186,8 +195,12 @@ enum LinkTesting {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), brokenLibrary: true, isUp: false)
-        guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else { return }
-        #expect(reason.contains("did not take the function library") && reason.contains("nonsense") || reason.contains("compil"))
+        guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
+            return
+        }
+        #expect(
+            reason.contains("did not take the function library") && reason.contains("nonsense")
+                || reason.contains("compil"))
         try await link.stop()
     }
 
@@ -202,12 +215,15 @@ enum LinkTesting {
         let request = BrokerRequest.say(room: try RoomName("r"), content: content)
         redis.freeze()
         try await link.with { link in
-            for serial in 0..<10 { link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial))) }
+            for serial in 0..<10 {
+                link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
+            }
         }
         redis.thaw()
         var stored = 0
         for serial in 0..<10 {
-            guard case .completed(let heard, let result) = try await link.next("\(serial)", where: { $0.serial != nil }) else { return }
+            guard case .completed(let heard, let result) = try await link.next("\(serial)", where: { $0.serial != nil })
+            else { return }
             #expect(heard == UInt64(serial))
             if serial < 4 {
                 #expect((try? result.get()) != nil)
@@ -227,9 +243,13 @@ enum LinkTesting {
         let prefix = LinkTesting.prefix()
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), prefix: prefix)
         let request = try LinkTesting.append("lobby")
-        let stopped = try await link.eventLoop.submit { NIOLoopBoundBox<EventLoopFuture<Void>?>(nil, eventLoop: link.eventLoop) }.get()
+        let stopped = try await link.eventLoop.submit {
+            NIOLoopBoundBox<EventLoopFuture<Void>?>(nil, eventLoop: link.eventLoop)
+        }.get()
         try await link.with { broker in
-            for serial in 1...500 { broker.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial))) }
+            for serial in 1...500 {
+                broker.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
+            }
             broker.stop()
             broker.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: 501))
             stopped.value = (broker as? RedisLink)?.stopped

@@ -54,7 +54,9 @@ import Testing
         machine.unsubscribe(lobby, channel: "c".utf8, now: now)
         machine.subscribe(lobby, channel: "c".utf8, now: now)
         machine.unsubscribe(lobby, channel: "c".utf8, now: now)
-        for kind in [SubscriptionStateMachine.Kind.unsubscribe, .subscribe, .unsubscribe] { _ = receive(&machine, kind, "c") }
+        for kind in [SubscriptionStateMachine.Kind.unsubscribe, .subscribe, .unsubscribe] {
+            _ = receive(&machine, kind, "c")
+        }
         #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
         #expect(receive(&machine, .message, "c") == .ignore)
     }
@@ -148,7 +150,8 @@ import Testing
 @Suite struct TransportCommandQueueTests {
     private func entry(_ serial: UInt64, commands: Int = 1, failure: BrokerError? = nil) -> CommandQueue.Entry {
         CommandQueue.Entry(
-            kind: .request, tag: RequestTag(owner: 0, generation: 0, serial: serial), sentAt: Moment(nanoseconds: serial),
+            kind: .request, tag: RequestTag(owner: 0, generation: 0, serial: serial),
+            sentAt: Moment(nanoseconds: serial),
             commands: commands, failure: failure)
     }
 
@@ -187,13 +190,19 @@ import Testing
         var queue = CommandQueue()
         for serial in 1...4 { queue.submitted(entry(UInt64(serial)), keeping: .ping) }
         queue.sent()
-        guard let (first, _) = queue.answered() else { Issue.record("nothing answered"); return }
+        guard let (first, _) = queue.answered() else {
+            Issue.record("nothing answered")
+            return
+        }
         var again = entry(1)
         again.slot = queue.triedAgain(first)
         queue.submitted(again, keeping: .ping)
         #expect(answer(&queue) == [])
         // The third has to be tried again too.
-        guard let (third, _) = queue.answered() else { Issue.record("nothing answered"); return }
+        guard let (third, _) = queue.answered() else {
+            Issue.record("nothing answered")
+            return
+        }
         var thirdAgain = entry(3)
         thirdAgain.slot = queue.triedAgain(third)
         queue.submitted(thirdAgain, keeping: .ping)
@@ -210,7 +219,10 @@ import Testing
         var queue = CommandQueue()
         for serial in 1...3 { queue.submitted(entry(UInt64(serial)), keeping: .ping) }
         queue.sent()
-        guard let (first, _) = queue.answered() else { Issue.record("nothing answered"); return }
+        guard let (first, _) = queue.answered() else {
+            Issue.record("nothing answered")
+            return
+        }
         var again = entry(1)
         again.slot = queue.triedAgain(first)
         queue.submitted(again, keeping: .ping)

@@ -17,22 +17,30 @@ import Testing
         ("rediss://h", RedisURL(address: .tcp(host: "h", port: 6_379), tls: .init())),
         (
             "rediss://h/3?insecure=1&ca=%2Fetc%2Fca.pem",
-            RedisURL(address: .tcp(host: "h", port: 6_379), tls: .init(insecure: true, authorityFile: "/etc/ca.pem"), database: 3)
+            RedisURL(
+                address: .tcp(host: "h", port: 6_379), tls: .init(insecure: true, authorityFile: "/etc/ca.pem"),
+                database: 3)
         ),
         ("unix:///run/r.sock", RedisURL(address: .unix(path: "/run/r.sock"))),
-        ("unix://u:p@/run/r%20s?db=1", RedisURL(address: .unix(path: "/run/r s"), user: "u", password: "p", database: 1)),
+        (
+            "unix://u:p@/run/r%20s?db=1",
+            RedisURL(address: .unix(path: "/run/r s"), user: "u", password: "p", database: 1)
+        ),
     ])
     func aURLIsReadPartByPart(text: String, expected: RedisURL) throws {
         #expect(try RedisURL(text) == expected)
     }
 
     @Test(arguments: [
-        ("", "empty"), ("hunter2", "none of redis://"), ("http://hunter2", "none of redis://"), ("redis://", "host is missing"),
-        ("redis://:hunter2@", "host is missing"), ("redis://h:", "port"), ("redis://h:0", "port"), ("redis://h:65536", "port"),
+        ("", "empty"), ("hunter2", "none of redis://"), ("http://hunter2", "none of redis://"),
+        ("redis://", "host is missing"),
+        ("redis://:hunter2@", "host is missing"), ("redis://h:", "port"), ("redis://h:0", "port"),
+        ("redis://h:65536", "port"),
         ("redis://h:+1", "port"), ("redis://:hunter2/x@h", "percent-encoded"), ("redis://h/x", "database"),
         ("redis://h/-1", "database"), ("redis://h/1/2", "database"), ("redis://hunter2@h", "without a password"),
         ("redis://u:@h", "password before the @ is empty"), ("redis://u:hunter2%zz@h", "two hexadecimal digits"),
-        ("redis://u:hunter2%ff@h", "not UTF-8"), ("redis://u:hunter2%00@h", "not UTF-8"), ("redis://u:hun@ter2@h", "more than one @"),
+        ("redis://u:hunter2%ff@h", "not UTF-8"), ("redis://u:hunter2%00@h", "not UTF-8"),
+        ("redis://u:hun@ter2@h", "more than one @"),
         ("redis://u:hunter2#x@h", "%23"), ("redis://[::1", "closing bracket"), ("redis://[::1]x", ":port"),
         ("redis://h?hunter2=1", "option 1 is unknown"), ("redis://h?insecure=1", "rediss:// only"),
         ("rediss://h?insecure=yes", "neither 0 nor 1"), ("rediss://h?ca=", "PEM"), ("redis://h ost", "space"),
@@ -54,7 +62,10 @@ import Testing
     @Test(arguments: 0..<2_000)
     func noTextTrapsIt(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
-        let pieces = ["redis://", "rediss://", "unix://", ":", "@", "/", "?", "#", "[", "]", "%", "%4", "%41", "a", "1", "&", "=", "db=", "ä"]
+        let pieces = [
+            "redis://", "rediss://", "unix://", ":", "@", "/", "?", "#", "[", "]", "%", "%4", "%41", "a", "1", "&", "=",
+            "db=", "ä",
+        ]
         let text = (0..<Int.random(in: 0...8, using: &generator))
             .map { _ in pieces.randomElement(using: &generator) ?? "" }.joined()
         if let url = try? RedisURL(text) {

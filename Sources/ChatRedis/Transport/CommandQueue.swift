@@ -1,10 +1,10 @@
 import ChatCore
 
-/// The requests that are out on a command connection, in order: RESP has no request IDs, so the oldest unanswered request is the one
-/// that the next reply belongs to.
+/// The requests that are out on a command connection, in order: RESP has no request IDs, so the oldest unanswered
+/// request is the one that the next reply belongs to.
 ///
-/// Completions leave in the order of submission, also when a request had to be sent a second time because Redis had lost
-/// the function library: those that were submitted after it wait for it here.
+/// Completions leave in the order of submission, also when a request had to be sent a second time because Redis had
+/// lost the function library: those that were submitted after it wait for it here.
 struct CommandQueue {
     enum Kind: Equatable {
         case request
@@ -26,8 +26,8 @@ struct CommandQueue {
         var keepsRequest = false
         /// The place among the completions that it holds open, if this is the second try.
         var slot: UInt64?
-        /// With `commands == 0`: how it ends when its turn comes; nil is `.done`. So that even a request that was never sent
-        /// completes in order.
+        /// With `commands == 0`: how it ends when its turn comes; nil is `.done`. So that even a request that was
+        /// never sent completes in order.
         var failure: BrokerError?
 
         init(kind: Kind, tag: RequestTag, sentAt: Moment, commands: Int = 0, failure: BrokerError? = nil) {
@@ -100,8 +100,8 @@ struct CommandQueue {
         return (entry, entry.keepsRequest ? kept.popFirst() : nil)
     }
 
-    /// The completion that is due at once; nil if it has to wait for an earlier one (or the completions that it sets free
-    /// come from ``released()``).
+    /// The completion that is due at once; nil if it has to wait for an earlier one (or the completions that it sets
+    /// free come from ``released()``).
     mutating func completed(_ entry: Entry, _ result: Result<BrokerReply, BrokerError>) -> Completion? {
         if let slot = entry.slot {
             let offset = Int(clamping: slot &- firstSlot)
@@ -127,8 +127,8 @@ struct CommandQueue {
         return Completion(tag: slot.tag, result: result)
     }
 
-    /// The connection is gone: completions for all that was out, in order. What was handed to it may have been carried out; what was
-    /// not, certainly not.
+    /// The connection is gone: completions for all that was out, in order. What was handed to it may have been
+    /// carried out; what was not, certainly not.
     mutating func connectionLost() -> [Completion] {
         var completions: [Completion] = []
         var late: [UInt64: Result<BrokerReply, BrokerError>] = [:]
@@ -136,7 +136,8 @@ struct CommandQueue {
         let sent = entries.count - unsent
         for offset in 0..<entries.count {
             guard let entry = entries[offset], entry.kind == .request else { continue }
-            let result = entry.commands == 0 ? entry.settlement : .failure(offset < sent ? .outcomeUnknown : .notConnected)
+            let result =
+                entry.commands == 0 ? entry.settlement : .failure(offset < sent ? .outcomeUnknown : .notConnected)
             if let slot = entry.slot {
                 late[slot] = result
             } else {

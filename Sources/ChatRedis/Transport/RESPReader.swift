@@ -1,6 +1,6 @@
-// The one file that imports hiredis. hiredis parses RESP2 and calls back for each object; the callbacks put it into a flat arena.
-// Its connections (`redisContext`, `redisAsyncContext`) are not used: they resolve names blockingly, and abort the process on
-// some unsubscribe races.
+// The one file that imports hiredis. hiredis parses RESP2 and calls back for each object; the callbacks put it into a
+// flat arena. Its connections (`redisContext`, `redisAsyncContext`) are not used: they resolve names blockingly, and
+// abort the process on some unsubscribe races.
 
 import CHiredis
 import NIOCore
@@ -12,13 +12,14 @@ struct RESPError: Error, Equatable, CustomStringConvertible {
 
 /// Cuts a byte stream into replies, in ``arena``. Any chunking of the same bytes gives the same replies.
 ///
-/// Hostile or broken bytes end in a ``RESPError``: nesting over 7 and bad lengths (hiredis), replies over `maxReplyBytes`, or with
-/// more than `maxElements` elements (ours, for hiredis would believe an array length of two thousand million).
+/// Hostile or broken bytes end in a ``RESPError``: nesting over 7 and bad lengths (hiredis), replies over
+/// `maxReplyBytes`, or with more than `maxElements` elements (ours, for hiredis would believe an array length of two
+/// thousand million).
 final class RESPReader {
     static let maxReplyBytes = 256 << 20
     static let maxElements = 4 << 20
-    /// hiredis moves what is left of its buffer after every 1 KiB consumed (`redisReaderGetReply`), so it is fed in small
-    /// slices: with 64 KiB at once it moves 32 bytes for each byte read.
+    /// hiredis moves what is left of its buffer after every 1 KiB consumed (`redisReaderGetReply`), so it is fed in
+    /// small slices: with 64 KiB at once it moves 32 bytes for each byte read.
     static let sliceBytes = 16_384
 
     let arena = RESPArena()
@@ -47,8 +48,8 @@ final class RESPReader {
         functions.deallocate()
     }
 
-    /// Takes the bytes of `buffer` and calls `body` after each whole reply, whose root is then the arena's last. Who has seen
-    /// enough replies empties the arena. Stops when `body` returns false.
+    /// Takes the bytes of `buffer` and calls `body` after each whole reply, whose root is then the arena's last. Who
+    /// has seen enough replies empties the arena. Stops when `body` returns false.
     func read(_ buffer: inout ByteBuffer, _ body: () -> Bool) throws(RESPError) {
         if let failure { throw failure }
         while buffer.readableBytes > 0 {

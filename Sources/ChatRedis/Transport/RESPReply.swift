@@ -1,5 +1,5 @@
-/// The replies of one connection that are being read, flat: one array of nodes, one of bytes. Filled by ``RESPReader``, emptied when
-/// a request was answered; both arrays keep their room, so a reply costs no allocation.
+/// The replies of one connection that are being read, flat: one array of nodes, one of bytes. Filled by
+/// ``RESPReader``, emptied when a request was answered; both arrays keep their room, so a reply costs no allocation.
 ///
 /// Confined to the connection's event loop.
 final class RESPArena {
@@ -23,8 +23,8 @@ final class RESPArena {
         bytes.reserveCapacity(4_096)
     }
 
-    /// Forgets all replies. Room that one giant reply took is given back. Only between two replies: hiredis names the arrays of
-    /// an unfinished one by their index.
+    /// Forgets all replies. Room that one giant reply took is given back. Only between two replies: hiredis names the
+    /// arrays of an unfinished one by their index.
     func removeAll() {
         nodes.removeAll(keepingCapacity: nodes.capacity <= 65_536)
         bytes.removeAll(keepingCapacity: bytes.capacity <= 1_048_576)
@@ -33,8 +33,8 @@ final class RESPArena {
 
     func appendRoot(_ index: Int) { roots.append(index) }
 
-    /// Adds a node; an element takes the place that its array keeps for it, an array keeps places for its elements, which arrive
-    /// one by one. The node's index.
+    /// Adds a node; an element takes the place that its array keeps for it, an array keeps places for its elements,
+    /// which arrive one by one. The node's index.
     func add(_ node: Node, parent: Int?, place: Int) -> Int {
         var node = node
         var index = nodes.count
@@ -59,8 +59,8 @@ final class RESPArena {
     }
 }
 
-/// One reply of Redis, or one element of it: a cheap view. Valid only until the call that it was handed to returns; a view kept longer
-/// reads as null, or as another reply, but never as foreign memory.
+/// One reply of Redis, or one element of it: a cheap view. Valid only until the call that it was handed to returns; a
+/// view kept longer reads as null, or as another reply, but never as foreign memory.
 ///
 /// Whatever Redis sent, nothing here traps: an index that is not there is a null, a value of another kind is nil.
 public struct RESPReply {
@@ -94,8 +94,8 @@ public struct RESPReply {
 
     public var isNull: Bool { kind == .null }
 
-    /// The value of an integer, or of a string that is a decimal number (Redis gives hash values as strings); nil otherwise,
-    /// overflow included.
+    /// The value of an integer, or of a string that is a decimal number (Redis gives hash values as strings); nil
+    /// otherwise, overflow included.
     public var integer: Int64? {
         let node = node
         switch node.kind {
@@ -157,7 +157,8 @@ public struct RESPReply {
         }
     }
 
-    /// The bytes of a string, status or error, without a copy; no bytes for other kinds. They are valid inside `body` only.
+    /// The bytes of a string, status or error, without a copy; no bytes for other kinds. They are valid inside `body`
+    /// only.
     public func withBytes<Result, Failure: Error>(
         _ body: (UnsafeBufferPointer<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -213,7 +214,8 @@ public struct RESPReply {
     }
 }
 
-/// The replies to one request: one for each command that it was encoded into, in order. As short-lived as ``RESPReply``.
+/// The replies to one request: one for each command that it was encoded into, in order. As short-lived as
+/// ``RESPReply``.
 public struct RESPReplies {
     private let arena: RESPArena
 

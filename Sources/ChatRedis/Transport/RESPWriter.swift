@@ -1,10 +1,10 @@
 import NIOCore
 
-/// Writes Redis commands as RESP arrays of bulk strings, one after another, into one buffer: what a loop tick brings leaves in one
-/// write. Nothing is allocated per command or argument (`redisFormatCommandArgv` mallocs each).
+/// Writes Redis commands as RESP arrays of bulk strings, one after another, into one buffer: what a loop tick brings
+/// leaves in one write. Nothing is allocated per command or argument (`redisFormatCommandArgv` mallocs each).
 ///
-/// A command is `command(n)` followed by exactly n arguments. A wrong count would shift every later reply to somebody else's
-/// request, so who encodes through a writer takes a ``mark`` first and goes back to it unless ``isComplete``.
+/// A command is `command(n)` followed by exactly n arguments. A wrong count would shift every later reply to somebody
+/// else's request, so who encodes through a writer takes a ``mark`` first and goes back to it unless ``isComplete``.
 ///
 /// Format: redis.io "RESP protocol specification", arrays and bulk strings.
 public struct RESPWriter: Sendable {
@@ -48,7 +48,8 @@ public struct RESPWriter: Sendable {
         return taken
     }
 
-    /// Forgets what was written, after ``buffer`` was handed to a channel. Its room is used again if the channel is done with it.
+    /// Forgets what was written, after ``buffer`` was handed to a channel. Its room is used again if the channel is
+    /// done with it.
     public mutating func reset() {
         if buffer.capacity > 1 << 18 {
             buffer = ByteBufferAllocator().buffer(capacity: 4_096)
@@ -116,8 +117,8 @@ public struct RESPWriter: Sendable {
 
     // MARK: One argument out of parts
 
-    /// Begins an argument that is put together from parts (`<prefix>{room}:log`, `<epoch>-*`); ``append(_:)-(String)`` and its
-    /// like follow, then ``endArgument()``. The parts need not be counted.
+    /// Begins an argument that is put together from parts (`<prefix>{room}:log`, `<epoch>-*`);
+    /// ``append(_:)-(String)`` and its like follow, then ``endArgument()``. The parts need not be counted.
     public mutating func beginArgument() {
         // Room for the header of 10...99 bytes, by far the most; endArgument() moves the others.
         buffer.writeStaticString("$00\r\n")

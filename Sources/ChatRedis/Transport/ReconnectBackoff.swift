@@ -1,5 +1,5 @@
-/// How long to wait before the next try to connect: doubled with each failure up to a limit, and spread at random over the upper half, so
-/// that nodes that lost one Redis together do not come back together.
+/// How long to wait before the next try to connect: doubled with each failure up to a limit, and spread at random
+/// over the upper half, so that nodes that lost one Redis together do not come back together.
 struct ReconnectBackoff: Sendable, Equatable {
     let first: Duration
     let longest: Duration

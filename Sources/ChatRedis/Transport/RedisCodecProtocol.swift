@@ -8,9 +8,9 @@ public struct RedisEncoded: Sendable, Equatable {
     public var operation: UInt8
     /// …and what else it needs to know of it (an epoch, a limit).
     public var number: UInt64
-    /// True: the link keeps the request itself and hands it back with the replies. Needed for ``RedisDecoded/libraryMissing`` (the
-    /// request is encoded a second time) and for replies that cannot be read without it. Costs a copy: hot requests
-    /// (append, publish) go without.
+    /// True: the link keeps the request itself and hands it back with the replies. Needed for
+    /// ``RedisDecoded/libraryMissing`` (the request is encoded a second time) and for replies that cannot be read
+    /// without it. Costs a copy: hot requests (append, publish) go without.
     public var keepsRequest: Bool
 
     public init(commands: Int = 1, operation: UInt8, number: UInt64 = 0, keepsRequest: Bool = false) {
@@ -39,10 +39,10 @@ public struct RedisPending: Sendable {
 /// What a codec makes of the replies to a request.
 public enum RedisDecoded: Sendable, Equatable {
     case completed(Result<BrokerReply, BrokerError>)
-    /// Redis does not know the function ("ERR Function not found"), so nothing was carried out: somebody flushed the library. The link
-    /// loads it again, encodes the request once more and completes it with the second answer; if that is `libraryMissing`
-    /// too, as `.notStored`. Requests submitted later complete after it, although Redis carries them out before it. Only for
-    /// requests with `keepsRequest`.
+    /// Redis does not know the function ("ERR Function not found"), so nothing was carried out: somebody flushed the
+    /// library. The link loads it again, encodes the request once more and completes it with the second answer; if
+    /// that is `libraryMissing` too, as `.notStored`. Requests submitted later complete after it, although Redis
+    /// carries them out before it. Only for requests with `keepsRequest`.
     case libraryMissing
 }
 
@@ -56,8 +56,8 @@ public enum RedisLibraryVerdict: Sendable, Equatable {
     case incompatible(String)
 }
 
-/// Why a payload on a room's channel is no ``ChannelEvent``: anybody with `redis-cli` can publish anything. The text says what was
-/// expected and where, and quotes little of the payload.
+/// Why a payload on a room's channel is no ``ChannelEvent``: anybody with `redis-cli` can publish anything. The text
+/// says what was expected and where, and quotes little of the payload.
 public struct ChannelPayloadError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String
 
@@ -66,21 +66,21 @@ public struct ChannelPayloadError: Error, Sendable, Equatable, CustomStringConve
     }
 }
 
-/// The schema's side of a ``RedisLink``: what ``BrokerRequest`` means in Redis commands, and what Redis' replies and channel payloads
-/// mean. It knows keys, functions and formats; it knows nothing of connections, order or time.
+/// The schema's side of a ``RedisLink``: what ``BrokerRequest`` means in Redis commands, and what Redis' replies and
+/// channel payloads mean. It knows keys, functions and formats; it knows nothing of connections, order or time.
 ///
-/// Pure and shared by all loops. Replies and bytes that it is handed are valid only until it returns. It never traps on what Redis
-/// sent: that is `.failure(.malformed(…))`.
+/// Pure and shared by all loops. Replies and bytes that it is handed are valid only until it returns. It never traps
+/// on what Redis sent: that is `.failure(.malformed(…))`.
 public protocol RedisCodecProtocol: Sendable {
-    /// Writes the request as one or several commands, which Redis carries out in this order, without anything of this link in
-    /// between (but not atomically).
+    /// Writes the request as one or several commands, which Redis carries out in this order, without anything of this
+    /// link in between (but not atomically).
     ///
-    /// If it throws, or wrote a command with a wrong number of arguments, what it wrote is taken back and the request completes with the
-    /// error.
+    /// If it throws, or wrote a command with a wrong number of arguments, what it wrote is taken back and the request
+    /// completes with the error.
     func encode(_ request: BrokerRequest, into writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded
 
-    /// Reads the replies to a request: as many as it was encoded into, errors included. Errors that any command can get
-    /// (LOADING, READONLY, OOM …) are `RedisErrors.brokerError(of:)`.
+    /// Reads the replies to a request: as many as it was encoded into, errors included. Errors that any command can
+    /// get (LOADING, READONLY, OOM …) are `RedisErrors.brokerError(of:)`.
     func decode(_ pending: RedisPending, _ replies: RESPReplies) -> RedisDecoded
 
     /// The name of the room's channel. Different rooms, different names.
@@ -97,22 +97,24 @@ public protocol RedisCodecProtocol: Sendable {
     func libraryVerdict(ofCheck reply: RESPReply) -> RedisLibraryVerdict
     /// Writes one command that loads the library, replacing an older one.
     func encodeLibraryLoad(into writer: inout RESPWriter)
-    /// Reads its reply. `.load` means that it failed; a check follows (another node may have been faster), and no second load.
+    /// Reads its reply. `.load` means that it failed; a check follows (another node may have been faster), and no
+    /// second load.
     func libraryVerdict(ofLoad reply: RESPReply) -> RedisLibraryVerdict
 }
 
 /// Errors that Redis may give to any command.
 public enum RedisErrors {
     /// First words of errors with which Redis refuses a command before it touches anything (redis.io; `src/server.c`
-    /// `processCommand`, `src/script.c`). WRONGTYPE belongs here because each of our functions and commands checks the type before it
-    /// writes.
+    /// `processCommand`, `src/script.c`). WRONGTYPE belongs here because each of our functions and commands checks
+    /// the type before it writes.
     public static let refusals: Set<String> = [
-        "LOADING", "READONLY", "OOM", "MISCONF", "BUSY", "NOPERM", "WRONGTYPE", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOAUTH",
+        "LOADING", "READONLY", "OOM", "MISCONF", "BUSY", "NOPERM", "WRONGTYPE", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN",
+        "NOAUTH",
         "NOREPLICAS", "MOVED", "ASK", "CROSSSLOT", "NOSCRIPT", "NOTBUSY", "WRONGPASS", "UNKILLABLE",
     ]
 
-    /// The meaning of an error reply: `.notStored` with Redis' own text for a refusal, `.malformed` for any other error, with `context`
-    /// (which command) before it. Nil if the reply is no error.
+    /// The meaning of an error reply: `.notStored` with Redis' own text for a refusal, `.malformed` for any other
+    /// error, with `context` (which command) before it. Nil if the reply is no error.
     public static func brokerError(of reply: RESPReply, context: StaticString) -> BrokerError? {
         guard let text = reply.error, let code = reply.errorCode else { return nil }
         return refusals.contains(String(code)) ? .notStored(text) : .malformed("\(context): \(text)")

@@ -1,7 +1,5 @@
 import ChatCore
-import Logging
 import NIOCore
-import NIOPosix
 
 /// Who uses a ``RedisConnection``. All on its loop.
 protocol RedisConnectionOwner: AnyObject {
@@ -9,14 +7,16 @@ protocol RedisConnectionOwner: AnyObject {
     func connectionUp(_ role: RedisConnectionRole, _ info: RedisServerInfo)
     /// Lost, or not set up. Said once for each failure; the next try follows by itself.
     func connectionDown(_ role: RedisConnectionRole, _ error: RedisSetupError, wasUp: Bool)
-    /// One more whole reply is in the arena, which the owner empties. False: the connection was dropped, read no further.
+    /// One more whole reply is in the arena, which the owner empties. False: the connection was dropped, read no
+    /// further.
     func connectionReplied(_ role: RedisConnectionRole, _ arena: RESPArena, readAt: Moment) -> Bool
     /// The replies that came together are done.
     func connectionReadEnded(_ role: RedisConnectionRole)
 }
 
-/// One connection to Redis that is always there, or on its way back: connects, sets up by ``RedisHandshakeStateMachine``, hands over
-/// replies, and after a failure waits and begins again. Confined to its loop.
+/// One connection to Redis that is always there, or on its way back: connects, sets up by
+/// ``RedisHandshakeStateMachine``, hands over replies, and after a failure waits and begins again. Confined to its
+/// loop.
 final class RedisConnection {
     private enum State {
         /// Can transition to: connecting, stopped.
@@ -141,10 +141,8 @@ final class RedisConnection {
 
     private func setupTimedOut(_ handler: RedisChannelHandler) {
         guard case .settingUp(let current, _) = state, current === handler else { return }
-        drop(
-            RedisSetupError(
-                .timedOut,
-                "redis at \(settings.url) took the connection, but did not answer in \(settings.connectTimeout)\(setupHint)"))
+        let text = "took the connection, but did not answer in \(settings.connectTimeout)\(setupHint)"
+        drop(RedisSetupError(.timedOut, "redis at \(settings.url) \(text)"))
     }
 
     // MARK: Channel events

@@ -3,8 +3,8 @@ import NIOCore
 import NIOPosix
 import NIOSSL
 
-/// Opens channels to one Redis: TCP or unix socket, with or without TLS. Names are looked up off the loop, by NIO. May be
-/// shared.
+/// Opens channels to one Redis: TCP or unix socket, with or without TLS. Names are looked up off the loop, by NIO.
+/// May be shared.
 struct RedisConnector: Sendable {
     let url: RedisURL
     let timeout: Duration
@@ -29,7 +29,8 @@ struct RedisConnector: Sendable {
         }
     }
 
-    /// Connects; the channel's events go to `connection`. Fails if there is no channel; what happens later the connection hears.
+    /// Connects; the channel's events go to `connection`. Fails if there is no channel; what happens later the
+    /// connection hears.
     func connect(_ connection: RedisConnection, on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
         let bound = NIOLoopBound(connection, eventLoop: eventLoop)
         let bootstrap = ClientBootstrap(group: eventLoop)
@@ -43,7 +44,9 @@ struct RedisConnector: Sendable {
             }
         switch url.address {
         case .tcp(let host, let port):
-            return bootstrap.channelOption(.socketOption(.so_keepalive), value: 1).connect(host: host, port: port).map { _ in }
+            return bootstrap.channelOption(.socketOption(.so_keepalive), value: 1).connect(host: host, port: port).map {
+                _ in
+            }
         case .unix(let path):
             return bootstrap.connect(unixDomainSocketPath: path).map { _ in }
         }
@@ -52,7 +55,8 @@ struct RedisConnector: Sendable {
     private static func tlsHandler(_ context: NIOSSLContext, _ url: RedisURL) throws -> NIOSSLClientHandler {
         switch url.address {
         case .tcp(let host, _):
-            // Server name indication takes names only (RFC 6066 §3); an address is verified against the certificate by NIOSSL.
+            // Server name indication takes names only (RFC 6066 §3); an address is verified against the certificate
+            // by NIOSSL.
             let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
             return try NIOSSLClientHandler(context: context, serverHostname: isAddress ? nil : host)
         case .unix:

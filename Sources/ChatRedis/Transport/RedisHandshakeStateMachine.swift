@@ -9,8 +9,9 @@ public struct RedisServerInfo: Sendable, Equatable {
     public var isCluster: Bool
 }
 
-/// The set-up of one connection, up to the moment when requests may go out: who we are, which database, what our name is, which
-/// Redis answers, whether it is one that we can work with, and, on the command connection, whether it has our functions.
+/// The set-up of one connection, up to the moment when requests may go out: who we are, which database, what our name
+/// is, which Redis answers, whether it is one that we can work with, and, on the command connection, whether it has
+/// our functions.
 ///
 /// Two or three round trips: everything before the function library goes out at once.
 struct RedisHandshakeStateMachine {
@@ -40,7 +41,8 @@ struct RedisHandshakeStateMachine {
     private enum State: Equatable {
         /// Can transition to: greeting, failed.
         case idle
-        /// The pipelined commands are out; `steps` are not answered yet. Can transition to: checkingLibrary, ready, failed.
+        /// The pipelined commands are out; `steps` are not answered yet. Can transition to: checkingLibrary, ready,
+        /// failed.
         case greeting(steps: [Step])
         /// Can transition to: loadingLibrary, ready, failed.
         case checkingLibrary(loaded: Bool)
@@ -175,8 +177,10 @@ struct RedisHandshakeStateMachine {
             return fail(.wrongVersion, "is Redis \(version.prefix(32)); martlet needs Redis 7.0 or later, or Valkey")
         }
         guard role == "master" else {
-            let master = [server["master_host"], server["master_port"]].compactMap { $0?.prefix(128) }.joined(separator: ":")
-            return fail(.replica, "is a replica of \(master.isEmpty ? "another Redis" : master); martlet needs the master")
+            let master = [server["master_host"], server["master_port"]].compactMap { $0?.prefix(128) }.joined(
+                separator: ":")
+            return fail(
+                .replica, "is a replica of \(master.isEmpty ? "another Redis" : master); martlet needs the master")
         }
         guard settings.checksLibrary else { return succeed(runID: runID) }
         state = .checkingLibrary(loaded: false)
@@ -189,7 +193,8 @@ struct RedisHandshakeStateMachine {
             runID: String(runID), replicationID: server["master_replid"].map(String.init) ?? "")
         return .ready(
             RedisServerInfo(
-                identity: identity, version: String(server["redis_version"] ?? ""), isCluster: server["redis_mode"] == "cluster"))
+                identity: identity, version: String(server["redis_version"] ?? ""),
+                isCluster: server["redis_mode"] == "cluster"))
     }
 
     private mutating func checked(_ reply: Reply, loaded: Bool) -> ReplyAction {
@@ -245,7 +250,8 @@ struct RedisHandshakeStateMachine {
         return switch text.prefix(while: { $0 != " " }) {
         case "NOAUTH": error(.passwordNeeded, "wants a password; write it into the URL as redis://:password@host")
         case "NOPERM":
-            error(.notPermitted, "does not allow the user \"\(settings.user ?? "default")\" what a node must do: \(text)")
+            error(
+                .notPermitted, "does not allow the user \"\(settings.user ?? "default")\" what a node must do: \(text)")
         case "LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN": error(.busy, "is not ready: \(text)")
         case "READONLY": error(.replica, "cannot be written to: \(text)")
         case "OOM", "MISCONF", "NOREPLICAS": error(.busy, "does not take writes: \(text)")

@@ -98,7 +98,8 @@ extension RedisLink {
             complete(entry, result)
         case .libraryMissing:
             guard entry.slot == nil, let request else {
-                return complete(entry, .failure(.notStored("redis lost the function library, and it could not be loaded again")))
+                return complete(
+                    entry, .failure(.notStored("redis lost the function library, and it could not be loaded again")))
             }
             tryAgain(entry, request)
         }
@@ -106,7 +107,8 @@ extension RedisLink {
 
     private func tryAgain(_ entry: CommandQueue.Entry, _ request: BrokerRequest) {
         if queue.loadsPending == 0 {
-            logger.warning("redis has lost the function library; loading it again", metadata: ["shard": "\(settings.loopIndex)"])
+            logger.warning(
+                "redis has lost the function library; loading it again", metadata: ["shard": "\(settings.loopIndex)"])
             codec.encodeLibraryLoad(into: &writer)
             let load = CommandQueue.Entry(kind: .libraryLoad, tag: entry.tag, sentAt: now, commands: 1)
             queue.submitted(load, keeping: nil)
@@ -133,7 +135,8 @@ extension RedisLink {
         if let oldest = queue.oldestSentAt {
             guard now - oldest >= settings.commandTimeout else { return }
             commands.drop(
-                RedisSetupError(.timedOut, "redis at \(settings.url) did not answer a command in \(settings.commandTimeout)"))
+                RedisSetupError(
+                    .timedOut, "redis at \(settings.url) did not answer a command in \(settings.commandTimeout)"))
         } else if now - lastCommandActivity >= settings.pingInterval, !isStopping {
             writer.command(words: ["PING"])
             let nobody = RequestTag(owner: 0, generation: 0, serial: 0)

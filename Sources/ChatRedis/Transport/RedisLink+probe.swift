@@ -3,10 +3,11 @@ import NIOCore
 import NIOPosix
 
 extension RedisLink {
-    /// Connects once, sets up as a command connection does, and closes: tells at start whether a node can work with that Redis.
+    /// Connects once, sets up as a command connection does, and closes: tells at start whether a node can work with
+    /// that Redis.
     ///
-    /// Throws what is wrong; ``RedisSetupError/mayHeal`` says whether waiting may help. With a `codec` the function library is checked too,
-    /// and loaded if it is missing or old. Takes at most twice `timeout`.
+    /// Throws what is wrong; ``RedisSetupError/mayHeal`` says whether waiting may help. With a `codec` the function
+    /// library is checked too, and loaded if it is missing or old. Takes at most twice `timeout`.
     public static func probe(
         _ url: RedisURL, codec: (any RedisCodecProtocol)? = nil, timeout: Duration = .seconds(5),
         on eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
@@ -16,7 +17,8 @@ extension RedisLink {
         let future = eventLoop.flatSubmit {
             let probe = Probe(eventLoop.makePromise(of: RedisServerInfo.self))
             let connection = RedisConnection(
-                role: .commands, settings: settings, connector: connector, eventLoop: eventLoop, codec: codec, retries: false)
+                role: .commands, settings: settings, connector: connector, eventLoop: eventLoop, codec: codec,
+                retries: false)
             probe.connection = connection
             connection.owner = probe
             connection.start()

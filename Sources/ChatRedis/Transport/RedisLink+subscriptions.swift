@@ -32,7 +32,8 @@ extension RedisLink {
     func order(_ room: RoomName, subscribes: Bool) {
         // While down the order is void: the owner subscribes again once the connection is up.
         guard subscriptions.isUp else { return }
-        subscriptionBatch.append(SubscriptionOrder(subscribes: subscribes, room: room, channel: codec.channelName(of: room)))
+        subscriptionBatch.append(
+            SubscriptionOrder(subscribes: subscribes, room: room, channel: codec.channelName(of: room)))
         scheduleTick()
     }
 
@@ -72,7 +73,8 @@ extension RedisLink {
         defer { arena.removeAll() }
         let reply = RESPReplies(arena: arena)[0]
         if let error = reply.error {
-            subscriptions.drop(RedisSetupError(.notPermitted, "redis at \(settings.url) refuses to subscribe: \(error)"))
+            subscriptions.drop(
+                RedisSetupError(.notPermitted, "redis at \(settings.url) refuses to subscribe: \(error)"))
             return false
         }
         let kind = Self.kind(of: reply)
@@ -142,7 +144,9 @@ extension RedisLink {
         if let oldest = machine.oldestQuestion, now - oldest >= settings.commandTimeout {
             subscriptions.drop(
                 RedisSetupError(
-                    .timedOut, "redis at \(settings.url) did not answer on the subscribe connection in \(settings.commandTimeout)"))
+                    .timedOut,
+                    "redis at \(settings.url) did not answer on the subscribe connection in \(settings.commandTimeout)")
+            )
         } else if machine.outstanding == 0, now - lastSubscriptionActivity >= settings.pingInterval {
             subscriptionPing = true
             flushSubscriptions()

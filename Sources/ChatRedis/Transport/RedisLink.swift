@@ -4,11 +4,11 @@ import NIOCore
 
 /// An event loop's way to Redis: ``BrokerLink`` over one command connection and one subscribe connection.
 ///
-/// All on one loop, without locks: whoever makes it hands it to that loop. What a loop tick submits leaves in one write, and requests wait in a
-/// queue of plain values (``CommandQueue``), without a promise each.
+/// All on one loop, without locks: whoever makes it hands it to that loop. What a loop tick submits leaves in one
+/// write, and requests wait in a queue of plain values (``CommandQueue``), without a promise each.
 ///
-/// - A command that is unanswered for `commandTimeout` costs the command connection, for RESP has no request IDs by which it could
-///   be left alone: all that is in flight completes as `.outcomeUnknown`.
+/// - A command that is unanswered for `commandTimeout` costs the command connection, for RESP has no request IDs by
+///   which it could be left alone: all that is in flight completes as `.outcomeUnknown`.
 /// - On a loss the delegate hears `brokerCommandsDown` first, then the completions of what was in flight.
 /// - `brokerCommandsDown` and `brokerSubscriptionsDown` are said for every failed try to connect, with its reason.
 /// - When more than `queuedBytes` are unanswered, a request completes as `.notStored`, in its turn.
@@ -46,7 +46,8 @@ public final class RedisLink: BrokerLink {
     private var checks: RepeatedTask?
     private let stoppedPromise: EventLoopPromise<Void>
 
-    /// How long Redis takes to answer: smoothed over commands and PINGs (1/8 of each new sample, as TCP does it, RFC 6298).
+    /// How long Redis takes to answer: smoothed over commands and PINGs (1/8 of each new sample, as TCP does it, RFC
+    /// 6298).
     public private(set) var roundTrip: Duration = .milliseconds(1)
     private var hasRoundTrip = false
 
@@ -80,9 +81,12 @@ public final class RedisLink: BrokerLink {
     public func start() {
         commands.start()
         subscriptions.start()
-        let interval = min(max(min(settings.pingInterval, settings.commandTimeout) / 8, .milliseconds(5)), .milliseconds(250))
+        let interval = min(
+            max(min(settings.pingInterval, settings.commandTimeout) / 8, .milliseconds(5)), .milliseconds(250))
         checks = eventLoop.scheduleRepeatedTask(initialDelay: TimeAmount(interval), delay: TimeAmount(interval)) {
-            [bound = NIOLoopBound(Weak(self), eventLoop: eventLoop)] _ in bound.value.object?.check()
+            [bound = NIOLoopBound(Weak(self), eventLoop: eventLoop)] task in
+            guard let link = bound.value.object else { return task.cancel() }
+            link.check()
         }
     }
 
@@ -101,7 +105,8 @@ public final class RedisLink: BrokerLink {
 
     public func reset() {
         onNextTick { link in
-            let error = RedisSetupError(.closed, "redis at \(link.settings.url): the connection was given up by the node")
+            let error = RedisSetupError(
+                .closed, "redis at \(link.settings.url): the connection was given up by the node")
             link.commands.drop(error)
             link.subscriptions.drop(error)
         }
@@ -110,7 +115,8 @@ public final class RedisLink: BrokerLink {
     public func stop() {
         guard !isStopping else { return }
         isStopping = true
-        // What was submitted before this leaves in this tick; then the answers are waited for, as long as any command's.
+        // What was submitted before this leaves in this tick; then the answers are waited for, as long as any
+        // command's.
         onNextTick { link in
             link.subscriptions.stop()
             link.machine = SubscriptionStateMachine()

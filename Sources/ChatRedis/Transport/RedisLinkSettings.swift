@@ -6,10 +6,11 @@ public struct RedisLinkSettings: Sendable {
     /// Names the node in CLIENT LIST: `martlet:<node>:<loop>:<commands|subscriptions>`.
     public var nodeName: String
     public var loopIndex: Int
-    /// How long a command may be unanswered before its connection is given up: RESP has no request IDs, so there is no other
-    /// way to leave it. Also for SUBSCRIBE, UNSUBSCRIBE and PING.
+    /// How long a command may be unanswered before its connection is given up: RESP has no request IDs, so there is
+    /// no other way to leave it. Also for SUBSCRIBE, UNSUBSCRIBE and PING.
     public var commandTimeout: Duration
-    /// How long a try to connect may take, set-up included; the name look-up and TCP connect, and then the set-up, each.
+    /// How long a try to connect may take, set-up included; the name look-up and TCP connect, and then the set-up,
+    /// each.
     public var connectTimeout: Duration
     /// A connection on which nothing was asked for so long is asked PING, so that a silent death is seen after this +
     /// `commandTimeout`.
@@ -19,9 +20,9 @@ public struct RedisLinkSettings: Sendable {
     public var backoffLongest: Duration
     /// A connection that lasted so long was a good one: the next failure waits `backoffFirst`.
     public var stableAfter: Duration
-    /// Bytes of requests that may be unanswered on the command connection. Beyond that a request completes as `.notStored`: Redis is
-    /// there but too slow, so trying again later helps, while `.notConnected` would make the caller wait for a
-    /// reconnect that never comes.
+    /// Bytes of requests that may be unanswered on the command connection. Beyond that a request completes as
+    /// `.notStored`: Redis is there but too slow, so trying again later helps, while `.notConnected` would make the
+    /// caller wait for a reconnect that never comes.
     public var queuedBytes: Int
 
     public init(

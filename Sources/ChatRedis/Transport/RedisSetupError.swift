@@ -1,5 +1,5 @@
-/// Why a connection to Redis could not be set up. The message is for the operator: what is wrong, at which address, and what would
-/// help. It never holds a password.
+/// Why a connection to Redis could not be set up. The message is for the operator: what is wrong, at which address,
+/// and what would help. It never holds a password.
 public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertible {
     public enum Code: Sendable, Equatable, CaseIterable {
         /// Nobody listens there, or there is no way.
@@ -41,12 +41,13 @@ public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertib
 
     public var description: String { message }
 
-    /// Whether waiting may help. Otherwise somebody must change a setting, here or in Redis, and a node that starts should
-    /// refuse to.
+    /// Whether waiting may help. Otherwise somebody must change a setting, here or in Redis, and a node that starts
+    /// should refuse to.
     public var mayHeal: Bool {
         switch code {
         case .unreachable, .timedOut, .replica, .busy, .closed: true
-        case .unknownHost, .tls, .wrongPassword, .passwordNeeded, .notPermitted, .noSuchDatabase, .wrongVersion, .notRedis,
+        case .unknownHost, .tls, .wrongPassword, .passwordNeeded, .notPermitted, .noSuchDatabase, .wrongVersion,
+            .notRedis,
             .library:
             false
         }

@@ -1,5 +1,5 @@
-/// Why a text is no ``RedisURL``. Says which part is wrong and what is expected. Never quotes the text: it may hold a password, and in
-/// a mistyped URL the password may stand anywhere.
+/// Why a text is no ``RedisURL``. Says which part is wrong and what is expected. Never quotes the text: it may hold a
+/// password, and in a mistyped URL the password may stand anywhere.
 public struct RedisURLError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String
 }
@@ -54,10 +54,16 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
             address = try Self.tcp(parts.host)
             database = try Self.database(path: parts.path)
         case .unix:
-            guard parts.host.isEmpty else { throw .init("unix: a path must follow at once, as in unix:///run/redis.sock") }
+            guard parts.host.isEmpty else {
+                throw .init("unix: a path must follow at once, as in unix:///run/redis.sock")
+            }
             let path = try Self.decoded(parts.path, "the socket's path")
-            guard path.utf8.count > 1 else { throw .init("unix: the socket's path is missing, as in unix:///run/redis.sock") }
-            guard path.utf8.count < 108 else { throw .init("unix: the socket's path is longer than the system's 107 bytes") }
+            guard path.utf8.count > 1 else {
+                throw .init("unix: the socket's path is missing, as in unix:///run/redis.sock")
+            }
+            guard path.utf8.count < 108 else {
+                throw .init("unix: the socket's path is longer than the system's 107 bytes")
+            }
             address = .unix(path: path)
             database = 0
         }
@@ -92,7 +98,9 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
         var query: Substring
 
         init(_ text: String) throws(RedisURLError) {
-            guard !text.isEmpty else { throw .init("it is empty; expected redis://host:6379, rediss://… or unix:///path") }
+            guard !text.isEmpty else {
+                throw .init("it is empty; expected redis://host:6379, rediss://… or unix:///path")
+            }
             let lower = text.lowercased()
             let known: [(String, Scheme)] = [("redis://", .redis), ("rediss://", .rediss), ("unix://", .unix)]
             guard let (prefix, scheme) = known.first(where: { lower.hasPrefix($0.0) }) else {
@@ -108,7 +116,9 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
             if let at = authority.lastIndex(of: "@") {
                 userInfo = authority[..<at]
                 host = authority[authority.index(after: at)...]
-                if userInfo?.contains("@") == true { throw .init("it holds more than one @; in a password write it as %40") }
+                if userInfo?.contains("@") == true {
+                    throw .init("it holds more than one @; in a password write it as %40")
+                }
             } else {
                 userInfo = nil
                 host = authority

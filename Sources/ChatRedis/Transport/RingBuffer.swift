@@ -1,5 +1,5 @@
-/// A queue in one array that is used in a circle: no allocation once it is as long as it gets. (NIO's CircularBuffer is generic code
-/// of another module; this one is specialised here.)
+/// A queue in one array that is used in a circle: no allocation once it is as long as it gets. (NIO's CircularBuffer
+/// is generic code of another module; this one is specialised here.)
 struct RingBuffer<Element> {
     private var storage: [Element?] = Array(repeating: nil, count: 16)
     private var head = 0

@@ -24,9 +24,10 @@ enum ChannelKey: Hashable {
 
 /// What one subscribe connection is subscribed to, and what it waits for.
 ///
-/// Redis answers each name of each SUBSCRIBE and UNSUBSCRIBE, and each PING, in order (`src/pubsub.c`). So answers are matched by order,
-/// not by name: join, leave and join again while the first answer is on its way cannot be confused. An answer out of order
-/// means that we and Redis disagree on what is subscribed: the connection is given up, and a new one begins with nothing.
+/// Redis answers each name of each SUBSCRIBE and UNSUBSCRIBE, and each PING, in order (`src/pubsub.c`). So answers
+/// are matched by order, not by name: join, leave and join again while the first answer is on its way cannot be
+/// confused. An answer out of order means that we and Redis disagree on what is subscribed: the connection is given
+/// up, and a new one begins with nothing.
 struct SubscriptionStateMachine {
     /// What was asked and not yet answered.
     enum Question: Equatable {
@@ -60,7 +61,8 @@ struct SubscriptionStateMachine {
 
     // MARK: Requests
 
-    /// `channel` is asked for with SUBSCRIBE, whether or not it is subscribed: each call gets one ``ReplyAction/subscribed(_:)``.
+    /// `channel` is asked for with SUBSCRIBE, whether or not it is subscribed: each call gets one
+    /// ``ReplyAction/subscribed(_:)``.
     mutating func subscribe(_ room: RoomName, channel: some Sequence<UInt8>, now: Moment) {
         rooms[.owned(Array(channel)), default: Room(name: room)].pending += 1
         questions.append(Asked(question: .subscribe(room), at: now))

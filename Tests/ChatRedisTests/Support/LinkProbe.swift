@@ -82,7 +82,9 @@ final class LinkProbe: @unchecked Sendable {
     }
 
     /// Submits, and waits for the answer.
-    func ask(_ request: BrokerRequest, serial: UInt64 = .random(in: 1_000_000 ... .max)) async throws -> Result<BrokerReply, BrokerError> {
+    func ask(_ request: BrokerRequest, serial: UInt64 = .random(in: 1_000_000 ... .max)) async throws -> Result<
+        BrokerReply, BrokerError
+    > {
         try await submit(request, serial: serial)
         let event = try await next("an answer to request \(serial)") { $0.serial == serial }
         guard case .completed(_, let result) = event else { throw TimedOut(description: "no completion") }
@@ -105,7 +107,8 @@ final class LinkProbe: @unchecked Sendable {
             let waiter = self.lock.withLock {
                 self.waiters.firstIndex { $0.id == id }.map { self.waiters.remove(at: $0) }
             }
-            waiter?.continuation.resume(throwing: TimedOut(description: "waited \(deadline) for \(what); heard \(self.all.suffix(5))"))
+            waiter?.continuation.resume(
+                throwing: TimedOut(description: "waited \(deadline) for \(what); heard \(self.all.suffix(5))"))
         }
         defer { timeout.cancel() }
         return try await withCheckedThrowingContinuation { continuation in

@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 
-/// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, nothing saved. It ends with `stop()`, or
-/// when the object goes.
+/// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, nothing saved. It ends
+/// with `stop()`, or when the object goes.
 ///
 ///     let redis = try await PrivateRedis.start()
 ///     defer { redis.stop() }
@@ -93,7 +93,8 @@ final class PrivateRedis: @unchecked Sendable {
         running.waitUntilExit()
     }
 
-    /// Stops the server's process in the middle of whatever it does (SIGSTOP): connections stay open, and nothing is answered.
+    /// Stops the server's process in the middle of whatever it does (SIGSTOP): connections stay open, and nothing is
+    /// answered.
     func freeze() { _ = pid.map { Glibc.kill($0, SIGSTOP) } }
 
     /// Lets it go on.
@@ -120,7 +121,8 @@ final class PrivateRedis: @unchecked Sendable {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         var arguments = [
-            "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", socketPath, "--dir", directory.path,
+            "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", socketPath, "--dir",
+            directory.path,
             "--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", log.path, "--databases", "16",
             "--enable-debug-command", "local",
         ]
@@ -160,7 +162,8 @@ final class PrivateRedis: @unchecked Sendable {
             "openssl",
             [
                 "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", directory.appending(path: "redis.key").path, "-out",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", directory.appending(path: "redis.key").path,
+                "-out",
                 certificatePath,
             ])
     }

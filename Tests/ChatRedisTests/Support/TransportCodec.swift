@@ -55,7 +55,8 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.function, keepsRequest: true)
         case .forget:
             throw .notStored("the codec does not want to")
-        case .ping, .publish, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release, .rooms,
+        case .ping, .publish, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release,
+            .rooms,
             .holders:
             writer.command(1)
             writer.argument("PING" as StaticString)
@@ -86,7 +87,9 @@ struct TransportCodec: RedisCodecProtocol {
     func channelName(of room: RoomName) -> String { prefix + "channel:" + room.text }
 
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent {
-        guard let number = UInt64(String(decoding: payload, as: UTF8.self)) else { throw ChannelPayloadError("expected a number") }
+        guard let number = UInt64(String(decoding: payload, as: UTF8.self)) else {
+            throw ChannelPayloadError("expected a number")
+        }
         return Self.event(number)
     }
 
@@ -94,7 +97,8 @@ struct TransportCodec: RedisCodecProtocol {
     static func event(_ number: UInt64) -> ChannelEvent {
         .presence(
             PresenceNotice(
-                after: Position(epoch: 0, seq: 0), position: Position(epoch: 0, seq: number), changes: [], count: Int(clamping: number)))
+                after: Position(epoch: 0, seq: 0), position: Position(epoch: 0, seq: number), changes: [],
+                count: Int(clamping: number)))
     }
 
     func encodeLibraryCheck(into writer: inout RESPWriter) {
