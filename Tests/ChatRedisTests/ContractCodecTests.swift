@@ -1,0 +1,235 @@
+import ChatCore
+import RedisSchema
+import Testing
+
+@testable import ChatRedis
+
+// NIOCore has a ChannelEvent of its own.
+import struct NIOCore.ByteBuffer
+
+/// What the codec makes of replies and payloads that no sane peer sends.
+@Suite struct ContractCodecTests {
+    private let codec = RedisCodec()
+    private let room: RoomName
+    private let node: NodeID
+
+    init() throws {
+        room = try RoomName("lobby")
+        node = try NodeID("n1-00000001")
+    }
+
+    private func requests() throws -> [BrokerRequest] {
+        let content = MessageContent(user: try UserID("ana"), at: 1, text: "x", key: "k")
+        let tail = [Message(position: Position(epoch: 5, seq: 1), content: content)]
+        let position = Position(epoch: 5, seq: 1)
+        return [
+            .append(room: room, epoch: 5, content: content),
+            .publish(room: room, event: .message(tail[0], base: 1)),
+            .enter(EnterRequest(room: room, node: node, after: position, tail: tail, limit: 5)),
+            .view(room: room, after: position, limit: 5),
+            .leave(room: room, node: node, value: 5),
+            .once(OnceRequest(room: room, node: node, epoch: 5, known: 0, sends: [try send("k", since: position)])),
+            .say(room: room, content: content),
+            .presence(PresenceRequest(room: room, node: node, value: 5, replacesAll: true, changes: [try device("ana", "x")])),
+            .roster(room: room),
+            .history(room: room, query: HistoryQuery(anchor: .newest, limit: 5)),
+            .history(room: room, query: HistoryQuery(anchor: .before(position), limit: 5)),
+            .history(room: room, query: HistoryQuery(anchor: .after(position), limit: 5)),
+            .history(room: room, query: HistoryQuery(anchor: .around(position), limit: 5)),
+            .heartbeat(NodeReport(node: node, address: "a", version: "v"), lease: .seconds(1)),
+            .nodes, .hold(room: room, node: node), .release(room: room, node: node), .rooms(of: node),
+            .holders(room: room), .forget(node), .ping,
+        ]
+    }
+
+    private func decode(_ request: BrokerRequest, replies: [String]) throws -> RedisDecoded {
+        var writer = RESPWriter()
+        let encoded = try codec.encode(request, into: &writer)
+        #expect(writer.isComplete && writer.commands == encoded.commands)
+        let reader = try RESPReader()
+        var bytes = ByteBuffer(string: replies.joined())
+        try reader.read(&bytes) { true }
+        let pending = RedisPending(
+            operation: encoded.operation, number: encoded.number, request: encoded.keepsRequest ? request : nil)
+        return codec.decode(pending, RESPReplies(arena: reader.arena))
+    }
+
+    /// RESP of a random shape, mostly with words that occur in real replies.
+    private func noise(_ generator: inout SeededGenerator, depth: Int = 0) -> String {
+        let words = ["5-1", "ok", "gap", "rewound", "stored", "repeated", "unknown", "n1-00000001", "ana", "", "7", "user", "-", "{}", "\u{FFFD}"]
+        switch Int.random(in: 0..<(depth > 4 ? 7 : 11), using: &generator) {
+        case 0: return "$-1\r\n"
+        case 1: return "*-1\r\n"
+        case 2: return ":\(Int.random(in: -2...9, using: &generator))\r\n"
+        case 3: return "+OK\r\n"
+        case 4...6:
+            let word = words.randomElement(using: &generator) ?? ""
+            return "$\(word.utf8.count)\r\n\(word)\r\n"
+        default:
+            let count = Int.random(in: 0...7, using: &generator)
+            return "*\(count)\r\n" + (0..<count).map { _ in noise(&generator, depth: depth + 1) }.joined()
+        }
+    }
+
+    @Test func noReplyHoweverWrongTrapsOrIsTakenForAnError() throws {
+        var generator = SeededGenerator(seed: 20_261_121)
+        var malformed = 0
+        for request in try requests() {
+            for _ in 0..<400 {
+                var writer = RESPWriter()
+                let count = try codec.encode(request, into: &writer).commands
+                let replies = (0..<count).map { _ in noise(&generator) }
+                guard case .completed(let result) = try decode(request, replies: replies) else {
+                    Issue.record("no reply says that the library is missing: \(replies)")
+                    continue
+                }
+                switch result {
+                case .success, .failure(.missing): break
+                case .failure(.malformed(let text)):
+                    malformed += 1
+                    #expect(!text.isEmpty && text.utf8.count < 200)
+                case .failure(let error): Issue.record("\(error) of \(replies)")
+                }
+            }
+        }
+        #expect(malformed > 2_000)
+    }
+
+    @Test func noRepliesAtAllAreMalformedOrMissing() throws {
+        for request in try requests() {
+            guard case .completed(.failure) = try decode(request, replies: []) else {
+                // An append's nil, a heartbeat's nil and an empty roster look like no reply; the link never hands over too few.
+                if case .heartbeat = request { continue }
+                Issue.record("\(request) made something of nothing")
+                continue
+            }
+        }
+    }
+
+    @Test func errorsOfRedisAreTold() throws {
+        let cases: [(String, BrokerError)] = [
+            ("-REFUSED the epoch is 9\r\n", .refused),
+            ("-OOM command not allowed\r\n", .notStored("OOM command not allowed")),
+            ("-READONLY You can't write\r\n", .notStored("READONLY You can't write")),
+            ("-ERR martlet: no\r\n", .notStored("ERR martlet: no")),
+            ("-WRONGTYPE x is a string\r\n", .notStored("WRONGTYPE x is a string")),
+        ]
+        for request in try requests() {
+            for (reply, error) in cases {
+                var writer = RESPWriter()
+                let count = try codec.encode(request, into: &writer).commands
+                let replies = Array(repeating: reply, count: count)
+                #expect(try decode(request, replies: replies) == .completed(.failure(error)), "\(request)")
+            }
+            var writer = RESPWriter()
+            let encoded = try codec.encode(request, into: &writer)
+            let odd = try decode(request, replies: Array(repeating: "-ERR odd thing\r\n", count: encoded.commands))
+            guard case .completed(.failure(.malformed(let text))) = odd else { throw StoreFailure("\(odd)") }
+            #expect(text.hasSuffix("ERR odd thing"))
+            let missing = try decode(request, replies: Array(repeating: "-ERR Function not found\r\n", count: encoded.commands))
+            if encoded.keepsRequest { #expect(missing == .libraryMissing) }
+        }
+        let fence = "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n"
+        #expect(try decode(try requests()[0], replies: [fence]) == .completed(.failure(.refused)))
+        #expect(try decode(try requests()[0], replies: ["$-1\r\n"]) == .completed(.failure(.missing)))
+    }
+
+    // MARK: Channel payloads
+
+    private func event(_ json: String) throws(ChannelPayloadError) -> ChannelEvent {
+        let bytes = Array(json.utf8)
+        let result: Result<ChannelEvent, ChannelPayloadError> = bytes.withUnsafeBufferPointer { payload in
+            do throws(ChannelPayloadError) {
+                return .success(try codec.event(ofPayload: payload))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    private func samples() throws -> [ChannelEvent] {
+        let other = try NodeID("n2 \"q\" \\")
+        let content = MessageContent(user: try UserID("보라 \"q\""), at: 9, text: "a\n\u{0}\\\"/😀", data: #"{"x":[1, 2]}"#, key: "~k")
+        let change = PresenceNotice.Change(user: content.user, device: try DeviceName("tv"), node: other, joined: false)
+        return [
+            .message(Message(position: Position(epoch: .max, seq: 7), content: content), base: nil),
+            .message(Message(position: Position(epoch: 8, seq: 7), content: MessageContent(user: content.user, at: 0, text: "")), base: 3),
+            .epoch(8, base: 2, nodes: [node: 8, other: .max], by: other),
+            .epoch(8, base: 2, nodes: [:], by: node),
+            .gone(other, value: 3, nodes: [node: 8], last: Position(epoch: 8, seq: 0)),
+            .presence(
+                PresenceNotice(after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 1), changes: [change], count: 0)),
+            .presence(PresenceNotice(after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 1), changes: [], count: 4)),
+            .signal(Signal(node: node, session: SessionID(raw: .max), user: content.user, name: "typing", data: #"{"on":[true]}"#)),
+            .signal(Signal(node: node, session: SessionID(raw: 1), user: content.user, name: "")),
+        ]
+    }
+
+    @Test func everyEventComesBackAsItWasWritten() throws {
+        for sample in try samples() {
+            var json: [UInt8] = []
+            json.append(sample)
+            let text = String(decoding: json, as: UTF8.self)
+            #expect(text.hasPrefix("{\"type\":\""))
+            #expect(try event(text) == sample, "\(text)")
+            // Any prefix of it is an error that says where.
+            for count in 0..<json.count where count.isMultiple(of: 3) {
+                #expect(throws: ChannelPayloadError.self) { try event(String(decoding: json[..<count], as: UTF8.self)) }
+            }
+        }
+    }
+
+    @Test func fieldsComeInAnyOrderAndUnknownOnesAreIgnored() throws {
+        let json = #" { "later": [{"x":1}], "entry":{"text":"a","at":"5","user":"ana","odd":7}, "base":2, "position":"9-3", "type":"message" } "#
+        let content = MessageContent(user: try UserID("ana"), at: 5, text: "a")
+        #expect(try event(json) == .message(Message(position: Position(epoch: 9, seq: 3), content: content), base: 2))
+        #expect(
+            try event(#"{"type":"epoch","epoch":9,"base":"0","nodes":[],"by":"n"}"#)
+                == .epoch(9, base: 0, nodes: [:], by: try NodeID("n")))
+        let slashes = try event(#"{"type":"\u0065poch","epoch":"9","base":"0","nodes":{"a\/b":"1"},"by":"a\/b"}"#)
+        #expect(slashes == .epoch(9, base: 0, nodes: [try NodeID("a/b"): 1], by: try NodeID("a/b")))
+    }
+
+    @Test(arguments: [
+        "", "null", "[]", "{}", #"{"type":7}"#, #"{"type":"party"}"#, #"{"type":"message","position":"1-1"}"#,
+        #"{"type":"message","position":1,"entry":{}}"#, #"{"type":"message","position":"1-1","base":-1,"entry":{}}"#,
+        #"{"type":"epoch","epoch":"x","base":"0","nodes":{},"by":"n"}"#,
+        #"{"type":"epoch","epoch":"1","base":"0","nodes":{"":"1"},"by":"n"}"#,
+        #"{"type":"epoch","epoch":"1","base":"0","nodes":{"n":[]},"by":"n"}"#,
+        #"{"type":"gone","node":"n","value":"1","nodes":{},"last":"1"}"#,
+        #"{"type":"presence","position":"1-1","after":"1-0","count":1,"changes":[1]}"#,
+        #"{"type":"presence","position":"1-1","after":"1-0","count":1,"changes":[{"user":"a"}]}"#,
+        #"{"type":"signal","node":"n","session":"s","user":"u","name":"x"}"#, #"{"type":"message"} trailing"#,
+    ])
+    func aPayloadThatIsNoEventIsRefusedWithAReason(json: String) throws {
+        let error = #expect(throws: ChannelPayloadError.self) { try event(json) }
+        #expect(error?.description.hasPrefix("byte ") == true)
+    }
+
+    // MARK: Keys
+
+    @Test func keysArePutTogetherAndReadBack() throws {
+        let keys = RedisKeys()
+        #expect(keys.key(.log, of: "lobby") == "martlet:{lobby}:log")
+        #expect(keys.channel(of: "lobby") + ":log" == keys.key(.log, of: "lobby"))
+        for key in RoomKey.allCases {
+            let read = keys.room(ofKey: keys.key(key, of: "a:b c"))
+            #expect(read?.room == "a:b c" && read?.key == key)
+        }
+        for name in ["martlet:nodes", "martlet:{lobby}", "martlet:{}:log", "other:{lobby}:log", "martlet:{lobby}:logs"] {
+            #expect(keys.room(ofKey: name) == nil)
+        }
+        for prefix in ["a{", "}", "a b", "a\n", String(repeating: "p", count: 65)] { #expect(RedisKeys(prefix: prefix) == nil) }
+        #expect(RedisKeys(prefix: "")?.key(.meta, of: "r") == "{r}:meta")
+    }
+
+    @Test func onlyCallsOfFunctionsKeepTheirRequest() throws {
+        for request in try requests() {
+            var writer = RESPWriter()
+            let encoded = try codec.encode(request, into: &writer)
+            let isCall = writer.buffer.getString(at: 0, length: min(14, writer.buffer.readableBytes))?.contains("FCALL") == true
+            if isCall { #expect(encoded.keepsRequest, "\(request)") }
+        }
+    }
+}
