@@ -151,7 +151,7 @@ import Testing
     /// Race 2.
     @Test func repetitionGoesThroughOnce() throws {
         var room = try RoomHarness()
-        try room.goInside()
+        try room.goInside(last: 1)
         let actions = room.send(1, "x", key: "k", again: true, since: room.position(100, 0))
         #expect(actions.appended.isEmpty)
         #expect(actions.onces.first?.sends.first?.again == true)
@@ -320,5 +320,34 @@ extension RoomSendingTests {
         let actions = room.answer(.once, .success(.once(outcome)))
         #expect(actions.onces.first?.sends.map(\.content.key) == ["k2"])
         #expect(actions.repeated.contains(room.position(100, 1)))
+    }
+}
+
+extension RoomSendingTests {
+    /// Found by the simulator (seed 3006): an answer for what is not in our memory yet cannot be kept when Redis loses its tail.
+    @Test func sendIsAnsweredWhenItWasShownNotBefore() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "x")
+        let stored = room.answer(.append, .success(.appended(room.position(100, 2))))
+        #expect(stored.sent.isEmpty && stored.shown.isEmpty)
+        #expect(stored.published.count == 1, "the others need not wait")
+        let shown = room.hearMessage(try room.message(100, 1, "a"), base: 0)
+        #expect(shown.shown == ["a", "x"])
+        #expect(shown.sent == [room.position(100, 2)])
+    }
+
+    @Test func sendThatWasStoredAndThenLostIsSentAgain() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "x")
+        room.subscriptionsDown()
+        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).sent.isEmpty)
+        room.commandsDown()
+        room.identity = BrokerIdentity(runID: "run2", replicationID: "repl1")
+        room.linksUp()
+        room.subscribed()
+        let actions = room.finishEnter(room.view(1_200, last: 0, links: [(100, 0), (1_200, 0)]))
+        #expect(actions.onces.first?.sends.first?.content.text == "x")
     }
 }

@@ -221,7 +221,7 @@ import Testing
         guard case .enter(let changed)? = enters.first else { return #expect(Bool(false), "no enter") }
         #expect(changed.identityChanged && changed.tail.map(\.position) == [room.position(100, 1)])
         #expect(changed.tailChain.contains(EpochLink(epoch: 100, base: 0)))
-        #expect(changed.seen == 100)
+        #expect(changed.seen >= 100)
     }
 
     @Test func heldMessagesAreBounded() throws {

@@ -65,6 +65,9 @@ struct PendingSend: Sendable {
         /// Sent as an append in this epoch, or in the `once` request with this serial.
         case appending(epoch: UInt64)
         case inOnce(serial: UInt64)
+        /// In the log, but not shown yet: answered when it is, so that whoever was answered is covered by our memory and by the
+        /// verdict on what was shown, should Redis lose it. `at`: when it was said, if it had been stored before.
+        case stored(Position, repeated: Bool, at: UInt64)
         /// Sent, and the connection went before the answer came: settled after the next `enter`.
         case uncertain
     }

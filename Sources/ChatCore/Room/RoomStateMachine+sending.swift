@@ -26,7 +26,7 @@ extension RoomStateMachine {
         let number = sends.append(
             PendingSend(
                 content: content, again: request.key != nil && (request.again == true || unsure),
-                said: request.again == true, since: request.since, deadline: now + settings.limits.sendWait,
+                said: request.again == true, since: request.again == true ? request.since : last, deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]))
         if let key = request.key { pendingKeys[SendKey(user: member.user, key: key)] = number }
         members[session]?.waitingSends += 1
@@ -84,7 +84,14 @@ extension RoomStateMachine {
     }
 
     private func needsOnce(_ send: PendingSend) -> Bool {
-        send.again || (send.content.clientKey != nil && !keyWindowIsFull)
+        send.again || (send.content.clientKey != nil && (!keyWindowIsFull || hasOutwaitedMemory(send)))
+    }
+
+    /// A send that waited here so long that our memory no longer reaches back to when it came: its client may have gone, repeated it
+    /// elsewhere, and that may have been trimmed. Then it is no longer a first try (race 4; simulator, seed 2181).
+    private func hasOutwaitedMemory(_ send: PendingSend) -> Bool {
+        guard send.content.clientKey != nil, let since = send.since else { return false }
+        return since.seq < recent.completeAfter
     }
 
     /// All sends from `first` on that need it, up to the first that does not, in one request.
@@ -106,7 +113,8 @@ extension RoomStateMachine {
                 if $0.since == nil && !$0.said { $0.since = last }
             }
             numbers.append(number)
-            batch.append(OnceSend(content: send.content, since: send.since, again: send.said))
+            let again = send.said || hasOutwaitedMemory(send)
+            batch.append(OnceSend(content: send.content, since: send.since, again: again))
         }
         onceEpoch = epoch
         onceInFlight = submit(
@@ -157,8 +165,8 @@ extension RoomStateMachine {
             return enterAgain(now: now, &actions)
         }
         if lastRefusal != nil { failOvertaken(by: number, send, &actions) }
-        finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: send.content.at, repeated: false) }
         actions.append(.count(.appended))
+        noteStored(number, at: position, repeated: false, said: send.content.at)
         let message = Message(position: position, content: send.content)
         if hasOthers {
             let event = ChannelEvent.message(message, base: chain.base(of: position.epoch))
@@ -166,6 +174,24 @@ extension RoomStateMachine {
             actions.append(.count(.published))
         }
         sequence(message, now: now, &actions)
+    }
+
+    /// The send is in the log: it is answered when its message has been shown.
+    private mutating func noteStored(_ number: UInt64, at position: Position, repeated: Bool, said: UInt64) {
+        sends.update(number) { $0.state = .stored(position, repeated: repeated, at: said) }
+        unshown[position.seq] = number
+    }
+
+    /// The message at `position` was shown, or its place in the log was passed: its sender is answered.
+    mutating func answerShown(_ position: Position, _ actions: inout [RoomAction]) {
+        guard let number = unshown[position.seq], case .stored(position, let repeated, let at)? = sends[number]?.state else { return }
+        finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: at, repeated: repeated) }
+    }
+
+    /// After `enter`: what was stored and is not part of what we read may be lost.
+    mutating func doubtUnshown() {
+        for number in unshown.values { sends.update(number) { $0.state = .uncertain } }
+        unshown = [:]
     }
 
     /// A send that Redis would not store must not be tried again after a later one of its sender was stored.
@@ -236,12 +262,15 @@ extension RoomStateMachine {
                 sends.update(number) { $0.state = .uncertain }
                 return enterAgain(now: now, &actions)
             }
-            finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: send.content.at, repeated: false) }
             actions.append(.count(.appended))
+            noteStored(number, at: position, repeated: false, said: send.content.at)
             sequence(Message(position: position, content: send.content), now: now, &actions)
+            if let last, position.seq <= last.seq { answerShown(position, &actions) }
         case .repeated(let position, let at):
             actions.append(.count(.repeated))
-            finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: at, repeated: true) }
+            noteStored(number, at: position, repeated: true, said: at)
+            knownLast = max(knownLast, position.seq)
+            if let last, position.seq <= last.seq { answerShown(position, &actions) }
         case .outcomeUnknown:
             let error = WireError(.outcomeUnknown, "send: the log was trimmed since the first try; it was not stored now")
             finish(number, &actions) { ref, _ in .error(ref: ref, error) }
@@ -278,7 +307,9 @@ extension RoomStateMachine {
     }
 
     private mutating func drop(_ number: UInt64) {
-        guard let send = sends.remove(number), let key = send.content.clientKey else { return }
+        guard let send = sends.remove(number) else { return }
+        if case .stored(let position, _, _) = send.state, unshown[position.seq] == number { unshown[position.seq] = nil }
+        guard let key = send.content.clientKey else { return }
         let id = SendKey(user: send.content.user, key: key)
         if pendingKeys[id] == number { pendingKeys[id] = nil }
     }
@@ -295,7 +326,7 @@ extension RoomStateMachine {
             sends.update(number) { $0.waiters.removeAll { $0.session == session } }
             guard let send = sends[number], send.waiters.isEmpty else { continue }
             switch send.state {
-            case .queued, .uncertain: if settings.rules.contains(.dropOfClosed) { drop(number) }
+            case .queued, .uncertain, .stored: if settings.rules.contains(.dropOfClosed) { drop(number) }
             case .appending, .inOnce: break
             }
         }
@@ -319,7 +350,7 @@ extension RoomStateMachine {
             }
             sends.update(number) { $0.waiters.removeAll() }
             switch send.state {
-            case .queued, .uncertain: drop(number)
+            case .queued, .uncertain, .stored: drop(number)
             case .appending, .inOnce: break
             }
         }

@@ -131,6 +131,7 @@ extension RoomStateMachine {
         last = message.position
         recent.append(message)
         actions.append(.deliver(message))
+        if !unshown.isEmpty { answerShown(message.position, &actions) }
     }
 
     /// The held message with that seq, if it belongs to the log as we know it.
@@ -278,6 +279,7 @@ extension RoomStateMachine {
         }
         knownLast = max(view.last, held.keys.max() ?? 0)
         drainHeld(&actions)
+        doubtUnshown()
     }
 
     private mutating func mergeEntries(_ view: RoomView, _ actions: inout [RoomAction]) {
@@ -316,6 +318,10 @@ extension RoomStateMachine {
         actions.append(.deliverGap(Gap(after: last, before: next)))
         let missing = next.seq - 1
         recent.noteGap(through: missing)
+        for seq in unshown.keys.sorted() where seq > last.seq && seq <= missing {
+            // Stored, and trimmed before it was shown.
+            answerShown(Position(epoch: chain.epoch(of: seq) ?? 0, seq: seq), &actions)
+        }
         self.last = Position(epoch: chain.epoch(of: missing) ?? last.epoch, seq: missing)
     }
 }

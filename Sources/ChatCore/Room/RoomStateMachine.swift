@@ -89,6 +89,8 @@ public struct RoomStateMachine: Sendable {
     var sends = FIFO<PendingSend>()
     var pendingKeys: [SendKey: UInt64] = [:]
     var unanswered = 0
+    /// Sends in state `stored`, by seq.
+    var unshown: [UInt64: UInt64] = [:]
     var appendingEpoch: UInt64 = 0
     /// Redis refused an append of this epoch: nothing more is sent until we know a newer one.
     var refusedEpoch: UInt64 = 0
@@ -148,7 +150,7 @@ public struct RoomStateMachine: Sendable {
     /// Serials of appends have this bit; the rest is the send's number.
     static let appendBit: UInt64 = 1 << 63
     /// The serial of requests whose answer changes nothing.
-    static let ignoredSerial: UInt64 = 0
+    public static let ignoredSerial: UInt64 = 0
 }
 
 /// What makes a send the same send.
