@@ -32,7 +32,9 @@ public struct RedisKeys: Hashable, Sendable {
     /// Nil if the prefix holds a brace (it would take the place of the room's hash tag), white space or a control character, or is
     /// longer than 64 bytes.
     public init?(prefix: String) {
-        let bad = prefix.utf8.contains { $0 <= 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") }
+        let bad = prefix.utf8.contains {
+            $0 <= 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}")
+        }
         guard !bad, prefix.utf8.count <= 64 else { return nil }
         self.prefix = prefix
     }
@@ -72,7 +74,9 @@ public struct RedisKeys: Hashable, Sendable {
         guard rest.first == "{", let end = rest.firstIndex(of: "}") else { return nil }
         let room = rest[rest.index(after: rest.startIndex)..<end]
         let tail = rest[rest.index(after: end)...]
-        guard !room.isEmpty, tail.first == ":", let key = RoomKey(rawValue: String(tail.dropFirst())) else { return nil }
+        guard !room.isEmpty, tail.first == ":", let key = RoomKey(rawValue: String(tail.dropFirst())) else {
+            return nil
+        }
         return (String(room), key)
     }
 }

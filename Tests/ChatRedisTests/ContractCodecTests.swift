@@ -2,10 +2,10 @@ import ChatCore
 import RedisSchema
 import Testing
 
-@testable import ChatRedis
-
 // NIOCore has a ChannelEvent of its own.
 import struct NIOCore.ByteBuffer
+
+@testable import ChatRedis
 
 /// What the codec makes of replies and payloads that no sane peer sends.
 @Suite struct ContractCodecTests {
@@ -30,7 +30,8 @@ import struct NIOCore.ByteBuffer
             .leave(room: room, node: node, value: 5),
             .once(OnceRequest(room: room, node: node, epoch: 5, known: 0, sends: [try send("k", since: position)])),
             .say(room: room, content: content),
-            .presence(PresenceRequest(room: room, node: node, value: 5, replacesAll: true, changes: [try device("ana", "x")])),
+            .presence(
+                PresenceRequest(room: room, node: node, value: 5, replacesAll: true, changes: [try device("ana", "x")])),
             .roster(room: room),
             .history(room: room, query: HistoryQuery(anchor: .newest, limit: 5)),
             .history(room: room, query: HistoryQuery(anchor: .before(position), limit: 5)),
@@ -56,7 +57,10 @@ import struct NIOCore.ByteBuffer
 
     /// RESP of a random shape, mostly with words that occur in real replies.
     private func noise(_ generator: inout SeededGenerator, depth: Int = 0) -> String {
-        let words = ["5-1", "ok", "gap", "rewound", "stored", "repeated", "unknown", "n1-00000001", "ana", "", "7", "user", "-", "{}", "\u{FFFD}"]
+        let words = [
+            "5-1", "ok", "gap", "rewound", "stored", "repeated", "unknown", "n1-00000001", "ana", "", "7", "user", "-",
+            "{}", "\u{FFFD}",
+        ]
         switch Int.random(in: 0..<(depth > 4 ? 7 : 11), using: &generator) {
         case 0: return "$-1\r\n"
         case 1: return "*-1\r\n"
@@ -126,7 +130,8 @@ import struct NIOCore.ByteBuffer
             let odd = try decode(request, replies: Array(repeating: "-ERR odd thing\r\n", count: encoded.commands))
             guard case .completed(.failure(.malformed(let text))) = odd else { throw StoreFailure("\(odd)") }
             #expect(text.hasSuffix("ERR odd thing"))
-            let missing = try decode(request, replies: Array(repeating: "-ERR Function not found\r\n", count: encoded.commands))
+            let missing = try decode(
+                request, replies: Array(repeating: "-ERR Function not found\r\n", count: encoded.commands))
             if encoded.keepsRequest { #expect(missing == .libraryMissing) }
         }
         let fence = "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n"
@@ -150,18 +155,29 @@ import struct NIOCore.ByteBuffer
 
     private func samples() throws -> [ChannelEvent] {
         let other = try NodeID("n2 \"q\" \\")
-        let content = MessageContent(user: try UserID("보라 \"q\""), at: 9, text: "a\n\u{0}\\\"/😀", data: #"{"x":[1, 2]}"#, key: "~k")
+        let content = MessageContent(
+            user: try UserID("보라 \"q\""), at: 9, text: "a\n\u{0}\\\"/😀", data: #"{"x":[1, 2]}"#, key: "~k")
         let change = PresenceNotice.Change(user: content.user, device: try DeviceName("tv"), node: other, joined: false)
         return [
             .message(Message(position: Position(epoch: .max, seq: 7), content: content), base: nil),
-            .message(Message(position: Position(epoch: 8, seq: 7), content: MessageContent(user: content.user, at: 0, text: "")), base: 3),
+            .message(
+                Message(
+                    position: Position(epoch: 8, seq: 7), content: MessageContent(user: content.user, at: 0, text: "")),
+                base: 3),
             .epoch(8, base: 2, nodes: [node: 8, other: .max], by: other),
             .epoch(8, base: 2, nodes: [:], by: node),
             .gone(other, value: 3, nodes: [node: 8], last: Position(epoch: 8, seq: 0)),
             .presence(
-                PresenceNotice(after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 1), changes: [change], count: 0)),
-            .presence(PresenceNotice(after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 1), changes: [], count: 4)),
-            .signal(Signal(node: node, session: SessionID(raw: .max), user: content.user, name: "typing", data: #"{"on":[true]}"#)),
+                PresenceNotice(
+                    after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 1), changes: [change], count: 0
+                )),
+            .presence(
+                PresenceNotice(
+                    after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 1), changes: [], count: 4)),
+            .signal(
+                Signal(
+                    node: node, session: SessionID(raw: .max), user: content.user, name: "typing",
+                    data: #"{"on":[true]}"#)),
             .signal(Signal(node: node, session: SessionID(raw: 1), user: content.user, name: "")),
         ]
     }
@@ -181,7 +197,8 @@ import struct NIOCore.ByteBuffer
     }
 
     @Test func fieldsComeInAnyOrderAndUnknownOnesAreIgnored() throws {
-        let json = #" { "later": [{"x":1}], "entry":{"text":"a","at":"5","user":"ana","odd":7}, "base":2, "position":"9-3", "type":"message" } "#
+        let json =
+            #" { "later": [{"x":1}], "entry":{"text":"a","at":"5","user":"ana","odd":7}, "base":2, "position":"9-3", "type":"message" } "#
         let content = MessageContent(user: try UserID("ana"), at: 5, text: "a")
         #expect(try event(json) == .message(Message(position: Position(epoch: 9, seq: 3), content: content), base: 2))
         #expect(
@@ -217,10 +234,13 @@ import struct NIOCore.ByteBuffer
             let read = keys.room(ofKey: keys.key(key, of: "a:b c"))
             #expect(read?.room == "a:b c" && read?.key == key)
         }
-        for name in ["martlet:nodes", "martlet:{lobby}", "martlet:{}:log", "other:{lobby}:log", "martlet:{lobby}:logs"] {
+        for name in ["martlet:nodes", "martlet:{lobby}", "martlet:{}:log", "other:{lobby}:log", "martlet:{lobby}:logs"]
+        {
             #expect(keys.room(ofKey: name) == nil)
         }
-        for prefix in ["a{", "}", "a b", "a\n", String(repeating: "p", count: 65)] { #expect(RedisKeys(prefix: prefix) == nil) }
+        for prefix in ["a{", "}", "a b", "a\n", String(repeating: "p", count: 65)] {
+            #expect(RedisKeys(prefix: prefix) == nil)
+        }
         #expect(RedisKeys(prefix: "")?.key(.meta, of: "r") == "{r}:meta")
     }
 
@@ -228,7 +248,8 @@ import struct NIOCore.ByteBuffer
         for request in try requests() {
             var writer = RESPWriter()
             let encoded = try codec.encode(request, into: &writer)
-            let isCall = writer.buffer.getString(at: 0, length: min(14, writer.buffer.readableBytes))?.contains("FCALL") == true
+            let isCall =
+                writer.buffer.getString(at: 0, length: min(14, writer.buffer.readableBytes))?.contains("FCALL") == true
             if isCall { #expect(encoded.keepsRequest, "\(request)") }
         }
     }

@@ -86,7 +86,8 @@ import Testing
         case .success(.rooms(let rooms)):
             answer.result = .success(.rooms(rooms.sorted { $0.text < $1.text }))
         case .failure(.notStored(let text)):
-            answer.result = .failure(.notStored(String(text.prefix { $0 != "," }.components(separatedBy: " script:")[0])))
+            answer.result = .failure(
+                .notStored(String(text.prefix { $0 != "," }.components(separatedBy: " script:")[0])))
         case .success, .failure:
             break
         }
@@ -114,7 +115,9 @@ private struct RedisSnapshot {
     }
 
     private static func keys(_ store: ContractStore) throws -> [[UInt8]] {
-        guard case .array(let names) = try store.raw("KEYS", store.keys.prefix + "*") else { throw StoreFailure("KEYS") }
+        guard case .array(let names) = try store.raw("KEYS", store.keys.prefix + "*") else {
+            throw StoreFailure("KEYS")
+        }
         return names.compactMap { if case .string(let name) = $0 { name } else { nil } }
     }
 }
@@ -173,7 +176,8 @@ private struct RandomWalk {
     private mutating func content() -> MessageContent {
         MessageContent(
             user: pick(users), at: UInt64(number(0..<1_000)), text: chance(90) ? pick(["hi", "", "줄\n\"x\"\\"]) : nil,
-            data: chance(20) ? pick([#"{"a":[1]}"#, "null", "[]"]) : "1", key: chance(60) ? pick(["k1", "k2", "~k3", "k4"]) : nil)
+            data: chance(20) ? pick([#"{"a":[1]}"#, "null", "[]"]) : "1",
+            key: chance(60) ? pick(["k1", "k2", "~k3", "k4"]) : nil)
     }
 
     private mutating func someEpoch() -> UInt64 {
@@ -183,7 +187,8 @@ private struct RandomWalk {
 
     private mutating func position() -> Position? {
         guard chance(80), !positions.isEmpty else { return nil }
-        var position = chance(60) ? positions[positions.count - 1 - number(0..<min(3, positions.count))] : pick(positions)
+        var position =
+            chance(60) ? positions[positions.count - 1 - number(0..<min(3, positions.count))] : pick(positions)
         if chance(15) { position.seq += UInt64(number(0..<5)) }
         if chance(15) { position.epoch = pick(epochs) }
         return position
@@ -208,7 +213,8 @@ private struct RandomWalk {
                 content.key = pick(["k1", "k2", "~k3", "k4", "k5"])
                 return OnceSend(content: content, since: position(), again: chance(70))
             }
-            let known = chance(50) ? 0 : (positions.last?.seq ?? 0) - min(positions.last?.seq ?? 0, UInt64(number(0..<5)))
+            let known =
+                chance(50) ? 0 : (positions.last?.seq ?? 0) - min(positions.last?.seq ?? 0, UInt64(number(0..<5)))
             return .once(OnceRequest(room: room, node: node, epoch: someEpoch(), known: known, sends: sends))
         case 66..<71: return .say(room: room, content: content())
         case 71..<83:
@@ -230,7 +236,8 @@ private struct RandomWalk {
             return .heartbeat(report, lease: .seconds(100))
         default:
             let signal = Signal(
-                node: node, session: SessionID(raw: .max), user: pick(users), name: "typing", data: chance(50) ? "{ }" : nil)
+                node: node, session: SessionID(raw: .max), user: pick(users), name: "typing",
+                data: chance(50) ? "{ }" : nil)
             return .publish(room: room, event: .signal(signal))
         }
     }

@@ -36,7 +36,9 @@ import Testing
     @Test func theLeaseIsTheKeysTTL() async throws {
         let store = try await ContractStore(.redis)
         _ = try store.reply(.heartbeat(report(node), lease: .milliseconds(12_345)))
-        guard case .integer(let ttl) = try store.raw("PTTL", store.keys.node(node.text)) else { throw StoreFailure("PTTL") }
+        guard case .integer(let ttl) = try store.raw("PTTL", store.keys.node(node.text)) else {
+            throw StoreFailure("PTTL")
+        }
         #expect(ttl > 2_345 && ttl <= 12_345)
         // A lease of nothing is one of a millisecond: Redis takes no 0.
         #expect(try store.reply(.heartbeat(report(node), lease: .zero)) == .heartbeat(known: true))
@@ -76,7 +78,9 @@ import Testing
     @Test func theListOfRoomsOutlivesTheLeaseButNotForEver() async throws {
         let store = try await ContractStore(.redis)
         _ = try store.reply(.hold(room: store.room, node: node))
-        guard case .integer(let ttl) = try store.raw("TTL", store.keys.rooms(ofNode: node.text)) else { throw StoreFailure("TTL") }
+        guard case .integer(let ttl) = try store.raw("TTL", store.keys.rooms(ofNode: node.text)) else {
+            throw StoreFailure("TTL")
+        }
         #expect(ttl > 6 * 86_400 && ttl <= 7 * 86_400)
     }
 
@@ -84,7 +88,9 @@ import Testing
         let store = try await ContractStore(.redis)
         try store.raw("ZADD", store.keys.nodes, "1", node.text)
         try store.raw("SET", store.keys.node(node.text), "not JSON")
-        #expect(try store.reply(.nodes) == .nodes([NodeRecord(node: node, report: NodeReport(node: node, address: "", version: ""))]))
+        #expect(
+            try store.reply(.nodes)
+                == .nodes([NodeRecord(node: node, report: NodeReport(node: node, address: "", version: ""))]))
     }
 
     @Test func theLibraryAnswersWithItsVersionAndLoadsAgain() async throws {

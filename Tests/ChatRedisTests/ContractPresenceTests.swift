@@ -32,7 +32,8 @@ import Testing
         let store = try await ContractStore(kind)
         let v1 = try store.enter(n1).epoch
         #expect(try store.roster() == RosterSnapshot(position: Position(epoch: 0, seq: 0), members: [:]))
-        let first = try store.presence(n1, v1, [try device("ana", "phone"), try device("ana", "tv"), try device("bo", "tv")])
+        let first = try store.presence(
+            n1, v1, [try device("ana", "phone"), try device("ana", "tv"), try device("bo", "tv")])
         let came = try #require(try notice(first))
         #expect(came.after.seq == 0 && came.position.seq == 3 && came.count == 2)
         #expect(came.changes.map(\.joined) == [true, true, true])
@@ -43,8 +44,12 @@ import Testing
         let joined = try #require(try notice(second))
         #expect(second.events == [.presence(joined)])
         #expect(joined.after == came.position && joined.count == 2)
-        #expect(try members(store) == ["ana": ["n1-00000001/phone", "n1-00000001/tv", "n2-00000002/phone"], "bo": ["n1-00000001/tv"]])
-        let third = try store.presence(n1, v1, [try device("ana", "phone", joined: false), try device("bo", "tv", joined: false)])
+        #expect(
+            try members(store) == [
+                "ana": ["n1-00000001/phone", "n1-00000001/tv", "n2-00000002/phone"], "bo": ["n1-00000001/tv"],
+            ])
+        let third = try store.presence(
+            n1, v1, [try device("ana", "phone", joined: false), try device("bo", "tv", joined: false)])
         let left = try #require(try notice(third))
         #expect(left.after == joined.position && left.position.seq == 6 && left.count == 1)
         #expect(try members(store) == ["ana": ["n1-00000001/tv", "n2-00000002/phone"]])
@@ -81,9 +86,11 @@ import Testing
         let v2 = try store.enter(n2).epoch
         _ = try store.presence(n1, v1, [try device("ana", "a"), try device("bo", "b"), try device("cy", "c")])
         _ = try store.presence(n2, v2, [try device("bo", "b2"), try device("dan", "d")])
-        let answer = try store.presence(n1, v1, all: true, [try device("ana", "a"), try device("ana", "a2"), try device("eve", "e")])
+        let answer = try store.presence(
+            n1, v1, all: true, [try device("ana", "a"), try device("ana", "a2"), try device("eve", "e")])
         let told = try #require(try notice(answer))
-        let changes = Set(told.changes.map { "\($0.joined ? "+" : "-")\($0.user.text)/\($0.device.text)/\($0.node.text)" })
+        let changes = Set(
+            told.changes.map { "\($0.joined ? "+" : "-")\($0.user.text)/\($0.device.text)/\($0.node.text)" })
         #expect(changes == ["-bo/b/n1-00000001", "-cy/c/n1-00000001", "+ana/a2/n1-00000001", "+eve/e/n1-00000001"])
         #expect(told.changes.map(\.joined) == [false, false, true, true])
         #expect(
@@ -130,7 +137,8 @@ import Testing
     func theLastNodeTakesEverybodyWithIt(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let value = try store.enter(n1).epoch
-        let came = try #require(try notice(try store.presence(n1, value, [try device("ana", "a"), try device("bo", "b")])))
+        let came = try #require(
+            try notice(try store.presence(n1, value, [try device("ana", "a"), try device("bo", "b")])))
         #expect(try store.leave(n1, value).events.isEmpty)
         let roster = try store.roster()
         #expect(roster.members.isEmpty)
@@ -198,14 +206,20 @@ import Testing
         #expect(try page(.newest, 0) == ([], true, false))
         #expect(try page(.newest, -3) == ([], true, false))
         // Between two epochs: no such position, but a place.
-        #expect(try page(.before(Position(epoch: positions[4].epoch, seq: 0)), 2) == (Array(positions[2..<4]), true, true))
+        #expect(
+            try page(.before(Position(epoch: positions[4].epoch, seq: 0)), 2) == (Array(positions[2..<4]), true, true))
     }
 
     @Test(arguments: StoreKind.allCases)
     func aRoomThatIsNotThereHasAnEmptyHistory(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
-        for anchor in [HistoryQuery.Anchor.newest, .before(.init(epoch: 5, seq: 5)), .after(.init(epoch: 5, seq: 5)), .around(.init(epoch: 5, seq: 5))] {
-            #expect(try store.history(anchor, 5) == HistoryPage(messages: [], newest: nil, hasOlder: false, hasNewer: false))
+        for anchor in [
+            HistoryQuery.Anchor.newest, .before(.init(epoch: 5, seq: 5)), .after(.init(epoch: 5, seq: 5)),
+            .around(.init(epoch: 5, seq: 5)),
+        ] {
+            #expect(
+                try store.history(anchor, 5) == HistoryPage(messages: [], newest: nil, hasOlder: false, hasNewer: false)
+            )
         }
     }
 }

@@ -25,7 +25,9 @@ import Testing
         let store = try await ContractStore(kind)
         let old = try store.enter(n1).epoch
         let back = try store.enter(n1)
-        #expect(try store.ask(.append(room: store.room, epoch: old, content: try content("x", key: "k"))).result == .failure(.refused))
+        #expect(
+            try store.ask(.append(room: store.room, epoch: old, content: try content("x", key: "k"))).result
+                == .failure(.refused))
         #expect(try store.append(back.epoch, key: "k").seq == 1)
         #expect(try store.view().last == 1)
     }
@@ -37,7 +39,9 @@ import Testing
         let epoch = try store.enter(n2).epoch
         // n1 knows `epoch` too and has an append on its way; n2 carries out the re-send first.
         _ = try store.once(n2, epoch, [try send("k")])
-        #expect(try store.ask(.append(room: store.room, epoch: epoch, content: try content("x", key: "k"))).result == .failure(.refused))
+        #expect(
+            try store.ask(.append(room: store.room, epoch: epoch, content: try content("x", key: "k"))).result
+                == .failure(.refused))
         // The other way round the re-send finds it.
         let other = try await ContractStore(kind)
         _ = try other.enter(n1)
@@ -218,7 +222,9 @@ import Testing
             .leave(room: store.room, node: n1, value: value),
             .view(room: store.room, after: nil, limit: 5),
             .once(OnceRequest(room: store.room, node: n1, epoch: value, known: 0, sends: [try send("k")])),
-            .presence(PresenceRequest(room: store.room, node: n1, value: value, replacesAll: false, changes: [try device("bo", "y")])),
+            .presence(
+                PresenceRequest(
+                    room: store.room, node: n1, value: value, replacesAll: false, changes: [try device("bo", "y")])),
         ]
         var named = 0
         for request in requests {

@@ -72,7 +72,8 @@ import Testing
         let contents = [
             MessageContent(user: try UserID("ana"), at: 1, text: ""),
             MessageContent(user: try UserID("보라 \"q\" \\ /"), at: 2, text: "줄\n\u{0}\u{1}\t\r 😀", key: "~k\"1"),
-            MessageContent(user: try UserID("bo"), at: 253_402_300_799_999, data: #"{"a":[1,2.50,"\u0041"], "b" : null}"#),
+            MessageContent(
+                user: try UserID("bo"), at: 253_402_300_799_999, data: #"{"a":[1,2.50,"\u0041"], "b" : null}"#),
             MessageContent(user: try UserID("bo"), at: 0, text: String(repeating: "가", count: 20_000), data: "5"),
         ]
         for content in contents { _ = try store.reply(.append(room: store.room, epoch: epoch, content: content)) }
@@ -81,7 +82,9 @@ import Testing
         for (index, content) in contents.enumerated() {
             let message = Message(position: Position(epoch: epoch, seq: last + UInt64(index)), content: content)
             let event = ChannelEvent.message(message, base: 3)
-            #expect(try store.ask(.publish(room: store.room, event: event)) == StoreAnswer(result: .success(.done), events: [event]))
+            #expect(
+                try store.ask(.publish(room: store.room, event: event))
+                    == StoreAnswer(result: .success(.done), events: [event]))
         }
     }
 
@@ -192,7 +195,9 @@ import Testing
             store.now += 200
             #expect(try store.ask(.view(room: store.room, after: nil, limit: 1)).result == .failure(.missing))
         case .redis:
-            guard case .array(let names) = try store.raw("KEYS", store.keys.prefix + "*") else { throw StoreFailure("KEYS") }
+            guard case .array(let names) = try store.raw("KEYS", store.keys.prefix + "*") else {
+                throw StoreFailure("KEYS")
+            }
             #expect(names.count == 4)  // nodes and roster are empty, so gone
             for case .string(let name) in names {
                 guard case .integer(let ttl) = try store.raw("PTTL", String(decoding: name, as: UTF8.self)) else {

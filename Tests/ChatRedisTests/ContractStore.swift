@@ -108,7 +108,8 @@ final class ContractStore {
         identityChanged: Bool = false, limit: Int = 100
     ) throws -> RoomView {
         let request = EnterRequest(
-            room: room, node: node, after: after, tail: tail, seen: seen, clock: clock, identityChanged: identityChanged,
+            room: room, node: node, after: after, tail: tail, seen: seen, clock: clock,
+            identityChanged: identityChanged,
             limit: limit)
         guard case .view(let view) = try reply(.enter(request)) else { throw StoreFailure("enter: no view") }
         return view

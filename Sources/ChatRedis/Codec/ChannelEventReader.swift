@@ -72,7 +72,9 @@ struct ChannelEventReader {
     }
 
     private func event() throws(JSONError) -> ChannelEvent {
-        guard let type = members.type, case .string = type.kind else { throw Self.wrong("type", "a string", members.type) }
+        guard let type = members.type, case .string = type.kind else {
+            throw Self.wrong("type", "a string", members.type)
+        }
         if scanner.string(type, equals: "message") { return try message() }
         switch scanner.string(type) {
         case "epoch":
@@ -94,7 +96,9 @@ struct ChannelEventReader {
 
     private func message() throws(JSONError) -> ChannelEvent {
         let position = try position(members.position, "position")
-        guard let slice = members.entry, slice.kind == .object else { throw Self.wrong("entry", "an object", members.entry) }
+        guard let slice = members.entry, slice.kind == .object else {
+            throw Self.wrong("entry", "an object", members.entry)
+        }
         var entry = LogEntry()
         try object(slice) { key, value, scanner throws(JSONError) in
             guard case .string = value.kind else { return }
@@ -157,7 +161,8 @@ struct ChannelEventReader {
             throw Self.wrong("user", "a user's name", members.user)
         }
         return Signal(
-            node: try node(members.node, "node"), session: SessionID(raw: try number(members.session, "session")), user: user,
+            node: try node(members.node, "node"), session: SessionID(raw: try number(members.session, "session")),
+            user: user,
             name: try string(members.name, "name"), data: members.data.map { scanner.text($0) })
     }
 
@@ -166,7 +171,9 @@ struct ChannelEventReader {
     private func nodes() throws(JSONError) -> [NodeID: UInt64] {
         // An empty Lua table is an array to cjson.
         if let slice = members.nodes, slice.kind == .array, slice.range.count == 2 { return [:] }
-        guard let slice = members.nodes, slice.kind == .object else { throw Self.wrong("nodes", "an object", members.nodes) }
+        guard let slice = members.nodes, slice.kind == .object else {
+            throw Self.wrong("nodes", "an object", members.nodes)
+        }
         var nodes: [NodeID: UInt64] = [:]
         try object(slice) { key, value, scanner throws(JSONError) in
             guard let node = try? NodeID(scanner.string(key)), let epoch = Self.number(value, scanner) else {
@@ -214,7 +221,9 @@ struct ChannelEventReader {
     }
 
     private func number(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> UInt64 {
-        guard let slice, let number = Self.number(slice, scanner) else { throw Self.wrong(name, "a whole number", slice) }
+        guard let slice, let number = Self.number(slice, scanner) else {
+            throw Self.wrong(name, "a whole number", slice)
+        }
         return number
     }
 

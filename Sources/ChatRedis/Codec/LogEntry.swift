@@ -46,7 +46,8 @@ struct LogEntry {
         guard let user = user ?? Self.stranger else { return nil }
         let data = data.map { Self.isJSON($0) ? $0 : Self.quoted($0) }
         return MessageContent(
-            user: user, at: min(at ?? position.epoch, Timestamp.maximum), text: text ?? (data == nil ? "" : nil), data: data,
+            user: user, at: min(at ?? position.epoch, Timestamp.maximum), text: text ?? (data == nil ? "" : nil),
+            data: data,
             key: key)
     }
 

@@ -82,9 +82,10 @@ extension RedisCodec {
         case .rooms:
             guard reply.kind == .array else { throw .malformed("rooms: expected an array") }
             // A name that is none of ours was put there by somebody else: no room of this node.
-            return .rooms((0..<reply.count).compactMap { place in
-                reply[place].string.flatMap { try? RoomName($0) }
-            })
+            return .rooms(
+                (0..<reply.count).compactMap { place in
+                    reply[place].string.flatMap { try? RoomName($0) }
+                })
         case .holders:
             return .holders(try holders(reply, "holders"))
         }
@@ -133,14 +134,17 @@ extension RedisCodec {
                 throw .malformed("once: an outcome that is none")
             }
         }
-        return OnceReply(epoch: try number(reply[0], "once: epoch"), base: try number(reply[1], "once: base"), outcomes: outcomes)
+        return OnceReply(
+            epoch: try number(reply[0], "once: epoch"), base: try number(reply[1], "once: base"), outcomes: outcomes)
     }
 
     private func presence(_ reply: RESPReply) throws(BrokerError) -> PresenceReply {
         if reply.isNull { throw .missing }
         let position = try position(reply[0], "presence")
         guard reply.count > 1 else { return PresenceReply(position: position, notice: nil) }
-        guard reply.count == 4, reply[3].count.isMultiple(of: 4) else { throw .malformed("presence: expected 4 elements") }
+        guard reply.count == 4, reply[3].count.isMultiple(of: 4) else {
+            throw .malformed("presence: expected 4 elements")
+        }
         let after = try self.position(reply[1], "presence: position before")
         let count = try number(reply[2], "presence: members")
         var changes: [PresenceNotice.Change] = []
@@ -217,7 +221,8 @@ extension RedisCodec {
     }
 
     private func position(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> Position {
-        guard reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) }) else {
+        guard reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) })
+        else {
             throw .malformed("\(place): expected <epoch>-<seq>")
         }
         return position

@@ -91,7 +91,8 @@ extension RedisCodec {
 
     func presence(_ request: PresenceRequest, _ writer: inout RESPWriter) {
         call(
-            "martlet_presence", [.log, .nodes, .presence, .roster], request.room, arguments: 4 + 3 * request.changes.count,
+            "martlet_presence", [.log, .nodes, .presence, .roster], request.room,
+            arguments: 4 + 3 * request.changes.count,
             &writer)
         writer.argument(request.node.text)
         writer.argument(request.value)

@@ -63,7 +63,8 @@ extension RedisCodec {
     static func page(_ query: HistoryQuery) -> Int { max(0, min(query.limit, 10_000)) }
 
     private func range(
-        _ command: StaticString, _ room: RoomName, _ from: String, _ to: String, _ count: Int, _ writer: inout RESPWriter
+        _ command: StaticString, _ room: RoomName, _ from: String, _ to: String, _ count: Int,
+        _ writer: inout RESPWriter
     ) {
         writer.command(6)
         writer.argument(command)

@@ -168,7 +168,8 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
+        case .nodes, .forget, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster,
+            .history,
             .holders:
             break
         }
