@@ -207,7 +207,7 @@ indirect enum Tree: Equatable {
         #expect(error?.description.contains("longer than") == true)
     }
 
-    @Test(arguments: 0..<300)
+    @Test(arguments: 0..<120)
     func anyChunkingGivesTheSameReplies(round: UInt64) throws {
         var generator = SeededGenerator(seed: round &* 7_919)
         let trees = (0..<Int.random(in: 1...20, using: &generator)).map { _ in Tree.random(depth: 6, &generator) }
@@ -233,7 +233,7 @@ indirect enum Tree: Equatable {
         }
     }
 
-    @Test(arguments: 0..<500)
+    @Test(arguments: 0..<200)
     func corruptedStreamsAreReadOrRefusedButNeverTrap(round: UInt64) throws {
         let seed = round &* 104_729 &+ 1
         var generator = SeededGenerator(seed: seed)

@@ -99,7 +99,7 @@ final class LinkProbe: @unchecked Sendable {
     /// The next event that matches, from where the last one was found on. Fails after `deadline`.
     @discardableResult
     func next(
-        _ what: String, within deadline: Duration = .seconds(20), where matches: @escaping (LinkEvent) -> Bool
+        _ what: String, within deadline: Duration = .seconds(60), where matches: @escaping (LinkEvent) -> Bool
     ) async throws -> LinkEvent {
         let id = UUID()
         let timeout = Task {

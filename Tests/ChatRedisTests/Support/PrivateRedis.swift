@@ -144,7 +144,7 @@ final class PrivateRedis: @unchecked Sendable {
         process.standardError = FileHandle.nullDevice
         try process.run()
         lock.withLock { self.process = process }
-        let deadline = ContinuousClock.now + .seconds(15)
+        let deadline = ContinuousClock.now + .seconds(60)
         while ContinuousClock.now < deadline {
             guard process.isRunning else {
                 let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
@@ -154,7 +154,7 @@ final class PrivateRedis: @unchecked Sendable {
             // Nothing tells from outside that a server listens; this is the one place that has to ask again and again.
             try await Task.sleep(for: .milliseconds(10))
         }
-        throw Failure(description: "redis-server did not answer within 15 s")
+        throw Failure(description: "redis-server did not answer within 60 s")
     }
 
     private func makeCertificate() throws {
