@@ -36,6 +36,9 @@ public struct GatewayOptions: Sendable {
     /// Bytes that one read of a WebSocket takes at most. Small: every connection holds a buffer of this size (measured: 256 bytes
     /// 2.7 KB a connection in all, 1,024 bytes 3.5 KB).
     public var receiveBufferBytes = 512
+    /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a peer that is slow
+    /// to read).
+    public var sendBufferBytes: Int32?
     /// Origins whose pages may connect and post; nil: all. Compared in lower case.
     public var allowedOrigins: Set<String>?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.

@@ -4,6 +4,7 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// The first handler of every connection: reads until it is clear whether this is a WebSocket or HTTP. For a WebSocket it answers the
 /// handshake, puts the session in its place and goes; for HTTP it puts the HTTP server behind itself and stays, to watch the clock.
@@ -204,8 +205,12 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
             let ready = server.setup(channel: channel, logger: logger)
             let last = try channel.pipeline.syncOperations.handler(type: HTTPConnectionStateHandler.self)
             try channel.pipeline.syncOperations.addHandler(HTTPWatch(clock: clock), position: .before(last))
-            ready.whenSuccess { connection in
-                Task { await server.handle(value: connection, logger: logger) }
+            ready.whenSuccess { [shared = gateway.shared] connection in
+                shared.answering.add(1, ordering: .relaxed)
+                Task {
+                    await server.handle(value: connection, logger: logger)
+                    shared.answering.subtract(1, ordering: .relaxed)
+                }
             }
         } catch {
             return cut()

@@ -163,4 +163,6 @@ struct GatewayParts: Sendable {
 /// What the loops share: only what is touched once for a connection.
 final class GatewayShared: Sendable {
     let connections = Atomic<Int>(0)
+    /// Tasks that answer HTTP connections.
+    let answering = Atomic<Int>(0)
 }

@@ -5,8 +5,12 @@ import NIOPosix
 import Synchronization
 
 /// Why the gateway could not start; the text names the address.
-public struct GatewayError: Error, Sendable, CustomStringConvertible {
+public struct GatewayError: Error, Equatable, Sendable, CustomStringConvertible {
     public let description: String
+
+    public init(description: String) {
+        self.description = description
+    }
 }
 
 /// One port for WebSocket and HTTP. Sessions stay on the event loop that accepted them; the loops share nothing but a count of
@@ -62,7 +66,11 @@ public final class GatewayServer: Sendable {
         var byLoop: [ObjectIdentifier: NIOLoopBound<GatewayLoop>] = [:]
         for (eventLoop, gateway) in zip(group.makeIterator(), loops) { byLoop[ObjectIdentifier(eventLoop)] = gateway }
         let gateways = byLoop
-        return try await ServerBootstrap(group: group)
+        var bootstrap = ServerBootstrap(group: group)
+        if let bytes = options.sendBufferBytes {
+            bootstrap = bootstrap.childChannelOption(.socketOption(.so_sndbuf), value: .init(bytes))
+        }
+        return try await bootstrap
             .serverChannelOption(.backlog, value: options.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -109,11 +117,17 @@ public final class GatewayServer: Sendable {
         while clock.now < end, await counters().sessions > 0 { try? await clock.sleep(for: .milliseconds(20)) }
     }
 
-    /// Cuts every connection and ends the timers. The listener must have been closed by ``stopAccepting()``.
+    /// Closes the listener, cuts every connection and ends the timers. Returns when the answers that were being made are given up; then
+    /// the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
         guard let loops = running.withLock({ $0?.loops }) else { return }
         await stop(loops)
+        let clock = ContinuousClock()
+        let end = clock.now + parts.options.closeTimeout
+        while clock.now < end, parts.shared.answering.load(ordering: .relaxed) > 0 {
+            try? await clock.sleep(for: .milliseconds(5))
+        }
     }
 
     private func stop(_ loops: [NIOLoopBound<GatewayLoop>]) async {

@@ -286,21 +286,19 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     private func flush() {
         guard let context, !queue.isBehind || context.channel.isWritable else { return }
-        let before = queue.count
-        var isWritten = false
-        while let buffer = queue.next() {
-            context.write(wrapOutboundOut(buffer), promise: nil)
-            isWritten = true
+        // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
+        repeat {
             // Asking for writability after each write keeps what the channel holds within its water mark; the rest waits here,
             // where it is counted and can be dropped.
-            if !context.channel.isWritable { break }
-        }
-        gateway.counters.queuedBytes += queue.count - before
-        gateway.counters.bytesSent += UInt64(before - queue.count)
-        if isWritten {
+            while let buffer = queue.next() {
+                gateway.counters.queuedBytes -= buffer.readableBytes
+                gateway.counters.bytesSent += UInt64(buffer.readableBytes)
+                context.write(wrapOutboundOut(buffer), promise: nil)
+                if !context.channel.isWritable { break }
+            }
             machine.spoke()
             context.flush()
-        }
+        } while context.channel.isWritable && !queue.isEmpty
         if context.channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
     }
 
