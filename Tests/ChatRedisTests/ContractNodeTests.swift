@@ -1,4 +1,5 @@
 import ChatCore
+import Foundation
 import RedisSchema
 import Testing
 
@@ -119,5 +120,93 @@ import Testing
         connection.forget()
         codec.encodeLibraryCheck(into: &writer)
         #expect(codec.libraryVerdict(ofCheck: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
+    }
+
+    // MARK: redis.conf and users.acl
+
+    private static func lines(of file: String) throws -> [String] {
+        let root = URL(filePath: #filePath).appending(path: "../../../redis").standardizedFileURL
+        let text = try String(contentsOf: root.appending(path: file), encoding: .utf8)
+        return text.split(separator: "\n").map(String.init).filter { !$0.hasPrefix("#") }
+    }
+
+    @Test func redisTakesEachLineOfTheConfiguration() async throws {
+        let lines = try Self.lines(of: "redis.conf")
+        let redis = try await PrivateRedis.start(PrivateRedis.Options(configuration: lines))
+        defer { redis.stop() }
+        for line in lines {
+            let words = line.split(separator: " ", maxSplits: 1).map(String.init)
+            let found = try redis.cli("CONFIG", "GET", words[0])
+            if words[0] == "client-output-buffer-limit" {
+                #expect(found.contains("pubsub 268435456 67108864 60"))
+            } else {
+                #expect(found == "\(words[0])\n\(words[1])")
+            }
+        }
+        #expect(lines.count > 8)
+    }
+
+    @Test func theExampleUserMayDoAllThatANodeDoesAndNothingElse() async throws {
+        let redis = try await PrivateRedis.start(PrivateRedis.Options(configuration: try Self.lines(of: "users.acl")))
+        defer { redis.stop() }
+        let connection = try ContractConnection(port: redis.port)
+        #expect(try connection.ask(["AUTH", "martlet", "change-me"]) == .status("OK"))
+        let codec = RedisCodec()
+        var writer = RESPWriter()
+        codec.encodeLibraryLoad(into: &writer)
+        #expect(codec.libraryVerdict(ofLoad: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
+        connection.forget()
+        let room = try RoomName("lobby")
+        func ask(_ request: BrokerRequest) throws -> Result<BrokerReply, BrokerError> {
+            let encoded = try codec.encode(request, into: &writer)
+            let replies = try connection.exchange(writer.take(), replies: encoded.commands)
+            defer { connection.forget() }
+            let pending = RedisPending(operation: encoded.operation, number: encoded.number, request: request)
+            guard case .completed(let result) = codec.decode(pending, replies) else { throw StoreFailure("no library") }
+            return result
+        }
+        let content = MessageContent(user: try UserID("ana"), at: 1, text: "x", key: "k")
+        // `say` on a log that is there, `enter` on one that is not, a raise, a purge: every command that a function calls.
+        _ = try ask(.say(room: room, content: content)).get()
+        _ = try ask(.say(room: room, content: content)).get()
+        for name in ["a-1", "b-2", "c-3"] {
+            _ = try ask(.enter(EnterRequest(room: room, node: try NodeID(name), limit: 5))).get()
+        }
+        _ = try ask(.enter(EnterRequest(room: try RoomName("new"), node: node, limit: 5))).get()
+        guard case .view(let view) = try ask(.enter(EnterRequest(room: room, node: node, limit: 5))).get() else {
+            throw StoreFailure("no view")
+        }
+        let change = [try device("ana", "x")]
+        let requests: [BrokerRequest] = [
+            .append(room: room, epoch: view.epoch, content: content), .view(room: room, after: nil, limit: 5),
+            .once(OnceRequest(room: room, node: node, epoch: view.epoch, known: 0, sends: [try send("new")])),
+            .presence(PresenceRequest(room: room, node: node, value: view.epoch, replacesAll: true, changes: change)),
+            .roster(room: room), .history(room: room, query: HistoryQuery(anchor: .newest, limit: 5)),
+            .heartbeat(report(node), lease: .seconds(1)), .nodes, .hold(room: room, node: node), .rooms(of: node),
+            .holders(room: room), .leave(room: room, node: node, value: view.epoch), .release(room: room, node: node),
+            .forget(node), .ping,
+            .publish(
+                room: room, event: .message(Message(position: .init(epoch: 1, seq: 1), content: content), base: 0)),
+        ]
+        for request in requests { _ = try ask(request).get() }
+        let setUp = [
+            ["SELECT", "0"], ["CLIENT", "SETNAME", "n"], ["INFO", "server"], ["CONFIG", "GET", "timeout"],
+            ["SUBSCRIBE", "martlet:{lobby}"], ["UNSUBSCRIBE", "martlet:{lobby}"],
+        ]
+        for words in setUp {
+            if case .error(let text) = try connection.ask(words) { Issue.record("\(words): \(text)") }
+        }
+        let forbidden = [
+            ["FLUSHALL"], ["KEYS", "*"], ["SET", "other", "1"], ["GET", "other"], ["PUBLISH", "other", "1"],
+            ["CONFIG", "SET", "timeout", "1"], ["ACL", "LIST"], ["SUBSCRIBE", "other"], ["DEBUG", "SLEEP", "0"],
+            ["SHUTDOWN"],
+        ]
+        for words in forbidden {
+            guard case .error(let text) = try connection.ask(words) else {
+                Issue.record("\(words) was allowed")
+                continue
+            }
+            #expect(text.hasPrefix("NOPERM"))
+        }
     }
 }

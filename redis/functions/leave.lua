@@ -23,9 +23,15 @@ redis.register_function('martlet_leave', function(keys, args)
         -- A look at the text saves decoding those who are elsewhere. With nobody left everybody goes.
         local user, text = members[index], members[index + 1]
         if empty or text:find(quoted, 1, true) then
-            for holder, devices in pairs(devices_of(roster, user, text)) do
+            local devices = devices_of(roster, user, text)
+            for holder, names in pairs(devices) do
                 if empty or holder == node then
-                    for _, device in ipairs(devices) do change(changes, 'expire', user, device, holder) end
+                    for _, device in ipairs(names) do
+                        local list = changes.list
+                        list[#list + 1] = {kind = 'expire', user = user, device = device, node = holder}
+                    end
+                    devices[holder] = nil
+                    changes.users[user] = devices
                 end
             end
         end
