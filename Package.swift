@@ -109,6 +109,6 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "ChatNodeTests", dependencies: ["ChatNode"], swiftSettings: strict),
-        .testTarget(name: "EndToEndTests", dependencies: ["ChatNode", "MartletClient"], swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),
     ]
 )

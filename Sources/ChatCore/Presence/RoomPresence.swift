@@ -85,7 +85,9 @@ struct RoomPresence: Sendable {
             var seen: Set<LocalDevice> = []
             for id in changed where seen.insert(id).inserted {
                 let here = local[id] != nil
-                if here != told.contains(id) { changes.append(PresenceChange(user: id.user, device: id.device, joined: here)) }
+                if here != told.contains(id) {
+                    changes.append(PresenceChange(user: id.user, device: id.device, joined: here))
+                }
             }
         }
         changed = []
@@ -125,7 +127,11 @@ struct RoomPresence: Sendable {
     /// Applies a notice. Empty if it is old, or waits for a read, or if something was missed before it (then ``wantsRoster``).
     mutating func apply(_ notice: PresenceNotice) -> Difference {
         if reading != nil {
-            if heardWhileReading.count < Self.heardLimit { heardWhileReading.append(notice) } else { wantsRoster = true }
+            if heardWhileReading.count < Self.heardLimit {
+                heardWhileReading.append(notice)
+            } else {
+                wantsRoster = true
+            }
             return Difference()
         }
         guard let position else { return Difference() }

@@ -24,7 +24,9 @@ struct OwnFrame: Sendable {
 /// The live sessions of one room on one loop: the array that a broadcast walks.
 ///
 /// Made by the room's home loop and handed around as a token; its contents are touched on the members' loop only.
-final class LocalRoom: @unchecked Sendable {  // `room`, `home` are constant; the rest is confined to one loop (see above)
+final class LocalRoom: @unchecked Sendable {
+    // Proof for @unchecked: `room` and `home` are constant; the rest is confined to one loop (see above).
+
     struct Member {
         var session: SessionID
         var outlet: any SessionOutlet

@@ -56,7 +56,8 @@ struct Probe {
 
     /// True if it is our round that came back.
     mutating func heard(_ event: ChannelEvent, now: Moment) -> Bool {
-        guard case .waiting = state, case .signal(let signal) = event, signal.node == node, signal.session.raw == round else {
+        guard case .waiting = state, case .signal(let signal) = event, signal.node == node, signal.session.raw == round
+        else {
             return false
         }
         state = .idle

@@ -47,7 +47,8 @@ extension Shard: BrokerLinkDelegate {
         if commandsIdentity != nil { metrics.redisReconnects.increment() }
         commandsIdentity = nil
         metrics.redisUp(connection: "commands", shard: index, false)
-        logger.warning("redis command connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
+        logger.warning(
+            "redis command connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
         happenEverywhere { $0.commandsDown(now: $1, &$2) }
     }
 
@@ -65,7 +66,8 @@ extension Shard: BrokerLinkDelegate {
         subscriptionsIdentity = nil
         probe.reset()
         metrics.redisUp(connection: "subscriptions", shard: index, false)
-        logger.warning("redis subscribe connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
+        logger.warning(
+            "redis subscribe connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
         happenEverywhere { $0.subscriptionsDown(now: $1, &$2) }
     }
 

@@ -66,7 +66,8 @@ extension Shard {
     func load() -> Load {
         let waiting = rooms.reduce(0) { $0 + ($1?.machine.waitingSends ?? 0) }
         return Load(
-            sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages, deliveries: deliveries)
+            sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages,
+            deliveries: deliveries)
     }
 
     // MARK: actions
@@ -106,7 +107,8 @@ extension Shard {
         var own: OwnFrame?
         if message.content.clientKey != nil {
             own = OwnFrame(
-                user: message.content.user, frame: SharedFrame(.message(room: name, message, showKey: true), codec: codec))
+                user: message.content.user,
+                frame: SharedFrame(.message(room: name, message, showKey: true), codec: codec))
         }
         for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
             post(.broadcast(room.locals[loop], frame, own: own), to: loop)

@@ -42,7 +42,8 @@ extension Shard {
         if let local = session.rooms[room] { local?.remove(session.id) }
         sessions[session.id]?.rooms.updateValue(nil, forKey: room)
         let request = JoinRequest(
-            session: session.id, user: session.user, device: session.device, since: session.since, ref: ref, after: after,
+            session: session.id, user: session.user, device: session.device, since: session.since, ref: ref,
+            after: after,
             history: min(history ?? 0, settings.rooms.limits.historyPage))
         let home = home(of: room)
         home.run {
@@ -112,7 +113,8 @@ extension Shard {
 
     /// Asks the broker and answers the session, if it is still there.
     private func read(
-        _ request: BrokerRequest, _ what: String, ref: Ref?, for id: SessionID, _ event: @escaping (BrokerReply) -> ServerEvent?
+        _ request: BrokerRequest, _ what: String, ref: Ref?, for id: SessionID,
+        _ event: @escaping (BrokerReply) -> ServerEvent?
     ) {
         ask(request) { [self] result in
             guard let outlet = sessions[id]?.outlet else { return }

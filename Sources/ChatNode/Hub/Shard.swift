@@ -6,7 +6,9 @@ import NIOCore
 
 /// One event loop's part of the node: the rooms whose home it is, with the loop's two broker connections, and the sessions that
 /// the loop accepted. Nothing in it is touched by another thread; shards talk by `execute`, a batch at a time.
-final class Shard: @unchecked Sendable {  // every member but the constants is touched on `loop` only (see `run`, `inbox`)
+final class Shard: @unchecked Sendable {
+    // Proof for @unchecked: every member but the constants is touched on `loop` only (see `run`, `receive`).
+
     let index: Int
     let loop: any EventLoop
     let settings: ShardSettings
@@ -43,7 +45,10 @@ final class Shard: @unchecked Sendable {  // every member but the constants is t
     var deliveries: UInt64 = 0
     var messages: UInt64 = 0
 
-    init(index: Int, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink, metrics: NodeMetrics, logger: Logger) {
+    init(
+        index: Int, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink, metrics: NodeMetrics,
+        logger: Logger
+    ) {
         self.index = index
         self.loop = loop
         self.settings = settings

@@ -57,12 +57,15 @@ struct BrokerFactory {
             logger.notice("redis answers", metadata: [LogKey.address: "\(url)", LogKey.version: "\(server.version)"])
         } catch {
             guard error.mayHeal else { throw error }
-            logger.warning("redis does not answer yet, waiting", metadata: [LogKey.address: "\(url)", LogKey.error: "\(error)"])
+            logger.warning(
+                "redis does not answer yet, waiting", metadata: [LogKey.address: "\(url)", LogKey.error: "\(error)"])
         }
     }
 
     /// The whole broker in this process, on one of its loops; the others hop.
-    private static func memory(_ configuration: NodeConfiguration, on hubLoop: any EventLoop) async throws -> BrokerFactory {
+    private static func memory(_ configuration: NodeConfiguration, on hubLoop: any EventLoop) async throws
+        -> BrokerFactory
+    {
         let rooms = configuration.rooms
         let hub = try await hubLoop.submit {
             var settings = MemoryBrokerSettings()

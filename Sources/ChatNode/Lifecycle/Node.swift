@@ -7,9 +7,9 @@ import NIOPosix
 import ServiceLifecycle
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #endif
 
 /// A Martlet node, put together: event loops, a shard on each, the gateway in front, the broker behind. Runs until it is asked to leave
@@ -51,7 +51,8 @@ public struct Node: Service {
     }
 
     private func serve(_ identity: NodeID, on group: MultiThreadedEventLoopGroup, _ logger: Logger) async throws {
-        let brokers = try await BrokerFactory.make(configuration, node: identity, group: group, metrics: metrics, logger: logger)
+        let brokers = try await BrokerFactory.make(
+            configuration, node: identity, group: group, metrics: metrics, logger: logger)
         let settings = ShardSettings(
             node: identity, rooms: configuration.roomSettings, lease: configuration.node.lease,
             wallClock: { WallClock.milliseconds })

@@ -80,7 +80,8 @@ final class NodeLife: Sendable {
             node: node, address: address, version: Node.version, sessions: load.sessions, rooms: load.rooms,
             messages: load.messages, deliveries: load.deliveries, clock: WallClock.milliseconds, started: started,
             draining: hub.admission.isDraining)
-        guard case .success(.heartbeat(let remembered)) = await keeper.shard.ask(.heartbeat(report, lease: timeToLive)) else {
+        guard case .success(.heartbeat(let remembered)) = await keeper.shard.ask(.heartbeat(report, lease: timeToLive))
+        else {
             return false
         }
         let forgotten = state.withLock { state in

@@ -1,0 +1,143 @@
+import Foundation
+import Glibc
+import Testing
+
+/// One `martlet serve` as a process of its own, as an operator starts it: configured by the environment, ended by signals.
+final class TestNode: @unchecked Sendable {  // `process` is constant; `log` is guarded by `lock`
+    struct Failure: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    let name: String
+    private(set) var port = 0
+    private let process = Process()
+    private let lock = NSLock()
+    private var log = ""
+
+    var url: String { "ws://127.0.0.1:\(port)/ws" }
+    var http: String { "http://127.0.0.1:\(port)" }
+    var output: String { lock.withLock { log } }
+    var pid: pid_t { process.processIdentifier }
+
+    /// The `martlet` that was built together with these tests.
+    static var executable: URL {
+        URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "martlet")
+    }
+
+    private init(name: String) {
+        self.name = name
+    }
+
+    deinit {
+        if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    }
+
+    /// Starts a node and returns when it is ready.
+    static func start(_ name: String, redis: String, _ environment: [String: String] = [:]) async throws -> TestNode {
+        let node = TestNode(name: name)
+        var all = [
+            "MARTLET_PORT": "0", "MARTLET_NODE_NAME": name, "MARTLET_REDIS_URL": redis, "MARTLET_DRAIN_TIME": "500ms",
+        ]
+        all.merge(environment) { $1 }
+        try node.launch(all)
+        try await node.waitUntilReady()
+        return node
+    }
+
+    /// Starts a node that is expected to refuse to; returns its exit code and what it said.
+    static func refuse(_ environment: [String: String]) async throws -> (code: Int32, output: String) {
+        let node = TestNode(name: "refused")
+        try node.launch(environment)
+        try await eventually("the node exits") { !node.process.isRunning }
+        return (node.process.terminationStatus, node.output)
+    }
+
+    private func launch(_ environment: [String: String]) throws {
+        process.executableURL = Self.executable
+        process.arguments = ["serve"]
+        process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { first, _ in first }
+        let pipe = Pipe()
+        process.standardError = pipe
+        process.standardOutput = FileHandle.nullDevice
+        pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
+            let data = handle.availableData
+            guard !data.isEmpty, let self else {
+                handle.readabilityHandler = nil
+                return
+            }
+            lock.withLock { log += String(decoding: data, as: UTF8.self) }
+        }
+        try process.run()
+    }
+
+    private func waitUntilReady() async throws {
+        try await eventually("\(name) listens and is ready") { [self] in
+            guard process.isRunning else { throw Failure(description: "\(name) ended: \(output.suffix(2_000))") }
+            if port == 0, let line = output.split(separator: "\n").first(where: { $0.contains("notice listening") }) {
+                port = line.split(separator: ":").last.flatMap { Int($0.prefix { $0.isNumber }) } ?? 0
+            }
+            guard port != 0 else { return false }
+            return try await Shell.status(of: "\(http)/readyz") == 200
+        }
+    }
+
+    func signal(_ signal: Int32) {
+        kill(process.processIdentifier, signal)
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    func terminate() async throws {
+        signal(SIGTERM)
+        try await eventually("\(name) leaves") { [self] in !process.isRunning }
+    }
+
+    func killNow() async throws {
+        signal(SIGKILL)
+        try await eventually("\(name) is dead") { [self] in !process.isRunning }
+    }
+}
+
+/// Polls until the condition holds; fails the test when it does not in time. For states that nobody announces.
+func eventually(
+    _ what: String, within time: Duration = .seconds(30), _ condition: () async throws -> Bool
+) async throws {
+    let end = ContinuousClock.now + time
+    while true {
+        if try await condition() { return }
+        guard ContinuousClock.now < end else { throw TestNode.Failure(description: "not in time: \(what)") }
+        try await Task.sleep(for: .milliseconds(20))
+    }
+}
+
+/// Programs that a user would use.
+enum Shell {
+    static func run(_ program: String, _ arguments: [String]) async throws -> String {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = [program] + arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        try process.run()
+        let data = await withCheckedContinuation { continuation in
+            DispatchQueue.global().async {
+                let data = pipe.fileHandleForReading.readDataToEndOfFile()
+                process.waitUntilExit()
+                continuation.resume(returning: data)
+            }
+        }
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    static func redis(_ redis: PrivateRedis, _ arguments: String...) async throws -> String {
+        try await run("redis-cli", ["-p", "\(redis.port)"] + arguments).trimmingCharacters(in: .newlines)
+    }
+
+    static func status(of url: String) async throws -> Int {
+        Int(try await run("curl", ["-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}", url])) ?? 0
+    }
+
+    static func get(_ url: String) async throws -> String {
+        try await run("curl", ["-s", "-m", "5", url])
+    }
+}
