@@ -52,6 +52,8 @@ final class SimNode {
     var sessions: [SessionID: Session] = [:]
     var nextGeneration: UInt32 = 1
     var sweeper: SweepStateMachine
+    var audit: HoldingsAudit
+    var rounds = 0
     var isKnown = false
 
     init(index: Int, slot: Int, id: NodeID, started: UInt64, skew: Int64, rooms: Int) {
@@ -62,6 +64,7 @@ final class SimNode {
         self.skew = skew
         self.rooms = Array(repeating: nil, count: rooms)
         sweeper = SweepStateMachine(node: id)
+        audit = HoldingsAudit(node: id)
     }
 }
 
@@ -70,6 +73,7 @@ struct SimRequest {
     enum Owner {
         case room(Int, generation: UInt32, serial: UInt64)
         case sweeper(UInt64)
+        case audit(UInt64)
         case heartbeat
     }
 

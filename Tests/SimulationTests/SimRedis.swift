@@ -8,6 +8,8 @@ struct SimRedis {
         /// Every entry that the log ever held in its present history, trimmed or not.
         var truth: [Message] = []
         var expires: UInt64?
+        /// No node has entered since this Redis came up.
+        var isForeign = false
     }
 
     struct Subscriber: Hashable {
@@ -43,6 +45,7 @@ struct SimRedis {
         next.skew = skew
         next.isAlive = true
         next.stoppedUntil = 0
+        for room in next.rooms.indices { next.rooms[room].isForeign = true }
         return next
     }
 
@@ -64,9 +67,31 @@ struct SimRedis {
         guard let name = Self.room(of: request) else { return nodes.apply(request, now: now) }
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
-        let answer = bugs.isEmpty ? rooms[index].broker.apply(request, now: now) : applyBadly(request, index, now, bugs)
+        let before = raiseBeforeOutsiders(request, index, now: now)
+        var answer = bugs.isEmpty ? rooms[index].broker.apply(request, now: now) : applyBadly(request, index, now, bugs)
+        answer.events = before + answer.events
         keepTruth(request, answer, index, now: now)
         return answer
+    }
+
+    /// What an outsider says on a Redis that came back different must not take a position that was given on the lost branch: the first
+    /// `say` there begins a new epoch, unless a node has entered before it.
+    private mutating func raiseBeforeOutsiders(
+        _ request: BrokerRequest, _ index: Int, now: UInt64
+    ) -> [MemoryBroker.Publication] {
+        switch request {
+        case .enter: rooms[index].isForeign = false
+        case .say(let room, _) where rooms[index].isForeign:
+            rooms[index].isForeign = false
+            guard view(index, now: now) != nil, let outsider = try? NodeID("say") else { return [] }
+            let enter = EnterRequest(room: room, node: outsider, limit: 0)
+            let entered = rooms[index].broker.apply(.enter(enter), now: now)
+            guard case .success(.view(let view)) = entered.result else { return [] }
+            let left = rooms[index].broker.apply(.leave(room: room, node: outsider, value: view.epoch), now: now)
+            return entered.events + left.events
+        default: break
+        }
+        return []
     }
 
     /// Planted: the TTL that an empty room got outlives the next `enter`.

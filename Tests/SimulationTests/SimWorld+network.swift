@@ -71,6 +71,11 @@ extension SimWorld {
             var actions: [SweepStateMachine.Action] = []
             node.sweeper.completed(serial: serial, result, &actions)
             carryOut(actions, node)
+        case .audit(let serial):
+            var actions: [HoldingsAudit.Action] = []
+            let held = Set(node.rooms.indices.filter { node.rooms[$0] != nil }.map { roomNames[$0] })
+            node.audit.completed(serial: serial, result, isHeld: { held.contains($0) }, &actions)
+            carryOut(actions, node)
         case .heartbeat:
             if case .success(.heartbeat(let known)) = result {
                 if !known, node.isKnown {
@@ -107,6 +112,7 @@ extension SimWorld {
         node.commands.isSilent = false
         node.commands.isDead = false
         node.sweeper.reset()
+        node.audit.reset()
         happenEverywhere(node) { $0.commandsDown(now: $1, &$2) }
         for request in lost { completed(node, request.owner, .failure(.outcomeUnknown)) }
         reconnectCommands(node)

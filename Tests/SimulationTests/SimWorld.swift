@@ -156,6 +156,11 @@ final class SimWorld {
             var actions: [SweepStateMachine.Action] = []
             node.sweeper.roundBegan(&actions)
             carryOut(actions, node)
+            node.rounds += 1
+            guard node.rounds % 3 == 0 else { return }
+            var more: [HoldingsAudit.Action] = []
+            node.audit.roundBegan(&more)
+            carryOut(more, node)
         case .start(let slot): start(slot)
         case .sessionLost(let node, let session):
             guard let node = awake(node, event) else { return }
@@ -328,6 +333,15 @@ final class SimWorld {
 
     private func broadcast(_ event: ServerEvent, _ slot: SimNode.Room, _ node: SimNode) {
         for session in slot.live.sorted() { toSession(node, session, event) }
+    }
+
+    func carryOut(_ actions: [HoldingsAudit.Action], _ node: SimNode) {
+        for action in actions {
+            switch action {
+            case .submit(let request, let serial): submit(node, .audit(serial), request)
+            case .left(let room): log("\(node.id) was listed in \(room), which it does not hold, and left")
+            }
+        }
     }
 
     func carryOut(_ actions: [SweepStateMachine.Action], _ node: SimNode) {

@@ -82,7 +82,8 @@ extension RoomStateMachine {
             messages = recent.messages(after: max(after.seq, recent.completeAfter))
             let mayBeMore = after.seq < recent.completeAfter && judge(after, firstAfter: after.seq + 1) != .rewound
             if mayBeMore {
-                guard let older, older.serial == join.askedOlder else { return .readOlder }
+                // (A read that our memory has outrun meanwhile is repeated.)
+                guard let older, older.serial == join.askedOlder, older.reach >= recent.completeAfter else { return .readOlder }
                 messages = older.joined(to: messages, after: after.seq, memoryFrom: recent.completeAfter)
             }
             switch judge(after, firstAfter: messages.first?.position.seq) {
@@ -147,7 +148,7 @@ extension RoomStateMachine {
         switch result {
         case .success(.view(let view)):
             let entries = view.verdict == .rewound ? [] : view.entries
-            answerJoins(older: OlderMessages(serial: serial, entries: entries), now: now, &actions)
+            answerJoins(older: OlderMessages(serial: serial, reach: view.last, entries: entries), now: now, &actions)
         case .failure(.missing):
             enterAgain(now: now, &actions)
         case .success, .failure:
@@ -178,6 +179,8 @@ extension RoomStateMachine {
 /// What the log holds from before a node's memory.
 struct OlderMessages {
     var serial: UInt64
+    /// The log's last seq when it was read.
+    var reach: UInt64
     var entries: [Message]
 
     /// The messages after `seq`, `memory` (which is complete above `memoryFrom`) at their end. What lies before the last hole

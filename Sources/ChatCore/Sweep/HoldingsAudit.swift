@@ -1,0 +1,71 @@
+/// Finds rooms that the broker lists this node in although it does not hold them, and takes it out of them.
+///
+/// A node that lives is swept by nobody, so such an entry would stay for ever: its members in the roster, other nodes' PUBLISH for
+/// nothing. Two things make one: a Redis that came back with an older state (failover, lost tail) in which this node had not
+/// left yet, and the bytes of a dead connection that carried out an old `enter` after the `leave`.
+///
+/// Reads the node's own list (`rooms(of:)`, written before each `enter`), then each room that it does not hold, then leaves with
+/// the value read: an `enter` in between has another value and is not touched.
+public struct HoldingsAudit: Sendable {
+    public enum Action: Sendable, Equatable {
+        /// Ask, then call `completed` with this serial.
+        case submit(BrokerRequest, serial: UInt64)
+        /// The node was listed in a room that it does not hold; it has been taken out.
+        case left(RoomName)
+    }
+
+    enum Purpose: Sendable, Equatable {
+        case rooms
+        case holders(RoomName)
+        case leave(RoomName)
+        case release
+    }
+
+    let node: NodeID
+    private var requests: [UInt64: Purpose] = [:]
+    private var nextSerial: UInt64 = 1
+
+    public init(node: NodeID) {
+        self.node = node
+    }
+
+    /// Begins a round, unless one is still running. Every few leases is enough, and after a connection to another Redis.
+    public mutating func roundBegan(_ actions: inout [Action]) {
+        guard requests.isEmpty else { return }
+        submit(.rooms(of: node), .rooms, &actions)
+    }
+
+    /// The connection was lost: the next round asks again.
+    public mutating func reset() {
+        requests = [:]
+    }
+
+    /// `isHeld`: whether the node has that room in use, in whatever phase, at this moment.
+    public mutating func completed(
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, isHeld: (RoomName) -> Bool, _ actions: inout [Action]
+    ) {
+        guard let purpose = requests.removeValue(forKey: serial) else { return }
+        switch (purpose, result) {
+        case (.rooms, .success(.rooms(let rooms))):
+            for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room), &actions) }
+        case (.holders(let room), .success(.holders(let nodes))):
+            guard !isHeld(room) else { return }
+            if let value = nodes[node] {
+                submit(.leave(room: room, node: node, value: value), .leave(room), &actions)
+            } else {
+                submit(.release(room: room, node: node), .release, &actions)
+            }
+        case (.leave(let room), .success(.left(let was))):
+            if was { actions.append(.left(room)) }
+            if !isHeld(room) { submit(.release(room: room, node: node), .release, &actions) }
+        case (.rooms, _), (.holders, _), (.leave, _), (.release, _):
+            break
+        }
+    }
+
+    private mutating func submit(_ request: BrokerRequest, _ purpose: Purpose, _ actions: inout [Action]) {
+        requests[nextSerial] = purpose
+        actions.append(.submit(request, serial: nextSerial))
+        nextSerial += 1
+    }
+}
