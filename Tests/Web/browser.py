@@ -32,6 +32,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "i
          "locale": "en-GB"}
 MOST_ROWS = 300
 MOST_FRAME_MS = 100
+MOST_TASK_MS = 50
 
 # Frame times, measured in the page from the moment that this runs.
 MEASURE = """() => {
@@ -50,6 +51,15 @@ MEASURED = """() => {
     return { frames: sorted.length, worst: sorted.at(-1), p99: sorted[Math.floor(sorted.length * 0.99)],
              median: sorted[sorted.length >> 1], rows: window.frames_.rows };
 }"""
+
+
+def longest_task(trace):
+    """The page's longest piece of work in ms of processor time, which does not depend on what else the machine does."""
+    events = json.loads(trace)["traceEvents"]
+    threads = {(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"}
+    tasks = [e.get("tdur", 0) for e in events if e["name"] == "RunTask" and (e["pid"], e["tid"]) in threads]
+    check(tasks, "the trace holds no task of the page")
+    return max(tasks) / 1_000
 
 
 class Failure(Exception):
@@ -334,6 +344,7 @@ async def check_flood(bench):
     page = await bench.page("ana", room)
     await page.wait_for_timeout(1_000)
     total = 10_000
+    await bench.browser.start_tracing(page=page, categories=["toplevel", "disabled-by-default-devtools.timeline"])
     await page.evaluate(MEASURE)
     began = time.monotonic()
     await bench.fill(room, [f"message {number}: {'lorem ipsum ' * (number % 6)}" for number in range(total)], users=8)
@@ -342,9 +353,17 @@ async def check_flood(bench):
     await page.wait_for_timeout(300)
     measured = await page.evaluate(MEASURED)
     report = {key: round(value, 1) for key, value in measured.items()}
-    print(f"    {total} messages in {took:.1f} s; frames: {json.dumps(report)}")
+    task = longest_task(await bench.browser.stop_tracing())
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    print(f"    {total} messages in {took:.1f} s; frames: {json.dumps(report)}; longest task {task:.1f} ms of processor time; "
+          f"load {load:.1f} on {cores} cores")
     check(measured["rows"] <= MOST_ROWS, f"{measured['rows']} rows were in the document")
-    check(measured["worst"] <= MOST_FRAME_MS, f"a frame took {measured['worst']:.0f} ms")
+    check(task <= MOST_TASK_MS, f"a task took {task:.0f} ms of processor time")
+    # With more to do than cores, frames wait for a core, whatever the page does.
+    if load <= 1.5 * cores:
+        check(measured["worst"] <= MOST_FRAME_MS, f"a frame took {measured['worst']:.0f} ms")
+    else:
+        print("    the frames' times are not judged: the machine is busy with other things")
     check(await page.evaluate("(() => { const log = document.getElementById('log');"
                               " return log.scrollHeight - log.scrollTop - log.clientHeight < 5; })()"), "the newest is in sight")
     announced = await page.text_content("#announcer")

@@ -443,6 +443,7 @@ test('a read that nobody answers times out, a refused one says why', async () =>
 
 test('presence keeps the members; in a large room only the count', async () => {
     const { room, clock, node, shown } = await joined();
+    node.intercept = (frame) => (frame.type === 'roster' ? null : undefined);
     node.socket.emit({ type: 'presence', room: 'lobby', joined: ['bo', 'che'], left: [], count: 3 });
     node.socket.emit({ type: 'presence', room: 'lobby', joined: [], left: ['bo'], count: 2 });
     await clock.advance(5);
@@ -451,6 +452,15 @@ test('presence keeps the members; in a large room only the count', async () => {
     node.socket.emit({ type: 'presence', room: 'lobby', joined: [], left: [], count: 900 });
     await clock.advance(5);
     assert.deepEqual([room.members, room.count], [null, 900]);
+});
+
+test('names that do not add up to the count are read again', async () => {
+    const { room, clock, node } = await joined();
+    const roster = [{ user: 'ana', devices: ['d'] }, { user: 'bo', devices: ['phone'] }, { user: 'che', devices: [] }];
+    node.intercept = (frame) => (frame.type === 'roster' ? { type: 'roster', room: 'lobby', roster, count: 3 } : undefined);
+    node.socket.emit({ type: 'presence', room: 'lobby', joined: ['bo'], left: [], count: 3 });
+    await clock.advance(10);
+    assert.deepEqual([...room.members], [['ana', ['d']], ['bo', ['phone']], ['che', []]]);
 });
 
 test('signals go out when the room is joined, and come in', async () => {

@@ -593,6 +593,7 @@ export class Room extends Emitter {
     /** The seq up to which messages are known to exist. */
     #target = 0;
     #reading = false;
+    #readingMembers = false;
     #advancing = false;
     /** Unsettled sends in the order in which they were made, and reads. `ref` null: not written on this connection. */
     #sends = [];
@@ -1065,6 +1066,24 @@ export class Room extends Emitter {
         for (const user of joined) this.members?.set(user, this.members.get(user) ?? []);
         for (const user of left) this.members?.delete(user);
         this._emit('presence', { joined, left, count: this.count });
+        if (this.members && this.members.size !== this.count) this.#readMembers();
+    }
+
+    /** The names do not add up to the count: something was missed, so the roster is read. */
+    async #readMembers() {
+        if (this.#readingMembers) return;
+        this.#readingMembers = true;
+        try {
+            const page = await this.roster();
+            if (this.state !== 'joined' || page.cursor) return;
+            this.members = new Map(page.members.map((member) => [member.user, member.devices]));
+            this.count = page.count;
+            this._emit('presence', { joined: [], left: [], count: this.count });
+        } catch {
+            // The next change of presence, or the next join, tries again.
+        } finally {
+            this.#readingMembers = false;
+        }
     }
 
     #message(frame) {
