@@ -10,7 +10,8 @@ public struct GatewayCounters: Sendable {
     /// Waiting now in the sessions' outbound queues.
     public var queuedBytes = 0
     public var sessionsOpened: UInt64 = 0
-    /// By reason: a ``CloseReason``'s name, `peer` (the client closed), `gone` (the connection was lost), `protocolError`.
+    /// By reason: a ``CloseReason``'s name, `peer` (the client closed), `gone` (the connection was lost),
+    /// `protocolError`.
     public var sessionsClosed: [String: UInt64] = [:]
     /// By type of request.
     public var framesReceived: [RequestType: UInt64] = [:]

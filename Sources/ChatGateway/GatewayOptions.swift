@@ -15,14 +15,15 @@ public struct GatewayOptions: Sendable {
     /// Makes session names unique over all nodes and times.
     public var nodeID: NodeID
 
-    /// How long a connection may take from its first byte (or from being accepted) to a complete request head or handshake, and an
-    /// HTTP request to be complete.
+    /// How long a connection may take from its first byte (or from being accepted) to a complete request head or
+    /// handshake, and an HTTP request to be complete.
     public var handshakeTimeout: Duration = .seconds(10)
     /// How long an HTTP answer may take.
     public var responseTimeout: Duration = .seconds(30)
     /// How long an HTTP connection may stay open between requests.
     public var idleTimeout: Duration = .seconds(75)
-    /// How long a peer may take to answer a close frame, and to read what was queued before it, before the connection is cut.
+    /// How long a peer may take to answer a close frame, and to read what was queued before it, before the connection
+    /// is cut.
     public var closeTimeout: Duration = .seconds(5)
 
     /// Connections of all kinds; more are answered 503 and closed.
@@ -33,11 +34,11 @@ public struct GatewayOptions: Sendable {
     public var maxBodyBytes = 65_536
     /// Connections that the kernel holds before they are accepted.
     public var backlog: Int32 = 4_096
-    /// Bytes that one read of a WebSocket takes at most. Small: every connection holds a buffer of this size (measured: 256 bytes
-    /// 2.7 KB a connection in all, 1,024 bytes 3.5 KB).
+    /// Bytes that one read of a WebSocket takes at most. Small: every connection holds a buffer of this size (measured:
+    /// 256 bytes 2.7 KB a connection in all, 1,024 bytes 3.5 KB).
     public var receiveBufferBytes = 512
-    /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a peer that is slow
-    /// to read).
+    /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a
+    /// peer that is slow to read).
     public var sendBufferBytes: Int32?
     /// Origins whose pages may connect and post; nil: all. Compared in lower case.
     public var allowedOrigins: Set<String>?
@@ -54,7 +55,8 @@ public struct GatewayOptions: Sendable {
 
 /// A file that the gateway serves from memory.
 public struct StaticFile: Sendable {
-    /// Scripts and styles of the page's own, WebSockets anywhere (a page may be told to use another node), nothing else.
+    /// Scripts and styles of the page's own, WebSockets anywhere (a page may be told to use another node), nothing
+    /// else.
     public static let defaultPolicy =
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         + "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

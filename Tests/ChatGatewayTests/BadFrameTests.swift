@@ -128,7 +128,9 @@ struct BadFrameTests {
             service.hold()
             let client = try await TestWebSocket.connect(port: port, "user=ana&room=a")
             _ = try await client.json("joined")
-            for number in 0..<3 { try await client.send("{\"type\":\"send\",\"ref\":\(number),\"room\":\"a\",\"text\":\"x\"}") }
+            for number in 0..<3 {
+                try await client.send("{\"type\":\"send\",\"ref\":\(number),\"room\":\"a\",\"text\":\"x\"}")
+            }
             let error = try await client.json("error")
             #expect(error["ref"]?.integer == 2)
             #expect(error["name"]?.string == "tooManyWaiting")
@@ -156,11 +158,12 @@ struct BadFrameTests {
     }
 
     /// What RFC 6455 says must close closes, with its code, and only that connection.
-    @Test(arguments: [
-        ([0x81, 0x01, 0x61], 1002), ([0x81, 0x81, 0, 0, 0, 0, 0xFF], 1007), ([0x83, 0x80, 0, 0, 0, 0], 1002),
-        ([0xC1, 0x80, 0, 0, 0, 0], 1002), ([0x80, 0x80, 0, 0, 0, 0], 1002), ([0x88, 0x81, 0, 0, 0, 0, 1], 1002),
-        ([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xED], 1002), ([0x81, 0xFF, 0x7F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1009),
-    ] as [([UInt8], UInt16)])
+    @Test(
+        arguments: [
+            ([0x81, 0x01, 0x61], 1002), ([0x81, 0x81, 0, 0, 0, 0, 0xFF], 1007), ([0x83, 0x80, 0, 0, 0, 0], 1002),
+            ([0xC1, 0x80, 0, 0, 0, 0], 1002), ([0x80, 0x80, 0, 0, 0, 0], 1002), ([0x88, 0x81, 0, 0, 0, 0, 1], 1002),
+            ([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xED], 1002), ([0x81, 0xFF, 0x7F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1009),
+        ] as [([UInt8], UInt16)])
     func whatTheRFCSaysMustCloseClosesThatConnectionAlone(bytes: [UInt8], code: UInt16) async throws {
         try await withGateway { port, service, _ in
             let other = try await TestWebSocket.connect(port: port, "user=bob")

@@ -14,13 +14,18 @@ struct HTTPRoutesTests {
         return answer
     }
 
-    private func get(_ port: Int, _ path: String, method: String = "GET", extra: String = "") async throws -> (head: String, body: String) {
+    private func get(_ port: Int, _ path: String, method: String = "GET", extra: String = "") async throws -> (
+        head: String, body: String
+    ) {
         try await exchange(port, "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\n\(extra)\r\n")
     }
 
-    private func post(_ port: Int, _ path: String, _ body: String, extra: String = "") async throws -> (head: String, body: String) {
+    private func post(_ port: Int, _ path: String, _ body: String, extra: String = "") async throws -> (
+        head: String, body: String
+    ) {
         try await exchange(
-            port, "POST \(path) HTTP/1.1\r\nHost: localhost\r\n\(extra)Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            port,
+            "POST \(path) HTTP/1.1\r\nHost: localhost\r\n\(extra)Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
     }
 
     private func expect(
@@ -111,7 +116,8 @@ struct HTTPRoutesTests {
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "GET /\u{0} HTTP/1.1\r\nHost: a\r\n\r\n", "GARBAGE\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}",
+        "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "GET /\u{0} HTTP/1.1\r\nHost: a\r\n\r\n", "GARBAGE\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}",
         "GET / HTTP/9.9\r\nHost: a\r\n\r\n",
     ])
     func ambiguousRequestsEndTheConnection(request: String) async throws {
@@ -139,7 +145,10 @@ struct HTTPRoutesTests {
     }
 
     /// Slowloris: a byte now and then keeps nothing open.
-    @Test(arguments: ["GET /healthz HTTP/1.1\r\nHost: a\r\nX: ", "POST /api/rooms/a/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n{"])
+    @Test(arguments: [
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: ",
+        "POST /api/rooms/a/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n{",
+    ])
     func aRequestThatDripsIsCutOff(start: String) async throws {
         try await withGateway {
             $0.handshakeTimeout = .milliseconds(300)
@@ -181,7 +190,8 @@ struct HTTPRoutesTests {
             $0.maxHeaderBytes = 1_000
         } _: { port, _, _ in
             let socket = try await TestSocket.connect(port: port)
-            try await socket.write("GET /healthz HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 5_000))\r\n\r\n")
+            try await socket.write(
+                "GET /healthz HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 5_000))\r\n\r\n")
             let all = await socket.readToEnd()
             #expect(!all.contains("200 OK"))
         }
@@ -197,7 +207,9 @@ struct HTTPRoutesTests {
             let head = page.head.lowercased()
             #expect(head.contains("content-security-policy: default-src 'none'"))
             #expect(head.contains("x-content-type-options: nosniff"))
-            guard let tag = page.head.split(separator: "\r\n").first(where: { $0.lowercased().hasPrefix("etag: ") })?.dropFirst(6)
+            guard
+                let tag = page.head.split(separator: "\r\n").first(where: { $0.lowercased().hasPrefix("etag: ") })?
+                    .dropFirst(6)
             else {
                 Issue.record("no entity tag")
                 return
@@ -209,8 +221,14 @@ struct HTTPRoutesTests {
 
     @Test func aPortThatIsTakenIsNamed() async throws {
         try await withGateway { port, _, _ in
-            await #expect(throws: GatewayError(description: "cannot listen on 127.0.0.1:\(port): the address is in use by another program")) {
-                try await withGateway { $0.port = port } _: { _, _, _ in }
+            await #expect(
+                throws: GatewayError(
+                    description: "cannot listen on 127.0.0.1:\(port): the address is in use by another program")
+            ) {
+                try await withGateway {
+                    $0.port = port
+                } _: { _, _, _ in
+                }
             }
         }
     }

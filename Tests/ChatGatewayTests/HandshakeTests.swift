@@ -26,7 +26,8 @@ struct HandshakeTests {
     }
 
     private func request(
-        method: String = "GET", path: String = "/ws?user=ana", key: String? = TestWebSocket.key, version: String? = "13",
+        method: String = "GET", path: String = "/ws?user=ana", key: String? = TestWebSocket.key,
+        version: String? = "13",
         upgrade: String? = "websocket", extra: String = ""
     ) -> String {
         var text = "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\n"
@@ -78,7 +79,9 @@ struct HandshakeTests {
             try await expect(port, request(path: "/ws?user="), status: 400, name: "badName")
             try await expect(port, request(path: "/ws?user=a%00b"), status: 400, name: "badName")
             try await expect(port, request(path: "/ws?user=a&room=%7Bx%7D"), status: 400, name: "badName")
-            try await expect(port, request(path: "/ws?user=a&device=\(String(repeating: "d", count: 65))"), status: 400, name: "badName")
+            try await expect(
+                port, request(path: "/ws?user=a&device=\(String(repeating: "d", count: 65))"), status: 400,
+                name: "badName")
             try await expect(port, request(path: "/ws?user=%zz"), status: 400, name: "badField")
             try await expect(port, request(path: "/ws?user=%FF"), status: 400, name: "badField")
             #expect(service.sessions == 0)
@@ -97,12 +100,14 @@ struct HandshakeTests {
             }
         }
         try await withGateway(authenticator: Tokens()) { port, _, _ in
-            let client = try await TestWebSocket.connect(port: port, "user=x", extra: "Authorization: Bearer secret\r\n")
+            let client = try await TestWebSocket.connect(
+                port: port, "user=x", extra: "Authorization: Bearer secret\r\n")
             #expect(try await client.json("welcome")["user"]?.string == "tina")
             let query = try await TestWebSocket.connect(port: port, "token=secret")
             #expect(try await query.json("welcome")["user"]?.string == "tina")
             try await expect(
-                port, request(path: "/ws?token=wrong"), status: 401, name: "unauthenticated", field: "WWW-Authenticate: Bearer")
+                port, request(path: "/ws?token=wrong"), status: 401, name: "unauthenticated",
+                field: "WWW-Authenticate: Bearer")
         }
     }
 
@@ -120,7 +125,8 @@ struct HandshakeTests {
     }
 
     @Test(arguments: [
-        "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Host: other\r\n", "X: a\r\n folded\r\n", "X : a\r\n", "X: a\u{0}b\r\n",
+        "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Host: other\r\n", "X: a\r\n folded\r\n",
+        "X : a\r\n", "X: a\u{0}b\r\n",
         "X: a\nY: b\r\n", "X\r\n", ": empty\r\n",
     ])
     func anAmbiguousHandshakeIsRefused(line: String) async throws {
@@ -173,7 +179,9 @@ struct HandshakeTests {
             try await socket.write(bytes)
             var all: [UInt8] = []
             let pong = [0x8A, 5] + Array("early".utf8)
-            while !all.indices.contains(where: { all[$0...].starts(with: pong) }), let more = await socket.read() { all += more }
+            while !all.indices.contains(where: { all[$0...].starts(with: pong) }), let more = await socket.read() {
+                all += more
+            }
             #expect(all.indices.contains { all[$0...].starts(with: pong) })
         }
     }

@@ -73,7 +73,8 @@ struct OutboundQueueTests {
         #expect(queue.append(frame("s", .signal), joiner: &joiner) == .queued(isFirst: true))
     }
 
-    /// Whatever is appended, joined, written in parts and dropped: what leaves is what was taken, in order, and the count is right.
+    /// Whatever is appended, joined, written in parts and dropped: what leaves is what was taken, in order, and the
+    /// count is right.
     @Test func randomUseKeepsOrderAndCount() {
         var generator = SystemRandomNumberGenerator()
         let seed = generator.next()

@@ -19,19 +19,24 @@ struct SessionPipelineTests {
         let gateway = GatewayLoop(
             eventLoop: channel.eventLoop,
             parts: GatewayParts(
-                options: options, service: service, authenticator: DevelopmentAuthenticator(), logger: logger, routes: routes,
+                options: options, service: service, authenticator: DevelopmentAuthenticator(), logger: logger,
+                routes: routes,
                 shared: GatewayShared()))
         try channel.pipeline.syncOperations.addHandler(ConnectionHandler(gateway: gateway))
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.writeInbound(ByteBuffer(string: TestWebSocket.handshake("user=ana&room=a")))
         channel.embeddedEventLoop.run()
-        #expect(try channel.readOutbound(as: ByteBuffer.self).map { String(buffer: $0) }?.hasPrefix("HTTP/1.1 101 ") == true)
+        #expect(
+            try channel.readOutbound(as: ByteBuffer.self).map { String(buffer: $0) }?.hasPrefix("HTTP/1.1 101 ") == true
+        )
         return (channel, gateway)
     }
 
     private func outbound(_ channel: EmbeddedChannel) throws -> [String] {
         var all: [String] = []
-        while let buffer = try channel.readOutbound(as: ByteBuffer.self) { all.append(String(decoding: buffer.readableBytesView, as: UTF8.self)) }
+        while let buffer = try channel.readOutbound(as: ByteBuffer.self) {
+            all.append(String(decoding: buffer.readableBytesView, as: UTF8.self))
+        }
         return all
     }
 
@@ -51,7 +56,8 @@ struct SessionPipelineTests {
         for number in 0..<10 {
             let content = MessageContent(user: try UserID("bob"), at: 0, text: "\(number)")
             service.deliver(
-                .message(room: lobby, Message(position: Position(epoch: 1, seq: 1), content: content), showKey: false), to: lobby,
+                .message(room: lobby, Message(position: Position(epoch: 1, seq: 1), content: content), showKey: false),
+                to: lobby,
                 except: nil)
         }
         #expect(try outbound(channel) == [], "nothing leaves before the tick ends")

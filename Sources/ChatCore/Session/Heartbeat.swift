@@ -1,5 +1,5 @@
-/// Whether the peer of a connection still lives. A ping goes out when one side was silent for an interval; a peer from which
-/// nothing at all came in the interval after a ping is dead.
+/// Whether the peer of a connection still lives. A ping goes out when one side was silent for an interval; a peer from
+/// which nothing at all came in the interval after a ping is dead.
 public struct Heartbeat: Hashable, Sendable {
     public enum Action: Equatable, Sendable {
         case ping

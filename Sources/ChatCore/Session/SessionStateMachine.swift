@@ -1,17 +1,20 @@
-/// What one session may do, and what became of what it asked: the limits of promise 9, which rooms it is in, whose reply is
-/// whose, and whether the client still lives.
+/// What one session may do, and what became of what it asked: the limits of promise 9, which rooms it is in, whose
+/// reply is whose, and whether the client still lives.
 ///
-/// Every request that goes on to the service gets a reference of the machine's own (``Ref/number(_:)`` with a text that no
-/// client can send), so that the answer finds what it answers whatever the client put into `ref`, also if it put nothing or the same
-/// twice. Signals have no answer but a failure; they keep the client's.
+/// Every request that goes on to the service gets a reference of the machine's own (``Ref/number(_:)`` with a text that
+/// no client can send), so that the answer finds what it answers whatever the client put into `ref`, also if it put
+/// nothing or the same twice. Signals have no answer but a failure; they keep the client's.
 ///
 /// Decisions:
-/// - `send` and `signal` need the room to be joined, or its `join` to be under way: then they queue behind it. A room whose `leave`
-///   was asked is left at once for the client's requests; what the node had on its way may still arrive until `left`.
-/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails the room stays joined.
+/// - `send` and `signal` need the room to be joined, or its `join` to be under way: then they queue behind it. A room
+///   whose `leave` was asked is left at once for the client's requests; what the node had on its way may still arrive
+///   until `left`.
+/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails the room stays
+///   joined.
 /// - `history` and `roster` need no membership, as over HTTP.
-/// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate for a minute
-///   is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be read.
+/// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate
+///   for a minute is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be
+///   read.
 public struct SessionStateMachine: Sendable {
     private enum State: Sendable, Equatable {
         /// The session lives. Can transition to `closed`.
@@ -99,7 +102,8 @@ public struct SessionStateMachine: Sendable {
         case .ping: return .reply(.pong(ref: request.ref))
         case .join(let room, _, _):
             if rooms[room] == nil, rooms.count >= limits.roomsPerSession {
-                return error(request, .tooManyRooms, "the session is in \(limits.roomsPerSession) rooms, the most there may be")
+                return error(
+                    request, .tooManyRooms, "the session is in \(limits.roomsPerSession) rooms, the most there may be")
             }
             return ask(request, .join(room))
         case .leave(let room):
@@ -109,7 +113,8 @@ public struct SessionStateMachine: Sendable {
             guard isMember(send.room) else { return notJoined(request) }
             guard waitingSends < limits.waitingSendsPerSession else {
                 return error(
-                    request, .tooManyWaiting, "\(limits.waitingSendsPerSession) sends of the session wait for their answer")
+                    request, .tooManyWaiting,
+                    "\(limits.waitingSendsPerSession) sends of the session wait for their answer")
             }
             return ask(request, .send)
         case .signal(let room, _, _):
@@ -130,8 +135,8 @@ public struct SessionStateMachine: Sendable {
         return .reply(reply)
     }
 
-    /// Returns the event as the client is to see it (its own `ref` in place of the machine's); nil if the session is closed.
-    /// Notes what it means for the session's rooms and waiting sends.
+    /// Returns the event as the client is to see it (its own `ref` in place of the machine's); nil if the session is
+    /// closed. Notes what it means for the session's rooms and waiting sends.
     public mutating func outgoing(_ event: ServerEvent) -> ServerEvent? {
         guard state == .open else { return nil }
         switch event {
@@ -242,7 +247,9 @@ public struct SessionStateMachine: Sendable {
     private mutating func refuse(_ ref: Ref?, now: Moment) -> RequestAction {
         let reply = ServerEvent.error(
             ref: ref,
-            WireError(.rateLimited, "more than \(limits.requestsPerSecond) requests a second (\(limits.requestBurst) at once)"))
+            WireError(
+                .rateLimited, "more than \(limits.requestsPerSecond) requests a second (\(limits.requestBurst) at once)"
+            ))
         guard refusals.add(now: now) <= 120 * limits.requestsPerSecond else {
             state = .closed
             return .replyAndClose(reply, .abuse)

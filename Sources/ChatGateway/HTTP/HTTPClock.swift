@@ -1,8 +1,8 @@
 import ChatCore
 
-/// How long one HTTP/1.1 connection has been at what it is doing: a request must be complete within `handshakeTimeout` from its
-/// first byte (so dripping bytes gains nothing), an answer within `responseTimeout`, and between requests it may idle for
-/// `idleTimeout`.
+/// How long one HTTP/1.1 connection has been at what it is doing: a request must be complete within `handshakeTimeout`
+/// from its first byte (so dripping bytes gains nothing), an answer within `responseTimeout`, and between requests it
+/// may idle for `idleTimeout`.
 final class HTTPClock {
     private enum Activity {
         case idle

@@ -22,7 +22,8 @@ struct HTTPProblem: Error {
         field: (.connection, "close"))
 
     static func methodNotAllowed(_ allowed: String) -> HTTPProblem {
-        HTTPProblem(WireError(.badField, "this path knows the methods \(allowed)"), status: 405, field: (.allow, allowed))
+        HTTPProblem(
+            WireError(.badField, "this path knows the methods \(allowed)"), status: 405, field: (.allow, allowed))
     }
 }
 

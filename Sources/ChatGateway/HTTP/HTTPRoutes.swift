@@ -15,10 +15,12 @@ struct HTTPRoutes: Sendable {
         let responder = Self.router(options, service, authenticator).buildResponder()
         var configuration = HTTP1Channel.Configuration()
         configuration.httpDecoder = .init(
-            maxHeaderFieldSize: options.maxHeaderBytes, maxHeaderListSize: options.maxHeaderBytes, maxHeaderFieldCount: 100)
+            maxHeaderFieldSize: options.maxHeaderBytes, maxHeaderListSize: options.maxHeaderBytes,
+            maxHeaderFieldCount: 100)
         connection = HTTP1Channel(
             responder: { request, writer, channel in
-                let context = BasicRequestContext(source: ApplicationRequestContextSource(channel: channel, logger: logger))
+                let context = BasicRequestContext(
+                    source: ApplicationRequestContextSource(channel: channel, logger: logger))
                 let response = try await responder.respond(to: request, context: context)
                 try await writer.write(response: response.head, body: response.body)
             },

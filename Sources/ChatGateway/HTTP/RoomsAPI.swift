@@ -55,7 +55,9 @@ struct RoomsAPI: Sendable {
     /// `POST messages` with `{"user","text","data","key"}`: 201 with the position, 200 if the key was known.
     func say(_ request: Request, room: String?) async throws -> Response {
         let room = try name(room)
-        if let origins = options.allowedOrigins, let origin = request.headers[.origin], !origins.contains(origin.lowercased()) {
+        if let origins = options.allowedOrigins, let origin = request.headers[.origin],
+            !origins.contains(origin.lowercased())
+        {
             throw WireError(.forbidden, "pages of this origin may not post")
         }
         let body = try await body(request)
@@ -73,7 +75,8 @@ struct RoomsAPI: Sendable {
             send = request
         }
         let user = try await user(request, claimed: claimed)
-        let content = MessageContent(user: user, at: WallClock.milliseconds(), text: send.text, data: send.data, key: send.key)
+        let content = MessageContent(
+            user: user, at: WallClock.milliseconds(), text: send.text, data: send.data, key: send.key)
         let said = try await service.say(room: room, content: content)
         var bytes: [UInt8] = []
         bytes.appendText("{\"room\":")

@@ -3,8 +3,8 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 
-/// A static file, ready to be sent: revalidated each time by its entity tag (RFC 9110 §8.8.3), so a new version of the node is
-/// never shown with an old page.
+/// A static file, ready to be sent: revalidated each time by its entity tag (RFC 9110 §8.8.3), so a new version of the
+/// node is never shown with an old page.
 struct StaticPage: Sendable {
     private let body: ByteBuffer
     private let tag: String

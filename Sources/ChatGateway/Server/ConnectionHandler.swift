@@ -6,8 +6,9 @@ import NIOCore
 import NIOHTTP1
 import Synchronization
 
-/// The first handler of every connection: reads until it is clear whether this is a WebSocket or HTTP. For a WebSocket it answers the
-/// handshake, puts the session in its place and goes; for HTTP it puts the HTTP server behind itself and stays, to watch the clock.
+/// The first handler of every connection: reads until it is clear whether this is a WebSocket or HTTP. For a WebSocket
+/// it answers the handshake, puts the session in its place and goes; for HTTP it puts the HTTP server behind itself and
+/// stays, to watch the clock.
 final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
@@ -16,7 +17,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     private enum State {
         /// Can transition to all others.
         case sniffing(RequestSniffer)
-        /// The handshake is fine, who the client is is being asked; what it sends meanwhile is kept. Can transition to `upgraded`, `refused`.
+        /// The handshake is fine, who the client is is being asked; what it sends meanwhile is kept. Can transition to
+        /// `upgraded`, `refused`.
         case authenticating(rest: [UInt8])
         /// Can transition to `gone`.
         case http(HTTPClock)
@@ -183,7 +185,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         let body = HTTPRoutes.body(of: error)
         var head = "HTTP/1.1 \(status) \(HTTPResponseStatus(statusCode: status).reasonPhrase)\r\n"
         for field in fields { head += "\(field.name): \(field.value)\r\n" }
-        head += "Content-Type: application/json; charset=utf-8\r\nContent-Length: \(body.count)\r\nConnection: close\r\n\r\n"
+        head += "Content-Type: application/json; charset=utf-8\r\nContent-Length: \(body.count)\r\n"
+        head += "Connection: close\r\n\r\n"
         var buffer = ByteBuffer(string: head)
         buffer.writeBytes(body)
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)

@@ -4,8 +4,8 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// What the connections of one event loop share: who is dirty this tick, whose heartbeat is next, which deadlines run, and what
-/// was counted. Confined to its loop: no locks.
+/// What the connections of one event loop share: who is dirty this tick, whose heartbeat is next, which deadlines run,
+/// and what was counted. Confined to its loop: no locks.
 final class GatewayLoop {
     let eventLoop: any EventLoop
     let options: GatewayOptions
@@ -45,7 +45,7 @@ final class GatewayLoop {
         logger = parts.logger
         routes = parts.routes
         shared = parts.shared
-        let ticks = Duration.seconds(options.heartbeatSeconds) / options.tick
+        let ticks = Duration.seconds(options.heartbeatSeconds) / max(options.tick, .milliseconds(1))
         slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
     }
 
@@ -55,7 +55,7 @@ final class GatewayLoop {
     }
 
     private func scheduleTick() {
-        eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(options.tick)) { [weak self] in
+        eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(max(options.tick, .milliseconds(1)))) { [weak self] in
             guard let self, isRunning else { return }
             tickPassed()
             scheduleTick()

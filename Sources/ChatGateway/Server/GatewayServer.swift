@@ -13,8 +13,8 @@ public struct GatewayError: Error, Equatable, Sendable, CustomStringConvertible 
     }
 }
 
-/// One port for WebSocket and HTTP. Sessions stay on the event loop that accepted them; the loops share nothing but a count of
-/// connections.
+/// One port for WebSocket and HTTP. Sessions stay on the event loop that accepted them; the loops share nothing but a
+/// count of connections.
 public final class GatewayServer: Sendable {
     private struct Running {
         var listener: any Channel
@@ -26,7 +26,8 @@ public final class GatewayServer: Sendable {
     private let running = Mutex<Running?>(nil)
 
     public init(
-        options: GatewayOptions, service: any ChatService, authenticator: any Authenticator = DevelopmentAuthenticator(),
+        options: GatewayOptions, service: any ChatService,
+        authenticator: any Authenticator = DevelopmentAuthenticator(),
         eventLoopGroup: any EventLoopGroup, logger: Logger
     ) {
         let routes = HTTPRoutes(options: options, service: service, authenticator: authenticator, logger: logger)
@@ -70,7 +71,8 @@ public final class GatewayServer: Sendable {
         if let bytes = options.sendBufferBytes {
             bootstrap = bootstrap.childChannelOption(.socketOption(.so_sndbuf), value: .init(bytes))
         }
-        return try await bootstrap
+        return
+            try await bootstrap
             .serverChannelOption(.backlog, value: options.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -100,15 +102,16 @@ public final class GatewayServer: Sendable {
         }
     }
 
-    /// Closes the listening socket: no connection comes any more; those that are open stay, but a handshake on one is answered 503.
+    /// Closes the listening socket: no connection comes any more; those that are open stay, but a handshake on one is
+    /// answered 503.
     public func stopAccepting() async {
         guard let (listener, loops) = running.withLock({ $0.map { ($0.listener, $0.loops) } }) else { return }
         try? await listener.close().get()
         for loop in loops { try? await Self.on(loop) { $0.isDraining = true } }
     }
 
-    /// Tells every session to come back at a time of its own within `spread`, and closes it with `reason` at that time if it is still
-    /// there. Returns when all are gone, at the latest `spread` and the closing time later.
+    /// Tells every session to come back at a time of its own within `spread`, and closes it with `reason` at that time
+    /// if it is still there. Returns when all are gone, at the latest `spread` and the closing time later.
     public func closeAll(_ reason: CloseReason, spread: Duration) async {
         guard let loops = running.withLock({ $0?.loops }) else { return }
         for loop in loops { try? await Self.on(loop) { $0.closeAll(reason, spread: spread) } }
@@ -117,8 +120,8 @@ public final class GatewayServer: Sendable {
         while clock.now < end, await counters().sessions > 0 { try? await clock.sleep(for: .milliseconds(20)) }
     }
 
-    /// Closes the listener, cuts every connection and ends the timers. Returns when the answers that were being made are given up; then
-    /// the event loops may be shut down.
+    /// Closes the listener, cuts every connection and ends the timers. Returns when the answers that were being made
+    /// are given up; then the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
         guard let loops = running.withLock({ $0?.loops }) else { return }

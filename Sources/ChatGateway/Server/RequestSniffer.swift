@@ -1,7 +1,7 @@
 import ChatWire
 
-/// Decides by a connection's first bytes whether it wants the WebSocket or plain HTTP. Pure. Keeps the bytes until it knows, and for
-/// a handshake until its head is complete.
+/// Decides by a connection's first bytes whether it wants the WebSocket or plain HTTP. Pure. Keeps the bytes until it
+/// knows, and for a handshake until its head is complete.
 struct RequestSniffer {
     enum Outcome: Equatable {
         case needsMore
@@ -47,7 +47,9 @@ struct RequestSniffer {
         }
     }
 
-    private var tooLarge: Outcome { .refuse(status: 431, message: "the request's head is longer than \(maxHeaderBytes) bytes") }
+    private var tooLarge: Outcome {
+        .refuse(status: 431, message: "the request's head is longer than \(maxHeaderBytes) bytes")
+    }
 
     private mutating func take() -> [UInt8] {
         defer { bytes = [] }

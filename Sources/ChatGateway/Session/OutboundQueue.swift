@@ -1,7 +1,8 @@
 import NIOCore
 
-/// What waits to be written to one session. While the peer keeps up, it holds what one loop tick brought, joined into one buffer; once
-/// the channel says that the peer is behind, it holds frames in order up to a limit, and gives up presence and signals first.
+/// What waits to be written to one session. While the peer keeps up, it holds what one loop tick brought, joined into
+/// one buffer; once the channel says that the peer is behind, it holds frames in order up to a limit, and gives up
+/// presence and signals first.
 struct OutboundQueue {
     enum Outcome: Equatable {
         /// It waits for the end of the tick. `isFirst`: nothing waited before.

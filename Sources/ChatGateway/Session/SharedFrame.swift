@@ -2,8 +2,8 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// A WebSocket frame, header and all, encoded once and shared by every session that is sent it: a server's frames are not masked
-/// (RFC 6455 §5.1), so they are the same for all. Sending it costs a session a reference, no copy.
+/// A WebSocket frame, header and all, encoded once and shared by every session that is sent it: a server's frames are
+/// not masked (RFC 6455 §5.1), so they are the same for all. Sending it costs a session a reference, no copy.
 public final class SharedFrame: Sendable {
     /// What it is for: decides what is dropped first when a session is behind.
     public enum Kind: Sendable, Hashable, CaseIterable {

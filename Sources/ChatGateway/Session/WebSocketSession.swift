@@ -3,11 +3,11 @@ import ChatWire
 import Logging
 import NIOCore
 
-/// One WebSocket: the only handler in its channel's pipeline, and the session's way out for the service. It holds no rules: the
-/// decoder, the close machine and the session machine decide, this carries out.
+/// One WebSocket: the only handler in its channel's pipeline, and the session's way out for the service. It holds no
+/// rules: the decoder, the close machine and the session machine decide, this carries out.
 ///
-/// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may send to
-/// many sessions in a loop over its members without one of them going away under it.
+/// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may
+/// send to many sessions in a loop over its members without one of them going away under it.
 final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -63,7 +63,8 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
             send(
                 .welcome(
                     Welcome(
-                        session: "\(options.nodeID)-\(id.raw)", user: identity.user, device: device, node: options.nodeName,
+                        session: "\(options.nodeID)-\(id.raw)", user: identity.user, device: device,
+                        node: options.nodeName,
                         heartbeat: options.heartbeatSeconds, limits: options.limits)))
             guard let firstRoom else { return }
             let join = ClientRequest(ref: nil, body: .join(room: firstRoom, after: nil, history: nil))
@@ -209,8 +210,8 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         case .queued, .behind: gateway.counters.framesSent += 1
         case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
         case .overflow:
-            // The close frame goes out behind what the channel has taken already; what waited here is void, as the client will
-            // come back with the last position that it saw.
+            // The close frame goes out behind what the channel has taken already; what waited here is void, as the
+            // client will come back with the last position that it saw.
             discardQueue()
             queue.catchUp()
             close(.slow)
@@ -255,8 +256,9 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         markDirty()
     }
 
-    /// Ends our side once what was written is out, and waits (a bounded time) for the peer to end its own (RFC 6455 §7.1.1): closed
-    /// at once, bytes of the peer still unread would make the kernel reset the connection and take our close frame with it.
+    /// Ends our side once what was written is out, and waits (a bounded time) for the peer to end its own (RFC 6455
+    /// §7.1.1): closed at once, bytes of the peer still unread would make the kernel reset the connection and take our
+    /// close frame with it.
     private func disconnect() {
         startCutting()
         context?.close(mode: .output, promise: nil)
@@ -288,8 +290,8 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         guard let context, !queue.isBehind || context.channel.isWritable else { return }
         // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
         repeat {
-            // Asking for writability after each write keeps what the channel holds within its water mark; the rest waits here,
-            // where it is counted and can be dropped.
+            // Asking for writability after each write keeps what the channel holds within its water mark; the rest
+            // waits here, where it is counted and can be dropped.
             while let buffer = queue.next() {
                 gateway.counters.queuedBytes -= buffer.readableBytes
                 gateway.counters.bytesSent += UInt64(buffer.readableBytes)

@@ -1,14 +1,16 @@
 /// Percent-encoding of URLs (RFC 3986 §2.1).
 public enum PercentEncoding {
-    /// Decodes strictly: nil for a `%` without two hexadecimal digits and for bytes that are not UTF-8. In a query `+` is a space,
-    /// as browsers write it.
+    /// Decodes strictly: nil for a `%` without two hexadecimal digits and for bytes that are not UTF-8. In a query `+`
+    /// is a space, as browsers write it.
     public static func decode(_ text: some StringProtocol, isQuery: Bool = false) -> String? {
         var bytes: [UInt8] = []
         var input = text.utf8.makeIterator()
         while let byte = input.next() {
             switch byte {
             case UInt8(ascii: "%"):
-                guard let high = input.next().flatMap(hexDigit), let low = input.next().flatMap(hexDigit) else { return nil }
+                guard let high = input.next().flatMap(hexDigit), let low = input.next().flatMap(hexDigit) else {
+                    return nil
+                }
                 bytes.append(UInt8(high << 4 | low))
             case UInt8(ascii: "+") where isQuery: bytes.append(UInt8(ascii: " "))
             default: bytes.append(byte)
@@ -33,7 +35,8 @@ public enum PercentEncoding {
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// The fields of a query string; of fields with the same name the first one counts. Nil if any is not properly encoded.
+    /// The fields of a query string; of fields with the same name the first one counts. Nil if any is not properly
+    /// encoded.
     public static func query(_ text: some StringProtocol) -> [String: String]? {
         var fields: [String: String] = [:]
         for part in text.split(separator: "&") {

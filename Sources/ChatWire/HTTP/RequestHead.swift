@@ -1,5 +1,5 @@
-/// The head of an HTTP/1.1 request (RFC 9112), read strictly: what is ambiguous is refused, because two readers that differ about
-/// where a request ends are how requests are smuggled past a proxy (§11.2).
+/// The head of an HTTP/1.1 request (RFC 9112), read strictly: what is ambiguous is refused, because two readers that
+/// differ about where a request ends are how requests are smuggled past a proxy (§11.2).
 public struct RequestHead: Hashable, Sendable {
     public struct Field: Hashable, Sendable {
         /// In lower case.
@@ -71,7 +71,8 @@ public struct RequestHead: Hashable, Sendable {
         }
         guard parts[2].elementsEqual("HTTP/1.1".utf8) else { throw Problem(text: "the version must be HTTP/1.1") }
         let target = parts[1].split(separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false)
-        guard let path = target.first, path.first == UInt8(ascii: "/"), parts[1].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+        guard let path = target.first, path.first == UInt8(ascii: "/"), parts[1].allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        else {
             throw Problem(text: "the target must be a path in printable ASCII")
         }
         method = String(decoding: parts[0], as: UTF8.self)
@@ -84,7 +85,8 @@ public struct RequestHead: Hashable, Sendable {
 
     private static func field(_ line: ArraySlice<UInt8>) throws(Problem) -> Field {
         guard let colon = line.firstIndex(of: UInt8(ascii: ":")), isToken(line[..<colon]) else {
-            throw Problem(text: "byte \(line.startIndex): a field must be a name and a colon, with no white space before it")
+            throw Problem(
+                text: "byte \(line.startIndex): a field must be a name and a colon, with no white space before it")
         }
         guard let value = String(validating: line[(colon + 1)...], as: UTF8.self) else {
             throw Problem(text: "byte \(colon + 1): a field's value is not UTF-8")

@@ -32,9 +32,9 @@ public struct JSONSlice: Hashable, Sendable {
     }
 }
 
-/// A strict reader of JSON text (RFC 8259) that walks over bytes and copies nothing: it checks the grammar and says where values
-/// are. No comments, no trailing commas, no leading zeros, no control characters in strings, no lone surrogates in `\u` escapes;
-/// nesting is limited, so no input can exhaust the stack.
+/// A strict reader of JSON text (RFC 8259) that walks over bytes and copies nothing: it checks the grammar and says
+/// where values are. No comments, no trailing commas, no leading zeros, no control characters in strings, no lone
+/// surrogates in `\u` escapes; nesting is limited, so no input can exhaust the stack.
 ///
 /// The bytes must be UTF-8 already (``UTF8Validator``) and outlive the scanner.
 public struct JSONScanner {
@@ -103,8 +103,8 @@ public struct JSONScanner {
         return JSONSlice(kind: kind, range: start..<offset)
     }
 
-    /// Reads an object, which begins at ``offset``, and hands over each member's name and value in order; the same name may
-    /// come more than once.
+    /// Reads an object, which begins at ``offset``, and hands over each member's name and value in order; the same name
+    /// may come more than once.
     public mutating func members(
         _ body: (_ name: JSONSlice, _ value: JSONSlice) throws(JSONError) -> Void
     ) throws(JSONError) {
@@ -219,7 +219,8 @@ public struct JSONScanner {
             let unit = try hex4()
             if unit >= 0xDC00, unit < 0xE000 { throw JSONError(offset: start, problem: "a lone low surrogate") }
             guard unit >= 0xD800, unit < 0xDC00 else { return }
-            guard take(UInt8(ascii: "\\")), take(UInt8(ascii: "u")), case let low = try hex4(), low >= 0xDC00, low < 0xE000
+            guard take(UInt8(ascii: "\\")), take(UInt8(ascii: "u")), case let low = try hex4(), low >= 0xDC00,
+                low < 0xE000
             else { throw JSONError(offset: start, problem: "a high surrogate without its low one") }
         default:
             throw fail("an escape that JSON does not know")

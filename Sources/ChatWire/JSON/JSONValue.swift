@@ -1,6 +1,7 @@
 /// A whole JSON value in memory, for whoever reads JSON off the hot path: the client library, the tools, configuration.
 ///
-/// Numbers stay text, so nothing is lost of what does not fit a `Double`. Of members with the same name the last one counts.
+/// Numbers stay text, so nothing is lost of what does not fit a `Double`. Of members with the same name the last one
+/// counts.
 public enum JSONValue: Hashable, Sendable {
     case null
     case bool(Bool)

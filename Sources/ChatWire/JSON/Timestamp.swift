@@ -59,8 +59,8 @@ public enum Timestamp {
         }
     }
 
-    /// Days since 1970 to a date of the Gregorian calendar: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-    /// `civil_from_days`, for days that are not negative.
+    /// Days since 1970 to a date of the Gregorian calendar: Howard Hinnant, "chrono-Compatible Low-Level Date
+    /// Algorithms", `civil_from_days`, for days that are not negative.
     private static func civil(day: UInt64) -> (year: UInt64, month: UInt64, day: UInt64) {
         let shifted = day + 719_468
         let era = shifted / 146_097

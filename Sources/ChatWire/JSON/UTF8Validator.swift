@@ -1,5 +1,5 @@
-/// Checks UTF-8 (RFC 3629) piece by piece: no overlong forms, no surrogates, nothing above U+10FFFF. A character may be cut
-/// anywhere between two pieces, as WebSocket fragments do.
+/// Checks UTF-8 (RFC 3629) piece by piece: no overlong forms, no surrogates, nothing above U+10FFFF. A character may be
+/// cut anywhere between two pieces, as WebSocket fragments do.
 public struct UTF8Validator: Sendable, Equatable {
     /// What the next byte must be for the character to go on.
     private var needed: UInt8 = 0
@@ -15,7 +15,8 @@ public struct UTF8Validator: Sendable, Equatable {
     /// How many more bytes the character at the end needs.
     public var pending: Int { Int(needed) }
 
-    /// Takes the next piece. Returns the offset in it of the first byte that cannot stand there; nil if all is well so far.
+    /// Takes the next piece. Returns the offset in it of the first byte that cannot stand there; nil if all is well so
+    /// far.
     public mutating func check(_ bytes: UnsafeRawBufferPointer) -> Int? {
         var index = 0
         let count = bytes.count

@@ -50,7 +50,8 @@ extension MartletV1Codec {
         bytes.append(UInt8(ascii: "}"))
     }
 
-    /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces: what an error is on the WebSocket and over HTTP.
+    /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces: what an error is on the WebSocket and over
+    /// HTTP.
     public static func fields(of error: WireError, into bytes: inout [UInt8]) {
         bytes.field("\"code\":", error.code.rawValue)
         bytes.field(",\"name\":", error.code.name)

@@ -11,11 +11,11 @@ public struct RequestFailure: Error, Hashable, Sendable {
     }
 }
 
-/// The client protocol `martlet.v1`: JSON text in, ``ClientRequest`` out, and ``ServerEvent`` to JSON text. It checks form only;
-/// what a session may do is the session state machine's.
+/// The client protocol `martlet.v1`: JSON text in, ``ClientRequest`` out, and ``ServerEvent`` to JSON text. It checks
+/// form only; what a session may do is the session state machine's.
 ///
-/// Requests: unknown fields are ignored; a field that is `null` counts as absent; of fields with the same name the last one
-/// counts. An error names the field, and never repeats more than a word of what the client sent.
+/// Requests: unknown fields are ignored; a field that is `null` counts as absent; of fields with the same name the last
+/// one counts. An error names the field, and never repeats more than a word of what the client sent.
 ///
 /// Events: compact JSON, `type` first, positions as strings, times as RFC 3339 with milliseconds.
 public struct MartletV1Codec: Sendable {

@@ -3,6 +3,9 @@ import ChatCore
 /// Where the fields that requests know stand in a frame, found in one pass. The bytes outlive it.
 struct RequestFields {
     enum Name: Int, CaseIterable {
+        /// Made once: the compiler's own list is made anew each time it is asked for.
+        static let all = allCases
+
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor
 
         var text: StaticString {
@@ -31,7 +34,7 @@ struct RequestFields {
 
     init(_ bytes: UnsafeRawBufferPointer) {
         scanner = JSONScanner(bytes)
-        slices = Array(repeating: nil, count: Name.allCases.count)
+        slices = Array(repeating: nil, count: Name.all.count)
     }
 
     /// Reads the whole frame; what was found before an error stays.
@@ -52,7 +55,7 @@ struct RequestFields {
         var found = slices
         defer { slices = found }
         try scanner.members { name, value in
-            for known in Name.allCases where names.string(name, equals: known.text) {
+            for known in Name.all where names.string(name, equals: known.text) {
                 found[known.rawValue] = value.kind == .null ? nil : value
                 return
             }

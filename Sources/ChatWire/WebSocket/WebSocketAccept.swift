@@ -1,4 +1,5 @@
-/// The proof of a WebSocket handshake (RFC 6455 §4.2.2, item 5.4): base64 of the SHA-1 of the client's key and a fixed text.
+/// The proof of a WebSocket handshake (RFC 6455 §4.2.2, item 5.4): base64 of the SHA-1 of the client's key and a fixed
+/// text.
 public enum WebSocketAccept {
     private static let suffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -36,7 +37,9 @@ public enum WebSocketAccept {
         var padded = input + [0x80]
         padded.append(contentsOf: repeatElement(0, count: (120 - padded.count % 64) % 64))
         let bits = UInt64(input.count) * 8
-        for shift in stride(from: UInt64(56), through: 0, by: -8) { padded.append(UInt8(truncatingIfNeeded: bits >> shift)) }
+        for shift in stride(from: UInt64(56), through: 0, by: -8) {
+            padded.append(UInt8(truncatingIfNeeded: bits >> shift))
+        }
         for start in stride(from: 0, to: padded.count, by: 64) { compress(&state, padded[start..<(start + 64)]) }
         return state.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> UInt32(24 - 8 * $0)) } }
     }

@@ -1,5 +1,6 @@
-/// The closing handshake of one WebSocket (RFC 6455 §5.5.1, §7.1), seen from the server: who has sent a close frame, what may
-/// still be sent, and when the TCP connection is to be closed (by the server, §7.1.1, so that the client does not wait).
+/// The closing handshake of one WebSocket (RFC 6455 §5.5.1, §7.1), seen from the server: who has sent a close frame,
+/// what may still be sent, and when the TCP connection is to be closed (by the server, §7.1.1, so that the client does
+/// not wait).
 public struct WebSocketCloseStateMachine: Sendable, Equatable {
     private enum State: Sendable, Equatable {
         /// Frames go both ways. Can transition to `closeSent`, `closed`.

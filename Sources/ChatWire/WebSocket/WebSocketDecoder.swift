@@ -1,12 +1,13 @@
-/// Reads a stream of WebSocket frames (RFC 6455 §5–§8) and gives back whole messages and control frames. Pure: bytes in, events
-/// out, in any pieces; idle it holds no memory of its own.
+/// Reads a stream of WebSocket frames (RFC 6455 §5–§8) and gives back whole messages and control frames. Pure: bytes
+/// in, events out, in any pieces; idle it holds no memory of its own.
 ///
-/// What it checks: the mask (§5.1), reserved bits and opcodes and the shortest length form (§5.2), fragmentation (§5.4), control
-/// frames (§5.5), close bodies (§5.5.1, §7.4), UTF-8 (§8.1), as soon as the bytes show it.
+/// What it checks: the mask (§5.1), reserved bits and opcodes and the shortest length form (§5.2), fragmentation
+/// (§5.4), control frames (§5.5), close bodies (§5.5.1, §7.4), UTF-8 (§8.1), as soon as the bytes show it.
 ///
-/// A message that is too large, or binary where only text is spoken, does not fail the connection: it is *refused*, once, as soon
-/// as a header shows it, and the rest of it is skipped. Its bytes are not interpreted, so §8.1 does not apply to them. A message so
-/// large that skipping it would itself be abuse (`maxSkippedBytes`) fails the connection with 1009, as §7.4.1 has it.
+/// A message that is too large, or binary where only text is spoken, does not fail the connection: it is *refused*,
+/// once, as soon as a header shows it, and the rest of it is skipped. Its bytes are not interpreted, so §8.1 does not
+/// apply to them. A message so large that skipping it would itself be abuse (`maxSkippedBytes`) fails the connection
+/// with 1009, as §7.4.1 has it.
 ///
 /// After a close frame or a failure nothing more is decoded (§5.5.1, §7.1.7: what follows is discarded).
 public struct WebSocketDecoder: Sendable {
@@ -106,7 +107,8 @@ public struct WebSocketDecoder: Sendable {
         return true
     }
 
-    /// Takes bytes from `index` on until something happened or they are used up. Nil: all were used up and nothing happened.
+    /// Takes bytes from `index` on until something happened or they are used up. Nil: all were used up and nothing
+    /// happened.
     public mutating func next(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Event? {
         while true {
             switch state {
@@ -147,7 +149,9 @@ public struct WebSocketDecoder: Sendable {
 
     /// Checks a header that is complete; gives an event if it refuses the message.
     private mutating func begin(_ header: HeaderBytes.Parsed) throws(Failure) -> Event? {
-        guard header.reservedBits == 0 else { throw Self.broken("a reserved bit is set and no extension was negotiated") }
+        guard header.reservedBits == 0 else {
+            throw Self.broken("a reserved bit is set and no extension was negotiated")
+        }
         guard let opcode = WebSocketOpcode(rawValue: header.opcode) else {
             throw Self.broken("opcode \(header.opcode) is reserved")
         }
@@ -156,7 +160,9 @@ public struct WebSocketDecoder: Sendable {
         case .client: if header.maskingKey != nil { throw Self.broken("a frame of a server must not be masked") }
         }
         guard header.isShortest else { throw Self.broken("the length is not in its shortest form") }
-        guard header.length <= UInt64(Int64.max) else { throw Self.broken("the most significant bit of the length is set") }
+        guard header.length <= UInt64(Int64.max) else {
+            throw Self.broken("the most significant bit of the length is set")
+        }
         if opcode.isControl {
             guard header.isFinal else { throw Self.broken("a control frame must not be fragmented") }
             guard header.length <= 125 else { throw Self.broken("a control frame is longer than 125 bytes") }
@@ -215,7 +221,9 @@ public struct WebSocketDecoder: Sendable {
         if let wrong { throw Failure(code: .invalidPayload, reason: "not UTF-8 at byte \(start + wrong)") }
     }
 
-    private static func append(_ piece: UnsafeRawBufferPointer, unmaskedFor frame: FrameInProgress, to bytes: inout [UInt8]) {
+    private static func append(
+        _ piece: UnsafeRawBufferPointer, unmaskedFor frame: FrameInProgress, to bytes: inout [UInt8]
+    ) {
         let start = bytes.count
         bytes.append(contentsOf: piece)
         guard let key = frame.maskingKey, key != 0 else { return }

@@ -27,8 +27,8 @@ public struct WebSocketCloseCode: RawRepresentable, Hashable, Sendable {
         self.rawValue = rawValue
     }
 
-    /// Whether the code may stand in a close frame. §7.4.1 and §7.4.2: below 1000 is unused, 1004 reserved, 1005, 1006 and 1015 are
-    /// for APIs only, 1016…2999 for later versions; 1012…1014 were registered with IANA after the RFC.
+    /// Whether the code may stand in a close frame. §7.4.1 and §7.4.2: below 1000 is unused, 1004 reserved, 1005, 1006
+    /// and 1015 are for APIs only, 1016…2999 for later versions; 1012…1014 were registered with IANA after the RFC.
     public var mayBeSent: Bool {
         switch rawValue {
         case 1000...1003, 1007...1014, 3000...4999: true
@@ -76,7 +76,8 @@ public enum WebSocketFrame {
         for (index, byte) in payload.enumerated() { bytes.append(byte ^ maskByte(maskingKey, index)) }
     }
 
-    /// Appends a close frame. Without a code its body is empty; the reason is cut to what fits a control frame, between characters.
+    /// Appends a close frame. Without a code its body is empty; the reason is cut to what fits a control frame, between
+    /// characters.
     public static func appendClose(
         _ code: WebSocketCloseCode?, reason: String = "", maskingKey: UInt32? = nil, to bytes: inout [UInt8]
     ) {
@@ -92,7 +93,8 @@ public enum WebSocketFrame {
         append(.close, body, maskingKey: maskingKey, to: &bytes)
     }
 
-    /// Octet `index` of a payload is masked with octet `index % 4` of the key, the first being the most significant (§5.3).
+    /// Octet `index` of a payload is masked with octet `index % 4` of the key, the first being the most significant
+    /// (§5.3).
     @inline(__always)
     static func maskByte(_ key: UInt32, _ index: Int) -> UInt8 {
         UInt8(truncatingIfNeeded: key >> UInt32((3 - index & 3) * 8))

@@ -1,9 +1,9 @@
-/// The server's side of the opening handshake (RFC 6455 §4.2), apart from who the client is: what a request for the WebSocket path
-/// is answered with.
+/// The server's side of the opening handshake (RFC 6455 §4.2), apart from who the client is: what a request for the
+/// WebSocket path is answered with.
 ///
-/// Subprotocols: one of those offered that we speak is chosen; a client that offers none is taken without (it then speaks the first
-/// of ours); one that offers only others is refused with 400. §4.2.2 would also allow to take it without a subprotocol, but then
-/// a browser closes the connection without telling anybody why.
+/// Subprotocols: one of those offered that we speak is chosen; a client that offers none is taken without (it then
+/// speaks the first of ours); one that offers only others is refused with 400. §4.2.2 would also allow to take it
+/// without a subprotocol, but then a browser closes the connection without telling anybody why.
 public struct WebSocketHandshake: Sendable {
     public struct Refusal: Error, Hashable, Sendable {
         public var status: Int
@@ -30,8 +30,8 @@ public struct WebSocketHandshake: Sendable {
     }
 
     public var subprotocols: [String]
-    /// Nil: any. Otherwise the origins (`https://chat.example.org`) whose pages may connect; a client that sends no Origin is no
-    /// browser and may always.
+    /// Nil: any. Otherwise the origins (`https://chat.example.org`) whose pages may connect; a client that sends no
+    /// Origin is no browser and may always.
     public var allowedOrigins: Set<String>?
 
     public init(subprotocols: [String], allowedOrigins: Set<String>? = nil) {
@@ -63,7 +63,8 @@ public struct WebSocketHandshake: Sendable {
         let offered = head.list("sec-websocket-protocol")
         let chosen = offered.first(where: { subprotocols.contains($0) })
         if chosen == nil, !offered.isEmpty {
-            throw Refusal(400, "none of the subprotocols offered is spoken here; spoken: \(subprotocols.joined(separator: ", "))")
+            throw Refusal(
+                400, "none of the subprotocols offered is spoken here; spoken: \(subprotocols.joined(separator: ", "))")
         }
         return Acceptance(accept: WebSocketAccept.value(forKey: key), subprotocol: chosen)
     }

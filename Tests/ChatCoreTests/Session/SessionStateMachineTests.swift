@@ -67,7 +67,9 @@ struct SessionStateMachineTests {
     @Test func sendAndSignalNeedTheRoomToBeJoinedOrJoining() {
         var machine = machine()
         #expect(code(machine.received(send(ref: .number("1")), now: now)) == .notJoined)
-        #expect(code(machine.received(ClientRequest(ref: nil, body: .signal(room: room(), name: "t", data: nil)), now: now)) == .notJoined)
+        #expect(
+            code(machine.received(ClientRequest(ref: nil, body: .signal(room: room(), name: "t", data: nil)), now: now))
+                == .notJoined)
         #expect(code(machine.received(leave(), now: now)) == .notJoined)
         let ref = reference(machine.received(join(), now: now))
         #expect(reference(machine.received(send(), now: now)) != nil, "queues behind the join")
@@ -128,7 +130,8 @@ struct SessionStateMachineTests {
         let second = reference(machine.received(send(), now: now))
         #expect(code(machine.received(send(ref: .number("3")), now: now)) == .tooManyWaiting)
         #expect(machine.sendsWaiting == 2)
-        _ = machine.outgoing(.sent(ref: first, room: room(), position: Position(epoch: 1, seq: 1), at: 0, repeated: false))
+        _ = machine.outgoing(
+            .sent(ref: first, room: room(), position: Position(epoch: 1, seq: 1), at: 0, repeated: false))
         _ = machine.outgoing(.error(ref: second, WireError(.unavailable, "no")))
         #expect(machine.sendsWaiting == 0)
         #expect(reference(machine.received(send(), now: now)) != nil)

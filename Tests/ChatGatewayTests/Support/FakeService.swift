@@ -96,7 +96,9 @@ final class FakeService: ChatService {
         }
     }
 
-    private func append(_ send: SendRequest, _ ref: Ref?, _ session: SessionID, _ outlet: NIOLoopBound<any SessionOutlet>) {
+    private func append(
+        _ send: SendRequest, _ ref: Ref?, _ session: SessionID, _ outlet: NIOLoopBound<any SessionOutlet>
+    ) {
         guard let user = state.withLock({ $0.members[session]?.user }) else { return }
         let message = store(
             send.room, MessageContent(user: user, at: 0, text: send.text, data: send.data, key: send.key))

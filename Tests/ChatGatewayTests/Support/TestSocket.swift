@@ -1,8 +1,8 @@
 import NIOCore
 import NIOPosix
 
-/// A TCP connection that a test holds in its hands. Everything on it must happen within `deadline`; then it is cut, and what waits
-/// gets nil.
+/// A TCP connection that a test holds in its hands. Everything on it must happen within `deadline`; then it is cut, and
+/// what waits gets nil.
 final class TestSocket {
     private final class Collector: ChannelInboundHandler, Sendable {
         typealias InboundIn = ByteBuffer
@@ -31,7 +31,9 @@ final class TestSocket {
 
     deinit { channel.close(promise: nil) }
 
-    static func connect(port: Int, autoRead: Bool = true, deadline: TimeAmount = .seconds(30)) async throws -> TestSocket {
+    static func connect(port: Int, autoRead: Bool = true, deadline: TimeAmount = .seconds(30)) async throws
+        -> TestSocket
+    {
         let (stream, continuation) = AsyncStream.makeStream(of: [UInt8].self)
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelOption(.autoRead, value: autoRead)

@@ -15,7 +15,10 @@ struct PercentEncodingTests {
     }
 
     @Test func theFirstOfTwoFieldsCounts() {
-        #expect(PercentEncoding.query("user=ana&user=bob&flag&x=1=2&&y=") == ["user": "ana", "flag": "", "x": "1=2", "y": ""])
+        #expect(
+            PercentEncoding.query("user=ana&user=bob&flag&x=1=2&&y=") == [
+                "user": "ana", "flag": "", "x": "1=2", "y": "",
+            ])
         #expect(PercentEncoding.query("a=%") == nil)
     }
 }

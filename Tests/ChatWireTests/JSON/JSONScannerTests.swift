@@ -12,7 +12,8 @@ struct JSONScannerTests {
     }
 
     @Test(arguments: [
-        "0", "-0", "1.5", "1e9", "-12.25E-3", "\"\"", "\"a\\u00e9\\n\"", "[]", "{}", "[1,[2,{\"a\":null}]]", " true ", "false",
+        "0", "-0", "1.5", "1e9", "-12.25E-3", "\"\"", "\"a\\u00e9\\n\"", "[]", "{}", "[1,[2,{\"a\":null}]]", " true ",
+        "false",
         "\"\\ud83d\\ude00\"", "12345678901234567890123456789",
     ])
     func readsWhatTheGrammarAllows(text: String) {
@@ -22,7 +23,8 @@ struct JSONScannerTests {
     @Test(arguments: [
         ("", 0), ("  ", 2), ("01", 1), ("-", 1), ("1.", 2), ("1e", 2), (".5", 0), ("+1", 0), ("nul", 3), ("NaN", 0),
         ("\"", 1), ("\"\\x\"", 2), ("\"\\u12\"", 5), ("\"\u{1}\"", 1), ("[1,]", 3), ("[1 2]", 3), ("{\"a\"}", 4),
-        ("{\"a\":1,}", 7), ("{a:1}", 1), ("{} {}", 3), ("\"\\ud800\"", 1), ("\"\\udc00\"", 1), ("\"\\ud800\\u0041\"", 1),
+        ("{\"a\":1,}", 7), ("{a:1}", 1), ("{} {}", 3), ("\"\\ud800\"", 1), ("\"\\udc00\"", 1),
+        ("\"\\ud800\\u0041\"", 1),
         ("[", 1), ("{", 1), ("'a'", 0), ("\u{FEFF}1", 0),
     ])
     func refusesTheRestAndNamesTheByte(text: String, offset: Int) {
@@ -40,7 +42,8 @@ struct JSONScannerTests {
 
     @Test func brokenUTF8IsRefusedAtItsByte() {
         for (bytes, offset) in [
-            ([0x22, 0xFF, 0x22], 1), ([0x22, 0xC0, 0x80, 0x22], 1), ([0x22, 0xED, 0xA0, 0x80, 0x22], 2), ([0x22, 0xE2, 0x82], 3),
+            ([0x22, 0xFF, 0x22], 1), ([0x22, 0xC0, 0x80, 0x22], 1), ([0x22, 0xED, 0xA0, 0x80, 0x22], 2),
+            ([0x22, 0xE2, 0x82], 3),
             ([0x22, 0xF4, 0x90, 0x80, 0x80, 0x22], 2),
         ] as [([UInt8], Int)] {
             #expect(throws: JSONError.self) { _ = try JSONValue(parsing: bytes) }
@@ -51,7 +54,8 @@ struct JSONScannerTests {
 
     @Test func valuesComeBackWhole() throws {
         let value = try JSONValue(
-            parsing: #"{"n":1.50,"big":123456789012345678901234567890,"s":"\ud83d\ude00\/\"","a":[true,null],"n":2,"":{}}"#)
+            parsing:
+                #"{"n":1.50,"big":123456789012345678901234567890,"s":"\ud83d\ude00\/\"","a":[true,null],"n":2,"":{}}"#)
         #expect(value["n"]?.integer == 2, "of members with the same name the last one counts")
         #expect(value["big"] == .number("123456789012345678901234567890"))
         #expect(value["s"]?.string == "😀/\"")
@@ -83,12 +87,15 @@ struct JSONScannerTests {
     /// Random bytes, and valid text with one byte changed: an answer or an error with an offset inside, never a trap.
     @Test func anyBytesAreAnsweredWithoutATrap() {
         var generator = SplitMix(state: 20_261_121)
-        let valid = Array(#"{"type":"send","room":"é","data":[1,-2.5e3,{"x":"\u00e9\ud83d\ude00"}],"t":true,"n":null}"#.utf8)
+        let valid = Array(
+            #"{"type":"send","room":"é","data":[1,-2.5e3,{"x":"\u00e9\ud83d\ude00"}],"t":true,"n":null}"#.utf8)
         for round in 0..<20_000 {
             var bytes = valid
             if round % 2 == 0 {
                 let alphabet = Array("{}[]\",:\\u0d8eE+-.tfn \u{80}".utf8)
-                bytes = (0..<Int(generator.next() % 24)).map { _ in alphabet[Int(generator.next() % UInt64(alphabet.count))] }
+                bytes = (0..<Int(generator.next() % 24)).map { _ in
+                    alphabet[Int(generator.next() % UInt64(alphabet.count))]
+                }
             } else {
                 bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next())
             }

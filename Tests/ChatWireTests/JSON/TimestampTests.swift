@@ -2,11 +2,12 @@ import ChatWire
 import Testing
 
 struct TimestampTests {
-    @Test(arguments: [
-        (0, "1970-01-01T00:00:00.000Z"), (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-        (1_795_226_645_678, "2026-11-21T02:04:05.678Z"), (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
-        (4_107_542_400_000, "2100-03-01T00:00:00.000Z"), (Timestamp.maximum, "9999-12-31T23:59:59.999Z"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "1970-01-01T00:00:00.000Z"), (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_226_645_678, "2026-11-21T02:04:05.678Z"), (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"), (Timestamp.maximum, "9999-12-31T23:59:59.999Z"),
+        ] as [(UInt64, String)])
     func timesAreRFC3339(milliseconds: UInt64, text: String) {
         #expect(Timestamp.text(milliseconds) == text)
         #expect(Timestamp.milliseconds(text) == milliseconds)

@@ -41,11 +41,13 @@ struct EventEncodingTests {
         let position = Position(epoch: 17, seq: 3)
         var joined = Joined(
             ref: .string("j"), room: try RoomName("lobby"), position: position, messages: [try message(key: "k")],
-            members: [RosterMember(user: try UserID("ana"), devices: [try DeviceName("phone")])], count: 1, resumption: .fresh)
+            members: [RosterMember(user: try UserID("ana"), devices: [try DeviceName("phone")])], count: 1,
+            resumption: .fresh)
         #expect(
             try text(.joined(joined))
                 == #"{"type":"joined","ref":"j","room":"lobby","position":"17-3","messages":[{"position":"17-3","user":"ana","#
-                + #""at":"2026-11-21T02:04:05.678Z","text":"hi \"you\""}],"roster":[{"user":"ana","devices":["phone"]}],"count":1}"#)
+                + #""at":"2026-11-21T02:04:05.678Z","text":"hi \"you\""}],"roster":[{"user":"ana","devices":["phone"]}],"count":1}"#
+        )
         joined.messages = []
         joined.members = nil
         joined.ref = nil
@@ -83,18 +85,21 @@ struct EventEncodingTests {
         let page = HistoryPage(messages: [], newest: position, hasOlder: true, hasNewer: false)
         #expect(
             try text(.history(ref: .number("1"), room: lobby, page))
-                == #"{"type":"history","ref":1,"room":"lobby","messages":[],"newest":"17-3","older":true,"newer":false}"#)
+                == #"{"type":"history","ref":1,"room":"lobby","messages":[],"newest":"17-3","older":true,"newer":false}"#
+        )
         #expect(
             try text(.roster(ref: nil, room: lobby, RosterPage(members: [], count: 0, cursor: "ana")))
                 == #"{"type":"roster","room":"lobby","roster":[],"count":0,"cursor":"ana"}"#)
         #expect(
             try text(.error(ref: .string("r"), WireError(.rateLimited, "slow \"down\"")))
-                == #"{"type":"error","ref":"r","code":201,"name":"rateLimited","message":"slow \"down\"","retry":true}"#)
+                == #"{"type":"error","ref":"r","code":201,"name":"rateLimited","message":"slow \"down\"","retry":true}"#
+        )
     }
 
     @Test func welcomeTellsTheLimits() throws {
         let welcome = Welcome(
-            session: "n1-7", user: try UserID("ana"), device: try DeviceName("d"), node: "n1", heartbeat: 25, limits: Limits())
+            session: "n1-7", user: try UserID("ana"), device: try DeviceName("d"), node: "n1", heartbeat: 25,
+            limits: Limits())
         let value = try JSONValue(parsing: try text(.welcome(welcome)))
         #expect(value["session"]?.string == "n1-7")
         #expect(value["heartbeat"]?.integer == 25)

@@ -24,9 +24,13 @@ struct RequestDecodingTests {
                 == ClientRequest(ref: .number("1"), body: .join(room: lobby, after: position, history: 0)))
         #expect(try request(#"{"type":"leave","room":"lobby"}"#).body == .leave(room: lobby))
         #expect(
-            try request(#"{"type":"send","room":"lobby","text":"hé","data":{"a": 1},"key":"k","again":true,"since":"7-9"}"#).body
-                == .send(SendRequest(room: lobby, text: "hé", data: "{\"a\": 1}", key: "k", again: true, since: position)))
-        #expect(try request(#"{"type":"send","room":"lobby","text":""}"#).body == .send(SendRequest(room: lobby, text: "")))
+            try request(
+                #"{"type":"send","room":"lobby","text":"hé","data":{"a": 1},"key":"k","again":true,"since":"7-9"}"#
+            ).body
+                == .send(
+                    SendRequest(room: lobby, text: "hé", data: "{\"a\": 1}", key: "k", again: true, since: position)))
+        #expect(
+            try request(#"{"type":"send","room":"lobby","text":""}"#).body == .send(SendRequest(room: lobby, text: "")))
         #expect(
             try request(#"{"type":"signal","room":"lobby","name":"typing","data":[]}"#).body
                 == .signal(room: lobby, name: "typing", data: "[]"))
@@ -36,7 +40,9 @@ struct RequestDecodingTests {
         #expect(
             try request(#"{"type":"history","room":"lobby"}"#).body
                 == .history(room: lobby, query: HistoryQuery(anchor: .newest, limit: 100)))
-        #expect(try request(#"{"type":"roster","room":"lobby","cursor":"ana"}"#).body == .roster(room: lobby, cursor: "ana"))
+        #expect(
+            try request(#"{"type":"roster","room":"lobby","cursor":"ana"}"#).body == .roster(room: lobby, cursor: "ana")
+        )
         #expect(try request(#"{"type":"ping","ref":"x"}"#) == ClientRequest(ref: .string("x"), body: .ping))
     }
 
@@ -57,13 +63,16 @@ struct RequestDecodingTests {
     @Test func aRefHasAtMost64Bytes() throws {
         let fits = String(repeating: "a", count: 64)
         #expect(try request("{\"type\":\"ping\",\"ref\":\"\(fits)\"}").ref == .string(fits))
-        for ref in ["\"\(fits)a\"", "\"" + String(repeating: "a", count: 100_000) + "\"", String(repeating: "1", count: 65)] {
+        for ref in [
+            "\"\(fits)a\"", "\"" + String(repeating: "a", count: 100_000) + "\"", String(repeating: "1", count: 65),
+        ] {
             let failure = failure("{\"type\":\"ping\",\"ref\":\(ref)}")
             #expect(failure?.ref == nil)
             #expect(failure?.error == WireError(.badField, "ref is longer than 64 bytes"))
         }
         let escaped = String(repeating: "\\ud83d\\ude00", count: 16)
-        #expect(try request("{\"type\":\"ping\",\"ref\":\"\(escaped)\"}").ref == .string(String(repeating: "😀", count: 16)))
+        #expect(
+            try request("{\"type\":\"ping\",\"ref\":\"\(escaped)\"}").ref == .string(String(repeating: "😀", count: 16)))
     }
 
     @Test(arguments: [
@@ -74,34 +83,64 @@ struct RequestDecodingTests {
         (#"{"ref":1,"type":7}"#, .badField, "type must be a string, it is a number"),
         (#"{"ref":1,"type":"join","room":["a"]}"#, .badField, "room must be a string, it is an array"),
         (#"{"ref":1,"type":"send","room":"a","text":{}}"#, .badField, "text must be a string, it is an object"),
-        (#"{"ref":1,"type":"send","room":"a","text":"x","again":"yes"}"#, .badField, "again must be true or false, it is a string"),
-        (#"{"ref":1,"type":"send","room":"a","text":"x","again":true}"#, .missingField,
-            "key is missing: without it nobody can tell what is sent again"),
+        (
+            #"{"ref":1,"type":"send","room":"a","text":"x","again":"yes"}"#, .badField,
+            "again must be true or false, it is a string"
+        ),
+        (
+            #"{"ref":1,"type":"send","room":"a","text":"x","again":true}"#, .missingField,
+            "key is missing: without it nobody can tell what is sent again"
+        ),
         (#"{"ref":1,"type":"send","room":"a","text":"x","key":""}"#, .badField, "key is empty"),
-        (#"{"ref":1,"type":"send","room":"a","text":"x","key":"~a"}"#, .badField,
-            "key begins with '~', which is for keys that nodes make"),
+        (
+            #"{"ref":1,"type":"send","room":"a","text":"x","key":"~a"}"#, .badField,
+            "key begins with '~', which is for keys that nodes make"
+        ),
         (#"{"ref":1,"type":"join","room":"a","after":7}"#, .badField, "after must be a string, it is a number"),
-        (#"{"ref":1,"type":"join","room":"a","after":"7"}"#, .badField,
-            "after must be a position: two decimal numbers, <epoch>-<seq>"),
-        (#"{"ref":1,"type":"join","room":"a","after":"99999999999999999999-1"}"#, .badField,
-            "after must be a position: two decimal numbers, <epoch>-<seq>"),
-        (#"{"ref":1,"type":"join","room":"a","history":-1}"#, .badField, "history must be a whole number from 0 to 100"),
+        (
+            #"{"ref":1,"type":"join","room":"a","after":"7"}"#, .badField,
+            "after must be a position: two decimal numbers, <epoch>-<seq>"
+        ),
+        (
+            #"{"ref":1,"type":"join","room":"a","after":"99999999999999999999-1"}"#, .badField,
+            "after must be a position: two decimal numbers, <epoch>-<seq>"
+        ),
+        (
+            #"{"ref":1,"type":"join","room":"a","history":-1}"#, .badField,
+            "history must be a whole number from 0 to 100"
+        ),
         (#"{"ref":1,"type":"history","room":"a","limit":0}"#, .badField, "limit must be a whole number from 1 to 100"),
-        (#"{"ref":1,"type":"history","room":"a","limit":1.5}"#, .badField, "limit must be a whole number from 1 to 100"),
-        (#"{"ref":1,"type":"history","room":"a","limit":1e99999}"#, .badField, "limit must be a whole number from 1 to 100"),
-        (#"{"ref":1,"type":"history","room":"a","limit":"9"}"#, .badField,
-            "limit must be a whole number from 1 to 100, it is a string"),
-        (#"{"ref":1,"type":"history","room":"a","before":"1-1","around":"1-1"}"#, .badField,
-            "before and around are both there, at most one is allowed"),
+        (
+            #"{"ref":1,"type":"history","room":"a","limit":1.5}"#, .badField,
+            "limit must be a whole number from 1 to 100"
+        ),
+        (
+            #"{"ref":1,"type":"history","room":"a","limit":1e99999}"#, .badField,
+            "limit must be a whole number from 1 to 100"
+        ),
+        (
+            #"{"ref":1,"type":"history","room":"a","limit":"9"}"#, .badField,
+            "limit must be a whole number from 1 to 100, it is a string"
+        ),
+        (
+            #"{"ref":1,"type":"history","room":"a","before":"1-1","around":"1-1"}"#, .badField,
+            "before and around are both there, at most one is allowed"
+        ),
         (#"{"ref":1,"type":"signal","room":"a","name":"\n"}"#, .badField, "name holds a control character"),
         (#"{"ref":1,"type":"join","room":""}"#, .badName, "room name is empty"),
         (#"{"ref":1,"type":"join","room":"a\u0000b"}"#, .badName, "room name holds the control character U+0"),
-        (#"{"ref":1,"type":"join","room":"{a}"}"#, .badName,
-            "room name holds a brace, which Redis Cluster would read as a hash tag"),
-        (#"{"ref":1,"type":"shout"}"#, .unknownType,
-            "type 'shout' is not known; the types are join, leave, send, signal, history, roster and ping"),
-        (#"{"ref":1,"type":"a b\n"}"#, .unknownType,
-            "type (4 bytes) is not known; the types are join, leave, send, signal, history, roster and ping"),
+        (
+            #"{"ref":1,"type":"join","room":"{a}"}"#, .badName,
+            "room name holds a brace, which Redis Cluster would read as a hash tag"
+        ),
+        (
+            #"{"ref":1,"type":"shout"}"#, .unknownType,
+            "type 'shout' is not known; the types are join, leave, send, signal, history, roster and ping"
+        ),
+        (
+            #"{"ref":1,"type":"a b\n"}"#, .unknownType,
+            "type (4 bytes) is not known; the types are join, leave, send, signal, history, roster and ping"
+        ),
     ])
     func whatIsWrongIsNamedAndTheRefComesBack(text: String, code: WireError.Code, message: String) {
         #expect(failure(text) == RequestFailure(ref: .number("1"), error: WireError(code, message)))
@@ -136,13 +175,16 @@ struct RequestDecodingTests {
     @Test func randomDamageNeverTrapsAndNeverGivesBackABadName() {
         var generator = SplitMix(state: 42)
         let valid = Array(
-            #"{"type":"send","ref":"r","room":"lobby","text":"hi","data":{"a":[1]},"key":"k","again":false,"since":"1-2"}"#.utf8)
+            #"{"type":"send","ref":"r","room":"lobby","text":"hi","data":{"a":[1]},"key":"k","again":false,"since":"1-2"}"#
+                .utf8)
         for _ in 0..<20_000 {
             var bytes = valid
             for _ in 0...(generator.next() % 3) {
                 bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next())
             }
-            guard case .success(let request) = codec.decode(bytes), case .send(let send) = request.body else { continue }
+            guard case .success(let request) = codec.decode(bytes), case .send(let send) = request.body else {
+                continue
+            }
             #expect(throws: Never.self) { try RoomName(send.room.text) }
             if let data = send.data { #expect(throws: Never.self) { try JSONValue(parsing: data) } }
         }

@@ -13,7 +13,9 @@ struct WebSocketDecoderTests {
     @Test func section5_1_aClientFailsOnAMaskedFrame() {
         var harness = Harness(role: .client)
         #expect(
-            harness.feed(Harness.frame(.text, "a")) == [failure(.protocolError, "a frame of a server must not be masked")])
+            harness.feed(Harness.frame(.text, "a")) == [
+                failure(.protocolError, "a frame of a server must not be masked")
+            ])
     }
 
     @Test(arguments: [0x40, 0x20, 0x10] as [UInt8])
@@ -40,9 +42,11 @@ struct WebSocketDecoderTests {
         #expect(harness.feed(Harness.frame(.text, payload)) == [.text(payload)])
     }
 
-    @Test(arguments: [
-        [0x81, 0xFE, 0, 125], [0x81, 0xFE, 0, 0], [0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], [0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0x81, 0xFE, 0, 125], [0x81, 0xFE, 0, 0], [0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF],
+            [0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1],
+        ] as [[UInt8]])
     func section5_2_aLengthNotInItsShortestFormFails(header: [UInt8]) {
         var harness = Harness()
         #expect(
@@ -63,7 +67,10 @@ struct WebSocketDecoderTests {
         #expect(client.feed([0x81, 0x05, 0x48, 0x65, 0x6C, 0x6C, 0x6F]) == [text("Hello")])
         #expect(client.feed([0x01, 0x03, 0x48, 0x65, 0x6C, 0x80, 0x02, 0x6C, 0x6F]) == [text("Hello")])
         #expect(client.feed([0x89, 0x05, 0x48, 0x65, 0x6C, 0x6C, 0x6F]) == [.ping(Array("Hello".utf8))])
-        #expect(server.feed([0x8A, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58]) == [.pong(Array("Hello".utf8))])
+        #expect(
+            server.feed([0x8A, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58]) == [
+                .pong(Array("Hello".utf8))
+            ])
     }
 
     @Test func section5_3_eachFrameIsUnmaskedWithItsOwnKey() {
@@ -155,7 +162,10 @@ struct WebSocketDecoderTests {
                 == [failure(.invalidPayload, "the close reason is not UTF-8")])
     }
 
-    @Test(arguments: [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4001, 4999] as [UInt16])
+    @Test(
+        arguments: [
+            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4001, 4999,
+        ] as [UInt16])
     func section7_4_aCodeThatMayBeSentIsTaken(code: UInt16) {
         var harness = Harness()
         #expect(harness.feed(Harness.close(code)) == [.close(WebSocketCloseCode(rawValue: code), reason: "")])
@@ -196,7 +206,8 @@ struct WebSocketDecoderTests {
         let euro: [UInt8] = [0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0x80]
         for cut in 0...euro.count {
             let bytes =
-                Harness.frame(.text, Array(euro[..<cut]), isFinal: false) + Harness.frame(.continuation, Array(euro[cut...]))
+                Harness.frame(.text, Array(euro[..<cut]), isFinal: false)
+                + Harness.frame(.continuation, Array(euro[cut...]))
             for pieces in [1, 2, 3, 5, 100] {
                 var harness = Harness()
                 #expect(harness.feed(bytes, pieces: pieces) == [text("€😀")])
@@ -238,7 +249,9 @@ struct WebSocketDecoderTests {
             var bytes: [UInt8] = []
             for _ in 0..<4 {
                 let opcode = WebSocketOpcode.allCases[Int(generator.next() % 6)]
-                let payload = (0..<Int(generator.next() % 140)).map { _ in UInt8(truncatingIfNeeded: generator.next() % 128) }
+                let payload = (0..<Int(generator.next() % 140)).map { _ in
+                    UInt8(truncatingIfNeeded: generator.next() % 128)
+                }
                 bytes += Harness.frame(opcode, payload, isFinal: generator.next() % 4 != 0)
             }
             if generator.next() % 2 == 0 {

@@ -13,7 +13,8 @@ struct WebSocketHarness {
     ) {
         decoder = WebSocketDecoder(
             options: .init(
-                role: role, maxMessageBytes: maxMessageBytes, acceptsBinary: acceptsBinary, maxSkippedBytes: maxSkippedBytes))
+                role: role, maxMessageBytes: maxMessageBytes, acceptsBinary: acceptsBinary,
+                maxSkippedBytes: maxSkippedBytes))
     }
 
     mutating func feed(_ bytes: [UInt8], pieces: Int = .max) -> [Event] {

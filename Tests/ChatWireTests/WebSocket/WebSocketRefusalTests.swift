@@ -30,19 +30,26 @@ struct WebSocketRefusalTests {
 
     @Test func whatIsSkippedIsNotReadAsText() {
         var harness = Harness(maxMessageBytes: 2)
-        #expect(harness.feed(Harness.frame(.text, [0xFF, 0xFF, 0xFF]) + Harness.frame(.text, "a")) == [.refused(.tooLarge), text("a")])
+        #expect(
+            harness.feed(Harness.frame(.text, [0xFF, 0xFF, 0xFF]) + Harness.frame(.text, "a")) == [
+                .refused(.tooLarge), text("a"),
+            ])
     }
 
     @Test func theRulesOfFragmentationHoldAlsoWhileSkipping() {
         var harness = Harness(maxMessageBytes: 2)
         let bytes = Harness.frame(.text, "large", isFinal: false) + Harness.frame(.text, "a")
-        #expect(harness.feed(bytes) == [.refused(.tooLarge), failure(.protocolError, "a new message inside a fragmented one")])
+        #expect(
+            harness.feed(bytes) == [
+                .refused(.tooLarge), failure(.protocolError, "a new message inside a fragmented one"),
+            ])
     }
 
     @Test func section7_4_1_aMessageFarBeyondTheLimitFailsWith1009() {
         var harness = Harness(maxMessageBytes: 10, maxSkippedBytes: 100)
-        #expect(harness.feed(Array(Harness.frame(.text, String(repeating: "x", count: 101))[..<8])).last
-            == failure(.messageTooBig, "a message far beyond 10 bytes"))
+        #expect(
+            harness.feed(Array(Harness.frame(.text, String(repeating: "x", count: 101))[..<8])).last
+                == failure(.messageTooBig, "a message far beyond 10 bytes"))
         var drip = Harness(maxMessageBytes: 10, maxSkippedBytes: 100)
         var bytes = Harness.frame(.text, String(repeating: "x", count: 60), isFinal: false)
         bytes += Harness.frame(.continuation, String(repeating: "x", count: 60), isFinal: false)
