@@ -222,9 +222,9 @@ export class RoomModel {
     #reset() {
         this.items = [];
         this.base = 0;
-        this.older = false;
         this.divider = null;
         this.seq = Number(this.room.position.split('-')[1]);
+        this.older = this.seq > 0;
         this.read = this.seq;
         this.#tell('reset');
         this.#line('bad', 'The room\'s log was lost or set back. What stood here is void; the talk goes on from here');
