@@ -6,7 +6,7 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case nodes
     /// List, oldest first: `<epoch>-<seq at which it began>`.
     case epochs
-    /// Hash: `history` → the epoch at which history began afresh.
+    /// Hash: `history` → the epoch at which history began afresh; `run` → run id of the Redis that a node last entered.
     case meta
     /// Stream: who came and went.
     case presence

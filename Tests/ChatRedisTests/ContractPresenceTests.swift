@@ -113,7 +113,7 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
-    func asweepPurgesTheNodesDevicesAndIsAnnouncedOnce(kind: StoreKind) async throws {
+    func aSweepPurgesTheNodesDevicesAndIsAnnouncedOnce(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let v1 = try store.enter(n1).epoch
         let v2 = try store.enter(n2).epoch

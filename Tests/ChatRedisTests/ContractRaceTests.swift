@@ -190,6 +190,33 @@ import Testing
         #expect(try store.append(epoch).seq == 6)
     }
 
+    @Test func race9AnOutsiderIsNeverGivenAPositionOfALostBranch() async throws {
+        let store = try await ContractStore(.redis)
+        let epoch = try store.enter(n1).epoch
+        _ = try store.append(epoch, "kept")
+        // The Redis that n1 entered had epoch-2 too; this one, another process, lost it, and n1 is not back yet.
+        let lost = Position(epoch: epoch, seq: 2)
+        try store.raw("HSET", store.key(.meta), "run", "another")
+        let answer = try store.ask(.say(room: store.room, content: try content("hello")))
+        guard case .success(.said(let position, repeated: false)) = answer.result else {
+            throw StoreFailure("\(answer)")
+        }
+        #expect(position.epoch > epoch && position.seq == 2)
+        #expect(answer.events.first == .epoch(position.epoch, base: 1, nodes: [n1: epoch], by: try NodeID("say")))
+        #expect(try store.view(after: lost).verdict == .rewound)
+        #expect(try store.view(after: Position(epoch: epoch, seq: 1)).verdict == .ok)
+        // Once is enough.
+        guard case .said(let next, repeated: false) = try store.reply(.say(room: store.room, content: try content("b")))
+        else { throw StoreFailure("not said") }
+        #expect(next == Position(epoch: position.epoch, seq: 3))
+        // After n1 entered again nothing is foreign any more.
+        let back = try store.enter(n1, after: next)
+        #expect(back.verdict == .ok)
+        guard case .said(let last, repeated: false) = try store.reply(.say(room: store.room, content: try content("c")))
+        else { throw StoreFailure("not said") }
+        #expect(last == Position(epoch: back.epoch, seq: 4))
+    }
+
     // MARK: What people do to keys
 
     @Test func aLostChainBeginsHistoryAtTheLogsEpoch() async throws {

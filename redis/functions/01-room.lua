@@ -18,6 +18,11 @@ local function last_id(log)
     return room
 end
 
+-- Which Redis this is: another after a restart or failover. `enter` writes it down in meta as `run`.
+local function run_id()
+    return redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
+end
+
 -- A link of the chain as two numbers; zeros for what is none.
 local function link(text)
     local epoch, base = position(text)

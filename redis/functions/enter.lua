@@ -85,6 +85,7 @@ redis.register_function('martlet_enter', function(keys, args)
         redis.call('HSET', meta, 'history', int(epoch))
         verdict, entries = {after == '' and 'ok' or 'rewound'}, {}
     end
+    redis.call('HSET', meta, 'run', run_id())
     redis.call('HSET', nodes, node, int(room.epoch))
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
     publish_epoch(log, nodes, room, node)

@@ -6,7 +6,28 @@
 --       the log (1000) · ms after which a log that no node holds is forgotten (7 days)
 -- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed)
 -- Atomic all of it: look-up, append at the log's own epoch (so it never is refused), PUBLISH, always. No log: one
---       begins, and expires unless a node enters.
+--       begins, and expires unless a node enters. Restarted or failed-over Redis that no node has entered since: a new
+--       epoch first, for the log may have lost its tail, and a lost message's position must not be given again.
+--
+-- The room's other keys are derived from the log's (same hash tag, same slot), so that a person need not type them.
+
+-- Begins an epoch if this is not the Redis that the last node entered; returns the epoch.
+local function foreign_epoch(log, room)
+    local epochs, meta, nodes = log:sub(1, -4) .. 'epochs', log:sub(1, -4) .. 'meta', log:sub(1, -4) .. 'nodes'
+    check({'list', 'hash', 'hash'}, {epochs, meta, nodes})
+    local run = redis.call('HGET', meta, 'run')
+    if not run or run == run_id() then return room.epoch end
+    room = read_room(log, epochs, meta, -1)
+    raise(log, epochs, meta, room, math.max(now(), room.epoch + 1))
+    redis.call('HSET', meta, 'run', run_id())
+    publish_epoch(log, nodes, room, 'say')
+    local ttl = redis.call('PTTL', log)
+    if ttl > 0 then
+        redis.call('PEXPIRE', epochs, ttl)
+        redis.call('PEXPIRE', meta, ttl)
+    end
+    return room.epoch
+end
 
 redis.register_function('martlet_say', function(keys, args)
     local log = keys[1]
@@ -42,7 +63,7 @@ redis.register_function('martlet_say', function(keys, args)
         local name = mark(fields)
         local earlier = name and find(log, 0, {[name] = true})[name]
         if earlier then return {earlier[1], 'repeated'} end
-        id = redis.call('XADD', log, 'MAXLEN', '~', int(maxlen), int(room.epoch) .. '-*', unpack(fields))
+        id = redis.call('XADD', log, 'MAXLEN', '~', int(maxlen), int(foreign_epoch(log, room)) .. '-*', unpack(fields))
         -- Nobody holds the room: what is said keeps it.
         if redis.call('PTTL', log) > 0 then redis.call('PEXPIRE', log, int(ttl)) end
     end
