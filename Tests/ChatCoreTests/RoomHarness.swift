@@ -41,6 +41,8 @@ struct RoomHarness {
         return actions
     }
 
+    var release: RoomAction { .submit(.release(room: room, node: me), serial: RoomStateMachine.ignoredSerial) }
+
     // MARK: events
 
     @discardableResult

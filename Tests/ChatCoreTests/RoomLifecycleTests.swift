@@ -46,7 +46,7 @@ import Testing
         #expect(room.machine.phaseName == "inside")
         #expect(room.pass(.seconds(6)).leaves == 1)
         #expect(room.machine.phaseName == "leaving")
-        #expect(room.answer(.leave, .success(.left(true))) == [.unsubscribe])
+        #expect(room.answer(.leave, .success(.left(true))) == [room.release, .unsubscribe])
         #expect(room.unsubscribed() == [.finished])
         #expect(room.machine.isOut)
         #expect(room.machine.nextWake == nil)
@@ -69,7 +69,7 @@ import Testing
         room.settlePresence()
         room.pass(.seconds(10))
         #expect(try room.join(2).isEmpty)
-        #expect(room.answer(.leave, .success(.left(true))) == [.unsubscribe])
+        #expect(room.answer(.leave, .success(.left(true))) == [room.release, .unsubscribe])
         #expect(room.unsubscribed() == [.subscribe])
         #expect(room.subscribed().enters == 1)
         #expect(room.finishEnter(room.view(200, last: 0)).joined.count == 1)
@@ -98,7 +98,7 @@ import Testing
         #expect(room.answer(.leave, .failure(.notStored("LOADING"))) == [])
         #expect(room.machine.phaseName == "leaving")
         #expect(room.pass(.seconds(10)).leaves == 1)
-        #expect(room.answer(.leave, .success(.left(true))) == [.unsubscribe])
+        #expect(room.answer(.leave, .success(.left(true))) == [room.release, .unsubscribe])
     }
 
     @Test func refusedRoomThatMayBeRegisteredIsLeftBeforeItIsForgotten() throws {

@@ -67,31 +67,36 @@ struct SimRedis {
         guard let name = Self.room(of: request) else { return nodes.apply(request, now: now) }
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
-        let before = raiseBeforeOutsiders(request, index, now: now)
+        let (request, before) = beginBranch(request, index, now: now)
         var answer = bugs.isEmpty ? rooms[index].broker.apply(request, now: now) : applyBadly(request, index, now, bugs)
         answer.events = before + answer.events
         keepTruth(request, answer, index, now: now)
         return answer
     }
 
-    /// What an outsider says on a Redis that came back different must not take a position that was given on the lost branch: the first
-    /// `say` there begins a new epoch, unless a node has entered before it.
-    private mutating func raiseBeforeOutsiders(
+    /// The first epoch that this process begins in a room is far above the last one, by an amount of its own: on the branch that was
+    /// lost the next epochs may have been given already (by `last + 1`), and positions with them. An outsider's first message
+    /// begins an epoch for the same reason.
+    private mutating func beginBranch(
         _ request: BrokerRequest, _ index: Int, now: UInt64
-    ) -> [MemoryBroker.Publication] {
+    ) -> (BrokerRequest, [MemoryBroker.Publication]) {
+        guard rooms[index].isForeign, let last = view(index, now: now)?.epoch else { return (request, []) }
+        let salt = identity.runID.utf8.reduce(UInt64(7)) { ($0 &* 31 &+ UInt64($1)) & 0xFFFF }
         switch request {
-        case .enter: rooms[index].isForeign = false
-        case .say(let room, _) where rooms[index].isForeign:
+        case .enter(var enter):
             rooms[index].isForeign = false
-            guard view(index, now: now) != nil, let outsider = try? NodeID("say") else { return [] }
-            let enter = EnterRequest(room: room, node: outsider, limit: 0)
+            enter.seen = max(enter.seen, last) + 1_000 + salt
+            return (.enter(enter), [])
+        case .say(let room, _):
+            rooms[index].isForeign = false
+            guard let outsider = try? NodeID("say") else { return (request, []) }
+            let enter = EnterRequest(room: room, node: outsider, seen: last + 1_000 + salt, limit: 0)
             let entered = rooms[index].broker.apply(.enter(enter), now: now)
-            guard case .success(.view(let view)) = entered.result else { return [] }
+            guard case .success(.view(let view)) = entered.result else { return (request, []) }
             let left = rooms[index].broker.apply(.leave(room: room, node: outsider, value: view.epoch), now: now)
-            return entered.events + left.events
-        default: break
+            return (request, entered.events + left.events)
+        default: return (request, [])
         }
-        return []
     }
 
     /// Planted: the TTL that an empty room got outlives the next `enter`.

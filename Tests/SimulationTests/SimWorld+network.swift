@@ -319,10 +319,10 @@ extension SimWorld {
         case .stopNode(let slot, let time):
             guard let node = node(slot) else { return }
             log("\(node.id) is stopped for \(time / millisecond) ms")
-            node.stoppedUntil = max(node.stoppedUntil, now + time)
+            if node.stoppedUntil <= now { node.stoppedUntil = now + time }
         case .stopRedis(let time):
             log("redis\(primary) is stopped for \(time / millisecond) ms")
-            servers[primary].stoppedUntil = max(servers[primary].stoppedUntil, now + time)
+            if servers[primary].stoppedUntil <= now { servers[primary].stoppedUntil = now + time }
         case .slowNetwork(let time): slowUntil = now + time
         case .restartRedis(_, let down): restartRedis(index, down: down)
         case .failover(_, let window, let clockBehind): failover(index, window: window, clockBehind: clockBehind)

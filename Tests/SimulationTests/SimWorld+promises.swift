@@ -53,6 +53,7 @@ extension SimWorld {
             fail("client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before) where seq \(next) comes next")
         }
         checkGap(client, room, gap)
+        forgetUnverifiable(client, room)
         client.rooms[room].next = gap.before.seq
     }
 
@@ -64,6 +65,14 @@ extension SimWorld {
         if let first = there.first {
             fail("client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before), but the log holds \(first.position)")
         }
+    }
+
+    /// Once the log was trimmed past a position, its epochs are forgotten too, and nobody can tell whether it was on a branch that a
+    /// failover lost: the client is told of the gap, and that is all.
+    private func forgetUnverifiable(_ client: SimClient, _ room: Int) {
+        guard hasLost else { return }
+        client.rooms[room].shown = []
+        client.rooms[room].acknowledged = []
     }
 
     func receivedReset(_ client: SimClient, _ room: Int, _ reset: Reset) {
@@ -91,6 +100,7 @@ extension SimWorld {
         case .gap(let gap):
             if gap.after != after { fail("client\(client.index) resumed after \(String(describing: after)) and gets the gap \(gap)") }
             checkGap(client, room, gap)
+            forgetUnverifiable(client, room)
             expected = gap.before.seq
         case .reset(let reset):
             checkReset(client, room)
