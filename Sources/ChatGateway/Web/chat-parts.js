@@ -111,6 +111,18 @@ export function isEmojiOnly(text) {
     return parts.length <= 3 && parts.every((part) => emoji.test(part));
 }
 
+/**
+ * Why a node would not take a name; null if it would. A browser is not told why a handshake was refused, so the page asks
+ * this first.
+ */
+export function nameProblem(noun, text, most) {
+    const bytes = new TextEncoder().encode(text).length;
+    if (text.trim() === '') return `${noun} is empty.`;
+    if (bytes > most) return `${noun} is too long: ${bytes} bytes, ${most} are allowed.`;
+    if (/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/.test(text)) return `${noun} holds a control character.`;
+    return noun.includes('room') && /[{}]/.test(text) ? `${noun} may not hold { or }.` : null;
+}
+
 /** A word for this device, for others to see. */
 export function deviceName() {
     const agent = navigator.userAgent;

@@ -1,7 +1,8 @@
 /** The chat page. It uses only martlet.js to talk to the node. */
 import { connect } from './martlet.js';
 import {
-    Announcer, avatar, badge, byId, clockTime, count, deviceName, el, hue, icon, initial, memory, plural,
+    Announcer, avatar, badge, byId, clockTime, count, deviceName, el, hue, icon, initial, memory,
+    nameProblem, plural,
 } from './chat-parts.js';
 import { PeopleView } from './chat-people.js';
 import { RoomModel } from './chat-room.js';
@@ -60,7 +61,12 @@ function enter() {
     const device = byId('device').value.trim() || deviceName();
     const name = byId('room').value.trim();
     const token = byId('token').value;
-    if (user === '' || name === '') return;
+    const problem = nameProblem('Your name', user, 128) ?? nameProblem('The room\'s name', name, 128)
+        ?? nameProblem('The device\'s name', device, 64);
+    if (problem) {
+        showWelcome(problem);
+        return;
+    }
     memory.write('page', { ...memory.read('page'), user, device, open: true });
     client = connect('/ws', { user, device, ...(token ? { token } : {}) });
     client.on('state', linkChanged);
@@ -425,14 +431,18 @@ byId('text').addEventListener('input', () => {
 });
 byId('add-room').addEventListener('click', () => {
     byId('join-name').value = '';
+    byId('join-error').hidden = true;
     byId('join-dialog').showModal();
 });
 byId('join-cancel').addEventListener('click', () => byId('join-dialog').close());
 byId('join-form').addEventListener('submit', (event) => {
     event.preventDefault();
     const name = byId('join-name').value.trim();
+    const problem = nameProblem('The room\'s name', name, 128);
+    byId('join-error').textContent = problem ?? '';
+    byId('join-error').hidden = problem === null;
+    if (problem) return;
     byId('join-dialog').close();
-    if (name === '') return;
     addRoom(name);
     open(name);
 });
@@ -464,7 +474,7 @@ addEventListener('pagehide', save);
 addEventListener('resize', () => showScreen(document.body.dataset.screen));
 addEventListener('hashchange', () => {
     const name = roomInAddress();
-    if (!client || name === '' || name === current?.name) return;
+    if (!client || name === current?.name || nameProblem('The room\'s name', name, 128)) return;
     addRoom(name);
     open(name);
 });
