@@ -219,7 +219,9 @@ final class SimWorld {
         cutSubscriber(node)
         node.isAlive = false
         slots[slot] = nil
-        for session in node.sessions.values where clients[session.client].connection == session.connection {
+        // In order: the same seed has to tell the same story, and a dictionary has another order in every process.
+        for (_, session) in node.sessions.sorted(by: { $0.key < $1.key })
+        where clients[session.client].connection == session.connection {
             lost(clients[session.client], deaf: 0)
         }
         agenda.add(.start(slot: slot), at: now + restartAfter)

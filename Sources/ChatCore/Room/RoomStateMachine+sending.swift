@@ -91,7 +91,14 @@ extension RoomStateMachine {
     /// elsewhere, and that may have been trimmed. Then it is no longer a first try (race 4; simulator, seed 2181).
     private func hasOutwaitedMemory(_ send: PendingSend) -> Bool {
         guard send.content.clientKey != nil, let since = send.since else { return false }
-        return since.seq < recent.completeAfter
+        return ofOurHistory(since).seq < recent.completeAfter
+    }
+
+    /// The last place of the history as it is now that a position stands for: a seq of a lost branch may be far ahead of where the
+    /// branches parted, and would vouch for messages that nobody has looked at (simulator, seed 400017).
+    private func ofOurHistory(_ since: Position) -> Position {
+        guard let next = chain.links.first(where: { $0.epoch > since.epoch }), next.base < since.seq else { return since }
+        return Position(epoch: since.epoch, seq: next.base)
     }
 
     /// All sends from `first` on that need it, up to the first that does not, in one request.
@@ -106,7 +113,8 @@ extension RoomStateMachine {
             // `known` says that we have looked for every key of the batch.
             if finishIfKnown(number, send, &actions) { continue }
             guard needsOnce(send), numbers.count < 64 else { break }
-            if let since = send.since, since.seq < recent.completeAfter { known = 0 }
+            let since = send.since.map { ofOurHistory($0) }
+            if let since, since.seq < recent.completeAfter { known = 0 }
             if send.said && send.since == nil { known = 0 }
             sends.update(number) {
                 $0.state = .inOnce(serial: serial)
@@ -114,7 +122,7 @@ extension RoomStateMachine {
             }
             numbers.append(number)
             let again = send.said || hasOutwaitedMemory(send)
-            batch.append(OnceSend(content: send.content, since: send.since, again: again))
+            batch.append(OnceSend(content: send.content, since: since, again: again))
         }
         onceEpoch = epoch
         onceInFlight = submit(
