@@ -119,6 +119,7 @@ class Bench:
         self.browser = browser
         self.urls = arguments.url
         self.shots = arguments.shots
+        self.files = arguments.files and pathlib.Path(arguments.files)
         self.nodes = dict(pair.split("=", 1) for pair in arguments.node)
         self.token = secrets.token_hex(3)
         self.errors = []
@@ -130,6 +131,8 @@ class Bench:
     async def page(self, user, room, url=None, **context):
         ctx = await self.browser.new_context(**(context or WIDE))
         self.contexts.append(ctx)
+        if self.files:
+            await ctx.route("**/*", self.from_disk)
         page = await ctx.new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: self.errors.append(f"{user}: {error}"))
@@ -139,6 +142,16 @@ class Bench:
         await page.wait_for_selector("#link[data-state=online]", state="attached")
         await holds(page, "/here · on/.test(document.getElementById('subtitle').textContent)")
         return page
+
+    async def from_disk(self, route):
+        path = urllib.parse.urlsplit(route.request.url).path.lstrip("/") or "index.html"
+        file = self.files / path
+        if not file.is_file():
+            await route.continue_()
+            return
+        # Only the text changes: type and policy stay the node's.
+        response = await route.fetch()
+        await route.fulfill(response=response, body=file.read_bytes())
 
     def note(self, user, message):
         # A connection that we cut ourselves is an error to the browser, not to us.
@@ -493,6 +506,7 @@ async def main():
     parser.add_argument("--url", action="append", required=True, help="a node's or a proxy's http address")
     parser.add_argument("--node", action="append", default=[], metavar="NAME=PID", help="a node that may be killed")
     parser.add_argument("--only", action="append", choices=sorted(CHECKS), help="these checks only")
+    parser.add_argument("--files", help="a folder whose files are shown instead of the node's own of that name")
     parser.add_argument("--shots", help="a folder for screenshots")
     arguments = parser.parse_args()
     chromium = shutil.which("chromium")
@@ -503,7 +517,9 @@ async def main():
         os.makedirs(arguments.shots, exist_ok=True)
     failed = 0
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        # A page from a file is of no network, and would not be let into this one.
+        flags = ["--no-sandbox", *(["--disable-features=LocalNetworkAccessChecks"] if arguments.files else [])]
+        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
         bench = Bench(browser, arguments)
         # The kill comes last: what follows would miss the node.
         for name in sorted(arguments.only or CHECKS, key=lambda name: name == "kill"):

@@ -158,12 +158,25 @@ test('nobody there: closed with the reason', async () => {
     assert.match(reason, /ECONNREFUSED/);
 });
 
-test('a node that refuses the handshake for lack of credentials ends the client with that reason', async (context) => {
-    const side = await peer(context, () => 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n');
+test('a handshake that will be refused again ends the client with the node\'s reason', async (context) => {
+    const why = '{"error":{"code":106,"name":"badName","message":"user is empty","retry":false}}';
+    for (const [answer, reason, code, message] of [
+        ['401 Unauthorized\r\nContent-Length: 0\r\n\r\n', 'unauthenticated', 0, 'HTTP 401'],
+        [`400 Bad Request\r\nContent-Length: ${why.length}\r\n\r\n${why}`, 'badName', 106, 'user is empty'],
+    ]) {
+        const side = await peer(context, () => `HTTP/1.1 ${answer}`);
+        const client = connect(`${side.url}/ws`, { WebSocket: NodeSocket });
+        const error = await new Promise((resolve) => { client.on('closed', resolve); });
+        assert.ok(error instanceof MartletError);
+        assert.deepEqual([error.reason, error.code, error.message, client.state], [reason, code, message, 'closed']);
+        await assert.rejects(client.ready, { reason });
+    }
+});
+
+test('a node that is not ready is tried again', async (context) => {
+    const side = await peer(context, () => 'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     const client = connect(`${side.url}/ws`, { WebSocket: NodeSocket });
-    const closed = new Promise((resolve) => { client.on('closed', resolve); });
-    const error = await closed;
-    assert.ok(error instanceof MartletError);
-    assert.deepEqual([error.reason, error.code, client.state], ['unauthenticated', 300, 'closed']);
-    await assert.rejects(client.ready, { reason: 'unauthenticated' });
+    const event = await new Promise((resolve) => { client.on('state', (state) => { if (state.error) resolve(state); }); });
+    assert.deepEqual([event.state, event.error.reason, event.error.retry], ['offline', 'unreachable', true]);
+    client.close();
 });

@@ -72,6 +72,8 @@ function enter() {
     client.on('state', linkChanged);
     client.on('welcome', () => { byId('me-name').textContent = client.user; });
     client.on('closed', (error) => { if (client) signOut(error.reason === 'closed' ? '' : words(error)); });
+    const asked = new URLSearchParams(location.search).get('user') ?? user;
+    if (asked !== user) history.replaceState(null, '', location.pathname + location.hash);
     byId('welcome').hidden = true;
     byId('app').hidden = false;
     byId('me-avatar').replaceChildren(avatar(user));

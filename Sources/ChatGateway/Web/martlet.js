@@ -473,8 +473,9 @@ export class Client extends Emitter {
 
     /** The connection has gone, or is given up. @param {MartletError} error */
     #lost(error, event = null, delay = null) {
-        const final = CLOSE_CODES[event?.code]?.reconnect === false || event?.status === 401 || event?.status === 403;
-        if (final) {
+        // A handshake refused for what it says (only Node is told why) will be refused again.
+        const refused = [400, 401, 403].includes(event?.status);
+        if (refused || CLOSE_CODES[event?.code]?.reconnect === false) {
             this.#finish(error);
             return;
         }
@@ -1120,8 +1121,7 @@ function closeError(event) {
         const message = event.reason && event.reason !== known.name ? event.reason : `the node closed: ${known.name}`;
         return new MartletError(known.name, message, { code: event.code, retry: known.reconnect });
     }
-    if (event.status === 401) return new MartletError('unauthenticated', event.reason, { code: 300 });
-    if (event.status === 403) return new MartletError('forbidden', event.reason, { code: 301 });
+    if (event.refusal) return wireError(event.refusal);
     const why = event.reason ? `: ${event.reason}` : '';
     return new MartletError('unreachable', `the connection was lost (${event.code})${why}`, { retry: true });
 }
@@ -1217,7 +1217,8 @@ export class NodeSocket {
         const salted = `${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
         const wanted = this.#crypto.createHash('sha1').update(salted).digest('base64');
         if (status === 101 && accept === wanted) this.#opened = true;
-        else this.#end(1006, status === 101 ? 'the answer to the handshake is not to ours' : `HTTP ${status}`, status);
+        else if (status === 101) this.#end(1006, 'the answer to the handshake is not to ours');
+        else this.#end(1006, `HTTP ${status}`, status, this.#bytes.toString());
     }
 
     /** Reads one frame; false if it is not there yet. */
@@ -1270,12 +1271,16 @@ export class NodeSocket {
         this.#tcp.write(frame);
     }
 
-    #end(code, reason, status) {
+    #end(code, reason, status, body = '') {
         if (this.#closed) return;
         this.#closed = true;
         this.#tcp?.end();
         const tcp = this.#tcp;
         if (tcp) setTimeout(() => tcp.destroy(), 1_000).unref();
-        this.onclose?.({ code, reason, status });
+        const names = { 400: 'badRequest', 401: 'unauthenticated', 403: 'forbidden' };
+        let refusal = names[status] && { name: names[status], message: reason };
+        // A node says why, in the words of its errors; a proxy may say anything.
+        if (refusal) try { Object.assign(refusal, JSON.parse(body).error); } catch { /* It is no JSON. */ }
+        this.onclose?.({ code, reason, status, refusal });
     }
 }
