@@ -168,10 +168,11 @@ class Bench:
             await context.close()
         self.contexts = []
 
-    async def talker(self, user, room, url=None):
-        base = (url or self.urls[-1]).replace("http", "ws", 1)
+    async def talker(self, user, room, device="test"):
+        base = self.urls[-1].replace("http", "ws", 1)
+        query = urllib.parse.urlencode({"user": user, "device": device})
         socket = await websockets.connect(
-            f"{base}/ws?user={urllib.parse.quote(user)}", subprotocols=["martlet.v1"], max_size=None, compression=None)
+            f"{base}/ws?{query}", subprotocols=["martlet.v1"], max_size=None, compression=None)
         await socket.send(json.dumps({"type": "join", "ref": "j", "room": room}))
         while json.loads(await asyncio.wait_for(socket.recv(), 15)).get("type") != "joined":
             pass
@@ -267,6 +268,25 @@ async def names_are(page, names):
 async def same(one, other, length):
     left, right = await texts(one), await texts(other)
     return len(left) == length and left == right
+
+
+async def check_policy(bench):
+    """The page and its files come with a policy that allows the node's own files and nothing else."""
+    context = await bench.browser.new_context()
+    bench.contexts.append(context)
+    page = await context.new_page()
+    loaded = []
+    page.on("response", lambda response: loaded.append(response))
+    await page.goto(bench.urls[0], wait_until="networkidle")
+    check(len(loaded) >= 8, f"only {len(loaded)} files were loaded")
+    for response in loaded:
+        check(response.ok and response.url.startswith(bench.urls[0]), f"{response.status} {response.url}")
+    headers = await loaded[0].all_headers()
+    policy = headers.get("content-security-policy", "")
+    for part in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"):
+        check(part in policy, f"the policy says {part}: {policy}")
+    check("unsafe-" not in policy, f"the policy allows nothing inline: {policy}")
+    check(headers.get("x-content-type-options") == "nosniff", "types are not guessed")
 
 
 async def check_composing(bench):
@@ -496,6 +516,55 @@ async def check_access(bench):
         reached.add(await page.evaluate("document.activeElement.id || document.activeElement.className"))
     for wanted in ("add-room", "room", "theme", "sign-out", "leave-room", "log", "text", "send"):
         check(wanted in reached, f"the keyboard reaches {wanted}: {sorted(reached)}")
+
+
+TALK = [
+    ("Zoë", "Morning! Are all three nodes up?"),
+    ("김민준", "네, 세 개 다 올라왔어요. 방금 확인했습니다 🎉"),
+    ("김민준", "재시작하는 동안에도 빠진 메시지는 없었어요."),
+    ("נועה", "מצוין! אצלי הכול עובד, גם מהטלפון."),
+    ("Zoë", "I killed node-2 in the middle of a sentence and did not notice. See https://example.org/martlet/runs/42"),
+    ("Samuel", "🚀"),
+    ("Samuel", "Then let us move the team over this afternoon. I will write the note; could somebody check the proxy's "
+               "timeouts before that?"),
+]
+
+
+async def check_tour(bench):
+    """A talk in four scripts, wide and on a phone, light and dark: the pictures for the README."""
+    lobby, other = ("lobby", "Deploys") if bench.shots else (bench.room("lobby"), bench.room("Deploys"))
+    devices = [("Zoë", "Mac"), ("김민준", "phone"), ("김민준", "laptop"), ("נועה", "phone"), ("Samuel", "Linux PC")]
+    sockets = {(user, device): await bench.talker(user, lobby, device) for user, device in devices}
+    spoken = {user: socket for (user, _), socket in sockets.items()}
+
+    async def talk(user, room, text):
+        await spoken[user].send(json.dumps({"type": "send", "ref": 1, "room": room, "text": text}))
+        while not await bench.answer(spoken[user]):
+            pass
+
+    for theme in ("light", "dark"):
+        page = await bench.page("ana", lobby, **WIDE, color_scheme=theme)
+        await page.click("#add-room")
+        await page.fill("#join-name", other)
+        await page.keyboard.press("Enter")
+        await holds(page, "/here · on/.test(document.getElementById('subtitle').textContent)")
+        await page.click(".room")
+        if theme == "light":
+            for user, text in TALK:
+                await talk(user, lobby, text)
+            await say(page, "I can do that. Two minutes ☕")
+            await say(page, "Done: an hour for the WebSocket, two seconds to connect.")
+        await bench.fill(other, [f"build {number} is green" for number in (417, 418)])
+        await spoken["Zoë"].send(json.dumps({"type": "signal", "room": lobby, "name": "typing"}))
+        await holds(page, "document.getElementById('typing').textContent === 'Zoë is typing'")
+        await holds(page, "document.querySelectorAll('.device').length >= 6")
+        await bench.picture(page, f"tour-wide-{theme}")
+        phone = await bench.page("ana", lobby, **PHONE, color_scheme=theme)
+        await bench.picture(phone, f"tour-phone-{theme}")
+        await page.context.close()
+        bench.contexts.remove(page.context)
+    for socket in sockets.values():
+        await socket.close()
 
 
 CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items()) if name.startswith("check_")}

@@ -20,6 +20,9 @@ const NEAR = 900;
 const AT_END = 40;
 /** Messages of one person within this many ms stand together. */
 const TOGETHER = 5 * 60_000;
+/** Korean is read by words, Chinese and Japanese by characters: lines break accordingly. */
+const HANGUL = /[\u1100-\u11ff\uac00-\ud7af]/;
+const HAN_OR_KANA = /[\u3040-\u30ff\u3400-\u9fff]/;
 /** Hebrew, Arabic and their kin. */
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 
@@ -295,8 +298,9 @@ function makeMessage(item, together) {
 }
 
 function makeText(text) {
-    const kind = `${isEmojiOnly(text) ? '.large' : ''}${RIGHT_TO_LEFT.test(text) ? '.apart' : ''}`;
-    return el(`div.text${kind}`, { dir: 'auto' }, ...withLinks(text));
+    const isKorean = HANGUL.test(text) && !HAN_OR_KANA.test(text);
+    const kinds = [isEmojiOnly(text) && '.large', RIGHT_TO_LEFT.test(text) && '.apart', isKorean && '.words'];
+    return el(`div.text${kinds.filter(Boolean).join('')}`, { dir: 'auto' }, ...withLinks(text));
 }
 
 function makePending(entry, together, model) {
