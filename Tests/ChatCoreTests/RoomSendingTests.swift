@@ -351,3 +351,20 @@ extension RoomSendingTests {
         #expect(actions.onces.first?.sends.first?.content.text == "x")
     }
 }
+
+extension RoomSendingTests {
+    /// Found by the simulator (seed 302206): the channel may be faster than the answer, and memory may have dropped it by then.
+    @Test func answerForWhatWasShownAndDroppedFromMemoryIsNoAlarm() throws {
+        var settings = RoomSettings()
+        settings.memoryBytes = 300
+        var room = try RoomHarness(settings: settings)
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "x", key: "k", again: true)
+        room.hearEpoch(130, base: 0, nodes: [room.me: 100, room.other: 90], by: room.me)
+        room.hearMessage(try room.message(130, 1, "x", by: "ana", key: "k"), base: 0)
+        for seq in 2...UInt64(9) { room.hearMessage(try room.message(130, seq), base: 0) }
+        let outcome = OnceReply(epoch: 130, base: 0, outcomes: [.stored(room.position(130, 1))])
+        #expect(room.answer(.once, .success(.once(outcome))).sent == [room.position(130, 1)])
+        #expect(room.machine.isLive)
+    }
+}

@@ -42,7 +42,7 @@ struct SimPlan: Sendable {
         static let redis = Faults(rawValue: 8)
         static let deletes = Faults(rawValue: 16)
         static let none: Faults = []
-        static let all: Faults = [.cuts, .crashes, .stops, .redis, .deletes]
+        static let all: Faults = [.cuts, .crashes, .stops, .redis]
     }
 
     var seed: UInt64

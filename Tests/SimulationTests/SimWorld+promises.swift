@@ -80,6 +80,7 @@ extension SimWorld {
         if !hasLost { fail("client\(client.index) in room\(room) is reset although Redis lost nothing") }
         client.rooms[room].shown = []
         client.rooms[room].acknowledged = []
+        client.firstTries[room] = []
         client.rooms[room].last = reset.position
         client.rooms[room].next = reset.position.seq + 1
     }

@@ -265,7 +265,7 @@ extension RoomStateMachine {
         guard let send = sends[number] else { return }
         switch outcome {
         case .stored(let position):
-            if let last, position.seq <= last.seq, recent.message(seq: position.seq)?.position != position {
+            if let last, position.seq <= last.seq, !wasShown(position) {
                 actions.append(.count(.alarm))
                 sends.update(number) { $0.state = .uncertain }
                 return enterAgain(now: now, &actions)

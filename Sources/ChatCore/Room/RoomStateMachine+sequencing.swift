@@ -97,7 +97,7 @@ extension RoomStateMachine {
         guard canSequence, let last else { return hold(message, now: now, &actions) }
         if position.seq <= last.seq {
             // Heard twice, unless it is another message with that seq.
-            if position.seq > recent.completeAfter, recent.message(seq: position.seq)?.position != position {
+            if !wasShown(position) {
                 wantView(.lostBranch, now: now, &actions)
             }
             return
@@ -118,6 +118,13 @@ extension RoomStateMachine {
             hold(message, now: now, &actions)
             noteHole(now: now)
         }
+    }
+
+    /// Whether what was shown at that seq, which is not above the last one, was this position; by memory, or by the chain if memory does
+    /// not reach back.
+    func wasShown(_ position: Position) -> Bool {
+        guard position.seq > recent.completeAfter else { return chain.epoch(of: position.seq) == position.epoch }
+        return recent.message(seq: position.seq)?.position == position
     }
 
     private mutating func hold(_ message: Message, now: Moment, _ actions: inout [RoomAction]) {
