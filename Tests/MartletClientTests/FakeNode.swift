@@ -54,7 +54,26 @@ final class FakeNode: Sendable {
 final class FakeRooms: @unchecked Sendable {
     let loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
     fileprivate var sessions: [ObjectIdentifier: FakeSession] = [:]
-    private(set) var logs: [RoomName: [Message]] = [:]
+    fileprivate(set) var logs: [RoomName: [Message]] = [:]
+    /// What the rooms do wrong, once, with the message of this seq, to one of the sessions that are shown it.
+    enum Fault: Equatable {
+        case none
+        case dropped(UInt64)
+        case repeated(UInt64)
+        /// Shown after the next one.
+        case swapped(UInt64)
+        case changed(UInt64)
+        /// Shown and answered, and not kept.
+        case forgotten(UInt64)
+        case storedTwice(UInt64)
+        /// Only so many messages are kept.
+        case trimmed(to: Int)
+    }
+    fileprivate var fault = Fault.none
+    fileprivate var heldBack: [RoomName: (session: FakeSession, event: ServerEvent)] = [:]
+
+    func commit(_ fault: Fault) async { _ = await onLoop { self.fault = fault } }
+
     /// How many of the next sends are stored, and their sender cut off before the answer.
     private var swallow = 0
     private(set) var uris: [String] = []
@@ -92,14 +111,66 @@ final class FakeRooms: @unchecked Sendable {
             return (true, known.position, true)
         }
         let content = MessageContent(user: user, at: 1_000, text: send.text, data: send.data, key: send.key)
-        let message = Message(position: Position(epoch: 7, seq: UInt64(log.count + 1)), content: content)
-        logs[send.room] = log + [message]
+        let seq = (log.last?.position.seq ?? 0) + 1
+        let message = Message(position: Position(epoch: 7, seq: seq), content: content)
+        logs[send.room, default: []].append(message)
+        var victim = true
         for session in sessions.values where session.joined.contains(send.room) {
-            session.tell(.message(room: send.room, message, showKey: session.user == user))
+            deliver(message, in: send.room, showKey: session.user == user, victim, to: session)
+            victim = false
         }
+        spoil(send.room, seq)
         let answer = swallow == 0
         swallow = max(0, swallow - 1)
         return (answer, message.position, false)
+    }
+}
+
+extension FakeRooms {
+    private func deliver(_ message: Message, in room: RoomName, showKey: Bool, _ victim: Bool, to session: FakeSession)
+    {
+        let event = ServerEvent.message(room: room, message, showKey: showKey)
+        let seq = message.position.seq
+        guard victim else { return session.tell(event) }
+        switch fault {
+        case .dropped(seq): return
+        case .swapped(seq):
+            heldBack[room] = (session, event)
+            return
+        case .repeated(seq): session.tell(event)
+        case .changed(seq):
+            var changed = message
+            changed.content.text = "something else"
+            return session.tell(.message(room: room, changed, showKey: showKey))
+        case .none, .dropped, .repeated, .swapped, .changed, .forgotten, .storedTwice, .trimmed: break
+        }
+        session.tell(event)
+        if let held = heldBack.removeValue(forKey: room) { held.session.tell(held.event) }
+    }
+
+    private func spoil(_ room: RoomName, _ seq: UInt64) {
+        switch fault {
+        case .forgotten(seq): logs[room]?.removeAll { $0.position.seq == seq }
+        case .storedTwice(seq):
+            guard var copy = logs[room]?.last else { return }
+            copy.position.seq += 1
+            logs[room]?.append(copy)
+            for session in sessions.values where session.joined.contains(room) {
+                session.tell(.message(room: room, copy, showKey: false))
+            }
+        case .trimmed(let count): logs[room] = logs[room]?.suffix(count)
+        case .none, .dropped, .repeated, .swapped, .changed, .forgotten, .storedTwice: break
+        }
+    }
+
+    fileprivate func page(_ room: RoomName, _ query: HistoryQuery) -> HistoryPage {
+        let log = logs[room] ?? []
+        var part = log
+        if case .before(let position) = query.anchor { part = log.filter { $0.position < position } }
+        let messages = Array(part.suffix(query.limit))
+        return HistoryPage(
+            messages: messages, newest: log.last?.position, hasOlder: messages.count < part.count,
+            hasNewer: part.count < log.count)
     }
 }
 
@@ -131,6 +202,11 @@ private final class FakeSession: ChannelInboundHandler {
         limits.requestBurst = 100_000
         let welcome = Welcome(session: "s", user: user, device: device, node: "fake", heartbeat: 30, limits: limits)
         tell(.welcome(welcome))
+        if let room = uri.split(separator: "?").last.flatMap({ PercentEncoding.query(String($0)) })?["room"],
+            let name = try? RoomName(room)
+        {
+            join(name, nil, nil)
+        }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -191,10 +267,7 @@ private final class FakeSession: ChannelInboundHandler {
             guard answer else { return cut() }
             tell(.sent(ref: request.ref, room: send.room, position: position, at: 1_000, repeated: repeated))
         case .history(let room, let query):
-            let log = rooms.logs[room] ?? []
-            let page = HistoryPage(
-                messages: Array(log.suffix(query.limit)), newest: log.last?.position, hasOlder: false, hasNewer: false)
-            tell(.history(ref: request.ref, room: room, page))
+            tell(.history(ref: request.ref, room: room, rooms.page(room, query)))
         case .roster(let room, _):
             tell(.roster(ref: request.ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: tell(.pong(ref: request.ref))

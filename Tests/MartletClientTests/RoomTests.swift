@@ -165,4 +165,17 @@ import Testing
         let completed = harness.take().contains { if case .complete(join, .success) = $0 { true } else { false } }
         #expect(completed)
     }
+
+    @Test func aJoinByURLThatNobodyAnswersIsAskedAgainByAFrame() throws {
+        var harness = Harness(namesRoom: true)
+        let id = harness.machine.join(try RoomName("lobby"), now: harness.now)
+        harness.machine.start(now: harness.now)
+        try harness.welcome()
+        _ = harness.take()
+        harness.wait(.seconds(29))
+        harness.machine.heard(now: harness.now)
+        harness.wait(.seconds(1))
+        #expect(harness.machine.actions.first == .complete(id, .failure(.timedOut)))
+        #expect(harness.written().first?.hasPrefix(#"{"type":"join""#) == true)
+    }
 }

@@ -213,6 +213,11 @@ extension ClientStateMachine {
             for waiter in room.joinWaiters + room.leaveWaiters where waiter.deadline <= now {
                 actions.append(.complete(waiter.id, .failure(.timedOut)))
             }
+            if room.joinWaiters.contains(where: { $0.deadline <= now }), case .joining = room.phase {
+                // The question or its answer got lost (a proxy may drop the URL's ?room=): asked again if anybody still wants it.
+                room.phase = .out
+                if roomInURL == name { roomInURL = nil }
+            }
             room.joinWaiters.removeAll { $0.deadline <= now }
             room.leaveWaiters.removeAll { $0.deadline <= now }
             rooms[name] = room

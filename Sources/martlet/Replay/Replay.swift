@@ -1,9 +1,6 @@
 import ArgumentParser
-import ChatCore
 import Glibc
 import MartletClient
-import NIOCore
-import NIOPosix
 
 /// `martlet replay`: plays recorded chat through nodes, every user a session of their own, and proves for each session that what it
 /// saw is the room's log.
@@ -54,82 +51,11 @@ struct Replay: AsyncParsableCommand {
     }
 
     private func replay() async throws -> ReplayVerdict {
-        var addresses: [ClientURL] = []
-        for text in url { addresses.append(try ClientURL(text)) }
         let trace = try ReplayTrace(files: files)
         guard !trace.events.isEmpty else { throw ReplayError("the traces hold no event") }
         try FileLimit.raise(toHold: trace.users.count)
-
-        let group = MultiThreadedEventLoopGroup.singleton
-        let options = ReplayOptions(window: window, speed: speed)
-        let run = ReplayRun(trace: trace, addresses: addresses, options: options, group: group)
-        let began = ContinuousClock.now
-        let shower = Task { await show(run) }
-        defer { shower.cancel() }
-        try await run.play()
-
-        let reader = try ReplayLogReader(urls: url)
-        var final = try await run.highest()
-        for (index, room) in trace.rooms.enumerated() {
-            final[index] = max(final[index], try await reader.newest(room)?.seq ?? 0)
-        }
-        let behind = try await run.settle(final)
-        let seconds = (ContinuousClock.now - began) / .seconds(1)
-        shower.cancel()
-        await shower.value
-        let verdict = try await verdict(run, final, behind, seconds, reader)
-        try await run.close()
-        await reader.close()
-        return verdict
-    }
-
-    private func verdict(
-        _ run: ReplayRun, _ final: [UInt64], _ behind: Int, _ seconds: Double, _ reader: ReplayLogReader
-    ) async throws -> ReplayVerdict {
-        var ledgers = [RoomLedger](repeating: RoomLedger(), count: run.trace.rooms.count)
-        var ranges: [SeenRange] = []
-        var counts: [ReplayCounts] = []
-        var failures: [String] = []
-        for lane in run.lanes {
-            let (rooms, finished, count, failed) = try await lane.loop.submit {
-                lane.endAll(final)
-                return (lane.rooms, lane.finished, lane.counts, lane.failures)
-            }.get()
-            for index in rooms.indices { ledgers[index].merge(rooms[index]) }
-            ranges += finished
-            counts.append(count)
-            failures += failed
-        }
-        var logs: [[Message]] = []
-        for (index, room) in run.trace.rooms.enumerated() {
-            logs.append(try await reader.log(room, after: ledgers[index].lowestStart, upTo: final[index]))
-        }
-        var verdict = ReplayVerdict(run: run, ranges: ranges, ledgers: ledgers, logs: logs)
-        let progress = await run.currentProgress()
-        verdict.messages = progress.messages
-        verdict.deliveries = progress.deliveries
-        verdict.seconds = seconds
-        verdict.behind = behind
-        verdict.failures = Array(failures.prefix(10))
-        for count in counts {
-            verdict.sessions += count.sessions
-            verdict.failed += count.failed
-            verdict.reconnects += count.reconnects
-            verdict.resets += count.resets
-            verdict.strays += count.strays
-        }
-        return verdict
-    }
-
-    private func show(_ run: ReplayRun) async {
-        var progress = ReplayProgress()
-        while !Task.isCancelled {
-            try? await Task.sleep(for: progress.interval)
-            if Task.isCancelled { break }
-            let state = await run.currentProgress()
-            progress.show(state, state.done < state.events ? "playing" : "waiting for the last ones")
-        }
-        progress.end()
+        return try await ReplayProof(urls: url, options: ReplayOptions(window: window, speed: speed), isQuiet: false)
+            .verdict(trace)
     }
 }
 

@@ -10,7 +10,13 @@ final class ReplayLane: @unchecked Sendable {
     private var users: [Int: ReplayUser] = [:]
     private let roomIndex: [RoomName: Int]
 
-    private(set) var ranges: [[Int]: SeenRange] = [:]
+    /// A user in a room.
+    struct Place: Hashable {
+        var user: Int
+        var room: Int
+    }
+
+    private(set) var ranges: [Place: SeenRange] = [:]
     private(set) var finished: [SeenRange] = []
     private(set) var rooms: [RoomLedger]
     private(set) var counts = ReplayCounts()
@@ -82,7 +88,7 @@ final class ReplayLane: @unchecked Sendable {
     }
 
     func left(user: Int, room: Int) {
-        guard var range = ranges.removeValue(forKey: [user, room]) else { return }
+        guard var range = ranges.removeValue(forKey: Place(user: user, room: room)) else { return }
         range.isOpen = false
         finished.append(range)
     }
@@ -98,12 +104,15 @@ final class ReplayLane: @unchecked Sendable {
             guard let room = roomIndex[name] else { return }
             show(message, user, room)
         case .joined(let joined):
-            guard let room = roomIndex[joined.room], ranges[[user, room]] == nil else { return }
-            ranges[[user, room]] = SeenRange(user: user, room: room, start: joined.position.seq)
+            guard let room = roomIndex[joined.room] else { return }
+            let place = Place(user: user, room: room)
+            guard ranges[place] == nil else { return }
+            ranges[place] = SeenRange(user: user, room: room, start: joined.position.seq)
             rooms[room].lowestStart = min(rooms[room].lowestStart, joined.position.seq)
         case .gap(let name, let gap):
             guard let room = roomIndex[name] else { return }
-            ranges[[user, room]]?.announced += gap.before.seq > gap.after.seq ? gap.before.seq - gap.after.seq - 1 : 0
+            ranges[Place(user: user, room: room)]?.announced +=
+                gap.before.seq > gap.after.seq ? gap.before.seq - gap.after.seq - 1 : 0
         case .reset:
             counts.resets += 1
         case .disconnected(let reason, let retryIn):
@@ -122,12 +131,14 @@ final class ReplayLane: @unchecked Sendable {
         let seq = message.position.seq
         let print = fingerprint(user: message.content.user.text, text: message.content.text)
         let same = rooms[room].show(seq, print)
-        guard ranges[[user, room]] != nil else {
+        guard let index = ranges.index(forKey: Place(user: user, room: room)) else {
             counts.strays += 1
             return
         }
-        ranges[[user, room]]?.show(seq)
-        if !same { ranges[[user, room]]?.differs += 1 }
+        // What a join shows of the past is not counted: the proof begins where the session joined.
+        guard seq > ranges.values[index].start else { return }
+        ranges.values[index].show(seq)
+        if !same { ranges.values[index].differs += 1 }
     }
 
     func flushCounts() -> (messages: Int, deliveries: Int) {

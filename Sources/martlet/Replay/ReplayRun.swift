@@ -14,6 +14,10 @@ struct ReplayOptions: Sendable {
     var ahead = 1_000
     /// How long nothing may happen, while something should, before the replay gives up.
     var patience: Duration = .seconds(60)
+    /// How long no node may answer at the beginning.
+    var reaching: Duration = .seconds(10)
+    /// After the last event: how long nothing may come while somebody has not been shown everything.
+    var settling: Duration = .seconds(20)
 }
 
 /// Plays a trace: hands its events, in order, to the users of some event loops, and waits until all was seen by all.
@@ -90,7 +94,7 @@ final class ReplayRun: @unchecked Sendable {
 
     private func watchOver() {
         let quiet = Duration.nanoseconds((NIODeadline.now() - moved).nanoseconds)
-        if !isReached, quiet > .seconds(10), let lastTrouble {
+        if !isReached, quiet > options.reaching, let lastTrouble {
             played.fail(ReplayError("no node could be reached: \(lastTrouble)"))
         } else if underWay > 0, quiet > options.patience {
             let failures = lanes.isEmpty ? "" : lastTrouble.map { "; last trouble: \($0)" } ?? ""
@@ -123,9 +127,9 @@ final class ReplayRun: @unchecked Sendable {
 
     /// Waits until every session that stayed was shown everything up to its rooms' final positions, or nothing comes any more.
     /// Returns how many sessions' rooms are behind.
-    func settle(_ final: [UInt64], patience: Duration = .seconds(20)) async throws -> Int {
+    func settle(_ final: [UInt64]) async throws -> Int {
         var best = Int.max
-        var deadline = ContinuousClock.now + patience
+        var deadline = ContinuousClock.now + options.settling
         while true {
             var behind = 0
             var news = 0
@@ -139,7 +143,7 @@ final class ReplayRun: @unchecked Sendable {
                 }.get()
             }
             if behind == 0 { return 0 }
-            if behind < best || news > 0 { deadline = ContinuousClock.now + patience }
+            if behind < best || news > 0 { deadline = ContinuousClock.now + options.settling }
             best = min(best, behind)
             if ContinuousClock.now >= deadline { return behind }
             try await Task.sleep(for: .milliseconds(50))

@@ -72,6 +72,14 @@ struct ReplayVerdict {
         }
     }
 
+    mutating func add(_ counts: ReplayCounts) {
+        sessions += counts.sessions
+        failed += counts.failed
+        reconnects += counts.reconnects
+        resets += counts.resets
+        strays += counts.strays
+    }
+
     /// Holds what was sent and shown against the log.
     private static func compare(_ room: inout Room, _ ledger: RoomLedger, _ log: [Message], _ users: [UserID]) {
         let start = ledger.lowestStart == .max ? 0 : ledger.lowestStart
@@ -101,7 +109,7 @@ struct ReplayVerdict {
             if let shown = ledger.shown[seq], shown != print { room.differs += 1 }
         }
         room.logged = logged.count
-        let first = log.first?.position.seq ?? .max
+        let first = log.first?.position.seq ?? 0
         for (seq, print) in ledger.acked where logged[seq] == nil {
             if seq < first {
                 room.trimmed = true
