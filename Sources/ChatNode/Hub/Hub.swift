@@ -85,9 +85,7 @@ final class Hub: ChatService {
         if admission.isDraining { return Readiness(reasons: ["the node is leaving"]) }
         var reasons: [String] = []
         for shard in shards {
-            let reason = await withCheckedContinuation { continuation in
-                shard.run { continuation.resume(returning: shard.unreadiness()) }
-            }
+            let reason = await shard.unreadiness()
             if let reason { reasons.append(reason) }
         }
         metrics.ready.set(reasons.isEmpty ? 1.0 : 0.0)

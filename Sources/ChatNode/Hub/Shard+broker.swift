@@ -46,6 +46,7 @@ extension Shard: BrokerLinkDelegate {
     func brokerCommandsDown(_ reason: String) {
         if commandsIdentity != nil { metrics.redisReconnects.increment() }
         commandsIdentity = nil
+        audit.reset()
         metrics.redisUp(connection: "commands", shard: index, false)
         logger.warning(
             "redis command connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
@@ -65,6 +66,7 @@ extension Shard: BrokerLinkDelegate {
         if subscriptionsIdentity != nil { metrics.redisReconnects.increment() }
         subscriptionsIdentity = nil
         probe.reset()
+        endProbeWaits()
         metrics.redisUp(connection: "subscriptions", shard: index, false)
         logger.warning(
             "redis subscribe connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
@@ -117,15 +119,65 @@ extension Shard: BrokerLinkDelegate {
     private func probeHeard(_ event: ChatCore.ChannelEvent) {
         guard probe.heard(event, now: now) else { return }
         link.unsubscribe(probe.room)
+        endProbeWaits()
     }
 
-    /// Why this shard could not carry a message round lately; nil: it could.
-    func unreadiness() -> String? {
+    private func endProbeWaits() {
+        let waits = probeWaits
+        probeWaits = [:]
+        for wait in waits.values { wait() }
+    }
+
+    /// Why this shard cannot carry a message round; nil: it just did. Waits for the proof, but not longer than `patience`.
+    func unreadiness(within patience: Duration = .seconds(2)) async -> String? {
+        await withCheckedContinuation { continuation in
+            run { [self] in
+                startProbe()
+                if probe.isFresh(now: now) || commandsIdentity == nil || subscriptionsIdentity == nil {
+                    return continuation.resume(returning: whyUnready())
+                }
+                let id = nextContinuation
+                nextContinuation += 1
+                probeWaits[id] = { [self] in continuation.resume(returning: whyUnready()) }
+                loop.assumeIsolated().scheduleTask(in: .nanoseconds(patience.nanosecondsRoundedUp)) { [self] in
+                    probeWaits.removeValue(forKey: id)?()
+                }
+            }
+        }
+    }
+
+    private func whyUnready() -> String? {
         if commandsIdentity == nil { return "shard \(index): no command connection to redis" }
         if subscriptionsIdentity == nil { return "shard \(index): no subscribe connection to redis" }
-        startProbe()
         if !probe.isFresh(now: now) { return "shard \(index): no message went round through redis lately" }
         let waiting = rooms.reduce(0) { $0 + (($1?.machine.isRecovering ?? false) ? 1 : 0) }
         return waiting > 0 ? "shard \(index): \(waiting) rooms are not entered again yet" : nil
+    }
+
+    // MARK: what the node is listed in
+
+    /// Takes the node out of rooms of this shard that Redis lists it in although it does not hold them. On the loop.
+    func auditHoldings() {
+        var actions: [HoldingsAudit.Action] = []
+        audit.roundBegan(&actions)
+        carryOut(actions)
+    }
+
+    private func carryOut(_ actions: [HoldingsAudit.Action]) {
+        for action in actions {
+            switch action {
+            case .submit(let request, let serial):
+                ask(request) { [self] result in
+                    var next: [HoldingsAudit.Action] = []
+                    // Rooms of other shards are theirs to judge.
+                    audit.completed(
+                        serial: serial, result, isHeld: { home(of: $0) !== self || slots[$0] != nil }, &next)
+                    carryOut(next)
+                }
+            case .left:
+                logger.notice(
+                    "redis listed this node in a room that it does not hold", metadata: [LogKey.shard: "\(index)"])
+            }
+        }
     }
 }

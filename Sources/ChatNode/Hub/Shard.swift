@@ -36,6 +36,9 @@ final class Shard: @unchecked Sendable {
     var continuations: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
     var nextContinuation: UInt64 = 1
     var probe: Probe
+    /// Who waits for the probe's round.
+    var probeWaits: [UInt64: () -> Void] = [:]
+    var audit: HoldingsAudit
     /// The node's heartbeat and sweeper; lives on the first shard.
     private(set) var keeper: Keeper?
 
@@ -57,6 +60,7 @@ final class Shard: @unchecked Sendable {
         self.metrics = metrics
         self.logger = logger
         self.probe = Probe(node: settings.node, shard: index)
+        self.audit = HoldingsAudit(node: settings.node)
     }
 
     /// Connects the shards with each other and this one with the broker. Called once, on the loop.

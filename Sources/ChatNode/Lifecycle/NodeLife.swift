@@ -65,10 +65,16 @@ final class NodeLife: Sendable {
     }
 
     private func sweepForever() async {
+        var rounds = 0
         while !Task.isCancelled {
             // Not all nodes in the same moment.
             do { try await Task.sleep(for: sweepInterval * Double.random(in: 0.75...1)) } catch { return }
             keeper.shard.run { [keeper] in keeper.round() }
+            rounds += 1
+            // Once in two leases is enough for what only a failover or a dead connection's bytes can cause.
+            if rounds % 12 == 0 {
+                for shard in hub.shards { shard.run { shard.auditHoldings() } }
+            }
         }
     }
 

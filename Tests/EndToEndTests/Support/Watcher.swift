@@ -96,7 +96,7 @@ struct Cluster {
 
     /// The lines that redis-cli prints.
     func redis(_ arguments: String...) throws -> [String] {
-        try redis.cli(arguments).split(separator: "\n").map(String.init)
+        try redis.cli(arguments).split(whereSeparator: \.isNewline).map(String.init)
     }
 
     func end() {
