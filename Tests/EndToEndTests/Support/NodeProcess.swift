@@ -3,7 +3,7 @@ import Glibc
 import Testing
 
 /// One `martlet serve` as a process of its own, as an operator starts it: configured by the environment, ended by signals.
-final class TestNode: @unchecked Sendable {  // `process` is constant; `log` is guarded by `lock`
+final class TestNode: @unchecked Sendable {  // `port` is written once, before the node is handed out
     struct Failure: Error, CustomStringConvertible {
         var description: String
     }
@@ -11,12 +11,12 @@ final class TestNode: @unchecked Sendable {  // `process` is constant; `log` is 
     let name: String
     private(set) var port = 0
     private let process = Process()
-    private let lock = NSLock()
-    private var log = ""
+    private let logFile: URL
 
     var url: String { "ws://127.0.0.1:\(port)/ws" }
     var http: String { "http://127.0.0.1:\(port)" }
-    var output: String { lock.withLock { log } }
+    /// What it has logged so far.
+    var output: String { (try? String(contentsOf: logFile, encoding: .utf8)) ?? "" }
     var pid: pid_t { process.processIdentifier }
 
     /// The `martlet` that was built together with these tests.
@@ -26,10 +26,13 @@ final class TestNode: @unchecked Sendable {  // `process` is constant; `log` is 
 
     private init(name: String) {
         self.name = name
+        logFile = FileManager.default.temporaryDirectory.appending(
+            path: "martlet-\(name)-\(UInt32.random(in: 0 ... .max)).log")
     }
 
     deinit {
         if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        try? FileManager.default.removeItem(at: logFile)
     }
 
     /// Starts a node and returns when it is ready.
@@ -56,17 +59,10 @@ final class TestNode: @unchecked Sendable {  // `process` is constant; `log` is 
         process.executableURL = Self.executable
         process.arguments = ["serve"]
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { first, _ in first }
-        let pipe = Pipe()
-        process.standardError = pipe
+        // A file, not a pipe: a pipe's reader would have to be stopped in the moment in which the process dies.
+        FileManager.default.createFile(atPath: logFile.path, contents: nil)
+        process.standardError = try FileHandle(forWritingTo: logFile)
         process.standardOutput = FileHandle.nullDevice
-        pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            let data = handle.availableData
-            guard !data.isEmpty, let self else {
-                handle.readabilityHandler = nil
-                return
-            }
-            lock.withLock { log += String(decoding: data, as: UTF8.self) }
-        }
         try process.run()
     }
 
