@@ -3,6 +3,7 @@ import { avatar, count, el, icon } from './chat-parts.js';
 
 /** People shown before "Show more". */
 const PAGE = 100;
+const LARGE = 200;
 const collator = new Intl.Collator(undefined, { sensitivity: 'base', numeric: true });
 
 export class PeopleView {
@@ -30,6 +31,8 @@ export class PeopleView {
     open(model) {
         this.#model = model;
         this.#limit = PAGE;
+        clearTimeout(this.#timer);
+        this.#timer = null;
         this.#members = [];
         this.#cursor = null;
         this.#parts.list.replaceChildren();
@@ -54,10 +57,12 @@ export class PeopleView {
         }
         this.#drawSoon();
         if (!this.#visible) return;
+        // In a large room somebody always comes or goes: there the list may be a little old.
+        const pause = this.#members.length === 0 ? 200 : model.room.count > LARGE ? 10_000 : 1_000;
         this.#timer ??= setTimeout(() => {
             this.#timer = null;
             this.#read(null);
-        }, 1_000);
+        }, pause);
     }
 
     async #read(cursor) {
