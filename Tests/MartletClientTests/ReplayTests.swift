@@ -126,6 +126,23 @@ import Testing
         #expect(error.message == "/nowhere/trace.ndjson: No such file or directory")
     }
 
+    @Test func comingAndGoingAtOnceIsPlayedToItsEnd() async throws {
+        var lines: [String] = []
+        for round in 0..<40 {
+            for event in ["join", "message", "leave"] {
+                let text = event == "message" ? #","text":"\#(round)""# : ""
+                lines.append(#"{"at":\#(round),"room":"r","user":"u\#(round % 4)","event":"\#(event)"\#(text)}"#)
+            }
+        }
+        let trace = try ReplayTrace(text: lines.joined(separator: "\n"), file: "t")
+        let node = try await FakeNode(FakeRooms())
+        let proof = ReplayProof(urls: [node.url])
+        let verdict = try await within { try await proof.verdict(trace) }
+        #expect(verdict.isGood, "\(verdict.text)")
+        #expect(verdict.messages == 40)
+        await node.close()
+    }
+
     @Test func nobodyThereIsSaid() async throws {
         let rooms = FakeRooms()
         let node = try await FakeNode(rooms)

@@ -46,6 +46,12 @@ final class ReplayLane: @unchecked Sendable {
         users = [:]
     }
 
+    /// Who waits, and for what: one of them.
+    var trouble: String? {
+        for user in users.values { if let trouble = user.trouble { return trouble } }
+        return nil
+    }
+
     /// How many rooms' sessions have not been shown everything up to `final`.
     func behind(_ final: [UInt64]) -> Int {
         ranges.values.count { $0.last < final[$0.room] }

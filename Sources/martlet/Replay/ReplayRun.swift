@@ -97,8 +97,13 @@ final class ReplayRun: @unchecked Sendable {
         if !isReached, quiet > options.reaching, let lastTrouble {
             played.fail(ReplayError("no node could be reached: \(lastTrouble)"))
         } else if underWay > 0, quiet > options.patience {
-            let failures = lanes.isEmpty ? "" : lastTrouble.map { "; last trouble: \($0)" } ?? ""
-            played.fail(ReplayError("\(underWay) events have no answer for \(options.patience)\(failures)"))
+            let text = "\(underWay) events have no answer for \(options.patience)"
+            for lane in lanes {
+                lane.loop.submit { lane.trouble }.whenSuccess { [self] trouble in
+                    if let trouble { played.fail(ReplayError("\(text), for one of \(trouble)")) }
+                }
+            }
+            home.scheduleTask(in: .seconds(1)) { [self] in played.fail(ReplayError(text)) }
         }
     }
 

@@ -25,6 +25,14 @@ final class ReplayUser {
         step()
     }
 
+    /// What it waits for, if it waits.
+    var trouble: String? {
+        guard isBusy || unanswered > 0 || next < waiting.count else { return nil }
+        let name = lane.run.trace.users[index].text
+        return "\(name): \(unanswered) sends, \(isBusy ? "a join or leave" : "no join or leave"), "
+            + (session?.welcome.map { "connected to \($0.node)" } ?? "not connected")
+    }
+
     func close() {
         session?.close()
         session = nil
@@ -57,21 +65,22 @@ final class ReplayUser {
         self.session = session
         // Before the start, so that the first URL names the room for a proxy that hashes on it.
         session.join(lane.run.trace.rooms[room]) { [weak self] result in
-            self?.finished(result, "join")
             self?.roomsJoined.insert(room)
+            self?.finished(result, "join")
         }
         if isNew { session.start() }
     }
 
     private func leave(_ room: Int) {
+        guard let session else { return lane.eventDone() }
         isBusy = true
-        session?.leave(lane.run.trace.rooms[room]) { [weak self] result in
+        session.leave(lane.run.trace.rooms[room]) { [weak self] result in
             guard let self else { return }
             lane.left(user: index, room: room)
             roomsJoined.remove(room)
             finished(result, "leave")
             // Who has left the last room is gone; a later join opens a new session.
-            if roomsJoined.isEmpty, waiting.isEmpty { close() }
+            if roomsJoined.isEmpty, waiting.isEmpty, !isBusy { close() }
         }
     }
 
