@@ -60,7 +60,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
         process.arguments = ["serve"]
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { first, _ in first }
         // A file, not a pipe: a pipe's reader would have to be stopped in the moment in which the process dies.
-        FileManager.default.createFile(atPath: logFile.path, contents: nil)
+        try Data().write(to: logFile)
         process.standardError = try FileHandle(forWritingTo: logFile)
         process.standardOutput = FileHandle.nullDevice
         try process.run()
