@@ -72,6 +72,18 @@ import Testing
         #expect(harness.told() == ["disconnected silent"])
     }
 
+    @Test func aClientThatIsItselfBehindDoesNotBlameTheNode() throws {
+        var harness = Harness()
+        harness.machine.start(now: harness.now)
+        _ = harness.take()
+        harness.wait(.seconds(13))
+        #expect(harness.take().isEmpty, "the timer came three seconds late")
+        let next = try #require(harness.machine.nextDeadline)
+        #expect(next - harness.now == .seconds(3))
+        harness.wait(.seconds(3))
+        #expect(harness.told() == ["disconnected silent"])
+    }
+
     @Test func closeCodesSayWhetherToComeBack() throws {
         for reason in CloseReason.allCases {
             var harness = try Harness.inLobby()

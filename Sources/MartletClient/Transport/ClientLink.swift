@@ -36,6 +36,9 @@ final class ClientLink: @unchecked Sendable {
         let bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(.nanoseconds(Int64(clamping: options.connectTimeout.components.seconds * 1_000_000_000)))
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
+            // Small turns: of thousands of sessions on one loop each gets one soon, however much waits for the others.
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4_096))
+            .channelOption(.maxMessagesPerRead, value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try self.configure(channel, address, request, options)

@@ -122,7 +122,10 @@ final class ReplayLane: @unchecked Sendable {
         case .reset:
             counts.resets += 1
         case .disconnected(let reason, let retryIn):
-            if retryIn != nil { counts.reconnects += 1 }
+            if retryIn != nil {
+                counts.reconnects += 1
+                if counts.reasons.count < 20 { counts.reasons["\(reason)", default: 0] += 1 }
+            }
             if reason != .closed, retryIn == nil {
                 failed("session of \(run.trace.users[user])", .rejected("\(reason)"))
             }
@@ -163,6 +166,7 @@ struct ReplayCounts {
     var deliveries = 0
     var failed = 0
     var reconnects = 0
+    var reasons: [String: Int] = [:]
     var resets = 0
     /// Messages of a room that the session is not in.
     var strays = 0

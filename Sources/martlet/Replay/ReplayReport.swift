@@ -20,6 +20,8 @@ extension ReplayVerdict {
             "\(total(\.missing)) missing, \(total(\.repeated)) repeated, \(total(\.swapped)) swapped; "
                 + "\(total(\.differs)) different, \(total(\.lostAcks)) acked but not in the log, \(total(\.stored)) stored twice, "
                 + "\(total(\.holesInLog)) holes in the log; \(failed) failed, \(behind) behind, \(reconnects) reconnects"
+                + (reasons.isEmpty
+                    ? "" : " (\(reasons.map { "\($0.value) × \($0.key)" }.sorted().joined(separator: "; ")))")
         )
         lines.append(isGood ? "every session saw its rooms' logs: OK" : "NOT OK")
         return lines.joined(separator: "\n")

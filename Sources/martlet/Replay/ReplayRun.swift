@@ -13,7 +13,7 @@ struct ReplayOptions: Sendable {
     /// messages.
     var ahead = 1_000
     /// How long nothing may happen, while something should, before the replay gives up.
-    var patience: Duration = .seconds(60)
+    var patience: Duration = .seconds(90)
     /// How long no node may answer at the beginning.
     var reaching: Duration = .seconds(10)
     /// After the last event: how long nothing may come while somebody has not been shown everything.
@@ -47,6 +47,9 @@ final class ReplayRun: @unchecked Sendable {
         var client = ClientOptions()
         client.sendWindow = options.window
         client.showsAll = true
+        // A machine that plays thousands of people, and perhaps their nodes too, may be slow.
+        client.connectTimeout = .seconds(30)
+        client.requestTimeout = .seconds(60)
         clientOptions = client
         home = group.next()
         played = home.makePromise()

@@ -48,6 +48,8 @@ struct ReplayVerdict {
     var failed = 0
     var failures: [String] = []
     var reconnects = 0
+    /// Why connections were lost, and how often.
+    var reasons: [String: Int] = [:]
     var resets = 0
     var strays = 0
     var seconds = 0.0
@@ -76,6 +78,7 @@ struct ReplayVerdict {
         sessions += counts.sessions
         failed += counts.failed
         reconnects += counts.reconnects
+        reasons.merge(counts.reasons) { $0 + $1 }
         resets += counts.resets
         strays += counts.strays
     }
