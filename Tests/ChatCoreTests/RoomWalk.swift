@@ -11,6 +11,7 @@ struct RoomWalk {
     var wanted: Set<UInt64> = []
     var epoch: UInt64 = 100
     var seq: UInt64 = 0
+    var base: UInt64 = 0
     var value: UInt64?
     var echoes: [ChannelEvent] = []
     var acknowledgements: [Bool] = []
@@ -46,12 +47,15 @@ struct RoomWalk {
         }
         for round in 0..<400 {
             collect()
+            var turns = 0
             if !commands { commands = true; _ = room.commandsUp() }
             if !subscriptions { subscriptions = true; _ = room.subscriptionsUp() }
             collect()
             while !acknowledgements.isEmpty || !echoes.isEmpty || !room.open.isEmpty {
                 progress()
                 collect()
+                turns += 1
+                guard turns < 10_000 else { return "\(room.machine.phaseName), asking for ever" }
             }
             let phase = room.machine.phaseName
             if phase == (want ? "inside" : "out"), round > 3, room.machine.waitingSends == 0 { return phase }
@@ -129,6 +133,7 @@ struct RoomWalk {
         case .enter(let enter):
             epoch = max(epoch, enter.seen) + 1
             value = epoch
+            base = seq
             if subscribed { echoes.append(.epoch(epoch, base: seq, nodes: [room.me: epoch], by: room.me)) }
             return .success(.view(view(after: enter.after)))
         case .view(_, let after, _): return .success(.view(view(after: after)))
@@ -142,7 +147,7 @@ struct RoomWalk {
                 seq += 1
                 return .stored(Position(epoch: epoch, seq: seq))
             }
-            return .success(.once(OnceReply(epoch: epoch, base: seq, outcomes: outcomes)))
+            return .success(.once(OnceReply(epoch: epoch, base: base, outcomes: outcomes)))
         case .presence(let presence):
             guard presence.value == value else { return .failure(.missing) }
             return .success(.presence(PresenceReply(position: Position(epoch: 1, seq: 0), notice: nil)))
@@ -156,7 +161,7 @@ struct RoomWalk {
     private func view(after: Position?) -> RoomView {
         let content = MessageContent(user: room.machine.members.values.first?.user ?? Self.nobody, at: 0, text: "m")
         let entries = (min(after?.seq ?? 0, seq)..<seq).map { Message(position: Position(epoch: epoch, seq: $0 + 1), content: content) }
-        var view = room.view(epoch, last: seq, base: 0, value: value ?? 0, links: [(epoch, 0)], entries: entries)
+        var view = room.view(epoch, last: seq, base: base, value: value ?? 0, links: [(epoch, base)], entries: entries)
         if let after, after.epoch < epoch { view.verdict = .ok }
         return view
     }

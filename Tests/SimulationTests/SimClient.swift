@@ -127,7 +127,7 @@ extension SimWorld {
         _ = openRoom(node, room)
         node.sessions[id]?.rooms.insert(room)
         let after = client.rooms[room].last
-        log("client\(client.index) joins room\(room) after \(after?.description ?? "nothing")")
+        log("client\(client.index) joins room\(room) after \(after?.description ?? "nothing"), \(inside(node, room))")
         let request = JoinRequest(
             session: id, user: client.user, device: client.device, since: moment, ref: .number("\(room)"), after: after,
             history: random.below(10))
@@ -148,6 +148,12 @@ extension SimWorld {
             return nil
         }
         return (nodes[index], id)
+    }
+
+    private func inside(_ node: SimNode, _ room: Int) -> String {
+        guard let machine = node.rooms[room]?.machine else { return "" }
+        let links = machine.chain.links.map { "\($0.epoch)-\($0.base)" }
+        return "\(machine.phaseName) at \(machine.position?.description ?? "nothing") of \(machine.epoch), \(links) since \(machine.chain.history)"
     }
 
     func leaveRoom(_ client: SimClient, _ room: Int) {

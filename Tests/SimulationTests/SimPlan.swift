@@ -151,6 +151,8 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case forgetResubscribe
     /// `once` appends without a new epoch (race 2).
     case onceDoesNotRaise
+    /// `once` begins its epoch before it appends (race 2).
+    case onceRaisesBefore
     /// `once` stores what it cannot know to be new (race 4).
     case onceStoresUnknown
     /// `leave` removes without comparing (race 5).

@@ -68,7 +68,7 @@ struct SimRedis {
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
         let (request, before) = beginBranch(request, index, now: now)
-        var answer = bugs.isEmpty ? rooms[index].broker.apply(request, now: now) : applyBadly(request, index, now, bugs)
+        var answer = carryOut(request, index, now, bugs)
         answer.events = before + answer.events
         keepTruth(request, answer, index, now: now)
         return answer
@@ -81,7 +81,8 @@ struct SimRedis {
         _ request: BrokerRequest, _ index: Int, now: UInt64
     ) -> (BrokerRequest, [MemoryBroker.Publication]) {
         guard rooms[index].isForeign, let last = view(index, now: now)?.epoch else { return (request, []) }
-        let salt = identity.runID.utf8.reduce(UInt64(7)) { ($0 &* 31 &+ UInt64($1)) & 0xFFFF }
+        var hash = SimRandom(seed: identity.runID.utf8.reduce(UInt64(7)) { $0 &* 31 &+ UInt64($1) })
+        let salt = hash.next() & 0xFFFF
         switch request {
         case .enter(var enter):
             rooms[index].isForeign = false
@@ -151,9 +152,59 @@ struct SimRedis {
         rooms[index] = Room(broker: MemoryBroker(settings: settings))
     }
 
+    // MARK: repetitions
+
+    /// `once` as it has to be: appends first, then a new epoch. The other way round a first try that was refused by the new epoch may
+    /// come back in that same epoch before its node has seen the repetition, and is stored beside it (seed 300994); with the
+    /// epoch last, whoever learns it has to show everything up to its base, the repetition among it.
+    private mutating func once(
+        _ once: OnceRequest, _ index: Int, _ now: UInt64, raises: Bool
+    ) -> MemoryBroker.Answer {
+        guard let view = view(index, now: now) else { return .init(result: .failure(.missing), events: []) }
+        guard view.epoch == once.epoch else { return .init(result: .failure(.refused), events: []) }
+        var outcomes: [OnceOutcome] = []
+        var events: [MemoryBroker.Publication] = []
+        let there = entries(index, now: now)
+        let first = there.first?.position.seq ?? view.last + 1
+        var found: [UserKey: OnceOutcome] = [:]
+        for message in there.reversed() where message.position.seq > once.known {
+            if let key = UserKey(message.content) { found[key] = .repeated(message.position, at: message.content.at) }
+        }
+        let others = view.nodes.keys.contains { $0 != once.node }
+        var stored = false
+        for send in once.sends {
+            guard let key = UserKey(send.content) else { continue }
+            if let outcome = found[key] {
+                outcomes.append(outcome)
+            } else if send.again, first > (send.since?.seq ?? 0) + 1 {
+                outcomes.append(.outcomeUnknown)
+            } else {
+                let append = BrokerRequest.append(room: once.room, epoch: once.epoch, content: send.content)
+                guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else { continue }
+                stored = true
+                outcomes.append(.stored(position))
+                found[key] = .repeated(position, at: send.content.at)
+                let message = Message(position: position, content: send.content)
+                if others { events.append(.init(room: once.room, event: .message(message, base: view.base))) }
+            }
+        }
+        var reply = OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes)
+        if stored, others, raises, let node = try? NodeID("once") {
+            let enter = EnterRequest(room: once.room, node: node, limit: 0)
+            if case .success(.view(let next)) = rooms[index].broker.apply(.enter(enter), now: now).result {
+                _ = rooms[index].broker.apply(.leave(room: once.room, node: node, value: next.epoch), now: now)
+                reply.epoch = next.epoch
+                reply.base = next.base
+                events.append(
+                    .init(room: once.room, event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node)))
+            }
+        }
+        return .init(result: .success(.once(reply)), events: events)
+    }
+
     // MARK: planted bugs
 
-    private mutating func applyBadly(
+    private mutating func carryOut(
         _ request: BrokerRequest, _ index: Int, _ now: UInt64, _ bugs: Set<PlantedBug>
     ) -> MemoryBroker.Answer {
         switch request {
@@ -162,8 +213,10 @@ struct SimRedis {
             return rooms[index].broker.apply(.append(room: room, epoch: max(epoch, current), content: content), now: now)
         case .once(var once) where bugs.contains(.onceStoresUnknown):
             for place in once.sends.indices { once.sends[place].again = false }
-            return rooms[index].broker.apply(.once(once), now: now)
-        case .once(let once) where bugs.contains(.onceDoesNotRaise): return onceWithoutRaise(once, index, now)
+            return self.once(once, index, now, raises: true)
+        case .once(let once) where bugs.contains(.onceDoesNotRaise): return self.once(once, index, now, raises: false)
+        case .once where bugs.contains(.onceRaisesBefore): return rooms[index].broker.apply(request, now: now)
+        case .once(let once): return self.once(once, index, now, raises: true)
         case .leave(let room, let node, _) where bugs.contains(.leaveWithoutComparing):
             let value = view(index, now: now)?.nodes[node] ?? 0
             return rooms[index].broker.apply(.leave(room: room, node: node, value: value), now: now)
@@ -175,27 +228,6 @@ struct SimRedis {
             return putBackBlindly(enter, index, now)
         default: return rooms[index].broker.apply(request, now: now)
         }
-    }
-
-    private mutating func onceWithoutRaise(_ once: OnceRequest, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {
-        guard let view = view(index, now: now) else { return .init(result: .failure(.missing), events: []) }
-        guard view.epoch == once.epoch else { return .init(result: .failure(.refused), events: []) }
-        var outcomes: [OnceOutcome] = []
-        var events: [MemoryBroker.Publication] = []
-        for send in once.sends {
-            let old = entries(index, now: now).first { UserKey($0.content) == UserKey(send.content) }
-            if let old {
-                outcomes.append(.repeated(old.position, at: old.content.at))
-                continue
-            }
-            let append = BrokerRequest.append(room: once.room, epoch: once.epoch, content: send.content)
-            guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else { continue }
-            outcomes.append(.stored(position))
-            let message = Message(position: position, content: send.content)
-            events.append(.init(room: once.room, event: .message(message, base: view.base)))
-        }
-        return .init(
-            result: .success(.once(OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes))), events: events)
     }
 
     private mutating func putBackBlindly(_ enter: EnterRequest, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {

@@ -134,6 +134,8 @@ extension SimWorld {
         node.commands.lastArrival = now
         node.commands.lastReply = now
         log("\(node.id) commands up to redis\(server)")
+        // First of all, so that no room lists a node that nobody would find dead (seed 202155).
+        reportAlive(node)
         let identity = servers[server].identity
         happenEverywhere(node) { $0.commandsUp(identity, now: $1, &$2) }
     }

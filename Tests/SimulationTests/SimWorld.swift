@@ -229,6 +229,10 @@ final class SimWorld {
 
     private func beat(_ node: SimNode) {
         agenda.add(.heartbeat(node: node.index), at: now + second)
+        reportAlive(node)
+    }
+
+    func reportAlive(_ node: SimNode) {
         let report = NodeReport(node: node.id, address: "", version: "", clock: wall(node.skew))
         submit(node, .heartbeat, .heartbeat(report, lease: Self.lease))
     }

@@ -113,6 +113,7 @@ extension RoomStateMachine {
             entering.merged = view.epoch
             phase = .entering(entering)
             actions.append(.count(.entered))
+            actions.append(.sawNodes(view.nodes))
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)
         case .success, .failure(.malformed), .failure(.refused), .failure(.missing):

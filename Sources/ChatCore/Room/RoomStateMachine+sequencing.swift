@@ -49,6 +49,10 @@ extension RoomStateMachine {
             nodes = newNodes
             retryHeld(now: now, &actions)
             noteHole(now: now)
+        } else if newEpoch == epoch, newBase != base, settings.rules.contains(.heedBranches) {
+            // The same epoch on another branch: one of our connections is to another Redis.
+            actions.append(.count(.alarm))
+            return enterAgain(now: now, &actions)
         } else if newEpoch < epoch, chain.base(of: newEpoch) == nil, newEpoch > enterValue {
             // Late news, or news from a branch that was lost: the log knows (race 8).
             wantView(.lowerEpoch, now: now, &actions)
