@@ -55,11 +55,10 @@ public struct GatewayOptions: Sendable {
 
 /// A file that the gateway serves from memory.
 public struct StaticFile: Sendable {
-    /// Scripts and styles of the page's own, WebSockets anywhere (a page may be told to use another node), nothing
-    /// else.
+    /// Scripts, styles and connections of the page's own origin, nothing else.
     public static let defaultPolicy =
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        + "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        + "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
     public var contentType: String
     public var bytes: [UInt8]

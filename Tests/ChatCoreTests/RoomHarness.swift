@@ -209,7 +209,14 @@ struct RoomHarness {
     @discardableResult
     mutating func finishEnter(_ view: RoomView, at location: SourceLocation = #_sourceLocation) -> [RoomAction] {
         let actions = answer(.enter, .success(.view(view)), at: location)
-        return actions + hearEpoch(view.epoch, base: view.base, nodes: view.nodes, by: me)
+        return actions + hearEpoch(view.epoch, base: view.base, nodes: view.nodes, by: me) + answerFirstRoster()
+    }
+
+    /// Joins wait for the first roster, which is asked for right behind `enter`.
+    @discardableResult
+    mutating func answerFirstRoster() -> [RoomAction] {
+        guard machine.presence.position == nil, !asked(.roster).isEmpty else { return [] }
+        return answer(.roster, .success(.roster(RosterSnapshot(position: position(1, 0), members: [:]))))
     }
 
     mutating func settlePresence() {

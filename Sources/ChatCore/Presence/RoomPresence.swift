@@ -172,6 +172,11 @@ struct RoomPresence: Sendable {
         readAt = nil
     }
 
+    /// If another read is wanted, it begins at `moment`.
+    mutating func readAgain(at moment: Moment) {
+        if wantsRoster { readAt = moment }
+    }
+
     /// The read had no answer: another is wanted at `retry`.
     mutating func readFailed(retry: Moment) {
         reading = nil

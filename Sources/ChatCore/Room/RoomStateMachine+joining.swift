@@ -31,6 +31,8 @@ extension RoomStateMachine {
     /// holds from before our memory, for the joins that asked for it.
     mutating func answerJoins(older: OlderMessages? = nil, now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !waitingJoins.isEmpty else { return }
+        // The first roster is on its way, right behind `enter`: who joins is told who is here.
+        guard presence.position != nil || presence.reading == nil else { return }
         var later: [SessionID] = []
         var needsView = false
         for session in waitingJoins {

@@ -47,10 +47,12 @@ extension RoomStateMachine {
         if case .success(.roster(let snapshot)) = result {
             let difference = presence.replace(with: snapshot)
             tell(difference, &actions)
-            readRosterIfNeeded(now: now, &actions)
+            // What was missed while the roster was read is read once more, but not at once: the news may be still on their way.
+            presence.readAgain(at: now + settings.presenceInterval)
         } else {
             presence.readFailed(retry: now + .seconds(1))
         }
+        answerJoins(now: now, &actions)
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
@@ -71,7 +73,7 @@ extension RoomStateMachine {
     public func roster(session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
         guard members[session] != nil, presence.position != nil else {
             let text = "roster: not in this room, or it is not ready"
-            return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, text))))
+            return actions.append(.answer(session, .error(ref: ref, WireError(members[session] == nil ? .notJoined : .unavailable, text))))
         }
         let page = presence.page(after: cursor, limit: settings.limits.rosterPage)
         actions.append(.answer(session, .roster(ref: ref, room: room, page)))

@@ -124,7 +124,7 @@ final class GatewayLoop {
     func closeAll(_ reason: CloseReason, spread: Duration) {
         let total = max(1, sessions.count)
         for (index, session) in sessions.values.shuffled().enumerated() {
-            let delay = spread / total * index
+            let delay = spread * ((Double(index) + 0.5) / Double(total))
             if reason == .draining {
                 let parts = delay.components
                 let milliseconds = parts.seconds * 1_000 + parts.attoseconds / 1_000_000_000_000_000

@@ -6,12 +6,6 @@ import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
-
 /// A Martlet node, put together: event loops, a shard on each, the gateway in front, the broker behind. Runs until it is asked to leave
 /// (SIGTERM, SIGINT through the service group), and then leaves in order.
 public struct Node: Service {
@@ -87,14 +81,5 @@ public struct Node: Service {
     private static func makeID(name: String) -> String {
         let suffix = String(UInt32.random(in: .min ... .max), radix: 16)
         return "\(name)-\(String(repeating: "0", count: 8 - suffix.count))\(suffix)"
-    }
-}
-
-/// The clock on the wall, ms since 1970.
-enum WallClock {
-    static var milliseconds: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return UInt64(max(0, time.tv_sec)) &* 1_000 &+ UInt64(max(0, time.tv_nsec)) / 1_000_000
     }
 }
