@@ -223,7 +223,8 @@ public struct ClientStateMachine: Sendable {
         return late > .milliseconds(500) ? now + late : nil
     }
 
-    private func silence(_ welcome: Welcome) -> Duration { .seconds(2 * welcome.heartbeat) }
+    /// A node pings who was told nothing for a heartbeat, and looks once a heartbeat: it may be silent for almost two and be well.
+    private func silence(_ welcome: Welcome) -> Duration { .seconds(3 * welcome.heartbeat) }
 
     private mutating func backoff() -> Duration {
         let ceiling = min(options.backoffCap, options.backoffBase * (1 << min(failures, 16)))
