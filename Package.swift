@@ -109,6 +109,15 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "ChatNodeTests", dependencies: ["ChatNode"], swiftSettings: strict),
+        .testTarget(
+            name: "MartletClientTests",
+            dependencies: [
+                "MartletClient", "martlet", "ChatCore", "ChatWire",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ] + nio,
+            swiftSettings: strict
+        ),
         .testTarget(name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),
     ]
 )
