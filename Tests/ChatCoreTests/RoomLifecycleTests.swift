@@ -231,3 +231,22 @@ import Testing
         }
     }
 }
+
+extension RoomLifecycleTests {
+    /// Found by the simulator (seed 1011588): late bytes of the enter before this one would register us after we left.
+    @Test func roomIsNotLeftRightAfterAnEnter() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(9))
+        room.settlePresence()
+        room.commandsDown()
+        room.pass(.seconds(5))
+        room.commandsUp()
+        room.finishEnter(room.view(101, last: 0))
+        room.settlePresence()
+        #expect(room.pass(.seconds(9)).leaves == 0)
+        room.settlePresence()
+        #expect(room.pass(.seconds(2)).leaves == 1)
+    }
+}

@@ -59,6 +59,9 @@ struct SimPlan: Sendable {
     var rules = RoomRules.all
     var bugs: Set<PlantedBug> = []
     var viewInterval: Duration = .seconds(5)
+    /// A second line of defence can be taken away, to test the first.
+    var heedsForgotten = true
+    var goneTellsLast = true
 
     init(seed: UInt64, faults: Faults = .all) {
         var random = SimRandom(seed: seed)
@@ -69,7 +72,9 @@ struct SimPlan: Sendable {
         historyLength = [6, 30, 1_000][random.below(3)]
         if random.oneIn(4) { memoryBytes = 600 }
         if random.oneIn(3) { appendWindow = 1 + random.below(4) }
-        skews = (0..<slots).map { _ in random.oneIn(3) ? Int64(random.below(240_000)) - 120_000 : Int64(random.below(20)) }
+        skews = (0..<slots).map { _ in
+            random.oneIn(3) ? Int64(random.below(240_000)) - 120_000 : Int64(random.below(20))
+        }
         let count = 20 + random.below(60)
         end = UInt64(2 + random.below(14)) * second
         for client in 0..<clients {
@@ -83,7 +88,8 @@ struct SimPlan: Sendable {
             // Bursts of things at nearly the same moment, then a pause.
             clock += random.oneIn(4) ? random.below(2 * end / UInt64(count) * 2) : random.below(4 * millisecond)
             if clock > end { clock = random.below(end) }
-            let move = random.oneIn(mischief)
+            let move =
+                random.oneIn(mischief)
                 ? Self.fault(&random, faults, slots: slots, rooms: rooms)
                 : Self.habit(&random, slots: slots, rooms: rooms, clients: clients)
             moves.append(Timed(at: clock, move: move))
@@ -103,7 +109,8 @@ struct SimPlan: Sendable {
         case 5: return .leave(client: client, room: room)
         case 6: return .say(room: room)
         default:
-            return .send(client: client, room: room, count: 1 + random.below(random.oneIn(4) ? 12 : 2), keyed: !random.oneIn(3))
+            return .send(
+                client: client, room: room, count: 1 + random.below(random.oneIn(4) ? 12 : 2), keyed: !random.oneIn(3))
         }
     }
 
@@ -123,7 +130,9 @@ struct SimPlan: Sendable {
             choices += [crash, crash]
         }
         if faults.contains(.stops) {
-            choices += [.stopNode(slot: slot, for: random.below(6 * second)), .stopRedis(for: random.below(2 * second))]
+            choices += [
+                .stopNode(slot: slot, for: random.below(6 * second)), .stopRedis(for: random.below(2 * second)),
+            ]
         }
         if faults.contains(.redis) {
             let lost = random.oneIn(3) ? 0 : random.below(random.oneIn(3) ? second : 60 * millisecond)
@@ -159,6 +168,8 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case leaveWithoutComparing
     /// Redis is never asked when nothing seems wrong (race 6).
     case noQuietView
+    /// `gone` does not say where the log ends (race 6).
+    case goneWithoutLast
     /// `enter` does not raise above what was seen (race 8).
     case enterForgetsSeen
     /// Whoever comes back appends what he thinks is missing (race 12).

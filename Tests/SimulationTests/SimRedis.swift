@@ -108,7 +108,8 @@ struct SimRedis {
     }
 
     /// Takes note of what was stored.
-    private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64) {
+    private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64)
+    {
         switch (request, answer.result) {
         case (.append(_, _, let content), .success(.appended(let position))):
             rooms[index].truth.append(Message(position: position, content: content))
@@ -136,14 +137,18 @@ struct SimRedis {
     mutating func entries(_ index: Int, now: UInt64) -> [Message] {
         let query = HistoryQuery(anchor: .newest, limit: 10_000)
         guard
-            case .success(.history(let page)) = rooms[index].broker.apply(.history(room: names[index], query: query), now: now).result
+            case .success(.history(let page)) = rooms[index].broker.apply(
+                .history(room: names[index], query: query), now: now
+            ).result
         else { return [] }
         return page.messages
     }
 
     mutating func view(_ index: Int, now: UInt64) -> RoomView? {
         guard
-            case .success(.view(let view)) = rooms[index].broker.apply(.view(room: names[index], after: nil, limit: 0), now: now).result
+            case .success(.view(let view)) = rooms[index].broker.apply(
+                .view(room: names[index], after: nil, limit: 0), now: now
+            ).result
         else { return nil }
         return view
     }
@@ -180,7 +185,9 @@ struct SimRedis {
                 outcomes.append(.outcomeUnknown)
             } else {
                 let append = BrokerRequest.append(room: once.room, epoch: once.epoch, content: send.content)
-                guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else { continue }
+                guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else {
+                    continue
+                }
                 stored = true
                 outcomes.append(.stored(position))
                 found[key] = .repeated(position, at: send.content.at)
@@ -196,7 +203,8 @@ struct SimRedis {
                 reply.epoch = next.epoch
                 reply.base = next.base
                 events.append(
-                    .init(room: once.room, event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node)))
+                    .init(room: once.room, event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node))
+                )
             }
         }
         return .init(result: .success(.once(reply)), events: events)
@@ -210,7 +218,8 @@ struct SimRedis {
         switch request {
         case .append(let room, let epoch, let content) where bugs.contains(.noFence):
             let current = view(index, now: now)?.epoch ?? epoch
-            return rooms[index].broker.apply(.append(room: room, epoch: max(epoch, current), content: content), now: now)
+            return rooms[index].broker.apply(
+                .append(room: room, epoch: max(epoch, current), content: content), now: now)
         case .once(var once) where bugs.contains(.onceStoresUnknown):
             for place in once.sends.indices { once.sends[place].again = false }
             return self.once(once, index, now, raises: true)

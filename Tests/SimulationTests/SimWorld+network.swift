@@ -12,7 +12,8 @@ extension SimWorld {
         let id = nextRequest
         nextRequest += 1
         requests[id] = SimRequest(
-            node: node.index, connection: node.commands.number, server: node.commands.server, owner: owner, request: request)
+            node: node.index, connection: node.commands.number, server: node.commands.server, owner: owner,
+            request: request)
         node.commands.open.append(id)
         node.commands.lastArrival = max(node.commands.lastArrival, now + delay())
         agenda.add(.arrive(id), at: node.commands.lastArrival)
@@ -38,7 +39,9 @@ extension SimWorld {
         let answer = servers[server].apply(request.request, now: wall(servers[server].skew), bugs: plan.bugs)
         note(answer, request.request)
         if keepsTrace, let text = describe(answer.result) {
-            log("redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> \(text)")
+            log(
+                "redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> \(text)"
+            )
         }
         for publication in answer.events { publish(publication, server) }
         if case .publish(let room, let event) = request.request, answer.events.isEmpty {
@@ -78,7 +81,7 @@ extension SimWorld {
             carryOut(actions, node)
         case .heartbeat:
             if case .success(.heartbeat(let known)) = result {
-                if !known, node.isKnown {
+                if !known, node.isKnown, plan.heedsForgotten {
                     log("\(node.id) was forgotten")
                     happenEverywhere(node) { $0.nodeForgotten(now: $1, &$2) }
                 }
@@ -142,7 +145,9 @@ extension SimWorld {
 
     /// The primary; while a failover is under way perhaps still the old one.
     private func serverToReach() -> Int {
-        if let old = servers.indices.last(where: { $0 != primary && servers[$0].isAlive }), random.oneIn(2) { return old }
+        if let old = servers.indices.last(where: { $0 != primary && servers[$0].isAlive }), random.oneIn(2) {
+            return old
+        }
         return primary
     }
 
@@ -179,7 +184,9 @@ extension SimWorld {
     }
 
     func subscribeAnswered(_ index: Int, _ number: Int, _ room: Int, _ on: Bool, _ event: SimEvent) {
-        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else { return }
+        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else {
+            return
+        }
         happen(node, room) { machine, now, actions in
             if on { machine.subscribed(now: now, &actions) } else { machine.unsubscribed(now: now, &actions) }
         }
@@ -189,7 +196,9 @@ extension SimWorld {
         let room = servers[server].index(of: publication.room)
         for subscriber in servers[server].subscribers[room] {
             let node = nodes[subscriber.node]
-            guard node.isAlive, node.subscriptions.number == subscriber.connection, !node.subscriptions.isDead else { continue }
+            guard node.isAlive, node.subscriptions.number == subscriber.connection, !node.subscriptions.isDead else {
+                continue
+            }
             node.subscriptions.lastReply = max(node.subscriptions.lastReply, now + delay())
             agenda.add(
                 .publication(node: node.index, number: subscriber.connection, room: room, publication.event),
@@ -198,7 +207,15 @@ extension SimWorld {
     }
 
     func publicationArrives(_ index: Int, _ number: Int, _ room: Int, _ news: ChannelEvent, _ event: SimEvent) {
-        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else { return }
+        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else {
+            return
+        }
+        var news = news
+        if case .gone(let gone, let value, let nodes, _) = news,
+            !plan.goneTellsLast || plan.bugs.contains(.goneWithoutLast)
+        {
+            news = .gone(gone, value: value, nodes: nodes, last: Position(epoch: 0, seq: 0))
+        }
         log("\(node.id) hears \(describe(news))")
         happen(node, room) { $0.heard(news, now: $1, &$2) }
     }
@@ -231,7 +248,9 @@ extension SimWorld {
     }
 
     func subscriptionsConnect(_ index: Int, _ number: Int, _ event: SimEvent) {
-        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isUp else { return }
+        guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isUp else {
+            return
+        }
         let server = serverToReach()
         guard servers[server].isAlive, servers[server].stoppedUntil <= now else { return reconnectSubscriptions(node) }
         node.subscriptions.server = server
@@ -251,11 +270,14 @@ extension SimWorld {
         servers[server].isAlive = false
         for node in nodes where node.isAlive {
             if node.commands.isUp, node.commands.server == server {
-                agenda.add(.loseCommands(node: node.index, number: node.commands.number), at: now + random.below(30 * millisecond))
+                agenda.add(
+                    .loseCommands(node: node.index, number: node.commands.number),
+                    at: now + random.below(30 * millisecond))
             }
             if node.subscriptions.isUp, node.subscriptions.server == server {
                 agenda.add(
-                    .loseSubscriptions(node: node.index, number: node.subscriptions.number), at: now + random.below(30 * millisecond))
+                    .loseSubscriptions(node: node.index, number: node.subscriptions.number),
+                    at: now + random.below(30 * millisecond))
             }
         }
     }
@@ -336,7 +358,9 @@ extension SimWorld {
     }
 
     private func outsiderSays(_ room: Int) {
-        guard servers[primary].isAlive, servers[primary].stoppedUntil <= now, let user = try? UserID("bot") else { return }
+        guard servers[primary].isAlive, servers[primary].stoppedUntil <= now, let user = try? UserID("bot") else {
+            return
+        }
         let content = MessageContent(user: user, at: wall(0), text: "said at \(now / millisecond)")
         let request = BrokerRequest.say(room: roomNames[room], content: content)
         let answer = servers[primary].apply(request, now: wall(servers[primary].skew), bugs: plan.bugs)

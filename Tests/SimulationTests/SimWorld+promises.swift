@@ -25,7 +25,9 @@ extension SimWorld {
 
     private func checkStored(_ client: SimClient, _ room: Int, _ message: Message) {
         if !stored[room].contains(message) {
-            fail("client\(client.index) is shown \(message.position) \(message.content.text ?? "") in room\(room), which no log ever took")
+            fail(
+                "client\(client.index) is shown \(message.position) \(message.content.text ?? "") in room\(room), which no log ever took"
+            )
         }
     }
 
@@ -50,7 +52,9 @@ extension SimWorld {
         guard client.rooms[room].isLive else { return }
         log("client\(client.index) is told of a gap \(gap.after)..\(gap.before)")
         if let next = client.rooms[room].next, gap.after.seq + 1 != next || gap.before.seq <= next {
-            fail("client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before) where seq \(next) comes next")
+            fail(
+                "client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before) where seq \(next) comes next"
+            )
         }
         checkGap(client, room, gap)
         forgetUnverifiable(client, room)
@@ -63,7 +67,9 @@ extension SimWorld {
         let there = servers[primary].entries(room, now: wall(servers[primary].skew))
             .filter { $0.position.seq > gap.after.seq && $0.position.seq < gap.before.seq }
         if let first = there.first {
-            fail("client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before), but the log holds \(first.position)")
+            fail(
+                "client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before), but the log holds \(first.position)"
+            )
         }
     }
 
@@ -86,10 +92,11 @@ extension SimWorld {
     }
 
     func receivedJoined(_ client: SimClient, _ room: Int, _ joined: Joined) {
-        guard client.rooms[room].isJoining else { return }
+        guard client.rooms[room].isJoining, client.rooms[room].joinRef == joined.ref else { return }
         let after = client.rooms[room].last
         log(
-            "client\(client.index) is in room\(room) at \(joined.position) with \(joined.messages.map(\.position)) \(joined.resumption)")
+            "client\(client.index) is in room\(room) at \(joined.position) with \(joined.messages.map(\.position)) \(joined.resumption)"
+        )
         client.rooms[room].isJoining = false
         client.rooms[room].isLive = true
         var expected: UInt64?
@@ -99,7 +106,9 @@ extension SimWorld {
         case .complete:
             expected = after.map { $0.seq + 1 }
         case .gap(let gap):
-            if gap.after != after { fail("client\(client.index) resumed after \(String(describing: after)) and gets the gap \(gap)") }
+            if gap.after != after {
+                fail("client\(client.index) resumed after \(String(describing: after)) and gets the gap \(gap)")
+            }
             checkGap(client, room, gap)
             forgetUnverifiable(client, room)
             expected = gap.before.seq
@@ -117,7 +126,8 @@ extension SimWorld {
             client.rooms[room].shown.append(message)
         }
         if let seq = expected, seq != joined.position.seq + 1 {
-            fail("client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)")
+            fail(
+                "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)")
         }
         client.rooms[room].last = joined.position
         client.rooms[room].next = joined.position.seq + 1
@@ -126,11 +136,16 @@ extension SimWorld {
 
     /// A client that comes back is reset only if what it holds is not in the log's history.
     private func checkReset(_ client: SimClient, _ room: Int) {
-        if !hasLost { return fail("client\(client.index) comes back to room\(room) and is reset although Redis lost nothing") }
-        guard let last = client.rooms[room].shown.last, client.rooms[room].last == last.position, servers.filter(\.isAlive).count == 1
+        if !hasLost {
+            return fail("client\(client.index) comes back to room\(room) and is reset although Redis lost nothing")
+        }
+        guard let last = client.rooms[room].shown.last, client.rooms[room].last == last.position,
+            servers.filter(\.isAlive).count == 1
         else { return }
         if truth(room).contains(last) {
-            fail("client\(client.index) comes back to room\(room) after \(last.position), which the log has, and is reset")
+            fail(
+                "client\(client.index) comes back to room\(room) after \(last.position), which the log has, and is reset"
+            )
         }
     }
 
@@ -140,19 +155,25 @@ extension SimWorld {
 
     func checkAcknowledged(_ client: SimClient, _ room: Int, _ send: SimClient.Send, _ position: Position) {
         if !stored[room].contains(where: { $0.position == position && $0.content.text == send.text }) {
-            fail("client\(client.index) is told that \(send.key) is at \(position) in room\(room), but the log never took it there")
+            fail(
+                "client\(client.index) is told that \(send.key) is at \(position) in room\(room), but the log never took it there"
+            )
         }
     }
 
     /// What one session says for the first time keeps its order (race 13).
     func checkOrder(_ client: SimClient, _ room: Int, _ ref: Int, _ position: Position) {
-        guard var tries = client.firstTries[room], let place = tries.firstIndex(where: { $0.ref == ref }) else { return }
+        guard var tries = client.firstTries[room], let place = tries.firstIndex(where: { $0.ref == ref }) else {
+            return
+        }
         tries[place].position = position
         client.firstTries[room] = tries
         for (index, other) in tries.enumerated() {
             guard let there = other.position, index != place else { continue }
             if (index < place) != (there < position) {
-                fail("client\(client.index) said two things in room\(room) that are stored swapped: \(there) and \(position)")
+                fail(
+                    "client\(client.index) said two things in room\(room) that are stored swapped: \(there) and \(position)"
+                )
             }
         }
     }
@@ -161,14 +182,20 @@ extension SimWorld {
 
     func checkBounds(_ slot: SimNode.Room, _ node: SimNode) {
         let machine = slot.machine
-        if machine.heldMessages > RoomStateMachine.heldLimit { fail("\(node.id) holds \(machine.heldMessages) messages back") }
+        if machine.heldMessages > RoomStateMachine.heldLimit {
+            fail("\(node.id) holds \(machine.heldMessages) messages back")
+        }
         if machine.recent.count > plan.historyLength { fail("\(node.id) remembers \(machine.recent.count) messages") }
         if machine.requests.count > 32 { fail("\(node.id) has \(machine.requests.count) requests open in one room") }
-        if machine.waitingSends > machine.settings.limits.waitingSendsPerRoom { fail("\(node.id) has \(machine.waitingSends) sends") }
+        if machine.waitingSends > machine.settings.limits.waitingSendsPerRoom {
+            fail("\(node.id) has \(machine.waitingSends) sends")
+        }
     }
 
     func checkOut(_ node: SimNode, _ room: Int) {
-        if node.subscriptions.isUp, servers[node.subscriptions.server].subscribers[room].contains(where: { $0.node == node.index }) {
+        if node.subscriptions.isUp,
+            servers[node.subscriptions.server].subscribers[room].contains(where: { $0.node == node.index })
+        {
             fail("\(node.id) gave room\(room) up and is still subscribed")
         }
     }
@@ -182,7 +209,9 @@ extension SimWorld {
             }
         }
         for node in nodes where node.isAlive {
-            for case let slot? in node.rooms where !slot.machine.isLive || slot.machine.waitingSends > 0 { return false }
+            for case let slot? in node.rooms where !slot.machine.isLive || slot.machine.waitingSends > 0 {
+                return false
+            }
         }
         return rosterFault() == nil && registrationFault() == nil
     }
@@ -211,7 +240,9 @@ extension SimWorld {
         if room.next != end + 1 { fail("\(who) has seen up to \((room.next ?? 0)) - 1, the log ends at \(end)") }
         let truth = Dictionary(truth(index).map { ($0.position, $0.content) }) { first, _ in first }
         for message in room.shown where truth[message.position] != message.content {
-            fail("\(who) was shown \(message.position) \(message.content.text ?? ""), which is not in the log, and was not reset")
+            fail(
+                "\(who) was shown \(message.position) \(message.content.text ?? ""), which is not in the log, and was not reset"
+            )
         }
         for sent in room.acknowledged where truth[sent.position]?.text != sent.text {
             fail("\(who) was told that \(sent.key) is at \(sent.position), which is not in the log, and was not reset")
@@ -240,12 +271,17 @@ extension SimWorld {
             }
             let request = BrokerRequest.roster(room: roomNames[room])
             guard
-                case .success(.roster(let roster)) = servers[primary].apply(request, now: wall(servers[primary].skew), bugs: []).result
+                case .success(.roster(let roster)) = servers[primary].apply(
+                    request, now: wall(servers[primary].skew), bugs: []
+                ).result
             else { return "no roster" }
-            if roster.members != expected { return "the roster of room\(room) is \(names(roster.members)), present are \(names(expected))" }
+            if roster.members != expected {
+                return "the roster of room\(room) is \(names(roster.members)), present are \(names(expected))"
+            }
             for node in nodes where node.isAlive {
                 guard let machine = node.rooms[room]?.machine, machine.presence.members != expected else { continue }
-                return "\(node.id) takes \(names(machine.presence.members)) for present in room\(room), present are \(names(expected))"
+                return
+                    "\(node.id) takes \(names(machine.presence.members)) for present in room\(room), present are \(names(expected))"
             }
         }
         return nil
@@ -262,7 +298,9 @@ extension SimWorld {
             let registered = Set((servers[primary].view(room, now: wall(servers[primary].skew))?.nodes ?? [:]).keys)
             if registered != holding { return "room\(room) lists \(registered.sorted()), held by \(holding.sorted())" }
             let subscribed = Set(servers[primary].subscribers[room].map { nodes[$0.node].id })
-            if subscribed != holding { return "subscribed to room\(room) are \(subscribed.sorted()), held by \(holding.sorted())" }
+            if subscribed != holding {
+                return "subscribed to room\(room) are \(subscribed.sorted()), held by \(holding.sorted())"
+            }
         }
         return nil
     }
@@ -292,8 +330,10 @@ extension SimWorld {
 
     func describe(_ event: ChannelEvent) -> String {
         switch event {
-        case .message(let message, let base): "message \(message.position) \(message.content.text ?? "") base \(base.map(String.init) ?? "-")"
-        case .epoch(let epoch, let base, let nodes, let by): "epoch \(epoch) base \(base) by \(by), nodes \(nodes.keys.sorted())"
+        case .message(let message, let base):
+            "message \(message.position) \(message.content.text ?? "") base \(base.map(String.init) ?? "-")"
+        case .epoch(let epoch, let base, let nodes, let by):
+            "epoch \(epoch) base \(base) by \(by), nodes \(nodes.keys.sorted())"
         case .gone(let node, let value, _, let last): "gone \(node) \(value) last \(last)"
         case .presence(let notice): "presence \(notice.after)..\(notice.position)"
         case .signal: "signal"

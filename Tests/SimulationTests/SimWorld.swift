@@ -140,10 +140,12 @@ final class SimWorld {
             guard let node = awake(node, event), node.subscriptions.number == number else { return }
             loseSubscriptions(node)
         case .subscribeArrives(let node, let number, let room, let on): subscribeArrives(node, number, room, on, event)
-        case .subscribeAnswered(let node, let number, let room, let on): subscribeAnswered(node, number, room, on, event)
+        case .subscribeAnswered(let node, let number, let room, let on):
+            subscribeAnswered(node, number, room, on, event)
         case .publication(let node, let number, let room, let news): publicationArrives(node, number, room, news, event)
         case .timer(let node, let room, let generation, let at):
-            guard let node = awake(node, event), let slot = node.rooms[room], slot.generation == generation, slot.wake == at
+            guard let node = awake(node, event), let slot = node.rooms[room], slot.generation == generation,
+                slot.wake == at
             else { return }
             slot.wake = nil
             happen(node, room) { $0.timerFired(now: $1, &$2) }
@@ -274,7 +276,9 @@ final class SimWorld {
         settings.historyLength = plan.historyLength
         settings.memoryBytes = plan.memoryBytes
         settings.appendWindow = plan.appendWindow
-        settings.linger = .milliseconds(300)
+        // Longer than the bytes of a dead connection live, as ten seconds are: an `enter` that is carried out after the room was left
+        // and its entry in the node's list released has no witness but its own epoch (seed 1011588).
+        settings.linger = .milliseconds(1_200)
         settings.viewInterval = plan.bugs.contains(.noQuietView) ? .seconds(1_000_000) : plan.viewInterval
         settings.enterDeadline = .seconds(2)
         settings.limits.sendWait = .seconds(4)
@@ -299,7 +303,9 @@ final class SimWorld {
         case .subscribe:
             subscribe(node, room, on: true)
             if plan.bugs.contains(.enterBeforeSubscribed) {
-                agenda.add(.subscribeAnswered(node: node.index, number: node.subscriptions.number, room: room, on: true), at: now)
+                agenda.add(
+                    .subscribeAnswered(node: node.index, number: node.subscriptions.number, room: room, on: true),
+                    at: now)
             }
         case .unsubscribe: subscribe(node, room, on: false)
         case .submit(let request, let serial):
@@ -307,7 +313,9 @@ final class SimWorld {
             submit(node, .room(room, generation: slot.generation, serial: serial), request)
             if plan.bugs.contains(.deliverBeforeReply), case .append(_, let epoch, let content) = request {
                 let position = Position(epoch: epoch, seq: (slot.machine.position?.seq ?? 0) + 1)
-                broadcast(.message(room: roomNames[room], Message(position: position, content: content), showKey: false), slot, node)
+                broadcast(
+                    .message(room: roomNames[room], Message(position: position, content: content), showKey: false),
+                    slot, node)
             }
         case .resetLinks:
             log("\(node.id) resets its links")
@@ -330,7 +338,9 @@ final class SimWorld {
             node.sessions[session]?.rooms.remove(room)
             toSession(node, session, event, refusedRoom: room)
         case .sawNodes(let seen):
-            for (other, value) in seen.sorted(by: { $0.key < $1.key }) { node.sweeper.saw(other, value: value, in: roomNames[room]) }
+            for (other, value) in seen.sorted(by: { $0.key < $1.key }) {
+                node.sweeper.saw(other, value: value, in: roomNames[room])
+            }
         case .finished: return true
         case .count(let counter): counters[counter, default: 0] += 1
         }

@@ -39,7 +39,9 @@ struct RecentMessages: Sendable {
 
     /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the bounds.
     mutating func append(_ message: Message) {
-        if let newest = last, message.position.seq > newest.position.seq + 1 { noteGap(through: message.position.seq - 1) }
+        if let newest = last, message.position.seq > newest.position.seq + 1 {
+            noteGap(through: message.position.seq - 1)
+        }
         storage.append(message)
         cost += message.content.cost
         if let key = message.content.key {

@@ -85,7 +85,9 @@ extension RoomStateMachine {
             let mayBeMore = after.seq < recent.completeAfter && judge(after, firstAfter: after.seq + 1) != .rewound
             if mayBeMore {
                 // (A read that our memory has outrun meanwhile is repeated.)
-                guard let older, older.serial == join.askedOlder, older.reach >= recent.completeAfter else { return .readOlder }
+                guard let older, older.serial == join.askedOlder, older.reach >= recent.completeAfter else {
+                    return .readOlder
+                }
                 messages = older.joined(to: messages, after: after.seq, memoryFrom: recent.completeAfter)
             }
             switch judge(after, firstAfter: messages.first?.position.seq) {
@@ -169,7 +171,8 @@ extension RoomStateMachine {
 
     /// Joins that waited too long fail; the client may try again.
     mutating func expireJoins(now: Moment, _ actions: inout [RoomAction]) {
-        while let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state, join.deadline <= now {
+        while let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state, join.deadline <= now
+        {
             waitingJoins.removeFirst()
             let why = lastRefusal.map { ": \($0)" } ?? ""
             failJoin(session, WireError(.unavailable, "join: redis did not answer in time\(why)"), &actions)

@@ -74,11 +74,14 @@ extension RoomStateMachine {
     }
 
     mutating func requestEnter(now: Moment, _ actions: inout [RoomAction]) {
-        guard case .entering(var entering) = phase, commandsUp, entering.serial == nil, entering.merged == nil else { return }
+        guard case .entering(var entering) = phase, commandsUp, entering.serial == nil, entering.merged == nil else {
+            return
+        }
         let changed = enteredIdentity != nil && identity != enteredIdentity
         let request = EnterRequest(
             room: room, node: node, after: last, tail: changed ? recent.messages(after: 0) : [],
-            tailChain: changed ? chain.links : [], seen: changed ? seenEpoch + branchSalt : seenEpoch, clock: wallClock, identityChanged: changed,
+            tailChain: changed ? chain.links : [], seen: changed ? seenEpoch + branchSalt : seenEpoch, clock: wallClock,
+            identityChanged: changed,
             limit: settings.historyLength)
         actions.append(.submit(.hold(room: room, node: node), serial: Self.ignoredSerial))
         entering.serial = submit(.enter(request), .enter, &actions)
@@ -138,7 +141,9 @@ extension RoomStateMachine {
         entering.failures += 1
         entering.retryAt = now + .milliseconds(250 * Int64(1 << min(entering.failures, 5)))
         phase = .entering(entering)
-        for session in waitingJoins { failJoin(session, WireError(.unavailable, "redis refuses this room: \(text)"), &actions) }
+        for session in waitingJoins {
+            failJoin(session, WireError(.unavailable, "redis refuses this room: \(text)"), &actions)
+        }
         waitingJoins.removeAll()
         considerLinger(now: now)
     }
@@ -170,6 +175,8 @@ extension RoomStateMachine {
         flushPresence(now: now, &actions)
         noteHole(now: now)
         pump(now: now, &actions)
+        // A full linger after each `enter`: bytes of a dead connection that still hold one must not come after the `leave`.
+        lingerUntil = nil
         considerLinger(now: now)
     }
 
@@ -206,7 +213,8 @@ extension RoomStateMachine {
             phase = .leaving
             requestLeave(&actions)
         case .entering(let entering)
-        where entering.serial == nil && entering.merged == nil && entering.retryAt != nil && commandsUp && !mayBeRegistered:
+        where entering.serial == nil && entering.merged == nil && entering.retryAt != nil && commandsUp
+            && !mayBeRegistered:
             // Redis refuses the room and nobody wants it any more. (If we may be registered we go on trying, to leave.)
             requestUnsubscribe(now: now, &actions)
         case .entering:

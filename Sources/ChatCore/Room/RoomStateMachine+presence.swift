@@ -11,7 +11,9 @@ extension RoomStateMachine {
     }
 
     private mutating func readRosterIfNeeded(now: Moment, _ actions: inout [RoomAction]) {
-        guard isInside, presence.wantsRoster, presence.reading == nil, presence.readAt.map({ $0 <= now }) ?? true else { return }
+        guard isInside, presence.wantsRoster, presence.reading == nil, presence.readAt.map({ $0 <= now }) ?? true else {
+            return
+        }
         readRoster(&actions)
     }
 
@@ -66,14 +68,17 @@ extension RoomStateMachine {
         let count = presence.members.count
         let isLarge = count > presence.inlineLimit
         actions.append(
-            .deliverPresence(joined: isLarge ? [] : difference.joined, left: isLarge ? [] : difference.left, count: count))
+            .deliverPresence(
+                joined: isLarge ? [] : difference.joined, left: isLarge ? [] : difference.left, count: count))
     }
 
     /// A session asks who is here.
     public func roster(session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
         guard members[session] != nil, presence.position != nil else {
             let text = "roster: not in this room, or it is not ready"
-            return actions.append(.answer(session, .error(ref: ref, WireError(members[session] == nil ? .notJoined : .unavailable, text))))
+            return actions.append(
+                .answer(session, .error(ref: ref, WireError(members[session] == nil ? .notJoined : .unavailable, text)))
+            )
         }
         let page = presence.page(after: cursor, limit: settings.limits.rosterPage)
         actions.append(.answer(session, .roster(ref: ref, room: room, page)))

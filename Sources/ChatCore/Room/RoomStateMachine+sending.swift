@@ -1,14 +1,16 @@
 extension RoomStateMachine {
     /// A session says something. `at`: the node's clock, ms since 1970.
     public mutating func send(
-        _ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, now: Moment, _ actions: inout [RoomAction]
+        _ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, now: Moment,
+        _ actions: inout [RoomAction]
     ) {
         guard let member = members[session] else {
             return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, "send: not in this room"))))
         }
         if let key = request.key {
             if let known = recent.position(of: key, by: member.user) {
-                return answerRepeated(PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
+                return answerRepeated(
+                    PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
             }
             if let number = pendingKeys[SendKey(user: member.user, key: key)], sends[number] != nil {
                 members[session]?.waitingSends += 1
@@ -19,14 +21,17 @@ extension RoomStateMachine {
             let text = "send: \(sends.count) sends of this room wait already"
             return actions.append(.answer(session, .error(ref: ref, WireError(.tooManyWaiting, text))))
         }
-        let unsure = request.key != nil && request.again == nil && settings.rules.contains(.youngRepeats)
+        let unsure =
+            request.key != nil && request.again == nil && settings.rules.contains(.youngRepeats)
             && (member.resumed || now - member.since < settings.youngSession)
+        // Only a repetition knows where the first try was made.
+        let said = request.key != nil && (request.again ?? (request.since != nil))
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data, key: request.key ?? makeKey())
         let number = sends.append(
             PendingSend(
-                content: content, again: request.key != nil && (request.again == true || unsure),
-                said: request.again == true, since: request.again == true ? request.since : last, deadline: now + settings.limits.sendWait,
+                content: content, again: said || unsure, said: said, since: said ? request.since : last,
+                deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]))
         if let key = request.key { pendingKeys[SendKey(user: member.user, key: key)] = number }
         members[session]?.waitingSends += 1
@@ -42,7 +47,8 @@ extension RoomStateMachine {
 
     /// Sends what may be sent, in the order in which it came.
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
-        guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base, onceInFlight == nil, refusedEpoch < epoch else { return }
+        guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base, onceInFlight == nil, refusedEpoch < epoch
+        else { return }
         guard unanswered == 0 || appendingEpoch == epoch || !settings.rules.contains(.oneEpochInFlight) else { return }
         if let pausedUntil {
             guard pausedUntil <= now else { return }
@@ -71,7 +77,9 @@ extension RoomStateMachine {
 
     /// Answers a send whose key has been shown since it was queued.
     private mutating func finishIfKnown(_ number: UInt64, _ send: PendingSend, _ actions: inout [RoomAction]) -> Bool {
-        guard let key = send.content.key, let known = recent.position(of: key, by: send.content.user) else { return false }
+        guard let key = send.content.key, let known = recent.position(of: key, by: send.content.user) else {
+            return false
+        }
         actions.append(.count(.repeated))
         finish(number, &actions) { .sent(ref: $0, room: $1, position: known.position, at: known.at, repeated: true) }
         return true
@@ -80,7 +88,8 @@ extension RoomStateMachine {
     /// Whether our memory holds every key of the last `historyLength` messages.
     private var keyWindowIsFull: Bool {
         guard let last else { return false }
-        return recent.completeAfter == 0 || last.seq - min(last.seq, recent.completeAfter) >= UInt64(settings.historyLength)
+        return recent.completeAfter == 0
+            || last.seq - min(last.seq, recent.completeAfter) >= UInt64(settings.historyLength)
     }
 
     private func needsOnce(_ send: PendingSend) -> Bool {
@@ -97,7 +106,9 @@ extension RoomStateMachine {
     /// The last place of the history as it is now that a position stands for: a seq of a lost branch may be far ahead of where the
     /// branches parted, and would vouch for messages that nobody has looked at (simulator, seed 400017).
     private func ofOurHistory(_ since: Position) -> Position {
-        guard let next = chain.links.first(where: { $0.epoch > since.epoch }), next.base < since.seq else { return since }
+        guard let next = chain.links.first(where: { $0.epoch > since.epoch }), next.base < since.seq else {
+            return since
+        }
         return Position(epoch: since.epoch, seq: next.base)
     }
 
@@ -126,7 +137,8 @@ extension RoomStateMachine {
         }
         onceEpoch = epoch
         onceInFlight = submit(
-            .once(OnceRequest(room: room, node: node, epoch: epoch, known: known, sends: batch)), .once(numbers), &actions)
+            .once(OnceRequest(room: room, node: node, epoch: epoch, known: known, sends: batch)), .once(numbers),
+            &actions)
     }
 
     // MARK: answers
@@ -192,7 +204,8 @@ extension RoomStateMachine {
 
     /// The message at `position` was shown, or its place in the log was passed: its sender is answered.
     mutating func answerShown(_ position: Position, _ actions: inout [RoomAction]) {
-        guard let number = unshown[position.seq], case .stored(position, let repeated, let at)? = sends[number]?.state else { return }
+        guard let number = unshown[position.seq], case .stored(position, let repeated, let at)? = sends[number]?.state
+        else { return }
         finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: at, repeated: repeated) }
     }
 
@@ -280,7 +293,8 @@ extension RoomStateMachine {
             knownLast = max(knownLast, position.seq)
             if let last, position.seq <= last.seq { answerShown(position, &actions) }
         case .outcomeUnknown:
-            let error = WireError(.outcomeUnknown, "send: the log was trimmed since the first try; it was not stored now")
+            let error = WireError(
+                .outcomeUnknown, "send: the log was trimmed since the first try; it was not stored now")
             finish(number, &actions) { ref, _ in .error(ref: ref, error) }
         }
     }
@@ -316,13 +330,17 @@ extension RoomStateMachine {
 
     private mutating func drop(_ number: UInt64) {
         guard let send = sends.remove(number) else { return }
-        if case .stored(let position, _, _) = send.state, unshown[position.seq] == number { unshown[position.seq] = nil }
+        if case .stored(let position, _, _) = send.state, unshown[position.seq] == number {
+            unshown[position.seq] = nil
+        }
         guard let key = send.content.clientKey else { return }
         let id = SendKey(user: send.content.user, key: key)
         if pendingKeys[id] == number { pendingKeys[id] = nil }
     }
 
-    private func answerRepeated(_ waiter: PendingSend.Waiter, _ position: Position, at: UInt64, _ actions: inout [RoomAction]) {
+    private func answerRepeated(
+        _ waiter: PendingSend.Waiter, _ position: Position, at: UInt64, _ actions: inout [RoomAction]
+    ) {
         actions.append(.count(.repeated))
         actions.append(
             .answer(waiter.session, .sent(ref: waiter.ref, room: room, position: position, at: at, repeated: true)))

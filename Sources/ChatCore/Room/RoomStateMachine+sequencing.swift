@@ -147,9 +147,9 @@ extension RoomStateMachine {
 
     /// The held message with that seq, if it belongs to the log as we know it.
     private mutating func takeHeld(seq: UInt64) -> Message? {
-        guard let message = held[seq], message.position.epoch <= epoch, chain.epoch(of: seq) == message.position.epoch else {
-            return nil
-        }
+        guard let message = held[seq], message.position.epoch <= epoch,
+            chain.epoch(of: seq) == message.position.epoch || !settings.rules.contains(.heedBranches)
+        else { return nil }
         held[seq] = nil
         return message
     }
@@ -278,7 +278,9 @@ extension RoomStateMachine {
             recent.reset(completeAfter: complete)
             for entry in view.entries { recent.append(entry) }
             let voided = last != nil
-            last = view.entries.last?.position ?? Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
+            last =
+                view.entries.last?.position
+                ?? Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
             if let shown = last, shown.seq < view.last {
                 last = Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
                 recent.noteGap(through: view.last)

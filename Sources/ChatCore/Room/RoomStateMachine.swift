@@ -203,7 +203,9 @@ extension RoomStateMachine {
             wake = wake.map { min($0, moment) } ?? moment
         }
         consider(lingerUntil)
-        if let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state { consider(join.deadline) }
+        if let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state {
+            consider(join.deadline)
+        }
         if case .entering(let entering) = phase {
             consider(entering.deadline)
             consider(entering.retryAt)

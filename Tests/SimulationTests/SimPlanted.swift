@@ -1,0 +1,95 @@
+@testable import ChatCore
+
+/// A rule switched off, to see that the simulator notices: the test of the tests.
+struct PlantedFault: Sendable, CustomStringConvertible {
+    /// Which race of room-protocol it brings back; nil: one of the general ones.
+    var race: Int?
+    var name: String
+    var rules: RoomRules = []
+    var bug: PlantedBug?
+    var faults: SimPlan.Faults = .cuts
+    /// A schedule that is known to find it.
+    var seed: UInt64
+    /// Takes other lines of defence away, in the schedule with the rule and in the one without it.
+    var alone: @Sendable (inout SimPlan) -> Void = { _ in }
+
+    var description: String { name }
+
+    /// Whether this schedule breaks a promise with the rule off, and none with it on.
+    func isFound(seed: UInt64) throws -> Bool {
+        var sound = SimPlan(seed: seed, faults: faults)
+        alone(&sound)
+        var faulty = sound
+        faulty.rules.subtract(rules)
+        if let bug { faulty.bugs = [bug] }
+        guard try Simulation.run(faulty) != nil else { return false }
+        return try Simulation.run(sound) == nil
+    }
+
+    /// Nobody reads a room in which nothing seems wrong.
+    private static let neverViews: @Sendable (inout SimPlan) -> Void = { $0.viewInterval = .seconds(1_000_000) }
+
+    /// Nodes crash right after somebody said something, and nobody else says anything.
+    private static let crashesAfterSends: @Sendable (inout SimPlan) -> Void = { plan in
+        var random = SimRandom(seed: plan.seed ^ 0xC0FFEE)
+        for timed in plan.moves {
+            guard case .send = timed.move, random.oneIn(3) else { continue }
+            let at = timed.at + random.below(2 * millisecond)
+            plan.moves.append(.init(at: at, move: .crash(slot: random.below(plan.slots), restartAfter: 6 * second)))
+        }
+    }
+
+    static let all: [PlantedFault] = [
+        .init(race: 1, name: "no enter after a lost command connection", rules: .enterAfterLoss, seed: 0),
+        .init(race: 1, name: "no dedupe on re-append", rules: .onceAfterLoss, seed: 0),
+        .init(race: 2, name: "once does not raise", bug: .onceDoesNotRaise, seed: 0),
+        .init(race: 2, name: "once raises before it appends", bug: .onceRaisesBefore, seed: 0),
+        .init(race: 3, name: "young sessions do not count as repeating", rules: .youngRepeats, seed: 0),
+        .init(race: 3, name: "queued sends of closed sessions go out", rules: .dropOfClosed, seed: 0),
+        .init(race: 4, name: "once stores what it cannot know", bug: .onceStoresUnknown, seed: 0),
+        .init(
+            race: 5, name: "who hears itself gone does not enter", rules: .heedGone, faults: [.cuts, .stops], seed: 0,
+            alone: { plan in
+                neverViews(&plan)
+                plan.heedsForgotten = false
+            }),
+        .init(
+            race: 5, name: "leave without comparing", bug: .leaveWithoutComparing, faults: .cuts, seed: 0,
+            alone: { plan in
+                neverViews(&plan)
+                plan.heedsForgotten = false
+                plan.rules.subtract(.heedGone)
+            }),
+        .init(
+            race: 6, name: "quiet rooms are never read", bug: .noQuietView, faults: .none, seed: 0,
+            alone: { plan in
+                crashesAfterSends(&plan)
+                plan.goneTellsLast = false
+            }),
+        .init(
+            race: 6, name: "gone does not tell the end", bug: .goneWithoutLast, faults: .none, seed: 0,
+            alone: { plan in
+                crashesAfterSends(&plan)
+                neverViews(&plan)
+            }),
+        .init(race: 7, name: "no alarm", rules: .alarm, faults: [.redis, .deletes], seed: 0),
+        .init(race: 8, name: "enter forgets the epochs seen", bug: .enterForgetsSeen, faults: .redis, seed: 0),
+        .init(race: 9, name: "branches are not told apart", rules: .heedBranches, faults: [.cuts, .redis], seed: 0),
+        .init(
+            race: 10, name: "held messages outlive an enter", rules: .purgeHeld, faults: [.cuts, .redis], seed: 0,
+            alone: { $0.rules.subtract(.heedBranches) }),
+        .init(
+            race: 11, name: "live without hearing the own epoch", rules: .hearOwnEpoch, faults: [.cuts, .redis], seed: 0
+        ),
+        .init(race: 12, name: "everybody puts back", bug: .putBackBlindly, faults: .redis, seed: 0),
+        .init(race: 13, name: "new appends beside refused ones", rules: .oneEpochInFlight, faults: .none, seed: 0),
+        .init(race: 14, name: "a room expires under its nodes", bug: .noPersist, faults: .none, seed: 0),
+        .init(race: 15, name: "gaps are not announced", rules: .announceGaps, seed: 0),
+        .init(race: 16, name: "verdict without a read", rules: .readBeforeVerdict, faults: .cuts, seed: 0),
+        .init(name: "no fence", bug: .noFence, faults: .none, seed: 0),
+        .init(name: "enter before SUBSCRIBE is acknowledged", bug: .enterBeforeSubscribed, faults: .none, seed: 0),
+        .init(name: "deliver before the reply", bug: .deliverBeforeReply, faults: .none, seed: 0),
+        .init(name: "forget a resubscribe", bug: .forgetResubscribe, seed: 0),
+        .init(name: "holes are not read", rules: .repairHoles, seed: 0, alone: neverViews),
+    ]
+}
