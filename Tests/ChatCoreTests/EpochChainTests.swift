@@ -5,7 +5,8 @@ import Testing
 @Suite struct EpochChainTests {
     /// Epochs 10 (from seq 0), 20 (from 5), 30 (from 8); the log's last ID is 30-9.
     private let chain = EpochChain(
-        links: [EpochLink(epoch: 10, base: 0), EpochLink(epoch: 20, base: 5), EpochLink(epoch: 30, base: 8)], history: 10)
+        links: [EpochLink(epoch: 10, base: 0), EpochLink(epoch: 20, base: 5), EpochLink(epoch: 30, base: 8)],
+        history: 10)
 
     private func verdict(_ epoch: UInt64, _ seq: UInt64, firstAfter: UInt64? = nil) -> Verdict {
         chain.verdict(of: Position(epoch: epoch, seq: seq), epoch: 30, last: 9, firstAfter: firstAfter)

@@ -44,7 +44,9 @@ import Testing
             #expect(queue.count == model.count)
             #expect(queue.numbers.allSatisfy { queue[$0] == model[$0] })
             let middle = queue.nextNumber &- UInt64(min(queue.count, 7))
-            #expect(queue.firstNumber(from: middle, where: { $0 % 2 == 0 }) == model.filter { $0.key >= middle && $0.value % 2 == 0 }.keys.min())
+            #expect(
+                queue.firstNumber(from: middle, where: { $0 % 2 == 0 })
+                    == model.filter { $0.key >= middle && $0.value % 2 == 0 }.keys.min())
         }
     }
 }

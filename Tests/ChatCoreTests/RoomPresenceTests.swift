@@ -29,7 +29,9 @@ import Testing
         try room.join(2, "bo")
         room.subscribed()
         room.finishEnter(room.view(100, last: 0))
-        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        guard case .presence(let request)? = room.asked(.presence).first else {
+            return #expect(Bool(false), "not told")
+        }
         #expect(request.replacesAll && request.value == 100)
         #expect(request.changes.map(\.user.text) == ["ana", "bo"])
     }
@@ -42,7 +44,9 @@ import Testing
         room.leave(3)
         #expect(room.asked(.presence).isEmpty)
         room.pass(.milliseconds(100))
-        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        guard case .presence(let request)? = room.asked(.presence).first else {
+            return #expect(Bool(false), "not told")
+        }
         #expect(!request.replacesAll)
         #expect(request.changes.map(\.user.text) == ["bo"])
         #expect(room.asked(.presence).count == 1)
@@ -66,7 +70,9 @@ import Testing
         room.pass(.milliseconds(100))
         room.answer(.presence, .failure(.notStored("OOM")))
         room.pass(.seconds(1))
-        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        guard case .presence(let request)? = room.asked(.presence).first else {
+            return #expect(Bool(false), "not told")
+        }
         #expect(request.replacesAll && request.changes.count == 2)
     }
 
@@ -77,7 +83,9 @@ import Testing
         room.pass(.milliseconds(100))
         #expect(room.answer(.presence, .failure(.missing)).enters == 1)
         room.finishEnter(room.view(101, last: 0))
-        guard case .presence(let request)? = room.asked(.presence).first else { return #expect(Bool(false), "not told") }
+        guard case .presence(let request)? = room.asked(.presence).first else {
+            return #expect(Bool(false), "not told")
+        }
         #expect(request.replacesAll && request.value == 101)
     }
 
@@ -129,8 +137,10 @@ import Testing
         room.linksUp()
         try room.join(1)
         room.subscribed()
-        room.finishEnter(room.view(100, last: 0))
-        room.answer(.roster, .failure(.notStored("BUSY")))
+        room.answer(.enter, .success(.view(room.view(100, last: 0))))
+        room.hearEpoch(100, base: 0, nodes: [room.me: 100], by: room.me)
+        let failed = room.answer(.roster, .failure(.notStored("BUSY")))
+        #expect(failed.joined.count == 1, "who joins does not wait for a roster that cannot be read")
         room.pass(.seconds(1))
         #expect(room.asked(.roster).count == 1)
     }

@@ -19,7 +19,10 @@ import Testing
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
         room.send(1, "hello")
-        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).published.map(\.position) == [room.position(100, 1)])
+        #expect(
+            room.answer(.append, .success(.appended(room.position(100, 1)))).published.map(\.position) == [
+                room.position(100, 1)
+            ])
     }
 
     @Test func nothingIsPublishedAfterTheLastOtherNodeHasGone() throws {

@@ -39,7 +39,8 @@ import Testing
         #expect(room.pass(.milliseconds(1)).views == 1)
         #expect(room.pass(.seconds(2)).views == 0)
         let entries = [try room.message(100, 1, "a"), try room.message(100, 2, "b")]
-        #expect(room.answer(.view, .success(.view(room.view(100, last: 2, base: 0, entries: entries)))).shown == ["a", "b"])
+        #expect(
+            room.answer(.view, .success(.view(room.view(100, last: 2, base: 0, entries: entries)))).shown == ["a", "b"])
         #expect(room.pass(.seconds(5)).views == 0)
     }
 

@@ -26,10 +26,26 @@ struct RoomWalk {
     mutating func run(steps: Int) {
         for _ in 0..<steps {
             switch random.below(16) {
-            case 0: if commands { loseCommands() } else { commands = true; _ = room.commandsUp() }
-            case 1: if subscriptions { loseSubscriptions() } else { subscriptions = true; _ = room.subscriptionsUp() }
+            case 0:
+                if commands {
+                    loseCommands()
+                } else {
+                    commands = true
+                    _ = room.commandsUp()
+                }
+            case 1:
+                if subscriptions {
+                    loseSubscriptions()
+                } else {
+                    subscriptions = true
+                    _ = room.subscriptionsUp()
+                }
             case 2, 3: enterSession()
-            case 4, 5: if let session = wanted.min() { wanted.remove(session); room.leave(session) }
+            case 4, 5:
+                if let session = wanted.min() {
+                    wanted.remove(session)
+                    room.leave(session)
+                }
             case 6, 7: if let session = wanted.min() { room.send(session, "m", key: random.below(2) == 0 ? "k" : nil) }
             case 8, 9: _ = room.pass(.milliseconds(Int64(1) << Int64(random.below(14))))
             case 10: answerOne(failing: true)
@@ -41,15 +57,23 @@ struct RoomWalk {
 
     /// Lets everything come right: the phase in which that ends.
     mutating func settle(wanted want: Bool) -> String {
-        if want { enterSession() } else {
+        if want {
+            enterSession()
+        } else {
             for session in wanted { room.leave(session) }
             wanted = []
         }
         for round in 0..<400 {
             collect()
             var turns = 0
-            if !commands { commands = true; _ = room.commandsUp() }
-            if !subscriptions { subscriptions = true; _ = room.subscriptionsUp() }
+            if !commands {
+                commands = true
+                _ = room.commandsUp()
+            }
+            if !subscriptions {
+                subscriptions = true
+                _ = room.subscriptionsUp()
+            }
             collect()
             while !acknowledgements.isEmpty || !echoes.isEmpty || !room.open.isEmpty {
                 progress()
@@ -160,7 +184,9 @@ struct RoomWalk {
     /// The log is one chain link here: every epoch is taken for the begin of the same history.
     private func view(after: Position?) -> RoomView {
         let content = MessageContent(user: room.machine.members.values.first?.user ?? Self.nobody, at: 0, text: "m")
-        let entries = (min(after?.seq ?? 0, seq)..<seq).map { Message(position: Position(epoch: epoch, seq: $0 + 1), content: content) }
+        let entries = (min(after?.seq ?? 0, seq)..<seq).map {
+            Message(position: Position(epoch: epoch, seq: $0 + 1), content: content)
+        }
         var view = room.view(epoch, last: seq, base: base, value: value ?? 0, links: [(epoch, base)], entries: entries)
         if let after, after.epoch < epoch { view.verdict = .ok }
         return view

@@ -19,7 +19,8 @@ enum NameRules {
         for scalar in text.unicodeScalars {
             switch scalar.value {
             case 0..<0x20, 0x7F..<0xA0, 0x2028, 0x2029:
-                throw NameError("\(noun) holds the control character U+\(String(scalar.value, radix: 16, uppercase: true))")
+                throw NameError(
+                    "\(noun) holds the control character U+\(String(scalar.value, radix: 16, uppercase: true))")
             default:
                 if !scalar.properties.isWhitespace { visible = true }
             }
@@ -87,7 +88,8 @@ public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
     /// Throws a ``NameError`` that says which rule was broken.
     public init(_ text: String) throws(NameError) {
         try NameRules.validate(text, noun: "node", maxBytes: Self.maxBytes)
-        if text.utf8.contains(where: { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") || $0 == UInt8(ascii: ":") }) {
+        if text.utf8.contains(where: { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") || $0 == UInt8(ascii: ":") })
+        {
             throw NameError("node holds a brace or a colon, which Redis key names use")
         }
         self.text = text

@@ -42,7 +42,8 @@ public struct HoldingsAudit: Sendable {
 
     /// `isHeld`: whether the node has that room in use, in whatever phase, at this moment.
     public mutating func completed(
-        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, isHeld: (RoomName) -> Bool, _ actions: inout [Action]
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, isHeld: (RoomName) -> Bool,
+        _ actions: inout [Action]
     ) {
         guard let purpose = requests.removeValue(forKey: serial) else { return }
         switch (purpose, result) {

@@ -126,7 +126,8 @@ public struct SweepStateMachine: Sendable {
         }
     }
 
-    private mutating func ask(_ request: BrokerRequest, _ purpose: Purpose, for dead: NodeID, _ actions: inout [Action]) {
+    private mutating func ask(_ request: BrokerRequest, _ purpose: Purpose, for dead: NodeID, _ actions: inout [Action])
+    {
         sweeping[dead]?.open += 1
         submit(request, purpose, &actions)
     }
