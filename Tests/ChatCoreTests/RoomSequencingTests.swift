@@ -242,3 +242,19 @@ import Testing
         #expect(room.machine.recent.completeAfter == 490)
     }
 }
+
+extension RoomSequencingTests {
+    /// Found by the simulator (seed 1101420): with the commands on one Redis and the channel on another, two branches were mixed.
+    @Test func nothingFromTheChannelIsShownBeforeTheOwnEpochWasHeard() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.subscriptionsDown()
+        room.subscriptionsUp()
+        room.subscribed()
+        room.answer(.enter, .success(.view(room.view(110, last: 0, others: [room.other: 90], links: [(100, 0), (110, 0)]))))
+        room.hearEpoch(140, base: 0, nodes: [room.me: 110, room.other: 140], by: room.other)
+        let elsewhere = room.hearMessage(try room.message(140, 1, "elsewhere"), base: 0)
+        #expect(elsewhere.shown.isEmpty)
+        #expect(room.pass(.seconds(6)).contains(.resetLinks))
+    }
+}

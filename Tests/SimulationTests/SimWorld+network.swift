@@ -145,7 +145,7 @@ extension SimWorld {
 
     /// The primary; while a failover is under way perhaps still the old one.
     private func serverToReach() -> Int {
-        if let old = servers.indices.last(where: { $0 != primary && servers[$0].isAlive }), random.oneIn(2) {
+        if !isQuiet, let old = servers.indices.last(where: { $0 != primary && servers[$0].isAlive }), random.oneIn(2) {
             return old
         }
         return primary

@@ -169,6 +169,7 @@ extension RoomStateMachine {
         viewInFlight = false
         olderInFlight = nil
         scheduleQuietView(now: now)
+        retryHeld(now: now, &actions)
         settleUncertain()
         answerJoins(now: now, &actions)
         presence.noteEntered(now: now)

@@ -160,7 +160,7 @@ extension RoomStateMachine {
     }
 
     /// After the chain changed: held messages may be in turn now, or of no branch.
-    private mutating func retryHeld(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func retryHeld(now: Moment, _ actions: inout [RoomAction]) {
         guard !held.isEmpty, let last else { return }
         held = held.filter { $0.key > last.seq }
         drainHeld(&actions)

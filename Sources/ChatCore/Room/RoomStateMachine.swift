@@ -134,8 +134,8 @@ public struct RoomStateMachine: Sendable {
     var canSequence: Bool {
         switch phase {
         case .inside, .leaving: last != nil
-        case .entering(let entering): entering.merged != nil
-        case .out, .subscribing, .unsubscribing: false
+        // What is heard between the reply and our own epoch was said before it (then the reply has it), or by another Redis.
+        case .entering, .out, .subscribing, .unsubscribing: false
         }
     }
 
