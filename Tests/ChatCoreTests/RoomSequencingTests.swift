@@ -251,7 +251,8 @@ extension RoomSequencingTests {
         room.subscriptionsDown()
         room.subscriptionsUp()
         room.subscribed()
-        room.answer(.enter, .success(.view(room.view(110, last: 0, others: [room.other: 90], links: [(100, 0), (110, 0)]))))
+        room.answer(
+            .enter, .success(.view(room.view(110, last: 0, others: [room.other: 90], links: [(100, 0), (110, 0)]))))
         room.hearEpoch(140, base: 0, nodes: [room.me: 110, room.other: 140], by: room.other)
         let elsewhere = room.hearMessage(try room.message(140, 1, "elsewhere"), base: 0)
         #expect(elsewhere.shown.isEmpty)
