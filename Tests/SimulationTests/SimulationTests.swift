@@ -3,11 +3,11 @@ import Testing
 
 @testable import ChatCore
 
-/// The promises of the contract over many schedules. `MARTLET_SIM_SCHEDULES`: how many of each kind (default 150, of which a third is fresh in
+/// The promises of the contract over many schedules. `MARTLET_SIM_SCHEDULES`: how many of each kind (default 400, of which a third is fresh in
 /// every run); `MARTLET_SIM_SEED`: run this one alone, with every fault.
 @Suite(.serialized) struct SimulationTests {
     private static let environment = ProcessInfo.processInfo.environment
-    static let schedules = environment["MARTLET_SIM_SCHEDULES"].flatMap { UInt64($0) } ?? 150
+    static let schedules = environment["MARTLET_SIM_SCHEDULES"].flatMap { UInt64($0) } ?? 400
     static let onlySeed = environment["MARTLET_SIM_SEED"].flatMap { UInt64($0) }
     /// Where this run's fresh seeds begin.
     static let fresh = UInt64.random(in: 1_000_000...1_000_000_000)
