@@ -259,3 +259,19 @@ extension RoomSequencingTests {
         #expect(room.pass(.seconds(6)).contains(.resetLinks))
     }
 }
+
+extension RoomSequencingTests {
+    /// Found by the simulator (seed 2209249): the chain missed an epoch, and a session that came back from it was reset.
+    @Test func epochHeardBeforeTheAnswerToEnterIsLookedInto() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.hearEpoch(100, base: 0, nodes: [room.me: 100], by: room.me)
+        room.hearEpoch(110, base: 0, nodes: [room.me: 100, room.other: 110], by: room.other)
+        let view = room.view(100, last: 0, links: [(90, 0), (100, 0)], history: 90)
+        let live = room.answer(.enter, .success(.view(view)))
+        #expect(room.machine.isLive, "\(live)")
+        #expect(live.views == 1)
+    }
+}

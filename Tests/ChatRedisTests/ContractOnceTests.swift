@@ -63,21 +63,21 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
-    func besideOthersItRaisesOnceAndTellsThem(kind: StoreKind) async throws {
+    func besideOthersItAppendsThenRaisesOnceAndTellsThem(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let other = try store.enter(n2).epoch
         let epoch = try store.enter(n1).epoch
         _ = try store.append(epoch, "a", key: "k")
         let answer = try store.once(n1, epoch, [try send("k"), try send("l", "b"), try send("m", "c")])
         let reply = try outcomes(answer)
-        #expect(reply.epoch > epoch && reply.base == 1)
-        let positions = (2...3).map { Position(epoch: reply.epoch, seq: UInt64($0)) }
+        #expect(reply.epoch > epoch && reply.base == 3)
+        let positions = (2...3).map { Position(epoch: epoch, seq: UInt64($0)) }
         #expect(reply.outcomes == [.repeated(Position(epoch: epoch, seq: 1), at: 7)] + positions.map { .stored($0) })
         #expect(
             answer.events == [
-                .epoch(reply.epoch, base: 1, nodes: [n1: epoch, n2: other], by: n1),
-                .message(Message(position: positions[0], content: try send("l", "b").content), base: 1),
-                .message(Message(position: positions[1], content: try send("m", "c").content), base: 1),
+                .message(Message(position: positions[0], content: try send("l", "b").content), base: 0),
+                .message(Message(position: positions[1], content: try send("m", "c").content), base: 0),
+                .epoch(reply.epoch, base: 3, nodes: [n1: epoch, n2: other], by: n1),
             ])
     }
 

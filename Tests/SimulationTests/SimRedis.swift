@@ -163,9 +163,9 @@ struct SimRedis {
     /// come back in that same epoch before its node has seen the repetition, and is stored beside it (seed 300994); with the
     /// epoch last, whoever learns it has to show everything up to its base, the repetition among it.
     private mutating func once(
-        _ once: OnceRequest, _ index: Int, _ now: UInt64, raises: Bool
+        _ once: OnceRequest, _ index: Int, _ now: UInt64, raises: Bool, before: Bool = false
     ) -> MemoryBroker.Answer {
-        guard let view = view(index, now: now) else { return .init(result: .failure(.missing), events: []) }
+        guard var view = view(index, now: now) else { return .init(result: .failure(.missing), events: []) }
         guard view.epoch == once.epoch else { return .init(result: .failure(.refused), events: []) }
         var outcomes: [OnceOutcome] = []
         var events: [MemoryBroker.Publication] = []
@@ -184,7 +184,8 @@ struct SimRedis {
             } else if send.again, first > (send.since?.seq ?? 0) + 1 {
                 outcomes.append(.outcomeUnknown)
             } else {
-                let append = BrokerRequest.append(room: once.room, epoch: once.epoch, content: send.content)
+                if before, others, !stored { raise(&view, once, index, now, &events) }
+                let append = BrokerRequest.append(room: once.room, epoch: view.epoch, content: send.content)
                 guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else {
                     continue
                 }
@@ -195,19 +196,24 @@ struct SimRedis {
                 if others { events.append(.init(room: once.room, event: .message(message, base: view.base))) }
             }
         }
-        var reply = OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes)
-        if stored, others, raises, let node = try? NodeID("once") {
-            let enter = EnterRequest(room: once.room, node: node, limit: 0)
-            if case .success(.view(let next)) = rooms[index].broker.apply(.enter(enter), now: now).result {
-                _ = rooms[index].broker.apply(.leave(room: once.room, node: node, value: next.epoch), now: now)
-                reply.epoch = next.epoch
-                reply.base = next.base
-                events.append(
-                    .init(room: once.room, event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node))
-                )
-            }
-        }
+        if stored, others, raises, !before { raise(&view, once, index, now, &events) }
+        let reply = OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes)
         return .init(result: .success(.once(reply)), events: events)
+    }
+
+    /// Begins an epoch, as if a node had come and gone.
+    private mutating func raise(
+        _ view: inout RoomView, _ once: OnceRequest, _ index: Int, _ now: UInt64,
+        _ events: inout [MemoryBroker.Publication]
+    ) {
+        guard let node = try? NodeID("once") else { return }
+        let enter = EnterRequest(room: once.room, node: node, limit: 0)
+        guard case .success(.view(let next)) = rooms[index].broker.apply(.enter(enter), now: now).result else { return }
+        _ = rooms[index].broker.apply(.leave(room: once.room, node: node, value: next.epoch), now: now)
+        view.epoch = next.epoch
+        view.base = next.base
+        events.append(
+            .init(room: once.room, event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node)))
     }
 
     // MARK: planted bugs
@@ -224,7 +230,8 @@ struct SimRedis {
             for place in once.sends.indices { once.sends[place].again = false }
             return self.once(once, index, now, raises: true)
         case .once(let once) where bugs.contains(.onceDoesNotRaise): return self.once(once, index, now, raises: false)
-        case .once where bugs.contains(.onceRaisesBefore): return rooms[index].broker.apply(request, now: now)
+        case .once(let once) where bugs.contains(.onceRaisesBefore):
+            return self.once(once, index, now, raises: true, before: true)
         case .once(let once): return self.once(once, index, now, raises: true)
         case .leave(let room, let node, _) where bugs.contains(.leaveWithoutComparing):
             let value = view(index, now: now)?.nodes[node] ?? 0

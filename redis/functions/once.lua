@@ -7,8 +7,8 @@
 -- Returns {epoch, base, outcomes}, an outcome for each send: {'stored', ID} · {'repeated', ID, at} · {'unknown'}: it is
 --       a repetition, is not in the log, and the log no longer holds all since the first try (nothing stored);
 --       nil if there is no log; error REFUSED if its epoch is another (nothing changed)
--- Atomic all of it: look-up; if other nodes are in the room a new epoch before the first append (it refuses first tries
---       still on their way) and PUBLISH of epoch and messages; appends.
+-- Atomic all of it: look-up; appends; if other nodes are in the room PUBLISH of the messages, then a new epoch (it refuses
+--       first tries still on their way) and its PUBLISH.
 
 redis.register_function('martlet_once', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
@@ -34,7 +34,7 @@ redis.register_function('martlet_once', function(keys, args)
 
     local found = (known == 0 or room.seq > known) and find(log, known, wanted) or {}
     local others = redis.call('HLEN', nodes) > redis.call('HEXISTS', nodes, node)
-    local first, outcomes, raised = room.first or room.seq + 1, {}, false
+    local first, outcomes, stored = room.first or room.seq + 1, {}, false
     for place, send in ipairs(sends) do
         local earlier = send.name and found[send.name]
         local _, since = position(send.since)
@@ -43,16 +43,18 @@ redis.register_function('martlet_once', function(keys, args)
         elseif send.again and first > (since or 0) + 1 then
             outcomes[place] = {'unknown'}
         else
-            if others and not raised then
-                raise(log, epochs, meta, room, math.max(now(), room.epoch + 1))
-                publish_epoch(log, nodes, room, node)
-                raised = true
-            end
             local id = redis.call('XADD', log, 'MAXLEN', '~', maxlen, int(room.epoch) .. '-*', unpack(send.fields))
             if others then publish_message(log, id, room.base, send.fields) end
             if send.name then found[send.name] = {id, field(send.fields, 'at') or '0'} end
-            outcomes[place] = {'stored', id}
+            outcomes[place], stored = {'stored', id}, true
         end
+    end
+    -- After the appends: a first try that the new epoch refuses can come back in it only behind what was said here.
+    if stored and others then
+        local reached = last_id(log)
+        room.seq, room.first = reached.seq, reached.first
+        raise(log, epochs, meta, room, math.max(now(), room.epoch + 1))
+        publish_epoch(log, nodes, room, node)
     end
     return {int(room.epoch), int(room.base), outcomes}
 end)

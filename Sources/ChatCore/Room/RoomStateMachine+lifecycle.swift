@@ -179,6 +179,8 @@ extension RoomStateMachine {
         // A full linger after each `enter`: bytes of a dead connection that still hold one must not come after the `leave`.
         lingerUntil = nil
         considerLinger(now: now)
+        // Somebody began an epoch after ours, and we heard of it before we could tell what it meant.
+        if seenEpoch > epoch { wantView(.unknownEpoch, now: now, &actions) }
     }
 
     // MARK: going out

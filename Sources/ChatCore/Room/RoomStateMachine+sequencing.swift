@@ -251,7 +251,8 @@ extension RoomStateMachine {
     /// Takes over what the log says, and shows what we missed.
     private mutating func merge(_ view: RoomView, _ actions: inout [RoomAction]) {
         if view.epoch >= epoch {
-            if view.epoch > epoch || view.chain.links.count >= chain.links.count { chain = view.chain }
+            // Ours may lack an epoch whose news we missed while entering; the log's never does (simulator, seed 2209249).
+            chain = view.chain
             epoch = view.epoch
             base = view.base
             nodes = view.nodes

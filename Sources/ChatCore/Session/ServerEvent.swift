@@ -25,7 +25,7 @@ public struct Welcome: Hashable, Sendable {
     public var device: DeviceName
     /// The node's configured name.
     public var node: String
-    /// Seconds between the node's pings; a client that hears nothing for twice that long may reconnect.
+    /// Seconds between the node's pings; a client that hears nothing for three times that long may reconnect.
     public var heartbeat: Int
     public var limits: Limits
 

@@ -155,16 +155,17 @@ struct MemoryRoom: Sendable {
                 outcomes.append(.outcomeUnknown)
                 continue
             }
-            if others, !stored {
-                raise(&log, &chain, to: max(now, log.last.epoch + 1))
-                events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: request.node))
-            }
             stored = true
             guard let position = log.append(send.content, epoch: log.last.epoch, limit: limit) else { continue }
             let message = Message(position: position, content: send.content)
             if others { events.append(.message(message, base: chain.links.last?.base)) }
             if let key { found[key] = (position, send.content.at) }
             outcomes.append(.stored(position))
+        }
+        // After the appends: a first try that the new epoch refuses can come back in it only behind what was said here.
+        if others, stored {
+            raise(&log, &chain, to: max(now, log.last.epoch + 1))
+            events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: request.node))
         }
         let reply = OnceReply(epoch: log.last.epoch, base: chain.links.last?.base ?? log.last.seq, outcomes: outcomes)
         // A chain that was only read is not written, as in Redis.
