@@ -209,7 +209,10 @@ enum LinkTesting {
     @Test func beyondTheBytesThatMayWaitARequestIsNotStoredInItsTurn() async throws {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
-        let settings = try LinkTesting.settings(redis.url) { $0.queuedBytes = 10_000 }
+        let settings = try LinkTesting.settings(redis.url) {
+            $0.queuedBytes = 10_000
+            $0.commandTimeout = .seconds(60)
+        }
         let link = try await LinkTesting.link(settings)
         let content = MessageContent(user: try UserID("ana"), at: 0, text: String(repeating: "x", count: 3_000))
         let request = BrokerRequest.say(room: try RoomName("r"), content: content)

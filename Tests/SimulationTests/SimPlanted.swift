@@ -73,9 +73,10 @@ struct PlantedFault: Sendable, CustomStringConvertible {
     }
 
     /// Not here: queued sends of closed sessions that go out (race 3). The fence, `once` and the look into memory before each try hide it in all
-    /// but a few schedules in ten thousand; a sequence test of the room has it.
+    /// but a few schedules in ten thousand. And branches that are not told apart (race 9): since a room shows nothing before its own epoch
+    /// was heard, it meets no other branch's messages. Sequence tests of the room have both.
     static let all: [PlantedFault] = [
-        .init(race: 1, name: "no enter after a lost command connection", rules: .enterAfterLoss, seed: 500034),
+        .init(race: 1, name: "no enter after a lost command connection", rules: .enterAfterLoss, seed: 500058),
         .init(race: 1, name: "no dedupe on re-append", rules: .onceAfterLoss, seed: 500111),
         .init(race: 2, name: "once does not raise", bug: .onceDoesNotRaise, seed: 500018),
         .init(race: 2, name: "once raises before it appends", bug: .onceRaisesBefore, seed: 504237),
@@ -110,8 +111,6 @@ struct PlantedFault: Sendable, CustomStringConvertible {
             }),
         .init(race: 7, name: "no alarm", rules: .alarm, faults: [.redis, .deletes], seed: 500434),
         .init(race: 8, name: "enter forgets the epochs seen", bug: .enterForgetsSeen, faults: .redis, seed: 500005),
-        .init(
-            race: 9, name: "branches are not told apart", rules: .heedBranches, faults: [.cuts, .redis], seed: 505745),
         .init(
             race: 10, name: "held messages outlive an enter", rules: .purgeHeld, faults: [.cuts, .redis], seed: 500095,
             alone: { $0.rules.subtract(.heedBranches) }),
