@@ -213,11 +213,8 @@ struct RoomPresence: Sendable {
 
     /// One page of members in the order of their names.
     func page(after cursor: String?, limit: Int) -> RosterPage {
-        let users = members.keys.filter { user in cursor.map { user.text > $0 } ?? true }.sorted { $0.text < $1.text }
-        let page = users.prefix(max(1, limit))
-        return RosterPage(
-            members: page.map { RosterMember(user: $0, devices: devices(of: $0)) }, count: members.count,
-            cursor: page.count < users.count ? page.last?.text : nil)
+        let snapshot = RosterSnapshot(position: position ?? Position(epoch: 0, seq: 0), members: members)
+        return snapshot.page(after: cursor, limit: limit)
     }
 
     private func devices(of user: UserID) -> [DeviceName] {

@@ -94,8 +94,6 @@ final class Shard: @unchecked Sendable {
 struct ShardSettings: Sendable {
     var node: NodeID
     var rooms: RoomSettings
-    /// How long a node stays in `nodes` without a sign of life.
-    var lease: Duration
     var wallClock: @Sendable () -> UInt64
 }
 

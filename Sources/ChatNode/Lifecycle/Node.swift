@@ -48,7 +48,7 @@ public struct Node: Service {
         let brokers = try await BrokerFactory.make(
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
         let settings = ShardSettings(
-            node: identity, rooms: configuration.roomSettings, lease: configuration.node.lease,
+            node: identity, rooms: configuration.roomSettings,
             wallClock: { WallClock.milliseconds })
         let loops = Array(group.makeIterator())
         let shards = try loops.enumerated().map { index, loop in
