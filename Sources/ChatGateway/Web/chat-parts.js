@@ -3,7 +3,7 @@
  * reader.
  */
 
-/** @param {string} id */
+/** @param {string} id @returns {any} The element of that name, whatever its kind. */
 export const byId = (id) => document.getElementById(id);
 
 /**
@@ -21,7 +21,7 @@ export function el(tag, properties = {}, ...children) {
         if (key in element && key !== 'role') element[key] = value;
         else element.setAttribute(key, value === true ? '' : value);
     }
-    element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+    for (const child of children) if (child !== null && child !== undefined && child !== false) element.append(child);
     return element;
 }
 

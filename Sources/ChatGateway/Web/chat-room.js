@@ -16,6 +16,7 @@ const TYPING_FOR = 5_000;
  * @property {import('./martlet.js').Message} [message]
  * @property {'info' | 'warn' | 'bad'} [tone] Of a line.
  * @property {string} [text] Of a line.
+ * @property {number} [back] Of a line that tells of a return: how many returns it stands for.
  */
 
 export class RoomModel {
@@ -34,7 +35,7 @@ export class RoomModel {
      * @type {{ key: string, text: string, at: Date, error: any, seq: number | null }[]}
      */
     pending = [];
-    /** Who types, until when. @type {Map<string, number>} */
+    /** @type {Map<string, number>} Who types, until when. */
     typing = new Map();
     draft = '';
     /** The seq up to which all was read, and the seq after which the line "new" stands; null: nowhere. */
@@ -242,6 +243,7 @@ export class RoomModel {
     }
 }
 
+/** @param {import('./martlet.js').Message} message @returns {Item} */
 const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(message.at), message });
 
 /** The position after this one: `before` it is this one too. */

@@ -264,7 +264,7 @@ function drawRooms() {
         const focused = known?.element.contains(document.activeElement);
         if (known) known.element.replaceWith(element);
         else list.append(element);
-        if (focused) element.firstChild.focus();
+        if (focused) element.querySelector('button').focus();
         entries.set(model.name, { element, shown });
     }
     byId('other-unread').hidden = others === 0;

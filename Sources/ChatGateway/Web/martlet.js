@@ -244,14 +244,15 @@ export class Client extends Emitter {
     user = '';
     device = '';
     node = '';
-    /** What the node allows; see its protocol. @type {Record<string, number>} */
+    /** @type {Record<string, number>} What the node allows; see its protocol. */
     limits = {};
-    /** The rooms that you are in or on the way into. @type {Map<string, Room>} */
+    /** @type {Map<string, Room>} The rooms that you are in or on the way into. */
     rooms = new Map();
 
     #url;
     #ready = new Deferred();
     #readyTimer;
+    /** @type {any} A WebSocket, or what stands for one. */
     #socket = null;
     /**
      * What waits for an answer on this connection: ref → what to do with the answer.
@@ -374,7 +375,7 @@ export class Client extends Emitter {
         try {
             socket = new Socket(url.href, ['martlet.v1']);
         } catch (error) {
-            this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${error.message}`));
+            this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${/** @type {Error} */ (error).message}`));
             return;
         }
         this.#socket = socket;
@@ -471,7 +472,12 @@ export class Client extends Emitter {
         }, ms);
     }
 
-    /** The connection has gone, or is given up. @param {MartletError} error */
+    /**
+     * The connection has gone, or is given up.
+     * @param {MartletError} error
+     * @param {any} [event] The close event, if that is what happened.
+     * @param {number | null} [delay] Ms until the next try; null: the backoff's.
+     */
     #lost(error, event = null, delay = null) {
         // A handshake refused for what it says (only Node is told why) will be refused again.
         const refused = [400, 401, 403].includes(event?.status);
@@ -529,9 +535,9 @@ export class Client extends Emitter {
      * @param {Record<string, unknown>} fields @param {((frame: any) => void) | null} answered
      */
     _request(fields, answered) {
-        const ref = answered ? ++this.#lastRef : undefined;
+        const ref = answered ? ++this.#lastRef : 0;
         const { type, ...others } = fields;
-        const text = JSON.stringify({ type, ref, ...others });
+        const text = JSON.stringify({ type, ...(answered ? { ref } : {}), ...others });
         const most = Number(this.limits.frameBytes) || Infinity;
         if (text.length * 3 > most && encoder.encode(text).length > most) return false;
         if (answered) this.#answers.set(ref, answered);
@@ -569,7 +575,7 @@ export class Client extends Emitter {
 export class Room extends Emitter {
     /** @type {'joining' | 'joined' | 'offline' | 'left' | 'failed'} */
     state = 'offline';
-    /** The last position shown; null before the first join. @type {string | null} */
+    /** @type {string | null} The last position shown; null before the first join. */
     position = null;
     /**
      * Who is here; null when the room is so large that the node tells only the count.
@@ -584,7 +590,7 @@ export class Room extends Emitter {
     #ready = new Deferred();
     #readyTimer;
     #first = true;
-    /** Why the room was left, by whomever. @type {MartletError | null} */
+    /** @type {MartletError | null} Why the room was left, by whomever. */
     #over = null;
     /** The seq of the last message shown. */
     #seq = 0;
@@ -641,7 +647,9 @@ export class Room extends Emitter {
      * @returns {Promise<Sent>}
      */
     send(content, options = {}) {
-        const { text, data, since = null, ...given } = typeof content === 'string' ? { text: content } : content ?? {};
+        const { text, data, since = null, ...given } = /** @type {any} */ (
+            typeof content === 'string' ? { text: content } : content ?? {}
+        );
         const key = given.key ?? newKey();
         const again = given.again ?? (given.key === undefined ? false : undefined);
         const refuse = (reason, message, retry = false) =>
@@ -654,6 +662,7 @@ export class Room extends Emitter {
         if (this.#sends.length >= this.#client._options.maxUnsent) {
             return refuse('queueFull', `${this.#sends.length} sends wait already`, true);
         }
+        /** @type {any} */
         const send = Object.assign(new Deferred(), {
             text: wellFormed(text), data, key, again, since, ref: null, tries: 0, unsure: again === true,
         });
@@ -882,6 +891,7 @@ export class Room extends Emitter {
     /** Asks for something that may be asked again on another connection. */
     #read(fields) {
         if (this.#over) return Promise.reject(this.#over);
+        /** @type {any} */
         const read = Object.assign(new Deferred(), { fields, ref: null });
         read.settle = (error, value) => {
             if (read.settled) return;
@@ -928,14 +938,14 @@ export class Room extends Emitter {
         const messages = frame.messages ?? [];
         this.#first = false;
         this.#tries = 0;
-        this.#target = parsePosition(frame.position)?.seq ?? 0;
+        this.#target = seqOf(frame.position);
         this.state = 'joined';
         this.count = frame.count ?? frame.roster?.length ?? 0;
         this.members = frame.roster ? new Map(frame.roster.map((member) => [member.user, member.devices ?? []])) : null;
         const gap = frame.gap ? readGap(frame.gap) : undefined;
         const { reset } = frame;
         if (gap) this.#gaps.push(gap);
-        const missed = from === null || reset ? [] : messages.filter((m) => parsePosition(m.position)?.seq > this.#seq);
+        const missed = from === null || reset ? [] : messages.filter((m) => seqOf(m.position) > this.#seq);
         const resumed = from !== null && !gap && !reset;
         this._emit('state', 'joined');
         this._emit('joined', {
@@ -966,7 +976,7 @@ export class Room extends Emitter {
     /** Notes a position as shown. */
     #show(position) {
         this.position = position;
-        this.#seq = parsePosition(position)?.seq ?? 0;
+        this.#seq = seqOf(position);
     }
 
     #take(messages) {
@@ -1007,11 +1017,11 @@ export class Room extends Emitter {
     }
 
     #passGap() {
-        const index = this.#gaps.findIndex((gap) => parsePosition(gap.after).seq <= this.#seq);
+        const index = this.#gaps.findIndex((gap) => seqOf(gap.after) <= this.#seq);
         if (index < 0) return false;
         const [gap] = this.#gaps.splice(index, 1);
         const before = parsePosition(gap.before);
-        if (before.seq - 1 <= this.#seq) return true;
+        if (!before || before.seq - 1 <= this.#seq) return true;
         const event = { after: this.position, before: gap.before, missing: before.seq - 1 - this.#seq };
         this.#show(`${before.epoch}-${before.seq - 1}`);
         this._emit('gap', event);
@@ -1052,9 +1062,9 @@ export class Room extends Emitter {
     /** The log did not hold what comes next: that part is gone. */
     #ownGap(page) {
         const known = [...this.#early.values()].map((message) => message.position);
-        const first = known.sort((a, b) => parsePosition(a).seq - parsePosition(b).seq)[0];
+        const first = known.sort((a, b) => seqOf(a) - seqOf(b))[0];
         if (first) return readGap({ after: this.position, before: first });
-        const end = parsePosition(page.newest) ?? { epoch: parsePosition(this.position).epoch, seq: this.#target };
+        const end = parsePosition(page.newest) ?? { epoch: parsePosition(this.position)?.epoch ?? 0, seq: this.#target };
         return readGap({ after: this.position, before: `${end.epoch}-${Math.max(end.seq, this.#target) + 1}` });
     }
 
@@ -1089,7 +1099,7 @@ export class Room extends Emitter {
 
     #message(frame) {
         const { position, user, at, text, data, key } = frame;
-        const seq = parsePosition(position)?.seq ?? 0;
+        const seq = seqOf(position);
         return { room: this.name, position, seq, user, at, text, data, key, mine: user === this.#client.user };
     }
 }
@@ -1133,8 +1143,11 @@ function wireError(frame, room) {
 }
 
 function readGap(gap) {
-    const missing = (parsePosition(gap.before)?.seq ?? 0) - (parsePosition(gap.after)?.seq ?? 0) - 1;
-    return { after: gap.after, before: gap.before, missing };
+    return { after: gap.after, before: gap.before, missing: seqOf(gap.before) - seqOf(gap.after) - 1 };
+}
+
+function seqOf(position) {
+    return parsePosition(position)?.seq ?? 0;
 }
 
 function positionBefore(position) {
@@ -1152,15 +1165,21 @@ function wellFormed(text) {
  * RFC 6455: masked frames (5.3), fragments (5.4), control frames (5.5), the closing handshake (7.1).
  */
 export class NodeSocket {
+    /** @type {((event: { data: string }) => void) | null} */
     onmessage = null;
+    /** @type {((event: { code: number, reason: string, status?: number, refusal?: any }) => void) | null} */
     onclose = null;
+    /** @type {(() => void) | null} Never called: `onclose` tells all. */
     onerror = null;
+    /** @type {any} A node:net socket. */
     #tcp = null;
+    /** @type {any} A Buffer. */
     #bytes = null;
     #parts = [];
     #partsLength = 0;
     #opened = false;
     #closed = false;
+    /** @type {any} node:crypto. */
     #crypto = null;
 
     /** @param {string} url @param {string[]} protocols */
@@ -1271,14 +1290,15 @@ export class NodeSocket {
         this.#tcp.write(frame);
     }
 
+    /** @param {number} code @param {string} reason @param {number} [status] @param {string} [body] */
     #end(code, reason, status, body = '') {
         if (this.#closed) return;
         this.#closed = true;
         this.#tcp?.end();
         const tcp = this.#tcp;
-        if (tcp) setTimeout(() => tcp.destroy(), 1_000).unref();
+        if (tcp) /** @type {any} */ (setTimeout(() => tcp.destroy(), 1_000)).unref();
         const names = { 400: 'badRequest', 401: 'unauthenticated', 403: 'forbidden' };
-        let refusal = names[status] && { name: names[status], message: reason };
+        let refusal = status !== undefined && names[status] && { name: names[status], message: reason };
         // A node says why, in the words of its errors; a proxy may say anything.
         if (refusal) try { Object.assign(refusal, JSON.parse(body).error); } catch { /* It is no JSON. */ }
         this.onclose?.({ code, reason, status, refusal });
