@@ -91,9 +91,10 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "ChatNode", "MartletClient",
+                "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ] + nio,
             swiftSettings: strict
         ),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
@@ -116,6 +117,11 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
             ] + nio,
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "MartletCommandTests",
+            dependencies: ["martlet", "MartletClient", "ChatCore", "ChatWire", "ChatRedis", "RedisSchema"],
             swiftSettings: strict
         ),
         .testTarget(name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),

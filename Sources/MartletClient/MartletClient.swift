@@ -117,6 +117,47 @@ public final class MartletClient: Sendable {
         return sent
     }
 
+    // MARK: Without waiting
+
+    /// As ``join(_:after:history:)``; `completion` comes later, on an event loop. Requests made one after another by these methods
+    /// reach the node in that order, which tasks of their own would not guarantee.
+    public func enqueueJoin(
+        _ room: RoomName, after: Position? = nil, history: Int? = nil,
+        _ completion: @escaping @Sendable (Result<JoinedRoom, ClientError>) -> Void
+    ) {
+        session.loop.execute { [session] in
+            session.join(room, after: after, history: history) { result in
+                completion(
+                    result.flatMap { reply in
+                        guard case .joined(let joined) = reply else {
+                            return .failure(.rejected("the answer to a join was \(reply)"))
+                        }
+                        return .success(joined)
+                    })
+            }
+        }
+    }
+
+    /// As ``send(_:)``; `completion` comes later, on an event loop. Messages of one room are stored in the order of these calls, unless
+    /// the node refuses one for a while and ``ClientOptions/sendWindow`` is above 1.
+    public func enqueueSend(
+        _ request: SendRequest, _ completion: @escaping @Sendable (Result<Sent, ClientError>) -> Void
+    ) {
+        session.loop.execute { [session] in
+            session.send(request) { result in
+                completion(
+                    result.flatMap { reply in
+                        guard case .sent(let sent) = reply else {
+                            return .failure(.rejected("the answer to a send was \(reply)"))
+                        }
+                        return .success(sent)
+                    })
+            }
+        }
+    }
+
+    // MARK: Look-ups
+
     /// Reads a page of a room's log.
     public func history(_ room: RoomName, _ query: HistoryQuery) async throws(ClientError) -> HistoryPage {
         let reply = try await ask { $0.history(room, query, $1) }

@@ -1,4 +1,5 @@
 import ChatCore
+import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -54,8 +55,19 @@ final class ClientLink: @unchecked Sendable {
         connected.hop(to: loop).assumeIsolated().whenComplete { result in
             switch result {
             case .success(let channel): self.connected(channel)
-            case .failure(let error): self.ended(.unreachable("\(address.authority): \(error)"))
+            case .failure(let error): self.ended(.unreachable("\(address.authority): \(Self.words(error))"))
             }
+        }
+    }
+
+    /// Why there is no connection, in the system's words.
+    private static func words(_ error: any Error) -> String {
+        switch error {
+        case let error as IOError: return String(cString: strerror(error.errnoCode))
+        case let error as NIOConnectionError:
+            return error.connectionErrors.first.map { words($0.error) } ?? "nobody knows an address of that name"
+        case ChannelError.connectTimeout: return "no answer in time"
+        default: return "\(error)"
         }
     }
 

@@ -1,0 +1,317 @@
+import ChatWire
+import Glibc
+import MartletClient
+import NIOPosix
+import UnixSignals
+
+/// How a chat runs.
+struct ChatOptions: Sendable {
+    var urls: [String]
+    var room: RoomName
+    var identity: ClientIdentity
+    var history: Int
+    var json = false
+    /// Stays after the input has ended.
+    var listens = false
+}
+
+/// A chat in this process: the client, the keyboard and the screen around ``ChatModel``. Everything passes through this actor, so a
+/// terminal that is slow slows the connection down, and nothing piles up.
+actor ChatApp {
+    enum Face {
+        /// A person at a terminal.
+        case terminal
+        /// Lines in, lines out.
+        case pipe
+    }
+
+    private let options: ChatOptions
+    private let client: MartletClient
+    private let face: Face
+    private var model: ChatModel
+    private var editor = LineEditor()
+    private var keys = KeyDecoder()
+    private var screen = ChatScreen()
+    private var text: ChatText
+    private let raw = Terminal.RawMode()
+    private var code: Int32 = 0
+    private var lastLoss: DisconnectReason?
+    private var isClosing = false
+    /// The input waits here while as many messages wait for their answer as may.
+    private var roomToSend: CheckedContinuation<Void, Never>?
+    private static let maxPending = 256
+
+    init(_ options: ChatOptions) throws(ClientError) {
+        self.options = options
+        var client = ClientOptions()
+        client.sendWindow = 1
+        self.client = try MartletClient(urls: options.urls, identity: options.identity, options: client)
+        let isTerminal = Terminal.inputIsTerminal && Terminal.outputIsTerminal && !options.json
+        face = isTerminal ? .terminal : .pipe
+        let user = options.identity.user ?? ""
+        model = ChatModel(
+            user: user, room: options.room, history: options.history,
+            keyPrefix: "chat-" + String(UInt64.random(in: .min ... .max), radix: 36),
+            endsWithInput: !options.listens)
+        text = ChatText(user: user) { Terminal.clock($0) }
+        if isTerminal { text.colour = Terminal.wantsColour }
+    }
+
+    /// Returns the exit code when it is over.
+    func run() async -> Int32 {
+        signal(SIGPIPE, SIG_IGN)
+        if face == .terminal {
+            raw.enter()
+            // A paste comes between marks, so that its line ends are not taken for Enter.
+            Terminal.write("\u{1B}[?2004h")
+        }
+        perform(model.started())
+        await withTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { await self.watchInput() }
+            tasks.addTask { await self.watchSignals() }
+            tasks.addTask { await self.watchTime() }
+            tasks.addTask { _ = try? await self.client.connect() }
+            await watchEvents()
+            tasks.cancelAll()
+            finish()
+            // The reader of standard input cannot be woken: the process ends without it.
+            exit(code)
+        }
+        return code
+    }
+
+    private func finish() {
+        if face == .terminal {
+            Terminal.write(screen.erase(columns: Terminal.size.columns) + "\u{1B}[?2004l")
+            raw.leave()
+        }
+    }
+
+    // MARK: What happens
+
+    private func watchEvents() async {
+        for await event in client.events { perform(model.received(event, now: now)) }
+    }
+
+    private func watchTime() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(1)) } catch { return }
+            perform(model.ticked(now: now))
+        }
+    }
+
+    private func watchSignals() async {
+        // Broken pipes show when writing; a lost terminal ends its input.
+        for await signal in await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup, .sigwinch) {
+            switch signal {
+            case .sigwinch: draw([])
+            default: perform(model.quit())
+            }
+        }
+    }
+
+    private func watchInput() async {
+        let pool = NIOThreadPool(numberOfThreads: 1)
+        pool.start()
+        var lines = LineSplitter()
+        while let bytes = try? await pool.runIfActive({ Terminal.read() }) {
+            switch face {
+            case .terminal: pressed(keys.decode(bytes))
+            case .pipe:
+                for line in lines.add(bytes) { await entered(line) }
+            }
+        }
+        if let line = lines.rest() { await entered(line) }
+        perform(face == .terminal ? model.quit() : model.inputEnded(now: now))
+    }
+
+    private func pressed(_ keys: [Key]) {
+        for key in keys {
+            switch editor.handle(key) {
+            case .edited:
+                if !editor.characters.isEmpty, editor.characters.first != "/" { perform(model.typed(now: now)) }
+            case .entered(let line): perform(model.entered(line, now: now))
+            case .quit: perform(model.quit())
+            case .redraw:
+                Terminal.write("\u{1B}[H\u{1B}[2J")
+                screen = ChatScreen()
+            case .suspend: suspend()
+            case .complete: complete()
+            case .doNothing: break
+            }
+        }
+        self.keys.paused()
+        draw([])
+    }
+
+    private func entered(_ line: String) async {
+        while model.pending.count >= Self.maxPending, !isClosing {
+            await withCheckedContinuation { roomToSend = $0 }
+        }
+        perform(model.entered(line, now: now))
+    }
+
+    /// Ctrl-Z: gives the terminal back until the shell continues us.
+    private func suspend() {
+        guard face == .terminal else { return }
+        Terminal.write(screen.erase(columns: Terminal.size.columns) + "\u{1B}[?2004l")
+        raw.leave()
+        kill(getpid(), SIGSTOP)
+        raw.enter()
+        Terminal.write("\u{1B}[?2004h")
+    }
+
+    private func complete() {
+        guard let line = ChatCompletion.complete(editor.text, model) else { return }
+        editor.replace(with: line)
+    }
+
+    // MARK: What is done
+
+    private func perform(_ actions: [ChatModel.Action]) {
+        var lines: [String] = []
+        for action in actions {
+            switch action {
+            case .show(let line): lines += rendered(line)
+            case .join(let room, let history):
+                client.enqueueJoin(room, history: history) { result in Task { await self.joinFinished(room, result) } }
+            case .leave(let room): Task { try? await client.leave(room) }
+            case .send(let room, let text, let key):
+                client.enqueueSend(SendRequest(room: room, text: text, key: key)) { result in
+                    Task { await self.sendFinished(key, result) }
+                }
+            case .history(let room, let before, let limit): readHistory(room, before, limit)
+            case .roster(let room, let cursor): readRoster(room, cursor)
+            case .signalTyping(let room): client.signal(room, "typing")
+            case .quit(let code): quit(code)
+            }
+        }
+        draw(lines)
+        if model.pending.count < Self.maxPending || isClosing {
+            roomToSend?.resume()
+            roomToSend = nil
+        }
+    }
+
+    private func quit(_ code: Int32) {
+        self.code = code
+        guard !isClosing else { return }
+        isClosing = true
+        // What came before this is still read and shown; then the events end, and so does the run.
+        Task { await client.close() }
+    }
+
+    private func joinFinished(_ room: RoomName, _ result: Result<JoinedRoom, ClientError>) {
+        switch result {
+        case .success: perform(model.joinFinished(room))
+        case .failure(let error): perform(model.joinFailed(room, error))
+        }
+    }
+
+    private func sendFinished(_ key: String, _ result: Result<Sent, ClientError>) {
+        perform(model.sendFinished(key, result, now: now))
+    }
+
+    private func readHistory(_ room: RoomName, _ before: Position?, _ limit: Int) {
+        Task {
+            let anchor = before.map { HistoryQuery.Anchor.before($0) } ?? .newest
+            do throws(ClientError) {
+                let page = try await client.history(room, HistoryQuery(anchor: anchor, limit: limit))
+                perform(model.historyRead(room, .success(page)))
+            } catch {
+                perform(model.historyRead(room, .failure(error)))
+            }
+        }
+    }
+
+    private func readRoster(_ room: RoomName, _ cursor: String?) {
+        Task {
+            do throws(ClientError) {
+                let page = try await client.roster(room, cursor: cursor)
+                perform(model.rosterRead(room, .success(page)))
+            } catch {
+                perform(model.rosterRead(room, .failure(error)))
+            }
+        }
+    }
+
+    // MARK: Screen
+
+    private var now: Moment { Moment(nanoseconds: UInt64(clamping: ContinuousClock.now.sinceStart.wholeNanoseconds)) }
+
+    private func rendered(_ line: ChatLine) -> [String] {
+        let clock = WallTime.milliseconds
+        if options.json { return [line.json(now: clock)] }
+        if case .disconnected(let reason, .some) = line {
+            // Every try fails alike: once is enough, the last line of a terminal counts down.
+            guard reason != lastLoss else { return [] }
+            lastLoss = reason
+        } else if case .connected = line {
+            lastLoss = nil
+        }
+        if face == .terminal { text.columns = max(20, Terminal.size.columns) - 1 }
+        return text.lines(line, in: model.current, now: clock)
+    }
+
+    private func draw(_ lines: [String]) {
+        switch face {
+        case .terminal:
+            guard !isClosing || !lines.isEmpty else { return }
+            let columns = Terminal.size.columns
+            let footer = ChatFooter(model, editor: editor, text: text, columns: columns, now: now)
+            let output = screen.draw(lines, footer, columns: columns)
+            if !output.isEmpty, !Terminal.write(output) { quit(1) }
+        case .pipe:
+            guard !lines.isEmpty else { return }
+            // Whoever read this has gone: there is nobody to show the rest to.
+            if !Terminal.write(lines.joined(separator: "\n") + "\n") { quit(1) }
+        }
+    }
+}
+
+/// Completes the last word of a line.
+enum ChatCompletion {
+    /// The line with its last word completed, if only one command or name of the room begins like it.
+    static func complete(_ line: String, _ model: ChatModel) -> String? {
+        let word = line.split(separator: " ", omittingEmptySubsequences: false).last.map(String.init) ?? ""
+        guard !word.isEmpty else { return nil }
+        let isFirst = word.count == line.count
+        let words: [String]
+        if isFirst, word.hasPrefix("/") {
+            words = ["/join", "/leave", "/who", "/history", "/rooms", "/status", "/help", "/quit"]
+        } else {
+            words = model.rooms[model.current]?.people.map(\.text) ?? []
+        }
+        let fitting = words.filter { $0.lowercased().hasPrefix(word.lowercased()) }
+        guard fitting.count == 1, let only = fitting.first else { return nil }
+        return String(line.dropLast(word.count)) + only + (isFirst && !word.hasPrefix("/") ? ": " : " ")
+    }
+}
+
+/// Cuts bytes into lines of text.
+struct LineSplitter {
+    private var bytes: [UInt8] = []
+    /// A line beyond this is cut in two; no node takes one that long.
+    static let maxLine = 1 << 20
+
+    mutating func add(_ more: [UInt8]) -> [String] {
+        var lines: [String] = []
+        for byte in more {
+            if byte == UInt8(ascii: "\n") || bytes.count >= Self.maxLine {
+                lines.append(take())
+                if byte == UInt8(ascii: "\n") { continue }
+            }
+            bytes.append(byte)
+        }
+        return lines
+    }
+
+    /// A last line without its end.
+    mutating func rest() -> String? { bytes.isEmpty ? nil : take() }
+
+    private mutating func take() -> String {
+        if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+        defer { bytes.removeAll(keepingCapacity: true) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,129 @@
+import MartletClient
+
+/// Something that a chat shows, before it has the form of text or JSON.
+enum ChatLine: Equatable {
+    case connected(Welcome)
+    case disconnected(DisconnectReason, retryIn: Duration?)
+    case draining(reconnectAfter: Duration)
+    case joined(JoinedRoom)
+    case left(RoomName)
+    case message(RoomName, Message)
+    /// What `/history` asked for, oldest first.
+    case earlier(RoomName, HistoryPage)
+    case presence(RoomName, joined: [UserID], left: [UserID], count: Int)
+    case signal(RoomName, user: UserID, name: String, data: String?)
+    case gap(RoomName, Gap)
+    case reset(RoomName, Reset)
+    /// An own message is stored.
+    case sent(RoomName, key: String, Sent)
+    case notSent(RoomName, text: String, ClientError)
+    case people(RoomName, RosterPage)
+    case fault(ServerFault)
+    /// An answer to what the person typed: a command that does not exist, help.
+    case note(String)
+}
+
+/// What a line that a person entered asks for.
+enum ChatEntry: Equatable {
+    case say(String)
+    case join(String)
+    case leave(String?)
+    case who(String?)
+    case history(Int)
+    case rooms, status, help, quit
+    /// Nothing, or nothing that makes sense; the text says why.
+    case nothing
+    case wrong(String)
+
+    static let helpLines = [
+        "/join ROOM      come into a room, or go to it if you are there already",
+        "/leave [ROOM]   leave this room, or another one",
+        "/who [ROOM]     who is here, with their devices",
+        "/history [N]    the N messages (20) before the oldest one shown here",
+        "/rooms          the rooms you are in",
+        "/status         node, session, position",
+        "/quit           leave (also Ctrl-C, Ctrl-D)",
+        "//text          say something that begins with a slash",
+    ]
+
+    /// The most that `/history` asks for at a time; a node may give less.
+    static let maxHistory = 1_000
+
+    init(_ line: String) {
+        let trimmed = Self.trimmed(line)
+        guard !trimmed.isEmpty else {
+            self = .nothing
+            return
+        }
+        guard line.hasPrefix("/") else {
+            self = .say(line)
+            return
+        }
+        if line.hasPrefix("//") {
+            self = .say(String(line.dropFirst()))
+            return
+        }
+        let word = trimmed.prefix { !$0.isWhitespace }
+        let argument = Self.trimmed(String(trimmed.dropFirst(word.count)))
+        self = Self.command(String(word), argument)
+    }
+
+    private static func command(_ word: String, _ argument: String) -> ChatEntry {
+        switch word.lowercased() {
+        case "/join", "/j": return argument.isEmpty ? .wrong("/join needs a room: /join lobby") : .join(argument)
+        case "/leave", "/part": return .leave(argument.isEmpty ? nil : argument)
+        case "/who", "/names": return .who(argument.isEmpty ? nil : argument)
+        case "/history":
+            guard !argument.isEmpty else { return .history(20) }
+            guard let count = Int(argument), (1...maxHistory).contains(count) else {
+                return .wrong("/history takes a number from 1 to \(maxHistory)")
+            }
+            return .history(count)
+        case "/rooms": return .rooms
+        case "/status": return .status
+        case "/help", "/?": return .help
+        case "/quit", "/exit", "/q": return .quit
+        default:
+            let shown = TerminalText.cut(TerminalText.harmless(word), to: 40)
+            return .wrong(
+                "there is no command \(shown); /help lists them, and //… says something that begins with a slash")
+        }
+    }
+
+    private static func trimmed(_ text: String) -> String {
+        let start = text.drop { $0.isWhitespace }
+        guard let last = start.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+        return String(start[...last])
+    }
+}
+
+extension ClientError {
+    /// For the person at the terminal.
+    var text: String {
+        switch self {
+        case .badArgument(let problem): problem
+        case .refused(let fault): "\(fault.name): \(fault.message)"
+        case .timedOut: "no answer in time; it may have been stored all the same"
+        case .notJoined: "not in that room"
+        case .queueFull: "too many messages wait already"
+        case .closed: "the chat was ended"
+        case .rejected(let reason): reason
+        }
+    }
+}
+
+extension DisconnectReason {
+    /// For the person at the terminal.
+    var text: String {
+        switch self {
+        case .unreachable(let problem): "cannot reach the node: \(problem)"
+        case .status(let status): "the node answered HTTP \(status)"
+        case .closeFrame(let code, let reason): "closed by the node: \(reason.isEmpty ? "code \(code)" : reason)"
+        case .lost: "connection lost"
+        case .silent: "the node is silent"
+        case .unreadable(let problem): "the node said what cannot be read: \(problem)"
+        case .draining: "the node is leaving"
+        case .closed: "closed"
+        }
+    }
+}

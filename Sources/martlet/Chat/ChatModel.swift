@@ -1,0 +1,345 @@
+import MartletClient
+
+/// The rules of a chat on a terminal or in a pipe: what happens (the client's events, entered lines, time) in, what is to be done out.
+/// Pure; the time comes as an argument.
+struct ChatModel {
+    /// How long somebody counts as typing after each sign of it.
+    static let typingFor: Duration = .seconds(5)
+    /// After this long an own message that is stored is taken off the waiting ones, even if it was never shown (a gap took it).
+    static let storedFor: Duration = .seconds(5)
+    /// Names that are known for completion.
+    static let maxPeople = 2_000
+
+    enum Connection: Equatable {
+        /// Can transition to: connected, waiting, closed.
+        case connecting
+        /// Can transition to: connecting, waiting, closed.
+        case connected(Welcome)
+        /// Can transition to: connected, closed.
+        case waiting(DisconnectReason, until: Moment)
+        /// Final.
+        case closed
+    }
+
+    struct Room: Equatable {
+        var isIn = false
+        /// The first join was answered, and what it brought is on its way here.
+        var wasIn = false
+        /// The oldest message shown, from which `/history` goes back.
+        var oldest: Position?
+        var newest: Position?
+        var count = 0
+        var people: Set<UserID> = []
+        var typing: [UserID: Moment] = [:]
+        /// Messages shown while another room was the current one.
+        var unread = 0
+    }
+
+    struct Pending: Equatable {
+        enum State: Equatable {
+            /// Can transition to: stored.
+            case sending
+            case stored(since: Moment)
+        }
+        var key: String
+        var room: RoomName
+        var text: String
+        var state = State.sending
+    }
+
+    enum Action: Equatable {
+        case show(ChatLine)
+        case join(RoomName, history: Int?)
+        case leave(RoomName)
+        case send(RoomName, text: String, key: String)
+        case history(RoomName, before: Position?, limit: Int)
+        case roster(RoomName, cursor: String?)
+        case signalTyping(RoomName)
+        /// End it, with this exit code.
+        case quit(Int32)
+    }
+
+    let user: String
+    private let keyPrefix: String
+    private let history: Int
+    /// The end of the input ends the chat, once everything is stored.
+    private let endsWithInput: Bool
+    private(set) var connection = Connection.connecting
+    private(set) var current: RoomName
+    private(set) var rooms: [RoomName: Room] = [:]
+    private(set) var order: [RoomName] = []
+    private(set) var pending: [Pending] = []
+    private var serial = 0
+    private var failures = 0
+    private var inputEnded = false
+    private var hasQuit = false
+    private var typedAt: Moment?
+
+    /// `keyPrefix`: unique for each start, for the keys of what is sent.
+    init(user: String, room: RoomName, history: Int, keyPrefix: String, endsWithInput: Bool) {
+        self.user = user
+        self.keyPrefix = keyPrefix
+        self.history = history
+        self.endsWithInput = endsWithInput
+        current = room
+    }
+
+    mutating func started() -> [Action] { enter(current) }
+
+    // MARK: What the person does
+
+    mutating func entered(_ line: String, now: Moment) -> [Action] {
+        switch ChatEntry(line) {
+        case .nothing: return []
+        case .wrong(let problem): return [.show(.note(problem))]
+        case .say(let text): return say(text)
+        case .join(let name): return named(name) { $0.enter($1) }
+        case .leave(let name): return named(name) { $0.exit($1) }
+        case .who(let name): return named(name) { _, room in [.roster(room, cursor: nil)] }
+        case .history(let count):
+            return [.history(current, before: rooms[current]?.oldest, limit: count)]
+        case .rooms:
+            return [.show(.note(order.map { $0 == current ? "\($0) (here)" : "\($0)" }.joined(separator: ", ")))]
+        case .status: return [.show(.note(status))]
+        case .help: return ChatEntry.helpLines.map { .show(.note($0)) }
+        case .quit: return quit()
+        }
+    }
+
+    /// The person is writing: the others are told, at most every half of ``typingFor``.
+    mutating func typed(now: Moment) -> [Action] {
+        guard case .connected = connection, rooms[current]?.isIn == true else { return [] }
+        if let typedAt, now - typedAt < Self.typingFor / 2 { return [] }
+        typedAt = now
+        return [.signalTyping(current)]
+    }
+
+    mutating func inputEnded(now: Moment) -> [Action] {
+        inputEnded = true
+        return endIfDone()
+    }
+
+    mutating func quit() -> [Action] {
+        guard !hasQuit else { return [] }
+        hasQuit = true
+        return [.quit(failures == 0 ? 0 : 1)]
+    }
+
+    private mutating func say(_ text: String) -> [Action] {
+        guard rooms[current] != nil else { return [.show(.note("you are in no room: /join lobby"))] }
+        serial += 1
+        let key = "\(keyPrefix)-\(serial)"
+        pending.append(Pending(key: key, room: current, text: text))
+        typedAt = nil
+        return [.send(current, text: text, key: key)]
+    }
+
+    private mutating func named(_ name: String?, _ body: (inout ChatModel, RoomName) -> [Action]) -> [Action] {
+        guard let name else { return body(&self, current) }
+        do throws(NameError) {
+            return body(&self, try RoomName(name))
+        } catch {
+            return [.show(.note("that is no room: \(error)"))]
+        }
+    }
+
+    private mutating func enter(_ room: RoomName) -> [Action] {
+        current = room
+        rooms[room]?.unread = 0
+        guard rooms[room] == nil else { return [] }
+        rooms[room] = Room()
+        order.append(room)
+        return [.join(room, history: history)]
+    }
+
+    private mutating func exit(_ room: RoomName) -> [Action] {
+        guard rooms[room] != nil else { return [.show(.note("you are not in \(room)"))] }
+        return [.leave(room)]
+    }
+
+    private mutating func forget(_ room: RoomName) {
+        rooms[room] = nil
+        order.removeAll { $0 == room }
+        if current == room, let other = order.last {
+            current = other
+            rooms[other]?.unread = 0
+        }
+    }
+
+    private var status: String {
+        let place = rooms[current]?.newest.map { ", at position \($0)" } ?? ""
+        switch connection {
+        case .connecting: return "connecting"
+        case .connected(let welcome):
+            return
+                "connected to \(welcome.node) as \(welcome.user), device \(welcome.device), session \(welcome.session); in \(current)\(place)"
+        case .waiting(let reason, _): return "not connected: \(reason.text); in \(current)\(place)"
+        case .closed: return "closed"
+        }
+    }
+
+    // MARK: What the client tells
+
+    mutating func received(_ event: ClientEvent, now: Moment) -> [Action] {
+        switch event {
+        case .connected(let welcome):
+            connection = .connected(welcome)
+            return [.show(.connected(welcome))]
+        case .disconnected(let reason, let retryIn):
+            connection = retryIn.map { .waiting(reason, until: now + $0) } ?? .closed
+            for room in order {
+                rooms[room]?.isIn = false
+                rooms[room]?.typing = [:]
+            }
+            if retryIn == nil, !hasQuit {
+                hasQuit = true
+                return [.show(.disconnected(reason, retryIn: nil)), .quit(1)]
+            }
+            return [.show(.disconnected(reason, retryIn: retryIn))]
+        case .draining(let wait): return [.show(.draining(reconnectAfter: wait))]
+        case .joined(let joined): return self.joined(joined)
+        case .left(let room):
+            forget(room)
+            return [.show(.left(room))] + endIfDone()
+        case .message(let room, let message): return shown(message, in: room)
+        case .gap(let room, let gap): return [.show(.gap(room, gap))]
+        case .reset(let room, let reset):
+            rooms[room]?.oldest = nil
+            return [.show(.reset(room, reset))]
+        case .presence(let room, let joined, let left, let count):
+            changed(room, joined: joined, left: left, count: count)
+            return [.show(.presence(room, joined: joined, left: left, count: count))]
+        case .signal(let room, let user, let name, let data):
+            if name == "typing" { rooms[room]?.typing[user] = now + Self.typingFor }
+            return [.show(.signal(room, user: user, name: name, data: data))]
+        case .fault(let fault): return [.show(.fault(fault))]
+        }
+    }
+
+    private mutating func joined(_ joined: JoinedRoom) -> [Action] {
+        guard rooms[joined.room] != nil else { return [] }
+        rooms[joined.room]?.isIn = true
+        rooms[joined.room]?.count = joined.count
+        rooms[joined.room]?.newest = joined.position
+        if let members = joined.members { rooms[joined.room]?.people = Set(members.map(\.user)) }
+        return [.show(.joined(joined))]
+    }
+
+    private mutating func shown(_ message: Message, in name: RoomName) -> [Action] {
+        guard rooms[name] != nil else { return [] }
+        let user = message.content.user
+        rooms[name]?.typing[user] = nil
+        if rooms[name]?.oldest == nil { rooms[name]?.oldest = message.position }
+        rooms[name]?.newest = message.position
+        if name != current { rooms[name]?.unread += 1 }
+        if let count = rooms[name]?.people.count, count < Self.maxPeople { rooms[name]?.people.insert(user) }
+        if let key = message.content.key, user.text == self.user {
+            pending.removeAll { $0.key == key && $0.room == name && $0.state != .sending }
+            if let index = pending.firstIndex(where: { $0.key == key && $0.room == name }) {
+                // Its answer is still to come, and ends it.
+                pending[index].state = .stored(since: Moment(nanoseconds: 0))
+            }
+        }
+        return [.show(.message(name, message))] + endIfDone()
+    }
+
+    private mutating func changed(_ name: RoomName, joined: [UserID], left: [UserID], count: Int) {
+        guard rooms[name] != nil else { return }
+        rooms[name]?.count = count
+        for user in joined where (rooms[name]?.people.count ?? 0) < Self.maxPeople { rooms[name]?.people.insert(user) }
+        for user in left {
+            rooms[name]?.people.remove(user)
+            rooms[name]?.typing[user] = nil
+        }
+    }
+
+    // MARK: Answers
+
+    mutating func joinFinished(_ room: RoomName) -> [Action] {
+        rooms[room]?.wasIn = true
+        return endIfDone()
+    }
+
+    mutating func joinFailed(_ room: RoomName, _ error: ClientError) -> [Action] {
+        // The client goes on trying after a timeout; only a refusal ends it.
+        if case .timedOut = error {
+            let actions: [Action] = [.show(.note("\(room): no answer to the join yet"))]
+            guard inputEnded, endsWithInput, !hasQuit else { return actions }
+            failures += 1
+            return actions + quit()
+        }
+        guard error != .closed else { return [] }
+        forget(room)
+        failures += 1
+        let actions: [Action] = [.show(.note("cannot join \(room): \(error.text)"))]
+        return order.isEmpty && !hasQuit ? actions + quit() : actions
+    }
+
+    mutating func sendFinished(_ key: String, _ result: Result<Sent, ClientError>, now: Moment) -> [Action] {
+        guard let index = pending.firstIndex(where: { $0.key == key }) else { return [] }
+        let send = pending[index]
+        switch result {
+        case .success(let sent):
+            if send.state == .sending, !sent.repeated {
+                // The client's events come by another way: the message itself may still be under way to us.
+                pending[index].state = .stored(since: now)
+            } else {
+                pending.remove(at: index)
+            }
+            return [.show(.sent(send.room, key: key, sent))] + endIfDone()
+        case .failure(let error):
+            pending.remove(at: index)
+            failures += 1
+            return [.show(.notSent(send.room, text: send.text, error))] + endIfDone()
+        }
+    }
+
+    mutating func historyRead(
+        _ room: RoomName, _ result: Result<HistoryPage, ClientError>
+    ) -> [Action] {
+        switch result {
+        case .success(let page):
+            if let first = page.messages.first { rooms[room]?.oldest = first.position }
+            return [.show(.earlier(room, page))]
+        case .failure(let error): return [.show(.note("no history of \(room): \(error.text)"))]
+        }
+    }
+
+    mutating func rosterRead(_ room: RoomName, _ result: Result<RosterPage, ClientError>) -> [Action] {
+        switch result {
+        case .success(let page):
+            rooms[room]?.count = page.count
+            for member in page.members where (rooms[room]?.people.count ?? 0) < Self.maxPeople {
+                rooms[room]?.people.insert(member.user)
+            }
+            let next = page.cursor.map { [Action.roster(room, cursor: $0)] } ?? []
+            return [.show(.people(room, page))] + next
+        case .failure(let error): return [.show(.note("who is in \(room) cannot be read: \(error.text)"))]
+        }
+    }
+
+    /// Time passed: called every second.
+    mutating func ticked(now: Moment) -> [Action] {
+        for room in order {
+            let typing = rooms[room]?.typing.filter { $0.value > now }
+            rooms[room]?.typing = typing ?? [:]
+        }
+        pending.removeAll {
+            guard case .stored(let since) = $0.state else { return false }
+            return now - since >= Self.storedFor
+        }
+        return endIfDone()
+    }
+
+    /// Others who are typing in the current room, in the order of their names.
+    func typing(now: Moment) -> [UserID] {
+        (rooms[current]?.typing ?? [:]).filter { $0.value > now && $0.key.text != user }.keys.sorted {
+            $0.text < $1.text
+        }
+    }
+
+    private mutating func endIfDone() -> [Action] {
+        guard inputEnded, endsWithInput, pending.isEmpty, rooms.values.allSatisfy(\.wasIn) else { return [] }
+        return quit()
+    }
+}

@@ -1,0 +1,170 @@
+import ChatWire
+import MartletClient
+
+/// Chat lines as text, for a terminal or a pipe. Everything that comes from others is made harmless here.
+struct ChatText {
+    /// With escape sequences for colours.
+    var colour = false
+    /// Wraps at this many columns; nil: never.
+    var columns: Int?
+    /// Who reads, for the colour of their name.
+    var user = ""
+    /// Hours and minutes of a time.
+    var clock: @Sendable (UInt64) -> String
+    /// Also what changes all the time: typing.
+    var showsSignals = false
+
+    /// The lines; none if it is nothing to show here. `room`: where the person is; others are named. `now`: for lines without a time of
+    /// their own.
+    func lines(_ line: ChatLine, in current: RoomName, now: UInt64) -> [String] {
+        switch line {
+        case .message(let room, let message): return self.message(message, room == current ? nil : room)
+        case .earlier(let room, let page): return earlier(page, room, current)
+        case .connected(let welcome): return notice("connected to \(welcome.node)", now)
+        case .disconnected(.closed, _): return []
+        case .disconnected(let reason, let retryIn):
+            let then = retryIn.map { "trying again in \(Self.seconds($0))" } ?? "not coming back"
+            return notice("\(reason.text); \(then)", now, .bad)
+        case .draining(let wait): return notice("the node is leaving; moving to another in \(Self.seconds(wait))", now)
+        case .joined(let joined): return notice(Self.joined(joined), now)
+        case .left(let room): return notice("left \(room)", now)
+        case .presence(let room, let joined, let left, let count):
+            return presence(room == current ? nil : room, joined, left, count, now)
+        case .signal(_, let user, let name, _):
+            return showsSignals ? notice("\(user): \(name)", now) : []
+        case .gap(let room, let gap):
+            let missing = Self.missing(gap)
+            return notice("\(missing) gone from the log of \(room), between \(gap.after) and \(gap.before)", now, .bad)
+        case .reset(let room, let reset):
+            return notice(
+                "Redis lost part of \(room)'s history: what was shown before this line may be gone; it goes on at \(reset.position)",
+                now, .bad)
+        case .sent: return []
+        case .notSent(let room, let text, let error):
+            let place = room == current ? "" : " to \(room)"
+            return notice("NOT SENT\(place): \(TerminalText.cut(text, to: 200)) (\(error.text))", now, .bad)
+        case .people(let room, let page): return people(room, page)
+        case .fault(let fault): return notice("the node says: \(fault.name): \(fault.message)", now, .bad)
+        case .note(let text): return wrapped(["  " + TerminalText.harmless(text)], indent: 4).map { style($0, .dim) }
+        }
+    }
+
+    // MARK: Kinds
+
+    private func message(_ message: Message, _ room: RoomName?) -> [String] {
+        let content = message.content
+        let name = TerminalText.cut(TerminalText.harmless(content.user.text), to: 32)
+        let place = room.map { "[\(TerminalText.harmless($0.text))] " } ?? ""
+        let said = TerminalText.harmlessLines(content.text ?? content.data ?? "")
+        let head = "\(clock(content.at)) \(place)\(name): "
+        var lines = [head + (said.first ?? "")] + said.dropFirst().map { "      " + $0 }
+        lines = wrapped(lines, indent: 6)
+        guard colour else { return lines }
+        // Only the head has colours, and it is in the first line unless the terminal is very narrow.
+        if lines[0].hasPrefix(head) {
+            let shownName = style(name, content.user.text == user ? .me : .name(Self.colourNumber(content.user.text)))
+            lines[0] =
+                "\(style(clock(content.at), .dim)) \(style(place, .dim))\(shownName): \(lines[0].dropFirst(head.count))"
+        }
+        return lines
+    }
+
+    private func earlier(_ page: HistoryPage, _ room: RoomName, _ current: RoomName) -> [String] {
+        guard !page.messages.isEmpty else { return notice("nothing earlier is in the log of \(room)", nil) }
+        let more = page.hasOlder ? "; /history shows more" : "; this is the beginning of the log"
+        return notice("\(page.messages.count) earlier messages of \(room)\(more)", nil)
+            + page.messages.flatMap { message($0, room == current ? nil : room) }
+            + notice("end of the earlier messages", nil)
+    }
+
+    private static func joined(_ joined: JoinedRoom) -> String {
+        let who = "\(joined.room), \(joined.count) here"
+        return switch joined.resumption {
+        case .fresh: "in \(who)"
+        case .complete: "back in \(who); what was missed follows"
+        case .gap: "back in \(who); something was missed that is not in the log any more"
+        case .reset: "back in \(who)"
+        }
+    }
+
+    private func presence(
+        _ room: RoomName?, _ joined: [UserID], _ left: [UserID], _ count: Int, _ now: UInt64
+    ) -> [String] {
+        var parts: [String] = []
+        // That one has come oneself is said by the line of the join.
+        let others = joined.filter { $0.text != user }
+        if !others.isEmpty { parts.append("\(Self.names(others)) came") }
+        if !left.isEmpty { parts.append("\(Self.names(left)) left") }
+        guard !parts.isEmpty else { return [] }
+        let place = room.map { " \($0):" } ?? ""
+        return notice("\(place)\(parts.joined(separator: ", ")) (\(count) here)", now)
+    }
+
+    private func people(_ room: RoomName, _ page: RosterPage) -> [String] {
+        let head = notice("\(page.count) in \(room)", nil)
+        return head
+            + page.members.flatMap { member in
+                let devices = member.devices.map { TerminalText.harmless($0.text) }.sorted().joined(separator: ", ")
+                return wrapped(["    \(TerminalText.harmless(member.user.text)) (\(devices))"], indent: 8)
+            }
+    }
+
+    private static func names(_ users: [UserID]) -> String {
+        let shown = users.prefix(10).map { TerminalText.cut($0.text, to: 32) }.joined(separator: ", ")
+        return users.count > 10 ? shown + " and \(users.count - 10) more" : shown
+    }
+
+    /// How many messages a gap took, as far as its positions tell.
+    static func missing(_ gap: Gap) -> String {
+        guard gap.before.seq > gap.after.seq + 1 else { return "messages are" }
+        let count = gap.before.seq - gap.after.seq - 1
+        return count == 1 ? "1 message is" : "\(count) messages are"
+    }
+
+    static func seconds(_ duration: Duration) -> String {
+        let tenths = Int((duration / .milliseconds(100)).rounded())
+        return "\(tenths / 10).\(tenths % 10) s"
+    }
+
+    // MARK: Form
+
+    enum Style: Equatable {
+        case dim, bad, me
+        case name(Int)
+    }
+
+    /// `text` in colour; harmless already.
+    func style(_ text: String, _ style: Style) -> String {
+        guard colour, !text.isEmpty else { return text }
+        let code =
+            switch style {
+            case .dim: "2"
+            case .bad: "1;31"
+            case .me: "1"
+            case .name(let number): "38;5;\(number)"
+            }
+        return "\u{1B}[\(code)m\(text)\u{1B}[0m"
+    }
+
+    private func notice(_ text: String, _ now: UInt64?, _ style: Style = .dim) -> [String] {
+        let time = now.map { clock($0) + " " } ?? ""
+        return wrapped([time + "* " + TerminalText.harmless(text)], indent: 8).map { self.style($0, style) }
+    }
+
+    private func wrapped(_ lines: [String], indent: Int) -> [String] {
+        guard let columns else { return lines }
+        let margin = String(repeating: " ", count: min(indent, columns / 4))
+        return lines.flatMap { line -> [String] in
+            guard TerminalText.width(line) > columns else { return [line] }
+            let pieces = TerminalText.wrapped(line, to: columns - TerminalText.width(margin))
+            return [pieces[0]] + pieces.dropFirst().map { margin + $0 }
+        }
+    }
+
+    /// Of the 256 colours some that can be read on black and on white; the same name has always the same one (FNV-1a).
+    static func colourNumber(_ name: String) -> Int {
+        let palette = [25, 28, 61, 66, 88, 94, 97, 125, 130, 133, 136, 161, 166, 172, 31, 35]
+        let hash = name.utf8.reduce(0x811C_9DC5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+        return palette[Int(hash % UInt32(palette.count))]
+    }
+}
