@@ -1,0 +1,112 @@
+"""What was said, acknowledged and shown, and which promises were broken while it happened."""
+import collections
+import time
+
+MOST_TOLD = 12
+
+
+def position(text):
+    epoch, _, seq = text.partition("-")
+    return int(epoch), int(seq)
+
+
+def text_of(place):
+    return "none" if place is None else f"{place[0]}-{place[1]}"
+
+
+class Violation:
+    def __init__(self, promise, room, session, text, at, history):
+        self.promise, self.room, self.session, self.text, self.at, self.history = promise, room, session, text, at, history
+
+    def line(self):
+        who = f" {self.session}" if self.session else ""
+        where = f" in {self.room}" if self.room else ""
+        return f"{self.at:7.2f} s  [{self.promise}]{where}{who}: {self.text}"
+
+
+class RoomLedger:
+    def __init__(self):
+        # key -> (position, session, time): what a node acknowledged.
+        self.acked = {}
+        # position -> key: what anybody was shown there, or was told in an ack.
+        self.content = {}
+        # Times at which somebody was told `reset`.
+        self.resets = []
+
+
+class Ledger:
+    """One for a run. Everything of a session goes through here, so that the first broken promise is known at once."""
+
+    def __init__(self, clock=time.monotonic):
+        self.clock, self.began = clock, clock()
+        self.rooms = collections.defaultdict(RoomLedger)
+        self.count = collections.Counter()
+        self.violations = []
+        self.suppressed = 0
+        # Acknowledged, lost by Redis, and said so: (time, room, session, key, position, history).
+        self.lost = []
+        # (time, text): faults as they were done, for reading beside the histories.
+        self.timeline = []
+        self.on_violation = lambda violation: None
+        self.delivery = []
+        self.ack_times = []
+
+    def now(self):
+        return self.clock() - self.began
+
+    def happened(self, text):
+        self.timeline.append((self.now(), text))
+
+    def broken(self, promise, room, session, text, history=()):
+        """A promise was broken. `history`: lines that explain it."""
+        self.count["violations"] += 1
+        if len(self.violations) >= 200:
+            self.suppressed += 1
+            return
+        violation = Violation(promise, room, session, text, self.now(), list(history))
+        self.violations.append(violation)
+        self.on_violation(violation)
+
+    # What sessions tell.
+
+    def shown(self, room, place, key, view):
+        """A message was shown. Every position holds one message, for everybody, for ever."""
+        self.count["shown"] += 1
+        content = self.rooms[room].content
+        known = content.setdefault(place, key)
+        if known != key:
+            self.broken("one order", room, view.session.name,
+                        f"{text_of(place)} is {key} here and {known} for others", view.lines())
+
+    def acked(self, room, send, place, session, repeated):
+        self.count["acked"] += 1
+        if repeated:
+            self.count["acked as repeated"] += 1
+        self.rooms[room].acked[send.key] = (place, session.name, self.now())
+        known = self.rooms[room].content.setdefault(place, send.key)
+        if known != send.key:
+            self.broken("one order", room, session.name,
+                        f"the ack of {send.key} says {text_of(place)}, which is {known} for others",
+                        session.rooms[room].lines())
+        self.ack_times.append(self.clock() - send.first_written)
+
+    def reset(self, room):
+        self.count["resets"] += 1
+        self.rooms[room].resets.append(self.now())
+
+    def report(self, violation):
+        """The violation with its history, for people."""
+        lines = [violation.line()]
+        lines += [f"    {line}" for line in violation.history[-60:]]
+        around = [(at, text) for at, text in self.timeline if violation.at - 15 <= at <= violation.at + 2]
+        if around:
+            lines.append("  faults around it:")
+            lines += [f"    {at:7.2f} s  {text}" for at, text in around[-20:]]
+        return lines
+
+
+def quantile(values, part):
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -1,0 +1,160 @@
+"""The command line of scripts/chaos."""
+import argparse
+import asyncio
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from failover import failover
+from faults import KINDS
+from lost_tail import lost_tail
+from processes import Broken
+from redis_wire import RedisError
+from rolling import rolling
+from show import Show
+from silent_death import silent_death
+from storm import storm
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCENARIOS = {
+    "storm": (storm, "everything at once, at random from one seed (the default)"),
+    "lost-tail": (lost_tail, "kill -9 of Redis that loses its last second: nothing acknowledged is lost while its nodes live"),
+    "silent-death": (silent_death, "connections to Redis stay open and say nothing: noticed, told by /readyz, repaired"),
+    "rolling": (rolling, "a rolling restart of all nodes under load: nothing lost or repeated, reconnects spread"),
+    "failover": (failover, "a lagging replica takes over, again and again"),
+}
+
+
+def parser():
+    lines = [f"  {name:13} {text}" for name, (_, text) in SCENARIOS.items()]
+    lines += ["", "faults of the storm (all but failover, if --faults does not say):"]
+    lines += [f"  {name:13} {text}" for name, (_, text) in KINDS.items()]
+    made = argparse.ArgumentParser(
+        prog="scripts/chaos", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Breaks a Martlet cluster on purpose and looks whether it keeps its promises. Starts and ends everything itself, "
+                    "on loopback. Exit status: 0 all promises kept, 1 one was broken, 2 the scenario could not be carried out.",
+        epilog="scenarios:\n" + "\n".join(lines))
+    made.add_argument("scenario", nargs="?", default="storm", choices=list(SCENARIOS), metavar="SCENARIO")
+    made.add_argument("--seed", type=int, help="what is done to whom when (a random one, printed)")
+    made.add_argument("--seconds", type=float, default=60, help="how long things break (60)")
+    made.add_argument("--runs", type=int, default=1, help="so many runs in a row, with seed, seed + 1, …; stops at the first failure")
+    made.add_argument("--faults", help="only these, with commas between them, or `all`")
+    made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000)")
+    made.add_argument("--rooms", type=int, default=30)
+    made.add_argument("--rate", type=float, default=150, help="messages said each second, all together (150)")
+    made.add_argument("--binary", help="this martlet; otherwise a release build is made")
+    made.add_argument("--state-dir", help="logs and data go there and stay; otherwise they stay only after a failure")
+    made.add_argument("--port-base", type=int, default=25000, help="takes free ports from here on (25000)")
+    made.add_argument("--json", action="store_true", help="the result as one JSON object on standard output")
+    return made
+
+
+def build():
+    print("chaos: building (release; the first time takes some minutes)", file=sys.stderr)
+    command = ["swift", "build", "-c", "release", "--product", "martlet"]
+    if subprocess.run(command, cwd=ROOT, stdout=sys.stderr).returncode:
+        raise Broken("the build failed")
+    shown = subprocess.run(["swift", "build", "-c", "release", "--show-bin-path"], cwd=ROOT, capture_output=True, text=True)
+    return str(pathlib.Path(shown.stdout.strip()) / "martlet")
+
+
+def raise_file_limit():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def one_run(options, show, seed):
+    options.seed = seed
+    state = pathlib.Path(options.state_dir or tempfile.mkdtemp(prefix="martlet-chaos."))
+    state.mkdir(parents=True, exist_ok=True)
+    show.line(f"chaos {options.scenario}: seed {seed}, state in {state}")
+    passed = False
+    try:
+        ledger, figures = asyncio.run(guarded(SCENARIOS[options.scenario][0](options, show, state)))
+        passed = not ledger.violations
+        if not passed:
+            tell(ledger, show, state)
+        if ledger.lost:
+            tell_lost(ledger, state)
+        show.result(options.scenario, passed, figures, seed,
+                    {"violations": [violation.line() for violation in ledger.violations]})
+        return 0 if passed else 1
+    except (Broken, RedisError, OSError) as error:
+        show.line(f"chaos: {options.scenario} could not be carried out: {error}")
+        return 2
+    finally:
+        if passed and not options.state_dir:
+            shutil.rmtree(state, ignore_errors=True)
+        else:
+            show.line(f"chaos: logs are in {state}")
+
+
+async def guarded(scenario):
+    """SIGTERM and Ctrl-C end the scenario in order, so that it ends what it has started."""
+    task = asyncio.ensure_future(scenario)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    return await task
+
+
+def tell(ledger, show, state):
+    """The first broken promises with their history; all of them in a file."""
+    with (state / "violations.txt").open("w") as out:
+        for violation in ledger.violations:
+            print("\n".join(ledger.report(violation)), file=out)
+            print(file=out)
+        print("faults:", file=out)
+        for at, text in ledger.timeline:
+            print(f"{at:7.2f} s  {text}", file=out)
+    seen = set()
+    for violation in ledger.violations:
+        if violation.promise in seen or len(seen) >= 3:
+            continue
+        seen.add(violation.promise)
+        show.line()
+        for line in ledger.report(violation):
+            show.line(line)
+    more = len(ledger.violations) + ledger.suppressed - len(seen)
+    if more > 0:
+        show.line(f"… and {more} more: {state / 'violations.txt'}")
+
+
+def tell_lost(ledger, state):
+    """Which acknowledged messages are gone for good, as everybody was told, and how that came about."""
+    with (state / "lost.txt").open("w") as out:
+        for at, room, who, key, place, history in ledger.lost:
+            print(f"{at:7.2f} s  {key} at {place} in {room}, acknowledged to {who}", file=out)
+        for at, room, who, key, place, history in ledger.lost[:20]:
+            print(f"\n{room} as {who} saw it ({key} at {place}):", *history, sep="\n    ", file=out)
+
+
+def main(arguments):
+    options = parser().parse_args(arguments)
+    show = Show(options.json)
+    options.file_limit = raise_file_limit()
+    try:
+        options.binary = str(pathlib.Path(options.binary or build()).resolve())
+        if not pathlib.Path(options.binary).is_file():
+            raise Broken(f"{options.binary} is not there")
+    except Broken as error:
+        show.line(f"chaos: {error}")
+        return 2
+    if options.sessions is None:
+        options.sessions = {"mass-return": 10_000, "slow-reader": 1_000}.get(options.scenario, 300)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
+    for run in range(options.runs):
+        try:
+            status = one_run(options, show, seed + run)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            show.line("chaos: ended by a signal")
+            return 130
+        if status:
+            return status
+    return 0
