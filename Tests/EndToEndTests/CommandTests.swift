@@ -67,10 +67,9 @@ struct CommandTests {
         let second = try await Program.run(
             ["chat", cluster.nodes[1].url, "--user", "bob", "--room", "pipe", "--json", "--history", "5"])
         #expect(second.code == 0, "\(second.error)")
-        let texts = try second.lines.map { line in
-            let object = try JSONSerialization.jsonObject(with: Data(line.utf8))
-            return try #require(object as? [String: Any])
-        }.filter { $0["type"] as? String == "message" }.map { $0["text"] as? String }
+        let texts = try second.lines.map { try #require(try Self.object($0)) }.filter {
+            $0["type"] as? String == "message"
+        }.map { $0["text"] as? String }
         #expect(texts == ["line 297", "line 298", "line 299", "line 300", "끝 \u{1B}[2J"])
     }
 
@@ -86,5 +85,60 @@ struct CommandTests {
         let path = try await Program.run(["chat", "ws://127.0.0.1:\(cluster.nodes[0].port)/nowhere"], input: "hi\n")
         #expect(path.code == 1)
         #expect(path.output.contains("the node answered HTTP 404; not coming back"))
+    }
+
+    @Test func topShowsNodesRoomsAndRatesFromRedisAlone() async throws {
+        let cluster = try await Cluster.start(
+            2, ["MARTLET_NODE_LEASE": "1s", "MARTLET_REDIS_DEADLINE": "500ms", "MARTLET_HEARTBEAT_INTERVAL": "200ms"])
+        defer { cluster.end() }
+        let room = try RoomName("뉴스")
+        let ana = try await Watcher.connect("ana", cluster.nodes[0])
+        let bob = try await Watcher.connect("bob", cluster.nodes[1])
+        try await ana.client.join(room)
+        try await bob.client.join(room)
+        let talk = Task {
+            while !Task.isCancelled {
+                try await ana.client.send("tick", to: room)
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+        let arguments = ["top", "--redis", cluster.redis.url, "--interval", "0.5", "--json"]
+        let seen = try await Program.run(arguments + ["--count", "3"])
+        talk.cancel()
+        #expect(seen.code == 0, "\(seen.error)")
+        #expect(seen.lines.count == 3)
+        let view = try #require(try Self.object(seen.lines.last))
+        let rooms = try #require(view["rooms"] as? [[String: Any]])
+        #expect(rooms.map { $0["room"] as? String } == ["뉴스"])
+        #expect(rooms[0]["people"] as? Int == 2)
+        #expect(rooms[0]["nodes"] as? Int == 2)
+        #expect((rooms[0]["messagesPerSecond"] as? Double ?? 0) > 0)
+        #expect((view["nodes"] as? [[String: Any]])?.map { $0["state"] as? String } == ["ok", "ok"])
+
+        for node in cluster.nodes { try await node.killNow() }
+        try await eventually("both are dead") {
+            let dead = try await Program.run(["top", "--redis", cluster.redis.url, "--once", "--interval", "0.1"])
+            return dead.lines.count { $0.contains(" state=dead") } == 2
+                && dead.output.contains("behind problem=\"node ")
+        }
+        await ana.close()
+        await bob.close()
+    }
+
+    @Test func topSaysWhyItCannotLook() async throws {
+        let nobody = try await Program.run(["top", "--redis", "redis://127.0.0.1:1", "--once"])
+        #expect(nobody.code == 2)
+        #expect(nobody.error.contains("cannot be reached"))
+        #expect(try await Program.run(["top", "--redis", "nonsense", "--once"]).code == 2)
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        try redis.cli("SET", "martlet:nodes", "foreign")
+        let foreign = try await Program.run(["top", "--redis", redis.url, "--once"])
+        #expect(foreign.code == 2)
+        #expect(foreign.error.contains("martlet:nodes: WRONGTYPE"))
+    }
+
+    static func object(_ line: String?) throws -> [String: Any]? {
+        try JSONSerialization.jsonObject(with: Data((line ?? "").utf8)) as? [String: Any]
     }
 }

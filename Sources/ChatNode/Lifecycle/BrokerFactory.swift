@@ -17,7 +17,7 @@ struct BrokerFactory {
         logger: Logger
     ) async throws -> BrokerFactory {
         if configuration.redis.address.isMemory { return try await memory(configuration, on: group.next()) }
-        let url = try redisURL(configuration)
+        let url = try configuration.redisURL()
         let codec = try codec(configuration)
         try await waitOrRefuse(url, codec, on: group.any(), logger)
         let deadline = configuration.redis.deadline
@@ -29,13 +29,6 @@ struct BrokerFactory {
                 settings: settings, codec: codec, eventLoop: loop, logger: logger,
                 observer: RedisMetrics(metrics, shard: index))
         }
-    }
-
-    private static func redisURL(_ configuration: NodeConfiguration) throws -> RedisURL {
-        var url = try RedisURL(configuration.redis.address.text)
-        if let user = configuration.redis.user { url.user = user }
-        if let password = configuration.redis.password { url.password = password.revealed }
-        return url
     }
 
     private static func codec(_ configuration: NodeConfiguration) throws -> RedisCodec {

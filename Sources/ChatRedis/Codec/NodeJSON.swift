@@ -1,10 +1,10 @@
-import ChatCore
+public import ChatCore
 import ChatWire
 
 /// Reads what a node says of itself.
-enum NodeReportReader {
+public enum NodeReportReader {
     /// A report that cannot be read, as a newer node may write it, still shows that the node lives: then only its name is known.
-    static func report(of node: NodeID, _ bytes: UnsafeRawBufferPointer) -> NodeReport {
+    public static func report(of node: NodeID, _ bytes: UnsafeRawBufferPointer) -> NodeReport {
         var report = NodeReport(node: node, address: "", version: "")
         guard case .success(let json) = JSONValue.parse(bytes) else { return report }
         report.address = json["address"]?.string ?? ""
@@ -21,9 +21,9 @@ enum NodeReportReader {
 }
 
 /// Reads what the roster keeps of a user: `{"node":["device", …], …}`.
-enum RosterReader {
+public enum RosterReader {
     /// Nil if it is no such JSON. Names that break our rules are left out: no node of ours wrote them.
-    static func devices(of bytes: UnsafeRawBufferPointer) -> Set<RosterSnapshot.Device>? {
+    public static func devices(of bytes: UnsafeRawBufferPointer) -> Set<RosterSnapshot.Device>? {
         guard case .success(let json) = JSONValue.parse(bytes), let nodes = json.object else { return nil }
         var devices: Set<RosterSnapshot.Device> = []
         for (name, list) in nodes {

@@ -1,0 +1,19 @@
+public import ChatRedis
+
+extension NodeConfiguration {
+    /// Where Redis is and who we are there: the URL, with the user and the password that stand in variables of their own. Throws for
+    /// `memory:`, which is no Redis.
+    public func redisURL() throws(RedisURLError) -> RedisURL {
+        var url = try RedisURL(redis.address.text)
+        if let user = redis.user { url.user = user }
+        if let password = redis.password { url.password = password.revealed }
+        return url
+    }
+
+    /// For tools that look at Redis and are no node: reads only the variables that say where it is (`MARTLET_REDIS_…` and
+    /// `MARTLET_KEY_PREFIX`), so that another one's mistake does not keep them from looking.
+    public static func loadForTools(environment: [String: String]) throws(ConfigurationError) -> NodeConfiguration {
+        try load(
+            environment: environment.filter { $0.key.hasPrefix("MARTLET_REDIS_") || $0.key == "MARTLET_KEY_PREFIX" })
+    }
+}

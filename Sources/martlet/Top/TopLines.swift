@@ -1,0 +1,103 @@
+import ChatWire
+
+extension TopView {
+    /// For a pipe: a line for the whole, each node, each room (up to `rooms`, busiest first) and each that is behind; each begins with
+    /// the time and what it is about, and holds `name=value` pairs. Values with spaces are quoted.
+    func plainLines(rooms limit: Int) -> [String] {
+        let time = Timestamp.text(self.time)
+        func line(_ kind: String, _ pairs: [(String, String?)]) -> String {
+            "\(time) \(kind)" + pairs.map { " \($0.0)=\(Self.value($0.1 ?? "-"))" }.joined()
+        }
+        let dead = nodes.count { $0.state == .dead }
+        var lines = [
+            line(
+                "total",
+                [
+                    ("nodes", "\(nodes.count - dead)"), ("dead", "\(dead)"), ("sessions", "\(sessions)"),
+                    ("rooms_seen", "\(self.rooms.count)"), ("rooms_known", "\(roomsKnown)"),
+                    ("messages_per_second", Self.number(messagesPerSecond)),
+                    ("deliveries_per_second", Self.number(deliveriesPerSecond)), ("redis_bytes", "\(server.memory)"),
+                    ("redis_core_share", redisCPU.map { Self.decimal($0, 1_000) }), ("commands", "\(commands)"),
+                ])
+        ]
+        for node in nodes {
+            lines.append(
+                line(
+                    "node",
+                    [
+                        ("id", node.id), ("state", node.state.rawValue), ("address", node.address),
+                        ("version", node.version),
+                        ("sessions", "\(node.sessions)"), ("rooms", "\(node.rooms)"),
+                        ("messages_per_second", Self.number(node.messagesPerSecond)),
+                        ("deliveries_per_second", Self.number(node.deliveriesPerSecond)),
+                        ("lease_ms", node.leaseLeft.map { "\($0)" }), ("skew_ms", node.skew.map { "\($0)" }),
+                    ]))
+        }
+        for room in self.rooms.prefix(limit) {
+            lines.append(
+                line(
+                    "room",
+                    [
+                        ("name", room.name), ("messages_per_second", Self.number(room.messagesPerSecond)),
+                        ("position", room.last.map { "\($0)" }), ("in_log", "\(room.length)"),
+                        ("people", "\(room.people)"),
+                        ("nodes", "\(room.nodes)"), ("quiet_ms", room.quietFor.map { "\($0)" }),
+                    ]))
+        }
+        return lines + behind.map { line("behind", [("problem", $0)]) }
+    }
+
+    /// For machines: one object. What is not known yet is null.
+    func json(rooms limit: Int) -> String {
+        func number(_ value: (some BinaryInteger)?) -> JSONValue { value.map { .number(String($0)) } ?? .null }
+        func rate(_ value: Double?) -> JSONValue { Self.number(value).map { .number($0) } ?? .null }
+        let nodes = self.nodes.map { node in
+            JSONValue.object([
+                "id": .string(node.id), "state": .string(node.state.rawValue), "address": .string(node.address),
+                "version": .string(node.version), "sessions": number(node.sessions), "rooms": number(node.rooms),
+                "messagesPerSecond": rate(node.messagesPerSecond),
+                "deliveriesPerSecond": rate(node.deliveriesPerSecond),
+                "leaseMilliseconds": number(node.leaseLeft), "skewMilliseconds": number(node.skew),
+                "uptimeMilliseconds": number(node.uptime),
+            ])
+        }
+        let rooms = self.rooms.prefix(limit).map { room in
+            JSONValue.object([
+                "room": .string(room.name), "messagesPerSecond": rate(room.messagesPerSecond),
+                "position": room.last.map { .string("\($0)") } ?? .null, "inLog": number(room.length),
+                "people": number(room.people), "nodes": number(room.nodes), "quietMilliseconds": number(room.quietFor),
+            ])
+        }
+        return JSONValue.object([
+            "at": .string(Timestamp.text(time)), "sessions": number(sessions), "nodes": .array(nodes),
+            "rooms": .array(rooms),
+            "roomsSeen": number(self.rooms.count), "roomsKnown": number(roomsKnown),
+            "behind": .array(behind.map { .string($0) }), "messagesPerSecond": rate(messagesPerSecond),
+            "deliveriesPerSecond": rate(deliveriesPerSecond),
+            "redis": .object([
+                "version": .string(server.version), "bytes": number(server.memory), "clients": number(server.clients),
+                "commandsPerSecond": number(server.operationsPerSecond),
+                "coreShare": redisCPU.map { .number(Self.decimal($0, 1_000)) } ?? .null,
+            ]),
+            "cost": .object([
+                "commands": number(commands), "milliseconds": .number(TopScreen.milliseconds(duration)),
+            ]),
+        ]).text
+    }
+
+    private static func number(_ rate: Double?) -> String? { rate.map { decimal($0, 10) } }
+
+    /// With one decimal (`steps` 10), or three (1,000).
+    static func decimal(_ value: Double, _ steps: Int) -> String {
+        let scaled = Int((min(max(value, 0), 1e12) * Double(steps)).rounded())
+        let rest = String(scaled % steps)
+        let digits = String(steps).count - 1
+        return "\(scaled / steps)." + String(repeating: "0", count: digits - rest.count) + rest
+    }
+
+    private static func value(_ text: String) -> String {
+        let text = TerminalText.harmless(text)
+        guard text.isEmpty || text.contains(where: { $0 == " " || $0 == "\"" || $0 == "=" }) else { return text }
+        return "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+    }
+}

@@ -1,0 +1,215 @@
+import ChatCore
+
+/// What two looks add up to: rates, and who is behind. Pure.
+struct TopView: Equatable, Sendable {
+    enum NodeState: String, Equatable, Sendable {
+        case ok, draining
+        /// No heartbeat for more than half of the longest lease seen.
+        case late
+        /// Its lease has run out.
+        case dead
+    }
+
+    struct Node: Equatable, Sendable {
+        var id: String
+        var state: NodeState
+        var address = ""
+        var version = ""
+        var sessions = 0
+        var rooms = 0
+        /// Nil until two of its reports were seen.
+        var messagesPerSecond: Double?
+        var deliveriesPerSecond: Double?
+        /// Ms.
+        var leaseLeft: Int?
+        /// Ms by which its clock is ahead of Redis', as far as it is sure; nil until a heartbeat was seen come in.
+        var skew: Int?
+        /// Ms.
+        var uptime: UInt64?
+    }
+
+    struct Room: Equatable, Sendable {
+        var name: String
+        /// Nil at the first look.
+        var messagesPerSecond: Double?
+        var last: Position?
+        var length: Int
+        var people: Int
+        var nodes: Int
+        /// Ms since the last message.
+        var quietFor: UInt64?
+    }
+
+    var time: UInt64 = 0
+    var server = TopSample.Server()
+    /// Share of one core that Redis used between the looks.
+    var redisCPU: Double?
+    var nodes: [Node] = []
+    /// Busiest first.
+    var rooms: [Room] = []
+    var roomsKnown = 0
+    /// Sentences, worst first.
+    var behind: [String] = []
+    var messagesPerSecond: Double?
+    var deliveriesPerSecond: Double?
+    var commands = 0
+    var duration: Duration = .zero
+
+    var sessions: Int { nodes.reduce(0) { $0 + $1.sessions } }
+}
+
+/// Remembers earlier looks as far as rates and suspicions need them.
+struct TopWatch {
+    private struct Beat {
+        var clock: UInt64
+        var messages: UInt64
+        var deliveries: UInt64
+        /// Redis' clock at the look that first showed this report.
+        var seenAt: UInt64
+        var messageRate: Double?
+        var deliveryRate: Double?
+        var skew: Int?
+    }
+
+    private struct Glance {
+        var last: Position?
+        var seenAt: UInt64
+    }
+
+    private var beats: [String: Beat] = [:]
+    private var glances: [String: Glance] = [:]
+    private var suspects: Set<String> = []
+    private var longestLease = 0
+    private var previous: (time: UInt64, cpu: Double)?
+    /// Rooms that are remembered; beyond it all are forgotten and begin anew.
+    private static let maxGlances = 100_000
+    /// Differences of clocks below this are not worth a line: heartbeats travel, and loops are busy.
+    static let tolerableSkew = 500
+
+    /// The next look. Call it in the order of the looks.
+    mutating func look(_ sample: TopSample) -> TopView {
+        var view = TopView()
+        view.time = sample.time
+        view.server = sample.server
+        view.roomsKnown = sample.roomsKnown
+        view.commands = sample.commands
+        view.duration = sample.duration
+        if let previous, sample.time > previous.time {
+            let seconds = Double(sample.time - previous.time) / 1_000
+            view.redisCPU = max(0, (sample.server.cpu - previous.cpu) / seconds)
+        }
+        longestLease = max(longestLease, sample.nodes.compactMap(\.leaseLeft).max() ?? 0)
+        let last = previous?.time
+        for node in sample.nodes { view.nodes.append(self.node(node, sample.time, previousLook: last)) }
+        let living = Set(sample.nodes.filter { $0.report != nil }.map(\.id.text))
+        beats = beats.filter { living.contains($0.key) }
+        for room in sample.rooms { view.rooms.append(self.room(room)) }
+        view.rooms.sort { left, right in
+            let (one, two) = (left.messagesPerSecond ?? 0, right.messagesPerSecond ?? 0)
+            if one != two { return one > two }
+            if left.people != right.people { return left.people > right.people }
+            return left.name < right.name
+        }
+        let known = view.rooms.compactMap(\.messagesPerSecond)
+        if !known.isEmpty || (last != nil && sample.rooms.isEmpty) { view.messagesPerSecond = known.reduce(0, +) }
+        let deliveries = view.nodes.compactMap(\.deliveriesPerSecond)
+        if !deliveries.isEmpty { view.deliveriesPerSecond = deliveries.reduce(0, +) }
+        view.behind = behind(view, sample, living)
+        previous = (sample.time, sample.server.cpu)
+        return view
+    }
+
+    // MARK: Nodes
+
+    private mutating func node(_ node: TopSample.Node, _ time: UInt64, previousLook: UInt64?) -> TopView.Node {
+        guard let report = node.report else { return TopView.Node(id: node.id.text, state: .dead) }
+        var state: TopView.NodeState = report.draining ? .draining : .ok
+        if let left = node.leaseLeft, left * 2 < longestLease { state = .late }
+        let beat = beat(node.id.text, report, time, previousLook)
+        beats[node.id.text] = beat
+        return TopView.Node(
+            id: node.id.text, state: state, address: report.address, version: report.version, sessions: report.sessions,
+            rooms: report.rooms, messagesPerSecond: beat.messageRate, deliveriesPerSecond: beat.deliveryRate,
+            leaseLeft: node.leaseLeft, skew: beat.skew,
+            uptime: report.clock >= report.started && report.started > 0 ? report.clock - report.started : nil)
+    }
+
+    private func beat(_ id: String, _ report: NodeReport, _ time: UInt64, _ previousLook: UInt64?) -> Beat {
+        var beat = Beat(
+            clock: report.clock, messages: report.messages, deliveries: report.deliveries, seenAt: time)
+        guard let old = beats[id] else { return beat }
+        guard report.clock != old.clock else { return old }
+        // Both by the node's own clock: how far that is from ours does not matter.
+        if report.clock > old.clock {
+            let seconds = Double(report.clock - old.clock) / 1_000
+            beat.messageRate = Self.rate(old.messages, report.messages, seconds)
+            beat.deliveryRate = Self.rate(old.deliveries, report.deliveries, seconds)
+        }
+        // The heartbeat came between two looks; if its time is outside of them, the clocks differ by that much at least.
+        if let from = previousLook {
+            beat.skew =
+                report.clock < from ? -Int(from - report.clock) : report.clock > time ? Int(report.clock - time) : 0
+        }
+        return beat
+    }
+
+    private static func rate(_ old: UInt64, _ new: UInt64, _ seconds: Double) -> Double? {
+        new >= old && seconds > 0 ? Double(new - old) / seconds : nil
+    }
+
+    // MARK: Rooms
+
+    private mutating func room(_ room: TopSample.Room) -> TopView.Room {
+        var rate: Double?
+        if let old = glances[room.name], let before = old.last, let last = room.last, room.seenAt > old.seenAt {
+            // A log that was set back has no rate.
+            rate = Self.rate(before.seq, last.seq, Double(room.seenAt - old.seenAt) / 1_000)
+        }
+        if glances.count >= Self.maxGlances { glances = [:] }
+        glances[room.name] = Glance(last: room.last, seenAt: room.seenAt)
+        return TopView.Room(
+            name: room.name, messagesPerSecond: rate, last: room.last, length: room.length, people: room.people,
+            nodes: room.nodes.count, quietFor: room.lastAt.map { room.seenAt > $0 ? room.seenAt - $0 : 0 })
+    }
+
+    // MARK: Who is behind
+
+    /// What may only be a moment between two commands (a node on its way into a room) is said when two looks show it.
+    private mutating func behind(_ view: TopView, _ sample: TopSample, _ living: Set<String>) -> [String] {
+        var lines: [String] = []
+        for node in sample.nodes where node.report == nil {
+            let since =
+                sample.time > node.lastBeat ? ", last heard \(TopText.span(sample.time - node.lastBeat)) ago" : ""
+            lines.append(
+                "node \(node.id) is dead\(since); it holds \(node.heldRooms) rooms until another node sweeps it")
+        }
+        for node in view.nodes where node.state == .late {
+            lines.append(
+                "node \(node.id) is late: no heartbeat, \(TopText.span(UInt64(max(0, node.leaseLeft ?? 0)))) of its lease left"
+            )
+        }
+        for node in view.nodes {
+            guard let skew = node.skew, abs(skew) > Self.tolerableSkew else { continue }
+            let side = skew > 0 ? "ahead of" : "behind"
+            lines.append("the clock of node \(node.id) is \(TopText.span(UInt64(abs(skew)))) \(side) Redis'")
+        }
+        var now: [String: String] = [:]
+        for room in sample.rooms {
+            if let problem = room.problem { now["\(room.name) !"] = "room \(room.name): \(problem)" }
+            for (node, epoch) in room.nodes {
+                if !living.contains(node) {
+                    now["\(room.name) \(node)"] = "room \(room.name) still holds node \(node), which is not alive"
+                } else if let last = room.last, epoch > last.epoch {
+                    now["\(room.name) \(node)"] =
+                        "room \(room.name): node \(node) entered at epoch \(epoch), the log is at \(last.epoch): it was set back"
+                }
+            }
+            for node in room.holders where living.contains(node) && room.nodes[node] == nil {
+                now["\(room.name) \(node)"] = "node \(node) wrote down room \(room.name) but is not in it"
+            }
+        }
+        lines += now.filter { suspects.contains($0.key) }.values.sorted()
+        suspects = Set(now.keys)
+        return lines
+    }
+}
