@@ -151,10 +151,13 @@ import Testing
         }
         #expect(plan.rooms(slice(1...6, "9")).map(\.name) == ["r1", "r2", "r3", "r4"])
         #expect(plan.cursors == ["n": "9"])
+        #expect(plan.known == nil, "there may be more")
         plan.saw([("r1", 0), ("r2", 1), ("r3", 5), ("r4", 0.5)])
         #expect(plan.rooms(slice(5...9, "0")).map(\.name) == ["r3", "r2", "r5", "r6"])
         #expect(plan.rooms([:]).map(\.name) == ["r3", "r2"])
         #expect(plan.cursors.isEmpty, "a node that is gone leaves none")
+        _ = plan.rooms(["a": .init(cursor: "0", rooms: ["x"]), "b": .init(cursor: "0", rooms: ["x", "y"])])
+        #expect(plan.known == 2, "a room on two nodes is one room")
     }
 
     // MARK: Showing

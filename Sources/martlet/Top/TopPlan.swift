@@ -7,6 +7,8 @@ struct TopPlan {
     let limit: Int
     /// Where each node's list goes on.
     private(set) var cursors: [String: String] = [:]
+    /// How many rooms there are, each counted once; nil if the last slices were not all of them.
+    private(set) var known: Int?
     /// Rooms that had a message lately, busiest first, from the last look.
     private var busy: [String] = []
 
@@ -18,7 +20,9 @@ struct TopPlan {
     mutating func rooms(_ slices: [String: TopQueries.NodeSlice]) -> [(name: String, holders: Set<String>)] {
         var holders: [String: Set<String>] = [:]
         var order: [String] = []
+        var isWhole = true
         for (node, slice) in slices.sorted(by: { $0.key < $1.key }) {
+            isWhole = isWhole && slice.cursor == "0" && (cursors[node] ?? "0") == "0"
             cursors[node] = slice.cursor
             for room in slice.rooms where (try? RoomName(room)) != nil {
                 if holders[room] == nil { order.append(room) }
@@ -26,9 +30,10 @@ struct TopPlan {
             }
         }
         cursors = cursors.filter { slices[$0.key] != nil }
+        known = isWhole ? order.count : nil
         let kept = busy.prefix(limit / 2)
-        let known = Set(kept)
-        let chosen = kept + order.filter { !known.contains($0) }
+        let first = Set(kept)
+        let chosen = kept + order.filter { !first.contains($0) }
         return chosen.prefix(limit).map { ($0, holders[$0] ?? []) }
     }
 

@@ -121,6 +121,7 @@ actor TopRun {
         let slices = try queries.readNodes(try await ask(inspector, commands), into: &sample)
         count += commands.count
         let rooms = plan.rooms(slices)
+        sample.roomsKnown = plan.known ?? sample.roomsKnown
         // In pieces, so that Redis serves others in between.
         for start in stride(from: 0, to: rooms.count, by: 100) {
             let piece = rooms[start..<min(start + 100, rooms.count)]
