@@ -97,6 +97,9 @@ let package = Package(
             ] + nio,
             swiftSettings: strict
         ),
+        // The README's bot in Swift: a test compares the two, and runs it.
+        .executableTarget(
+            name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatWire"], swiftSettings: strict),

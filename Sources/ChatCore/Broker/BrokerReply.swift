@@ -167,6 +167,29 @@ public struct HistoryPage: Sendable, Hashable {
     }
 }
 
+extension HistoryPage {
+    /// The page without the messages farthest from what was asked for, so that the others come to about `bytes` bytes at most;
+    /// never without its last one. What was left out is said by `hasOlder` and `hasNewer`.
+    public func limited(toBytes bytes: Int, anchor: HistoryQuery.Anchor) -> HistoryPage {
+        var left = messages.reduce(0) { $0 + $1.content.cost }
+        var kept = messages[...]
+        while left > bytes, kept.count > 1 {
+            let dropsOldest: Bool
+            switch anchor {
+            case .newest, .before: dropsOldest = true
+            case .after: dropsOldest = false
+            case .around(let position):
+                let older = kept.prefix { $0.position < position }.count
+                dropsOldest = older >= kept.count - older
+            }
+            left -= (dropsOldest ? kept.removeFirst() : kept.removeLast()).content.cost
+        }
+        return HistoryPage(
+            messages: Array(kept), newest: newest, hasOlder: hasOlder || kept.startIndex > messages.startIndex,
+            hasNewer: hasNewer || kept.endIndex < messages.endIndex)
+    }
+}
+
 /// A node as the broker knows it.
 public struct NodeRecord: Sendable, Equatable {
     public var node: NodeID

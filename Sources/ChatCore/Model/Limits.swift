@@ -23,6 +23,9 @@ public struct Limits: Hashable, Sendable {
     public var sendWait: Duration = .seconds(15)
     /// Messages in one `history` answer.
     public var historyPage = 100
+    /// Bytes of messages in one `history` answer: a quarter of what may wait for a session, so that a few pages at once do not make
+    /// it slow. A page of at least one message, however long.
+    public var historyPageBytes: Int { max(frameBytes, outboundBytes / 4) }
     /// Members in one `roster` answer.
     public var rosterPage = 500
     /// Up to this many members a `joined` holds the roster and changes name people; above it, counts only.

@@ -33,43 +33,68 @@ struct HTTPRoutes: Sendable {
         let router = Router(context: BasicRequestContext.self)
         router.add(middleware: ErrorsAsJSON())
         let api = RoomsAPI(options: options, service: service, authenticator: authenticator)
-        serve(router, "/healthz", [.get: { _, _ in text("ok\n") }])
-        serve(router, "/readyz", [.get: { _, _ in readiness(await service.readiness()) }])
-        serve(
-            router, "/metrics",
-            [.get: { _, _ in text(await service.metricsText(), type: "text/plain; version=0.0.4; charset=utf-8") }])
-        serve(
-            router, "/api/rooms/:room/messages",
-            [
-                .get: { request, context in try await api.history(request, room: context.parameters.get("room")) },
-                .post: { request, context in try await api.say(request, room: context.parameters.get("room")) },
-            ])
-        serve(
-            router, "/api/rooms/:room/roster",
-            [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }])
-        // A WebSocket opens with a connection's first request only; a proxy that reuses connections is told so.
-        serve(router, "/ws", [.get: { _, _ in throw HTTPProblem.upgradeLate }])
+        for route in routes(api, service) { serve(router, route) }
         for (path, file) in options.staticFiles {
             let page = StaticPage(file)
-            serve(router, path, [.get: { request, _ in page.response(to: request) }])
+            serve(router, Route(path, [.get: { request, _ in page.response(to: request) }]))
         }
         return router
     }
 
-    private typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
+    typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
+
+    /// A path and what answers its methods. HEAD comes with GET.
+    struct Route {
+        var path: String
+        var handlers: [HTTPRequest.Method: Handler]
+
+        init(_ path: String, _ handlers: [HTTPRequest.Method: Handler]) {
+            self.path = path
+            self.handlers = handlers
+        }
+
+        var methods: [String] { handlers.keys.map(\.rawValue).sorted() }
+    }
+
+    /// All but the static files. `openapi.json` describes each of them; a test holds the two together.
+    static func routes(_ api: RoomsAPI, _ service: any ChatService) -> [Route] {
+        [
+            Route("/healthz", [.get: { _, _ in text("ok\n") }]),
+            Route("/readyz", [.get: { _, _ in readiness(await service.readiness()) }]),
+            Route(
+                "/metrics",
+                [.get: { _, _ in text(await service.metricsText(), type: "text/plain; version=0.0.4; charset=utf-8") }]),
+            Route(
+                "/api/rooms/:room/messages",
+                [
+                    .get: { request, context in try await api.history(request, room: context.parameters.get("room")) },
+                    .post: { request, context in try await api.say(request, room: context.parameters.get("room")) },
+                ]),
+            Route(
+                "/api/rooms/:room/roster",
+                [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
+            // A WebSocket opens with a connection's first request only; a proxy that reuses connections is told so.
+            Route("/ws", [.get: { _, _ in throw HTTPProblem.upgradeLate }]),
+        ]
+    }
+
+    /// The methods that are refused where they are not served; of others there is no such page.
+    private static let known: [HTTPRequest.Method] =
+        [.get, .head, .post, .put, .delete, .patch, .options, .trace, .connect]
+        + ["QUERY"].compactMap { HTTPRequest.Method(rawValue: $0) }
 
     /// Adds a path: its methods, HEAD where there is GET, and 405 for the others.
-    private static func serve(
-        _ router: Router<BasicRequestContext>, _ path: String, _ handlers: [HTTPRequest.Method: Handler]
-    ) {
-        var handlers = handlers
+    private static func serve(_ router: Router<BasicRequestContext>, _ route: Route) {
+        var handlers = route.handlers
         if let get = handlers[.get] {
             handlers[.head] = { request, context in try await get(request, context).createHeadResponse() }
         }
         let allowed = handlers.keys.map(\.rawValue).sorted().joined(separator: ", ")
-        for method in [HTTPRequest.Method.get, .head, .post, .put, .delete, .patch, .options] {
+        for method in known {
             let handler = handlers[method] ?? { _, _ in throw HTTPProblem.methodNotAllowed(allowed) }
-            router.on(RouterPath(path), method: method) { request, context in try await handler(request, context) }
+            router.on(RouterPath(route.path), method: method) { request, context in
+                try await handler(request, context)
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-/// The chat page and the client module, embedded in the binary.
+/// The chat page, the client module and the description of the HTTP API, embedded in the binary.
 public enum WebPage {
     /// By the path under which they are served.
     public static var files: [String: StaticFile] {
@@ -11,6 +11,7 @@ public enum WebPage {
             "/chat-room.js": file(PackageResources.chat_room_js, "text/javascript; charset=utf-8"),
             "/chat-talk.js": file(PackageResources.chat_talk_js, "text/javascript; charset=utf-8"),
             "/chat.css": file(PackageResources.chat_css, "text/css; charset=utf-8"),
+            "/openapi.json": file(PackageResources.openapi_json, "application/json; charset=utf-8"),
             "/icon.svg": file(PackageResources.icon_svg, "image/svg+xml"),
         ]
     }

@@ -17,11 +17,12 @@ public final class SharedFrame: Sendable {
 
     /// Encodes an event as one unfragmented text frame.
     public convenience init(_ event: ServerEvent, codec: MartletV1Codec) {
-        self.init(event, codec: codec, isShared: true)
+        self.init(bytes: Self.encode(event, codec, viewer: nil), kind: Kind(event), isShared: true)
     }
 
-    convenience init(_ event: ServerEvent, codec: MartletV1Codec, isShared: Bool) {
-        self.init(bytes: Self.encode(event, codec), kind: Kind(event), isShared: isShared)
+    /// The same for one session of this user.
+    convenience init(_ event: ServerEvent, codec: MartletV1Codec, viewer: UserID) {
+        self.init(bytes: Self.encode(event, codec, viewer: viewer), kind: Kind(event), isShared: false)
     }
 
     init(bytes: ByteBuffer, kind: Kind, isShared: Bool) {
@@ -42,10 +43,10 @@ public final class SharedFrame: Sendable {
 
     static let ping = control(.ping)
 
-    private static func encode(_ event: ServerEvent, _ codec: MartletV1Codec) -> ByteBuffer {
+    private static func encode(_ event: ServerEvent, _ codec: MartletV1Codec, viewer: UserID?) -> ByteBuffer {
         var payload: [UInt8] = []
         payload.reserveCapacity(256)
-        codec.encode(event, into: &payload)
+        codec.encode(event, viewer: viewer, into: &payload)
         var header: [UInt8] = []
         header.reserveCapacity(WebSocketFrame.maxHeaderBytes)
         WebSocketFrame.appendHeader(.text, length: payload.count, to: &header)

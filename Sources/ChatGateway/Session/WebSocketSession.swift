@@ -201,7 +201,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func encode(_ event: ServerEvent) {
-        enqueue(SharedFrame(event, codec: gateway.codec, isShared: false))
+        enqueue(SharedFrame(event, codec: gateway.codec, viewer: identity.user))
     }
 
     private func enqueue(_ frame: SharedFrame) {

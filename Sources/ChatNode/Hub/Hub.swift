@@ -56,7 +56,8 @@ final class Hub: ChatService {
         var query = query
         query.limit = max(1, min(query.limit, settings.rooms.limits.historyPage))
         switch await homeShard(of: room).ask(.history(room: room, query: query)) {
-        case .success(.history(let page)): return page
+        case .success(.history(let page)):
+            return page.limited(toBytes: settings.rooms.limits.historyPageBytes, anchor: query.anchor)
         case .success: throw BrokerError.malformed("").wireError("history")
         case .failure(let error): throw error.wireError("history")
         }

@@ -105,9 +105,10 @@ extension Shard {
     private func history(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
         var query = query
         query.limit = min(query.limit, settings.rooms.limits.historyPage)
-        read(.history(room: room, query: query), "history", ref: ref, for: session.id) { reply in
+        let bytes = settings.rooms.limits.historyPageBytes
+        read(.history(room: room, query: query), "history", ref: ref, for: session.id) { [query] reply in
             guard case .history(let page) = reply else { return nil }
-            return .history(ref: ref, room: room, page)
+            return .history(ref: ref, room: room, page.limited(toBytes: bytes, anchor: query.anchor))
         }
     }
 

@@ -1,11 +1,12 @@
 import ChatCore
 
 extension MartletV1Codec {
-    /// Appends the event's JSON text.
-    public func encode(_ event: ServerEvent, into bytes: inout [UInt8]) {
+    /// Appends the event's JSON text. `viewer`: whom alone it is for, so that messages inside lists hold the keys of their own
+    /// sends, by which a client that never heard `sent` recognises them.
+    public func encode(_ event: ServerEvent, viewer: UserID? = nil, into bytes: inout [UInt8]) {
         switch event {
         case .welcome(let welcome): encode(welcome, into: &bytes)
-        case .joined(let joined): encode(joined, into: &bytes)
+        case .joined(let joined): encode(joined, viewer, into: &bytes)
         case .left(let ref, let room): begin("left", ref, room, &bytes)
         case .sent(let ref, let room, let position, let at, let repeated):
             begin("sent", ref, room, &bytes)
@@ -36,7 +37,10 @@ extension MartletV1Codec {
             begin("draining", nil, nil, &bytes)
             bytes.appendText(",\"reconnectAfter\":")
             bytes.appendJSON(reconnectAfter)
-        case .history(let ref, let room, let page): encode(page, ref, room, into: &bytes)
+        case .history(let ref, let room, let page):
+            begin("history", ref, room, &bytes)
+            bytes.append(UInt8(ascii: ","))
+            fields(of: page, viewer: viewer, into: &bytes)
         case .roster(let ref, let room, let page):
             begin("roster", ref, room, &bytes)
             bytes.append(UInt8(ascii: ","))
@@ -60,9 +64,9 @@ extension MartletV1Codec {
     }
 
     /// Appends a message as an object without `type` and `room`: its form inside lists.
-    public func encode(_ message: Message, into bytes: inout [UInt8]) {
+    private func encode(_ message: Message, _ viewer: UserID?, into bytes: inout [UInt8]) {
         bytes.append(UInt8(ascii: "{"))
-        fields(of: message, showKey: false, &bytes)
+        fields(of: message, showKey: message.content.user == viewer, &bytes)
         bytes.append(UInt8(ascii: "}"))
     }
 
@@ -73,9 +77,9 @@ extension MartletV1Codec {
         if let cursor = page.cursor { bytes.field(",\"cursor\":", cursor) }
     }
 
-    /// Appends `"messages":[…],…` without braces.
-    public func fields(of page: HistoryPage, into bytes: inout [UInt8]) {
-        bytes.field("\"messages\":", list: page.messages) { message, bytes in encode(message, into: &bytes) }
+    /// Appends `"messages":[…],…` without braces. `viewer`: as for an event.
+    public func fields(of page: HistoryPage, viewer: UserID? = nil, into bytes: inout [UInt8]) {
+        bytes.field("\"messages\":", list: page.messages) { message, bytes in encode(message, viewer, into: &bytes) }
         if let newest = page.newest { bytes.field(",\"newest\":", newest) }
         bytes.appendText(page.hasOlder ? ",\"older\":true" : ",\"older\":false")
         bytes.appendText(page.hasNewer ? ",\"newer\":true" : ",\"newer\":false")
@@ -143,7 +147,7 @@ extension MartletV1Codec {
         bytes.append(UInt8(ascii: "}"))
     }
 
-    private func encode(_ joined: Joined, into bytes: inout [UInt8]) {
+    private func encode(_ joined: Joined, _ viewer: UserID?, into bytes: inout [UInt8]) {
         begin("joined", joined.ref, joined.room, &bytes)
         bytes.field(",\"position\":", joined.position)
         switch joined.resumption {
@@ -160,15 +164,9 @@ extension MartletV1Codec {
             bytes.field(",\"reason\":", reset.reason.rawValue)
             bytes.append(UInt8(ascii: "}"))
         }
-        bytes.field(",\"messages\":", list: joined.messages) { message, bytes in encode(message, into: &bytes) }
+        bytes.field(",\"messages\":", list: joined.messages) { message, bytes in encode(message, viewer, into: &bytes) }
         if let members = joined.members { fields(of: members, &bytes) }
         bytes.field(",\"count\":", joined.count)
-    }
-
-    private func encode(_ page: HistoryPage, _ ref: Ref?, _ room: RoomName, into bytes: inout [UInt8]) {
-        begin("history", ref, room, &bytes)
-        bytes.append(UInt8(ascii: ","))
-        fields(of: page, into: &bytes)
     }
 }
 

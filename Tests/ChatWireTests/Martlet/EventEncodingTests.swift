@@ -6,9 +6,9 @@ struct EventEncodingTests {
     private let codec = MartletV1Codec(limits: Limits())
     private let at: UInt64 = 1_795_226_645_678
 
-    private func text(_ event: ServerEvent) throws -> String {
+    private func text(_ event: ServerEvent, viewer: UserID? = nil) throws -> String {
         var bytes: [UInt8] = []
-        codec.encode(event, into: &bytes)
+        codec.encode(event, viewer: viewer, into: &bytes)
         let text = String(decoding: bytes, as: UTF8.self)
         let value = try JSONValue(parsing: text)
         #expect(value["type"]?.string != nil)
@@ -35,6 +35,26 @@ struct EventEncodingTests {
     @Test func aKeyThatANodeMadeIsShownToNobody() throws {
         let made = try message(key: "~1")
         #expect(try !text(.message(room: RoomName("lobby"), made, showKey: true)).contains("key"))
+    }
+
+    /// A client whose `sent` was lost with its connection finds its send among what it missed.
+    @Test func listsShowTheirViewerTheKeysOfTheirOwnMessagesOnly() throws {
+        let lobby = try RoomName("lobby")
+        let messages = [try message(key: "k1"), try message(key: "~made")]
+        let position = Position(epoch: 17, seq: 3)
+        let joined = ServerEvent.joined(
+            Joined(
+                ref: nil, room: lobby, position: position, messages: messages, members: nil, count: 1,
+                resumption: .complete))
+        let page = HistoryPage(messages: messages, newest: position, hasOlder: false, hasNewer: false)
+        for event in [joined, .history(ref: nil, room: lobby, page)] {
+            let own = try JSONValue(parsing: try text(event, viewer: UserID("ana")))["messages"]?.array
+            #expect(own?.map { $0["key"]?.string } == ["k1", nil])
+            for other in [nil, try UserID("bo")] {
+                let shown = try JSONValue(parsing: try text(event, viewer: other))["messages"]?.array
+                #expect(shown?.map { $0["key"]?.string } == [nil, nil])
+            }
+        }
     }
 
     @Test func joinedTellsHowItResumed() throws {

@@ -1,0 +1,61 @@
+import ChatCore
+import ChatWire
+import Testing
+
+@testable import ChatGateway
+
+/// `openapi.json` against the code: every route is described, and nothing else is.
+struct OpenAPITests {
+    private func document() throws -> JSONValue {
+        let file = try #require(WebPage.files["/openapi.json"])
+        return try JSONValue(parsing: file.bytes)
+    }
+
+    private func operations(_ document: JSONValue) throws -> Set<String> {
+        let paths = try #require(document["paths"]?.object)
+        var found: Set<String> = []
+        for (path, item) in paths {
+            for (method, _) in try #require(item.object) where method != "parameters" {
+                found.insert("\(method.uppercased()) \(path)")
+            }
+        }
+        return found
+    }
+
+    @Test func everyRouteIsDescribedAndEveryDescribedRouteIsThere() throws {
+        let service = FakeService()
+        let options = GatewayOptions(nodeName: "test", nodeID: try NodeID("test-1"))
+        let api = RoomsAPI(options: options, service: service, authenticator: DevelopmentAuthenticator())
+        var served: Set<String> = []
+        for route in HTTPRoutes.routes(api, service) {
+            let path = route.path.split(separator: "/").map { $0.hasPrefix(":") ? "{\($0.dropFirst())}" : String($0) }
+            for method in route.methods { served.insert("\(method) /\(path.joined(separator: "/"))") }
+        }
+        // Of the static files those that others use; the rest is the page's own affair.
+        for path in ["/", "/martlet.js", "/openapi.json"] where WebPage.files[path] != nil {
+            served.insert("GET \(path)")
+        }
+        #expect(try operations(document()) == served)
+    }
+
+    @Test func theErrorsDescribedAreThoseThatThereAre() throws {
+        let schema = try #require(try document()["components"]?["schemas"]?["Error"]?["properties"]?["error"])
+        let names = schema["properties"]?["name"]?["enum"]?.array?.compactMap(\.string)
+        let codes = schema["properties"]?["code"]?["enum"]?.array?.compactMap(\.integer)
+        let known = WireError.Code.allCases.filter { code in
+            switch code {
+            // Only a session's requests are answered with these.
+            case .binaryFrame, .unknownType, .notJoined, .tooManyRooms: false
+            default: true
+            }
+        }
+        #expect(names == known.map(\.name))
+        #expect(codes == known.map(\.rawValue))
+    }
+
+    @Test func theBoundsDescribedAreTheDefaults() throws {
+        let parameters = try #require(try document()["components"]?["parameters"])
+        #expect(parameters["limit"]?["schema"]?["maximum"]?.integer == Limits().historyPage)
+        #expect(parameters["cursor"]?["schema"]?["maxLength"]?.integer == MartletV1Codec.maxCursorBytes)
+    }
+}
