@@ -105,7 +105,7 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, options, state, settings=None, nodes=3, replica=False, proxied=True):
+    def __init__(self, options, state, settings=None, nodes=3, replica=False, haproxy=True):
         self.binary, self.state, self.settings = options.binary, state, settings or {}
         self.ports = Ports(options.port_base)
         self.redis = RedisServer("redis1", self.ports.take(), state)
@@ -117,7 +117,7 @@ class Cluster:
         self.redis_busy = asyncio.Lock()
         self.sampler = None
         self.limits_exceeded = []
-        if proxied:
+        if haproxy:
             self.make_haproxy()
 
     def make_haproxy(self):

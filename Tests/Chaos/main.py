@@ -13,11 +13,14 @@ import tempfile
 from failover import failover
 from faults import KINDS
 from lost_tail import lost_tail
+from mass_return import mass_return
 from processes import Broken
 from redis_wire import RedisError
 from rolling import rolling
 from show import Show
+from self_test import self_test
 from silent_death import silent_death
+from slow_reader import slow_reader
 from storm import storm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -27,6 +30,9 @@ SCENARIOS = {
     "silent-death": (silent_death, "connections to Redis stay open and say nothing: noticed, told by /readyz, repaired"),
     "rolling": (rolling, "a rolling restart of all nodes under load: nothing lost or repeated, reconnects spread"),
     "failover": (failover, "a lagging replica takes over, again and again"),
+    "slow-reader": (slow_reader, "one that never reads among 1,000: the others do not notice, it is closed and resumes"),
+    "mass-return": (mass_return, "10,000 sessions come back at once after their node died: a read per room, not per session"),
+    "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
 }
 
 

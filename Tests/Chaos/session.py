@@ -133,7 +133,9 @@ class RoomView:
     def presence(self, frame):
         joined, left, self.count = frame["joined"], frame["left"], frame["count"]
         self.note(f"presence +{','.join(joined)} -{','.join(left)} = {self.count}")
-        if self.members is None:
+        # A large room is only counted: then its names are not known any more.
+        if self.members is None or not (joined or left):
+            self.members = None
             return
         self.members |= set(joined)
         self.members -= set(left)

@@ -53,7 +53,7 @@ async def watch(stage, faults, schedule):
     await faults.finish()
 
 
-async def judge(stage, lossy=False):
+async def judge(stage, lossy=False, node_bytes=NODE_BYTES, redis_bytes=REDIS_BYTES):
     """Waits for quiet, then compares everything with everything."""
     ledger, sessions = stage.ledger, stage.sessions
     verdict = Verdict(stage.cluster, ledger, sessions, lossy)
@@ -67,7 +67,7 @@ async def judge(stage, lossy=False):
     await verdict.presence(25)
     await verdict.logs()
     verdict.no_false_resets()
-    verdict.processes(NODE_BYTES, REDIS_BYTES)
+    verdict.processes(node_bytes, redis_bytes)
     count = ledger.count
     return {
         "said": count["said"], **verdict.figures,

@@ -3,6 +3,10 @@ long after the node has given it up.
 """
 import asyncio
 import collections
+import re
+
+# What a node asks: the functions by name, and the reads of a roster.
+ASKED = re.compile(rb"martlet_[a-z]+|HGETALL\r\n\$\d+\r\n[^\r]*(:roster)")
 
 
 class Pipe:
@@ -59,6 +63,8 @@ class Side(asyncio.Protocol):
     def data_received(self, data):
         if self.into is self.link.up and not self.link.is_subscriber and b"SUBSCRIBE\r\n" in data:
             self.link.is_subscriber = True
+        if self.into is self.link.up:
+            self.link.count(data)
         self.into.put(data)
 
     def eof_received(self):
@@ -77,6 +83,7 @@ class Link:
         self.node = self.redis = None
         self.is_subscriber = False
         self.swallows = self.swallows_replies = self.holds = False
+        self.carry = b""
 
     def made(self, side):
         if side.into is self.up:
@@ -109,6 +116,15 @@ class Link:
                 self.down.end()
             self.proxy.links.discard(self)
 
+    def count(self, data):
+        """Counts what is asked; a name that two pieces share is found in their seam."""
+        data = self.carry + data
+        end = 0
+        for found in ASKED.finditer(data):
+            self.proxy.counts[(found.group(1) or found.group(0)).decode()] += 1
+            end = found.end()
+        self.carry = data[max(end, len(data) - 80):]
+
     def abort(self):
         for side in (self.node, self.redis):
             if side is not None:
@@ -129,6 +145,7 @@ class RedisProxy:
         self.target = None
         self.delay = 0.0
         self.swallowed = 0
+        self.counts = collections.Counter()
         self.server = None
 
     async def start(self, port, target):
