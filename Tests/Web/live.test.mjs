@@ -94,7 +94,12 @@ test('a key is stored once, whoever repeats it', options, async () => {
     await other.room.send('last');
     await until(() => one.shown.length === 2, 'both are shown');
     assert.deepEqual(one.shown.map((message) => message.text), ['once', 'last']);
-    for (const each of [one, other]) each.client.close();
+    const page = await other.room.history();
+    assert.equal(page.messages[0].key, 'k', 'the sender sees the key in the history');
+    const [later, bo] = [enter(at(1), 'ana', name), enter(at(0), 'bo', name)];
+    await Promise.all([later.room.ready, bo.room.ready]);
+    assert.deepEqual([later, bo].map((each) => each.shown[0].key), ['k', undefined], 'and in joined; others do not');
+    for (const each of [one, other, later, bo]) each.client.close();
 });
 
 test('errors come with their reasons', options, async () => {

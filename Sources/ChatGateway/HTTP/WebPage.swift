@@ -9,6 +9,7 @@ public enum WebPage {
             "/chat-parts.js": file(PackageResources.chat_parts_js, "text/javascript; charset=utf-8"),
             "/chat-people.js": file(PackageResources.chat_people_js, "text/javascript; charset=utf-8"),
             "/chat-room.js": file(PackageResources.chat_room_js, "text/javascript; charset=utf-8"),
+            "/chat-rooms.js": file(PackageResources.chat_rooms_js, "text/javascript; charset=utf-8"),
             "/chat-talk.js": file(PackageResources.chat_talk_js, "text/javascript; charset=utf-8"),
             "/chat.css": file(PackageResources.chat_css, "text/css; charset=utf-8"),
             "/openapi.json": file(PackageResources.openapi_json, "application/json; charset=utf-8"),

@@ -1,11 +1,11 @@
 /** The chat page. It uses only martlet.js to talk to the node. */
 import { connect } from './martlet.js';
 import {
-    Announcer, avatar, badge, byId, clockTime, count, deviceName, el, hue, icon, initial, memory,
-    nameProblem, plural,
+    Announcer, avatar, badge, byId, count, deviceName, el, memory, nameProblem, plural,
 } from './chat-parts.js';
 import { PeopleView } from './chat-people.js';
 import { RoomModel } from './chat-room.js';
+import { RoomList } from './chat-rooms.js';
 import { TalkView } from './chat-talk.js';
 
 const announcer = new Announcer(byId('announcer'));
@@ -20,6 +20,7 @@ let bannerTimer = null;
 let retryAt = 0;
 
 const people = new PeopleView({ list: byId('members'), more: byId('more-members'), total: byId('people-total') });
+const roomList = new RoomList(byId('rooms'), (name) => open(name));
 const talk = new TalkView(
     { scroller: byId('log'), rows: byId('rows'), waiting: byId('waiting'), top: byId('top') }, () => seen(),
 );
@@ -240,52 +241,14 @@ function refresh() {
     });
 }
 
-/** @type {Map<string, { element: HTMLElement, shown: string }>} */
-const entries = new Map();
-
 function drawRooms() {
-    const list = byId('rooms');
-    for (const [name, entry] of entries) {
-        if (rooms.has(name)) continue;
-        entry.element.remove();
-        entries.delete(name);
-    }
-    let others = 0;
-    for (const model of rooms.values()) {
-        const unread = model === current && talk.following && !document.hidden ? 0 : model.unread;
-        if (model !== current) others += unread;
-        const { preview } = model;
-        const text = preview ? `${preview.mine ? 'You' : preview.user}: ${(preview.text ?? '{…}').slice(0, 80)}` : '';
-        const at = preview ? clockTime(new Date(preview.at)) : '';
-        const shown = JSON.stringify([unread, text, at, model === current]);
-        const known = entries.get(model.name);
-        if (known?.shown === shown) continue;
-        const element = el('li', {}, roomButton(model, unread, text, at));
-        const focused = known?.element.contains(document.activeElement);
-        if (known) known.element.replaceWith(element);
-        else list.append(element);
-        if (focused) element.querySelector('button').focus();
-        entries.set(model.name, { element, shown });
-    }
+    const seen = current && talk.following && !document.hidden ? current : null;
+    const unread = roomList.draw([...rooms.values()], current, seen);
+    const others = unread - (current && current !== seen ? current.unread : 0);
     byId('other-unread').hidden = others === 0;
     byId('other-unread').textContent = badge(others);
-    const total = others + (current?.unread ?? 0);
-    document.title = `${total > 0 ? `(${badge(total)}) ` : ''}${current?.name ?? ''} · Martlet`;
-}
-
-function roomButton(model, unread, text, at) {
-    return el(`button.room${unread > 0 ? '.unread' : ''}`, {
-        type: 'button', 'aria-current': model === current ? 'true' : null, onclick: () => open(model.name),
-    },
-        el(`span.room-mark.${hue(model.name)}`, { 'aria-hidden': 'true' }, initial(model.name)),
-        el('span.room-text', {},
-            el('span.room-line', {}, el('bdi.room-name', {}, model.name), el('span.room-time', {}, at)),
-            el('span.room-line', {},
-                el('span.room-preview', { dir: 'auto' }, text || 'No messages yet'),
-                unread > 0 ? el('span.badge', {}, badge(unread), el('span.sr', {}, ' unread')) : null,
-            ),
-        ),
-    );
+    document.title = `${unread > 0 ? `(${badge(unread)}) ` : ''}${current?.name ?? ''} · Martlet`;
+    if (byId('heading').textContent !== document.title) byId('heading').textContent = document.title;
 }
 
 function drawHead() {

@@ -84,6 +84,28 @@
  * @property {Reset} [reset]
  * @property {number} count Members.
  */
+/** @typedef {'connecting' | 'online' | 'offline' | 'closed'} ClientState `offline`: it will try again after a wait. */
+/** @typedef {'joining' | 'joined' | 'offline' | 'left' | 'failed'} RoomState */
+/**
+ * @typedef {object} ClientEvents
+ * @property {{ state: ClientState, attempt: number, delay: number, error: MartletError | null }} state `delay`: ms
+ *     until the next try.
+ * @property {any} welcome The node's frame.
+ * @property {{ reconnectAfter: number }} draining The node leaves; this client moves after so many ms.
+ * @property {MartletError} error It belongs to no request.
+ * @property {MartletError} closed It will not come back.
+ */
+/**
+ * @typedef {object} RoomEvents
+ * @property {Joined} joined At each return too.
+ * @property {Message} message
+ * @property {Gap} gap
+ * @property {Reset} reset
+ * @property {{ joined: string[], left: string[], count: number }} presence
+ * @property {{ user: string, name: string, data?: any }} signal
+ * @property {RoomState} state
+ * @property {MartletError} failed It is over.
+ */
 
 /** The codes of errors that this module makes itself; the node's are 100–500 (see its protocol). */
 const LOCAL_CODES = {
@@ -157,15 +179,19 @@ const systemClock = {
 
 const encoder = new TextEncoder();
 
-/** What happens is told by events. A listener's own error is thrown on a stack of its own and disturbs nothing here. */
+/**
+ * What happens is told by events. A listener's own error is thrown on a stack of its own and disturbs nothing here.
+ * @template Events
+ */
 class Emitter {
-    /** @type {Map<string, Set<(event: any) => void>>} */
+    /** @type {Map<keyof Events, Set<(event: any) => void>>} */
     #listeners = new Map();
 
     /**
      * Calls `listener` at each event of that type, until the returned function is called.
-     * @param {string} type
-     * @param {(event: any) => void} listener
+     * @template {keyof Events} Type
+     * @param {Type} type
+     * @param {(event: Events[Type]) => void} listener
      * @returns {() => void}
      */
     on(type, listener) {
@@ -176,8 +202,10 @@ class Emitter {
 
     /**
      * The same, for the next event only.
-     * @param {string} type
-     * @param {(event: any) => void} listener
+     * @template {keyof Events} Type
+     * @param {Type} type
+     * @param {(event: Events[Type]) => void} listener
+     * @returns {() => void}
      */
     once(type, listener) {
         const off = this.on(type, (event) => {
@@ -188,14 +216,15 @@ class Emitter {
     }
 
     /**
-     * @param {string} type
-     * @param {(event: any) => void} listener
+     * @template {keyof Events} Type
+     * @param {Type} type
+     * @param {(event: Events[Type]) => void} listener
      */
     off(type, listener) {
         this.#listeners.get(type)?.delete(listener);
     }
 
-    /** @internal @param {string} type @param {any} [event] */
+    /** @internal @template {keyof Events} Type @param {Type} type @param {Events[Type]} event */
     _emit(type, event) {
         for (const listener of [...(this.#listeners.get(type) ?? [])]) {
             try {
@@ -231,13 +260,11 @@ export function connect(url, options = {}) {
 }
 
 /**
- * One session, kept up over any number of connections.
- *
- * Events: `state` ({ state, attempt, delay, error }) · `welcome` (the node's frame) · `draining` ({ reconnectAfter }) ·
- * `error` (a MartletError that belongs to no request) · `closed` (a MartletError: it will not come back).
+ * One session, kept up over any number of connections. Its events: {@link ClientEvents}.
+ * @extends {Emitter<ClientEvents>}
  */
 export class Client extends Emitter {
-    /** @type {'connecting' | 'online' | 'offline' | 'closed'} `offline`: it will try again after a wait. */
+    /** @type {ClientState} */
     state = 'connecting';
     /** The session's, user's and device's name as the node gave them, and the node's own. */
     session = '';
@@ -375,7 +402,8 @@ export class Client extends Emitter {
         try {
             socket = new Socket(url.href, ['martlet.v1']);
         } catch (error) {
-            this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${/** @type {Error} */ (error).message}`));
+            const { message } = /** @type {Error} */ (error);
+            this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${message}`));
             return;
         }
         this.#socket = socket;
@@ -566,14 +594,11 @@ export class Client extends Emitter {
 }
 
 /**
- * One room, as this client knows it.
- *
- * Events: `joined` (Joined; at each return too) · `message` (Message) · `gap` (Gap) · `reset` (Reset) · `presence`
- * ({ joined, left, count }) · `signal` ({ user, name, data }) · `state` (the state) · `failed` (a MartletError: it is
- * over).
+ * One room, as this client knows it. Its events: {@link RoomEvents}.
+ * @extends {Emitter<RoomEvents>}
  */
 export class Room extends Emitter {
-    /** @type {'joining' | 'joined' | 'offline' | 'left' | 'failed'} */
+    /** @type {RoomState} */
     state = 'offline';
     /** @type {string | null} The last position shown; null before the first join. */
     position = null;
@@ -1022,7 +1047,7 @@ export class Room extends Emitter {
         const [gap] = this.#gaps.splice(index, 1);
         const before = parsePosition(gap.before);
         if (!before || before.seq - 1 <= this.#seq) return true;
-        const event = { after: this.position, before: gap.before, missing: before.seq - 1 - this.#seq };
+        const event = { after: this.position ?? gap.after, before: gap.before, missing: before.seq - 1 - this.#seq };
         this.#show(`${before.epoch}-${before.seq - 1}`);
         this._emit('gap', event);
         return true;
@@ -1050,7 +1075,7 @@ export class Room extends Emitter {
             this.#take(page.messages ?? []);
             if (!this.#early.has(this.#seq + 1)) this.#gaps.push(this.#ownGap(page));
         } catch (error) {
-            this.#client._emit('error', error);
+            this.#client._emit('error', /** @type {MartletError} */ (error));
             // Without an answer nothing is skipped: join again from the last position.
             if (this.state === 'joined') this._connected();
         } finally {
@@ -1064,7 +1089,8 @@ export class Room extends Emitter {
         const known = [...this.#early.values()].map((message) => message.position);
         const first = known.sort((a, b) => seqOf(a) - seqOf(b))[0];
         if (first) return readGap({ after: this.position, before: first });
-        const end = parsePosition(page.newest) ?? { epoch: parsePosition(this.position)?.epoch ?? 0, seq: this.#target };
+        const here = parsePosition(this.position);
+        const end = parsePosition(page.newest) ?? { epoch: here?.epoch ?? 0, seq: this.#target };
         return readGap({ after: this.position, before: `${end.epoch}-${Math.max(end.seq, this.#target) + 1}` });
     }
 

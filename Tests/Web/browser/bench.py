@@ -80,13 +80,16 @@ class Bench:
     def room(self, name):
         return f"{name} {self.token}"
 
-    async def page(self, user, room, url=None, **context):
+    async def page(self, user, room, url=None, wire=None, **context):
+        """A page in a room. `wire` gets the page's WebSocket and may change what goes through it."""
         ctx = await self.browser.new_context(**(context or WIDE))
         self.contexts.append(ctx)
         if self.files:
             await ctx.route("**/*", self.from_disk)
         page = await ctx.new_page()
         page.set_default_timeout(15_000)
+        if wire:
+            await page.route_web_socket("**/ws?*", wire)
         page.on("pageerror", lambda error: self.errors.append(f"{user}: {error}"))
         page.on("console", lambda message: self.note(user, message))
         query = urllib.parse.urlencode({"user": user, "room": room, "device": f"{user}'s laptop"})

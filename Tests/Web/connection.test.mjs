@@ -1,0 +1,273 @@
+// martlet.js: connecting, coming back, ending.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MartletError, connect, newKey, parsePosition } from '../../Sources/ChatGateway/Web/martlet.js';
+import { URL, joined, online, says, watch } from './bench.mjs';
+import { FakeClock, FakeNode, FakeStore, failure, seeded, settled } from './fakes.mjs';
+
+test('connecting says who it is and asks for the subprotocol', async () => {
+    const { client, node } = await online({ token: 'secret', query: { room: 'x y' } });
+    assert.equal(node.socket.url.href, 'ws://node.test/ws?room=x+y&user=ana&device=laptop&token=secret');
+    assert.deepEqual(node.socket.protocols, ['martlet.v1']);
+    assert.equal(await client.ready, client);
+    assert.deepEqual([client.state, client.node, client.user, client.session], ['online', 'node-1', 'ana', 's1']);
+});
+
+test('an http address becomes the node\'s WebSocket', async () => {
+    const clock = new FakeClock();
+    const node = new FakeNode(clock);
+    for (const [given, used] of [
+        ['http://node.test', 'ws://node.test/ws'], ['https://node.test/', 'wss://node.test/ws'], ['wss://node.test/x', 'wss://node.test/x'],
+    ]) {
+        connect(given, { WebSocket: node.WebSocket, clock });
+        assert.equal(node.socket.url.href, used);
+    }
+});
+
+test('a URL that cannot be used is refused at once, with the reason', () => {
+    for (const url of ['node.test', 'ftp://node.test', 'ws://', undefined]) {
+        assert.throws(() => connect(url, { clock: new FakeClock() }), { name: 'MartletError', reason: 'badArgument' });
+    }
+});
+
+test('a token function is asked at each connection, and one that fails is asked again', async () => {
+    let asked = 0;
+    const token = () => {
+        asked += 1;
+        if (asked === 1) throw new Error('not yet');
+        return `t${asked}`;
+    };
+    const { node, clock, client } = await online({ token });
+    await clock.until(() => client.state === 'online', 'it is online');
+    node.socket.drop();
+    await clock.until(() => client.state === 'online', 'it is online again');
+    assert.deepEqual(node.sockets.map((socket) => socket.url.searchParams.get('token')), ['t2', 't3']);
+});
+
+test('leaving settles everything and stops the messages; the room can be joined again', async () => {
+    const { client, room, clock, node, messages } = await joined();
+    node.intercept = (frame) => (frame.type === 'send' ? null : undefined);
+    const sent = watch(room.send('x'));
+    const left = watch(room.leave());
+    says(node, 'unseen');
+    await clock.advance(10);
+    assert.deepEqual([left.state, sent.error.reason, sent.error.stored, room.state], ['resolved', 'left', undefined, 'left']);
+    await assert.rejects(room.history(), { reason: 'left' });
+    await room.leave();
+    assert.deepEqual(messages(), []);
+    const again = client.join('lobby', { history: 5 });
+    assert.notEqual(again, room);
+    await clock.until(() => again.state === 'joined', 'it is joined again');
+    const offline = client.join('other');
+    node.socket.drop();
+    await offline.leave();
+});
+
+test('waits grow with jitter up to the cap, and start again after a connection that lasted', async () => {
+    const node = new FakeNode(new FakeClock());
+    const waits = [];
+    const { client, clock } = await online({ random: () => 0.5, backoff: { base: 100, cap: 1_000 } }, node);
+    client.on('state', (event) => { if (event.state === 'offline') waits.push(event.delay); });
+    await clock.advance(6_000);
+    node.accept = false;
+    node.socket.drop();
+    await clock.until(() => waits.length === 6, 'it tried six times');
+    assert.deepEqual(waits, [50, 100, 200, 400, 500, 500]);
+    node.accept = true;
+    await clock.until(() => client.state === 'online', 'it is online');
+    node.socket.drop(4003, 'nodeFull');
+    await settled();
+    assert.equal(waits.at(-1), 500, 'a node that welcomes and then closes is not hammered');
+    await clock.until(() => client.state === 'online', 'it is online');
+    await clock.advance(6_000);
+    node.socket.drop();
+    assert.equal(waits.at(-1), 50);
+});
+
+test('draining moves to another connection at the moment that the node gave', async () => {
+    const { client, room, clock, node, messages } = await joined();
+    const drainings = [];
+    client.on('draining', (event) => drainings.push(event.reconnectAfter));
+    node.socket.emit({ type: 'draining', reconnectAfter: 800 });
+    await clock.advance(700);
+    says(node, 'still here');
+    await clock.advance(5);
+    assert.deepEqual([node.sockets.length, drainings, messages()], [1, [800], ['still here']]);
+    await clock.advance(200);
+    assert.deepEqual([node.sockets.length, node.sockets[0].closedWith], [2, 1000]);
+    await clock.until(() => room.state === 'joined', 'it is back');
+});
+
+test('a send that is refused because the node is leaving moves at once', async () => {
+    const { room, clock, node } = await joined();
+    node.intercept = (frame, socket) => (frame.type === 'send' && socket === node.sockets[0] ? failure(frame.ref, 403, 'draining', true) : undefined);
+    const sent = watch(room.send('x'));
+    await clock.until(() => sent.state === 'resolved', 'it is sent');
+    assert.equal(node.sockets.length, 2);
+});
+
+test('close codes say whether to come back', async () => {
+    for (const [code, name] of [[4002, 'unauthenticated'], [4004, 'tooManySessions'], [4005, 'abuse'], [4007, 'ended']]) {
+        const { client, room, clock, node } = await joined();
+        const closed = [];
+        client.on('closed', (error) => closed.push(error.reason));
+        const sent = watch(room.send('x'));
+        node.socket.drop(code, name);
+        await clock.advance(60_000);
+        assert.deepEqual([client.state, room.state, closed, sent.error.reason, sent.error.code], [
+            'closed', 'failed', [name], name, code,
+        ]);
+        assert.equal(node.sockets.length, 1);
+        assert.equal(clock.waiting, 0);
+        assert.throws(() => client.join('x'), { reason: 'closed' });
+    }
+    for (const code of [1000, 1001, 1006, 1011, 4000, 4001, 4003, 4006, 4008, 4999]) {
+        const { client, clock, node } = await joined();
+        node.socket.drop(code);
+        await clock.until(() => client.state === 'online', `it is back after ${code}`);
+    }
+});
+
+test('a dead connection is noticed by its silence', async () => {
+    const { client, clock, node } = await joined();
+    const errors = [];
+    client.on('state', (event) => { if (event.error) errors.push(event.error.reason); });
+    await clock.advance(29_000);
+    assert.equal(node.frames.filter((frame) => frame.type === 'ping').length, 0);
+    await clock.advance(60_000);
+    assert.ok(node.frames.filter((frame) => frame.type === 'ping').length >= 2);
+    assert.equal(node.sockets.length, 1);
+    node.intercept = (frame) => (frame.type === 'ping' ? null : undefined);
+    await clock.advance(45_000);
+    assert.deepEqual(errors, ['timeout']);
+    assert.equal(node.sockets.length, 2);
+});
+
+test('wake tries at once, and checks a connection that may be dead', async () => {
+    const { client, clock, node } = await joined({ random: () => 0.999, backoff: { base: 10_000, cap: 20_000 } });
+    node.socket.drop();
+    await clock.advance(5);
+    assert.equal(client.state, 'offline');
+    client.wake();
+    await clock.advance(5);
+    assert.equal(client.state, 'online');
+    node.intercept = () => null;
+    client.wake();
+    await clock.advance(5_100);
+    assert.equal(client.state, 'offline');
+});
+
+test('a node that never says welcome is given up, and ready says that it took too long', async () => {
+    const node = new FakeNode(new FakeClock());
+    node.latency = () => 1e9;
+    const client = connect(URL, { WebSocket: node.WebSocket, clock: node.clock, random: seeded(3), requestTimeout: 15_000 });
+    const ready = watch(client.ready);
+    const room = watch(client.join('lobby').ready);
+    await node.clock.advance(14_000);
+    assert.ok(node.sockets.length >= 2);
+    assert.equal(ready.state, 'pending');
+    await node.clock.advance(2_000);
+    assert.deepEqual([ready.error.reason, room.error.reason], ['timeout', 'timeout']);
+    node.latency = () => 1;
+    await node.clock.until(() => client.state === 'online', 'it still tries');
+});
+
+test('close settles everything and leaves no timer behind', async () => {
+    const { client, room, clock, node } = await joined();
+    node.intercept = () => null;
+    const promises = [room.send('x'), room.history(), room.roster(), client.join('other').ready].map(watch);
+    client.close();
+    await clock.advance(100);
+    assert.deepEqual(promises.map((promise) => promise.error?.reason), Array(4).fill('closed'));
+    assert.deepEqual([client.state, node.socket.closedWith, clock.waiting], ['closed', 1000, 0]);
+    client.close();
+    await assert.rejects(room.send('y'), { reason: 'closed' });
+});
+
+test('frames that make no sense disturb nothing', async () => {
+    const { client, clock, node, messages } = await joined();
+    const errors = [];
+    client.on('error', (error) => errors.push(error.reason));
+    for (const frame of ['{', { type: 'mystery' }, { type: 'message', room: 'nowhere' }, { type: 'sent', ref: 999 }, failure(undefined, 103, 'unknownType', false)]) {
+        node.socket.emit(frame);
+    }
+    says(node, 'on it goes');
+    await clock.advance(5);
+    assert.deepEqual(errors, ['unreadable', 'unknownType']);
+    assert.deepEqual(messages(), ['on it goes']);
+});
+
+test('listeners can be taken off, come once, and leave or close from inside', async () => {
+    const { client, room, clock, node } = await joined();
+    const heard = [];
+    const off = room.on('message', (message) => heard.push(`on ${message.text}`));
+    room.once('message', (message) => heard.push(`once ${message.text}`));
+    for (const text of ['a', 'b']) says(node, text);
+    await clock.advance(5);
+    off();
+    assert.deepEqual(heard, ['on a', 'once a', 'on b']);
+    room.on('message', () => room.leave());
+    for (const text of ['c', 'd']) says(node, text);
+    await clock.advance(5);
+    assert.equal(room.state, 'left');
+    assert.equal(room.position, '1000-3');
+    client.on('draining', () => client.close());
+    node.socket.emit({ type: 'draining', reconnectAfter: 0 });
+    await clock.advance(1_000);
+    assert.equal(client.state, 'closed');
+});
+
+test('positions and keys', () => {
+    assert.deepEqual(parsePosition('1700000000000-42'), { epoch: 1_700_000_000_000, seq: 42 });
+    for (const text of ['', '1', '1-', '-1', '1-2-3', '1-a', ' 1-2', 5, null, undefined]) assert.equal(parsePosition(text), null);
+    assert.equal(new Set(Array.from({ length: 1_000 }, newKey)).size, 1_000);
+});
+
+for (const seed of [1, 2, 3, 4, 5]) {
+    test(`200 cuts at random while three talk on two nodes: once, in order, all settled (seed ${seed})`, async () => {
+        const random = seeded(seed);
+        const clock = new FakeClock();
+        const store = new FakeStore();
+        const nodes = ['node-1', 'node-2'].map((name) => new FakeNode(clock, store, name));
+        for (const node of nodes) {
+            node.latency = () => 1 + random() * 30;
+            node.intercept = (frame) => (frame.type === 'send' && random() < 0.05 ? failure(frame.ref, 400, 'unavailable', true) : undefined);
+        }
+        // Each connection goes to either node, as behind a proxy.
+        function Proxied(url, protocols) { return new (nodes[Math.floor(random() * 2)].WebSocket)(url, protocols); }
+        const people = ['ana', 'bo', 'che'].map((user) => {
+            const client = connect(URL, { user, WebSocket: Proxied, clock, random, backoff: { base: 50, cap: 500 }, window: 4 });
+            const room = client.join('lobby');
+            const shown = [];
+            room.on('message', (message) => shown.push(message));
+            room.on('gap', () => assert.fail('there is no gap'));
+            return { user, client, room, shown, sent: [] };
+        });
+        await clock.until(() => people.every((person) => person.room.state === 'joined'), 'all are in');
+        for (let cuts = 0; cuts < 200;) {
+            for (const person of people) {
+                for (let n = Math.floor(random() * 4); n > 0; n -= 1) person.sent.push(watch(person.room.send(`${person.user} ${person.sent.length}`)));
+            }
+            await clock.advance(random() * 400);
+            const living = nodes.flatMap((node) => node.sockets).filter((socket) => !socket.gone && socket.user === 'ana');
+            if (living.length > 0) cuts += 1;
+            living.at(-1)?.drop();
+            if (random() < 0.1) nodes.flatMap((node) => node.sockets).find((socket) => !socket.gone && socket.user === 'bo')?.drop();
+            if (random() < 0.1) people[2].client.wake();
+        }
+        const settledAll = () => people.every((person) => person.sent.every((send) => send.state !== 'pending'));
+        await clock.until(settledAll, 'every send is settled');
+        const { log, seq } = store.room('lobby');
+        await clock.until(() => people.every((person) => person.room.position?.endsWith(`-${seq}`)), 'all have seen all');
+        for (const person of people) {
+            assert.deepEqual(person.sent.flatMap((send) => send.error?.reason ?? []), [], 'every send was stored');
+            assert.deepEqual(person.shown.map((message) => message.position), log.map((message) => message.position), `${person.user} saw the log`);
+            const own = log.filter((message) => message.user === person.user);
+            assert.equal(own.length, person.sent.length, 'each send is stored once');
+            assert.deepEqual(new Set(person.sent.map((send) => send.value.position)), new Set(own.map((message) => message.position)));
+            person.client.close();
+        }
+        await settled();
+        assert.ok(log.length > 500 && nodes.flatMap((node) => node.sockets).length >= 200, 'the run was a hard one');
+    });
+}

@@ -1,0 +1,40 @@
+// What others write with martlet.js, held against its types: right use passes, and each wrong use is refused.
+import { MartletError, connect, parsePosition } from '../../../Sources/ChatGateway/Web/martlet.js';
+
+const client = connect('ws://node.test/ws', { user: 'ana', token: async () => 'secret', backoff: { base: 100 } });
+const room = client.join('lobby', { after: '1-2' });
+
+room.on('message', (message) => {
+    /** @type {[string, number, boolean, string | undefined]} */
+    const parts = [message.position, message.seq, message.mine, message.text];
+    // @ts-expect-error a message has no such field
+    parts.push(message.author);
+});
+const off = room.once('presence', ({ joined, count }) => { joined.map((user) => user.length + count); });
+off();
+client.on('closed', (error) => { if (error instanceof MartletError && error.reason === 'abuse') client.close(); });
+
+/** @returns {Promise<number>} */
+export async function talk() {
+    const { position, repeated } = await room.send({ text: 'hi', data: { n: 1 }, key: 'k' }, { timeout: 1_000 });
+    const { messages, newest } = await room.history({ before: newest_(position), limit: 10 });
+    const { members, cursor } = await room.roster();
+    const known = [...client.rooms.keys(), ...members.map((member) => member.devices[0]), cursor ?? ''];
+    return (parsePosition(newest)?.seq ?? 0) + messages.length + known.length + Number(repeated) + client.limits.frameBytes;
+}
+
+/** @param {string} position */
+const newest_ = (position) => position;
+
+// @ts-expect-error there is no such event
+room.on('messages', () => {});
+// @ts-expect-error a room has a name
+client.join(7);
+// @ts-expect-error a position is a string
+client.join('lobby', { after: 7 });
+// @ts-expect-error something has to be said
+room.send();
+// @ts-expect-error text is a string
+room.send({ text: 7 });
+// @ts-expect-error there is no such option
+connect('ws://node.test/ws', { name: 'ana' });
