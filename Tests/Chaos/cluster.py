@@ -140,6 +140,10 @@ class Cluster:
     def session_ports(self):
         return [self.port] if self.haproxy else [node.port for node in self.nodes]
 
+    def process_of(self, name):
+        """Which start of a node this is."""
+        return next((f"{name} ({node.process.starts}. start)" for node in self.nodes if node.name == name), name)
+
     async def start(self):
         await self.redis.start()
         if self.replica:

@@ -171,6 +171,7 @@ class Faults:
             old.ask.close()
         cluster.replication.cut()
         self.missed_by_replica = await self.missing(new)
+        promoted = self.ledger.now()
         await new.ask("REPLICAOF", "NO", "ONE")
         cluster.point_at(new)
         cluster.redis, cluster.replica = new, old
@@ -181,6 +182,7 @@ class Faults:
             else:
                 self.loop.call_later(between(numbers[4], 0, 1), node.proxy.cut)
         await asyncio.sleep(1.2)
+        self.ledger.split.append((promoted, self.ledger.now()))
         self.ledger.happened(f"{new.name} is the master")
         if not old.process.is_running:
             await old.start()

@@ -30,6 +30,8 @@ class RoomLedger:
         self.acked = {}
         # position -> key: what anybody was shown there, or was told in an ack.
         self.content = {}
+        # position -> processes that showed it to somebody: each of them remembers it.
+        self.seen_by = collections.defaultdict(set)
         # Times at which somebody was told `reset`.
         self.resets = []
 
@@ -48,6 +50,10 @@ class Ledger:
         # (time, text): faults as they were done, for reading beside the histories.
         self.timeline = []
         self.on_violation = lambda violation: None
+        # The process behind a node's name now: another after each start.
+        self.process_of = lambda name: name
+        # (from, to): what an old master acknowledged after another Redis had taken over.
+        self.split = []
         self.delivery = []
         self.ack_times = []
 
@@ -72,8 +78,8 @@ class Ledger:
     def shown(self, room, place, key, view):
         """A message was shown. Every position holds one message, for everybody, for ever."""
         self.count["shown"] += 1
-        content = self.rooms[room].content
-        known = content.setdefault(place, key)
+        self.rooms[room].seen_by[place].add(view.session.process)
+        known = self.rooms[room].content.setdefault(place, key)
         if known != key:
             self.broken("one order", room, view.session.name,
                         f"{text_of(place)} is {key} here and {known} for others", view.lines())

@@ -14,6 +14,7 @@ async def self_test(options, show, state):
         for name, (plant, promises) in PLANTS.items():
             fresh = Ledger()
             stage.ledger = fresh
+            fresh.process_of = stage.cluster.process_of
             for session in stage.sessions:
                 session.ledger = fresh
             stage.speak(rate=60)

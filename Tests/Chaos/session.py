@@ -161,7 +161,7 @@ class Session:
         self.rooms = {}
         self.refs = {}
         self.socket = None
-        self.welcome = None
+        self.welcome = self.process = None
         self.heartbeat = 25
         self.failures = 0
         self.timer = self.pump_timer = None
@@ -321,6 +321,7 @@ class Session:
     def welcomed(self, frame):
         self.welcome, self.failures = frame, 0
         self.heartbeat = frame["heartbeat"]
+        self.process = self.ledger.process_of(frame["node"])
         self.connects.append((self.ledger.now(), frame["node"]))
         self.on_welcome(self)
         self.pump()

@@ -52,6 +52,7 @@ class Stage:
         self.cluster = Cluster(options, state, **cluster)
         self.ledger = Ledger()
         self.ledger.on_violation = lambda violation: show.line("BROKEN " + violation.line())
+        self.ledger.process_of = self.cluster.process_of
         self.sessions = []
         self.rooms = [f"room{index}" for index in range(options.rooms)]
         self.talk = None

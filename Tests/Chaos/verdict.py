@@ -80,7 +80,7 @@ class Verdict:
                     in_log += 1
                 elif any(reset > at for reset in self.ledger.rooms[room].resets) and self.lossy:
                     lost += 1
-                    self.ledger.lost.append((at, room, who, key, text_of(place), self.history(room, who)))
+                    self.announced(room, key, place, who, at)
                 else:
                     self.ledger.broken("ack means stored", room, who,
                                        f"{key}, acknowledged at {text_of(place)}, is not in the log (it ends at "
@@ -92,6 +92,16 @@ class Verdict:
         self.figures["acknowledged"] = acked
         self.figures["of these in the log"] = in_log
         self.figures["of these announced as lost (reset)"] = lost
+
+    def announced(self, room, key, place, who, at):
+        """A message that Redis lost and clients were told so: right only if no node that knew it lived to put it back."""
+        history = self.history(room, who)
+        self.ledger.lost.append((at, room, who, key, text_of(place), history))
+        living = {self.cluster.process_of(node.name) for node in self.cluster.nodes if node.process.is_running}
+        knew = sorted(self.ledger.rooms[room].seen_by[place] & living)
+        if knew and not any(begin <= at <= end for begin, end in self.ledger.split):
+            self.ledger.broken("put back", room, who, f"{key}, acknowledged at {text_of(place)}, is lost and was announced as lost "
+                               f"(reset), though {' and '.join(knew)} showed it and lives", history)
 
     def history(self, room, who):
         for session in self.sessions:
