@@ -88,6 +88,7 @@ def one_run(options, show, seed):
             tell(ledger, show, state)
         if ledger.lost:
             tell_lost(ledger, state)
+        options.results.append((seed, figures))
         show.result(options.scenario, passed, figures, seed,
                     {"violations": [violation.line() for violation in ledger.violations]})
         return 0 if passed else 1
@@ -155,6 +156,7 @@ def main(arguments):
     if options.sessions is None:
         options.sessions = {"mass-return": 10_000, "slow-reader": 1_000}.get(options.scenario, 300)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
+    options.results = []
     for run in range(options.runs):
         try:
             status = one_run(options, show, seed + run)
@@ -163,4 +165,13 @@ def main(arguments):
             return 130
         if status:
             return status
+    if options.runs > 1:
+        show.line(f"chaos {options.scenario}: {options.runs} runs in a row passed (seeds {seed} to {seed + options.runs - 1}): "
+                  + ", ".join(f"{sum(values)} {name}" for name, values in sums(options.results).items()))
     return 0
+
+
+def sums(results):
+    """What can be added up over the runs."""
+    names = [name for name, value in results[0][1].items() if isinstance(value, int)] if results else []
+    return {name: [figures.get(name, 0) for _, figures in results] for name in names}

@@ -51,7 +51,7 @@ class Stage:
         self.rng = random.Random(options.seed)
         self.cluster = Cluster(options, state, **cluster)
         self.ledger = Ledger()
-        self.ledger.on_violation = lambda violation: show.line("BROKEN " + violation.line())
+        self.ledger.on_violation = self.broken
         self.ledger.process_of = self.cluster.process_of
         self.sessions = []
         self.rooms = [f"room{index}" for index in range(options.rooms)]
@@ -73,6 +73,11 @@ class Stage:
             session.stop()
         await asyncio.sleep(0.05)
         await self.cluster.stop()
+
+    def broken(self, violation):
+        """The first ones at once, so that a long run need not be waited for; all of them come at the end."""
+        if len(self.ledger.violations) <= 10:
+            self.show.line("BROKEN " + violation.line())
 
     def session(self, user, device, ports=None):
         made = Session(self.ledger, user, device, ports or self.cluster.session_ports, random.Random(self.rng.random()))
