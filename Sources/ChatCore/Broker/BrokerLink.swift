@@ -50,6 +50,10 @@ public protocol BrokerLink: AnyObject {
     func subscribe(_ room: RoomName)
     /// Ends it; `unsubscribed` follows unless the connection goes first.
     func unsubscribe(_ room: RoomName)
+    /// Waits until so many replicas have everything that was answered to this link, but no longer than `time`. `then` is
+    /// called once, not from within the call, with the number of replicas that have it; nil: nothing is known (a connection
+    /// is away, or there is nothing to replicate to).
+    func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void)
     /// Drops both connections as if they had failed; they reconnect.
     func reset()
     /// Sends what is queued, then closes for good. No callbacks after it, except completions of what was in flight.
@@ -58,6 +62,9 @@ public protocol BrokerLink: AnyObject {
 
 extension BrokerLink {
     public var roundTrip: Duration { .milliseconds(1) }
+
+    /// A broker without replicas: nothing is known, ever. A link that has them defers its answer.
+    public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) { then(nil) }
 }
 
 /// Called on the link's loop.

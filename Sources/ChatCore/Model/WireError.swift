@@ -41,6 +41,9 @@ public struct WireError: Error, Hashable, Sendable {
         case notStored = 402
         /// The node is leaving: reconnect and try again.
         case draining = 403
+        /// Stored and shown, but fewer replicas than the node waits for (`MARTLET_ACK_REPLICAS`) have it, so a failover may
+        /// still lose it: try again with the same key and `again`; the answer is `sent`, `repeated`, once they have it.
+        case notReplicated = 404
         /// A fault in the node. It is in the log under the same words.
         case internalError = 500
 
@@ -50,7 +53,8 @@ public struct WireError: Error, Hashable, Sendable {
         /// Whether the same request may succeed later.
         public var retry: Bool {
             switch self {
-            case .rateLimited, .tooManyWaiting, .unavailable, .notStored, .draining, .internalError: true
+            case .rateLimited, .tooManyWaiting, .unavailable, .notStored, .draining, .notReplicated, .internalError:
+                true
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .tooManyRooms, .unauthenticated, .forbidden, .outcomeUnknown:
                 false

@@ -80,6 +80,13 @@ extension RoomStateMachine {
         }
     }
 
+    /// Somebody looked: the log's newest message is `newest`. If it never reaches us by the channel, it is read.
+    public mutating func logReaches(_ newest: Position, now: Moment, _ actions: inout [RoomAction]) {
+        guard canSequence, let last, newest.seq > last.seq else { return }
+        knownLast = max(knownLast, newest.seq)
+        noteHole(now: now)
+    }
+
     /// The epoch has begun at `base`, as far as Redis goes.
     mutating func adopt(epoch newEpoch: UInt64, base newBase: UInt64) {
         epoch = newEpoch

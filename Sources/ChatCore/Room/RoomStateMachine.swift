@@ -165,6 +165,8 @@ extension RoomStateMachine {
     /// True when the room may be forgotten: nobody in it, nothing subscribed, nothing registered.
     public var isOut: Bool { phase == .out && members.isEmpty }
     public var isLive: Bool { phase == .inside }
+    /// Live, with other nodes in it: what they say must reach us by the channel.
+    public var isShared: Bool { phase == .inside && hasOthers }
     /// Sends without an answer.
     public var waitingSends: Int { sends.count }
     /// Messages that wait for earlier ones.

@@ -139,7 +139,7 @@ struct HTTPRoutes: Sendable {
         case .rateLimited, .tooManyWaiting: 429
         case .unauthenticated: 401
         case .forbidden: 403
-        case .unavailable, .notStored, .draining: 503
+        case .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }
     }
