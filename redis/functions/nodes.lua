@@ -2,7 +2,8 @@
 --
 -- KEYS  nodes (the sorted set <prefix>nodes)
 -- ARGV  none
--- Returns {node, report, …}; '' for a node whose lease has run out
+-- Returns {node, report, …}; '' for a node whose lease has run out, or whose key a stranger has taken for something else (one
+--       such key must not keep all other nodes from being swept)
 -- Atomic all of it. The nodes' own keys (<prefix>node:<id>) cannot be named before the set was read, so they are derived
 --       from its key: the one exception to "keys only through KEYS", and so not for a Redis Cluster.
 
@@ -12,9 +13,9 @@ redis.register_function{function_name = 'martlet_nodes', flags = {'no-writes'}, 
     local reply = {}
     for _, node in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do
         local key = nodes:sub(1, -2) .. ':' .. node
-        check({'string'}, {key})
+        local found = redis.call('TYPE', key).ok
         reply[#reply + 1] = node
-        reply[#reply + 1] = redis.call('GET', key) or ''
+        reply[#reply + 1] = found == 'string' and redis.call('GET', key) or ''
     end
     return reply
 end}
