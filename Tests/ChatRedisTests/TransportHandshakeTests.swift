@@ -50,7 +50,7 @@ import Testing
                 == .ready(
                     RedisServerInfo(
                         identity: BrokerIdentity(runID: "abc", replicationID: "def"), version: "7.0.15",
-                        isCluster: false)))
+                        replicas: 0)))
         #expect(code(machine.received(.text("OK"))) == .notRedis, "an answer to nothing")
     }
 

@@ -8,10 +8,13 @@ import Testing
 
     private func room(_ name: String) throws -> RoomName { try RoomName(name) }
 
+    /// `count`: what Redis says it is subscribed to by then; nil: as for one channel.
     private func receive(
-        _ machine: inout SubscriptionStateMachine, _ kind: SubscriptionStateMachine.Kind, _ channel: String
+        _ machine: inout SubscriptionStateMachine, _ kind: SubscriptionStateMachine.Kind, _ channel: String,
+        count: Int64? = nil
     ) -> SubscriptionStateMachine.ReplyAction {
-        Array(channel.utf8).withUnsafeBufferPointer { machine.received(kind, channel: $0) }
+        let count = count ?? (kind == .subscribe ? 1 : 0)
+        return Array(channel.utf8).withUnsafeBufferPointer { machine.received(kind, channel: $0, count: count) }
     }
 
     private func failed(_ action: SubscriptionStateMachine.ReplyAction) -> Bool {
@@ -95,6 +98,24 @@ import Testing
         #expect(failed(receive(&machine, .other, "")))
     }
 
+    @Test func aCountThatIsNotOursGivesTheConnectionUp() throws {
+        let lobby = try room("lobby")
+        let yard = try room("yard")
+        var machine = SubscriptionStateMachine()
+        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        #expect(receive(&machine, .subscribe, "c", count: 1) == .subscribed(lobby))
+        machine.subscribe(yard, channel: "d".utf8, now: now)
+        machine.unsubscribe(yard, channel: "d".utf8, now: now)
+        var lost = machine
+        #expect(failed(receive(&lost, .subscribe, "d", count: 1)), "one of the two is lost")
+        #expect(receive(&machine, .subscribe, "d", count: 2) == .subscribed(yard))
+        lost = machine
+        #expect(failed(receive(&lost, .unsubscribe, "d", count: 0)), "the other one is lost too")
+        lost = machine
+        #expect(failed(receive(&lost, .unsubscribe, "d", count: 2)), "it was not taken away")
+        #expect(receive(&machine, .unsubscribe, "d", count: 1) == .unsubscribed(yard))
+    }
+
     @Test func theOldestQuestionIsTheOneWithTheDeadline() throws {
         var machine = SubscriptionStateMachine()
         #expect(machine.oldestQuestion == nil)
@@ -111,7 +132,7 @@ import Testing
         var generator = SeededGenerator(seed: seed &+ 77)
         var machine = SubscriptionStateMachine()
         let rooms = try (0..<4).map { try room("r\($0)") }
-        var wire: [(SubscriptionStateMachine.Kind, String)] = []
+        var wire: [(SubscriptionStateMachine.Kind, String, Int64)] = []
         var redis: Set<String> = []
         var wanted: Set<String> = []
         for _ in 0..<400 {
@@ -122,23 +143,25 @@ import Testing
                 machine.subscribe(room, channel: channel.utf8, now: now)
                 redis.insert(channel)
                 wanted.insert(channel)
-                wire.append((.subscribe, channel))
+                wire.append((.subscribe, channel, Int64(redis.count)))
             case 1:
                 machine.unsubscribe(room, channel: channel.utf8, now: now)
                 redis.remove(channel)
                 wanted.remove(channel)
-                wire.append((.unsubscribe, channel))
+                wire.append((.unsubscribe, channel, Int64(redis.count)))
             case 2:
-                if redis.contains(channel) { wire.append((.message, channel)) }
+                if redis.contains(channel) { wire.append((.message, channel, Int64(redis.count))) }
             default:
                 guard !wire.isEmpty else { continue }
-                let (kind, name) = wire.removeFirst()
-                let action = receive(&machine, kind, name)
+                let (kind, name, count) = wire.removeFirst()
+                let action = receive(&machine, kind, name, count: count)
                 #expect(!failed(action), "seed \(seed &+ 77)")
                 if case .heard(let heard) = action { #expect(wanted.contains("c:\(heard)"), "seed \(seed &+ 77)") }
             }
         }
-        for (kind, name) in wire { #expect(!failed(receive(&machine, kind, name)), "seed \(seed &+ 77)") }
+        for (kind, name, count) in wire {
+            #expect(!failed(receive(&machine, kind, name, count: count)), "seed \(seed &+ 77)")
+        }
         #expect(machine.outstanding == 0 && machine.subscribedCount == redis.count, "seed \(seed &+ 77)")
         for room in rooms {
             let heard = receive(&machine, .message, "c:\(room)")

@@ -37,6 +37,8 @@ public struct RedisCodec: RedisCodecProtocol {
         keys.channel(of: room.text)
     }
 
+    public var replicationChannel: String { keys.prefix + "replicas" }
+
     public func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent {
         try ChannelEventReader.event(of: UnsafeRawBufferPointer(payload))
     }

@@ -1,18 +1,35 @@
 import ChatCore
 import NIOCore
 
-/// One channel to Redis: bytes in, replies to its ``RedisConnection``. Holds no rules.
-final class RedisChannelHandler: ChannelInboundHandler {
+/// Who uses a channel to a Redis or a Sentinel: a ``RedisConnection`` or ``SentinelPeer``. All on its loop.
+protocol RedisChannelOwner: AnyObject {
+    func channelActive(_ handler: RedisChannelHandler<Self>)
+    /// Bytes came; ``replied(_:from:)`` for each whole reply in them, then ``readEnded()``.
+    func readBegan()
+    /// One more reply is in the arena, which the owner empties. False: nothing more is wanted from this channel.
+    func replied(_ arena: RESPArena, from handler: RedisChannelHandler<Self>) -> Bool
+    func readEnded()
+    /// What came is no RESP2.
+    func broke(_ error: RESPError, from handler: RedisChannelHandler<Self>)
+    func channelFailed(_ error: any Error, from handler: RedisChannelHandler<Self>)
+    func channelInactive(_ handler: RedisChannelHandler<Self>)
+}
+
+/// One channel to Redis: bytes in, replies to its owner. Holds no rules.
+final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
+    /// Which try to connect this is: a channel that comes late, after the owner has begun another try, is nobody's.
+    let attempt: Int
     private let reader: RESPReader
     /// Nil once the connection has done with this channel: what still comes is nobody's.
-    private var connection: RedisConnection?
+    private var connection: Owner?
     private var context: ChannelHandlerContext?
 
-    init(_ connection: RedisConnection) throws(RESPError) {
+    init(_ connection: Owner, attempt: Int) throws(RESPError) {
         self.connection = connection
+        self.attempt = attempt
         reader = try RESPReader()
     }
 

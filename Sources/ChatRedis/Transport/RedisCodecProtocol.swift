@@ -86,6 +86,9 @@ public protocol RedisCodecProtocol: Sendable {
     /// The name of the room's channel. Different rooms, different names.
     func channelName(of room: RoomName) -> String
 
+    /// A channel that nobody subscribes to: a PUBLISH there is a mark in the stream that replicas follow.
+    var replicationChannel: String { get }
+
     /// Reads what was published on a room's channel.
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent
 

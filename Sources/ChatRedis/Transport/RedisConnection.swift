@@ -17,17 +17,21 @@ protocol RedisConnectionOwner: AnyObject {
 /// One connection to Redis that is always there, or on its way back: connects, sets up by
 /// ``RedisHandshakeStateMachine``, hands over replies, and after a failure waits and begins again. Confined to its
 /// loop.
-final class RedisConnection {
+///
+/// Where it leads may change while it lives (``lead(to:)``): then it is given up and begins again there at once.
+final class RedisConnection: RedisChannelOwner {
+    typealias Handler = RedisChannelHandler<RedisConnection>
+
     private enum State {
-        /// Can transition to: connecting, stopped.
+        /// Can transition to: connecting, waiting, stopped.
         case idle
         /// Can transition to: settingUp, waiting, stopped.
         case connecting(attempt: Int)
         /// Can transition to: up, waiting, stopped.
-        case settingUp(RedisChannelHandler, RedisHandshakeStateMachine)
+        case settingUp(Handler, RedisHandshakeStateMachine)
         /// Can transition to: waiting, stopped.
-        case up(RedisChannelHandler, since: Moment)
-        /// Can transition to: connecting, stopped.
+        case up(Handler, since: Moment)
+        /// For the next try, or to be told where Redis is. Can transition to: connecting, stopped.
         case waiting
         /// Final.
         case stopped
@@ -36,7 +40,8 @@ final class RedisConnection {
     let role: RedisConnectionRole
     private let settings: RedisLinkSettings
     private let eventLoop: any EventLoop
-    private let connector: RedisConnector
+    /// Nil: not known yet where Redis is.
+    private var connector: RedisConnector?
     /// Nil: the library is not looked at.
     private let codec: (any RedisCodecProtocol)?
     /// False: the first failure is the end (a probe).
@@ -44,14 +49,16 @@ final class RedisConnection {
     weak var owner: (any RedisConnectionOwner)?
 
     private var state = State.idle
+    /// Since the last connection that was set up, and ever.
     private var attempt = 0
+    private var tries = 0
     private var backoff: ReconnectBackoff
     private var generator = SystemRandomNumberGenerator()
     private var timer: Scheduled<Void>?
     private var readAt = Moment(nanoseconds: 0)
 
     init(
-        role: RedisConnectionRole, settings: RedisLinkSettings, connector: RedisConnector, eventLoop: any EventLoop,
+        role: RedisConnectionRole, settings: RedisLinkSettings, connector: RedisConnector?, eventLoop: any EventLoop,
         codec: (any RedisCodecProtocol)?, retries: Bool = true
     ) {
         self.role = role
@@ -72,7 +79,31 @@ final class RedisConnection {
     /// Tries since the last connection that was set up.
     var attempts: Int { attempt }
 
+    /// The Redis it leads to, for messages.
+    var place: String {
+        connector.map { "redis at \($0.url)" } ?? "the redis that sentinel names"
+    }
+
     // MARK: Requests
+
+    /// Redis is there from now on. Nothing happens if it leads there already.
+    func lead(to target: RedisConnector) {
+        guard target.url != connector?.url else { return }
+        let error = RedisSetupError(.moved, "\(place) is no longer the master; sentinel names \(target.url)")
+        connector = target
+        switch state {
+        case .connecting:
+            failed(error, again: .zero)
+        case .settingUp(let handler, _), .up(let handler, _):
+            handler.close()
+            failed(error, again: .zero)
+        case .waiting:
+            timer?.cancel()
+            connect()
+        case .idle, .stopped:
+            break
+        }
+    }
 
     func start() {
         guard case .idle = state else { return }
@@ -110,22 +141,28 @@ final class RedisConnection {
     // MARK: Connecting
 
     private func connect() {
+        guard let connector else {
+            state = .waiting
+            return
+        }
         attempt += 1
-        state = .connecting(attempt: attempt)
-        let attempt = attempt
-        connector.connect(self, on: eventLoop).assumeIsolatedUnsafeUnchecked().whenFailure { [weak self] error in
+        tries += 1
+        state = .connecting(attempt: tries)
+        let attempt = tries
+        connector.connect(self, attempt: attempt, on: eventLoop).assumeIsolatedUnsafeUnchecked().whenFailure {
+            [weak self] error in
             self?.connectFailed(attempt: attempt, error)
         }
     }
 
     private func connectFailed(attempt: Int, _ error: any Error) {
         guard case .connecting(attempt) = state else { return }
-        failed(connector.describe(error))
+        failed(described(error))
     }
 
-    func channelActive(_ handler: RedisChannelHandler) {
-        guard case .connecting = state else { return handler.close() }
-        var handshake = settings.handshake(role)
+    func channelActive(_ handler: Handler) {
+        guard case .connecting(handler.attempt) = state, let connector else { return handler.close() }
+        var handshake = settings.handshake(role, connector.url)
         handshake.checksLibrary = handshake.checksLibrary && codec != nil
         var machine = RedisHandshakeStateMachine(handshake)
         let action = machine.connected()
@@ -139,10 +176,10 @@ final class RedisConnection {
         }
     }
 
-    private func setupTimedOut(_ handler: RedisChannelHandler) {
+    private func setupTimedOut(_ handler: Handler) {
         guard case .settingUp(let current, _) = state, current === handler else { return }
         let text = "took the connection, but did not answer in \(settings.connectTimeout)\(setupHint)"
-        drop(RedisSetupError(.timedOut, "redis at \(settings.url) \(text)"))
+        drop(RedisSetupError(.timedOut, "\(place) \(text)"))
     }
 
     // MARK: Channel events
@@ -154,7 +191,7 @@ final class RedisConnection {
     }
 
     /// False: nothing more is wanted from this channel.
-    func replied(_ arena: RESPArena, from handler: RedisChannelHandler) -> Bool {
+    func replied(_ arena: RESPArena, from handler: Handler) -> Bool {
         switch state {
         case .up(let current, _) where current === handler:
             guard let owner else {
@@ -189,7 +226,7 @@ final class RedisConnection {
         return reply.string.map { .text($0) } ?? .other
     }
 
-    private func run(_ action: RedisHandshakeStateMachine.ReplyAction, _ handler: RedisChannelHandler) -> Bool {
+    private func run(_ action: RedisHandshakeStateMachine.ReplyAction, _ handler: Handler) -> Bool {
         switch action {
         case .wait:
             return true
@@ -211,37 +248,41 @@ final class RedisConnection {
         }
     }
 
-    private func write(_ handler: RedisChannelHandler, _ encode: (any RedisCodecProtocol, inout RESPWriter) -> Void) {
+    private func write(_ handler: Handler, _ encode: (any RedisCodecProtocol, inout RESPWriter) -> Void) {
         guard let codec else { return }
         var writer = RESPWriter()
         encode(codec, &writer)
         handler.write(writer.take())
     }
 
-    func broke(_ error: RESPError, from handler: RedisChannelHandler) {
+    func broke(_ error: RESPError, from handler: Handler) {
         guard isCurrent(handler) else { return handler.close() }
-        drop(RedisSetupError(.notRedis, "redis at \(settings.url): \(error.description)\(isUp ? "" : setupHint)"))
+        drop(RedisSetupError(.notRedis, "\(place): \(error.description)\(isUp ? "" : setupHint)"))
     }
 
-    func channelFailed(_ error: any Error, from handler: RedisChannelHandler) {
+    func channelFailed(_ error: any Error, from handler: Handler) {
         guard isCurrent(handler) else { return handler.close() }
-        guard let error = error as? IOError else { return drop(connector.describe(error)) }
+        guard let error = error as? IOError else { return drop(described(error)) }
         let hint = isUp ? "" : setupHint
-        drop(RedisSetupError(.closed, "redis at \(settings.url) broke the connection: \(error.description)\(hint)"))
+        drop(RedisSetupError(.closed, "\(place) broke the connection: \(error.description)\(hint)"))
     }
 
-    func channelInactive(_ handler: RedisChannelHandler) {
+    func channelInactive(_ handler: Handler) {
         guard isCurrent(handler) else { return }
         let when = isUp ? "" : " during set-up\(setupHint)"
-        drop(RedisSetupError(.closed, "redis at \(settings.url) closed the connection\(when)"))
+        drop(RedisSetupError(.closed, "\(place) closed the connection\(when)"))
     }
 
     /// What a connection that never got ready may have in common with others that did not.
     private var setupHint: String {
-        settings.url.tls == nil ? " (is it a Redis? does it want rediss://?)" : " (is it a Redis? does it speak TLS?)"
+        connector?.url.tls == nil ? " (is it a Redis? does it want rediss://?)" : " (is it a Redis? does it speak TLS?)"
     }
 
-    private func isCurrent(_ handler: RedisChannelHandler) -> Bool {
+    private func described(_ error: any Error) -> RedisSetupError {
+        connector?.describe(error) ?? RedisSetupError(.closed, "\(place): \(error)")
+    }
+
+    private func isCurrent(_ handler: Handler) -> Bool {
         switch state {
         case .settingUp(let current, _), .up(let current, _): current === handler
         case .idle, .connecting, .waiting, .stopped: false
@@ -250,7 +291,8 @@ final class RedisConnection {
 
     // MARK: Failing
 
-    private func failed(_ error: RedisSetupError) {
+    /// `again`: how long to wait before the next try; nil: by the backoff.
+    private func failed(_ error: RedisSetupError, again pause: Duration? = nil) {
         timer?.cancel()
         var wasUp = false
         if case .up(_, let since) = state {
@@ -263,7 +305,7 @@ final class RedisConnection {
             return
         }
         state = .waiting
-        after(backoff.failed(using: &generator)) { [weak self] in
+        after(pause ?? backoff.failed(using: &generator)) { [weak self] in
             guard let self, case .waiting = self.state else { return }
             self.connect()
         }

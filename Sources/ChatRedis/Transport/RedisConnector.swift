@@ -10,6 +10,13 @@ struct RedisConnector: Sendable {
     let timeout: Duration
     private let tls: NIOSSLContext?
 
+    /// The same way to another address.
+    init(_ other: RedisConnector, url: RedisURL) {
+        self.url = url
+        timeout = other.timeout
+        tls = other.tls
+    }
+
     /// Reads the file of the certificate authority, if the URL names one: fails as `.tls` if it cannot be read.
     init(url: RedisURL, timeout: Duration) throws(RedisSetupError) {
         self.url = url
@@ -29,17 +36,18 @@ struct RedisConnector: Sendable {
         }
     }
 
-    /// Connects; the channel's events go to `connection`. Fails if there is no channel; what happens later the
-    /// connection hears.
-    func connect(_ connection: RedisConnection, on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
-        let bound = NIOLoopBound(connection, eventLoop: eventLoop)
+    /// Connects; the channel's events go to `owner`. Fails if there is no channel; what happens later the owner hears.
+    func connect<Owner: RedisChannelOwner>(
+        _ owner: Owner, attempt: Int, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Void> {
+        let bound = NIOLoopBound(owner, eventLoop: eventLoop)
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(TimeAmount(timeout))
             .channelInitializer { [tls, url] channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
                     if let tls { try pipeline.addHandler(Self.tlsHandler(tls, url)) }
-                    try pipeline.addHandler(RedisChannelHandler(bound.value))
+                    try pipeline.addHandler(RedisChannelHandler(bound.value, attempt: attempt))
                 }
             }
         switch url.address {
@@ -71,6 +79,9 @@ struct RedisConnector: Sendable {
         let (code, text) = cause(error)
         return RedisSetupError(code, "redis at \(url) \(text)")
     }
+
+    /// The same without the address.
+    func reason(_ error: any Error) -> String { cause(error).1 }
 
     private func cause(_ error: any Error) -> (RedisSetupError.Code, String) {
         switch error {

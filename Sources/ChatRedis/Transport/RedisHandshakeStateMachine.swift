@@ -5,8 +5,8 @@ public struct RedisServerInfo: Sendable, Equatable {
     public var identity: BrokerIdentity
     /// `redis_version`; Valkey says which Redis it is compatible with.
     public var version: String
-    /// True in Cluster mode.
-    public var isCluster: Bool
+    /// Replicas that follow it at this moment.
+    public var replicas: Int
 }
 
 /// The set-up of one connection, up to the moment when requests may go out: who we are, which database, what our name
@@ -173,6 +173,16 @@ struct RedisHandshakeStateMachine {
         guard let version = server["redis_version"], let runID = server["run_id"], let role = server["role"] else {
             return fail(.notRedis, "does not say its redis_version, run_id and role in INFO")
         }
+        guard server["redis_mode"] != "sentinel" else {
+            return fail(.notRedis, "is a sentinel; to be led by it write redis+sentinel://host:26379/<master's name>")
+        }
+        guard server["redis_mode"] != "cluster" else {
+            return fail(
+                .cluster,
+                "runs as a Redis Cluster (cluster-enabled yes), which martlet cannot use yet: its nodes follow no slots, "
+                    + "and what they know of each other (martlet:nodes) spans several. Use one Redis with replicas, and "
+                    + "Sentinel to fail over")
+        }
         guard let major = Int(version.prefix { $0 != "." }), major >= Self.oldestMajor else {
             return fail(.wrongVersion, "is Redis \(version.prefix(32)); martlet needs Redis 7.0 or later, or Valkey")
         }
@@ -194,7 +204,7 @@ struct RedisHandshakeStateMachine {
         return .ready(
             RedisServerInfo(
                 identity: identity, version: String(server["redis_version"] ?? ""),
-                isCluster: server["redis_mode"] == "cluster"))
+                replicas: server["connected_slaves"].flatMap { Int($0) } ?? 0))
     }
 
     private mutating func checked(_ reply: Reply, loaded: Bool) -> ReplyAction {

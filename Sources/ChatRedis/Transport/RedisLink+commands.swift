@@ -63,7 +63,7 @@ extension RedisLink {
     /// False: the connection was dropped.
     func commandReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
         guard let needed = queue.repliesNeeded else {
-            commands.drop(RedisSetupError(.notRedis, "redis at \(settings.url) answered what was not asked"))
+            commands.drop(RedisSetupError(.notRedis, "\(commands.place) answered what was not asked"))
             return false
         }
         guard arena.roots.count >= needed, let (entry, request) = queue.answered() else { return true }
@@ -89,12 +89,14 @@ extension RedisLink {
             arena.removeAll()
         }
         settle()
+        if isReadOnly { turnedIntoReplica() }
         return commands.isUp
     }
 
     private func answered(_ entry: CommandQueue.Entry, _ request: BrokerRequest?, _ decoded: RedisDecoded) {
         switch decoded {
         case .completed(let result):
+            if case .failure(.notStored(let text)) = result, text.hasPrefix("READONLY") { isReadOnly = true }
             complete(entry, result)
         case .libraryMissing:
             guard entry.slot == nil, let request else {
@@ -136,7 +138,7 @@ extension RedisLink {
             guard now - oldest >= settings.commandTimeout else { return }
             commands.drop(
                 RedisSetupError(
-                    .timedOut, "redis at \(settings.url) did not answer a command in \(settings.commandTimeout)"))
+                    .timedOut, "\(commands.place) did not answer a command in \(settings.commandTimeout)"))
         } else if now - lastCommandActivity >= settings.pingInterval, !isStopping {
             writer.command(words: ["PING"])
             let nobody = RequestTag(owner: 0, generation: 0, serial: 0)

@@ -74,11 +74,12 @@ extension RedisLink {
         let reply = RESPReplies(arena: arena)[0]
         if let error = reply.error {
             subscriptions.drop(
-                RedisSetupError(.notPermitted, "redis at \(settings.url) refuses to subscribe: \(error)"))
+                RedisSetupError(.notPermitted, "\(subscriptions.place) refuses to subscribe: \(error)"))
             return false
         }
         let kind = Self.kind(of: reply)
-        switch reply[1].withBytes({ machine.received(kind, channel: $0) }) {
+        let count = kind == .message ? nil : reply[2].integer
+        switch reply[1].withBytes({ machine.received(kind, channel: $0, count: count) }) {
         case .heard(let room):
             heard(room, reply[2])
         case .subscribed(let room):
@@ -90,7 +91,7 @@ extension RedisLink {
         case .ignore:
             break
         case .fail(let text):
-            subscriptions.drop(RedisSetupError(.notRedis, "redis at \(settings.url): \(text)"))
+            subscriptions.drop(RedisSetupError(.notRedis, "\(subscriptions.place): \(text)"))
             return false
         }
         return subscriptions.isUp
@@ -145,7 +146,7 @@ extension RedisLink {
             subscriptions.drop(
                 RedisSetupError(
                     .timedOut,
-                    "redis at \(settings.url) did not answer on the subscribe connection in \(settings.commandTimeout)")
+                    "\(subscriptions.place) did not answer on the subscribe connection in \(settings.commandTimeout)")
             )
         } else if machine.outstanding == 0, now - lastSubscriptionActivity >= settings.pingInterval {
             subscriptionPing = true

@@ -11,6 +11,10 @@ import NIOCore
 ///   which it could be left alone: all that is in flight completes as `.outcomeUnknown`.
 /// - On a loss the delegate hears `brokerCommandsDown` first, then the completions of what was in flight.
 /// - `brokerCommandsDown` and `brokerSubscriptionsDown` are said for every failed try to connect, with its reason.
+/// - With ``RedisLinkSettings/master`` all connections lead to the Redis that Sentinel names, and move together.
+///   Connections that found different servers all the same (a DNS name that points elsewhere by now) do not stay:
+///   the older one is given up.
+/// - READONLY means that the master was made a replica under our feet: all connections are given up.
 /// - When more than `queuedBytes` are unanswered, a request completes as `.notStored`, in its turn.
 ///
 /// Ends only by ``stop()``.
@@ -24,6 +28,9 @@ public final class RedisLink: BrokerLink {
 
     let commands: RedisConnection
     let subscriptions: RedisConnection
+    let replicas: RedisConnection?
+    /// Run IDs of the servers that the connections are set up with.
+    var servers: [RedisConnectionRole: String] = [:]
 
     // Commands
     var queue = CommandQueue()
@@ -31,6 +38,8 @@ public final class RedisLink: BrokerLink {
     var commandsBeforeTick = 0
     var lastCommandActivity = Moment(nanoseconds: 0)
     var isBatchSampled = false
+    /// A command was answered READONLY.
+    var isReadOnly = false
 
     // Subscriptions
     var machine = SubscriptionStateMachine()
@@ -38,6 +47,9 @@ public final class RedisLink: BrokerLink {
     var subscriptionPing = false
     var lastSubscriptionActivity = Moment(nanoseconds: 0)
     var badPayloads = BadPayloads()
+
+    // Replicas
+    var confirmations = RingBuffer<Confirmation>()
 
     private var isStopping = false
     private var isTickScheduled = false
@@ -61,14 +73,18 @@ public final class RedisLink: BrokerLink {
         self.eventLoop = eventLoop
         self.logger = logger
         self.observer = observer
-        let connector = try RedisConnector(url: settings.url, timeout: settings.connectTimeout)
+        let connector =
+            settings.master == nil ? try RedisConnector(url: settings.url, timeout: settings.connectTimeout) : nil
         commands = RedisConnection(
             role: .commands, settings: settings, connector: connector, eventLoop: eventLoop, codec: codec)
         subscriptions = RedisConnection(
             role: .subscriptions, settings: settings, connector: connector, eventLoop: eventLoop, codec: nil)
+        replicas =
+            settings.confirmsReplicas
+            ? RedisConnection(
+                role: .replicas, settings: settings, connector: connector, eventLoop: eventLoop, codec: nil) : nil
         stoppedPromise = eventLoop.makePromise()
-        commands.owner = self
-        subscriptions.owner = self
+        for connection in connections { connection.owner = self }
     }
 
     deinit { stoppedPromise.succeed() }
@@ -78,9 +94,11 @@ public final class RedisLink: BrokerLink {
 
     // MARK: BrokerLink
 
+    var connections: [RedisConnection] { [commands, subscriptions] + (replicas.map { [$0] } ?? []) }
+
     public func start() {
-        commands.start()
-        subscriptions.start()
+        for connection in connections { connection.start() }
+        follow()
         let interval = min(
             max(min(settings.pingInterval, settings.commandTimeout) / 8, .milliseconds(5)), .milliseconds(250))
         checks = eventLoop.scheduleRepeatedTask(initialDelay: TimeAmount(interval), delay: TimeAmount(interval)) {
@@ -105,10 +123,7 @@ public final class RedisLink: BrokerLink {
 
     public func reset() {
         onNextTick { link in
-            let error = RedisSetupError(
-                .closed, "redis at \(link.settings.url): the connection was given up by the node")
-            link.commands.drop(error)
-            link.subscriptions.drop(error)
+            link.dropAll(RedisSetupError(.closed, "\(link.commands.place): the connection was given up by the node"))
         }
     }
 
@@ -119,6 +134,8 @@ public final class RedisLink: BrokerLink {
         // command's.
         onNextTick { link in
             link.subscriptions.stop()
+            link.replicas?.stop()
+            link.failConfirmations()
             link.machine = SubscriptionStateMachine()
             if !link.commands.isUp { link.commands.stop() }
             link.finishIfStopping()
@@ -159,7 +176,9 @@ public final class RedisLink: BrokerLink {
     private func check() {
         let now = RedisConnection.now()
         checkCommands(now: now, isStopping: isStopping)
-        if !isStopping { checkSubscriptions(now: now) }
+        guard !isStopping else { return }
+        checkSubscriptions(now: now)
+        checkConfirmations(now: now)
     }
 
     func finishIfStopping() {
@@ -189,6 +208,7 @@ extension RedisLink: RedisConnectionOwner {
         logger.debug(
             "connected to redis",
             metadata: ["channel": "\(role.rawValue)", "shard": "\(settings.loopIndex)", "attempt": "\(attempt)"])
+        servers[role] = info.identity.runID
         switch role {
         case .commands:
             lastCommandActivity = RedisConnection.now()
@@ -196,7 +216,10 @@ extension RedisLink: RedisConnectionOwner {
         case .subscriptions:
             lastSubscriptionActivity = RedisConnection.now()
             delegate?.brokerSubscriptionsUp(info.identity)
+        case .replicas:
+            break
         }
+        dropStrangers(to: role)
     }
 
     func connectionDown(_ role: RedisConnectionRole, _ error: RedisSetupError, wasUp: Bool) {
@@ -204,6 +227,9 @@ extension RedisLink: RedisConnectionOwner {
         logger.debug(
             "no connection to redis",
             metadata: ["channel": "\(role.rawValue)", "shard": "\(settings.loopIndex)", "error": "\(error.message)"])
+        servers[role] = nil
+        // Being told to move is Sentinel's own word; all else may mean that there is another master by now.
+        if error.code != .moved { settings.master?.troubled() }
         switch role {
         case .commands:
             writer = RESPWriter()
@@ -217,6 +243,8 @@ extension RedisLink: RedisConnectionOwner {
             machine = SubscriptionStateMachine()
             subscriptionBatch.removeAll()
             if !isStopping { delegate?.brokerSubscriptionsDown(error.message) }
+        case .replicas:
+            failConfirmations()
         }
     }
 
@@ -224,6 +252,7 @@ extension RedisLink: RedisConnectionOwner {
         switch role {
         case .commands: commandReplied(arena, readAt: readAt)
         case .subscriptions: subscriptionReplied(arena, readAt: readAt)
+        case .replicas: confirmationReplied(arena)
         }
     }
 

@@ -2,8 +2,13 @@ import ChatCore
 
 /// How a ``RedisLink`` behaves.
 public struct RedisLinkSettings: Sendable {
+    /// Where Redis is; without use if `master` is given.
     public var url: RedisURL
-    /// Names the node in CLIENT LIST: `martlet:<node>:<loop>:<commands|subscriptions>`.
+    /// Sentinel names the master: both connections lead there, and follow when it is another.
+    public var master: RedisMaster?
+    /// A third connection, on which ``BrokerLink/confirm(replicas:within:_:)`` waits for replicas.
+    public var confirmsReplicas = false
+    /// Names the node in CLIENT LIST: `martlet:<node>:<loop>:<commands|subscriptions|replicas>`.
     public var nodeName: String
     public var loopIndex: Int
     /// How long a command may be unanswered before its connection is given up: RESP has no request IDs, so there is
@@ -43,7 +48,7 @@ public struct RedisLinkSettings: Sendable {
         self.queuedBytes = queuedBytes
     }
 
-    func handshake(_ role: RedisConnectionRole) -> RedisHandshakeStateMachine.Settings {
+    func handshake(_ role: RedisConnectionRole, _ url: RedisURL) -> RedisHandshakeStateMachine.Settings {
         // CLIENT SETNAME takes printable ASCII without spaces (`src/networking.c`, validateClientName).
         let name = nodeName.unicodeScalars.map { (0x21...0x7E).contains($0.value) ? Character($0) : "_" }
         return RedisHandshakeStateMachine.Settings(
@@ -53,10 +58,12 @@ public struct RedisLinkSettings: Sendable {
     }
 }
 
-/// The two connections of a link.
+/// The connections of a link.
 public enum RedisConnectionRole: String, Sendable, CaseIterable {
     case commands
     case subscriptions
+    /// Only if replicas are waited for.
+    case replicas
 }
 
 /// Told what a link does, for metrics. Called on the link's loop, often: count and return.

@@ -29,6 +29,14 @@ public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertib
         case busy
         /// The connection was closed during set-up.
         case closed
+        /// Sentinel says that another Redis is the master now.
+        case moved
+        /// No sentinel can be asked.
+        case noSentinel
+        /// No sentinel knows a master of that name.
+        case unknownMaster
+        /// A Redis Cluster: what a node keeps in Redis is spread over slots, which it cannot follow yet.
+        case cluster
     }
 
     public var code: Code
@@ -45,10 +53,10 @@ public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertib
     /// should refuse to.
     public var mayHeal: Bool {
         switch code {
-        case .unreachable, .timedOut, .replica, .busy, .closed: true
-        case .unknownHost, .tls, .wrongPassword, .passwordNeeded, .notPermitted, .noSuchDatabase, .wrongVersion,
-            .notRedis,
-            .library:
+        // A name that does not resolve: containers start in any order.
+        case .unreachable, .unknownHost, .timedOut, .replica, .busy, .closed, .moved, .noSentinel: true
+        case .tls, .wrongPassword, .passwordNeeded, .notPermitted, .noSuchDatabase, .wrongVersion,
+            .notRedis, .library, .unknownMaster, .cluster:
             false
         }
     }

@@ -195,7 +195,7 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    private static func decoded(_ text: some StringProtocol, _ noun: String) throws(RedisURLError) -> String {
+    static func decoded(_ text: some StringProtocol, _ noun: String) throws(RedisURLError) -> String {
         var bytes: [UInt8] = []
         var rest = text.utf8.makeIterator()
         while let byte = rest.next() {

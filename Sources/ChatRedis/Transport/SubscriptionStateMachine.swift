@@ -28,6 +28,10 @@ enum ChannelKey: Hashable {
 /// are matched by order, not by name: join, leave and join again while the first answer is on its way cannot be
 /// confused. An answer out of order means that we and Redis disagree on what is subscribed: the connection is given
 /// up, and a new one begins with nothing.
+///
+/// The same with the count: each acknowledgement tells how many channels the connection is subscribed to by then, which
+/// is an exact audit for nothing. A subscription that got lost in silence, in whatever is between us and Redis, shows at
+/// the next SUBSCRIBE or UNSUBSCRIBE of any channel.
 struct SubscriptionStateMachine {
     /// What was asked and not yet answered.
     enum Question: Equatable {
@@ -94,14 +98,20 @@ struct SubscriptionStateMachine {
         case fail(String)
     }
 
-    /// Something came whose first element is `kind`, on `channel`.
-    mutating func received(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
+    /// Something came whose first element is `kind`, on `channel`. `count`: the third element of an acknowledgement.
+    mutating func received(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>, count: Int64?) -> ReplyAction {
         switch kind {
         case .message:
             guard let room = rooms[.borrowed(channel)] else { return .ignore }
             return room.isSubscribed && room.pendingUnsubscribes == 0 ? .heard(room.name) : .ignore
         case .subscribe, .unsubscribe:
-            return acknowledged(kind, channel: channel)
+            let action = acknowledged(kind, channel: channel)
+            if case .fail = action { return action }
+            guard count == Int64(subscribedCount) else {
+                let told = count.map { "\($0)" } ?? "no number of"
+                return .fail("redis knows \(told) subscriptions of this connection, and we \(subscribedCount)")
+            }
+            return action
         case .pong:
             guard let asked = questions.popFirst(), asked.question == .ping else {
                 return .fail("redis sent a PONG where something else was to be answered")

@@ -169,7 +169,7 @@ final class PrivateRedis: @unchecked Sendable {
     }
 
     @discardableResult
-    private static func run(_ name: String, _ arguments: [String], stdin: String? = nil) throws -> String {
+    static func run(_ name: String, _ arguments: [String], stdin: String? = nil) throws -> String {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = [name] + arguments

@@ -1,0 +1,58 @@
+import ChatCore
+import Logging
+import NIOCore
+
+/// A WAIT that is not answered yet.
+struct Confirmation {
+    var deadline: Moment
+    var then: (Int?) -> Void
+}
+
+/// How many replicas have what was written.
+///
+/// WAIT holds its connection until enough replicas answered or its time is over (redis.io, "WAIT"). On the command
+/// connection one slow replica would hold up every room of the loop, heartbeats included; so it has a connection of its
+/// own. WAIT looks at what *its own* connection wrote last, so a PUBLISH to nobody goes before it: that has a place in
+/// the replication stream after everything that was answered so far, and costs Redis a microsecond.
+extension RedisLink {
+    public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
+        guard let replicas, replicas.isUp, let server = servers[.commands], servers[.replicas] == server else {
+            return eventLoop.assumeIsolatedUnsafeUnchecked().execute { then(nil) }
+        }
+        let milliseconds = max(1, time.components.seconds * 1_000 + time.components.attoseconds / 1_000_000_000_000_000)
+        var writer = RESPWriter(capacity: 128)
+        writer.command(words: ["PUBLISH", codec.replicationChannel, ""])
+        writer.command(words: ["WAIT", "\(count)", "\(milliseconds)"])
+        confirmations.append(Confirmation(deadline: now + time + settings.commandTimeout, then: then))
+        replicas.write(writer.take())
+    }
+
+    /// False: the connection was dropped.
+    func confirmationReplied(_ arena: RESPArena) -> Bool {
+        let replies = RESPReplies(arena: arena)
+        guard replies.count >= 2 else { return true }
+        defer { arena.removeAll() }
+        guard let confirmation = confirmations.popFirst() else {
+            replicas?.drop(RedisSetupError(.notRedis, "\(commands.place) answered what was not asked"))
+            return false
+        }
+        let error = replies[0].error ?? replies[1].error
+        let count = error == nil ? replies[1].integer.map { Int(clamping: $0) } : nil
+        if let error {
+            logger.warning(
+                "redis does not wait for replicas", metadata: ["error": "\(error)", "shard": "\(settings.loopIndex)"])
+        }
+        confirmation.then(count)
+        return replicas?.isUp ?? false
+    }
+
+    func checkConfirmations(now: Moment) {
+        guard let oldest = confirmations.first, oldest.deadline <= now else { return }
+        replicas?.drop(RedisSetupError(.timedOut, "\(commands.place) did not answer WAIT in time"))
+    }
+
+    /// The connection is gone: nothing is known.
+    func failConfirmations() {
+        while let confirmation = confirmations.popFirst() { confirmation.then(nil) }
+    }
+}
