@@ -49,7 +49,7 @@ import Testing
             found?.description == """
                 the configuration has 6 problems:
                   - MARTLET_PORT is "70000": expected a whole number from 0 to 65535 (it is out of range)
-                  - MARTLET_REDIS_URL is "http://x": expected redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path or memory: (it begins with none of redis://, rediss:// and unix://)
+                  - MARTLET_REDIS_URL is "http://x": expected redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path, redis+sentinel://[[user]:password@]host[:port],host…/master-name[/database] or memory: (it begins with none of redis://, rediss:// and unix://)
                   - MARTLET_LINGER is "10": expected a duration from 0s to 1h, such as 1h (it has no unit: write 10s or 10ms)
                   - MARTLET_LIMIT_FRAME_BYTES is "64KB": expected a number of bytes from 1KiB to 16MiB, such as 65536 or 64KiB (the units are B, KiB, MiB and GiB)
                   - MARTLET_LOG_FORMAT is "jsn": expected one of text, json (did you mean json?)
@@ -87,6 +87,8 @@ import Testing
             "redis://127.0.0.1:6379", "redis://redis.example", "redis://[::1]:6379/3", "unix:///run/redis.sock",
             "memory:",
             "rediss://h:1/15", "unix:///run/redis.sock?db=3", "REDIS://h",
+            "redis+sentinel://a:26379,b:26380,[::1]:1/mymaster/1", "rediss+sentinel://a,b/m",
+            "redis+sentinel://a:26379/m",
         ] {
             let read = try? NodeConfiguration.BrokerAddress(address)
             #expect(read != nil, "\(address)")
@@ -94,8 +96,12 @@ import Testing
         }
         #expect(try NodeConfiguration.BrokerAddress("redis://ana:x@h").description == "redis://ana:***@h")
         #expect(try NodeConfiguration.BrokerAddress("redis://:x@h").description == "redis://:***@h")
+        #expect(
+            try NodeConfiguration.BrokerAddress("redis+sentinel://ana:x@a:1,b/m").description
+                == "redis+sentinel://ana:***@a:1,b/m")
         for address in [
             "redis://", "redis:", "localhost:6379", "memory", "memory://", "redis://a b", "valkey://h", "unix://",
+            "redis+sentinel://a:1,b:2", "redis+sentinel:///m",
         ] {
             #expect(throws: RedisURLError.self, "\(address)") { try NodeConfiguration.BrokerAddress(address) }
         }
@@ -123,6 +129,18 @@ import Testing
                 ["MARTLET_LIMIT_WAITING_SENDS_PER_ROOM", "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION"]
             ),
             (["MARTLET_REDIS_USER": "ana"], ["MARTLET_REDIS_USER", "MARTLET_REDIS_PASSWORD", "MARTLET_REDIS_URL"]),
+            (
+                ["MARTLET_REDIS_SENTINEL_USER": "ana"],
+                ["MARTLET_REDIS_SENTINEL_USER", "MARTLET_REDIS_SENTINEL_PASSWORD"]
+            ),
+            (
+                ["MARTLET_ACK_REPLICAS": "1", "MARTLET_REDIS_URL": "memory:"],
+                ["MARTLET_ACK_REPLICAS", "MARTLET_REDIS_URL"]
+            ),
+            (
+                ["MARTLET_ACK_REPLICAS": "1", "MARTLET_ACK_DEADLINE": "15s"],
+                ["MARTLET_ACK_DEADLINE", "MARTLET_LIMIT_SEND_WAIT"]
+            ),
         ]
         #expect(broken.count == NodeConfiguration.checks.count)
         for (environment, variables) in broken {

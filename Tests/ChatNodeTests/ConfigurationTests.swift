@@ -11,8 +11,10 @@ import Testing
         "MARTLET_HANDSHAKE_TIMEOUT": "3s", "MARTLET_SESSION_HEARTBEAT": "2m", "MARTLET_NODE_NAME": "west-1",
         "MARTLET_NODE_LEASE": "20s", "MARTLET_HEARTBEAT_INTERVAL": "1s", "MARTLET_DRAIN_TIME": "0s",
         "MARTLET_EVENT_LOOPS": "7",
-        "MARTLET_REDIS_URL": "rediss://redis.example:6380/2", "MARTLET_REDIS_USER": "martlet",
+        "MARTLET_REDIS_URL": "rediss+sentinel://redis.example:6380/main/2", "MARTLET_REDIS_USER": "martlet",
         "MARTLET_REDIS_PASSWORD": "p@ss word", "MARTLET_REDIS_DEADLINE": "250ms", "MARTLET_KEY_PREFIX": "chat/test:",
+        "MARTLET_REDIS_NAME_WAIT": "5m", "MARTLET_REDIS_SENTINEL_USER": "guard",
+        "MARTLET_REDIS_SENTINEL_PASSWORD": "hush", "MARTLET_ACK_REPLICAS": "2", "MARTLET_ACK_DEADLINE": "400ms",
         "MARTLET_HISTORY_LENGTH": "50", "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d",
         "MARTLET_LINGER": "1m",
         "MARTLET_PRESENCE_INTERVAL": "1s",
@@ -40,11 +42,16 @@ import Testing
         #expect(configuration.node.heartbeatInterval == .seconds(1))
         #expect(configuration.node.drainTime == .zero)
         #expect(configuration.node.eventLoops == 7)
-        #expect(configuration.redis.address.text == "rediss://redis.example:6380/2")
+        #expect(configuration.redis.address.text == "rediss+sentinel://redis.example:6380/main/2")
         #expect(configuration.redis.user == "martlet")
         #expect(configuration.redis.password?.revealed == "p@ss word")
         #expect(configuration.redis.deadline == .milliseconds(250))
         #expect(configuration.redis.keyPrefix == "chat/test:")
+        #expect(configuration.redis.nameWait == .seconds(300))
+        #expect(configuration.redis.sentinelUser == "guard")
+        #expect(configuration.redis.sentinelPassword?.revealed == "hush")
+        #expect(configuration.redis.ackReplicas == 2)
+        #expect(configuration.redis.ackDeadline == .milliseconds(400))
         #expect(configuration.rooms.historyLength == 50)
         #expect(configuration.rooms.timeToLive == .seconds(30 * 86_400))
         #expect(configuration.rooms.linger == .seconds(60))

@@ -15,7 +15,7 @@ extension NodeConfiguration {
         public var customMirror: Mirror { Mirror(self, children: [:]) }
     }
 
-    /// Where the broker is: a ``RedisURL``, or `memory:`. Printing it hides the password.
+    /// Where the broker is: a ``RedisURL``, a ``SentinelURL``, or `memory:`. Printing it hides the password.
     public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible,
         CustomReflectable
     {
@@ -26,7 +26,11 @@ extension NodeConfiguration {
 
         /// Throws what is wrong with `text`, without quoting it.
         public init(_ text: String) throws(RedisURLError) {
-            if text.lowercased() != "memory:" { _ = try RedisURL(text) }
+            if SentinelURL.isOne(text) {
+                _ = try SentinelURL(text)
+            } else if text.lowercased() != "memory:" {
+                _ = try RedisURL(text)
+            }
             self.text = text
         }
 
@@ -36,6 +40,9 @@ extension NodeConfiguration {
 
         /// One node alone, with nothing but its own memory.
         public var isMemory: Bool { text.lowercased() == "memory:" }
+
+        /// Sentinel says where Redis is.
+        public var isSentinel: Bool { SentinelURL.isOne(text) }
 
         /// Whether the address holds a password.
         var holdsPassword: Bool {
@@ -57,7 +64,10 @@ extension NodeConfiguration {
             let rest = head[start...]
             let shownQuery = query.map { "?" + redactedQuery($0) } ?? ""
             guard let at = rest.lastIndex(of: "@") else {
-                return scheme + redactedPort(rest) + shownQuery
+                let path = rest.firstIndex(of: "/") ?? rest.endIndex
+                let hosts = rest[..<path].split(separator: ",", omittingEmptySubsequences: false)
+                guard hosts.count > 1, path != rest.startIndex else { return scheme + redactedPort(rest) + shownQuery }
+                return scheme + hosts.map(redactedPort).joined(separator: ",") + rest[path...] + shownQuery
             }
             let login = rest[..<at]
             let user = login.firstIndex(of: ":").map { login[...$0] } ?? ""

@@ -44,6 +44,18 @@ extension NodeConfiguration {
             keys: ["redis.user", "redis.password", "redis.url"],
             holds: { $0.redis.user == nil || $0.redis.password != nil || $0.redis.address.holdsPassword },
             rule: "%0 needs %1 or a password in %2: Redis wants both (any password will do for a nopass user)"),
+        Check(
+            keys: ["redis.sentinel.user", "redis.sentinel.password"],
+            holds: { $0.redis.sentinelUser == nil || $0.redis.sentinelPassword != nil },
+            rule: "%0 needs %1: a sentinel wants both"),
+        Check(
+            keys: ["ack.replicas", "redis.url"],
+            holds: { $0.redis.ackReplicas == 0 || !$0.redis.address.isMemory },
+            rule: "%0 must be 0 with %1: nothing replicates a node's memory, so no send would ever be acknowledged"),
+        Check(
+            keys: ["ack.deadline", "limit.send.wait"],
+            holds: { $0.redis.ackReplicas == 0 || $0.redis.ackDeadline < $0.limits.sendWait },
+            rule: "%0 must be shorter than %1: a sender waits for both"),
     ]
 
     /// What is wrong between settings, without those in `unread`, which have their own problems.

@@ -100,12 +100,21 @@ extension NodeConfiguration {
     }
 
     private func valuesWithoutEffect() -> [ConfigurationWarning] {
-        guard redis.address.isMemory else { return [] }
+        guard redis.address.isMemory else { return sentinelSettingsWithoutEffect() }
         return Self.settings.filter {
             $0.key.hasPrefix("redis.") && $0.key != "redis.url" && given.contains($0.variable)
         }.map {
             ConfigurationWarning(
                 variable: $0.variable, message: "\($0.variable) has no effect, as MARTLET_REDIS_URL is memory:")
+        }
+    }
+
+    private func sentinelSettingsWithoutEffect() -> [ConfigurationWarning] {
+        guard !redis.address.isSentinel else { return [] }
+        return Self.settings.filter { $0.key.hasPrefix("redis.sentinel.") && given.contains($0.variable) }.map {
+            ConfigurationWarning(
+                variable: $0.variable,
+                message: "\($0.variable) has no effect, as MARTLET_REDIS_URL is not redis+sentinel://")
         }
     }
 }

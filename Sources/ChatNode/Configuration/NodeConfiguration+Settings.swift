@@ -53,19 +53,30 @@ extension NodeConfiguration {
     private static let redisSettings: [Setting] = [
         Setting(
             "redis.url", \.redis.address, .address,
-            "Where Redis is. `memory:` is one node alone, with nothing else installed."),
+            "Where Redis is, or the sentinels that know. `memory:` is one node alone, with nothing else installed."),
         Setting(
-            "redis.user", \.redis.user,
-            ValueRule.string(
-                "", expected: "an ACL user name without white space or control characters",
-                isValid: { !$0.unicodeScalars.contains { $0.properties.isWhitespace || Printable.isTreacherous($0) } }
-            ).optional(), "ACL user; replaces the one in the URL."),
+            "redis.user", \.redis.user, userRule, "ACL user; replaces the one in the URL."),
         Setting(
             "redis.password", \.redis.password, ValueRule.secret.optional(), secret: true,
             "Password; replaces the one in the URL."),
         Setting(
             "redis.deadline", \.redis.deadline, .duration(.milliseconds(50)...(.seconds(60))),
             "Time that Redis has to answer a command before the connection counts as dead."),
+        Setting(
+            "redis.name.wait", \.redis.nameWait, .duration(.zero...(.seconds(3_600))),
+            "Time that a node that starts waits for the host name of Redis to resolve before it gives up."),
+        Setting(
+            "redis.sentinel.user", \.redis.sentinelUser, userRule,
+            "ACL user at the sentinels; the one in the URL is for Redis."),
+        Setting(
+            "redis.sentinel.password", \.redis.sentinelPassword, ValueRule.secret.optional(), secret: true,
+            "Password of the sentinels; the one in the URL is for Redis."),
+        Setting(
+            "ack.replicas", \.redis.ackReplicas, .int(0...16),
+            "Replicas that must have a message before its sender is told `sent`."),
+        Setting(
+            "ack.deadline", \.redis.ackDeadline, .duration(.milliseconds(10)...(.seconds(60))),
+            "Time that the replicas may take; then the sender is told `notReplicated`."),
         Setting(
             "key.prefix", \.redis.keyPrefix,
             .string(
@@ -74,6 +85,11 @@ extension NodeConfiguration {
                 isValid: isKeyPrefix),
             "Beginning of all keys and channels in Redis; nodes with another prefix are another chat."),
     ]
+
+    private static let userRule = ValueRule.string(
+        "", expected: "an ACL user name without white space or control characters",
+        isValid: { !$0.unicodeScalars.contains { $0.properties.isWhitespace || Printable.isTreacherous($0) } }
+    ).optional()
 
     private static let roomSettings: [Setting] = [
         Setting(

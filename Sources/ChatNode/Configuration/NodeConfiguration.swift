@@ -55,6 +55,16 @@ extension NodeConfiguration {
         /// How long Redis may take to answer a command before the connection counts as dead (duration, default: 2s,
         /// range: 50ms to 1m).
         public var deadline: Duration = .seconds(2)
+        /// The sentinels' own ACL user and password (string, default: none): those in the URL are for Redis.
+        public var sentinelUser: String?
+        public var sentinelPassword: Secret?
+        /// How long a node that starts waits for the host name of Redis to resolve before it gives up (duration, default:
+        /// 30s, range: 0s to 1h). Containers start in any order; a name that is misspelt never resolves.
+        public var nameWait: Duration = .seconds(30)
+        /// How many replicas must have a message before its sender is told `sent` (int, default: 0, range: 0 to 16).
+        public var ackReplicas = 0
+        /// How long they may take (duration, default: 1s, range: 10ms to 1m).
+        public var ackDeadline: Duration = .seconds(1)
         /// What all keys and channels begin with (string, default: `martlet:`). Nodes with another prefix are another
         /// chat.
         public var keyPrefix = "martlet:"

@@ -66,8 +66,13 @@ final class Hub: ChatService {
     func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
-        switch await homeShard(of: room).ask(.say(room: room, content: content)) {
-        case .success(.said(let position, let repeated)): return (position, repeated)
+        let home = homeShard(of: room)
+        switch await home.ask(.say(room: room, content: content)) {
+        case .success(.said(let position, let repeated)):
+            guard await home.isReplicated() else {
+                throw Shard.notReplicated(position, replicas: settings.ackReplicas)
+            }
+            return (position, repeated)
         case .success: throw BrokerError.malformed("").wireError("say")
         case .failure(let error): throw error.wireError("say")
         }

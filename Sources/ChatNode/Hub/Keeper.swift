@@ -4,11 +4,14 @@ import Logging
 /// Runs the sweeper on the first shard's connections. Confined to that shard's loop.
 final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is touched on `shard.loop` only
     let shard: Shard
+    /// The node's heartbeat. May be used on any shard.
+    let pulse: NodePulse
     private var machine: SweepStateMachine
     private let logger: Logger
 
-    init(shard: Shard, logger: Logger) {
+    init(shard: Shard, pulse: NodePulse, logger: Logger) {
         self.shard = shard
+        self.pulse = pulse
         self.machine = SweepStateMachine(node: shard.settings.node)
         self.logger = logger
     }

@@ -14,8 +14,10 @@ struct Probe {
 
     /// A proof is good for this long…
     static let validity: Duration = .seconds(5)
-    /// …and renewed after this.
+    /// …and renewed after this…
     static let renewal: Duration = .seconds(1)
+    /// …and while a round takes longer than this, the last one proves nothing any more.
+    static let patience: Duration = .seconds(1)
 
     let room: RoomName
     private let node: NodeID
@@ -65,6 +67,24 @@ struct Probe {
         return true
     }
 
+    /// The message could not be sent: there will be nothing to hear.
+    mutating func failed() {
+        state = .idle
+    }
+
+    /// The round has been out for longer than Redis may take for any command: SUBSCRIBE and PUBLISH may have been answered, and
+    /// nothing is heard.
+    func isOverdue(now: Moment, deadline: Duration) -> Bool {
+        began.map { now - $0 > deadline } ?? false
+    }
+
+    private var began: Moment? {
+        switch state {
+        case .idle: nil
+        case .subscribing(let since), .waiting(let since): since
+        }
+    }
+
     /// A connection was lost: nothing is proven any more.
     mutating func reset() {
         state = .idle
@@ -72,6 +92,7 @@ struct Probe {
     }
 
     func isFresh(now: Moment) -> Bool {
-        proven.map { now - $0 < Self.validity } ?? false
+        if isOverdue(now: now, deadline: Self.patience) { return false }
+        return proven.map { now - $0 < Self.validity } ?? false
     }
 }

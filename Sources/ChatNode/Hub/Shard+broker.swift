@@ -39,6 +39,8 @@ extension Shard: BrokerLinkDelegate {
         commandsIdentity = identity
         metrics.redisUp(connection: "commands", shard: index, true)
         logger.notice("redis command connection is up", metadata: [LogKey.shard: "\(index)"])
+        // First of all on this connection, before a room can be entered on it.
+        sayWeLive()
         happenEverywhere { $0.commandsUp(identity, now: $1, &$2) }
         startProbe()
     }
@@ -50,6 +52,7 @@ extension Shard: BrokerLinkDelegate {
         metrics.redisUp(connection: "commands", shard: index, false)
         logger.warning(
             "redis command connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
+        refuseHeld()
         happenEverywhere { $0.commandsDown(now: $1, &$2) }
     }
 
@@ -90,8 +93,23 @@ extension Shard: BrokerLinkDelegate {
         }
     }
 
+    /// The node's heartbeat, on this shard's connection.
+    private func sayWeLive() {
+        guard let pulse = keeper?.pulse, let request = pulse.request(clock: settings.wallClock()) else { return }
+        ask(request) { [self] result in
+            // Rooms of this shard enter after the heartbeat anyway.
+            if pulse.answered(result) == .forgotten { nodeWasForgotten(except: self) }
+        }
+    }
+
+    /// Redis knew nothing of this node any more: rooms that think they are in it may be in it no longer.
+    func nodeWasForgotten(except entering: Shard? = nil) {
+        logger.warning("redis had forgotten this node, entering its rooms again")
+        for shard in shards where shard !== entering { shard.run { shard.nodeWasForgotten() } }
+    }
+
     /// The node's lease had run out: others may have taken it out of its rooms.
-    func nodeWasForgotten() {
+    private func nodeWasForgotten() {
         happenEverywhere { $0.nodeForgotten(now: $1, &$2) }
     }
 
@@ -101,83 +119,5 @@ extension Shard: BrokerLinkDelegate {
         guard !others.isEmpty, let keeper else { return }
         let name = room.machine.room
         keeper.shard.run { keeper.saw(others, in: name) }
-    }
-
-    // MARK: proof that messages go round
-
-    /// Begins a round: SUBSCRIBE, PUBLISH, hear it, UNSUBSCRIBE. On the loop.
-    func startProbe() {
-        guard commandsIdentity != nil, subscriptionsIdentity != nil, probe.begin(now: now) else { return }
-        link.subscribe(probe.room)
-    }
-
-    private func sendProbe() {
-        guard let event = probe.subscribed() else { return }
-        ask(.publish(room: probe.room, event: event)) { _ in }
-    }
-
-    private func probeHeard(_ event: ChatCore.ChannelEvent) {
-        guard probe.heard(event, now: now) else { return }
-        link.unsubscribe(probe.room)
-        endProbeWaits()
-    }
-
-    private func endProbeWaits() {
-        let waits = probeWaits
-        probeWaits = [:]
-        for wait in waits.values { wait() }
-    }
-
-    /// Why this shard cannot carry a message round; nil: it just did. Waits for the proof, but not longer than `patience`.
-    func unreadiness(within patience: Duration = .seconds(2)) async -> String? {
-        await withCheckedContinuation { continuation in
-            run { [self] in
-                startProbe()
-                if probe.isFresh(now: now) || commandsIdentity == nil || subscriptionsIdentity == nil {
-                    return continuation.resume(returning: whyUnready())
-                }
-                let id = nextContinuation
-                nextContinuation += 1
-                probeWaits[id] = { [self] in continuation.resume(returning: whyUnready()) }
-                loop.assumeIsolated().scheduleTask(in: .nanoseconds(patience.nanosecondsRoundedUp)) { [self] in
-                    probeWaits.removeValue(forKey: id)?()
-                }
-            }
-        }
-    }
-
-    private func whyUnready() -> String? {
-        if commandsIdentity == nil { return "shard \(index): no command connection to redis" }
-        if subscriptionsIdentity == nil { return "shard \(index): no subscribe connection to redis" }
-        if !probe.isFresh(now: now) { return "shard \(index): no message went round through redis lately" }
-        let waiting = rooms.reduce(0) { $0 + (($1?.machine.isRecovering ?? false) ? 1 : 0) }
-        return waiting > 0 ? "shard \(index): \(waiting) rooms are not entered again yet" : nil
-    }
-
-    // MARK: what the node is listed in
-
-    /// Takes the node out of rooms of this shard that Redis lists it in although it does not hold them. On the loop.
-    func auditHoldings() {
-        var actions: [HoldingsAudit.Action] = []
-        audit.roundBegan(&actions)
-        carryOut(actions)
-    }
-
-    private func carryOut(_ actions: [HoldingsAudit.Action]) {
-        for action in actions {
-            switch action {
-            case .submit(let request, let serial):
-                ask(request) { [self] result in
-                    var next: [HoldingsAudit.Action] = []
-                    // Rooms of other shards are theirs to judge.
-                    audit.completed(
-                        serial: serial, result, isHeld: { home(of: $0) !== self || slots[$0] != nil }, &next)
-                    carryOut(next)
-                }
-            case .left:
-                logger.notice(
-                    "redis listed this node in a room that it does not hold", metadata: [LogKey.shard: "\(index)"])
-            }
-        }
     }
 }

@@ -89,7 +89,7 @@ extension Shard {
         case .goLive(let session, let joined):
             if let result = RecoveryResult(joined.resumption) { metrics.recoveries[result].increment() }
             post(.goLive(room.locals[session.loop], session, joined), to: session.loop)
-        case .answer(let session, let event): post(.answer(session, event), to: session.loop)
+        case .answer(let session, let event): answer(session, event)
         case .refuseJoin(let session, let event):
             room.sessionsByLoop[session.loop] -= 1
             post(.refuse(room.locals[session.loop], session, event), to: session.loop)

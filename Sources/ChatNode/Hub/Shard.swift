@@ -39,6 +39,9 @@ final class Shard: @unchecked Sendable {
     /// Who waits for the probe's round.
     var probeWaits: [UInt64: () -> Void] = [:]
     var audit: HoldingsAudit
+    var tails = TailAudit()
+    /// Acknowledgements that wait for replicas.
+    var gate: ReplicationGate<HeldAnswer>
     /// The node's heartbeat and sweeper; lives on the first shard.
     private(set) var keeper: Keeper?
 
@@ -61,6 +64,7 @@ final class Shard: @unchecked Sendable {
         self.logger = logger
         self.probe = Probe(node: settings.node, shard: index)
         self.audit = HoldingsAudit(node: settings.node)
+        self.gate = ReplicationGate(replicas: settings.ackReplicas)
     }
 
     /// Connects the shards with each other and this one with the broker. Called once, on the loop.
@@ -75,10 +79,12 @@ final class Shard: @unchecked Sendable {
 
     var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 
-    /// The shard that is home to the room: FNV-1a over the name, the same on every start.
+    /// The shard that is home to the room: FNV-1a over the name, then mixed (the finaliser of MurmurHash3), as FNV alone hardly
+    /// carries a name's last bytes into the upper half: `room1` to `room99` would all have one home.
     static func home(of room: RoomName, among count: Int) -> Int {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in room.text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd
         return Int((hash >> 32) % UInt64(max(1, count)))
     }
 
@@ -94,6 +100,9 @@ final class Shard: @unchecked Sendable {
 struct ShardSettings: Sendable {
     var node: NodeID
     var rooms: RoomSettings
+    /// How many replicas must have what a sender is told is stored, and how long they may take.
+    var ackReplicas = 0
+    var ackDeadline: Duration = .seconds(1)
     var wallClock: @Sendable () -> UInt64
 }
 

@@ -4,31 +4,45 @@ import Logging
 import NIOCore
 import NIOPosix
 import RedisSchema
+import ServiceLifecycle
 
 /// Makes the loops' links to the broker that the configuration names.
 struct BrokerFactory {
     /// One link for each loop; called with the loop's number.
     let link: (Int, any EventLoop) throws -> any BrokerLink
+    /// After the links have stopped.
+    var stop: () -> Void = {}
 
     /// For Redis: connects once first, so that a wrong password, an old version or a URL that cannot be read refuses the start with a
-    /// clear error. A Redis that is merely away is waited for.
+    /// clear error. A Redis that is merely away is waited for; a name that does not resolve not for long.
     static func make(
         _ configuration: NodeConfiguration, node: NodeID, group: MultiThreadedEventLoopGroup, metrics: NodeMetrics,
         logger: Logger
     ) async throws -> BrokerFactory {
         if configuration.redis.address.isMemory { return try await memory(configuration, on: group.next()) }
-        let url = try configuration.redisURL()
         let codec = try codec(configuration)
-        try await waitOrRefuse(url, codec, on: group.any(), logger)
-        let deadline = configuration.redis.deadline
-        let common = RedisLinkSettings(url: url, nodeName: node.text, commandTimeout: deadline)
-        return BrokerFactory { index, loop in
-            var settings = common
-            settings.loopIndex = index
-            return try RedisLink(
-                settings: settings, codec: codec, eventLoop: loop, logger: logger,
-                observer: RedisMetrics(metrics, shard: index))
+        let source = try RedisSource(configuration, on: group.next(), logger)
+        source.master?.start()
+        let start = RedisStart(source: source, codec: codec, loop: group.any(), logger: logger)
+        let replicas = configuration.redis.ackReplicas
+        try await cancelWhenGracefulShutdown {
+            try await start.waitOrRefuse(nameWait: configuration.redis.nameWait, replicas: replicas)
         }
+        let deadline = configuration.redis.deadline
+        var common = RedisLinkSettings(
+            url: source.url, nodeName: node.text, commandTimeout: deadline, pingInterval: min(.seconds(1), deadline))
+        common.master = source.master
+        common.confirmsReplicas = replicas > 0
+        let settings = common
+        return BrokerFactory(
+            link: { index, loop in
+                var settings = settings
+                settings.loopIndex = index
+                return try RedisLink(
+                    settings: settings, codec: codec, eventLoop: loop, logger: logger,
+                    observer: RedisMetrics(metrics, shard: index))
+            },
+            stop: { source.master?.stop() })
     }
 
     private static func codec(_ configuration: NodeConfiguration) throws -> RedisCodec {
@@ -39,20 +53,6 @@ struct BrokerFactory {
         settings.historyLength = configuration.rooms.historyLength
         settings.roomTTL = configuration.rooms.timeToLive
         return RedisCodec(keys: keys, settings: settings)
-    }
-
-    /// Throws if Redis says no in a way that waiting does not mend.
-    private static func waitOrRefuse(
-        _ url: RedisURL, _ codec: RedisCodec, on loop: any EventLoop, _ logger: Logger
-    ) async throws {
-        do {
-            let server = try await RedisLink.probe(url, codec: codec, timeout: .seconds(3), on: loop)
-            logger.notice("redis answers", metadata: [LogKey.address: "\(url)", LogKey.version: "\(server.version)"])
-        } catch {
-            guard error.mayHeal else { throw error }
-            logger.warning(
-                "redis does not answer yet, waiting", metadata: [LogKey.address: "\(url)", LogKey.error: "\(error)"])
-        }
     }
 
     /// The whole broker in this process, on one of its loops; the others hop.
@@ -66,9 +66,7 @@ struct BrokerFactory {
             settings.roomTTL = rooms.timeToLive
             return NIOLoopBound(MemoryBrokerHub(broker: MemoryBroker(settings: settings)), eventLoop: hubLoop)
         }.get()
-        return BrokerFactory { _, loop in
-            MemoryLink.make(hub: hub, on: loop)
-        }
+        return BrokerFactory(link: { _, loop in MemoryLink.make(hub: hub, on: loop) })
     }
 }
 

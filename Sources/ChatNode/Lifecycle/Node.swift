@@ -29,7 +29,7 @@ public struct Node: Service {
     }
 
     /// Runs the node. Throws if it cannot start: the address is taken, Redis answers but cannot be used (wrong password, too old).
-    /// A Redis that does not answer is waited for.
+    /// A Redis that does not answer is waited for; a host name that does not resolve only for `MARTLET_REDIS_NAME_WAIT`.
     public func run() async throws {
         let identity = try NodeID(Self.makeID(name: configuration.node.name))
         var logger = logger
@@ -37,6 +37,8 @@ public struct Node: Service {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.node.eventLoops)
         do {
             try await serve(identity, on: group, logger)
+        } catch is CancellationError {
+            logger.notice("asked to leave before it began")
         } catch {
             try? await group.shutdownGracefully()
             throw error
@@ -48,8 +50,8 @@ public struct Node: Service {
         let brokers = try await BrokerFactory.make(
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
         let settings = ShardSettings(
-            node: identity, rooms: configuration.roomSettings,
-            wallClock: { WallClock.milliseconds })
+            node: identity, rooms: configuration.roomSettings, ackReplicas: configuration.redis.ackReplicas,
+            ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
         let loops = Array(group.makeIterator())
         let shards = try loops.enumerated().map { index, loop in
             let link = try brokers.link(index, loop)
@@ -57,7 +59,10 @@ public struct Node: Service {
         }
         let hub = Hub(shards: shards, settings: settings, metrics: metrics)
         guard let first = shards.first else { return }
-        let keeper = Keeper(shard: first, logger: logger)
+        let report = NodeReport(
+            node: identity, address: "", version: Self.version, started: WallClock.milliseconds)
+        let pulse = NodePulse(report, lease: NodeLife.timeToLive(lease: configuration.node.lease))
+        let keeper = Keeper(shard: first, pulse: pulse, logger: logger)
         for shard in shards { try await shard.loop.submit { shard.start(shards: shards, keeper: keeper) }.get() }
         let life = NodeLife(node: identity, configuration: configuration, hub: hub, keeper: keeper, logger: logger)
         await life.firstBeat(within: .seconds(2))
@@ -75,6 +80,7 @@ public struct Node: Service {
         await life.run()
         await life.leave(gateway)
         for shard in shards { try? await shard.loop.submit { shard.link.stop() }.get() }
+        brokers.stop()
     }
 
     /// Unique for each start: the configured name and 32 random bits.

@@ -2,7 +2,6 @@ import ChatCore
 import ChatGateway
 import Logging
 import ServiceLifecycle
-import Synchronization
 
 /// What a node does all its life besides serving: it says that it lives, looks for nodes that do not, and in the end leaves in order.
 final class NodeLife: Sendable {
@@ -11,18 +10,11 @@ final class NodeLife: Sendable {
     private let hub: Hub
     private let keeper: Keeper
     private let logger: Logger
-    private let started = WallClock.milliseconds
-    private let state = Mutex(State())
-
-    private struct State {
-        var address = ""
-        /// Redis has heard of us; if it forgets, others may have swept us.
-        var known = false
-    }
+    private var pulse: NodePulse { keeper.pulse }
 
     var address: String {
-        get { state.withLock { $0.address } }
-        set { state.withLock { $0.address = newValue } }
+        get { pulse.address }
+        set { pulse.address = newValue }
     }
 
     init(node: NodeID, configuration: NodeConfiguration, hub: Hub, keeper: Keeper, logger: Logger) {
@@ -34,7 +26,7 @@ final class NodeLife: Sendable {
     }
 
     /// How long Redis remembers a heartbeat. With a sweep every sixth of the lease, a dead node's members are gone within the lease.
-    private var timeToLive: Duration { configuration.node.lease * 2 / 3 }
+    static func timeToLive(lease: Duration) -> Duration { lease * 2 / 3 }
     private var sweepInterval: Duration { configuration.node.lease / 6 }
 
     /// Registers the node before it takes sessions, so that no sweeper takes a newcomer for dead; gives up waiting after `patience`.
@@ -51,6 +43,7 @@ final class NodeLife: Sendable {
             await withTaskGroup(of: Void.self) { tasks in
                 tasks.addTask { await self.beatForever() }
                 tasks.addTask { await self.sweepForever() }
+                tasks.addTask { await self.auditForever() }
                 await tasks.waitForAll()
             }
         }
@@ -78,27 +71,27 @@ final class NodeLife: Sendable {
         }
     }
 
+    /// Has every shard prove its connections, and look at its shared rooms.
+    private func auditForever() async {
+        let deadline = configuration.redis.deadline
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(Double.random(in: 0.9...1.1))) } catch { return }
+            for shard in hub.shards { shard.run { shard.auditConnections(deadline: deadline) } }
+        }
+    }
+
     /// One heartbeat. True if Redis took it.
     @discardableResult
     private func beat() async -> Bool {
-        let load = await hub.load()
-        let report = NodeReport(
-            node: node, address: address, version: Node.version, sessions: load.sessions, rooms: load.rooms,
-            messages: load.messages, deliveries: load.deliveries, clock: WallClock.milliseconds, started: started,
-            draining: hub.admission.isDraining)
-        guard case .success(.heartbeat(let remembered)) = await keeper.shard.ask(.heartbeat(report, lease: timeToLive))
-        else {
-            return false
+        pulse.update(await hub.load(), draining: hub.admission.isDraining)
+        guard let request = pulse.request(clock: WallClock.milliseconds) else { return false }
+        switch pulse.answered(await keeper.shard.ask(request)) {
+        case .failed: return false
+        case .taken: return true
+        case .forgotten:
+            keeper.shard.run { [keeper] in keeper.shard.nodeWasForgotten() }
+            return true
         }
-        let forgotten = state.withLock { state in
-            defer { state.known = true }
-            return state.known && !remembered
-        }
-        if forgotten {
-            logger.warning("redis had forgotten this node, entering its rooms again")
-            for shard in hub.shards { shard.run { shard.nodeWasForgotten() } }
-        }
-        return true
     }
 
     /// Leaves in order (promise 12): no more sessions, those here are told when to reconnect, rooms are given up, the node is
@@ -119,6 +112,7 @@ final class NodeLife: Sendable {
                 if left == 0 { break }
                 try? await Task.sleep(for: .milliseconds(20))
             }
+            pulse.end()
             _ = await keeper.shard.ask(.forget(node))
             logger.notice("gone")
         }.value

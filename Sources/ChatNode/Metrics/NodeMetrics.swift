@@ -50,6 +50,8 @@ public final class NodeMetrics: Sendable {
     public let redisHeard: PrometheusCounter
     public let redisHeardBytes: PrometheusCounter
     public let redisUnreadable: PrometheusCounter
+    public let replication: PrometheusHistogram
+    public let notReplicated: PrometheusCounter
     public let ready: PrometheusGauge
 
     /// Declares all metrics in `registry`, which must not be another node's. `node` is the node's configured name.
@@ -125,6 +127,13 @@ public final class NodeMetrics: Sendable {
             "martlet_redis_heard_bytes_total", help: "Bytes of messages heard on subscribed channels.")
         redisUnreadable = r.counter(
             "martlet_redis_unreadable_total", help: "Messages heard on subscribed channels that are none of ours.")
+        replication = r.histogram(
+            "martlet_replication_seconds",
+            help: "Time until enough replicas had what was stored, with MARTLET_ACK_REPLICAS.",
+            bounds: PrometheusHistogram.secondBounds)
+        notReplicated = r.counter(
+            "martlet_not_replicated_total",
+            help: "Sends that were stored, but which not enough replicas had in time, with MARTLET_ACK_REPLICAS.")
         ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
         r.gauge(
             "martlet_build_info", help: "Always 1; what runs, in the labels.",

@@ -43,7 +43,7 @@ struct Top: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let (url, keys) = try place.resolved("top")
+        let (url, keys) = try await place.resolved("top")
         var options = TopOptions(url: url, keys: keys)
         options.interval = .seconds(interval)
         options.count = once ? 1 : count
@@ -64,7 +64,7 @@ struct RedisPlace: ParsableArguments {
     var prefix: String?
 
     /// Exits with code 2 and says why, if there is no telling where.
-    func resolved(_ tool: String) throws -> (RedisURL, RedisKeys) {
+    func resolved(_ tool: String) async throws -> (RedisURL, RedisKeys) {
         do {
             let configuration = try NodeConfiguration.loadForTools(environment: merged)
             guard !configuration.redis.address.isMemory else {
@@ -73,7 +73,7 @@ struct RedisPlace: ParsableArguments {
             guard let keys = RedisKeys(prefix: configuration.redis.keyPrefix) else {
                 throw TopError("MARTLET_KEY_PREFIX cannot be a prefix of Redis keys")
             }
-            return (try configuration.redisURL(), keys)
+            return (try await configuration.findRedis(), keys)
         } catch {
             StandardError.write("\(tool): \(error)\n")
             throw ExitCode(2)

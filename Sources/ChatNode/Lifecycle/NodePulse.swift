@@ -1,0 +1,71 @@
+import ChatCore
+import Synchronization
+
+/// What a node says of itself to Redis with each heartbeat, and whether Redis still knew it.
+///
+/// The node's heartbeats come from two sides: regularly from ``NodeLife``, and from each shard as the first command on each new
+/// command connection. So no room can list a node that Redis has never heard of: such a node, dying young, would be looked for by
+/// nobody.
+final class NodePulse: Sendable {
+    private struct State {
+        var report: NodeReport
+        /// Redis has heard of us; if it forgets, others may have swept us.
+        var known = false
+        /// The node has taken leave: whatever reconnects now must not register it again.
+        var isOver = false
+    }
+
+    enum Verdict: Equatable {
+        /// Redis did not take it.
+        case failed
+        case taken
+        /// Redis took it, and knew nothing of us any more.
+        case forgotten
+    }
+
+    private let lease: Duration
+    private let state: Mutex<State>
+
+    /// `lease`: how long Redis remembers a heartbeat.
+    init(_ report: NodeReport, lease: Duration) {
+        self.lease = lease
+        state = Mutex(State(report: report))
+    }
+
+    var address: String {
+        get { state.withLock { $0.report.address } }
+        set { state.withLock { $0.report.address = newValue } }
+    }
+
+    func update(_ load: Load, draining: Bool) {
+        state.withLock { state in
+            state.report.sessions = load.sessions
+            state.report.rooms = load.rooms
+            state.report.messages = load.messages
+            state.report.deliveries = load.deliveries
+            state.report.draining = draining
+        }
+    }
+
+    /// The node takes leave: there are no more heartbeats.
+    func end() {
+        state.withLock { $0.isOver = true }
+    }
+
+    /// The heartbeat of this moment; nil after ``end()``. `clock`: ms since 1970.
+    func request(clock: UInt64) -> BrokerRequest? {
+        state.withLock { state in
+            guard !state.isOver else { return nil }
+            state.report.clock = clock
+            return .heartbeat(state.report, lease: lease)
+        }
+    }
+
+    func answered(_ result: Result<BrokerReply, BrokerError>) -> Verdict {
+        guard case .success(.heartbeat(let remembered)) = result else { return .failed }
+        return state.withLock { state in
+            defer { state.known = true }
+            return state.known && !remembered ? .forgotten : .taken
+        }
+    }
+}

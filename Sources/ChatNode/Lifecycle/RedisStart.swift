@@ -1,0 +1,107 @@
+public import ChatRedis
+import Logging
+import NIOCore
+import NIOPosix
+
+/// Where Redis is: at a fixed address, or where the sentinels say.
+struct RedisSource: Sendable {
+    /// Of the fixed address; of Sentinel's master all but the address.
+    let url: RedisURL
+    let master: RedisMaster?
+
+    init(_ configuration: NodeConfiguration, on loop: any EventLoop, _ logger: Logger) throws {
+        let redis = configuration.redis
+        guard redis.address.isSentinel else {
+            url = try configuration.redisURL()
+            master = nil
+            return
+        }
+        var sentinels = try SentinelURL(redis.address.text)
+        if let user = redis.user { sentinels.user = user }
+        if let password = redis.password { sentinels.password = password.revealed }
+        sentinels.authenticate(user: redis.sentinelUser, password: redis.sentinelPassword?.revealed)
+        url = sentinels.master(host: sentinels.masterName, port: 0)
+        master = try RedisMaster(
+            sentinels, deadline: min(.seconds(1), redis.deadline), eventLoop: loop, logger: logger)
+    }
+
+    /// The Redis that a node should use now.
+    func find() async throws(RedisSetupError) -> RedisURL {
+        guard let master else { return url }
+        return try await master.find(within: .seconds(3))
+    }
+}
+
+extension NodeConfiguration {
+    /// Where Redis is at this moment, for tools: ``redisURL()``, or the master that the sentinels name. Throws what is wrong.
+    public func findRedis() async throws -> RedisURL {
+        let source = try RedisSource(
+            self, on: MultiThreadedEventLoopGroup.singleton.any(),
+            Logger(label: "martlet", factory: { _ in SwiftLogNoOpLogHandler() }))
+        source.master?.start()
+        defer { source.master?.stop() }
+        return try await source.find()
+    }
+}
+
+/// The first look at Redis, before the node listens.
+struct RedisStart {
+    let source: RedisSource
+    let codec: RedisCodec
+    let loop: any EventLoop
+    let logger: Logger
+
+    private enum Look {
+        case usable(RedisServerInfo, RedisURL)
+        /// Waiting may help.
+        case away(RedisSetupError)
+        case refused(RedisSetupError)
+    }
+
+    /// Throws if Redis says no in a way that waiting does not mend, or if its name does not resolve for `nameWait`: a container
+    /// may have to start first, but a name that is misspelt must be said. Returns at once if Redis is away in any other way:
+    /// the links go on trying.
+    func waitOrRefuse(nameWait: Duration, replicas: Int) async throws {
+        let end = ContinuousClock.now + nameWait
+        var isFirst = true
+        while true {
+            switch await look() {
+            case .usable(let server, let url): return answers(server, url, replicas: replicas)
+            case .refused(let error): throw error
+            case .away(let error) where error.code != .unknownHost:
+                logger.warning("redis does not answer yet, waiting", metadata: [LogKey.error: "\(error)"])
+                return
+            case .away(let error):
+                guard ContinuousClock.now < end else {
+                    throw StartError("\(error); waited \(nameWait) for it to resolve (MARTLET_REDIS_NAME_WAIT)")
+                }
+                if isFirst {
+                    logger.warning(
+                        "the host name of redis does not resolve yet, waiting", metadata: [LogKey.error: "\(error)"])
+                }
+                isFirst = false
+                try await Task.sleep(for: .milliseconds(500))
+            }
+        }
+    }
+
+    private func look() async -> Look {
+        do throws(RedisSetupError) {
+            let url = try await source.find()
+            return .usable(try await RedisLink.probe(url, codec: codec, timeout: .seconds(3), on: loop), url)
+        } catch {
+            return error.mayHeal ? .away(error) : .refused(error)
+        }
+    }
+
+    private func answers(_ server: RedisServerInfo, _ url: RedisURL, replicas: Int) {
+        logger.notice(
+            "redis answers",
+            metadata: [LogKey.address: "\(url)", LogKey.version: "\(server.version)"])
+        if server.replicas < replicas {
+            logger.warning(
+                "redis has fewer replicas than MARTLET_ACK_REPLICAS: no send will be acknowledged",
+                metadata: [LogKey.count: "\(server.replicas)"])
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import ChatCore
+import Testing
+
+@testable import ChatNode
+
+/// The proof that messages go round, and the turns that shared rooms take.
+@Suite struct ProbeTests {
+    private let node: NodeID
+    private let fresh: Probe
+
+    init() throws {
+        node = try NodeID("n-1")
+        fresh = Probe(node: node, shard: 3)
+    }
+
+    private func at(_ milliseconds: Int64) -> Moment { Moment(nanoseconds: 0) + .milliseconds(milliseconds) }
+
+    @Test func aRoundThatIsHeardIsAProofForAWhile() throws {
+        var probe = fresh
+        #expect(!probe.isFresh(now: at(0)))
+        #expect(probe.begin(now: at(0)) == true)
+        #expect(probe.begin(now: at(10)) == false, "one at a time")
+        let sent = probe.subscribed()
+        let event = try #require(sent)
+        #expect(!probe.isFresh(now: at(10)))
+        let heard = probe.heard(event, now: at(20))
+        #expect(heard)
+        #expect(probe.isFresh(now: at(20)) && probe.isFresh(now: at(5_019)) && !probe.isFresh(now: at(5_020)))
+        #expect(probe.begin(now: at(1_019)) == false, "not yet")
+        #expect(probe.begin(now: at(1_020)) == true)
+    }
+
+    @Test func aRoundThatTakesLongMakesTheLastProofVoid() throws {
+        var probe = fresh
+        _ = probe.begin(now: at(0))
+        let sent = probe.subscribed()
+        _ = probe.heard(try #require(sent), now: at(1))
+        _ = probe.begin(now: at(1_100))
+        #expect(probe.isFresh(now: at(2_100)))
+        #expect(!probe.isFresh(now: at(2_101)), "red long before the connection is given up")
+        #expect(!probe.isOverdue(now: at(3_100), deadline: .seconds(2)))
+        #expect(probe.isOverdue(now: at(3_101), deadline: .seconds(2)))
+        probe.reset()
+        #expect(!probe.isOverdue(now: at(9_000), deadline: .seconds(2)) && !probe.isFresh(now: at(9_000)))
+    }
+
+    @Test func aPublishThatRedisRefusesIsNoFaultOfTheSubscription() throws {
+        var probe = fresh
+        _ = probe.begin(now: at(0))
+        _ = probe.subscribed()
+        probe.failed()
+        #expect(!probe.isOverdue(now: at(60_000), deadline: .seconds(2)) && !probe.isFresh(now: at(0)))
+        #expect(probe.begin(now: at(1)) == true, "and is tried again")
+    }
+
+    @Test func onlyItsOwnRoundCounts() throws {
+        var probe = fresh
+        _ = probe.begin(now: at(0))
+        let sent = probe.subscribed()
+        let old = try #require(sent)
+        probe.reset()
+        _ = probe.begin(now: at(10))
+        let early = probe.heard(old, now: at(11))
+        #expect(!early, "not even subscribed")
+        _ = probe.subscribed()
+        let late = probe.heard(old, now: at(12))
+        #expect(!late && !probe.isFresh(now: at(12)))
+        var other = Probe(node: node, shard: 4)
+        #expect(other.room != probe.room, "each shard proves its own connections")
+        _ = other.begin(now: at(0))
+    }
+}
+
+@Suite struct TailAuditTests {
+    @Test func allSharedRoomsComeRoundAndNoRoundIsLong() {
+        var audit = TailAudit()
+        var seen: [Int: Int] = [:]
+        for _ in 0..<9 {
+            let slots = audit.round(slots: 900) { $0 % 2 == 0 }
+            #expect(slots.count == TailAudit.roomsPerRound)
+            for slot in slots { seen[slot, default: 0] += 1 }
+        }
+        #expect(seen.count == 450 && seen.values.allSatisfy { $0 == 4 })
+    }
+
+    @Test func fewRoomsAreLookedAtEachTimeAndNoneTwice() {
+        var audit = TailAudit()
+        for _ in 0..<3 {
+            let slots = audit.round(slots: 5) { $0 != 2 }
+            #expect(slots.sorted() == [0, 1, 3, 4])
+        }
+        let none = audit.round(slots: 0) { _ in true }
+        let closed = audit.round(slots: 2) { _ in true }
+        #expect(none == [] && closed.sorted() == [0, 1], "rooms were closed")
+    }
+}
+
+@Suite struct NodePulseTests {
+    private let pulse: NodePulse
+
+    init() throws {
+        pulse = NodePulse(NodeReport(node: try NodeID("n-1"), address: "", version: "1"), lease: .seconds(10))
+    }
+
+    @Test func theFirstHeartbeatIsNewsAndALaterOneThatIsNewsMeansForgotten() {
+        #expect(pulse.answered(.failure(.notConnected)) == .failed)
+        #expect(pulse.answered(.success(.heartbeat(known: false))) == .taken)
+        #expect(pulse.answered(.success(.heartbeat(known: true))) == .taken)
+        #expect(pulse.answered(.success(.heartbeat(known: false))) == .forgotten)
+        #expect(pulse.answered(.failure(.notStored("WRONGTYPE"))) == .failed)
+    }
+
+    @Test func afterTheNodeTookLeaveNothingRegistersItAgain() {
+        guard case .heartbeat(let report, let lease) = pulse.request(clock: 7) else {
+            Issue.record("no heartbeat")
+            return
+        }
+        #expect(report.clock == 7 && lease == .seconds(10))
+        pulse.end()
+        #expect(pulse.request(clock: 8) == nil)
+    }
+}

@@ -1,0 +1,189 @@
+import ChatCore
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+
+@testable import ChatNode
+
+/// What a shard asks of its broker connections, in which order.
+@Suite struct ShardBrokerTests {
+    /// Writes down what is submitted; answers only what a test tells it to. Confined to its loop.
+    private final class FakeLink: BrokerLink {
+        weak var delegate: (any BrokerLinkDelegate)?
+        var submitted: [(request: BrokerRequest, tag: RequestTag)] = []
+        var resets = 0
+        var confirmations: [(Int?) -> Void] = []
+
+        func start() {}
+        func submit(_ request: BrokerRequest, tag: RequestTag) { submitted.append((request, tag)) }
+        func subscribe(_ room: RoomName) {}
+        func unsubscribe(_ room: RoomName) {}
+        func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
+            confirmations.append(then)
+        }
+        func reset() { resets += 1 }
+        func stop() {}
+
+        /// Answers the oldest request that `matches`.
+        func answer(_ result: Result<BrokerReply, BrokerError>, where matches: (BrokerRequest) -> Bool) -> Bool {
+            guard let index = submitted.firstIndex(where: { matches($0.request) }) else { return false }
+            let tag = submitted.remove(at: index).tag
+            delegate?.brokerCompleted(tag, result)
+            return true
+        }
+    }
+
+    private struct Parts: @unchecked Sendable {  // made on a loop and used there only
+        let shards: [Shard]
+        let links: [FakeLink]
+    }
+
+    private let loop = MultiThreadedEventLoopGroup.singleton.next()
+    private let identity = BrokerIdentity(runID: "r", replicationID: "s")
+
+    /// Two shards on one loop, started.
+    private func onLoop<Result: Sendable>(
+        ackReplicas: Int = 0, _ body: @escaping @Sendable (Parts) throws -> Result
+    ) async throws -> Result {
+        let loop = loop
+        return try await loop.submit {
+            let node = try NodeID("n-1")
+            var settings = ShardSettings(node: node, rooms: RoomSettings(), wallClock: { 1_000 })
+            settings.ackReplicas = ackReplicas
+            let metrics = NodeMetrics(version: "1", node: "n")
+            var logger = Logger(label: "test")
+            logger.logLevel = .critical
+            let links = [FakeLink(), FakeLink()]
+            let shards = links.enumerated().map { index, link in
+                Shard(index: index, loop: loop, settings: settings, link: link, metrics: metrics, logger: logger)
+            }
+            let pulse = NodePulse(NodeReport(node: node, address: "", version: "1"), lease: .seconds(10))
+            let keeper = Keeper(shard: shards[0], pulse: pulse, logger: logger)
+            for shard in shards { shard.start(shards: shards, keeper: keeper) }
+            return try body(Parts(shards: shards, links: links))
+        }.get()
+    }
+
+    private static func isHeartbeat(_ request: BrokerRequest) -> Bool {
+        if case .heartbeat = request { true } else { false }
+    }
+
+    private static func isEnter(_ request: BrokerRequest) -> Bool {
+        if case .enter = request { true } else { false }
+    }
+
+    /// A room of that shard in which somebody waits to be let in, and whose channel is subscribed.
+    private static func waitingRoom(_ shard: Shard) throws -> RoomName {
+        let name = try (0..<100).map { try RoomName("room\($0)") }.first {
+            Shard.home(of: $0, among: 2) == shard.index
+        }
+        let room = shard.openRoom(try #require(name))
+        let join = JoinRequest(
+            session: SessionID(number: 1, loop: shard.index), user: try UserID("ana"),
+            device: try DeviceName("phone"), since: shard.now)
+        shard.happen(in: room) { $0.join(join, now: $1, &$2) }
+        shard.brokerSubscribed(room.machine.room)
+        return room.machine.room
+    }
+
+    @Test(arguments: [2, 3, 4, 8, 16])
+    func roomsWhoseNamesDifferLittleHaveDifferentHomes(count: Int) throws {
+        for names in [(0..<400).map { "room\($0)" }, (0..<400).map { "general-\($0 + 1_000)-x" }] {
+            var rooms = Array(repeating: 0, count: count)
+            for name in names { rooms[Shard.home(of: try RoomName(name), among: count)] += 1 }
+            #expect(rooms.allSatisfy { $0 > 200 / count && $0 < 800 / count }, "\(rooms)")
+        }
+    }
+
+    @Test func theHeartbeatIsTheFirstCommandOnEveryNewConnection() async throws {
+        let identity = identity
+        try await onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            shard.brokerSubscriptionsUp(identity)
+            _ = try Self.waitingRoom(shard)
+            #expect(link.submitted.isEmpty, "there is no connection")
+            for _ in 0..<3 {
+                shard.brokerCommandsUp(identity)
+                let requests = link.submitted.map(\.request)
+                #expect(requests.first.map(Self.isHeartbeat) == true)
+                #expect(requests.contains(where: Self.isEnter))
+                shard.brokerCommandsDown("lost")
+                link.submitted = []
+            }
+        }
+    }
+
+    @Test func whoIsForgottenEntersOnTheOtherShardsAgain() async throws {
+        let identity = identity
+        try await onLoop { parts in
+            for shard in parts.shards {
+                shard.brokerSubscriptionsUp(identity)
+                shard.brokerCommandsUp(identity)
+            }
+            for link in parts.links {
+                #expect(link.answer(.success(.heartbeat(known: false)), where: Self.isHeartbeat))
+                link.submitted = []
+            }
+            let name = try Self.waitingRoom(parts.shards[1])
+            // `enter` is answered, so that another one is news.
+            let epoch: UInt64 = 7
+            let view = RoomView(
+                verdict: .ok, epoch: epoch, last: 0, base: 0,
+                chain: EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch),
+                nodes: [try NodeID("n-1"): epoch], entries: [])
+            #expect(parts.links[1].answer(.success(.view(view)), where: Self.isEnter))
+            parts.shards[1].brokerHeard(
+                name, .epoch(epoch, base: 0, nodes: view.nodes, by: try NodeID("n-1")))
+            #expect(parts.shards[1].room(named: name)?.machine.isLive == true)
+            parts.links[1].submitted = []
+            parts.shards[0].brokerCommandsDown("lost")
+            parts.shards[0].brokerCommandsUp(identity)
+            #expect(parts.links[0].answer(.success(.heartbeat(known: false)), where: Self.isHeartbeat))
+            #expect(parts.links[1].submitted.contains { Self.isEnter($0.request) })
+        }
+    }
+
+    @Test func aRoundThatIsNotHeardCostsTheConnections() async throws {
+        let identity = identity
+        try await onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            shard.brokerSubscriptionsUp(identity)
+            shard.brokerCommandsUp(identity)
+            shard.brokerSubscribed(shard.probe.room)
+            #expect(link.submitted.contains { if case .publish = $0.request { true } else { false } })
+            shard.auditConnections(deadline: .seconds(60))
+            #expect(link.resets == 0, "not yet")
+            shard.auditConnections(deadline: .zero)
+            #expect(link.resets == 1)
+            shard.auditConnections(deadline: .seconds(60))
+            #expect(link.resets == 1, "a new round has its own time")
+        }
+    }
+
+    @Test func requestsFromOutsideWaitForReplicasToo() async throws {
+        let identity = identity
+        let parts = try await onLoop(ackReplicas: 1) { parts in
+            parts.shards[0].brokerCommandsUp(identity)
+            return parts
+        }
+        for (count, expected) in [(1, true), (0, false), (nil, false)] as [(Int?, Bool)] {
+            async let isReplicated = parts.shards[0].isReplicated()
+            try await Self.eventually(on: loop) { !parts.links[0].confirmations.isEmpty }
+            try await loop.submit { parts.links[0].confirmations.removeFirst()(count) }.get()
+            #expect(await isReplicated == expected)
+        }
+        async let isReplicated = parts.shards[0].isReplicated()
+        try await Self.eventually(on: loop) { !parts.links[0].confirmations.isEmpty }
+        try await loop.submit { parts.shards[0].brokerCommandsDown("lost") }.get()
+        #expect(await isReplicated == false, "a lost connection confirms nothing")
+    }
+
+    private static func eventually(
+        on loop: any EventLoop, _ condition: @escaping @Sendable () -> Bool
+    ) async throws {
+        let end = ContinuousClock.now + .seconds(30)
+        while try await !loop.submit(condition).get() { try #require(ContinuousClock.now < end) }
+    }
+}
