@@ -38,6 +38,8 @@ class RedisServer:
         self.process = Process(name, argv, state / f"{name}.log")
         self.ask = Redis(port)
         self.sizes = []
+        # With Sentinel everybody comes through here, and knows the server by this port.
+        self.front = RedisProxy(f"front of {name}")
 
     async def start(self):
         self.process.start()
@@ -80,6 +82,21 @@ class RedisServer:
         return lost
 
 
+class Sentinel:
+    """One of three: two must agree that the master is gone."""
+
+    MASTER = "chat"
+
+    def __init__(self, index, port, master_port, state):
+        self.name, self.port = f"sentinel{index}", port
+        config = state / f"{self.name}.conf"
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {state}\nsentinel monitor {self.MASTER} 127.0.0.1 {master_port} 2\n"
+            f"sentinel down-after-milliseconds {self.MASTER} 1000\nsentinel failover-timeout {self.MASTER} 6000\n")
+        self.process = Process(self.name, [program("redis-server"), config, "--sentinel"], state / f"{self.name}.log")
+        self.ask = Redis(port)
+
+
 class Node:
     def __init__(self, index, cluster):
         self.name = f"node{index}"
@@ -87,7 +104,7 @@ class Node:
         self.proxy_port = cluster.ports.take()
         self.proxy = RedisProxy(self.name)
         env = {**NODE_SETTINGS, **cluster.settings, "MARTLET_HOST": "127.0.0.1", "MARTLET_PORT": str(self.port),
-               "MARTLET_NODE_NAME": self.name, "MARTLET_REDIS_URL": f"redis://127.0.0.1:{self.proxy_port}"}
+               "MARTLET_NODE_NAME": self.name, "MARTLET_REDIS_URL": cluster.redis_url(self)}
         self.process = Process(self.name, [cluster.binary, "serve"], cluster.state / f"{self.name}.log", env)
         # One fault at a time uses it.
         self.busy = asyncio.Lock()
@@ -105,13 +122,21 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, options, state, settings=None, nodes=3, replica=False, haproxy=True):
-        self.binary, self.state, self.settings = options.binary, state, settings or {}
+    def __init__(self, options, state, settings=None, nodes=3, replica=False, haproxy=True,
+                 sentinel=False):
+        self.binary, self.state, self.settings = options.binary, state, dict(settings or {})
+        self.settings.update(text.split("=", 1) for text in options.set)
         self.ports = Ports(options.port_base)
         self.redis = RedisServer("redis1", self.ports.take(), state)
         self.replica = RedisServer("redis2", self.ports.take(), state) if replica else None
         # What is replicated goes through here, so that a replica can lag.
         self.replication = RedisProxy("replication")
+        self.sentinels = []
+        if sentinel:
+            for server in (self.redis, self.replica):
+                server.front_port = self.ports.take()
+                server.process.argv += ["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(server.front_port)]
+            self.sentinels = [Sentinel(index + 1, self.ports.take(), self.redis.front_port, state) for index in range(3)]
         self.nodes = [Node(index + 1, self) for index in range(nodes)]
         self.haproxy = self.port = None
         self.redis_busy = asyncio.Lock()
@@ -131,10 +156,16 @@ class Cluster:
         config.write_text(text)
         self.haproxy = Process("haproxy", [program("haproxy"), "-db", "-f", config], self.state / "haproxy.log")
 
+    def redis_url(self, node):
+        if self.sentinels:
+            return "redis+sentinel://" + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels) + f"/{Sentinel.MASTER}/0"
+        return f"redis://127.0.0.1:{node.proxy_port}"
+
     @property
     def processes(self):
         servers = [self.redis.process] + ([self.replica.process] if self.replica else [])
-        return servers + [node.process for node in self.nodes] + ([self.haproxy] if self.haproxy else [])
+        return servers + [node.process for node in self.nodes] + ([self.haproxy] if self.haproxy else []) + [
+            one.process for one in self.sentinels]
 
     @property
     def session_ports(self):
@@ -148,8 +179,7 @@ class Cluster:
         await self.redis.start()
         if self.replica:
             await self.replica.start()
-            await self.replication.start(self.ports.take(), self.redis.port)
-            await self.follow(self.replica, self.redis)
+            await self.replicate()
         for node in self.nodes:
             await node.proxy.start(node.proxy_port, self.redis.port)
             node.process.start()
@@ -163,15 +193,49 @@ class Cluster:
     async def proxy_answers(self):
         return (await status(self.port))[0] == 200
 
+    async def replicate(self):
+        if not self.sentinels:
+            await self.replication.start(self.ports.take(), self.redis.port)
+            return await self.follow(self.replica, self.redis)
+        for server in (self.redis, self.replica):
+            await server.front.start(server.front_port, server.port)
+        await self.replica.ask("REPLICAOF", "127.0.0.1", self.redis.front_port)
+        await self.in_step(self.replica)
+        for one in self.sentinels:
+            one.process.start()
+
+        async def agree():
+            try:
+                states = [await one.ask("SENTINEL", "CKQUORUM", Sentinel.MASTER) for one in self.sentinels]
+                masters = [await one.ask("SENTINEL", "REPLICAS", Sentinel.MASTER) for one in self.sentinels]
+            except RedisError:
+                return False
+            return all(state.startswith("OK 3") for state in states) and all(masters)
+
+        await until(agree, 30, "the sentinels know each other and the replica")
+
+    async def master_by_sentinel(self):
+        """The server that most sentinels name."""
+        words = []
+        for one in self.sentinels:
+            address = await one.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", Sentinel.MASTER)
+            words += [server for server in (self.redis, self.replica) if address and int(address[1]) == server.front_port]
+        return max(words, key=words.count) if len(words) > 1 else None
+
     async def follow(self, replica, master):
         self.replication.target = master.port
         self.replication.cut()
         await replica.ask("REPLICAOF", "127.0.0.1", self.replication.port)
+        await self.in_step(replica)
 
-        async def in_step():
-            return (await replica.ask.info("replication")).get("master_link_status") == "up"
+    async def in_step(self, replica):
+        async def check():
+            try:
+                return (await replica.ask.info("replication")).get("master_link_status") == "up"
+            except RedisError:
+                return False
 
-        await until(in_step, 20, f"{replica.name} follows {master.name}")
+        await until(check, 30, f"{replica.name} follows its master")
 
     def point_at(self, server):
         """From now on new connections of all nodes lead there."""
@@ -198,7 +262,11 @@ class Cluster:
             process.expected_end = True
         # Sessions are gone by now: nodes have nothing to drain.
         await asyncio.gather(*(node.process.finish(8) for node in self.nodes))
-        for proxy in [self.replication] + [node.proxy for node in self.nodes]:
+        for one in self.sentinels:
+            one.ask.close()
+            await one.process.finish(3)
+        fronts = [server.front for server in (self.redis, self.replica) if server]
+        for proxy in [self.replication] + fronts + [node.proxy for node in self.nodes]:
             proxy.stop()
         if self.haproxy:
             await self.haproxy.finish(3)

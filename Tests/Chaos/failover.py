@@ -1,6 +1,5 @@
 """A lagging replica takes over, again and again, under load: what the nodes remember is put back, the rest is announced."""
 from faults import Faults
-from processes import until
 from stage import Stage
 from storm import judge
 
@@ -16,7 +15,7 @@ async def failover(options, show, state):
             began = stage.ledger.now()
             await faults.failover([stage.rng.random() for _ in range(6)])
             lost += faults.missed_by_replica
-            await until(lambda: all(not session.waiting for session in stage.sessions), 40, "all sends have their answers")
+            await stage.answered()
             times.append(stage.ledger.now() - began)
             await stage.spend(2)
         await stage.hush()

@@ -1,6 +1,5 @@
 """kill -9 of Redis that loses its last second, again and again, while all nodes live: nothing acknowledged may be lost."""
 from faults import Faults
-from processes import until
 from stage import Stage
 from storm import judge
 
@@ -21,7 +20,7 @@ async def lost_tail(options, show, state):
             cut = await faults.missing(stage.cluster.redis)
             lost += cut
             stage.say(f"Redis came back without {cut} acknowledged messages, as far as nobody has put them back yet")
-            await until(lambda: all(not session.waiting for session in stage.sessions), 30, "all sends have their answers")
+            await stage.answered()
             await stage.spend(EVERY / 2)
         await stage.hush()
         # Not lossy: all nodes live, so nothing may be lost and nobody may be told `reset`.

@@ -19,6 +19,7 @@ from redis_wire import RedisError
 from rolling import rolling
 from show import Show
 from self_test import self_test
+from sentinel import sentinel
 from silent_death import silent_death
 from slow_reader import slow_reader
 from storm import storm
@@ -30,6 +31,7 @@ SCENARIOS = {
     "silent-death": (silent_death, "connections to Redis stay open and say nothing: noticed, told by /readyz, repaired"),
     "rolling": (rolling, "a rolling restart of all nodes under load: nothing lost or repeated, reconnects spread"),
     "failover": (failover, "a lagging replica takes over, again and again"),
+    "sentinel": (sentinel, "three sentinels; the master, with a lagging replica, is killed, frozen, cut off alive"),
     "slow-reader": (slow_reader, "one that never reads among 1,000: the others do not notice, it is closed and resumes"),
     "mass-return": (mass_return, "10,000 sessions come back at once after their node died: a read per room, not per session"),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
@@ -54,6 +56,8 @@ def parser():
     made.add_argument("--rooms", type=int, default=30)
     made.add_argument("--rate", type=float, default=150, help="messages said each second, all together (150)")
     made.add_argument("--binary", help="this martlet; otherwise a release build is made")
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting for the nodes, such as "
+                      "MARTLET_ACK_REPLICAS=1: then nothing acknowledged may be lost in a failover either")
     made.add_argument("--state-dir", help="logs and data go there and stay; otherwise they stay only after a failure")
     made.add_argument("--port-base", type=int, default=25000, help="takes free ports from here on (25000)")
     made.add_argument("--json", action="store_true", help="the result as one JSON object on standard output")
@@ -145,6 +149,10 @@ def tell_lost(ledger, state):
 def main(arguments):
     options = parser().parse_args(arguments)
     show = Show(options.json)
+    wrong = [text for text in options.set if not text.startswith("MARTLET_") or "=" not in text]
+    if wrong:
+        show.line(f"chaos: --set takes MARTLET_…=VALUE, not {wrong[0]!r}")
+        return 2
     options.file_limit = raise_file_limit()
     try:
         options.binary = str(pathlib.Path(options.binary or build()).resolve())

@@ -16,11 +16,22 @@ class Redis:
 
     async def __call__(self, *words):
         async with self.lock:
+            # A server that changes its role drops its clients; all that is asked here may be asked twice.
+            is_old = self.writer is not None
             try:
                 return await asyncio.wait_for(self.ask(words), self.deadline)
             except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, EOFError) as error:
                 self.close()
+                if is_old and not isinstance(error, asyncio.TimeoutError):
+                    return await self.again(words)
                 raise RedisError(f"{words[0]}: Redis on port {self.port} does not answer ({error!r})") from error
+
+    async def again(self, words):
+        try:
+            return await asyncio.wait_for(self.ask(words), self.deadline)
+        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, EOFError) as error:
+            self.close()
+            raise RedisError(f"{words[0]}: Redis on port {self.port} does not answer ({error!r})") from error
 
     async def ask(self, words):
         if self.writer is None:

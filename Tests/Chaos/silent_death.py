@@ -1,7 +1,7 @@
 """The other end of a node's connections to Redis stops without closing: the node must notice, say so on /readyz, and repair."""
 import asyncio
 
-from processes import status, until
+from processes import status
 from stage import Stage
 from storm import judge
 
@@ -54,7 +54,7 @@ async def one(stage, which, replies_only):
                             f"after {seconds(began, green_at)}; {MOST_SECONDS:g} s are allowed", node.process.tail(20))
     if red_at is None:
         stage.ledger.broken("readiness", "", node.name, f"{which}: /readyz was never red while messages did not go round")
-    await until(lambda: all(not session.waiting for session in stage.sessions), 20, "all sends have their answers")
+    await stage.answered()
     text = (f"red after {seconds(began, red_at)}, connections given up after {seconds(began, away_at)}, green again after "
             f"{seconds(began, green_at)}")
     stage.say(text)

@@ -103,6 +103,12 @@ class Stage:
         await until(lambda: all(session.is_settled for session in self.sessions), seconds,
                     "all sessions are in their rooms and all sends have their answers")
 
+    async def answered(self, seconds=40):
+        """Waits until all that was said before now has its answer; the talk goes on."""
+        now = self.ledger.clock()
+        await until(lambda: not any(view.sends and view.sends[0].made <= now for session in self.sessions
+                                    for view in session.rooms.values()), seconds, "all that was said has its answer")
+
     def speak(self, rate=None, sessions=None, **more):
         self.talk = Talk(sessions or self.sessions, self.rng, rate or self.options.rate, **more)
         self.talk.start()

@@ -65,6 +65,7 @@ class Side(asyncio.Protocol):
             self.link.is_subscriber = True
         if self.into is self.link.up:
             self.link.count(data)
+            self.link.is_replica = self.link.is_replica or b"PSYNC\r\n" in data
         self.into.put(data)
 
     def eof_received(self):
@@ -81,7 +82,7 @@ class Link:
         self.proxy = proxy
         self.up, self.down = Pipe(self), Pipe(self)
         self.node = self.redis = None
-        self.is_subscriber = False
+        self.is_subscriber = self.is_replica = False
         self.swallows = self.swallows_replies = self.holds = False
         self.carry = b""
 
@@ -161,7 +162,9 @@ class RedisProxy:
         return Side(link, link.up)
 
     def chosen(self, which):
-        """The links of a kind: "all", "subscribe" or "command"."""
+        """The links of a kind: "all", "replica", "subscribe" or "command"."""
+        if which == "replica":
+            return [link for link in self.links if link.is_replica]
         return [link for link in self.links if which == "all" or link.is_subscriber == (which == "subscribe")]
 
     def cut(self, which="all"):

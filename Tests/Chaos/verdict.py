@@ -99,7 +99,9 @@ class Verdict:
         self.ledger.lost.append((at, room, who, key, text_of(place), history))
         living = {self.cluster.process_of(node.name) for node in self.cluster.nodes if node.process.is_running}
         knew = sorted(self.ledger.rooms[room].seen_by[place] & living)
-        if knew and not any(begin <= at <= end for begin, end in self.ledger.split):
+        if int(self.cluster.settings.get("MARTLET_ACK_REPLICAS", 0)) > 0:
+            self.ledger.broken("acknowledged by replicas", room, who, f"{key}, acknowledged at {text_of(place)}, is lost", history)
+        elif knew and not any(begin <= at <= end for begin, end in self.ledger.split):
             self.ledger.broken("put back", room, who, f"{key}, acknowledged at {text_of(place)}, is lost and was announced as lost "
                                f"(reset), though {' and '.join(knew)} showed it and lives", history)
 
