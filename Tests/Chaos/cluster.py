@@ -32,7 +32,10 @@ class RedisServer:
     def __init__(self, name, port, state):
         self.name, self.port, self.dir = name, port, state / name
         self.dir.mkdir(parents=True, exist_ok=True)
-        argv = [program("redis-server"), ROOT / "redis/redis.conf", "--bind", "127.0.0.1", "--port", port, "--daemonize", "no",
+        # A copy: Sentinel makes a server write its configuration anew.
+        config = self.dir / "redis.conf"
+        config.write_text((ROOT / "redis/redis.conf").read_text())
+        argv = [program("redis-server"), config, "--bind", "127.0.0.1", "--port", port, "--daemonize", "no",
                 "--dir", self.dir, "--logfile", "", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
                 "--enable-debug-command", "local"]
         self.process = Process(name, argv, state / f"{name}.log")
