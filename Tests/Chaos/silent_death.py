@@ -35,7 +35,8 @@ async def one(stage, which, replies_only):
         if session.welcome and session.welcome["node"] == node.name:
             session.on_message = lambda view, place, message: latest.setdefault(view.room, clock())
     while clock() < began + 3 * MOST_SECONDS and green_at is None:
-        code, _ = await status(node.port)
+        # As a proxy asks: no answer within a second is no green.
+        code, _ = await status(node.port, seconds=1.0)
         now = clock()
         if code != 200 and red_at is None:
             red_at = now

@@ -248,4 +248,4 @@ class Verdict:
     def no_false_resets(self):
         for room, ledger in self.ledger.rooms.items():
             if ledger.resets and not self.lossy:
-                self.ledger.broken("resume", room, "", f"{len(ledger.resets)} sessions were told `reset`, but Redis lost nothing")
+                self.ledger.broken("resume", room, "", f"{len(ledger.resets)} sessions were told `reset`, though nothing was lost for good")
