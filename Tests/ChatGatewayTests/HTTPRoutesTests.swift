@@ -100,6 +100,7 @@ struct HTTPRoutesTests {
             expect(try await post(port, path, #"{"text":"x"}"#), 401, "unauthenticated")
             expect(try await post(port, path, #"{"user":7,"text":"x"}"#), 400, "badField")
             expect(try await post(port, path, #"{"user":"a"}"#), 400, "missingField")
+            expect(try await post(port, path, #"{"user":"a","text":""}"#), 400, "missingField")
             expect(try await post(port, path, #"{"user":"a","text":7}"#), 400, "badField")
             expect(try await post(port, path, #"{"user":"a","text":"x","key":"~x"}"#), 400, "badField")
             expect(try await post(port, path, String(repeating: " ", count: 1_001)), 413, "frameTooLarge")

@@ -46,7 +46,7 @@ async def main():
     failed = 0
     async with async_playwright() as playwright:
         # A page from a file is of no network, and would not be let into this one.
-        flags = ["--no-sandbox", *(["--disable-features=LocalNetworkAccessChecks"] if arguments.files else [])]
+        flags = ["--no-sandbox", "--disable-dev-shm-usage", *(["--disable-features=LocalNetworkAccessChecks"] if arguments.files else [])]
         browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
         bench = Bench(browser, arguments)
         # The kill comes last: what follows would miss the node.
