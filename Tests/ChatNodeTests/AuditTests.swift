@@ -102,21 +102,33 @@ import Testing
         pulse = NodePulse(NodeReport(node: try NodeID("n-1"), address: "", version: "1"), lease: .seconds(10))
     }
 
-    @Test func theFirstHeartbeatIsNewsAndALaterOneThatIsNewsMeansForgotten() {
-        #expect(pulse.answered(.failure(.notConnected)) == .failed)
-        #expect(pulse.answered(.success(.heartbeat(known: false))) == .taken)
-        #expect(pulse.answered(.success(.heartbeat(known: true))) == .taken)
-        #expect(pulse.answered(.success(.heartbeat(known: false))) == .forgotten)
-        #expect(pulse.answered(.failure(.notStored("WRONGTYPE"))) == .failed)
+    private func beat(_ result: Result<BrokerReply, BrokerError>) throws -> NodePulse.Verdict {
+        pulse.answered(try #require(pulse.beat(clock: 1)), result)
+    }
+
+    @Test func theFirstHeartbeatIsNewsAndALaterOneThatIsNewsMeansForgotten() throws {
+        #expect(try beat(.failure(.notConnected)) == .failed)
+        #expect(try beat(.success(.heartbeat(known: false))) == .taken)
+        #expect(try beat(.success(.heartbeat(known: true))) == .taken)
+        #expect(try beat(.success(.heartbeat(known: false))) == .forgotten)
+        #expect(try beat(.failure(.notStored("WRONGTYPE"))) == .failed)
+    }
+
+    @Test func firstHeartbeatsOnTwoConnectionsMayBeAnsweredInEitherOrder() throws {
+        let one = try #require(pulse.beat(clock: 1))
+        let two = try #require(pulse.beat(clock: 1))
+        #expect(pulse.answered(two, .success(.heartbeat(known: true))) == .taken)
+        #expect(
+            pulse.answered(one, .success(.heartbeat(known: false))) == .taken, "it was the first, though heard last")
     }
 
     @Test func afterTheNodeTookLeaveNothingRegistersItAgain() {
-        guard case .heartbeat(let report, let lease) = pulse.request(clock: 7) else {
+        guard case .heartbeat(let report, let lease) = pulse.beat(clock: 7)?.request else {
             Issue.record("no heartbeat")
             return
         }
         #expect(report.clock == 7 && lease == .seconds(10))
         pulse.end()
-        #expect(pulse.request(clock: 8) == nil)
+        #expect(pulse.beat(clock: 8) == nil)
     }
 }

@@ -117,6 +117,30 @@ import Testing
         try await link.stop()
     }
 
+    @Test func aSentinelThatKnowsNoneOfTheFailoversIsNotBelieved() async throws {
+        let sentinels = try await PrivateSentinels.start()
+        let stale = try await PrivateSentinels.start(sentinels: 1)
+        defer {
+            sentinels.stop()
+            stale.stop()
+        }
+        try sentinels.sentinel(0, "SENTINEL", "FAILOVER", PrivateSentinels.masterName)
+        try await sentinels.servers[1].until("the replica is the master") {
+            try sentinels.servers[1].cli("INFO", "replication").contains("role:master")
+        }
+        let master = try master(sentinels.url.replacing("://", with: "://127.0.0.1:\(stale.ports[0]),"))
+        defer { master.stop() }
+        let link = try await link(master)
+        try await bothUp(link, sentinels.servers[1])
+        // It is asked every two seconds, and says the same each time.
+        for number in 1...25 {
+            try await works(link, UInt64(number))
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        #expect(try await master.find(within: .zero).place == "127.0.0.1:\(sentinels.servers[1].port)")
+        try await link.stop()
+    }
+
     @Test func whatIsWrongWithSentinelsIsSaidAtStart() async throws {
         let sentinels = try await PrivateSentinels.start(sentinels: 1, sentinelPassword: "wache")
         defer { sentinels.stop() }

@@ -95,10 +95,10 @@ extension Shard: BrokerLinkDelegate {
 
     /// The node's heartbeat, on this shard's connection.
     private func sayWeLive() {
-        guard let pulse = keeper?.pulse, let request = pulse.request(clock: settings.wallClock()) else { return }
-        ask(request) { [self] result in
+        guard let pulse = keeper?.pulse, let beat = pulse.beat(clock: settings.wallClock()) else { return }
+        ask(beat.request) { [self] result in
             // Rooms of this shard enter after the heartbeat anyway.
-            if pulse.answered(result) == .forgotten { nodeWasForgotten(except: self) }
+            if pulse.answered(beat, result) == .forgotten { nodeWasForgotten(except: self) }
         }
     }
 

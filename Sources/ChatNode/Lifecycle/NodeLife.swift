@@ -84,8 +84,8 @@ final class NodeLife: Sendable {
     @discardableResult
     private func beat() async -> Bool {
         pulse.update(await hub.load(), draining: hub.admission.isDraining)
-        guard let request = pulse.request(clock: WallClock.milliseconds) else { return false }
-        switch pulse.answered(await keeper.shard.ask(request)) {
+        guard let beat = pulse.beat(clock: WallClock.milliseconds) else { return false }
+        switch pulse.answered(beat, await keeper.shard.ask(beat.request)) {
         case .failed: return false
         case .taken: return true
         case .forgotten:

@@ -23,6 +23,14 @@ final class NodePulse: Sendable {
         case forgotten
     }
 
+    /// One heartbeat on its way.
+    struct Beat {
+        let request: BrokerRequest
+        /// Redis had heard of us when it was made. Two first heartbeats on two connections may be answered in either order, and
+        /// the one that is news says nothing of what came before it.
+        let wasKnown: Bool
+    }
+
     private let lease: Duration
     private let state: Mutex<State>
 
@@ -53,19 +61,17 @@ final class NodePulse: Sendable {
     }
 
     /// The heartbeat of this moment; nil after ``end()``. `clock`: ms since 1970.
-    func request(clock: UInt64) -> BrokerRequest? {
+    func beat(clock: UInt64) -> Beat? {
         state.withLock { state in
             guard !state.isOver else { return nil }
             state.report.clock = clock
-            return .heartbeat(state.report, lease: lease)
+            return Beat(request: .heartbeat(state.report, lease: lease), wasKnown: state.known)
         }
     }
 
-    func answered(_ result: Result<BrokerReply, BrokerError>) -> Verdict {
+    func answered(_ beat: Beat, _ result: Result<BrokerReply, BrokerError>) -> Verdict {
         guard case .success(.heartbeat(let remembered)) = result else { return .failed }
-        return state.withLock { state in
-            defer { state.known = true }
-            return state.known && !remembered ? .forgotten : .taken
-        }
+        state.withLock { $0.known = true }
+        return beat.wasKnown && !remembered ? .forgotten : .taken
     }
 }
