@@ -1,6 +1,7 @@
-"""Redis (one, or two with replication), nodes with a TCP proxy each to Redis, and HAProxy in front: started here, on loopback, in a
-state directory of their own.
+"""Redis (one, or two with replication), nodes with a TCP proxy each to Redis, and HAProxy in front: started here, on
+loopback, in a state directory of their own.
 """
+
 import asyncio
 import pathlib
 import shutil
@@ -14,8 +15,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Short times, so that a minute of faults holds many leases, lingers and heartbeats.
 NODE_SETTINGS = {
-    "MARTLET_NODE_LEASE": "4s", "MARTLET_LINGER": "1s", "MARTLET_SESSION_HEARTBEAT": "3s", "MARTLET_DRAIN_TIME": "3s",
-    "MARTLET_ROOM_VIEW_INTERVAL": "5s", "MARTLET_LOG_LEVEL": "info",
+    "MARTLET_NODE_LEASE": "4s",
+    "MARTLET_LINGER": "1s",
+    "MARTLET_SESSION_HEARTBEAT": "3s",
+    "MARTLET_DRAIN_TIME": "3s",
+    "MARTLET_ROOM_VIEW_INTERVAL": "5s",
+    "MARTLET_LOG_LEVEL": "info",
 }
 
 
@@ -27,7 +32,9 @@ def program(name):
 
 
 class RedisServer:
-    """A Redis with its append-only file, whose size is noted all the time so that a tail of a known age can be cut off."""
+    """A Redis with its append-only file, whose size is noted all the time so that a tail of a known age can be cut
+    off.
+    """
 
     def __init__(self, name, port, state):
         self.name, self.port, self.dir = name, port, state / name
@@ -35,9 +42,26 @@ class RedisServer:
         # A copy: Sentinel makes a server write its configuration anew.
         config = self.dir / "redis.conf"
         config.write_text((ROOT / "redis/redis.conf").read_text())
-        argv = [program("redis-server"), config, "--bind", "127.0.0.1", "--port", port, "--daemonize", "no",
-                "--dir", self.dir, "--logfile", "", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
-                "--enable-debug-command", "local"]
+        argv = [
+            program("redis-server"),
+            config,
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            port,
+            "--daemonize",
+            "no",
+            "--dir",
+            self.dir,
+            "--logfile",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--repl-ping-replica-period",
+            "1",
+            "--enable-debug-command",
+            "local",
+        ]
         self.process = Process(name, argv, state / f"{name}.log")
         self.ask = Redis(port)
         self.sizes = []
@@ -72,7 +96,8 @@ class RedisServer:
                 self.sizes.pop(0)
 
     def lose_tail(self, seconds, now=None):
-        """Cuts off what was appended in the last `seconds` before `now`; the process must be dead. Returns bytes lost."""
+        """Cuts off what was appended in the last `seconds` before `now`; the process must be dead. Returns bytes lost.
+        """
         now = now or time.monotonic()
         file = self.tail_file()
         earlier = [size for at, name, size in self.sizes if name == file and at <= now - seconds]
@@ -95,7 +120,8 @@ class Sentinel:
         config = state / f"{self.name}.conf"
         config.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {state}\nsentinel monitor {self.MASTER} 127.0.0.1 {master_port} 2\n"
-            f"sentinel down-after-milliseconds {self.MASTER} 1000\nsentinel failover-timeout {self.MASTER} 6000\n")
+            f"sentinel down-after-milliseconds {self.MASTER} 1000\nsentinel failover-timeout {self.MASTER} 6000\n"
+        )
         self.process = Process(self.name, [program("redis-server"), config, "--sentinel"], state / f"{self.name}.log")
         self.ask = Redis(port)
 
@@ -106,8 +132,14 @@ class Node:
         self.port = cluster.ports.take()
         self.proxy_port = cluster.ports.take()
         self.proxy = RedisProxy(self.name)
-        env = {**NODE_SETTINGS, **cluster.settings, "MARTLET_HOST": "127.0.0.1", "MARTLET_PORT": str(self.port),
-               "MARTLET_NODE_NAME": self.name, "MARTLET_REDIS_URL": cluster.redis_url(self)}
+        env = {
+            **NODE_SETTINGS,
+            **cluster.settings,
+            "MARTLET_HOST": "127.0.0.1",
+            "MARTLET_PORT": str(self.port),
+            "MARTLET_NODE_NAME": self.name,
+            "MARTLET_REDIS_URL": cluster.redis_url(self),
+        }
         self.process = Process(self.name, [cluster.binary, "serve"], cluster.state / f"{self.name}.log", env)
         # One fault at a time uses it.
         self.busy = asyncio.Lock()
@@ -125,8 +157,7 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, options, state, settings=None, nodes=3, replica=False, haproxy=True,
-                 sentinel=False):
+    def __init__(self, options, state, settings=None, nodes=3, replica=False, haproxy=True, sentinel=False):
         self.binary, self.state, self.settings = options.binary, state, dict(settings or {})
         self.settings.update(text.split("=", 1) for text in options.set)
         self.ports = Ports(options.port_base)
@@ -138,8 +169,15 @@ class Cluster:
         if sentinel:
             for server in (self.redis, self.replica):
                 server.front_port = self.ports.take()
-                server.process.argv += ["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(server.front_port)]
-            self.sentinels = [Sentinel(index + 1, self.ports.take(), self.redis.front_port, state) for index in range(3)]
+                server.process.argv += [
+                    "--replica-announce-ip",
+                    "127.0.0.1",
+                    "--replica-announce-port",
+                    str(server.front_port),
+                ]
+            self.sentinels = [
+                Sentinel(index + 1, self.ports.take(), self.redis.front_port, state) for index in range(3)
+            ]
         self.nodes = [Node(index + 1, self) for index in range(nodes)]
         self.haproxy = self.port = None
         self.redis_busy = asyncio.Lock()
@@ -152,8 +190,13 @@ class Cluster:
         self.port, stats = self.ports.take(), self.ports.take()
         servers = "\n".join(f"    server {node.name} 127.0.0.1:{node.port}" for node in self.nodes)
         text = (ROOT / "scripts/haproxy.cfg").read_text()
-        for word, value in (("BALANCE", "    balance leastconn"), ("SERVERS", servers), ("STATS_PORT", stats),
-                            ("MAXCONN", 4000), ("PORT", self.port)):
+        for word, value in (
+            ("BALANCE", "    balance leastconn"),
+            ("SERVERS", servers),
+            ("STATS_PORT", stats),
+            ("MAXCONN", 4000),
+            ("PORT", self.port),
+        ):
             text = text.replace(f"@{word}@", str(value))
         config = self.state / "haproxy.cfg"
         config.write_text(text)
@@ -161,14 +204,22 @@ class Cluster:
 
     def redis_url(self, node):
         if self.sentinels:
-            return "redis+sentinel://" + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels) + f"/{Sentinel.MASTER}/0"
+            return (
+                "redis+sentinel://"
+                + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+                + f"/{Sentinel.MASTER}/0"
+            )
         return f"redis://127.0.0.1:{node.proxy_port}"
 
     @property
     def processes(self):
         servers = [self.redis.process] + ([self.replica.process] if self.replica else [])
-        return servers + [node.process for node in self.nodes] + ([self.haproxy] if self.haproxy else []) + [
-            one.process for one in self.sentinels]
+        return (
+            servers
+            + [node.process for node in self.nodes]
+            + ([self.haproxy] if self.haproxy else [])
+            + [one.process for one in self.sentinels]
+        )
 
     @property
     def session_ports(self):
@@ -222,7 +273,9 @@ class Cluster:
         words = []
         for one in self.sentinels:
             address = await one.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", Sentinel.MASTER)
-            words += [server for server in (self.redis, self.replica) if address and int(address[1]) == server.front_port]
+            words += [
+                server for server in (self.redis, self.replica) if address and int(address[1]) == server.front_port
+            ]
         return max(words, key=words.count) if len(words) > 1 else None
 
     async def follow(self, replica, master):
@@ -252,7 +305,8 @@ class Cluster:
                 if process.child and not process.is_running and not process.expected_end:
                     process.expected_end = True
                     self.limits_exceeded.append(
-                        f"{process.name} ended by itself, status {process.child.returncode}: {process.tail(3)}")
+                        f"{process.name} ended by itself, status {process.child.returncode}: {process.tail(3)}"
+                    )
             for server in (self.redis, self.replica):
                 if server and server.process.is_running:
                     server.note_size()

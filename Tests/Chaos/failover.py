@@ -1,4 +1,7 @@
-"""A lagging replica takes over, again and again, under load: what the nodes remember is put back, the rest is announced."""
+"""A lagging replica takes over, again and again, under load: what the nodes remember is put back, the rest is
+announced.
+"""
+
 from faults import Faults
 from stage import Stage
 from storm import judge
@@ -20,5 +23,9 @@ async def failover(options, show, state):
             await stage.spend(2)
         await stage.hush()
         figures = await judge(stage, lossy=True)
-        return stage.ledger, {"failovers": rounds, "acknowledged and not on the replica": lost,
-                              "all sends answered after, longest": f"{max(times):.1f} s", **figures}
+        return stage.ledger, {
+            "failovers": rounds,
+            "acknowledged and not on the replica": lost,
+            "all sends answered after, longest": f"{max(times):.1f} s",
+            **figures,
+        }

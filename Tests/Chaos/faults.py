@@ -1,4 +1,5 @@
 """The faults: a schedule made from one seed before the run begins, and what each of them does to the cluster."""
+
 import asyncio
 import time
 
@@ -27,8 +28,9 @@ DEFAULT = [name for name in KINDS if name != "failover"]
 
 
 def make_schedule(rng, seconds, kinds, mean=1.1):
-    """[(at, kind, numbers)]: numbers in 0..<1 that the fault takes its choices from. The last seconds are left quiet enough for
-    each fault to end in time."""
+    """[(at, kind, numbers)]: numbers in 0..<1 that the fault takes its choices from. The last seconds are left quiet
+    enough for each fault to end in time.
+    """
     schedule, at = [], 1.5
     names = [name for name in KINDS if name in kinds]
     weights = [KINDS[name][0] for name in names]
@@ -153,13 +155,17 @@ class Faults:
         killed = time.monotonic()
         lost = redis.lose_tail(lost_seconds, killed) if lost_seconds else 0
         if lost_seconds:
-            self.say(f"kill -9 {redis.name}, its last {lost_seconds:g} s ({lost} bytes) are lost, back in {pause:.1f} s")
+            self.say(
+                f"kill -9 {redis.name}, its last {lost_seconds:g} s ({lost} bytes) are lost, back in {pause:.1f} s"
+            )
         await asyncio.sleep(pause)
         await redis.start()
         self.ledger.happened(f"{redis.name} answers again")
 
     async def failover(self, numbers):
-        """The replica hears nothing for a moment, then takes over; the old master, cut off but alive, goes on for a while."""
+        """The replica hears nothing for a moment, then takes over; the old master, cut off but alive, goes on for a
+        while.
+        """
         cluster, lag = self.cluster, between(numbers[1], 0.2, 1.2)
         old, new = cluster.redis, cluster.replica
         self.say(f"failover: {new.name} lags by {lag:.1f} s behind {old.name} and takes over")
@@ -192,7 +198,10 @@ class Faults:
         """How many acknowledged messages that Redis does not hold now."""
         count = 0
         for room, ledger in self.ledger.rooms.items():
-            keys = {fields.get("text", "").partition(" ")[0] for _, fields in await server.ask.stream(f"martlet:{{{room}}}:log")}
+            keys = {
+                fields.get("text", "").partition(" ")[0]
+                for _, fields in await server.ask.stream(f"martlet:{{{room}}}:log")
+            }
             count += sum(1 for key in ledger.acked if key not in keys)
         return count
 

@@ -1,4 +1,5 @@
 """What was said, acknowledged and shown, and which promises were broken while it happened."""
+
 import collections
 import time
 
@@ -16,7 +17,14 @@ def text_of(place):
 
 class Violation:
     def __init__(self, promise, room, session, text, at, history):
-        self.promise, self.room, self.session, self.text, self.at, self.history = promise, room, session, text, at, history
+        self.promise, self.room, self.session, self.text, self.at, self.history = (
+            promise,
+            room,
+            session,
+            text,
+            at,
+            history,
+        )
 
     def line(self):
         who = f" {self.session}" if self.session else ""
@@ -81,8 +89,13 @@ class Ledger:
         self.rooms[room].seen_by[place].add(view.session.process)
         known = self.rooms[room].content.setdefault(place, key)
         if known != key:
-            self.broken("one order", room, view.session.name,
-                        f"{text_of(place)} is {key} here and {known} for others", view.lines())
+            self.broken(
+                "one order",
+                room,
+                view.session.name,
+                f"{text_of(place)} is {key} here and {known} for others",
+                view.lines(),
+            )
 
     def acked(self, room, send, place, session, repeated):
         self.count["acked"] += 1
@@ -91,9 +104,13 @@ class Ledger:
         self.rooms[room].acked[send.key] = (place, session.name, self.now())
         known = self.rooms[room].content.setdefault(place, send.key)
         if known != send.key:
-            self.broken("one order", room, session.name,
-                        f"the ack of {send.key} says {text_of(place)}, which is {known} for others",
-                        session.rooms[room].lines())
+            self.broken(
+                "one order",
+                room,
+                session.name,
+                f"the ack of {send.key} says {text_of(place)}, which is {known} for others",
+                session.rooms[room].lines(),
+            )
         self.ack_times.append(self.clock() - send.first_written)
 
     def reset(self, room):

@@ -1,4 +1,7 @@
-"""kill -9 of Redis that loses its last second, again and again, while all nodes live: nothing acknowledged may be lost."""
+"""kill -9 of Redis that loses its last second, again and again, while all nodes live: nothing acknowledged may be
+lost.
+"""
+
 from faults import Faults
 from stage import Stage
 from storm import judge

@@ -1,4 +1,5 @@
 """The command line of scripts/chaos."""
+
 import argparse
 import asyncio
 import pathlib
@@ -27,13 +28,25 @@ from storm import storm
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCENARIOS = {
     "storm": (storm, "everything at once, at random from one seed (the default)"),
-    "lost-tail": (lost_tail, "kill -9 of Redis that loses its last second: nothing acknowledged is lost while its nodes live"),
-    "silent-death": (silent_death, "connections to Redis stay open and say nothing: noticed, told by /readyz, repaired"),
+    "lost-tail": (
+        lost_tail,
+        "kill -9 of Redis that loses its last second: nothing acknowledged is lost while its nodes live",
+    ),
+    "silent-death": (
+        silent_death,
+        "connections to Redis stay open and say nothing: noticed, told by /readyz, repaired",
+    ),
     "rolling": (rolling, "a rolling restart of all nodes under load: nothing lost or repeated, reconnects spread"),
     "failover": (failover, "a lagging replica takes over, again and again"),
     "sentinel": (sentinel, "three sentinels; the master, with a lagging replica, is killed, frozen, cut off alive"),
-    "slow-reader": (slow_reader, "one that never reads among 1,000: the others do not notice, it is closed and resumes"),
-    "mass-return": (mass_return, "10,000 sessions come back at once after their node died: a read per room, not per session"),
+    "slow-reader": (
+        slow_reader,
+        "one that never reads among 1,000: the others do not notice, it is closed and resumes",
+    ),
+    "mass-return": (
+        mass_return,
+        "10,000 sessions come back at once after their node died: a read per room, not per session",
+    ),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
 }
 
@@ -43,21 +56,32 @@ def parser():
     lines += ["", "faults of the storm (all but failover, if --faults does not say):"]
     lines += [f"  {name:13} {text}" for name, (_, text) in KINDS.items()]
     made = argparse.ArgumentParser(
-        prog="scripts/chaos", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Breaks a Martlet cluster on purpose and looks whether it keeps its promises. Starts and ends everything itself, "
-                    "on loopback. Exit status: 0 all promises kept, 1 one was broken, 2 the scenario could not be carried out.",
-        epilog="scenarios:\n" + "\n".join(lines))
+        prog="scripts/chaos",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Breaks a Martlet cluster on purpose and looks whether it keeps its promises. Starts and ends "
+        "everything itself, on loopback. Exit status: 0 all promises kept, 1 one was broken, 2 the scenario could not be "
+        "carried out.",
+        epilog="scenarios:\n" + "\n".join(lines),
+    )
     made.add_argument("scenario", nargs="?", default="storm", choices=list(SCENARIOS), metavar="SCENARIO")
     made.add_argument("--seed", type=int, help="what is done to whom when (a random one, printed)")
     made.add_argument("--seconds", type=float, default=60, help="how long things break (60)")
-    made.add_argument("--runs", type=int, default=1, help="so many runs in a row, with seed, seed + 1, …; stops at the first failure")
+    made.add_argument(
+        "--runs", type=int, default=1, help="so many runs in a row, with seed, seed + 1, …; stops at the first failure"
+    )
     made.add_argument("--faults", help="only these, with commas between them, or `all`")
     made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000)")
     made.add_argument("--rooms", type=int, default=30)
     made.add_argument("--rate", type=float, default=150, help="messages said each second, all together (150)")
     made.add_argument("--binary", help="this martlet; otherwise a release build is made")
-    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting for the nodes, such as "
-                      "MARTLET_ACK_REPLICAS=1: then nothing acknowledged may be lost in a failover either")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting for the nodes, such as "
+        "MARTLET_ACK_REPLICAS=1: then nothing acknowledged may be lost in a failover either",
+    )
     made.add_argument("--state-dir", help="logs and data go there and stay; otherwise they stay only after a failure")
     made.add_argument("--port-base", type=int, default=25000, help="takes free ports from here on (25000)")
     made.add_argument("--json", action="store_true", help="the result as one JSON object on standard output")
@@ -69,7 +93,9 @@ def build():
     command = ["swift", "build", "-c", "release", "--product", "martlet"]
     if subprocess.run(command, cwd=ROOT, stdout=sys.stderr).returncode:
         raise Broken("the build failed")
-    shown = subprocess.run(["swift", "build", "-c", "release", "--show-bin-path"], cwd=ROOT, capture_output=True, text=True)
+    shown = subprocess.run(
+        ["swift", "build", "-c", "release", "--show-bin-path"], cwd=ROOT, capture_output=True, text=True
+    )
     return str(pathlib.Path(shown.stdout.strip()) / "martlet")
 
 
@@ -93,8 +119,13 @@ def one_run(options, show, seed):
         if ledger.lost:
             tell_lost(ledger, state)
         options.results.append((seed, figures))
-        show.result(options.scenario, passed, figures, seed,
-                    {"violations": [violation.line() for violation in ledger.violations]})
+        show.result(
+            options.scenario,
+            passed,
+            figures,
+            seed,
+            {"violations": [violation.line() for violation in ledger.violations]},
+        )
         return 0 if passed else 1
     except (Broken, RedisError, OSError) as error:
         show.line(f"chaos: {options.scenario} could not be carried out: {error}")
@@ -174,8 +205,11 @@ def main(arguments):
         if status:
             return status
     if options.runs > 1:
-        show.line(f"chaos {options.scenario}: {options.runs} runs in a row passed (seeds {seed} to {seed + options.runs - 1}): "
-                  + ", ".join(f"{sum(values)} {name}" for name, values in sums(options.results).items()))
+        show.line(
+            f"chaos {options.scenario}: {options.runs} runs in a row passed "
+            f"(seeds {seed} to {seed + options.runs - 1}): "
+            + ", ".join(f"{sum(values)} {name}" for name, values in sums(options.results).items())
+        )
     return 0
 
 

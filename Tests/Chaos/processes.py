@@ -1,4 +1,5 @@
 """Processes of ours on loopback: started, sampled, stopped, killed and ended by pid, never by name."""
+
 import asyncio
 import os
 import pathlib
@@ -48,8 +49,13 @@ class Process:
         """Ended by the kernel if this process is killed; in its own session, out of a terminal's Ctrl-C."""
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                [shutil.which("setpriv") or "/usr/bin/setpriv", "--pdeathsig", "KILL", *self.argv], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=self.env, start_new_session=True)
+                [shutil.which("setpriv") or "/usr/bin/setpriv", "--pdeathsig", "KILL", *self.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                start_new_session=True,
+            )
         self.starts += 1
         self.started_at = time.monotonic()
         self.stopped = self.expected_end = False

@@ -1,4 +1,5 @@
 """Just enough RESP2 to look into Redis: one command after the other, on a connection of its own."""
+
 import asyncio
 
 

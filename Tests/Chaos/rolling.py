@@ -1,6 +1,7 @@
-"""A rolling restart of all nodes under load: nothing is lost or repeated, no send fails for good, and the sessions' reconnects are
-spread over the drain time.
+"""A rolling restart of all nodes under load: nothing is lost or repeated, no send fails for good, and the sessions'
+reconnects are spread over the drain time.
 """
+
 import asyncio
 
 from processes import until
@@ -26,7 +27,9 @@ async def rolling(options, show, state):
 
 
 async def roll(stage, node):
-    """SIGTERM, gone, started, ready. Returns when each of its sessions was back elsewhere, as a part of the drain time."""
+    """SIGTERM, gone, started, ready. Returns when each of its sessions was back elsewhere, as a part of the drain
+    time.
+    """
     clock, here = stage.ledger.now, [s for s in stage.sessions if s.welcome and s.welcome["node"] == node.name]
     stage.say(f"SIGTERM {node.name}, which has {len(here)} sessions")
     before, began = {session: len(session.connects) for session in here}, clock()
@@ -39,13 +42,18 @@ async def roll(stage, node):
         stage.ledger.broken("leaving", "", node.name, f"has not ended {gone:.1f} s after SIGTERM", node.process.tail())
         node.process.kill()
     elif node.process.child.returncode != 0:
-        stage.ledger.broken("leaving", "", node.name, f"ended with status {node.process.child.returncode}", node.process.tail())
+        stage.ledger.broken(
+            "leaving", "", node.name, f"ended with status {node.process.child.returncode}", node.process.tail()
+        )
     node.process.start()
     ready = await node.ready(30)
     await until(lambda: all(session.welcome for session in stage.sessions), 20, "all sessions are connected again")
     stage.say(f"{node.name} was gone after {gone:.1f} s, ready again {ready:.1f} s later")
-    return [(session.connects[before[session]][0] - began) / DRAIN_SECONDS for session in here
-            if len(session.connects) > before[session]]
+    return [
+        (session.connects[before[session]][0] - began) / DRAIN_SECONDS
+        for session in here
+        if len(session.connects) > before[session]
+    ]
 
 
 def histogram(stage, moves):

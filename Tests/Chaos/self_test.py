@@ -1,4 +1,5 @@
 """The test of the tests: breaks each promise once, behind the nodes' backs, and looks whether it is noticed."""
+
 import asyncio
 
 from ledger import Ledger, text_of
@@ -117,7 +118,9 @@ async def stored_twice(stage):
     await stage.hush()
     await stage.settled(20)
     room, ledger = next((room, ledger) for room, ledger in stage.ledger.rooms.items() if ledger.acked)
-    await stage.cluster.redis.ask("FCALL", "martlet_say", "1", f"martlet:{{{room}}}:log", "bot", next(iter(ledger.acked)))
+    await stage.cluster.redis.ask(
+        "FCALL", "martlet_say", "1", f"martlet:{{{room}}}:log", "bot", next(iter(ledger.acked))
+    )
 
 
 async def stray_subscriber(stage):

@@ -1,4 +1,7 @@
-"""Three sentinels watch a master and a replica that lags; the master is killed, frozen, or cut off alive, again and again."""
+"""Three sentinels watch a master and a replica that lags; the master is killed, frozen, or cut off alive, again and
+again.
+"""
+
 import asyncio
 
 from faults import Faults
@@ -25,8 +28,11 @@ async def sentinel(options, show, state):
         await stage.hush()
         figures = await judge(stage, lossy=True)
         return stage.ledger, {
-            "failovers": rounds, "acknowledged and not on the new master": missed,
-            "all sends answered after, longest": f"{max(times):.1f} s", **figures}
+            "failovers": rounds,
+            "acknowledged and not on the new master": missed,
+            "all sends answered after, longest": f"{max(times):.1f} s",
+            **figures,
+        }
 
 
 async def one(stage, faults, kind):
@@ -49,7 +55,10 @@ async def one(stage, faults, kind):
     promoted = ledger.now()
     cluster.redis, cluster.replica = new, old
     missed = await faults.missing(new)
-    stage.say(f"the sentinels name {new.name} the master after {promoted - began - lag:.1f} s; it lacks {missed} acknowledged messages")
+    stage.say(
+        f"the sentinels name {new.name} the master after {promoted - began - lag:.1f} s; "
+        f"it lacks {missed} acknowledged messages"
+    )
     if kind == "killed":
         await old.start()
     elif kind == "frozen":

@@ -1,6 +1,8 @@
-"""An honest client of martlet.v1, as README.md describes the protocol: keeps for each room the last position it showed, joins again
-with it after a loss, repeats unanswered sends with their key, `again` and `since`, and checks every frame it is shown.
+"""An honest client of martlet.v1, as README.md describes the protocol: keeps for each room the last position it
+showed, joins again with it after a loss, repeats unanswered sends with their key, `again` and `since`, and checks
+every frame it is shown.
 """
+
 import asyncio
 import collections
 import itertools
@@ -89,7 +91,9 @@ class RoomView:
         end = position(frame["position"])
         resumed, gap, reset = frame.get("resumed"), frame.get("gap"), frame.get("reset")
         messages = frame.get("messages", [])
-        self.note(f"joined at {frame['position']} resumed={resumed} gap={gap} reset={reset} with {len(messages)} messages")
+        self.note(
+            f"joined at {frame['position']} resumed={resumed} gap={gap} reset={reset} with {len(messages)} messages"
+        )
         if resumed is None or reset:
             if resumed is None and self.last is not None:
                 self.broken("resume", "`joined` does not say `resumed`, though we said `after`")
@@ -107,7 +111,9 @@ class RoomView:
         if (resumed is None or reset) and self.last[1] != end[1]:
             self.broken("resume", f"`joined` says {frame['position']}, its messages end at {text_of(self.last)}")
         elif self.last[1] > end[1]:
-            self.broken("resume", f"`joined` says {frame['position']}, but we know {text_of(self.last)}, and no `reset`")
+            self.broken(
+                "resume", f"`joined` says {frame['position']}, but we know {text_of(self.last)}, and no `reset`"
+            )
         if "roster" in frame:
             self.members = {member["user"] for member in frame["roster"]}
         else:
@@ -239,8 +245,11 @@ class Session:
     @property
     def is_settled(self):
         """Connected, in every room that it wants, out of every other, and nothing said without its answer."""
-        return self.welcome is not None and not self.waiting and all(
-            view.phase == ("joined" if view.wanted else "out") for view in self.rooms.values())
+        return (
+            self.welcome is not None
+            and not self.waiting
+            and all(view.phase == ("joined" if view.wanted else "out") for view in self.rooms.values())
+        )
 
     # The connection.
 
@@ -462,8 +471,17 @@ class Session:
         view.note(f"send {send.key}{' again since ' + text_of(send.since) if send.maybe_stored else ''}")
         send.ref = self.ask("send", view, what=send, **fields)
 
-
     handlers = {
-        "welcome": welcomed, "draining": draining, "error": refused, "pong": pong, "joined": joined, "left": left,
-        "message": message, "presence": presence, "signal": signal, "gap": gap, "reset": reset, "sent": sent,
+        "welcome": welcomed,
+        "draining": draining,
+        "error": refused,
+        "pong": pong,
+        "joined": joined,
+        "left": left,
+        "message": message,
+        "presence": presence,
+        "signal": signal,
+        "gap": gap,
+        "reset": reset,
+        "sent": sent,
     }

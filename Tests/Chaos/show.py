@@ -1,4 +1,5 @@
 """What a run says: one line that is written over on a terminal, plain lines in a pipe, JSON at the end if wanted."""
+
 import json
 import sys
 import time

@@ -1,12 +1,15 @@
-"""The other end of a node's connections to Redis stops without closing: the node must notice, say so on /readyz, and repair."""
+"""The other end of a node's connections to Redis stops without closing: the node must notice, say so on /readyz, and
+repair.
+"""
+
 import asyncio
 
 from processes import status
 from stage import Stage
 from storm import judge
 
-# What may be silent, and whether only Redis' words get lost. `subscribe` is the field's classic: everything looks healthy, and
-# nothing is delivered any more.
+# What may be silent, and whether only Redis' words get lost. `subscribe` is the field's classic: everything looks
+# healthy, and nothing is delivered any more.
 CASES = [("subscribe", False), ("subscribe", True), ("command", False), ("all", False)]
 # Redis has two seconds for an answer; then the connection counts as dead.
 MOST_SECONDS = 8.0
@@ -51,13 +54,23 @@ async def one(stage, which, replies_only):
     for session in stage.sessions:
         session.on_message = lambda view, place, message: None
     if away_at is None or green_at is None or green_at - began > MOST_SECONDS:
-        stage.ledger.broken("no silent death", "", node.name, f"{which}: given up after {seconds(began, away_at)}, ready again "
-                            f"after {seconds(began, green_at)}; {MOST_SECONDS:g} s are allowed", node.process.tail(20))
+        stage.ledger.broken(
+            "no silent death",
+            "",
+            node.name,
+            f"{which}: given up after {seconds(began, away_at)}, ready again "
+            f"after {seconds(began, green_at)}; {MOST_SECONDS:g} s are allowed",
+            node.process.tail(20),
+        )
     if red_at is None:
-        stage.ledger.broken("readiness", "", node.name, f"{which}: /readyz was never red while messages did not go round")
+        stage.ledger.broken(
+            "readiness", "", node.name, f"{which}: /readyz was never red while messages did not go round"
+        )
     await stage.answered()
-    text = (f"red after {seconds(began, red_at)}, connections given up after {seconds(began, away_at)}, green again after "
-            f"{seconds(began, green_at)}")
+    text = (
+        f"red after {seconds(began, red_at)}, connections given up after {seconds(began, away_at)}, green again after "
+        f"{seconds(began, green_at)}"
+    )
     stage.say(text)
     return text
 

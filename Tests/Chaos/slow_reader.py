@@ -1,6 +1,7 @@
-"""One reader that never reads, among a thousand in its room: the others' delivery times stay as they are, the node's memory is
-bounded, the reader is closed with 4001 and can resume.
+"""One reader that never reads, among a thousand in its room: the others' delivery times stay as they are, the node's
+memory is bounded, the reader is closed with 4001 and can resume.
 """
+
 import asyncio
 
 from ledger import quantile
@@ -53,14 +54,17 @@ async def slow_reader(options, show, state):
         show.line(f"{options.sessions} sessions in one room on one node")
         without, with_it = [], []
         node.process.highest_rss = before = node.process.sample()
-        # By turns, so that what else this machine does falls on both alike; the last turn goes on until the reader is closed.
+        # By turns, so that what else this machine does falls on both alike; the last turn goes on until the reader is
+        # closed.
         for turn in range(TURNS):
             without += await block(stage, clock, talker, "everybody reads")
             slow.pause_reading()
             with_it += await block(stage, clock, talker, "one does not read")
             if turn < TURNS - 1:
                 slow.resume_reading()
-                await until(lambda: slow.rooms["side"].last == talker.rooms["side"].last, 30, "the slow reader has caught up")
+                await until(
+                    lambda: slow.rooms["side"].last == talker.rooms["side"].last, 30, "the slow reader has caught up"
+                )
         closed = await closed_as_slow(stage, node, slow)
         growth = node.process.highest_rss - before
         slow.receive_buffer = None
@@ -69,27 +73,40 @@ async def slow_reader(options, show, state):
         try:
             await until(lambda: slow.is_settled and slow.rooms["side"].last == talker.rooms["side"].last, 30, "")
         except Broken:
-            stage.ledger.broken("resume", "side", "slow/d", f"could not resume within 30 s after it was closed as slow; it was closed "
-                                f"with {dict(slow.closes)} meanwhile", slow.rooms["side"].lines())
+            stage.ledger.broken(
+                "resume",
+                "side",
+                "slow/d",
+                f"could not resume within 30 s after it was closed as slow; it was closed "
+                f"with {dict(slow.closes)} meanwhile",
+                slow.rooms["side"].lines(),
+            )
         back = stage.ledger.now() - began
         ratio = quantile(with_it, 0.5) / max(1e-9, quantile(without, 0.5))
         if ratio > MOST_RATIO:
-            stage.ledger.broken("isolation", "hall", "", f"deliveries take {ratio:.2f} times as long beside a slow reader")
+            stage.ledger.broken(
+                "isolation", "hall", "", f"deliveries take {ratio:.2f} times as long beside a slow reader"
+            )
         if growth > MOST_GROWTH:
             stage.ledger.broken("bounds", "", node.name, f"grew by {growth / 1e6:.1f} MB for one slow reader")
         if not closed:
             stage.ledger.broken("isolation", "", "slow/d", f"was not closed with 4001: {dict(slow.closes)}")
         figures = await judge(stage, node_bytes=250e6, redis_bytes=250e6)
         return stage.ledger, {
-            "delivery, everybody reads": times(without), "delivery beside a slow reader": times(with_it),
+            "delivery, everybody reads": times(without),
+            "delivery beside a slow reader": times(with_it),
             "ratio of the medians": f"{ratio:.2f}",
-            "memory grew by": f"{growth / 1e6:.1f} MB", "the slow reader was closed": f"with 4001, after {closed}",
-            "it was back, with all it had missed, after": f"{back:.1f} s", **figures}
+            "memory grew by": f"{growth / 1e6:.1f} MB",
+            "the slow reader was closed": f"with 4001, after {closed}",
+            "it was back, with all it had missed, after": f"{back:.1f} s",
+            **figures,
+        }
 
 
 def times(values):
     return "{:.1f} / {:.1f} ms (median / 99 %), {}".format(
-        1000 * quantile(values, 0.5), 1000 * quantile(values, 0.99), len(values))
+        1000 * quantile(values, 0.5), 1000 * quantile(values, 0.99), len(values)
+    )
 
 
 async def block(stage, clock, talker, text):
@@ -115,7 +132,9 @@ async def block(stage, clock, talker, text):
 
 
 async def closed_as_slow(stage, node, slow):
-    """Goes on until the node has closed the slow reader, which cannot see it: it does not read. Returns how long that took."""
+    """Goes on until the node has closed the slow reader, which cannot see it: it does not read. Returns how long that
+    took.
+    """
     talker, began = stage.sessions[0], stage.ledger.now()
     while stage.ledger.now() - began < 40:
         text = (await metrics(node.port)).get('martlet_sessions_closed_total{reason="slow"}', 0)
@@ -129,6 +148,7 @@ async def closed_as_slow(stage, node, slow):
 
 async def metrics(port):
     from processes import status
+
     _, text = await status(port, "/metrics")
     found = {}
     for line in text.splitlines():

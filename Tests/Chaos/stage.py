@@ -1,4 +1,7 @@
-"""What every scenario needs: a cluster, a ledger, sessions in rooms, somebody who talks; all ended at the end, whatever happens."""
+"""What every scenario needs: a cluster, a ledger, sessions in rooms, somebody who talks; all ended at the end,
+whatever happens.
+"""
+
 import asyncio
 import random
 
@@ -85,7 +88,9 @@ class Stage:
         return made
 
     async def fill(self, count):
-        """Two devices for every third user; every session in a room, every third in a second one; waits for all of them."""
+        """Two devices for every third user; every session in a room, every third in a second one; waits for all of
+        them.
+        """
         for index in range(count):
             user = f"u{index - 1}" if index % 3 == 2 else f"u{index}"
             session = self.session(user, f"d{index}")
@@ -100,14 +105,22 @@ class Stage:
         await self.settled(30)
 
     async def settled(self, seconds):
-        await until(lambda: all(session.is_settled for session in self.sessions), seconds,
-                    "all sessions are in their rooms and all sends have their answers")
+        await until(
+            lambda: all(session.is_settled for session in self.sessions),
+            seconds,
+            "all sessions are in their rooms and all sends have their answers",
+        )
 
     async def answered(self, seconds=40):
         """Waits until all that was said before now has its answer; the talk goes on."""
         now = self.ledger.clock()
-        await until(lambda: not any(view.sends and view.sends[0].made <= now for session in self.sessions
-                                    for view in session.rooms.values()), seconds, "all that was said has its answer")
+        await until(
+            lambda: not any(
+                view.sends and view.sends[0].made <= now for session in self.sessions for view in session.rooms.values()
+            ),
+            seconds,
+            "all that was said has its answer",
+        )
 
     def speak(self, rate=None, sessions=None, **more):
         self.talk = Talk(sessions or self.sessions, self.rng, rate or self.options.rate, **more)
@@ -126,8 +139,9 @@ class Stage:
         here, count = sum(1 for session in self.sessions if session.welcome), self.ledger.count
         waiting = sum(session.waiting for session in self.sessions)
         self.show.progress(
-            f"{self.ledger.now():7.2f} s  {here}/{len(self.sessions)} connected, {count['said']} said, {count['acked']} "
-            f"acknowledged, {waiting} wait, {count['shown']} shown, {count['violations']} broken")
+            f"{self.ledger.now():7.2f} s  {here}/{len(self.sessions)} connected, {count['said']} said, "
+            f"{count['acked']} acknowledged, {waiting} wait, {count['shown']} shown, {count['violations']} broken"
+        )
 
     async def spend(self, seconds):
         """Lets time pass, and shows how it goes."""

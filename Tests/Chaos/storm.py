@@ -1,4 +1,5 @@
 """The main run: many sessions in many rooms talk steadily while everything breaks."""
+
 import asyncio
 
 from faults import DEFAULT, KINDS, LOSSY, Faults, make_schedule
@@ -27,8 +28,10 @@ async def storm(options, show, state):
     async with Stage(options, show, state, replica="failover" in kinds) as stage:
         schedule = make_schedule(stage.rng, options.seconds, kinds)
         await stage.fill(options.sessions)
-        show.line(f"{len(stage.sessions)} sessions in {len(stage.rooms)} rooms on {len(stage.cluster.nodes)} nodes; "
-                  f"{len(schedule)} faults in {options.seconds:g} s")
+        show.line(
+            f"{len(stage.sessions)} sessions in {len(stage.rooms)} rooms on {len(stage.cluster.nodes)} nodes; "
+            f"{len(schedule)} faults in {options.seconds:g} s"
+        )
         faults = Faults(stage.cluster, stage.ledger, stage.sessions, show)
         stage.speak()
         await watch(stage, faults, schedule)
@@ -70,12 +73,17 @@ async def judge(stage, lossy=False, node_bytes=NODE_BYTES, redis_bytes=REDIS_BYT
     verdict.processes(node_bytes, redis_bytes)
     count = ledger.count
     return {
-        "said": count["said"], **verdict.figures,
-        "repeated sends": count["repeated sends"], "answered as repeated": count["acked as repeated"],
-        "shown": count["shown"], "gaps": count["gaps"], "resets": count["resets"],
+        "said": count["said"],
+        **verdict.figures,
+        "repeated sends": count["repeated sends"],
+        "answered as repeated": count["acked as repeated"],
+        "shown": count["shown"],
+        "gaps": count["gaps"],
+        "resets": count["resets"],
         "reconnects": sum(max(0, len(session.connects) - 1) for session in sessions),
         "ack, median / 99 % / longest": "{:.0f} / {:.0f} / {:.0f} ms".format(
-            *(1000 * quantile(ledger.ack_times, part) for part in (0.5, 0.99, 1))),
+            *(1000 * quantile(ledger.ack_times, part) for part in (0.5, 0.99, 1))
+        ),
         "errors that clients tried again": sum(value for key, value in count.items() if key.startswith("error ")),
         "broken promises": count["violations"],
     }

@@ -1,6 +1,7 @@
-"""A TCP proxy between one node and Redis that can misbehave: refuse, cut, delay, fall silent, or deliver a dead connection's bytes
-long after the node has given it up.
+"""A TCP proxy between one node and Redis that can misbehave: refuse, cut, delay, fall silent, or deliver a dead
+connection's bytes long after the node has given it up.
 """
+
 import asyncio
 import collections
 import re
@@ -124,7 +125,7 @@ class Link:
         for found in ASKED.finditer(data):
             self.proxy.counts[(found.group(1) or found.group(0)).decode()] += 1
             end = found.end()
-        self.carry = data[max(end, len(data) - 80):]
+        self.carry = data[max(end, len(data) - 80) :]
 
     def abort(self):
         for side in (self.node, self.redis):

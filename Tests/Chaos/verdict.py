@@ -1,4 +1,5 @@
 """The end of a run: is what the sessions were shown what Redis holds, and does Redis hold what the nodes say?"""
+
 import asyncio
 import json
 import time
@@ -36,22 +37,33 @@ class Verdict:
         for session in self.sessions:
             if session.is_settled:
                 continue
-            views = [view for view in session.rooms.values()
-                     if view.sends or view.phase != ("joined" if view.wanted else "out")]
-            what = "is not connected" if session.welcome is None else "; ".join(
-                f"{view.room}: {view.phase}, {len(view.sends)} sends wait" for view in views)
+            views = [
+                view
+                for view in session.rooms.values()
+                if view.sends or view.phase != ("joined" if view.wanted else "out")
+            ]
+            what = (
+                "is not connected"
+                if session.welcome is None
+                else "; ".join(f"{view.room}: {view.phase}, {len(view.sends)} sends wait" for view in views)
+            )
             lines = views[0].lines() if views else []
-            self.ledger.broken("settled", views[0].room if views else "", session.name,
-                               f"after {seconds} s of quiet: {what}", lines)
+            self.ledger.broken(
+                "settled", views[0].room if views else "", session.name, f"after {seconds} s of quiet: {what}", lines
+            )
 
     async def caught_up(self, seconds):
-        """Waits until every session was shown its rooms' last message; the quiet look into the log is the latest witness."""
+        """Waits until every session was shown its rooms' last message; the quiet look into the log is the latest
+        witness.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             behind = False
             for room, sessions in self.rooms.items():
                 last = await self.last_of(room)
-                behind = behind or any(session.rooms[room].last != last for session in sessions if room in session.rooms)
+                behind = behind or any(
+                    session.rooms[room].last != last for session in sessions if room in session.rooms
+                )
             if not behind:
                 return
             await asyncio.sleep(0.25)
@@ -75,16 +87,23 @@ class Verdict:
                 if places.get(key) == place:
                     in_log += 1
                 elif key in places:
-                    self.ledger.broken("ack", room, who, f"{key} is at {text_of(places[key])}, acknowledged at {text_of(place)}")
+                    self.ledger.broken(
+                        "ack", room, who, f"{key} is at {text_of(places[key])}, acknowledged at {text_of(place)}"
+                    )
                 elif place[1] < first_seq:
                     in_log += 1
                 elif any(reset > at for reset in self.ledger.rooms[room].resets) and self.lossy:
                     lost += 1
                     self.announced(room, key, place, who, at)
                 else:
-                    self.ledger.broken("ack means stored", room, who,
-                                       f"{key}, acknowledged at {text_of(place)}, is not in the log (it ends at "
-                                       f"{text_of(log[-1][0]) if log else 'nothing'})", self.history(room, who))
+                    self.ledger.broken(
+                        "ack means stored",
+                        room,
+                        who,
+                        f"{key}, acknowledged at {text_of(place)}, is not in the log (it ends at "
+                        f"{text_of(log[-1][0]) if log else 'nothing'})",
+                        self.history(room, who),
+                    )
             for session in self.sessions:
                 view = session.rooms.get(room)
                 if view is not None and view.segments:
@@ -94,16 +113,25 @@ class Verdict:
         self.figures["of these announced as lost (reset)"] = lost
 
     def announced(self, room, key, place, who, at):
-        """A message that Redis lost and clients were told so: right only if no node that knew it lived to put it back."""
+        """A message that Redis lost and clients were told so: right only if no node that knew it lived to put it back.
+        """
         history = self.history(room, who)
         self.ledger.lost.append((at, room, who, key, text_of(place), history))
         living = {self.cluster.process_of(node.name) for node in self.cluster.nodes if node.process.is_running}
         knew = sorted(self.ledger.rooms[room].seen_by[place] & living)
         if int(self.cluster.settings.get("MARTLET_ACK_REPLICAS", 0)) > 0:
-            self.ledger.broken("acknowledged by replicas", room, who, f"{key}, acknowledged at {text_of(place)}, is lost", history)
+            self.ledger.broken(
+                "acknowledged by replicas", room, who, f"{key}, acknowledged at {text_of(place)}, is lost", history
+            )
         elif knew and not any(begin <= at <= end for begin, end in self.ledger.split):
-            self.ledger.broken("put back", room, who, f"{key}, acknowledged at {text_of(place)}, is lost and was announced as lost "
-                               f"(reset), though {' and '.join(knew)} showed it and lives", history)
+            self.ledger.broken(
+                "put back",
+                room,
+                who,
+                f"{key}, acknowledged at {text_of(place)}, is lost and was announced as lost "
+                f"(reset), though {' and '.join(knew)} showed it and lives",
+                history,
+            )
 
     def history(self, room, who):
         for session in self.sessions:
@@ -117,15 +145,16 @@ class Verdict:
             if before is not None and place[1] != before[0][1] + 1:
                 self.ledger.broken("contiguous", room, "", f"the log has {text_of(place)} after {text_of(before[0])}")
             if key in seen:
-                self.ledger.broken("once", room, "", f"{key} is in the log at {text_of(seen[key])} and {text_of(place)}")
+                self.ledger.broken(
+                    "once", room, "", f"{key} is in the log at {text_of(seen[key])} and {text_of(place)}"
+                )
             seen[key] = place
 
     def check_view(self, view, log):
         """What a session knows of the room is the log, from where it came in."""
         segment = view.segments[-1]
         expected = [place for place, _ in log if place[1] > segment.start[1]]
-        missing_from = [place for place in expected
-                        if any(after < place[1] < before for after, before in segment.gaps)]
+        missing_from = [place for place in expected if any(after < place[1] < before for after, before in segment.gaps)]
         expected = [place for place in expected if place not in set(missing_from)]
         shown = segment.shown
         first = log[0][0][1] if log else 0
@@ -144,7 +173,9 @@ class Verdict:
     # Who is where.
 
     async def presence(self, seconds):
-        """Subscriptions, nodes and rosters become exact, within the lease and linger; says what is still wrong after that."""
+        """Subscriptions, nodes and rosters become exact, within the lease and linger; says what is still wrong after
+        that.
+        """
         end = time.monotonic() + seconds
         while True:
             try:
@@ -175,7 +206,7 @@ class Verdict:
         for room, sessions in self.rooms.items():
             wrong += [(room, text) for text in await self.room_faults(room, sessions)]
         for key in await ask.keys(PREFIX + "{*}:nodes"):
-            room = key[len(PREFIX) + 1:-len("}:nodes")]
+            room = key[len(PREFIX) + 1 : -len("}:nodes")]
             if room not in self.rooms and await ask("HLEN", key):
                 wrong.append((room, f"nobody is in it, but nodes are: {await ask.hash(key)}"))
         return wrong
@@ -195,8 +226,10 @@ class Verdict:
         _, subscribers = await ask("PUBSUB", "NUMSUB", base)
         if subscribers != len(nodes):
             wrong.append(f"{subscribers} subscribers, sessions are on {len(nodes)} nodes")
-        held = {user: {node: sorted(devices) for node, devices in json.loads(value).items()}
-                for user, value in (await ask.hash(base + ":roster")).items()}
+        held = {
+            user: {node: sorted(devices) for node, devices in json.loads(value).items()}
+            for user, value in (await ask.hash(base + ":roster")).items()
+        }
         expected = {user: {node: sorted(devices) for node, devices in where.items()} for user, where in roster.items()}
         for user in sorted(set(held) | set(expected)):
             if held.get(user) != expected.get(user):
@@ -225,10 +258,16 @@ class Verdict:
                 if who not in here and complete:
                     wrong.append(f"{base}:presence says twice that {who} went ({name})")
                 here.discard(who)
-        truth = {(user, device, node) for user, where in expected.items() for node, devices in where.items()
-                 for device in devices}
+        truth = {
+            (user, device, node)
+            for user, where in expected.items()
+            for node, devices in where.items()
+            for device in devices
+        }
         if complete and here != truth:
-            wrong.append(f"{base}:presence adds up to {sorted(here - truth)} too many and {sorted(truth - here)} too few")
+            wrong.append(
+                f"{base}:presence adds up to {sorted(here - truth)} too many and {sorted(truth - here)} too few"
+            )
         return wrong
 
     # Processes.
@@ -240,12 +279,21 @@ class Verdict:
             limit = redis_bytes if process.name.startswith("redis") else node_bytes
             self.figures[f"highest memory of {process.name}"] = f"{process.highest_rss / 1e6:.1f} MB"
             if process.highest_rss > limit:
-                self.ledger.broken("bounds", "", process.name,
-                                   f"grew to {process.highest_rss / 1e6:.1f} MB, the bound is {limit / 1e6:.0f} MB")
+                self.ledger.broken(
+                    "bounds",
+                    "",
+                    process.name,
+                    f"grew to {process.highest_rss / 1e6:.1f} MB, the bound is {limit / 1e6:.0f} MB",
+                )
         for text in self.cluster.limits_exceeded:
             self.ledger.broken("alive", "", "", text)
 
     def no_false_resets(self):
         for room, ledger in self.ledger.rooms.items():
             if ledger.resets and not self.lossy:
-                self.ledger.broken("resume", room, "", f"{len(ledger.resets)} sessions were told `reset`, though nothing was lost for good")
+                self.ledger.broken(
+                    "resume",
+                    room,
+                    "",
+                    f"{len(ledger.resets)} sessions were told `reset`, though nothing was lost for good",
+                )

@@ -1,8 +1,9 @@
 """A WebSocket client on asyncio's protocols: small, and fast enough for ten thousand sessions in one process.
 
-It reads what RFC 6455 lets a server send (fragments, pings, a close with code and reason) and refuses the rest. Client frames are
-masked with the key 0: the mask protects proxies that do not know WebSocket, and there is none here.
+It reads what RFC 6455 lets a server send (fragments, pings, a close with code and reason) and refuses the rest. Client
+frames are masked with the key 0: the mask protects proxies that do not know WebSocket, and there is none here.
 """
+
 import asyncio
 import base64
 import os
@@ -50,7 +51,9 @@ class WebSocket(asyncio.Protocol):
         key = base64.b64encode(os.urandom(16)).decode()
         transport.write(
             f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: martlet.v1\r\n\r\n".encode())
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: martlet.v1\r\n\r\n".encode()
+        )
 
     def data_received(self, data):
         self.heard_at = self.loop.time()
@@ -113,7 +116,7 @@ class WebSocket(asyncio.Protocol):
             self.close_text = status
             self.transport.abort()
             return False
-        del self.buffer[:end + 4]
+        del self.buffer[: end + 4]
         self.is_open = True
         self.owner.opened()
         return True
@@ -128,11 +131,11 @@ class WebSocket(asyncio.Protocol):
             if size == 126:
                 if len(buffer) - at < 4:
                     break
-                size, start = int.from_bytes(buffer[at + 2:at + 4], "big"), at + 4
+                size, start = int.from_bytes(buffer[at + 2 : at + 4], "big"), at + 4
             elif size == 127:
                 if len(buffer) - at < 10:
                     break
-                size, start = int.from_bytes(buffer[at + 2:at + 10], "big"), at + 10
+                size, start = int.from_bytes(buffer[at + 2 : at + 10], "big"), at + 10
             if size > self.MOST_FRAME:
                 return self.refuse(f"a frame of {size} bytes from the node")
             if len(buffer) < start + size:
