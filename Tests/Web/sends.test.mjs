@@ -106,6 +106,25 @@ test('"not now" is tried again until it is stored', async () => {
     assert.equal(new Set(sends(node).map((frame) => frame.key)).size, 1);
 });
 
+test('a send that is shown but not on enough replicas yet waits for them, and says so if they do not come', async () => {
+    const { room, clock, node, messages } = await joined();
+    let replicas = false;
+    node.intercept = (frame) => {
+        if (frame.type !== 'send' || replicas) return undefined;
+        node.store.append('lobby', { user: 'ana', text: frame.text, key: frame.key });
+        return failure(frame.ref, 404, 'notReplicated', true);
+    };
+    const [patient, hasty] = [watch(room.send('a')), watch(room.send('b', { timeout: 400 }))];
+    await clock.advance(3);
+    assert.deepEqual([messages(), patient.state, hasty.state], [['a', 'b'], 'pending', 'pending']);
+    await clock.until(() => hasty.state !== 'pending', 'the time of one is up');
+    assert.deepEqual([hasty.error.reason, hasty.error.stored], ['notReplicated', true]);
+    replicas = true;
+    await clock.until(() => patient.state !== 'pending', 'the other is answered');
+    assert.deepEqual([patient.value.position, patient.value.repeated], ['1000-1', true]);
+    assert.equal(node.store.room('lobby').log.length, 2);
+});
+
 test('a send that is refused for too long fails with the last reason', async () => {
     const { room, clock, node } = await joined();
     node.intercept = (frame) => (frame.type === 'send' ? failure(frame.ref, 400, 'unavailable', true) : undefined);

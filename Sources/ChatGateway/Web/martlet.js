@@ -149,7 +149,10 @@ export class MartletError extends Error {
         this.key = more.key;
         /** With the key: what to give to `send` to try again. */
         this.since = more.since ?? undefined;
-        /** Of a send: false if it certainly was not stored, undefined if that is not known. */
+        /**
+         * Of a send: false if it certainly was not stored, undefined if that is not known, true if it was, but (as
+         * `notReplicated` says) on fewer replicas than the operator wants.
+         */
         this.stored = more.stored;
     }
 }
@@ -689,7 +692,7 @@ export class Room extends Emitter {
         }
         /** @type {any} */
         const send = Object.assign(new Deferred(), {
-            text: wellFormed(text), data, key, again, since, ref: null, tries: 0, unsure: again === true,
+            text: wellFormed(text), data, key, again, since, ref: null, tries: 0, unsure: again === true, stored: false,
         });
         send.settle = (error, value) => {
             if (send.settled) return;
@@ -880,6 +883,7 @@ export class Room extends Emitter {
         }
         send.ref = null;
         send.error = wireError(frame, this.name);
+        send.stored ||= send.error.reason === 'notReplicated';
         send.unsure ||= /^(unavailable|outcomeUnknown|draining|internalError)$/.test(send.error.reason);
         if (frame.name === 'draining') {
             this.#client._move();
@@ -895,7 +899,7 @@ export class Room extends Emitter {
     }
 
     #sendError(send, error) {
-        const stored = send.unsure || send.ref !== null ? undefined : false;
+        const stored = send.stored ? true : send.unsure || send.ref !== null ? undefined : false;
         const { reason, message, code, retry } = error;
         const { key, since } = send;
         return new MartletError(reason, message, { code, retry, room: this.name, key, since, stored });
@@ -1053,10 +1057,13 @@ export class Room extends Emitter {
         return true;
     }
 
-    /** Our own message came back before, or instead of, the answer to its send. */
+    /**
+     * Our own message came back, and the answer to its send went with a connection. While an answer is under way it is
+     * waited for: it may have to come from replicas first.
+     */
     #settleByKey(message) {
         const send = this.#sends.find((one) => one.key === message.key);
-        if (send?.tries > 0) {
+        if (send?.tries > 0 && send.ref === null && !send.stored) {
             const repeated = send.tries > 1 || send.again === true;
             send.settle(null, { position: message.position, at: message.at, repeated });
             this._pump();
