@@ -14,7 +14,7 @@ public enum FunctionLibrary {
     public static let version: Int = version(in: source)
 
     /// The number behind `local VERSION = `; 0 if it is not there.
-    static func version(in source: [UInt8]) -> Int {
+    public static func version(in source: [UInt8]) -> Int {
         let mark = Array("local VERSION = ".utf8)
         guard let start = source.indices.first(where: { source[$0...].starts(with: mark) }) else { return 0 }
         var version = 0

@@ -191,7 +191,9 @@ import Testing
         for request in requests { _ = try ask(request).get() }
         let setUp = [
             ["SELECT", "0"], ["CLIENT", "SETNAME", "n"], ["INFO", "server"], ["CONFIG", "GET", "timeout"],
-            ["SUBSCRIBE", "martlet:{lobby}"], ["UNSUBSCRIBE", "martlet:{lobby}"],
+            ["SUBSCRIBE", "martlet:{lobby}"], ["UNSUBSCRIBE", "martlet:{lobby}"], ["DBSIZE"], ["SCAN", "0"],
+            ["SSCAN", "martlet:node:n:rooms", "0"], ["SCARD", "martlet:node:n:rooms"],
+            ["HSCAN", "martlet:{lobby}:roster", "0"],
         ]
         for words in setUp {
             if case .error(let text) = try connection.ask(words) { Issue.record("\(words): \(text)") }

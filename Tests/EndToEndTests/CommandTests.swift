@@ -138,6 +138,83 @@ struct CommandTests {
         #expect(foreign.error.contains("martlet:nodes: WRONGTYPE"))
     }
 
+    @Test func doctorFindsNothingInAHealthyClusterAndNamesEachPlantedFault() async throws {
+        let redis = try await PrivateRedis.start(
+            PrivateRedis.Options(configuration: [
+                "stream-node-max-bytes 512", "appendonly yes", "client-output-buffer-limit pubsub 256mb 64mb 60",
+                "lazyfree-lazy-expire yes",
+            ]))
+        defer { redis.stop() }
+        let nodes = [
+            try await TestNode.start("node1", redis: redis.url), try await TestNode.start("node2", redis: redis.url),
+        ]
+        defer { for node in nodes { node.signal(SIGKILL) } }
+        let room = try RoomName("lobby")
+        let ana = try await Watcher.connect("ana", nodes[0])
+        let bob = try await Watcher.connect("bob", nodes[1])
+        try await ana.client.join(room)
+        try await bob.client.join(room)
+        try await ana.client.send("hello", to: room)
+        let healthy = try await Program.run(["doctor", "--redis", redis.url, "--wait", "8"])
+        #expect(healthy.code == 0, "\(healthy.output)\(healthy.error)")
+        #expect(healthy.lines.last == "nothing must be done, 0 warnings")
+
+        try redis.cli("SET", "martlet:{bad}:log", "x")
+        try redis.cli("HSET", "martlet:{stuck}:nodes", "ghost-1", "5")
+        for seq in [1, 2, 4] { try redis.cli("XADD", "martlet:{stuck}:log", "5-\(seq)", "user", "a", "text", "x") }
+        try redis.cli("SADD", "martlet:node:old-1:rooms", "a")
+        try redis.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        try redis.cli("FUNCTION", "FLUSH")
+        let planted = ["martlet:{stuck}:log", "martlet:{stuck}:nodes", "martlet:{bad}:log", "martlet:node:old-1:rooms"]
+        let before = try redis.cli(["DEBUG", "DIGEST-VALUE"] + planted)
+        let sick = try await Program.run(
+            ["doctor", "--redis", redis.url, "--wait", "0", "--json"], environment: ["MARTLET_PORT": "x"])
+        #expect(sick.code == 1)
+        let report = try #require(try Self.object(sick.lines.first))
+        let findings = try #require(report["findings"] as? [[String: Any]])
+        let found = Set(
+            findings.filter { $0["level"] as? String != "ok" }.map { "\($0["area"] ?? "") \($0["place"] ?? "")" })
+        #expect(
+            found == [
+                "configuration MARTLET_PORT", "settings maxmemory-policy", "library martlet", "keys martlet:{bad}:log",
+                "keys martlet:node:old-1:rooms", "rooms stuck, node ghost-1", "rooms martlet:{stuck}:log",
+            ])
+        #expect(try redis.cli(["DEBUG", "DIGEST-VALUE"] + planted) == before, "it only looks")
+        await ana.close()
+        await bob.close()
+    }
+
+    @Test func doctorProposesWhatHelps() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let node = try await TestNode.start("node1", redis: redis.url)
+        defer { node.signal(SIGKILL) }
+        try redis.cli("HSET", "martlet:{it's}:nodes", "ghost-1", "5")
+        let sick = try await Program.run(["doctor", "--redis", redis.url, "--wait", "0"])
+        #expect(sick.code == 1)
+        let line = try #require(sick.lines.first { $0.contains("FCALL martlet_leave") })
+        let command = line.drop { $0 != "r" }.replacing("redis-cli", with: "redis-cli -p \(redis.port)")
+        #expect(try await Shell.run("sh", ["-c", String(command)]).trimmingCharacters(in: .newlines) == "1")
+        let well = try await Program.run(["doctor", "--redis", redis.url, "--wait", "0"])
+        #expect(well.code == 0, "\(well.output)")
+    }
+
+    @Test func doctorSaysWhatItCouldNotSee() async throws {
+        let away = try await Program.run(["doctor", "--redis", "redis://127.0.0.1:1"])
+        #expect(away.code == 2)
+        #expect(away.output.contains("cannot be reached"))
+        let acl = "user weak on >pw ~martlet:* &martlet:* -@all +auth +hello +ping +select +info +time +multi +zrange"
+        let redis = try await PrivateRedis.start(PrivateRedis.Options(configuration: [acl]))
+        defer { redis.stop() }
+        let url = "redis://weak:pw@127.0.0.1:\(redis.port)"
+        let weak = try await Program.run(["doctor", "--redis", url, "--wait", "0"])
+        #expect(weak.code == 1)
+        #expect(weak.output.contains("rights: user weak: it may not, on keys and channels that begin with martlet:: "))
+        #expect(weak.output.contains("NOT SEEN settings: NOPERM"))
+        #expect(weak.output.contains("NOT SEEN keys and rooms: NOPERM"))
+        #expect(try redis.cli("DBSIZE") == "0", "it only looks")
+    }
+
     static func object(_ line: String?) throws -> [String: Any]? {
         try JSONSerialization.jsonObject(with: Data((line ?? "").utf8)) as? [String: Any]
     }

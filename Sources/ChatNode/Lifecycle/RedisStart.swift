@@ -66,7 +66,9 @@ struct RedisStart {
         var isFirst = true
         while true {
             switch await look() {
-            case .usable(let server, let url): return answers(server, url, replicas: replicas)
+            case .usable(let server, let url):
+                answers(server, url, replicas: replicas)
+                return await warn(of: url)
             case .refused(let error): throw error
             case .away(let error) where error.code != .unknownHost:
                 logger.warning("redis does not answer yet, waiting", metadata: [LogKey.error: "\(error)"])
@@ -102,6 +104,25 @@ struct RedisStart {
             logger.warning(
                 "redis has fewer replicas than MARTLET_ACK_REPLICAS: no send will be acknowledged",
                 metadata: [LogKey.count: "\(server.replicas)"])
+        }
+    }
+
+    /// Says which settings of the server are not as redis.conf wants them; `martlet doctor` says the same at length. A server that hides
+    /// them is taken as it is.
+    private func warn(of url: RedisURL) async {
+        do throws(RedisSetupError) {
+            let inspector = try await RedisInspector.connect(url, name: "settings", timeout: .seconds(3), on: loop)
+            defer { inspector.close() }
+            for advice in try await RedisAdvice.ask(inspector).advice {
+                logger.log(
+                    level: advice.weight == .must ? .error : .warning, "redis is not set as martlet wants it",
+                    metadata: [
+                        LogKey.setting: "\(advice.subject)", LogKey.reason: "\(advice.problem)",
+                        LogKey.value: "\(advice.remedy)",
+                    ])
+            }
+        } catch {
+            logger.debug("the settings of redis cannot be read", metadata: [LogKey.error: "\(error)"])
         }
     }
 }

@@ -1,0 +1,255 @@
+import ChatCore
+import ChatRedis
+import RedisSchema
+
+/// A key as the scan found it.
+struct KeyFacts: Equatable, Sendable {
+    var name: String
+    /// What TYPE says; `none` if it went meanwhile.
+    var type: String
+    /// Ms; -1: none, -2: the key is gone.
+    var ttl: Int
+}
+
+/// A room as it is in Redis.
+struct RoomFacts: Equatable, Sendable {
+    var name: String
+    var keys: [RoomKey: KeyFacts] = [:]
+    /// Node → epoch at which it entered, as it stands there.
+    var nodes: [String: String] = [:]
+    var length = 0
+    var first: Position?
+    var last: Position?
+    /// The log's last ID, also of an entry that was deleted.
+    var generated: Position?
+    /// IDs of the log around its holes, if somebody looked closer: after, before.
+    var holes: [Gap] = []
+    /// User → what the roster holds of them; a part of a large one.
+    var roster: [String: String] = [:]
+    /// Connections that are subscribed to the channel.
+    var subscribers: Int?
+}
+
+/// What a key is by its name.
+enum KeyKind: Equatable, Sendable {
+    case room(String, RoomKey)
+    case nodes
+    case node(String)
+    case nodeRooms(String)
+    case foreign
+
+    init(_ name: String, _ keys: RedisKeys) {
+        if let (room, key) = keys.room(ofKey: name), (try? RoomName(room)) != nil {
+            self = .room(room, key)
+        } else if name == keys.nodes {
+            self = .nodes
+        } else if name.hasPrefix(keys.node("")) {
+            let rest = String(name.dropFirst(keys.node("").count))
+            if rest.hasSuffix(":rooms"), (try? NodeID(String(rest.dropLast(6)))) != nil {
+                self = .nodeRooms(String(rest.dropLast(6)))
+            } else {
+                self = (try? NodeID(rest)) != nil ? .node(rest) : .foreign
+            }
+        } else {
+            self = .foreign
+        }
+    }
+
+    /// What TYPE should say; nil: anything.
+    var type: String? {
+        switch self {
+        case .room(_, let key): key.redisType
+        case .nodes: "zset"
+        case .node: "string"
+        case .nodeRooms: "set"
+        case .foreign: nil
+        }
+    }
+}
+
+/// What is to be said about keys and rooms. Pure.
+struct DoctorKeys {
+    let keys: RedisKeys
+    /// Nodes whose lease runs, and all in the set of nodes.
+    let living: Set<String>
+    let registered: Set<String>
+    /// For the commands that findings propose.
+    var roomTTL: Int = 604_800_000
+
+    // MARK: Keys
+
+    func finding(_ key: KeyFacts) -> Finding? {
+        let kind = KeyKind(key.name, keys)
+        guard key.type != "none" else { return nil }
+        if let wanted = kind.type, key.type != wanted {
+            return Finding(
+                .must, .keys, key.name, "it is a \(key.type), Martlet keeps a \(wanted) there: every node fails on it",
+                do: "see what it is and who wrote it, then RENAME or DEL it")
+        }
+        switch kind {
+        case .room, .nodes: return nil
+        case .foreign:
+            return Finding(
+                .warning, .keys, key.name, "it begins with \(keys.prefix) but is none of Martlet's keys",
+                do: "give the other program another prefix, or this chat (MARTLET_KEY_PREFIX)")
+        case .node(let node):
+            if registered.contains(node) { return nil }
+            return Finding(
+                .warning, .keys, key.name,
+                "the node's lease runs, but it is not in \(keys.nodes): nobody would sweep it",
+                do: "its next heartbeat enters it again; if it does not, see that node's log")
+        case .nodeRooms(let node):
+            if registered.contains(node) || living.contains(node) { return nil }
+            let expiry = key.ttl >= 0 ? "; it expires in \(TopText.span(UInt64(key.ttl)))" : " and never expires"
+            return Finding(
+                .warning, .keys, key.name, "it is left of a dead node that nobody sweeps any more\(expiry)",
+                do:
+                    "look for the node in the rooms of SMEMBERS \(ShellText.quoted(key.name)) (this finds those too), then DEL it"
+            )
+        }
+    }
+
+    // MARK: Rooms
+
+    func findings(_ room: RoomFacts) -> [Finding] {
+        // A foreign type says it all.
+        guard room.keys.allSatisfy({ $0.value.type == $0.key.redisType || $0.value.type == "none" }) else { return [] }
+        return nodes(room) + lifetimes(room) + log(room) + roster(room)
+    }
+
+    private func nodes(_ room: RoomFacts) -> [Finding] {
+        var findings: [Finding] = []
+        for (node, value) in room.nodes.sorted(by: { $0.key < $1.key }) where !living.contains(node) {
+            // What is registered is swept; DoctorNodes says so.
+            guard !registered.contains(node) else { continue }
+            let names = [RoomKey.log, .nodes, .epochs, .meta, .presence, .roster].map {
+                ShellText.quoted(keys.key($0, of: room.name))
+            }
+            findings.append(
+                Finding(
+                    .must, .rooms, "\(room.name), node \(node)",
+                    "\(keys.key(.nodes, of: room.name)) holds a dead node that nobody knows: its members stay in the roster, and every message is published to it",
+                    do:
+                        "redis-cli FCALL martlet_leave 6 \(names.joined(separator: " ")) \(ShellText.quoted(node)) \(ShellText.quoted(value)) \(roomTTL) 1000"
+                ))
+        }
+        let alive = room.nodes.keys.count { living.contains($0) }
+        if let subscribers = room.subscribers, subscribers < alive {
+            findings.append(
+                Finding(
+                    .must, .rooms, room.name,
+                    "\(alive) living nodes are in it, but only \(subscribers) listen to its channel: messages reach the others late",
+                    do:
+                        "see the logs of \(room.nodes.keys.filter(living.contains).sorted().joined(separator: ", ")) for lost connections to Redis"
+                ))
+        }
+        return findings
+    }
+
+    private func lifetimes(_ room: RoomFacts) -> [Finding] {
+        let all = room.keys.sorted { $0.key.rawValue < $1.key.rawValue }
+        if room.nodes.isEmpty {
+            let forever = all.filter { $0.value.ttl == -1 }.map(\.value.name)
+            guard !forever.isEmpty else { return [] }
+            return [
+                Finding(
+                    .warning, .rooms, room.name,
+                    "no node is in it, and it never expires (\(forever.joined(separator: ", ")))",
+                    do: forever.map { "redis-cli PEXPIRE \(ShellText.quoted($0)) \(roomTTL)" }.joined(separator: "; "))
+            ]
+        }
+        let expiring = all.filter { $0.value.ttl >= 0 }
+        guard let soonest = expiring.map(\.value.ttl).min() else { return [] }
+        return [
+            Finding(
+                .must, .rooms, room.name,
+                "nodes are in it, but \(expiring.map(\.value.name).joined(separator: ", ")) will expire in \(TopText.span(UInt64(soonest))): its history would be lost",
+                do: expiring.map { "redis-cli PERSIST \(ShellText.quoted($0.value.name))" }.joined(separator: "; "))
+        ]
+    }
+
+    private func log(_ room: RoomFacts) -> [Finding] {
+        let log = keys.key(.log, of: room.name)
+        guard let first = room.first, let last = room.last, room.length > 0 else {
+            guard let generated = room.generated, generated.seq > 0, room.keys[.log] != nil else { return [] }
+            return [
+                Finding(
+                    .warning, .rooms, log, "all \(generated.seq) messages were deleted from it by hand (XDEL, XTRIM)",
+                    do: "nothing brings them back; clients are told of the gap")
+            ]
+        }
+        var findings: [Finding] = []
+        if first.seq == 0 || last.seq < first.seq {
+            findings.append(
+                Finding(
+                    .warning, .rooms, log,
+                    "it holds entries whose IDs no node made (\(first) to \(last)): somebody used XADD … *",
+                    do:
+                        "write with martlet_say; a node that sees it begins the history anew and tells its clients (reset)"
+                ))
+            return findings
+        }
+        let missing = last.seq - first.seq + 1 - min(UInt64(room.length), last.seq - first.seq + 1)
+        if missing > 0 {
+            let places = room.holes.prefix(5).map { gap in
+                gap.before.seq == gap.after.seq + 2
+                    ? "\(gap.after.seq + 1)" : "\(gap.after.seq + 1)–\(gap.before.seq - 1)"
+            }
+            let place =
+                places.isEmpty ? "" : ": seq \(places.joined(separator: ", "))\(room.holes.count > 5 ? " …" : "")"
+            findings.append(
+                Finding(
+                    .warning, .rooms, log, "it has holes, \(missing) messages are missing\(place)",
+                    do:
+                        "nothing brings them back; clients are told of the gap. Nodes never delete from the middle: see who does (XDEL)"
+                ))
+        }
+        if let generated = room.generated, generated.seq > last.seq {
+            findings.append(
+                Finding(
+                    .warning, .rooms, log, "its newest \(generated.seq - last.seq) messages were deleted by hand",
+                    do: "nothing brings them back; see who uses XDEL"))
+        }
+        return findings
+    }
+
+    private func roster(_ room: RoomFacts) -> [Finding] {
+        let roster = keys.key(.roster, of: room.name)
+        var ghosts: [String] = []
+        var lost: Set<String> = []
+        var unreadable: [String] = []
+        for (user, text) in room.roster.sorted(by: { $0.key < $1.key }) {
+            guard let devices = Array(text.utf8).withUnsafeBytes({ RosterReader.devices(of: $0) }) else {
+                unreadable.append(user)
+                continue
+            }
+            let strangers = devices.filter { room.nodes[$0.node.text] == nil }
+            if !strangers.isEmpty { ghosts.append(user) }
+            for device in strangers { lost.insert(device.node.text) }
+        }
+        var findings: [Finding] = []
+        if !ghosts.isEmpty {
+            findings.append(
+                Finding(
+                    .warning, .rooms, roster,
+                    "it names \(Self.names(ghosts)) on nodes that are not in the room (\(Self.names(lost.sorted())))",
+                    do:
+                        "it is right again when they or the last node leave; or redis-cli HDEL \(ShellText.quoted(roster)) and the name"
+                ))
+        }
+        if !unreadable.isEmpty {
+            findings.append(
+                Finding(
+                    .must, .rooms, roster, "what it holds of \(Self.names(unreadable)) is not {\"node\": [\"device\"]}",
+                    do:
+                        "redis-cli HDEL \(ShellText.quoted(roster)) and the name: a living node writes its members again when it next enters"
+                ))
+        }
+        return findings
+    }
+
+    private static func names(_ names: [String]) -> String {
+        let shown = names.prefix(5).joined(separator: ", ")
+        return names.count > 5 ? shown + " and \(names.count - 5) more" : shown
+    }
+}

@@ -1,0 +1,299 @@
+import ChatCore
+import ChatNode
+import ChatRedis
+import RedisSchema
+
+/// How an examination is made.
+struct DoctorOptions: Sendable {
+    /// The environment, as `serve` would read it.
+    var environment: [String: String]
+    /// Keys of the database that are looked through.
+    var keyLimit = 200_000
+    /// Rooms that are looked at.
+    var roomLimit = 20_000
+    /// How long to wait for a heartbeat of each node.
+    var wait: Duration = .seconds(6)
+    /// How long after the first look those rooms are looked at again in which something was found.
+    var secondLook: Duration = .milliseconds(1_500)
+}
+
+/// Looks at everything, in bounded batches that only read, and collects what the rules say of it.
+struct DoctorLook {
+    let options: DoctorOptions
+    /// Told what is being done, and how far it is (0…1).
+    let progress: @Sendable (String, Double) -> Void
+    private(set) var report = DoctorReport()
+
+    init(_ options: DoctorOptions, progress: @escaping @Sendable (String, Double) -> Void) {
+        self.options = options
+        self.progress = progress
+    }
+
+    mutating func run() async -> DoctorReport {
+        report.add(DoctorServer.configuration(options.environment))
+        let given = options.environment.keys.count { NodeConfiguration.variables.contains($0) }
+        report.fine(.configuration, "\(given) variables are set, and a node would start with them")
+        let configuration: NodeConfiguration
+        do throws(ConfigurationError) {
+            configuration = try NodeConfiguration.loadForTools(environment: options.environment)
+        } catch {
+            report.unseen.append("Redis, nodes and rooms: the environment does not say where Redis is")
+            return report
+        }
+        guard !configuration.redis.address.isMemory else {
+            report.fine(.redis, "MARTLET_REDIS_URL is memory:, a node alone that shares nothing to look at")
+            return report
+        }
+        do {
+            guard let keys = RedisKeys(prefix: configuration.redis.keyPrefix) else { return report }
+            let whole = try? NodeConfiguration.load(environment: options.environment)
+            progress("looking for Redis", 0)
+            try await examine(try await configuration.findRedis(), keys, replicas: whole?.redis.ackReplicas ?? 0)
+        } catch let error as RedisSetupError {
+            if let finding = DoctorServer.connection(error) {
+                report.add([finding])
+            } else {
+                report.unseen.append(error.message)
+            }
+        } catch {
+            report.unseen.append("\(error)")
+        }
+        return report
+    }
+
+    private mutating func examine(_ url: RedisURL, _ keys: RedisKeys, replicas: Int) async throws {
+        progress("asking Redis", 0)
+        let inspector = try await RedisInspector.connect(url, name: "doctor")
+        defer { inspector.close() }
+        report.add(DoctorServer.replicas(inspector.server.replicas, wanted: replicas))
+        report.fine(.redis, "Redis \(inspector.server.version) at \(url) answers")
+        let (advice, configuration, _, refused) = try await RedisAdvice.ask(inspector)
+        report.add(DoctorServer.findings(advice))
+        for text in refused { report.unseen.append("settings: \(text)") }
+        if !configuration.isEmpty {
+            report.fine(.settings, "all that Martlet cares about are as redis/redis.conf wants them")
+        }
+        let here = try await clock(inspector)
+        let nodes = try await nodesOrWhyNot(inspector, keys)
+        try await library(inspector, nodes?.nodes.count { $0.report != nil } ?? 0)
+        try await rights(url, keys)
+        // Without the nodes nobody can tell which of a room's are dead.
+        guard let nodes else { return }
+        report.add(DoctorNodes.findings(nodes.nodes, at: nodes.time, keys))
+        let living = nodes.nodes.filter { $0.report != nil }
+        report.fine(
+            .nodes, living.isEmpty ? "no node is running" : "\(living.count) live: \(Self.list(living.map(\.id.text)))")
+        try await clocks(inspector, keys, living, here: here)
+        try await scan(inspector, keys, nodes)
+    }
+
+    private mutating func nodesOrWhyNot(_ inspector: RedisInspector, _ keys: RedisKeys) async throws -> TopSample? {
+        do {
+            return try await nodes(inspector, keys)
+        } catch let error as TopError {
+            if error.description.contains("WRONGTYPE") {
+                report.add([
+                    Finding(
+                        .must, .keys, keys.nodes, "one of the nodes' own keys is of a foreign type: \(error)",
+                        do: "see what it is and who wrote it, then RENAME or DEL it")
+                ])
+            }
+            report.unseen.append("nodes, keys and rooms: \(error)")
+            return nil
+        }
+    }
+
+    private static func list(_ names: [String]) -> String {
+        names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " …" : "")
+    }
+
+    // MARK: Server
+
+    /// Ms by which this machine's clock is ahead of Redis', as far as it is sure.
+    private func clock(_ inspector: RedisInspector) async throws -> Int? {
+        let before = WallTime.milliseconds
+        let time = TopQueries.time(try await inspector.ask("TIME"))
+        let after = WallTime.milliseconds
+        guard time > 0, after >= before else { return nil }
+        return time > after ? -Int(time - after) : time < before ? Int(before - time) : 0
+    }
+
+    private mutating func library(_ inspector: RedisInspector, _ nodes: Int) async throws {
+        let list = try await inspector.ask("FUNCTION", "LIST", "LIBRARYNAME", FunctionLibrary.name, "WITHCODE")
+        if let error = list.error {
+            report.unseen.append("the function library: \(error)")
+            return
+        }
+        report.add(DoctorServer.library(list, nodes: nodes))
+        if !report.findings.contains(where: { $0.area == .library }) {
+            report.fine(.library, "version \(FunctionLibrary.version) is loaded, as this martlet brings it")
+        }
+    }
+
+    /// On a connection of its own, which ends with the transaction that nobody carries out.
+    private mutating func rights(_ url: RedisURL, _ keys: RedisKeys) async throws {
+        let inspector = try await RedisInspector.connect(url, name: "doctor-rights")
+        defer { inspector.close() }
+        let user = url.user ?? "default"
+        let replies = try await inspector.ask([["MULTI"]] + DoctorServer.rehearsal(keys))
+        if let findings = DoctorServer.rights(replies, keys, user: user) {
+            report.add(findings)
+            report.fine(.rights, "user \(user) may do all that a node does")
+        } else {
+            report.unseen.append("the rights of user \(user): \(replies.first?.error ?? "MULTI is not answered")")
+        }
+    }
+
+    // MARK: Nodes
+
+    private func nodes(_ inspector: RedisInspector, _ keys: RedisKeys) async throws -> TopSample {
+        let queries = TopQueries(keys: keys)
+        var sample = try queries.begin(try await inspector.ask(queries.beginning))
+        let commands = queries.nodes(sample.nodes, cursors: [:], slice: 1)
+        _ = try queries.readNodes(try await inspector.ask(commands), into: &sample)
+        return sample
+    }
+
+    private mutating func clocks(
+        _ inspector: RedisInspector, _ keys: RedisKeys, _ nodes: [TopSample.Node], here: Int?
+    ) async throws {
+        var watch = ClockWatch()
+        let began = ContinuousClock.now
+        while !nodes.isEmpty {
+            let replies = try await inspector.ask([["TIME"]] + nodes.map { ["GET", keys.node($0.id.text)] })
+            var reports: [String: UInt64] = [:]
+            for (node, reply) in zip(nodes, replies.dropFirst()) {
+                guard let json = reply.string else { continue }
+                reports[node.id.text] =
+                    Array(json.utf8).withUnsafeBytes { NodeReportReader.report(of: node.id, $0) }.clock
+            }
+            watch.look(reports, at: replies.first.map(TopQueries.time) ?? 0)
+            let passed = ContinuousClock.now - began
+            guard !watch.isDone, passed < options.wait else { break }
+            progress("waiting for a heartbeat of each node", passed / options.wait)
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        let clocks = watch.clocks.map { DoctorNodes.Clock(node: $0.key, skew: $0.value) }.sorted { $0.node < $1.node }
+        report.add(DoctorNodes.findings(clocks, here: here))
+        if !watch.unknown.isEmpty, options.wait > .zero {
+            report.unseen.append("the clocks of \(Self.list(watch.unknown)): no heartbeat came in \(options.wait)")
+        }
+        report.fine(
+            .clocks,
+            "\(clocks.count) nodes and this machine differ from Redis' by less than \(TopText.span(UInt64(DoctorNodes.skewWarning)))"
+        )
+    }
+
+    // MARK: Keys and rooms
+
+    private mutating func scan(_ inspector: RedisInspector, _ keys: RedisKeys, _ nodes: TopSample) async throws {
+        let queries = DoctorQueries(keys: keys)
+        guard let names = try await keyNames(inspector, queries) else { return }
+        let rules = rules(keys, nodes)
+        var rooms: [String] = []
+        var seen: Set<String> = []
+        var suspects: [String] = []
+        for start in stride(from: 0, to: names.count, by: 500) {
+            let piece = Array(names[start..<min(start + 500, names.count)])
+            let facts = queries.readTypes(piece, try await inspector.ask(queries.types(piece)))
+            for key in facts {
+                if rules.finding(key) != nil { suspects.append(key.name) }
+                if case .room(let room, _) = KeyKind(key.name, keys), seen.insert(room).inserted { rooms.append(room) }
+            }
+            progress("looking at keys", Double(start) / Double(max(1, names.count)))
+        }
+        if rooms.count > options.roomLimit {
+            report.unseen.append("\(rooms.count - options.roomLimit) of \(rooms.count) rooms (--rooms)")
+            rooms.removeLast(rooms.count - options.roomLimit)
+        }
+        try await judge(inspector, queries, rules, rooms: rooms, keys: suspects)
+        report.fine(.keys, "\(names.count) of this prefix, each of its type")
+        report.fine(.rooms, "\(rooms.count) looked at: no dead node, no hole, nothing that stays for ever")
+    }
+
+    private func rules(_ keys: RedisKeys, _ nodes: TopSample) -> DoctorKeys {
+        var rules = DoctorKeys(
+            keys: keys, living: Set(nodes.nodes.filter { $0.report != nil }.map(\.id.text)),
+            registered: Set(nodes.nodes.map(\.id.text)))
+        if let configuration = try? NodeConfiguration.load(environment: options.environment) {
+            rules.roomTTL = Int(clamping: Int64(configuration.rooms.timeToLive / .milliseconds(1)))
+        }
+        return rules
+    }
+
+    /// All keys of the prefix, or as many as may be; nil if they cannot be listed.
+    private mutating func keyNames(_ inspector: RedisInspector, _ queries: DoctorQueries) async throws -> [String]? {
+        let keyspace = try await inspector.ask("DBSIZE")
+        let total = max(1, keyspace.integer ?? 0)
+        var names: Set<String> = []
+        var looked = 0
+        var cursor = "0"
+        repeat {
+            let reply = try await inspector.ask("SCAN", cursor, "MATCH", queries.pattern, "COUNT", "1000")
+            if let error = reply.error {
+                report.unseen.append("keys and rooms: \(error) (redis/users.acl allows it)")
+                return nil
+            }
+            guard let parts = reply.array, parts.count == 2, let next = parts[0].string else { return nil }
+            names.formUnion((parts[1].array ?? []).compactMap(\.string))
+            cursor = next
+            looked += 1_000
+            progress("listing keys", min(1, Double(looked) / Double(total)))
+            if looked >= options.keyLimit, cursor != "0" {
+                report.unseen.append("keys beyond the first \(options.keyLimit) of about \(total) (--keys)")
+                break
+            }
+        } while cursor != "0"
+        return names.sorted()
+    }
+
+    /// Looks at rooms, and a moment later once more at everything in which something was found: nodes come and go while we look.
+    private mutating func judge(
+        _ inspector: RedisInspector, _ queries: DoctorQueries, _ rules: DoctorKeys, rooms: [String], keys: [String]
+    ) async throws {
+        var first: Set<String> = []
+        var odd: [String] = []
+        for facts in try await look(inspector, queries, rooms) {
+            let findings = rules.findings(facts)
+            if !findings.isEmpty { odd.append(facts.name) }
+            first.formUnion(findings.map(\.identity))
+        }
+        guard !odd.isEmpty || !keys.isEmpty else { return }
+        progress("looking again at what was odd", 0)
+        try await Task.sleep(for: options.secondLook)
+        let now = self.rules(queries.keys, try await nodes(inspector, queries.keys))
+        for facts in try await look(inspector, queries, odd) {
+            report.add(now.findings(facts).filter { first.contains($0.identity) })
+        }
+        for start in stride(from: 0, to: keys.count, by: 500) {
+            let piece = Array(keys[start..<min(start + 500, keys.count)])
+            let facts = queries.readTypes(piece, try await inspector.ask(queries.types(piece)))
+            report.add(facts.compactMap { now.finding($0) })
+        }
+    }
+
+    private func look(
+        _ inspector: RedisInspector, _ queries: DoctorQueries, _ rooms: [String]
+    ) async throws -> [RoomFacts] {
+        var result: [RoomFacts] = []
+        for start in stride(from: 0, to: rooms.count, by: 50) {
+            let piece = rooms[start..<min(start + 50, rooms.count)]
+            let replies = try await inspector.ask(piece.flatMap { queries.room($0) })
+            for (index, room) in piece.enumerated() {
+                let place = index * DoctorQueries.commandsPerRoom
+                var facts = queries.readRoom(
+                    room, replies[place..<min(place + DoctorQueries.commandsPerRoom, replies.count)])
+                if let first = facts.first, let last = facts.last, last.seq >= first.seq,
+                    UInt64(facts.length) < last.seq - first.seq + 1
+                {
+                    let log = queries.keys.key(.log, of: room)
+                    facts.holes = DoctorQueries.holes(
+                        try await inspector.ask("XRANGE", log, "-", "+", "COUNT", "\(DoctorQueries.logPage)"))
+                }
+                result.append(facts)
+            }
+            progress("looking at rooms", Double(start) / Double(rooms.count))
+        }
+        return result
+    }
+}

@@ -1,0 +1,110 @@
+import ChatCore
+import RedisSchema
+
+/// What is to be said about the nodes. Pure.
+enum DoctorNodes {
+    /// A dead node is swept within its lease by any other; beyond this something keeps them from it.
+    static let sweepPatience: UInt64 = 120_000
+    /// Ms by which a node's clock may differ from Redis'.
+    static let skewWarning = 1_000
+    static let skewMust = 60_000
+
+    /// `time`: Redis' clock.
+    static func findings(_ nodes: [TopSample.Node], at time: UInt64, _ keys: RedisKeys) -> [Finding] {
+        let living = nodes.filter { $0.report != nil }
+        var findings: [Finding] = []
+        for node in nodes where node.report == nil {
+            let silent = time > node.lastBeat ? time - node.lastBeat : 0
+            let problem =
+                "it is dead (last heartbeat \(TopText.span(silent)) ago, by its own clock) and holds \(node.heldRooms) rooms"
+            if living.isEmpty {
+                findings.append(
+                    Finding(
+                        .warning, .nodes, node.id.text, problem + "; no node lives to sweep it",
+                        do: "start a node: it sweeps it within its lease"))
+            } else if silent > sweepPatience {
+                findings.append(
+                    Finding(
+                        .must, .nodes, node.id.text,
+                        problem + ", and none of the \(living.count) living nodes sweeps it",
+                        do:
+                            "see the nodes' logs for errors of Redis; by hand: martlet_leave for each room of SMEMBERS \(ShellText.quoted(keys.rooms(ofNode: node.id.text))), then ZREM \(keys.nodes) \(ShellText.quoted(node.id.text))"
+                    ))
+            } else {
+                findings.append(
+                    Finding(
+                        .warning, .nodes, node.id.text, problem + ": another node is about to sweep it",
+                        do: "look again in a minute"))
+            }
+        }
+        for node in living where node.leaseLeft == nil {
+            findings.append(
+                Finding(
+                    .must, .nodes, keys.node(node.id.text), "it has no TTL: this node counts as alive for ever",
+                    do: "redis-cli PEXPIRE \(ShellText.quoted(keys.node(node.id.text))) 15000 (a living node renews it)"
+                ))
+        }
+        let versions = Set(living.compactMap { $0.report?.version }).subtracting([""])
+        if versions.count > 1 {
+            findings.append(
+                Finding(
+                    .warning, .nodes, nil,
+                    "nodes of several versions run: \(versions.sorted().joined(separator: ", "))",
+                    do: "nothing during an update; otherwise bring them to one version"))
+        }
+        for node in living where node.report?.draining == true {
+            findings.append(
+                Finding(.warning, .nodes, node.id.text, "it is leaving", do: "nothing, unless it stays for minutes"))
+        }
+        return findings
+    }
+
+    /// A node's clock as the heartbeats show that came while we looked; nil if none came.
+    struct Clock: Equatable, Sendable {
+        var node: String
+        /// Ms by which it is ahead of Redis' (at least).
+        var skew: Int?
+    }
+
+    static func findings(_ clocks: [Clock], here: Int?) -> [Finding] {
+        var findings: [Finding] = []
+        func judge(_ name: String, _ skew: Int) {
+            guard abs(skew) > skewWarning else { return }
+            let side = skew > 0 ? "ahead of" : "behind"
+            let must = abs(skew) > skewMust
+            findings.append(
+                Finding(
+                    must ? .must : .warning, .clocks, name,
+                    "its clock is \(TopText.span(UInt64(abs(skew)))) \(side) Redis': times of messages are wrong by that much"
+                        + (must && skew > 0 ? ", and epochs run ahead" : ""),
+                    do: "let all machines keep time (chrony, systemd-timesyncd)"))
+        }
+        for clock in clocks {
+            if let skew = clock.skew { judge("node \(clock.node)", skew) }
+        }
+        if let here { judge("this machine", here) }
+        return findings
+    }
+}
+
+/// Learns the nodes' clocks from the heartbeats that come in between two looks.
+struct ClockWatch {
+    private var first: [String: UInt64] = [:]
+    private var previousLook: UInt64?
+    private(set) var clocks: [String: Int] = [:]
+
+    /// Reports of living nodes by name, and Redis' time of the look.
+    mutating func look(_ reports: [String: UInt64], at time: UInt64) {
+        for (node, clock) in reports {
+            if let old = first[node], let from = previousLook, clock != old, clocks[node] == nil {
+                clocks[node] = clock < from ? -Int(from - clock) : clock > time ? Int(clock - time) : 0
+            }
+            first[node] = clock
+        }
+        previousLook = time
+    }
+
+    /// All that were ever seen have shown theirs.
+    var isDone: Bool { first.keys.allSatisfy { clocks[$0] != nil } }
+    var unknown: [String] { first.keys.filter { clocks[$0] == nil }.sorted() }
+}

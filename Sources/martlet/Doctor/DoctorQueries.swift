@@ -1,0 +1,86 @@
+import ChatCore
+import ChatRedis
+import RedisSchema
+
+/// The commands of an examination of keys and rooms, and the reading of their replies. Pure; all commands only read.
+struct DoctorQueries {
+    let keys: RedisKeys
+
+    /// Users of one roster that are looked at.
+    static let rosterPage = 1_000
+    /// Entries of a log with holes that are looked at to say where they are.
+    static let logPage = 2_000
+
+    /// `MATCH` of SCAN for our prefix: what would be a pattern in it is escaped.
+    var pattern: String {
+        var result = ""
+        for character in keys.prefix {
+            if "*?[]\\^-".contains(character) { result.append("\\") }
+            result.append(character)
+        }
+        return result + "*"
+    }
+
+    func types(_ names: [String]) -> [[String]] { names.flatMap { [["TYPE", $0], ["PTTL", $0]] } }
+
+    func readTypes(_ names: [String], _ replies: [RedisValue]) -> [KeyFacts] {
+        guard replies.count == names.count * 2 else { return [] }
+        return names.enumerated().map { index, name in
+            KeyFacts(
+                name: name, type: replies[index * 2].string ?? "none", ttl: replies[index * 2 + 1].integer ?? -2)
+        }
+    }
+
+    // MARK: Rooms
+
+    private static let kinds = RoomKey.allCases
+
+    /// Everything about one room, in one piece of a batch.
+    func room(_ name: String) -> [[String]] {
+        types(Self.kinds.map { keys.key($0, of: name) }) + [
+            ["HGETALL", keys.key(.nodes, of: name)], ["XINFO", "STREAM", keys.key(.log, of: name)],
+            ["HSCAN", keys.key(.roster, of: name), "0", "COUNT", "\(Self.rosterPage)"],
+            ["PUBSUB", "NUMSUB", keys.channel(of: name)],
+        ]
+    }
+
+    static let commandsPerRoom = kinds.count * 2 + 4
+
+    func readRoom(_ name: String, _ replies: ArraySlice<RedisValue>) -> RoomFacts {
+        var room = RoomFacts(name: name)
+        let all = Array(replies)
+        guard all.count == Self.commandsPerRoom else { return room }
+        for (index, kind) in Self.kinds.enumerated() {
+            let key = keys.key(kind, of: name)
+            guard let facts = readTypes([key], Array(all[(index * 2)...(index * 2 + 1)])).first, facts.type != "none"
+            else {
+                continue
+            }
+            room.keys[kind] = facts
+        }
+        let rest = Self.kinds.count * 2
+        for (node, value) in all[rest].pairs { room.nodes[node] = value.string ?? "" }
+        let info = all[rest + 1].pairs
+        room.length = info["length"]?.integer ?? 0
+        room.generated = info["last-generated-id"]?.string.flatMap { Position($0) }
+        room.first = Self.entryID(info["first-entry"])
+        room.last = Self.entryID(info["last-entry"])
+        if let scan = all[rest + 2].array, scan.count == 2 {
+            for (user, text) in scan[1].pairs { room.roster[user] = text.string ?? "" }
+        }
+        if let count = all[rest + 3].array, count.count == 2 { room.subscribers = count[1].integer }
+        return room
+    }
+
+    private static func entryID(_ entry: RedisValue?) -> Position? {
+        entry?.array?.first?.string.flatMap { Position($0) }
+    }
+
+    /// The holes in a log, from its entries in order.
+    static func holes(_ entries: RedisValue) -> [Gap] {
+        let places = (entries.array ?? []).compactMap { entryID($0) }
+        return zip(places, places.dropFirst()).compactMap { before, after in
+            after.seq > before.seq + 1 ? Gap(after: before, before: after) : nil
+        }
+    }
+}

@@ -1,0 +1,291 @@
+import ChatCore
+import ChatRedis
+import RedisSchema
+import Testing
+
+@testable import martlet
+
+@Suite struct DoctorServerTests {
+    @Test func theEnvironmentIsJudgedAsANodeWouldJudgeIt() {
+        #expect(DoctorServer.configuration(["MARTLET_PORT": "80", "PATH": "/bin"]).isEmpty)
+        let bad = DoctorServer.configuration(["MARTLET_PORT": "x", "MARTLET_HOSTT": "h"])
+        #expect(bad.map(\.level) == [.must, .warning])
+        #expect(bad.map(\.place) == ["MARTLET_PORT", "MARTLET_HOSTT"])
+        #expect(bad.allSatisfy { $0.remedy != nil })
+    }
+
+    private func list(_ code: [UInt8]) -> RedisValue {
+        .array([
+            .array([
+                .string("library_name"), .string("martlet"), .string("library_code"),
+                .string(String(decoding: code, as: UTF8.self)),
+            ])
+        ])
+    }
+
+    @Test func theLibraryMustBeTheOneThatThisProgramBrings() {
+        #expect(DoctorServer.library(list(FunctionLibrary.source), nodes: 1).isEmpty)
+        #expect(DoctorServer.library(.array([]), nodes: 0).map(\.level) == [.ok])
+        #expect(DoctorServer.library(.array([]), nodes: 2).map(\.level) == [.must])
+        let old = Array("local VERSION = 1\n".utf8)
+        #expect(DoctorServer.library(list(old), nodes: 1).map(\.level) == [.warning])
+        let new = Array("local VERSION = 9999\n".utf8)
+        #expect(DoctorServer.library(list(new), nodes: 1).first?.problem.contains("newer") == true)
+        #expect(
+            DoctorServer.library(list(FunctionLibrary.source + Array("-- x".utf8)), nodes: 1).map(\.level) == [.must])
+    }
+
+    @Test func missingRightsAreNamedOnce() {
+        let keys = RedisKeys()
+        let commands = DoctorServer.rehearsal(keys)
+        let queued = Array(repeating: RedisValue.string("QUEUED"), count: commands.count + 1)
+        #expect(DoctorServer.rights(queued, keys, user: "u") == [])
+        var some = queued
+        for (index, command) in commands.enumerated() where ["XADD", "XGROUP"].contains(command[0]) {
+            some[index + 1] = .error("NOPERM this user has no permissions to run the command")
+        }
+        let finding = DoctorServer.rights(some, keys, user: "u")?.first
+        #expect(finding?.level == .must)
+        #expect(finding?.problem.hasSuffix("XADD, XGROUP CREATE, XGROUP DESTROY") == true)
+        #expect(DoctorServer.rights([.error("NOPERM")], keys, user: "u") == nil)
+    }
+
+    @Test func theRehearsalIsNeverPlayed() {
+        for command in DoctorServer.rehearsal(RedisKeys()) {
+            #expect(!["EXEC", "MULTI", "DISCARD"].contains(command[0]))
+        }
+    }
+
+    @Test func aServerThatCannotBeUsedIsAFindingOneThatIsAwayIsNot() {
+        #expect(DoctorServer.connection(RedisSetupError(.wrongVersion, "6.2"))?.level == .must)
+        #expect(DoctorServer.connection(RedisSetupError(.replica, "x"))?.level == .must)
+        #expect(DoctorServer.connection(RedisSetupError(.unreachable, "x")) == nil)
+    }
+}
+
+@Suite struct DoctorNodesTests {
+    private func node(
+        _ name: String, alive: Bool, lastBeat: UInt64 = 90_000, lease: Int? = 5_000, version: String = "1"
+    ) throws
+        -> TopSample.Node
+    {
+        let id = try NodeID(name)
+        let report = NodeReport(node: id, address: "", version: version, clock: lastBeat)
+        return TopSample.Node(
+            id: id, report: alive ? report : nil, leaseLeft: alive ? lease : nil, lastBeat: lastBeat, heldRooms: 2)
+    }
+
+    private func levels(_ nodes: [TopSample.Node], at time: UInt64 = 100_000) -> [Finding.Level] {
+        DoctorNodes.findings(nodes, at: time, RedisKeys()).map(\.level)
+    }
+
+    @Test func aDeadNodeMustBeLookedAtOnlyWhenTheLivingDoNotSweepIt() throws {
+        #expect(levels([try node("a", alive: true)]).isEmpty)
+        #expect(levels([try node("a", alive: false)]) == [.warning], "nobody lives to sweep it")
+        #expect(levels([try node("a", alive: false), try node("b", alive: true)]) == [.warning], "about to be swept")
+        #expect(levels([try node("a", alive: false), try node("b", alive: true)], at: 300_000) == [.must])
+    }
+
+    @Test func aLeaseWithoutEndAndMixedVersionsAreSaid() throws {
+        #expect(levels([try node("a", alive: true, lease: nil)]) == [.must])
+        #expect(levels([try node("a", alive: true), try node("b", alive: true, version: "2")]) == [.warning])
+    }
+
+    @Test func clocksAreJudgedBySkew() {
+        func level(_ skew: Int) -> [Finding.Level] {
+            DoctorNodes.findings([DoctorNodes.Clock(node: "a", skew: skew)], here: nil).map(\.level)
+        }
+        #expect([0, 900, -1_000].allSatisfy { level($0).isEmpty })
+        #expect(level(1_500) == [.warning])
+        #expect(level(-90_000) == [.must])
+        #expect(DoctorNodes.findings([], here: -5_000).first?.place == "this machine")
+    }
+
+    @Test func aClockIsKnownFromAHeartbeatThatCame() {
+        var watch = ClockWatch()
+        watch.look(["a": 50, "b": 900], at: 1_000)
+        #expect(!watch.isDone)
+        watch.look(["a": 1_050, "b": 900], at: 1_100)
+        #expect(watch.clocks == ["a": 0])
+        #expect(watch.unknown == ["b"])
+        watch.look(["a": 1_050, "b": 5_200], at: 1_200)
+        #expect(watch.clocks == ["a": 0, "b": 4_000])
+        #expect(watch.isDone)
+    }
+}
+
+@Suite struct DoctorKeysTests {
+    private let rules = DoctorKeys(keys: RedisKeys(), living: ["a"], registered: ["a", "dying"])
+
+    @Test(arguments: [
+        ("martlet:{lobby}:log", KeyKind.room("lobby", .log)), ("martlet:nodes", .nodes),
+        ("martlet:node:n-1", .node("n-1")),
+        ("martlet:node:n-1:rooms", .nodeRooms("n-1")), ("martlet:{lobby}:other", .foreign), ("martlet:x", .foreign),
+        ("martlet:{}:log", .foreign), ("martlet:{a\u{1}}:log", .foreign), ("martlet:node:a:b", .foreign),
+    ])
+    func aKeyIsWhatItsNameSays(name: String, kind: KeyKind) {
+        #expect(KeyKind(name, RedisKeys()) == kind)
+    }
+
+    private func level(_ name: String, _ type: String, ttl: Int = -1) -> Finding.Level? {
+        rules.finding(KeyFacts(name: name, type: type, ttl: ttl))?.level
+    }
+
+    @Test func foreignTypesMustGoAndStrangersAreWarnedOf() {
+        #expect(level("martlet:{x}:log", "stream") == nil)
+        #expect(level("martlet:{x}:log", "string") == .must)
+        #expect(level("martlet:nodes", "set") == .must)
+        #expect(level("martlet:{x}:log", "none") == nil, "it went meanwhile")
+        #expect(level("martlet:else", "string") == .warning)
+        #expect(level("martlet:node:a", "string") == nil)
+        #expect(level("martlet:node:unknown", "string", ttl: 5) == .warning)
+        #expect(level("martlet:node:a:rooms", "set") == nil)
+        #expect(level("martlet:node:dying:rooms", "set") == nil, "it is swept")
+        #expect(level("martlet:node:old:rooms", "set", ttl: 60_000) == .warning)
+    }
+
+    // MARK: Rooms
+
+    private func room(nodes: [String: String] = ["a": "5"], ttl: Int = -1) -> RoomFacts {
+        var room = RoomFacts(name: "lobby", nodes: nodes)
+        for kind in [RoomKey.log, .nodes, .roster] {
+            room.keys[kind] = KeyFacts(name: RedisKeys().key(kind, of: "lobby"), type: kind.redisType, ttl: ttl)
+        }
+        room.length = 3
+        room.first = Position(epoch: 5, seq: 8)
+        room.last = Position(epoch: 6, seq: 10)
+        room.generated = Position(epoch: 6, seq: 10)
+        room.subscribers = 1
+        return room
+    }
+
+    @Test func aRoomInOrderIsNotMentioned() {
+        #expect(rules.findings(room()).isEmpty)
+        #expect(rules.findings(room(nodes: [:], ttl: 100)).isEmpty)
+    }
+
+    @Test func aNodeThatNobodySweepsIsTakenOutByACommand() throws {
+        let found = rules.findings(room(nodes: ["a": "5", "it's": "6", "dying": "7"]))
+        #expect(found.map(\.level) == [.must], "the one that is registered is swept")
+        let command = try #require(found.first?.remedy)
+        #expect(command.hasPrefix("redis-cli FCALL martlet_leave 6 'martlet:{lobby}:log' 'martlet:{lobby}:nodes'"))
+        #expect(command.hasSuffix(#" 'it'\''s' '6' 604800000 1000"#))
+    }
+
+    @Test func roomsThatStayForEverAndRoomsThatGoTooSoonAreFound() {
+        let orphan = rules.findings(room(nodes: [:]))
+        #expect(orphan.map(\.level) == [.warning])
+        #expect(orphan[0].remedy?.contains("redis-cli PEXPIRE 'martlet:{lobby}:log' 604800000") == true)
+        let soon = rules.findings(room(ttl: 5_000))
+        #expect(soon.map(\.level) == [.must])
+        #expect(soon[0].remedy?.contains("PERSIST") == true)
+    }
+
+    @Test func holesAreFoundByArithmetic() {
+        var holed = room()
+        holed.length = 1
+        holed.holes = [Gap(after: Position(epoch: 5, seq: 8), before: Position(epoch: 6, seq: 10))]
+        #expect(rules.findings(holed).first?.problem == "it has holes, 2 messages are missing: seq 9")
+        var cut = room()
+        cut.generated = Position(epoch: 6, seq: 12)
+        #expect(rules.findings(cut).first?.problem == "its newest 2 messages were deleted by hand")
+        var wild = room()
+        wild.first = Position(epoch: 1_700_000_000_000, seq: 0)
+        #expect(rules.findings(wild).first?.problem.contains("IDs no node made") == true)
+        var empty = room()
+        (empty.first, empty.last, empty.length) = (nil, nil, 0)
+        #expect(rules.findings(empty).first?.problem.hasPrefix("all 10 messages were deleted") == true)
+    }
+
+    @Test func aRosterNamesOnlyNodesThatAreHere() {
+        var room = room()
+        room.roster = ["ana": #"{"a":["phone"]}"#]
+        #expect(rules.findings(room).isEmpty)
+        room.roster["eve"] = #"{"gone":["d"]}"#
+        room.roster["kim"] = "nonsense"
+        let found = rules.findings(room)
+        #expect(found.map(\.level) == [.warning, .must])
+        #expect(found[0].problem == "it names eve on nodes that are not in the room (gone)")
+    }
+
+    @Test func aNodeThatDoesNotListenIsFound() {
+        var room = room()
+        room.subscribers = 0
+        #expect(rules.findings(room).map(\.level) == [.must])
+        room.subscribers = 5
+        #expect(rules.findings(room).isEmpty, "people may listen too")
+    }
+
+    @Test func repliesAreReadAsTheyAreAsked() {
+        let queries = DoctorQueries(keys: RedisKeys())
+        let commands = queries.room("x")
+        #expect(commands.count == DoctorQueries.commandsPerRoom)
+        var replies = commands.map { $0[0] == "TYPE" ? RedisValue.string("none") : .integer(-2) }
+        replies[0] = .string("stream")
+        replies[1] = .integer(-1)
+        replies[12] = .array([.string("a"), .string("5")])
+        replies[13] = .array([
+            .string("length"), .integer(2), .string("last-generated-id"), .string("5-2"), .string("first-entry"),
+            .array([.string("5-1"), .array([])]), .string("last-entry"), .array([.string("5-2"), .array([])]),
+        ])
+        replies[14] = .array([.string("0"), .array([.string("ana"), .string("{}")])])
+        replies[15] = .array([.string("martlet:{x}"), .integer(3)])
+        let room = queries.readRoom("x", replies[...])
+        #expect(room.keys.keys.map(\.rawValue) == ["log"])
+        #expect(room.nodes == ["a": "5"])
+        #expect(room.first == Position(epoch: 5, seq: 1))
+        #expect(room.generated == Position(epoch: 5, seq: 2))
+        #expect(room.roster == ["ana": "{}"])
+        #expect(room.subscribers == 3)
+        #expect(
+            DoctorQueries.holes(.array([.array([.string("5-1")]), .array([.string("5-2")]), .array([.string("6-9")])]))
+                == [Gap(after: Position(epoch: 5, seq: 2), before: Position(epoch: 6, seq: 9))])
+        #expect(DoctorQueries(keys: RedisKeys(prefix: "a*[b]:") ?? RedisKeys()).pattern == #"a\*\[b\]:*"#)
+    }
+}
+
+@Suite struct DoctorReportTests {
+    @Test func theExitCodeSaysWhatMustBeDone() {
+        var report = DoctorReport()
+        #expect(report.exitCode == 0)
+        report.unseen = ["x"]
+        #expect(report.exitCode == 2)
+        report.add([Finding(.warning, .keys, "k", "p", do: "d")])
+        #expect(report.exitCode == 2)
+        report.add([Finding(.must, .keys, "k", "p", do: "d")])
+        #expect(report.exitCode == 1)
+    }
+
+    @Test func anAreaIsFineOnlyIfNothingWasFoundInIt() {
+        var report = DoctorReport()
+        report.add([Finding(.warning, .keys, "k", "p")])
+        report.fine(.keys, "all well")
+        report.fine(.rooms, "all well")
+        #expect(report.findings.map(\.level) == [.warning, .ok])
+    }
+
+    @Test func whatIsFoundInRedisCannotCommandTheTerminalOrTheShell() {
+        var report = DoctorReport()
+        report.add([Finding(.must, .keys, "a\u{1B}[2J\u{202E}", "b\u{7}", do: "c\u{9B}")])
+        for line in report.lines(columns: 40, colour: false) {
+            #expect(
+                !line.unicodeScalars.contains {
+                    $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) || $0.value == 0x202E
+                })
+        }
+        #expect(ShellText.quoted("x'; rm -rf ~ #") == #"'x'\''; rm -rf ~ #'"#)
+    }
+
+    @Test func linesFitAndManyOfAKindAreCounted() {
+        var report = DoctorReport()
+        report.add(
+            (1...30).map {
+                Finding(.warning, .rooms, "room \($0)", "something that takes a few words to say", do: "this")
+            })
+        let lines = report.lines(columns: 60, colour: false, limit: 5)
+        #expect(lines.allSatisfy { TerminalText.width($0) <= 60 })
+        #expect(lines.contains("         25 more of this kind; --json names all"))
+        #expect(lines.last == "nothing must be done, 30 warnings")
+        #expect(report.json.contains(#""warnings":30"#))
+    }
+}
