@@ -115,7 +115,7 @@ import Testing
         #expect(sample.server.version == "7.0.15")
         #expect(sample.server.cpu == 2)
         #expect(sample.nodes.map(\.id.text) == ["a", "b"])
-        let slices = try queries.readNodes(
+        let slices = queries.readNodes(
             [
                 .string(#"{"address":"h:1","sessions":4}"#), .integer(900), .integer(2),
                 .array([.string("7"), .array([.string("x"), .string("y")])]),
@@ -125,6 +125,16 @@ import Testing
         #expect(sample.nodes[1].report == nil)
         #expect(sample.roomsKnown == 2, "what dead nodes hold is not known rooms")
         #expect(slices["a"] == TopQueries.NodeSlice(cursor: "7", rooms: ["x", "y"]))
+        #expect(sample.problems.isEmpty)
+        let foreign = RedisValue.error("WRONGTYPE Operation against a key holding the wrong kind of value")
+        let rest = queries.readNodes(
+            [
+                foreign, .integer(-1), .integer(2), .array([.string("0"), .array([.string("x")])]),
+                .string(#"{"sessions":5}"#), .integer(900), .integer(1), .array([.string("0"), .array([])]),
+            ], into: &sample)
+        #expect(sample.problems.map { $0.hasPrefix("the keys of node a cannot be read: WRONGTYPE") } == [true])
+        #expect(sample.nodes[1].report?.sessions == 5, "one node's key costs no other node")
+        #expect(rest["a"]?.rooms == ["x"])
         let room = queries.readRoom(
             "x",
             [

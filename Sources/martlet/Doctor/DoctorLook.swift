@@ -89,7 +89,10 @@ struct DoctorLook {
 
     private mutating func nodesOrWhyNot(_ inspector: RedisInspector, _ keys: RedisKeys) async throws -> TopSample? {
         do {
-            return try await nodes(inspector, keys)
+            let sample = try await nodes(inspector, keys)
+            // A key of a foreign type the scan finds; what we may not read would make living nodes look dead.
+            if let refused = sample.problems.first(where: { $0.contains("NOPERM") }) { throw TopError(refused) }
+            return sample
         } catch let error as TopError {
             if error.description.contains("WRONGTYPE") {
                 report.add([
@@ -150,7 +153,7 @@ struct DoctorLook {
         let queries = TopQueries(keys: keys)
         var sample = try queries.begin(try await inspector.ask(queries.beginning))
         let commands = queries.nodes(sample.nodes, cursors: [:], slice: 1)
-        _ = try queries.readNodes(try await inspector.ask(commands), into: &sample)
+        _ = queries.readNodes(try await inspector.ask(commands), into: &sample)
         return sample
     }
 

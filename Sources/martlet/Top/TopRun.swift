@@ -118,7 +118,7 @@ actor TopRun {
         var sample = try queries.begin(try await ask(inspector, commands))
         var count = commands.count
         commands = queries.nodes(sample.nodes, cursors: plan.cursors, slice: options.roomLimit)
-        let slices = try queries.readNodes(try await ask(inspector, commands), into: &sample)
+        let slices = queries.readNodes(try await ask(inspector, commands), into: &sample)
         count += commands.count
         let rooms = plan.rooms(slices)
         sample.roomsKnown = plan.known ?? sample.roomsKnown

@@ -51,6 +51,8 @@ struct TopSample: Equatable, Sendable {
     var rooms: [Room] = []
     /// Rooms that living nodes wrote down, also those that were not looked at (a room on two nodes counts once for each then).
     var roomsKnown = 0
+    /// What could not be read, and why: a foreign key in a node's place, a right that is missing.
+    var problems: [String] = []
     /// What this look cost.
     var commands = 0
     var duration: Duration = .zero
@@ -119,16 +121,16 @@ struct TopQueries {
         var rooms: [String]
     }
 
-    /// Reads it into the sample; the slices by node.
-    func readNodes(_ replies: [RedisValue], into sample: inout TopSample) throws(TopError) -> [String: NodeSlice] {
+    /// Reads it into the sample; the slices by node. One node's key that cannot be read costs only what it holds.
+    func readNodes(_ replies: [RedisValue], into sample: inout TopSample) -> [String: NodeSlice] {
         var slices: [String: NodeSlice] = [:]
         guard replies.count == sample.nodes.count * Self.commandsPerNode else { return slices }
         for index in sample.nodes.indices {
             let answers = replies[(index * Self.commandsPerNode)...].prefix(Self.commandsPerNode)
             let place = answers.startIndex
             let id = sample.nodes[index].id
-            for answer in answers {
-                if let error = answer.error { throw TopError("the keys of node \(id): \(error)") }
+            if let error = answers.lazy.compactMap(\.error).first {
+                sample.problems.append("the keys of node \(id) cannot be read: \(error)")
             }
             if let json = answers[place].string {
                 sample.nodes[index].report = Array(json.utf8).withUnsafeBytes { NodeReportReader.report(of: id, $0) }

@@ -176,7 +176,7 @@ struct TopWatch {
 
     /// What may only be a moment between two commands (a node on its way into a room) is said when two looks show it.
     private mutating func behind(_ view: TopView, _ sample: TopSample, _ living: Set<String>) -> [String] {
-        var lines: [String] = []
+        var lines = sample.problems
         for node in sample.nodes where node.report == nil {
             let since =
                 sample.time > node.lastBeat ? ", last heard \(TopText.span(sample.time - node.lastBeat)) ago" : ""
