@@ -11,6 +11,9 @@ public protocol ChatService: AnyObject, Sendable {
     /// A request that passed the session's own limits. Its answer is a ``ServerEvent`` with `ref`, given to the outlet; for a
     /// `.signal` only a failure is answered.
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop)
+    /// A session whose ``SessionOutlet/takesPage()`` was false may have a page now. Said once for each time, never from
+    /// within a call to its outlet.
+    func sessionDrained(_ session: SessionID, on loop: any EventLoop)
     /// The connection has gone: the session leaves its rooms.
     func sessionClosed(_ session: SessionID, on loop: any EventLoop)
 
@@ -57,6 +60,9 @@ public protocol SessionOutlet: AnyObject {
     func send(_ event: ServerEvent)
     /// A frame that many sessions share, made by ``SharedFrame``.
     func send(_ frame: SharedFrame)
+    /// Whether a long answer (a page) may be sent now: the session has read most of what it was sent. If not,
+    /// ``ChatService/sessionDrained(_:on:)`` is called when it has.
+    func takesPage() -> Bool
     /// Closes with a code, after what is queued.
     func close(_ reason: CloseReason)
 }

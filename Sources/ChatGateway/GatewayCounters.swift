@@ -29,7 +29,28 @@ public struct GatewayCounters: Sendable {
     /// Connections beyond `maxConnections`.
     public var connectionsRefused: UInt64 = 0
 
+    /// Refused because of a limit that the gateway itself looks at.
+    public var limitRefusals: [Limit: UInt64] = [:]
+
     public init() {}
+
+    /// Named like the fields of ``Limits``.
+    public enum Limit: String, Sendable, CaseIterable {
+        case roomsPerSession, requestsPerSecond, waitingSendsPerSession, badFramesPerMinute, handshakesPerSecond
+
+        /// The limit behind what the session machine refused; nil: it was none.
+        init?(refusing code: WireError.Code) {
+            switch code {
+            case .tooManyRooms: self = .roomsPerSession
+            case .rateLimited: self = .requestsPerSecond
+            case .tooManyWaiting: self = .waitingSendsPerSession
+            case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
+                .notFound, .unauthenticated, .forbidden, .unavailable, .outcomeUnknown, .notStored, .draining,
+                .notReplicated, .internalError:
+                return nil
+            }
+        }
+    }
 
     public enum RequestType: String, Sendable, CaseIterable {
         case join, leave, send, signal, history, roster, ping
@@ -62,5 +83,6 @@ public struct GatewayCounters: Sendable {
         handshakesRefused.merge(other.handshakesRefused, uniquingKeysWith: +)
         connectionsTimedOut += other.connectionsTimedOut
         connectionsRefused += other.connectionsRefused
+        limitRefusals.merge(other.limitRefusals, uniquingKeysWith: +)
     }
 }

@@ -73,6 +73,56 @@ struct OutboundQueueTests {
         #expect(queue.append(frame("s", .signal), joiner: &joiner) == .queued(isFirst: true))
     }
 
+    @Test func ofPresenceThatWasGivenUpTheNewestCountOfEachRoomIsOwedOnce() throws {
+        var queue = OutboundQueue(limit: 100)
+        var joiner = FrameJoiner()
+        var owed: [RoomName: Int]?
+        func presence(_ room: String, _ count: Int) throws -> SharedFrame {
+            SharedFrame(
+                bytes: ByteBuffer(string: "p"), kind: .presence, isShared: true, presence: (try RoomName(room), count))
+        }
+        _ = queue.append(frame(String(repeating: "m", count: 60)), joiner: &joiner)
+        queue.fallBehind()
+        for (room, count) in [("a", 3), ("b", 9), ("a", 4), ("c", 1)] {
+            #expect(queue.append(try presence(room, count), joiner: &joiner) == .dropped)
+        }
+        queue.forgetOwed(try RoomName("c"))
+        owed = queue.payOwed()
+        #expect(owed == nil, "not while it is behind")
+        _ = drain(&queue)
+        queue.catchUp()
+        owed = queue.payOwed()
+        #expect(owed == [try RoomName("a"): 4, try RoomName("b"): 9])
+        owed = queue.payOwed()
+        #expect(owed == nil)
+    }
+
+    @Test func aPeerThatTakesNothingBetweenTwoQuestionsHasStalled() {
+        var queue = OutboundQueue(limit: 100)
+        var joiner = FrameJoiner()
+        var stalled = false
+        for _ in 0..<3 { _ = queue.append(frame(String(repeating: "m", count: 30)), joiner: &joiner) }
+        stalled = queue.hasStalled()
+        #expect(!stalled)
+        queue.fallBehind()
+        stalled = queue.hasStalled()
+        #expect(!stalled, "it may have been behind for a moment only")
+        _ = queue.append(frame("more"), joiner: &joiner)
+        stalled = queue.hasStalled()
+        #expect(stalled)
+        _ = queue.next()
+        stalled = queue.hasStalled()
+        #expect(!stalled, "it took something")
+        stalled = queue.hasStalled()
+        #expect(stalled)
+        _ = drain(&queue)
+        queue.catchUp()
+        stalled = queue.hasStalled()
+        #expect(!stalled)
+        stalled = queue.hasStalled()
+        #expect(!stalled)
+    }
+
     /// Whatever is appended, joined, written in parts and dropped: what leaves is what was taken, in order, and the
     /// count is right.
     @Test func randomUseKeepsOrderAndCount() {

@@ -70,6 +70,23 @@ struct SessionPipelineTests {
         #expect(service.sessions == 0)
     }
 
+    @Test func aTickThatBringsMoreThanMayWaitReachesAPeerThatKeepsUp() throws {
+        let service = FakeService()
+        let (channel, gateway) = try open(service)
+        _ = try outbound(channel)
+        let lobby = try RoomName("a")
+        let content = MessageContent(user: try UserID("bob"), at: 0, text: String(repeating: "x", count: 60_000))
+        for seq in 1...100 {
+            let message = Message(position: Position(epoch: 1, seq: UInt64(seq)), content: content)
+            service.deliver(.message(room: lobby, message, showKey: false), to: lobby, except: nil)
+        }
+        channel.embeddedEventLoop.run()
+        #expect(try outbound(channel).joined().split(separator: "\"position\":").count == 101)
+        #expect(gateway.counters.sessionsClosed.isEmpty)
+        #expect(gateway.counters.queuedBytes == 0)
+        _ = try channel.finish()
+    }
+
     @Test func aServiceThatClosesWhileItSendsIsToldOnlyAfterwards() throws {
         let service = FakeService()
         let (channel, _) = try open(service)

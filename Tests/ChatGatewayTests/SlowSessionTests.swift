@@ -60,6 +60,62 @@ struct SlowSessionTests {
         }
     }
 
+    @Test func aSessionTakesAPageOnlyWhenItHasReadWhatCameBefore() async throws {
+        try await withGateway {
+            $0.limits.outboundBytes = 400_000
+            $0.sendBufferBytes = 16_384
+        } _: { port, service, _ in
+            let room = try RoomName("busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
+            try await until("it is in the room") { service.members(of: room) == 1 }
+            #expect(try await service.takesPage())
+            let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
+            for _ in 0..<25 { _ = try await service.say(room: room, content: content) }
+            try await until("it is behind") { (try? await service.takesPage()) == false }
+            #expect(service.drained.isEmpty)
+            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            try await until("it is said to take a page") { service.drained.count == 1 }
+            #expect(try await service.takesPage())
+            #expect(service.drained.count == 1)
+        }
+    }
+
+    @Test func aPeerThatReadsNothingForAHeartbeatIsSlowHoweverLittleWaits() async throws {
+        try await withGateway {
+            $0.heartbeatSeconds = 1
+            $0.limits.outboundBytes = 10_000_000
+            $0.sendBufferBytes = 16_384
+            $0.closeTimeout = .milliseconds(100)
+        } _: { port, service, server in
+            let room = try RoomName("busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
+            try await until("it is in the room") { service.members(of: room) == 1 }
+            let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
+            for _ in 0..<30 { _ = try await service.say(room: room, content: content) }
+            try await until("it is closed") { await server.counters().sessionsClosed["slow"] == 1 }
+            _ = client.socket.channel
+        }
+    }
+
+    @Test func handshakesBeyondTheRateAreRefusedAndCounted() async throws {
+        try await withGateway {
+            $0.limits.handshakesPerSecond = 2
+        } _: { port, service, server in
+            var statuses: [String] = []
+            for _ in 0..<8 {
+                let socket = try await TestSocket.connect(port: port)
+                try await socket.write(TestWebSocket.handshake())
+                let answer = try #require(await socket.readAnswer(hasBody: false))
+                statuses.append(String(answer.head.prefix(12)))
+                if answer.head.hasPrefix("HTTP/1.1 503") { #expect(answer.head.contains("Retry-After: 1")) }
+            }
+            let refused = statuses.count { $0 == "HTTP/1.1 503" }
+            #expect(refused >= 4, "\(statuses)")
+            #expect(statuses.contains("HTTP/1.1 101"))
+            #expect(await server.counters().limitRefusals[.handshakesPerSecond] == UInt64(refused))
+        }
+    }
+
     @Test func aQuietSessionIsPingedAndASilentOneIsClosed() async throws {
         try await withGateway {
             $0.heartbeatSeconds = 1

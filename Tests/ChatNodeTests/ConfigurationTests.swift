@@ -22,7 +22,8 @@ import Testing
         "MARTLET_LIMIT_ROOMS_PER_SESSION": "3",
         "MARTLET_LIMIT_SESSIONS_PER_NODE": "4", "MARTLET_LIMIT_SESSIONS_PER_USER": "2",
         "MARTLET_LIMIT_REQUESTS_PER_SECOND": "5", "MARTLET_LIMIT_REQUEST_BURST": "6",
-        "MARTLET_LIMIT_OUTBOUND_BYTES": "2MiB",
+        "MARTLET_LIMIT_REQUESTS_PER_SECOND_PER_USER": "15", "MARTLET_LIMIT_HANDSHAKES_PER_SECOND": "16",
+        "MARTLET_LIMIT_JOINS_PER_SECOND": "17", "MARTLET_LIMIT_OUTBOUND_BYTES": "2MiB",
         "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "8", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "9",
         "MARTLET_LIMIT_SEND_WAIT": "30s", "MARTLET_LIMIT_HISTORY_PAGE": "11", "MARTLET_LIMIT_ROSTER_PAGE": "12",
         "MARTLET_LIMIT_ROSTER_INLINE": "13", "MARTLET_LIMIT_BAD_FRAMES_PER_MINUTE": "14", "MARTLET_LOG_LEVEL": "trace",
@@ -73,6 +74,9 @@ import Testing
         limits.sessionsPerUser = 2
         limits.requestsPerSecond = 5
         limits.requestBurst = 6
+        limits.requestsPerSecondPerUser = 15
+        limits.handshakesPerSecond = 16
+        limits.joinsPerSecond = 17
         limits.outboundBytes = 2_097_152
         limits.waitingSendsPerSession = 8
         limits.waitingSendsPerRoom = 9

@@ -13,6 +13,13 @@ public struct Limits: Hashable, Sendable {
     public var requestsPerSecond = 100
     /// …and how many at once after a quiet time.
     public var requestBurst = 400
+    /// Requests a second that all sessions of one user on one node may make together; nil: four times those of one session.
+    /// As many at once, in proportion, as one session may.
+    public var requestsPerSecondPerUser: Int?
+    /// WebSocket handshakes a second that one node takes, and as many at once.
+    public var handshakesPerSecond = 4_000
+    /// Joins a second that one node takes, and as many at once.
+    public var joinsPerSecond = 10_000
     /// Bytes waiting to be written to one session before it is closed as slow.
     public var outboundBytes = 1_048_576
     /// Sends of one session that wait for their answer.
@@ -34,4 +41,16 @@ public struct Limits: Hashable, Sendable {
     public var badFramesPerMinute = 20
 
     public init() {}
+
+    /// See ``requestsPerSecondPerUser``.
+    public var userRequestsPerSecond: Int {
+        if let requestsPerSecondPerUser { return requestsPerSecondPerUser }
+        let (product, overflow) = requestsPerSecond.multipliedReportingOverflow(by: 4)
+        return overflow ? .max : product
+    }
+
+    public var userRequestBurst: Int {
+        let burst = Double(requestBurst) * Double(userRequestsPerSecond) / Double(max(1, requestsPerSecond))
+        return max(1, Int(min(burst, 1e12)))
+    }
 }

@@ -9,8 +9,9 @@
 /// - `send` and `signal` need the room to be joined, or its `join` to be under way: then they queue behind it. A room
 ///   whose `leave` was asked is left at once for the client's requests; what the node had on its way may still arrive
 ///   until `left`.
-/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails the room stays
-///   joined.
+/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails the session is
+///   not in the room any more, for what it was shown has a hole now; only a limit (2xx) refuses a join and leaves
+///   everything as it was.
 /// - `history` and `roster` need no membership, as over HTTP.
 /// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate
 ///   for a minute is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be
@@ -150,7 +151,8 @@ public struct SessionStateMachine: Sendable {
             return .history(ref: settle(ref, succeeded: true), room: room, page)
         case .roster(let ref, let room, let page):
             return .roster(ref: settle(ref, succeeded: true), room: room, page)
-        case .error(let ref, let error): return .error(ref: settle(ref, succeeded: false), error)
+        case .error(let ref, let error):
+            return .error(ref: settle(ref, succeeded: false, isLimit: (200..<300).contains(error.code.rawValue)), error)
         case .pong(let ref): return .pong(ref: settle(ref, succeeded: true))
         case .welcome, .message, .presence, .signal, .gap, .reset, .draining: return event
         }
@@ -209,7 +211,7 @@ public struct SessionStateMachine: Sendable {
     /// No client's: a JSON number does not begin with '#'.
     private static func reference(_ serial: UInt64) -> Ref { .number("#\(serial)") }
 
-    private mutating func settle(_ ref: Ref?, succeeded: Bool) -> Ref? {
+    private mutating func settle(_ ref: Ref?, succeeded: Bool, isLimit: Bool = false) -> Ref? {
         guard case .number(let text) = ref, text.utf8.first == UInt8(ascii: "#"), let serial = UInt64(text.dropFirst())
         else { return ref }
         guard let asked = pending.removeValue(forKey: serial) else { return nil }
@@ -217,12 +219,13 @@ public struct SessionStateMachine: Sendable {
         case .join(let room):
             update(room) { membership in
                 membership.joining -= 1
-                if succeeded { membership.isJoined = true }
+                if !isLimit { membership.isJoined = succeeded }
             }
         case .leave(let room):
             update(room) { membership in
                 membership.leaving -= 1
-                if succeeded { membership.isJoined = false }
+                // Refused because there was no such room, it is left as well.
+                if !isLimit { membership.isJoined = false }
             }
         case .send: waitingSends -= 1
         case .other: break

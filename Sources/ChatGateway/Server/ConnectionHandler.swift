@@ -112,6 +112,11 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         guard !gateway.isDraining else {
             return refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")])
         }
+        guard gateway.takesHandshake() else {
+            let most = gateway.options.limits.handshakesPerSecond
+            let error = WireError(.rateLimited, "this node is asked for more than \(most) handshakes a second")
+            return refuse(503, error, [("Retry-After", "1")])
+        }
         do throws(WebSocketHandshake.Refusal) {
             let acceptance = try gateway.handshake.judge(head)
             authenticate(head, acceptance, rest)

@@ -33,8 +33,11 @@ final class GatewayLoop {
     /// Connections with a deadline: before their handshake, speaking HTTP, or closing. Looked at every tick.
     private var timed: [ObjectIdentifier: any TimedConnection] = [:]
     private var isRunning = false
+    /// This loop's share of the node's handshakes.
+    private var handshakeRate: TokenBucket
 
-    init(eventLoop: any EventLoop, parts: GatewayParts) {
+    /// `loops`: how many there are.
+    init(eventLoop: any EventLoop, parts: GatewayParts, loops: Int = 1) {
         self.eventLoop = eventLoop
         options = parts.options
         codec = MartletV1Codec(limits: parts.options.limits)
@@ -45,6 +48,8 @@ final class GatewayLoop {
         logger = parts.logger
         routes = parts.routes
         shared = parts.shared
+        let handshakes = (options.limits.handshakesPerSecond + loops - 1) / max(1, loops)
+        handshakeRate = TokenBucket(perSecond: handshakes, burst: handshakes, now: .now)
         let ticks = Duration.seconds(options.heartbeatSeconds) / max(options.tick, .milliseconds(1))
         slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
     }
@@ -103,6 +108,15 @@ final class GatewayLoop {
         guard last !== session else { return }
         slots[slot][place] = last
         last.place = place
+    }
+
+    /// Whether one more handshake may be looked at; if not, it is counted.
+    func takesHandshake() -> Bool {
+        guard handshakeRate.take(now: .now) else {
+            counters.limitRefusals[.handshakesPerSecond, default: 0] += 1
+            return false
+        }
+        return true
     }
 
     /// A connection was accepted. False: there are too many.

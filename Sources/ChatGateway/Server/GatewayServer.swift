@@ -43,11 +43,12 @@ public final class GatewayServer: Sendable {
     /// Listens. Throws a ``GatewayError`` if the address cannot be had.
     public func start() async throws {
         var loops: [NIOLoopBound<GatewayLoop>] = []
+        let count = Array(group.makeIterator()).count
         for loop in group.makeIterator() {
             let parts = parts
             loops.append(
                 try await loop.submit {
-                    let gateway = GatewayLoop(eventLoop: loop, parts: parts)
+                    let gateway = GatewayLoop(eventLoop: loop, parts: parts, loops: count)
                     gateway.start()
                     return NIOLoopBound(gateway, eventLoop: loop)
                 }.get())

@@ -1,8 +1,9 @@
+import ChatCore
 import NIOCore
 
 /// What waits to be written to one session. While the peer keeps up, it holds what one loop tick brought, joined into
 /// one buffer; once the channel says that the peer is behind, it holds frames in order up to a limit, and gives up
-/// presence and signals first.
+/// presence and signals first. Of presence that was given up the newest count of each room is owed.
 struct OutboundQueue {
     enum Outcome: Equatable {
         /// It waits for the end of the tick. `isFirst`: nothing waited before.
@@ -28,6 +29,9 @@ struct OutboundQueue {
     /// Bytes that wait here, not those that the channel has taken.
     private(set) var count = 0
     private(set) var isBehind = false
+    private var owed: [RoomName: Int]?
+    /// Since ``hasStalled()`` was asked last, the peer was behind all the time and read nothing.
+    private var isStuck = false
 
     init(limit: Int) {
         self.limit = limit
@@ -39,7 +43,7 @@ struct OutboundQueue {
         if isBehind {
             switch frame.kind {
             case .signal: return .dropped
-            case .presence: if count > limit / 2 { return .dropped }
+            case .presence: if count > limit / 2 { return owe(frame) }
             case .reply, .message: break
             }
         }
@@ -52,6 +56,30 @@ struct OutboundQueue {
         }
         join(frame, &joiner)
         return .queued(isFirst: isFirst)
+    }
+
+    private mutating func owe(_ frame: SharedFrame) -> Outcome {
+        if let presence = frame.presence { owed = (owed ?? [:]).merging([presence.room: presence.count]) { $1 } }
+        return .dropped
+    }
+
+    /// The rooms whose changes of presence were not sent, with their newest counts, to be said now that the peer keeps
+    /// up. Asked once: what is returned is owed no more.
+    mutating func payOwed() -> [RoomName: Int]? {
+        guard !isBehind, owed != nil else { return nil }
+        defer { owed = nil }
+        return owed
+    }
+
+    /// The session left the room: nothing of it is owed.
+    mutating func forgetOwed(_ room: RoomName) {
+        owed?[room] = nil
+    }
+
+    /// True if since the last question the peer was behind and took nothing at all.
+    mutating func hasStalled() -> Bool {
+        defer { isStuck = isBehind }
+        return isStuck && isBehind
     }
 
     private mutating func join(_ frame: SharedFrame, _ joiner: inout FrameJoiner) {
@@ -85,6 +113,7 @@ struct OutboundQueue {
 
     /// The next buffer to write; nil: nothing waits.
     mutating func next() -> ByteBuffer? {
+        isStuck = false
         if backlogStart < backlog.count {
             let buffer = backlog[backlogStart]
             backlogStart += 1
@@ -132,5 +161,6 @@ struct OutboundQueue {
         backlog = []
         backlogStart = 0
         count = 0
+        owed = nil
     }
 }

@@ -14,21 +14,33 @@ public final class SharedFrame: Sendable {
     let bytes: ByteBuffer
     /// False for a frame that one session alone is sent: joining it with others is not worth remembering.
     let isShared: Bool
+    /// For a presence frame: the room and how many are in it, to be said later to whom it was not sent.
+    let presence: (room: RoomName, count: Int)?
 
     /// Encodes an event as one unfragmented text frame.
     public convenience init(_ event: ServerEvent, codec: MartletV1Codec) {
-        self.init(bytes: Self.encode(event, codec, viewer: nil), kind: Kind(event), isShared: true)
+        self.init(
+            bytes: Self.encode(event, codec, viewer: nil), kind: Kind(event), isShared: true,
+            presence: Self.presence(event))
     }
 
     /// The same for one session of this user.
     convenience init(_ event: ServerEvent, codec: MartletV1Codec, viewer: UserID) {
-        self.init(bytes: Self.encode(event, codec, viewer: viewer), kind: Kind(event), isShared: false)
+        self.init(
+            bytes: Self.encode(event, codec, viewer: viewer), kind: Kind(event), isShared: false,
+            presence: Self.presence(event))
     }
 
-    init(bytes: ByteBuffer, kind: Kind, isShared: Bool) {
+    init(bytes: ByteBuffer, kind: Kind, isShared: Bool, presence: (room: RoomName, count: Int)? = nil) {
         self.bytes = bytes
+        self.presence = presence
         self.kind = kind
         self.isShared = isShared
+    }
+
+    private static func presence(_ event: ServerEvent) -> (room: RoomName, count: Int)? {
+        guard case .presence(let room, _, _, let count) = event else { return nil }
+        return (room, count)
     }
 
     /// The frame's bytes on the wire.

@@ -25,6 +25,10 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     private var queue: OutboundQueue
     private var context: ChannelHandlerContext?
     private var isDirty = false
+    /// The service waits until there is room for a page.
+    private var isPageWanted = false
+    /// Within `send`: the service is not to be told of anything now.
+    private var isFlushingEarly = false
     private var isGone = false
     /// Why it ends, for the count; set once.
     private var endReason: String?
@@ -98,7 +102,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         gateway.stopTiming(self)
         gateway.remove(self, reason: endReason ?? "gone")
         gateway.connectionGone()
-        leaveService()
+        if isFlushingEarly { markDirty() } else { leaveService() }
     }
 
     private func leaveService() {
@@ -166,7 +170,9 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     private func receivedBadFrame(_ ref: Ref?, _ error: WireError) {
         gateway.counters.badFrames[error.code.name, default: 0] += 1
-        run(machine.receivedBadFrame(ref: ref, error, now: .now))
+        let action = machine.receivedBadFrame(ref: ref, error, now: .now)
+        if !machine.isOpen { gateway.counters.limitRefusals[.badFramesPerMinute, default: 0] += 1 }
+        run(action)
     }
 
     private func run(_ action: SessionStateMachine.RequestAction) {
@@ -174,7 +180,11 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         case .perform(let body, let ref):
             guard let id else { return }
             gateway.service.perform(body, ref: ref, from: id, on: gateway.eventLoop)
-        case .reply(let event): encode(event)
+        case .reply(let event):
+            if case .error(_, let error) = event, let limit = GatewayCounters.Limit(refusing: error.code) {
+                gateway.counters.limitRefusals[limit, default: 0] += 1
+            }
+            encode(event)
         case .replyAndClose(let event, let reason):
             encode(event)
             close(reason)
@@ -186,8 +196,20 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     func send(_ event: ServerEvent) {
         guard let event = machine.outgoing(event) else { return }
+        if case .left(_, let room) = event { queue.forgetOwed(room) }
         encode(event)
     }
+
+    func takesPage() -> Bool {
+        guard machine.isOpen, closing.maySend else { return false }
+        if hasRoomForPage { return true }
+        isPageWanted = true
+        markDirty()
+        return false
+    }
+
+    /// Three quarters of what may wait are free, and the peer reads.
+    private var hasRoomForPage: Bool { !queue.isBehind && queue.count <= gateway.options.limits.outboundBytes / 4 }
 
     func send(_ frame: SharedFrame) {
         enqueue(frame)
@@ -210,12 +232,26 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         case .queued, .behind: gateway.counters.framesSent += 1
         case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
         case .overflow:
-            // The close frame goes out behind what the channel has taken already; what waited here is void, as the
-            // client will come back with the last position that it saw.
-            discardQueue()
-            queue.catchUp()
-            close(.slow)
+            // A tick that brings more than may wait is no fault of a peer that keeps up: it gets what there is first.
+            guard !queue.isBehind else { return giveUpAsSlow() }
+            isFlushingEarly = true
+            flush()
+            isFlushingEarly = false
+            guard closing.maySend else { return }
+            switch append(frame) {
+            case .queued, .behind: gateway.counters.framesSent += 1
+            case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
+            case .overflow: giveUpAsSlow()
+            }
         }
+    }
+
+    /// The close frame goes out behind what the channel has taken already; what waited here is void, as the client will
+    /// come back with the last position that it saw.
+    private func giveUpAsSlow() {
+        discardQueue()
+        queue.catchUp()
+        close(.slow)
     }
 
     private func append(_ frame: SharedFrame) -> OutboundQueue.Outcome {
@@ -283,7 +319,19 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     func tickEnded() {
         isDirty = false
         flush()
+        caughtUp()
         if !machine.isOpen { leaveService() }
+    }
+
+    /// After a flush: what was put off because the peer was behind can be done if it is not any more.
+    private func caughtUp() {
+        guard machine.isOpen, !queue.isBehind else { return }
+        for (room, count) in queue.payOwed() ?? [:] {
+            encode(.presence(room: room, joined: [], left: [], count: count))
+        }
+        guard isPageWanted, hasRoomForPage, let id else { return }
+        isPageWanted = false
+        gateway.service.sessionDrained(id, on: gateway.eventLoop)
     }
 
     private func flush() {
@@ -305,7 +353,11 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable, queue.isBehind { flush() }
+        if context.channel.isWritable, queue.isBehind {
+            flush()
+            // At the end of the tick, as this may be called from within a flush.
+            markDirty()
+        }
         context.fireChannelWritabilityChanged()
     }
 }
@@ -320,6 +372,8 @@ extension WebSocketSession: TimedConnection {
     }
 
     func heartbeatDue(now: Moment) {
+        // A peer that takes nothing for a whole heartbeat does not read, however little waits for it.
+        if machine.isOpen, queue.hasStalled() { return giveUpAsSlow() }
         switch machine.timerFired(now: now) {
         case .ping: enqueue(.ping)
         case .close(let reason): close(reason)

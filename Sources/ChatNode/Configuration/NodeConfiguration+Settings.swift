@@ -127,6 +127,17 @@ extension NodeConfiguration {
         Setting(
             "limit.request.burst", \.limits.requestBurst, .int(1...10_000_000), "Requests at once after a quiet time."),
         Setting(
+            "limit.requests.per.second.per.user", \.limits.requestsPerSecondPerUser,
+            ValueRule.int(1...4_000_000).optional(), default: "4 × that of a session",
+            "Requests a second that all sessions of a user on this node may make together, and posts over HTTP.",
+            show: { "\($0.limits.userRequestsPerSecond)" }),
+        Setting(
+            "limit.handshakes.per.second", \.limits.handshakesPerSecond, .int(1...1_000_000),
+            "WebSocket handshakes a second that this node takes; more are answered 503 and may come again."),
+        Setting(
+            "limit.joins.per.second", \.limits.joinsPerSecond, .int(1...1_000_000),
+            "Joins a second that this node takes; more are answered `rateLimited`."),
+        Setting(
             "limit.outbound.bytes", \.limits.outboundBytes, .bytes(2_048...1_073_741_824),
             "Bytes that may wait for one session before it is closed as slow."),
         Setting(

@@ -6,35 +6,68 @@ import Synchronization
 final class Admission: Sendable {
     private struct State {
         var total = 0
-        var byUser: [UserID: Int] = [:]
+        var byUser: [UserID: Entry] = [:]
         var draining = false
+        /// Of those who left, or speak over HTTP without a session here.
+        var visitors: [UserID: UserRate] = [:]
     }
+
+    private struct Entry {
+        var count = 0
+        var rate: UserRate
+    }
+
+    /// Visitors whose rate is remembered.
+    private static let maxVisitors = 10_000
 
     private let state = Mutex(State())
     private let limits: Limits
+    private let rule: CellRate
 
     init(limits: Limits) {
         self.limits = limits
+        rule = CellRate(perSecond: limits.userRequestsPerSecond, burst: limits.userRequestBurst)
     }
 
-    /// Nil: admitted, and counted until `leave`.
-    func enter(_ user: UserID) -> CloseReason? {
+    /// Admitted, and counted until `leave`; with what the user may ask over all sessions.
+    func enter(_ user: UserID) -> Result<UserRate, CloseReason> {
         state.withLock { state in
-            if state.draining { return .draining }
-            if state.total >= limits.sessionsPerNode { return .nodeFull }
-            if state.byUser[user, default: 0] >= limits.sessionsPerUser { return .tooManySessions }
+            if state.draining { return .failure(.draining) }
+            if state.total >= limits.sessionsPerNode { return .failure(.nodeFull) }
+            var entry = state.byUser[user] ?? Entry(rate: state.visitors[user] ?? UserRate(rule))
+            if entry.count >= limits.sessionsPerUser { return .failure(.tooManySessions) }
             state.total += 1
-            state.byUser[user, default: 0] += 1
-            return nil
+            entry.count += 1
+            state.byUser[user] = entry
+            return .success(entry.rate)
         }
     }
 
     func leave(_ user: UserID) {
         state.withLock { state in
-            guard let count = state.byUser[user] else { return }
+            guard var entry = state.byUser[user] else { return }
             state.total -= 1
-            state.byUser[user] = count > 1 ? count - 1 : nil
+            entry.count -= 1
+            state.byUser[user] = entry.count > 0 ? entry : nil
+            // Or coming back would be a way to a fresh budget.
+            if entry.count == 0 { Self.remember(entry.rate, of: user, &state) }
         }
+    }
+
+    /// What a user may ask who may have no session here.
+    func rate(of user: UserID) -> UserRate {
+        state.withLock { state in
+            if let rate = state.byUser[user]?.rate ?? state.visitors[user] { return rate }
+            let rate = UserRate(rule)
+            Self.remember(rate, of: user, &state)
+            return rate
+        }
+    }
+
+    private static func remember(_ rate: UserRate, of user: UserID, _ state: inout State) {
+        // Forgetting all of them at once lets each begin anew, which happens at most once in so many new visitors.
+        if state.visitors.count >= maxVisitors { state.visitors = [:] }
+        state.visitors[user] = rate
     }
 
     /// From now on nobody is admitted.
@@ -44,4 +77,25 @@ final class Admission: Sendable {
 
     var total: Int { state.withLock { $0.total } }
     var isDraining: Bool { state.withLock { $0.draining } }
+}
+
+/// What one user may ask of this node, whatever loop the sessions are on. Any thread, without waiting.
+final class UserRate: Sendable {
+    private let rule: CellRate
+    private let taken = Atomic<UInt64>(0)
+
+    init(_ rule: CellRate) {
+        self.rule = rule
+    }
+
+    /// Takes one request; false: too many.
+    func take(now: Moment) -> Bool {
+        var state = taken.load(ordering: .relaxed)
+        while let next = rule.take(state, now: now) {
+            let (done, found) = taken.weakCompareExchange(expected: state, desired: next, ordering: .relaxed)
+            if done { return true }
+            state = found
+        }
+        return false
+    }
 }

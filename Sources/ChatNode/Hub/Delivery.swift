@@ -21,7 +21,8 @@ struct OwnFrame: Sendable {
     var frame: SharedFrame
 }
 
-/// The live sessions of one room on one loop: the array that a broadcast walks.
+/// The live sessions of one room on one loop: the array that a broadcast walks. Beside them those that are catching up:
+/// of what is broadcast they get presence alone, as everything else will come with their pages.
 ///
 /// Made by the room's home loop and handed around as a token; its contents are touched on the members' loop only.
 final class LocalRoom: @unchecked Sendable {
@@ -36,19 +37,29 @@ final class LocalRoom: @unchecked Sendable {
     let home: Int
     private(set) var members: [Member] = []
     private var indices: [SessionID: Int] = [:]
+    private(set) var catchingUp: [SessionID: any SessionOutlet] = [:]
 
     init(room: RoomName, home: Int) {
         self.room = room
         self.home = home
     }
 
+    /// From now on broadcasts are for the session.
     func add(_ session: SessionID, _ outlet: any SessionOutlet) {
+        if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard indices[session] == nil else { return }
         indices[session] = members.count
         members.append(Member(session: session, outlet: outlet))
     }
 
+    /// The session is sent what it missed first.
+    func addCatchingUp(_ session: SessionID, _ outlet: any SessionOutlet) {
+        remove(session)
+        catchingUp[session] = outlet
+    }
+
     func remove(_ session: SessionID) {
+        if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard let index = indices.removeValue(forKey: session) else { return }
         let moved = members.removeLast()
         if index < members.count {

@@ -32,15 +32,20 @@ final class Hub: ChatService {
 
     func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
         guard let shard = shard(on: outlet.loop) else { return .failure(.internalError) }
-        if let reason = admission.enter(identity.user) {
+        switch admission.enter(identity.user) {
+        case .failure(let reason):
             shard.metrics.refused(reason)
             return .failure(reason)
+        case .success(let rate): return .success(shard.openSession(identity, rate: rate, outlet: outlet))
         }
-        return .success(shard.openSession(identity, outlet: outlet))
     }
 
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
         shard(on: loop)?.perform(body, ref: ref, from: session)
+    }
+
+    func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
+        shard(on: loop)?.sessionDrained(session)
     }
 
     func sessionClosed(_ session: SessionID, on loop: any EventLoop) {
@@ -64,6 +69,11 @@ final class Hub: ChatService {
     }
 
     func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
+        guard admission.rate(of: content.user).take(now: homeShard(of: room).now) else {
+            metrics.limitRefusals[.requestsPerSecondPerUser].increment()
+            let most = settings.rooms.limits.userRequestsPerSecond
+            throw WireError(.rateLimited, "the user makes more than \(most) requests a second on this node")
+        }
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
         let home = homeShard(of: room)

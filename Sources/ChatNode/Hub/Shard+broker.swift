@@ -32,6 +32,10 @@ extension Shard: BrokerLinkDelegate {
     func brokerHeard(_ name: RoomName, _ event: ChatCore.ChannelEvent) {
         if name == probe.room { return probeHeard(event) }
         guard let room = room(named: name) else { return }
+        if case .message(let message, _) = event {
+            let lag = Double(settings.wallClock()) - Double(message.content.at)
+            metrics.brokerLag.observe(max(0, lag / 1_000))
+        }
         happen(in: room) { $0.heard(event, now: $1, &$2) }
     }
 

@@ -87,7 +87,9 @@ extension Shard {
             broadcast(.presence(room: room.machine.room, joined: joined, left: left, count: count), room)
         case .deliverSignal(let signal): deliver(signal, room)
         case .goLive(let session, let joined):
-            if let result = RecoveryResult(joined.resumption) { metrics.recoveries[result].increment() }
+            if !(joined.ref?.isOfPage ?? false), let result = RecoveryResult(joined.resumption) {
+                metrics.recoveries[result].increment()
+            }
             post(.goLive(room.locals[session.loop], session, joined), to: session.loop)
         case .answer(let session, let event): answer(session, event)
         case .refuseJoin(let session, let event):
@@ -136,6 +138,7 @@ extension Shard {
         outboxes[loop].append(delivery)
         guard !flushScheduled else { return }
         flushScheduled = true
+        outboxesSince = now
         self.loop.execute { [self] in flushOutboxes() }
     }
 
@@ -145,7 +148,7 @@ extension Shard {
             let batch = outboxes[target]
             outboxes[target] = []
             let shard = shards[target]
-            shard.run { shard.receive(batch) }
+            shard.run { [since = outboxesSince] in shard.receive(batch, made: since) }
         }
     }
 

@@ -6,11 +6,12 @@ import NIOCore
 extension Shard {
     // MARK: from clients
 
-    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> SessionID {
+    func openSession(_ identity: SessionIdentity, rate: UserRate, outlet: any SessionOutlet) -> SessionID {
         let id = SessionID(number: nextSession, loop: index)
         nextSession += 1
         let device = identity.device ?? (try? DeviceName("session-\(id.raw)")) ?? Self.unnamedDevice
-        sessions[id] = LocalSession(id: id, user: identity.user, device: device, outlet: outlet, since: now)
+        sessions[id] = LocalSession(
+            id: id, user: identity.user, device: device, outlet: outlet, since: now, rate: rate)
         return id
     }
 
@@ -21,6 +22,7 @@ extension Shard {
 
     func perform(_ body: ClientRequest.Body, ref: Ref?, from id: SessionID) {
         guard let session = sessions[id] else { return }
+        guard session.rate.take(now: now) else { return refuse(.requestsPerSecondPerUser, ref, session) }
         switch body {
         case .join(let room, let after, let history): join(room, after: after, history: history, ref: ref, session)
         case .leave(let room): leave(room, ref: ref, session)
@@ -37,14 +39,50 @@ extension Shard {
         }
     }
 
+    /// Answers that a limit forbids it, and counts that.
+    func refuse(_ limit: LimitLabel, _ ref: Ref?, _ session: LocalSession) {
+        metrics.limitRefusals[limit].increment()
+        let limits = settings.rooms.limits
+        let error =
+            switch limit {
+            case .requestsPerSecondPerUser:
+                WireError(
+                    .rateLimited,
+                    "the user's sessions on this node make more than \(limits.userRequestsPerSecond) requests a second")
+            case .joinsPerSecond:
+                WireError(.rateLimited, "this node is asked for more than \(limits.joinsPerSecond) joins a second")
+            case .waitingPages:
+                WireError(.tooManyWaiting, "\(Self.maxWaitingPages) history requests of the session wait already")
+            case .frameBytes, .roomsPerSession, .sessionsPerNode, .sessionsPerUser, .requestsPerSecond, .outboundBytes,
+                .waitingSendsPerSession, .waitingSendsPerRoom, .sendWait, .badFramesPerMinute, .connections,
+                .handshakesPerSecond:
+                WireError(.internalError, "a limit that is not looked at here")
+            }
+        session.outlet.send(.error(ref: ref, error))
+    }
+
     private func join(_ room: RoomName, after: Position?, history: Int?, ref: Ref?, _ session: LocalSession) {
+        guard joinRate.take(now: now) else { return refuse(.joinsPerSecond, ref, session) }
         // Until the answer, nothing of the room is for this session: the answer holds all that it missed.
-        if let local = session.rooms[room] { local?.remove(session.id) }
-        sessions[session.id]?.rooms.updateValue(nil, forKey: room)
+        if let membership = session.rooms[room] {
+            left(membership, session)
+            if let unanswered = membership.standing.unanswered {
+                let error = WireError(.tooManyWaiting, "join: another join of the same room came behind it")
+                session.outlet.send(.error(ref: unanswered, error))
+            }
+            session.rooms[room]?.local = nil
+            session.rooms[room]?.standing.joinAsked(ref)
+        } else {
+            session.rooms[room] = LocalMembership(standing: RoomStanding(joining: ref), local: nil)
+        }
+        let most = settings.rooms.limits.historyPage
+        askToJoin(room, after: after, history: min(history ?? 0, most), ref: ref, session)
+    }
+
+    func askToJoin(_ room: RoomName, after: Position?, history: Int, ref: Ref?, _ session: LocalSession) {
         let request = JoinRequest(
             session: session.id, user: session.user, device: session.device, since: session.since, ref: ref,
-            after: after,
-            history: min(history ?? 0, settings.rooms.limits.historyPage))
+            after: after, history: history)
         let home = home(of: room)
         home.run {
             let room = home.openRoom(room)
@@ -54,13 +92,24 @@ extension Shard {
     }
 
     private func leave(_ room: RoomName, ref: Ref?, _ session: LocalSession) {
-        guard let joined = session.rooms[room] else {
+        guard let membership = session.rooms.removeValue(forKey: room) else {
             return session.outlet.send(.error(ref: ref, WireError(.notJoined, "leave: not in this room")))
         }
-        joined?.remove(session.id)
-        sessions[session.id]?.rooms.removeValue(forKey: room)
+        left(membership, session)
+        if let unanswered = membership.standing.unanswered {
+            let error = WireError(.notJoined, "join: the room was left before the join was answered")
+            session.outlet.send(.error(ref: unanswered, error))
+        }
         leaveHome(room, session.id)
         session.outlet.send(.left(ref: ref, room: room))
+    }
+
+    /// Broadcasts are not for the session any more, and an answer with a page does not count.
+    private func left(_ membership: LocalMembership, _ session: LocalSession) {
+        membership.local?.remove(session.id)
+        guard membership.standing.isAskingForPage else { return }
+        session.isPaging = false
+        sendPages(session)
     }
 
     private func leaveHome(_ name: RoomName, _ session: SessionID) {
@@ -102,18 +151,8 @@ extension Shard {
         }
     }
 
-    private func history(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
-        var query = query
-        query.limit = min(query.limit, settings.rooms.limits.historyPage)
-        let bytes = settings.rooms.limits.historyPageBytes
-        read(.history(room: room, query: query), "history", ref: ref, for: session.id) { [query] reply in
-            guard case .history(let page) = reply else { return nil }
-            return .history(ref: ref, room: room, page.limited(toBytes: bytes, anchor: query.anchor))
-        }
-    }
-
     /// Asks the broker and answers the session, if it is still there.
-    private func read(
+    func read(
         _ request: BrokerRequest, _ what: String, ref: Ref?, for id: SessionID,
         _ event: @escaping (BrokerReply) -> ServerEvent?
     ) {
@@ -130,8 +169,8 @@ extension Shard {
 
     func sessionClosed(_ id: SessionID) -> LocalSession? {
         guard let session = sessions.removeValue(forKey: id) else { return nil }
-        for (room, local) in session.rooms {
-            local?.remove(id)
+        for (room, membership) in session.rooms {
+            membership.local?.remove(id)
             leaveHome(room, id)
         }
         return session
@@ -139,26 +178,30 @@ extension Shard {
 
     // MARK: for clients
 
-    /// What a home loop made in one tick for the sessions of this loop, in order.
-    func receive(_ batch: [Delivery]) {
+    /// What a home loop made for the sessions of this loop in one tick, in order; its first delivery at `made`.
+    func receive(_ batch: [Delivery], made: Moment) {
         for delivery in batch {
             switch delivery {
             case .broadcast(let room, let frame, let own): broadcast(room, frame, own)
             case .signal(let room, let frame, let except):
                 for member in room.members where member.session != except { member.outlet.send(frame) }
             case .goLive(let room, let id, let joined): goLive(room, id, joined)
-            case .answer(let id, let event): sessions[id]?.outlet.send(event)
-            case .refuse(let room, let id, let event):
-                // A session that joined again meanwhile keeps its new join.
+            case .answer(let id, let event):
                 guard let session = sessions[id] else { continue }
-                room.remove(id)
-                sessions[id]?.rooms.removeValue(forKey: room.room)
+                if case .error(_, let error) = event, error.code == .tooManyWaiting {
+                    metrics.limitRefusals[.waitingSendsPerRoom].increment()
+                }
                 session.outlet.send(event)
+            case .refuse(let room, let id, let event): refused(room, id, event)
             }
         }
+        metrics.fanout.observe(now - made)
     }
 
     private func broadcast(_ room: LocalRoom, _ frame: SharedFrame, _ own: OwnFrame?) {
+        if frame.kind == .presence {
+            for outlet in room.catchingUp.values { outlet.send(frame) }
+        }
         deliveries &+= UInt64(room.members.count)
         guard let own else {
             for member in room.members { member.outlet.send(frame) }
@@ -169,25 +212,55 @@ extension Shard {
         }
     }
 
-    /// Messages in one `joined`; what is missed beyond comes as `message` frames behind it.
-    private static let joinedPage = 100
-
+    /// The room answered a join.
     private func goLive(_ room: LocalRoom, _ id: SessionID, _ joined: Joined) {
-        guard let session = sessions[id], session.rooms[room.room] != nil else { return }
-        var answer = joined
-        var rest: ArraySlice<Message> = []
-        if answer.messages.count > Self.joinedPage {
-            rest = answer.messages[Self.joinedPage...]
-            answer.messages = Array(answer.messages[..<Self.joinedPage])
+        guard let session = sessions[id], var membership = session.rooms[room.room] else { return }
+        let action = membership.standing.answered(
+            joined, for: session.user, bytes: pageBytes, count: Self.joinedPage)
+        switch action {
+        case .ignore: break
+        case .show(let events, let isLive):
+            for event in events {
+                deliveries &+= event.messageCount
+                session.outlet.send(event)
+            }
+            membership.local = room
+            session.rooms[room.room] = membership
+            if isLive {
+                room.add(id, session.outlet)
+            } else {
+                room.addCatchingUp(id, session.outlet)
+                session.pages.append(.missed(room.room))
+            }
+            if joined.ref?.isOfPage ?? false { session.isPaging = false }
+            sendPages(session)
         }
-        session.outlet.send(.joined(answer))
-        for message in rest {
-            let showKey = message.content.user == session.user
-            session.outlet.send(.message(room: room.room, message, showKey: showKey))
+    }
+
+    /// The room refused a join: it does not have the session.
+    private func refused(_ room: LocalRoom, _ id: SessionID, _ event: ServerEvent) {
+        guard let session = sessions[id], case .error(let ref, _) = event else { return }
+        switch session.rooms[room.room]?.standing.refused(ref) {
+        case .ignore, nil: break
+        case .leave:
+            session.rooms[room.room]?.local?.remove(id)
+            session.rooms[room.room] = nil
+            session.outlet.send(event)
+        case .askAgain:
+            session.isPaging = false
+            session.pages.append(.missed(room.room))
+            sendPages(session)
         }
-        deliveries &+= UInt64(joined.messages.count)
-        sessions[id]?.rooms.updateValue(room, forKey: room.room)
-        room.add(id, session.outlet)
+    }
+}
+
+extension ServerEvent {
+    fileprivate var messageCount: UInt64 {
+        switch self {
+        case .joined(let joined): UInt64(joined.messages.count)
+        case .message: 1
+        case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .error: 0
+        }
     }
 }
 

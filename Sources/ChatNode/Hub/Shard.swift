@@ -28,6 +28,8 @@ final class Shard: @unchecked Sendable {
     var scheduled: (at: Moment, task: Scheduled<Void>)?
     var outboxes: [[Delivery]] = []
     var flushScheduled = false
+    /// When the first delivery of the tick was made.
+    var outboxesSince = Moment(nanoseconds: 0)
     var pool: [[RoomAction]] = []
 
     // The broker connections.
@@ -48,11 +50,14 @@ final class Shard: @unchecked Sendable {
     // Sessions accepted here.
     var sessions: [SessionID: LocalSession] = [:]
     var nextSession: UInt64 = 1
+    /// This loop's share of the node's joins.
+    var joinRate: TokenBucket
     var deliveries: UInt64 = 0
     var messages: UInt64 = 0
 
     init(
-        index: Int, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink, metrics: NodeMetrics,
+        index: Int, of count: Int, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink,
+        metrics: NodeMetrics,
         logger: Logger
     ) {
         self.index = index
@@ -62,6 +67,9 @@ final class Shard: @unchecked Sendable {
         self.codec = MartletV1Codec(limits: settings.rooms.limits)
         self.metrics = metrics
         self.logger = logger
+        let joins = (settings.rooms.limits.joinsPerSecond + count - 1) / max(1, count)
+        self.joinRate = TokenBucket(
+            perSecond: joins, burst: joins, now: Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds))
         self.probe = Probe(node: settings.node, shard: index)
         self.audit = HoldingsAudit(node: settings.node)
         self.gate = ReplicationGate(replicas: settings.ackReplicas)
@@ -106,13 +114,43 @@ struct ShardSettings: Sendable {
     var wallClock: @Sendable () -> UInt64
 }
 
-/// A session on the loop that accepted it.
-struct LocalSession {
-    var id: SessionID
-    var user: UserID
-    var device: DeviceName
-    var outlet: any SessionOutlet
-    var since: Moment
-    /// The rooms it asked to be in, with the token under which it is live there; nil: not answered yet.
-    var rooms: [RoomName: LocalRoom?] = [:]
+/// A session on the loop that accepted it. Confined to it.
+final class LocalSession {
+    let id: SessionID
+    let user: UserID
+    let device: DeviceName
+    let outlet: any SessionOutlet
+    let since: Moment
+    /// What the user may ask, over all of the user's sessions on this node.
+    let rate: UserRate
+    /// The rooms it asked to be in.
+    var rooms: [RoomName: LocalMembership] = [:]
+    /// Pages that wait their turn, and whether one is on its way.
+    var pages: [PageRequest] = []
+    var isPaging = false
+
+    init(
+        id: SessionID, user: UserID, device: DeviceName, outlet: any SessionOutlet, since: Moment, rate: UserRate
+    ) {
+        self.id = id
+        self.user = user
+        self.device = device
+        self.outlet = outlet
+        self.since = since
+        self.rate = rate
+    }
+}
+
+/// A session's place in a room.
+struct LocalMembership {
+    var standing: RoomStanding
+    /// Under which it is in the room's arrays; nil: not answered yet.
+    var local: LocalRoom?
+}
+
+/// A long answer: made when the session has read the one before.
+enum PageRequest {
+    /// The next of what the session missed in the room.
+    case missed(RoomName)
+    case history(RoomName, HistoryQuery, Ref?)
 }

@@ -55,7 +55,9 @@ public struct Node: Service {
         let loops = Array(group.makeIterator())
         let shards = try loops.enumerated().map { index, loop in
             let link = try brokers.link(index, loop)
-            return Shard(index: index, loop: loop, settings: settings, link: link, metrics: metrics, logger: logger)
+            return Shard(
+                index: index, of: loops.count, loop: loop, settings: settings, link: link, metrics: metrics,
+                logger: logger)
         }
         let hub = Hub(shards: shards, settings: settings, metrics: metrics)
         guard let first = shards.first else { return }

@@ -85,7 +85,10 @@ final class NodeLife: Sendable {
     private func beat() async -> Bool {
         pulse.update(await hub.load(), draining: hub.admission.isDraining)
         guard let beat = pulse.beat(clock: WallClock.milliseconds) else { return false }
-        switch pulse.answered(beat, await keeper.shard.ask(beat.request)) {
+        let began = ContinuousClock.now
+        let answer = await keeper.shard.ask(beat.request)
+        keeper.shard.metrics.presenceRefresh.observe(ContinuousClock.now - began)
+        switch pulse.answered(beat, answer) {
         case .failed: return false
         case .taken: return true
         case .forgotten:

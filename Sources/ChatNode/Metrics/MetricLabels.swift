@@ -78,7 +78,8 @@ public enum RecoveryResult: MetricLabel {
 /// Which bound of ``Limits`` was reached.
 public enum LimitLabel: MetricLabel {
     case frameBytes, roomsPerSession, sessionsPerNode, sessionsPerUser, requestsPerSecond, outboundBytes
-    case waitingSendsPerSession, waitingSendsPerRoom, sendWait, historyPage, rosterPage, badFramesPerMinute
+    case waitingSendsPerSession, waitingSendsPerRoom, sendWait, badFramesPerMinute
+    case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
 }
 
 /// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.

@@ -17,6 +17,8 @@ extension NodeMetrics {
         connectionsTimedOut.raise(to: counters.connectionsTimedOut)
         limitRefusals[.frameBytes].raise(to: counters.badFrames["frameTooLarge"] ?? 0)
         limitRefusals[.outboundBytes].raise(to: counters.sessionsClosed["slow"] ?? 0)
+        limitRefusals[.connections].raise(to: counters.connectionsRefused)
+        limitRefusals.raise(to: Self.named(counters.limitRefusals))
         for (code, total) in counters.badFrames {
             registry.counter(
                 "martlet_frames_bad_total", help: "Frames that could not be read, by the error that was answered.",

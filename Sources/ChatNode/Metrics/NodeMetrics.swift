@@ -114,7 +114,7 @@ public final class NodeMetrics: Sendable {
             help: "Joins of clients that came back with a position, by result.")
         presenceRefresh = r.histogram(
             "martlet_presence_refresh_seconds",
-            help: "Time of one round of the node's heartbeat and its sweep of dead nodes.")
+            help: "Time of one round of the node's heartbeat, which keeps the presence of all its members.")
 
         redisReconnects = r.counter("martlet_redis_reconnects_total", help: "Redis connections that were lost.")
         redisCommands = HistogramSet(

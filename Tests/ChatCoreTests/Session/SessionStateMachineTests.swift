@@ -85,11 +85,33 @@ struct SessionStateMachineTests {
         #expect(code(machine.received(send(), now: now)) == .notJoined)
     }
 
-    @Test func aFailedRejoinLeavesTheRoomJoined() {
+    @Test func aFailedRejoinHasLeftTheRoom() {
         var machine = machine()
         _ = machine.outgoing(joined(ref: reference(machine.received(join(), now: now))))
         _ = machine.outgoing(.error(ref: reference(machine.received(join(), now: now)), WireError(.unavailable, "no")))
+        #expect(code(machine.received(send(), now: now)) == .notJoined)
+        #expect(code(machine.received(leave(), now: now)) == .notJoined)
+        _ = machine.outgoing(joined(ref: reference(machine.received(join(), now: now))))
         #expect(reference(machine.received(send(), now: now)) != nil)
+    }
+
+    @Test func aRejoinThatALimitRefusesChangesNothing() {
+        var machine = machine()
+        _ = machine.outgoing(joined(ref: reference(machine.received(join(), now: now))))
+        _ = machine.outgoing(.error(ref: reference(machine.received(join(), now: now)), WireError(.rateLimited, "no")))
+        #expect(reference(machine.received(send(), now: now)) != nil)
+    }
+
+    @Test func aFailedRejoinFreesItsPlaceAmongTheRooms() {
+        var machine = machine { $0.roomsPerSession = 1 }
+        _ = machine.outgoing(joined("a", ref: reference(machine.received(join("a"), now: now))))
+        let again = reference(machine.received(join("a"), now: now))
+        let third = reference(machine.received(join("a"), now: now))
+        _ = machine.outgoing(.error(ref: again, WireError(.unavailable, "no")))
+        #expect(code(machine.received(join("b"), now: now)) == .tooManyRooms, "the third join may still succeed")
+        #expect(reference(machine.received(send("a"), now: now)) != nil)
+        _ = machine.outgoing(.error(ref: third, WireError(.unavailable, "no")))
+        #expect(reference(machine.received(join("b"), now: now)) != nil)
     }
 
     @Test func aRoomIsLeftForTheClientAsSoonAsItAsks() {

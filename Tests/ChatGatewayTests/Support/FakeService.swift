@@ -21,6 +21,7 @@ final class FakeService: ChatService {
         var isHolding = false
         var held: [(NIOLoopBound<any SessionOutlet>, ServerEvent)] = []
         var performed: [ClientRequest.Body] = []
+        var drained: [SessionID] = []
     }
 
     private let state = Mutex(State())
@@ -33,6 +34,8 @@ final class FakeService: ChatService {
 
     var sessions: Int { state.withLock { $0.members.count } }
     var performed: [ClientRequest.Body] { state.withLock { $0.performed } }
+    /// Sessions that were said to take a page now.
+    var drained: [SessionID] { state.withLock { $0.drained } }
     func setReady(_ isReady: Bool) { state.withLock { $0.isReady = isReady } }
     func members(of room: RoomName) -> Int { state.withLock { $0.rooms[room]?.count ?? 0 } }
 
@@ -58,6 +61,10 @@ final class FakeService: ChatService {
                 state.members[id] = Member(outlet: bound, user: identity.user, device: identity.device)
                 return id
             })
+    }
+
+    func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
+        state.withLock { $0.drained.append(session) }
     }
 
     func sessionClosed(_ session: SessionID, on loop: any EventLoop) {
@@ -134,6 +141,12 @@ final class FakeService: ChatService {
                 outlet.eventLoop.execute { outlet.value.send(frame) }
             }
         }
+    }
+
+    /// Asks the only session's outlet, on its loop, whether it takes a page.
+    func takesPage() async throws -> Bool {
+        guard let outlet = state.withLock({ $0.members.values.first?.outlet }) else { return false }
+        return try await outlet.eventLoop.submit { outlet.value.takesPage() }.get()
     }
 
     /// Closes all sessions from the outside.

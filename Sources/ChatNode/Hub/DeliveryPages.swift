@@ -1,0 +1,61 @@
+import ChatCore
+import ChatGateway
+
+/// Long answers, one at a time for each session and each when the session has read what was sent before: what a client
+/// asks for at once, or has missed, costs the node a page of memory and no more, however slowly it reads.
+extension Shard {
+    /// Bytes of messages in one answer.
+    var pageBytes: Int { settings.rooms.limits.historyPageBytes }
+    /// Messages in one `joined`; what was missed beyond comes as `message` frames behind it.
+    static let joinedPage = 100
+    /// `history` requests of one session that wait their turn.
+    static let maxWaitingPages = 64
+
+    func history(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
+        guard session.pages.count < Self.maxWaitingPages + session.rooms.count else {
+            return refuse(.waitingPages, ref, session)
+        }
+        session.pages.append(.history(room, query, ref))
+        sendPages(session)
+    }
+
+    /// The session has read most of what it was sent.
+    func sessionDrained(_ id: SessionID) {
+        guard let session = sessions[id] else { return }
+        sendPages(session)
+    }
+
+    /// Begins the next page, if the session may have one now; if not, ``sessionDrained(_:)`` follows.
+    func sendPages(_ session: LocalSession) {
+        while !session.isPaging, !session.pages.isEmpty, session.outlet.takesPage() {
+            switch session.pages.removeFirst() {
+            case .missed(let room):
+                // Nil: it left meanwhile, or joined anew.
+                guard let next = session.rooms[room]?.standing.nextPage() else { continue }
+                session.isPaging = true
+                askToJoin(room, after: next.after, history: 0, ref: next.ref, session)
+            case .history(let room, let query, let ref):
+                session.isPaging = true
+                readHistory(room, query, ref: ref, session)
+            }
+        }
+    }
+
+    private func readHistory(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
+        var query = query
+        query.limit = min(query.limit, settings.rooms.limits.historyPage)
+        let id = session.id
+        ask(.history(room: room, query: query)) { [self] result in
+            guard let session = sessions[id] else { return }
+            session.isPaging = false
+            switch result {
+            case .success(.history(let page)):
+                let bounded = page.limited(toBytes: pageBytes, anchor: query.anchor)
+                session.outlet.send(.history(ref: ref, room: room, bounded))
+            case .success: session.outlet.send(.error(ref: ref, BrokerError.malformed("").wireError("history")))
+            case .failure(let error): session.outlet.send(.error(ref: ref, error.wireError("history")))
+            }
+            sendPages(session)
+        }
+    }
+}
