@@ -40,6 +40,9 @@ public struct GatewayOptions: Sendable {
     /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a
     /// peer that is slow to read).
     public var sendBufferBytes: Int32?
+    /// Whether sessions are written to past the channel (see `RawSocket`). Only for plaintext: a handler that changes
+    /// bytes on their way would be passed by.
+    public var writesToDescriptor = true
     /// Origins whose pages may connect and post; nil: all. Compared in lower case.
     public var allowedOrigins: Set<String>?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.

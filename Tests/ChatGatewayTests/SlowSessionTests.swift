@@ -101,17 +101,18 @@ struct SlowSessionTests {
         try await withGateway {
             $0.limits.handshakesPerSecond = 2
         } _: { port, service, server in
-            var statuses: [String] = []
-            for _ in 0..<8 {
-                let socket = try await TestSocket.connect(port: port)
-                try await socket.write(TestWebSocket.handshake())
+            var sockets: [TestSocket] = []
+            for _ in 0..<20 { sockets.append(try await TestSocket.connect(port: port)) }
+            for socket in sockets { try await socket.write(TestWebSocket.handshake()) }
+            var statuses: [String: Int] = [:]
+            for socket in sockets {
                 let answer = try #require(await socket.readAnswer(hasBody: false))
-                statuses.append(String(answer.head.prefix(12)))
+                statuses[String(answer.head.prefix(12)), default: 0] += 1
                 if answer.head.hasPrefix("HTTP/1.1 503") { #expect(answer.head.contains("Retry-After: 1")) }
             }
-            let refused = statuses.count { $0 == "HTTP/1.1 503" }
-            #expect(refused >= 4, "\(statuses)")
-            #expect(statuses.contains("HTTP/1.1 101"))
+            let refused = statuses["HTTP/1.1 503"] ?? 0
+            #expect(refused > 0, "\(statuses)")
+            #expect((statuses["HTTP/1.1 101"] ?? 0) > 0, "\(statuses)")
             #expect(await server.counters().limitRefusals[.handshakesPerSecond] == UInt64(refused))
         }
     }

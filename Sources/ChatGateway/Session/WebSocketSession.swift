@@ -24,6 +24,8 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     private var decoder: WebSocketDecoder
     private var queue: OutboundQueue
     private var context: ChannelHandlerContext?
+    private var raw: RawSocket?
+    private var isFlushNeeded = false
     private var isDirty = false
     /// The service waits until there is room for a page.
     private var isPageWanted = false
@@ -57,6 +59,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     /// After the handshake was answered: registers with the service, says welcome.
     func open() {
+        if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
         gateway.add(self)
         switch gateway.service.openSession(identity, outlet: self) {
         case .failure(let reason): close(reason)
@@ -335,21 +338,40 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func flush() {
-        guard let context, !queue.isBehind || context.channel.isWritable else { return }
+        guard let context, !isGone else { return }
+        let channel = context.channel
+        guard !queue.isBehind || channel.isWritable else { return }
         // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
         repeat {
+            let isRaw = raw?.isUsable(channel) ?? false
+            if isRaw { writeRaw(context) }
             // Asking for writability after each write keeps what the channel holds within its water mark; the rest
             // waits here, where it is counted and can be dropped.
-            while let buffer = queue.next() {
-                gateway.counters.queuedBytes -= buffer.readableBytes
-                gateway.counters.bytesSent += UInt64(buffer.readableBytes)
-                context.write(wrapOutboundOut(buffer), promise: nil)
-                if !context.channel.isWritable { break }
-            }
+            while channel.isWritable, let buffer = next() { context.write(wrapOutboundOut(buffer), promise: nil) }
             machine.spoke()
-            context.flush()
-        } while context.channel.isWritable && !queue.isEmpty
-        if context.channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
+            if !isRaw || isFlushNeeded {
+                isFlushNeeded = false
+                context.flush()
+            }
+        } while !queue.isEmpty && channel.isWritable
+        if queue.isEmpty, channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
+    }
+
+    /// Writes to the descriptor until nothing waits or the kernel takes no more; then the channel has the rest.
+    private func writeRaw(_ context: ChannelHandlerContext) {
+        while let buffer = next() {
+            guard let rest = raw?.send(buffer) else { continue }
+            context.write(wrapOutboundOut(rest), promise: nil)
+            isFlushNeeded = true
+            return
+        }
+    }
+
+    private func next() -> ByteBuffer? {
+        guard let buffer = queue.next() else { return nil }
+        gateway.counters.queuedBytes -= buffer.readableBytes
+        gateway.counters.bytesSent += UInt64(buffer.readableBytes)
+        return buffer
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {

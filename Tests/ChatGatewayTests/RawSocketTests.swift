@@ -1,0 +1,135 @@
+import ChatCore
+import ChatGateway
+import ChatWire
+import NIOCore
+import Testing
+
+/// Writing to the descriptor is for speed alone: what arrives is what was sent, as through the channel.
+@Suite(.serialized)
+struct RawSocketTests {
+    /// Reads `count` messages of the test and expects that they are numbers `from`, `from + 1`, ….
+    private func read(_ count: Int, from: Int, _ client: TestWebSocket) async throws {
+        var expected = from
+        while expected < from + count {
+            guard case .text(let bytes)? = await client.next() else { throw TestFailure(text: "ended at \(expected)") }
+            guard let number = Self.number(bytes) else { continue }
+            guard number == expected else { throw TestFailure(text: "\(number) came when \(expected) was due") }
+            expected += 1
+        }
+    }
+
+    /// The number at the beginning of a message's text, if all of its text is there; nil: another event.
+    private static func number(_ bytes: [UInt8]) -> Int? {
+        let mark = Array(#""text":"#.utf8) + [UInt8(ascii: "\"")]
+        guard bytes.starts(with: Array(#"{"type":"message""#.utf8)), let start = bytes.firstRange(of: mark) else {
+            return nil
+        }
+        let text = bytes[start.upperBound...].dropLast(2)
+        let parts = text.split(separator: UInt8(ascii: ":"))
+        guard parts.count >= 2, let number = Int(String(decoding: parts[0], as: UTF8.self)),
+            let length = Int(String(decoding: parts[1], as: UTF8.self)), text.count == length
+        else { return nil }
+        return number
+    }
+
+    private func content(_ number: Int, bytes: Int) throws -> MessageContent {
+        var text = "\(number):\(bytes):"
+        text += String(repeating: "x", count: max(0, bytes - text.utf8.count))
+        return MessageContent(user: try UserID("bot"), at: 0, text: text)
+    }
+
+    @Test(arguments: [true, false])
+    func aReaderThatStallsAndGoesOnGetsEverythingWholeAndInOrder(_ isRaw: Bool) async throws {
+        try await withGateway {
+            $0.writesToDescriptor = isRaw
+            $0.limits.outboundBytes = 64 << 20
+        } _: { port, service, server in
+            let room = try RoomName("busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy")
+            _ = try await client.json("joined")
+            let channel = client.socket.channel
+            var sent = 0
+            for part in 0..<6 {
+                try await channel.setOption(.autoRead, value: part % 2 == 1).get()
+                for _ in 0..<300 {
+                    _ = try await service.say(room: room, content: try content(sent, bytes: 4_000))
+                    sent += 1
+                }
+            }
+            try await channel.setOption(.autoRead, value: true).get()
+            try await read(1_800, from: 0, client)
+            #expect(await server.counters().queuedBytes == 0)
+            #expect(service.sessions == 1)
+        }
+    }
+
+    /// Sizes, stalls and buffers as a seed has them.
+    @Test(arguments: 0..<4)
+    func whateverTheKernelTakesAtATimeNothingIsLostOrSwapped(_ round: Int) async throws {
+        var random = SystemRandomNumberGenerator()
+        var seeded = Seed(state: random.next())
+        let seed = seeded.state
+        let sendBuffer = [2_048, 4_608, 16_384, 100_000][Int(seeded.next() % 4)]
+        try await withGateway {
+            $0.limits.outboundBytes = 64 << 20
+            $0.sendBufferBytes = Int32(sendBuffer)
+        } _: { port, service, server in
+            let room = try RoomName("busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
+            let channel = client.socket.channel
+            try await until("it is in the room") { service.members(of: room) == 1 }
+            var sent = 0
+            for _ in 0..<40 {
+                switch seeded.next() % 4 {
+                case 0: try await channel.setOption(.autoRead, value: true).get()
+                case 1: try await channel.setOption(.autoRead, value: false).get()
+                case 2: try await Task.sleep(for: .milliseconds(Int(seeded.next() % 4)))
+                default: break
+                }
+                for _ in 0..<Int(seeded.next() % 12) {
+                    let bytes =
+                        seeded.next() % 3 == 0 ? Int(seeded.next() % 40_000) + 20 : Int(seeded.next() % 300) + 20
+                    _ = try await service.say(room: room, content: try content(sent, bytes: bytes))
+                    sent += 1
+                }
+            }
+            try await channel.setOption(.autoRead, value: true).get()
+            _ = await client.socket.readAnswer(hasBody: false)
+            do {
+                try await read(sent, from: 0, client)
+            } catch {
+                Issue.record("\(error), seed \(seed), round \(round), send buffer \(sendBuffer)")
+            }
+            #expect(await server.counters().queuedBytes == 0)
+        }
+    }
+
+    @Test func aCloseFrameComesBehindEverythingThatWasSentBefore() async throws {
+        try await withGateway {
+            $0.limits.outboundBytes = 64 << 20
+            $0.sendBufferBytes = 4_608
+        } _: { port, service, _ in
+            let room = try RoomName("busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
+            try await until("it is in the room") { service.members(of: room) == 1 }
+            for number in 0..<100 { _ = try await service.say(room: room, content: try content(number, bytes: 4_000)) }
+            service.closeSessions(.ended)
+            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            _ = await client.socket.readAnswer(hasBody: false)
+            try await read(100, from: 0, client)
+            #expect(await client.next() == .close(WebSocketCloseCode(rawValue: 4007), reason: "ended"))
+        }
+    }
+
+    private struct Seed: RandomNumberGenerator {
+        var state: UInt64
+
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var mixed = state
+            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+            return mixed ^ (mixed >> 31)
+        }
+    }
+}
