@@ -31,9 +31,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
     ],
     targets: [
+        .systemLibrary(name: "CEpoll"),
         .systemLibrary(name: "CHiredis"),
         .target(
             name: "RedisSchema",
@@ -91,8 +93,9 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
+                "CEpoll", "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
             swiftSettings: strict
@@ -124,7 +127,10 @@ let package = Package(
         ),
         .testTarget(
             name: "MartletCommandTests",
-            dependencies: ["martlet", "MartletClient", "ChatCore", "ChatWire", "ChatRedis", "RedisSchema"],
+            dependencies: [
+                "martlet", "MartletClient", "ChatCore", "ChatWire", "ChatRedis", "RedisSchema",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
             swiftSettings: strict
         ),
         .testTarget(name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),

@@ -6,5 +6,5 @@ struct Martlet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet",
         abstract: "A chat node: one room across many nodes, through Redis.",
-        subcommands: [Serve.self, Chat.self, Top.self, Doctor.self, Replay.self])
+        subcommands: [Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self])
 }

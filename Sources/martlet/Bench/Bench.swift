@@ -1,0 +1,130 @@
+import ArgumentParser
+
+/// `martlet bench`: loads nodes with rooms full of members, and accounts for every delivery.
+struct Bench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Load nodes with rooms of members, account for every delivery, and measure what it costs.",
+        discussion: """
+            Connects rooms × members sessions, each in one room, spread over the nodes. At a --rate, each room's messages are said \
+            at their times, and lateness is counted from then on; --flat-out keeps so many messages of each room on their way. \
+            Every member's deliveries are held against the room's positions: missing, repeated, swapped, and one order for all. \
+            Exits 1 if the accounts are not exact, 2 if nothing could be measured.
+
+            Nodes refuse what is beyond their limits: for high rates start them with a higher \
+            MARTLET_LIMIT_REQUESTS_PER_SECOND.
+            """)
+
+    @Option(help: "A node, ws://host:port[/ws]; may be given more than once.")
+    var url: [String] = []
+
+    @Option(help: "Rooms.")
+    var rooms = 1
+
+    @Option(help: "Members of each room.")
+    var members = 100
+
+    @Option(help: "Messages a second, in each room.")
+    var rate: Double = 10
+
+    @Option(help: "Messages said at once.")
+    var burst = 1
+
+    @Option(help: "Instead of a rate: so many messages of each room on their way, the next when all members have one.")
+    var flatOut: Int?
+
+    @Option(help: "Bytes of each message's text, from 18.")
+    var size = 100
+
+    @Option(help: "Seconds that are measured.")
+    var seconds: Double = 10
+
+    @Option(help: "Seconds before them.")
+    var warmup: Double = 2
+
+    @Flag(help: "All members of a room on one node.")
+    var oneNode = false
+
+    @Flag(help: "Say nothing: only hold the connections, and measure what that costs.")
+    var idle = false
+
+    @Option(help: "Instead of all that: connect, join, leave and close so often a second, in one of the rooms.")
+    var churn: Double?
+
+    @Option(help: "Process of a node, whose CPU and memory are measured; may be given more than once.")
+    var serverPid: [Int] = []
+
+    @Option(help: "Process of Redis.")
+    var redisPid: [Int] = []
+
+    @Option(help: "Threads of the generator; each has its own rooms.")
+    var threads = 1
+
+    @Option(help: "Beginning of the rooms' and users' names.")
+    var prefix = "bench-"
+
+    @Flag(help: "One JSON object, on standard output.")
+    var json = false
+
+    func validate() throws {
+        if url.isEmpty { throw ValidationError("--url is needed: a node, ws://host:port") }
+        guard rooms > 0, members > 0, rooms <= 1_000_000 / members else {
+            throw ValidationError("--rooms × --members must be from 1 to 1000000")
+        }
+        guard rate > 0, rate <= 1_000_000 else { throw ValidationError("--rate must be above 0, at most 1000000") }
+        guard (1...10_000).contains(burst) else { throw ValidationError("--burst must be from 1 to 10000") }
+        guard (1...10_000).contains(flatOut ?? 1) else { throw ValidationError("--flat-out must be from 1 to 10000") }
+        guard (BenchSend.minSize...60_000).contains(size) else {
+            throw ValidationError("--size must be from \(BenchSend.minSize) to 60000")
+        }
+        guard seconds > 0, seconds <= 86_400, warmup >= 0, warmup <= 3_600 else {
+            throw ValidationError("--seconds must be above 0, --warmup not below")
+        }
+        guard (0.1...100_000).contains(churn ?? 1) else { throw ValidationError("--churn must be from 0.1 to 100000") }
+        guard (1...64).contains(threads) else { throw ValidationError("--threads must be from 1 to 64") }
+        let allowed = prefix.utf8.allSatisfy { ($0 | 0x20) >= 0x61 && ($0 | 0x20) <= 0x7A || $0 == 0x2D || $0 == 0x5F }
+        guard allowed, prefix.utf8.count <= 32 else {
+            throw ValidationError("--prefix: up to 32 letters, hyphens and underscores")
+        }
+    }
+
+    func run() async throws {
+        do {
+            let isGood = try await measure()
+            if !isGood { throw ExitCode(1) }
+        } catch let error as BenchError {
+            StandardError.write("bench: \(error.message)\n")
+            throw ExitCode(2)
+        } catch let error as ReplayError {
+            StandardError.write("bench: \(error.message)\n")
+            throw ExitCode(2)
+        }
+    }
+
+    private func measure() async throws -> Bool {
+        var plan = BenchPlan()
+        plan.nodes = url.count
+        plan.rooms = rooms
+        plan.members = members
+        plan.isRoomOnOneNode = oneNode
+        plan.size = size
+        plan.pace = flatOut.map { .closed(inFlight: $0) } ?? .open(perSecond: rate, burst: burst)
+        plan.warmup = warmup
+        plan.seconds = seconds
+        let processes =
+            serverPid.map { BenchProcess(pid: $0, role: .node) } + redisPid.map { BenchProcess(pid: $0, role: .redis) }
+        let prefix = prefix + String(UInt32.random(in: 0...0xFFFFFF), radix: 36) + "-"
+        try FileLimit.raise(toHold: plan.connections)
+        if let churn {
+            let run = BenchChurn(plan: plan, urls: url, prefix: prefix, perSecond: churn, processes: processes)
+            let outcome = try await run.measure()
+            print(json ? outcome.json : outcome.text)
+            return outcome.isGood
+        }
+        let run = BenchRun(
+            plan: plan, urls: url, prefix: prefix, threads: threads, isIdle: idle, processes: processes,
+            progress: { StandardError.write("bench: \($0)\n") })
+        let outcome = try await run.measure()
+        print(json ? BenchReport.json(outcome) : BenchReport.text(outcome))
+        return outcome.result.isExact || idle && outcome.result.troubles.isEmpty
+    }
+}

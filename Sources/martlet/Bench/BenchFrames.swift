@@ -1,0 +1,157 @@
+import ChatCore
+
+/// Reads a node's frames with as little work as there can be: where each begins and ends, and of a `message` only its
+/// position and the stamp that the load generator put into it, found at fixed places. Pure.
+enum BenchFrames {
+    struct Frame: Equatable {
+        /// The low four bits of a frame's first byte (RFC 6455 §5.2): 1 text, 8 close, 9 ping, 10 pong.
+        var opcode: UInt8
+        var payload: Range<Int>
+    }
+
+    /// The frame that begins at `index`, which moves behind it; nil: there is not all of it yet.
+    static func next(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Frame? {
+        guard bytes.count - index >= 2 else { return nil }
+        var start = index + 2
+        var length = Int(bytes[index + 1] & 0x7F)
+        if length == 126 {
+            guard bytes.count - index >= 4 else { return nil }
+            length = Int(bytes[index + 2]) << 8 | Int(bytes[index + 3])
+            start = index + 4
+        } else if length == 127 {
+            guard bytes.count - index >= 10 else { return nil }
+            // More than 2³² − 1 bytes are no frame of a node's.
+            length = 0
+            for offset in 6..<10 { length = length << 8 | Int(bytes[index + offset]) }
+            start = index + 10
+        }
+        guard bytes.count - start >= length else { return nil }
+        let frame = Frame(opcode: bytes[index] & 0xF, payload: start..<(start + length))
+        index = start + length
+        return frame
+    }
+
+    /// What an event is, by the first letters of its `type`.
+    enum Kind: Equatable {
+        case message, sent, joined, left, error, gap, reset, presence, draining, other
+    }
+
+    private static let typeStart = #"{"type":""#.utf8.count
+
+    static func kind(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> Kind {
+        guard payload.count > typeStart + 3 else { return .other }
+        let first = bytes[payload.lowerBound + typeStart]
+        let second = bytes[payload.lowerBound + typeStart + 1]
+        switch (first, second) {
+        case (UInt8(ascii: "m"), _): return .message
+        case (UInt8(ascii: "s"), UInt8(ascii: "e")): return .sent
+        case (UInt8(ascii: "j"), _): return .joined
+        case (UInt8(ascii: "l"), _): return .left
+        case (UInt8(ascii: "e"), _): return .error
+        case (UInt8(ascii: "g"), _): return .gap
+        case (UInt8(ascii: "r"), UInt8(ascii: "e")): return .reset
+        case (UInt8(ascii: "p"), UInt8(ascii: "r")): return .presence
+        case (UInt8(ascii: "d"), _): return .draining
+        default: return .other
+        }
+    }
+
+    /// The position whose text begins at `start`.
+    static func position(_ bytes: UnsafeRawBufferPointer, at start: Int, before end: Int) -> Position? {
+        var index = start
+        var numbers: (UInt64, UInt64) = (0, 0)
+        while index < end, let digit = digit(bytes[index]) {
+            numbers.0 = numbers.0 &* 10 &+ digit
+            index += 1
+        }
+        guard index > start, index < end, bytes[index] == UInt8(ascii: "-") else { return nil }
+        let second = index + 1
+        index = second
+        while index < end, let digit = digit(bytes[index]) {
+            numbers.1 = numbers.1 &* 10 &+ digit
+            index += 1
+        }
+        guard index > second else { return nil }
+        return Position(epoch: numbers.0, seq: numbers.1)
+    }
+
+    private static func digit(_ byte: UInt8) -> UInt64? {
+        byte >= 0x30 && byte <= 0x39 ? UInt64(byte &- 0x30) : nil
+    }
+
+    /// The number that `count` hexadecimal digits from `start` on spell; nil if they are none.
+    static func hex(_ bytes: UnsafeRawBufferPointer, at start: Int, count: Int) -> UInt64? {
+        guard start >= 0, start + count <= bytes.count else { return nil }
+        var value: UInt64 = 0
+        for index in start..<(start + count) {
+            let byte = bytes[index]
+            switch byte {
+            case 0x30...0x39: value = value << 4 | UInt64(byte - 0x30)
+            case 0x61...0x66: value = value << 4 | UInt64(byte - 0x61 + 10)
+            default: return nil
+            }
+        }
+        return value
+    }
+
+    /// Where `text` begins in the range; nil: nowhere.
+    static func find(_ text: StaticString, _ bytes: UnsafeRawBufferPointer, in range: Range<Int>) -> Int? {
+        let count = text.utf8CodeUnitCount
+        guard range.count >= count else { return nil }
+        return text.withUTF8Buffer { wanted in
+            var start = range.lowerBound
+            while start <= range.upperBound - count {
+                if bytes[start] == wanted[0] {
+                    var length = 1
+                    while length < count, bytes[start + length] == wanted[length] { length += 1 }
+                    if length == count { return start }
+                }
+                start += 1
+            }
+            return nil
+        }
+    }
+}
+
+/// The `send` frame of one room, made once; a send writes its stamp into it.
+struct BenchSend {
+    /// Hexadecimal digits of the time and of the sender's node, at the beginning of each text.
+    static let stampDigits = 16
+    static let nodeDigits = 2
+    static let minSize = stampDigits + nodeDigits
+
+    private(set) var bytes: [UInt8] = []
+    private let stampAt: Int
+
+    /// `size`: bytes of the text, at least ``minSize``.
+    init(room: String, size: Int) {
+        let head = Array(#"{"type":"send","ref":1,"room":"\#(room)","text":""#.utf8)
+        let tail = Array(#"","again":false}"#.utf8)
+        let length = head.count + size + tail.count
+        bytes = [0x81]
+        if length < 126 {
+            bytes.append(0x80 | UInt8(length))
+        } else if length < 65_536 {
+            bytes += [0x80 | 126, UInt8(length >> 8), UInt8(length & 0xFF)]
+        } else {
+            bytes.append(0x80 | 127)
+            for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(length >> shift & 0xFF)) }
+        }
+        // A client must mask (RFC 6455 §5.3); with the key 0 that changes nothing.
+        bytes += [0, 0, 0, 0] + head
+        stampAt = bytes.count
+        bytes += Array(repeating: UInt8(ascii: "x"), count: size) + tail
+    }
+
+    mutating func stamp(_ time: UInt64, node: Int) {
+        write(time, digits: Self.stampDigits, at: stampAt)
+        write(UInt64(node & 0xFF), digits: Self.nodeDigits, at: stampAt + Self.stampDigits)
+    }
+
+    private mutating func write(_ value: UInt64, digits: Int, at start: Int) {
+        for index in 0..<digits {
+            let digit = UInt8(value >> UInt64(4 * (digits - 1 - index)) & 0xF)
+            bytes[start + index] = digit < 10 ? 0x30 + digit : 0x57 + digit
+        }
+    }
+}
