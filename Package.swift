@@ -8,6 +8,12 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// Targets of the node: no checks of exclusive access at run time in release builds, where they cost a tenth of what a
+/// delivery computes; debug builds, and with them all tests, have them. Not for what MartletClient needs: a package with such
+/// flags cannot be another one's dependency.
+let server: [SwiftSetting] =
+    strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
     .product(name: "NIOPosix", package: "swift-nio"),
@@ -52,7 +58,7 @@ let package = Package(
                 "ChatCore", "ChatWire", "CHiredis", "RedisSchema",
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ] + nio,
-            swiftSettings: strict
+            swiftSettings: server
         ),
         .target(
             name: "ChatGateway",
@@ -65,7 +71,7 @@ let package = Package(
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ] + nio,
             resources: [.embedInCode("Web")],
-            swiftSettings: strict
+            swiftSettings: server
         ),
         .target(
             name: "ChatNode",
@@ -77,7 +83,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
-            swiftSettings: strict
+            swiftSettings: server
         ),
         .target(
             name: "MartletClient",

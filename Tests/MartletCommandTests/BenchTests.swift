@@ -183,6 +183,8 @@ struct BenchPlanTests {
         #expect(BenchSample.memory(inStatus: "VmRSS:\t 900 kB\nRssAnon:\t    512 kB\nRssFile: 1 kB\n") == 524_288)
         #expect(BenchSample.memory(inStatus: "") == 0)
         #expect(BenchSample.of(-1) == nil)
+        let earlier = BenchSample(threads: [1: 100, 2: 50], memory: 0)
+        #expect(BenchSample(threads: [1: 130, 3: 5], memory: 0).computed(since: earlier) == 35)
         #expect((BenchSample.of(1)?.memory ?? 1) > 0)
     }
 

@@ -17,7 +17,7 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
     }
 
     /// Reads `<epoch>-<seq>` from bytes. Nil for anything else, overflow included.
-    public init?(utf8 bytes: some Sequence<UInt8>) {
+    @inlinable public init?(utf8 bytes: some Sequence<UInt8>) {
         var numbers: (UInt64, UInt64) = (0, 0)
         var digits = 0
         var second = false

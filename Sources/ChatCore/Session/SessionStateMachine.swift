@@ -215,6 +215,8 @@ public struct SessionStateMachine: Sendable {
         guard case .number(let text) = ref, text.utf8.first == UInt8(ascii: "#"), let serial = UInt64(text.dropFirst())
         else { return ref }
         guard let asked = pending.removeValue(forKey: serial) else { return nil }
+        // An empty dictionary keeps its room, and most sessions are quiet most of the time.
+        if pending.isEmpty { pending = [:] }
         switch asked.question {
         case .join(let room):
             update(room) { membership in

@@ -22,10 +22,12 @@ struct RawSocket {
         self.descriptor = descriptor
     }
 
-    /// Whether the next bytes may go to the descriptor.
-    mutating func isUsable(_ channel: any Channel) -> Bool {
-        guard channel.isActive else { return false }
+    /// Whether the next bytes may go to the descriptor. Not to be asked once the channel has said that it is inactive:
+    /// a channel that holds nothing says so before it does anything else with its closed descriptor.
+    mutating func isUsable(_ context: ChannelHandlerContext) -> Bool {
         guard isThroughChannel else { return true }
+        let channel = context.channel
+        guard channel.isActive else { return false }
         // An active channel of sockets knows this option.
         guard (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) == 0 else { return false }
         isThroughChannel = false

@@ -43,6 +43,14 @@ public final class SharedFrame: Sendable {
         return (room, count)
     }
 
+    /// The same frame in memory of its own. Threads that count references to one object wait for each other: a frame for
+    /// many sessions is worth a copy for each event loop.
+    public func copied() -> SharedFrame {
+        var copy = ByteBufferAllocator().buffer(capacity: bytes.readableBytes)
+        copy.writeImmutableBuffer(bytes)
+        return SharedFrame(bytes: copy, kind: kind, isShared: isShared, presence: presence)
+    }
+
     /// The frame's bytes on the wire.
     public var byteCount: Int { bytes.readableBytes }
 

@@ -25,7 +25,6 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     private var queue: OutboundQueue
     private var context: ChannelHandlerContext?
     private var raw: RawSocket?
-    private var isFlushNeeded = false
     private var isDirty = false
     /// The service waits until there is room for a page.
     private var isPageWanted = false
@@ -338,33 +337,32 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func flush() {
-        guard let context, !isGone else { return }
+        guard let context, !isGone, !writeRaw(context) else { return }
         let channel = context.channel
         guard !queue.isBehind || channel.isWritable else { return }
         // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
         repeat {
-            let isRaw = raw?.isUsable(channel) ?? false
-            if isRaw { writeRaw(context) }
             // Asking for writability after each write keeps what the channel holds within its water mark; the rest
             // waits here, where it is counted and can be dropped.
             while channel.isWritable, let buffer = next() { context.write(wrapOutboundOut(buffer), promise: nil) }
             machine.spoke()
-            if !isRaw || isFlushNeeded {
-                isFlushNeeded = false
-                context.flush()
-            }
-        } while !queue.isEmpty && channel.isWritable
-        if queue.isEmpty, channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
+            context.flush()
+        } while channel.isWritable && !queue.isEmpty
+        if channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
     }
 
-    /// Writes to the descriptor until nothing waits or the kernel takes no more; then the channel has the rest.
-    private func writeRaw(_ context: ChannelHandlerContext) {
+    /// Writes to the descriptor. True if all of it is with the kernel now. The path of nearly every delivery: it touches
+    /// nothing of the channel, whose memory nobody has looked at since the last one.
+    private func writeRaw(_ context: ChannelHandlerContext) -> Bool {
+        guard raw?.isUsable(context) ?? false else { return false }
         while let buffer = next() {
             guard let rest = raw?.send(buffer) else { continue }
             context.write(wrapOutboundOut(rest), promise: nil)
-            isFlushNeeded = true
-            return
+            return false
         }
+        machine.spoke()
+        queue.catchUp()
+        return true
     }
 
     private func next() -> ByteBuffer? {

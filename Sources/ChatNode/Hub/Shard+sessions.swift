@@ -198,11 +198,15 @@ extension Shard {
         metrics.fanout.observe(now - made)
     }
 
+    /// From so many members on, a frame is copied for this loop.
+    private static let worthACopy = 16
+
     private func broadcast(_ room: LocalRoom, _ frame: SharedFrame, _ own: OwnFrame?) {
         if frame.kind == .presence {
             for outlet in room.catchingUp.values { outlet.send(frame) }
         }
         deliveries &+= UInt64(room.members.count)
+        let frame = shards.count > 1 && room.members.count >= Self.worthACopy ? frame.copied() : frame
         guard let own else {
             for member in room.members { member.outlet.send(frame) }
             return

@@ -56,7 +56,7 @@ final class Shard: @unchecked Sendable {
     var messages: UInt64 = 0
 
     init(
-        index: Int, of count: Int, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink,
+        index: Int, of count: Int = 1, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink,
         metrics: NodeMetrics,
         logger: Logger
     ) {

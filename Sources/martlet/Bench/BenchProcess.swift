@@ -2,8 +2,8 @@ import Glibc
 
 /// What the kernel knows of a process at one moment.
 struct BenchSample: Equatable {
-    /// Nanoseconds computed by all its threads, user and system.
-    var cpu: UInt64
+    /// Nanoseconds computed by each of its threads, user and system.
+    var threads: [Int: UInt64]
     /// Bytes of memory, without what it shares with files.
     var memory: UInt64
 
@@ -11,27 +11,33 @@ struct BenchSample: Equatable {
     static func of(_ pid: Int) -> BenchSample? {
         guard let status = read("/proc/\(pid)/status"), let stat = read("/proc/\(pid)/stat") else { return nil }
         return BenchSample(
-            cpu: threadTimes(pid) ?? cpu(inStat: stat, ticksPerSecond: UInt64(max(1, sysconf(Int32(_SC_CLK_TCK)))))
-                ?? 0,
+            threads: threadTimes(pid)
+                ?? [pid: cpu(inStat: stat, ticksPerSecond: UInt64(max(1, sysconf(Int32(_SC_CLK_TCK))))) ?? 0],
             memory: memory(inStatus: status))
     }
 
+    /// The nanoseconds computed since an earlier sample. (What a thread did that has ended meanwhile is lost.)
+    func computed(since earlier: BenchSample) -> UInt64 {
+        threads.reduce(0) { sum, thread in
+            let before = earlier.threads[thread.key] ?? 0
+            return sum + (thread.value > before ? thread.value - before : 0)
+        }
+    }
+
     /// The exact figure: the first number of each thread's `schedstat`. Nil if the kernel has none.
-    private static func threadTimes(_ pid: Int) -> UInt64? {
+    private static func threadTimes(_ pid: Int) -> [Int: UInt64]? {
         guard let directory = opendir("/proc/\(pid)/task") else { return nil }
         defer { closedir(directory) }
-        var total: UInt64 = 0
+        var times: [Int: UInt64] = [:]
         while let entry = readdir(directory) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            guard Int(name) != nil else { continue }
-            guard let text = read("/proc/\(pid)/task/\(name)/schedstat"),
-                let time = text.split(separator: " ").first.flatMap({ UInt64($0) })
-            else { return nil }
-            total += time
+            // A thread that ended meanwhile has no file any more.
+            guard let thread = Int(name), let text = read("/proc/\(pid)/task/\(name)/schedstat") else { continue }
+            times[thread] = text.split(separator: " ").first.flatMap { UInt64($0) }
         }
-        return total > 0 ? total : nil
+        return times.values.contains { $0 > 0 } ? times : nil
     }
 
     /// `utime` and `stime` of proc(5), the 14th and 15th field; the second, in parentheses, may hold anything.
@@ -77,8 +83,8 @@ struct BenchProcess {
     var end: BenchSample?
 
     var cpu: UInt64? {
-        guard let start, let end, end.cpu >= start.cpu else { return nil }
-        return end.cpu - start.cpu
+        guard let start, let end else { return nil }
+        return end.computed(since: start)
     }
 
     var memoryGrowth: UInt64? {
