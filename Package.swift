@@ -25,6 +25,7 @@ let package = Package(
     products: [
         .executable(name: "martlet", targets: ["martlet"]),
         .library(name: "MartletClient", targets: ["MartletClient"]),
+        .executable(name: "martlet-sim", targets: ["martlet-sim"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -110,7 +111,14 @@ let package = Package(
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
-        .testTarget(name: "SimulationTests", dependencies: ["ChatCore"], swiftSettings: strict),
+        .target(name: "Simulation", dependencies: ["ChatCore"], path: "Tests/Simulation", swiftSettings: strict),
+        .executableTarget(
+            name: "martlet-sim",
+            dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            path: "Tests/martlet-sim",
+            swiftSettings: strict
+        ),
+        .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatWire"], swiftSettings: strict),
         .testTarget(name: "ChatRedisTests", dependencies: ["ChatRedis"], swiftSettings: strict),
         .testTarget(

@@ -155,13 +155,73 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
-    func race12NothingIsPutBackIntoALogThatIsGone(kind: StoreKind) async throws {
+    func race12WhoeverOnlyEnteredMakesRoomForWhatComesBack(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let (tail, epoch) = try lostTail(store, kept: 3, lost: 4)
+        let last = try #require(tail.last?.position)
+        // n3 had heard one message less, comes back first, and has said nothing yet.
+        let early = Array(tail.dropLast())
+        let lagging = try store.enter(
+            n3, after: early.last?.position, tail: early, seen: last.epoch, identityChanged: true)
+        #expect(lagging.verdict == .ok && lagging.last == 6)
+        let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: true)
+        #expect(view.verdict == .ok && view.last == 7 && view.base == 7 && view.epoch > lagging.epoch)
+        #expect(view.chain.links.map(\.epoch) == [epoch, epoch + 500, view.epoch])
+        #expect(try store.view().entries == tail)
+        // What n3 sends now is refused until it has seen it.
+        #expect(throws: BrokerError.refused) { _ = try store.append(lagging.epoch) }
+        let seen = try store.view(after: early.last?.position)
+        #expect(seen.verdict == .ok && seen.entries == Array(tail.suffix(1)))
+    }
+
+    /// A room that was begun in the moments that Redis lost: with no log at all, or one without an entry.
+    @Test(arguments: StoreKind.allCases, [false, true])
+    func race12ALogThatIsGoneIsPutBackWhole(kind: StoreKind, entered: Bool) async throws {
         let source = try await ContractStore(kind)
-        let (tail, _) = try lostTail(source, kept: 3, lost: 4)
+        let (tail, epoch) = try lostTail(source, kept: 3, lost: 4)
         let store = try await ContractStore(kind)
         let last = try #require(tail.last?.position)
-        let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: true)
-        #expect(view.verdict == .rewound && view.entries.isEmpty && view.last == 0 && view.epoch >= last.epoch + 1_000)
+        if entered { #expect(try store.enter(n3).verdict == .ok) }
+        let request = EnterRequest(
+            room: store.room, node: n2, after: last, tail: tail, tailHistory: epoch - 5, seen: last.epoch,
+            identityChanged: true, limit: 100)
+        guard case .view(let view) = try store.reply(.enter(request)) else { throw StoreFailure("enter: no view") }
+        #expect(view.verdict == .ok && view.last == 7 && view.epoch >= last.epoch + 1_000)
+        #expect(view.chain.links.map(\.base) == [0, 5, 7] && view.chain.history == epoch - 5)
+        #expect(try store.view().entries == tail)
+        // A client that had seen nothing yet gets all of it; one that had seen something, the rest.
+        #expect(try store.view(after: Position(epoch: 0, seq: 0)).entries == tail)
+        #expect(try store.view(after: tail[1].position).entries == Array(tail.dropFirst(2)))
+    }
+
+    /// What a node still remembers of a long room is put back into a log that is gone: the rest is a gap, not a reset.
+    @Test(arguments: StoreKind.allCases)
+    func race12ALogThatIsGoneIsPutBackAsFarAsANodeRemembers(kind: StoreKind) async throws {
+        let source = try await ContractStore(kind)
+        let (tail, epoch) = try lostTail(source, kept: 3, lost: 4)
+        let store = try await ContractStore(kind)
+        let last = try #require(tail.last?.position)
+        let request = EnterRequest(
+            room: store.room, node: n2, after: last, tail: Array(tail.dropFirst(4)), tailHistory: epoch,
+            seen: last.epoch, identityChanged: true, limit: 100)
+        guard case .view(let view) = try store.reply(.enter(request)) else { throw StoreFailure("enter: no view") }
+        #expect(view.verdict == .ok && view.last == 7)
+        #expect(try store.view(after: tail[1].position).verdict == .gap(first: 3, last: 4))
+        #expect(try store.append(view.epoch).seq == 8)
+    }
+
+    /// The first epoch on another Redis is one that the lost branch cannot have given, and everybody is told which one it was.
+    @Test func race8AnotherRedisBeginsFarAboveWhatWasLost() async throws {
+        let store = try await ContractStore(.redis)
+        let first = try store.enter(n1)
+        #expect(first.branch == first.epoch)
+        _ = try store.append(first.epoch, "kept")
+        try store.raw("HSET", store.key(.meta), "run", "another")
+        let ahead = first.epoch + 50_000_000
+        let second = try store.enter(n2, seen: ahead)
+        #expect(second.epoch >= ahead + 1_000 && second.epoch <= ahead + 1_000 + 0xFFFF)
+        #expect(second.branch == second.epoch)
+        #expect(try store.enter(n3).branch == second.epoch, "n1, with an older epoch, has not come back")
     }
 
     @Test func race14NoKeyExpiresUnderANode() async throws {

@@ -23,6 +23,15 @@ local function run_id()
     return redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
 end
 
+-- What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been
+-- given already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that a
+-- node last entered, or none ever did.
+local function jump(meta)
+    local run, own = redis.call('HGET', meta, 'run'), run_id()
+    if not run or run == own then return nil end
+    return 1000 + (tonumber(own:sub(1, 4), 16) or 0)
+end
+
 -- A link of the chain as two numbers; zeros for what is none.
 local function link(text)
     local epoch, base = position(text)

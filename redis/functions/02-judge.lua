@@ -19,9 +19,10 @@ local function judge(log, room, after, limit)
         local place = first_above(room.links, epoch)
         local known = place == 1 or link(room.links[place - 1]) == epoch
         local _, next_base = link(room.links[place])
-        local rewound = epoch > room.epoch or seq > room.seq or epoch < room.history or not known
-            or (room.links[place] and next_base < seq)
-        entries = not rewound and redis.call('XRANGE', log, '(' .. after, '+')
+        -- Seq 0 is never a message: nothing that was shown can be void.
+        local rewound = seq > 0 and (epoch > room.epoch or seq > room.seq or epoch < room.history or not known
+            or (room.links[place] and next_base < seq))
+        entries = not rewound and redis.call('XRANGE', log, seq > 0 and '(' .. after or '-', '+')
         local _, next = position(entries and entries[1] and entries[1][1])
         next = next or room.seq + 1
         if rewound or next <= seq then
@@ -39,9 +40,9 @@ local function judge(log, room, after, limit)
 end
 
 -- What enter and view answer.
-local function room_reply(room, nodes, verdict, entries)
+local function room_reply(room, nodes, meta, verdict, entries)
     return {
         verdict, int(room.epoch) .. '-' .. int(room.seq), int(room.base), int(room.history), room.links,
-        redis.call('HGETALL', nodes), entries,
+        redis.call('HGETALL', nodes), entries, redis.call('HGET', meta, 'branch') or '0',
     }
 end

@@ -15,11 +15,11 @@
 local function foreign_epoch(log, room)
     local epochs, meta, nodes = log:sub(1, -4) .. 'epochs', log:sub(1, -4) .. 'meta', log:sub(1, -4) .. 'nodes'
     check({'list', 'hash', 'hash'}, {epochs, meta, nodes})
-    local run = redis.call('HGET', meta, 'run')
-    if not run or run == run_id() then return room.epoch end
+    local foreign = jump(meta)
+    if not foreign then return room.epoch end
     room = read_room(log, epochs, meta, -1)
-    raise(log, epochs, meta, room, math.max(now(), room.epoch + 1))
-    redis.call('HSET', meta, 'run', run_id())
+    raise(log, epochs, meta, room, math.max(now(), room.epoch + foreign))
+    redis.call('HSET', meta, 'run', run_id(), 'branch', int(room.epoch))
     publish_epoch(log, nodes, room, 'say')
     local ttl = redis.call('PTTL', log)
     if ttl > 0 then

@@ -13,5 +13,5 @@ redis.register_function{function_name = 'martlet_view', flags = {'no-writes'}, c
     if redis.call('EXISTS', log) == 0 then return false end
     local room = read_room(log, epochs, meta, 0)
     local verdict, entries = judge(log, room, after, limit)
-    return room_reply(room, nodes, verdict, entries)
+    return room_reply(room, nodes, meta, verdict, entries)
 end}

@@ -45,12 +45,15 @@ public struct RoomView: Sendable, Equatable {
     public var chain: EpochChain
     /// Who is in the room, with the epoch at which each entered.
     public var nodes: [NodeID: UInt64]
+    /// The first epoch that was begun on this Redis process, after a restart or failover: a node with an older value in `nodes` has not
+    /// come back yet, and may bring messages that Redis lost.
+    public var branch: UInt64
     /// Entries after the position, oldest first; if that is nil or rewound the newest `limit` entries.
     public var entries: [Message]
 
     public init(
         verdict: Verdict, epoch: UInt64, last: UInt64, base: UInt64, chain: EpochChain, nodes: [NodeID: UInt64],
-        entries: [Message]
+        branch: UInt64 = 0, entries: [Message]
     ) {
         self.verdict = verdict
         self.epoch = epoch
@@ -58,6 +61,7 @@ public struct RoomView: Sendable, Equatable {
         self.base = base
         self.chain = chain
         self.nodes = nodes
+        self.branch = branch
         self.entries = entries
     }
 }

@@ -50,8 +50,8 @@ public struct EnterRequest: Sendable, Equatable {
     /// The node's newest messages, oldest first, from which a log that lost its tail is put back. Empty unless
     /// `identityChanged`.
     public var tail: [Message]
-    /// The links of `tail`'s epochs, as the node knew them.
-    public var tailChain: [EpochLink]
+    /// The epoch at which the history of `tail` began, for a log of which nothing is left; 0 if there is no tail.
+    public var tailHistory: UInt64
     /// The highest epoch that the node has ever seen in this room.
     public var seen: UInt64
     /// The node's clock, ms since 1970.
@@ -62,14 +62,14 @@ public struct EnterRequest: Sendable, Equatable {
     public var limit: Int
 
     public init(
-        room: RoomName, node: NodeID, after: Position? = nil, tail: [Message] = [], tailChain: [EpochLink] = [],
+        room: RoomName, node: NodeID, after: Position? = nil, tail: [Message] = [], tailHistory: UInt64 = 0,
         seen: UInt64 = 0, clock: UInt64 = 0, identityChanged: Bool = false, limit: Int
     ) {
         self.room = room
         self.node = node
         self.after = after
         self.tail = tail
-        self.tailChain = tailChain
+        self.tailHistory = tailHistory
         self.seen = seen
         self.clock = clock
         self.identityChanged = identityChanged

@@ -38,6 +38,8 @@ public struct EpochChain: Hashable, Sendable {
     /// epoch `epoch` and whose first entry after `position` has the seq `firstAfter` (nil: there is none).
     public func verdict(of position: Position?, epoch: UInt64, last: UInt64, firstAfter: UInt64?) -> Verdict {
         guard let position else { return .ok }
+        // Seq 0 is never a message: nothing that was shown can be void.
+        guard position.seq > 0 else { return judge(after: 0, firstAfter ?? last + 1) }
         if position > Position(epoch: epoch, seq: last) || position.seq > last { return .rewound }
         if position.epoch < history { return .rewound }
         if let next = links.first(where: { $0.epoch > position.epoch }), next.base < position.seq { return .rewound }
@@ -46,9 +48,12 @@ public struct EpochChain: Hashable, Sendable {
         {
             return .rewound
         }
-        let next = firstAfter ?? last + 1
-        if next == position.seq + 1 { return .ok }
-        return next > position.seq + 1 ? .gap(first: position.seq + 1, last: next - 1) : .rewound
+        return judge(after: position.seq, firstAfter ?? last + 1)
+    }
+
+    private func judge(after seq: UInt64, _ next: UInt64) -> Verdict {
+        if next == seq + 1 { return .ok }
+        return next > seq + 1 ? .gap(first: seq + 1, last: next - 1) : .rewound
     }
 
     /// The base of `epoch`; nil if the chain does not know it.

@@ -37,14 +37,14 @@ extension RoomStateMachine {
         var needsView = false
         for session in waitingJoins {
             guard let member = members[session], case .waiting(let join) = member.state else { continue }
-            switch answer(to: join, of: member.user, older: older) {
+            switch answer(to: join, of: member.user, older: older, now: now) {
             case .joined(let answer):
                 members[session]?.state = .live
                 actions.append(.goLive(session, answer))
             case .readNewer:
                 needsView = true
                 later.append(session)
-            case .readOlder:
+            case .readOlder, .awaitReturns:
                 later.append(session)
             }
         }
@@ -72,9 +72,13 @@ extension RoomStateMachine {
         case readNewer
         /// Our memory does not reach back to the position; the log may.
         case readOlder
+        /// Redis has come back different, and a node that knows the position may put it back.
+        case awaitReturns
     }
 
-    private func answer(to join: PendingJoin, of user: UserID, older: OlderMessages?) -> JoinAnswer {
+    private func answer(
+        to join: PendingJoin, of user: UserID, older: OlderMessages?, now: Moment
+    ) -> JoinAnswer {
         guard let last else { return .readNewer }
         var resumption = Resumption.fresh
         var messages: [Message] = []
@@ -97,6 +101,7 @@ extension RoomStateMachine {
                 let next = messages.first?.position ?? Position(epoch: epoch, seq: lastMissing + 1)
                 resumption = .gap(Gap(after: after, before: next))
             case .rewound:
+                if let returnsUntil, returnsUntil > now { return .awaitReturns }
                 resumption = .reset(Reset(position: last, reason: .rewound))
                 messages = recent.newest(join.history)
             }

@@ -80,7 +80,8 @@ extension RoomStateMachine {
         let changed = enteredIdentity != nil && identity != enteredIdentity
         let request = EnterRequest(
             room: room, node: node, after: last, tail: changed ? recent.messages(after: 0) : [],
-            tailChain: changed ? chain.links : [], seen: changed ? seenEpoch + branchSalt : seenEpoch, clock: wallClock,
+            tailHistory: changed ? chain.history : 0, seen: changed ? seenEpoch + branchSalt : seenEpoch,
+            clock: wallClock,
             identityChanged: changed,
             limit: settings.historyLength)
         actions.append(.submit(.hold(room: room, node: node), serial: Self.ignoredSerial))
@@ -117,6 +118,7 @@ extension RoomStateMachine {
             phase = .entering(entering)
             actions.append(.count(.entered))
             actions.append(.sawNodes(view.nodes))
+            noteBranch(view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)
         case .success, .failure(.malformed), .failure(.refused), .failure(.missing):
@@ -287,6 +289,9 @@ extension RoomStateMachine {
         hole = nil
         chain = EpochChain(links: [], history: 0)
         nodes = [:]
+        branch = 0
+        awaited = []
+        returnsUntil = nil
         heardOwnEpoch = 0
         enteredIdentity = nil
         mayBeRegistered = false

@@ -54,6 +54,7 @@ extension RoomStateMachine {
             guard pausedUntil <= now else { return }
             self.pausedUntil = nil
         }
+        guard isEverybodyBack(now: now) else { return }
         var next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
         while let number = next, let send = sends[number], unanswered < settings.appendWindow {
             if finishIfKnown(number, send, &actions) {
@@ -73,6 +74,12 @@ extension RoomStateMachine {
             queuedFrom = number + 1
             next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
         }
+    }
+
+    /// After Redis lost something: whether all nodes of the room have entered it again, or had the time to.
+    private func isEverybodyBack(now: Moment) -> Bool {
+        guard let until = returnsUntil, settings.rules.contains(.awaitReturns) else { return true }
+        return until <= now || awaited.isEmpty
     }
 
     /// Answers a send whose key has been shown since it was queued.

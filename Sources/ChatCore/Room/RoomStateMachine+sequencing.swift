@@ -1,6 +1,6 @@
 extension RoomStateMachine {
     /// Messages held before their turn; beyond it the log is read instead.
-    static let heldLimit = 4_096
+    package static let heldLimit = 4_096
 
     // MARK: the channel
 
@@ -47,6 +47,7 @@ extension RoomStateMachine {
             }
             adopt(epoch: newEpoch, base: newBase)
             nodes = newNodes
+            noteReturns(newNodes)
             retryHeld(now: now, &actions)
             noteHole(now: now)
         } else if newEpoch == epoch, newBase != base, settings.rules.contains(.heedBranches) {
@@ -72,6 +73,7 @@ extension RoomStateMachine {
             return
         }
         if nodes[gone] == value { nodes[gone] = nil }
+        if awaited.remove(gone) != nil { pump(now: now, &actions) }
         if logLast.seq > last.seq {
             knownLast = max(knownLast, logLast.seq)
             noteHole(now: now)
@@ -219,6 +221,7 @@ extension RoomStateMachine {
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         }
+        noteBranch(view, now: now)
         merge(view, &actions)
         // What we heard before we asked was appended before we asked; if the log does not know it, no log ever will.
         // (An epoch or a message heard since then may be ahead of this answer.)
@@ -255,6 +258,23 @@ extension RoomStateMachine {
         quietViewAt = now + settings.viewInterval * (0.75 + spread / 2)
     }
 
+    /// Redis came back different since we last looked: others may have something to put back.
+    mutating func noteBranch(_ view: RoomView, now: Moment) {
+        if view.branch > branch {
+            branch = view.branch
+            // Who was here: as Redis has it, and as we knew it, for what was lost may be that somebody came.
+            awaited = Set(nodes.keys).union(view.nodes.keys)
+            awaited.remove(node)
+            returnsUntil = now + settings.returnGrace
+        }
+        noteReturns(view.nodes)
+    }
+
+    private mutating func noteReturns(_ nodes: [NodeID: UInt64]) {
+        guard !awaited.isEmpty else { return }
+        awaited = awaited.filter { nodes[$0].map { $0 < branch } ?? true }
+    }
+
     /// Takes over what the log says, and shows what we missed.
     private mutating func merge(_ view: RoomView, _ actions: inout [RoomAction]) {
         if view.epoch >= epoch {
@@ -282,15 +302,14 @@ extension RoomStateMachine {
             mergeEntries(view, &actions)
         } else {
             let first = view.entries.first?.position.seq
-            let complete = view.entries.count < settings.historyLength ? 0 : (first ?? 1) - 1
+            // (A log that was set back, or written to by hand, can hold a seq 0.)
+            let complete = view.entries.count < settings.historyLength ? 0 : max(first ?? 1, 1) - 1
             recent.reset(completeAfter: complete)
             for entry in view.entries { recent.append(entry) }
             let voided = last != nil
-            last =
-                view.entries.last?.position
-                ?? Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
+            last = view.entries.last?.position ?? place(of: view.last)
             if let shown = last, shown.seq < view.last {
-                last = Position(epoch: view.chain.epoch(of: view.last) ?? view.epoch, seq: view.last)
+                last = place(of: view.last)
                 recent.noteGap(through: view.last)
             }
             if voided, let position = last {
@@ -301,6 +320,12 @@ extension RoomStateMachine {
         knownLast = max(view.last, held.keys.max() ?? 0)
         drainHeld(&actions)
         doubtUnshown()
+    }
+
+    /// The position of a message that we never had. Before the first message it is 0-0 whatever the epoch, so that it is below every
+    /// message that comes, also one that is put back (simulator, seed 19).
+    private func place(of seq: UInt64) -> Position {
+        seq == 0 ? Position(epoch: 0, seq: 0) : Position(epoch: chain.epoch(of: seq) ?? epoch, seq: seq)
     }
 
     private mutating func mergeEntries(_ view: RoomView, _ actions: inout [RoomAction]) {

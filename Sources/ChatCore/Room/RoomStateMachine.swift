@@ -64,6 +64,11 @@ public struct RoomStateMachine: Sendable {
     var seenEpoch: UInt64 = 0
     var chain = EpochChain(links: [], history: 0)
     var nodes: [NodeID: UInt64] = [:]
+    /// The first epoch that was begun on this Redis, the nodes that have not come back to it, and until when we wait for them: what
+    /// they alone heard before it was lost they can put back only as long as nobody goes on from where the log ends.
+    var branch: UInt64 = 0
+    var awaited: Set<NodeID> = []
+    var returnsUntil: Moment?
     /// Our own value in `nodes`.
     var enterValue: UInt64 = 0
     var heardOwnEpoch: UInt64 = 0
@@ -173,6 +178,12 @@ extension RoomStateMachine {
     public var heldMessages: Int { held.count }
     /// The newest message shown; nil before the room was entered.
     public var position: Position? { last }
+    /// For those who look inside: the simulator, and a trace.
+    package var epochs: (newest: UInt64, chain: EpochChain) { (epoch, chain) }
+    package var rememberedMessages: Int { recent.count }
+    package var openRequests: Int { requests.count }
+    /// Who is in the room, as this node knows it.
+    package var present: [UserID: Set<RosterSnapshot.Device>] { presence.members }
     /// Whether the session is in the room or waits to be.
     public func has(_ session: SessionID) -> Bool { members[session] != nil }
     /// The room was live and a lost connection interrupted it. False for a room that Redis refuses: that is the room's trouble, not
@@ -218,6 +229,7 @@ extension RoomStateMachine {
             }
             if isInside { consider(pausedUntil) }
         }
+        if isInside, !sends.isEmpty || !waitingJoins.isEmpty { consider(returnsUntil) }
         if phase == .leaving { consider(leaveRetryAt) }
         if isInside {
             consider(hole?.deadline)
@@ -264,6 +276,11 @@ extension RoomStateMachine {
             wantView(.quiet, now: now, &actions)
         }
         if let due = pausedUntil, due <= now { pausedUntil = nil }
+        if let due = returnsUntil, due <= now {
+            returnsUntil = nil
+            awaited = []
+            answerJoins(now: now, &actions)
+        }
         flushPresence(now: now, &actions)
         pump(now: now, &actions)
     }

@@ -95,7 +95,7 @@ extension RedisCodec {
 
     private func view(_ reply: RESPReply) throws(BrokerError) -> RoomView {
         if reply.isNull { throw .missing }
-        guard reply.count == 7 else { throw .malformed("view: expected 7 elements, got \(reply.count)") }
+        guard reply.count == 8 else { throw .malformed("view: expected 8 elements, got \(reply.count)") }
         let last = try position(reply[1], "view: last ID")
         var links: [EpochLink] = []
         links.reserveCapacity(reply[4].count)
@@ -106,7 +106,8 @@ extension RedisCodec {
         return RoomView(
             verdict: try verdict(reply[0]), epoch: last.epoch, last: last.seq, base: try number(reply[2], "view: base"),
             chain: EpochChain(links: links, history: try number(reply[3], "view: history")),
-            nodes: try holders(reply[5], "view: nodes"), entries: try entries(reply[6], "view: entries"))
+            nodes: try holders(reply[5], "view: nodes"), branch: try number(reply[7], "view: branch"),
+            entries: try entries(reply[6], "view: entries"))
     }
 
     private func verdict(_ reply: RESPReply) throws(BrokerError) -> Verdict {

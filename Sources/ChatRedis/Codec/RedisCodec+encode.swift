@@ -35,13 +35,14 @@ extension RedisCodec {
 
     func enter(_ request: EnterRequest, _ writer: inout RESPWriter) {
         let tail = request.tail.reduce(0) { $0 + 2 + Self.words(of: $1.content) }
-        call("martlet_enter", RoomKey.allInOrder, request.room, arguments: 6 + tail, &writer)
+        call("martlet_enter", RoomKey.allInOrder, request.room, arguments: 7 + tail, &writer)
         writer.argument(request.node.text)
         position(request.after, &writer)
         writer.argument(request.seen)
         writer.argument(request.clock)
         writer.argument(request.identityChanged ? "1" : "0" as StaticString)
         writer.argument(max(0, request.limit))
+        writer.argument(request.tailHistory)
         for message in request.tail {
             position(message.position, &writer)
             writer.argument(Self.words(of: message.content))

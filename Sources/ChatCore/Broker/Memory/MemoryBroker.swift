@@ -25,6 +25,11 @@ public struct MemoryBroker: Sendable {
         public var result: Result<BrokerReply, BrokerError>
         /// What is published, in order, to all who are subscribed to the room's channel.
         public var events: [Publication]
+
+        package init(result: Result<BrokerReply, BrokerError>, events: [Publication]) {
+            self.result = result
+            self.events = events
+        }
     }
 
     public struct Publication: Sendable, Equatable {
@@ -48,6 +53,8 @@ public struct MemoryBroker: Sendable {
     }
 
     public let settings: MemoryBrokerSettings
+    /// Which process this is, in hex digits, as Redis' `run_id`. A copy that goes on as another process has another one.
+    public var runID = "0"
     private var rooms: [RoomName: MemoryRoom] = [:]
     private var alive: [NodeID: Node] = [:]
     /// Node → clock of its last report: `martlet:nodes`.
@@ -79,8 +86,9 @@ public struct MemoryBroker: Sendable {
             return Answer(result: .success(.done), events: [Publication(room: room, event: event)])
         case .enter(let request):
             if let problem = Self.problem(request) { return Answer(result: .failure(.notStored(problem)), events: []) }
+            let runID = runID
             return on(request.room, now) { room, _ in
-                let view = room.enter(request, now: now)
+                let view = room.enter(request, runID: runID, now: now)
                 return (
                     .success(.view(view)),
                     [.epoch(view.epoch, base: view.last, nodes: view.nodes, by: request.node)]
@@ -145,10 +153,11 @@ public struct MemoryBroker: Sendable {
             return Answer(result: .failure(.notStored(problem)), events: [])
         }
         let expires = now + settings.roomTTL.milliseconds
+        let runID = runID
         return on(room, now) { room, settings in
-            let (position, repeated, event) = room.say(
-                content, limit: settings.historyLength, now: now, expires: expires)
-            return (.success(.said(position, repeated: repeated)), event.map { [$0] } ?? [])
+            let (position, repeated, events) = room.say(
+                content, limit: settings.historyLength, runID: runID, now: now, expires: expires)
+            return (.success(.said(position, repeated: repeated)), events)
         }
     }
 

@@ -7,6 +7,10 @@ struct MemoryRoom: Sendable {
     /// Nil: never written (an outsider began the log), or lost.
     var chain: EpochChain?
     var nodes: [NodeID: UInt64] = [:]
+    /// The run id of the broker that a node last entered; nil: none ever did.
+    var run: String?
+    /// The first epoch that was begun on that broker.
+    var branch: UInt64 = 0
     /// The last ID of the presence stream, whose entries nobody reads here.
     var presence: Position?
     var roster: [UserID: [NodeID: [DeviceName]]] = [:]
@@ -22,6 +26,8 @@ struct MemoryRoom: Sendable {
         }
         if let end = restExpires, end <= now {
             chain = nil
+            run = nil
+            branch = 0
             nodes = [:]
             presence = nil
             roster = [:]
@@ -50,18 +56,26 @@ struct MemoryRoom: Sendable {
         chain.prune(firstEntry: log.first ?? log.last.seq + 1)
     }
 
+    /// What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been given
+    /// already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that a node
+    /// last entered, or none ever did.
+    private func jump(_ runID: String) -> UInt64? {
+        guard let run, run != runID else { return nil }
+        return 1_000 + (UInt64(runID.prefix(4), radix: 16) ?? 0)
+    }
+
     private func view(
         _ verdict: Verdict, _ entries: [Message], _ log: MemoryLog, _ chain: EpochChain
     ) -> RoomView {
         RoomView(
             verdict: verdict, epoch: log.last.epoch, last: log.last.seq, base: chain.links.last?.base ?? log.last.seq,
-            chain: chain, nodes: nodes, entries: entries)
+            chain: chain, nodes: nodes, branch: branch, entries: entries)
     }
 
     private func judge(
         _ log: MemoryLog, _ chain: EpochChain, _ after: Position?, _ limit: Int
     ) -> (Verdict, [Message]) {
-        let next = after.map { log.entries(after: $0) }
+        let next = after.map { log.entries(after: $0.seq > 0 ? $0 : Self.nowhere) }
         let verdict = chain.verdict(
             of: after, epoch: log.last.epoch, last: log.last.seq, firstAfter: next?.first?.position.seq)
         if let next, verdict != .rewound { return (verdict, Array(next)) }
@@ -77,51 +91,82 @@ struct MemoryRoom: Sendable {
         return view(verdict, entries, log, chain)
     }
 
-    mutating func enter(_ request: EnterRequest, now: UInt64) -> RoomView {
+    mutating func enter(_ request: EnterRequest, runID: String, now: UInt64) -> RoomView {
         var epoch = max(
             now, request.seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
-        let answer: RoomView
+        let jump = jump(runID)
+        let exists = log != nil
         logExpires = nil
         restExpires = nil
-        if var log {
-            var chain = readChain(log)
-            var (verdict, entries) = judge(log, chain, request.after, request.limit)
-            if request.identityChanged, verdict == .rewound, restore(&log, &chain, request.tail) {
-                (verdict, entries) = judge(log, chain, request.after, request.limit)
-            }
-            raise(&log, &chain, to: max(epoch, log.last.epoch + 1))
-            nodes[request.node] = log.last.epoch
-            answer = view(verdict, entries, log, chain)
-            self.log = log
-            self.chain = chain
+        run = runID
+        if let log {
+            let foreign = jump.map { max(request.seen, log.last.epoch) + $0 } ?? 0
+            epoch = max(epoch, log.last.epoch + 1, foreign)
         } else {
-            if let old = chain?.links.last { epoch = max(epoch, old.epoch + 1) }
-            let log = MemoryLog(last: Position(epoch: epoch, seq: 0))
-            let chain = EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch)
-            nodes[request.node] = epoch
-            answer = view(request.after == nil ? .ok : .rewound, [], log, chain)
-            self.log = log
-            self.chain = chain
+            epoch = max(epoch, (chain?.links.last?.epoch ?? 0) + 1)
         }
-        return answer
+        var log = log ?? MemoryLog(last: Position(epoch: epoch, seq: 0))
+        var chain =
+            exists ? readChain(log) : EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch)
+        var (verdict, entries) = judge(log, chain, request.after, request.limit)
+        var restored = false
+        if request.identityChanged, verdict == .rewound {
+            restored = restore(&log, &chain, request.tail, history: request.tailHistory)
+            if restored { (verdict, entries) = judge(log, chain, request.after, request.limit) }
+        }
+        if exists || restored { raise(&log, &chain, to: max(epoch, log.last.epoch + 1)) }
+        if jump != nil || !exists { branch = log.last.epoch }
+        nodes[request.node] = log.last.epoch
+        self.log = log
+        self.chain = chain
+        return view(verdict, entries, log, chain)
     }
 
-    /// Puts back what the log lost, if `tail` continues its last entry without a hole and nobody has gone another way meanwhile.
-    private func restore(_ log: inout MemoryLog, _ chain: inout EpochChain, _ tail: [Message]) -> Bool {
-        guard let newest = log.entries.last, let place = tail.lastIndex(of: newest), place < tail.count - 1 else {
+    /// Puts back what the log lost, if `tail` continues its last entry (or the log is as good as new) without a hole and nobody has
+    /// gone another way meanwhile. Epochs that began since hold no message: they make room.
+    private func restore(
+        _ log: inout MemoryLog, _ chain: inout EpochChain, _ tail: [Message], history: UInt64
+    ) -> Bool {
+        var place = 0
+        let newest = log.entries.last
+        if let newest {
+            guard newest.position.seq == log.last.seq, let found = tail.lastIndex(of: newest) else { return false }
+            place = found + 1
+        } else if log.last.seq != 0 {
             return false
         }
-        let missing = tail[(place + 1)...]
-        var last = log.last
-        for message in missing {
-            guard message.position.epoch >= last.epoch, message.position.seq == last.seq + 1 else { return false }
-            last = message.position
+        let missing = tail[place...]
+        guard let first = missing.first, Self.follows(missing, newest?.position) else { return false }
+        if let newest {
+            // (A chain that was lost knows only the log's last epoch.)
+            guard let known = chain.links.lastIndex(where: { $0.epoch == newest.position.epoch }) else { return false }
+            chain.links.removeSubrange((known + 1)...)
+        } else {
+            let epoch = first.position.epoch
+            chain = EpochChain(
+                links: [EpochLink(epoch: epoch, base: first.position.seq - 1)],
+                history: history > 0 ? min(epoch, history) : epoch)
         }
+        var epoch = chain.links.last?.epoch ?? 0
         for message in missing {
-            if message.position.epoch > log.last.epoch {
-                chain.begin(epoch: message.position.epoch, base: message.position.seq - 1)
+            if message.position.epoch > epoch {
+                epoch = message.position.epoch
+                chain.begin(epoch: epoch, base: message.position.seq - 1)
             }
             log.restore(message)
+        }
+        return true
+    }
+
+    /// Whether the messages follow `last`, and one another, without a hole. After nothing any may come.
+    private static func follows(_ messages: ArraySlice<Message>, _ last: Position?) -> Bool {
+        var last = last
+        for message in messages {
+            guard message.position.seq > 0 else { return false }
+            if let last {
+                guard message.position.epoch >= last.epoch, message.position.seq == last.seq + 1 else { return false }
+            }
+            last = message.position
         }
         return true
     }
@@ -174,36 +219,46 @@ struct MemoryRoom: Sendable {
         return (.success(reply), events)
     }
 
+    /// The events are in the order in which they are published.
     mutating func say(
-        _ content: MessageContent, limit: Int, now: UInt64, expires: UInt64
-    ) -> (Position, repeated: Bool, ChannelEvent?) {
+        _ content: MessageContent, limit: Int, runID: String, now: UInt64, expires: UInt64
+    ) -> (Position, repeated: Bool, [ChannelEvent]) {
         guard var log else {
             let message = Message(position: Position(epoch: now, seq: 1), content: content)
             var begun = MemoryLog(last: Position(epoch: now, seq: 0))
             begun.restore(message)
             self.log = begun
             logExpires = expires
-            return (message.position, false, .message(message, base: nil))
+            return (message.position, false, [.message(message, base: nil)])
         }
         if let key = UserKey(content), let earlier = log.entries.first(where: { UserKey($0.content) == key }) {
-            return (earlier.position, true, nil)
+            return (earlier.position, true, [])
         }
         self.log = nil
+        var events: [ChannelEvent] = []
+        if let jump = jump(runID), let outsider = try? NodeID("say") {
+            var chain = readChain(log)
+            raise(&log, &chain, to: max(now, log.last.epoch + jump))
+            self.chain = chain
+            run = runID
+            branch = log.last.epoch
+            events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: outsider))
+        }
         let appended = log.append(content, epoch: log.last.epoch, limit: limit)
         self.log = log
         // Never nil: an append at the log's own epoch is not refused.
-        guard let position = appended else { return (log.last, false, nil) }
+        guard let position = appended else { return (log.last, false, events) }
         if logExpires != nil { logExpires = expires }
-        return (position, false, .message(Message(position: position, content: content), base: nil))
+        return (position, false, events + [.message(Message(position: position, content: content), base: nil)])
     }
 }
 
 /// Whose key: keys of different users never meet.
-struct UserKey: Hashable {
-    var user: UserID
-    var key: String
+package struct UserKey: Hashable {
+    package var user: UserID
+    package var key: String
 
-    init?(_ content: MessageContent) {
+    package init?(_ content: MessageContent) {
         guard let key = content.key else { return nil }
         user = content.user
         self.key = key

@@ -1,4 +1,4 @@
-@testable import ChatCore
+import ChatCore
 
 /// The promises, checked as things happen and once everything has settled.
 extension SimWorld {
@@ -140,7 +140,9 @@ extension SimWorld {
             return fail("client\(client.index) comes back to room\(room) and is reset although Redis lost nothing")
         }
         guard let last = client.rooms[room].shown.last, client.rooms[room].last == last.position,
-            servers.filter(\.isAlive).count == 1
+            servers.filter(\.isAlive).count == 1,
+            // Until its node notices (30 ms) and the frame is here (as long again), it may speak for an old primary (seed 2102771).
+            now > lastServerDeath + 100 * millisecond
         else { return }
         if truth(room).contains(last) {
             fail(
@@ -185,8 +187,10 @@ extension SimWorld {
         if machine.heldMessages > RoomStateMachine.heldLimit {
             fail("\(node.id) holds \(machine.heldMessages) messages back")
         }
-        if machine.recent.count > plan.historyLength { fail("\(node.id) remembers \(machine.recent.count) messages") }
-        if machine.requests.count > 32 { fail("\(node.id) has \(machine.requests.count) requests open in one room") }
+        if machine.rememberedMessages > plan.historyLength {
+            fail("\(node.id) remembers \(machine.rememberedMessages) messages")
+        }
+        if machine.openRequests > 32 { fail("\(node.id) has \(machine.openRequests) requests open in one room") }
         if machine.waitingSends > machine.settings.limits.waitingSendsPerRoom {
             fail("\(node.id) has \(machine.waitingSends) sends")
         }
@@ -239,12 +243,13 @@ extension SimWorld {
         let end = end(index) ?? 0
         if room.next != end + 1 { fail("\(who) has seen up to \((room.next ?? 0)) - 1, the log ends at \(end)") }
         let truth = Dictionary(truth(index).map { ($0.position, $0.content) }) { first, _ in first }
-        for message in room.shown where truth[message.position] != message.content {
+        let from = servers[primary].rooms[index].truthFrom
+        for message in room.shown where message.position.seq >= from && truth[message.position] != message.content {
             fail(
                 "\(who) was shown \(message.position) \(message.content.text ?? ""), which is not in the log, and was not reset"
             )
         }
-        for sent in room.acknowledged where truth[sent.position]?.text != sent.text {
+        for sent in room.acknowledged where sent.position.seq >= from && truth[sent.position]?.text != sent.text {
             fail("\(who) was told that \(sent.key) is at \(sent.position), which is not in the log, and was not reset")
         }
     }
@@ -279,9 +284,9 @@ extension SimWorld {
                 return "the roster of room\(room) is \(names(roster.members)), present are \(names(expected))"
             }
             for node in nodes where node.isAlive {
-                guard let machine = node.rooms[room]?.machine, machine.presence.members != expected else { continue }
+                guard let machine = node.rooms[room]?.machine, machine.present != expected else { continue }
                 return
-                    "\(node.id) takes \(names(machine.presence.members)) for present in room\(room), present are \(names(expected))"
+                    "\(node.id) takes \(names(machine.present)) for present in room\(room), present are \(names(expected))"
             }
         }
         return nil

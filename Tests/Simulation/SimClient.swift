@@ -1,4 +1,4 @@
-@testable import ChatCore
+import ChatCore
 
 /// One client program: one device of one user. It remembers what it showed and what it said until it was answered, comes back with its
 /// last position, and repeats with the same key.
@@ -161,9 +161,9 @@ extension SimWorld {
 
     private func inside(_ node: SimNode, _ room: Int) -> String {
         guard let machine = node.rooms[room]?.machine else { return "" }
-        let links = machine.chain.links.map { "\($0.epoch)-\($0.base)" }
+        let links = machine.epochs.chain.links.map { "\($0.epoch)-\($0.base)" }
         return
-            "\(machine.phaseName) at \(machine.position?.description ?? "nothing") of \(machine.epoch), \(links) since \(machine.chain.history)"
+            "\(machine.phaseName) at \(machine.position?.description ?? "nothing") of \(machine.epochs.newest), \(links) since \(machine.epochs.chain.history)"
     }
 
     func leaveRoom(_ client: SimClient, _ room: Int) {

@@ -1,4 +1,4 @@
-@testable import ChatCore
+import ChatCore
 
 /// One Redis process: a memory broker for each room (so that one room's keys can be lost alone), one for the nodes, and who is
 /// subscribed. A value, so that a lagging replica or a log with a lost tail is an older copy.
@@ -7,9 +7,9 @@ struct SimRedis {
         var broker: MemoryBroker
         /// Every entry that the log ever held in its present history, trimmed or not.
         var truth: [Message] = []
+        /// The seq with which it begins: what a node put back into an empty log is only as much as it remembered.
+        var truthFrom: UInt64 = 0
         var expires: UInt64?
-        /// No node has entered since this Redis came up.
-        var isForeign = false
     }
 
     struct Subscriber: Hashable {
@@ -31,21 +31,29 @@ struct SimRedis {
     init(names: [RoomName], settings: MemoryBrokerSettings, generation: Int) {
         self.names = names
         self.settings = settings
-        identity = BrokerIdentity(runID: "run\(generation)", replicationID: "repl\(generation)")
+        identity = Self.identity(generation)
         rooms = names.map { _ in Room(broker: MemoryBroker(settings: settings)) }
+        for room in rooms.indices { rooms[room].broker.runID = identity.runID }
         nodes = MemoryBroker(settings: settings)
         subscribers = names.map { _ in [] }
     }
 
+    private static func identity(_ generation: Int) -> BrokerIdentity {
+        var random = SimRandom(seed: UInt64(generation))
+        let digits = String(random.next() | 1 << 63, radix: 16)
+        return BrokerIdentity(runID: digits, replicationID: "repl\(generation)")
+    }
+
     /// The same data in another process.
-    func successor(generation: Int, skew: Int64) -> SimRedis {
+    func successor(generation: Int, skew: Int64, isForeign: Bool) -> SimRedis {
         var next = self
-        next.identity = BrokerIdentity(runID: "run\(generation)", replicationID: "repl\(generation)")
+        next.identity = Self.identity(generation)
         next.subscribers = names.map { _ in [] }
         next.skew = skew
         next.isAlive = true
         next.stoppedUntil = 0
-        for room in next.rooms.indices { next.rooms[room].isForeign = true }
+        guard isForeign else { return next }
+        for room in next.rooms.indices { next.rooms[room].broker.runID = next.identity.runID }
         return next
     }
 
@@ -67,37 +75,9 @@ struct SimRedis {
         guard let name = Self.room(of: request) else { return nodes.apply(request, now: now) }
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
-        let (request, before) = beginBranch(request, index, now: now)
-        var answer = carryOut(request, index, now, bugs)
-        answer.events = before + answer.events
+        let answer = carryOut(request, index, now, bugs)
         keepTruth(request, answer, index, now: now)
         return answer
-    }
-
-    /// The first epoch that this process begins in a room is far above the last one, by an amount of its own: on the branch that was
-    /// lost the next epochs may have been given already (by `last + 1`), and positions with them. An outsider's first message
-    /// begins an epoch for the same reason.
-    private mutating func beginBranch(
-        _ request: BrokerRequest, _ index: Int, now: UInt64
-    ) -> (BrokerRequest, [MemoryBroker.Publication]) {
-        guard rooms[index].isForeign, let last = view(index, now: now)?.epoch else { return (request, []) }
-        var hash = SimRandom(seed: identity.runID.utf8.reduce(UInt64(7)) { $0 &* 31 &+ UInt64($1) })
-        let salt = hash.next() & 0xFFFF
-        switch request {
-        case .enter(var enter):
-            rooms[index].isForeign = false
-            enter.seen = max(enter.seen, last) + 1_000 + salt
-            return (.enter(enter), [])
-        case .say(let room, _):
-            rooms[index].isForeign = false
-            guard let outsider = try? NodeID("say") else { return (request, []) }
-            let enter = EnterRequest(room: room, node: outsider, seen: last + 1_000 + salt, limit: 0)
-            let entered = rooms[index].broker.apply(.enter(enter), now: now)
-            guard case .success(.view(let view)) = entered.result else { return (request, []) }
-            let left = rooms[index].broker.apply(.leave(room: room, node: outsider, value: view.epoch), now: now)
-            return (request, entered.events + left.events)
-        default: return (request, [])
-        }
     }
 
     /// Planted: the TTL that an empty room got outlives the next `enter`.
@@ -121,7 +101,7 @@ struct SimRedis {
         case (.say(_, let content), .success(.said(let position, false))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.enter(let enter), .success(.view(let view))):
-            if view.last == 0 { rooms[index].truth = [] }
+            if view.last == 0 { (rooms[index].truth, rooms[index].truthFrom) = ([], 0) }
             if enter.identityChanged { takeNewEntries(index, now: now) }
         default: break
         }
@@ -130,6 +110,7 @@ struct SimRedis {
     private mutating func takeNewEntries(_ index: Int, now: UInt64) {
         let entries = entries(index, now: now)
         let known = rooms[index].truth.last?.position
+        if known == nil { rooms[index].truthFrom = entries.first?.position.seq ?? 0 }
         for entry in entries where known.map({ $0 < entry.position }) ?? true { rooms[index].truth.append(entry) }
     }
 
@@ -155,15 +136,16 @@ struct SimRedis {
 
     mutating func deleteRoom(_ index: Int) {
         rooms[index] = Room(broker: MemoryBroker(settings: settings))
+        rooms[index].broker.runID = identity.runID
     }
 
     // MARK: repetitions
 
-    /// `once` as it has to be: appends first, then a new epoch. The other way round a first try that was refused by the new epoch may
-    /// come back in that same epoch before its node has seen the repetition, and is stored beside it (seed 300994); with the
-    /// epoch last, whoever learns it has to show everything up to its base, the repetition among it.
+    /// `once` as it must not be: without a new epoch, or with one that begins before the appends. Then a first try that was refused
+    /// by the new epoch may come back in that same epoch before its node has seen the repetition, and is stored beside it (seed
+    /// 300994); with the epoch last, whoever learns it has to show everything up to its base, the repetition among it.
     private mutating func once(
-        _ once: OnceRequest, _ index: Int, _ now: UInt64, raises: Bool, before: Bool = false
+        _ once: OnceRequest, _ index: Int, _ now: UInt64, raisesFirst: Bool
     ) -> MemoryBroker.Answer {
         guard var view = view(index, now: now) else { return .init(result: .failure(.missing), events: []) }
         guard view.epoch == once.epoch else { return .init(result: .failure(.refused), events: []) }
@@ -184,7 +166,7 @@ struct SimRedis {
             } else if send.again, first > (send.since?.seq ?? 0) + 1 {
                 outcomes.append(.outcomeUnknown)
             } else {
-                if before, others, !stored { raise(&view, once, index, now, &events) }
+                if raisesFirst, others, !stored { raise(&view, once, index, now, &events) }
                 let append = BrokerRequest.append(room: once.room, epoch: view.epoch, content: send.content)
                 guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else {
                     continue
@@ -196,7 +178,6 @@ struct SimRedis {
                 if others { events.append(.init(room: once.room, event: .message(message, base: view.base))) }
             }
         }
-        if stored, others, raises, !before { raise(&view, once, index, now, &events) }
         let reply = OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes)
         return .init(result: .success(.once(reply)), events: events)
     }
@@ -228,11 +209,11 @@ struct SimRedis {
                 .append(room: room, epoch: max(epoch, current), content: content), now: now)
         case .once(var once) where bugs.contains(.onceStoresUnknown):
             for place in once.sends.indices { once.sends[place].again = false }
-            return self.once(once, index, now, raises: true)
-        case .once(let once) where bugs.contains(.onceDoesNotRaise): return self.once(once, index, now, raises: false)
+            return rooms[index].broker.apply(.once(once), now: now)
+        case .once(let once) where bugs.contains(.onceDoesNotRaise):
+            return self.once(once, index, now, raisesFirst: false)
         case .once(let once) where bugs.contains(.onceRaisesBefore):
-            return self.once(once, index, now, raises: true, before: true)
-        case .once(let once): return self.once(once, index, now, raises: true)
+            return self.once(once, index, now, raisesFirst: true)
         case .leave(let room, let node, _) where bugs.contains(.leaveWithoutComparing):
             let value = view(index, now: now)?.nodes[node] ?? 0
             return rooms[index].broker.apply(.leave(room: room, node: node, value: value), now: now)

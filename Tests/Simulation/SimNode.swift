@@ -1,4 +1,4 @@
-@testable import ChatCore
+import ChatCore
 
 /// One start of one node process: its rooms, its sessions, its two connections. What ChatNode's shard does, and no more: it
 /// carries out actions and passes events on.

@@ -1,4 +1,4 @@
-@testable import ChatCore
+import ChatCore
 
 /// The connections between nodes and Redis: each a pipe in both directions, with no order between two of them.
 extension SimWorld {
@@ -268,6 +268,7 @@ extension SimWorld {
         guard servers[server].isAlive else { return }
         log("redis\(server) dies")
         servers[server].isAlive = false
+        lastServerDeath = now
         for node in nodes where node.isAlive {
             if node.commands.isUp, node.commands.server == server {
                 agenda.add(
@@ -287,7 +288,7 @@ extension SimWorld {
         let state = snapshots[move] ?? servers[old]
         noteLoss(from: servers[old], to: state)
         let next = servers.count
-        servers.append(state.successor(generation: next, skew: servers[old].skew))
+        servers.append(state.successor(generation: next, skew: servers[old].skew, isForeign: plan.knowsForeignRedis))
         servers[next].isAlive = false
         serverDies(old)
         primary = next
@@ -301,7 +302,9 @@ extension SimWorld {
         let state = snapshots[move] ?? servers[old]
         hasLost = true
         let next = servers.count
-        servers.append(state.successor(generation: next, skew: servers[old].skew - Int64(clockBehind)))
+        servers.append(
+            state.successor(
+                generation: next, skew: servers[old].skew - Int64(clockBehind), isForeign: plan.knowsForeignRedis))
         primary = next
         log("redis\(next) takes over with \(state.rooms.map { $0.truth.last?.position.description ?? "nothing" })")
         if window == 0 { serverDies(old) } else { agenda.add(.serverDies(old), at: now + window) }

@@ -1,7 +1,7 @@
-@testable import ChatCore
+import ChatCore
 
 /// What people, operators and bad luck do in one schedule. Made from a seed; shrunk by leaving moves out.
-struct SimPlan: Sendable {
+package struct SimPlan: Sendable {
     enum Move: Sendable {
         case connect(client: Int, slot: Int)
         /// The client is gone; the node learns it after `lag`. Frames of the last `deaf` ns never arrived.
@@ -34,18 +34,31 @@ struct SimPlan: Sendable {
     }
 
     /// Which misfortunes a plan may hold.
-    struct Faults: OptionSet, Sendable {
-        let rawValue: Int
-        static let cuts = Faults(rawValue: 1)
-        static let crashes = Faults(rawValue: 2)
-        static let stops = Faults(rawValue: 4)
-        static let redis = Faults(rawValue: 8)
-        static let deletes = Faults(rawValue: 16)
-        static let none: Faults = []
-        static let all: Faults = [.cuts, .crashes, .stops, .redis]
+    package struct Faults: OptionSet, Sendable {
+        package let rawValue: Int
+        package static let cuts = Faults(rawValue: 1)
+        package static let crashes = Faults(rawValue: 2)
+        package static let stops = Faults(rawValue: 4)
+        package static let redis = Faults(rawValue: 8)
+        package static let deletes = Faults(rawValue: 16)
+        /// Redis dies and loses its last moments, and nothing else goes wrong: everything has to come back.
+        package static let lostTail = Faults(rawValue: 32)
+        package static let none: Faults = []
+        package static let all: Faults = [.cuts, .crashes, .stops, .redis]
+        /// What `martlet-sim` runs in turn.
+        package static let kinds: [Faults] = [.none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail]
+
+        package init(rawValue: Int) { self.rawValue = rawValue }
+
+        /// The word for `--faults`; a number for a set that has none.
+        package var name: String {
+            let names = ["none", "cuts", "crashes", "redis", "all", "tail"]
+            return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
+        }
     }
 
-    var seed: UInt64
+    package var seed: UInt64
+    package var faults: Faults = .none
     var slots = 3
     var rooms = 1
     var clients = 4
@@ -61,9 +74,11 @@ struct SimPlan: Sendable {
     var viewInterval: Duration = .seconds(5)
     /// A second line of defence can be taken away, to test the first.
     var heedsForgotten = true
+    var knowsForeignRedis = true
     var goneTellsLast = true
 
-    init(seed: UInt64, faults: Faults = .all) {
+    package init(seed: UInt64, faults: Faults = .all) {
+        self.faults = faults
         var random = SimRandom(seed: seed)
         self.seed = seed
         slots = 2 + random.below(3)
@@ -82,7 +97,7 @@ struct SimPlan: Sendable {
             moves.append(Timed(at: at, move: .connect(client: client, slot: random.below(slots))))
             moves.append(Timed(at: at + millisecond, move: .join(client: client, room: random.below(rooms))))
         }
-        let mischief = faults.isEmpty ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
+        let mischief = faults.isEmpty || faults == .lostTail ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
         var clock = random.below(second)
         for _ in 0..<count {
             // Bursts of things at nearly the same moment, then a pause.
@@ -94,7 +109,30 @@ struct SimPlan: Sendable {
                 : Self.habit(&random, slots: slots, rooms: rooms, clients: clients)
             moves.append(Timed(at: clock, move: move))
         }
+        if faults.contains(.lostTail) { loseTail(&random) }
         moves.sort { $0.at < $1.at }
+    }
+
+    /// Up to three restarts that lose what was said last. What a node heard it can put back if its memory reaches so far and nobody
+    /// went on from the shorter log: outsiders, and nodes that are new to the room, cannot know that there is somebody to wait for,
+    /// so nobody comes or goes meanwhile.
+    private mutating func loseTail(_ random: inout SimRandom) {
+        historyLength = 1_000
+        memoryBytes = 4 * 1_048_576
+        moves.removeAll { if case .say = $0.move { true } else { false } }
+        for _ in 0..<1 + random.below(3) {
+            let lost = random.below(second)
+            let at = end / 4 + random.below(end * 3 / 4)
+            moves.removeAll { timed in
+                guard timed.at + lost >= at, timed.at < at + 3 * second else { return false }
+                switch timed.move {
+                case .connect, .disconnect, .join, .leave: return true
+                default: return false
+                }
+            }
+            moves.append(
+                Timed(at: at, move: .restartRedis(lost: lost, down: random.below(500 * millisecond))))
+        }
     }
 
     private static func habit(_ random: inout SimRandom, slots: Int, rooms: Int, clients: Int) -> Move {

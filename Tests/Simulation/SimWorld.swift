@@ -1,4 +1,4 @@
-@testable import ChatCore
+import ChatCore
 
 /// The whole of Martlet in virtual time: nodes, clients, Redis and the network between them, everything from one plan. It stops
 /// at the first broken promise.
@@ -26,6 +26,8 @@ final class SimWorld {
     var slowUntil: UInt64 = 0
     /// No more misfortunes: everything has to come right.
     var isQuiet = false
+    /// When a Redis last ended.
+    var lastServerDeath: UInt64 = 0
     /// Redis lost something, so a reset is no lie.
     var hasLost = false
     var violation: String?
@@ -93,8 +95,10 @@ final class SimWorld {
         }
         advance(to: plan.end)
         quieten()
-        // Long enough for leases, backoffs, lost doorbells and the last retries.
-        for _ in 0..<12 where violation == nil {
+        // Long enough for leases, backoffs, lost doorbells and the last retries; a lease ends later by as much as Redis' clock was
+        // set back by failovers, for a TTL is a moment of that clock (seeds 2209524, 2217524).
+        let setBack = servers.map { UInt64(max(0, -$0.skew)) }.max() ?? 0
+        for _ in 0..<12 + Int(setBack / 5_000) where violation == nil {
             advance(to: now + 5 * second)
             if violation == nil, isSettled() { break }
         }
@@ -327,7 +331,11 @@ final class SimWorld {
             log("\(node.id) shows \(message.position) \(message.content.text ?? "")")
             broadcast(.message(room: roomNames[room], message, showKey: false), slot, node)
         case .deliverGap(let gap): broadcast(.gap(room: roomNames[room], gap), slot, node)
-        case .deliverReset(let reset): broadcast(.reset(room: roomNames[room], reset), slot, node)
+        case .deliverReset(let reset):
+            if plan.faults == .lostTail {
+                fail("\(node.id) resets room\(room) to \(reset.position) though it knew what Redis lost")
+            }
+            broadcast(.reset(room: roomNames[room], reset), slot, node)
         case .deliverPresence, .deliverSignal: break
         case .goLive(let session, let joined):
             slot.live.insert(session)

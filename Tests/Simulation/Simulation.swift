@@ -1,13 +1,13 @@
-@testable import ChatCore
+import ChatCore
 
 /// Runs schedules, and makes a failing one small and readable.
-enum Simulation {
-    struct Failure: CustomStringConvertible {
-        var plan: SimPlan
-        var violation: String
+package enum Simulation {
+    package struct Failure: CustomStringConvertible, Sendable {
+        package var plan: SimPlan
+        package var violation: String
         var history: [String]
 
-        var description: String {
+        package var description: String {
             """
             seed \(plan.seed): \(violation)
             \(plan.slots) nodes, \(plan.rooms) rooms, \(plan.clients) clients, history \(plan.historyLength), memory \(plan.memoryBytes), \
@@ -19,10 +19,17 @@ enum Simulation {
         }
     }
 
-    static func run(_ plan: SimPlan) throws -> String? { try SimWorld(plan).run() }
+    package static func run(_ plan: SimPlan) throws -> String? { try SimWorld(plan).run() }
+
+    /// The whole story of a plan, and what it broke.
+    package static func tell(_ plan: SimPlan) throws -> (violation: String?, history: [String]) {
+        let world = try SimWorld(plan, trace: true)
+        let violation = world.run()
+        return (violation, world.trace)
+    }
 
     /// The failure of the plan, shrunk; nil if it keeps every promise.
-    static func check(_ plan: SimPlan, shrinks: Bool = true) throws -> Failure? {
+    package static func check(_ plan: SimPlan, shrinks: Bool = true) throws -> Failure? {
         guard let first = try run(plan) else { return nil }
         let small = shrinks ? try shrink(plan) : plan
         let world = try SimWorld(small, trace: true)

@@ -1,0 +1,65 @@
+import Testing
+
+@testable import ChatCore
+
+/// After Redis came back different: who still knows what it lost is waited for, and nobody longer than that.
+@Suite struct RoomReturnTests {
+    /// Inside beside another node; then the Redis behind both is replaced, and we are the first to be back.
+    private func back(nodesLost: Bool) throws -> RoomHarness {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.commandsDown()
+        room.identity = BrokerIdentity(runID: "run2", replicationID: "repl2")
+        room.commandsUp()
+        var view = room.view(5_000, last: 0, others: nodesLost ? [:] : [room.other: 90])
+        view.branch = 5_000
+        room.answer(.enter, .success(.view(view)))
+        room.hearEpoch(5_000, base: 0, nodes: view.nodes, by: room.me)
+        room.settlePresence()
+        return room
+    }
+
+    @Test(arguments: [false, true])
+    func nothingIsAppendedUntilTheOthersAreBack(nodesLost: Bool) throws {
+        var room = try back(nodesLost: nodesLost)
+        #expect(room.send(1, "a").appended.count == 0)
+        let actions = room.hearEpoch(6_000, base: 0, nodes: [room.me: 5_000, room.other: 6_000], by: room.other)
+        #expect(actions.appended.count == 1)
+    }
+
+    @Test func whoDoesNotComeBackIsNotWaitedForLong() throws {
+        var room = try back(nodesLost: false)
+        #expect(room.send(1, "a").appended.count == 0)
+        #expect(room.pass(.milliseconds(1_900)).appended.count == 0)
+        #expect(room.pass(.milliseconds(200)).appended.count == 1)
+        #expect(room.send(1, "b").appended.count == 1)
+    }
+
+    @Test func whoIsSweptIsNotWaitedFor() throws {
+        var room = try back(nodesLost: false)
+        room.send(1, "a")
+        let actions = room.hear(.gone(room.other, value: 90, nodes: [room.me: 5_000], last: room.position(5_000, 0)))
+        #expect(actions.appended.count == 1)
+    }
+
+    /// A client that knows more than the log is reset only when nobody is left who could put it back.
+    @Test func aResetOfWhoComesBackWaitsForTheOthers() throws {
+        var room = try back(nodesLost: false)
+        try room.join(2, after: room.position(100, 7))
+        room.answer(.view, .success(.view(room.view(5_000, last: 0, others: [room.other: 90]))))
+        #expect(room.pass(.milliseconds(1_500)).joined.isEmpty)
+        let joined = room.pass(.milliseconds(600)).joined
+        #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(0, 0), reason: .rewound))])
+    }
+
+    /// A hand's `XADD … *`, or an append to a log that was set back, leaves a seq 0: a node that comes in then has to live with it.
+    @Test func aLogThatBeginsWithSeqZeroIsReadLikeAnyOther() throws {
+        var settings = RoomSettings()
+        settings.historyLength = 3
+        var room = try RoomHarness(settings: settings)
+        let entries = try (0..<3).map { try room.message(100, $0, "m\($0)") }
+        try room.goInside(last: 2, entries: entries)
+        #expect(room.machine.isLive)
+        #expect(room.hearMessage(try room.message(100, 3, "d"), base: 2).shown == ["d"])
+    }
+}

@@ -1,0 +1,92 @@
+-- Putting back what a log lost when its Redis restarted or failed over. Used by enter.
+
+-- The arguments from `start` on as {id, fields}.
+local function read_tail(args, start)
+    local tail, index = {}, start
+    while args[index] do
+        local fields, count = {}, number(args[index + 1], 'the number of fields in the tail')
+        for place = index + 2, index + 1 + count do fields[#fields + 1] = args[place] end
+        tail[#tail + 1] = {args[index], fields}
+        index = index + 2 + count
+    end
+    return tail
+end
+
+local function same_message(left, right)
+    local values = {}
+    for index = 1, #left, 2 do values[left[index]] = left[index + 1] end
+    local seen = 0
+    for index = 1, #right, 2 do
+        if values[right[index]] ~= right[index + 1] then return false end
+        seen = seen + 2
+    end
+    return seen == #left
+end
+
+-- Where `tail` continues the log: the index in it of the log's last entry, 0 if the log is as good as new. Nil: nowhere, for
+-- somebody has gone another way meanwhile, or an entry at the end was deleted.
+local function place_in(tail, room, newest)
+    if not newest then return room.seq == 0 and 0 or nil end
+    local _, seq = position(newest[1])
+    if seq ~= room.seq then return nil end
+    for index = #tail, 1, -1 do
+        if tail[index][1] == newest[1] then return same_message(tail[index][2], newest[2]) and index or nil end
+    end
+end
+
+-- Whether the entries behind `place` follow (epoch, seq), and one another, without a hole.
+local function follows(tail, place, epoch, seq)
+    for index = place + 1, #tail do
+        local e, s = position(tail[index][1])
+        if not e or e < epoch or #tail[index][2] == 0 or s == 0 or (s ~= seq + 1 and index > 1) then return false end
+        epoch, seq = e, s
+    end
+    return #tail > place
+end
+
+-- The epochs that began behind `epoch`, the last entry's, hold no message: they go, or its IDs could not grow. False if the
+-- chain does not know that epoch.
+local function cut_chain(epochs, room, epoch)
+    local place = first_above(room.links, epoch) - 1
+    if place == 0 or room.afresh or link(room.links[place]) ~= epoch then return false end
+    for _ = place + 1, #room.links do
+        redis.call('RPOP', epochs)
+        room.links[#room.links] = nil
+    end
+    local _, base = link(room.links[place])
+    room.epoch, room.base = epoch, base
+    return true
+end
+
+-- The chain of a log that holds nothing begins with the first message that is put back.
+local function begin_chain(epochs, meta, room, history, epoch, seq)
+    room.links = {int(epoch) .. '-' .. int(seq - 1)}
+    room.epoch, room.base, room.afresh = epoch, seq - 1, nil
+    room.history = history > 0 and math.min(epoch, history) or epoch
+    redis.call('DEL', epochs)
+    redis.call('RPUSH', epochs, room.links[1])
+    redis.call('HSET', meta, 'history', int(room.history))
+end
+
+-- Puts back what the log lost, with the original IDs, if `tail` continues it (the first node to come back wins).
+local function restore(log, epochs, meta, room, tail, history)
+    local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    local place = place_in(tail, room, newest)
+    local epoch, seq = position(newest and newest[1] or '0-0')
+    if not place or not follows(tail, place, epoch, seq) then return false end
+    local first_epoch, first_seq = position(tail[place + 1][1])
+    if newest then
+        if not cut_chain(epochs, room, epoch) then return false end
+    else
+        begin_chain(epochs, meta, room, history, first_epoch, first_seq)
+        room.first = first_seq
+    end
+    redis.call('XSETID', log, newest and newest[1] or '0-0')
+    for index = place + 1, #tail do
+        local e, s = position(tail[index][1])
+        if e > room.epoch then add_link(epochs, meta, room, e, s - 1) end
+        redis.call('XADD', log, tail[index][1], unpack(tail[index][2]))
+        room.seq = s
+    end
+    return true
+end
