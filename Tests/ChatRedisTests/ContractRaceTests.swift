@@ -194,6 +194,23 @@ import Testing
         #expect(try store.view(after: tail[1].position).entries == Array(tail.dropFirst(2)))
     }
 
+    /// Lua's stack takes 8,000 values: arguments are more.
+    @Test(arguments: StoreKind.allCases)
+    func race12TwoThousandMessagesArePutBackAtOnce(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let (tail, _) = try lostTail(store, kept: 3, lost: 2_000)
+        let last = try #require(tail.last?.position)
+        let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: true)
+        #expect(view.verdict == .ok && view.last == 2_003)
+        let changes = try (0..<3_000).map {
+            PresenceChange(user: try UserID("user\($0)"), device: try DeviceName("phone"), joined: true)
+        }
+        let request = PresenceRequest(
+            room: store.room, node: n2, value: view.epoch, replacesAll: true, changes: changes)
+        guard case .presence(let reply) = try store.reply(.presence(request)) else { throw StoreFailure("no presence") }
+        #expect(reply.position.seq >= 3_000)
+    }
+
     /// What a node still remembers of a long room is put back into a log that is gone: the rest is a gap, not a reset.
     @Test(arguments: StoreKind.allCases)
     func race12ALogThatIsGoneIsPutBackAsFarAsANodeRemembers(kind: StoreKind) async throws {

@@ -27,6 +27,8 @@ local function position(text)
     return tonumber(epoch), tonumber(seq)
 end
 
+-- (Never `unpack(args)` without bounds: Lua's stack takes 8,000 values, and a tail or a roster is longer.)
+
 -- Redis' clock, in ms since 1970.
 local function now()
     local time = redis.call('TIME')

@@ -25,7 +25,7 @@ end
 
 -- What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been
 -- given already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that a
--- node last entered, or none ever did.
+-- room last met, or it met none.
 local function jump(meta)
     local run, own = redis.call('HGET', meta, 'run'), run_id()
     if not run or run == own then return nil end

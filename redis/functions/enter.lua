@@ -24,7 +24,7 @@ end
 
 redis.register_function('martlet_enter', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
-    local node, after, seen, clock, changed, limit, history = unpack(args)
+    local node, after, seen, clock, changed, limit, history = unpack(args, 1, 7)
     seen, clock, limit = number(seen, 'seen'), number(clock, 'clock'), number(limit, 'limit')
     history = number(history, 'history')
     local tail = read_tail(args, 8)

@@ -10,7 +10,7 @@
 
 redis.register_function('martlet_leave', function(keys, args)
     local log, nodes, _, _, presence, roster = unpack(keys)
-    local node, value, ttl, maxlen = unpack(args)
+    local node, value, ttl, maxlen = unpack(args, 1, 4)
     ttl, maxlen = int(number(ttl, 'ttl')), int(number(maxlen, 'maxlen'))
     channel(log)
     check(ROOM_TYPES, keys)

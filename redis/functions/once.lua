@@ -12,7 +12,7 @@
 
 redis.register_function('martlet_once', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
-    local node, epoch, known, maxlen = unpack(args)
+    local node, epoch, known, maxlen = unpack(args, 1, 4)
     known, maxlen = number(known, 'known'), int(number(maxlen, 'maxlen'))
     channel(log)
     check({'stream', 'hash', 'list', 'hash'}, keys)

@@ -9,7 +9,7 @@
 
 redis.register_function('martlet_presence', function(keys, args)
     local log, nodes, presence, roster = unpack(keys)
-    local node, value, mode, maxlen = unpack(args)
+    local node, value, mode, maxlen = unpack(args, 1, 4)
     maxlen = int(number(maxlen, 'maxlen'))
     channel(log)
     check({'stream', 'hash', 'stream', 'hash'}, keys)

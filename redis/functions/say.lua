@@ -11,7 +11,7 @@
 --
 -- The room's other keys are derived from the log's (same hash tag, same slot), so that a person need not type them.
 
--- Begins an epoch if this is not the Redis that the last node entered; returns the epoch.
+-- Begins an epoch if this is not the Redis that the room last met; returns the epoch.
 local function foreign_epoch(log, room)
     local epochs, meta, nodes = log:sub(1, -4) .. 'epochs', log:sub(1, -4) .. 'meta', log:sub(1, -4) .. 'nodes'
     check({'list', 'hash', 'hash'}, {epochs, meta, nodes})
@@ -31,12 +31,13 @@ end
 
 redis.register_function('martlet_say', function(keys, args)
     local log = keys[1]
-    local user, _, data, _, at, maxlen, ttl = unpack(args)
+    local user, _, data, _, at, maxlen, ttl = unpack(args, 1, 7)
     at = at and at ~= '' and number(at, 'at') or now()
     maxlen = maxlen and maxlen ~= '' and number(maxlen, 'maxlen') or 1000
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
     channel(log)
-    check({'stream'}, keys)
+    local meta = log:sub(1, -4) .. 'meta'
+    check({'stream', 'hash'}, {log, meta})
     if not user or #user == 0 or #user > 128 or user:find('%c') then
         return {err = 'ERR martlet: user must be 1 to 128 bytes without control characters'}
     end
@@ -57,7 +58,9 @@ redis.register_function('martlet_say', function(keys, args)
     local id
     if redis.call('EXISTS', log) == 0 then
         id = redis.call('XADD', log, int(now()) .. '-1', unpack(fields))
+        redis.call('HSET', meta, 'run', run_id())
         redis.call('PEXPIRE', log, int(ttl))
+        redis.call('PEXPIRE', meta, int(ttl))
     else
         local room = last_id(log)
         local name = mark(fields)
@@ -65,7 +68,10 @@ redis.register_function('martlet_say', function(keys, args)
         if earlier then return {earlier[1], 'repeated'} end
         id = redis.call('XADD', log, 'MAXLEN', '~', int(maxlen), int(foreign_epoch(log, room)) .. '-*', unpack(fields))
         -- Nobody holds the room: what is said keeps it.
-        if redis.call('PTTL', log) > 0 then redis.call('PEXPIRE', log, int(ttl)) end
+        if redis.call('PTTL', log) > 0 then
+            redis.call('PEXPIRE', log, int(ttl))
+            redis.call('PEXPIRE', meta, int(ttl))
+        end
     end
     publish_message(log, id, nil, fields)
     return {id, 'stored'}

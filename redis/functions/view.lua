@@ -7,7 +7,7 @@
 
 redis.register_function{function_name = 'martlet_view', flags = {'no-writes'}, callback = function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
-    local after, limit = unpack(args)
+    local after, limit = unpack(args, 1, 2)
     limit = number(limit, 'limit')
     check({'stream', 'hash', 'list', 'hash'}, keys)
     if redis.call('EXISTS', log) == 0 then return false end

@@ -7,7 +7,7 @@ struct MemoryRoom: Sendable {
     /// Nil: never written (an outsider began the log), or lost.
     var chain: EpochChain?
     var nodes: [NodeID: UInt64] = [:]
-    /// The run id of the broker that a node last entered; nil: none ever did.
+    /// The run id of the broker that a node last entered, or an outsider who began the log spoke to.
     var run: String?
     /// The first epoch that was begun on that broker.
     var branch: UInt64 = 0
@@ -22,12 +22,12 @@ struct MemoryRoom: Sendable {
     mutating func expire(now: UInt64) -> Bool {
         if let end = logExpires, end <= now {
             log = nil
+            run = nil
+            branch = 0
             logExpires = nil
         }
         if let end = restExpires, end <= now {
             chain = nil
-            run = nil
-            branch = 0
             nodes = [:]
             presence = nil
             roster = [:]
@@ -57,8 +57,8 @@ struct MemoryRoom: Sendable {
     }
 
     /// What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been given
-    /// already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that a node
-    /// last entered, or none ever did.
+    /// already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that the room
+    /// last met, or it met none.
     private func jump(_ runID: String) -> UInt64? {
         guard let run, run != runID else { return nil }
         return 1_000 + (UInt64(runID.prefix(4), radix: 16) ?? 0)
@@ -228,6 +228,7 @@ struct MemoryRoom: Sendable {
             var begun = MemoryLog(last: Position(epoch: now, seq: 0))
             begun.restore(message)
             self.log = begun
+            run = runID
             logExpires = expires
             return (message.position, false, [.message(message, base: nil)])
         }
