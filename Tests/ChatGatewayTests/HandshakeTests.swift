@@ -161,7 +161,8 @@ struct HandshakeTests {
             $0.closeTimeout = .milliseconds(100)
         } _: { port, _, server in
             let socket = try await TestSocket.connect(port: port)
-            try await socket.write("GET /ws?user=ana HTTP/1.1\r\nHost: local")
+            // (On a busy machine the time may be over before the first byte.)
+            try? await socket.write("GET /ws?user=ana HTTP/1.1\r\nHost: local")
             let all = await socket.readToEnd()
             #expect(all.hasPrefix("HTTP/1.1 408 "))
             let silent = try await TestSocket.connect(port: port)
