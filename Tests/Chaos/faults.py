@@ -103,6 +103,7 @@ class Faults:
     async def kill_node(self, numbers, node):
         pause = between(numbers[1], 0.2, 3)
         self.say(f"kill -9 {node.name} (pid {node.process.pid}), back in {pause:.1f} s")
+        self.ledger.deaths[self.cluster.process_of(node.name)] = self.ledger.now()
         node.process.kill()
         await asyncio.sleep(pause)
         node.process.start()
@@ -121,6 +122,7 @@ class Faults:
     async def leave_node(self, numbers, node):
         self.say(f"SIGTERM {node.name} (pid {node.process.pid}): drains")
         began = time.monotonic()
+        self.ledger.deaths[self.cluster.process_of(node.name)] = self.ledger.now()
         node.process.terminate()
         if not await node.process.ended(30):
             self.ledger.broken("leaving", "", "", f"{node.name} has not ended 30 s after SIGTERM", node.process.tail())
@@ -152,7 +154,7 @@ class Faults:
         redis = self.cluster.redis
         redis.process.kill()
         redis.ask.close()
-        killed = time.monotonic()
+        killed, killed_at = time.monotonic(), self.ledger.now()
         lost = redis.lose_tail(lost_seconds, killed) if lost_seconds else 0
         if lost_seconds:
             self.say(
@@ -160,6 +162,8 @@ class Faults:
             )
         await asyncio.sleep(pause)
         await redis.start()
+        if lost_seconds:
+            self.ledger.losses.append((killed_at, self.ledger.now()))
         self.ledger.happened(f"{redis.name} answers again")
 
     async def failover(self, numbers):
@@ -189,6 +193,7 @@ class Faults:
                 self.loop.call_later(between(numbers[4], 0, 1), node.proxy.cut)
         await asyncio.sleep(1.2)
         self.ledger.split.append((promoted, self.ledger.now()))
+        self.ledger.losses.append((promoted, self.ledger.now()))
         self.ledger.happened(f"{new.name} is the master")
         if not old.process.is_running:
             await old.start()

@@ -60,6 +60,10 @@ class Ledger:
         self.on_violation = lambda violation: None
         # The process behind a node's name now: another after each start.
         self.process_of = lambda name: name
+        # (at, back): Redis lost what it had last acknowledged, and when it, or another, answered again.
+        self.losses = []
+        # process -> when it ended.
+        self.deaths = {}
         # (from, to): what an old master acknowledged after another Redis had taken over.
         self.split = []
         self.delivery = []

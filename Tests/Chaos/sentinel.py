@@ -69,6 +69,7 @@ async def one(stage, faults, kind):
     answered = ledger.now() - began
     await until(lambda: demoted(old), 40, f"{old.name} is a replica")
     await cluster.in_step(old)
+    ledger.losses.append((promoted, promoted))
     # What an old master that came back took from nodes that had not heard yet is its own branch of the history.
     ledger.split.append((promoted if kind != "cut off" else began + lag, ledger.now()))
     stage.say(f"all sends were answered after {answered:.1f} s; {old.name} is a replica now")

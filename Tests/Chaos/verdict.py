@@ -8,6 +8,8 @@ from ledger import position, text_of
 from redis_wire import RedisError
 
 PREFIX = "martlet:"
+# Seconds in which a node that lives, even one that is stopped for a while, is back on Redis and has put back what it knows.
+LIFE_AFTER_LOSS = 8.0
 
 
 def rooms_of(sessions):
@@ -117,8 +119,13 @@ class Verdict:
         """
         history = self.history(room, who)
         self.ledger.lost.append((at, room, who, key, text_of(place), history))
-        living = {self.cluster.process_of(node.name) for node in self.cluster.nodes if node.process.is_running}
-        knew = sorted(self.ledger.rooms[room].seen_by[place] & living)
+        # Who knew it when Redis lost it, and lived long enough after it was back.
+        back = min((back for lost, back in self.ledger.losses if lost >= at), default=None)
+        knew = sorted(
+            process
+            for process in self.ledger.rooms[room].seen_by[place]
+            if back is None or self.ledger.deaths.get(process, float("inf")) > back + LIFE_AFTER_LOSS
+        )
         if int(self.cluster.settings.get("MARTLET_ACK_REPLICAS", 0)) > 0:
             self.ledger.broken(
                 "acknowledged by replicas", room, who, f"{key}, acknowledged at {text_of(place)}, is lost", history
@@ -129,7 +136,7 @@ class Verdict:
                 room,
                 who,
                 f"{key}, acknowledged at {text_of(place)}, is lost and was announced as lost "
-                f"(reset), though {' and '.join(knew)} showed it and lives",
+                f"(reset), though {' and '.join(knew)} showed it and lived on",
                 history,
             )
 
