@@ -8,11 +8,12 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-/// Targets of the node: no checks of exclusive access at run time in release builds, where they cost a tenth of what a
+/// For the node's own targets: no checks of exclusive access at run time in release builds, where they cost a tenth of what a
 /// delivery computes; debug builds, and with them all tests, have them. Not for what MartletClient needs: a package with such
 /// flags cannot be another one's dependency.
-let server: [SwiftSetting] =
-    strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+let unchecked: [SwiftSetting] = [
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
+]
 
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
@@ -59,7 +60,7 @@ let package = Package(
                 "ChatCore", "ChatWire", "CHiredis", "RedisSchema",
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ] + nio,
-            swiftSettings: server
+            swiftSettings: strict + unchecked
         ),
         .target(
             name: "ChatGateway",
@@ -72,7 +73,7 @@ let package = Package(
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ] + nio,
             resources: [.embedInCode("Web")],
-            swiftSettings: server
+            swiftSettings: strict + unchecked
         ),
         .target(
             name: "ChatNode",
@@ -84,7 +85,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
-            swiftSettings: server
+            swiftSettings: strict + unchecked
         ),
         .target(
             name: "MartletClient",
