@@ -88,7 +88,12 @@ class Faults:
                 return
             async with node.busy:
                 self.done += 1
+                process, began = self.cluster.process_of(node.name), self.ledger.now()
+                away = [began, float("inf")]
+                self.ledger.away[process].append(away)
                 await method(numbers, node)
+                # It notices within Redis' deadline, and comes back.
+                away[1] = self.ledger.now() + 3
 
     async def finish(self):
         """Waits for the faults that are still under way."""

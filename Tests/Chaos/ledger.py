@@ -3,7 +3,7 @@
 import collections
 import time
 
-MOST_TOLD = 12
+SLOW_ACK = 8.0
 
 
 def position(text):
@@ -62,12 +62,16 @@ class Ledger:
         self.process_of = lambda name: name
         # (at, back): Redis lost what it had last acknowledged, and when it, or another, answered again.
         self.losses = []
+        # process -> [(from, to)]: when it was stopped, or could not talk to Redis.
+        self.away = collections.defaultdict(list)
         # process -> when it ended.
         self.deaths = {}
         # (from, to): what an old master acknowledged after another Redis had taken over.
         self.split = []
         self.delivery = []
         self.ack_times = []
+        # Answers that took very long: (seconds, room, session, key, history).
+        self.slow = []
 
     def now(self):
         return self.clock() - self.began
@@ -115,7 +119,10 @@ class Ledger:
                 f"the ack of {send.key} says {text_of(place)}, which is {known} for others",
                 session.rooms[room].lines(),
             )
-        self.ack_times.append(self.clock() - send.first_written)
+        took = self.clock() - send.first_written
+        self.ack_times.append(took)
+        if took > SLOW_ACK:
+            self.slow.append((took, room, session.name, send.key, session.rooms[room].lines()[-80:]))
 
     def reset(self, room):
         self.count["resets"] += 1

@@ -116,6 +116,8 @@ def one_run(options, show, seed):
         passed = not ledger.violations
         if not passed:
             tell(ledger, show, state)
+        if ledger.slow:
+            tell_slow(ledger, state)
         if ledger.lost:
             tell_lost(ledger, state)
         options.results.append((seed, figures))
@@ -166,6 +168,16 @@ def tell(ledger, show, state):
     more = len(ledger.violations) + ledger.suppressed - len(seen)
     if more > 0:
         show.line(f"… and {more} more: {state / 'violations.txt'}")
+
+
+def tell_slow(ledger, state):
+    """Which answers took very long, and what their sessions saw meanwhile."""
+    slow = sorted(ledger.slow, key=lambda one: -one[0])
+    with (state / "slow.txt").open("w") as out:
+        for took, room, who, key, _ in slow:
+            print(f"{took:7.2f} s  {key} in {room}, said by {who}", file=out)
+        for took, room, who, key, history in slow[:20]:
+            print(f"\n{room} as {who} saw it until {key} had its answer:", *history, sep="\n    ", file=out)
 
 
 def tell_lost(ledger, state):

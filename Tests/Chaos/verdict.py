@@ -63,7 +63,7 @@ class Verdict:
             behind = False
             for room, sessions in self.rooms.items():
                 last = await self.last_of(room)
-                behind = behind or any(
+                behind = behind or last is not None and any(
                     session.rooms[room].last != last for session in sessions if room in session.rooms
                 )
             if not behind:
@@ -119,12 +119,14 @@ class Verdict:
         """
         history = self.history(room, who)
         self.ledger.lost.append((at, room, who, key, text_of(place), history))
-        # Who knew it when Redis lost it, and lived long enough after it was back.
-        back = min((back for lost, back in self.ledger.losses if lost >= at), default=None)
+        # Who knew it when Redis lost it, and lived and could talk to Redis for long enough after it was back: the nodes
+        # wait for each other, but not for ever.
+        lost, back = min(((l, b) for l, b in self.ledger.losses if l >= at), default=(at, at))
         knew = sorted(
             process
             for process in self.ledger.rooms[room].seen_by[place]
-            if back is None or self.ledger.deaths.get(process, float("inf")) > back + LIFE_AFTER_LOSS
+            if self.ledger.deaths.get(process, float("inf")) > back + LIFE_AFTER_LOSS
+            and not any(begin < back + 3 and end > lost for begin, end in self.ledger.away[process])
         )
         if int(self.cluster.settings.get("MARTLET_ACK_REPLICAS", 0)) > 0:
             self.ledger.broken(
