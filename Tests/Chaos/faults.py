@@ -78,7 +78,9 @@ class Faults:
                 return
             async with self.cluster.redis_busy:
                 self.done += 1
+                began = self.ledger.now()
                 await method(numbers)
+                self.ledger.outages.append((began, self.ledger.now()))
         elif kind in ("drop-sessions", "slow-readers", "wander"):
             self.done += 1
             await method(numbers)

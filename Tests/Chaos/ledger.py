@@ -62,6 +62,8 @@ class Ledger:
         self.process_of = lambda name: name
         # (at, back): Redis lost what it had last acknowledged, and when it, or another, answered again.
         self.losses = []
+        # (from, to): no Redis answered.
+        self.outages = []
         # process -> [(from, to)]: when it was stopped, or could not talk to Redis.
         self.away = collections.defaultdict(list)
         # process -> when it ended.

@@ -114,6 +114,16 @@ class Verdict:
         self.figures["of these in the log"] = in_log
         self.figures["of these announced as lost (reset)"] = lost
 
+    def loss_after(self, at):
+        """When Redis lost what was acknowledged at about `at` (an answer may be read late), and when it was back to stay.
+        """
+        losses = self.ledger.losses
+        lost, back = min((one for one in losses if one[0] + 0.5 >= at), default=losses[-1] if losses else (at, at))
+        for begin, end in sorted(self.ledger.outages):
+            if back <= begin < back + 5:
+                back = end
+        return lost, back
+
     def announced(self, room, key, place, who, at):
         """A message that Redis lost and clients were told so: right only if no node that knew it lived to put it back.
         """
@@ -121,7 +131,7 @@ class Verdict:
         self.ledger.lost.append((at, room, who, key, text_of(place), history))
         # Who knew it when Redis lost it, and lived and could talk to Redis for long enough after it was back: the nodes
         # wait for each other, but not for ever.
-        lost, back = min(((l, b) for l, b in self.ledger.losses if l >= at), default=(at, at))
+        lost, back = self.loss_after(at)
         knew = sorted(
             process
             for process in self.ledger.rooms[room].seen_by[place]
