@@ -27,6 +27,17 @@ import Testing
         return members
     }
 
+    /// Redis' Lua takes no more than 8,000 values from one `unpack`.
+    @Test(arguments: StoreKind.allCases)
+    func aNodeWithThousandsOfMembersSaysSoAtOnce(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let epoch = try store.enter(try NodeID("crowded")).epoch
+        let phone = try DeviceName("phone")
+        let changes = try (0..<3_000).map { PresenceChange(user: try UserID("u\($0)"), device: phone, joined: true) }
+        _ = try store.presence(try NodeID("crowded"), epoch, all: true, changes)
+        #expect(try store.roster().members.count == 3_000)
+    }
+
     @Test(arguments: StoreKind.allCases)
     func theRosterIsTheSumOfItsChanges(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)

@@ -117,6 +117,17 @@ import Testing
         return (tail, epoch)
     }
 
+    /// Redis' Lua takes no more than 8,000 values from one `unpack`: a room that remembered 800 messages could not be entered again.
+    @Test(arguments: StoreKind.allCases)
+    func aTailAsLongAsAMemoryIsPutBack(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let (tail, _) = try lostTail(store, kept: 3, lost: 997)
+        let last = try #require(tail.last?.position)
+        let view = try store.enter(n2, after: last, tail: tail, seen: last.epoch, identityChanged: true, limit: 1_000)
+        #expect(view.verdict == .ok && view.last == 1_000 && tail.count == 1_000)
+        #expect(try store.view(limit: 1_000).entries == tail)
+    }
+
     @Test(arguments: StoreKind.allCases)
     func race12TheFirstToComeBackPutsTheTailBackWithItsPositions(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)

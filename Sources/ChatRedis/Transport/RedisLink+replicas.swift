@@ -16,8 +16,11 @@ struct Confirmation {
 /// the replication stream after everything that was answered so far, and costs Redis a microsecond.
 extension RedisLink {
     public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
-        guard let replicas, replicas.isUp, let server = servers[.commands], servers[.replicas] == server else {
+        guard let replicas, let server = servers[.commands] else {
             return eventLoop.assumeIsolatedUnsafeUnchecked().execute { then(nil) }
+        }
+        guard replicas.isUp, servers[.replicas] == server else {
+            return confirmLater(count, time, then)
         }
         let milliseconds = max(1, time.components.seconds * 1_000 + time.components.attoseconds / 1_000_000_000_000_000)
         var writer = RESPWriter(capacity: 128)
@@ -25,6 +28,15 @@ extension RedisLink {
         writer.command(words: ["WAIT", "\(count)", "\(milliseconds)"])
         confirmations.append(Confirmation(deadline: now + time + settings.commandTimeout, then: then))
         replicas.write(writer.take())
+    }
+
+    /// The connection is on its way: right after the start, or after all were lost.
+    private func confirmLater(_ count: Int, _ time: Duration, _ then: @escaping (Int?) -> Void) {
+        let pause = min(time, .milliseconds(20))
+        eventLoop.assumeIsolatedUnsafeUnchecked().scheduleTask(in: TimeAmount(pause)) { [weak self] in
+            guard let self, time > pause else { return then(nil) }
+            self.confirm(replicas: count, within: time - pause, then)
+        }
     }
 
     /// False: the connection was dropped.
