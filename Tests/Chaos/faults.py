@@ -24,6 +24,8 @@ KINDS = {
 }
 # Without these Redis keeps all it has acknowledged, so that no session may ever be told `reset`.
 LOSSY = {"lost-tail", "failover"}
+# A node in one of these cannot talk to Redis, and what only it knows may come too late to be put back.
+AWAY = {"stop-node", "half-open", "late-bytes"}
 DEFAULT = [name for name in KINDS if name != "failover"]
 
 
@@ -92,7 +94,8 @@ class Faults:
                 self.done += 1
                 process, began = self.cluster.process_of(node.name), self.ledger.now()
                 away = [began, float("inf")]
-                self.ledger.away[process].append(away)
+                if kind in AWAY:
+                    self.ledger.away[process].append(away)
                 await method(numbers, node)
                 # It notices within Redis' deadline, and comes back.
                 away[1] = self.ledger.now() + 3
