@@ -247,6 +247,15 @@ import Testing
         #expect(reset[0].contains("goes on at 7-1"))
     }
 
+    @Test func whoComesAndGoesIsSaidAndOfOtherRoomsWhere() throws {
+        let (bob, ana) = (try UserID("bob"), try UserID("ana"))
+        let other = try RoomName("other")
+        #expect(lines(.presence(lobby, joined: [bob], left: [], count: 2)) == ["12:00 * bob came (2 here)"])
+        #expect(lines(.presence(other, joined: [], left: [bob], count: 1)) == ["12:00 * [other] bob left (1 here)"])
+        #expect(lines(.presence(lobby, joined: [ana], left: [], count: 1)).isEmpty, "oneself is said by the join")
+        #expect(lines(.presence(lobby, joined: [], left: [], count: 500)).isEmpty, "large rooms only count")
+    }
+
     @Test func theFooterStaysBelowWhatComesIn() throws {
         var model = ChatModel(user: "ana", room: lobby, history: 1, keyPrefix: "k", endsWithInput: false)
         _ = model.started()

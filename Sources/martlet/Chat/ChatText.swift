@@ -96,7 +96,7 @@ struct ChatText {
         if !others.isEmpty { parts.append("\(Self.names(others)) came") }
         if !left.isEmpty { parts.append("\(Self.names(left)) left") }
         guard !parts.isEmpty else { return [] }
-        let place = room.map { " \($0):" } ?? ""
+        let place = room.map { "[\($0)] " } ?? ""
         return notice("\(place)\(parts.joined(separator: ", ")) (\(count) here)", now)
     }
 
