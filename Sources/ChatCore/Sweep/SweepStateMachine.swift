@@ -24,6 +24,10 @@ public struct SweepStateMachine: Sendable {
     let node: NodeID
     private var requests: [UInt64: Purpose] = [:]
     private var nextSerial: UInt64 = 1
+    /// With a round every sixth of the lease: as long as a heartbeat lasts, so that a node which dies just then is still out of every
+    /// roster within the lease.
+    static let roundsOfPatience = 4
+    private var roundsToWait = SweepStateMachine.roundsOfPatience
     /// Requests that still have to be answered for each dead node, and whether one of them failed.
     private var sweeping: [NodeID: (open: Int, failed: Bool)] = [:]
     /// Nodes that rooms listed before this round read the heartbeats.
@@ -45,14 +49,22 @@ public struct SweepStateMachine: Sendable {
         suspects.append(Suspicion(room: room, node: other, value: value))
     }
 
-    /// Begins a round, unless one is still running.
+    /// Begins a round, unless one is still running or the connection is young. A round is due every sixth of the lease.
     public mutating func roundBegan(_ actions: inout [Action]) {
+        guard roundsToWait == 0 else {
+            roundsToWait -= 1
+            suspects = []
+            return
+        }
         guard requests.isEmpty else { return }
         submit(.nodes, .nodes, &actions)
     }
 
-    /// The connection was lost: whatever was asked starts over with the next round.
+    /// The connection was lost: whatever was asked starts over, but not at once. If it was Redis that was away, nobody's heartbeat came
+    /// through, and who lives needs time to say so: swept, its members would leave and come back, and what it alone
+    /// could put back would not be waited for.
     public mutating func reset() {
+        roundsToWait = Self.roundsOfPatience
         requests = [:]
         sweeping = [:]
     }

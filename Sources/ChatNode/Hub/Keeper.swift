@@ -20,6 +20,9 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
         for (node, value) in nodes { machine.saw(node, value: value, in: room) }
     }
 
+    /// The first shard's command connection is gone.
+    func connectionLost() { machine.reset() }
+
     /// Looks for dead nodes and takes them out of their rooms.
     func round() {
         var actions: [SweepStateMachine.Action] = []

@@ -53,6 +53,7 @@ extension Shard: BrokerLinkDelegate {
         if commandsIdentity != nil { metrics.redisReconnects.increment() }
         commandsIdentity = nil
         audit.reset()
+        if let keeper, keeper.shard === self { keeper.connectionLost() }
         metrics.redisUp(connection: "commands", shard: index, false)
         logger.warning(
             "redis command connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
