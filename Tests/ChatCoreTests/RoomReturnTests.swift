@@ -6,7 +6,9 @@ import Testing
 @Suite struct RoomReturnTests {
     /// Inside beside another node; then the Redis behind both is replaced, and we are the first to be back.
     private func back(nodesLost: Bool) throws -> RoomHarness {
-        var room = try RoomHarness()
+        var settings = RoomSettings()
+        settings.returnGrace = .seconds(2)
+        var room = try RoomHarness(settings: settings)
         try room.goInside(others: [room.other: 90])
         room.commandsDown()
         room.identity = BrokerIdentity(runID: "run2", replicationID: "repl2")

@@ -285,6 +285,7 @@ final class SimWorld {
         settings.linger = .milliseconds(1_200)
         settings.viewInterval = plan.bugs.contains(.noQuietView) ? .seconds(1_000_000) : plan.viewInterval
         settings.enterDeadline = .seconds(2)
+        settings.returnGrace = .seconds(2)
         settings.limits.sendWait = .seconds(4)
         settings.youngSession = .seconds(3)
         settings.rules = plan.rules

@@ -13,7 +13,7 @@ public struct RoomSettings: Sendable, Hashable {
     /// How long an `enter` may take, its own epoch heard, before both connections are dropped.
     public var enterDeadline: Duration = .seconds(5)
     /// How long appends wait, after Redis came back different, for nodes of the room that have not entered it again.
-    public var returnGrace: Duration = .seconds(2)
+    public var returnGrace: Duration = .seconds(5)
     /// Appends of one room that may be unanswered at once.
     public var appendWindow = 256
     /// A keyed send that does not say whether it is a repetition counts as one in a session younger than this.

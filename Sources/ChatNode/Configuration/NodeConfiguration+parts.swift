@@ -11,6 +11,8 @@ extension NodeConfiguration {
         settings.presenceInterval = rooms.presenceInterval
         settings.viewInterval = rooms.viewInterval
         settings.limits = limits
+        // A node's first try to come back may hang for one deadline, and its second one begins a moment later.
+        settings.returnGrace = min(redis.deadline * 2 + .seconds(1), limits.sendWait / 2)
         return settings
     }
 
