@@ -104,6 +104,26 @@ struct RawSocketTests {
         }
     }
 
+    /// The channel of a session that is behind may become empty at one stroke; what then goes to the descriptor and does not fit has to
+    /// leave through the channel, although that is full again at once.
+    @Test func aBacklogOfLargeMessagesLeavesToItsEnd() async throws {
+        try await withGateway {
+            $0.limits.outboundBytes = 64 << 20
+            $0.sendBufferBytes = 100_000
+        } _: { port, service, server in
+            let room = try RoomName("busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
+            try await until("it is in the room") { service.members(of: room) == 1 }
+            for number in 0..<60 {
+                _ = try await service.say(room: room, content: try content(number, bytes: 150_000 + number * 3_001))
+            }
+            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            _ = await client.socket.readAnswer(hasBody: false)
+            try await read(60, from: 0, client)
+            #expect(await server.counters().queuedBytes == 0)
+        }
+    }
+
     @Test func aCloseFrameComesBehindEverythingThatWasSentBefore() async throws {
         try await withGateway {
             $0.limits.outboundBytes = 64 << 20

@@ -337,9 +337,15 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func flush() {
-        guard let context, !isGone, !writeRaw(context) else { return }
+        guard let context, !isGone else { return }
         let channel = context.channel
-        guard !queue.isBehind || channel.isWritable else { return }
+        switch writeRaw(context) {
+        case .everything: return
+        case .nothing: guard !queue.isBehind || channel.isWritable else { return }
+        // What the kernel did not take is in the channel and has to be flushed, also by a session that was behind until now and
+        // a channel that is full with it: nobody would tell us later.
+        case .part: break
+        }
         // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
         repeat {
             // Asking for writability after each write keeps what the channel holds within its water mark; the rest
@@ -351,18 +357,20 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         if channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
     }
 
-    /// Writes to the descriptor. True if all of it is with the kernel now. The path of nearly every delivery: it touches
+    private enum RawOutcome { case everything, part, nothing }
+
+    /// Writes to the descriptor: everything is with the kernel now, or a part and the rest of that buffer in the channel. The path of nearly every delivery: it touches
     /// nothing of the channel, whose memory nobody has looked at since the last one.
-    private func writeRaw(_ context: ChannelHandlerContext) -> Bool {
-        guard raw?.isUsable(context) ?? false else { return false }
+    private func writeRaw(_ context: ChannelHandlerContext) -> RawOutcome {
+        guard raw?.isUsable(context) ?? false else { return .nothing }
         while let buffer = next() {
             guard let rest = raw?.send(buffer) else { continue }
             context.write(wrapOutboundOut(rest), promise: nil)
-            return false
+            return .part
         }
         machine.spoke()
         queue.catchUp()
-        return true
+        return .everything
     }
 
     private func next() -> ByteBuffer? {
