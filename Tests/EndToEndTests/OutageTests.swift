@@ -136,33 +136,45 @@ struct OutageTests {
 
     // MARK: Silence
 
-    /// A node that reaches its Redis through a proxy, with one loop, and views of quiet rooms so rare that they repair nothing.
-    private func proxied(
-        _ redis: PrivateRedis, _ environment: [String: String] = [:]
-    ) async throws -> (node: TestNode, proxy: TCPProxy) {
-        let proxy = try await TCPProxy.start(to: redis.port)
-        var all = ["MARTLET_EVENT_LOOPS": "1", "MARTLET_ROOM_VIEW_INTERVAL": "1h"]
-        all.merge(environment) { $1 }
-        return (try await TestNode.start("proxied", redis: "redis://127.0.0.1:\(proxy.port)", all), proxy)
-    }
+    /// Ana on a node that reaches Redis through a proxy, with one loop and views of quiet rooms so rare that they repair nothing; bob on one
+    /// that reaches it directly; both in one room, in which bob has said `first`.
+    private struct ProxiedTalk {
+        let redis: PrivateRedis
+        let proxy: TCPProxy
+        let node: TestNode
+        let other: TestNode
+        let room: RoomName
+        let ana: Watcher
+        let bob: Watcher
 
-    @Test func aSilentNetworkTurnsReadyzRedAndIsRepaired() async throws {
-        let redis = try await PrivateRedis.start()
-        defer { redis.stop() }
-        let (node, proxy) = try await proxied(redis)
-        let other = try await TestNode.start("other", redis: redis.url)
-        defer {
+        init(first: String) async throws {
+            redis = try await PrivateRedis.start()
+            proxy = try await TCPProxy.start(to: redis.port)
+            node = try await TestNode.start(
+                "proxied", redis: "redis://127.0.0.1:\(proxy.port)",
+                ["MARTLET_EVENT_LOOPS": "1", "MARTLET_ROOM_VIEW_INTERVAL": "1h"])
+            other = try await TestNode.start("other", redis: redis.url)
+            room = try RoomName("lobby")
+            ana = try await Watcher.connect("ana", node)
+            bob = try await Watcher.connect("bob", other)
+            try await ana.client.join(room)
+            try await bob.client.join(room)
+            try await bob.client.send(first, to: room)
+            try await ana.wait(for: 1, in: room)
+        }
+
+        func end() {
             node.signal(SIGKILL)
             other.signal(SIGKILL)
             proxy.stop()
+            redis.stop()
         }
-        let room = try RoomName("lobby")
-        let ana = try await Watcher.connect("ana", node)
-        let bob = try await Watcher.connect("bob", other)
-        try await ana.client.join(room)
-        try await bob.client.join(room)
-        try await bob.client.send("before", to: room)
-        try await ana.wait(for: 1, in: room)
+    }
+
+    @Test func aSilentNetworkTurnsReadyzRedAndIsRepaired() async throws {
+        let talk = try await ProxiedTalk(first: "before")
+        defer { talk.end() }
+        let (node, proxy, room, ana, bob) = (talk.node, talk.proxy, talk.room, talk.ana, talk.bob)
         proxy.silence()
         let began = ContinuousClock.now
         try await eventually("readyz is red") { try await self.status(node) == 503 }
@@ -194,22 +206,9 @@ struct OutageTests {
     }
 
     @Test func aSubscriptionLostInSilenceIsNoticedWithinSecondsAndRepaired() async throws {
-        let redis = try await PrivateRedis.start()
-        defer { redis.stop() }
-        let (node, proxy) = try await proxied(redis)
-        let other = try await TestNode.start("other", redis: redis.url)
-        defer {
-            node.signal(SIGKILL)
-            other.signal(SIGKILL)
-            proxy.stop()
-        }
-        let room = try RoomName("lobby")
-        let ana = try await Watcher.connect("ana", node)
-        let bob = try await Watcher.connect("bob", other)
-        try await ana.client.join(room)
-        try await bob.client.join(room)
-        try await bob.client.send("one", to: room)
-        try await ana.wait(for: 1, in: room)
+        let talk = try await ProxiedTalk(first: "one")
+        defer { talk.end() }
+        let (redis, node, proxy, room, ana, bob) = (talk.redis, talk.node, talk.proxy, talk.room, talk.ana, talk.bob)
         let channel = "martlet:{lobby}"
         let bytes = "*2\r\n$11\r\nUNSUBSCRIBE\r\n$\(channel.utf8.count)\r\n\(channel)\r\n"
         #expect(
@@ -230,22 +229,9 @@ struct OutageTests {
     }
 
     @Test func aMessageLostInSilenceIsReadFromTheLogWithinSeconds() async throws {
-        let redis = try await PrivateRedis.start()
-        defer { redis.stop() }
-        let (node, proxy) = try await proxied(redis)
-        let other = try await TestNode.start("other", redis: redis.url)
-        defer {
-            node.signal(SIGKILL)
-            other.signal(SIGKILL)
-            proxy.stop()
-        }
-        let room = try RoomName("lobby")
-        let ana = try await Watcher.connect("ana", node)
-        let bob = try await Watcher.connect("bob", other)
-        try await ana.client.join(room)
-        try await bob.client.join(room)
-        try await bob.client.send("0", to: room)
-        try await ana.wait(for: 1, in: room)
+        let talk = try await ProxiedTalk(first: "0")
+        defer { talk.end() }
+        let (proxy, room, ana, bob) = (talk.proxy, talk.room, talk.ana, talk.bob)
         var count = 1
         // The proxy hides whole reads; one that begins with something else passes.
         while proxy.hidden == 0, count < 50 {
