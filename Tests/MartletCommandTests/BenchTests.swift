@@ -14,35 +14,35 @@ struct BenchLedgerTests {
     }
 
     @Test func whatComesInOrderIsExact() {
-        let verdict = BenchRoomVerdict([ledger([11, 12, 13]), ledger([11, 12, 13])], acked: 3)
+        let verdict = BenchRoomVerdict([ledger([11, 12, 13]), ledger([11, 12, 13])], stored: 3)
         #expect(verdict.messages == 3)
         #expect(verdict.missing == 0 && verdict.repeated == 0 && verdict.swapped == 0 && verdict.isOneOrder)
     }
 
     @Test func aHoleIsMissingAndFoundByTheOthersOrTheAcksIfItIsAtTheEnd() {
-        #expect(BenchRoomVerdict([ledger([11, 13, 14]), ledger([11, 12, 13, 14])], acked: 4).missing == 1)
-        #expect(BenchRoomVerdict([ledger([11, 12]), ledger([11, 12, 13, 14])], acked: 4).missing == 2)
-        #expect(BenchRoomVerdict([ledger([11, 12]), ledger([11, 12])], acked: 4).missing == 4)
-        #expect(BenchRoomVerdict([ledger([]), ledger([])], acked: 0).missing == 0)
+        #expect(BenchRoomVerdict([ledger([11, 13, 14]), ledger([11, 12, 13, 14])], stored: 4).missing == 1)
+        #expect(BenchRoomVerdict([ledger([11, 12]), ledger([11, 12, 13, 14])], stored: 4).missing == 2)
+        #expect(BenchRoomVerdict([ledger([11, 12]), ledger([11, 12])], stored: 4).missing == 4)
+        #expect(BenchRoomVerdict([ledger([]), ledger([])], stored: 0).missing == 0)
     }
 
     @Test func aLateOneIsSwappedNotMissingAndNotRepeated() {
-        let verdict = BenchRoomVerdict([ledger([11, 13, 12, 14]), ledger([11, 12, 13, 14])], acked: 4)
+        let verdict = BenchRoomVerdict([ledger([11, 13, 12, 14]), ledger([11, 12, 13, 14])], stored: 4)
         #expect(verdict.missing == 0 && verdict.repeated == 0 && verdict.swapped == 1)
         #expect(!verdict.isOneOrder)
     }
 
     @Test func oneThatCameTwiceIsRepeated() {
-        let verdict = BenchRoomVerdict([ledger([11, 12, 12, 13, 11])], acked: 3)
+        let verdict = BenchRoomVerdict([ledger([11, 12, 12, 13, 11])], stored: 3)
         #expect(verdict.repeated == 2 && verdict.missing == 0 && verdict.swapped == 0)
-        #expect(BenchRoomVerdict([ledger([10])], acked: 0).repeated == 1, "shown before it joined")
+        #expect(BenchRoomVerdict([ledger([10])], stored: 0).repeated == 1, "shown before it joined")
     }
 
     @Test func theSamePositionWithAnotherMessageIsAnotherOrder() {
         var other = BenchLedger()
         other.joined(at: 10)
         other.saw(seq: 11, stamp: 1)
-        #expect(!BenchRoomVerdict([ledger([11]), other], acked: 1).isOneOrder)
+        #expect(!BenchRoomVerdict([ledger([11]), other], stored: 1).isOneOrder)
     }
 }
 
@@ -109,39 +109,6 @@ struct BenchFramesTests {
             bytes.withUnsafeBytes { #expect(BenchFrames.kind($0, 0..<$0.count) == kind, "\(event)") }
         }
     }
-
-    /// What the generator says, as the node reads it and says it again: the stamp is where it looks for it.
-    @Test func aStampedSendComesBackAsAMessageWhoseStampIsRead() throws {
-        var send = BenchSend(room: "bench-7", size: 40)
-        send.stamp(0x0123_4567_89AB_CDEF, node: 0x5A)
-        var decoder = WebSocketDecoder(options: .init(role: .server, maxMessageBytes: 1_000))
-        var event: WebSocketDecoder.Event?
-        send.bytes.withUnsafeBytes { bytes in
-            var index = 0
-            event = decoder.next(bytes, &index)
-        }
-        guard case .text(let payload) = event,
-            case .success(let request) = MartletV1Codec(limits: Limits()).decode(payload),
-            case .send(let said) = request.body
-        else {
-            Issue.record("not a send: \(String(describing: event))")
-            return
-        }
-        #expect(said.again == false && said.room.text == "bench-7" && said.text?.utf8.count == 40)
-        let content = MessageContent(user: try UserID("ana"), at: 1_700_000_000_000, text: said.text)
-        let message = Message(position: Position(epoch: 1_763_694_000_000, seq: 42), content: content)
-        var bytes: [UInt8] = []
-        MartletV1Codec(limits: Limits()).encode(.message(room: said.room, message, showKey: false), into: &bytes)
-        bytes.withUnsafeBytes { all in
-            let room = BenchRoom(number: 7, name: "bench-7", size: 40)
-            #expect(BenchFrames.position(all, at: room.positionAt, before: all.count) == message.position)
-            let textAt = all.count - 2 - 40
-            #expect(BenchFrames.hex(all, at: textAt, count: BenchSend.stampDigits) == 0x0123_4567_89AB_CDEF)
-            #expect(BenchFrames.hex(all, at: textAt + BenchSend.stampDigits, count: BenchSend.nodeDigits) == 0x5A)
-            #expect(BenchFrames.hex(all, at: textAt + BenchSend.minSize, count: 1) == nil, "the rest is no number")
-            #expect(BenchFrames.hex(all, at: all.count, count: 1) == nil)
-        }
-    }
 }
 
 struct BenchPlanTests {
@@ -152,8 +119,14 @@ struct BenchPlanTests {
                 \.count)
             #expect(counts == [0: 2, 1: 2, 2: 2])
         }
-        plan.isRoomOnOneNode = true
+        plan.nodesPerRoom = 1
         for room in 0..<4 { #expect(Set((0..<6).map { plan.node(room: room, member: $0) }) == [room % 3]) }
+        plan.nodesPerRoom = 2
+        for room in 0..<4 {
+            #expect(Set((0..<6).map { plan.node(room: room, member: $0) }) == [room % 3, (room + 1) % 3])
+        }
+        plan.nodesPerRoom = 9
+        #expect(Set((0..<6).map { plan.node(room: 0, member: $0) }) == [0, 1, 2], "more than there are: all")
     }
 
     @Test func everyRoomIsOneThreads() {
@@ -181,6 +154,7 @@ struct BenchPlanTests {
         #expect(BenchSample.cpu(inStat: stat, ticksPerSecond: 100) == 3_000_000_000)
         #expect(BenchSample.cpu(inStat: "no", ticksPerSecond: 100) == nil)
         #expect(BenchSample.memory(inStatus: "VmRSS:\t 900 kB\nRssAnon:\t    512 kB\nRssFile: 1 kB\n") == 524_288)
+        #expect(BenchSample.memory(inStatus: "RssAnon: 1 kB\nRssFile: 9 kB\nRssShmem: 2 kB\n") == 3_072)
         #expect(BenchSample.memory(inStatus: "") == 0)
         #expect(BenchSample.of(-1) == nil)
         let earlier = BenchSample(threads: [1: 100, 2: 50], memory: 0)

@@ -32,7 +32,7 @@ struct Bench: AsyncParsableCommand {
     @Option(help: "Instead of a rate: so many messages of each room on their way, the next when all members have one.")
     var flatOut: Int?
 
-    @Option(help: "Bytes of each message's text, from 18.")
+    @Option(help: "Bytes of each message's text, from 32.")
     var size = 100
 
     @Option(help: "Seconds that are measured.")
@@ -43,6 +43,17 @@ struct Bench: AsyncParsableCommand {
 
     @Flag(help: "All members of a room on one node.")
     var oneNode = false
+
+    @Option(help: "Spread a room's members over so many of the nodes only.")
+    var nodesPerRoom: Int?
+
+    @Option(
+        name: .customLong("protocol"),
+        help: "How the servers are spoken to: \(BenchDialect.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var dialect = BenchDialect.martlet
+
+    @Flag(help: "Acknowledge at once what comes (TCP_QUICKACK), for servers that leave Nagle's algorithm on.")
+    var quickAck = false
 
     @Flag(help: "Say nothing: only hold the connections, and measure what that costs.")
     var idle = false
@@ -73,13 +84,19 @@ struct Bench: AsyncParsableCommand {
         guard rate > 0, rate <= 1_000_000 else { throw ValidationError("--rate must be above 0, at most 1000000") }
         guard (1...10_000).contains(burst) else { throw ValidationError("--burst must be from 1 to 10000") }
         guard (1...10_000).contains(flatOut ?? 1) else { throw ValidationError("--flat-out must be from 1 to 10000") }
-        guard (BenchSend.minSize...60_000).contains(size) else {
-            throw ValidationError("--size must be from \(BenchSend.minSize) to 60000")
+        guard (BenchLabel.size...60_000).contains(size) else {
+            throw ValidationError("--size must be from \(BenchLabel.size) to 60000")
         }
         guard seconds > 0, seconds <= 86_400, warmup >= 0, warmup <= 3_600 else {
             throw ValidationError("--seconds must be above 0, --warmup not below")
         }
         guard (0.1...100_000).contains(churn ?? 1) else { throw ValidationError("--churn must be from 0.1 to 100000") }
+        guard (1...10_000).contains(nodesPerRoom ?? 1) else {
+            throw ValidationError("--nodes-per-room must be from 1 to 10000")
+        }
+        guard churn == nil || dialect == .martlet else {
+            throw ValidationError("--churn speaks Martlet's protocol alone, not \(dialect.rawValue)")
+        }
         guard (1...64).contains(threads) else { throw ValidationError("--threads must be from 1 to 64") }
         let allowed = prefix.utf8.allSatisfy { ($0 | 0x20) >= 0x61 && ($0 | 0x20) <= 0x7A || $0 == 0x2D || $0 == 0x5F }
         guard allowed, prefix.utf8.count <= 32 else {
@@ -105,7 +122,9 @@ struct Bench: AsyncParsableCommand {
         plan.nodes = url.count
         plan.rooms = rooms
         plan.members = members
-        plan.isRoomOnOneNode = oneNode
+        plan.nodesPerRoom = oneNode ? 1 : nodesPerRoom
+        plan.dialect = dialect
+        plan.acksAtOnce = quickAck
         plan.size = size
         plan.pace = flatOut.map { .closed(inFlight: $0) } ?? .open(perSecond: rate, burst: burst)
         plan.warmup = warmup
@@ -128,3 +147,5 @@ struct Bench: AsyncParsableCommand {
         return outcome.result.isExact || idle && outcome.result.troubles.isEmpty
     }
 }
+
+extension BenchDialect: ExpressibleByArgument {}

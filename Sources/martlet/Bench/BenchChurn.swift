@@ -168,8 +168,11 @@ private final class BenchChurnThread {
             if canWrite {
                 if !session.hasShaken {
                     session.hasShaken = true
+                    let address = addresses[session.node]
                     session.socket.send(
-                        addresses[session.node].handshake("user=\(prefix)\(mark)&room=\(session.room)"))
+                        address.handshake(
+                            BenchDialect.martlet.target(
+                                path: address.path, room: session.room, user: "\(prefix)\(mark)")))
                 }
                 session.socket.sendRest()
                 if !session.socket.hasUnsent { poll.change(session.socket, mark: mark, writes: false) }
@@ -203,8 +206,8 @@ private final class BenchChurnThread {
                 guard !session.isUpgraded else { continue }
                 session.isUpgraded = true
                 _ = result.joining.record(BenchPoll.now - session.startedAt)
-                let text = Array(#"{"type":"leave","ref":1,"room":"\#(session.room)"}"#.utf8)
-                session.socket.send([0x81, 0x80 | UInt8(text.count), 0, 0, 0, 0] + text)
+                let leave = BenchDialect.martlet.text(of: .leave, room: session.room) ?? ""
+                session.socket.send(BenchSend.frame(leave))
             case .left:
                 _ = result.whole.record(BenchPoll.now - session.startedAt)
                 result.finished += 1

@@ -50,11 +50,11 @@ struct BenchRoomVerdict: Equatable {
     /// All were shown the same messages in the same order.
     var isOneOrder = true
 
-    /// `acked`: sends that were answered; more than anybody was shown means that some are missing for all.
-    init(_ members: [BenchLedger], acked: UInt64) {
+    /// `stored`: messages that must have been shown; more than anybody was shown means that some are missing for all.
+    init(_ members: [BenchLedger], stored: UInt64) {
         let base = members.map(\.base).min() ?? 0
         let seen = members.map(\.last).max() ?? 0
-        let end = max(seen, base + acked)
+        let end = max(seen, base + stored)
         messages = end - base
         for member in members {
             missing += member.missing(upTo: end)

@@ -4,8 +4,13 @@ struct BenchPlan: Equatable {
     var rooms = 1
     /// Of each room.
     var members = 10
-    /// All members of a room on one node; otherwise they are spread over all.
-    var isRoomOnOneNode = false
+    /// Over how many of the nodes a room's members are spread; nil: over all.
+    var nodesPerRoom: Int?
+    /// How the nodes are spoken to.
+    var dialect = BenchDialect.martlet
+    /// The kernel acknowledges at once what a connection receives, instead of up to 40 ms later: a server that leaves Nagle's
+    /// algorithm on otherwise holds back the second of two small messages for so long.
+    var acksAtOnce = false
     /// Bytes of a message's text.
     var size = 100
     var pace = Pace.open(perSecond: 10, burst: 1)
@@ -31,7 +36,7 @@ struct BenchPlan: Equatable {
 
     /// The node of a room's member.
     func node(room: Int, member: Int) -> Int {
-        isRoomOnOneNode ? room % nodes : (room + member) % nodes
+        (room + member % max(1, min(nodesPerRoom ?? nodes, nodes))) % nodes
     }
 
     /// Who says a room's message number `number`: members take turns.

@@ -48,13 +48,16 @@ struct BenchSample: Equatable {
         return (user + system) * 1_000_000_000 / max(1, ticksPerSecond)
     }
 
-    /// `RssAnon` of proc(5), in bytes; 0 if it is not there.
+    /// `RssAnon` and `RssShmem` of proc(5), in bytes: what no file stands behind (nginx keeps its state in memory that its
+    /// processes share). 0 if they are not there.
     static func memory(inStatus text: String) -> UInt64 {
-        for line in text.split(separator: "\n") where line.hasPrefix("RssAnon:") {
-            return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first
+        var bytes: UInt64 = 0
+        for line in text.split(separator: "\n") where line.hasPrefix("RssAnon:") || line.hasPrefix("RssShmem:") {
+            bytes +=
+                line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first
                 .flatMap { UInt64($0) }.map { $0 * 1_024 } ?? 0
         }
-        return 0
+        return bytes
     }
 
     private static func read(_ path: String) -> String? {

@@ -40,9 +40,10 @@ enum BenchReport {
                 "\(short(perSecond)) messages/s each" + (burst > 1 ? " in bursts of \(burst)" : "")
             case .closed(let inFlight): "flat out, \(inFlight) in flight in each"
             }
-        let place = plan.isRoomOnOneNode ? ", a room on one node" : ""
+        let place = plan.nodesPerRoom.map { ", a room on \($0)" } ?? ""
         let what = outcome.isIdle ? "idle" : "\(pace), \(plan.size) bytes"
-        return "\(plan.rooms) rooms × \(plan.members) members on \(plan.nodes) nodes\(place), \(what), "
+        let dialect = plan.dialect == .martlet ? "" : " (\(plan.dialect.rawValue))"
+        return "\(plan.rooms) rooms × \(plan.members) members on \(plan.nodes) nodes\(dialect)\(place), \(what), "
             + "\(short(plan.seconds)) s"
     }
 
@@ -125,7 +126,8 @@ enum BenchReport {
     static func json(_ outcome: BenchOutcome) -> String {
         let result = outcome.result
         var object: [String: JSONValue] = [
-            "rooms": number(outcome.plan.rooms), "members": number(outcome.plan.members),
+            "protocol": .string(outcome.plan.dialect.rawValue), "rooms": number(outcome.plan.rooms),
+            "members": number(outcome.plan.members),
             "nodes": number(outcome.plan.nodes), "size": number(outcome.plan.size),
             "seconds": decimal(Double(outcome.elapsed) / 1e9),
             "joinedMilliseconds": decimal(Double(outcome.joinedIn) / 1e6),

@@ -55,6 +55,9 @@ final class BenchSocket {
         if sent < bytes.count { unsent += bytes[sent...] }
     }
 
+    /// See ``BenchPlan/acksAtOnce``. Holds until the next read.
+    func acknowledge() { set(Int32(IPPROTO_TCP), TCP_QUICKACK, 1) }
+
     func sendRest() {
         guard !unsent.isEmpty else { return }
         let sent = Glibc.send(descriptor, unsent, unsent.count, Int32(MSG_NOSIGNAL))
@@ -70,6 +73,7 @@ final class BenchSocket {
 struct BenchAddress {
     let host: String
     let port: UInt16
+    /// Empty if there was none.
     let path: String
     let text: String
     let socketAddress: sockaddr_in
@@ -88,7 +92,7 @@ struct BenchAddress {
         else { throw BenchError("\(url): expected ws://host[:port][/path]") }
         host = String(name)
         port = number
-        path = tail.isEmpty || tail == "/" ? "/ws" : tail
+        path = tail == "/" ? "" : tail
         text = url
         var hints = addrinfo()
         hints.ai_family = AF_INET
@@ -102,9 +106,9 @@ struct BenchAddress {
     }
 
     /// The request that asks for a WebSocket.
-    func handshake(_ query: String) -> [UInt8] {
+    func handshake(_ target: String) -> [UInt8] {
         Array(
-            ("GET \(path)?\(query) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            ("GET \(target) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").utf8)
     }
 }

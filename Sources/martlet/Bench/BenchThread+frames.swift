@@ -2,59 +2,6 @@ import ChatCore
 import Glibc
 import Histogram
 
-/// A room on the thread that sees to it.
-final class BenchRoom {
-    let number: Int
-    let name: String
-    var members: [BenchMember] = []
-    var frame: BenchSend
-    var said: UInt64 = 0
-    var acked: UInt64 = 0
-    /// Over all members.
-    var delivered: UInt64 = 0
-    /// Where in a `message` frame the position's digits begin.
-    let positionAt: Int
-
-    init(number: Int, name: String, size: Int) {
-        self.number = number
-        self.name = name
-        frame = BenchSend(room: name, size: size)
-        positionAt = #"{"type":"message","room":"\#(name)","position":""#.utf8.count
-    }
-}
-
-/// One connection, in one room.
-final class BenchMember {
-    enum Phase {
-        case idle, connecting, shaking, joining, live, gone
-    }
-
-    let mark: Int
-    unowned let room: BenchRoom
-    let number: Int
-    let node: Int
-    var phase = Phase.idle
-    var socket: BenchSocket?
-    var startedAt: UInt64 = 0
-    var ledger = BenchLedger()
-    /// A frame of which not all has come.
-    var partial: [UInt8] = []
-
-    init(mark: Int, room: BenchRoom, number: Int, node: Int) {
-        self.mark = mark
-        self.room = room
-        self.number = number
-        self.node = node
-    }
-
-    var isJoining: Bool {
-        switch phase {
-        case .connecting, .shaking, .joining: true
-        case .idle, .live, .gone: false
-        }
-    }
-}
-
 /// What comes in.
 extension BenchThread {
     func readable(_ member: BenchMember) {
@@ -66,6 +13,7 @@ extension BenchThread {
             return
         }
         heardAt = BenchPoll.now
+        if plan.acksAtOnce { socket.acknowledge() }
         if member.partial.isEmpty {
             let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             let used = take(bytes, member)
@@ -88,8 +36,8 @@ extension BenchThread {
                 lost(member, "handshake refused: \(status)")
                 return bytes.count
             }
-            member.phase = .joining
             index = end + 4
+            upgraded(member)
         }
         while let frame = BenchFrames.next(bytes, &index) {
             switch frame.opcode {
@@ -103,34 +51,41 @@ extension BenchThread {
         return index
     }
 
+    private func upgraded(_ member: BenchMember) {
+        member.phase = .joining
+        if plan.dialect.isJoinedOnceUpgraded { live(member, base: 0) }
+        if let request = plan.dialect.opening { answer(request, member) }
+    }
+
+    private func answer(_ request: BenchDialect.Request, _ member: BenchMember) {
+        guard let text = plan.dialect.text(of: request, room: member.room.name) else { return }
+        send(BenchSend.frame(text), member)
+    }
+
     private func event(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, _ member: BenchMember) {
-        switch BenchFrames.kind(bytes, payload) {
+        switch plan.dialect.meaning(bytes, payload, size: plan.size) {
         case .message: message(bytes, payload, member)
-        case .sent: member.room.acked += 1
+        case .acked: member.room.acked += 1
         case .joined: joined(bytes, payload, member)
-        case .error: result.note("error \(word(after: "\"name\":\"", bytes, payload))", 1)
-        case .gap: result.note("gap announced", 1)
-        case .reset: result.note("reset announced", 1)
-        case .draining: result.note("told to reconnect", 1)
-        case .presence, .left, .other: break
+        case .asks(let request): answer(request, member)
+        case .trouble: result.note(plan.dialect.trouble(bytes, payload), 1)
+        case .left, .other: break
         }
     }
 
     private func message(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, _ member: BenchMember) {
         let room = member.room
-        let textAt = payload.upperBound - 2 - plan.size
-        guard
-            let position = BenchFrames.position(
-                bytes, at: payload.lowerBound + room.positionAt, before: payload.upperBound),
-            let stamp = BenchFrames.hex(bytes, at: textAt, count: BenchSend.stampDigits),
-            let node = BenchFrames.hex(bytes, at: textAt + BenchSend.stampDigits, count: BenchSend.nodeDigits)
-        else { return result.note("message not of this run", 1) }
-        member.ledger.saw(seq: position.seq, stamp: stamp)
+        let textAt = plan.dialect.textEnd(bytes, payload) - plan.size
+        guard let label = BenchLabel(bytes, at: textAt), label.room == room.number,
+            let seq = seq(of: label, bytes, payload, room)
+        else { return result.note("message not of this run and room", 1) }
+        let stamp = label.stamp
+        member.ledger.saw(seq: seq, stamp: stamp)
         room.delivered += 1
         if stamp >= measureFrom {
             result.measuredDeliveries += 1
             let latency = heardAt > stamp ? heardAt - stamp : 0
-            if Int(node) == member.node & 0xFF {
+            if label.node == member.node & 0xFF {
                 _ = result.sameNode.record(latency)
             } else {
                 _ = result.crossNode.record(latency)
@@ -139,11 +94,24 @@ extension BenchThread {
         if case .closed(let inFlight) = plan.pace { keepGoing(room, inFlight: inFlight, now: heardAt) }
     }
 
+    /// The message's place in its room: the server's own, or else that among what members were shown.
+    private func seq(
+        of label: BenchLabel, _ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, _ room: BenchRoom
+    ) -> UInt64? {
+        guard plan.dialect.hasPositions else { return room.place(of: label.number) }
+        return BenchFrames.position(bytes, at: payload.lowerBound + room.positionAt, before: payload.upperBound)?.seq
+    }
+
     private func joined(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, _ member: BenchMember) {
+        guard plan.dialect.hasPositions else { return live(member, base: 0) }
         guard let start = BenchFrames.find("\"position\":\"", bytes, in: payload),
             let position = BenchFrames.position(bytes, at: start + 12, before: payload.upperBound)
         else { return lost(member, "joined without a position") }
-        member.ledger.joined(at: position.seq)
+        live(member, base: position.seq)
+    }
+
+    private func live(_ member: BenchMember, base: UInt64) {
+        member.ledger.joined(at: base)
         member.phase = .live
         _ = result.joining.record(BenchPoll.now - member.startedAt)
     }
@@ -159,11 +127,5 @@ extension BenchThread {
         member.socket?.close()
         member.socket = nil
         result.note(why, 1)
-    }
-
-    private func word(after mark: StaticString, _ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> String {
-        guard let start = BenchFrames.find(mark, bytes, in: payload) else { return "?" }
-        let rest = bytes[(start + mark.utf8CodeUnitCount)..<payload.upperBound]
-        return String(decoding: rest.prefix { $0 != UInt8(ascii: "\"") }, as: UTF8.self)
     }
 }

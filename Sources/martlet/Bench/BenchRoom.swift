@@ -1,0 +1,88 @@
+/// A room on the thread that sees to it.
+final class BenchRoom {
+    let number: Int
+    let name: String
+    var members: [BenchMember] = []
+    var frame: BenchSend
+    private(set) var said: UInt64 = 0
+    /// Sends that were answered; of a server that answers none, messages that any member was shown.
+    var acked: UInt64 = 0
+    /// Over all members.
+    var delivered: UInt64 = 0
+    /// Deliveries that a closed loop waits for no more.
+    private(set) var givenUp: UInt64 = 0
+    /// Where in Martlet's `message` frame the position's digits begin.
+    let positionAt: Int
+    /// For each message said, its place among those that any member was shown, from 1; 0: none was shown it yet. If all
+    /// members are shown one order, this is that order: who is shown a message before all others was shown all before it.
+    private var places: [UInt32] = []
+    private var placed: UInt32 = 0
+
+    init(_ dialect: BenchDialect, number: Int, name: String, size: Int) {
+        self.number = number
+        self.name = name
+        frame = BenchSend(dialect, room: name, size: size)
+        positionAt = #"{"type":"message","room":"\#(name)","position":""#.utf8.count
+        if !dialect.hasPositions { places.reserveCapacity(4_096) }
+    }
+
+    /// The frame of the next message, ready to be sent.
+    func say(stamp: UInt64, node: Int, countsPlaces: Bool) -> [UInt8] {
+        frame.write(BenchLabel(stamp: stamp, node: node, room: number, number: Int(said)))
+        said += 1
+        if countsPlaces { places.append(0) }
+        return frame.bytes
+    }
+
+    /// The place of a message that a member was just shown; nil: nobody said such a one.
+    func place(of number: Int) -> UInt64? {
+        guard places.indices.contains(number) else { return nil }
+        if places[number] == 0 {
+            placed += 1
+            places[number] = placed
+            acked += 1
+        }
+        return UInt64(places[number])
+    }
+
+    /// How many messages all members were shown, on average.
+    var settled: UInt64 { (delivered + givenUp) / UInt64(max(1, members.count)) }
+
+    /// What is still on its way will not come.
+    func giveUp() {
+        let all = said * UInt64(members.count)
+        givenUp = all > delivered ? all - delivered : 0
+    }
+}
+
+/// One connection, in one room.
+final class BenchMember {
+    enum Phase {
+        case idle, connecting, shaking, joining, live, gone
+    }
+
+    let mark: Int
+    unowned let room: BenchRoom
+    let number: Int
+    let node: Int
+    var phase = Phase.idle
+    var socket: BenchSocket?
+    var startedAt: UInt64 = 0
+    var ledger = BenchLedger()
+    /// A frame of which not all has come.
+    var partial: [UInt8] = []
+
+    init(mark: Int, room: BenchRoom, number: Int, node: Int) {
+        self.mark = mark
+        self.room = room
+        self.number = number
+        self.node = node
+    }
+
+    var isJoining: Bool {
+        switch phase {
+        case .connecting, .shaking, .joining: true
+        case .idle, .live, .gone: false
+        }
+    }
+}

@@ -1,0 +1,142 @@
+"""The standard runs: what is said where, and how one is measured on one kind of server."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+from stage import HERE, Redis, StageError, run_json
+
+
+@dataclass
+class Run:
+    """`options` go to `martlet bench` as they are."""
+
+    name: str
+    title: str
+    options: list = field(default_factory=list)
+    nodes: int = 2
+    #: Only on these; empty: on all.
+    only: tuple = ()
+    #: Set for runs that hold connections and say nothing.
+    is_idle: bool = False
+    #: Overrides the seconds that everybody gets.
+    seconds: float = 0
+
+
+ROOMS = ["--rooms", "100", "--members", "10"]
+# nchan leaves Nagle's algorithm on; without --quick-ack one message in flight would be one every 40 ms.
+ONE = ["--members", "2", "--flat-out", "1", "--quick-ack"]
+RUNS = [
+    Run("crowd", "one room of 1,000 over two nodes, 20 messages/s", ["--members", "1000", "--rate", "20"]),
+    Run("burst", "the same in bursts of eight", ["--members", "1000", "--rate", "160", "--burst", "8"],
+        # 160,000 deliveries a second are more than the others can do.
+        only=("floor", "martlet", "nchan")),
+    Run("rooms", "100 rooms of 10 spread over two nodes, 10 messages/s each", ROOMS + ["--rate", "10"]),
+    Run("local", "the same, each room on one node", ROOMS + ["--rate", "10", "--one-node"]),
+    Run("flat", "100 rooms of 10, flat out, eight in flight in each", ROOMS + ["--flat-out", "8"]),
+    Run("cross", "one message in flight between two nodes", ONE),
+    Run("same", "one message in flight on one node", ONE + ["--one-node"]),
+    Run("idle", "idle connections on one node, in 15 rooms", ["--rooms", "15", "--idle"], nodes=1, is_idle=True),
+    Run("churn", "connect, join, leave, close, 1,000 a second", ["--rooms", "100", "--churn", "1000"],
+        only=("martlet",), seconds=60),
+    Run("quiet", "10,000 rooms with one message each", only=("martlet",), nodes=1),
+]
+
+
+class Measure:
+    """Measures any run on any server, one at a time on the same stage."""
+
+    def __init__(self, stage, seconds, warmup, quick):
+        self.stage = stage
+        self.seconds = seconds
+        self.warmup = warmup
+        self.quick = quick
+
+    def of(self, run, server):
+        """What `martlet bench` found, as it says it, with what it cannot know. Starts the server, and ends it."""
+        before = list(self.stage.processes)
+        redis = None
+        try:
+            redis = self.stage.redis() if server.uses_redis else None
+            nodes = server.start(self.stage, run.nodes)
+            # What starting left to do is not to be measured.
+            time.sleep(0.5)
+            if run.name == "quiet":
+                import quiet
+                return quiet.measure(self.stage, nodes[0], 1_000 if self.quick else 10_000)
+            # Before and after, as the machine is not the same at all times.
+            probes = redis and run.name in ("cross", "same") and server.name == "martlet"
+            before_load = [self.probe()] if probes else []
+            found = self.load(run, server, nodes, redis)
+            if probes:
+                found["probes"] = before_load + [self.probe()]
+            return found
+        finally:
+            self.stage.end([process for process in reversed(self.stage.processes) if process not in before])
+
+    def load(self, run, server, nodes, redis):
+        seconds = self.seconds
+        if run.seconds and not self.quick:
+            seconds = run.seconds
+        command = [self.stage.martlet, "bench", "--json", "--protocol", server.protocol, "--seconds", str(seconds),
+                   "--warmup", str(self.warmup)]
+        for port in server.ports(self.stage, run.nodes):
+            command += ["--url", f"ws://127.0.0.1:{port}"]
+        if run.is_idle:
+            command += ["--members", str(max(1, server.idle // (10 if self.quick else 1) // 15))]
+        for pid in server.pids(nodes):
+            command += ["--server-pid", str(pid)]
+        if redis:
+            command += ["--redis-pid", str(redis.pid)]
+        published = self.published(redis)
+        found = run_json(command + run.options, seconds + self.warmup + 240)
+        if redis:
+            found["published"] = self.published(redis) - published
+        return found
+
+    def published(self, redis):
+        if not redis:
+            return 0
+        client = Redis(self.stage.port)
+        try:
+            return client.calls("publish")
+        finally:
+            client.close()
+
+    def probe(self):
+        """Redis' own round trips, on the Redis that was just loaded, while the nodes are idle."""
+        return run_json([self.stage.path("probe"), str(self.stage.port), "2000" if self.quick else "20000"], 60)
+
+
+def build_tools(stage):
+    compiler = os.environ.get("CC", "cc")
+    for name in ("floor", "probe"):
+        command = [compiler, "-O2", "-D_GNU_SOURCE", "-o", stage.path(name), os.path.join(HERE, name + ".c")]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise StageError(f"no C compiler {compiler}: apt-get install gcc, or set CC") from None
+        if done.returncode:
+            raise StageError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def measure_all(measure, runs, servers, rounds, note=lambda text: print(text, file=sys.stderr)):
+    """Results by run and server, a list of one for each round. Servers take turns within each run, so that whatever else the
+    machine does meets all of them."""
+    results = {}
+    for number in range(rounds):
+        for run in runs:
+            for server in servers:
+                if run.only and server.name not in run.only:
+                    continue
+                round_ = f" (round {number + 1} of {rounds})" if rounds > 1 else ""
+                note(f"bench: {run.name} on {server.name}{round_}")
+                try:
+                    found = measure.of(run, server)
+                except StageError as error:
+                    note(f"bench: {run.name} on {server.name}: {error}")
+                    found = {"failed": str(error)}
+                results.setdefault(run.name, {}).setdefault(server.name, []).append(found)
+    return results

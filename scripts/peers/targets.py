@@ -1,0 +1,118 @@
+"""What Martlet is to reach, each target held against what was measured in the same go. Ratios count, not microseconds: of
+servers that were not measured here, those to nchan elsewhere."""
+
+from statistics import median
+
+from report import ELSEWHERE, NCHAN
+
+#: How much better than Centrifugo, which is known by its ratio to nchan. Of Redis and latency: the figure wanted on the machine
+#: on which ELSEWHERE was measured.
+BETTER = [
+    ("crowd", "node", 1 / 2.0, "CPU a delivery ≤ Centrifugo's ÷ 2"),
+    ("rooms", "node", 1 / 2.9, "CPU a delivery ≤ Centrifugo's ÷ 2.9"),
+    ("rooms", "redis", 50 / 115, "Redis a message ≤ Centrifugo's × 0.43"),
+    ("local", "node", 1 / 2.9, "CPU a delivery ≤ Centrifugo's ÷ 2.9"),
+    ("local", "redis", 23 / 114, "Redis a message ≤ Centrifugo's × 0.20"),
+    ("flat", "rate", 3.0, "deliveries/s ≥ Centrifugo's × 3"),
+    ("flat", "redis", 6 / 31, "Redis a message ≤ Centrifugo's × 0.19"),
+    ("cross", "p50", 120 / 145, "p50 ≤ Centrifugo's × 0.83"),
+]
+
+
+def judge(found):
+    """A list of verdicts, each with the figure and the limit; `met` is None if something for it was not measured."""
+    verdicts = []
+
+    def figure(run, server, name):
+        values = (found.get(run) or {}).get(server)
+        return values.get(name) if values else None
+
+    def verdict(run, what, value, limit, unit="µs", is_least=False):
+        met = None if value is None or limit is None else value >= limit if is_least else value <= limit
+        verdicts.append({"run": run, "target": what, "value": value, "limit": limit, "unit": unit, "met": met})
+
+    def of(value, factor):
+        return None if value is None else value * factor
+
+    verdict("crowd", "CPU a delivery ≤ 1.3 × the floor", figure("crowd", "martlet", "node"),
+            of(figure("crowd", "floor", "node"), 1.3))
+    verdict("burst", "CPU a delivery ≤ 0.35 × the floor", figure("burst", "martlet", "node"),
+            of(figure("burst", "floor", "node"), 0.35))
+    for run, name, factor, what in BETTER:
+        theirs = ELSEWHERE["Centrifugo 6.9"][run][name] / NCHAN[run][name]
+        verdict(run, what, figure(run, "martlet", name), of(figure(run, "nchan", name), theirs * factor),
+                "/s" if name == "rate" else "µs", name == "rate")
+    nobody_else(found, verdict)
+    latencies(found, figure, verdict)
+    standing(found, figure, verdict)
+    exact(found, verdict)
+    return [each for each in verdicts if each["run"] in found]
+
+
+def rounds(found, run):
+    values = (found.get(run) or {}).get("martlet")
+    return values["all"] if values else []
+
+
+def nobody_else(found, verdict):
+    shares = [each["published"] / max(1, each["messages"]) for each in rounds(found, "local") if "published" in each]
+    # Nodes say a word to each other now and then.
+    verdict("local", "no PUBLISH for messages (of 100)", 100 * max(shares) if shares else None, 5.0, "")
+
+
+def latencies(found, figure, verdict):
+    for run, what, name in (("cross", "p50 ≤ 1.5 × (two round trips + a PUBLISH hop)", "p50"),
+                            ("same", "p50 ≤ 1.5 × a Redis round trip", "same p50")):
+        probes = [probe for each in rounds(found, run) for probe in each.get("probes", [])]
+        limit = None
+        if probes:
+            trip, hop = (median(probe[part]["p50"] for probe in probes) for part in ("append", "hop"))
+            limit = 1.5 * (2 * trip + hop if run == "cross" else trip)
+            what += f" (here {trip:.0f}" + (f", {hop:.0f}" if run == "cross" else "")
+            # From the generator to a node and back is in the figure, but not in the limit.
+            alone = figure(run, "floor", name)
+            what += f"; the floor without Redis {alone:.0f})" if alone else ")"
+        verdict(run, what, figure(run, "martlet", name), limit)
+
+
+def standing(found, figure, verdict):
+    idle = rounds(found, "idle")
+    verdict("idle", "memory a connection ≤ 4 KB", figure("idle", "martlet", "bytes"), 4_096, "bytes")
+    shares = [sum(p["cpuMicroseconds"] or 0 for p in each["processes"] if p["role"] == "node") / each["seconds"] / 1e4
+              for each in idle]
+    verdict("idle", "CPU ≤ 1 % of a core", max(shares) if shares else None, 1.0, "%")
+    count = idle[0]["rooms"] * idle[0]["members"] if idle else 0
+    verdict("idle", f"{count:,} joins at ≥ 1,500 a second (15,000 in 10 s)",
+            1000 * count / figure("idle", "martlet", "joined") if idle else None, 1_500, "/s", True)
+    churn = rounds(found, "churn")
+    verdict("churn", "sessions that did not come and go", sum(each["begun"] - each["finished"] for each in churn)
+            if churn else None, 0, "")
+    growth = [p["memoryBytesAtEnd"] / max(1, p["memoryBytesAtStart"]) for each in churn for p in each["processes"]
+              if p["role"] == "node"]
+    verdict("churn", "memory flat: at the end ≤ 1.1 × at the start", max(growth) if growth else None, 1.1, "×")
+    quiet = rounds(found, "quiet")
+    for name, what in (("Alone", "one message, nobody there"), ("Held", "one message, a member there")):
+        for side, whose in (("redis", "Redis'"), ("node", "the node's")):
+            verdict("quiet", f"{whose} memory a room ≤ 1 KB ({what})",
+                    max(each[f"{side}BytesPerRoom{name}"] for each in quiet) if quiet else None, 1_024, "bytes")
+
+
+def exact(found, verdict):
+    for run in ("crowd", "burst", "rooms", "local", "flat", "cross", "same"):
+        values = (found.get(run) or {}).get("martlet")
+        if values:
+            wrong = sum(values[key] for key in ("missing", "repeated", "swapped", "roomsWithoutOneOrder"))
+            verdict(run, "missing, repeated, swapped, or in another order", wrong, 0, "")
+
+
+def text(verdicts):
+    lines = []
+    for each in verdicts:
+        state = {True: "met    ", False: "NOT MET", None: "unknown"}[each["met"]]
+        if each["met"] is None:
+            figures = "something for it was not measured"
+        else:
+            figures = f"{each['value']:,.4g} {each['unit']}".replace(" /s", "/s").rstrip()
+            figures += f", limit {each['limit']:,.4g}"
+        lines.append(f"{state}  {each['run']:6}  {each['target']}: {figures}")
+    return "\n".join(lines)
