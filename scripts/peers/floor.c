@@ -1,11 +1,13 @@
 /* The floor that chat servers are measured against: WebSocket rooms over one or two processes with one send(2) for each
  * delivery and nothing else: no Redis, no log, no JSON, no limits, no answer to who says something.
  *
- *   floor PORT LINKPORT PEERLINKPORT      all on 127.0.0.1; a peer of 0: this is the only process
+ *   floor PORT LINKPORT PEERLINKPORT [FAULT]      all on 127.0.0.1; a peer of 0: this is the only process
  *
  * A client asks for /room/NAME and is in the room; what it says (text, one frame) is sent to every member, its own
  * connection included. Two processes forward to each other, over one TCP connection each way, what is said in rooms in
- * which the other has members: the least that two nodes can do. Measured by `martlet bench --protocol raw`. */
+ * which the other has members: the least that two nodes can do. Measured by `martlet bench --protocol raw`.
+ *
+ * FAULT, to prove that the accounts notice: drop, repeat or swap does so with every fiftieth delivery. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -126,8 +128,35 @@ static void tell_peer(char letter, struct room *room, const char *frame, int len
     send_all(peer, bytes, 4 + all);
 }
 
+/* What every fiftieth delivery suffers; 0: nothing. */
+static char fault;
+
+static void deliver_badly(int fd, const char *frame, int length) {
+    static int deliveries, held_fd = -1, held_length;
+    static char held[MAX_FRAME];
+    int is_due = ++deliveries % 50 == 0;
+    if (is_due && fault == 'd') return;
+    if (is_due && fault == 's' && held_fd < 0) {
+        held_fd = fd;
+        memcpy(held, frame, held_length = length);
+        return;
+    }
+    send_all(fd, frame, length);
+    if (is_due && fault == 'r') send_all(fd, frame, length);
+    if (fd == held_fd) {
+        send_all(fd, held, held_length);
+        held_fd = -1;
+    }
+}
+
 static void deliver(struct room *room, const char *frame, int length) {
-    for (int i = 0; i < room->count; i++) send_all(room->members[i], frame, length);
+    for (int i = 0; i < room->count; i++) {
+        if (fault) {
+            deliver_badly(room->members[i], frame, length);
+        } else {
+            send_all(room->members[i], frame, length);
+        }
+    }
 }
 
 static void enter(int fd, struct room *room) {
@@ -251,10 +280,11 @@ static int number(const char *text) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 4) {
-        fprintf(stderr, "usage: floor PORT LINKPORT PEERLINKPORT\n");
+    if (count < 4 || count > 5) {
+        fprintf(stderr, "usage: floor PORT LINKPORT PEERLINKPORT [drop|repeat|swap]\n");
         return 2;
     }
+    fault = count == 5 ? arguments[4][0] : 0;
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;

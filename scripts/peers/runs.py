@@ -1,6 +1,7 @@
 """The standard runs: what is said where, and how one is measured on one kind of server."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ RUNS = [
     Run("idle", "idle connections on one node, in 15 rooms", ["--rooms", "15", "--idle"], nodes=1, is_idle=True),
     Run("churn", "connect, join, leave, close, 1,000 a second", ["--rooms", "100", "--churn", "1000"],
         only=("martlet",), seconds=60),
+    Run("allocs", "allocations a delivery and a session", only=("martlet",)),
     Run("quiet", "10,000 rooms with one message each", only=("martlet",), nodes=1),
 ]
 
@@ -60,6 +62,10 @@ class Measure:
         redis = None
         try:
             redis = self.stage.redis() if server.uses_redis else None
+            if run.name == "allocs":
+                import allocations
+                server.start(self.stage, run.nodes, allocations.environment(self.stage))
+                return allocations.measure(self.stage, self.urls(server, run))
             nodes = server.start(self.stage, run.nodes)
             # What starting left to do is not to be measured.
             time.sleep(0.5)
@@ -82,8 +88,7 @@ class Measure:
             seconds = run.seconds
         command = [self.stage.martlet, "bench", "--json", "--protocol", server.protocol, "--seconds", str(seconds),
                    "--warmup", str(self.warmup)]
-        for port in server.ports(self.stage, run.nodes):
-            command += ["--url", f"ws://127.0.0.1:{port}"]
+        command += self.urls(server, run)
         if run.is_idle:
             command += ["--members", str(max(1, server.idle // (10 if self.quick else 1) // 15))]
         for pid in server.pids(nodes):
@@ -95,6 +100,9 @@ class Measure:
         if redis:
             found["published"] = self.published(redis) - published
         return found
+
+    def urls(self, server, run):
+        return [word for port in server.ports(self.stage, run.nodes) for word in ("--url", f"ws://127.0.0.1:{port}")]
 
     def published(self, redis):
         if not redis:
@@ -111,13 +119,13 @@ class Measure:
 
 
 def build_tools(stage):
-    compiler = os.environ.get("CC", "cc")
-    for name in ("floor", "probe"):
-        command = [compiler, "-O2", "-D_GNU_SOURCE", "-o", stage.path(name), os.path.join(HERE, name + ".c")]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise StageError(f"no C compiler {compiler}: apt-get install gcc, or set CC") from None
+    compiler = os.environ.get("CC") or next((each for each in ("cc", "clang") if shutil.which(each)), None)
+    if not compiler:
+        raise StageError("no C compiler: apt-get install gcc, or set CC")
+    for name, target, options in (("floor", "floor", []), ("probe", "probe", []),
+                                  ("allocations", "allocations.so", ["-shared", "-fPIC"])):
+        command = [compiler, "-O2", "-D_GNU_SOURCE", *options, "-o", stage.path(target), os.path.join(HERE, name + ".c")]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise StageError(f"{' '.join(command)}: {done.stderr.strip()}")
 

@@ -52,14 +52,15 @@ class Server:
 class Martlet(Server):
     name = protocol = "martlet"
 
-    def start(self, stage, count):
+    def start(self, stage, count, environment=None):
         processes = []
         for number, port in enumerate(self.ports(stage, count), 1):
             processes.append(stage.start(f"martlet-{number}", [stage.martlet, "serve"], {
                 "MARTLET_PORT": str(port), "MARTLET_NODE_NAME": f"bench{number}",
                 "MARTLET_REDIS_URL": f"redis://127.0.0.1:{stage.port}", "MARTLET_DRAIN_TIME": "0s",
                 "MARTLET_LIMIT_REQUESTS_PER_SECOND": "100000", "MARTLET_LIMIT_REQUEST_BURST": "100000",
-                "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "10000", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "10000"}))
+                "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "10000", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "10000",
+                **(environment or {})}))
         for process, port in zip(processes, self.ports(stage, count)):
             stage.wait_until(process, "/readyz", lambda: is_ready(port))
         return processes
@@ -79,7 +80,7 @@ class Floor(Server):
     name, protocol = "floor", "raw"
     uses_redis = False
 
-    def start(self, stage, count):
+    def start(self, stage, count, fault=()):
         ports = self.ports(stage, count)
         if count > 2:
             raise StageError("the floor has at most two nodes")
@@ -88,7 +89,7 @@ class Floor(Server):
         for number, port in enumerate(ports):
             peer = links[1 - number] if count == 2 else 0
             processes.append(stage.start(
-                f"floor-{number + 1}", [stage.path("floor"), str(port), str(links[number]), str(peer)]))
+                f"floor-{number + 1}", [stage.path("floor"), str(port), str(links[number]), str(peer), *fault]))
         for process, port in zip(processes, ports):
             stage.wait_for_port(process, port)
         return processes

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -72,10 +73,7 @@ class Stage:
                 process.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 pass
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill_group(process.pid)
             process.wait()
             self.processes.remove(process)
 
@@ -96,6 +94,17 @@ class Stage:
             "--dir", directory, "--appendonly", "no", "--save", "", "--daemonize", "no"])
         self.wait_for_port(process, self.port)
         return process
+
+
+def kill_group(group, seconds=2):
+    """What is left of a process group, and waits until it is gone."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
 
 
 def answers(port):
@@ -160,13 +169,26 @@ class Redis:
         self.socket.close()
 
 
-def run_json(command, seconds):
-    """The last line of what a command prints, which is one JSON object; its exit code judges what was measured, not whether."""
+def run_json(command, seconds, on_line=lambda line: None):
+    """The last line of what a command prints, which is one JSON object; its exit code judges what was measured, not whether.
+    Lines of its standard error are told as they come."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise StageError(f"not done in {seconds} s: {' '.join(command)}") from None
-    lines = done.stdout.strip().splitlines()
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            on_line(line)
+        output = process.stdout.read()
+        process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        timer.cancel()
+    if process.returncode == -signal.SIGKILL:
+        raise StageError(f"not done in {seconds} s: {' '.join(command)}")
+    lines = output.strip().splitlines()
     if not lines or not lines[-1].startswith("{"):
-        raise StageError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-600:]}")
+        raise StageError(f"{' '.join(command)} ended with {process.returncode}: {''.join(said).strip()[-600:]}")
     return json.loads(lines[-1])

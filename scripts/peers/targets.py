@@ -45,6 +45,7 @@ def judge(found):
     nobody_else(found, verdict)
     latencies(found, figure, verdict)
     standing(found, figure, verdict)
+    sparing(found, verdict)
     exact(found, verdict)
     return [each for each in verdicts if each["run"] in found]
 
@@ -95,6 +96,14 @@ def standing(found, figure, verdict):
         for side, whose in (("redis", "Redis'"), ("node", "the node's")):
             verdict("quiet", f"{whose} memory a room ≤ 1 KB ({what})",
                     max(each[f"{side}BytesPerRoom{name}"] for each in quiet) if quiet else None, 1_024, "bytes")
+
+
+def sparing(found, verdict):
+    from allocations import LIMITS
+    counts = [each["allocations"] for each in rounds(found, "allocs")]
+    for name, limit in LIMITS.items():
+        what = "a session, from connect to close" if name == "session" else f"a delivery in {name}"
+        verdict("allocs", f"allocations {what}", max(count[name] for count in counts) if counts else None, limit, "")
 
 
 def exact(found, verdict):

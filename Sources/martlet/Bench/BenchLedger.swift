@@ -18,7 +18,9 @@ struct BenchLedger {
         last = seq
     }
 
-    mutating func saw(seq: UInt64, stamp: UInt64) {
+    /// Returns whether it had not been shown that one before.
+    @discardableResult
+    mutating func saw(seq: UInt64, stamp: UInt64) -> Bool {
         if seq == last + 1 {
             last = seq
         } else if seq > last {
@@ -29,10 +31,11 @@ struct BenchLedger {
             swapped += 1
         } else {
             repeated += 1
-            return
+            return false
         }
         shown += 1
         hash = ((hash ^ seq) &* 0x100_0000_01b3 ^ stamp) &* 0x100_0000_01b3
+        return true
     }
 
     /// How many messages up to `end` it was not shown.

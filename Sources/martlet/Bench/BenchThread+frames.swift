@@ -80,7 +80,8 @@ extension BenchThread {
             let seq = seq(of: label, bytes, payload, room)
         else { return result.note("message not of this run and room", 1) }
         let stamp = label.stamp
-        member.ledger.saw(seq: seq, stamp: stamp)
+        // What comes twice is no delivery: the run would end while others have not come once.
+        guard member.ledger.saw(seq: seq, stamp: stamp) else { return }
         room.delivered += 1
         if stamp >= measureFrom {
             result.measuredDeliveries += 1
