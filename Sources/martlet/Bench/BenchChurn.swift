@@ -122,6 +122,7 @@ private final class BenchChurnThread {
     private let addresses: [BenchAddress]
     private let prefix: String
     private let poll = BenchPoll()
+    private var buffer = [UInt8](repeating: 0, count: 16_384)
     private var sessions: [Int: Session] = [:]
     private var result = BenchChurnResult()
 
@@ -182,13 +183,15 @@ private final class BenchChurnThread {
     }
 
     private func read(_ session: Session, _ mark: Int) {
-        var buffer = [UInt8](repeating: 0, count: 16_384)
-        let count = recv(session.socket.descriptor, &buffer, buffer.count, 0)
-        guard count > 0 else {
-            if count < 0, errno == EAGAIN { return }
-            return end(mark, trouble: "connection lost")
+        var count = buffer.count
+        while count == buffer.count {
+            count = recv(session.socket.descriptor, &buffer, buffer.count, 0)
+            guard count > 0 else {
+                if count < 0, errno == EAGAIN { break }
+                return end(mark, trouble: "connection lost")
+            }
+            session.bytes += buffer[..<count]
         }
-        session.bytes += buffer[..<count]
         let trouble = session.bytes.withUnsafeBytes { take($0, session, mark) }
         if let trouble { end(mark, trouble: trouble) }
     }

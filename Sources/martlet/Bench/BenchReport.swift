@@ -143,6 +143,10 @@ enum BenchReport {
         if let cost = outcome.nodeCPUPerDelivery { object["nodeMicrosecondsPerDelivery"] = decimal(cost) }
         if let cost = outcome.redisCPUPerMessage { object["redisMicrosecondsPerMessage"] = decimal(cost) }
         if let bytes = outcome.bytesPerConnection { object["bytesPerConnection"] = decimal(bytes) }
+        if result.measuredDeliveries > 0 {
+            let cost = Double(result.generatorCPU) / Double(result.measuredDeliveries) / 1_000
+            object["generatorMicrosecondsPerDelivery"] = decimal(cost)
+        }
         if let limit = result.ownLimit { object["beware"] = .string(limit) }
         object["processes"] = .array(
             outcome.processes.map { process in

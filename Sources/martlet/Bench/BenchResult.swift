@@ -18,6 +18,8 @@ struct BenchResult: Sendable {
     /// Nanoseconds that the busiest thread computed, of the time that it ran.
     var threadCPU: UInt64 = 0
     var threadTime: UInt64 = 0
+    /// Nanoseconds that all threads computed in the measured time.
+    var generatorCPU: UInt64 = 0
     /// Whatever should not have happened, and how often.
     var troubles: [String: UInt64] = [:]
 
@@ -39,6 +41,7 @@ struct BenchResult: Sendable {
         crossNode.add(other.crossNode)
         joining.add(other.joining)
         lag.add(other.lag)
+        generatorCPU += other.generatorCPU
         if other.threadCPU > threadCPU { (threadCPU, threadTime) = (other.threadCPU, other.threadTime) }
         troubles.merge(other.troubles, uniquingKeysWith: +)
     }

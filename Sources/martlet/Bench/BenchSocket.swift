@@ -139,13 +139,14 @@ final class BenchPoll {
         close(descriptor)
     }
 
-    /// Readiness of the socket is told with `mark`; of writing only if `writes`.
+    /// Readiness of the socket is told with `mark`; of writing only if `writes`. Told once each time that something comes (or
+    /// can be sent again), so all there is must be read then; the kernel need not ask the socket again each time.
     func add(_ socket: BenchSocket, mark: Int, writes: Bool) { control(EPOLL_CTL_ADD, socket, mark, writes) }
     func change(_ socket: BenchSocket, mark: Int, writes: Bool) { control(EPOLL_CTL_MOD, socket, mark, writes) }
 
     private func control(_ operation: Int32, _ socket: BenchSocket, _ mark: Int, _ writes: Bool) {
         var event = epoll_event()
-        event.events = EPOLLIN.rawValue | (writes ? EPOLLOUT.rawValue : 0)
+        event.events = EPOLLIN.rawValue | EPOLLET.rawValue | (writes ? EPOLLOUT.rawValue : 0)
         event.data.u64 = UInt64(mark)
         epoll_ctl(descriptor, operation, socket.descriptor, &event)
     }

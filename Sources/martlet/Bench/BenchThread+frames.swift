@@ -4,16 +4,25 @@ import Histogram
 
 /// What comes in.
 extension BenchThread {
+    /// Reads all there is: until less comes than would have fitted.
     func readable(_ member: BenchMember) {
-        guard let socket = member.socket else { return }
-        let count = recv(socket.descriptor, buffer.baseAddress, buffer.count, 0)
-        guard count > 0 else {
-            if count < 0, errno == EAGAIN || errno == EINTR { return }
-            lost(member, count == 0 ? "closed by the node" : String(cString: strerror(errno)))
-            return
+        var isMore = true
+        while isMore, let socket = member.socket {
+            let count = recv(socket.descriptor, buffer.baseAddress, buffer.count, 0)
+            guard count > 0 else {
+                if count < 0, errno == EINTR { continue }
+                if count < 0, errno == EAGAIN { return }
+                return lost(member, count == 0 ? "closed by the node" : String(cString: strerror(errno)))
+            }
+            heardAt = BenchPoll.now
+            if plan.acksAtOnce { socket.acknowledge() }
+            read(count, member)
+            isMore = count == buffer.count
         }
-        heardAt = BenchPoll.now
-        if plan.acksAtOnce { socket.acknowledge() }
+    }
+
+    /// The first `count` bytes of the buffer, behind what had come before.
+    private func read(_ count: Int, _ member: BenchMember) {
         if member.partial.isEmpty {
             let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             let used = take(bytes, member)

@@ -135,6 +135,7 @@ final class BenchThread {
             }
         }
         result.threadCPU = Self.threadCPU - (cpuAtMeasure ?? 0)
+        result.generatorCPU = result.threadCPU
         result.threadTime = BenchPoll.now - measureFrom
     }
 
