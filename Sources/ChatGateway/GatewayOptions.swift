@@ -34,9 +34,9 @@ public struct GatewayOptions: Sendable {
     public var maxBodyBytes = 65_536
     /// Connections that the kernel holds before they are accepted.
     public var backlog: Int32 = 4_096
-    /// Bytes that one read of a WebSocket takes at most. Small: every connection holds a buffer of this size (measured:
-    /// 256 bytes 2.7 KB a connection in all, 1,024 bytes 3.5 KB).
-    public var receiveBufferBytes = 512
+    /// Bytes that one read of a WebSocket takes at most. The buffer lives as long as the read; up to about this size, memory comes
+    /// from the thread's own cache.
+    public var receiveBufferBytes = 1_024
     /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a
     /// peer that is slow to read).
     public var sendBufferBytes: Int32?

@@ -49,4 +49,16 @@ import Testing
                     == model.filter { $0.key >= middle && $0.value % 2 == 0 }.keys.min())
         }
     }
+
+    @Test func numbersGoOnAfterMemoryWasReleased() {
+        var queue = FIFO<String>()
+        for text in ["a", "b", "c"] { queue.append(text) }
+        queue.remove(1)
+        queue.releaseMemory()
+        #expect(queue[0] == "a" && queue[2] == "c", "nothing is released while something waits")
+        queue.remove(0)
+        queue.remove(2)
+        queue.releaseMemory()
+        #expect(queue.isEmpty && queue.append("d") == 3 && queue[3] == "d" && queue[2] == nil)
+    }
 }

@@ -112,7 +112,7 @@ import Testing
         #expect(try room.join(1, after: room.position(100, 19)).joined.first?.messages.count == 1)
         #expect(room.machine.sessionCount == 1)
         room.leave(1)
-        #expect(room.machine.presence.local.isEmpty)
+        #expect(room.machine.presence.localSessions == 0)
     }
 }
 

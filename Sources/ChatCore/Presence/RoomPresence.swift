@@ -6,58 +6,94 @@ struct RoomPresence: Sendable {
         var device: DeviceName
     }
 
-    let node: NodeID
-    /// Up to this many members are named to clients; above it, counted.
-    let inlineLimit: Int
+    private struct Here: Sendable {
+        /// Our sessions on the device.
+        var sessions: Int32 = 0
+        /// Redis has been told that the device is here.
+        var isTold = false
 
-    /// Our sessions, by user and device: how many of each.
-    var local: [LocalDevice: Int] = [:]
-    /// What Redis has been told of our devices.
-    private var told: Set<LocalDevice> = []
+        var isNothing: Bool { sessions == 0 && !isTold }
+    }
+
+    /// The devices of one user, on whatever node: at least one, which most have.
+    private struct Devices: Sendable {
+        var first: RosterSnapshot.Device
+        var others: Set<RosterSnapshot.Device> = []
+
+        var all: Set<RosterSnapshot.Device> { others.union([first]) }
+        var names: [DeviceName] { others.isEmpty ? [first.device] : Array(Set(all.map(\.device))) }
+
+        mutating func insert(_ device: RosterSnapshot.Device) {
+            if device != first { others.insert(device) }
+        }
+
+        /// False: there is none left, and this is void.
+        mutating func remove(_ device: RosterSnapshot.Device) -> Bool {
+            if device != first {
+                others.remove(device)
+            } else {
+                guard let next = others.popFirst() else { return false }
+                first = next
+            }
+            return true
+        }
+    }
+
+    /// Our devices, and those that Redis still has to be told are not here any more.
+    private var here = SmallDictionary<LocalDevice, Here>()
     /// Devices that may differ from what was told, in the order in which they changed.
     private var changed: [LocalDevice] = []
     /// When the changes go out.
-    private(set) var flushAt: Moment?
+    @Packed private(set) var flushAt: Moment?
     /// What is on its way.
     private(set) var updating: [PresenceChange]?
-    /// Everything has to be told again: after `enter`.
-    private var tellsAll = false
 
     /// The roster at `position` of the presence stream; nil: not read yet.
+    private var roster = SmallDictionary<UserID, Devices>()
     private(set) var position: Position?
-    private(set) var members: [UserID: Set<RosterSnapshot.Device>] = [:]
+    /// Everything has to be told again: after `enter`.
+    private var tellsAll = false
     /// A notice was missed, or a read failed: read the roster (again), not before `readAt`.
     private(set) var wantsRoster = false
-    private(set) var readAt: Moment?
+    @Packed private(set) var readAt: Moment?
     /// The read that is on its way. Notices heard meanwhile wait for it: its answer may be older than they are.
-    private(set) var reading: UInt64?
+    @Packed private(set) var reading: UInt64?
     private var heardWhileReading: [PresenceNotice] = []
     private static let heardLimit = 256
 
-    init(node: NodeID, inlineLimit: Int) {
-        self.node = node
-        self.inlineLimit = inlineLimit
-    }
-
     var isUpdating: Bool { updating != nil }
+    /// How many users are in the room.
+    var count: Int { roster.count }
+    /// The roster as a dictionary of its own.
+    var members: [UserID: Set<RosterSnapshot.Device>] {
+        Dictionary(uniqueKeysWithValues: roster.lazy.map { ($0.key, $0.value.all) })
+    }
+    /// How many of our sessions are in the room with a device.
+    var localSessions: Int { here.reduce(0) { $0 + Int($1.value.sessions) } }
+
+    /// What is left when the room is: our sessions, of which nobody was told anything.
+    func forgotten() -> RoomPresence {
+        var presence = RoomPresence()
+        for (id, state) in here where state.sessions > 0 { presence.here[id] = Here(sessions: state.sessions) }
+        return presence
+    }
 
     // MARK: our own devices
 
     mutating func came(_ user: UserID, _ device: DeviceName, now flush: Moment) {
         let id = LocalDevice(user: user, device: device)
-        local[id, default: 0] += 1
-        if local[id] == 1 { note(id, flush) }
+        var state = here[id] ?? Here()
+        state.sessions += 1
+        here[id] = state
+        if state.sessions == 1 { note(id, flush) }
     }
 
     mutating func went(_ user: UserID, _ device: DeviceName, now flush: Moment) {
         let id = LocalDevice(user: user, device: device)
-        guard let count = local[id] else { return }
-        if count > 1 {
-            local[id] = count - 1
-        } else {
-            local[id] = nil
-            note(id, flush)
-        }
+        guard var state = here[id], state.sessions > 0 else { return }
+        state.sessions -= 1
+        here[id] = state.isNothing ? nil : state
+        if state.sessions == 0 { note(id, flush) }
     }
 
     private mutating func note(_ id: LocalDevice, _ flush: Moment) {
@@ -79,14 +115,15 @@ struct RoomPresence: Sendable {
         var changes: [PresenceChange] = []
         let replacesAll = tellsAll
         if replacesAll {
-            changes = local.keys.map { PresenceChange(user: $0.user, device: $0.device, joined: true) }
+            changes = here.filter { $0.value.sessions > 0 }
+                .map { PresenceChange(user: $0.key.user, device: $0.key.device, joined: true) }
                 .sorted { ($0.user.text, $0.device.text) < ($1.user.text, $1.device.text) }
         } else {
             var seen: Set<LocalDevice> = []
             for id in changed where seen.insert(id).inserted {
-                let here = local[id] != nil
-                if here != told.contains(id) {
-                    changes.append(PresenceChange(user: id.user, device: id.device, joined: here))
+                let state = here[id] ?? Here()
+                if (state.sessions > 0) != state.isTold {
+                    changes.append(PresenceChange(user: id.user, device: id.device, joined: state.sessions > 0))
                 }
             }
         }
@@ -100,12 +137,17 @@ struct RoomPresence: Sendable {
     mutating func updateSucceeded() {
         guard let changes = updating else { return }
         updating = nil
-        if tellsAll { told = [] }
-        tellsAll = false
-        for change in changes {
-            let id = LocalDevice(user: change.user, device: change.device)
-            if change.joined { told.insert(id) } else { told.remove(id) }
+        if tellsAll {
+            for (id, state) in here where state.isTold { tell(id, false) }
         }
+        tellsAll = false
+        for change in changes { tell(LocalDevice(user: change.user, device: change.device), change.joined) }
+    }
+
+    private mutating func tell(_ id: LocalDevice, _ isTold: Bool) {
+        var state = here[id] ?? Here()
+        state.isTold = isTold
+        here[id] = state.isNothing ? nil : state
     }
 
     /// Redis did not take it: everything is told again at `retry`.
@@ -125,7 +167,8 @@ struct RoomPresence: Sendable {
     }
 
     /// Applies a notice. Empty if it is old, or waits for a read, or if something was missed before it (then ``wantsRoster``).
-    mutating func apply(_ notice: PresenceNotice) -> Difference {
+    /// `node`: our own.
+    mutating func apply(_ notice: PresenceNotice, node: NodeID) -> Difference {
         if reading != nil {
             if heardWhileReading.count < Self.heardLimit {
                 heardWhileReading.append(notice)
@@ -146,22 +189,34 @@ struct RoomPresence: Sendable {
         var difference = Difference()
         var touched: [UserID: Bool] = [:]
         for change in notice.changes {
-            let was = members[change.user] != nil
-            if touched[change.user] == nil { touched[change.user] = was }
-            let device = RosterSnapshot.Device(node: change.node, device: change.device)
-            if change.joined {
-                members[change.user, default: []].insert(device)
-            } else {
-                members[change.user]?.remove(device)
-                if members[change.user]?.isEmpty == true { members[change.user] = nil }
-            }
+            if touched[change.user] == nil { touched[change.user] = roster[change.user] != nil }
+            let (user, device) = kept(change.user, change.device, change.node, ourNode: node)
+            change.joined ? add(user, device) : remove(user, device)
         }
         for (user, was) in touched.sorted(by: { $0.key.text < $1.key.text }) {
-            let isThere = members[user] != nil
+            let isThere = roster[user] != nil
             if isThere && !was { difference.joined.append(user) }
             if !isThere && was { difference.left.append(user) }
         }
         return difference
+    }
+
+    /// The same names in the memory that our sessions hold anyway: what Redis says is text of its own each time.
+    private func kept(
+        _ user: UserID, _ device: DeviceName, _ node: NodeID, ourNode: NodeID
+    ) -> (UserID, RosterSnapshot.Device) {
+        guard node == ourNode, let kept = here.keptKey(for: LocalDevice(user: user, device: device)) else {
+            return (user, RosterSnapshot.Device(node: node, device: device))
+        }
+        return (kept.user, RosterSnapshot.Device(node: ourNode, device: kept.device))
+    }
+
+    private mutating func add(_ user: UserID, _ device: RosterSnapshot.Device) {
+        if roster[user] == nil { roster[user] = Devices(first: device) } else { roster[user]?.insert(device) }
+    }
+
+    private mutating func remove(_ user: UserID, _ device: RosterSnapshot.Device) {
+        if roster[user]?.remove(device) == false { roster[user] = nil }
     }
 
     /// The roster was asked for; only the answer with this serial counts from now on.
@@ -186,42 +241,44 @@ struct RoomPresence: Sendable {
     }
 
     /// Takes over a roster that was read, and what was heard meanwhile. Returns how it differs from what clients have been told.
-    mutating func replace(with snapshot: RosterSnapshot) -> Difference {
+    mutating func replace(with snapshot: RosterSnapshot, node: NodeID) -> Difference {
         let first = position == nil
-        let before = members
+        let before = roster
         position = snapshot.position
-        members = snapshot.members
+        roster = SmallDictionary()
+        for (user, devices) in snapshot.members {
+            for device in devices {
+                let (user, device) = kept(user, device.device, device.node, ourNode: node)
+                add(user, device)
+            }
+        }
         reading = nil
         let heard = heardWhileReading
         heardWhileReading = []
-        for notice in heard { _ = apply(notice) }
+        for notice in heard { _ = apply(notice, node: node) }
         guard !first else { return Difference() }
         var difference = Difference()
-        difference.joined = members.keys.filter { before[$0] == nil }.sorted { $0.text < $1.text }
-        difference.left = before.keys.filter { members[$0] == nil }.sorted { $0.text < $1.text }
+        difference.joined = roster.keys.filter { before[$0] == nil }.sorted { $0.text < $1.text }
+        difference.left = before.keys.filter { roster[$0] == nil }.sorted { $0.text < $1.text }
         return difference
     }
 
-    /// What a `joined` tells: the roster with the user who joins, or its size alone.
-    func joinedRoster(including user: UserID) -> (members: [RosterMember]?, count: Int) {
-        let count = members.count + (members[user] == nil ? 1 : 0)
-        guard count <= inlineLimit else { return (nil, count) }
-        var list = members.map { RosterMember(user: $0.key, devices: devices(of: $0.key)) }
-        if members[user] == nil { list.append(RosterMember(user: user, devices: devices(of: user))) }
+    /// What a `joined` tells: the roster with the user who joins, or, of more than `limit` users, its size alone.
+    func joinedRoster(including user: UserID, limit: Int) -> (members: [RosterMember]?, count: Int) {
+        let isNew = roster[user] == nil
+        let count = roster.count + (isNew ? 1 : 0)
+        guard count <= limit else { return (nil, count) }
+        var list = roster.map { RosterMember(user: $0.key, devices: $0.value.names.sorted { $0.text < $1.text }) }
+        if isNew { list.append(RosterMember(user: user, devices: localDevices(of: user))) }
         return (list.sorted { $0.user.text < $1.user.text }, count)
     }
 
     /// One page of members in the order of their names.
     func page(after cursor: String?, limit: Int) -> RosterPage {
-        let snapshot = RosterSnapshot(position: position ?? Position(epoch: 0, seq: 0), members: members)
-        return snapshot.page(after: cursor, limit: limit)
+        RosterPage(of: roster.keys, after: cursor, limit: limit) { roster[$0]?.names ?? [] }
     }
 
-    private func devices(of user: UserID) -> [DeviceName] {
-        var names = Set((members[user] ?? []).map(\.device))
-        if members[user] == nil {
-            for id in local.keys where id.user == user { names.insert(id.device) }
-        }
-        return names.sorted { $0.text < $1.text }
+    private func localDevices(of user: UserID) -> [DeviceName] {
+        here.filter { $0.value.sessions > 0 && $0.key.user == user }.map(\.key.device).sorted { $0.text < $1.text }
     }
 }

@@ -9,7 +9,7 @@ struct RecentMessages: Sendable {
     /// Oldest first; those before `head` are dropped already and hold no text.
     private var storage: [Message] = []
     private var head = 0
-    private var keys: [KeyID: (position: Position, at: UInt64)] = [:]
+    private var keys = SmallDictionary<KeyID, (position: Position, at: UInt64)>()
     private(set) var cost = 0
     let capacity: Int
     let costLimit: Int
@@ -31,7 +31,7 @@ struct RecentMessages: Sendable {
     /// Starts afresh: complete for all seqs above `seq`.
     mutating func reset(completeAfter seq: UInt64) {
         storage.removeAll()
-        keys.removeAll()
+        keys = SmallDictionary()
         head = 0
         cost = 0
         completeAfter = seq

@@ -1,8 +1,9 @@
 /// One local session in a room, as the room sees it.
 struct RoomMember: Sendable {
     enum State: Sendable, Equatable {
-        /// Its join waits: for the room to be entered, or for a read of the log.
-        case waiting(PendingJoin)
+        /// Its join waits: for the room to be entered, or for a read of the log. (Indirect: a member is hardly ever in this state, and
+        /// a room holds a lot of members.)
+        indirect case waiting(PendingJoin)
         /// It is shown every message.
         case live
     }
@@ -12,10 +13,10 @@ struct RoomMember: Sendable {
     var state: State
     /// When the session began: young ones may be repeating a send of an earlier one (race 3).
     var since: Moment
+    /// Sends of this session that wait for their answer: never more than the room's, of which there are far fewer than 2³¹.
+    var waitingSends: Int32 = 0
     /// It came back with a position, so it may repeat sends without saying so.
     var resumed: Bool
-    /// Sends of this session that wait for their answer.
-    var waitingSends = 0
 }
 
 /// A `join` that is not answered yet.

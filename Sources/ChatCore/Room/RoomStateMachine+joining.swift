@@ -108,7 +108,7 @@ extension RoomStateMachine {
         } else {
             messages = recent.newest(join.history)
         }
-        let roster = presence.joinedRoster(including: user)
+        let roster = presence.joinedRoster(including: user, limit: settings.limits.rosterInline)
         return .joined(
             Joined(
                 ref: join.ref, room: room, position: last, messages: messages, members: roster.members,

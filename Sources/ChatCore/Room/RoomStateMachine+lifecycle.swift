@@ -288,7 +288,7 @@ extension RoomStateMachine {
         knownLast = 0
         hole = nil
         chain = EpochChain(links: [], history: 0)
-        nodes = [:]
+        nodes = SmallDictionary()
         branch = 0
         awaited = []
         returnsUntil = nil
@@ -303,9 +303,7 @@ extension RoomStateMachine {
         viewWanted = nil
         quietViewAt = nil
         lingerUntil = nil
-        let local = presence.local
-        presence = RoomPresence(node: node, inlineLimit: settings.limits.rosterInline)
-        presence.local = local
+        presence = presence.forgotten()
     }
 
     // MARK: answers
@@ -319,6 +317,8 @@ extension RoomStateMachine {
             return
         }
         guard let purpose = requests.removeValue(forKey: serial) else { return }
+        // An empty dictionary keeps its room, and most rooms ask nothing most of the time.
+        if requests.isEmpty { requests = [:] }
         switch purpose {
         case .enter: enterCompleted(serial: serial, result, now: now, &actions)
         case .roster: rosterCompleted(serial: serial, result, now: now, &actions)

@@ -29,7 +29,7 @@ extension RoomStateMachine {
         case .success(.presence(let reply)):
             presence.updateSucceeded()
             if let notice = reply.notice {
-                let difference = presence.apply(notice)
+                let difference = presence.apply(notice, node: node)
                 tell(difference, &actions)
             }
             flushPresence(now: now, &actions)
@@ -47,7 +47,7 @@ extension RoomStateMachine {
     ) {
         guard presence.reading == serial else { return }
         if case .success(.roster(let snapshot)) = result {
-            let difference = presence.replace(with: snapshot)
+            let difference = presence.replace(with: snapshot, node: node)
             tell(difference, &actions)
             // What was missed while the roster was read is read once more, but not at once: the news may be still on their way.
             presence.readAgain(at: now + settings.presenceInterval)
@@ -58,15 +58,15 @@ extension RoomStateMachine {
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
-        let difference = presence.apply(notice)
+        let difference = presence.apply(notice, node: node)
         tell(difference, &actions)
         readRosterIfNeeded(now: now, &actions)
     }
 
     private func tell(_ difference: RoomPresence.Difference, _ actions: inout [RoomAction]) {
         guard !difference.isEmpty else { return }
-        let count = presence.members.count
-        let isLarge = count > presence.inlineLimit
+        let count = presence.count
+        let isLarge = count > settings.limits.rosterInline
         actions.append(
             .deliverPresence(
                 joined: isLarge ? [] : difference.joined, left: isLarge ? [] : difference.left, count: count))

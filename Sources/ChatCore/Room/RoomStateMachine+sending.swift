@@ -308,6 +308,7 @@ extension RoomStateMachine {
 
     /// After `enter`: what was on its way when the connection went is either in what we just read, or goes through `once`.
     mutating func settleUncertain() {
+        let goesOnce = settings.rules.contains(.onceAfterLoss)
         for number in sends.numbers where sends[number]?.state == .uncertain {
             guard sends[number]?.waiters.isEmpty == false else {
                 drop(number)
@@ -316,8 +317,8 @@ extension RoomStateMachine {
             queuedFrom = min(queuedFrom, number)
             sends.update(number) {
                 $0.state = .queued
-                $0.again = settings.rules.contains(.onceAfterLoss)
-                $0.said = settings.rules.contains(.onceAfterLoss)
+                $0.again = goesOnce
+                $0.said = goesOnce
             }
         }
         onceInFlight = nil

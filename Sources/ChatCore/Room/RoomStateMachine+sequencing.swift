@@ -46,7 +46,7 @@ extension RoomStateMachine {
                 return enterAgain(now: now, &actions)
             }
             adopt(epoch: newEpoch, base: newBase)
-            nodes = newNodes
+            adopt(newNodes)
             noteReturns(newNodes)
             retryHeld(now: now, &actions)
             noteHole(now: now)
@@ -263,11 +263,16 @@ extension RoomStateMachine {
         if view.branch > branch {
             branch = view.branch
             // Who was here: as Redis has it, and as we knew it, for what was lost may be that somebody came.
-            awaited = Set(nodes.keys).union(view.nodes.keys)
-            awaited.remove(node)
+            awaited = Set((nodes.keys + view.nodes.keys).filter { $0 != node })
             returnsUntil = now + settings.returnGrace
         }
         noteReturns(view.nodes)
+    }
+
+    private mutating func adopt(_ newNodes: [NodeID: UInt64]) {
+        nodes = SmallDictionary()
+        // Our own name in the memory that all our rooms share.
+        for (name, value) in newNodes { nodes[name == node ? node : name] = value }
     }
 
     private mutating func noteReturns(_ nodes: [NodeID: UInt64]) {
@@ -282,7 +287,7 @@ extension RoomStateMachine {
             chain = view.chain
             epoch = view.epoch
             base = view.base
-            nodes = view.nodes
+            adopt(view.nodes)
             seenEpoch = max(seenEpoch, view.epoch)
         }
         mergeEntries(view, &actions)
@@ -294,7 +299,7 @@ extension RoomStateMachine {
         base = view.base
         seenEpoch = max(seenEpoch, view.epoch)
         chain = view.chain
-        nodes = view.nodes
+        adopt(view.nodes)
         if settings.rules.contains(.purgeHeld) {
             held = held.filter { $0.value.position.epoch >= view.epoch && $0.key > view.base }
         }

@@ -11,8 +11,9 @@ public struct RoomStateMachine: Sendable {
         /// SUBSCRIBE was sent, or waits for the connection. → `entering`, when acknowledged
         case subscribing
         /// `enter` was sent, or waits for the connection. → `inside`, when its reply was merged and its own epoch was heard ·
-        /// `subscribing`, when the subscribe connection is lost · `unsubscribing`, when Redis refuses and nobody is left
-        case entering(Entering)
+        /// `subscribing`, when the subscribe connection is lost · `unsubscribing`, when Redis refuses and nobody is left.
+        /// (Indirect: hardly any room is ever in this state.)
+        indirect case entering(Entering)
         /// The room is live. → `entering` · `subscribing` · `leaving`
         case inside
         /// `leave` was sent, or waits for the connection. → `unsubscribing`
@@ -42,13 +43,28 @@ public struct RoomStateMachine: Sendable {
         case once([UInt64])
     }
 
+    /// What all rooms of a node have in common, kept once.
+    public final class Common: Sendable {
+        let node: NodeID
+        let settings: RoomSettings
+
+        public init(node: NodeID, settings: RoomSettings) {
+            self.node = node
+            self.settings = settings
+        }
+    }
+
     public let room: RoomName
-    public let node: NodeID
-    public internal(set) var settings: RoomSettings
+    private let common: Common
+    public var node: NodeID { common.node }
+    public var settings: RoomSettings { common.settings }
 
     var phase = Phase.out
     var commandsUp = false
     var subscriptionsUp = false
+    var viewInFlight = false
+    /// An `enter` of ours was, or may have been, carried out, and no `leave` since.
+    var mayBeRegistered = false
     var identity: BrokerIdentity?
     /// The broker that answered our last `enter`.
     var enteredIdentity: BrokerIdentity?
@@ -63,12 +79,12 @@ public struct RoomStateMachine: Sendable {
     var base: UInt64 = 0
     var seenEpoch: UInt64 = 0
     var chain = EpochChain(links: [], history: 0)
-    var nodes: [NodeID: UInt64] = [:]
+    var nodes = SmallDictionary<NodeID, UInt64>()
     /// The first epoch that was begun on this Redis, the nodes that have not come back to it, and until when we wait for them: what
     /// they alone heard before it was lost they can put back only as long as nobody goes on from where the log ends.
     var branch: UInt64 = 0
     var awaited: Set<NodeID> = []
-    var returnsUntil: Moment?
+    @Packed var returnsUntil: Moment?
     /// Our own value in `nodes`.
     var enterValue: UInt64 = 0
     var heardOwnEpoch: UInt64 = 0
@@ -81,14 +97,12 @@ public struct RoomStateMachine: Sendable {
     var hole: (seq: UInt64, deadline: Moment)?
 
     // Who is here, and who waits.
-    var members: [SessionID: RoomMember] = [:]
+    var members = SmallDictionary<SessionID, RoomMember>()
     var waitingJoins: [SessionID] = []
-    var presence: RoomPresence
-    var lingerUntil: Moment?
+    var presence = RoomPresence()
+    @Packed var lingerUntil: Moment?
     /// When a `leave` that Redis refused is asked again.
-    var leaveRetryAt: Moment?
-    /// An `enter` of ours was, or may have been, carried out, and no `leave` since.
-    var mayBeRegistered = false
+    @Packed var leaveRetryAt: Moment?
 
     // What was said and has no answer yet.
     var sends = FIFO<PendingSend>()
@@ -99,35 +113,37 @@ public struct RoomStateMachine: Sendable {
     var appendingEpoch: UInt64 = 0
     /// Redis refused an append of this epoch: nothing more is sent until we know a newer one.
     var refusedEpoch: UInt64 = 0
-    var onceInFlight: UInt64?
+    @Packed var onceInFlight: UInt64?
     var onceEpoch: UInt64 = 0
     /// No send below this number is queued.
     var queuedFrom: UInt64 = 0
-    var pausedUntil: Moment?
+    @Packed var pausedUntil: Moment?
     var lastRefusal: String?
     var madeKeys: UInt64 = 0
 
     // Reads.
     var requests: [UInt64: Purpose] = [:]
     var nextSerial: UInt64 = 1
-    var viewInFlight = false
-    var olderInFlight: UInt64?
+    @Packed var olderInFlight: UInt64?
     /// The seqs that were held when the view was asked for.
     var heldAtView: Set<UInt64> = []
     var viewWanted: (reason: ViewReason, at: Moment)?
     var viewPause: Duration = .milliseconds(20)
-    var nextView: Moment?
-    var quietViewAt: Moment?
+    @Packed var nextView: Moment?
+    @Packed var quietViewAt: Moment?
     /// 0..<1, different for each room and node: spreads what would else happen at the same moment.
     let spread: Double
 
-    public init(room: RoomName, node: NodeID, settings: RoomSettings, spread: Double) {
+    public init(room: RoomName, common: Common, spread: Double) {
         self.room = room
-        self.node = node
-        self.settings = settings
+        self.common = common
         self.spread = spread
+        let settings = common.settings
         self.recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
-        self.presence = RoomPresence(node: node, inlineLimit: settings.limits.rosterInline)
+    }
+
+    public init(room: RoomName, node: NodeID, settings: RoomSettings, spread: Double) {
+        self.init(room: room, common: Common(node: node, settings: settings), spread: spread)
     }
 
     /// Whether other nodes are in the room, so that an append must be published.
@@ -261,6 +277,16 @@ extension RoomStateMachine {
         if let lingerUntil, lingerUntil <= now { lingerEnded(now: now, &actions) }
     }
 
+    /// An empty queue or dictionary keeps its room for what comes next. Nothing came for a while, and most rooms are quiet most of
+    /// the time: a room of one message kept 500 bytes of it.
+    private mutating func releaseMemory() {
+        sends.releaseMemory()
+        if pendingKeys.isEmpty { pendingKeys = [:] }
+        if unshown.isEmpty { unshown = [:] }
+        if held.isEmpty { held = [:] }
+        if waitingJoins.isEmpty { waitingJoins = [] }
+    }
+
     /// Each due moment is cleared before it is acted on: one that stayed would make the runner's timer spin.
     private mutating func timerFiredInside(now: Moment, _ actions: inout [RoomAction]) {
         if let due = hole?.deadline, due <= now {
@@ -273,6 +299,7 @@ extension RoomStateMachine {
         }
         if let due = quietViewAt, due <= now {
             quietViewAt = nil
+            releaseMemory()
             wantView(.quiet, now: now, &actions)
         }
         if let due = pausedUntil, due <= now { pausedUntil = nil }

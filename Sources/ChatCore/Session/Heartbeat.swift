@@ -7,15 +7,17 @@ public struct Heartbeat: Hashable, Sendable {
         case doNothing
     }
 
-    private let interval: Duration
+    /// In nanoseconds: half as long as a `Duration`, and every session has one.
+    private let interval: UInt64
     private var due: Moment
     private var heardSince = false
     private var spokeSince = false
     private var awaitsAnswer = false
 
     public init(interval: Duration, now: Moment) {
-        self.interval = interval
-        due = now + interval
+        let after = now + interval
+        self.interval = after.nanoseconds - min(now.nanoseconds, after.nanoseconds)
+        due = after
     }
 
     /// Anything came from the peer.
@@ -27,7 +29,7 @@ public struct Heartbeat: Hashable, Sendable {
     /// Does something once an interval, however often it is called.
     public mutating func timerFired(now: Moment) -> Action {
         guard now >= due else { return .doNothing }
-        due = now + interval
+        due = Moment(nanoseconds: now.nanoseconds &+ interval)
         let isQuiet = !(heardSince && spokeSince)
         let isDead = awaitsAnswer && !heardSince
         (heardSince, spokeSince, awaitsAnswer) = (false, false, isQuiet)

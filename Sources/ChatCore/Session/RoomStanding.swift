@@ -6,7 +6,8 @@
 /// that takes its time costs a page and no more. After each page the room is asked again, as by a `join` with the last
 /// position that was sent, until an answer holds all that is left: from that answer on the session is live.
 public struct RoomStanding: Sendable, Equatable {
-    private enum State: Sendable, Equatable {
+    /// (Indirect: but for a moment every session of every room is `live`, which takes no memory of its own.)
+    private indirect enum State: Sendable, Equatable {
         /// The client's `join` with this `ref` waits for its answer. Can transition to `live`, `behind`.
         case asked(Ref?)
         /// All up to `after` was sent; the next page is not asked for yet. Can transition to `asking`, `asked`.

@@ -26,11 +26,11 @@ public struct SessionStateMachine: Sendable {
 
     /// A room that the session is in, or about to be.
     private struct Membership: Sendable {
-        var isJoined = false
-        /// Joins that wait for their answer.
-        var joining = 0
+        /// Joins that wait for their answer. (There can be no more than `pending` holds, so 32 bits do.)
+        var joining: Int32 = 0
         /// Leaves that wait for their answer: the room is not the client's any more.
-        var leaving = 0
+        var leaving: Int32 = 0
+        var isJoined = false
 
         var isMember: Bool { leaving == 0 && (isJoined || joining > 0) }
         var isNothing: Bool { !isJoined && joining == 0 && leaving == 0 }
@@ -64,23 +64,44 @@ public struct SessionStateMachine: Sendable {
         }
     }
 
-    private let limits: Limits
-    private let heartbeat: Duration
-    private var state = State.open
-    private var rooms: [RoomName: Membership] = [:]
+    /// What hardly any session needs.
+    private struct Offences: Sendable {
+        var badFrames = MinuteCounter()
+        var refusals = MinuteCounter()
+    }
+
+    /// What all sessions of a node have in common, kept once: a node has a lot of sessions.
+    public final class Common: Sendable {
+        let limits: Limits
+        let heartbeat: Duration
+        let rate: CellRate
+
+        public init(limits: Limits, heartbeat: Duration) {
+            self.limits = limits
+            self.heartbeat = heartbeat
+            rate = CellRate(perSecond: limits.requestsPerSecond, burst: limits.requestBurst)
+        }
+    }
+
+    private let common: Common
+    private var limits: Limits { common.limits }
+    private var rooms = SmallDictionary<RoomName, Membership>()
     private var pending: [UInt64: Pending] = [:]
     private var waitingSends = 0
     private var nextSerial: UInt64 = 0
-    private var bucket: TokenBucket
-    private var badFrames = MinuteCounter()
-    private var refusals = MinuteCounter()
+    private var taken: UInt64 = 0
+    /// Of the session's own; empty, or one: on the heap only for whom it is needed.
+    private var offences: [Offences] = []
     private var life: Heartbeat
+    private var state = State.open
+
+    public init(common: Common, now: Moment) {
+        self.common = common
+        life = Heartbeat(interval: common.heartbeat, now: now)
+    }
 
     public init(limits: Limits, heartbeat: Duration, now: Moment) {
-        self.limits = limits
-        self.heartbeat = heartbeat
-        bucket = TokenBucket(perSecond: limits.requestsPerSecond, burst: limits.requestBurst, now: now)
-        life = Heartbeat(interval: heartbeat, now: now)
+        self.init(common: Common(limits: limits, heartbeat: heartbeat), now: now)
     }
 
     public var isOpen: Bool { state == .open }
@@ -98,7 +119,8 @@ public struct SessionStateMachine: Sendable {
     /// A request came in.
     public mutating func received(_ request: ClientRequest, now: Moment) -> RequestAction {
         guard state == .open else { return .doNothing }
-        guard bucket.take(now: now) else { return refuse(request.ref, now: now) }
+        guard let taken = common.rate.take(taken, now: now) else { return refuse(request.ref, now: now) }
+        self.taken = taken
         switch request.body {
         case .ping: return .reply(.pong(ref: request.ref))
         case .join(let room, _, _):
@@ -129,7 +151,7 @@ public struct SessionStateMachine: Sendable {
     public mutating func receivedBadFrame(ref: Ref?, _ error: WireError, now: Moment) -> RequestAction {
         guard state == .open else { return .doNothing }
         let reply = ServerEvent.error(ref: ref, error)
-        guard badFrames.add(now: now) <= limits.badFramesPerMinute else {
+        guard count(\.badFrames, now: now) <= limits.badFramesPerMinute else {
             state = .closed
             return .replyAndClose(reply, .abuse)
         }
@@ -186,7 +208,7 @@ public struct SessionStateMachine: Sendable {
     /// The node closes the session, or the connection has gone.
     public mutating func closed() {
         state = .closed
-        rooms = [:]
+        rooms = SmallDictionary()
         pending = [:]
     }
 
@@ -241,6 +263,11 @@ public struct SessionStateMachine: Sendable {
         rooms[room] = membership.isNothing ? nil : membership
     }
 
+    private mutating func count(_ kind: WritableKeyPath<Offences, MinuteCounter>, now: Moment) -> Int {
+        if offences.isEmpty { offences = [Offences()] }
+        return offences[0][keyPath: kind].add(now: now)
+    }
+
     private func notJoined(_ request: ClientRequest) -> RequestAction {
         error(request, .notJoined, "the session has not joined this room")
     }
@@ -255,7 +282,7 @@ public struct SessionStateMachine: Sendable {
             WireError(
                 .rateLimited, "more than \(limits.requestsPerSecond) requests a second (\(limits.requestBurst) at once)"
             ))
-        guard refusals.add(now: now) <= 120 * limits.requestsPerSecond else {
+        guard count(\.refusals, now: now) <= 120 * limits.requestsPerSecond else {
             state = .closed
             return .replyAndClose(reply, .abuse)
         }

@@ -56,6 +56,14 @@ struct FIFO<Element: Sendable>: Sendable {
         return element
     }
 
+    /// Gives back the memory of what was removed, if nothing is left.
+    mutating func releaseMemory() {
+        guard isEmpty else { return }
+        origin = nextNumber
+        storage = []
+        head = 0
+    }
+
     /// The numbers of all elements, oldest first.
     var numbers: [UInt64] {
         var result: [UInt64] = []

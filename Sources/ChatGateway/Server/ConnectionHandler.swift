@@ -162,7 +162,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     ) {
         guard let context else { return }
         let identity = SessionIdentity(user: user, device: parameters.device)
-        let session = WebSocketSession(gateway: gateway, identity: identity, firstRoom: parameters.room)
+        let session = WebSocketSession(gateway: gateway, identity: identity)
         do {
             try context.pipeline.syncOperations.addHandler(session, position: .after(self))
         } catch {
@@ -176,7 +176,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         answer += "\r\n"
         // Not flushed: it goes out with the first frame, at the end of this tick.
         context.write(wrapOutboundOut(ByteBuffer(string: answer)), promise: nil)
-        session.open()
+        session.open(joining: parameters.room)
         if !rest.isEmpty { context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: rest))) }
         context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
@@ -208,6 +208,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         let server = gateway.routes.connection
         let logger = gateway.logger
         do {
+            try channel.syncOptions?.setOption(.maxMessagesPerRead, value: 4)
             try channel.syncOptions?.setOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator())
             try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
             let ready = server.setup(channel: channel, logger: logger)

@@ -25,11 +25,13 @@ final class GatewayLoop {
     private var dirty: [WebSocketSession] = []
     private var isFlushScheduled = false
     private var spare: [WebSocketSession] = []
-    private(set) var sessions: [ObjectIdentifier: WebSocketSession] = [:]
-    /// Heartbeats: each session is in one slot, and one slot is looked at each tick.
+    /// All sessions. Heartbeats: each session is in one slot, and one slot is looked at each tick.
     private var slots: [[WebSocketSession]]
     private var currentSlot = 0
     private var nextSlot = 0
+    /// What all sessions begin with.
+    let sessionRules: SessionStateMachine.Common
+    let decoder: WebSocketDecoder
     /// Connections with a deadline: before their handshake, speaking HTTP, or closing. Looked at every tick.
     private var timed: [ObjectIdentifier: any TimedConnection] = [:]
     private var isRunning = false
@@ -52,6 +54,10 @@ final class GatewayLoop {
         handshakeRate = TokenBucket(perSecond: handshakes, burst: handshakes, now: .now)
         let ticks = Duration.seconds(options.heartbeatSeconds) / max(options.tick, .milliseconds(1))
         slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
+        sessionRules = SessionStateMachine.Common(
+            limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
+        decoder = WebSocketDecoder(
+            options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
     }
 
     func start() {
@@ -70,7 +76,7 @@ final class GatewayLoop {
     func stop() {
         isRunning = false
         for connection in timed.values { connection.cut() }
-        for session in sessions.values { session.cut() }
+        for session in slots.joined() { session.cut() }
     }
 
     /// The session has something to write at the end of this tick.
@@ -90,23 +96,21 @@ final class GatewayLoop {
     }
 
     func add(_ session: WebSocketSession) {
-        sessions[ObjectIdentifier(session)] = session
         counters.sessions += 1
         counters.sessionsOpened += 1
-        session.slot = nextSlot
-        session.place = slots[nextSlot].count
+        session.place = (UInt32(nextSlot), UInt32(slots[nextSlot].count))
         slots[nextSlot].append(session)
         nextSlot = (nextSlot + 1) % slots.count
     }
 
     func remove(_ session: WebSocketSession, reason: String) {
-        guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+        guard let place = session.place else { return }
+        session.place = nil
         counters.sessions -= 1
         counters.sessionsClosed[reason, default: 0] += 1
-        let (slot, place) = (session.slot, session.place)
-        let last = slots[slot].removeLast()
+        let last = slots[Int(place.slot)].removeLast()
         guard last !== session else { return }
-        slots[slot][place] = last
+        slots[Int(place.slot)][Int(place.index)] = last
         last.place = place
     }
 
@@ -136,8 +140,9 @@ final class GatewayLoop {
 
     /// See ``GatewayServer/closeAll(_:spread:)``.
     func closeAll(_ reason: CloseReason, spread: Duration) {
+        let sessions = slots.joined().shuffled()
         let total = max(1, sessions.count)
-        for (index, session) in sessions.values.shuffled().enumerated() {
+        for (index, session) in sessions.enumerated() {
             let delay = spread * ((Double(index) + 0.5) / Double(total))
             if reason == .draining {
                 let parts = delay.components

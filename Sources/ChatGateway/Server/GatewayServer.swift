@@ -77,10 +77,8 @@ public final class GatewayServer: Sendable {
             .serverChannelOption(.backlog, value: options.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .childChannelOption(.maxMessagesPerRead, value: 4)
-            .childChannelOption(
-                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: options.receiveBufferBytes)
-            )
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(.recvAllocator, value: BriefReads(capacity: options.receiveBufferBytes))
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 16_384, high: 32_768))
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {

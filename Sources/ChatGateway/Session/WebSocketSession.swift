@@ -14,37 +14,32 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     let gateway: GatewayLoop
     let identity: SessionIdentity
-    private let firstRoom: RoomName?
-    var slot = 0
-    var place = 0
+    /// Where the loop keeps it: among those whose heartbeat is due at the same time. Nil: not yet, or no longer.
+    var place: (slot: UInt32, index: UInt32)?
 
-    private var id: SessionID?
-    private var machine: SessionStateMachine
     private var closing = WebSocketCloseStateMachine()
-    private var decoder: WebSocketDecoder
-    private var queue: OutboundQueue
-    private var context: ChannelHandlerContext?
-    private var raw: RawSocket?
     private var isDirty = false
     /// The service waits until there is room for a page.
     private var isPageWanted = false
     /// Within `send`: the service is not to be told of anything now.
     private var isFlushingEarly = false
     private var isGone = false
+    private var raw: RawSocket?
+    private var id: SessionID?
+    private var machine: SessionStateMachine
+    private var decoder: WebSocketDecoder
+    private var queue: OutboundQueue
+    private var context: ChannelHandlerContext?
     /// Why it ends, for the count; set once.
     private var endReason: String?
     private var cutAt: Moment?
 
-    init(gateway: GatewayLoop, identity: SessionIdentity, firstRoom: RoomName?) {
+    init(gateway: GatewayLoop, identity: SessionIdentity) {
         self.gateway = gateway
         self.identity = identity
-        self.firstRoom = firstRoom
-        let options = gateway.options
-        machine = SessionStateMachine(
-            limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds), now: .now)
-        decoder = WebSocketDecoder(
-            options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
-        queue = OutboundQueue(limit: options.limits.outboundBytes)
+        machine = SessionStateMachine(common: gateway.sessionRules, now: .now)
+        decoder = gateway.decoder
+        queue = OutboundQueue(limit: gateway.options.limits.outboundBytes)
     }
 
     var loop: any EventLoop { gateway.eventLoop }
@@ -56,8 +51,8 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         self.context = context
     }
 
-    /// After the handshake was answered: registers with the service, says welcome.
-    func open() {
+    /// After the handshake was answered: registers with the service, says welcome, joins the room that the URL named.
+    func open(joining firstRoom: RoomName?) {
         if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
         gateway.add(self)
         switch gateway.service.openSession(identity, outlet: self) {

@@ -34,22 +34,33 @@ final class LocalRoom: @unchecked Sendable {
     }
 
     let room: RoomName
-    let home: Int
     private(set) var members: [Member] = []
+    /// Where in `members` a session is, once there are too many to look through.
     private var indices: [SessionID: Int] = [:]
     private(set) var catchingUp: [SessionID: any SessionOutlet] = [:]
 
-    init(room: RoomName, home: Int) {
+    /// Up to so many members are looked through, in less time than hashing takes.
+    private static let fewMembers = 16
+
+    init(room: RoomName) {
         self.room = room
-        self.home = home
+    }
+
+    private func index(of session: SessionID) -> Int? {
+        indices.isEmpty ? members.firstIndex { $0.session == session } : indices[session]
     }
 
     /// From now on broadcasts are for the session.
     func add(_ session: SessionID, _ outlet: any SessionOutlet) {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
-        guard indices[session] == nil else { return }
-        indices[session] = members.count
+        guard index(of: session) == nil else { return }
+        if members.isEmpty { members.reserveCapacity(1) }
         members.append(Member(session: session, outlet: outlet))
+        if !indices.isEmpty {
+            indices[session] = members.count - 1
+        } else if members.count > Self.fewMembers {
+            for (index, member) in members.enumerated() { indices[member.session] = index }
+        }
     }
 
     /// The session is sent what it missed first.
@@ -60,11 +71,16 @@ final class LocalRoom: @unchecked Sendable {
 
     func remove(_ session: SessionID) {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
-        guard let index = indices.removeValue(forKey: session) else { return }
+        guard let index = index(of: session) else { return }
         let moved = members.removeLast()
-        if index < members.count {
-            members[index] = moved
-            indices[moved.session] = index
+        if index < members.count { members[index] = moved }
+        if members.isEmpty {
+            // Their capacity, which only grows, goes with the last member.
+            members = []
+            indices = [:]
+        } else if !indices.isEmpty {
+            indices[session] = nil
+            if index < members.count { indices[moved.session] = index }
         }
     }
 }

@@ -2,21 +2,50 @@ import ChatCore
 
 /// A room on its home loop: the machine with the rules, and where its members are. Confined to the home loop.
 final class HomeRoom {
+    /// A loop on which sessions are in the room or waiting to be.
+    private struct Local {
+        let loop: Int32
+        var sessions: Int32 = 0
+        let members: LocalRoom
+    }
+
     let slot: UInt32
     let generation: UInt32
     var machine: RoomStateMachine
-    /// One for each loop of the node.
-    let locals: [LocalRoom]
-    /// Sessions on each loop that are in the room or waiting to be: loops without any get no deliveries.
-    var sessionsByLoop: [Int]
+    /// The loops that have, or had, sessions of the room. Most rooms have few people: the first loop is kept in place.
+    private var first: Local?
+    private var others: [Local] = []
     /// When the shard's timer will look at the room again.
     var wake: Moment?
 
-    init(slot: UInt32, generation: UInt32, machine: RoomStateMachine, home: Int, loops: Int) {
+    init(slot: UInt32, generation: UInt32, machine: RoomStateMachine) {
         self.slot = slot
         self.generation = generation
         self.machine = machine
-        self.locals = (0..<loops).map { _ in LocalRoom(room: machine.room, home: home) }
-        self.sessionsByLoop = Array(repeating: 0, count: loops)
+    }
+
+    /// Each loop that has sessions of the room, with its members: loops without any get no deliveries.
+    @inline(__always)
+    func forEachLoop(_ body: (Int, LocalRoom) -> Void) {
+        if let first, first.sessions > 0 { body(Int(first.loop), first.members) }
+        for local in others where local.sessions > 0 { body(Int(local.loop), local.members) }
+    }
+
+    /// The room's members on that loop; always the same object for a loop.
+    func members(on loop: Int) -> LocalRoom { with(loop) { $0.members } }
+
+    func sessionCame(on loop: Int) { with(loop) { $0.sessions += 1 } }
+
+    func sessionWent(from loop: Int) { with(loop) { $0.sessions -= 1 } }
+
+    private func with<Result>(_ loop: Int, _ body: (inout Local) -> Result) -> Result {
+        var local = first ?? Local(loop: Int32(loop), members: LocalRoom(room: machine.room))
+        if local.loop == loop {
+            defer { first = local }
+            return body(&local)
+        }
+        if let index = others.firstIndex(where: { $0.loop == loop }) { return body(&others[index]) }
+        others.append(Local(loop: Int32(loop), members: LocalRoom(room: machine.room)))
+        return body(&others[others.count - 1])
     }
 }

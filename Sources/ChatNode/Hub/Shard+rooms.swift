@@ -16,12 +16,11 @@ extension Shard {
         let generation = nextGeneration
         nextGeneration &+= 1
         let spread = Double((UInt64(generation) &* 0x9E37_79B9_7F4A_7C15) >> 40) / Double(1 << 24)
-        var machine = RoomStateMachine(room: name, node: settings.node, settings: settings.rooms, spread: spread)
+        var machine = RoomStateMachine(room: name, common: common, spread: spread)
         var actions: [RoomAction] = []
         if subscriptionsIdentity != nil { machine.subscriptionsUp(now: now, &actions) }
         if let commandsIdentity { machine.commandsUp(commandsIdentity, now: now, &actions) }
-        let room = HomeRoom(
-            slot: slot, generation: generation, machine: machine, home: index, loops: shards.count)
+        let room = HomeRoom(slot: slot, generation: generation, machine: machine)
         if Int(slot) == rooms.count { rooms.append(room) } else { rooms[Int(slot)] = room }
         slots[name] = slot
         return room
@@ -90,11 +89,11 @@ extension Shard {
             if !(joined.ref?.isOfPage ?? false), let result = RecoveryResult(joined.resumption) {
                 metrics.recoveries[result].increment()
             }
-            post(.goLive(room.locals[session.loop], session, joined), to: session.loop)
+            post(.goLive(room.members(on: session.loop), session, joined), to: session.loop)
         case .answer(let session, let event): answer(session, event)
         case .refuseJoin(let session, let event):
-            room.sessionsByLoop[session.loop] -= 1
-            post(.refuse(room.locals[session.loop], session, event), to: session.loop)
+            room.sessionWent(from: session.loop)
+            post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
         case .sawNodes(let nodes): suspect(nodes, in: room)
         case .finished: return true
         case .count(let counter): metrics.count(counter)
@@ -112,25 +111,19 @@ extension Shard {
                 user: message.content.user,
                 frame: SharedFrame(.message(room: name, message, showKey: true), codec: codec))
         }
-        for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
-            post(.broadcast(room.locals[loop], frame, own: own), to: loop)
-        }
+        room.forEachLoop { post(.broadcast($1, frame, own: own), to: $0) }
     }
 
     private func deliver(_ signal: Signal, _ room: HomeRoom) {
         let event = ServerEvent.signal(room: room.machine.room, user: signal.user, name: signal.name, data: signal.data)
         let frame = SharedFrame(event, codec: codec)
         let except = signal.node == settings.node ? signal.session : SessionID(raw: 0)
-        for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
-            post(.signal(room.locals[loop], frame, except: except), to: loop)
-        }
+        room.forEachLoop { post(.signal($1, frame, except: except), to: $0) }
     }
 
     private func broadcast(_ event: ServerEvent, _ room: HomeRoom) {
         let frame = SharedFrame(event, codec: codec)
-        for loop in 0..<shards.count where room.sessionsByLoop[loop] > 0 {
-            post(.broadcast(room.locals[loop], frame, own: nil), to: loop)
-        }
+        room.forEachLoop { post(.broadcast($1, frame, own: nil), to: $0) }
     }
 
     /// Puts a delivery into the batch for that loop; the batch leaves at the end of the tick.

@@ -86,7 +86,7 @@ extension Shard {
         let home = home(of: room)
         home.run {
             let room = home.openRoom(room)
-            if !room.machine.has(request.session) { room.sessionsByLoop[request.session.loop] += 1 }
+            if !room.machine.has(request.session) { room.sessionCame(on: request.session.loop) }
             home.happen(in: room) { $0.join(request, now: $1, &$2) }
         }
     }
@@ -116,7 +116,7 @@ extension Shard {
         let home = home(of: name)
         home.run {
             guard let room = home.room(named: name), room.machine.has(session) else { return }
-            room.sessionsByLoop[session.loop] -= 1
+            room.sessionWent(from: session.loop)
             home.happen(in: room) { $0.leave(session, now: $1, &$2) }
         }
     }

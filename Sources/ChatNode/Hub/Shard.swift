@@ -16,6 +16,7 @@ final class Shard: @unchecked Sendable {
     let logger: Logger
     let link: any BrokerLink
     let codec: MartletV1Codec
+    let common: RoomStateMachine.Common
     /// All shards of the node, this one included. Set once, before anything runs.
     private(set) var shards: [Shard] = []
 
@@ -65,6 +66,7 @@ final class Shard: @unchecked Sendable {
         self.settings = settings
         self.link = link
         self.codec = MartletV1Codec(limits: settings.rooms.limits)
+        self.common = RoomStateMachine.Common(node: settings.node, settings: settings.rooms)
         self.metrics = metrics
         self.logger = logger
         let joins = (settings.rooms.limits.joinsPerSecond + count - 1) / max(1, count)
@@ -124,7 +126,7 @@ final class LocalSession {
     /// What the user may ask, over all of the user's sessions on this node.
     let rate: UserRate
     /// The rooms it asked to be in.
-    var rooms: [RoomName: LocalMembership] = [:]
+    var rooms = SmallDictionary<RoomName, LocalMembership>()
     /// Pages that wait their turn, and whether one is on its way.
     var pages: [PageRequest] = []
     var isPaging = false

@@ -10,12 +10,13 @@ struct HeaderBytes: Sendable {
         var maskingKey: UInt32?
     }
 
-    private var first: UInt8 = 0
-    private var second: UInt8 = 0
     /// The extended length so far, then the masking key so far.
     private var extended: UInt64 = 0
     private var maskingKey: UInt32 = 0
-    private var count = 0
+    private var first: UInt8 = 0
+    private var second: UInt8 = 0
+    /// Of at most 14.
+    private var count: UInt8 = 0
 
     /// Takes bytes from `index` on up to the end of the header; nil: it goes on in the next piece.
     mutating func take(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Parsed? {
@@ -34,7 +35,7 @@ struct HeaderBytes: Sendable {
         return nil
     }
 
-    private var extendedBytes: Int {
+    private var extendedBytes: UInt8 {
         switch second & 0x7F {
         case 126: 2
         case 127: 8
@@ -44,7 +45,7 @@ struct HeaderBytes: Sendable {
 
     private var isMasked: Bool { second & 0x80 != 0 }
 
-    private var total: Int { 2 + extendedBytes + (isMasked ? 4 : 0) }
+    private var total: UInt8 { 2 + extendedBytes + (isMasked ? 4 : 0) }
 
     private var parsed: Parsed {
         let length = extendedBytes == 0 ? UInt64(second & 0x7F) : extended

@@ -75,30 +75,41 @@ public struct WebSocketDecoder: Sendable {
     }
 
     private struct FrameInProgress: Sendable {
-        var opcode: WebSocketOpcode
-        var isFinal: Bool
-        var maskingKey: UInt32?
         var length: Int
         var done = 0
+        var maskingKey: UInt32?
+        var opcode: WebSocketOpcode
+        var isFinal: Bool
     }
 
     /// The data message that is under way, over all its fragments (§5.4).
     private struct MessageInProgress: Sendable {
-        var isText: Bool
         var bytes: [UInt8] = []
-        var validator = UTF8Validator()
         /// Refused: the rest is skipped.
         var skipped: Int?
+        var isText: Bool
+        var validator = UTF8Validator()
     }
 
-    private let options: Options
+    /// On the heap, once for a decoder and all its copies: the copies of an unused one are the cheapest of decoders, and a node has a
+    /// lot of them.
+    private final class Shared: Sendable {
+        let options: Options
+
+        init(_ options: Options) {
+            self.options = options
+        }
+    }
+
+    private let shared: Shared
+    private var options: Options { shared.options }
     private var state = State.header
     private var header = HeaderBytes()
     private var message: MessageInProgress?
     private var control: [UInt8] = []
 
     public init(options: Options) {
-        self.options = options
+        shared = Shared(options)
     }
 
     /// True after a close frame or a failure.
@@ -168,7 +179,7 @@ public struct WebSocketDecoder: Sendable {
             guard header.length <= 125 else { throw Self.broken("a control frame is longer than 125 bytes") }
         }
         let frame = FrameInProgress(
-            opcode: opcode, isFinal: header.isFinal, maskingKey: header.maskingKey, length: Int(header.length))
+            length: Int(header.length), maskingKey: header.maskingKey, opcode: opcode, isFinal: header.isFinal)
         state = .payload(frame)
         return opcode.isControl ? nil : try beginData(frame)
     }

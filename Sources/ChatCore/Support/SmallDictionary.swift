@@ -1,0 +1,86 @@
+/// A dictionary that keeps its only entry in place. Most sessions are in one room, and a quiet room has one of everything: measured,
+/// a dictionary of one takes 130 to 200 bytes beyond its entry.
+package struct SmallDictionary<Key: Hashable, Value> {
+    /// The only entry; nil if there is none, or more than one.
+    @usableFromInline var one: (key: Key, value: Value)?
+    /// All entries, if there are at least two.
+    @usableFromInline var all: [Key: Value] = [:]
+
+    @inlinable package init() {}
+
+    @inlinable package var count: Int { one == nil ? all.count : 1 }
+    @inlinable package var isEmpty: Bool { one == nil && all.isEmpty }
+
+    /// Like a dictionary's: setting nil removes.
+    @inlinable package subscript(key: Key) -> Value? {
+        get {
+            guard let one else { return all.isEmpty ? nil : all[key] }
+            return one.key == key ? one.value : nil
+        }
+        _modify {
+            if !all.isEmpty {
+                defer { settle() }
+                yield &all[key]
+            } else if let entry = one, entry.key != key {
+                var value: Value?
+                defer { if let value { grow(entry, key, value) } }
+                yield &value
+            } else {
+                // Taken out and put back, so that what is in it is changed in place.
+                let kept = one?.key ?? key
+                var value = one?.value
+                one = nil
+                defer { one = value.map { (kept, $0) } }
+                yield &value
+            }
+        }
+    }
+
+    @inlinable package subscript(key: Key, default value: @autoclosure () -> Value) -> Value {
+        get { self[key] ?? value() }
+        set { self[key] = newValue }
+    }
+
+    @discardableResult
+    @inlinable package mutating func removeValue(forKey key: Key) -> Value? {
+        let value = self[key]
+        if value != nil { self[key] = nil }
+        return value
+    }
+
+    /// The key that is kept here and equal to this one.
+    @inlinable package func keptKey(for key: Key) -> Key? {
+        guard let one else { return all.index(forKey: key).map { all[$0].key } }
+        return one.key == key ? one.key : nil
+    }
+
+    @inlinable package var keys: [Key] { map { $0.key } }
+    @inlinable package var values: [Value] { map { $0.value } }
+
+    @usableFromInline mutating func grow(_ first: (key: Key, value: Value), _ key: Key, _ value: Value) {
+        one = nil
+        all = [first.key: first.value, key: value]
+    }
+
+    @usableFromInline mutating func settle() {
+        guard all.count < 2 else { return }
+        one = all.first.map { ($0.key, $0.value) }
+        all = [:]
+    }
+}
+
+extension SmallDictionary: Sequence {
+    @inlinable package func makeIterator() -> AnyIterator<(key: Key, value: Value)> {
+        guard let one else {
+            var iterator = all.makeIterator()
+            return AnyIterator { iterator.next() }
+        }
+        var rest: (key: Key, value: Value)? = one
+        return AnyIterator {
+            defer { rest = nil }
+            return rest
+        }
+    }
+}
+
+extension SmallDictionary: Sendable where Key: Sendable, Value: Sendable {}
