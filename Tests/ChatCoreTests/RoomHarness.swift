@@ -147,7 +147,8 @@ struct RoomHarness {
 
     func isKind(_ request: BrokerRequest, _ kind: Kind) -> Bool {
         switch (request, kind) {
-        case (.append, .append), (.enter, .enter), (.view, .view), (.leave, .leave), (.once, .once),
+        case (.append, .append), (.announce, .append), (.enter, .enter), (.view, .view), (.leave, .leave),
+            (.once, .once),
             (.presence, .presence),
             (.roster, .roster):
             true
@@ -274,7 +275,7 @@ extension [RoomAction] {
     }
 
     var appended: [String] {
-        requests.compactMap { if case .append(_, _, let content) = $0 { content.text } else { nil } }
+        requests.compactMap { if case .append(_, _, let content) = $0.inPlainSteps { content.text } else { nil } }
     }
 
     var published: [Message] {

@@ -25,6 +25,53 @@ import Testing
             ])
     }
 
+    @Test func sendAmongOtherNodesAsksForAppendAndPublishInOneStep() throws {
+        var room = try RoomHarness()
+        try room.goInside(last: 4, others: [room.other: 90])
+        room.send(1, "hello")
+        guard case .announce(_, 100, base: 4, known: 4, let content)? = room.asked(.append).first else {
+            return #expect(Bool(false))
+        }
+        let actions = room.answer(.append, .success(.announced(room.position(100, 5))))
+        #expect(actions.published.isEmpty, "it is published")
+        #expect(actions.shown == ["hello"])
+        #expect(actions.sent == [room.position(100, 5)])
+        let echo = Message(position: room.position(100, 5), content: content)
+        #expect(room.hearMessage(echo, base: 4).shown.isEmpty)
+        #expect(room.machine.knows(room.position(100, 5), base: 4))
+        #expect(!room.machine.knows(room.position(100, 5), base: 3), "another branch is not to be overheard")
+        #expect(!room.machine.knows(room.position(100, 6), base: 4))
+    }
+
+    /// Nothing orders the command connection and the subscribe connection.
+    @Test func sendWhoseOwnEchoComesFirstIsShownOnceAndAnswered() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "hello", key: "k")
+        guard case .append(_, _, let content)? = room.asked(.append).first?.inPlainSteps else {
+            return #expect(Bool(false))
+        }
+        let echo = Message(position: room.position(100, 1), content: content)
+        let heard = room.hearMessage(echo, base: 0)
+        #expect(heard.shown == ["hello"])
+        #expect(heard.sent.isEmpty, "the answer says that it is stored")
+        let answered = room.answer(.append, .success(.announced(room.position(100, 1))))
+        #expect(answered.shown.isEmpty)
+        #expect(answered.sent == [room.position(100, 1)])
+        #expect(room.machine.isLive)
+    }
+
+    /// Race 7, with a message of somebody else at the position that the set-back log gave.
+    @Test func announcedPositionThatAnotherMessageHasIsAnAlarm() throws {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        room.send(1, "mine")
+        room.hearMessage(try room.message(100, 1, "theirs"), base: 0)
+        let answered = room.answer(.append, .success(.announced(room.position(100, 1))))
+        #expect(answered.shown.isEmpty && answered.sent.isEmpty)
+        #expect(answered.enters == 1)
+    }
+
     @Test func nothingIsPublishedAfterTheLastOtherNodeHasGone() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
@@ -99,7 +146,9 @@ import Testing
         var room = try RoomHarness()
         try room.goInside()
         room.send(1, "x", key: "k")
-        guard case .append(_, _, let content)? = room.asked(.append).first else { return #expect(Bool(false)) }
+        guard case .append(_, _, let content)? = room.asked(.append).first?.inPlainSteps else {
+            return #expect(Bool(false))
+        }
         room.commandsDown()
         room.commandsUp()
         let stored = Message(position: room.position(100, 1), content: content)
@@ -302,7 +351,7 @@ import Testing
         try room.goInside()
         for index in 0..<20 { room.send(1, "\(index)") }
         let keys = room.asked(.append).compactMap { request -> String? in
-            if case .append(_, _, let content) = request { content.key } else { nil }
+            if case .append(_, _, let content) = request.inPlainSteps { content.key } else { nil }
         }
         #expect(Set(keys).count == 20)
         #expect(keys.allSatisfy { $0.hasPrefix("~") })

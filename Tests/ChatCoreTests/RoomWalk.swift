@@ -154,6 +154,10 @@ struct RoomWalk {
             guard tried >= epoch else { return .failure(.refused) }
             seq += 1
             return .success(.appended(Position(epoch: epoch, seq: seq)))
+        case .announce(_, let tried, _, _, _):
+            guard tried >= epoch else { return .failure(.refused) }
+            seq += 1
+            return .success(.announced(Position(epoch: epoch, seq: seq)))
         case .enter(let enter):
             epoch = max(epoch, enter.seen) + 1
             value = epoch

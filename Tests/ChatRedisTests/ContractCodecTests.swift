@@ -24,6 +24,7 @@ import struct NIOCore.ByteBuffer
         let position = Position(epoch: 5, seq: 1)
         return [
             .append(room: room, epoch: 5, content: content),
+            .announce(room: room, epoch: 5, base: nil, known: 0, content: content),
             .publish(room: room, event: .message(tail[0], base: 1)),
             .enter(EnterRequest(room: room, node: node, after: position, tail: tail, limit: 5)),
             .view(room: room, after: position, limit: 5),

@@ -162,7 +162,7 @@ private struct RandomWalk {
                 memory.append(entry)
             }
             memory = memory.suffix(30)
-        case .success(.appended(let position)), .success(.said(let position, _)):
+        case .success(.appended(let position)), .success(.announced(let position)), .success(.said(let position, _)):
             positions.append(position)
         case .success(.once(let reply)):
             epoch = reply.epoch
@@ -203,7 +203,11 @@ private struct RandomWalk {
     mutating func request() -> BrokerRequest {
         let node = pick(nodes)
         switch number(0..<100) {
-        case 0..<28: return .append(room: room, epoch: someEpoch(), content: content())
+        case 0..<14: return .append(room: room, epoch: someEpoch(), content: content())
+        case 14..<28:
+            let known = chance(80) ? positions.last?.seq ?? 0 : UInt64(number(0..<100))
+            let base = chance(50) ? nil : UInt64(number(0..<9))
+            return .announce(room: room, epoch: someEpoch(), base: base, known: known, content: content())
         case 28..<40: return .enter(enter(node))
         case 40..<48: return .view(room: room, after: position(), limit: number(0..<12))
         case 48..<55: return .leave(room: room, node: node, value: chance(85) ? held[node] ?? 1 : pick(epochs))

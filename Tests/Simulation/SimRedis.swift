@@ -61,7 +61,8 @@ struct SimRedis {
 
     static func room(of request: BrokerRequest) -> RoomName? {
         switch request {
-        case .append(let room, _, _), .publish(let room, _), .view(let room, _, _), .leave(let room, _, _),
+        case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
+            .leave(let room, _, _),
             .say(let room, _), .roster(let room), .history(let room, _), .holders(let room):
             room
         case .enter(let request): request.room
@@ -91,7 +92,9 @@ struct SimRedis {
     private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64)
     {
         switch (request, answer.result) {
-        case (.append(_, _, let content), .success(.appended(let position))):
+        case (.append(_, _, let content), .success(.appended(let position))),
+            (.announce(_, _, _, _, let content), .success(.appended(let position))),
+            (.announce(_, _, _, _, let content), .success(.announced(let position))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.once(let once), .success(.once(let reply))):
             for (send, outcome) in zip(once.sends, reply.outcomes) {
@@ -207,6 +210,10 @@ struct SimRedis {
             let current = view(index, now: now)?.epoch ?? epoch
             return rooms[index].broker.apply(
                 .append(room: room, epoch: max(epoch, current), content: content), now: now)
+        case .announce(let room, let epoch, let base, let known, let content) where bugs.contains(.noFence):
+            let current = max(epoch, view(index, now: now)?.epoch ?? epoch)
+            return rooms[index].broker.apply(
+                .announce(room: room, epoch: current, base: base, known: known, content: content), now: now)
         case .once(var once) where bugs.contains(.onceStoresUnknown):
             for place in once.sends.indices { once.sends[place].again = false }
             return rooms[index].broker.apply(.once(once), now: now)

@@ -302,6 +302,15 @@ final class SimWorld {
         return slot
     }
 
+    /// A link that has much to do takes plain steps: always, never, or now and then, as the schedule has it.
+    private func takesPlainSteps() -> Bool {
+        switch plan.seed % 3 {
+        case 0: false
+        case 1: random.oneIn(2)
+        default: true
+        }
+    }
+
     /// True if the room is finished.
     private func carryOut(_ action: RoomAction, _ node: SimNode, _ room: Int, _ slot: SimNode.Room) -> Bool {
         switch action {
@@ -314,9 +323,12 @@ final class SimWorld {
             }
         case .unsubscribe: subscribe(node, room, on: false)
         case .submit(let request, let serial):
+            let request = takesPlainSteps() ? request.inPlainSteps : request
             log("\(node.id) asks \(describe(request))")
             submit(node, .room(room, generation: slot.generation, serial: serial), request)
-            if plan.bugs.contains(.deliverBeforeReply), case .append(_, let epoch, let content) = request {
+            if plan.bugs.contains(.deliverBeforeReply),
+                case .append(_, let epoch, let content) = request.inPlainSteps
+            {
                 let position = Position(epoch: epoch, seq: (slot.machine.position?.seq ?? 0) + 1)
                 broadcast(
                     .message(room: roomNames[room], Message(position: position, content: content), showKey: false),

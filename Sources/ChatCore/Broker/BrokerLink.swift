@@ -73,9 +73,15 @@ public protocol BrokerLinkDelegate: AnyObject {
     func brokerSubscribed(_ room: RoomName)
     func brokerUnsubscribed(_ room: RoomName)
     func brokerHeard(_ room: RoomName, _ event: ChannelEvent)
+    /// Whether a message at that position, of an epoch that began at `base`, is known: then `brokerHeard` may be left out.
+    func brokerKnows(_ room: RoomName, _ position: Position, base: UInt64) -> Bool
     /// The command connection is ready: authenticated, version checked, functions loaded.
     func brokerCommandsUp(_ identity: BrokerIdentity)
     func brokerCommandsDown(_ reason: String)
     func brokerSubscriptionsUp(_ identity: BrokerIdentity)
     func brokerSubscriptionsDown(_ reason: String)
+}
+
+extension BrokerLinkDelegate {
+    public func brokerKnows(_ room: RoomName, _ position: Position, base: UInt64) -> Bool { false }
 }

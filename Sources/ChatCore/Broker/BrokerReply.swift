@@ -2,6 +2,8 @@
 public enum BrokerReply: Sendable, Equatable {
     case done
     case appended(Position)
+    /// Appended, and published already.
+    case announced(Position)
     case view(RoomView)
     /// Whether the node was in the room with that value (and now is not).
     case left(Bool)

@@ -4,6 +4,11 @@ public enum BrokerRequest: Sendable, Equatable {
     /// The fenced append: `XADD log NOMKSTREAM MAXLEN ~ n <epoch>-* …`. → `.appended`, or `.refused` if the room's epoch is newer,
     /// `.missing` if there is no log.
     case append(room: RoomName, epoch: UInt64, content: MessageContent)
+    /// The fenced append and the PUBLISH of what it stored, in one step: one round trip and one wake of Redis instead of two. It is
+    /// published unless its seq is not above `known`, the newest message that the node has shown (race 7). `base`: the seq at which the
+    /// epoch began. → `.announced`; all else as `append`. A link may carry it out as an `append`, and answer `.appended`: then nothing
+    /// was published.
+    case announce(room: RoomName, epoch: UInt64, base: UInt64?, known: UInt64, content: MessageContent)
     /// Puts a message that has its position, or a signal, on the room's channel. → `.done`
     case publish(room: RoomName, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
@@ -39,6 +44,14 @@ public enum BrokerRequest: Sendable, Equatable {
     case forget(NodeID)
     /// → `.done`
     case ping
+}
+
+extension BrokerRequest {
+    /// The same with fewer things done in one step, for a link that has much to do: many requests share a round trip anyway.
+    public var inPlainSteps: BrokerRequest {
+        guard case .announce(let room, let epoch, _, _, let content) = self else { return self }
+        return .append(room: room, epoch: epoch, content: content)
+    }
 }
 
 /// See room-protocol: `enter(node, p, tail, seen, clock, identityChanged)`.

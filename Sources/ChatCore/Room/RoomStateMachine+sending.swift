@@ -68,12 +68,16 @@ extension RoomStateMachine {
                 }
                 unanswered += 1
                 appendingEpoch = epoch
-                let request = BrokerRequest.append(room: room, epoch: epoch, content: send.content)
-                actions.append(.submit(request, serial: Self.appendBit | number))
+                actions.append(.submit(append(send.content, shown: shown.seq), serial: Self.appendBit | number))
             }
             queuedFrom = number + 1
             next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
         }
+    }
+
+    private func append(_ content: MessageContent, shown: UInt64) -> BrokerRequest {
+        guard hasOthers else { return .append(room: room, epoch: epoch, content: content) }
+        return .announce(room: room, epoch: epoch, base: chain.base(of: epoch), known: shown, content: content)
     }
 
     /// After Redis lost something: whether all nodes of the room have entered it again, or had the time to.
@@ -157,7 +161,9 @@ extension RoomStateMachine {
         unanswered -= 1
         switch result {
         case .success(.appended(let position)):
-            appended(number, send, at: position, now: now, &actions)
+            appended(number, send, at: position, isPublished: false, now: now, &actions)
+        case .success(.announced(let position)):
+            appended(number, send, at: position, isPublished: true, now: now, &actions)
         case .failure(.refused):
             actions.append(.count(.refused))
             requeue(number)
@@ -183,9 +189,12 @@ extension RoomStateMachine {
     }
 
     private mutating func appended(
-        _ number: UInt64, _ send: PendingSend, at position: Position, now: Moment, _ actions: inout [RoomAction]
+        _ number: UInt64, _ send: PendingSend, at position: Position, isPublished: Bool, now: Moment,
+        _ actions: inout [RoomAction]
     ) {
-        if settings.rules.contains(.alarm), position.seq == 0 || (last.map { position.seq <= $0.seq } ?? false) {
+        let isEcho = isPublished && wasShown(send.content, at: position)
+        let isOld = position.seq == 0 || (last.map { position.seq <= $0.seq } ?? false)
+        if settings.rules.contains(.alarm), isOld, !isEcho {
             // A log that was set back took it (race 7): show nothing, publish nothing, find out.
             actions.append(.count(.alarm))
             sends.update(number) { $0.state = .uncertain }
@@ -194,13 +203,23 @@ extension RoomStateMachine {
         if lastRefusal != nil { failOvertaken(by: number, send, &actions) }
         actions.append(.count(.appended))
         noteStored(number, at: position, repeated: false, said: send.content.at)
+        if isEcho { return answerShown(position, &actions) }
         let message = Message(position: position, content: send.content)
-        if hasOthers {
+        if isPublished {
+            actions.append(.count(.published))
+        } else if hasOthers {
             let event = ChannelEvent.message(message, base: chain.base(of: position.epoch))
             actions.append(.submit(.publish(room: room, event: event), serial: Self.ignoredSerial))
             actions.append(.count(.published))
         }
         sequence(message, now: now, &actions)
+    }
+
+    /// Whether our own message came by the channel before the answer to its append, as nothing orders the two connections. Whoever
+    /// else's message has that position, it has another user or key.
+    private func wasShown(_ content: MessageContent, at position: Position) -> Bool {
+        guard let shown = recent.message(seq: position.seq) else { return false }
+        return shown.position == position && shown.content.user == content.user && shown.content.key == content.key
     }
 
     /// The send is in the log: it is answered when its message has been shown.

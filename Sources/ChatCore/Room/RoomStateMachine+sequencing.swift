@@ -21,6 +21,13 @@ extension RoomStateMachine {
         }
     }
 
+    /// Whether ``heard(_:now:_:)`` would do nothing with a message at that position, of an epoch that began at `base`: it has been shown.
+    /// So that most echoes of our own messages need not be read.
+    public func knows(_ position: Position, base: UInt64) -> Bool {
+        guard canSequence, let last, position <= last else { return false }
+        return chain.base(of: position.epoch) == base && wasShown(position)
+    }
+
     private mutating func heardMessage(_ message: Message, base: UInt64?, now: Moment, _ actions: inout [RoomAction]) {
         if let base, let known = chain.base(of: message.position.epoch), known != base,
             settings.rules.contains(.heedBranches)

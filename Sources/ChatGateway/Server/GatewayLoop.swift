@@ -1,5 +1,6 @@
 import ChatCore
 import ChatWire
+import Glibc
 import Logging
 import NIOCore
 import Synchronization
@@ -24,6 +25,10 @@ final class GatewayLoop {
 
     private var dirty: [WebSocketSession] = []
     private var isFlushScheduled = false
+    private var pacer: TickPacer
+    private var isPauseScheduled = false
+    /// CPU time of the loop's thread when it last asked whether to wait, in nanoseconds.
+    private var cpuAtPause: UInt64 = 0
     private var spare: [WebSocketSession] = []
     /// All sessions. Heartbeats: each session is in one slot, and one slot is looked at each tick.
     private var slots: [[WebSocketSession]]
@@ -58,6 +63,7 @@ final class GatewayLoop {
             limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
         decoder = WebSocketDecoder(
             options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
+        pacer = TickPacer(gatherTime: options.gatherTime, now: .now)
     }
 
     func start() {
@@ -87,8 +93,46 @@ final class GatewayLoop {
         eventLoop.assumeIsolated().execute { [self] in flushDirty() }
     }
 
+    /// A session said something.
+    func spoke(_ mark: inout TickPacer.Mark) {
+        pacer.spoke(&mark)
+        schedulePause()
+    }
+
+    /// Behind everything else that the tick still has to do: what is scheduled by now, and what that schedules.
+    private func schedulePause() {
+        guard !isPauseScheduled, pacer.gatherTime > .zero else { return }
+        isPauseScheduled = true
+        eventLoop.assumeIsolated().execute { [self] in
+            eventLoop.assumeIsolated().execute { [self] in pause() }
+        }
+    }
+
+    /// Waits, if the pacer says so, for more to come. It blocks the thread on purpose: the loop is to see nothing of what comes until it
+    /// sees all of it.
+    private func pause() {
+        isPauseScheduled = false
+        let wait = pacer.tickEnded(now: .now) {
+            let cpu = Self.threadCPU
+            defer { cpuAtPause = cpu }
+            return .nanoseconds(Int64(clamping: cpu &- cpuAtPause))
+        }
+        guard let wait else { return }
+        var time = timespec(
+            tv_sec: 0, tv_nsec: Int(min(wait, .milliseconds(100)).components.attoseconds / 1_000_000_000))
+        nanosleep(&time, nil)
+        cpuAtPause = Self.threadCPU
+    }
+
+    private static var threadCPU: UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
     private func flushDirty() {
         isFlushScheduled = false
+        schedulePause()
         swap(&dirty, &spare)
         for session in spare { session.tickEnded() }
         spare.removeAll(keepingCapacity: spare.capacity <= 4_096)

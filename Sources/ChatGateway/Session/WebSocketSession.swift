@@ -19,6 +19,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     private var closing = WebSocketCloseStateMachine()
     private var isDirty = false
+    private var spokeIn: TickPacer.Mark = 0
     /// The service waits until there is room for a page.
     private var isPageWanted = false
     /// Within `send`: the service is not to be told of anything now.
@@ -150,6 +151,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         switch gateway.codec.decode(bytes, isUTF8: true) {
         case .success(let request):
             gateway.counters.framesReceived[.init(request.body), default: 0] += 1
+            gateway.spoke(&spokeIn)
             run(machine.received(request, now: .now))
         case .failure(let failure): receivedBadFrame(failure.ref, failure.error)
         }

@@ -19,6 +19,7 @@ extension NodeConfiguration {
     /// What the gateway is told.
     func gatewayOptions(_ node: NodeID) -> GatewayOptions {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
+        options.gatherTime = self.node.gatherTime
         options.host = listener.host
         options.port = listener.port
         options.limits = limits

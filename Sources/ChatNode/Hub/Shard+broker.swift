@@ -39,6 +39,10 @@ extension Shard: BrokerLinkDelegate {
         happen(in: room) { $0.heard(event, now: $1, &$2) }
     }
 
+    func brokerKnows(_ name: RoomName, _ position: Position, base: UInt64) -> Bool {
+        room(named: name)?.machine.knows(position, base: base) ?? false
+    }
+
     func brokerCommandsUp(_ identity: BrokerIdentity) {
         commandsIdentity = identity
         metrics.redisUp(connection: "commands", shard: index, true)

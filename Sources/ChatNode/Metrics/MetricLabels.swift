@@ -85,7 +85,7 @@ public enum LimitLabel: MetricLabel {
 /// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.
 public enum CommandLabel: UInt8, MetricLabel {
     /// `view` is also `enter`.
-    case append, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
+    case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
     /// All that is answered with nothing but its end: `hold`, `release`, `forget`, `ping`.
     case done
 }

@@ -57,6 +57,34 @@ struct ChannelEventReader {
         }
     }
 
+    /// What stands at the beginning of nearly every payload: `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for any
+    /// other: then it is read as a whole.
+    static func place(of payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? {
+        let head: StaticString = #"{"type":"message","position":""#
+        let middle: StaticString = #"","base":""#
+        let quote = UInt8(ascii: "\"")
+        guard let rest = skip(head, payload[...]), let end = rest.prefix(42).firstIndex(of: quote),
+            let position = Position(utf8: rest[..<end]), let number = skip(middle, rest[end...])
+        else { return nil }
+        var base: UInt64 = 0
+        for byte in number.prefix(20) {
+            if byte == quote { return (position, base) }
+            let digit = UInt64(byte &- UInt8(ascii: "0"))
+            let (next, overflow) = base.multipliedReportingOverflow(by: 10)
+            guard digit < 10, !overflow, next <= .max - digit else { return nil }
+            base = next + digit
+        }
+        return nil
+    }
+
+    private static func skip(
+        _ text: StaticString, _ bytes: Slice<UnsafeBufferPointer<UInt8>>
+    ) -> Slice<UnsafeBufferPointer<UInt8>>? {
+        guard bytes.count > text.utf8CodeUnitCount else { return nil }
+        let head = UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+        return bytes.starts(with: head) ? bytes.dropFirst(head.count) : nil
+    }
+
     private init(_ payload: UnsafeRawBufferPointer) throws(JSONError) {
         var walker = JSONScanner(payload)
         let still = walker

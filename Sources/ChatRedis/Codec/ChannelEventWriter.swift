@@ -69,9 +69,13 @@ extension [UInt8] {
     }
 
     private mutating func append(_ message: Message, base: UInt64?) {
-        let content = message.content
         appendText(#"{"type":"message","position":"#)
         append(message.position)
+        append(message.content, base: base)
+    }
+
+    /// What follows the position in a `message` payload, all but the last brace.
+    mutating func append(_ content: MessageContent, base: UInt64?) {
         if let base {
             appendText(#","base":""#)
             appendJSON(base)

@@ -30,16 +30,18 @@ extension RedisCodec {
             return .failure(.missing)
         case .error:
             let text = reply.error ?? ""
-            // `t_stream.c`: the ID's first part is lower than the last ID's, so the room's epoch is newer.
-            if text.hasPrefix("ERR The ID specified in XADD is equal or smaller") { return .failure(.refused) }
+            if text.hasPrefix(Self.idTooSmall) { return .failure(.refused) }
             return .failure(Self.failure(reply, text, .append))
         case .status, .integer, .array:
             return .failure(.malformed("XADD: expected an ID, got a reply of kind \(reply.kind)"))
         }
     }
 
+    /// `t_stream.c`: the ID's first part is lower than the last ID's, so the room's epoch is newer.
+    private static let idTooSmall = "ERR The ID specified in XADD is equal or smaller"
+
     private static func failure(_ reply: RESPReply, _ text: String, _ operation: Operation) -> BrokerError {
-        if text.hasPrefix("REFUSED ") { return .refused }
+        if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
         // Our functions' own complaints, all made before anything is written.
         if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
         guard let error = RedisErrors.brokerError(of: reply, context: "Redis") else {
@@ -54,6 +56,8 @@ extension RedisCodec {
     ) throws(BrokerError) -> BrokerReply {
         let reply = replies[0]
         switch operation {
+        case .announce:
+            return try announced(reply)
         case .append, .publish, .done:
             guard replies.count > 0 else { throw .malformed("\(operation): no reply") }
             return .done
@@ -92,6 +96,13 @@ extension RedisCodec {
     }
 
     // MARK: Replies of functions
+
+    private func announced(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
+        if reply.isNull { throw .missing }
+        // Stored, but published to nobody: a list of one.
+        if reply.kind == .array { return .appended(try position(reply[0], "append")) }
+        return .announced(try position(reply, "append"))
+    }
 
     private func view(_ reply: RESPReply) throws(BrokerError) -> RoomView {
         if reply.isNull { throw .missing }

@@ -18,6 +18,23 @@ extension RedisCodec {
         fields(content, &writer)
     }
 
+    /// The same as a function that also publishes. It gets the payload's end as it has to be, so that nothing is encoded in Lua.
+    func announce(
+        _ room: RoomName, _ epoch: UInt64, _ base: UInt64?, _ known: UInt64, _ content: MessageContent,
+        _ writer: inout RESPWriter
+    ) {
+        call("martlet_append", [.log], room, arguments: 4 + Self.words(of: content), &writer)
+        writer.argument(epoch)
+        writer.argument(settings.historyLength)
+        writer.argument(known)
+        var rest: [UInt8] = []
+        rest.reserveCapacity(512)
+        rest.append(content, base: base)
+        rest.append(UInt8(ascii: "}"))
+        writer.argument(bytes: rest)
+        fields(content, &writer)
+    }
+
     func publish(_ room: RoomName, _ event: ChannelEvent, _ writer: inout RESPWriter) {
         writer.command(3)
         writer.argument("PUBLISH")

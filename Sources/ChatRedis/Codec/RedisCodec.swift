@@ -22,7 +22,8 @@ public struct RedisCodecSettings: Sendable, Hashable {
 public struct RedisCodec: RedisCodecProtocol {
     /// How replies are read; the order of the cases is private to a process.
     enum Operation: UInt8 {
-        case append, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders, done
+        case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms,
+            holders, done
     }
 
     public let keys: RedisKeys
@@ -43,6 +44,10 @@ public struct RedisCodec: RedisCodecProtocol {
         try ChannelEventReader.event(of: UnsafeRawBufferPointer(payload))
     }
 
+    public func place(ofPayload payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? {
+        ChannelEventReader.place(of: payload)
+    }
+
     public func encode(
         _ request: BrokerRequest, into writer: inout RESPWriter
     ) throws(BrokerError) -> RedisEncoded {
@@ -50,6 +55,9 @@ public struct RedisCodec: RedisCodecProtocol {
         case .append(let room, let epoch, let content):
             append(room, epoch, content, &writer)
             return RedisEncoded(operation: Operation.append.rawValue)
+        case .announce(let room, let epoch, let base, let known, let content):
+            announce(room, epoch, base, known, content, &writer)
+            return kept(.announce)
         case .publish(let room, let event):
             publish(room, event, &writer)
             return RedisEncoded(operation: Operation.publish.rawValue)

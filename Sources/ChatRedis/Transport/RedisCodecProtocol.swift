@@ -92,6 +92,10 @@ public protocol RedisCodecProtocol: Sendable {
     /// Reads what was published on a room's channel.
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent
 
+    /// The position of a message and the seq at which its epoch began, if the payload begins as a node writes it; nil: read all of it.
+    /// Costs next to nothing.
+    func place(ofPayload payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)?
+
     // MARK: Connection set-up, on the command connection only
 
     /// Writes one command that asks for the function library.

@@ -11,8 +11,13 @@ extension RedisLink {
         guard queue.bytes < settings.queuedBytes else {
             return settleLater(tag, .notStored("more than \(settings.queuedBytes) bytes are waiting for redis"))
         }
+        let request = queue.count < Self.fewRequests ? request : request.inPlainSteps
         encode(request, CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
     }
+
+    /// With so many unanswered, Redis is awake anyway and reads many commands at once: then a script that saves a round trip costs
+    /// it more (6 to 9 µs, measured) than the plain commands (3 and 1).
+    private static let fewRequests = 8
 
     private func encode(_ request: BrokerRequest, _ template: CommandQueue.Entry) {
         var entry = template

@@ -114,6 +114,12 @@ extension RedisLink {
     }
 
     private func heard(_ room: RoomName, _ payload: RESPReply) {
+        if let (position, base) = payload.withBytes({ codec.place(ofPayload: $0) }),
+            delegate?.brokerKnows(room, position, base: base) ?? false
+        {
+            observer?.redisHeard(bytes: payload.withBytes { $0.count }, accepted: true)
+            return
+        }
         let result: Result<ChatCore.ChannelEvent, ChannelPayloadError> = payload.withBytes { bytes in
             do throws(ChannelPayloadError) {
                 return .success(try codec.event(ofPayload: bytes))

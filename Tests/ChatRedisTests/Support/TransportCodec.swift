@@ -55,7 +55,8 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.function, keepsRequest: true)
         case .forget:
             throw .notStored("the codec does not want to")
-        case .ping, .publish, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release,
+        case .ping, .announce, .publish, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
+            .release,
             .rooms,
             .holders:
             writer.command(1)
@@ -63,6 +64,8 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.ping)
         }
     }
+
+    func place(ofPayload payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? { nil }
 
     func decode(_ pending: RedisPending, _ replies: RESPReplies) -> RedisDecoded {
         if let error = replies[0].error, error.hasPrefix("ERR Function not found") { return .libraryMissing }

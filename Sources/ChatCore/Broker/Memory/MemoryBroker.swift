@@ -82,6 +82,16 @@ public struct MemoryBroker: Sendable {
                 }
                 return (.success(.appended(position)), [])
             }
+        case .announce(let room, let epoch, let base, let known, let content):
+            return on(room, now) { room, settings in
+                guard room.log != nil else { return (.failure(.missing), []) }
+                guard let position = room.log?.append(content, epoch: epoch, limit: settings.historyLength) else {
+                    return (.failure(.refused), [])
+                }
+                guard position.seq > known else { return (.success(.appended(position)), []) }
+                let message = Message(position: position, content: content)
+                return (.success(.announced(position)), [.message(message, base: base)])
+            }
         case .publish(let room, let event):
             return Answer(result: .success(.done), events: [Publication(room: room, event: event)])
         case .enter(let request):
@@ -177,7 +187,8 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster,
+        case .nodes, .forget, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence,
+            .roster,
             .history,
             .holders:
             break
@@ -213,7 +224,8 @@ public struct MemoryBroker: Sendable {
             registered[node] = nil
             nodeRooms[node] = nil
             return .done
-        case .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history, .holders:
+        case .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
+            .holders:
             return .done
         }
     }

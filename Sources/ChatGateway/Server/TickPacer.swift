@@ -1,0 +1,51 @@
+import ChatCore
+
+/// Decides when a loop waits a moment for more to come before it looks again: while many sessions talk at once, each in a room of
+/// its own, nearly every message would otherwise wake the loop, and Redis, for itself. Waking costs several times what the message
+/// does (measured: two thirds of a node's CPU at 1,000 messages a second in 100 rooms), and what comes together is written together.
+///
+/// Never while only a few talk, so a message that is alone is as fast as it can be; never in a loop that is busy anyway. Pure.
+struct TickPacer {
+    /// What a session remembers: in which window it last spoke.
+    typealias Mark = UInt32
+
+    /// So many sessions have to speak within a window.
+    static let manySpeakers = 16
+    static let window: Duration = .milliseconds(100)
+
+    /// How long a loop waits at most; zero: never.
+    let gatherTime: Duration
+    private var current: Mark = 1
+    private var speakers = 0
+    private var isCrowded = false
+    private var windowEnds: Moment
+
+    init(gatherTime: Duration, now: Moment) {
+        self.gatherTime = gatherTime
+        windowEnds = now + Self.window
+    }
+
+    /// A session said something.
+    mutating func spoke(_ mark: inout Mark) {
+        guard mark != current else { return }
+        mark = current
+        speakers += 1
+    }
+
+    /// A tick that took a quarter of the gather time was worth waking for, and in a loop that has that much to do the next one is too.
+    /// The loop has done all that a tick brought, which took it `busy` of CPU time since it last asked. How long it should wait now; nil:
+    /// not at all.
+    mutating func tickEnded(now: Moment, busy: () -> Duration) -> Duration? {
+        guard gatherTime > .zero else { return nil }
+        if now >= windowEnds {
+            // Silence longer than a window ends it as well.
+            isCrowded = speakers >= Self.manySpeakers && now - windowEnds < Self.window
+            speakers = 0
+            current &+= 1
+            windowEnds = now + Self.window
+        }
+        guard isCrowded else { return nil }
+        let busy = busy()
+        return busy < gatherTime / 4 ? gatherTime - busy : nil
+    }
+}
