@@ -22,7 +22,8 @@ enum NameRules {
                 throw NameError(
                     "\(noun) holds the control character U+\(String(scalar.value, radix: 16, uppercase: true))")
             default:
-                if !scalar.properties.isWhitespace { visible = true }
+                // Looking a property up costs more than all else here, and nearly every name begins with a visible ASCII character.
+                if !visible { visible = (0x21..<0x7F).contains(scalar.value) || !scalar.properties.isWhitespace }
             }
         }
         guard visible else { throw NameError("\(noun) is only white space") }

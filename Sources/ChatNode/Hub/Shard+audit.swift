@@ -54,7 +54,7 @@ extension Shard {
         if commandsIdentity == nil { return "shard \(index): no command connection to redis" }
         if subscriptionsIdentity == nil { return "shard \(index): no subscribe connection to redis" }
         if !probe.isFresh(now: now) { return "shard \(index): no message went round through redis lately" }
-        let waiting = rooms.reduce(0) { $0 + (($1?.machine.isRecovering ?? false) ? 1 : 0) }
+        let waiting = rooms.reduce(0) { $0 + (($1?.look { $0.isRecovering } ?? false) ? 1 : 0) }
         return waiting > 0 ? "shard \(index): \(waiting) rooms are not entered again yet" : nil
     }
 
@@ -76,7 +76,7 @@ extension Shard {
     }
 
     private func auditTails() {
-        let slots = tails.round(slots: rooms.count) { rooms[$0]?.machine.isShared ?? false }
+        let slots = tails.round(slots: rooms.count) { rooms[$0]?.look { $0.isShared } ?? false }
         for slot in slots {
             guard let room = rooms[slot] else { continue }
             let (name, generation) = (room.machine.room, room.generation)

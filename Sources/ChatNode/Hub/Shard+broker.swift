@@ -40,7 +40,7 @@ extension Shard: BrokerLinkDelegate {
     }
 
     func brokerKnows(_ name: RoomName, _ position: Position, base: UInt64) -> Bool {
-        room(named: name)?.machine.knows(position, base: base) ?? false
+        room(named: name)?.look { $0.knows(position, base: base) } ?? false
     }
 
     func brokerCommandsUp(_ identity: BrokerIdentity) {

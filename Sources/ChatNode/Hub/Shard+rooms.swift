@@ -27,7 +27,7 @@ extension Shard {
     }
 
     private func closeRoom(_ room: HomeRoom) {
-        guard room.machine.isOut, slots[room.machine.room] == room.slot else { return }
+        guard room.look({ $0.isOut }), slots[room.machine.room] == room.slot else { return }
         slots[room.machine.room] = nil
         rooms[Int(room.slot)] = nil
         freeSlots.append(room.slot)
@@ -63,7 +63,7 @@ extension Shard {
 
     /// What this shard is doing.
     func load() -> Load {
-        let waiting = rooms.reduce(0) { $0 + ($1?.machine.waitingSends ?? 0) }
+        let waiting = rooms.reduce(0) { $0 + ($1?.look { $0.waitingSends } ?? 0) }
         return Load(
             sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages,
             deliveries: deliveries)
@@ -149,7 +149,7 @@ extension Shard {
 
     /// Sees to it that the room is woken when it wants to be.
     private func arm(_ room: HomeRoom) {
-        guard let wake = room.machine.nextWake else { return }
+        guard let wake = room.look({ $0.nextWake }) else { return }
         if let armed = room.wake, armed <= wake { return }
         room.wake = wake
         timers.add(.init(moment: wake, slot: room.slot, generation: room.generation))

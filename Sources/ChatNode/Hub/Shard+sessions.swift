@@ -86,7 +86,7 @@ extension Shard {
         let home = home(of: room)
         home.run {
             let room = home.openRoom(room)
-            if !room.machine.has(request.session) { room.sessionCame(on: request.session.loop) }
+            if !room.look({ $0.has(request.session) }) { room.sessionCame(on: request.session.loop) }
             home.happen(in: room) { $0.join(request, now: $1, &$2) }
         }
     }
@@ -115,7 +115,7 @@ extension Shard {
     private func leaveHome(_ name: RoomName, _ session: SessionID) {
         let home = home(of: name)
         home.run {
-            guard let room = home.room(named: name), room.machine.has(session) else { return }
+            guard let room = home.room(named: name), room.look({ $0.has(session) }) else { return }
             room.sessionWent(from: session.loop)
             home.happen(in: room) { $0.leave(session, now: $1, &$2) }
         }

@@ -31,7 +31,7 @@ final class TestSocket {
 
     deinit { channel.close(promise: nil) }
 
-    static func connect(port: Int, autoRead: Bool = true, deadline: TimeAmount = .seconds(30)) async throws
+    static func connect(port: Int, autoRead: Bool = true, deadline: TimeAmount = .seconds(90)) async throws
         -> TestSocket
     {
         let (stream, continuation) = AsyncStream.makeStream(of: [UInt8].self)
