@@ -58,6 +58,8 @@ class Martlet(Server):
             processes.append(stage.start(f"martlet-{number}", [stage.martlet, "serve"], {
                 "MARTLET_PORT": str(port), "MARTLET_NODE_NAME": f"bench{number}",
                 "MARTLET_REDIS_URL": f"redis://127.0.0.1:{stage.port}", "MARTLET_DRAIN_TIME": "0s",
+                # One loop, as nginx has one worker: two nodes share the machine.
+                "MARTLET_EVENT_LOOPS": os.environ.get("MARTLET_EVENT_LOOPS", "1"),
                 "MARTLET_LIMIT_REQUESTS_PER_SECOND": "100000", "MARTLET_LIMIT_REQUEST_BURST": "100000",
                 "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "10000", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "10000",
                 **(environment or {})}))
