@@ -11,8 +11,8 @@ from stage import run_json
 LIMITS = {
     "crowd": 0.25,
     "rooms": 6.5,
-    "local": 3.8,
-    "session": 670.0,
+    "local": 4.8,
+    "session": 720.0,
 }
 LOADS = {
     "crowd": ["--members", "1000", "--rate", "20"],

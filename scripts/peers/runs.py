@@ -22,8 +22,9 @@ class Run:
     only: tuple = ()
     #: Set for runs that hold connections and say nothing.
     is_idle: bool = False
-    #: Overrides the seconds that everybody gets.
+    #: Override the seconds, and those before them, that everybody gets; not with --quick.
     seconds: float = 0
+    warmup: float = 0
 
 
 ROOMS = ["--rooms", "100", "--members", "10"]
@@ -41,7 +42,7 @@ RUNS = [
     Run("same", "one message in flight on one node", ONE + ["--one-node"]),
     Run("idle", "idle connections on one node, in 15 rooms", ["--rooms", "15", "--idle"], nodes=1, is_idle=True),
     Run("churn", "connect, join, leave, close, 1,000 a second", ["--rooms", "100", "--churn", "1000"],
-        only=("martlet",), seconds=60),
+        only=("martlet",), seconds=60, warmup=60),
     Run("allocs", "allocations a delivery and a session", only=("martlet",)),
     Run("quiet", "10,000 rooms with one message each", only=("martlet",), nodes=1),
 ]
@@ -83,11 +84,11 @@ class Measure:
             self.stage.end([process for process in reversed(self.stage.processes) if process not in before])
 
     def load(self, run, server, nodes, redis):
-        seconds = self.seconds
-        if run.seconds and not self.quick:
-            seconds = run.seconds
+        seconds, warmup = self.seconds, self.warmup
+        if not self.quick:
+            seconds, warmup = run.seconds or seconds, run.warmup or warmup
         command = [self.stage.martlet, "bench", "--json", "--protocol", server.protocol, "--seconds", str(seconds),
-                   "--warmup", str(self.warmup)]
+                   "--warmup", str(warmup)]
         command += self.urls(server, run)
         if run.is_idle:
             command += ["--members", str(max(1, server.idle // (10 if self.quick else 1) // 15))]
@@ -96,7 +97,7 @@ class Measure:
         if redis:
             command += ["--redis-pid", str(redis.pid)]
         published = self.published(redis)
-        found = run_json(command + run.options, seconds + self.warmup + 240)
+        found = run_json(command + run.options, seconds + warmup + 240)
         if redis:
             found["published"] = self.published(redis) - published
         return found
