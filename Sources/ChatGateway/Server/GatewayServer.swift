@@ -75,6 +75,8 @@ public final class GatewayServer: Sendable {
         return
             try await bootstrap
             .serverChannelOption(.backlog, value: options.backlog)
+            // Connections taken in one tick, which may be 5 ms apart (`TickPacer`); NIO takes 4.
+            .serverChannelOption(.maxMessagesPerRead, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)

@@ -49,3 +49,13 @@ struct TickPacer {
         return busy < gatherTime / 4 ? gatherTime - busy : nil
     }
 }
+
+extension ClientRequest.Body {
+    /// What others hear. Coming and going is none, however many do it: who connects waits for nobody.
+    var isTalk: Bool {
+        switch self {
+        case .send, .signal: true
+        case .join, .leave, .roster, .history, .ping: false
+        }
+    }
+}

@@ -151,7 +151,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         switch gateway.codec.decode(bytes, isUTF8: true) {
         case .success(let request):
             gateway.counters.framesReceived[.init(request.body), default: 0] += 1
-            gateway.spoke(&spokeIn)
+            if request.body.isTalk { gateway.spoke(&spokeIn) }
             run(machine.received(request, now: .now))
         case .failure(let failure): receivedBadFrame(failure.ref, failure.error)
         }
