@@ -128,6 +128,20 @@ def costs(found):
     return table(["µs a delivery · Redis µs a message"] + [f"{run} {units.get(run, '')}".strip() for run in runs], rows)
 
 
+def latencies(found):
+    """Under load: who waits to say more at once has a cheaper delivery and a later one."""
+    runs = [run for run in ("crowd", "burst", "rooms", "local", "flat") if run in found]
+    rows = []
+    for server in servers_of({run: found[run] for run in runs}):
+        cells = []
+        for run in runs:
+            values = found[run].get(server) or {}
+            both = [max((values.get(name + place) or 0 for name in ("", "same ")), default=0) for place in ("p50", "p99")]
+            cells.append(f"{both[0] / 1000:.1f} / {both[1] / 1000:.1f}" if any(both) else "")
+        rows.append([server] + cells)
+    return table(["delivered after, p50 / p99 ms"] + runs, rows) if runs and rows else ""
+
+
 def ratio(run, ours, theirs):
     """Cells of ratios: CPU of the nodes, and of Redis; for latencies p50, for idle connections bytes."""
     if not ours or not theirs:
@@ -177,7 +191,7 @@ def is_exact(results):
 def text(results, more=()):
     import targets
     found = summary(results)
-    parts = [costs(found), ratios(found, "floor"), ratios(found, "nchan"), accounts(found), *more]
+    parts = [costs(found), latencies(found), ratios(found, "floor"), ratios(found, "nchan"), accounts(found), *more]
     parts.append(targets.text(targets.judge(found)))
     return "\n\n".join(part for part in parts if part)
 
