@@ -6,7 +6,8 @@ import NIOCore
 final class ReplayLane: @unchecked Sendable {
     // Proof for @unchecked: `let` apart, everything is touched on `loop` only, and after the run by the one who verifies.
     let loop: any EventLoop
-    unowned let run: ReplayRun
+    /// A cycle, on purpose: what is still on its way on a loop when a run is given up must find it. A program plays one.
+    let run: ReplayRun
     private var users: [Int: ReplayUser] = [:]
     private let roomIndex: [RoomName: Int]
 
