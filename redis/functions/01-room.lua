@@ -18,9 +18,10 @@ local function last_id(log)
     return room
 end
 
--- Which Redis this is: another after a restart or failover. `enter` writes it down in meta as `run`.
+-- Which Redis this is: another after a restart or failover. `enter` writes it down in meta as `run`. 16 of its 40 digits tell as
+-- much, and every room keeps them.
 local function run_id()
-    return redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
+    return (redis.call('INFO', 'server'):match('run_id:(%x+)') or ''):sub(1, 16)
 end
 
 -- What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been
@@ -28,7 +29,7 @@ end
 -- room last met, or it met none.
 local function jump(meta)
     local run, own = redis.call('HGET', meta, 'run'), run_id()
-    if not run or run == own then return nil end
+    if not run or run:sub(1, 16) == own then return nil end
     return 1000 + (tonumber(own:sub(1, 4), 16) or 0)
 end
 
