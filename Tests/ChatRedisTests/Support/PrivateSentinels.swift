@@ -96,11 +96,6 @@ final class PrivateSentinels: @unchecked Sendable {
         return try PrivateRedis.run("redis-cli", ["-h", "127.0.0.1", "-p", "\(ports[index])"] + login + words)
     }
 
-    /// The server that says it is a master, of those that answer. Never asks the one that is frozen.
-    func master(without frozen: PrivateRedis? = nil) throws -> PrivateRedis? {
-        try servers.first { try $0 !== frozen && $0.cli("INFO", "replication").contains("role:master") }
-    }
-
     /// SIGSTOP and SIGCONT for one sentinel.
     func freeze(sentinel index: Int) { signal(index, SIGSTOP) }
     func thaw(sentinel index: Int) { signal(index, SIGCONT) }
@@ -123,6 +118,9 @@ final class PrivateSentinels: @unchecked Sendable {
 }
 
 extension PrivateRedis {
+    /// As it says itself. A server that is being promoted cuts its clients off, the one that asks among them.
+    var isMaster: Bool { (try? cli("INFO", "replication"))?.contains("role:master") ?? false }
+
     /// Asks again and again, for what nobody announces.
     func until(_ what: String, within time: Duration = .seconds(60), _ condition: () throws -> Bool) async throws {
         let end = ContinuousClock.now + time
