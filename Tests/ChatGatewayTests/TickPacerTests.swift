@@ -35,6 +35,14 @@ import Testing
         #expect(pace(speakers: 100, gather: .milliseconds(4), busy: .milliseconds(9)).wait == nil)
     }
 
+    @Test func longMessageIsReadWithoutWaits() {
+        var (pacer, _) = pace(speakers: 100)
+        let now = start + TickPacer.window * 3
+        pacer.readWasFull()
+        #expect(pacer.tickEnded(now: now) { .zero } == nil)
+        #expect(pacer.tickEnded(now: now) { .zero } != nil, "the read after it was short")
+    }
+
     @Test func zeroGatherTimeNeverWaits() {
         #expect(pace(speakers: 100, gather: .zero).wait == nil)
     }

@@ -99,6 +99,9 @@ final class GatewayLoop {
         schedulePause()
     }
 
+    /// A session's read took as much as it may.
+    func readWasFull() { pacer.readWasFull() }
+
     /// Behind everything else that the tick still has to do: what is scheduled by now, and what that schedules.
     private func schedulePause() {
         guard !isPauseScheduled, pacer.gatherTime > .zero else { return }

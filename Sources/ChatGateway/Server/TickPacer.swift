@@ -18,6 +18,7 @@ struct TickPacer {
     private var current: Mark = 1
     private var speakers = 0
     private var isCrowded = false
+    private var moreIsThere = false
     private var windowEnds: Moment
 
     init(gatherTime: Duration, now: Moment) {
@@ -32,6 +33,9 @@ struct TickPacer {
         speakers += 1
     }
 
+    /// A read took all that it may: the session's next bytes are there already, and a long message would cross a wait for each of its reads.
+    mutating func readWasFull() { moreIsThere = true }
+
     /// A tick that took a quarter of the gather time was worth waking for, and in a loop that has that much to do the next one is too.
     /// The loop has done all that a tick brought, which took it `busy` of CPU time since it last asked. How long it should wait now; nil:
     /// not at all.
@@ -44,7 +48,9 @@ struct TickPacer {
             current &+= 1
             windowEnds = now + Self.window
         }
-        guard isCrowded else { return nil }
+        let isFull = moreIsThere
+        moreIsThere = false
+        guard isCrowded, !isFull else { return nil }
         let busy = busy()
         return busy < gatherTime / 4 ? gatherTime - busy : nil
     }

@@ -113,6 +113,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
+        if buffer.readableBytes >= gateway.options.receiveBufferBytes { gateway.readWasFull() }
         machine.heard()
         buffer.withUnsafeReadableBytes { bytes in
             var index = 0
