@@ -1,8 +1,8 @@
 import ChatCore
 
 /// Decides when a loop waits a moment for more to come before it looks again: while many sessions talk at once, each in a room of
-/// its own, nearly every message would otherwise wake the loop, and Redis, for itself. Waking costs several times what the message
-/// does (measured: two thirds of a node's CPU at 1,000 messages a second in 100 rooms), and what comes together is written together.
+/// its own, nearly every message would otherwise wake the loop, and Redis, for itself. What comes together is read, stored and
+/// written together (measured at 1,000 messages a second in 100 rooms: with 20 ms 0.57 of the nodes' CPU and a quarter of Redis').
 ///
 /// Never while only a few talk, so a message that is alone is as fast as it can be; never in a loop that is busy anyway. Pure.
 struct TickPacer {
