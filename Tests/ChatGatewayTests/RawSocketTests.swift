@@ -75,9 +75,8 @@ struct RawSocketTests {
             $0.sendBufferBytes = Int32(sendBuffer)
         } _: { port, service, server in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
+            let client = try await joinWithoutReading(room, port: port, service)
             let channel = client.socket.channel
-            try await until("it is in the room") { service.members(of: room) == 1 }
             var sent = 0
             for _ in 0..<40 {
                 switch seeded.next() % 4 {
@@ -112,8 +111,7 @@ struct RawSocketTests {
             $0.sendBufferBytes = 100_000
         } _: { port, service, server in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
-            try await until("it is in the room") { service.members(of: room) == 1 }
+            let client = try await joinWithoutReading(room, port: port, service)
             for number in 0..<60 {
                 _ = try await service.say(room: room, content: try content(number, bytes: 150_000 + number * 3_001))
             }
@@ -130,8 +128,7 @@ struct RawSocketTests {
             $0.sendBufferBytes = 4_608
         } _: { port, service, _ in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
-            try await until("it is in the room") { service.members(of: room) == 1 }
+            let client = try await joinWithoutReading(room, port: port, service)
             for number in 0..<100 { _ = try await service.say(room: room, content: try content(number, bytes: 4_000)) }
             service.closeSessions(.ended)
             try await client.socket.channel.setOption(.autoRead, value: true).get()

@@ -46,8 +46,7 @@ struct SlowSessionTests {
             $0.closeTimeout = .seconds(20)
         } _: { port, service, server in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
-            try await until("it is in the room") { service.members(of: room) == 1 }
+            let client = try await joinWithoutReading(room, port: port, service)
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
             try await until("it is found slow") {
                 for _ in 0..<50 { _ = try? await service.say(room: room, content: content) }
@@ -66,8 +65,7 @@ struct SlowSessionTests {
             $0.sendBufferBytes = 16_384
         } _: { port, service, _ in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
-            try await until("it is in the room") { service.members(of: room) == 1 }
+            let client = try await joinWithoutReading(room, port: port, service)
             #expect(try await service.takesPage())
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
             for _ in 0..<25 { _ = try await service.say(room: room, content: content) }
@@ -88,8 +86,7 @@ struct SlowSessionTests {
             $0.closeTimeout = .milliseconds(100)
         } _: { port, service, server in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", autoRead: false)
-            try await until("it is in the room") { service.members(of: room) == 1 }
+            let client = try await joinWithoutReading(room, port: port, service)
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
             for _ in 0..<30 { _ = try await service.say(room: room, content: content) }
             try await until("it is closed") { await server.counters().sessionsClosed["slow"] == 1 }

@@ -114,10 +114,11 @@ extension RedisLink {
     }
 
     private func heard(_ room: RoomName, _ payload: RESPReply) {
+        let bytes = payload.withBytes { $0.count }
         if let (position, base) = payload.withBytes({ codec.place(ofPayload: $0) }),
             delegate?.brokerKnows(room, position, base: base) ?? false
         {
-            observer?.redisHeard(bytes: payload.withBytes { $0.count }, accepted: true)
+            observer?.redisHeard(bytes: bytes, accepted: true)
             return
         }
         let result: Result<ChatCore.ChannelEvent, ChannelPayloadError> = payload.withBytes { bytes in
@@ -127,7 +128,6 @@ extension RedisLink {
                 return .failure(error)
             }
         }
-        let bytes = payload.withBytes { $0.count }
         switch result {
         case .success(let event):
             observer?.redisHeard(bytes: bytes, accepted: true)

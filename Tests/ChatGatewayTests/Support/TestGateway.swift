@@ -41,3 +41,10 @@ func until(_ what: String, _ condition: () async -> Bool) async throws {
         try await clock.sleep(for: .milliseconds(5))
     }
 }
+
+/// A client that is alone in the room and reads nothing until it is told to, not even the answer to its handshake.
+func joinWithoutReading(_ room: RoomName, port: Int, _ service: FakeService) async throws -> TestWebSocket {
+    let client = try await TestWebSocket.connect(port: port, "user=slow&room=\(room)", autoRead: false)
+    try await until("it is in the room") { service.members(of: room) == 1 }
+    return client
+}

@@ -76,19 +76,14 @@ public struct MemoryBroker: Sendable {
         switch request {
         case .append(let room, let epoch, let content):
             return on(room, now) { room, settings in
-                guard room.log != nil else { return (.failure(.missing), []) }
-                guard let position = room.log?.append(content, epoch: epoch, limit: settings.historyLength) else {
-                    return (.failure(.refused), [])
-                }
-                return (.success(.appended(position)), [])
+                (room.append(content, epoch: epoch, limit: settings.historyLength).map { .appended($0) }, [])
             }
         case .announce(let room, let epoch, let base, let known, let content):
             return on(room, now) { room, settings in
-                guard room.log != nil else { return (.failure(.missing), []) }
-                guard let position = room.log?.append(content, epoch: epoch, limit: settings.historyLength) else {
-                    return (.failure(.refused), [])
+                let appended = room.append(content, epoch: epoch, limit: settings.historyLength)
+                guard case .success(let position) = appended, position.seq > known else {
+                    return (appended.map { .appended($0) }, [])
                 }
-                guard position.seq > known else { return (.success(.appended(position)), []) }
                 let message = Message(position: position, content: content)
                 return (.success(.announced(position)), [.message(message, base: base)])
             }

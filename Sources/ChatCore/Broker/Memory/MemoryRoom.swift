@@ -171,6 +171,14 @@ struct MemoryRoom: Sendable {
         return true
     }
 
+    /// The fenced append.
+    mutating func append(
+        _ content: MessageContent, epoch: UInt64, limit: Int
+    ) -> Result<Position, BrokerError> {
+        guard log != nil else { return .failure(.missing) }
+        return log?.append(content, epoch: epoch, limit: limit).map { .success($0) } ?? .failure(.refused)
+    }
+
     /// Re-sends; events only if anybody but the caller is in the room.
     mutating func once(
         _ request: OnceRequest, limit: Int, now: UInt64
