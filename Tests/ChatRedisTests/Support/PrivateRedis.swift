@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, nothing saved. It ends
 /// with `stop()`, or when the object goes.
@@ -191,19 +192,35 @@ final class PrivateRedis: @unchecked Sendable {
         return text
     }
 
-    /// A TCP port of loopback that nobody uses at this moment.
+    /// A TCP port of loopback that nobody uses, and that nobody gets who lets the kernel choose: between our look and the server's
+    /// bind, every connection that some other test makes could otherwise take it. Never the same one twice.
     static func freePort() throws -> Int {
+        let range = firstPort..<min(firstKernelPort, 65_536)
+        for _ in 0..<1_000 {
+            guard let port = range.randomElement(), given.withLock({ $0.insert(port).inserted }) else { continue }
+            if try isFree(port) { return port }
+        }
+        throw Failure(description: "no free port from \(range.lowerBound) to \(range.upperBound - 1)")
+    }
+
+    private static let firstPort = 15_000
+    /// From here on the kernel gives ports to whoever does not care (ip(7), `ip_local_port_range`).
+    private static let firstKernelPort: Int = {
+        let text = try? String(contentsOfFile: "/proc/sys/net/ipv4/ip_local_port_range", encoding: .utf8)
+        let first = text?.split(whereSeparator: \.isWhitespace).first.flatMap { Int($0) } ?? 32_768
+        return first > firstPort ? first : 65_536
+    }()
+    private static let given = Mutex<Set<Int>>([])
+
+    private static func isFree(_ port: Int) throws -> Bool {
         let descriptor = try socket()
         defer { close(descriptor) }
-        var address = loopback(port: 0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let bound = withUnsafeMutablePointer(to: &address) { pointer in
+        var address = loopback(port: UInt16(port))
+        return withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(descriptor, address, length) == 0 && getsockname(descriptor, address, &length) == 0
+                bind(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
         }
-        guard bound else { throw Failure(description: "no free port: errno \(errno)") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 
     private static func answersPing(port: Int) throws -> Bool {

@@ -50,6 +50,10 @@ final class PrivateSentinels: @unchecked Sendable {
         }
         for index in ports.indices {
             try await master.until("sentinel \(index) knows all") {
+                guard cluster.isRunning(index) else {
+                    let log = cluster.log(of: index)
+                    throw PrivateRedis.Failure(description: "sentinel \(index) ended at once: \(log)")
+                }
                 // Fails until it listens.
                 guard
                     let answer = try? cluster.sentinel(
@@ -87,6 +91,13 @@ final class PrivateSentinels: @unchecked Sendable {
         process.standardError = FileHandle.nullDevice
         try process.run()
         lock.withLock { processes.append(process) }
+    }
+
+    private func isRunning(_ index: Int) -> Bool { lock.withLock { processes[index].isRunning } }
+
+    private func log(of index: Int) -> String {
+        let file = directory.appending(path: "\(index)/sentinel.log")
+        return String(((try? String(contentsOf: file, encoding: .utf8)) ?? "").suffix(500))
     }
 
     /// What redis-cli prints for a command to that sentinel.
