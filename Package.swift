@@ -45,6 +45,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CEpoll"),
         .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CThread"),
         .target(
             name: "RedisSchema",
             path: "redis",
@@ -65,7 +66,7 @@ let package = Package(
         .target(
             name: "ChatGateway",
             dependencies: [
-                "ChatCore", "ChatWire",
+                "CThread", "ChatCore", "ChatWire",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -78,7 +79,7 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
+                "CEpoll", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -101,7 +102,7 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CEpoll", "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
+                "CEpoll", "CThread", "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

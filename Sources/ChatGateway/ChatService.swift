@@ -17,6 +17,12 @@ public protocol ChatService: AnyObject, Sendable {
     /// The connection has gone: the session leaves its rooms.
     func sessionClosed(_ session: SessionID, on loop: any EventLoop)
 
+    /// What does not wait while that loop gathers what its sessions say (see `TickPacer`): descriptors that become readable when the
+    /// broker has answered, or another loop has something for this one.
+    func urgentDescriptors(on loop: any EventLoop) -> [CInt]
+    /// One of them has become readable: handles what has come. False: the loop has to look for itself.
+    func readUrgent(on loop: any EventLoop) -> Bool
+
     // HTTP, from any task.
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage
     /// Appends as somebody who is not in the room; with a key at most once. `repeated`: the key was known.

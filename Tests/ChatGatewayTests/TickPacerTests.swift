@@ -29,9 +29,21 @@ import Testing
         #expect(pace(speakers: TickPacer.manySpeakers - 1, windows: 10).wait == nil)
     }
 
+    @Test func waitingGoesOnWhileHalfAsManyTalk() {
+        for (still, isWaiting) in [(TickPacer.manySpeakers / 2, true), (TickPacer.manySpeakers / 2 - 1, false)] {
+            var (pacer, wait) = pace(speakers: TickPacer.manySpeakers)
+            var marks = Array(repeating: TickPacer.Mark(0), count: still)
+            for tick in 31...60 {
+                for index in marks.indices { pacer.spoke(&marks[index]) }
+                wait = pacer.tickEnded(now: start + TickPacer.window * tick / 10) { .zero }
+            }
+            #expect((wait != nil) == isWaiting)
+        }
+    }
+
     @Test func timeThatTheLoopWorkedIsNotWaitedAgain() {
-        #expect(pace(speakers: 100, gather: .milliseconds(4), busy: .microseconds(999)).wait == .microseconds(3_001))
-        #expect(pace(speakers: 100, gather: .milliseconds(4), busy: .milliseconds(1)).wait == nil)
+        #expect(pace(speakers: 100, gather: .milliseconds(4), busy: .milliseconds(3)).wait == .milliseconds(1))
+        #expect(pace(speakers: 100, gather: .milliseconds(4), busy: .milliseconds(4)).wait == nil)
         #expect(pace(speakers: 100, gather: .milliseconds(4), busy: .milliseconds(9)).wait == nil)
     }
 

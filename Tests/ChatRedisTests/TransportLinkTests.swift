@@ -1,5 +1,6 @@
 import ChatCore
 import Foundation
+import Glibc
 import Logging
 import NIOCore
 import Testing
@@ -100,6 +101,39 @@ enum LinkTesting {
         // A PING of the link's own may come between.
         #expect(after.writes - before.writes <= 1 + (after.commands - before.commands - 2_000))
         try await link.stop()
+    }
+
+    /// What a loop does that waits for the broker alone: its own turn does not come until the end.
+    @Test func answersAndEventsAreReadWithoutTheLoop() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let link = try await LinkTesting.link(try LinkTesting.settings(redis.url))
+        let (room, request, publish) = (
+            try RoomName("lobby"), try LinkTesting.append("lobby", epoch: 7), try LinkTesting.publish("lobby", 5)
+        )
+        try await link.with { $0.subscribe(room) }
+        try await link.next("the subscription") { $0 == .subscribed(room) }
+        let before = link.all.count
+        try await link.with { broker in
+            let tag = RequestTag(owner: 0, generation: 0, serial: 1)
+            broker.submit(request, tag: tag)
+            broker.submit(publish, tag: RequestTag(owner: 0, generation: 0, serial: 2))
+        }
+        try await link.with { broker in
+            let end = ContinuousClock.now + .seconds(60)
+            while link.all.count < before + 3, ContinuousClock.now < end {
+                var waits = broker.descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+                #expect(waits.count == 2)
+                guard poll(&waits, nfds_t(waits.count), 60_000) > 0 else { return }
+                #expect(broker.readAnswers())
+            }
+            let heard = link.all.dropFirst(before)
+            #expect(heard.contains(.completed(1, .success(.appended(Position(epoch: 7, seq: 1))))))
+            #expect(heard.contains { $0.serial == 2 })
+            #expect(heard.contains(.heard(room, TransportCodec.event(5))))
+        }
+        try await link.stop()
+        try await link.with { #expect($0.descriptors.isEmpty) }
     }
 
     @Test func aRequestOfTwoCommandsHasBothReplies() async throws {

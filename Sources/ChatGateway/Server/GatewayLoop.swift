@@ -1,3 +1,4 @@
+import CThread
 import ChatCore
 import ChatWire
 import Glibc
@@ -24,11 +25,9 @@ final class GatewayLoop {
     var isDraining = false
 
     private var dirty: [WebSocketSession] = []
-    private var isFlushScheduled = false
-    private var pacer: TickPacer
-    private var isPauseScheduled = false
-    /// CPU time of the loop's thread when it last asked whether to wait, in nanoseconds.
-    private var cpuAtPause: UInt64 = 0
+    private(set) var isFlushScheduled = false
+    /// See `GatewayLoop+gathering.swift`.
+    var gathering: Gathering
     private var spare: [WebSocketSession] = []
     /// All sessions. Heartbeats: each session is in one slot, and one slot is looked at each tick.
     private var slots: [[WebSocketSession]]
@@ -63,7 +62,7 @@ final class GatewayLoop {
             limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
         decoder = WebSocketDecoder(
             options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
-        pacer = TickPacer(gatherTime: options.gatherTime, now: .now)
+        gathering = Gathering(pacer: TickPacer(gatherTime: options.gatherTime, now: .now))
     }
 
     func start() {
@@ -93,53 +92,23 @@ final class GatewayLoop {
         eventLoop.assumeIsolated().execute { [self] in flushDirty() }
     }
 
-    /// A session said something.
-    func spoke(_ mark: inout TickPacer.Mark) {
-        pacer.spoke(&mark)
-        schedulePause()
-    }
-
-    /// A session's read took as much as it may.
-    func readWasFull() { pacer.readWasFull() }
-
-    /// Behind everything else that the tick still has to do: what is scheduled by now, and what that schedules.
-    private func schedulePause() {
-        guard !isPauseScheduled, pacer.gatherTime > .zero else { return }
-        isPauseScheduled = true
-        eventLoop.assumeIsolated().execute { [self] in
-            eventLoop.assumeIsolated().execute { [self] in pause() }
-        }
-    }
-
-    /// Waits, if the pacer says so, for more to come. It blocks the thread on purpose: the loop is to see nothing of what comes until it
-    /// sees all of it.
-    private func pause() {
-        isPauseScheduled = false
-        let wait = pacer.tickEnded(now: .now) {
-            let cpu = Self.threadCPU
-            defer { cpuAtPause = cpu }
-            return .nanoseconds(Int64(clamping: cpu &- cpuAtPause))
-        }
-        guard let wait else { return }
-        var time = timespec(
-            tv_sec: 0, tv_nsec: Int(min(wait, .milliseconds(100)).components.attoseconds / 1_000_000_000))
-        nanosleep(&time, nil)
-        cpuAtPause = Self.threadCPU
-    }
-
-    private static var threadCPU: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
-
     private func flushDirty() {
         isFlushScheduled = false
-        schedulePause()
+        scheduleGathering()
         swap(&dirty, &spare)
-        for session in spare { session.tickEnded() }
+        for (index, session) in spare.enumerated() {
+            if index + Self.ahead < spare.count { Self.prefetch(spare[index + Self.ahead]) }
+            session.tickEnded()
+        }
         spare.removeAll(keepingCapacity: spare.capacity <= 4_096)
         joiner.clear()
+    }
+
+    /// While one session is written to, which is the kernel's work, the memory of the one after the next is fetched.
+    private static let ahead = 2
+
+    private static func prefetch(_ session: WebSocketSession) {
+        thread_prefetch(Unmanaged.passUnretained(session).toOpaque())
     }
 
     func add(_ session: WebSocketSession) {

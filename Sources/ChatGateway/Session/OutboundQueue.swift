@@ -21,17 +21,17 @@ struct OutboundQueue {
         case own(ByteBuffer)
     }
 
-    private let limit: Int
-    /// Full buffers of this tick, before `tick`; or, while behind, frames in order.
-    private var backlog: [ByteBuffer] = []
-    private var backlogStart = 0
     /// Bytes that wait here, not those that the channel has taken.
     private(set) var count = 0
-    private var owed: [RoomName: Int]?
-    private var tick = Tick.nothing
     private(set) var isBehind = false
     /// Since ``hasStalled()`` was asked last, the peer was behind all the time and read nothing.
     private var isStuck = false
+    private var tick = Tick.nothing
+    /// Full buffers of this tick, before `tick`; or, while behind, frames in order.
+    private var backlog: [ByteBuffer] = []
+    private var backlogStart = 0
+    private let limit: Int
+    private var owed: [RoomName: Int]?
 
     init(limit: Int) {
         self.limit = limit

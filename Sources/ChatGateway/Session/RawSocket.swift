@@ -10,8 +10,8 @@ import NIOCore
 /// nothing left: it knows how to wait.
 struct RawSocket {
     private let descriptor: CInt
-    /// The channel may hold bytes.
-    private var isThroughChannel = true
+    /// The channel may hold bytes: what follows has to go through it as well, as long as ``isUsable(_:)`` does not say otherwise.
+    private(set) var isThroughChannel = true
 
     /// Nil: the channel has no socket (in tests), or there is something between the pipeline and the socket.
     init?(_ context: ChannelHandlerContext) {

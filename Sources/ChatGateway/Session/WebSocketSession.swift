@@ -13,24 +13,25 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     typealias OutboundOut = ByteBuffer
 
     let gateway: GatewayLoop
-    let identity: SessionIdentity
-    /// Where the loop keeps it: among those whose heartbeat is due at the same time. Nil: not yet, or no longer.
-    var place: (slot: UInt32, index: UInt32)?
-
+    // What a delivery touches comes first and lies together: with thousands of sessions nothing of one is in a cache when its turn comes.
     private var closing = WebSocketCloseStateMachine()
     private var isDirty = false
-    private var spokeIn: TickPacer.Mark = 0
     /// The service waits until there is room for a page.
     private var isPageWanted = false
     /// Within `send`: the service is not to be told of anything now.
     private var isFlushingEarly = false
     private var isGone = false
+    private var spokeIn: TickPacer.Mark = 0
     private var raw: RawSocket?
-    private var id: SessionID?
-    private var machine: SessionStateMachine
-    private var decoder: WebSocketDecoder
     private var queue: OutboundQueue
+    private var machine: SessionStateMachine
+    // What it does not touch.
     private var context: ChannelHandlerContext?
+    private var id: SessionID?
+    private var decoder: WebSocketDecoder
+    let identity: SessionIdentity
+    /// Where the loop keeps it: among those whose heartbeat is due at the same time. Nil: not yet, or no longer.
+    var place: (slot: UInt32, index: UInt32)?
     /// Why it ends, for the count; set once.
     private var endReason: String?
     private var cutAt: Moment?
@@ -335,15 +336,14 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func flush() {
-        guard let context, !isGone else { return }
+        guard !isGone else { return }
+        let outcome = writeRaw()
+        if case .everything = outcome { return }
+        guard let context else { return }
         let channel = context.channel
-        switch writeRaw(context) {
-        case .everything: return
-        case .nothing: guard !queue.isBehind || channel.isWritable else { return }
         // What the kernel did not take is in the channel and has to be flushed, also by a session that was behind until now and
         // a channel that is full with it: nobody would tell us later.
-        case .part: break
-        }
+        if case .nothing = outcome, queue.isBehind, !channel.isWritable { return }
         // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
         repeat {
             // Asking for writability after each write keeps what the channel holds within its water mark; the rest
@@ -357,13 +357,15 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     private enum RawOutcome { case everything, part, nothing }
 
-    /// Writes to the descriptor: everything is with the kernel now, or a part and the rest of that buffer in the channel. The path of nearly every delivery: it touches
-    /// nothing of the channel, whose memory nobody has looked at since the last one.
-    private func writeRaw(_ context: ChannelHandlerContext) -> RawOutcome {
-        guard raw?.isUsable(context) ?? false else { return .nothing }
+    /// Writes to the descriptor: everything is with the kernel now, or a part and the rest of that buffer in the channel. The path of
+    /// nearly every delivery: it touches nothing of the channel, whose memory nobody has looked at since the last one.
+    private func writeRaw() -> RawOutcome {
+        if raw?.isThroughChannel ?? true {
+            guard let context, raw?.isUsable(context) ?? false else { return .nothing }
+        }
         while let buffer = next() {
             guard let rest = raw?.send(buffer) else { continue }
-            context.write(wrapOutboundOut(rest), promise: nil)
+            context?.write(wrapOutboundOut(rest), promise: nil)
             return .part
         }
         machine.spoke()

@@ -1,12 +1,12 @@
 import ChatCore
 import ChatGateway
+import ChatWire
 
 /// What a room's home loop hands to a loop that has members of the room. Deliveries of one home loop arrive in the order in which
 /// it made them, many at a time.
 enum Delivery: Sendable {
-    /// To all live sessions of the room on that loop. `own`: the frame for sessions of the user who said it, who are shown
-    /// their key.
-    case broadcast(LocalRoom, SharedFrame, own: OwnFrame?)
+    /// To all live sessions of the room on that loop. `own`: the message, if sessions of the user who said it are shown more.
+    case broadcast(LocalRoom, SharedFrame, own: OwnMessage?)
     case signal(LocalRoom, SharedFrame, except: SessionID)
     /// Answers a join; what is broadcast later is for this session too.
     case goLive(LocalRoom, SessionID, Joined)
@@ -16,9 +16,18 @@ enum Delivery: Sendable {
     case refuse(LocalRoom, SessionID, ServerEvent)
 }
 
-struct OwnFrame: Sendable {
-    var user: UserID
-    var frame: SharedFrame
+/// A message with a key, which the sessions of the user who said it are shown. Most loops have none of them, so its frame is made by
+/// the first loop that needs it.
+final class OwnMessage: Sendable {
+    let message: Message
+
+    init(_ message: Message) {
+        self.message = message
+    }
+
+    func frame(in room: RoomName, codec: MartletV1Codec) -> SharedFrame {
+        SharedFrame(.message(room: room, message, showKey: true), codec: codec)
+    }
 }
 
 /// The live sessions of one room on one loop: the array that a broadcast walks. Beside them those that are catching up:
@@ -30,6 +39,8 @@ final class LocalRoom: @unchecked Sendable {
 
     struct Member {
         var session: SessionID
+        /// Differs for different users, nearly always: so that a broadcast need not look into every session for who its user is.
+        var userHash: Int
         var outlet: any SessionOutlet
     }
 
@@ -55,7 +66,7 @@ final class LocalRoom: @unchecked Sendable {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard index(of: session) == nil else { return }
         if members.isEmpty { members.reserveCapacity(1) }
-        members.append(Member(session: session, outlet: outlet))
+        members.append(Member(session: session, userHash: outlet.user.hashValue, outlet: outlet))
         if !indices.isEmpty {
             indices[session] = members.count - 1
         } else if members.count > Self.fewMembers {

@@ -53,6 +53,16 @@ final class Hub: ChatService {
         admission.leave(closed.user)
     }
 
+    func urgentDescriptors(on loop: any EventLoop) -> [CInt] {
+        shard(on: loop).map { $0.link.descriptors + [$0.doorbell.descriptor] } ?? []
+    }
+
+    func readUrgent(on loop: any EventLoop) -> Bool {
+        guard let shard = shard(on: loop) else { return true }
+        shard.doorbell.answer()
+        return shard.link.readAnswers()
+    }
+
     // MARK: HTTP
 
     private func homeShard(of room: RoomName) -> Shard { shards[Shard.home(of: room, among: shards.count)] }

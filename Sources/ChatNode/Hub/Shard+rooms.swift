@@ -105,12 +105,7 @@ extension Shard {
         messages &+= 1
         let name = room.machine.room
         let frame = SharedFrame(.message(room: name, message, showKey: false), codec: codec)
-        var own: OwnFrame?
-        if message.content.clientKey != nil {
-            own = OwnFrame(
-                user: message.content.user,
-                frame: SharedFrame(.message(room: name, message, showKey: true), codec: codec))
-        }
+        let own = message.content.clientKey != nil ? OwnMessage(message) : nil
         room.forEachLoop { post(.broadcast($1, frame, own: own), to: $0) }
     }
 

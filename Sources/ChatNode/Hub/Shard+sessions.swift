@@ -201,7 +201,7 @@ extension Shard {
     /// From so many members on, a frame is copied for this loop.
     private static let worthACopy = 16
 
-    private func broadcast(_ room: LocalRoom, _ frame: SharedFrame, _ own: OwnFrame?) {
+    private func broadcast(_ room: LocalRoom, _ frame: SharedFrame, _ own: OwnMessage?) {
         if frame.kind == .presence {
             for outlet in room.catchingUp.values { outlet.send(frame) }
         }
@@ -211,8 +211,17 @@ extension Shard {
             for member in room.members { member.outlet.send(frame) }
             return
         }
+        let user = own.message.content.user
+        let userHash = user.hashValue
+        var ownFrame: SharedFrame?
         for member in room.members {
-            member.outlet.send(member.outlet.user == own.user ? own.frame : frame)
+            guard member.userHash == userHash, member.outlet.user == user else {
+                member.outlet.send(frame)
+                continue
+            }
+            let own = ownFrame ?? own.frame(in: room.room, codec: codec)
+            ownFrame = own
+            member.outlet.send(own)
         }
     }
 

@@ -17,6 +17,8 @@ final class Shard: @unchecked Sendable {
     let link: any BrokerLink
     let codec: MartletV1Codec
     let common: RoomStateMachine.Common
+    /// Rung for tasks of other threads, which a loop that gathers would otherwise see late.
+    let doorbell = Doorbell()
     /// All shards of the node, this one included. Set once, before anything runs.
     private(set) var shards: [Shard] = []
 
@@ -102,7 +104,9 @@ final class Shard: @unchecked Sendable {
 
     /// Runs on this shard's loop: at once if we are on it.
     func run(_ body: @escaping @Sendable () -> Void) {
-        if loop.inEventLoop { body() } else { loop.execute(body) }
+        if loop.inEventLoop { return body() }
+        loop.execute(body)
+        doorbell.ring()
     }
 }
 

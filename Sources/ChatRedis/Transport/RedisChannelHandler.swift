@@ -1,4 +1,5 @@
 import ChatCore
+import Glibc
 import NIOCore
 
 /// Who uses a channel to a Redis or a Sentinel: a ``RedisConnection`` or ``SentinelPeer``. All on its loop.
@@ -26,6 +27,10 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
     /// Nil once the connection has done with this channel: what still comes is nobody's.
     private var connection: Owner?
     private var context: ChannelHandlerContext?
+    /// Asked for once: the question takes microseconds.
+    private var socket: CInt?
+    /// Active, and its owner wants what comes. A closed channel's descriptor may be another one's already.
+    private var isOpen = false
 
     init(_ connection: Owner, attempt: Int) throws(RESPError) {
         self.connection = connection
@@ -37,16 +42,26 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
+        isOpen = false
         connection = nil
     }
 
     func channelActive(context: ChannelHandlerContext) {
+        let socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+            $0
+        }
+        self.socket = socket.flatMap { $0 < 0 ? nil : $0 }
+        isOpen = true
         connection?.channelActive(self)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard let connection else { return }
         var buffer = unwrapInboundIn(data)
+        take(&buffer)
+    }
+
+    private func take(_ buffer: inout ByteBuffer) {
+        guard let connection else { return }
         connection.readBegan()
         do {
             try reader.read(&buffer) { connection.replied(reader.arena, from: self) }
@@ -60,12 +75,33 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        isOpen = false
         connection?.channelInactive(self)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         connection?.channelFailed(error, from: self)
     }
+
+    /// The descriptor that the channel reads; nil: it is not open.
+    var descriptor: CInt? { isOpen ? socket : nil }
+
+    /// Reads what has come, past the channel, and only on plaintext. What is not data (an end, an error) the channel finds for itself.
+    func readNow(into buffer: inout ByteBuffer) {
+        var isFull = true
+        while isFull, let descriptor, let connection {
+            buffer.clear()
+            let count = buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.readBytes) { bytes in
+                max(0, recv(descriptor, bytes.baseAddress, bytes.count, CInt(MSG_DONTWAIT)))
+            }
+            isFull = buffer.writableBytes == 0
+            guard count > 0 else { return }
+            take(&buffer)
+            connection.readEnded()
+        }
+    }
+
+    private static var readBytes: Int { 65_536 }
 
     /// Sends in one write.
     func write(_ buffer: ByteBuffer) {
@@ -75,6 +111,7 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
     /// Closes the channel, and tells nobody.
     func close() {
         connection = nil
+        isOpen = false
         context?.close(mode: .all, promise: nil)
     }
 }

@@ -115,6 +115,19 @@ final class RedisConnection: RedisChannelOwner {
         if case .up(let handler, _) = state { handler.write(buffer) }
     }
 
+    /// What the connection reads from while it is up; nil: it is not.
+    var descriptor: CInt? {
+        if case .up(let handler, _) = state { handler.descriptor } else { nil }
+    }
+
+    /// Reads what has come on ``descriptor``. False: it has to be decrypted, which is the channel's business.
+    func readNow(into buffer: inout ByteBuffer) -> Bool {
+        guard case .up(let handler, _) = state else { return true }
+        guard connector?.url.tls == nil else { return false }
+        handler.readNow(into: &buffer)
+        return true
+    }
+
     /// Gives the connection up, as if it had failed.
     func drop(_ error: RedisSetupError) {
         switch state {

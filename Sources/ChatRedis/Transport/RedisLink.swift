@@ -36,6 +36,9 @@ public final class RedisLink: BrokerLink {
     var queue = CommandQueue()
     var writer = RESPWriter()
     var commandsBeforeTick = 0
+    /// Messages for others that were submitted in this tick, and in the last one that had any.
+    var announcements = 0
+    var recentAnnouncements = 0
     var lastCommandActivity = Moment(nanoseconds: 0)
     var isBatchSampled = false
     /// A command was answered READONLY.
@@ -51,6 +54,8 @@ public final class RedisLink: BrokerLink {
     // Replicas
     var confirmations = RingBuffer<Confirmation>()
 
+    /// Of ``readAnswers()``.
+    private var readBuffer = ByteBuffer()
     private var isStopping = false
     private var isTickScheduled = false
     /// The clock, read once a tick.
@@ -119,6 +124,14 @@ public final class RedisLink: BrokerLink {
 
     public func unsubscribe(_ room: RoomName) {
         order(room, subscribes: false)
+    }
+
+    public var descriptors: [CInt] { connections.compactMap(\.descriptor) }
+
+    public func readAnswers() -> Bool {
+        var isAll = true
+        for connection in connections { isAll = connection.readNow(into: &readBuffer) && isAll }
+        return isAll
     }
 
     public func reset() {

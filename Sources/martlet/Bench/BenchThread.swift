@@ -1,3 +1,4 @@
+import CThread
 import Glibc
 import Histogram
 import Synchronization
@@ -134,7 +135,7 @@ final class BenchThread {
                 goOnWithoutTheLost(inFlight)
             }
         }
-        result.threadCPU = Self.threadCPU - (cpuAtMeasure ?? 0)
+        result.threadCPU = thread_cpu_time() - (cpuAtMeasure ?? 0)
         result.generatorCPU = result.threadCPU
         result.threadTime = BenchPoll.now - measureFrom
     }
@@ -200,7 +201,7 @@ final class BenchThread {
     }
 
     private func handleEvents(until: UInt64) {
-        if cpuAtMeasure == nil, BenchPoll.now >= measureFrom { cpuAtMeasure = Self.threadCPU }
+        if cpuAtMeasure == nil, BenchPoll.now >= measureFrom { cpuAtMeasure = thread_cpu_time() }
         poll.wait(until: until) { [self] mark, canRead, canWrite in
             let member = members[mark]
             if canWrite { writable(member) }
@@ -219,11 +220,5 @@ final class BenchThread {
         }
         socket.sendRest()
         if !socket.hasUnsent { poll.change(socket, mark: member.mark, writes: false) }
-    }
-
-    static var threadCPU: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }

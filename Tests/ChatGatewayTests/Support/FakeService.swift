@@ -24,7 +24,15 @@ final class FakeService: ChatService {
         var drained: [SessionID] = []
     }
 
+    /// What it does for loops that gather.
+    struct Attention: Sendable {
+        var descriptors: @Sendable () -> [CInt] = { [] }
+        var read: @Sendable () -> Bool = { true }
+        var performed: @Sendable (ClientRequest.Body) -> Void = { _ in }
+    }
+
     private let state = Mutex(State())
+    private let attention = Mutex(Attention())
     let codec = MartletV1Codec(limits: Limits())
     let refusal: CloseReason?
 
@@ -50,6 +58,10 @@ final class FakeService: ChatService {
         }
         for (outlet, event) in held { outlet.eventLoop.execute { outlet.value.send(event) } }
     }
+
+    func attend(_ new: Attention) { attention.withLock { $0 = new } }
+    func urgentDescriptors(on loop: any EventLoop) -> [CInt] { attention.withLock { $0 }.descriptors() }
+    func readUrgent(on loop: any EventLoop) -> Bool { attention.withLock { $0 }.read() }
 
     func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
         if let refusal { return .failure(refusal) }
@@ -77,6 +89,7 @@ final class FakeService: ChatService {
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
         guard let outlet = state.withLock({ $0.members[session]?.outlet }) else { return }
         state.withLock { $0.performed.append(body) }
+        attention.withLock { $0 }.performed(body)
         switch body {
         case .join(let room, _, _):
             let log = state.withLock { state in

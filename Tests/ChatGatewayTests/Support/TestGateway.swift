@@ -7,6 +7,7 @@ import NIOPosix
 /// A gateway on a free port of loopback, with a fake service behind it.
 func withGateway(
     service: FakeService = FakeService(), authenticator: any Authenticator = DevelopmentAuthenticator(),
+    loops: Int = 2,
     _ change: (inout GatewayOptions) throws -> Void = { _ in },
     _ body: (_ port: Int, _ service: FakeService, _ server: GatewayServer) async throws -> Void
 ) async throws {
@@ -15,7 +16,7 @@ func withGateway(
     options.tick = .milliseconds(20)
     options.limits.requestBurst = 100_000
     try change(&options)
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
     let server = GatewayServer(
         options: options, service: service, authenticator: authenticator, eventLoopGroup: group,
         logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
