@@ -89,7 +89,7 @@ extension NodeConfiguration {
         /// range: 1 to 256).
         public var eventLoops = min(256, max(1, System.coreCount))
         /// How long a loop gathers what comes while many sessions talk at once (duration, default: 5ms, range: 0s to 50ms).
-        public var gatherTime: Duration = .milliseconds(20)
+        public var gatherTime: Duration = .milliseconds(25)
 
         public init() {}
 

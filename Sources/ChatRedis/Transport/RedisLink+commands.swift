@@ -12,16 +12,14 @@ extension RedisLink {
             return settleLater(tag, .notStored("more than \(settings.queuedBytes) bytes are waiting for redis"))
         }
         if case .announce = request { announcements += 1 }
-        let isQuiet = queue.count < Self.fewRequests && recentAnnouncements < Self.fewAnnouncements
+        let isQuiet = queue.count < Self.fewRequests && recentAnnouncements < Self.fewRequests
         let request = isQuiet ? request : request.inPlainSteps
         encode(request, CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
     }
 
-    /// With so many unanswered, Redis is awake anyway and reads many commands at once: then a script that saves a round trip costs
-    /// it more (6 to 9 µs, measured) than the plain commands (3 and 1).
-    private static let fewRequests = 8
-    /// The same for so many in one tick: they come in batches, and Redis is woken twice for all of them together.
-    private static let fewAnnouncements = 3
+    /// With so many unanswered, or in one tick, Redis reads many commands at once: then a script that saves a round trip costs it more
+    /// (6 to 9 µs, measured) than the plain commands (3 and 1) and being woken twice for all of them.
+    private static let fewRequests = 32
 
     private func encode(_ request: BrokerRequest, _ template: CommandQueue.Entry) {
         var entry = template
