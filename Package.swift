@@ -131,7 +131,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "ChatNodeTests", dependencies: ["ChatNode"], swiftSettings: strict),
+        .testTarget(name: "ChatNodeTests", dependencies: ["CEpoll", "ChatNode"], swiftSettings: strict),
         .testTarget(
             name: "MartletClientTests",
             dependencies: [

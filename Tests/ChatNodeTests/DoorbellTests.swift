@@ -1,3 +1,4 @@
+import CEpoll
 import Glibc
 import Testing
 
@@ -20,6 +21,14 @@ import Testing
         bell.answer()
         bell.ring()
         #expect(isReadable(bell))
+    }
+
+    /// Between its two steps the ring was answered already: it must not stay readable, for the loop would never wait again.
+    @Test func ringThatTellsLateIsAnsweredAsWell() {
+        let bell = Doorbell()
+        eventfd_write(bell.descriptor, 1)
+        bell.answer()
+        #expect(!isReadable(bell))
     }
 
     @Test func noRingFromAnotherThreadIsLost() async {

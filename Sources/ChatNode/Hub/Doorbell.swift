@@ -21,9 +21,9 @@ final class Doorbell: Sendable {
         eventfd_write(descriptor, 1)
     }
 
-    /// Makes it quiet. Every task from before a ring that this made quiet is with the loop already.
+    /// Makes it quiet. Every task from before a ring that this made quiet is with the loop already. It always looks: of a ring that is
+    /// under way the descriptor may tell only now, after an earlier answer.
     func answer() {
-        guard isRung.load(ordering: .acquiring) else { return }
         var count: eventfd_t = 0
         eventfd_read(descriptor, &count)
         isRung.store(false, ordering: .releasing)
