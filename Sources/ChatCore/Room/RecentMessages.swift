@@ -4,7 +4,8 @@ struct RecentMessages: Sendable {
     /// Oldest first; those before `head` are dropped already and hold no text.
     private var storage: [Message] = []
     private var head = 0
-    /// By the hash of user and key, where it was used last: a seventh of the memory that the keys themselves would take, and of the time.
+    /// By the hash of user and key, the seq of the message that used it last: 16 bytes, where the keys themselves took 56. The message is
+    /// asked whether it is the one.
     private var keys = SmallDictionary<Int, UInt64>()
     private(set) var cost = 0
     let capacity: Int
