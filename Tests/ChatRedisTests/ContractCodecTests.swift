@@ -1,4 +1,5 @@
 import ChatCore
+import ChatWire
 import RedisSchema
 import Testing
 
@@ -185,8 +186,9 @@ import struct NIOCore.ByteBuffer
 
     @Test func everyEventComesBackAsItWasWritten() throws {
         for sample in try samples() {
-            var json: [UInt8] = []
-            json.append(sample)
+            var writer = ByteWriter()
+            writer.append(sample)
+            let json = writer.array
             let text = String(decoding: json, as: UTF8.self)
             #expect(text.hasPrefix("{\"type\":\""))
             #expect(try event(text) == sample, "\(text)")

@@ -107,7 +107,7 @@ indirect enum Tree: Equatable {
             writer.beginArgument()
             writer.append(UInt64(1_700_000_000_000))
             writer.append("-*" as StaticString)
-            writer.append(bytes: [0x21])
+            writer.append("!" as String)
             writer.endArgument()
         }
         #expect(written == "*1\r\n$16\r\n1700000000000-*!\r\n")

@@ -233,9 +233,9 @@ private final class FakeSession: ChannelInboundHandler {
     }
 
     private func encoded(_ event: ServerEvent) -> [UInt8] {
-        var bytes: [UInt8] = []
+        var bytes = ByteWriter()
         codec.encode(event, into: &bytes)
-        return bytes
+        return bytes.array
     }
 
     private func write(_ bytes: [UInt8], _ opcode: NIOWebSocket.WebSocketOpcode, fin: Bool) {

@@ -24,9 +24,9 @@ struct Harness {
     mutating func written() -> [String] {
         take().compactMap { action in
             guard case .write(let request) = action else { return nil }
-            var bytes: [UInt8] = []
+            var bytes = ByteWriter()
             request.write(to: &bytes)
-            return String(decoding: bytes, as: UTF8.self)
+            return String(decoding: bytes.array, as: UTF8.self)
         }
     }
 

@@ -44,9 +44,9 @@ import Testing
             .welcome(Welcome(session: "s", user: user, device: device, node: "n", heartbeat: 25, limits: Limits())),
         ]
         for event in events {
-            var bytes: [UInt8] = []
+            var bytes = ByteWriter()
             codec.encode(event, into: &bytes)
-            #expect(bytes.withUnsafeBytes { FrameReader.read($0) } == .success(.event(event)))
+            #expect(bytes.withBytes { FrameReader.read($0) } == .success(.event(event)))
         }
     }
 
@@ -68,9 +68,9 @@ import Testing
         ]
         for body in bodies {
             let request = ClientRequest(ref: Ref(serial: 9), body: body)
-            var bytes: [UInt8] = []
+            var bytes = ByteWriter()
             request.write(to: &bytes)
-            #expect(try codec.decode(bytes).get() == request)
+            #expect(try codec.decode(bytes.array).get() == request)
         }
     }
 

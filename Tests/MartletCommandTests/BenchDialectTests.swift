@@ -47,9 +47,9 @@ struct BenchDialectTests {
         #expect(said.again == false && said.room.text == "bench-7" && said.text == text)
         let content = MessageContent(user: try UserID("ana"), at: 1_700_000_000_000, text: said.text)
         let message = Message(position: Position(epoch: 1_763_694_000_000, seq: 42), content: content)
-        var answer: [UInt8] = []
+        var answer = ByteWriter()
         MartletV1Codec(limits: Limits()).encode(.message(room: said.room, message, showKey: false), into: &answer)
-        answer.withUnsafeBytes { all in
+        answer.withBytes { all in
             let room = BenchRoom(.martlet, number: 7, name: "bench-7", size: 40)
             #expect(BenchFrames.position(all, at: room.positionAt, before: all.count) == message.position)
             #expect(BenchDialect.martlet.meaning(all, 0..<all.count, size: 40) == .message)

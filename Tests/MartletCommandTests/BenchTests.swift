@@ -104,9 +104,9 @@ struct BenchFramesTests {
             ),
         ]
         for (event, kind) in events {
-            var bytes: [UInt8] = []
+            var bytes = ByteWriter()
             MartletV1Codec(limits: Limits()).encode(event, into: &bytes)
-            bytes.withUnsafeBytes { #expect(BenchFrames.kind($0, 0..<$0.count) == kind, "\(event)") }
+            bytes.withBytes { #expect(BenchFrames.kind($0, 0..<$0.count) == kind, "\(event)") }
         }
     }
 }

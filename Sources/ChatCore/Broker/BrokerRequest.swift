@@ -12,24 +12,24 @@ public enum BrokerRequest: Sendable, Equatable {
     /// Puts a message that has its position, or a signal, on the room's channel. → `.done`
     case publish(room: RoomName, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
-    case enter(EnterRequest)
+    indirect case enter(EnterRequest)
     /// Reads the room as it is. → `.view`
     case view(room: RoomName, after: Position?, limit: Int)
     /// Takes `node` out of the room if it entered with `value`, its presence with it. → `.left`
     case leave(room: RoomName, node: NodeID, value: UInt64)
     /// Re-sends: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`, `.missing`.
-    case once(OnceRequest)
+    indirect case once(OnceRequest)
     /// A message from somebody who is not in the room (HTTP). → `.said`
     case say(room: RoomName, content: MessageContent)
     /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
-    case presence(PresenceRequest)
+    indirect case presence(PresenceRequest)
     /// The whole roster. → `.roster`
     case roster(room: RoomName)
     /// A page of the log, oldest first. → `.history`
     case history(room: RoomName, query: HistoryQuery)
     /// Says that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten it; then it enters every
     /// room again.
-    case heartbeat(NodeReport, lease: Duration)
+    indirect case heartbeat(NodeReport, lease: Duration)
     /// All nodes ever registered and not yet forgotten. → `.nodes`
     case nodes
     /// Writes down, before `enter`, that the node will hold the room. → `.done`

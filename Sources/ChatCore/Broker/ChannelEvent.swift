@@ -7,11 +7,11 @@ public enum ChannelEvent: Sendable, Equatable {
     /// (`martlet_say`).
     case message(Message, base: UInt64?)
     /// A new epoch began at seq `base` because `by` entered (or re-sent). `nodes` are all nodes in the room now.
-    case epoch(UInt64, base: UInt64, nodes: [NodeID: UInt64], by: NodeID)
+    indirect case epoch(UInt64, base: UInt64, nodes: [NodeID: UInt64], by: NodeID)
     /// `node`, which had entered at `value`, is out; `last` is the log's last position.
-    case gone(NodeID, value: UInt64, nodes: [NodeID: UInt64], last: Position)
-    case presence(PresenceNotice)
-    case signal(Signal)
+    indirect case gone(NodeID, value: UInt64, nodes: [NodeID: UInt64], last: Position)
+    indirect case presence(PresenceNotice)
+    indirect case signal(Signal)
 }
 
 /// Something ephemeral (typing), never stored.

@@ -1,12 +1,18 @@
 /// The newest messages of a room in the node's memory, without holes except announced ones, and the keys in them: what makes
 /// joining, coming back and recognising a repetition free of Redis.
 struct RecentMessages: Sendable {
+    private struct Kept {
+        var message: Message
+        /// Of its user and key; nil: it has no key.
+        var hash: Int?
+    }
+
     /// Oldest first; those before `head` are dropped already and hold no text.
-    private var storage: [Message] = []
+    private var storage: [Kept] = []
     private var head = 0
     /// By the hash of user and key, the seq of the message that used it last: 16 bytes, where the keys themselves took 56. The message is
     /// asked whether it is the one.
-    private var keys = SmallDictionary<Int, UInt64>()
+    private var keys = SeqIndex()
     private(set) var cost = 0
     let capacity: Int
     let costLimit: Int
@@ -18,17 +24,24 @@ struct RecentMessages: Sendable {
         self.costLimit = costLimit
     }
 
+    /// What is left of a message that was dropped.
+    private static let forgotten: MessageContent = {
+        guard let nobody = try? UserID("-") else { preconditionFailure("a dash is a user's name") }
+        return MessageContent(user: nobody, at: 0)
+    }()
+
     var count: Int { storage.count - head }
     var isEmpty: Bool { count == 0 }
     /// The i-th oldest message.
-    subscript(index: Int) -> Message { storage[head + index] }
+    subscript(index: Int) -> Message { storage[head + index].message }
     var first: Message? { isEmpty ? nil : self[0] }
-    var last: Message? { storage.last }
+    var last: Message? { storage.last?.message }
+    private var newestSeq: UInt64? { storage.last?.message.position.seq }
 
     /// Starts afresh: complete for all seqs above `seq`.
     mutating func reset(completeAfter seq: UInt64) {
         storage.removeAll()
-        keys = SmallDictionary()
+        keys = SeqIndex()
         head = 0
         cost = 0
         completeAfter = seq
@@ -36,14 +49,13 @@ struct RecentMessages: Sendable {
 
     /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the bounds.
     mutating func append(_ message: Message) {
-        if let newest = last, message.position.seq > newest.position.seq + 1 {
+        if let newest = newestSeq, message.position.seq > newest + 1 {
             noteGap(through: message.position.seq - 1)
         }
-        storage.append(message)
+        let hash = message.content.key.map { Self.hash($0, message.content.user) }
+        storage.append(Kept(message: message, hash: hash))
         cost += message.content.cost
-        if let key = message.content.key {
-            keys[Self.hash(key, message.content.user)] = message.position.seq
-        }
+        if let hash { keys.set(hash, to: message.position.seq) }
         while count > 1, count > capacity || cost > costLimit { dropOldest() }
     }
 
@@ -53,14 +65,11 @@ struct RecentMessages: Sendable {
     }
 
     private mutating func dropOldest() {
-        let oldest = storage[head]
-        cost -= oldest.content.cost
-        if let key = oldest.content.key {
-            let hash = Self.hash(key, oldest.content.user)
-            if keys[hash] == oldest.position.seq { keys[hash] = nil }
-        }
-        completeAfter = max(completeAfter, oldest.position.seq)
-        storage[head].content = MessageContent(user: oldest.content.user, at: 0)
+        let seq = storage[head].message.position.seq
+        cost -= storage[head].message.content.cost
+        if let hash = storage[head].hash { keys.remove(hash, at: seq) }
+        completeAfter = max(completeAfter, seq)
+        storage[head].message.content = Self.forgotten
         head += 1
         if head >= 64, head * 2 >= storage.count {
             storage.removeFirst(head)
@@ -75,7 +84,7 @@ struct RecentMessages: Sendable {
             return (message.position, message.content.at)
         }
         // A later one with the same hash is in its place.
-        let found = storage[head...].last { $0.content.isOf(user, key) }
+        let found = storage[head...].last { $0.message.content.isOf(user, key) }?.message
         return found.map { ($0.position, $0.content.at) }
     }
 
@@ -88,12 +97,12 @@ struct RecentMessages: Sendable {
 
     /// The index of the first message with a seq above `seq`.
     func index(after seq: UInt64) -> Int {
-        guard let newest = storage.last?.position.seq, newest > seq else { return count }
+        guard let newest = newestSeq, newest > seq else { return count }
         var low = 0
         var high = count
         while low < high {
             let middle = (low + high) / 2
-            if storage[head + middle].position.seq > seq { high = middle } else { low = middle + 1 }
+            if storage[head + middle].message.position.seq > seq { high = middle } else { low = middle + 1 }
         }
         return low
     }
@@ -110,8 +119,12 @@ struct RecentMessages: Sendable {
 
     /// The message with that seq; nil if it is not in memory.
     func message(seq: UInt64) -> Message? {
+        guard let newest = newestSeq, seq <= newest else { return nil }
+        // Without holes, which are rare, the place is known.
+        let guess = count - 1 - Int(clamping: newest - seq)
+        if guess >= 0, storage[head + guess].message.position.seq == seq { return self[guess] }
         let index = index(after: seq &- 1)
-        guard index < count, storage[head + index].position.seq == seq else { return nil }
+        guard index < count, storage[head + index].message.position.seq == seq else { return nil }
         return self[index]
     }
 }

@@ -10,13 +10,13 @@ public enum RoomAction: Sendable, Equatable {
     case resetLinks
     /// To all live sessions of the room.
     case deliver(Message)
-    case deliverGap(Gap)
-    case deliverReset(Reset)
+    indirect case deliverGap(Gap)
+    indirect case deliverReset(Reset)
     case deliverPresence(joined: [UserID], left: [UserID], count: Int)
     /// To all live sessions but the one it came from, if that is ours.
-    case deliverSignal(Signal)
+    indirect case deliverSignal(Signal)
     /// To one session, which is live from now on: everything delivered after this is for it too.
-    case goLive(SessionID, Joined)
+    indirect case goLive(SessionID, Joined)
     /// To one session.
     case answer(SessionID, ServerEvent)
     /// The session's join failed: it is not in the room.

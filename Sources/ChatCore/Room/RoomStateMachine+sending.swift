@@ -42,7 +42,38 @@ extension RoomStateMachine {
     /// went. Unique for the node's life; nodes' IDs are unique for ever.
     private mutating func makeKey() -> String {
         madeKeys += 1
-        return "~\(node.text.suffix(8)).\(String(enterValue, radix: 36)).\(String(madeKeys, radix: 36))"
+        let node = node.text.utf8.suffix(8)
+        return String(unsafeUninitializedCapacity: 1 + node.count + 2 * (1 + Self.digits36)) { bytes in
+            bytes[0] = UInt8(ascii: "~")
+            var end = 1
+            for byte in node {
+                bytes[end] = byte
+                end += 1
+            }
+            end = Self.append36(enterValue, bytes, end)
+            return Self.append36(madeKeys, bytes, end)
+        }
+    }
+
+    /// The most digits that a number has to the base 36.
+    private static let digits36 = 13
+
+    /// Writes `.` and the number to the base 36; where that ends.
+    private static func append36(_ number: UInt64, _ bytes: UnsafeMutableBufferPointer<UInt8>, _ start: Int) -> Int {
+        bytes[start] = UInt8(ascii: ".")
+        var digits = 1
+        var rest = number / 36
+        while rest > 0 {
+            rest /= 36
+            digits += 1
+        }
+        rest = number
+        for place in stride(from: start + digits, to: start, by: -1) {
+            let digit = UInt8(truncatingIfNeeded: rest % 36)
+            bytes[place] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
+            rest /= 36
+        }
+        return start + 1 + digits
     }
 
     /// Sends what may be sent, in the order in which it came.

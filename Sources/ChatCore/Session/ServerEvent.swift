@@ -1,7 +1,7 @@
 /// What a node says to one session. A codec (ChatWire) turns it into a frame.
 public enum ServerEvent: Hashable, Sendable {
-    case welcome(Welcome)
-    case joined(Joined)
+    indirect case welcome(Welcome)
+    indirect case joined(Joined)
     case left(ref: Ref?, room: RoomName)
     case sent(ref: Ref?, room: RoomName, position: Position, at: UInt64, repeated: Bool)
     /// `showKey`: the session's own user said it, so the frame holds the client's key.
@@ -12,8 +12,8 @@ public enum ServerEvent: Hashable, Sendable {
     case reset(room: RoomName, Reset)
     /// Milliseconds, different for each session.
     case draining(reconnectAfter: UInt64)
-    case history(ref: Ref?, room: RoomName, HistoryPage)
-    case roster(ref: Ref?, room: RoomName, RosterPage)
+    indirect case history(ref: Ref?, room: RoomName, HistoryPage)
+    indirect case roster(ref: Ref?, room: RoomName, RosterPage)
     case pong(ref: Ref?)
     case error(ref: Ref?, WireError)
 }

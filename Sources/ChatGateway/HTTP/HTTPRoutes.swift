@@ -122,11 +122,11 @@ struct HTTPRoutes: Sendable {
 
     /// `{"error":{"code":…,"name":…,"message":…,"retry":…}}`
     static func body(of error: WireError) -> [UInt8] {
-        var bytes: [UInt8] = []
+        var bytes = ByteWriter()
         bytes.appendText("{\"error\":{")
         MartletV1Codec.fields(of: error, into: &bytes)
         bytes.appendText("}}")
-        return bytes
+        return bytes.array
     }
 
     /// The HTTP status that says the same as an error's code.

@@ -82,13 +82,13 @@ struct RoomsAPI: Sendable {
         let content = MessageContent(
             user: user, at: WallClock.milliseconds(), text: send.text, data: send.data, key: send.key)
         let said = try await service.say(room: room, content: content)
-        var bytes: [UInt8] = []
+        var bytes = ByteWriter()
         bytes.appendText("{\"room\":")
         bytes.appendJSON(room.text)
         bytes.appendText(",\"position\":\"")
         bytes.appendRaw(said.position.description)
         bytes.appendText(said.repeated ? "\",\"repeated\":true}" : "\",\"repeated\":false}")
-        return HTTPRoutes.json(bytes, status: said.repeated ? .ok : .created)
+        return HTTPRoutes.json(bytes.array, status: said.repeated ? .ok : .created)
     }
 
     /// `GET roster?cursor=`
@@ -150,13 +150,13 @@ struct RoomsAPI: Sendable {
         return fields
     }
 
-    private func object(_ room: RoomName, _ body: (inout [UInt8]) -> Void) -> Response {
-        var bytes: [UInt8] = []
+    private func object(_ room: RoomName, _ body: (inout ByteWriter) -> Void) -> Response {
+        var bytes = ByteWriter()
         bytes.appendText("{\"room\":")
         bytes.appendJSON(room.text)
         bytes.append(UInt8(ascii: ","))
         body(&bytes)
         bytes.append(UInt8(ascii: "}"))
-        return HTTPRoutes.json(bytes)
+        return HTTPRoutes.json(bytes.array)
     }
 }

@@ -64,16 +64,18 @@ public final class SharedFrame: Sendable {
     static let ping = control(.ping)
 
     private static func encode(_ event: ServerEvent, _ codec: MartletV1Codec, viewer: UserID?) -> ByteBuffer {
-        var payload: [UInt8] = []
-        payload.reserveCapacity(256)
+        var payload = ByteWriter()
         codec.encode(event, viewer: viewer, into: &payload)
-        var header: [UInt8] = []
-        header.reserveCapacity(WebSocketFrame.maxHeaderBytes)
-        WebSocketFrame.appendHeader(.text, length: payload.count, to: &header)
-        var buffer = ByteBufferAllocator().buffer(capacity: header.count + payload.count)
-        buffer.writeBytes(header)
-        buffer.writeBytes(payload)
-        return buffer
+        return payload.withBytes { payload in
+            let header = WebSocketFrame.headerBytes(length: payload.count)
+            var buffer = ByteBufferAllocator().buffer(capacity: header + payload.count)
+            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: header + payload.count) { room in
+                WebSocketFrame.writeHeader(.text, length: payload.count, to: room)
+                UnsafeMutableRawBufferPointer(rebasing: room[header...]).copyMemory(from: payload)
+                return header + payload.count
+            }
+            return buffer
+        }
     }
 }
 

@@ -9,7 +9,7 @@ enum Delivery: Sendable {
     case broadcast(LocalRoom, SharedFrame, own: OwnMessage?)
     case signal(LocalRoom, SharedFrame, except: SessionID)
     /// Answers a join; what is broadcast later is for this session too.
-    case goLive(LocalRoom, SessionID, Joined)
+    indirect case goLive(LocalRoom, SessionID, Joined)
     /// To one session.
     case answer(SessionID, ServerEvent)
     /// The room does not have the session after all.

@@ -63,26 +63,33 @@ struct ChannelEventReader {
         let head: StaticString = #"{"type":"message","position":""#
         let middle: StaticString = #"","base":""#
         let quote = UInt8(ascii: "\"")
-        guard let rest = skip(head, payload[...]), let end = rest.prefix(42).firstIndex(of: quote),
-            let position = Position(utf8: rest[..<end]), let number = skip(middle, rest[end...])
+        guard let start = skip(head, payload, from: 0) else { return nil }
+        var end = start
+        while end < min(start + 42, payload.count), payload[end] != quote { end += 1 }
+        guard let position = Position(utf8: UnsafeBufferPointer(rebasing: payload[start..<end])),
+            var place = skip(middle, payload, from: end)
         else { return nil }
         var base: UInt64 = 0
-        for byte in number.prefix(20) {
+        let last = min(place + 20, payload.count)
+        while place < last {
+            let byte = payload[place]
             if byte == quote { return (position, base) }
             let digit = UInt64(byte &- UInt8(ascii: "0"))
             let (next, overflow) = base.multipliedReportingOverflow(by: 10)
             guard digit < 10, !overflow, next <= .max - digit else { return nil }
             base = next + digit
+            place += 1
         }
         return nil
     }
 
-    private static func skip(
-        _ text: StaticString, _ bytes: Slice<UnsafeBufferPointer<UInt8>>
-    ) -> Slice<UnsafeBufferPointer<UInt8>>? {
-        guard bytes.count > text.utf8CodeUnitCount else { return nil }
-        let head = UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-        return bytes.starts(with: head) ? bytes.dropFirst(head.count) : nil
+    /// Behind the text, if it stands there and is not all.
+    private static func skip(_ text: StaticString, _ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
+        let end = start + text.utf8CodeUnitCount
+        guard end < bytes.count else { return nil }
+        let wanted = text.utf8Start
+        for index in start..<end where bytes[index] != wanted[index &- start] { return nil }
+        return end
     }
 
     private init(_ payload: UnsafeRawBufferPointer) throws(JSONError) {
@@ -243,7 +250,7 @@ struct ChannelEventReader {
 
     private func position(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> Position {
         guard let slice, case .string = slice.kind,
-            let position = Position(utf8: scanner.bytes[slice.range.dropFirst().dropLast()])
+            let position = Position(utf8: scanner.inside(slice))
         else { throw Self.wrong(name, "<epoch>-<seq>", slice) }
         return position
     }

@@ -3,7 +3,7 @@ import ChatWire
 
 /// Channel payloads and node reports as JSON, as `redis/README.md` describes them. Positions and epochs are strings: readers in many
 /// languages keep numbers as doubles.
-extension [UInt8] {
+extension ByteWriter {
     mutating func append(_ event: ChannelEvent) {
         switch event {
         case .message(let message, let base):

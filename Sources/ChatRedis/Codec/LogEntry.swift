@@ -60,8 +60,8 @@ struct LogEntry {
     }
 
     private static func quoted(_ text: String) -> String {
-        var json: [UInt8] = []
+        var json = ByteWriter()
         json.appendJSON(text)
-        return String(decoding: json, as: UTF8.self)
+        return json.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 }

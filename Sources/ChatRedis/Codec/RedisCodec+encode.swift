@@ -1,4 +1,5 @@
 import ChatCore
+import ChatWire
 import RedisSchema
 
 extension RedisCodec {
@@ -27,11 +28,10 @@ extension RedisCodec {
         writer.argument(epoch)
         writer.argument(settings.historyLength)
         writer.argument(known)
-        var rest: [UInt8] = []
-        rest.reserveCapacity(512)
+        var rest = ByteWriter()
         rest.append(content, base: base)
         rest.append(UInt8(ascii: "}"))
-        writer.argument(bytes: rest)
+        rest.withBytes { writer.argument(bytes: $0) }
         fields(content, &writer)
     }
 
@@ -44,10 +44,9 @@ extension RedisCodec {
         writer.append(room.text)
         writer.append("}" as StaticString)
         writer.endArgument()
-        var json: [UInt8] = []
-        json.reserveCapacity(512)
+        var json = ByteWriter()
         json.append(event)
-        writer.argument(bytes: json)
+        json.withBytes { writer.argument(bytes: $0) }
     }
 
     func enter(_ request: EnterRequest, _ writer: inout RESPWriter) {
@@ -133,12 +132,12 @@ extension RedisCodec {
 
     func heartbeat(_ report: NodeReport, _ lease: Duration, _ writer: inout RESPWriter) {
         let node = report.node.text
-        var json: [UInt8] = []
+        var json = ByteWriter()
         json.append(report)
         writer.command(6)
         writer.argument("SET")
         writer.argument(keys.node(node))
-        writer.argument(bytes: json)
+        json.withBytes { writer.argument(bytes: $0) }
         writer.argument("PX")
         writer.argument(lease.wholeMilliseconds)
         // The old value tells whether Redis still knew the node.

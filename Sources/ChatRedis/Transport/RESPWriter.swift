@@ -67,7 +67,7 @@ public struct RESPWriter: Sendable {
         if !isComplete { missingArguments = .min / 2 }
         commands &+= 1
         missingArguments += argumentCount
-        header(UInt8(ascii: "*"), UInt64(max(argumentCount, 0)))
+        write(atMost: 23) { Self.header(UInt8(ascii: "*"), UInt64(max(argumentCount, 0)), $0) }
     }
 
     /// A command whose arguments are all text: for set-up, not for hot paths.
@@ -79,40 +79,41 @@ public struct RESPWriter: Sendable {
     // MARK: Arguments
 
     public mutating func argument(_ text: StaticString) {
-        header(UInt8(ascii: "$"), UInt64(text.utf8CodeUnitCount))
-        buffer.writeStaticString(text)
-        endOfLine()
-        missingArguments -= 1
+        argument(bytes: UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
     public mutating func argument(_ text: String) {
-        header(UInt8(ascii: "$"), UInt64(text.utf8.count))
-        buffer.writeString(text)
-        endOfLine()
-        missingArguments -= 1
+        var text = text
+        text.withUTF8 { argument(bytes: UnsafeRawBufferPointer($0)) }
     }
 
     public mutating func argument(_ number: UInt64) {
-        header(UInt8(ascii: "$"), UInt64(Self.digits(number)))
-        decimal(number)
-        endOfLine()
+        let size = Self.digits(number)
         missingArguments -= 1
+        write(atMost: 45) { bytes in
+            var end = Self.header(UInt8(ascii: "$"), UInt64(size), bytes)
+            end += Self.decimal(number, digits: size, to: bytes + end)
+            return end + Self.endOfLine(bytes + end)
+        }
     }
 
     public mutating func argument(_ number: Int) {
         guard number < 0 else { return argument(UInt64(number)) }
-        header(UInt8(ascii: "$"), UInt64(Self.digits(UInt64(number.magnitude)) + 1))
-        buffer.writeInteger(UInt8(ascii: "-"))
-        decimal(UInt64(number.magnitude))
-        endOfLine()
-        missingArguments -= 1
+        argument(String(number))
     }
 
-    public mutating func argument(bytes: some Collection<UInt8>) {
-        header(UInt8(ascii: "$"), UInt64(bytes.count))
-        buffer.writeBytes(bytes)
-        endOfLine()
+    public mutating func argument(bytes text: UnsafeRawBufferPointer) {
         missingArguments -= 1
+        write(atMost: text.count + 25) { bytes in
+            var end = Self.header(UInt8(ascii: "$"), UInt64(text.count), bytes)
+            if let from = text.baseAddress { (bytes + end).copyMemory(from: from, byteCount: text.count) }
+            end += text.count
+            return end + Self.endOfLine(bytes + end)
+        }
+    }
+
+    public mutating func argument(bytes: [UInt8]) {
+        bytes.withUnsafeBytes { argument(bytes: $0) }
     }
 
     // MARK: One argument out of parts
@@ -121,14 +122,29 @@ public struct RESPWriter: Sendable {
     /// ``append(_:)-(String)`` and its like follow, then ``endArgument()``. The parts need not be counted.
     public mutating func beginArgument() {
         // Room for the header of 10...99 bytes, by far the most; endArgument() moves the others.
-        buffer.writeStaticString("$00\r\n")
+        write(atMost: 5) { Self.header(UInt8(ascii: "$"), 99, $0) }
         argumentStart = buffer.writerIndex
     }
 
-    public mutating func append(_ text: StaticString) { buffer.writeStaticString(text) }
-    public mutating func append(_ text: String) { buffer.writeString(text) }
-    public mutating func append(_ number: UInt64) { decimal(number) }
-    public mutating func append(bytes: some Collection<UInt8>) { buffer.writeBytes(bytes) }
+    public mutating func append(_ text: StaticString) {
+        append(bytes: UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    public mutating func append(_ text: String) {
+        var text = text
+        text.withUTF8 { append(bytes: UnsafeRawBufferPointer($0)) }
+    }
+
+    public mutating func append(_ number: UInt64) {
+        write(atMost: 20) { Self.decimal(number, digits: Self.digits(number), to: $0) }
+    }
+
+    public mutating func append(bytes text: UnsafeRawBufferPointer) {
+        write(atMost: text.count) { bytes in
+            if let from = text.baseAddress { bytes.copyMemory(from: from, byteCount: text.count) }
+            return text.count
+        }
+    }
 
     /// Ends the argument that ``beginArgument()`` began. Does nothing if none was.
     public mutating func endArgument() {
@@ -149,29 +165,30 @@ public struct RESPWriter: Sendable {
         }
         let end = buffer.writerIndex
         buffer.moveWriterIndex(to: start - 5)
-        header(UInt8(ascii: "$"), UInt64(length))
+        write(atMost: 23) { Self.header(UInt8(ascii: "$"), UInt64(length), $0) }
         buffer.moveWriterIndex(to: end)
-        endOfLine()
+        write(atMost: 2) { Self.endOfLine($0) }
     }
 
     // MARK: Bytes
 
-    private mutating func header(_ type: UInt8, _ count: UInt64) {
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 23) { bytes in
-            bytes[0] = type
-            let width = Self.write(count, to: bytes, at: 1)
-            bytes[1 + width] = UInt8(ascii: "\r")
-            bytes[2 + width] = UInt8(ascii: "\n")
-            return 3 + width
-        }
+    /// One look at the buffer for a whole argument. `body` is given room for `size` bytes and says how many it wrote.
+    @inline(__always)
+    private mutating func write(atMost size: Int, _ body: (UnsafeMutableRawPointer) -> Int) {
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { room in room.baseAddress.map(body) ?? 0 }
     }
 
-    private mutating func decimal(_ number: UInt64) {
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 20) { Self.write(number, to: $0, at: 0) }
+    @inline(__always)
+    private static func header(_ type: UInt8, _ count: UInt64, _ bytes: UnsafeMutableRawPointer) -> Int {
+        bytes.storeBytes(of: type, as: UInt8.self)
+        let end = 1 + decimal(count, digits: digits(count), to: bytes + 1)
+        return end + endOfLine(bytes + end)
     }
 
-    private mutating func endOfLine() {
-        buffer.writeInteger(UInt16(0x0D0A))
+    @inline(__always)
+    private static func endOfLine(_ bytes: UnsafeMutableRawPointer) -> Int {
+        bytes.storeBytes(of: UInt16(0x0D0A).bigEndian, as: UInt16.self)
+        return 2
     }
 
     /// Decimal digits of `number`.
@@ -185,15 +202,16 @@ public struct RESPWriter: Sendable {
         return count
     }
 
-    private static func write(_ number: UInt64, to bytes: UnsafeMutableRawBufferPointer, at offset: Int) -> Int {
-        let width = digits(number)
+    @inline(__always)
+    private static func decimal(_ number: UInt64, digits: Int, to bytes: UnsafeMutableRawPointer) -> Int {
         var rest = number
-        var place = offset + width
+        var place = digits
         repeat {
-            place -= 1
-            bytes[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-            rest /= 10
-        } while rest > 0
-        return width
+            place &-= 1
+            let next = rest / 10
+            bytes.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ rest &- next &* 10), toByteOffset: place, as: UInt8.self)
+            rest = next
+        } while place > 0
+        return digits
     }
 }

@@ -1,4 +1,5 @@
 import ChatCore
+import Glibc
 
 /// The name of a channel as a dictionary key, which can be looked up by bytes that somebody else owns, without a copy.
 enum ChannelKey: Hashable {
@@ -15,9 +16,15 @@ enum ChannelKey: Hashable {
 
     func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
 
+    private static func isSame(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
+        guard left.count == right.count else { return false }
+        guard let first = left.baseAddress, let second = right.baseAddress else { return true }
+        return memcmp(first, second, left.count) == 0
+    }
+
     static func == (left: ChannelKey, right: ChannelKey) -> Bool {
         left.withBytes { left in
-            right.withBytes { right in left.count == right.count && left.elementsEqual(right) }
+            right.withBytes { right in isSame(left, right) }
         }
     }
 }

@@ -1,9 +1,14 @@
 extension JSONScanner {
     /// The value of a string that this scanner has found, escapes resolved.
     public func string(_ slice: JSONSlice) -> String {
-        let inner = UnsafeRawBufferPointer(rebasing: bytes[slice.range.dropFirst().dropLast()])
+        let inner = inside(slice)
         guard slice.kind == .string(escaped: true) else { return String(decoding: inner, as: UTF8.self) }
         return String(decoding: Self.unescape(inner), as: UTF8.self)
+    }
+
+    /// The bytes between a string's quotes, as they stand in the input.
+    public func inside(_ slice: JSONSlice) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: bytes[slice.range.lowerBound + 1..<slice.range.upperBound - 1])
     }
 
     /// A value's text, as it stands in the input.
@@ -17,7 +22,8 @@ extension JSONScanner {
         let count = text.utf8CodeUnitCount
         guard slice.range.count == count + 2 else { return false }
         let start = slice.range.lowerBound + 1
-        for index in 0..<count where bytes[start + index] != text.utf8Start[index] { return false }
+        let wanted = text.utf8Start
+        for index in 0..<count where bytes[start &+ index] != wanted[index] { return false }
         return true
     }
 

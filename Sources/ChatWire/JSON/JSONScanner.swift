@@ -190,6 +190,11 @@ public struct JSONScanner {
         offset += 1
         var escaped = false
         while offset < bytes.count {
+            if offset &+ 8 <= bytes.count {
+                let plain = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self).plainJSONBytes
+                offset &+= plain
+                if plain == 8 { continue }
+            }
             switch bytes[offset] {
             case UInt8(ascii: "\""):
                 offset += 1

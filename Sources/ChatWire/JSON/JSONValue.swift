@@ -75,13 +75,13 @@ public enum JSONValue: Hashable, Sendable {
 
     /// Compact JSON text, an object's members in the order of their names.
     public var text: String {
-        var bytes: [UInt8] = []
+        var bytes = ByteWriter()
         write(to: &bytes)
-        return String(decoding: bytes, as: UTF8.self)
+        return bytes.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
     /// Appends compact JSON text, an object's members in the order of their names.
-    public func write(to bytes: inout [UInt8]) {
+    public func write(to bytes: inout ByteWriter) {
         switch self {
         case .null: bytes.appendText("null")
         case .bool(let flag): bytes.appendText(flag ? "true" : "false")

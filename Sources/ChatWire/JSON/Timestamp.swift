@@ -4,7 +4,7 @@ public enum Timestamp {
     public static let maximum: UInt64 = 253_402_300_799_999
 
     /// Appends the 24 characters.
-    public static func append(_ milliseconds: UInt64, to bytes: inout [UInt8]) {
+    public static func append(_ milliseconds: UInt64, to bytes: inout ByteWriter) {
         let time = min(milliseconds, maximum)
         let day = time / 86_400_000
         let inDay = time % 86_400_000
@@ -27,9 +27,9 @@ public enum Timestamp {
 
     /// The same as text.
     public static func text(_ milliseconds: UInt64) -> String {
-        var bytes: [UInt8] = []
+        var bytes = ByteWriter(capacity: 24)
         append(milliseconds, to: &bytes)
-        return String(decoding: bytes, as: UTF8.self)
+        return bytes.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
     /// Reads exactly the form that ``append(_:to:)`` writes; nil for anything else.
@@ -51,13 +51,16 @@ public enum Timestamp {
         return ((days * 24 + hour) * 60 + minute) * 60_000 + second * 1_000 + number(20..<23)
     }
 
-    private static func digits(_ number: UInt64, _ count: Int, _ bytes: inout [UInt8]) {
-        var divisor: UInt64 = count == 4 ? 1_000 : count == 3 ? 100 : 10
-        while divisor > 0 {
-            bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: number / divisor % 10))
-            divisor /= 10
-        }
+    @inline(__always)
+    private static func digits(_ number: UInt64, _ count: Int, _ bytes: inout ByteWriter) {
+        if count >= 4 { bytes.append(digit(number / 1_000)) }
+        if count >= 3 { bytes.append(digit(number / 100)) }
+        bytes.append(digit(number / 10))
+        bytes.append(digit(number))
     }
+
+    @inline(__always)
+    private static func digit(_ number: UInt64) -> UInt8 { UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: number % 10) }
 
     /// Days since 1970 to a date of the Gregorian calendar: Howard Hinnant, "chrono-Compatible Low-Level Date
     /// Algorithms", `civil_from_days`, for days that are not negative.

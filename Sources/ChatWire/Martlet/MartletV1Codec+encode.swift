@@ -3,7 +3,7 @@ import ChatCore
 extension MartletV1Codec {
     /// Appends the event's JSON text. `viewer`: whom alone it is for, so that messages inside lists hold the keys of their own
     /// sends, by which a client that never heard `sent` recognises them.
-    public func encode(_ event: ServerEvent, viewer: UserID? = nil, into bytes: inout [UInt8]) {
+    public func encode(_ event: ServerEvent, viewer: UserID? = nil, into bytes: inout ByteWriter) {
         switch event {
         case .welcome(let welcome): encode(welcome, into: &bytes)
         case .joined(let joined): encode(joined, viewer, into: &bytes)
@@ -56,7 +56,7 @@ extension MartletV1Codec {
 
     /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces: what an error is on the WebSocket and over
     /// HTTP.
-    public static func fields(of error: WireError, into bytes: inout [UInt8]) {
+    public static func fields(of error: WireError, into bytes: inout ByteWriter) {
         bytes.field("\"code\":", error.code.rawValue)
         bytes.field(",\"name\":", error.code.name)
         bytes.field(",\"message\":", error.message)
@@ -64,28 +64,28 @@ extension MartletV1Codec {
     }
 
     /// Appends a message as an object without `type` and `room`: its form inside lists.
-    private func encode(_ message: Message, _ viewer: UserID?, into bytes: inout [UInt8]) {
+    private func encode(_ message: Message, _ viewer: UserID?, into bytes: inout ByteWriter) {
         bytes.append(UInt8(ascii: "{"))
         fields(of: message, showKey: message.content.user == viewer, &bytes)
         bytes.append(UInt8(ascii: "}"))
     }
 
     /// Appends `"roster":[…],"count":…,"cursor":…` without braces.
-    public func fields(of page: RosterPage, into bytes: inout [UInt8]) {
+    public func fields(of page: RosterPage, into bytes: inout ByteWriter) {
         bytes.field("\"roster\":", list: page.members) { member, bytes in Self.encode(member, &bytes) }
         bytes.field(",\"count\":", page.count)
         if let cursor = page.cursor { bytes.field(",\"cursor\":", cursor) }
     }
 
     /// Appends `"messages":[…],…` without braces. `viewer`: as for an event.
-    public func fields(of page: HistoryPage, viewer: UserID? = nil, into bytes: inout [UInt8]) {
+    public func fields(of page: HistoryPage, viewer: UserID? = nil, into bytes: inout ByteWriter) {
         bytes.field("\"messages\":", list: page.messages) { message, bytes in encode(message, viewer, into: &bytes) }
         if let newest = page.newest { bytes.field(",\"newest\":", newest) }
         bytes.appendText(page.hasOlder ? ",\"older\":true" : ",\"older\":false")
         bytes.appendText(page.hasNewer ? ",\"newer\":true" : ",\"newer\":false")
     }
 
-    private func begin(_ type: StaticString, _ ref: Ref?, _ room: RoomName?, _ bytes: inout [UInt8]) {
+    private func begin(_ type: StaticString, _ ref: Ref?, _ room: RoomName?, _ bytes: inout ByteWriter) {
         bytes.appendText("{\"type\":\"")
         bytes.appendText(type)
         bytes.append(UInt8(ascii: "\""))
@@ -97,7 +97,7 @@ extension MartletV1Codec {
         if let room { bytes.field(",\"room\":", room.text) }
     }
 
-    private func fields(of message: Message, showKey: Bool, _ bytes: inout [UInt8]) {
+    private func fields(of message: Message, showKey: Bool, _ bytes: inout ByteWriter) {
         let content = message.content
         bytes.field("\"position\":", message.position)
         bytes.field(",\"user\":", content.user.text)
@@ -107,27 +107,27 @@ extension MartletV1Codec {
         if showKey, let key = content.clientKey { bytes.field(",\"key\":", key) }
     }
 
-    private func fields(of gap: Gap, _ bytes: inout [UInt8]) {
+    private func fields(of gap: Gap, _ bytes: inout ByteWriter) {
         bytes.field(",\"after\":", gap.after)
         bytes.field(",\"before\":", gap.before)
     }
 
-    private func fields(of reset: Reset, _ bytes: inout [UInt8]) {
+    private func fields(of reset: Reset, _ bytes: inout ByteWriter) {
         bytes.field(",\"position\":", reset.position)
         bytes.field(",\"reason\":", reset.reason.rawValue)
     }
 
-    private func fields(of members: [RosterMember], _ bytes: inout [UInt8]) {
+    private func fields(of members: [RosterMember], _ bytes: inout ByteWriter) {
         bytes.field(",\"roster\":", list: members) { member, bytes in Self.encode(member, &bytes) }
     }
 
-    private static func encode(_ member: RosterMember, _ bytes: inout [UInt8]) {
+    private static func encode(_ member: RosterMember, _ bytes: inout ByteWriter) {
         bytes.field("{\"user\":", member.user.text)
         bytes.field(",\"devices\":", list: member.devices) { $1.appendJSON($0.text) }
         bytes.append(UInt8(ascii: "}"))
     }
 
-    private func encode(_ welcome: Welcome, into bytes: inout [UInt8]) {
+    private func encode(_ welcome: Welcome, into bytes: inout ByteWriter) {
         begin("welcome", nil, nil, &bytes)
         bytes.field(",\"session\":", welcome.session)
         bytes.field(",\"user\":", welcome.user.text)
@@ -147,7 +147,7 @@ extension MartletV1Codec {
         bytes.append(UInt8(ascii: "}"))
     }
 
-    private func encode(_ joined: Joined, _ viewer: UserID?, into bytes: inout [UInt8]) {
+    private func encode(_ joined: Joined, _ viewer: UserID?, into bytes: inout ByteWriter) {
         begin("joined", joined.ref, joined.room, &bytes)
         bytes.field(",\"position\":", joined.position)
         switch joined.resumption {
@@ -171,7 +171,7 @@ extension MartletV1Codec {
 }
 
 /// A field is its comma, name and colon, written as they are, and its value.
-extension [UInt8] {
+extension ByteWriter {
     fileprivate mutating func field(_ name: StaticString, _ text: String) {
         appendText(name)
         appendJSON(text)
@@ -204,7 +204,7 @@ extension [UInt8] {
     }
 
     fileprivate mutating func field<Item>(
-        _ name: StaticString, list: [Item], _ body: (Item, inout [UInt8]) -> Void
+        _ name: StaticString, list: [Item], _ body: (Item, inout ByteWriter) -> Void
     ) {
         appendText(name)
         append(UInt8(ascii: "["))

@@ -8,6 +8,22 @@ struct RequestFields {
 
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor
 
+        /// The names' bytes, each as one number: none has more than eight.
+        private static let words = all.map { name in
+            name.text.withUTF8Buffer { $0.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) } }
+        }
+
+        /// The name of which these are the bytes.
+        init?(_ bytes: UnsafeRawBufferPointer) {
+            guard bytes.count <= 8 else { return nil }
+            var word: UInt64 = 0
+            for (place, byte) in bytes.enumerated() { word |= UInt64(byte) << UInt64(8 &* place) }
+            // A NUL at the end is none of the name's bytes.
+            guard let index = Self.words.firstIndex(of: word), Self.all[index].text.utf8CodeUnitCount == bytes.count
+            else { return nil }
+            self = Self.all[index]
+        }
+
         var text: StaticString {
             switch self {
             case .type: "type"
@@ -55,10 +71,11 @@ struct RequestFields {
         var found = slices
         defer { slices = found }
         try scanner.members { name, value in
-            for known in Name.all where names.string(name, equals: known.text) {
-                found[known.rawValue] = value.kind == .null ? nil : value
-                return
-            }
+            let known =
+                name.kind == .string(escaped: true)
+                ? Array(names.string(name).utf8).withUnsafeBytes { Name($0) } : Name(names.inside(name))
+            guard let known else { return }
+            found[known.rawValue] = value.kind == .null ? nil : value
         }
         try scanner.end()
     }

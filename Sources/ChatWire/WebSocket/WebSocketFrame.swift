@@ -62,6 +62,23 @@ public enum WebSocketFrame {
         if let maskingKey { appendBigEndian(UInt64(maskingKey), 4, to: &bytes) }
     }
 
+    /// Bytes of the header of an unmasked frame.
+    public static func headerBytes(length: Int) -> Int { length <= 125 ? 2 : length <= 0xFFFF ? 4 : 10 }
+
+    /// Writes the header of an unmasked frame that is a whole message; there is room for it.
+    public static func writeHeader(_ opcode: WebSocketOpcode, length: Int, to bytes: UnsafeMutableRawBufferPointer) {
+        bytes[0] = 0x80 | opcode.rawValue
+        switch headerBytes(length: length) {
+        case 2: bytes[1] = UInt8(truncatingIfNeeded: length)
+        case 4:
+            bytes[1] = 126
+            bytes.storeBytes(of: UInt16(truncatingIfNeeded: length).bigEndian, toByteOffset: 2, as: UInt16.self)
+        default:
+            bytes[1] = 127
+            bytes.storeBytes(of: UInt64(length).bigEndian, toByteOffset: 2, as: UInt64.self)
+        }
+    }
+
     /// Appends a whole frame.
     public static func append(
         _ opcode: WebSocketOpcode, _ payload: some Collection<UInt8>, isFinal: Bool = true, maskingKey: UInt32? = nil,

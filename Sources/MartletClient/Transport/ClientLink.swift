@@ -1,4 +1,5 @@
 import ChatCore
+import struct ChatWire.ByteWriter
 import Glibc
 import NIOCore
 import NIOHTTP1
@@ -16,7 +17,7 @@ final class ClientLink: @unchecked Sendable {
     private var isClosed = false
     private var reads = true
     private var unflushed = false
-    private var scratch: [UInt8] = []
+    private var scratch = ByteWriter()
 
     init(session: ClientSession, loop: any EventLoop) {
         self.session = session
@@ -112,10 +113,10 @@ final class ClientLink: @unchecked Sendable {
 
     func write(_ request: ClientRequest) {
         guard isOpen, !isClosed, let channel else { return }
-        scratch.removeAll(keepingCapacity: true)
+        scratch.removeAll()
         request.write(to: &scratch)
-        let frame = WebSocketFrame(
-            fin: true, opcode: .text, maskKey: .random(), data: channel.allocator.buffer(bytes: scratch))
+        let bytes = scratch.withBytes { channel.allocator.buffer(bytes: $0) }
+        let frame = WebSocketFrame(fin: true, opcode: .text, maskKey: .random(), data: bytes)
         channel.write(frame, promise: nil)
         unflushed = true
     }

@@ -3,7 +3,7 @@ import ChatWire
 
 extension ClientRequest {
     /// Appends the frame's JSON text.
-    func write(to bytes: inout [UInt8]) {
+    func write(to bytes: inout ByteWriter) {
         switch body {
         case .join(let room, let after, let history):
             begin("join", room, &bytes)
@@ -42,7 +42,7 @@ extension ClientRequest {
         bytes.append(UInt8(ascii: "}"))
     }
 
-    private func begin(_ type: StaticString, _ room: RoomName?, _ bytes: inout [UInt8]) {
+    private func begin(_ type: StaticString, _ room: RoomName?, _ bytes: inout ByteWriter) {
         bytes.appendText("{\"type\":\"")
         bytes.appendText(type)
         bytes.append(UInt8(ascii: "\""))
@@ -56,7 +56,7 @@ extension ClientRequest {
 }
 
 /// A field is its comma, name and colon, written as they are, and its value; no field for nil.
-extension [UInt8] {
+extension ByteWriter {
     fileprivate mutating func field(_ name: StaticString, _ text: String?) {
         guard let text else { return }
         appendText(name)

@@ -65,23 +65,57 @@ struct JSONScannerTests {
         #expect(try JSONValue(parsing: value.text) == value)
     }
 
+    private func json(_ write: (inout ByteWriter) -> Void) -> [UInt8] {
+        // As little room as can be had at first, so that it has to grow.
+        var bytes = ByteWriter(capacity: 0)
+        write(&bytes)
+        return bytes.array
+    }
+
     @Test func stringsAreEscapedAsNeededAndNoMore() throws {
-        var bytes: [UInt8] = []
         let text = "a\"b\\c\n\r\t\u{0}\u{1F}/é😀\u{2028}\u{7F}"
-        bytes.appendJSON(text)
+        let bytes = json { $0.appendJSON(text) }
         #expect(String(decoding: bytes, as: UTF8.self) == "\"a\\\"b\\\\c\\n\\r\\t\\u0000\\u001f/é😀\u{2028}\u{7F}\"")
         #expect(try JSONValue(parsing: bytes) == .string(text))
     }
 
     @Test func numbersAreWrittenInDecimal() {
         for number in [0, 7, 10, 99, 100, 1_234_567, Int.max, Int.min, -1] {
-            var bytes: [UInt8] = []
-            bytes.appendJSON(number)
-            #expect(String(decoding: bytes, as: UTF8.self) == "\(number)")
+            #expect(String(decoding: json { $0.appendJSON(number) }, as: UTF8.self) == "\(number)")
         }
-        var bytes: [UInt8] = []
-        bytes.appendJSON(UInt64.max)
-        #expect(String(decoding: bytes, as: UTF8.self) == "18446744073709551615")
+        for number in [UInt64.max, 9_999_999_999_999_999_999, 10_000_000_000_000_000_000] {
+            #expect(String(decoding: json { $0.appendJSON(number) }, as: UTF8.self) == "\(number)")
+        }
+    }
+
+    /// Strings are read and written eight bytes at a time: whatever has to be escaped, and wherever it stands.
+    @Test(arguments: ["\"", "\\", "\u{0}", "\u{1F}", "\u{7F}", "é", "!", "\u{20}", "€", "😀", "]", "#"])
+    func everyCharacterIsWrittenAndReadAtEveryPlace(character: String) throws {
+        for before in 0...17 {
+            for behind in [0, 1, 6, 7, 8, 9, 16] {
+                for twice in [false, true] {
+                    let text =
+                        String(repeating: "a", count: before) + character + (twice ? character : "")
+                        + String(repeating: "z", count: behind)
+                    let bytes = json { $0.appendJSON(text) }
+                    #expect(try JSONValue(parsing: bytes) == .string(text), "\(before), \(behind)")
+                    #expect(try JSONValue(parsing: Array("[".utf8) + bytes + Array(",1]".utf8)).array?.count == 2)
+                    let isPlain = character.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x22 && $0 != 0x5C }
+                    #expect(!isPlain || bytes.count == text.utf8.count + 2)
+                    // Without its end it is no string, wherever it stops.
+                    #expect(throws: JSONError.self) { try JSONValue(parsing: Array(bytes.dropLast())) }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: 0...17) func aControlCharacterIsRefusedAtEveryPlace(before: Int) {
+        for byte in [UInt8(0), 0x0A, 0x1F] {
+            let bytes = [0x22] + [UInt8](repeating: 0x61, count: before) + [byte] + [UInt8](repeating: 0x7A, count: 9) + [0x22]
+            #expect(throws: JSONError(offset: before + 1, problem: "a control character in a string, which must be written as \\u escape")) {
+                try JSONValue(parsing: bytes)
+            }
+        }
     }
 
     /// Random bytes, and valid text with one byte changed: an answer or an error with an offset inside, never a trap.

@@ -7,9 +7,9 @@ struct EventEncodingTests {
     private let at: UInt64 = 1_795_226_645_678
 
     private func text(_ event: ServerEvent, viewer: UserID? = nil) throws -> String {
-        var bytes: [UInt8] = []
+        var bytes = ByteWriter()
         codec.encode(event, viewer: viewer, into: &bytes)
-        let text = String(decoding: bytes, as: UTF8.self)
+        let text = String(decoding: bytes.array, as: UTF8.self)
         let value = try JSONValue(parsing: text)
         #expect(value["type"]?.string != nil)
         #expect(text.hasPrefix("{\"type\":\""))
