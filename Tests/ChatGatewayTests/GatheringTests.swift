@@ -1,8 +1,8 @@
 import ChatCore
 import ChatGateway
 import Glibc
+import NIOConcurrencyHelpers
 import NIOCore
-import Synchronization
 import Testing
 
 /// A loop that gathers what its sessions say.
@@ -10,7 +10,7 @@ import Testing
     /// What the service does for the loop while that gathers.
     private final class Urgent: Sendable {
         let pipe: (read: CInt, write: CInt)
-        private let state = Mutex((waits: 0, log: [String]()))
+        private let state = NIOLockedValueBox((waits: 0, log: [String]()))
 
         init() throws {
             var ends: [CInt] = [0, 0]
@@ -24,10 +24,10 @@ import Testing
         }
 
         /// How often the loop was about to wait.
-        var waits: Int { state.withLock { $0.waits } }
-        var log: [String] { state.withLock { $0.log } }
-        func waited() { state.withLock { $0.waits += 1 } }
-        func note(_ line: String) { state.withLock { $0.log.append(line) } }
+        var waits: Int { state.withLockedValue { $0.waits } }
+        var log: [String] { state.withLockedValue { $0.log } }
+        func waited() { state.withLockedValue { $0.waits += 1 } }
+        func note(_ line: String) { state.withLockedValue { $0.log.append(line) } }
 
         func happen() {
             var byte: UInt8 = 1

@@ -15,6 +15,8 @@ enum NameRules {
         let count = text.utf8.count
         guard count > 0 else { throw NameError("\(noun) is empty") }
         guard count <= maxBytes else { throw NameError("\(noun) is \(count) bytes long, the limit is \(maxBytes)") }
+        // Nearly every name is visible ASCII characters and nothing else.
+        if text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) { return }
         var visible = false
         for scalar in text.unicodeScalars {
             switch scalar.value {
@@ -22,7 +24,7 @@ enum NameRules {
                 throw NameError(
                     "\(noun) holds the control character U+\(String(scalar.value, radix: 16, uppercase: true))")
             default:
-                // Looking a property up costs more than all else here, and nearly every name begins with a visible ASCII character.
+                // Looking a property up costs more than all else here.
                 if !visible { visible = (0x21..<0x7F).contains(scalar.value) || !scalar.properties.isWhitespace }
             }
         }

@@ -25,6 +25,12 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
             switch byte {
             case UInt8(ascii: "0")...UInt8(ascii: "9"):
                 let digit = UInt64(byte - UInt8(ascii: "0"))
+                if digits < 19 {
+                    // So many nines fit.
+                    if second { numbers.1 = numbers.1 &* 10 &+ digit } else { numbers.0 = numbers.0 &* 10 &+ digit }
+                    digits += 1
+                    continue
+                }
                 let (scaled, overflow) = (second ? numbers.1 : numbers.0).multipliedReportingOverflow(by: 10)
                 let (sum, carry) = scaled.addingReportingOverflow(digit)
                 guard !overflow, !carry else { return nil }

@@ -13,7 +13,7 @@ extension RoomStateMachine {
                     PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
             }
             if let number = pendingKeys[SendKey(user: member.user, key: key)], sends[number] != nil {
-                members[session]?.waitingSends += 1
+                members.update(session) { $0.waitingSends += 1 }
                 return sends.update(number) { $0.waiters.append(.init(session: session, ref: ref)) }
             }
         }
@@ -34,7 +34,7 @@ extension RoomStateMachine {
                 deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]))
         if let key = request.key { pendingKeys[SendKey(user: member.user, key: key)] = number }
-        members[session]?.waitingSends += 1
+        members.update(session) { $0.waitingSends += 1 }
         pump(now: now, &actions)
     }
 
@@ -269,7 +269,7 @@ extension RoomStateMachine {
     /// After `enter`: what was stored and is not part of what we read may be lost.
     mutating func doubtUnshown() {
         for number in unshown.values { sends.update(number) { $0.state = .uncertain } }
-        unshown = [:]
+        unshown = SmallDictionary()
     }
 
     /// A send that Redis would not store must not be tried again after a later one of its sender was stored.
@@ -380,7 +380,7 @@ extension RoomStateMachine {
     mutating func finish(_ number: UInt64, _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent) {
         guard let send = sends[number] else { return }
         for waiter in send.waiters {
-            members[waiter.session]?.waitingSends -= 1
+            members.update(waiter.session) { $0.waitingSends -= 1 }
             actions.append(.answer(waiter.session, event(waiter.ref, room)))
         }
         drop(number)
@@ -429,7 +429,7 @@ extension RoomStateMachine {
             let why = lastRefusal.map { ": \($0)" } ?? ""
             let error = WireError(.unavailable, "send: no answer from redis in time\(why); try again with the same key")
             for waiter in send.waiters {
-                members[waiter.session]?.waitingSends -= 1
+                members.update(waiter.session) { $0.waitingSends -= 1 }
                 actions.append(.answer(waiter.session, .error(ref: waiter.ref, error)))
             }
             sends.update(number) { $0.waiters.removeAll() }

@@ -109,7 +109,7 @@ public struct RoomStateMachine: Sendable {
     var pendingKeys: [SendKey: UInt64] = [:]
     var unanswered = 0
     /// Sends in state `stored`, by seq.
-    var unshown: [UInt64: UInt64] = [:]
+    var unshown = SmallDictionary<UInt64, UInt64>()
     var appendingEpoch: UInt64 = 0
     /// Redis refused an append of this epoch: nothing more is sent until we know a newer one.
     var refusedEpoch: UInt64 = 0
@@ -282,7 +282,6 @@ extension RoomStateMachine {
     private mutating func releaseMemory() {
         sends.releaseMemory()
         if pendingKeys.isEmpty { pendingKeys = [:] }
-        if unshown.isEmpty { unshown = [:] }
         if held.isEmpty { held = [:] }
         if waitingJoins.isEmpty { waitingJoins = [] }
     }

@@ -4,6 +4,10 @@ public enum Ref: Hashable, Sendable {
     case string(String)
     /// The number's JSON text, so that 1, 1.0 and 1e0 come back as they were sent.
     case number(String)
+    /// The session's own, in place of the client's while the request is on its way; no client sees one.
+    case own(serial: UInt64)
+    /// The same of a page of what a session missed, which no client asked for.
+    case page(serial: UInt64)
 }
 
 /// One request of a client, read and checked for form by a codec (ChatWire), before any limit was applied.

@@ -66,7 +66,7 @@ public struct RoomStanding: Sendable, Equatable {
             let isCut = page.bound(bytes: bytes, count: count)
             return show([.joined(page)], page, isCut)
         case .asking(_, let serial):
-            guard joined.ref == Self.reference(serial) else { return .ignore }
+            guard joined.ref == .page(serial: serial) else { return .ignore }
             return showNext(joined, for: user, bytes: bytes)
         case .behind, .live: return .ignore
         }
@@ -107,7 +107,7 @@ public struct RoomStanding: Sendable, Equatable {
         switch state {
         case .asked(let asked): return ref == asked ? .leave : .ignore
         case .asking(let after, let serial):
-            guard ref == Self.reference(serial) else { return .ignore }
+            guard ref == .page(serial: serial) else { return .ignore }
             state = .behind(after: after)
             return .askAgain
         case .behind, .live: return .ignore
@@ -120,19 +120,16 @@ public struct RoomStanding: Sendable, Equatable {
         guard case .behind(let after) = state else { return nil }
         serial += 1
         state = .asking(after: after, serial: serial)
-        return (after, Self.reference(serial))
+        return (after, .page(serial: serial))
     }
-
-    /// No client's: a JSON number does not begin with '~'.
-    private static func reference(_ serial: UInt64) -> Ref { .number("~\(serial)") }
 }
 
 extension Ref {
     /// Whether ``RoomStanding/nextPage()`` made it, so that no client's request is answered.
     public var isOfPage: Bool {
         switch self {
-        case .number(let text): text.utf8.first == UInt8(ascii: "~")
-        case .string: false
+        case .page: true
+        case .string, .number, .own: false
         }
     }
 }

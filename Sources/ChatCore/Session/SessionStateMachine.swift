@@ -44,6 +44,7 @@ public struct SessionStateMachine: Sendable {
     }
 
     private struct Pending: Sendable {
+        var serial: UInt64
         var question: Question
         var ref: Ref?
     }
@@ -89,7 +90,8 @@ public struct SessionStateMachine: Sendable {
     private let common: Common
     private var limits: Limits { common.limits }
     private var rooms = SmallDictionary<RoomName, Membership>()
-    private var pending: [UInt64: Pending] = [:]
+    /// In the order in which they were asked, which is nearly that of the answers.
+    private var pending: [Pending] = []
     private var waitingSends = 0
     private var nextSerial: UInt64 = 0
     private var taken: UInt64 = 0
@@ -210,7 +212,7 @@ public struct SessionStateMachine: Sendable {
     public mutating func closed() {
         state = .closed
         rooms = SmallDictionary()
-        pending = [:]
+        pending = []
     }
 
     private func isMember(_ room: RoomName) -> Bool { rooms[room]?.isMember ?? false }
@@ -227,19 +229,16 @@ public struct SessionStateMachine: Sendable {
         case .other: break
         }
         nextSerial += 1
-        pending[nextSerial] = Pending(question: question, ref: request.ref)
-        return .perform(request.body, ref: Self.reference(nextSerial))
+        pending.append(Pending(serial: nextSerial, question: question, ref: request.ref))
+        return .perform(request.body, ref: .own(serial: nextSerial))
     }
 
-    /// No client's: a JSON number does not begin with '#'.
-    private static func reference(_ serial: UInt64) -> Ref { .number("#\(serial)") }
-
     private mutating func settle(_ ref: Ref?, succeeded: Bool, isLimit: Bool = false) -> Ref? {
-        guard case .number(let text) = ref, text.utf8.first == UInt8(ascii: "#"), let serial = UInt64(text.dropFirst())
-        else { return ref }
-        guard let asked = pending.removeValue(forKey: serial) else { return nil }
-        // An empty dictionary keeps its room, and most sessions are quiet most of the time.
-        if pending.isEmpty { pending = [:] }
+        guard case .own(let serial) = ref else { return ref }
+        guard let index = pending.firstIndex(where: { $0.serial == serial }) else { return nil }
+        let asked = pending.remove(at: index)
+        // An empty array keeps its room, and most sessions are quiet most of the time.
+        if pending.isEmpty { pending = [] }
         switch asked.question {
         case .join(let room):
             update(room) { membership in

@@ -41,6 +41,18 @@ package struct SmallDictionary<Key: Hashable, Value> {
         set { self[key] = newValue }
     }
 
+    /// Changes the value under that key where it is. Does nothing if there is none.
+    @inlinable package mutating func update(_ key: Key, _ body: (inout Value) -> Void) {
+        if let index = all.index(forKey: key) {
+            body(&all.values[index])
+        } else if var entry = one, entry.key == key {
+            // Taken out, so that what is in it is changed in place.
+            one = nil
+            body(&entry.value)
+            one = entry
+        }
+    }
+
     @discardableResult
     @inlinable package mutating func removeValue(forKey key: Key) -> Value? {
         let value = self[key]

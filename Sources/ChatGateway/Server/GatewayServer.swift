@@ -1,5 +1,6 @@
 import ChatCore
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -23,7 +24,7 @@ public final class GatewayServer: Sendable {
 
     private let parts: GatewayParts
     private let group: any EventLoopGroup
-    private let running = Mutex<Running?>(nil)
+    private let running = NIOLockedValueBox<Running?>(nil)
 
     public init(
         options: GatewayOptions, service: any ChatService,
@@ -38,7 +39,7 @@ public final class GatewayServer: Sendable {
     }
 
     /// The port that is listened on; nil before ``start()``.
-    public var boundPort: Int? { running.withLock { $0?.listener.localAddress?.port } }
+    public var boundPort: Int? { running.withLockedValue { $0?.listener.localAddress?.port } }
 
     /// Listens. Throws a ``GatewayError`` if the address cannot be had.
     public func start() async throws {
@@ -55,7 +56,7 @@ public final class GatewayServer: Sendable {
         }
         do {
             let listener = try await bind(loops)
-            running.withLock { $0 = Running(listener: listener, loops: loops) }
+            running.withLockedValue { $0 = Running(listener: listener, loops: loops) }
         } catch {
             await stop(loops)
             throw GatewayError(
@@ -106,7 +107,7 @@ public final class GatewayServer: Sendable {
     /// Closes the listening socket: no connection comes any more; those that are open stay, but a handshake on one is
     /// answered 503.
     public func stopAccepting() async {
-        guard let (listener, loops) = running.withLock({ $0.map { ($0.listener, $0.loops) } }) else { return }
+        guard let (listener, loops) = running.withLockedValue({ $0.map { ($0.listener, $0.loops) } }) else { return }
         try? await listener.close().get()
         for loop in loops { try? await Self.on(loop) { $0.isDraining = true } }
     }
@@ -114,7 +115,7 @@ public final class GatewayServer: Sendable {
     /// Tells every session to come back at a time of its own within `spread`, and closes it with `reason` at that time
     /// if it is still there. Returns when all are gone, at the latest `spread` and the closing time later.
     public func closeAll(_ reason: CloseReason, spread: Duration) async {
-        guard let loops = running.withLock({ $0?.loops }) else { return }
+        guard let loops = running.withLockedValue({ $0?.loops }) else { return }
         for loop in loops { try? await Self.on(loop) { $0.closeAll(reason, spread: spread) } }
         let clock = ContinuousClock()
         let end = clock.now + spread + parts.options.closeTimeout + parts.options.tick * 2
@@ -125,7 +126,7 @@ public final class GatewayServer: Sendable {
     /// are given up; then the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
-        guard let loops = running.withLock({ $0?.loops }) else { return }
+        guard let loops = running.withLockedValue({ $0?.loops }) else { return }
         await stop(loops)
         let clock = ContinuousClock()
         let end = clock.now + parts.options.closeTimeout
@@ -141,7 +142,7 @@ public final class GatewayServer: Sendable {
     /// What all loops have counted.
     public func counters() async -> GatewayCounters {
         var sum = GatewayCounters()
-        for loop in running.withLock({ $0?.loops }) ?? [] {
+        for loop in running.withLockedValue({ $0?.loops }) ?? [] {
             if let counters = try? await Self.on(loop, { $0.counters }) { sum.add(counters) }
         }
         return sum

@@ -9,32 +9,35 @@ struct FrameJoiner {
     private static let slots = 16
 
     private struct Join {
-        var first: SharedFrame
-        var second: SharedFrame
-        var joined: SharedFrame
+        /// What was joined: they live as long as the tick's end, so that nothing else can be at their addresses.
+        var first: SharedFrame?
+        var second: SharedFrame?
+        var joined: SharedFrame?
     }
 
-    private var recent: [Join?] = Array(repeating: nil, count: slots)
-    private var isUsed = false
+    private var recent = Array(repeating: Join(), count: slots)
+    /// The slots in use, a bit each.
+    private var used: UInt32 = 0
 
     /// The two frames as one. Both are shared ones.
     mutating func join(_ first: SharedFrame, _ second: SharedFrame) -> SharedFrame {
         let slot = Self.slot(first, second)
-        if let join = recent[slot], join.first === first, join.second === second { return join.joined }
+        if recent[slot].first === first, recent[slot].second === second, let joined = recent[slot].joined { return joined }
         var bytes = ByteBufferAllocator().buffer(capacity: first.byteCount + second.byteCount)
         bytes.writeImmutableBuffer(first.bytes)
         bytes.writeImmutableBuffer(second.bytes)
         let joined = SharedFrame(bytes: bytes, kind: .message, isShared: true)
         recent[slot] = Join(first: first, second: second, joined: joined)
-        isUsed = true
+        used |= 1 << UInt32(slot)
         return joined
     }
 
     /// Forgets all, at the end of a tick: frames of one tick do not come again.
     mutating func clear() {
-        guard isUsed else { return }
-        for slot in recent.indices { recent[slot] = nil }
-        isUsed = false
+        while used != 0 {
+            recent[used.trailingZeroBitCount] = Join()
+            used &= used &- 1
+        }
     }
 
     private static func slot(_ first: SharedFrame, _ second: SharedFrame) -> Int {

@@ -1,4 +1,5 @@
 import ChatCore
+import NIOConcurrencyHelpers
 import Synchronization
 
 /// Who may open a session on this node: a bound for the node, one for each user, nobody while it leaves. Asked once for each
@@ -20,7 +21,7 @@ final class Admission: Sendable {
     /// Visitors whose rate is remembered.
     private static let maxVisitors = 10_000
 
-    private let state = Mutex(State())
+    private let state = NIOLockedValueBox(State())
     private let limits: Limits
     private let rule: CellRate
 
@@ -31,7 +32,7 @@ final class Admission: Sendable {
 
     /// Admitted, and counted until `leave`; with what the user may ask over all sessions.
     func enter(_ user: UserID) -> Result<UserRate, CloseReason> {
-        state.withLock { state in
+        state.withLockedValue { state in
             if state.draining { return .failure(.draining) }
             if state.total >= limits.sessionsPerNode { return .failure(.nodeFull) }
             var entry = state.byUser[user] ?? Entry(rate: state.visitors[user] ?? UserRate(rule))
@@ -44,7 +45,7 @@ final class Admission: Sendable {
     }
 
     func leave(_ user: UserID) {
-        state.withLock { state in
+        state.withLockedValue { state in
             guard var entry = state.byUser[user] else { return }
             state.total -= 1
             entry.count -= 1
@@ -56,7 +57,7 @@ final class Admission: Sendable {
 
     /// What a user may ask who may have no session here.
     func rate(of user: UserID) -> UserRate {
-        state.withLock { state in
+        state.withLockedValue { state in
             if let rate = state.byUser[user]?.rate ?? state.visitors[user] { return rate }
             let rate = UserRate(rule)
             Self.remember(rate, of: user, &state)
@@ -72,11 +73,11 @@ final class Admission: Sendable {
 
     /// From now on nobody is admitted.
     func drain() {
-        state.withLock { $0.draining = true }
+        state.withLockedValue { $0.draining = true }
     }
 
-    var total: Int { state.withLock { $0.total } }
-    var isDraining: Bool { state.withLock { $0.draining } }
+    var total: Int { state.withLockedValue { $0.total } }
+    var isDraining: Bool { state.withLockedValue { $0.draining } }
 }
 
 /// What one user may ask of this node, whatever loop the sessions are on. Any thread, without waiting.

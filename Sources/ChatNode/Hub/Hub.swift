@@ -1,8 +1,8 @@
 import ChatCore
 import ChatGateway
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
-import Synchronization
 
 /// The node as the gateway sees it: finds the shard for everything.
 final class Hub: ChatService {
@@ -12,8 +12,8 @@ final class Hub: ChatService {
     private let settings: ShardSettings
     private let metrics: NodeMetrics
     /// What the counters have been told of the shards' own counts.
-    private let counted = Mutex((messages: UInt64(0), deliveries: UInt64(0)))
-    private let gateway = Mutex<GatewayServer?>(nil)
+    private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
+    private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
 
     init(shards: [Shard], settings: ShardSettings, metrics: NodeMetrics) {
         self.shards = shards
@@ -123,12 +123,12 @@ final class Hub: ChatService {
         metrics.sessions.set(Double(load.sessions))
         metrics.rooms.set(Double(load.rooms))
         metrics.waitingSends.set(Double(load.waitingSends))
-        counted.withLock { counted in
+        counted.withLockedValue { counted in
             metrics.publications.increment(by: Int(clamping: load.messages &- counted.messages))
             metrics.deliveries.increment(by: Int(clamping: load.deliveries &- counted.deliveries))
             counted = (load.messages, load.deliveries)
         }
-        if let gateway = gateway.withLock({ $0 }) { metrics.take(await gateway.counters()) }
+        if let gateway = gateway.withLockedValue({ $0 }) { metrics.take(await gateway.counters()) }
         return metrics.text()
     }
 
@@ -136,7 +136,7 @@ final class Hub: ChatService {
 
     /// From now on `/metrics` tells what the gateway counts.
     func attach(_ server: GatewayServer) {
-        gateway.withLock { $0 = server }
+        gateway.withLockedValue { $0 = server }
     }
 
     /// What the node is doing, over all shards.

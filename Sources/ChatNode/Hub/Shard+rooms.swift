@@ -133,10 +133,17 @@ extension Shard {
     private func flushOutboxes() {
         flushScheduled = false
         for target in outboxes.indices where !outboxes[target].isEmpty {
-            let batch = outboxes[target]
-            outboxes[target] = []
-            let shard = shards[target]
-            shard.run { [since = outboxesSince] in shard.receive(batch, made: since) }
+            var batch: [Delivery] = []
+            swap(&batch, &outboxes[target])
+            guard target == index else {
+                let shard = shards[target]
+                shard.run { [batch, since = outboxesSince] in shard.receive(batch, made: since) }
+                continue
+            }
+            receive(batch, made: outboxesSince)
+            // Its room is used again.
+            batch.removeAll(keepingCapacity: batch.capacity <= 4_096)
+            if outboxes[target].isEmpty { swap(&batch, &outboxes[target]) }
         }
     }
 

@@ -1,5 +1,5 @@
 import ChatCore
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// What a node says of itself to Redis with each heartbeat, and whether Redis still knew it.
 ///
@@ -32,21 +32,21 @@ final class NodePulse: Sendable {
     }
 
     private let lease: Duration
-    private let state: Mutex<State>
+    private let state: NIOLockedValueBox<State>
 
     /// `lease`: how long Redis remembers a heartbeat.
     init(_ report: NodeReport, lease: Duration) {
         self.lease = lease
-        state = Mutex(State(report: report))
+        state = NIOLockedValueBox(State(report: report))
     }
 
     var address: String {
-        get { state.withLock { $0.report.address } }
-        set { state.withLock { $0.report.address = newValue } }
+        get { state.withLockedValue { $0.report.address } }
+        set { state.withLockedValue { $0.report.address = newValue } }
     }
 
     func update(_ load: Load, draining: Bool) {
-        state.withLock { state in
+        state.withLockedValue { state in
             state.report.sessions = load.sessions
             state.report.rooms = load.rooms
             state.report.messages = load.messages
@@ -57,12 +57,12 @@ final class NodePulse: Sendable {
 
     /// The node takes leave: there are no more heartbeats.
     func end() {
-        state.withLock { $0.isOver = true }
+        state.withLockedValue { $0.isOver = true }
     }
 
     /// The heartbeat of this moment; nil after ``end()``. `clock`: ms since 1970.
     func beat(clock: UInt64) -> Beat? {
-        state.withLock { state in
+        state.withLockedValue { state in
             guard !state.isOver else { return nil }
             state.report.clock = clock
             return Beat(request: .heartbeat(state.report, lease: lease), wasKnown: state.known)
@@ -71,7 +71,7 @@ final class NodePulse: Sendable {
 
     func answered(_ beat: Beat, _ result: Result<BrokerReply, BrokerError>) -> Verdict {
         guard case .success(.heartbeat(let remembered)) = result else { return .failed }
-        state.withLock { $0.known = true }
+        state.withLockedValue { $0.known = true }
         return beat.wasKnown && !remembered ? .forgotten : .taken
     }
 }

@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Logging
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// Writes log lines for people or for programs, one line each whatever they hold: nothing that a client sends can end a
 /// line, begin another or recolour a terminal.
@@ -130,13 +130,13 @@ private enum JSONText {
 /// File descriptor 2.
 enum StandardError {
     /// Keeps lines whole when the kernel takes only a part of one.
-    private static let turn = Mutex(())
+    private static let turn = NIOLock()
 
     /// Writes all of `text`, waiting if its reader is slow. What cannot be written (nobody reads any more) is lost:
     /// there is nowhere to say so.
     static func write(_ text: String) {
         var text = text
-        turn.withLock { _ in
+        turn.withLock {
             text.withUTF8 { bytes in
                 var rest = UnsafeRawBufferPointer(bytes)
                 while let start = rest.baseAddress, !rest.isEmpty {

@@ -1,5 +1,5 @@
 import Metrics
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// All metrics of a process, as Prometheus wants to read them.
 ///
@@ -32,14 +32,14 @@ public final class PrometheusRegistry: Sendable {
     public static let contentType = PrometheusText.contentType
     /// How many series (label sets) one metric may have; later ones share one whose label values are all `other`.
     let seriesLimit: Int
-    private let families = Mutex<[String: Family]>([:])
+    private let families = NIOLockedValueBox<[String: Family]>([:])
     private let refused: PrometheusCounter
 
     public init(seriesLimit: Int = 256) {
         self.seriesLimit = max(1, seriesLimit)
         let refused = PrometheusCounter()
         self.refused = refused
-        families.withLock {
+        families.withLockedValue {
             $0["martlet_metrics_refused_total"] = Family(
                 kind: .counter, help: "Metrics not shown because their name is taken by another kind of metric.",
                 series: ["": .counter(refused)])
@@ -94,7 +94,7 @@ public final class PrometheusRegistry: Sendable {
     {
         let name = PrometheusText.metricName(name)
         let key = PrometheusText.labels(labels)
-        let found = families.withLock { families -> Series? in
+        let found = families.withLockedValue { families -> Series? in
             var family = families[name] ?? Family(kind: kind, help: help)
             guard family.kind == kind, !clashes(name, kind, families) else { return nil }
             if family.help.isEmpty { family.help = help }
@@ -123,7 +123,7 @@ public final class PrometheusRegistry: Sendable {
 
     /// Forgets the series that `handle` writes to.
     func remove(_ handle: AnyObject) {
-        families.withLock { families in
+        families.withLockedValue { families in
             for (name, family) in families {
                 for (key, series) in family.series where series.handle === handle {
                     families[name]?.series[key] = nil
@@ -135,7 +135,7 @@ public final class PrometheusRegistry: Sendable {
     /// The text of all metrics, in the order of their names. Metrics that nobody uses yet are left out only if they
     /// have no series.
     public func render() -> String {
-        let snapshot = families.withLock { $0 }.sorted { $0.key < $1.key }
+        let snapshot = families.withLockedValue { $0 }.sorted { $0.key < $1.key }
         var text = ""
         for (name, family) in snapshot where !family.series.isEmpty {
             text += "# HELP \(name) \(PrometheusText.help(family.help))\n# TYPE \(name) \(family.kind.rawValue)\n"

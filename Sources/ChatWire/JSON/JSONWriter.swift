@@ -12,12 +12,17 @@ extension ByteWriter {
         var rest = number
         var place = written &+ size
         written = place
-        repeat {
-            place &-= 1
-            let next = rest / 10
-            start.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ rest &- next &* 10), toByteOffset: place, as: UInt8.self)
+        while rest >= 100 {
+            place &-= 2
+            let next = rest / 100
+            start.storeBytes(of: UInt16.digits(rest &- next &* 100), toByteOffset: place, as: UInt16.self)
             rest = next
-        } while rest > 0
+        }
+        if rest >= 10 {
+            start.storeBytes(of: UInt16.digits(rest), toByteOffset: place &- 2, as: UInt16.self)
+        } else {
+            start.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ rest), toByteOffset: place &- 1, as: UInt8.self)
+        }
     }
 
     /// Appends a decimal number.
@@ -73,6 +78,15 @@ extension ByteWriter {
             let low = byte & 0x0F
             append(low < 10 ? UInt8(ascii: "0") + low : UInt8(ascii: "a") + low - 10)
         }
+    }
+}
+
+extension UInt16 {
+    /// A number below 100 as two digits in a row.
+    @inline(__always)
+    fileprivate static func digits(_ number: UInt64) -> UInt16 {
+        let tens = number / 10
+        return UInt16(truncatingIfNeeded: (0x30 &+ tens) | (0x30 &+ number &- tens &* 10) << 8).littleEndian
     }
 }
 

@@ -92,7 +92,7 @@ extension MartletV1Codec {
         switch ref {
         case .string(let text): bytes.field(",\"ref\":", text)
         case .number(let text): bytes.field(",\"ref\":", raw: text)
-        case nil: break
+        case .own, .page, nil: break
         }
         if let room { bytes.field(",\"room\":", room.text) }
     }

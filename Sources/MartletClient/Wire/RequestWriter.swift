@@ -49,7 +49,7 @@ extension ClientRequest {
         switch ref {
         case .string(let text): bytes.field(",\"ref\":", text)
         case .number(let text): bytes.field(",\"ref\":", raw: text)
-        case nil: break
+        case .own, .page, nil: break
         }
         bytes.field(",\"room\":", room?.text)
     }

@@ -1,8 +1,8 @@
 import ChatCore
 import ChatGateway
 import ChatWire
+import NIOConcurrencyHelpers
 import NIOCore
-import Synchronization
 
 /// A chat in memory: one order for all, no broker, no presence. What the gateway does with it is what is tested.
 final class FakeService: ChatService {
@@ -31,8 +31,8 @@ final class FakeService: ChatService {
         var performed: @Sendable (ClientRequest.Body) -> Void = { _ in }
     }
 
-    private let state = Mutex(State())
-    private let attention = Mutex(Attention())
+    private let state = NIOLockedValueBox(State())
+    private let attention = NIOLockedValueBox(Attention())
     let codec = MartletV1Codec(limits: Limits())
     let refusal: CloseReason?
 
@@ -40,18 +40,18 @@ final class FakeService: ChatService {
         self.refusal = refusal
     }
 
-    var sessions: Int { state.withLock { $0.members.count } }
-    var performed: [ClientRequest.Body] { state.withLock { $0.performed } }
+    var sessions: Int { state.withLockedValue { $0.members.count } }
+    var performed: [ClientRequest.Body] { state.withLockedValue { $0.performed } }
     /// Sessions that were said to take a page now.
-    var drained: [SessionID] { state.withLock { $0.drained } }
-    func setReady(_ isReady: Bool) { state.withLock { $0.isReady = isReady } }
-    func members(of room: RoomName) -> Int { state.withLock { $0.rooms[room]?.count ?? 0 } }
+    var drained: [SessionID] { state.withLockedValue { $0.drained } }
+    func setReady(_ isReady: Bool) { state.withLockedValue { $0.isReady = isReady } }
+    func members(of room: RoomName) -> Int { state.withLockedValue { $0.rooms[room]?.count ?? 0 } }
 
     /// Sends are not answered until ``release()``.
-    func hold() { state.withLock { $0.isHolding = true } }
+    func hold() { state.withLockedValue { $0.isHolding = true } }
 
     func release() {
-        let held = state.withLock { state in
+        let held = state.withLockedValue { state in
             state.isHolding = false
             defer { state.held = [] }
             return state.held
@@ -59,15 +59,15 @@ final class FakeService: ChatService {
         for (outlet, event) in held { outlet.eventLoop.execute { outlet.value.send(event) } }
     }
 
-    func attend(_ new: Attention) { attention.withLock { $0 = new } }
-    func urgentDescriptors(on loop: any EventLoop) -> [CInt] { attention.withLock { $0 }.descriptors() }
-    func readUrgent(on loop: any EventLoop) -> Bool { attention.withLock { $0 }.read() }
+    func attend(_ new: Attention) { attention.withLockedValue { $0 = new } }
+    func urgentDescriptors(on loop: any EventLoop) -> [CInt] { attention.withLockedValue { $0 }.descriptors() }
+    func readUrgent(on loop: any EventLoop) -> Bool { attention.withLockedValue { $0 }.read() }
 
     func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
         if let refusal { return .failure(refusal) }
         let bound = NIOLoopBound<any SessionOutlet>(outlet, eventLoop: outlet.loop)
         return .success(
-            state.withLock { state in
+            state.withLockedValue { state in
                 let id = SessionID(raw: state.nextID)
                 state.nextID += 1
                 state.members[id] = Member(outlet: bound, user: identity.user, device: identity.device)
@@ -76,23 +76,23 @@ final class FakeService: ChatService {
     }
 
     func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
-        state.withLock { $0.drained.append(session) }
+        state.withLockedValue { $0.drained.append(session) }
     }
 
     func sessionClosed(_ session: SessionID, on loop: any EventLoop) {
-        state.withLock { state in
+        state.withLockedValue { state in
             state.members[session] = nil
             for room in state.rooms.keys { state.rooms[room]?.removeAll { $0 == session } }
         }
     }
 
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
-        guard let outlet = state.withLock({ $0.members[session]?.outlet }) else { return }
-        state.withLock { $0.performed.append(body) }
-        attention.withLock { $0 }.performed(body)
+        guard let outlet = state.withLockedValue({ $0.members[session]?.outlet }) else { return }
+        state.withLockedValue { $0.performed.append(body) }
+        attention.withLockedValue { $0 }.performed(body)
         switch body {
         case .join(let room, _, _):
-            let log = state.withLock { state in
+            let log = state.withLockedValue { state in
                 state.rooms[room, default: []].removeAll { $0 == session }
                 state.rooms[room, default: []].append(session)
                 return state.logs[room] ?? []
@@ -103,11 +103,11 @@ final class FakeService: ChatService {
                         ref: ref, room: room, position: log.last?.position ?? Position(epoch: 1, seq: 0), messages: log,
                         members: [], count: 0, resumption: .fresh)))
         case .leave(let room):
-            state.withLock { $0.rooms[room]?.removeAll { $0 == session } }
+            state.withLockedValue { $0.rooms[room]?.removeAll { $0 == session } }
             outlet.value.send(.left(ref: ref, room: room))
         case .send(let send): append(send, ref, session, outlet)
         case .signal(let room, let name, let data):
-            guard let user = state.withLock({ $0.members[session]?.user }) else { return }
+            guard let user = state.withLockedValue({ $0.members[session]?.user }) else { return }
             deliver(.signal(room: room, user: user, name: name, data: data), to: room, except: session)
         case .history(let room, _): outlet.value.send(.history(ref: ref, room: room, page(room)))
         case .roster(let room, _):
@@ -119,11 +119,11 @@ final class FakeService: ChatService {
     private func append(
         _ send: SendRequest, _ ref: Ref?, _ session: SessionID, _ outlet: NIOLoopBound<any SessionOutlet>
     ) {
-        guard let user = state.withLock({ $0.members[session]?.user }) else { return }
+        guard let user = state.withLockedValue({ $0.members[session]?.user }) else { return }
         let message = store(
             send.room, MessageContent(user: user, at: 0, text: send.text, data: send.data, key: send.key))
         let sent = ServerEvent.sent(ref: ref, room: send.room, position: message.position, at: 0, repeated: false)
-        let isHeld = state.withLock { state in
+        let isHeld = state.withLockedValue { state in
             if state.isHolding { state.held.append((outlet, sent)) }
             return state.isHolding
         }
@@ -133,7 +133,7 @@ final class FakeService: ChatService {
     }
 
     private func store(_ room: RoomName, _ content: MessageContent) -> Message {
-        state.withLock { state in
+        state.withLockedValue { state in
             let message = Message(
                 position: Position(epoch: 1, seq: UInt64((state.logs[room]?.count ?? 0) + 1)), content: content)
             state.logs[room, default: []].append(message)
@@ -144,7 +144,7 @@ final class FakeService: ChatService {
     /// Encodes once, then one hop for each member's loop, as the node does.
     func deliver(_ event: ServerEvent, to room: RoomName, except: SessionID?) {
         let frame = SharedFrame(event, codec: codec)
-        let outlets = state.withLock { state in
+        let outlets = state.withLockedValue { state in
             (state.rooms[room] ?? []).filter { $0 != except }.compactMap { state.members[$0]?.outlet }
         }
         for outlet in outlets {
@@ -158,19 +158,19 @@ final class FakeService: ChatService {
 
     /// Asks the only session's outlet, on its loop, whether it takes a page.
     func takesPage() async throws -> Bool {
-        guard let outlet = state.withLock({ $0.members.values.first?.outlet }) else { return false }
+        guard let outlet = state.withLockedValue({ $0.members.values.first?.outlet }) else { return false }
         return try await outlet.eventLoop.submit { outlet.value.takesPage() }.get()
     }
 
     /// Closes all sessions from the outside.
     func closeSessions(_ reason: CloseReason) {
-        for outlet in state.withLock({ $0.members.values.map(\.outlet) }) {
+        for outlet in state.withLockedValue({ $0.members.values.map(\.outlet) }) {
             outlet.eventLoop.execute { outlet.value.close(reason) }
         }
     }
 
     private func page(_ room: RoomName) -> HistoryPage {
-        let log = state.withLock { $0.logs[room] ?? [] }
+        let log = state.withLockedValue { $0.logs[room] ?? [] }
         return HistoryPage(messages: log, newest: log.last?.position, hasOlder: false, hasNewer: false)
     }
 
@@ -178,7 +178,7 @@ final class FakeService: ChatService {
 
     func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
         if let key = content.key,
-            let known = state.withLock({ $0.logs[room]?.first(where: { $0.content.key == key }) })
+            let known = state.withLockedValue({ $0.logs[room]?.first(where: { $0.content.key == key }) })
         {
             return (known.position, true)
         }
@@ -192,7 +192,7 @@ final class FakeService: ChatService {
         return RosterPage(members: [], count: 0, cursor: nil)
     }
 
-    func readiness() async -> Readiness { Readiness(reasons: state.withLock { $0.isReady } ? [] : ["redis: away"]) }
+    func readiness() async -> Readiness { Readiness(reasons: state.withLockedValue { $0.isReady } ? [] : ["redis: away"]) }
 
     func metricsText() async -> String { "martlet_sessions \(sessions)\n" }
 }

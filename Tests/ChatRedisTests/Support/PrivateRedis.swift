@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, nothing saved. It ends
 /// with `stop()`, or when the object goes.
@@ -197,7 +197,7 @@ final class PrivateRedis: @unchecked Sendable {
     static func freePort() throws -> Int {
         let range = firstPort..<min(firstKernelPort, 65_536)
         for _ in 0..<1_000 {
-            guard let port = range.randomElement(), given.withLock({ $0.insert(port).inserted }) else { continue }
+            guard let port = range.randomElement(), given.withLockedValue({ $0.insert(port).inserted }) else { continue }
             if try isFree(port) { return port }
         }
         throw Failure(description: "no free port from \(range.lowerBound) to \(range.upperBound - 1)")
@@ -210,7 +210,7 @@ final class PrivateRedis: @unchecked Sendable {
         let first = text?.split(whereSeparator: \.isWhitespace).first.flatMap { Int($0) } ?? 32_768
         return first > firstPort ? first : 65_536
     }()
-    private static let given = Mutex<Set<Int>>([])
+    private static let given = NIOLockedValueBox<Set<Int>>([])
 
     private static func isFree(_ port: Int) throws -> Bool {
         let descriptor = try socket()

@@ -1,13 +1,13 @@
 import Foundation
 import MartletClient
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// A client that writes down all that it is shown, exactly as it came (repeats, swaps and holes included).
 final class Watcher: Sendable {
     let client: MartletClient
     let user: String
-    private let seen = Mutex<[RoomName: Seen]>([:])
-    private let reader = Mutex<Task<Void, Never>?>(nil)
+    private let seen = NIOLockedValueBox<[RoomName: Seen]>([:])
+    private let reader = NIOLockedValueBox<Task<Void, Never>?>(nil)
 
     struct Seen: Sendable {
         var messages: [Message] = []
@@ -33,7 +33,7 @@ final class Watcher: Sendable {
         let client = try MartletClient(
             urls: nodes.map(\.url), identity: ClientIdentity(user: user, device: device), options: options)
         let watcher = Watcher(client, user: user)
-        watcher.reader.withLock { reader in
+        watcher.reader.withLockedValue { reader in
             reader = Task { for await event in client.events { watcher.note(event) } }
         }
         try await client.connect()
@@ -41,7 +41,7 @@ final class Watcher: Sendable {
     }
 
     private func note(_ event: ClientEvent) {
-        seen.withLock { seen in
+        seen.withLockedValue { seen in
             switch event {
             case .message(let room, let message): seen[room, default: Seen()].messages.append(message)
             case .gap(let room, let gap): seen[room, default: Seen()].gaps.append(gap)
@@ -56,7 +56,7 @@ final class Watcher: Sendable {
         }
     }
 
-    func seen(_ room: RoomName) -> Seen { seen.withLock { $0[room] ?? Seen() } }
+    func seen(_ room: RoomName) -> Seen { seen.withLockedValue { $0[room] ?? Seen() } }
     func positions(_ room: RoomName) -> [Position] { seen(room).messages.map(\.position) }
     func texts(_ room: RoomName) -> [String] { seen(room).messages.map { $0.content.text ?? "" } }
 
@@ -69,7 +69,7 @@ final class Watcher: Sendable {
 
     func close() async {
         await client.close()
-        reader.withLock { $0 }?.cancel()
+        reader.withLockedValue { $0 }?.cancel()
     }
 }
 
