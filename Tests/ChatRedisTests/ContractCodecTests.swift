@@ -199,6 +199,44 @@ import struct NIOCore.ByteBuffer
         }
     }
 
+    /// What our nodes write is read by a way of its own. A space at the end, which means nothing, makes it take the other one: both must
+    /// say the same, also of what is broken.
+    @Test func theShortWayToReadAMessageSaysWhatTheLongOneDoes() throws {
+        let contents = [
+            MessageContent(user: try UserID("ana"), at: 9, text: "hello", key: "~k"),
+            MessageContent(
+                user: try UserID("보라 \"q\""), at: 9, text: "a\n\u{0}\\\"/😀", data: #"{"x":[1, 2]}"#, key: "k"),
+            MessageContent(user: try UserID("ana"), at: .max, data: "[1]"),
+            MessageContent(user: try UserID("ana"), at: 0, text: ""),
+        ]
+        let extra: [UInt8] = Array("\"\\{}[]:,0x \n".utf8) + [0, 0xFF]
+        for (index, content) in contents.enumerated() {
+            var writer = ByteWriter()
+            writer.append(
+                ChannelEvent.message(Message(position: Position(epoch: 8, seq: 7), content: content), base: 3))
+            let json = writer.array
+            for place in json.indices {
+                for byte in extra {
+                    for variant in 0..<3 {
+                        var changed = json
+                        switch variant {
+                        case 0: changed[place] = byte
+                        case 1: changed.insert(byte, at: place)
+                        default: changed.remove(at: place)
+                        }
+                        let short = outcome(changed)
+                        #expect(short == outcome(changed + [0x20]), "\(index), \(place), \(byte), \(variant)")
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nil: it was refused.
+    private func outcome(_ json: [UInt8]) -> ChannelEvent? {
+        json.withUnsafeBufferPointer { try? codec.event(ofPayload: $0) }
+    }
+
     @Test func fieldsComeInAnyOrderAndUnknownOnesAreIgnored() throws {
         let json =
             #" { "later": [{"x":1}], "entry":{"text":"a","at":"5","user":"ana","odd":7}, "base":2, "position":"9-3", "type":"message" } "#

@@ -78,6 +78,13 @@ extension MessageContent: Hashable {
     }
 }
 
+/// For failing tests; nothing that people say is logged.
+extension MessageContent: CustomStringConvertible {
+    public var description: String {
+        "MessageContent(user: \(user), at: \(at), text: \(String(reflecting: text)), data: \(String(reflecting: data)), key: \(String(reflecting: key)))"
+    }
+}
+
 /// A message: something said, at its position in the room's log.
 public struct Message: Hashable, Sendable {
     public var position: Position

@@ -11,12 +11,18 @@ public struct NameError: Error, Equatable, Sendable, CustomStringConvertible {
 /// The rules that all names share: 1 to `maxBytes` bytes of UTF-8, no control characters (U+0000…U+001F, U+007F…U+009F),
 /// no line or paragraph separators, not only white space.
 enum NameRules {
-    static func validate(_ text: String, noun: String, maxBytes: Int) throws(NameError) {
+    /// `reserved`: ASCII characters that mean something else.
+    static func validate(
+        _ text: String, noun: String, maxBytes: Int, reserved: StaticString = "", because reason: String = ""
+    ) throws(NameError) {
         let count = text.utf8.count
         guard count > 0 else { throw NameError("\(noun) is empty") }
         guard count <= maxBytes else { throw NameError("\(noun) is \(count) bytes long, the limit is \(maxBytes)") }
         // Nearly every name is visible ASCII characters and nothing else.
-        if text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) { return }
+        let isPlain = text.utf8.withContiguousStorageIfAvailable { bytes in
+            bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F && !reserved.holds($0) }
+        }
+        if isPlain == true { return }
         var visible = false
         for scalar in text.unicodeScalars {
             switch scalar.value {
@@ -29,6 +35,15 @@ enum NameRules {
             }
         }
         guard visible else { throw NameError("\(noun) is only white space") }
+        guard !text.utf8.contains(where: { reserved.holds($0) }) else { throw NameError("\(noun) \(reason)") }
+    }
+}
+
+extension StaticString {
+    @inline(__always)
+    fileprivate func holds(_ byte: UInt8) -> Bool {
+        for index in 0..<utf8CodeUnitCount where utf8Start[index] == byte { return true }
+        return false
     }
 }
 
@@ -43,10 +58,9 @@ public struct RoomName: Hashable, Sendable, CustomStringConvertible {
 
     /// Throws a ``NameError`` that says which rule was broken.
     public init(_ text: String) throws(NameError) {
-        try NameRules.validate(text, noun: "room name", maxBytes: Self.maxBytes)
-        if text.utf8.contains(where: { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") }) {
-            throw NameError("room name holds a brace, which Redis Cluster would read as a hash tag")
-        }
+        try NameRules.validate(
+            text, noun: "room name", maxBytes: Self.maxBytes, reserved: "{}",
+            because: "holds a brace, which Redis Cluster would read as a hash tag")
         self.text = text
     }
 
@@ -90,11 +104,9 @@ public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
 
     /// Throws a ``NameError`` that says which rule was broken.
     public init(_ text: String) throws(NameError) {
-        try NameRules.validate(text, noun: "node", maxBytes: Self.maxBytes)
-        if text.utf8.contains(where: { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") || $0 == UInt8(ascii: ":") })
-        {
-            throw NameError("node holds a brace or a colon, which Redis key names use")
-        }
+        try NameRules.validate(
+            text, noun: "node", maxBytes: Self.maxBytes, reserved: "{}:",
+            because: "holds a brace or a colon, which Redis key names use")
         self.text = text
     }
 

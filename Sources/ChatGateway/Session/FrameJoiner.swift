@@ -22,7 +22,9 @@ struct FrameJoiner {
     /// The two frames as one. Both are shared ones.
     mutating func join(_ first: SharedFrame, _ second: SharedFrame) -> SharedFrame {
         let slot = Self.slot(first, second)
-        if recent[slot].first === first, recent[slot].second === second, let joined = recent[slot].joined { return joined }
+        if recent[slot].first === first, recent[slot].second === second, let joined = recent[slot].joined {
+            return joined
+        }
         var bytes = ByteBufferAllocator().buffer(capacity: first.byteCount + second.byteCount)
         bytes.writeImmutableBuffer(first.bytes)
         bytes.writeImmutableBuffer(second.bytes)

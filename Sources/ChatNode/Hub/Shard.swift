@@ -94,6 +94,7 @@ final class Shard: @unchecked Sendable {
     /// The shard that is home to the room: FNV-1a over the name, then mixed (the finaliser of MurmurHash3), as FNV alone hardly
     /// carries a name's last bytes into the upper half: `room1` to `room99` would all have one home.
     static func home(of room: RoomName, among count: Int) -> Int {
+        guard count > 1 else { return 0 }
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in room.text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
         hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd

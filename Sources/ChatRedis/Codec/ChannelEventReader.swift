@@ -50,6 +50,7 @@ struct ChannelEventReader {
     private var members = Members()
 
     static func event(of payload: UnsafeRawBufferPointer) throws(ChannelPayloadError) -> ChannelEvent {
+        if let message = ownMessage(payload) { return message }
         do throws(JSONError) {
             return try ChannelEventReader(payload).event()
         } catch {
@@ -60,6 +61,46 @@ struct ChannelEventReader {
     /// What stands at the beginning of nearly every payload: `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for any
     /// other: then it is read as a whole.
     static func place(of payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? {
+        head(of: payload).map { ($0.position, $0.base) }
+    }
+
+    /// A message exactly as our nodes and functions write it, in one pass; nil for any other, and for all that is wrong.
+    private static func ownMessage(_ payload: UnsafeRawBufferPointer) -> ChannelEvent? {
+        guard let head = head(of: payload.assumingMemoryBound(to: UInt8.self)) else { return nil }
+        var scanner = JSONScanner(payload, offset: head.end)
+        var entry = LogEntry()
+        guard scanner.skip(#","entry":{"user":"#), let user = string(&scanner), scanner.skip(#","at":"#),
+            let at = string(&scanner)
+        else { return nil }
+        entry.user = try? UserID(user)
+        entry.at = UInt64(at)
+        if scanner.skip(#","text":"#) {
+            guard let text = string(&scanner) else { return nil }
+            entry.text = text
+        }
+        if scanner.skip(#","data":"#) {
+            guard let data = string(&scanner) else { return nil }
+            entry.data = data
+        }
+        if scanner.skip(#","key":"#) {
+            guard let key = string(&scanner) else { return nil }
+            entry.key = key
+        }
+        guard scanner.skip("}}"), scanner.offset == payload.count, let content = entry.content(at: head.position) else {
+            return nil
+        }
+        return .message(Message(position: head.position, content: content), base: head.base)
+    }
+
+    private static func string(_ scanner: inout JSONScanner) -> String? {
+        guard let slice = try? scanner.value(), case .string = slice.kind else { return nil }
+        return scanner.string(slice)
+    }
+
+    /// What ``place(of:)`` reads; `end`: behind the quote of the base.
+    private static func head(
+        of payload: UnsafeBufferPointer<UInt8>
+    ) -> (position: Position, base: UInt64, end: Int)? {
         let head: StaticString = #"{"type":"message","position":""#
         let middle: StaticString = #"","base":""#
         let quote = UInt8(ascii: "\"")
@@ -67,13 +108,14 @@ struct ChannelEventReader {
         var end = start
         while end < min(start + 42, payload.count), payload[end] != quote { end += 1 }
         guard let position = Position(utf8: UnsafeBufferPointer(rebasing: payload[start..<end])),
-            var place = skip(middle, payload, from: end)
+            let first = skip(middle, payload, from: end)
         else { return nil }
+        var place = first
         var base: UInt64 = 0
         let last = min(place + 20, payload.count)
         while place < last {
             let byte = payload[place]
-            if byte == quote { return (position, base) }
+            if byte == quote { return place > first ? (position, base, place + 1) : nil }
             let digit = UInt64(byte &- UInt8(ascii: "0"))
             let (next, overflow) = base.multipliedReportingOverflow(by: 10)
             guard digit < 10, !overflow, next <= .max - digit else { return nil }

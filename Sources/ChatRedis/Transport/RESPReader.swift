@@ -19,8 +19,8 @@ final class RESPReader {
     static let maxReplyBytes = 256 << 20
     static let maxElements = 4 << 20
     /// hiredis moves what is left of its buffer after every 1 KiB consumed (`redisReaderGetReply`), so it is fed in
-    /// small slices: with 64 KiB at once it moves 32 bytes for each byte read.
-    static let sliceBytes = 16_384
+    /// small slices: with 64 KiB at once it moves 32 bytes for each byte read, with these one.
+    static let sliceBytes = 2_048
 
     let arena = RESPArena()
     private let reader: UnsafeMutablePointer<redisReader>

@@ -209,7 +209,8 @@ public struct RESPWriter: Sendable {
         repeat {
             place &-= 1
             let next = rest / 10
-            bytes.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 &+ rest &- next &* 10), toByteOffset: place, as: UInt8.self)
+            bytes.storeBytes(
+                of: UInt8(truncatingIfNeeded: 0x30 &+ rest &- next &* 10), toByteOffset: place, as: UInt8.self)
             rest = next
         } while place > 0
         return digits

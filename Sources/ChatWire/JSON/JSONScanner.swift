@@ -45,8 +45,10 @@ public struct JSONScanner {
     public private(set) var offset = 0
     private var depth = 0
 
-    public init(_ bytes: UnsafeRawBufferPointer) {
+    /// `offset`: where reading begins.
+    public init(_ bytes: UnsafeRawBufferPointer, offset: Int = 0) {
         self.bytes = bytes
+        self.offset = min(max(0, offset), bytes.count)
     }
 
     /// Reads one value with white space around it, and expects the end of the input behind it.
@@ -61,6 +63,16 @@ public struct JSONScanner {
     public mutating func end() throws(JSONError) {
         skipSpace()
         if offset < bytes.count { throw fail("text after the end of the JSON value") }
+    }
+
+    /// Goes on behind the text if exactly that stands here.
+    public mutating func skip(_ text: StaticString) -> Bool {
+        let count = text.utf8CodeUnitCount
+        guard bytes.count - offset >= count else { return false }
+        let wanted = text.utf8Start
+        for index in 0..<count where bytes[offset &+ index] != wanted[index] { return false }
+        offset += count
+        return true
     }
 
     public mutating func skipSpace() {

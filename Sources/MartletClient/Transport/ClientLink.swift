@@ -1,11 +1,12 @@
 import ChatCore
-import struct ChatWire.ByteWriter
 import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import NIOWebSocket
+
+import struct ChatWire.ByteWriter
 
 /// One WebSocket connection of a ``ClientSession``, from the first SYN to the last FIN. Lives on the session's loop.
 final class ClientLink: @unchecked Sendable {

@@ -192,7 +192,9 @@ final class FakeService: ChatService {
         return RosterPage(members: [], count: 0, cursor: nil)
     }
 
-    func readiness() async -> Readiness { Readiness(reasons: state.withLockedValue { $0.isReady } ? [] : ["redis: away"]) }
+    func readiness() async -> Readiness {
+        Readiness(reasons: state.withLockedValue { $0.isReady } ? [] : ["redis: away"])
+    }
 
     func metricsText() async -> String { "martlet_sessions \(sessions)\n" }
 }

@@ -197,7 +197,9 @@ final class PrivateRedis: @unchecked Sendable {
     static func freePort() throws -> Int {
         let range = firstPort..<min(firstKernelPort, 65_536)
         for _ in 0..<1_000 {
-            guard let port = range.randomElement(), given.withLockedValue({ $0.insert(port).inserted }) else { continue }
+            guard let port = range.randomElement(), given.withLockedValue({ $0.insert(port).inserted }) else {
+                continue
+            }
             if try isFree(port) { return port }
         }
         throw Failure(description: "no free port from \(range.lowerBound) to \(range.upperBound - 1)")

@@ -111,8 +111,12 @@ struct JSONScannerTests {
 
     @Test(arguments: 0...17) func aControlCharacterIsRefusedAtEveryPlace(before: Int) {
         for byte in [UInt8(0), 0x0A, 0x1F] {
-            let bytes = [0x22] + [UInt8](repeating: 0x61, count: before) + [byte] + [UInt8](repeating: 0x7A, count: 9) + [0x22]
-            #expect(throws: JSONError(offset: before + 1, problem: "a control character in a string, which must be written as \\u escape")) {
+            let bytes =
+                [0x22] + [UInt8](repeating: 0x61, count: before) + [byte] + [UInt8](repeating: 0x7A, count: 9) + [0x22]
+            #expect(
+                throws: JSONError(
+                    offset: before + 1, problem: "a control character in a string, which must be written as \\u escape")
+            ) {
                 try JSONValue(parsing: bytes)
             }
         }
