@@ -49,7 +49,7 @@ struct RecentMessages: Sendable {
 
     /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the bounds.
     mutating func append(_ message: Message) {
-        if let newest = newestSeq, message.position.seq > newest + 1 {
+        if let newest = newestSeq, message.position.seq > newest &+ 1 {
             noteGap(through: message.position.seq - 1)
         }
         let hash = message.content.key.map { Self.hash($0, message.content.user) }
