@@ -9,7 +9,7 @@ struct FrameJoiner {
     private static let slots = 16
 
     private struct Join {
-        /// What was joined: they live as long as the tick's end, so that nothing else can be at their addresses.
+        /// What was joined: they live until the tick's end, so that nothing else can be at their addresses.
         var first: SharedFrame?
         var second: SharedFrame?
         var joined: SharedFrame?

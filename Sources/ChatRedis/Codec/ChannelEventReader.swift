@@ -61,13 +61,12 @@ struct ChannelEventReader {
     /// What stands at the beginning of nearly every payload: `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for any
     /// other: then it is read as a whole.
     static func place(of payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? {
-        head(of: payload).map { ($0.position, $0.base) }
+        head(of: UnsafeRawBufferPointer(payload)).map { ($0.position, $0.base) }
     }
 
     /// A message exactly as our nodes and functions write it, in one pass; nil for any other, and for all that is wrong.
     private static func ownMessage(_ payload: UnsafeRawBufferPointer) -> ChannelEvent? {
-        guard let head = head(of: payload.assumingMemoryBound(to: UInt8.self)) else { return nil }
-        var scanner = JSONScanner(payload, offset: head.end)
+        guard case (let position, let base, var scanner)? = head(of: payload) else { return nil }
         var entry = LogEntry()
         guard scanner.skip(#","entry":{"user":"#), let user = string(&scanner), scanner.skip(#","at":"#),
             let at = string(&scanner)
@@ -86,10 +85,10 @@ struct ChannelEventReader {
             guard let key = string(&scanner) else { return nil }
             entry.key = key
         }
-        guard scanner.skip("}}"), scanner.offset == payload.count, let content = entry.content(at: head.position) else {
+        guard scanner.skip("}}"), scanner.offset == payload.count, let content = entry.content(at: position) else {
             return nil
         }
-        return .message(Message(position: head.position, content: content), base: head.base)
+        return .message(Message(position: position, content: content), base: base)
     }
 
     private static func string(_ scanner: inout JSONScanner) -> String? {
@@ -97,41 +96,14 @@ struct ChannelEventReader {
         return scanner.string(slice)
     }
 
-    /// What ``place(of:)`` reads; `end`: behind the quote of the base.
-    private static func head(
-        of payload: UnsafeBufferPointer<UInt8>
-    ) -> (position: Position, base: UInt64, end: Int)? {
-        let head: StaticString = #"{"type":"message","position":""#
-        let middle: StaticString = #"","base":""#
-        let quote = UInt8(ascii: "\"")
-        guard let start = skip(head, payload, from: 0) else { return nil }
-        var end = start
-        while end < min(start + 42, payload.count), payload[end] != quote { end += 1 }
-        guard let position = Position(utf8: UnsafeBufferPointer(rebasing: payload[start..<end])),
-            let first = skip(middle, payload, from: end)
+    /// What ``place(of:)`` reads; the scanner stands behind it.
+    private static func head(of payload: UnsafeRawBufferPointer) -> (position: Position, base: UInt64, JSONScanner)? {
+        var scanner = JSONScanner(payload)
+        guard scanner.skip(#"{"type":"message","position":"#), let place = try? scanner.value(),
+            case .string = place.kind, let position = Position(utf8: scanner.inside(place)),
+            scanner.skip(#","base":"#), let base = string(&scanner), let base = UInt64(base)
         else { return nil }
-        var place = first
-        var base: UInt64 = 0
-        let last = min(place + 20, payload.count)
-        while place < last {
-            let byte = payload[place]
-            if byte == quote { return place > first ? (position, base, place + 1) : nil }
-            let digit = UInt64(byte &- UInt8(ascii: "0"))
-            let (next, overflow) = base.multipliedReportingOverflow(by: 10)
-            guard digit < 10, !overflow, next <= .max - digit else { return nil }
-            base = next + digit
-            place += 1
-        }
-        return nil
-    }
-
-    /// Behind the text, if it stands there and is not all.
-    private static func skip(_ text: StaticString, _ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
-        let end = start + text.utf8CodeUnitCount
-        guard end < bytes.count else { return nil }
-        let wanted = text.utf8Start
-        for index in start..<end where bytes[index] != wanted[index &- start] { return nil }
-        return end
+        return (position, base, scanner)
     }
 
     private init(_ payload: UnsafeRawBufferPointer) throws(JSONError) {

@@ -25,14 +25,8 @@ public struct ByteWriter: ~Copyable {
     /// A copy of what was written.
     public var array: [UInt8] { withBytes { Array($0) } }
 
-    /// Forgets what was written, and keeps the room unless that is more than `most` bytes.
-    public mutating func removeAll(keepingCapacityUpTo most: Int = .max) {
-        written = 0
-        guard capacity > most else { return }
-        start.deallocate()
-        capacity = max(16, most)
-        start = .allocate(byteCount: capacity, alignment: 1)
-    }
+    /// Forgets what was written, and keeps the room.
+    public mutating func removeAll() { written = 0 }
 
     /// Makes room for so many more bytes.
     @inlinable

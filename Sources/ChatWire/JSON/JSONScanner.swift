@@ -45,10 +45,8 @@ public struct JSONScanner {
     public private(set) var offset = 0
     private var depth = 0
 
-    /// `offset`: where reading begins.
-    public init(_ bytes: UnsafeRawBufferPointer, offset: Int = 0) {
+    public init(_ bytes: UnsafeRawBufferPointer) {
         self.bytes = bytes
-        self.offset = min(max(0, offset), bytes.count)
     }
 
     /// Reads one value with white space around it, and expects the end of the input behind it.
