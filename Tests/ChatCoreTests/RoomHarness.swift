@@ -33,7 +33,7 @@ struct RoomHarness {
         machine.wallClock = now.nanoseconds / 1_000_000
         body(&machine, now, &actions)
         for action in actions {
-            if case .submit(let request, let serial) = action, serial != RoomStateMachine.ignoredSerial {
+            if case .submit(let request, let serial) = action, serial != RequestTag.ignoredSerial {
                 open.append((serial, request))
             }
         }
@@ -41,7 +41,7 @@ struct RoomHarness {
         return actions
     }
 
-    var release: RoomAction { .submit(.release(room: room, node: me), serial: RoomStateMachine.ignoredSerial) }
+    var release: RoomAction { .submit(.release(room: room, node: me), serial: RequestTag.ignoredSerial) }
 
     // MARK: events
 

@@ -347,14 +347,18 @@ import Testing
     }
 
     @Test func madeKeysAreUniqueAndMarked() throws {
-        var room = try RoomHarness()
-        try room.goInside()
-        for index in 0..<20 { room.send(1, "\(index)") }
-        let keys = room.asked(.append).compactMap { request -> String? in
-            if case .append(_, _, let content) = request.inPlainSteps { content.key } else { nil }
+        var keys: [String] = []
+        for epoch: UInt64 in [1_795_230_114_031, 1_795_230_114_032] {
+            var room = try RoomHarness()
+            try room.goInside(epoch: epoch)
+            for index in 0..<20 { room.send(1, "\(index)") }
+            keys += room.asked(.append).compactMap { request -> String? in
+                if case .append(_, _, let content) = request.inPlainSteps { content.key } else { nil }
+            }
         }
-        #expect(Set(keys).count == 20)
-        #expect(keys.allSatisfy { $0.hasPrefix("~") })
+        #expect(Set(keys).count == 40)
+        // More than 15 bytes are kept on the heap, each for itself.
+        #expect(keys.allSatisfy { $0.hasPrefix("~") && $0.utf8.count <= 15 })
     }
 }
 

@@ -199,6 +199,63 @@ import struct NIOCore.ByteBuffer
         }
     }
 
+    private func parts(_ payload: [UInt8]) -> [String] {
+        var parts: [String] = []
+        payload.withUnsafeBufferPointer { payload in
+            codec.forEachEvent(inPayload: payload) { parts.append(String(decoding: $0, as: UTF8.self)) }
+        }
+        return parts
+    }
+
+    @Test func severalEventsAreALineEach() throws {
+        let samples = try samples()
+        var writer = RESPWriter()
+        let encoded = codec.encodePublish(samples, in: room, into: &writer)
+        #expect(writer.isComplete && writer.commands == 1 && encoded.commands == 1)
+        let reader = try RESPReader()
+        var bytes = writer.take()
+        try reader.read(&bytes) { true }
+        let command = RESPReplies(arena: reader.arena)[0]
+        #expect(command[1].string == "martlet:{lobby}")
+        let lines = parts(command[2].withBytes { Array($0) })
+        #expect(try lines.map { try event($0) } == samples)
+    }
+
+    @Test func onlyWholeObjectsAreCutApart() {
+        let pretty = "{\n  \"type\": \"x\",\n  \"nodes\": {\n    \"a\": \"1\"\n  }\n}\n"
+        for payload in [pretty, "", "\n", "{}", "{}\n", "\n{}", "{}\r\n{}", "[{},\n{}]", "{}\n\n{}", "x\ny"] {
+            #expect(parts(Array(payload.utf8)) == [payload])
+        }
+        #expect(parts(Array("{}\n{}".utf8)) == ["{}", "{}"])
+        #expect(parts(Array("{}\n{\"a\":\n{}}\n{}".utf8)) == ["{}", "{\"a\":\n{}}", "{}"])
+    }
+
+    /// However its talk is timed, a log is trimmed every now and then; a short one always.
+    @Test func aLongLogIsTrimmedByOneAppendInSixteen() throws {
+        var short = RedisCodecSettings()
+        short.historyLength = 255
+        for (codec, always) in [(RedisCodec(), false), (RedisCodec(settings: short), true)] {
+            for stride in [0.7, 1, 7, 16, 60, 1_000, 1_024, 60_000] {
+                var trims: [Int] = []
+                for number in 0..<4_096 {
+                    let at = 1_795_230_114_000 + UInt64(Double(number) * stride)
+                    let content = MessageContent(user: try UserID("ana"), at: at, text: "x")
+                    var writer = RESPWriter()
+                    _ = try codec.encode(.append(room: room, epoch: 5, content: content), into: &writer)
+                    #expect(writer.isComplete)
+                    if String(buffer: writer.buffer).contains("MAXLEN") { trims.append(number) }
+                }
+                guard !always else {
+                    #expect(trims.count == 4_096)
+                    continue
+                }
+                let gaps = zip(trims, trims.dropFirst()).map { $1 - $0 }
+                #expect((160...400).contains(trims.count), "\(stride): \(trims.count)")
+                #expect(gaps.allSatisfy { $0 <= 256 }, "\(stride): \(gaps.max() ?? 0)")
+            }
+        }
+    }
+
     /// What our nodes write is read by a way of its own. A space at the end, which means nothing, makes it take the other one: both must
     /// say the same, also of what is broken.
     @Test func theShortWayToReadAMessageSaysWhatTheLongOneDoes() throws {

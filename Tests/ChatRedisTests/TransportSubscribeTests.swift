@@ -15,7 +15,7 @@ import Testing
         let requests = try (0..<100).map { try LinkTesting.publish("room-\($0 * 25)", UInt64($0)) }
         try await link.with { link in
             for (serial, request) in requests.enumerated() {
-                link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
+                link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial + 1)))
             }
         }
         for number in 0..<100 {
@@ -29,6 +29,56 @@ import Testing
         }
         #expect(try redis.cli("PUBSUB", "CHANNELS") == "")
         try await link.stop()
+    }
+
+    /// Two rooms in turn, and an append after them: each room's events leave in one PUBLISH, behind the append, and nobody is answered.
+    @Test func whatATickPublishesInARoomLeavesTogether() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let observer = CountingObserver()
+        let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), observer: observer)
+        let rooms = try ["a", "b"].map { try RoomName($0) }
+        try await link.with { link in for room in rooms { link.subscribe(room) } }
+        for room in rooms { try await link.next("\(room)") { $0 == .subscribed(room) } }
+        let requests = try (0..<100).map { try LinkTesting.publish($0 % 2 == 0 ? "a" : "b", UInt64($0)) }
+        let append = try LinkTesting.append("a", epoch: 7)
+        let before = (observer.counts.commands, link.all.count)
+        try await link.with { link in
+            let nobody = RequestTag(owner: 0, generation: 0, serial: RequestTag.ignoredSerial)
+            for request in requests { link.submit(request, tag: nobody) }
+            link.submit(append, tag: RequestTag(owner: 0, generation: 0, serial: 1))
+        }
+        for number in 0..<100 {
+            _ = try await link.next("event \(number)") { if case .heard = $0 { true } else { false } }
+        }
+        let heard = link.all[before.1...]
+        for (index, room) in rooms.enumerated() {
+            let numbers = heard.compactMap { event -> UInt64? in
+                guard case .heard(room, .presence(let notice)) = event else { return nil }
+                return notice.position.seq
+            }
+            #expect(numbers == (0..<50).map { UInt64(2 * $0 + index) })
+        }
+        #expect(try await link.ask(.ping, serial: 2) == .success(.done))
+        #expect(link.all[before.1...].compactMap(\.serial).filter { $0 != RequestTag.ignoredSerial } == [1, 2])
+        // Two PUBLISH, an INCR and a PING, and perhaps PINGs of the link's own.
+        #expect(try redis.cli("INFO", "commandstats").contains("cmdstat_publish:calls=2,"))
+        try await link.stop()
+    }
+
+    @Test func aPublishHasABound() throws {
+        var batches = PublishBatches()
+        let room = try RoomName("a")
+        let content = MessageContent(user: try UserID("ana"), at: 0, text: String(repeating: "x", count: 10_000))
+        for seq in 1...20 {
+            let message = Message(position: Position(epoch: 1, seq: UInt64(seq)), content: content)
+            batches.add(
+                .message(message, base: 0), in: room,
+                tag: RequestTag(owner: 0, generation: 0, serial: RequestTag.ignoredSerial))
+        }
+        #expect(batches.batches.map(\.events.count) == [6, 6, 6, 2])
+        batches.removeAll()
+        #expect(batches.isEmpty)
     }
 
     @Test func tenThousandJoinsAndLeavesAtOnceLeaveNothingBehind() async throws {

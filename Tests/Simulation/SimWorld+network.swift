@@ -68,7 +68,7 @@ extension SimWorld {
     func completed(_ node: SimNode, _ owner: SimRequest.Owner, _ result: Result<BrokerReply, BrokerError>) {
         switch owner {
         case .room(let room, let generation, let serial):
-            guard serial != RoomStateMachine.ignoredSerial, node.rooms[room]?.generation == generation else { return }
+            guard serial != RequestTag.ignoredSerial, node.rooms[room]?.generation == generation else { return }
             happen(node, room) { $0.completed(serial: serial, result, now: $1, &$2) }
         case .sweeper(let serial):
             var actions: [SweepStateMachine.Action] = []

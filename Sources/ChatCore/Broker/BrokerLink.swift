@@ -5,6 +5,10 @@ public struct RequestTag: Hashable, Sendable {
     /// The generation of the room's state when it asked. An answer to an older generation is dropped.
     public var generation: UInt32
     public var serial: UInt64
+    /// The serial of requests whose answer changes nothing.
+    public static let ignoredSerial: UInt64 = 0
+    /// False: a link may leave the completion out, and publish behind later requests.
+    public var wantsAnswer: Bool { serial != RequestTag.ignoredSerial }
 
     public init(owner: UInt32, generation: UInt32, serial: UInt64) {
         self.owner = owner
@@ -44,7 +48,8 @@ public protocol BrokerLink: AnyObject {
     var roundTrip: Duration { get }
     /// Begins to connect. Called once.
     func start()
-    /// Asks. Exactly one `completed` with this tag follows.
+    /// Asks. Exactly one `completed` with this tag follows, or at most one if it wants no answer. What is to be published and wants
+    /// none may leave behind the tick's other requests, together with what else is published in that room.
     func submit(_ request: BrokerRequest, tag: RequestTag)
     /// Subscribes to the room's channel; `subscribed` follows unless the connection goes first.
     func subscribe(_ room: RoomName)

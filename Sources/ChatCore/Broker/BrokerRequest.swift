@@ -1,7 +1,8 @@
 /// What a node asks of the broker. Each request gets exactly one ``BrokerReply`` or ``BrokerError``; requests of one link are
-/// carried out in the order in which they were submitted. `redis/README.md` says what each does in Redis.
+/// carried out in the order in which they were submitted (but for what ``RequestTag/wantsAnswer`` allows). `redis/README.md` says what each
+/// does in Redis.
 public enum BrokerRequest: Sendable, Equatable {
-    /// The fenced append: `XADD log NOMKSTREAM MAXLEN ~ n <epoch>-* …`. → `.appended`, or `.refused` if the room's epoch is newer,
+    /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the room's epoch is newer,
     /// `.missing` if there is no log.
     case append(room: RoomName, epoch: UInt64, content: MessageContent)
     /// The fenced append and the PUBLISH of what it stored, in one step: one round trip and one wake of Redis instead of two. It is

@@ -1,4 +1,4 @@
-/// What is said on a room's channel (`<prefix>{room}`), one JSON object each; `redis/README.md` has the format.
+/// What is said on a room's channel (`<prefix>{room}`), a JSON object each; `redis/README.md` has the format.
 ///
 /// The channel is a doorbell with the news in it, never the truth: it may lose, repeat and reorder. Every event names a place in
 /// a stream, so a receiver can tell.

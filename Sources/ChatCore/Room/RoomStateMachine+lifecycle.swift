@@ -84,7 +84,7 @@ extension RoomStateMachine {
             clock: wallClock,
             identityChanged: changed,
             limit: settings.historyLength)
-        actions.append(.submit(.hold(room: room, node: node), serial: Self.ignoredSerial))
+        actions.append(.submit(.hold(room: room, node: node), serial: RequestTag.ignoredSerial))
         entering.serial = submit(.enter(request), .enter, &actions)
         entering.retryAt = nil
         entering.deadline = now + settings.enterDeadline
@@ -244,7 +244,7 @@ extension RoomStateMachine {
             // Not there with that value: swept, or this is an older Redis that lists us with another. Then our list keeps the room,
             // and the audit of holdings looks into it (simulator, seed 3050).
             if reply == .left(true) {
-                actions.append(.submit(.release(room: room, node: node), serial: Self.ignoredSerial))
+                actions.append(.submit(.release(room: room, node: node), serial: RequestTag.ignoredSerial))
             }
             requestUnsubscribe(now: now, &actions)
         case .failure:

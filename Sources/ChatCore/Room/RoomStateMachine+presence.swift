@@ -94,7 +94,7 @@ extension RoomStateMachine {
         let signal = Signal(node: node, session: session, user: member.user, name: name, data: data)
         actions.append(.deliverSignal(signal))
         if hasOthers, isInside {
-            actions.append(.submit(.publish(room: room, event: .signal(signal)), serial: Self.ignoredSerial))
+            actions.append(.submit(.publish(room: room, event: .signal(signal)), serial: RequestTag.ignoredSerial))
         }
     }
 }

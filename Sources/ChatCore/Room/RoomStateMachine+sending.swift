@@ -39,28 +39,26 @@ extension RoomStateMachine {
     }
 
     /// Sends without a key get one of ours, so that we ourselves can tell whether a try was stored before the connection
-    /// went. Unique for the node's life; nodes' IDs are unique for ever.
+    /// went. No node enters a room with the same value as another (the last digit of the node is for values of a lost branch), and up
+    /// to a million and a half of them in a room fit into a string's 15 bytes: in 40 % of a kept message's memory.
     private mutating func makeKey() -> String {
         madeKeys += 1
-        let node = node.text.utf8.suffix(8)
-        return String(unsafeUninitializedCapacity: 1 + node.count + 2 * (1 + Self.digits36)) { bytes in
+        let most = 2 + Self.digits36 + 1 + Self.digits36
+        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: most) { bytes in
             bytes[0] = UInt8(ascii: "~")
-            var end = 1
-            for byte in node {
-                bytes[end] = byte
-                end += 1
-            }
-            end = Self.append36(enterValue, bytes, end)
-            return Self.append36(madeKeys, bytes, end)
+            bytes[1] = node.text.utf8.last ?? UInt8(ascii: "0")
+            var end = Self.append36(enterValue, bytes, 2)
+            bytes[end] = UInt8(ascii: ".")
+            end = Self.append36(madeKeys, bytes, end + 1)
+            return String(decoding: bytes[..<end], as: UTF8.self)
         }
     }
 
     /// The most digits that a number has to the base 36.
     private static let digits36 = 13
 
-    /// Writes `.` and the number to the base 36; where that ends.
+    /// Writes the number to the base 36; where that ends.
     private static func append36(_ number: UInt64, _ bytes: UnsafeMutableBufferPointer<UInt8>, _ start: Int) -> Int {
-        bytes[start] = UInt8(ascii: ".")
         var digits = 1
         var rest = number / 36
         while rest > 0 {
@@ -68,12 +66,12 @@ extension RoomStateMachine {
             digits += 1
         }
         rest = number
-        for place in stride(from: start + digits, to: start, by: -1) {
+        for place in stride(from: start + digits - 1, through: start, by: -1) {
             let digit = UInt8(truncatingIfNeeded: rest % 36)
             bytes[place] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
             rest /= 36
         }
-        return start + 1 + digits
+        return start + digits
     }
 
     /// Sends what may be sent, in the order in which it came.
@@ -240,7 +238,7 @@ extension RoomStateMachine {
             actions.append(.count(.published))
         } else if hasOthers {
             let event = ChannelEvent.message(message, base: chain.base(of: position.epoch))
-            actions.append(.submit(.publish(room: room, event: event), serial: Self.ignoredSerial))
+            actions.append(.submit(.publish(room: room, event: event), serial: RequestTag.ignoredSerial))
             actions.append(.count(.published))
         }
         sequence(message, now: now, &actions)

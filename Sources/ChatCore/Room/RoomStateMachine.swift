@@ -170,8 +170,6 @@ public struct RoomStateMachine: Sendable {
 
     /// Serials of appends have this bit; the rest is the send's number.
     static let appendBit: UInt64 = 1 << 63
-    /// The serial of requests whose answer changes nothing.
-    public static let ignoredSerial: UInt64 = 0
 }
 
 /// What makes a send the same send.

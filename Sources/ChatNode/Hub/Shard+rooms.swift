@@ -6,7 +6,10 @@ import NIOCore
 extension Shard {
     /// The room if it is in use here.
     func room(named name: RoomName) -> HomeRoom? {
-        slots[name].flatMap { rooms[Int($0)] }
+        if let recentRoom, recentRoom.machine.room == name { return recentRoom }
+        guard let slot = slots[name] else { return nil }
+        recentRoom = rooms[Int(slot)]
+        return recentRoom
     }
 
     /// The room, put into use if it is not.
@@ -28,6 +31,7 @@ extension Shard {
 
     private func closeRoom(_ room: HomeRoom) {
         guard room.look({ $0.isOut }), slots[room.machine.room] == room.slot else { return }
+        if recentRoom === room { recentRoom = nil }
         slots[room.machine.room] = nil
         rooms[Int(room.slot)] = nil
         freeSlots.append(room.slot)

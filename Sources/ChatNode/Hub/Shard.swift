@@ -26,6 +26,8 @@ final class Shard: @unchecked Sendable {
     var rooms: [HomeRoom?] = []
     var freeSlots: [UInt32] = []
     var slots: [RoomName: UInt32] = [:]
+    /// The room that was asked for last: what comes together is often of one.
+    var recentRoom: HomeRoom?
     var nextGeneration: UInt32 = 1
     var timers = TimerHeap()
     var scheduled: (at: Moment, task: Scheduled<Void>)?

@@ -1,5 +1,6 @@
 import ChatCore
 import ChatWire
+import Glibc
 
 /// Reads what was published on a room's channel, whoever published it: fields in any order, unknown ones ignored, epochs and positions
 /// as strings (numbers are taken too).
@@ -48,6 +49,26 @@ struct ChannelEventReader {
 
     private let scanner: JSONScanner
     private var members = Members()
+
+    /// A payload is one event, or several with a line feed between two. One that was written over several lines is still one: between `}`
+    /// and `{` no JSON object has a line feed alone.
+    static func forEachEvent(
+        in payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        guard let start = payload.baseAddress else { return body(payload) }
+        var first = 0
+        var next = 0
+        while let found = memchr(start + next, 0x0A, payload.count - next) {
+            let feed = start.distance(to: UnsafePointer(found.assumingMemoryBound(to: UInt8.self)))
+            next = feed + 1
+            guard feed > first, next < payload.count, payload[feed - 1] == UInt8(ascii: "}"),
+                payload[next] == UInt8(ascii: "{")
+            else { continue }
+            body(UnsafeBufferPointer(rebasing: payload[first..<feed]))
+            first = next
+        }
+        body(UnsafeBufferPointer(rebasing: payload[first...]))
+    }
 
     static func event(of payload: UnsafeRawBufferPointer) throws(ChannelPayloadError) -> ChannelEvent {
         if let message = ownMessage(payload) { return message }

@@ -3,21 +3,37 @@ import ChatWire
 import RedisSchema
 
 extension RedisCodec {
-    /// `XADD log NOMKSTREAM MAXLEN ~ n <epoch>-* …`: the hot path. Every argument goes straight into the buffer.
+    /// `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`: the hot path. Every argument goes straight into the buffer.
     func append(_ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ writer: inout RESPWriter) {
-        writer.command(7 + Self.words(of: content))
+        let trims = trims(at: content.at)
+        writer.command((trims ? 7 : 4) + Self.words(of: content))
         writer.argument("XADD")
         key(.log, room, &writer)
         writer.argument("NOMKSTREAM")
-        writer.argument("MAXLEN")
-        writer.argument("~")
-        writer.argument(settings.historyLength)
+        if trims {
+            writer.argument("MAXLEN")
+            writer.argument("~")
+            writer.argument(settings.historyLength)
+        }
         writer.beginArgument()
         writer.append(epoch)
         writer.append("-*" as StaticString)
         writer.endArgument()
         fields(content, &writer)
     }
+
+    /// Trimming looks at the other end of the log, which is cold memory, whether or not there is anything to trim: a twentieth of what a
+    /// message costs Redis. So of a long log's appends one in sixteen trims, by the hash of its time (the mixing of SplitMix64), as talk may
+    /// keep any rhythm.
+    private func trims(at time: UInt64) -> Bool {
+        guard settings.historyLength >= Self.longHistory else { return true }
+        var hash = time &* 0x9E37_79B9_7F4A_7C15
+        hash = (hash ^ hash >> 30) &* 0xBF58_476D_1CE4_E5B9
+        return hash >> 60 == 0
+    }
+
+    /// From this length on a few dozen messages more do not matter.
+    private static let longHistory = 256
 
     /// The same as a function that also publishes. It gets the payload's end as it has to be, so that nothing is encoded in Lua.
     func announce(
@@ -35,7 +51,7 @@ extension RedisCodec {
         fields(content, &writer)
     }
 
-    func publish(_ room: RoomName, _ event: ChannelEvent, _ writer: inout RESPWriter) {
+    func publish(_ room: RoomName, _ events: [ChannelEvent], _ writer: inout RESPWriter) {
         writer.command(3)
         writer.argument("PUBLISH")
         writer.beginArgument()
@@ -45,7 +61,10 @@ extension RedisCodec {
         writer.append("}" as StaticString)
         writer.endArgument()
         var json = ByteWriter()
-        json.append(event)
+        for (index, event) in events.enumerated() {
+            if index > 0 { json.append(UInt8(ascii: "\n")) }
+            json.append(event)
+        }
         json.withBytes { writer.argument(bytes: $0) }
     }
 

@@ -40,6 +40,12 @@ public struct RedisCodec: RedisCodecProtocol {
 
     public var replicationChannel: String { keys.prefix + "replicas" }
 
+    public func forEachEvent(
+        inPayload payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        ChannelEventReader.forEachEvent(in: payload, body)
+    }
+
     public func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent {
         try ChannelEventReader.event(of: UnsafeRawBufferPointer(payload))
     }
@@ -59,8 +65,7 @@ public struct RedisCodec: RedisCodecProtocol {
             announce(room, epoch, base, known, content, &writer)
             return kept(.announce)
         case .publish(let room, let event):
-            publish(room, event, &writer)
-            return RedisEncoded(operation: Operation.publish.rawValue)
+            return encodePublish([event], in: room, into: &writer)
         case .enter(let request):
             enter(request, &writer)
             return kept(.view)
@@ -118,6 +123,13 @@ public struct RedisCodec: RedisCodecProtocol {
             writer.argument("PING")
             return RedisEncoded(operation: Operation.done.rawValue)
         }
+    }
+
+    public func encodePublish(
+        _ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter
+    ) -> RedisEncoded {
+        publish(room, events, &writer)
+        return RedisEncoded(operation: Operation.publish.rawValue)
     }
 
     private func kept(_ operation: Operation, commands: Int = 1) -> RedisEncoded {

@@ -79,6 +79,9 @@ public protocol RedisCodecProtocol: Sendable {
     /// completes with the error.
     func encode(_ request: BrokerRequest, into writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded
 
+    /// Writes one PUBLISH of all the events, which are never none, on the room's channel.
+    func encodePublish(_ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter) -> RedisEncoded
+
     /// Reads the replies to a request: as many as it was encoded into, errors included. Errors that any command can
     /// get (LOADING, READONLY, OOM …) are `RedisErrors.brokerError(of:)`.
     func decode(_ pending: RedisPending, _ replies: RESPReplies) -> RedisDecoded
@@ -89,10 +92,14 @@ public protocol RedisCodecProtocol: Sendable {
     /// A channel that nobody subscribes to: a PUBLISH there is a mark in the stream that replicas follow.
     var replicationChannel: String { get }
 
-    /// Reads what was published on a room's channel.
+    /// Cuts what was published on a room's channel into its events, in order.
+    func forEachEvent(
+        inPayload payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void)
+
+    /// Reads one event of a payload.
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent
 
-    /// The position of a message and the seq at which its epoch began, if the payload begins as a node writes it; nil: read all of it.
+    /// The position of a message and the seq at which its epoch began, if the event begins as a node writes it; nil: read all of it.
     /// Costs next to nothing.
     func place(ofPayload payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)?
 

@@ -114,26 +114,22 @@ extension RedisLink {
     }
 
     private func heard(_ room: RoomName, _ payload: RESPReply) {
-        let bytes = payload.withBytes { $0.count }
-        if let (position, base) = payload.withBytes({ codec.place(ofPayload: $0) }),
+        payload.withBytes { codec.forEachEvent(inPayload: $0) { heard(room, $0) } }
+    }
+
+    private func heard(_ room: RoomName, _ payload: UnsafeBufferPointer<UInt8>) {
+        if let (position, base) = codec.place(ofPayload: payload),
             delegate?.brokerKnows(room, position, base: base) ?? false
         {
-            observer?.redisHeard(bytes: bytes, accepted: true)
+            observer?.redisHeard(bytes: payload.count, accepted: true)
             return
         }
-        let result: Result<ChatCore.ChannelEvent, ChannelPayloadError> = payload.withBytes { bytes in
-            do throws(ChannelPayloadError) {
-                return .success(try codec.event(ofPayload: bytes))
-            } catch {
-                return .failure(error)
-            }
-        }
-        switch result {
-        case .success(let event):
-            observer?.redisHeard(bytes: bytes, accepted: true)
+        do throws(ChannelPayloadError) {
+            let event = try codec.event(ofPayload: payload)
+            observer?.redisHeard(bytes: payload.count, accepted: true)
             delegate?.brokerHeard(room, event)
-        case .failure(let error):
-            observer?.redisHeard(bytes: bytes, accepted: false)
+        } catch {
+            observer?.redisHeard(bytes: payload.count, accepted: false)
             guard badPayloads.seen(now: now) else { return }
             logger.info(
                 "a payload on a room's channel is no event; ignored",

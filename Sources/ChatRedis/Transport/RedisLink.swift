@@ -36,6 +36,7 @@ public final class RedisLink: BrokerLink {
     var queue = CommandQueue()
     var writer = RESPWriter()
     var commandsBeforeTick = 0
+    var publishing = PublishBatches()
     /// Messages for others that were submitted in this tick, and in the last one that had any.
     var announcements = 0
     var recentAnnouncements = 0
@@ -247,6 +248,7 @@ extension RedisLink: RedisConnectionOwner {
         case .commands:
             writer = RESPWriter()
             commandsBeforeTick = 0
+            publishing = PublishBatches()
             let completions = queue.connectionLost()
             if !isStopping { delegate?.brokerCommandsDown(error.message) }
             for completion in completions { deliver(completion) }

@@ -31,12 +31,8 @@ struct TransportCodec: RedisCodecProtocol {
             writer.append("}" as StaticString)
             writer.endArgument()
             return RedisEncoded(operation: Operation.count, number: epoch)
-        case .publish(let room, .presence(let notice)):
-            writer.command(3)
-            writer.argument("PUBLISH" as StaticString)
-            writer.argument(channelName(of: room))
-            writer.argument(notice.position.seq)
-            return RedisEncoded(operation: Operation.publish)
+        case .publish(let room, let event):
+            return encodePublish([event], in: room, into: &writer)
         case .say(let room, let content):
             // Two commands, one request.
             writer.command(3)
@@ -55,13 +51,29 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.function, keepsRequest: true)
         case .forget:
             throw .notStored("the codec does not want to")
-        case .ping, .announce, .publish, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
+        case .ping, .announce, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
             .release,
             .rooms,
             .holders:
             writer.command(1)
             writer.argument("PING" as StaticString)
             return RedisEncoded(operation: Operation.ping)
+        }
+    }
+
+    /// Numbers with spaces between them.
+    func encodePublish(_ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter) -> RedisEncoded {
+        let numbers = events.compactMap { if case .presence(let notice) = $0 { notice.position.seq } else { nil } }
+        writer.command(3)
+        writer.argument("PUBLISH" as StaticString)
+        writer.argument(channelName(of: room))
+        writer.argument(numbers.map { String($0) }.joined(separator: " "))
+        return RedisEncoded(operation: Operation.publish)
+    }
+
+    func forEachEvent(inPayload payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+        for part in payload.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false) {
+            body(UnsafeBufferPointer(rebasing: part))
         }
     }
 
