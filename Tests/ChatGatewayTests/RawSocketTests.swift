@@ -92,7 +92,7 @@ struct RawSocketTests {
                     sent += 1
                 }
             }
-            try await channel.setOption(.autoRead, value: true).get()
+            try await client.socket.readOn()
             _ = await client.socket.readAnswer(hasBody: false)
             do {
                 try await read(sent, from: 0, client)
@@ -115,7 +115,7 @@ struct RawSocketTests {
             for number in 0..<60 {
                 _ = try await service.say(room: room, content: try content(number, bytes: 150_000 + number * 3_001))
             }
-            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            try await client.socket.readOn()
             _ = await client.socket.readAnswer(hasBody: false)
             try await read(60, from: 0, client)
             #expect(await server.counters().queuedBytes == 0)
@@ -131,7 +131,7 @@ struct RawSocketTests {
             let client = try await joinWithoutReading(room, port: port, service)
             for number in 0..<100 { _ = try await service.say(room: room, content: try content(number, bytes: 4_000)) }
             service.closeSessions(.ended)
-            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            try await client.socket.readOn()
             _ = await client.socket.readAnswer(hasBody: false)
             try await read(100, from: 0, client)
             #expect(await client.next() == .close(WebSocketCloseCode(rawValue: 4007), reason: "ended"))

@@ -53,7 +53,7 @@ struct SlowSessionTests {
                 return service.sessions == 0
             }
             #expect(await server.counters().sessions == 1)
-            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            try await client.socket.readOn()
             _ = await client.socket.readAnswer(hasBody: false)
             #expect(await client.closeFrame() == .close(WebSocketCloseCode(rawValue: 4001), reason: "slow"))
         }
@@ -71,7 +71,7 @@ struct SlowSessionTests {
             for _ in 0..<25 { _ = try await service.say(room: room, content: content) }
             try await until("it is behind") { (try? await service.takesPage()) == false }
             #expect(service.drained.isEmpty)
-            try await client.socket.channel.setOption(.autoRead, value: true).get()
+            try await client.socket.readOn()
             try await until("it is said to take a page") { service.drained.count == 1 }
             #expect(try await service.takesPage())
             #expect(service.drained.count == 1)

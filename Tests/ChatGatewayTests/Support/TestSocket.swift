@@ -49,6 +49,13 @@ final class TestSocket {
         return TestSocket(channel: channel, stream: stream)
     }
 
+    /// Reads again, for good. With the small buffer that it may have, its window can stay below what the peer takes for a segment; then the
+    /// peer's kernel sends one for each time its persist timer fires (RFC 9293 §3.8.6.2.1), 10 KB a second.
+    func readOn() async throws {
+        try await channel.setOption(.socketOption(.so_rcvbuf), value: 1 << 20).get()
+        try await channel.setOption(.autoRead, value: true).get()
+    }
+
     func write(_ bytes: [UInt8]) async throws {
         try await channel.writeAndFlush(ByteBuffer(bytes: bytes)).get()
     }
