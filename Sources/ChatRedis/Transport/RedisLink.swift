@@ -36,6 +36,7 @@ public final class RedisLink: BrokerLink {
     var queue = CommandQueue()
     var writer = RESPWriter()
     var commandsBeforeTick = 0
+    /// What leaves at the end of the tick.
     var publishing = PublishBatches()
     /// Messages for others that were submitted in this tick, and in the last one that had any.
     var announcements = 0
@@ -196,7 +197,7 @@ public final class RedisLink: BrokerLink {
     }
 
     func finishIfStopping() {
-        guard isStopping, queue.isEmpty else { return }
+        guard isStopping, queue.isEmpty, publishing.isEmpty else { return }
         commands.stop()
         checks?.cancel()
         checks = nil
@@ -248,7 +249,7 @@ extension RedisLink: RedisConnectionOwner {
         case .commands:
             writer = RESPWriter()
             commandsBeforeTick = 0
-            publishing = PublishBatches()
+            publishing.removeAll()
             let completions = queue.connectionLost()
             if !isStopping { delegate?.brokerCommandsDown(error.message) }
             for completion in completions { deliver(completion) }
