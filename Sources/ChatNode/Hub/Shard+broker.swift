@@ -12,7 +12,7 @@ extension Shard: BrokerLinkDelegate {
             continuations.removeValue(forKey: tag.serial)?(result)
             return
         }
-        guard tag.serial != RequestTag.ignoredSerial, Int(tag.owner) < rooms.count,
+        guard tag.wantsAnswer, Int(tag.owner) < rooms.count,
             let room = rooms[Int(tag.owner)], room.generation == tag.generation
         else { return }
         happen(in: room) { $0.completed(serial: tag.serial, result, now: $1, &$2) }

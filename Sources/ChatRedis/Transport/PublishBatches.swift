@@ -17,11 +17,14 @@ struct PublishBatches {
 
     private(set) var batches: [Batch] = []
     private var newest: [RoomName: Int] = [:]
+    /// About how many bytes all of them will be.
+    private(set) var bytes = 0
 
     var isEmpty: Bool { batches.isEmpty }
 
     mutating func add(_ event: ChannelEvent, in room: RoomName, tag: RequestTag) {
         let cost = event.cost
+        bytes += cost
         if let index = newest[room], batches[index].cost + cost <= Self.mostBytes {
             batches[index].events.append(event)
             batches[index].cost += cost
@@ -32,6 +35,7 @@ struct PublishBatches {
     }
 
     mutating func removeAll() {
+        bytes = 0
         batches.removeAll(keepingCapacity: batches.capacity <= 1_024)
         newest.removeAll(keepingCapacity: newest.capacity <= 1_024)
     }

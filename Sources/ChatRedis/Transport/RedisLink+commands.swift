@@ -8,7 +8,7 @@ extension RedisLink {
     /// Encodes the request into the tick's write. Whatever is wrong completes later, in its turn.
     func enqueue(_ request: BrokerRequest, tag: RequestTag, isStopping: Bool) {
         guard commands.isUp, !isStopping else { return settleLater(tag, .notConnected) }
-        guard queue.bytes < settings.queuedBytes else {
+        guard queue.bytes + publishing.bytes < settings.queuedBytes else {
             return settleLater(tag, .notStored("more than \(settings.queuedBytes) bytes are waiting for redis"))
         }
         if case .publish(let room, let event) = request, !tag.wantsAnswer {
@@ -17,7 +17,7 @@ extension RedisLink {
         if case .announce = request { announcements += 1 }
         let isQuiet = queue.count < Self.fewRequests && recentAnnouncements < Self.fewRequests
         let request = isQuiet ? request : request.inPlainSteps
-        encode(request, CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
+        encode(request, as: CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
     }
 
     /// With so many unanswered, or in one tick, Redis reads many commands at once: then a script that saves a round trip costs it more
@@ -27,23 +27,29 @@ extension RedisLink {
     /// Behind everything else of the tick. Nobody is told of a PUBLISH that gets lost: who missed it finds the hole.
     private func flushPublishing() {
         for batch in publishing.batches {
-            let before = writer.buffer.writerIndex
-            var entry = CommandQueue.Entry(kind: .request, tag: batch.tag, sentAt: now)
-            let encoded = codec.encodePublish(batch.events, in: batch.room, into: &writer)
-            entry.commands = encoded.commands
-            entry.operation = encoded.operation
-            entry.bytes = writer.buffer.writerIndex - before
-            queue.submitted(entry, keeping: nil)
+            write(CommandQueue.Entry(kind: .request, tag: batch.tag, sentAt: now), keeping: nil) { codec, writer in
+                codec.encodePublish(batch.events, in: batch.room, into: &writer)
+            }
         }
         publishing.removeAll()
     }
 
-    private func encode(_ request: BrokerRequest, _ template: CommandQueue.Entry) {
+    private func encode(_ request: BrokerRequest, as entry: CommandQueue.Entry) {
+        write(entry, keeping: request) { codec, writer throws(BrokerError) in
+            try codec.encode(request, into: &writer)
+        }
+    }
+
+    /// `request`: what is kept if the codec wants it to be.
+    private func write(
+        _ template: CommandQueue.Entry, keeping request: BrokerRequest?,
+        _ body: (any RedisCodecProtocol, inout RESPWriter) throws(BrokerError) -> RedisEncoded
+    ) {
         var entry = template
         let mark = writer.mark
         let before = writer.buffer.writerIndex
         do throws(BrokerError) {
-            let encoded = try codec.encode(request, into: &writer)
+            let encoded = try body(codec, &writer)
             guard writer.isComplete, writer.commands - mark.commandsBefore == encoded.commands else {
                 writer.rewind(to: mark)
                 assertionFailure("the codec wrote commands with a wrong number of arguments, or miscounted them")
@@ -146,7 +152,7 @@ extension RedisLink {
         }
         var again = CommandQueue.Entry(kind: .request, tag: entry.tag, sentAt: now)
         again.slot = queue.triedAgain(entry)
-        encode(request, again)
+        encode(request, as: again)
         scheduleTick()
     }
 
