@@ -28,6 +28,8 @@ public struct RedisKeys: Hashable, Sendable {
     public static let defaultPrefix = "martlet:"
 
     public let prefix: String
+    /// For a Redis Cluster: all keys of nodes are in one slot, that of ``nodes``.
+    public var isClustered = false
 
     /// Nil if the prefix holds a brace (it would take the place of the room's hash tag), white space or a control character, or is
     /// longer than 64 bytes.
@@ -59,12 +61,12 @@ public struct RedisKeys: Hashable, Sendable {
 
     /// String with the lease as TTL: what the node says of itself, JSON.
     public func node(_ id: String) -> String {
-        "\(prefix)node:\(id)"
+        isClustered ? "\(prefix)node:{\(nodes)}:\(id)" : "\(prefix)node:\(id)"
     }
 
     /// Set: the rooms that the node may be in.
     public func rooms(ofNode id: String) -> String {
-        "\(prefix)node:\(id):rooms"
+        "\(node(id)):rooms"
     }
 
     /// Which room's which key `name` is; nil if it is no room's key with this prefix.

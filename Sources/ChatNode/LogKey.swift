@@ -14,6 +14,8 @@ enum LogKey {
     static let channel = "channel"
     /// Which of the node's event loops.
     static let shard = "shard"
+    /// Of a Redis Cluster.
+    static let slots = "slots"
     static let position = "position"
     static let frameType = "frame.type"
     static let closeCode = "close.code"
@@ -34,7 +36,8 @@ enum LogKey {
     static let milliseconds = "ms"
 
     static let all = [
-        node, peer, session, room, member, channel, shard, position, frameType, closeCode, attempt, error, address,
+        node, peer, session, room, member, channel, shard, slots, position, frameType, closeCode, attempt, error,
+        address,
         setting, value,
         version, reason, count, milliseconds,
     ]

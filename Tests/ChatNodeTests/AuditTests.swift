@@ -10,7 +10,7 @@ import Testing
 
     init() throws {
         node = try NodeID("n-1")
-        fresh = Probe(node: node, shard: 3)
+        fresh = try #require(Probe(node: node, shard: 3))
     }
 
     private func at(_ milliseconds: Int64) -> Moment { Moment(nanoseconds: 0) + .milliseconds(milliseconds) }
@@ -65,7 +65,7 @@ import Testing
         _ = probe.subscribed()
         let late = probe.heard(old, now: at(12))
         #expect(!late && !probe.isFresh(now: at(12)))
-        var other = Probe(node: node, shard: 4)
+        var other = try #require(Probe(node: node, shard: 4))
         #expect(other.room != probe.room, "each shard proves its own connections")
         _ = other.begin(now: at(0))
     }

@@ -101,15 +101,15 @@ import Testing
         let identity = identity
         try await onLoop { parts in
             let (shard, link) = (parts.shards[0], parts.links[0])
-            shard.brokerSubscriptionsUp(identity)
+            shard.brokerSubscriptionsUp(identity, .everything)
             _ = try Self.waitingRoom(shard)
             #expect(link.submitted.isEmpty, "there is no connection")
             for _ in 0..<3 {
-                shard.brokerCommandsUp(identity)
+                shard.brokerCommandsUp(identity, .everything)
                 let requests = link.submitted.map(\.request)
                 #expect(requests.first.map(Self.isHeartbeat) == true)
                 #expect(requests.contains(where: Self.isEnter))
-                shard.brokerCommandsDown("lost")
+                shard.brokerCommandsDown("lost", .everything)
                 link.submitted = []
             }
         }
@@ -119,8 +119,8 @@ import Testing
         let identity = identity
         try await onLoop { parts in
             for shard in parts.shards {
-                shard.brokerSubscriptionsUp(identity)
-                shard.brokerCommandsUp(identity)
+                shard.brokerSubscriptionsUp(identity, .everything)
+                shard.brokerCommandsUp(identity, .everything)
             }
             for link in parts.links {
                 #expect(link.answer(.success(.heartbeat(known: false)), where: Self.isHeartbeat))
@@ -138,8 +138,8 @@ import Testing
                 name, .epoch(epoch, base: 0, nodes: view.nodes, by: try NodeID("n-1")))
             #expect(parts.shards[1].room(named: name)?.machine.isLive == true)
             parts.links[1].submitted = []
-            parts.shards[0].brokerCommandsDown("lost")
-            parts.shards[0].brokerCommandsUp(identity)
+            parts.shards[0].brokerCommandsDown("lost", .everything)
+            parts.shards[0].brokerCommandsUp(identity, .everything)
             #expect(parts.links[0].answer(.success(.heartbeat(known: false)), where: Self.isHeartbeat))
             #expect(parts.links[1].submitted.contains { Self.isEnter($0.request) })
         }
@@ -149,9 +149,9 @@ import Testing
         let identity = identity
         try await onLoop { parts in
             let (shard, link) = (parts.shards[0], parts.links[0])
-            shard.brokerSubscriptionsUp(identity)
-            shard.brokerCommandsUp(identity)
-            shard.brokerSubscribed(shard.probe.room)
+            shard.brokerSubscriptionsUp(identity, .everything)
+            shard.brokerCommandsUp(identity, .everything)
+            shard.brokerSubscribed(try #require(shard.probes.first).room)
             #expect(link.submitted.contains { if case .publish = $0.request { true } else { false } })
             shard.auditConnections(deadline: .seconds(60))
             #expect(link.resets == 0, "not yet")
@@ -165,7 +165,7 @@ import Testing
     @Test func requestsFromOutsideWaitForReplicasToo() async throws {
         let identity = identity
         let parts = try await onLoop(ackReplicas: 1) { parts in
-            parts.shards[0].brokerCommandsUp(identity)
+            parts.shards[0].brokerCommandsUp(identity, .everything)
             return parts
         }
         for (count, expected) in [(1, true), (0, false), (nil, false)] as [(Int?, Bool)] {
@@ -176,7 +176,7 @@ import Testing
         }
         async let isReplicated = parts.shards[0].isReplicated()
         try await Self.eventually(on: loop) { !parts.links[0].confirmations.isEmpty }
-        try await loop.submit { parts.shards[0].brokerCommandsDown("lost") }.get()
+        try await loop.submit { parts.shards[0].brokerCommandsDown("lost", .everything) }.get()
         #expect(await isReplicated == false, "a lost connection confirms nothing")
     }
 

@@ -27,10 +27,12 @@ import Testing
         func brokerSubscribed(_ room: RoomName) { heard.append("+\(room)") }
         func brokerUnsubscribed(_ room: RoomName) { heard.append("-\(room)") }
         func brokerHeard(_ room: RoomName, _ event: ChannelEvent) { heard.append("event in \(room)") }
-        func brokerCommandsUp(_ identity: BrokerIdentity) { heard.append("commands up") }
-        func brokerCommandsDown(_ reason: String) { heard.append("commands down") }
-        func brokerSubscriptionsUp(_ identity: BrokerIdentity) { heard.append("subscriptions up") }
-        func brokerSubscriptionsDown(_ reason: String) { heard.append("subscriptions down") }
+        func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) { heard.append("commands up") }
+        func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) { heard.append("commands down") }
+        func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+            heard.append("subscriptions up")
+        }
+        func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) { heard.append("subscriptions down") }
     }
 
     private let hub = MemoryBrokerHub()

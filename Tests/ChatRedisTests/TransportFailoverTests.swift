@@ -38,8 +38,8 @@ import Testing
         var subscriptions = false
         while !commands || !subscriptions {
             switch try await link.next("connections to \(redis.port)", where: { $0.isUpOrDown }) {
-            case .commandsUp(let identity): commands = identity.runID == run
-            case .subscriptionsUp(let identity): subscriptions = identity.runID == run
+            case .commandsUp(let identity, _): commands = identity.runID == run
+            case .subscriptionsUp(let identity, _): subscriptions = identity.runID == run
             case .commandsDown: commands = false
             case .subscriptionsDown: subscriptions = false
             case .completed, .subscribed, .unsubscribed, .heard: break
@@ -86,7 +86,7 @@ import Testing
         sentinels.servers[0].thaw()
         try await works(link, 2)
         let down = link.all.contains {
-            if case .commandsDown(let reason) = $0 { reason.contains("no longer the master") } else { false }
+            if case .commandsDown(let reason, _) = $0 { reason.contains("no longer the master") } else { false }
         }
         #expect(down, "it was Sentinel that said so")
         try await link.stop()
@@ -187,7 +187,7 @@ import Testing
         #expect(text.hasPrefix("READONLY"))
         try await link.next("subscriptions given up") { $0.isSubscriptionsDown }
         try await link.next("a refused try") {
-            if case .commandsDown(let reason) = $0 { reason.contains("is a replica of") } else { false }
+            if case .commandsDown(let reason, _) = $0 { reason.contains("is a replica of") } else { false }
         }
         try redis.cli("REPLICAOF", "NO", "ONE")
         try await LinkTesting.bothUp(link)

@@ -23,14 +23,18 @@ import Testing
                 link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
             }
         }
-        guard case .commandsDown(let reason) = try await link.next("down", where: { $0.isCommandsDown }) else { return }
+        guard case .commandsDown(let reason, _) = try await link.next("down", where: { $0.isCommandsDown }) else {
+            return
+        }
         #expect(reason.contains("did not answer"))
         #expect(ContinuousClock.now - began >= .milliseconds(1_000), "a PING may have been out for a while")
         for serial in 1...2 {
             let event = try await link.next("answer \(serial)") { $0.serial != nil }
             #expect(event == .completed(UInt64(serial), .failure(.outcomeUnknown)))
         }
-        guard case .commandsDown(let again) = try await link.next("a try", where: { $0.isCommandsDown }) else { return }
+        guard case .commandsDown(let again, _) = try await link.next("a try", where: { $0.isCommandsDown }) else {
+            return
+        }
         #expect(again.contains("took the connection, but did not answer"))
         if !link.all.contains(where: { $0.isSubscriptionsDown }) {
             try await link.next("the subscribe connection down") { $0.isSubscriptionsDown }
@@ -75,15 +79,15 @@ import Testing
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), isUp: false)
-        guard case .commandsUp(let before) = try await link.next("up", where: { $0.isCommandsUp }) else { return }
+        guard case .commandsUp(let before, _) = try await link.next("up", where: { $0.isCommandsUp }) else { return }
         redis.kill()
         try await link.next("down") { $0.isCommandsDown }
-        guard case .commandsDown(let reason) = try await link.next("a try", where: { $0.isCommandsDown }) else {
+        guard case .commandsDown(let reason, _) = try await link.next("a try", where: { $0.isCommandsDown }) else {
             return
         }
         #expect(reason.contains("refused"))
         try await redis.restart()
-        guard case .commandsUp(let after) = try await link.next("up", where: { $0.isCommandsUp }) else { return }
+        guard case .commandsUp(let after, _) = try await link.next("up", where: { $0.isCommandsUp }) else { return }
         #expect(before.runID.count == 40 && before.replicationID.count == 40)
         #expect(before.runID != after.runID && before.replicationID != after.replicationID)
         #expect(try await link.ask(.nodes) == .success(.heartbeat(known: true)), "the functions are loaded")
@@ -105,7 +109,8 @@ import Testing
         defer { server.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings("redis://127.0.0.1:\(server.port)"), isUp: false)
         for _ in 0..<2 {
-            guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
+            guard case .commandsDown(let reason, _) = try await link.next("a reason", where: { $0.isCommandsDown })
+            else {
                 return
             }
             #expect(reason.contains(expected))
@@ -121,7 +126,7 @@ import Testing
         defer { server.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings("redis://127.0.0.1:\(server.port)"), isUp: false)
         try await link.next("up") { $0.isCommandsUp }
-        guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
+        guard case .commandsDown(let reason, _) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
             return
         }
         #expect(reason.contains("answered what was not asked"))

@@ -160,7 +160,7 @@ enum LinkTesting {
             #expect(event == .completed(UInt64(serial), .failure(.notConnected)))
         }
         let down = try await link.next("a reason") { $0.isCommandsDown }
-        guard case .commandsDown(let reason) = down else { return }
+        guard case .commandsDown(let reason, _) = down else { return }
         #expect(reason.contains("127.0.0.1:1") && reason.contains("refused"))
         try await link.next("a second try") { $0.isCommandsDown }
         try await link.stop()
@@ -231,7 +231,7 @@ enum LinkTesting {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), brokenLibrary: true, isUp: false)
-        guard case .commandsDown(let reason) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
+        guard case .commandsDown(let reason, _) = try await link.next("a reason", where: { $0.isCommandsDown }) else {
             return
         }
         #expect(

@@ -9,9 +9,7 @@ import Testing
     private func confirm(
         _ link: LinkProbe, _ count: Int, _ time: Duration = .seconds(30)
     ) async throws -> Int? {
-        let promise = link.eventLoop.makePromise(of: Int?.self)
-        try await link.with { $0.confirm(replicas: count, within: time) { promise.succeed($0) } }
-        return try await promise.futureResult.get()
+        try await link.confirmed(replicas: count, within: time)
     }
 
     /// A master with a replica, and a link that waits for replicas.

@@ -59,7 +59,7 @@ import Testing
         #expect(!link.all.contains { $0.isSubscriptionsDown }, "nobody noticed yet")
         try await link.with { $0.subscribe(yard) }
         guard
-            case .subscriptionsDown(let reason) = try await link.next("noticed", where: { $0.isSubscriptionsDown })
+            case .subscriptionsDown(let reason, _) = try await link.next("noticed", where: { $0.isSubscriptionsDown })
         else { return }
         #expect(reason.contains("subscriptions of this connection"))
         try await link.next("a new connection") { $0.isSubscriptionsUp }

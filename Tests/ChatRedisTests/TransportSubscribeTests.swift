@@ -146,7 +146,8 @@ import Testing
         let link = try await LinkTesting.link(try LinkTesting.settings(url))
         let room = try RoomName("lobby")
         try await link.with { $0.subscribe(room) }
-        guard case .subscriptionsDown(let reason) = try await link.next("a reason", where: { $0.isSubscriptionsDown })
+        guard
+            case .subscriptionsDown(let reason, _) = try await link.next("a reason", where: { $0.isSubscriptionsDown })
         else { return }
         #expect(reason.contains("refuses to subscribe: NOPERM"))
         try await link.stop()

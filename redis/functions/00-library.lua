@@ -3,7 +3,7 @@
 -- their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
 --
 -- Nodes load the library when Redis has none or an older version. Raise this number with every change.
-local VERSION = 6
+local VERSION = 7
 
 -- Numbers in Lua are doubles: beyond this, + 1 may change nothing. Epochs are milliseconds, far below.
 local MAX_NUMBER = 9007199254740992 - 1000000
@@ -43,6 +43,20 @@ local function channel(log)
     return log:sub(1, -5)
 end
 
+-- Whether this Redis is a node of a Cluster; asked once for each loading of the library.
+local clustered
+local function in_cluster()
+    if clustered == nil then
+        clustered = redis.call('INFO', 'cluster'):find('cluster_enabled:1', 1, true) ~= nil
+    end
+    return clustered
+end
+
+-- In a Cluster a PUBLISH goes to every server; SPUBLISH stays with the master that has the channel's slot, which is the room's.
+local function publish(log, payload)
+    redis.call(in_cluster() and 'SPUBLISH' or 'PUBLISH', channel(log), payload)
+end
+
 -- Raises WRONGTYPE, naming the key, unless each key is absent or of its type. Called before anything is written.
 local function check(types, keys)
     for index, wanted in ipairs(types) do
@@ -66,11 +80,11 @@ local function json_pairs(flat)
 end
 
 local function publish_message(log, id, base, fields)
-    redis.call('PUBLISH', channel(log), '{"type":"message","position":"' .. id .. '"'
+    publish(log, '{"type":"message","position":"' .. id .. '"'
         .. (base and ',"base":"' .. int(base) .. '"' or '') .. ',"entry":' .. json_pairs(fields) .. '}')
 end
 
 local function publish_epoch(log, nodes, room, by)
-    redis.call('PUBLISH', channel(log), '{"type":"epoch","epoch":"' .. int(room.epoch) .. '","base":"' .. int(room.seq)
+    publish(log, '{"type":"epoch","epoch":"' .. int(room.epoch) .. '","base":"' .. int(room.seq)
         .. '","nodes":' .. json_pairs(redis.call('HGETALL', nodes)) .. ',"by":' .. cjson.encode(by) .. '}')
 end

@@ -10,11 +10,11 @@
 
 redis.register_function('martlet_append', function(keys, args)
     local log, known = keys[1], tonumber(args[3])
-    local name = channel(log)
+    channel(log)  -- or an error, before anything is written
     if #args < 6 or #args > 24 or not known then return {err = 'ERR martlet: append takes a position and fields'} end
     local id = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', args[2], args[1] .. '-*', unpack(args, 5, #args))
     if type(id) ~= 'string' then return id end
     if tonumber(id:match('%d+$')) <= known then return {id} end
-    redis.call('PUBLISH', name, '{"type":"message","position":"' .. id .. '"' .. args[4])
+    publish(log, '{"type":"message","position":"' .. id .. '"' .. args[4])
     return id
 end)

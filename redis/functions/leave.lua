@@ -45,8 +45,8 @@ redis.register_function('martlet_leave', function(keys, args)
         for _, key in ipairs(keys) do redis.call('PEXPIRE', key, ttl) end
         return 1
     end
-    redis.call('PUBLISH', channel(log), '{"type":"gone","node":' .. quoted .. ',"value":"' .. value .. '","nodes":'
+    publish(log, '{"type":"gone","node":' .. quoted .. ',"value":"' .. value .. '","nodes":'
         .. json_pairs(redis.call('HGETALL', nodes)) .. ',"last":"' .. int(last.epoch) .. '-' .. int(last.seq) .. '"}')
-    if notice then redis.call('PUBLISH', channel(log), notice) end
+    if notice then publish(log, notice) end
     return 1
 end)

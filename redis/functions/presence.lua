@@ -33,6 +33,6 @@ redis.register_function('martlet_presence', function(keys, args)
     end
 
     local reply, notice = write_changes(changes, presence, maxlen)
-    if notice and redis.call('HLEN', nodes) > 1 then redis.call('PUBLISH', channel(log), notice) end
+    if notice and redis.call('HLEN', nodes) > 1 then publish(log, notice) end
     return reply
 end)

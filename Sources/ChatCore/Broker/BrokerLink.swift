@@ -41,11 +41,15 @@ public struct BrokerIdentity: Hashable, Sendable {
 ///   `.notConnected`. Events sent while the subscribe connection is down are lost.
 /// - After the subscribe connection comes back, nothing is subscribed: the owner subscribes again.
 /// - Both connections reconnect by themselves, with backoff and jitter.
+/// - Where rooms are spread over several servers, all of this holds for each room by itself: what is said of connections is said with
+///   the rooms that it is about.
 public protocol BrokerLink: AnyObject {
     /// Who is told. Held weakly.
     var delegate: (any BrokerLinkDelegate)? { get set }
     /// How long the broker takes to answer, smoothed: what decides how long a hole may wait for another node's PUBLISH.
     var roundTrip: Duration { get }
+    /// What comes and goes together: one part, unless rooms are spread over several servers. May change; empty: not known yet.
+    var scopes: [BrokerScope] { get }
     /// Begins to connect. Called once.
     func start()
     /// Asks. Exactly one `completed` with this tag follows, or at most one if it wants no answer. What is to be published and wants
@@ -73,6 +77,7 @@ public protocol BrokerLink: AnyObject {
 
 extension BrokerLink {
     public var roundTrip: Duration { .milliseconds(1) }
+    public var scopes: [BrokerScope] { [.everything] }
     public var descriptors: [CInt] { [] }
     public func readAnswers() -> Bool { true }
 
@@ -88,11 +93,11 @@ public protocol BrokerLinkDelegate: AnyObject {
     func brokerHeard(_ room: RoomName, _ event: ChannelEvent)
     /// Whether a message at that position, of an epoch that began at `base`, is known: then `brokerHeard` may be left out.
     func brokerKnows(_ room: RoomName, _ position: Position, base: UInt64) -> Bool
-    /// The command connection is ready: authenticated, version checked, functions loaded.
-    func brokerCommandsUp(_ identity: BrokerIdentity)
-    func brokerCommandsDown(_ reason: String)
-    func brokerSubscriptionsUp(_ identity: BrokerIdentity)
-    func brokerSubscriptionsDown(_ reason: String)
+    /// The command connection for the rooms of `scope` is ready: authenticated, version checked, functions loaded.
+    func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope)
+    func brokerCommandsDown(_ reason: String, _ scope: BrokerScope)
+    func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope)
+    func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope)
 }
 
 extension BrokerLinkDelegate {

@@ -48,6 +48,19 @@ public enum BrokerRequest: Sendable, Equatable {
 }
 
 extension BrokerRequest {
+    /// The room whose keys it is about; nil: what nodes say of themselves, a node's list of its rooms included.
+    public var roomOfKeys: RoomName? {
+        switch self {
+        case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
+            .leave(let room, _, _), .say(let room, _), .roster(let room), .history(let room, _), .holders(let room):
+            room
+        case .enter(let request): request.room
+        case .once(let request): request.room
+        case .presence(let request): request.room
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping: nil
+        }
+    }
+
     /// The same with fewer things done in one step, for a link that has much to do: many requests share a round trip anyway.
     public var inPlainSteps: BrokerRequest {
         guard case .announce(let room, let epoch, _, _, let content) = self else { return self }

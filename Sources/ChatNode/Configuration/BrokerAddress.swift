@@ -15,7 +15,7 @@ extension NodeConfiguration {
         public var customMirror: Mirror { Mirror(self, children: [:]) }
     }
 
-    /// Where the broker is: a ``RedisURL``, a ``SentinelURL``, or `memory:`. Printing it hides the password.
+    /// Where the broker is: a ``RedisURL``, a ``SentinelURL``, a ``ClusterURL``, or `memory:`. Printing it hides the password.
     public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible,
         CustomReflectable
     {
@@ -28,6 +28,8 @@ extension NodeConfiguration {
         public init(_ text: String) throws(RedisURLError) {
             if SentinelURL.isOne(text) {
                 _ = try SentinelURL(text)
+            } else if ClusterURL.isOne(text) {
+                _ = try ClusterURL(text)
             } else if text.lowercased() != "memory:" {
                 _ = try RedisURL(text)
             }
@@ -43,6 +45,9 @@ extension NodeConfiguration {
 
         /// Sentinel says where Redis is.
         public var isSentinel: Bool { SentinelURL.isOne(text) }
+
+        /// Rooms are spread over the masters of a Redis Cluster.
+        public var isCluster: Bool { ClusterURL.isOne(text) }
 
         /// Whether the address holds a password.
         var holdsPassword: Bool {

@@ -57,7 +57,8 @@ extension NodeConfiguration {
     private static let redisSettings: [Setting] = [
         Setting(
             "redis.url", \.redis.address, .address,
-            "Where Redis is, or the sentinels that know. `memory:` is one node alone, with nothing else installed."),
+            "Where Redis is, or the sentinels that know, or nodes of a Cluster. `memory:` is one node alone, with nothing else installed."
+        ),
         Setting(
             "redis.user", \.redis.user, userRule, "ACL user; replaces the one in the URL."),
         Setting(

@@ -1,4 +1,5 @@
 public import ChatRedis
+public import RedisSchema
 
 extension NodeConfiguration {
     /// Where Redis is and who we are there: the URL, with the user and the password that stand in variables of their own. Throws for
@@ -8,6 +9,15 @@ extension NodeConfiguration {
         if let user = redis.user { url.user = user }
         if let password = redis.password { url.password = password.revealed }
         return url
+    }
+
+    /// The names of what is kept in Redis.
+    public func redisKeys() throws -> RedisKeys {
+        guard var keys = RedisKeys(prefix: redis.keyPrefix) else {
+            throw StartError("MARTLET_KEY_PREFIX cannot be a prefix of Redis keys")
+        }
+        keys.isClustered = redis.address.isCluster
+        return keys
     }
 
     /// For tools that look at Redis and are no node: reads only the variables that say where it is (`MARTLET_REDIS_…` and

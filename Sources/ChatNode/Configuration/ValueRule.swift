@@ -131,9 +131,12 @@ extension ValueRule where Value == NodeConfiguration.Secret {
 
 extension ValueRule where Value == NodeConfiguration.BrokerAddress {
     static let address = ValueRule(
-        type: "URL", range: "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, memory:",
+        type: "URL",
+        range:
+            "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://, memory:",
         expected: "redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path, "
-            + "redis+sentinel://[[user]:password@]host[:port],host…/master-name[/database] or memory:",
+            + "redis+sentinel://[[user]:password@]host[:port],host…/master-name[/database], "
+            + "redis+cluster://[[user]:password@]host[:port],host… or memory:",
         parse: { raw throws(Misfit) in
             do throws(RedisURLError) {
                 return try NodeConfiguration.BrokerAddress(raw)

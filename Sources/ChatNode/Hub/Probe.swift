@@ -25,16 +25,16 @@ struct Probe {
     private(set) var proven: Moment?
     private var round: UInt64 = 0
 
-    init(node: NodeID, shard: Int) {
+    /// For the part of the broker that has these rooms. Nil: it has no room, or hardly any.
+    init?(node: NodeID, shard: Int, in scope: BrokerScope = .everything) {
         self.node = node
-        // Names of nodes are short and free of braces, so this is always a name; the fallback keeps the initialiser total.
-        self.room = (try? RoomName("~probe \(node.text.suffix(64)) \(shard)")) ?? Self.fallback
+        // Names of nodes are short and free of braces, so these are names.
+        let names = (0..<200_000).lazy.compactMap { number in
+            try? RoomName("~probe \(node.text.suffix(64)) \(shard)" + (number == 0 ? "" : " \(number)"))
+        }
+        guard let room = names.first(where: { scope.contains($0) }) else { return nil }
+        self.room = room
     }
-
-    private static let fallback: RoomName = {
-        guard let name = try? RoomName("~probe") else { preconditionFailure("~probe is a room name") }
-        return name
-    }()
 
     /// Whether a round has to begin now.
     mutating func begin(now: Moment) -> Bool {

@@ -6,24 +6,39 @@ import NIOCore
 extension Shard {
     // MARK: proof that messages go round
 
-    /// Begins a round if one is due: SUBSCRIBE, PUBLISH, hear it, UNSUBSCRIBE. On the loop.
-    func startProbe() {
-        guard commandsIdentity != nil, subscriptionsIdentity != nil, probe.begin(now: now) else { return }
-        link.subscribe(probe.room)
-    }
-
-    func sendProbe() {
-        guard let event = probe.subscribed() else { return }
-        ask(.publish(room: probe.room, event: event)) { [self] result in
-            // Redis said no, or the connection went: that says nothing of the subscription.
-            if case .failure = result { probe.failed() }
+    /// Begins a round for each part of the broker that is due for one: SUBSCRIBE, PUBLISH, hear it, UNSUBSCRIBE. On the loop.
+    func startProbes() {
+        let scopes = link.scopes
+        probes = scopes.compactMap { scope in
+            probes.first { scope.contains($0.room) } ?? Probe(node: settings.node, shard: index, in: scope)
+        }
+        for probe in probes.indices where isReached(probes[probe]) && probes[probe].begin(now: now) {
+            link.subscribe(probes[probe].room)
         }
     }
 
-    func probeHeard(_ event: ChatCore.ChannelEvent) {
-        guard probe.heard(event, now: now) else { return }
-        link.unsubscribe(probe.room)
-        endProbeWaits()
+    private func isReached(_ probe: Probe) -> Bool {
+        commands.identity(of: probe.room) != nil && subscriptions.identity(of: probe.room) != nil
+    }
+
+    func resetProbes(in scope: BrokerScope) {
+        for probe in probes.indices where scope.contains(probes[probe].room) { probes[probe].reset() }
+    }
+
+    func sendProbe(_ probe: Int) {
+        guard let event = probes[probe].subscribed() else { return }
+        let room = probes[probe].room
+        ask(.publish(room: room, event: event)) { [self] result in
+            // Redis said no, or the connection went: that says nothing of the subscription.
+            guard case .failure = result, let probe = probes.firstIndex(where: { $0.room == room }) else { return }
+            probes[probe].failed()
+        }
+    }
+
+    func probeHeard(_ event: ChatCore.ChannelEvent, _ probe: Int) {
+        guard probes[probe].heard(event, now: now) else { return }
+        link.unsubscribe(probes[probe].room)
+        if probes.allSatisfy({ $0.isFresh(now: now) }) { endProbeWaits() }
     }
 
     func endProbeWaits() {
@@ -36,8 +51,9 @@ extension Shard {
     func unreadiness(within patience: Duration = .seconds(2)) async -> String? {
         await withCheckedContinuation { continuation in
             run { [self] in
-                startProbe()
-                if probe.isFresh(now: now) || commandsIdentity == nil || subscriptionsIdentity == nil {
+                startProbes()
+                let canWait = !probes.isEmpty && probes.allSatisfy { isReached($0) }
+                if !canWait || probes.allSatisfy({ $0.isFresh(now: now) }) {
                     return continuation.resume(returning: whyUnready())
                 }
                 let id = nextContinuation
@@ -51,27 +67,35 @@ extension Shard {
     }
 
     private func whyUnready() -> String? {
-        if commandsIdentity == nil { return "shard \(index): no command connection to redis" }
-        if subscriptionsIdentity == nil { return "shard \(index): no subscribe connection to redis" }
-        if !probe.isFresh(now: now) { return "shard \(index): no message went round through redis lately" }
+        if probes.isEmpty || !commands.isWhole {
+            return "shard \(index): no command connection to redis" + some(commands)
+        }
+        if !subscriptions.isWhole { return "shard \(index): no subscribe connection to redis" + some(subscriptions) }
+        if !probes.allSatisfy({ $0.isFresh(now: now) }) {
+            return "shard \(index): no message went round through redis lately"
+        }
         let waiting = rooms.reduce(0) { $0 + (($1?.look { $0.isRecovering } ?? false) ? 1 : 0) }
         return waiting > 0 ? "shard \(index): \(waiting) rooms are not entered again yet" : nil
+    }
+
+    private func some(_ reach: BrokerReach) -> String {
+        reach.isEmpty ? "" : " for some of the cluster's slots"
     }
 
     // MARK: every second
 
     /// Proves the connections, whoever asks or not, and looks at the tails of some shared rooms. On the loop.
     func auditConnections(deadline: Duration) {
-        guard commandsIdentity != nil, subscriptionsIdentity != nil else { return }
-        if probe.isOverdue(now: now, deadline: deadline) {
+        guard !commands.isEmpty, !subscriptions.isEmpty else { return }
+        if probes.contains(where: { isReached($0) && $0.isOverdue(now: now, deadline: deadline) }) {
             logger.warning(
                 "a message did not go round through redis in time, giving its connections up",
                 metadata: [LogKey.shard: "\(index)", LogKey.milliseconds: "\(deadline)"])
             metrics.alarms.increment()
-            probe.reset()
+            resetProbes(in: .everything)
             return link.reset()
         }
-        startProbe()
+        startProbes()
         auditTails()
     }
 

@@ -19,7 +19,7 @@ extension Shard: BrokerLinkDelegate {
     }
 
     func brokerSubscribed(_ name: RoomName) {
-        if name == probe.room { return sendProbe() }
+        if let probe = probes.firstIndex(where: { $0.room == name }) { return sendProbe(probe) }
         guard let room = room(named: name) else { return }
         happen(in: room) { $0.subscribed(now: $1, &$2) }
     }
@@ -30,7 +30,7 @@ extension Shard: BrokerLinkDelegate {
     }
 
     func brokerHeard(_ name: RoomName, _ event: ChatCore.ChannelEvent) {
-        if name == probe.room { return probeHeard(event) }
+        if let probe = probes.firstIndex(where: { $0.room == name }) { return probeHeard(event, probe) }
         guard let room = room(named: name) else { return }
         if case .message(let message, _) = event {
             let lag = Double(settings.wallClock()) - Double(message.content.at)
@@ -43,46 +43,54 @@ extension Shard: BrokerLinkDelegate {
         room(named: name)?.look { $0.knows(position, base: base) } ?? false
     }
 
-    func brokerCommandsUp(_ identity: BrokerIdentity) {
-        commandsIdentity = identity
-        metrics.redisUp(connection: "commands", shard: index, true)
-        logger.notice("redis command connection is up", metadata: [LogKey.shard: "\(index)"])
+    func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        commands.came(scope, identity)
+        metrics.redisUp(connection: "commands", shard: index, commands.isWhole)
+        note("redis command connection is up", scope)
         // First of all on this connection, before a room can be entered on it.
-        sayWeLive()
-        happenEverywhere { $0.commandsUp(identity, now: $1, &$2) }
-        startProbe()
+        if scope.holdsNodes { sayWeLive() }
+        happenEverywhere(in: scope) { $0.commandsUp(identity, now: $1, &$2) }
+        startProbes()
     }
 
-    func brokerCommandsDown(_ reason: String) {
-        if commandsIdentity != nil { metrics.redisReconnects.increment() }
-        commandsIdentity = nil
+    func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) {
+        if !commands.isEmpty { metrics.redisReconnects.increment() }
+        commands.went(scope)
         audit.reset()
-        if let keeper, keeper.shard === self { keeper.connectionLost() }
+        if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionLost() }
         metrics.redisUp(connection: "commands", shard: index, false)
-        logger.warning(
-            "redis command connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
+        note("redis command connection is down", scope, reason)
         refuseHeld()
-        happenEverywhere { $0.commandsDown(now: $1, &$2) }
+        happenEverywhere(in: scope) { $0.commandsDown(now: $1, &$2) }
     }
 
-    func brokerSubscriptionsUp(_ identity: BrokerIdentity) {
-        subscriptionsIdentity = identity
-        metrics.redisUp(connection: "subscriptions", shard: index, true)
-        logger.notice("redis subscribe connection is up", metadata: [LogKey.shard: "\(index)"])
-        probe.reset()
-        happenEverywhere { $0.subscriptionsUp(now: $1, &$2) }
-        startProbe()
+    func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        subscriptions.came(scope, identity)
+        metrics.redisUp(connection: "subscriptions", shard: index, subscriptions.isWhole)
+        note("redis subscribe connection is up", scope)
+        resetProbes(in: scope)
+        happenEverywhere(in: scope) { $0.subscriptionsUp(now: $1, &$2) }
+        startProbes()
     }
 
-    func brokerSubscriptionsDown(_ reason: String) {
-        if subscriptionsIdentity != nil { metrics.redisReconnects.increment() }
-        subscriptionsIdentity = nil
-        probe.reset()
+    func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
+        if !subscriptions.isEmpty { metrics.redisReconnects.increment() }
+        subscriptions.went(scope)
+        resetProbes(in: scope)
         endProbeWaits()
         metrics.redisUp(connection: "subscriptions", shard: index, false)
-        logger.warning(
-            "redis subscribe connection is down", metadata: [LogKey.shard: "\(index)", LogKey.error: "\(reason)"])
-        happenEverywhere { $0.subscriptionsDown(now: $1, &$2) }
+        note("redis subscribe connection is down", scope, reason)
+        happenEverywhere(in: scope) { $0.subscriptionsDown(now: $1, &$2) }
+    }
+
+    /// `reason`: why it is down.
+    private func note(_ text: Logger.Message, _ scope: BrokerScope, _ reason: String? = nil) {
+        var metadata: Logger.Metadata = [LogKey.shard: "\(index)"]
+        if !scope.isWhole { metadata[LogKey.slots] = "\(scope.slots.summary)" }
+        if let reason { metadata[LogKey.error] = "\(reason)" }
+        // A Cluster's slots move by the thousand, one after the other.
+        let level: Logger.Level = scope.slots.count == 1 ? .debug : reason == nil ? .notice : .warning
+        logger.log(level: level, text, metadata: metadata)
     }
 
     // MARK: our own requests

@@ -21,8 +21,8 @@ extension Shard {
         let spread = Double((UInt64(generation) &* 0x9E37_79B9_7F4A_7C15) >> 40) / Double(1 << 24)
         var machine = RoomStateMachine(room: name, common: common, spread: spread)
         var actions: [RoomAction] = []
-        if subscriptionsIdentity != nil { machine.subscriptionsUp(now: now, &actions) }
-        if let commandsIdentity { machine.commandsUp(commandsIdentity, now: now, &actions) }
+        if subscriptions.identity(of: name) != nil { machine.subscriptionsUp(now: now, &actions) }
+        if let identity = commands.identity(of: name) { machine.commandsUp(identity, now: now, &actions) }
         let room = HomeRoom(slot: slot, generation: generation, machine: machine)
         if Int(slot) == rooms.count { rooms.append(room) } else { rooms[Int(slot)] = room }
         slots[name] = slot
@@ -61,8 +61,10 @@ extension Shard {
         }
     }
 
-    func happenEverywhere(_ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void) {
-        for case let room? in rooms { happen(in: room, event) }
+    func happenEverywhere(
+        in scope: BrokerScope = .everything, _ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void
+    ) {
+        for case let room? in rooms where scope.contains(room.machine.room) { happen(in: room, event) }
     }
 
     /// What this shard is doing.

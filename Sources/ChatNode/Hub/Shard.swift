@@ -38,12 +38,13 @@ final class Shard: @unchecked Sendable {
     var pool: [[RoomAction]] = []
 
     // The broker connections.
-    var commandsIdentity: BrokerIdentity?
-    var subscriptionsIdentity: BrokerIdentity?
+    var commands = BrokerReach()
+    var subscriptions = BrokerReach()
     var continuations: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
     var nextContinuation: UInt64 = 1
-    var probe: Probe
-    /// Who waits for the probe's round.
+    /// One for each part of the broker that comes and goes by itself.
+    var probes: [Probe] = []
+    /// Who waits for the probes' rounds.
     var probeWaits: [UInt64: () -> Void] = [:]
     var audit: HoldingsAudit
     var tails = TailAudit()
@@ -76,7 +77,6 @@ final class Shard: @unchecked Sendable {
         let joins = (settings.rooms.limits.joinsPerSecond + count - 1) / max(1, count)
         self.joinRate = TokenBucket(
             perSecond: joins, burst: joins, now: Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds))
-        self.probe = Probe(node: settings.node, shard: index)
         self.audit = HoldingsAudit(node: settings.node)
         self.gate = ReplicationGate(replicas: settings.ackReplicas)
     }

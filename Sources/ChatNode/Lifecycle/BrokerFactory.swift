@@ -22,7 +22,7 @@ struct BrokerFactory {
         if configuration.redis.address.isMemory { return try await memory(configuration, on: group.next()) }
         let codec = try codec(configuration)
         let source = try RedisSource(configuration, on: group.next(), logger)
-        source.master?.start()
+        source.start()
         let start = RedisStart(source: source, codec: codec, loop: group.any(), logger: logger)
         let replicas = configuration.redis.ackReplicas
         try await cancelWhenGracefulShutdown {
@@ -38,17 +38,20 @@ struct BrokerFactory {
             link: { index, loop in
                 var settings = settings
                 settings.loopIndex = index
+                let observer = RedisMetrics(metrics, shard: index)
+                if let cluster = source.cluster {
+                    return RedisClusterLink(
+                        settings: settings, cluster: cluster, nodesSlot: source.nodesSlot, codec: codec,
+                        eventLoop: loop, logger: logger, observer: observer)
+                }
                 return try RedisLink(
-                    settings: settings, codec: codec, eventLoop: loop, logger: logger,
-                    observer: RedisMetrics(metrics, shard: index))
+                    settings: settings, codec: codec, eventLoop: loop, logger: logger, observer: observer)
             },
-            stop: { source.master?.stop() })
+            stop: { source.stop() })
     }
 
     private static func codec(_ configuration: NodeConfiguration) throws -> RedisCodec {
-        guard let keys = RedisKeys(prefix: configuration.redis.keyPrefix) else {
-            throw StartError("MARTLET_KEY_PREFIX cannot be a prefix of Redis keys")
-        }
+        let keys = try configuration.redisKeys()
         var settings = RedisCodecSettings()
         settings.historyLength = configuration.rooms.historyLength
         settings.roomTTL = configuration.rooms.timeToLive

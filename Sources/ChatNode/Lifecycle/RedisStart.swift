@@ -1,19 +1,33 @@
+import ChatCore
 public import ChatRedis
 import Logging
 import NIOCore
 import NIOPosix
+import RedisSchema
 
-/// Where Redis is: at a fixed address, or where the sentinels say.
+/// Where Redis is: at a fixed address, where the sentinels say, or spread over a Cluster.
 struct RedisSource: Sendable {
-    /// Of the fixed address; of Sentinel's master all but the address.
+    /// Of the fixed address; of Sentinel's master, or a Cluster's, all but the address.
     let url: RedisURL
-    let master: RedisMaster?
+    var master: RedisMaster?
+    var cluster: RedisCluster?
+    /// Of a Cluster: where what nodes say of themselves is kept.
+    let nodesSlot: HashSlot
 
     init(_ configuration: NodeConfiguration, on loop: any EventLoop, _ logger: Logger) throws {
         let redis = configuration.redis
+        nodesSlot = HashSlot(ofKey: try configuration.redisKeys().nodes)
+        if redis.address.isCluster {
+            var cluster = try ClusterURL(redis.address.text)
+            cluster.authenticate(user: redis.user, password: redis.password?.revealed)
+            guard let seed = cluster.seeds.first else { throw StartError("MARTLET_REDIS_URL names no host") }
+            url = seed
+            self.cluster = try RedisCluster(
+                cluster, timeout: min(.seconds(1), redis.deadline), eventLoop: loop, logger: logger)
+            return
+        }
         guard redis.address.isSentinel else {
             url = try configuration.redisURL()
-            master = nil
             return
         }
         var sentinels = try SentinelURL(redis.address.text)
@@ -25,8 +39,21 @@ struct RedisSource: Sendable {
             sentinels, deadline: min(.seconds(1), redis.deadline), eventLoop: loop, logger: logger)
     }
 
-    /// The Redis that a node should use now.
+    var kind: RedisServerKind { cluster == nil ? .single : .clusterMaster }
+
+    func start() {
+        master?.start()
+        cluster?.start()
+    }
+
+    func stop() {
+        master?.stop()
+        cluster?.stop()
+    }
+
+    /// The Redis that a node should use now; of a Cluster's masters the one that has what nodes say of themselves.
     func find() async throws(RedisSetupError) -> RedisURL {
+        if let cluster { return try await cluster.find(nodesSlot, within: .seconds(3)) }
         guard let master else { return url }
         return try await master.find(within: .seconds(3))
     }
@@ -38,8 +65,8 @@ extension NodeConfiguration {
         let source = try RedisSource(
             self, on: MultiThreadedEventLoopGroup.singleton.any(),
             Logger(label: "martlet", factory: { _ in SwiftLogNoOpLogHandler() }))
-        source.master?.start()
-        defer { source.master?.stop() }
+        source.start()
+        defer { source.stop() }
         return try await source.find()
     }
 }
@@ -68,7 +95,9 @@ struct RedisStart {
             switch await look() {
             case .usable(let server, let url):
                 answers(server, url, replicas: replicas)
-                return await warn(of: url)
+                let masters = source.cluster?.masters ?? []
+                for url in masters.isEmpty ? [url] : masters { await warn(of: url) }
+                return
             case .refused(let error): throw error
             case .away(let error) where error.code != .unknownHost:
                 logger.warning("redis does not answer yet, waiting", metadata: [LogKey.error: "\(error)"])
@@ -90,7 +119,8 @@ struct RedisStart {
     private func look() async -> Look {
         do throws(RedisSetupError) {
             let url = try await source.find()
-            return .usable(try await RedisLink.probe(url, codec: codec, timeout: .seconds(3), on: loop), url)
+            return .usable(
+                try await RedisLink.probe(url, kind: source.kind, codec: codec, timeout: .seconds(3), on: loop), url)
         } catch {
             return error.mayHeal ? .away(error) : .refused(error)
         }
@@ -111,13 +141,15 @@ struct RedisStart {
     /// them is taken as it is.
     private func warn(of url: RedisURL) async {
         do throws(RedisSetupError) {
-            let inspector = try await RedisInspector.connect(url, name: "settings", timeout: .seconds(3), on: loop)
+            let inspector = try await RedisInspector.connect(
+                url, name: "settings", kind: source.kind, timeout: .seconds(3), on: loop)
             defer { inspector.close() }
             for advice in try await RedisAdvice.ask(inspector).advice {
                 logger.log(
                     level: advice.weight == .must ? .error : .warning, "redis is not set as martlet wants it",
                     metadata: [
-                        LogKey.setting: "\(advice.subject)", LogKey.reason: "\(advice.problem)",
+                        LogKey.address: "\(url)", LogKey.setting: "\(advice.subject)",
+                        LogKey.reason: "\(advice.problem)",
                         LogKey.value: "\(advice.remedy)",
                     ])
             }

@@ -53,7 +53,7 @@ extension RedisCodec {
 
     func publish(_ room: RoomName, _ events: [ChannelEvent], _ writer: inout RESPWriter) {
         writer.command(3)
-        writer.argument("PUBLISH")
+        writer.argument(keys.isClustered ? "SPUBLISH" as StaticString : "PUBLISH")
         writer.beginArgument()
         writer.append(keys.prefix)
         writer.append("{" as StaticString)

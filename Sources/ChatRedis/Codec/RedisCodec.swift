@@ -38,7 +38,11 @@ public struct RedisCodec: RedisCodecProtocol {
         keys.channel(of: room.text)
     }
 
-    public var replicationChannel: String { keys.prefix + "replicas" }
+    public func replicationMark(tag: String?) -> [String] {
+        guard let tag else { return ["PUBLISH", keys.prefix + "replicas", ""] }
+        // A Cluster sends what is published over its own bus, not to replicas.
+        return ["SET", "\(keys.prefix)replicas:{\(tag)}", "", "PX", "1000"]
+    }
 
     public func forEachEvent(
         inPayload payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void

@@ -16,11 +16,19 @@ public final class RedisInspector: Sendable {
     /// Connects. Throws what is wrong, also if it is a replica or older than 7.0. `name` is for CLIENT LIST; `timeout` for connecting, and
     /// for each batch.
     public static func connect(
-        _ url: RedisURL, name: String, timeout: Duration = .seconds(5),
+        _ url: RedisURL, name: String, kind: RedisServerKind = .single, timeout: Duration = .seconds(5),
         on loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
     ) async throws(RedisSetupError) -> RedisInspector {
-        let settings = RedisLinkSettings(url: url, nodeName: name, connectTimeout: timeout)
         let connector = try RedisConnector(url: url, timeout: timeout)
+        return try await connect(connector, name: name, kind: kind, timeout: timeout, on: loop)
+    }
+
+    static func connect(
+        _ connector: RedisConnector, name: String, kind: RedisServerKind, timeout: Duration, on loop: any EventLoop
+    ) async throws(RedisSetupError) -> RedisInspector {
+        var whole = RedisLinkSettings(url: connector.url, nodeName: name, connectTimeout: timeout)
+        whole.kind = kind
+        let settings = whole
         let made = loop.flatSubmit {
             let pipe = InspectorPipe(settings, connector, loop)
             let bound = NIOLoopBound(pipe, eventLoop: loop)

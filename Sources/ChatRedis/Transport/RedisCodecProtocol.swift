@@ -89,8 +89,9 @@ public protocol RedisCodecProtocol: Sendable {
     /// The name of the room's channel. Different rooms, different names.
     func channelName(of room: RoomName) -> String
 
-    /// A channel that nobody subscribes to: a PUBLISH there is a mark in the stream that replicas follow.
-    var replicationChannel: String { get }
+    /// A command that has a place in the stream that replicas follow, and no other effect that lasts. `tag`: in a Cluster, the hash tag
+    /// of a slot that is served there.
+    func replicationMark(tag: String?) -> [String]
 
     /// Cuts what was published on a room's channel into its events, in order.
     func forEachEvent(

@@ -25,6 +25,7 @@ struct RedisHandshakeStateMachine {
         var checksLibrary: Bool
         /// For messages: the URL without its password.
         var address: String
+        var kind = RedisServerKind.single
     }
 
     /// The oldest Redis with Functions and `XADD <ms>-*`.
@@ -176,17 +177,18 @@ struct RedisHandshakeStateMachine {
         guard server["redis_mode"] != "sentinel" else {
             return fail(.notRedis, "is a sentinel; to be led by it write redis+sentinel://host:26379/<master's name>")
         }
-        guard server["redis_mode"] != "cluster" else {
-            return fail(
-                .cluster,
-                "runs as a Redis Cluster (cluster-enabled yes), which martlet cannot use yet: its nodes follow no slots, "
-                    + "and what they know of each other (martlet:nodes) spans several. Use one Redis with replicas, and "
-                    + "Sentinel to fail over")
+        let isClustered = server["redis_mode"] == "cluster"
+        switch settings.kind {
+        case .single where isClustered:
+            return fail(.cluster, "runs as a Redis Cluster (cluster-enabled yes); write redis+cluster://host:6379")
+        case .clusterMaster where !isClustered, .clusterNode where !isClustered:
+            return fail(.cluster, "is no node of a Redis Cluster (cluster-enabled no); write redis://host:6379")
+        case .single, .clusterMaster, .clusterNode: break
         }
         guard let major = Int(version.prefix { $0 != "." }), major >= Self.oldestMajor else {
             return fail(.wrongVersion, "is Redis \(version.prefix(32)); martlet needs Redis 7.0 or later, or Valkey")
         }
-        guard role == "master" else {
+        guard role == "master" || settings.kind == .clusterNode else {
             let master = [server["master_host"], server["master_port"]].compactMap { $0?.prefix(128) }.joined(
                 separator: ":")
             return fail(

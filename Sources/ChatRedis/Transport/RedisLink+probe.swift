@@ -9,10 +9,13 @@ extension RedisLink {
     /// Throws what is wrong; ``RedisSetupError/mayHeal`` says whether waiting may help. With a `codec` the function
     /// library is checked too, and loaded if it is missing or old. Takes at most twice `timeout`.
     public static func probe(
-        _ url: RedisURL, codec: (any RedisCodecProtocol)? = nil, timeout: Duration = .seconds(5),
+        _ url: RedisURL, kind: RedisServerKind = .single, codec: (any RedisCodecProtocol)? = nil,
+        timeout: Duration = .seconds(5),
         on eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
     ) async throws(RedisSetupError) -> RedisServerInfo {
-        let settings = RedisLinkSettings(url: url, nodeName: "probe", connectTimeout: timeout)
+        var whole = RedisLinkSettings(url: url, nodeName: "probe", connectTimeout: timeout)
+        whole.kind = kind
+        let settings = whole
         let connector = try RedisConnector(url: url, timeout: timeout)
         let future = eventLoop.flatSubmit {
             let probe = Probe(eventLoop.makePromise(of: RedisServerInfo.self))

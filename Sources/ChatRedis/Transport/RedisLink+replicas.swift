@@ -12,8 +12,9 @@ struct Confirmation {
 ///
 /// WAIT holds its connection until enough replicas answered or its time is over (redis.io, "WAIT"). On the command
 /// connection one slow replica would hold up every room of the loop, heartbeats included; so it has a connection of its
-/// own. WAIT looks at what *its own* connection wrote last, so a PUBLISH to nobody goes before it: that has a place in
-/// the replication stream after everything that was answered so far, and costs Redis a microsecond.
+/// own. WAIT looks at what *its own* connection wrote last, so a mark goes before it (a PUBLISH to nobody; in a Cluster a key
+/// that expires): that has a place in the replication stream after everything that was answered so far, and costs Redis a
+/// microsecond.
 extension RedisLink {
     public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
         guard let replicas, let server = servers[.commands] else {
@@ -24,7 +25,7 @@ extension RedisLink {
         }
         let milliseconds = max(1, time.components.seconds * 1_000 + time.components.attoseconds / 1_000_000_000_000_000)
         var writer = RESPWriter(capacity: 128)
-        writer.command(words: ["PUBLISH", codec.replicationChannel, ""])
+        writer.command(words: codec.replicationMark(tag: replicationTag))
         writer.command(words: ["WAIT", "\(count)", "\(milliseconds)"])
         confirmations.append(Confirmation(deadline: now + time + settings.commandTimeout, then: then))
         replicas.write(writer.take())

@@ -27,6 +27,10 @@ extension RedisLink {
     /// Names in one SUBSCRIBE: Redis takes a million arguments, and answers nobody else while it works on them.
     private static let namesPerCommand = 1_000
 
+    /// Channels stay with the master that has their slot. One name a command then: several would have to be of one slot, and each has to
+    /// get an answer of its own, as any of them may have moved.
+    private var isSharded: Bool { settings.kind == .clusterMaster }
+
     // MARK: Out
 
     func order(_ room: RoomName, subscribes: Bool) {
@@ -43,9 +47,9 @@ extension RedisLink {
         var writer = RESPWriter()
         var rest = subscriptionBatch[...]
         while let first = rest.first {
-            let run = rest.prefix { $0.subscribes == first.subscribes }.prefix(Self.namesPerCommand)
+            let run = rest.prefix { $0.subscribes == first.subscribes }.prefix(isSharded ? 1 : Self.namesPerCommand)
             writer.command(run.count + 1)
-            writer.argument(first.subscribes ? "SUBSCRIBE" as StaticString : "UNSUBSCRIBE")
+            writer.argument(verb(subscribes: first.subscribes))
             for order in run {
                 writer.argument(order.channel)
                 if order.subscribes {
@@ -66,6 +70,11 @@ extension RedisLink {
         subscriptions.write(writer.take())
     }
 
+    private func verb(subscribes: Bool) -> StaticString {
+        guard isSharded else { return subscribes ? "SUBSCRIBE" : "UNSUBSCRIBE" }
+        return subscribes ? "SSUBSCRIBE" : "SUNSUBSCRIBE"
+    }
+
     // MARK: In
 
     /// False: the connection was dropped.
@@ -73,13 +82,19 @@ extension RedisLink {
         defer { arena.removeAll() }
         let reply = RESPReplies(arena: arena)[0]
         if let error = reply.error {
+            if isSharded, ClusterRefusal(error) != nil, let room = machine.refused() {
+                cluster?.channelLeft(room, error, from: self)
+                return subscriptions.isUp
+            }
             subscriptions.drop(
                 RedisSetupError(.notPermitted, "\(subscriptions.place) refuses to subscribe: \(error)"))
             return false
         }
-        let kind = Self.kind(of: reply)
+        let kind = kind(of: reply)
         let count = kind == .message ? nil : reply[2].integer
         switch reply[1].withBytes({ machine.received(kind, channel: $0, count: count) }) {
+        case .left(let room):
+            cluster?.channelLeft(room, "the slot of its channel has moved", from: self)
         case .heard(let room):
             heard(room, reply[2])
         case .subscribed(let room):
@@ -97,10 +112,15 @@ extension RedisLink {
         return subscriptions.isUp
     }
 
-    private static func kind(of reply: RESPReply) -> SubscriptionStateMachine.Kind {
+    private func kind(of reply: RESPReply) -> SubscriptionStateMachine.Kind {
         switch reply.kind {
         case .array:
             let word = reply[0]
+            if isSharded, reply.count == 3 {
+                if word.equals("smessage") { return .message }
+                if word.equals("ssubscribe") { return .subscribe }
+                if word.equals("sunsubscribe") { return .unsubscribe }
+            }
             if word.equals("message"), reply.count == 3 { return .message }
             if word.equals("subscribe"), reply.count == 3 { return .subscribe }
             if word.equals("unsubscribe"), reply.count == 3 { return .unsubscribe }

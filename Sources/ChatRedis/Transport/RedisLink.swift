@@ -47,11 +47,16 @@ public final class RedisLink: BrokerLink {
     var isReadOnly = false
 
     // Subscriptions
-    var machine = SubscriptionStateMachine()
+    var machine: SubscriptionStateMachine
     var subscriptionBatch: [SubscriptionOrder] = []
     var subscriptionPing = false
     var lastSubscriptionActivity = Moment(nanoseconds: 0)
     var badPayloads = BadPayloads()
+
+    /// Told of channels that this server no longer serves: a Cluster's slots move.
+    weak var cluster: (any RedisLinkCluster)?
+    /// In a Cluster: the hash tag of a slot that is served here.
+    var replicationTag: String?
 
     // Replicas
     var confirmations = RingBuffer<Confirmation>()
@@ -71,17 +76,28 @@ public final class RedisLink: BrokerLink {
     private var hasRoundTrip = false
 
     /// Throws if the URL's certificate authority cannot be read. Does not connect yet.
-    public init(
+    public convenience init(
         settings: RedisLinkSettings, codec: any RedisCodecProtocol, eventLoop: any EventLoop, logger: Logger,
         observer: (any RedisLinkObserver)? = nil
     ) throws(RedisSetupError) {
+        let connector =
+            settings.master == nil ? try RedisConnector(url: settings.url, timeout: settings.connectTimeout) : nil
+        self.init(
+            settings: settings, connector: connector, codec: codec, eventLoop: eventLoop, logger: logger,
+            observer: observer)
+    }
+
+    /// `connector`: to ``RedisLinkSettings/url``; nil: the master says where Redis is.
+    init(
+        settings: RedisLinkSettings, connector: RedisConnector?, codec: any RedisCodecProtocol,
+        eventLoop: any EventLoop, logger: Logger, observer: (any RedisLinkObserver)?
+    ) {
         self.settings = settings
         self.codec = codec
         self.eventLoop = eventLoop
         self.logger = logger
         self.observer = observer
-        let connector =
-            settings.master == nil ? try RedisConnector(url: settings.url, timeout: settings.connectTimeout) : nil
+        machine = SubscriptionStateMachine(mayLeave: settings.kind == .clusterMaster)
         commands = RedisConnection(
             role: .commands, settings: settings, connector: connector, eventLoop: eventLoop, codec: codec)
         subscriptions = RedisConnection(
@@ -98,6 +114,10 @@ public final class RedisLink: BrokerLink {
 
     /// Done when the link has stopped: nothing of it is left on the loop.
     public var stopped: EventLoopFuture<Void> { stoppedPromise.futureResult }
+
+    private func newMachine() -> SubscriptionStateMachine {
+        SubscriptionStateMachine(mayLeave: settings.kind == .clusterMaster)
+    }
 
     // MARK: BrokerLink
 
@@ -151,7 +171,7 @@ public final class RedisLink: BrokerLink {
             link.subscriptions.stop()
             link.replicas?.stop()
             link.failConfirmations()
-            link.machine = SubscriptionStateMachine()
+            link.machine = link.newMachine()
             if !link.commands.isUp { link.commands.stop() }
             link.finishIfStopping()
         }
@@ -210,6 +230,12 @@ public final class RedisLink: BrokerLink {
     }
 }
 
+/// What a link belongs to that leads to one of a Cluster's masters. Called on the link's loop.
+protocol RedisLinkCluster: AnyObject {
+    /// The room's channel is not subscribed there any more, or cannot be; `reason` is Redis' own word if it gave one.
+    func channelLeft(_ room: RoomName, _ reason: String, from link: RedisLink)
+}
+
 /// Lets a timer not keep its object alive.
 private struct Weak<Object: AnyObject> {
     weak var object: Object?
@@ -227,10 +253,10 @@ extension RedisLink: RedisConnectionOwner {
         switch role {
         case .commands:
             lastCommandActivity = RedisConnection.now()
-            delegate?.brokerCommandsUp(info.identity)
+            delegate?.brokerCommandsUp(info.identity, .everything)
         case .subscriptions:
             lastSubscriptionActivity = RedisConnection.now()
-            delegate?.brokerSubscriptionsUp(info.identity)
+            delegate?.brokerSubscriptionsUp(info.identity, .everything)
         case .replicas:
             break
         }
@@ -251,14 +277,14 @@ extension RedisLink: RedisConnectionOwner {
             commandsBeforeTick = 0
             publishing.removeAll()
             let completions = queue.connectionLost()
-            if !isStopping { delegate?.brokerCommandsDown(error.message) }
+            if !isStopping { delegate?.brokerCommandsDown(error.message, .everything) }
             for completion in completions { deliver(completion) }
             if isStopping { commands.stop() }
             finishIfStopping()
         case .subscriptions:
-            machine = SubscriptionStateMachine()
+            machine = newMachine()
             subscriptionBatch.removeAll()
-            if !isStopping { delegate?.brokerSubscriptionsDown(error.message) }
+            if !isStopping { delegate?.brokerSubscriptionsDown(error.message, .everything) }
         case .replicas:
             failConfirmations()
         }

@@ -6,6 +6,8 @@ public struct RedisLinkSettings: Sendable {
     public var url: RedisURL
     /// Sentinel names the master: both connections lead there, and follow when it is another.
     public var master: RedisMaster?
+    /// What kind of Redis is expected there.
+    public var kind = RedisServerKind.single
     /// A third connection, on which ``BrokerLink/confirm(replicas:within:_:)`` waits for replicas.
     public var confirmsReplicas = false
     /// Names the node in CLIENT LIST: `martlet:<node>:<loop>:<commands|subscriptions|replicas>`.
@@ -54,8 +56,18 @@ public struct RedisLinkSettings: Sendable {
         return RedisHandshakeStateMachine.Settings(
             user: url.user, password: url.password, database: url.database,
             clientName: "martlet:\(String(name)):\(loopIndex):\(role.rawValue)", checksLibrary: role == .commands,
-            address: url.description)
+            address: url.description, kind: kind)
     }
+}
+
+/// What kind of Redis a connection takes.
+public enum RedisServerKind: Sendable, Hashable {
+    /// A master that is no part of a Cluster.
+    case single
+    /// A master of a Cluster: channels are sharded (SSUBSCRIBE).
+    case clusterMaster
+    /// Any node of a Cluster: it is only asked who serves what.
+    case clusterNode
 }
 
 /// The connections of a link.

@@ -35,8 +35,10 @@ public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertib
         case noSentinel
         /// No sentinel knows a master of that name.
         case unknownMaster
-        /// A Redis Cluster: what a node keeps in Redis is spread over slots, which it cannot follow yet.
+        /// A Redis Cluster where the URL names a single Redis, or the other way round.
         case cluster
+        /// No node of the Cluster can be asked who serves what.
+        case noCluster
     }
 
     public var code: Code
@@ -54,7 +56,7 @@ public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertib
     public var mayHeal: Bool {
         switch code {
         // A name that does not resolve: containers start in any order.
-        case .unreachable, .unknownHost, .timedOut, .replica, .busy, .closed, .moved, .noSentinel: true
+        case .unreachable, .unknownHost, .timedOut, .replica, .busy, .closed, .moved, .noSentinel, .noCluster: true
         case .tls, .wrongPassword, .passwordNeeded, .notPermitted, .noSuchDatabase, .wrongVersion,
             .notRedis, .library, .unknownMaster, .cluster:
             false

@@ -22,12 +22,8 @@ public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
             throw RedisURLError("it begins with neither redis+sentinel:// nor rediss+sentinel://")
         }
         let rest = text.dropFirst(scheme.prefix.count)
-        let authority = rest.prefix { !"/?#".contains($0) }
-        let login = authority.lastIndex(of: "@").map { authority[...$0] } ?? ""
-        let hosts = authority.dropFirst(login.count).split(separator: ",", omittingEmptySubsequences: false)
-        let tail = rest[authority.endIndex...]
-        let path = tail.prefix { $0 != "?" && $0 != "#" }
-        let words = path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+        let list = RedisServerList(rest)
+        let words = list.path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
         guard let name = words.first, !name.isEmpty else {
             throw RedisURLError("the master's name is missing, as in redis+sentinel://host:26379,host2:26379/mymaster")
         }
@@ -35,15 +31,10 @@ public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
             throw RedisURLError("after the master's name only a database number may follow, as in …/mymaster/1")
         }
         let database = words.dropFirst().first.map { "/" + $0 } ?? ""
-        guard hosts.count <= Self.mostSentinels else {
+        guard list.hosts.count <= Self.mostSentinels else {
             throw RedisURLError("it names more than \(Self.mostSentinels) sentinels")
         }
-        var servers: [RedisURL] = []
-        for host in hosts {
-            let port = Self.holdsPort(host) ? "" : ":\(Self.defaultPort)"
-            let end = host.isEmpty ? "" : "\(port)\(database)"
-            servers.append(try RedisURL("\(scheme.redis)\(login)\(host)\(end)\(tail.dropFirst(path.count))"))
-        }
+        let servers = try list.servers(scheme.redis, defaultPort: Self.defaultPort, path: database)
         guard let first = servers.first else { throw RedisURLError("the host is missing") }
         masterName = try RedisURL.decoded(name, "the master's name")
         template = first
@@ -61,11 +52,6 @@ public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
     /// Whether the text is meant to be such a URL.
     public static func isOne(_ text: String) -> Bool {
         schemes.contains { text.lowercased().hasPrefix($0.prefix) }
-    }
-
-    private static func holdsPort(_ host: Substring) -> Bool {
-        let name = host.lastIndex(of: "]").map { host[$0...] } ?? host
-        return name.contains(":")
     }
 
     /// Who we are at the master.

@@ -61,6 +61,8 @@ struct SubscriptionStateMachine {
         var at: Moment
     }
 
+    /// Redis may end a subscription by itself.
+    private let mayLeave: Bool
     private var rooms: [ChannelKey: Room] = [:]
     private var questions = RingBuffer<Asked>()
 
@@ -69,6 +71,10 @@ struct SubscriptionStateMachine {
     var outstanding: Int { questions.count }
     /// When the oldest unanswered question was asked.
     var oldestQuestion: Moment? { questions.first?.at }
+
+    init(mayLeave: Bool = false) {
+        self.mayLeave = mayLeave
+    }
 
     // MARK: Requests
 
@@ -98,6 +104,8 @@ struct SubscriptionStateMachine {
         case unsubscribed(RoomName)
         /// A message for the room: read its payload.
         case heard(RoomName)
+        /// Redis ended the room's subscription by itself: the slot of a sharded channel has moved.
+        case left(RoomName)
         /// The round trip took since then.
         case ponged(since: Moment)
         case ignore
@@ -112,7 +120,9 @@ struct SubscriptionStateMachine {
             guard let room = rooms[.borrowed(channel)] else { return .ignore }
             return room.isSubscribed && room.pendingUnsubscribes == 0 ? .heard(room.name) : .ignore
         case .subscribe, .unsubscribe:
-            let action = acknowledged(kind, channel: channel)
+            let action =
+                mayLeave && isUnasked(kind, channel: channel)
+                ? left(channel: channel) : acknowledged(kind, channel: channel)
             if case .fail = action { return action }
             guard count == Int64(subscribedCount) else {
                 let told = count.map { "\($0)" } ?? "no number of"
@@ -127,6 +137,38 @@ struct SubscriptionStateMachine {
         case .other:
             return .fail("redis sent something on the subscribe connection that is neither a message nor an answer")
         }
+    }
+
+    /// An UNSUBSCRIBE was acknowledged that is not the one whose answer is due.
+    private func isUnasked(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard kind == .unsubscribe else { return false }
+        guard case .unsubscribe(let name)? = questions.first?.question else { return true }
+        return rooms[.borrowed(channel)]?.name != name
+    }
+
+    private mutating func left(channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
+        let key = ChannelKey.owned(Array(channel))
+        guard var room = rooms[key] else { return .ignore }
+        if room.isSubscribed { subscribedCount -= 1 }
+        room.isSubscribed = false
+        rooms[key] = room.pending == 0 ? nil : room
+        return .left(room.name)
+    }
+
+    /// The oldest question was answered with an error: the channel is not served here. Its room; nil if none was asked about.
+    mutating func refused() -> RoomName? {
+        guard let question = questions.first?.question else { return nil }
+        let name: RoomName
+        switch question {
+        case .subscribe(let room), .unsubscribe(let room): name = room
+        case .ping: return nil
+        }
+        _ = questions.popFirst()
+        guard let key = rooms.first(where: { $0.value.name == name })?.key, var room = rooms[key] else { return name }
+        room.pending -= 1
+        if case .unsubscribe = question { room.pendingUnsubscribes -= 1 }
+        rooms[key] = room.pending == 0 && !room.isSubscribed ? nil : room
+        return name
     }
 
     enum Kind: Equatable { case message, subscribe, unsubscribe, pong, other }

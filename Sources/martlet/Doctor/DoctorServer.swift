@@ -58,14 +58,14 @@ enum DoctorServer {
             Finding(.must, .redis, nil, error.message, do: "give the user the rights of redis/users.acl")
         case .cluster:
             Finding(
-                .must, .redis, nil, error.message,
-                do: "use a Redis without Cluster, with replicas and Sentinel to fail over")
+                .must, .redis, nil, error.message, do: "let MARTLET_REDIS_URL name what is there")
         case .unknownMaster:
             Finding(
                 .must, .redis, nil, error.message,
                 do: "correct the master's name in MARTLET_REDIS_URL, or sentinel monitor it")
         case .unreachable, .unknownHost, .timedOut, .tls, .wrongPassword, .passwordNeeded, .noSuchDatabase, .notRedis,
-            .library, .busy, .closed, .moved, .noSentinel:
+            .library, .busy, .closed, .moved, .noSentinel,
+            .noCluster:
             nil
         }
     }

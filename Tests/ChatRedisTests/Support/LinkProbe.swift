@@ -11,10 +11,20 @@ enum LinkEvent: Sendable, Equatable {
     case subscribed(RoomName)
     case unsubscribed(RoomName)
     case heard(RoomName, ChatCore.ChannelEvent)
-    case commandsUp(BrokerIdentity)
-    case commandsDown(String)
-    case subscriptionsUp(BrokerIdentity)
-    case subscriptionsDown(String)
+    case commandsUp(BrokerIdentity, BrokerScope)
+    case commandsDown(String, BrokerScope)
+    case subscriptionsUp(BrokerIdentity, BrokerScope)
+    case subscriptionsDown(String, BrokerScope)
+
+    /// Of what is said of a connection.
+    var scope: BrokerScope? {
+        switch self {
+        case .commandsUp(_, let scope), .commandsDown(_, let scope), .subscriptionsUp(_, let scope),
+            .subscriptionsDown(_, let scope):
+            scope
+        case .completed, .subscribed, .unsubscribed, .heard: nil
+        }
+    }
 
     var serial: UInt64? {
         if case .completed(let serial, _) = self { serial } else { nil }
@@ -91,6 +101,13 @@ final class LinkProbe: @unchecked Sendable {
         return result
     }
 
+    /// How many replicas confirm.
+    func confirmed(replicas count: Int, within time: Duration = .seconds(30)) async throws -> Int? {
+        let promise = eventLoop.makePromise(of: Int?.self)
+        try await with { $0.confirm(replicas: count, within: time) { promise.succeed($0) } }
+        return try await promise.futureResult.get()
+    }
+
     func stop() async throws { try await with { $0.stop() } }
 
     /// Everything heard so far.
@@ -143,9 +160,15 @@ final class LinkProbe: @unchecked Sendable {
         func brokerSubscribed(_ room: RoomName) { probe?.record(.subscribed(room)) }
         func brokerUnsubscribed(_ room: RoomName) { probe?.record(.unsubscribed(room)) }
         func brokerHeard(_ room: RoomName, _ event: ChatCore.ChannelEvent) { probe?.record(.heard(room, event)) }
-        func brokerCommandsUp(_ identity: BrokerIdentity) { probe?.record(.commandsUp(identity)) }
-        func brokerCommandsDown(_ reason: String) { probe?.record(.commandsDown(reason)) }
-        func brokerSubscriptionsUp(_ identity: BrokerIdentity) { probe?.record(.subscriptionsUp(identity)) }
-        func brokerSubscriptionsDown(_ reason: String) { probe?.record(.subscriptionsDown(reason)) }
+        func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+            probe?.record(.commandsUp(identity, scope))
+        }
+        func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) { probe?.record(.commandsDown(reason, scope)) }
+        func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+            probe?.record(.subscriptionsUp(identity, scope))
+        }
+        func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
+            probe?.record(.subscriptionsDown(reason, scope))
+        }
     }
 }

@@ -101,7 +101,7 @@ struct TransportCodec: RedisCodecProtocol {
 
     func channelName(of room: RoomName) -> String { prefix + "channel:" + room.text }
 
-    var replicationChannel: String { prefix + "replicas" }
+    func replicationMark(tag: String?) -> [String] { ["PUBLISH", prefix + "replicas", ""] }
 
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent {
         guard let number = UInt64(String(decoding: payload, as: UTF8.self)) else {

@@ -81,9 +81,9 @@ public final class MemoryBrokerLink: BrokerLink {
         waitingHead = 0
         `defer` { [weak self] in
             guard let self, let delegate = self.delegate, case .up = self.state else { return }
-            delegate.brokerCommandsDown("reset")
+            delegate.brokerCommandsDown("reset", .everything)
             for tag in lost { delegate.brokerCompleted(tag, .failure(.outcomeUnknown)) }
-            delegate.brokerSubscriptionsDown("reset")
+            delegate.brokerSubscriptionsDown("reset", .everything)
         }
         announce()
     }
@@ -129,8 +129,8 @@ public final class MemoryBrokerLink: BrokerLink {
     private func announce() {
         `defer` { [weak self] in
             guard let self, let delegate = self.delegate, case .up = self.state else { return }
-            delegate.brokerCommandsUp(Self.identity)
-            delegate.brokerSubscriptionsUp(Self.identity)
+            delegate.brokerCommandsUp(Self.identity, .everything)
+            delegate.brokerSubscriptionsUp(Self.identity, .everything)
         }
     }
 }

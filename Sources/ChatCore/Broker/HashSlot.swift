@@ -1,0 +1,122 @@
+/// Where a Redis Cluster keeps a key: one of 16,384 slots, each served by one master (Redis Cluster specification, "Key distribution
+/// model").
+public struct HashSlot: Hashable, Sendable {
+    public static let count = 16_384
+
+    /// Below ``count``.
+    public let number: Int
+
+    /// Nil if there is no such slot.
+    public init?(_ number: Int) {
+        guard (0..<Self.count).contains(number) else { return nil }
+        self.number = number
+    }
+
+    /// The slot of a key, or of a shard channel: of what stands between its first `{` and the next `}`, if that is anything; else of
+    /// all of it (Redis Cluster specification, "Hash tags").
+    public init(ofKey key: String) {
+        let bytes = key.utf8
+        if let open = bytes.firstIndex(of: UInt8(ascii: "{")) {
+            let rest = bytes[bytes.index(after: open)...]
+            if let close = rest.firstIndex(of: UInt8(ascii: "}")), close != rest.startIndex {
+                self.init(hashing: rest[..<close])
+                return
+            }
+        }
+        self.init(hashing: bytes)
+    }
+
+    /// The slot of all keys of a room, and of its channel: its name is their hash tag, and holds no brace.
+    public init(of room: RoomName) {
+        self.init(hashing: room.text.utf8)
+    }
+
+    /// CRC16-CCITT (XMODEM): polynomial 0x1021, beginning with 0, neither input nor output reflected.
+    private init(hashing bytes: some Sequence<UInt8>) {
+        var crc: UInt16 = 0
+        for byte in bytes { crc = crc << 8 ^ Self.table[Int(UInt8(truncatingIfNeeded: crc >> 8) ^ byte)] }
+        number = Int(crc) % Self.count
+    }
+
+    private static let table: [UInt16] = (0..<256).map { byte in
+        (0..<8).reduce(UInt16(byte) << 8) { crc, _ in crc & 0x8000 == 0 ? crc << 1 : crc << 1 ^ 0x1021 }
+    }
+}
+
+/// A set of ``HashSlot``s.
+public struct SlotSet: Hashable, Sendable, CustomStringConvertible {
+    /// A bit for each slot.
+    private var words: [UInt64]
+
+    public init() { words = Array(repeating: 0, count: HashSlot.count / 64) }
+
+    public init(_ slots: some Sequence<HashSlot>) {
+        self.init()
+        for slot in slots { insert(slot) }
+    }
+
+    public static let all: SlotSet = {
+        var all = SlotSet()
+        for index in all.words.indices { all.words[index] = .max }
+        return all
+    }()
+
+    public var isEmpty: Bool { words.allSatisfy { $0 == 0 } }
+    public var count: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }
+
+    public func contains(_ slot: HashSlot) -> Bool { words[slot.number >> 6] >> UInt64(slot.number & 63) & 1 == 1 }
+
+    public mutating func insert(_ slot: HashSlot) { words[slot.number >> 6] |= 1 << UInt64(slot.number & 63) }
+
+    public mutating func formUnion(_ other: SlotSet) {
+        for index in words.indices { words[index] |= other.words[index] }
+    }
+
+    public func union(_ other: SlotSet) -> SlotSet {
+        var both = self
+        both.formUnion(other)
+        return both
+    }
+
+    public mutating func subtract(_ other: SlotSet) {
+        for index in words.indices { words[index] &= ~other.words[index] }
+    }
+
+    public func subtracting(_ other: SlotSet) -> SlotSet {
+        var rest = self
+        rest.subtract(other)
+        return rest
+    }
+
+    public func intersection(_ other: SlotSet) -> SlotSet {
+        var both = self
+        for index in both.words.indices { both.words[index] &= other.words[index] }
+        return both
+    }
+
+    /// In order.
+    public var slots: [HashSlot] {
+        (0..<HashSlot.count).lazy.compactMap { HashSlot($0) }.filter { contains($0) }
+    }
+
+    /// As Redis writes it, `0-5460 7000`; of many ranges only the first, for people who read logs.
+    public var summary: String {
+        let ranges = ranges
+        return ranges.count <= 8
+            ? ranges.joined(separator: " ") : ranges.prefix(8).joined(separator: " ") + " … (\(count) slots)"
+    }
+
+    /// As Redis writes it: `0-5460 7000`.
+    public var description: String { ranges.joined(separator: " ") }
+
+    private var ranges: [String] {
+        var parts: [String] = []
+        var rest = slots.map(\.number)[...]
+        while let first = rest.first {
+            let run = rest.enumerated().prefix { $0.element == first + $0.offset }.count
+            parts.append(run == 1 ? "\(first)" : "\(first)-\(first + run - 1)")
+            rest = rest.dropFirst(run)
+        }
+        return parts
+    }
+}

@@ -1,0 +1,210 @@
+import ChatCore
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+
+/// Knows which masters a Redis Cluster has and which slots each serves, for all links of a node, and tells them whenever it has asked.
+///
+/// Asks any node that answers: those that the URL names and those that the Cluster names; every few seconds, and at once when a link
+/// found that something is not as it was. May be used from anywhere.
+public final class RedisCluster: Sendable {
+    public let url: ClusterURL
+    private let logger: Logger
+    private let loop: any EventLoop
+    private let timeout: Duration
+    private let state = NIOLockedValueBox(State())
+    private let wake: AsyncStream<Void>.Continuation
+    private let wakes: AsyncStream<Void>
+    /// To nodes of the Cluster, for links…
+    let connector: RedisConnector
+    /// …and for asking.
+    private let asking: RedisConnector
+
+    private struct State {
+        var topology: ClusterTopology?
+        var followers: [@Sendable (ClusterTopology) -> Void] = []
+        /// Where the newest answer may be had.
+        var hint: ClusterAddress?
+        /// Why nobody could be asked, the last time.
+        var trouble: RedisSetupError?
+        /// How often everybody was asked.
+        var rounds = 0
+        var task: Task<Void, Never>?
+    }
+
+    /// How often it asks when nothing is wrong…
+    private static let interval: TimeAmount = .seconds(5)
+    /// …and how long it waits at least before it asks again.
+    private static let pause: Duration = .milliseconds(100)
+
+    /// Throws if the URL's certificate authority cannot be read. Does not connect yet.
+    ///
+    /// `timeout`: how long a node may take to be connected, and to answer.
+    public init(
+        _ url: ClusterURL, timeout: Duration = .seconds(1), connectTimeout: Duration = .seconds(5),
+        eventLoop: any EventLoop, logger: Logger
+    ) throws(RedisSetupError) {
+        self.url = url
+        self.timeout = timeout
+        self.logger = logger
+        loop = eventLoop
+        connector = try RedisConnector(url: url.node(ClusterAddress(host: "", port: 0)), timeout: connectTimeout)
+        asking = try RedisConnector(url: connector.url, timeout: timeout)
+        (wakes, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    deinit { stop() }
+
+    /// Begins to ask. Called once.
+    public func start() {
+        let timer = loop.scheduleRepeatedTask(initialDelay: Self.interval, delay: Self.interval) { [wake] _ in
+            wake.yield()
+        }
+        wake.yield()
+        let task = Task { [weak self, wakes] in
+            for await _ in wakes {
+                guard await self?.look() == true else { break }
+                try? await Task.sleep(for: Self.pause)
+            }
+            timer.cancel()
+        }
+        state.withLockedValue { $0.task = task }
+    }
+
+    /// Followers hear nothing more.
+    public func stop() {
+        wake.finish()
+        state.withLockedValue { state in
+            state.followers = []
+            state.task?.cancel()
+            state.task = nil
+        }
+    }
+
+    /// `changed` is called whenever the Cluster was asked, also if the answer is the same, and at once if it is known. On any thread.
+    func follow(_ changed: @escaping @Sendable (ClusterTopology) -> Void) {
+        let known = state.withLockedValue { state in
+            state.followers.append(changed)
+            return state.topology
+        }
+        if let known { changed(known) }
+    }
+
+    /// Something is not as it was: asks again soon, `hint` first.
+    func troubled(_ hint: ClusterAddress?) {
+        state.withLockedValue { if let hint { $0.hint = hint } }
+        wake.yield()
+    }
+
+    /// The master of a slot, as soon as it is known. Fails with what is wrong if it is not known in time.
+    public func find(_ slot: HashSlot, within patience: Duration) async throws(RedisSetupError) -> RedisURL {
+        let end = ContinuousClock.now + patience
+        while true {
+            let (topology, trouble, rounds) = state.withLockedValue { ($0.topology, $0.trouble, $0.rounds) }
+            if let master = topology?.masters.first(where: { $0.slots.contains(slot) }) {
+                return url.node(master.address)
+            }
+            if let trouble, !trouble.mayHeal { throw trouble }
+            guard ContinuousClock.now < end, !Task.isCancelled else {
+                throw trouble
+                    ?? RedisSetupError(
+                        .noCluster,
+                        rounds == 0
+                            ? "\(url): no node of the Cluster answered in \(patience)"
+                            : "\(url): no master serves slot \(slot.number) (CLUSTER ADDSLOTS)")
+            }
+            wake.yield()
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// All masters that are known.
+    public var masters: [RedisURL] {
+        state.withLockedValue { $0.topology }?.masters.map { url.node($0.address) } ?? []
+    }
+
+    // MARK: Asking
+
+    /// False: it is over.
+    private func look() async -> Bool {
+        var errors: [RedisSetupError] = []
+        for target in candidates() {
+            guard !Task.isCancelled else { return false }
+            do throws(RedisSetupError) {
+                learn(try await ask(target))
+                return true
+            } catch {
+                errors.append(error)
+            }
+        }
+        failed(errors)
+        return !Task.isCancelled
+    }
+
+    /// Whom to ask, in order: each once.
+    private func candidates() -> [RedisURL] {
+        let (hint, topology) = state.withLockedValue { state in
+            defer { state.hint = nil }
+            return (state.hint, state.topology)
+        }
+        let masters = (topology?.masters.map(\.address) ?? []).shuffled()
+        let others = (topology?.nodes ?? []).shuffled()
+        let known = ([hint].compactMap { $0 } + masters + others).map { url.node($0) }
+        var seen: Set<RedisURL> = []
+        return (known + url.seeds).filter { seen.insert($0).inserted }
+    }
+
+    private func ask(_ target: RedisURL) async throws(RedisSetupError) -> ClusterTopology {
+        let inspector = try await RedisInspector.connect(
+            RedisConnector(asking, url: target), name: "cluster", kind: .clusterNode, timeout: timeout, on: loop)
+        defer { inspector.close() }
+        let reply = try await inspector.ask("CLUSTER", "NODES")
+        if case .error(let text) = reply {
+            throw RedisSetupError(.notPermitted, "redis at \(target) does not tell who serves what: \(text)")
+        }
+        guard let text = reply.string, case .tcp(let host, let port) = target.address else {
+            throw RedisSetupError(.notRedis, "redis at \(target) answers CLUSTER NODES with something that is no text")
+        }
+        do throws(ClusterTopologyError) {
+            return try ClusterTopology(
+                nodes: text, from: ClusterAddress(host: host, port: port), names: target.tls != nil)
+        } catch {
+            throw RedisSetupError(.notRedis, "redis at \(target): \(error)")
+        }
+    }
+
+    private func learn(_ seen: ClusterTopology) {
+        let (topology, isNews, wasTroubled, followers) = state.withLockedValue { state in
+            let topology = state.topology.map { seen.seen(after: $0) } ?? seen
+            let isNews = topology.masters != state.topology?.masters
+            let wasTroubled = state.trouble != nil
+            state.topology = topology
+            state.trouble = nil
+            state.rounds += 1
+            return (topology, isNews, wasTroubled, state.followers)
+        }
+        if isNews || wasTroubled {
+            let masters = topology.masters.map { "\($0.address)" }.sorted().joined(separator: " ")
+            logger.notice("the masters of the redis cluster are known", metadata: ["address": "\(masters)"])
+            let missing = SlotSet.all.subtracting(topology.covered)
+            if !missing.isEmpty {
+                logger.warning(
+                    "nobody serves some slots of the redis cluster", metadata: ["slots": "\(missing.summary)"])
+            }
+        }
+        for follower in followers { follower(topology) }
+    }
+
+    private func failed(_ errors: [RedisSetupError]) {
+        // One that waiting does not mend says most.
+        let error =
+            errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): nobody to ask")
+        let isNews = state.withLockedValue { state in
+            defer { state.trouble = error }
+            return state.trouble?.code != error.code
+        }
+        if isNews {
+            logger.warning("no node of the redis cluster can be asked", metadata: ["error": "\(error.message)"])
+        }
+    }
+}

@@ -1,0 +1,238 @@
+import ChatCore
+import Logging
+import NIOCore
+
+/// An event loop's way to a Redis Cluster: a ``RedisLink`` to each of its masters, and ``ClusterRouter`` to decide which of them gets
+/// what.
+///
+/// All on one loop, like every link. Masters come and go with what ``RedisCluster`` learns.
+public final class RedisClusterLink: BrokerLink {
+    public weak var delegate: (any BrokerLinkDelegate)?
+    private let settings: RedisLinkSettings
+    private let cluster: RedisCluster
+    private let codec: any RedisCodecProtocol
+    private let eventLoop: any EventLoop
+    private let logger: Logger
+    private let observer: (any RedisLinkObserver)?
+    private var router: ClusterRouter
+    private var parts: [ClusterRouter.PartID: Part] = [:]
+    /// The actions of calls from outside that answer them: those wait for the call to return.
+    private var deferred: [ClusterRouter.Action] = []
+    private var isStopping = false
+
+    /// `settings`: of the link to each master, but for its address. `nodesSlot`: the slot of what nodes say of themselves.
+    public init(
+        settings: RedisLinkSettings, cluster: RedisCluster, nodesSlot: HashSlot, codec: any RedisCodecProtocol,
+        eventLoop: any EventLoop, logger: Logger, observer: (any RedisLinkObserver)? = nil
+    ) {
+        self.settings = settings
+        self.cluster = cluster
+        self.codec = codec
+        self.eventLoop = eventLoop
+        self.logger = logger
+        self.observer = observer
+        router = ClusterRouter(nodesSlot: nodesSlot)
+    }
+
+    /// A link to one master, and what it tells.
+    fileprivate final class Part {
+        let id: ClusterRouter.PartID
+        let link: RedisLink
+        weak var owner: RedisClusterLink?
+        /// Something was answered since replicas were last waited for.
+        var isUnconfirmed = false
+
+        init(_ id: ClusterRouter.PartID, _ link: RedisLink, owner: RedisClusterLink) {
+            self.id = id
+            self.link = link
+            self.owner = owner
+        }
+    }
+
+    // MARK: BrokerLink
+
+    public func start() {
+        let bound = NIOLoopBound(WeakClusterLink(self), eventLoop: eventLoop)
+        cluster.follow { [eventLoop] topology in
+            eventLoop.execute { bound.value.link?.happen { $0.cameToKnow(topology, &$1) } }
+        }
+    }
+
+    public var scopes: [BrokerScope] { router.scopes }
+
+    public var roundTrip: Duration { parts.values.map(\.link.roundTrip).max() ?? .milliseconds(1) }
+
+    public func submit(_ request: BrokerRequest, tag: RequestTag) {
+        call { $0.submit(request, tag, &$1) }
+    }
+
+    public func subscribe(_ room: RoomName) {
+        call { $0.subscribe(room, &$1) }
+    }
+
+    public func unsubscribe(_ room: RoomName) {
+        call { $0.unsubscribe(room, &$1) }
+    }
+
+    /// Of all masters that answered something since they were last asked, the one with the fewest replicas counts.
+    public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
+        let asked = parts.values.filter(\.isUnconfirmed)
+        guard !asked.isEmpty else { return eventLoop.assumeIsolatedUnsafeUnchecked().execute { then(nil) } }
+        var (open, fewest) = (asked.count, Int?.some(.max))
+        for part in asked {
+            part.isUnconfirmed = false
+            part.link.confirm(replicas: count, within: time) { confirmed in
+                fewest = fewest.flatMap { least in confirmed.map { min(least, $0) } }
+                open -= 1
+                if open == 0 { then(fewest) }
+            }
+        }
+    }
+
+    public var descriptors: [CInt] { parts.values.flatMap(\.link.descriptors) }
+
+    public func readAnswers() -> Bool {
+        var isAll = true
+        for part in parts.values { isAll = part.link.readAnswers() && isAll }
+        return isAll
+    }
+
+    public func reset() {
+        for part in parts.values { part.link.reset() }
+    }
+
+    public func stop() {
+        isStopping = true
+        for part in parts.values { part.link.stop() }
+    }
+
+    // MARK: Actions
+
+    /// From outside: who calls hears nothing before the call has returned.
+    private func call(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
+        var actions: [ClusterRouter.Action] = []
+        event(&router, &actions)
+        for action in actions {
+            guard !perform(action) else { continue }
+            deferred.append(action)
+            if deferred.count == 1 { eventLoop.assumeIsolatedUnsafeUnchecked().execute { self.tellDeferred() } }
+        }
+    }
+
+    private func tellDeferred() {
+        let actions = deferred
+        deferred = []
+        for action in actions { tell(action) }
+    }
+
+    /// From a connection or from the Cluster.
+    fileprivate func happen(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
+        var actions: [ClusterRouter.Action] = []
+        event(&router, &actions)
+        for action in actions where !perform(action) { tell(action) }
+    }
+
+    /// False: it is for the owner.
+    private func perform(_ action: ClusterRouter.Action) -> Bool {
+        switch action {
+        case .open(let id, let address, let slots): open(id, address, slots)
+        case .serves(let id, let slots): parts[id]?.link.replicationTag = Self.tag(in: slots)
+        case .close(let id): parts.removeValue(forKey: id)?.link.stop()
+        case .submit(let id, let request, let tag): parts[id]?.link.submit(request, tag: tag)
+        case .subscribe(let id, let room): parts[id]?.link.subscribe(room)
+        case .unsubscribe(let id, let room): parts[id]?.link.unsubscribe(room)
+        case .look(let address): cluster.troubled(address)
+        case .complete, .commandsUp, .commandsDown, .subscriptionsUp, .subscriptionsDown: return false
+        }
+        return true
+    }
+
+    private func tell(_ action: ClusterRouter.Action) {
+        switch action {
+        case .complete(let tag, let result): delegate?.brokerCompleted(tag, result)
+        case .commandsUp(let identity, let scope): if !isStopping { delegate?.brokerCommandsUp(identity, scope) }
+        case .commandsDown(let reason, let scope): if !isStopping { delegate?.brokerCommandsDown(reason, scope) }
+        case .subscriptionsUp(let identity, let scope):
+            if !isStopping { delegate?.brokerSubscriptionsUp(identity, scope) }
+        case .subscriptionsDown(let reason, let scope):
+            if !isStopping { delegate?.brokerSubscriptionsDown(reason, scope) }
+        case .open, .serves, .close, .submit, .subscribe, .unsubscribe, .look: break
+        }
+    }
+
+    private func open(_ id: ClusterRouter.PartID, _ address: ClusterAddress, _ slots: SlotSet) {
+        guard !isStopping else { return }
+        var settings = settings
+        settings.url = cluster.url.node(address)
+        settings.kind = .clusterMaster
+        settings.master = nil
+        let link = RedisLink(
+            settings: settings, connector: RedisConnector(cluster.connector, url: settings.url), codec: codec,
+            eventLoop: eventLoop, logger: logger, observer: observer)
+        link.replicationTag = Self.tag(in: slots)
+        let part = Part(id, link, owner: self)
+        parts[id] = part
+        link.delegate = part
+        link.cluster = part
+        link.start()
+    }
+
+    /// A hash tag of one of the slots.
+    private static func tag(in slots: SlotSet) -> String? {
+        // Tags are spread evenly, so this finds one unless hardly any slot is served.
+        slots.isEmpty ? nil : (0..<200_000).lazy.map { String($0) }.first { slots.contains(HashSlot(ofKey: $0)) }
+    }
+}
+
+/// Lets the Cluster not keep its links alive.
+private struct WeakClusterLink {
+    weak var link: RedisClusterLink?
+    init(_ link: RedisClusterLink) { self.link = link }
+}
+
+extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
+    func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
+        if case .success = result { isUnconfirmed = true }
+        owner?.happen { $0.completed(tag.serial, result, &$1) }
+    }
+
+    func brokerSubscribed(_ room: RoomName) {
+        if let owner, owner.hears(room, from: id) { owner.delegate?.brokerSubscribed(room) }
+    }
+
+    func brokerUnsubscribed(_ room: RoomName) {
+        if let owner, owner.hears(room, from: id) { owner.delegate?.brokerUnsubscribed(room) }
+    }
+
+    func brokerHeard(_ room: RoomName, _ event: ChatCore.ChannelEvent) {
+        if let owner, owner.hears(room, from: id) { owner.delegate?.brokerHeard(room, event) }
+    }
+
+    func brokerKnows(_ room: RoomName, _ position: Position, base: UInt64) -> Bool {
+        owner?.delegate?.brokerKnows(room, position, base: base) ?? false
+    }
+
+    func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        owner?.happen { [id] in $0.commandsUp(id, identity, &$1) }
+    }
+
+    func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) {
+        owner?.happen { [id] in $0.commandsDown(id, reason, &$1) }
+    }
+
+    func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        owner?.happen { [id] in $0.subscriptionsUp(id, identity, &$1) }
+    }
+
+    func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
+        owner?.happen { [id] in $0.subscriptionsDown(id, reason, &$1) }
+    }
+
+    func channelLeft(_ room: RoomName, _ reason: String, from link: RedisLink) {
+        owner?.happen { [id] in $0.channelLeft(room, reason, from: id, &$1) }
+    }
+}
+
+extension RedisClusterLink {
+    fileprivate func hears(_ room: RoomName, from id: ClusterRouter.PartID) -> Bool { router.hears(room, from: id) }
+}

@@ -1,0 +1,224 @@
+import ChatCore
+import Logging
+import NIOCore
+import NIOPosix
+import RedisSchema
+import Testing
+
+@testable import ChatRedis
+
+/// A link to a real Redis Cluster: requests to the right masters, channels that stay with them, slots that move, masters that fail.
+@Suite(.timeLimit(.minutes(3))) struct ClusterLinkTests {
+    private let node: NodeID
+    private let keys: RedisKeys
+
+    init() throws {
+        node = try NodeID("n-1")
+        var keys = RedisKeys()
+        keys.isClustered = true
+        self.keys = keys
+    }
+
+    private struct Running {
+        let cluster: PrivateCluster
+        let watch: RedisCluster
+        let link: LinkProbe
+        let codec: RedisCodec
+
+        func stop() async throws {
+            try await link.with { $0.stop() }
+            watch.stop()
+            cluster.stop()
+        }
+    }
+
+    private func link(_ watch: RedisCluster, replicas: Bool = false) async throws -> LinkProbe {
+        let codec = RedisCodec(keys: keys)
+        let keys = keys
+        return try await LinkProbe.start { eventLoop in
+            var settings = RedisLinkSettings(
+                url: try RedisURL("redis://unused"), commandTimeout: .seconds(2), pingInterval: .milliseconds(500),
+                backoffLongest: .milliseconds(200))
+            settings.confirmsReplicas = replicas
+            var logger = Logger(label: "test")
+            logger.logLevel = .critical
+            return RedisClusterLink(
+                settings: settings, cluster: watch, nodesSlot: HashSlot(ofKey: keys.nodes), codec: codec,
+                eventLoop: eventLoop, logger: logger)
+        }
+    }
+
+    private func start(replicas: Int = 0, password: String? = nil) async throws -> Running {
+        let cluster = try await PrivateCluster.start(replicas: replicas, password: password)
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let watch = try RedisCluster(
+            try ClusterURL(cluster.url), eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: logger)
+        watch.start()
+        return Running(
+            cluster: cluster, watch: watch, link: try await link(watch, replicas: replicas > 0),
+            codec: RedisCodec(keys: keys))
+    }
+
+    /// Waits until every slot is up on both connections.
+    private func everythingUp(_ link: LinkProbe) async throws {
+        var (commands, subscriptions) = (SlotSet(), SlotSet())
+        while commands != .all || subscriptions != .all {
+            let event = try await link.next("all masters", where: { $0.scope != nil })
+            switch event {
+            case .commandsUp(_, let scope): commands.formUnion(scope.slots)
+            case .commandsDown(_, let scope): commands.subtract(scope.slots)
+            case .subscriptionsUp(_, let scope): subscriptions.formUnion(scope.slots)
+            case .subscriptionsDown(_, let scope): subscriptions.subtract(scope.slots)
+            default: break
+            }
+        }
+    }
+
+    /// A room for each master.
+    private func rooms(_ cluster: PrivateCluster) throws -> [RoomName] {
+        try (0..<cluster.masters).map { index in
+            let share = 16_384 * index / cluster.masters..<16_384 * (index + 1) / cluster.masters
+            return try #require(
+                try (0..<1_000).lazy.map { try RoomName("room \($0)") }.first {
+                    share.contains(HashSlot(of: $0).number)
+                })
+        }
+    }
+
+    private func content(_ text: String, _ key: String) throws -> MessageContent {
+        MessageContent(user: try UserID("ana"), at: 1, text: text, key: key)
+    }
+
+    /// Subscribes, registers and returns the epoch.
+    private func enter(_ room: RoomName, _ link: LinkProbe, _ node: NodeID? = nil) async throws -> UInt64 {
+        try await link.with { $0.subscribe(room) }
+        _ = try await link.next("subscribed", where: { $0 == .subscribed(room) })
+        let node = node ?? self.node
+        try await link.submit(.hold(room: room, node: node), serial: 0)
+        let result = try await link.ask(
+            .enter(EnterRequest(room: room, node: node, clock: 1_700_000_000_000, limit: 10)))
+        guard case .success(.view(let view)) = result else { throw LinkProbe.TimedOut(description: "\(result)") }
+        return view.epoch
+    }
+
+    @Test func eachRoomIsOnItsMasterAndItsChannelToo() async throws {
+        let running = try await start(password: "secret")
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        for room in try rooms(cluster) {
+            _ = try await enter(room, link)
+            let epoch = try await enter(room, link, try NodeID("n-2"))
+            let reply = try await link.ask(.append(room: room, epoch: epoch, content: try content("x", "k")))
+            #expect(reply == .success(.appended(Position(epoch: epoch, seq: 1))))
+            try await link.submit(
+                .publish(
+                    room: room,
+                    event: .signal(
+                        Signal(node: node, session: SessionID(raw: 9), user: try UserID("ana"), name: "typing"))),
+                serial: 0)
+            _ = try await link.next("the signal") {
+                if case .heard(room, .signal) = $0 { true } else { false }
+            }
+            let master = try cluster.master(of: HashSlot(of: room).number)
+            #expect(try master.cli("PUBSUB", "SHARDCHANNELS").contains(keys.channel(of: room.text)))
+            #expect(try master.cli("EXISTS", keys.key(.log, of: room.text)) == "1")
+            for server in cluster.servers where server.port != master.port {
+                #expect(try !server.cli("PUBSUB", "SHARDCHANNELS").contains(keys.channel(of: room.text)))
+            }
+            try await link.submit(.say(room: room, content: try content("hello", "s")), serial: 77)
+            _ = try await link.next("what was said") {
+                if case .heard(room, .message) = $0 { true } else { false }
+            }
+            try await link.with { $0.unsubscribe(room) }
+            _ = try await link.next("unsubscribed", where: { $0 == .unsubscribed(room) })
+        }
+        let report = NodeReport(node: node, address: "h:1", version: "1", clock: 1)
+        _ = try await link.ask(.heartbeat(report, lease: .seconds(10)))
+        guard case .success(.nodes(let records)) = try await link.ask(.nodes) else {
+            throw LinkProbe.TimedOut(description: "no nodes")
+        }
+        #expect(records.map(\.node) == [node] && records.first?.report?.address == "h:1")
+        guard case .success(.rooms(let held)) = try await link.ask(.rooms(of: node)) else {
+            throw LinkProbe.TimedOut(description: "no rooms")
+        }
+        #expect(Set(held) == Set(try rooms(cluster)), "in the list that is in the slot of martlet:nodes")
+        _ = try await link.ask(.forget(node))
+        #expect(try await link.ask(.nodes) == .success(.nodes([])))
+        try await running.stop()
+    }
+
+    @Test func aSlotMovesUnderARoom() async throws {
+        let running = try await start()
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        let all = try rooms(cluster)
+        for room in all { _ = try await enter(room, link) }
+        let (room, other) = (all[0], all[1])
+        let slot = HashSlot(of: room)
+        let scope = BrokerScope(SlotSet([slot]), holdsNodes: slot == HashSlot(ofKey: keys.nodes))
+        let target = try cluster.master(of: HashSlot(of: other).number)
+        try await cluster.move(slot.number, to: target) {
+            // Half of the keys are there, half here: what needs all of them is refused, and the room is away.
+            let refused = try await link.ask(.view(room: room, after: nil, limit: 1))
+            #expect(refused == .failure(.notConnected))
+            #expect(try await link.ask(.roster(room: other)) != .failure(.notConnected), "nobody else is")
+        }
+        // With or without another question of ours, the link finds the new master; the channel is gone from the old one.
+        var isBack = (false, false)
+        while isBack != (true, true) {
+            let event = try await link.next("the slot is back", where: { $0.scope == scope })
+            switch event {
+            case .commandsUp: isBack.0 = true
+            case .commandsDown: isBack.0 = false
+            case .subscriptionsUp: isBack.1 = true
+            case .subscriptionsDown: isBack.1 = false
+            default: break
+            }
+        }
+        var epoch: UInt64?
+        while epoch == nil {
+            // It may go once more, as the masters hear of the move one after the other.
+            epoch = try? await enter(room, link)
+        }
+        #expect(try target.cli("PUBSUB", "SHARDCHANNELS").contains(keys.channel(of: room.text)))
+        #expect(try target.cli("EXISTS", keys.key(.log, of: room.text)) == "1")
+        try await running.stop()
+    }
+
+    @Test func aMasterFailsAndItsReplicaTakesOver() async throws {
+        let running = try await start(replicas: 1)
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        let all = try rooms(cluster)
+        for room in all { _ = try await enter(room, link) }
+        #expect(try await running.link.confirmed(replicas: 1) == 1)
+        let (room, other) = (all[1], all[2])
+        let before = try cluster.master(of: HashSlot(of: room).number)
+        before.kill()
+        let down = try await link.next("down", where: { $0.isCommandsDown })
+        #expect(down.scope?.contains(room) == true && down.scope?.contains(other) == false)
+        #expect(try await link.ask(.roster(room: other)) != .failure(.notConnected), "others go on")
+        var epoch: UInt64?
+        while epoch == nil {
+            _ = try await link.next("back") { $0.isCommandsUp && $0.scope?.contains(room) == true }
+            epoch = try? await enter(room, link)
+        }
+        #expect(try cluster.master(of: HashSlot(of: room).number).port != before.port)
+        try await running.stop()
+    }
+
+    @Test func aSingleRedisIsNoCluster() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let watch = try RedisCluster(
+            try ClusterURL("redis+cluster://127.0.0.1:\(redis.port)"),
+            eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"))
+        watch.start()
+        defer { watch.stop() }
+        let slot = HashSlot(ofKey: keys.nodes)
+        let error = await #expect(throws: RedisSetupError.self) { try await watch.find(slot, within: .seconds(30)) }
+        #expect(error?.code == .cluster)
+        #expect(error?.message.contains("cluster-enabled no") == true)
+    }
+}

@@ -1,0 +1,237 @@
+import ChatCore
+import Testing
+
+@testable import ChatRedis
+
+/// Which master gets what, and what a link's owner is told, as sequences.
+@Suite struct ClusterRouterTests {
+    private typealias Action = ClusterRouter.Action
+
+    private let node: NodeID
+    /// Rooms of the first and of the second half of the slots; what nodes say of themselves is in the first.
+    private let low: RoomName
+    private let high: RoomName
+    private let nodesSlot: HashSlot
+    private let one = ClusterAddress(host: "h", port: 1)
+    private let two = ClusterAddress(host: "h", port: 2)
+    private let three = ClusterAddress(host: "h", port: 3)
+    private let first = BrokerIdentity(runID: "1", replicationID: "a")
+    private let second = BrokerIdentity(runID: "2", replicationID: "b")
+
+    init() throws {
+        node = try NodeID("n-1")
+        let rooms = try (0..<100).map { try RoomName("room\($0)") }
+        low = try #require(rooms.first { HashSlot(of: $0).number < 8_192 })
+        high = try #require(rooms.first { HashSlot(of: $0).number >= 8_192 })
+        nodesSlot = try #require(HashSlot(5))
+    }
+
+    private func slots(_ range: Range<Int>) -> SlotSet { SlotSet(range.compactMap { HashSlot($0) }) }
+
+    private func topology(_ masters: (ClusterAddress, SlotSet)...) -> ClusterTopology {
+        ClusterTopology(
+            masters: masters.map { .init(id: "\($0.0)", address: $0.0, epoch: 1, slots: $0.1) }, nodes: [])
+    }
+
+    private var halves: ClusterTopology { topology((one, slots(0..<8_192)), (two, slots(8_192..<16_384))) }
+
+    private func tag(_ serial: UInt64) -> RequestTag { RequestTag(owner: 7, generation: 8, serial: serial) }
+
+    private func on(_ router: inout ClusterRouter, _ event: (inout ClusterRouter, inout [Action]) -> Void) -> [Action] {
+        var actions: [Action] = []
+        event(&router, &actions)
+        return actions
+    }
+
+    /// Both masters are up; the parts are 1 and 2.
+    private func ready() -> ClusterRouter {
+        var router = ClusterRouter(nodesSlot: nodesSlot)
+        var actions: [Action] = []
+        router.cameToKnow(halves, &actions)
+        for (id, identity) in [(1, first), (2, second)] as [(UInt32, BrokerIdentity)] {
+            router.subscriptionsUp(id, identity, &actions)
+            router.commandsUp(id, identity, &actions)
+        }
+        return router
+    }
+
+    private func enter(_ room: RoomName) -> BrokerRequest {
+        .enter(EnterRequest(room: room, node: node, limit: 1))
+    }
+
+    private static func sent(_ actions: [Action]) -> [UInt32] {
+        actions.compactMap { if case .submit(let id, _, _) = $0 { id } else { nil } }
+    }
+
+    /// The serial under which the only request among the actions was sent.
+    private static func serial(_ actions: [Action]) throws -> UInt64 {
+        try #require(
+            actions.compactMap { action -> UInt64? in
+                if case .submit(_, _, let tag) = action { tag.serial } else { nil }
+            }.first)
+    }
+
+    @Test func eachMasterComesWithItsRooms() {
+        var router = ClusterRouter(nodesSlot: nodesSlot)
+        #expect(router.scopes.isEmpty)
+        #expect(
+            on(&router) { $0.submit(.view(room: low, after: nil, limit: 1), tag(1), &$1) } == [
+                .complete(tag(1), .failure(.notConnected))
+            ])
+        #expect(
+            on(&router) { $0.cameToKnow(halves, &$1) } == [
+                .open(1, one, slots(0..<8_192)), .open(2, two, slots(8_192..<16_384)),
+            ])
+        #expect(
+            on(&router) { $0.commandsUp(2, second, &$1) } == [
+                .commandsUp(second, BrokerScope(slots(8_192..<16_384), holdsNodes: false))
+            ])
+        #expect(
+            on(&router) { $0.commandsUp(1, first, &$1) } == [
+                .commandsUp(first, BrokerScope(slots(0..<8_192), holdsNodes: true))
+            ])
+        #expect(on(&router) { $0.cameToKnow(halves, &$1) }.isEmpty, "nothing has changed")
+        #expect(Self.sent(on(&router) { $0.submit(.view(room: low, after: nil, limit: 1), tag(1), &$1) }) == [1])
+        #expect(Self.sent(on(&router) { $0.submit(.view(room: high, after: nil, limit: 1), tag(2), &$1) }) == [2])
+        #expect(Self.sent(on(&router) { $0.submit(.nodes, tag(3), &$1) }) == [1])
+        #expect(on(&router) { $0.subscribe(low, &$1) }.isEmpty, "its subscribe connection is down")
+    }
+
+    @Test func answersFindWhoAsked() throws {
+        var router = ready()
+        let asked = on(&router) { $0.submit(.view(room: high, after: nil, limit: 1), tag(42), &$1) }
+        let serial = try Self.serial(asked)
+        #expect(on(&router) { $0.completed(serial, .success(.done), &$1) } == [.complete(tag(42), .success(.done))])
+        #expect(on(&router) { $0.completed(serial, .success(.done), &$1) }.isEmpty, "once")
+        let unasked = on(&router) {
+            $0.submit(
+                .publish(room: high, event: .gone(node, value: 1, nodes: [:], last: Position(epoch: 1, seq: 1))),
+                tag(0), &$1)
+        }
+        #expect(try Self.serial(unasked) == RequestTag.ignoredSerial)
+    }
+
+    @Test func enterWaitsForHold() throws {
+        var router = ready()
+        let held = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
+        #expect(Self.sent(held) == [1])
+        #expect(on(&router) { $0.submit(enter(high), tag(1), &$1) }.isEmpty)
+        #expect(on(&router) { $0.submit(.roster(room: high), tag(2), &$1) }.isEmpty)
+        #expect(Self.sent(on(&router) { $0.submit(.roster(room: low), tag(3), &$1) }) == [1], "others do not wait")
+        let serial = try Self.serial(held)
+        #expect(Self.sent(on(&router) { $0.completed(serial, .success(.done), &$1) }) == [2, 2])
+        #expect(Self.sent(on(&router) { $0.submit(.roster(room: high), tag(4), &$1) }) == [2])
+    }
+
+    @Test func whoCannotBeHeldIsNotEntered() throws {
+        var router = ready()
+        let held = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
+        _ = on(&router) { $0.submit(enter(high), tag(1), &$1) }
+        _ = on(&router) { $0.submit(.roster(room: high), tag(2), &$1) }
+        _ = on(&router) { $0.commandsDown(1, "gone", &$1) }
+        let serial = try Self.serial(held)
+        let lost = on(&router) { $0.completed(serial, .failure(.outcomeUnknown), &$1) }
+        #expect(lost.first == .complete(tag(1), .failure(.notConnected)))
+        #expect(Self.sent(lost) == [2], "the roster is read all the same")
+        // The same if it is down already.
+        #expect(on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }.isEmpty)
+        #expect(on(&router) { $0.submit(enter(high), tag(3), &$1) } == [.complete(tag(3), .failure(.notConnected))])
+        // As soon as the nodes' master is back, the room is entered again.
+        let back = on(&router) { $0.commandsUp(1, first, &$1) }
+        #expect(back.last == .commandsUp(second, BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)))
+        #expect(on(&router) { $0.commandsUp(1, first, &$1) }.count == 1, "once")
+        _ = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
+        #expect(on(&router) { $0.submit(enter(high), tag(4), &$1) }.isEmpty, "waits for the new hold")
+    }
+
+    @Test func aMasterThatFailsTakesOnlyItsOwnRoomsDown() throws {
+        var router = ready()
+        let asked = on(&router) { $0.submit(.roster(room: high), tag(1), &$1) }
+        let scope = BrokerScope(slots(8_192..<16_384), holdsNodes: false)
+        #expect(on(&router) { $0.commandsDown(2, "gone", &$1) } == [.commandsDown("gone", scope), .look(nil)])
+        let serial = try Self.serial(asked)
+        #expect(
+            on(&router) { $0.completed(serial, .failure(.outcomeUnknown), &$1) } == [
+                .complete(tag(1), .failure(.outcomeUnknown))
+            ])
+        #expect(
+            on(&router) { $0.subscriptionsDown(2, "gone", &$1) } == [
+                .subscriptionsDown("gone", scope), .look(nil),
+            ])
+        // Its replica is master now.
+        let moved = topology((one, slots(0..<8_192)), (three, slots(8_192..<16_384)))
+        #expect(on(&router) { $0.cameToKnow(moved, &$1) } == [.close(2), .open(3, three, slots(8_192..<16_384))])
+        let third = BrokerIdentity(runID: "3", replicationID: "c")
+        #expect(on(&router) { $0.commandsUp(3, third, &$1) } == [.commandsUp(third, scope)])
+        #expect(on(&router) { $0.commandsUp(2, second, &$1) }.isEmpty, "the old one says nothing any more")
+    }
+
+    @Test func aSlotThatMovesIsLostAndFoundAgain() throws {
+        var router = ready()
+        let slot = SlotSet([HashSlot(of: high)])
+        let scope = BrokerScope(slot, holdsNodes: false)
+        let serials = try (1...3).map { number in
+            try Self.serial(on(&router) { $0.submit(.roster(room: high), tag(number), &$1) })
+        }
+        let moved = topology(
+            (one, slots(0..<8_192).union(slot)), (two, slots(8_192..<16_384).subtracting(slot)))
+        // The first answer says so: the others go with it, in order, and nothing else does.
+        let text = "MOVED \(HashSlot(of: high).number) h:1"
+        #expect(
+            on(&router) { $0.completed(serials[0], .failure(.notStored(text)), &$1) } == [
+                .commandsDown(text, scope), .complete(tag(1), .failure(.notConnected)),
+                .complete(tag(2), .failure(.outcomeUnknown)), .complete(tag(3), .failure(.outcomeUnknown)),
+                .subscriptionsDown(text, scope), .look(one),
+            ])
+        #expect(on(&router) { $0.completed(serials[1], .failure(.notStored(text)), &$1) }.isEmpty)
+        #expect(
+            on(&router) { $0.submit(.roster(room: high), tag(4), &$1) } == [
+                .complete(tag(4), .failure(.notConnected))
+            ])
+        #expect(!router.hears(high, from: 2))
+        #expect(
+            on(&router) { $0.cameToKnow(moved, &$1) } == [
+                .serves(1, slots(0..<8_192).union(slot)), .serves(2, slots(8_192..<16_384).subtracting(slot)),
+                .subscriptionsUp(first, scope), .commandsUp(first, scope),
+            ])
+        #expect(Self.sent(on(&router) { $0.submit(.roster(room: high), tag(5), &$1) }) == [1])
+        #expect(on(&router) { $0.subscribe(high, &$1) } == [.subscribe(1, high)])
+        #expect(router.hears(high, from: 1) && !router.hears(high, from: 2))
+        #expect(on(&router) { $0.channelLeft(high, "late", from: 2, &$1) }.isEmpty, "that is over")
+    }
+
+    @Test func aSlotOnItsWayKeepsItsChannel() throws {
+        var router = ready()
+        let scope = BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)
+        let serial = try Self.serial(on(&router) { $0.submit(.roster(room: high), tag(1), &$1) })
+        #expect(
+            on(&router) { $0.completed(serial, .failure(.notStored("TRYAGAIN half")), &$1) } == [
+                .commandsDown("TRYAGAIN half", scope), .complete(tag(1), .failure(.notConnected)), .look(nil),
+            ])
+        #expect(router.hears(high, from: 2))
+        // Asked again, nothing has changed: it is tried again.
+        #expect(on(&router) { $0.cameToKnow(halves, &$1) } == [.commandsUp(second, scope)])
+    }
+
+    @Test func aChannelThatLeftTakesItsRoomDown() throws {
+        var router = ready()
+        let scope = BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)
+        #expect(
+            on(&router) { $0.channelLeft(high, "left", from: 2, &$1) } == [
+                .commandsDown("left", scope), .subscriptionsDown("left", scope), .look(nil),
+            ])
+        // A connection that comes back has every slot.
+        let whole = BrokerScope(slots(8_192..<16_384), holdsNodes: false)
+        #expect(on(&router) { $0.commandsUp(2, second, &$1) } == [.commandsUp(second, whole)])
+        #expect(on(&router) { $0.subscriptionsUp(2, second, &$1) } == [.subscriptionsUp(second, whole)])
+        #expect(on(&router) { $0.cameToKnow(halves, &$1) }.isEmpty)
+    }
+
+    @Test func slotsThatNobodyServesAreDown() throws {
+        var router = ready()
+        _ = on(&router) { $0.cameToKnow(topology((one, slots(0..<8_192))), &$1) }
+        #expect(on(&router) { $0.submit(enter(high), tag(1), &$1) } == [.complete(tag(1), .failure(.notConnected))])
+        #expect(on(&router) { $0.subscribe(high, &$1) }.isEmpty)
+        #expect(on(&router) { $0.cameToKnow(topology(), &$1) }.contains(.close(1)))
+    }
+}
