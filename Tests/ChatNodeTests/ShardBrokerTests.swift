@@ -15,6 +15,7 @@ import Testing
         var submitted: [(request: BrokerRequest, tag: RequestTag)] = []
         var resets = 0
         var confirmations: [(Int?) -> Void] = []
+        var scopes: [BrokerScope] = [.everything]
 
         func start() {}
         func submit(_ request: BrokerRequest, tag: RequestTag) { submitted.append((request, tag)) }
@@ -159,6 +160,38 @@ import Testing
             #expect(link.resets == 1)
             shard.auditConnections(deadline: .seconds(60))
             #expect(link.resets == 1, "a new round has its own time")
+        }
+    }
+
+    @Test func eachMasterOfAClusterHasItsOwnRooms() async throws {
+        let identity = identity
+        try await onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            let name = try Self.waitingRoom(shard)
+            let own = SlotSet([HashSlot(of: name)])
+            let (there, elsewhere) = (
+                BrokerScope(own, holdsNodes: false), BrokerScope(SlotSet.all.subtracting(own), holdsNodes: true)
+            )
+            link.scopes = [there, elsewhere]
+            shard.brokerSubscriptionsUp(identity, elsewhere)
+            shard.brokerCommandsUp(identity, elsewhere)
+            #expect(!link.submitted.contains { Self.isEnter($0.request) }, "another master's connections")
+            #expect(shard.commands.identity(of: name) == nil && !shard.commands.isWhole)
+            let other = BrokerIdentity(runID: "r2", replicationID: "s2")
+            shard.brokerSubscriptionsUp(other, there)
+            shard.brokerSubscribed(name)
+            shard.brokerCommandsUp(other, there)
+            #expect(link.submitted.contains { Self.isEnter($0.request) })
+            #expect(shard.commands.identity(of: name) == other && shard.commands.isWhole)
+            #expect(shard.probes.count == 2, "each master is proven by itself")
+            // The master of the nodes' keys fails over: what this room wrote down there may be lost.
+            shard.brokerCommandsDown("lost", elsewhere)
+            #expect(shard.room(named: name)?.machine.isHeld == true)
+            link.submitted = []
+            shard.brokerCommandsUp(identity, elsewhere)
+            #expect(link.submitted.map(\.request).first.map(Self.isHeartbeat) == true)
+            #expect(link.submitted.contains { $0.request == .hold(room: name, node: shard.settings.node) })
+            #expect(!link.submitted.contains { Self.isEnter($0.request) }, "the room itself is as it was")
         }
     }
 

@@ -16,6 +16,9 @@ public struct BrokerScope: Hashable, Sendable, CustomStringConvertible {
         isWhole = slots == .all
     }
 
+    /// A slot by itself: it is not a connection that came or went, but what it reaches.
+    public var isOneSlot: Bool { slots.count == 1 }
+
     public func contains(_ room: RoomName) -> Bool { isWhole || slots.contains(HashSlot(of: room)) }
 
     public var description: String { isWhole ? "all rooms" : "slots \(slots.summary)" }

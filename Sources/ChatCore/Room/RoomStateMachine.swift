@@ -184,6 +184,13 @@ extension RoomStateMachine {
     /// True when the room may be forgotten: nobody in it, nothing subscribed, nothing registered.
     public var isOut: Bool { phase == .out && members.isEmpty }
     public var isLive: Bool { phase == .inside }
+    /// The node has written down that it holds the room, and has not given it up.
+    public var isHeld: Bool {
+        switch phase {
+        case .entering, .inside, .leaving: true
+        case .out, .subscribing, .unsubscribing: false
+        }
+    }
     /// Live, with other nodes in it: what they say must reach us by the channel.
     public var isShared: Bool { phase == .inside && hasOthers }
     /// Sends without an answer.

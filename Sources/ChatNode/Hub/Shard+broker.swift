@@ -49,18 +49,20 @@ extension Shard: BrokerLinkDelegate {
         note("redis command connection is up", scope)
         // First of all on this connection, before a room can be entered on it.
         if scope.holdsNodes { sayWeLive() }
+        if scope.holdsNodes, !scope.isWhole { holdAgain(outside: scope) }
         happenEverywhere(in: scope) { $0.commandsUp(identity, now: $1, &$2) }
         startProbes()
     }
 
     func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) {
-        if !commands.isEmpty { metrics.redisReconnects.increment() }
+        if !commands.isEmpty, !scope.isOneSlot { metrics.redisReconnects.increment() }
         commands.went(scope)
         audit.reset()
         if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionLost() }
         metrics.redisUp(connection: "commands", shard: index, false)
         note("redis command connection is down", scope, reason)
-        refuseHeld()
+        // A slot that moves takes no connection with it: who had what was stored there can still confirm it.
+        if !scope.isOneSlot { refuseHeld() }
         happenEverywhere(in: scope) { $0.commandsDown(now: $1, &$2) }
     }
 
@@ -74,7 +76,7 @@ extension Shard: BrokerLinkDelegate {
     }
 
     func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
-        if !subscriptions.isEmpty { metrics.redisReconnects.increment() }
+        if !subscriptions.isEmpty, !scope.isOneSlot { metrics.redisReconnects.increment() }
         subscriptions.went(scope)
         resetProbes(in: scope)
         endProbeWaits()
@@ -89,7 +91,7 @@ extension Shard: BrokerLinkDelegate {
         if !scope.isWhole { metadata[LogKey.slots] = "\(scope.slots.summary)" }
         if let reason { metadata[LogKey.error] = "\(reason)" }
         // A Cluster's slots move by the thousand, one after the other.
-        let level: Logger.Level = scope.slots.count == 1 ? .debug : reason == nil ? .notice : .warning
+        let level: Logger.Level = scope.isOneSlot ? .debug : reason == nil ? .notice : .warning
         logger.log(level: level, text, metadata: metadata)
     }
 
@@ -107,6 +109,15 @@ extension Shard: BrokerLinkDelegate {
     func ask(_ request: BrokerRequest) async -> Result<BrokerReply, BrokerError> {
         await withCheckedContinuation { continuation in
             run { [self] in ask(request) { continuation.resume(returning: $0) } }
+        }
+    }
+
+    /// What the node wrote down of its rooms may be lost with a failover. Rooms of the same master are entered again, and thereby held;
+    /// those of other masters notice nothing.
+    private func holdAgain(outside scope: BrokerScope) {
+        for case let room? in rooms where room.look({ $0.isHeld }) && !scope.contains(room.machine.room) {
+            let tag = RequestTag(owner: room.slot, generation: room.generation, serial: RequestTag.ignoredSerial)
+            link.submit(.hold(room: room.machine.room, node: settings.node), tag: tag)
         }
     }
 

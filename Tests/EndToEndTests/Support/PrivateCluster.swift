@@ -1,0 +1,1 @@
+../../ChatRedisTests/Support/PrivateCluster.swift
