@@ -42,7 +42,8 @@ public struct BrokerIdentity: Hashable, Sendable {
 /// - After the subscribe connection comes back, nothing is subscribed: the owner subscribes again.
 /// - Both connections reconnect by themselves, with backoff and jitter.
 /// - Where rooms are spread over several servers, all of this holds for each room by itself: what is said of connections is said with
-///   the rooms that it is about.
+///   the rooms that it is about. There an `enter` may end as `.notConnected` before earlier requests are answered, and while its room's
+///   own connection is up, as `hold` and it go to different servers.
 public protocol BrokerLink: AnyObject {
     /// Who is told. Held weakly.
     var delegate: (any BrokerLinkDelegate)? { get set }

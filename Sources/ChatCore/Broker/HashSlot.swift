@@ -96,7 +96,15 @@ public struct SlotSet: Hashable, Sendable, CustomStringConvertible {
 
     /// In order.
     public var slots: [HashSlot] {
-        (0..<HashSlot.count).lazy.compactMap { HashSlot($0) }.filter { contains($0) }
+        var slots: [HashSlot] = []
+        for (index, word) in words.enumerated() {
+            var rest = word
+            while rest != 0 {
+                if let slot = HashSlot(index << 6 | rest.trailingZeroBitCount) { slots.append(slot) }
+                rest &= rest - 1
+            }
+        }
+        return slots
     }
 
     /// As Redis writes it, `0-5460 7000`; of many ranges only the first, for people who read logs.

@@ -199,13 +199,15 @@ struct ClusterRouter {
         unentered = SlotSet()
     }
 
-    /// Also for a try to connect that failed. Completions for what was in flight follow.
+    /// Also for a try to connect that failed.
     mutating func commandsDown(_ id: PartID, _ reason: String, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
-        let reached = part.slots.subtracting(part.commands.unsettled)
+        if part.commands.identity == nil {
+            actions.append(.commandsDown(reason, scope(part.slots)))
+        } else {
+            takeDownCommands(part.slots, of: id, reason, &actions)
+        }
         parts[id]?.commands = Side()
-        if !reached.isEmpty { actions.append(.commandsDown(reason, scope(reached))) }
-        dropWaiting(in: part.slots, &actions)
         actions.append(.look(nil))
     }
 
