@@ -165,18 +165,29 @@ public final class RedisCluster: Sendable {
         guard let text = reply.string, case .tcp(let host, let port) = target.address else {
             throw RedisSetupError(.notRedis, "redis at \(target) answers CLUSTER NODES with something that is no text")
         }
+        let topology: ClusterTopology
         do throws(ClusterTopologyError) {
-            return try ClusterTopology(
+            topology = try ClusterTopology(
                 nodes: text, from: ClusterAddress(host: host, port: port), names: target.tls != nil)
         } catch {
             throw RedisSetupError(.notRedis, "redis at \(target): \(error)")
         }
+        // A node that was taken out of the Cluster (CLUSTER RESET) is one of its own: what it says is not about ours.
+        guard !topology.masters.isEmpty else {
+            throw RedisSetupError(
+                .noCluster,
+                "redis at \(target) knows nobody that serves any slot (redis-cli --cluster create, or CLUSTER MEET)")
+        }
+        return topology
     }
 
     private func learn(_ seen: ClusterTopology) {
         let (topology, isNews, wasTroubled, followers) = state.withLockedValue { state in
             let topology = state.topology.map { seen.seen(after: $0) } ?? seen
-            let isNews = topology.masters != state.topology?.masters
+            // (Slots move by the thousand.)
+            let isNews =
+                topology.masters.map(\.address) != state.topology?.masters.map(\.address)
+                || topology.covered != state.topology?.covered
             let wasTroubled = state.trouble != nil
             state.topology = topology
             state.trouble = nil
