@@ -69,6 +69,11 @@ public struct RedisKeys: Hashable, Sendable {
         "\(node(id)):rooms"
     }
 
+    /// Of a Cluster: the string that stands in the replication stream as a mark, for a second. `tag` is of a slot of the master.
+    public func replicationMark(tag: String) -> String {
+        "\(prefix)replicas:{\(tag)}"
+    }
+
     /// Which room's which key `name` is; nil if it is no room's key with this prefix.
     public func room(ofKey name: String) -> (room: String, key: RoomKey)? {
         guard name.hasPrefix(prefix) else { return nil }

@@ -51,9 +51,40 @@ import Testing
     }
 
     @Test func theRehearsalIsNeverPlayed() {
-        for command in DoctorServer.rehearsal(RedisKeys()) {
+        var clustered = RedisKeys()
+        clustered.isClustered = true
+        for command in DoctorServer.rehearsal(RedisKeys()) + DoctorServer.rehearsal(clustered) {
             #expect(!["EXEC", "MULTI", "DISCARD"].contains(command[0]))
         }
+        let words = Set(DoctorServer.rehearsal(clustered).map { $0[0] })
+        #expect(words.isSuperset(of: ["CLUSTER", "SSUBSCRIBE", "SUNSUBSCRIBE", "SPUBLISH"]))
+        #expect(words.isDisjoint(with: ["SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH"]))
+    }
+
+    @Test func findingsNameTheMasterWhereThereAreSeveral() throws {
+        let server = "[::1]:7001"
+        let replicas = DoctorServer.replicas(0, wanted: 1, at: server)
+        #expect(replicas.first?.problem.contains("the master at [::1]:7001: no send in its rooms") == true)
+        #expect(DoctorServer.replicas(0, wanted: 1).first?.problem.contains("follow this Redis: no send") == true)
+        let library = try #require(DoctorServer.library(.array([]), nodes: 2, at: server).first)
+        #expect(library.place == "martlet at [::1]:7001")
+        #expect(library.remedy?.contains("| redis-cli -h ::1 -p 7001 -x FUNCTION LOAD") == true)
+        let advice = RedisAdvice.on(configuration: ["timeout": "30"], info: [:])
+        #expect(DoctorServer.findings(advice, at: server).map(\.place) == ["timeout at [::1]:7001"])
+        #expect(DoctorServer.findings(advice).map(\.place) == ["timeout"])
+    }
+
+    @Test func slotsThatNobodyServesAndMastersThatAreAwayMustBeSeenTo() throws {
+        #expect(DoctorServer.unserved(SlotSet(), at: nil).isEmpty)
+        let slots = SlotSet((0...9).compactMap { HashSlot($0) })
+        let unserved = try #require(DoctorServer.unserved(slots, at: "h:1").first)
+        #expect(unserved.level == .must && unserved.place == "slots 0-9")
+        #expect(unserved.remedy?.hasPrefix("redis-cli --cluster fix h:1") == true)
+        let away = DoctorServer.away("h:1", slots, RedisSetupError(.unreachable, "redis at h:1 is away"))
+        #expect(away.level == .must && away.problem.contains("the rooms of its slots (0-9) wait"))
+        #expect(away.remedy?.contains("CLUSTER FAILOVER") == true)
+        let refused = DoctorServer.away("h:1", slots, RedisSetupError(.notPermitted, "no"))
+        #expect(refused.remedy?.contains("redis/users.acl") == true)
     }
 
     @Test func aServerThatCannotBeUsedIsAFindingOneThatIsAwayIsNot() {
@@ -125,6 +156,30 @@ import Testing
     ])
     func aKeyIsWhatItsNameSays(name: String, kind: KeyKind) {
         #expect(KeyKind(name, RedisKeys()) == kind)
+    }
+
+    @Test(arguments: [
+        ("martlet:{lobby}:log", KeyKind.room("lobby", .log)), ("martlet:nodes", .nodes),
+        ("martlet:node:{martlet:nodes}:n-1", .node("n-1")), ("martlet:node:n-1", .foreign),
+        ("martlet:node:{martlet:nodes}:n-1:rooms", .nodeRooms("n-1")), ("martlet:node:{x}:n-1", .foreign),
+        ("martlet:replicas:{12}", .replicationMark), ("martlet:replicas:12", .foreign), ("martlet:x{12}", .foreign),
+    ])
+    func aKeyOfAClusterIsWhatItsNameSays(name: String, kind: KeyKind) {
+        var keys = RedisKeys()
+        keys.isClustered = true
+        #expect(KeyKind(name, keys) == kind)
+        if kind == .replicationMark { #expect(KeyKind(name, RedisKeys()) == .foreign) }
+    }
+
+    @Test func commandsForAClusterFollowItsSlots() throws {
+        var keys = RedisKeys()
+        keys.isClustered = true
+        let rules = DoctorKeys(keys: keys, living: ["a"], registered: ["a"])
+        let found = rules.findings(room(nodes: ["a": "5", "gone": "7"]))
+        #expect(found.first?.remedy?.hasPrefix("redis-cli -c FCALL martlet_leave 6 ") == true)
+        #expect(DoctorQueries(keys: keys).room("x").last == ["PUBSUB", "SHARDNUMSUB", "martlet:{x}"])
+        let clocks = DoctorNodes.findings(masters: [.init(node: "h:1", skew: 900), .init(node: "h:2", skew: -5_000)])
+        #expect(clocks.map(\.place) == ["the master at h:2"])
     }
 
     private func level(_ name: String, _ type: String, ttl: Int = -1) -> Finding.Level? {

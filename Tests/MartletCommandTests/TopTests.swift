@@ -107,10 +107,11 @@ import Testing
 
     @Test func repliesAreReadAndForeignTypesAreNamed() throws {
         let info = "# Server\r\nredis_version:7.0.15\r\nused_memory:2048\r\nused_cpu_user:1.5\r\nused_cpu_sys:0.5\r\n"
-        var sample = try queries.begin([
-            .array([.string("100"), .string("500000")]), .string(info),
-            .array([.string("b"), .string("90"), .string("a"), .string("99"), .string("{bad}"), .string("1")]),
-        ])
+        var sample = try queries.begin(
+            [
+                .array([.string("100"), .string("500000")]),
+                .array([.string("b"), .string("90"), .string("a"), .string("99"), .string("{bad}"), .string("1")]),
+            ], servers: ["h:1": .string(info)])
         #expect(sample.time == 100_500)
         #expect(sample.server.version == "7.0.15")
         #expect(sample.server.cpu == 2)
@@ -149,9 +150,43 @@ import Testing
         #expect(room.problem?.hasPrefix("WRONGTYPE") == true)
         #expect(throws: TopError.self) {
             try queries.begin([
-                .null, .null, .error("WRONGTYPE Operation against a key holding the wrong kind of value"),
+                .null, .error("WRONGTYPE Operation against a key holding the wrong kind of value"),
             ])
         }
+    }
+
+    @Test func ofAClusterTheMastersAreAddedUp() throws {
+        func info(_ version: String, _ number: Int) -> RedisValue {
+            .string(
+                "redis_version:\(version)\r\nuptime_in_seconds:\(number)\r\nused_memory:\(number)\r\nconnected_clients:\(number)\r\n"
+                    + "instantaneous_ops_per_sec:\(number)\r\nused_cpu_user:\(number)\r\nused_cpu_sys:0.5\r\n")
+        }
+        let time = RedisValue.array([.string("100"), .string("0")])
+        let first = try queries.begin(
+            [time, .array([])],
+            servers: [
+                "a:1": info("7.0.15", 3), "b:1": info("7.2.0", 4), "c:1": .error("CLUSTERDOWN redis at c:1 is away"),
+            ])
+        #expect(first.server.version == "7.0.15 and 7.2.0")
+        #expect(first.server.uptime == 3 && first.server.memory == 7 && first.server.clients == 7)
+        #expect(first.server.operationsPerSecond == 7 && first.server.cpu == 8)
+        #expect(first.problems == ["redis at c:1 is away"])
+        // What came or went between two looks has used nothing as far as we know.
+        var second = try queries.begin(
+            [time, .array([])], servers: ["b:1": info("7.2.0", 5), "c:1": info("7.2.0", 90)])
+        second.time += 2_000
+        var watch = TopWatch()
+        #expect(watch.look(first).redisCPU == nil)
+        #expect(watch.look(second).redisCPU == 0.5)
+    }
+
+    @Test func whatCouldNotBeReadIsNotHeldAgainstANode() throws {
+        var watch = TopWatch()
+        var away = room("x", at: 100_000, seq: 1)
+        (away.problem, away.nodes, away.last) = ("CLUSTERDOWN x", [:], nil)
+        _ = watch.look(sample(100_000, [try node("a", clock: 99_000)], [away]))
+        #expect(
+            watch.look(sample(101_000, [try node("a", clock: 99_000)], [away])).behind == ["room x: CLUSTERDOWN x"])
     }
 
     @Test func ofTooManyRoomsTheBusyOnesStayAndTheOthersTakeTurns() {
@@ -198,6 +233,17 @@ import Testing
         #expect(lines[0].hasPrefix("1 nodes and 1 dead · 3 sessions · 1.0 messages/s · 20 deliveries/s"))
         #expect(lines.contains { $0.hasPrefix("BEHIND") })
         #expect(lines.contains { $0.hasPrefix("뉴스\u{FFFD}") && $0.contains("12") })
+    }
+
+    @Test func aClusterIsShownWithItsMasters() throws {
+        var view = try view()
+        view.server.version = "7.0.15"
+        let screen = TopScreen(address: "redis+cluster://h:1", columns: 120, rows: nil, clock: { _ in "12:00:00" })
+        #expect(screen.lines(view)[1].hasPrefix("Redis 7.0.15 at redis+cluster://h:1"))
+        view.server.masters = 3
+        #expect(screen.lines(view)[1].hasPrefix("Redis 7.0.15, 3 masters at redis+cluster://h:1"))
+        #expect(view.plainLines(rooms: 0)[0].hasSuffix(" redis_masters=3"))
+        #expect(view.json(rooms: 0).contains(#""masters":3"#))
     }
 
     @Test func linesAndJSONHoldTheSame() throws {

@@ -11,6 +11,13 @@ extension NodeConfiguration {
         return url
     }
 
+    /// Where nodes of the Cluster are and who we are there. Throws if it is no Cluster that is named.
+    func clusterURL() throws(RedisURLError) -> ClusterURL {
+        var url = try ClusterURL(redis.address.text)
+        url.authenticate(user: redis.user, password: redis.password?.revealed)
+        return url
+    }
+
     /// The names of what is kept in Redis.
     public func redisKeys() throws -> RedisKeys {
         guard var keys = RedisKeys(prefix: redis.keyPrefix) else {

@@ -18,8 +18,7 @@ struct RedisSource: Sendable {
         let redis = configuration.redis
         nodesSlot = HashSlot(ofKey: try configuration.redisKeys().nodes)
         if redis.address.isCluster {
-            var cluster = try ClusterURL(redis.address.text)
-            cluster.authenticate(user: redis.user, password: redis.password?.revealed)
+            let cluster = try configuration.clusterURL()
             guard let seed = cluster.seeds.first else { throw StartError("MARTLET_REDIS_URL names no host") }
             url = seed
             self.cluster = try RedisCluster(
@@ -60,14 +59,18 @@ struct RedisSource: Sendable {
 }
 
 extension NodeConfiguration {
-    /// Where Redis is at this moment, for tools: ``redisURL()``, or the master that the sentinels name. Throws what is wrong.
-    public func findRedis() async throws -> RedisURL {
+    /// Where Redis is at this moment, for tools: ``redisURL()``, the master that the sentinels name, or the Cluster. Throws what is wrong.
+    /// ``redisKeys()`` tells how its keys are named.
+    public func findRedis() async throws -> RedisTarget {
+        if redis.address.isCluster {
+            return .cluster(try clusterURL(), nodesSlot: HashSlot(ofKey: try redisKeys().nodes))
+        }
         let source = try RedisSource(
             self, on: MultiThreadedEventLoopGroup.singleton.any(),
             Logger(label: "martlet", factory: { _ in SwiftLogNoOpLogHandler() }))
         source.start()
         defer { source.stop() }
-        return try await source.find()
+        return .single(try await source.find())
     }
 }
 

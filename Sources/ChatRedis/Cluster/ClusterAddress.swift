@@ -41,4 +41,12 @@ enum ClusterRefusal: Equatable {
         default: return nil
         }
     }
+
+    /// Where the error sends whoever asked for something that is on its way: `ASK <slot> <host>:<port>`.
+    static func detour(_ error: String) -> ClusterAddress? {
+        let words = error.split(separator: " ", maxSplits: 3)
+        guard words.first == "ASK", words.count > 2, let address = ClusterAddress(words[2]), !address.host.isEmpty
+        else { return nil }
+        return address
+    }
 }

@@ -11,14 +11,13 @@ public final class RedisCluster: Sendable {
     public let url: ClusterURL
     private let logger: Logger
     private let loop: any EventLoop
-    private let timeout: Duration
     private let state = NIOLockedValueBox(State())
     private let wake: AsyncStream<Void>.Continuation
     private let wakes: AsyncStream<Void>
     /// To nodes of the Cluster, for links…
     let connector: RedisConnector
     /// …and for asking.
-    private let asking: RedisConnector
+    private let question: ClusterQuestion
 
     private struct State {
         var topology: ClusterTopology?
@@ -45,11 +44,11 @@ public final class RedisCluster: Sendable {
         eventLoop: any EventLoop, logger: Logger
     ) throws(RedisSetupError) {
         self.url = url
-        self.timeout = timeout
         self.logger = logger
         loop = eventLoop
         connector = try RedisConnector(url: url.node(ClusterAddress(host: "", port: 0)), timeout: connectTimeout)
-        asking = try RedisConnector(url: connector.url, timeout: timeout)
+        question = ClusterQuestion(
+            connector: try RedisConnector(url: connector.url, timeout: timeout), loop: eventLoop)
         (wakes, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -131,7 +130,7 @@ public final class RedisCluster: Sendable {
         for target in candidates() {
             guard !Task.isCancelled else { return false }
             do throws(RedisSetupError) {
-                learn(try await ask(target))
+                learn(try await question.ask(target))
                 return true
             } catch {
                 errors.append(error)
@@ -152,33 +151,6 @@ public final class RedisCluster: Sendable {
         let known = ([hint].compactMap { $0 } + masters + others).map { url.node($0) }
         var seen: Set<RedisURL> = []
         return (known + url.seeds).filter { seen.insert($0).inserted }
-    }
-
-    private func ask(_ target: RedisURL) async throws(RedisSetupError) -> ClusterTopology {
-        let inspector = try await RedisInspector.connect(
-            RedisConnector(asking, url: target), name: "cluster", kind: .clusterNode, timeout: timeout, on: loop)
-        defer { inspector.close() }
-        let reply = try await inspector.ask("CLUSTER", "NODES")
-        if case .error(let text) = reply {
-            throw RedisSetupError(.notPermitted, "redis at \(target) does not tell who serves what: \(text)")
-        }
-        guard let text = reply.string, case .tcp(let host, let port) = target.address else {
-            throw RedisSetupError(.notRedis, "redis at \(target) answers CLUSTER NODES with something that is no text")
-        }
-        let topology: ClusterTopology
-        do throws(ClusterTopologyError) {
-            topology = try ClusterTopology(
-                nodes: text, from: ClusterAddress(host: host, port: port), names: target.tls != nil)
-        } catch {
-            throw RedisSetupError(.notRedis, "redis at \(target): \(error)")
-        }
-        // A node that was taken out of the Cluster (CLUSTER RESET) is one of its own: what it says is not about ours.
-        guard !topology.masters.isEmpty else {
-            throw RedisSetupError(
-                .noCluster,
-                "redis at \(target) knows nobody that serves any slot (redis-cli --cluster create, or CLUSTER MEET)")
-        }
-        return topology
     }
 
     private func learn(_ seen: ClusterTopology) {

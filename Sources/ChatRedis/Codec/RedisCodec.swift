@@ -41,7 +41,7 @@ public struct RedisCodec: RedisCodecProtocol {
     public func replicationMark(tag: String?) -> [String] {
         guard let tag else { return ["PUBLISH", keys.prefix + "replicas", ""] }
         // A Cluster sends what is published over its own bus, not to replicas.
-        return ["SET", "\(keys.prefix)replicas:{\(tag)}", "", "PX", "1000"]
+        return ["SET", keys.replicationMark(tag: tag), "", "PX", "1000"]
     }
 
     public func forEachEvent(

@@ -36,6 +36,8 @@ enum KeyKind: Equatable, Sendable {
     case nodes
     case node(String)
     case nodeRooms(String)
+    /// Of a Cluster: the mark behind which replicas are waited for.
+    case replicationMark
     case foreign
 
     init(_ name: String, _ keys: RedisKeys) {
@@ -50,9 +52,16 @@ enum KeyKind: Equatable, Sendable {
             } else {
                 self = (try? NodeID(rest)) != nil ? .node(rest) : .foreign
             }
+        } else if keys.isClustered, Self.isMark(name, keys) {
+            self = .replicationMark
         } else {
             self = .foreign
         }
+    }
+
+    private static func isMark(_ name: String, _ keys: RedisKeys) -> Bool {
+        guard let open = name.firstIndex(of: "{"), name.last == "}" else { return false }
+        return name == keys.replicationMark(tag: String(name[name.index(after: open)...].dropLast()))
     }
 
     /// What TYPE should say; nil: anything.
@@ -60,7 +69,7 @@ enum KeyKind: Equatable, Sendable {
         switch self {
         case .room(_, let key): key.redisType
         case .nodes: "zset"
-        case .node: "string"
+        case .node, .replicationMark: "string"
         case .nodeRooms: "set"
         case .foreign: nil
         }
@@ -75,6 +84,7 @@ struct DoctorKeys {
     let registered: Set<String>
     /// For the commands that findings propose.
     var roomTTL: Int = 604_800_000
+    private var cli: String { keys.isClustered ? "redis-cli -c" : "redis-cli" }
 
     // MARK: Keys
 
@@ -87,7 +97,7 @@ struct DoctorKeys {
                 do: "see what it is and who wrote it, then RENAME or DEL it")
         }
         switch kind {
-        case .room, .nodes: return nil
+        case .room, .nodes, .replicationMark: return nil
         case .foreign:
             return Finding(
                 .warning, .keys, key.name, "it begins with \(keys.prefix) but is none of Martlet's keys",
@@ -130,7 +140,7 @@ struct DoctorKeys {
                     .must, .rooms, "\(room.name), node \(node)",
                     "\(keys.key(.nodes, of: room.name)) holds a dead node that nobody knows: its members stay in the roster, and every message is published to it",
                     do:
-                        "redis-cli FCALL martlet_leave 6 \(names.joined(separator: " ")) \(ShellText.quoted(node)) \(ShellText.quoted(value)) \(roomTTL) 1000"
+                        "\(cli) FCALL martlet_leave 6 \(names.joined(separator: " ")) \(ShellText.quoted(node)) \(ShellText.quoted(value)) \(roomTTL) 1000"
                 ))
         }
         let alive = room.nodes.keys.count { living.contains($0) }
@@ -155,7 +165,7 @@ struct DoctorKeys {
                 Finding(
                     .warning, .rooms, room.name,
                     "no node is in it, and it never expires (\(forever.joined(separator: ", ")))",
-                    do: forever.map { "redis-cli PEXPIRE \(ShellText.quoted($0)) \(roomTTL)" }.joined(separator: "; "))
+                    do: forever.map { "\(cli) PEXPIRE \(ShellText.quoted($0)) \(roomTTL)" }.joined(separator: "; "))
             ]
         }
         let expiring = all.filter { $0.value.ttl >= 0 }
@@ -164,7 +174,7 @@ struct DoctorKeys {
             Finding(
                 .must, .rooms, room.name,
                 "nodes are in it, but \(expiring.map(\.value.name).joined(separator: ", ")) will expire in \(TopText.span(UInt64(soonest))): its history would be lost",
-                do: expiring.map { "redis-cli PERSIST \(ShellText.quoted($0.value.name))" }.joined(separator: "; "))
+                do: expiring.map { "\(cli) PERSIST \(ShellText.quoted($0.value.name))" }.joined(separator: "; "))
         ]
     }
 
@@ -234,7 +244,7 @@ struct DoctorKeys {
                     .warning, .rooms, roster,
                     "it names \(Self.names(ghosts)) on nodes that are not in the room (\(Self.names(lost.sorted())))",
                     do:
-                        "it is right again when they or the last node leave; or redis-cli HDEL \(ShellText.quoted(roster)) and the name"
+                        "it is right again when they or the last node leave; or \(cli) HDEL \(ShellText.quoted(roster)) and the name"
                 ))
         }
         if !unreadable.isEmpty {
@@ -242,7 +252,7 @@ struct DoctorKeys {
                 Finding(
                     .must, .rooms, roster, "what it holds of \(Self.names(unreadable)) is not {\"node\": [\"device\"]}",
                     do:
-                        "redis-cli HDEL \(ShellText.quoted(roster)) and the name: a living node writes its members again when it next enters"
+                        "\(cli) HDEL \(ShellText.quoted(roster)) and the name: a living node writes its members again when it next enters"
                 ))
         }
         return findings

@@ -22,7 +22,7 @@ struct DoctorLook {
     let options: DoctorOptions
     /// Told what is being done, and how far it is (0…1).
     let progress: @Sendable (String, Double) -> Void
-    private(set) var report = DoctorReport()
+    var report = DoctorReport()
 
     init(_ options: DoctorOptions, progress: @escaping @Sendable (String, Double) -> Void) {
         self.options = options
@@ -45,10 +45,11 @@ struct DoctorLook {
             return report
         }
         do {
-            guard let keys = RedisKeys(prefix: configuration.redis.keyPrefix) else { return report }
             let whole = try? NodeConfiguration.load(environment: options.environment)
             progress("looking for Redis", 0)
-            try await examine(try await configuration.findRedis(), keys, replicas: whole?.redis.ackReplicas ?? 0)
+            try await examine(
+                try await configuration.findRedis(), try configuration.redisKeys(),
+                replicas: whole?.redis.ackReplicas ?? 0)
         } catch let error as RedisSetupError {
             if let finding = DoctorServer.connection(error) {
                 report.add([finding])
@@ -61,37 +62,35 @@ struct DoctorLook {
         return report
     }
 
-    private mutating func examine(_ url: RedisURL, _ keys: RedisKeys, replicas: Int) async throws {
+    private mutating func examine(_ target: RedisTarget, _ keys: RedisKeys, replicas: Int) async throws {
         progress("asking Redis", 0)
-        let inspector = try await RedisInspector.connect(url, name: "doctor")
-        defer { inspector.close() }
-        report.add(DoctorServer.replicas(inspector.server.replicas, wanted: replicas))
-        report.fine(.redis, "Redis \(inspector.server.version) at \(url) answers")
-        let (advice, configuration, _, refused) = try await RedisAdvice.ask(inspector)
-        report.add(DoctorServer.findings(advice))
-        for text in refused { report.unseen.append("settings: \(text)") }
-        if !configuration.isEmpty {
-            report.fine(.settings, "all that Martlet cares about are as redis/redis.conf wants them")
-        }
-        let here = try await clock(inspector)
-        let nodes = try await nodesOrWhyNot(inspector, keys)
-        try await library(inspector, nodes?.nodes.count { $0.report != nil } ?? 0)
-        try await rights(url, keys)
+        let redis = try await RedisServers.connect(target, name: "doctor")
+        let servers = await present(redis, replicas: replicas)
+        try await settings(servers)
+        let here = try await clock(servers)
+        let nodes = try await nodesOrWhyNot(redis, keys)
+        try await library(servers, nodes?.nodes.count { $0.report != nil } ?? 0)
+        try await rights(servers, keys, user: target.user ?? "default")
         // Without the nodes nobody can tell which of a room's are dead.
         guard let nodes else { return }
         report.add(DoctorNodes.findings(nodes.nodes, at: nodes.time, keys))
         let living = nodes.nodes.filter { $0.report != nil }
         report.fine(
             .nodes, living.isEmpty ? "no node is running" : "\(living.count) live: \(Self.list(living.map(\.id.text)))")
-        try await clocks(inspector, keys, living, here: here)
-        try await scan(inspector, keys, nodes)
+        try await clocks(redis, keys, living, here: here)
+        try await scan(redis, servers, keys, nodes)
+        await redis.close()
     }
 
-    private mutating func nodesOrWhyNot(_ inspector: RedisInspector, _ keys: RedisKeys) async throws -> TopSample? {
+    private mutating func nodesOrWhyNot(_ redis: RedisServers, _ keys: RedisKeys) async throws -> TopSample? {
         do {
-            let sample = try await nodes(inspector, keys)
+            let sample = try await nodes(redis, keys)
             // A key of a foreign type the scan finds; what we may not read would make living nodes look dead.
-            if let refused = sample.problems.first(where: { $0.contains("NOPERM") }) { throw TopError(refused) }
+            if let refused = sample.problems.first(where: {
+                $0.contains("NOPERM") || $0.contains("CLUSTERDOWN")
+            }) {
+                throw TopError(refused)
+            }
             return sample
         } catch let error as TopError {
             if error.description.contains("WRONGTYPE") {
@@ -106,64 +105,27 @@ struct DoctorLook {
         }
     }
 
-    private static func list(_ names: [String]) -> String {
+    static func list(_ names: [String]) -> String {
         names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " …" : "")
-    }
-
-    // MARK: Server
-
-    /// Ms by which this machine's clock is ahead of Redis', as far as it is sure.
-    private func clock(_ inspector: RedisInspector) async throws -> Int? {
-        let before = WallTime.milliseconds
-        let time = TopQueries.time(try await inspector.ask("TIME"))
-        let after = WallTime.milliseconds
-        guard time > 0, after >= before else { return nil }
-        return time > after ? -Int(time - after) : time < before ? Int(before - time) : 0
-    }
-
-    private mutating func library(_ inspector: RedisInspector, _ nodes: Int) async throws {
-        let list = try await inspector.ask("FUNCTION", "LIST", "LIBRARYNAME", FunctionLibrary.name, "WITHCODE")
-        if let error = list.error {
-            report.unseen.append("the function library: \(error)")
-            return
-        }
-        report.add(DoctorServer.library(list, nodes: nodes))
-        if !report.findings.contains(where: { $0.area == .library }) {
-            report.fine(.library, "version \(FunctionLibrary.version) is loaded, as this martlet brings it")
-        }
-    }
-
-    /// On a connection of its own, which ends with the transaction that nobody carries out.
-    private mutating func rights(_ url: RedisURL, _ keys: RedisKeys) async throws {
-        let inspector = try await RedisInspector.connect(url, name: "doctor-rights")
-        defer { inspector.close() }
-        let user = url.user ?? "default"
-        let replies = try await inspector.ask([["MULTI"]] + DoctorServer.rehearsal(keys))
-        if let findings = DoctorServer.rights(replies, keys, user: user) {
-            report.add(findings)
-            report.fine(.rights, "user \(user) may do all that a node does")
-        } else {
-            report.unseen.append("the rights of user \(user): \(replies.first?.error ?? "MULTI is not answered")")
-        }
     }
 
     // MARK: Nodes
 
-    private func nodes(_ inspector: RedisInspector, _ keys: RedisKeys) async throws -> TopSample {
+    private func nodes(_ redis: RedisServers, _ keys: RedisKeys) async throws -> TopSample {
         let queries = TopQueries(keys: keys)
-        var sample = try queries.begin(try await inspector.ask(queries.beginning))
+        var sample = try queries.begin(try await redis.ask(queries.beginning))
         let commands = queries.nodes(sample.nodes, cursors: [:], slice: 1)
-        _ = queries.readNodes(try await inspector.ask(commands), into: &sample)
+        _ = queries.readNodes(try await redis.ask(commands), into: &sample)
         return sample
     }
 
     private mutating func clocks(
-        _ inspector: RedisInspector, _ keys: RedisKeys, _ nodes: [TopSample.Node], here: Int?
+        _ redis: RedisServers, _ keys: RedisKeys, _ nodes: [TopSample.Node], here: Int?
     ) async throws {
         var watch = ClockWatch()
         let began = ContinuousClock.now
         while !nodes.isEmpty {
-            let replies = try await inspector.ask([["TIME"]] + nodes.map { ["GET", keys.node($0.id.text)] })
+            let replies = try await redis.ask([["TIME"]] + nodes.map { ["GET", keys.node($0.id.text)] })
             var reports: [String: UInt64] = [:]
             for (node, reply) in zip(nodes, replies.dropFirst()) {
                 guard let json = reply.string else { continue }
@@ -189,16 +151,18 @@ struct DoctorLook {
 
     // MARK: Keys and rooms
 
-    private mutating func scan(_ inspector: RedisInspector, _ keys: RedisKeys, _ nodes: TopSample) async throws {
+    private mutating func scan(
+        _ redis: RedisServers, _ servers: [DoctorTarget], _ keys: RedisKeys, _ nodes: TopSample
+    ) async throws {
         let queries = DoctorQueries(keys: keys)
-        guard let names = try await keyNames(inspector, queries) else { return }
+        guard let names = try await keyNames(servers, queries) else { return }
         let rules = rules(keys, nodes)
         var rooms: [String] = []
         var seen: Set<String> = []
         var suspects: [String] = []
         for start in stride(from: 0, to: names.count, by: 500) {
             let piece = Array(names[start..<min(start + 500, names.count)])
-            let facts = queries.readTypes(piece, try await inspector.ask(queries.types(piece)))
+            let facts = queries.readTypes(piece, try await redis.ask(queries.types(piece)))
             for key in facts {
                 if rules.finding(key) != nil { suspects.append(key.name) }
                 if case .room(let room, _) = KeyKind(key.name, keys), seen.insert(room).inserted { rooms.append(room) }
@@ -209,7 +173,7 @@ struct DoctorLook {
             report.unseen.append("\(rooms.count - options.roomLimit) of \(rooms.count) rooms (--rooms)")
             rooms.removeLast(rooms.count - options.roomLimit)
         }
-        try await judge(inspector, queries, rules, rooms: rooms, keys: suspects)
+        try await judge(redis, queries, rules, rooms: rooms, keys: suspects)
         report.fine(.keys, "\(names.count) of this prefix, each of its type")
         report.fine(.rooms, "\(rooms.count) looked at: no dead node, no hole, nothing that stays for ever")
     }
@@ -225,38 +189,42 @@ struct DoctorLook {
     }
 
     /// All keys of the prefix, or as many as may be; nil if they cannot be listed.
-    private mutating func keyNames(_ inspector: RedisInspector, _ queries: DoctorQueries) async throws -> [String]? {
-        let keyspace = try await inspector.ask("DBSIZE")
-        let total = max(1, keyspace.integer ?? 0)
+    private mutating func keyNames(_ servers: [DoctorTarget], _ queries: DoctorQueries) async throws -> [String]? {
+        var total = 0
+        for server in servers { total += try await server.inspector.ask("DBSIZE").integer ?? 0 }
         var names: Set<String> = []
         var looked = 0
-        var cursor = "0"
-        repeat {
-            let reply = try await inspector.ask("SCAN", cursor, "MATCH", queries.pattern, "COUNT", "1000")
-            if let error = reply.error {
-                report.unseen.append("keys and rooms: \(error) (redis/users.acl allows it)")
-                return nil
-            }
-            guard let parts = reply.array, parts.count == 2, let next = parts[0].string else { return nil }
-            names.formUnion((parts[1].array ?? []).compactMap(\.string))
-            cursor = next
-            looked += 1_000
-            progress("listing keys", min(1, Double(looked) / Double(total)))
-            if looked >= options.keyLimit, cursor != "0" {
-                report.unseen.append("keys beyond the first \(options.keyLimit) of about \(total) (--keys)")
-                break
-            }
-        } while cursor != "0"
+        for server in servers {
+            var cursor = "0"
+            repeat {
+                guard looked < options.keyLimit else {
+                    report.unseen.append("keys beyond the first \(options.keyLimit) of about \(total) (--keys)")
+                    return names.sorted()
+                }
+                let reply = try await server.inspector.ask("SCAN", cursor, "MATCH", queries.pattern, "COUNT", "1000")
+                if let error = reply.error {
+                    report.unseen.append("keys and rooms: \(error) (redis/users.acl allows it)")
+                    return nil
+                }
+                guard let parts = reply.array, parts.count == 2, let next = parts[0].string else { return nil }
+                names.formUnion((parts[1].array ?? []).compactMap(\.string))
+                cursor = next
+                looked += 1_000
+                progress("listing keys", min(1, Double(looked) / Double(max(1, total))))
+            } while cursor != "0"
+        }
         return names.sorted()
     }
 
     /// Looks at rooms, and a moment later once more at everything in which something was found: nodes come and go while we look.
     private mutating func judge(
-        _ inspector: RedisInspector, _ queries: DoctorQueries, _ rules: DoctorKeys, rooms: [String], keys: [String]
+        _ redis: RedisServers, _ queries: DoctorQueries, _ rules: DoctorKeys, rooms: [String], keys: [String]
     ) async throws {
         var first: Set<String> = []
         var odd: [String] = []
-        for facts in try await look(inspector, queries, rooms) {
+        let (all, unserved) = try await look(redis, queries, rooms)
+        if unserved > 0 { report.unseen.append("\(unserved) of \(rooms.count) rooms: no master could be asked") }
+        for facts in all {
             let findings = rules.findings(facts)
             if !findings.isEmpty { odd.append(facts.name) }
             first.formUnion(findings.map(\.identity))
@@ -264,39 +232,45 @@ struct DoctorLook {
         guard !odd.isEmpty || !keys.isEmpty else { return }
         progress("looking again at what was odd", 0)
         try await Task.sleep(for: options.secondLook)
-        let now = self.rules(queries.keys, try await nodes(inspector, queries.keys))
-        for facts in try await look(inspector, queries, odd) {
+        let now = self.rules(queries.keys, try await nodes(redis, queries.keys))
+        for facts in try await look(redis, queries, odd).facts {
             report.add(now.findings(facts).filter { first.contains($0.identity) })
         }
         for start in stride(from: 0, to: keys.count, by: 500) {
             let piece = Array(keys[start..<min(start + 500, keys.count)])
-            let facts = queries.readTypes(piece, try await inspector.ask(queries.types(piece)))
+            let facts = queries.readTypes(piece, try await redis.ask(queries.types(piece)))
             report.add(facts.compactMap { now.finding($0) })
         }
     }
 
+    /// The rooms as they are, and how many of them no master could be asked for.
     private func look(
-        _ inspector: RedisInspector, _ queries: DoctorQueries, _ rooms: [String]
-    ) async throws -> [RoomFacts] {
+        _ redis: RedisServers, _ queries: DoctorQueries, _ rooms: [String]
+    ) async throws -> (facts: [RoomFacts], unserved: Int) {
         var result: [RoomFacts] = []
+        var unserved = 0
         for start in stride(from: 0, to: rooms.count, by: 50) {
             let piece = rooms[start..<min(start + 50, rooms.count)]
-            let replies = try await inspector.ask(piece.flatMap { queries.room($0) })
+            let replies = try await redis.ask(piece.flatMap { queries.room($0) })
             for (index, room) in piece.enumerated() {
                 let place = index * DoctorQueries.commandsPerRoom
-                var facts = queries.readRoom(
-                    room, replies[place..<min(place + DoctorQueries.commandsPerRoom, replies.count)])
+                let answers = replies[place..<min(place + DoctorQueries.commandsPerRoom, replies.count)]
+                guard !answers.contains(where: \.isUnserved) else {
+                    unserved += 1
+                    continue
+                }
+                var facts = queries.readRoom(room, answers)
                 if let first = facts.first, let last = facts.last, last.seq >= first.seq,
                     UInt64(facts.length) < last.seq - first.seq + 1
                 {
                     let log = queries.keys.key(.log, of: room)
                     facts.holes = DoctorQueries.holes(
-                        try await inspector.ask("XRANGE", log, "-", "+", "COUNT", "\(DoctorQueries.logPage)"))
+                        try await redis.ask("XRANGE", log, "-", "+", "COUNT", "\(DoctorQueries.logPage)"))
                 }
                 result.append(facts)
             }
             progress("looking at rooms", Double(start) / Double(rooms.count))
         }
-        return result
+        return (result, unserved)
     }
 }

@@ -41,7 +41,8 @@ enum DoctorNodes {
             findings.append(
                 Finding(
                     .must, .nodes, keys.node(node.id.text), "it has no TTL: this node counts as alive for ever",
-                    do: "redis-cli PEXPIRE \(ShellText.quoted(keys.node(node.id.text))) 15000 (a living node renews it)"
+                    do:
+                        "redis-cli\(keys.isClustered ? " -c" : "") PEXPIRE \(ShellText.quoted(keys.node(node.id.text))) 15000 (a living node renews it)"
                 ))
         }
         let versions = Set(living.compactMap { $0.report?.version }).subtracting([""])
@@ -84,6 +85,18 @@ enum DoctorNodes {
         }
         if let here { judge("this machine", here) }
         return findings
+    }
+
+    /// `masters`: of a Cluster, by how much the clocks of its masters are ahead of that of the one that has the nodes' keys.
+    static func findings(masters: [Clock]) -> [Finding] {
+        masters.compactMap { master in
+            guard let skew = master.skew, abs(skew) > skewWarning else { return nil }
+            let side = skew > 0 ? "ahead of" : "behind"
+            return Finding(
+                abs(skew) > skewMust ? .must : .warning, .clocks, "the master at \(master.node)",
+                "its clock is \(TopText.span(UInt64(abs(skew)))) \(side) that of the master of martlet:nodes: epochs of rooms go by both",
+                do: "let all machines keep time (chrony, systemd-timesyncd)")
+        }
     }
 }
 

@@ -40,7 +40,7 @@ struct DoctorQueries {
         types(Self.kinds.map { keys.key($0, of: name) }) + [
             ["HGETALL", keys.key(.nodes, of: name)], ["XINFO", "STREAM", keys.key(.log, of: name)],
             ["HSCAN", keys.key(.roster, of: name), "0", "COUNT", "\(Self.rosterPage)"],
-            ["PUBSUB", "NUMSUB", keys.channel(of: name)],
+            ["PUBSUB", keys.isClustered ? "SHARDNUMSUB" : "NUMSUB", keys.channel(of: name)],
         ]
     }
 

@@ -1,3 +1,4 @@
+import ChatCore
 import ChatNode
 import ChatRedis
 import RedisSchema
@@ -30,22 +31,57 @@ enum DoctorServer {
 
     // MARK: Server
 
-    /// `MARTLET_ACK_REPLICAS` replicas must be there, or no send is acknowledged.
-    static func replicas(_ found: Int, wanted: Int) -> [Finding] {
+    /// `MARTLET_ACK_REPLICAS` replicas must be there, or no send is acknowledged. `server`, here and below: which of several masters it is.
+    static func replicas(_ found: Int, wanted: Int, at server: String? = nil) -> [Finding] {
         guard found < wanted else { return [] }
+        let what = server.map { "the master at \($0): no send in its rooms" } ?? "this Redis: no send"
         return [
             Finding(
                 .must, .redis, "MARTLET_ACK_REPLICAS",
-                "it is \(wanted), and \(found) replicas follow this Redis: no send is acknowledged",
+                "it is \(wanted), and \(found) replicas follow \(what) is acknowledged",
                 do: "bring the replicas back, or lower MARTLET_ACK_REPLICAS")
         ]
     }
 
-    static func findings(_ advice: [RedisAdvice]) -> [Finding] {
+    static func findings(_ advice: [RedisAdvice], at server: String? = nil) -> [Finding] {
         advice.map { advice in
             Finding(
-                advice.weight == .must ? .must : .warning, .settings, advice.subject, advice.problem, do: advice.remedy)
+                advice.weight == .must ? .must : .warning, .settings, place(advice.subject, server), advice.problem,
+                do: advice.remedy)
         }
+    }
+
+    private static func place(_ what: String, _ server: String?) -> String {
+        server.map { "\(what) at \($0)" } ?? what
+    }
+
+    /// How redis-cli is called for one of several masters, `host:port`.
+    private static func cli(_ server: String?) -> String {
+        guard let server, let colon = server.lastIndex(of: ":") else { return "redis-cli" }
+        let host = server[..<colon].filter { $0 != "[" && $0 != "]" }
+        return "redis-cli -h \(host) -p \(server[server.index(after: colon)...])"
+    }
+
+    /// Slots of a Cluster that no master claims. `server`: one to mend it at.
+    static func unserved(_ slots: SlotSet, at server: String?) -> [Finding] {
+        guard !slots.isEmpty else { return [] }
+        return [
+            Finding(
+                .must, .redis, "slots \(slots.summary)",
+                "nobody serves them: their rooms wait, and with cluster-require-full-coverage yes (the default) all rooms do",
+                do: "redis-cli --cluster fix \(server ?? "HOST:PORT"), or CLUSTER ADDSLOTS at one of the masters")
+        ]
+    }
+
+    /// A master of a Cluster that cannot be asked while others can.
+    static func away(_ server: String, _ slots: SlotSet?, _ error: RedisSetupError) -> Finding {
+        Finding(
+            .must, .redis, "the master at \(server)",
+            "\(error.message); the rooms of its slots (\(slots?.summary ?? "all")) wait",
+            do: connection(error)?.remedy
+                ?? (error.mayHeal
+                    ? "bring it back, or let a replica take over (CLUSTER FAILOVER FORCE at the replica)"
+                    : "mend it at this master"))
     }
 
     /// Why there is no connection. Some reasons are findings, and there is nothing else to look at.
@@ -73,7 +109,9 @@ enum DoctorServer {
     // MARK: Library
 
     /// `list`: the reply to `FUNCTION LIST LIBRARYNAME martlet WITHCODE`. `nodes`: how many live.
-    static func library(_ list: RedisValue, nodes: Int) -> [Finding] {
+    static func library(_ list: RedisValue, nodes: Int, at server: String? = nil) -> [Finding] {
+        let name = place(FunctionLibrary.name, server)
+        let load = "cat redis/functions/*.lua | \(cli(server)) -x FUNCTION LOAD REPLACE"
         let libraries = (list.array ?? []).map(\.pairs)
         guard let library = libraries.first(where: { $0["library_name"]?.string == FunctionLibrary.name }) else {
             let problem = "the function library is not there"
@@ -81,10 +119,9 @@ enum DoctorServer {
                 ? [Finding(.ok, .library, nil, problem + " yet: the first node that starts loads it")]
                 : [
                     Finding(
-                        .must, .library, FunctionLibrary.name,
+                        .must, .library, name,
                         problem + ", though \(nodes) nodes live: somebody flushed it, or another Redis answers them",
-                        do:
-                            "nodes load it again when they next need it; if not: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE"
+                        do: "nodes load it again when they next need it; if not: \(load)"
                     )
                 ]
         }
@@ -94,16 +131,15 @@ enum DoctorServer {
         if version < ours {
             return [
                 Finding(
-                    .warning, .library, FunctionLibrary.name, "it has version \(version), this martlet brings \(ours)",
-                    do:
-                        "the first node of this version that starts loads its own; or cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE"
+                    .warning, .library, name, "it has version \(version), this martlet brings \(ours)",
+                    do: "the first node of this version that starts loads its own; or \(load)"
                 )
             ]
         }
         if version > ours {
             return [
                 Finding(
-                    .warning, .library, FunctionLibrary.name,
+                    .warning, .library, name,
                     "it has version \(version), newer than this martlet's \(ours)",
                     do: "nothing while older nodes are being replaced; otherwise update this one")
             ]
@@ -111,9 +147,9 @@ enum DoctorServer {
         guard Array(code.utf8) == FunctionLibrary.source else {
             return [
                 Finding(
-                    .must, .library, FunctionLibrary.name,
+                    .must, .library, name,
                     "it calls itself version \(version) but is not the one that this martlet brings: somebody changed it",
-                    do: "cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE")
+                    do: load)
             ]
         }
         return []
@@ -129,11 +165,12 @@ enum DoctorServer {
         let (log, nodes, epochs, meta, roster) = (key(.log), key(.nodes), key(.epochs), key(.meta), key(.roster))
         let node = keys.node(room)
         let held = keys.rooms(ofNode: room)
-        return [
+        let sharded = keys.isClustered ? "S" : ""
+        let channel = keys.channel(of: room)
+        return (keys.isClustered ? [["CLUSTER", "NODES"]] : []) + [
             ["PING"], ["INFO", "server"], ["TIME"], ["CONFIG", "GET", "timeout"], ["FUNCTION", "LOAD", "REPLACE", ""],
-            ["FCALL", "martlet_version", "0"], ["SUBSCRIBE", keys.channel(of: room)],
-            ["UNSUBSCRIBE", keys.channel(of: room)],
-            ["PUBLISH", keys.channel(of: room), ""], ["TYPE", log], ["EXISTS", log], ["PERSIST", log], ["PTTL", log],
+            ["FCALL", "martlet_version", "0"], ["\(sharded)SUBSCRIBE", channel], ["\(sharded)UNSUBSCRIBE", channel],
+            ["\(sharded)PUBLISH", channel, ""], ["TYPE", log], ["EXISTS", log], ["PERSIST", log], ["PTTL", log],
             ["PEXPIRE", log, "1"], ["DEL", node], ["GET", node], ["SET", node, "", "PX", "1"],
             ["XADD", log, "NOMKSTREAM", "1-1", "a", "b"], ["XRANGE", log, "-", "+"], ["XREVRANGE", log, "+", "-"],
             ["XINFO", "STREAM", log], ["XSETID", log, "1-1"], ["XGROUP", "CREATE", log, "g", "0"],
@@ -146,14 +183,16 @@ enum DoctorServer {
     }
 
     /// `replies`: to `MULTI`, then to each of ``rehearsal(_:)``. Nil if rights cannot be told (the user may not even `MULTI`).
-    static func rights(_ replies: [RedisValue], _ keys: RedisKeys, user: String) -> [Finding]? {
+    static func rights(
+        _ replies: [RedisValue], _ keys: RedisKeys, user: String, at server: String? = nil
+    ) -> [Finding]? {
         let commands = rehearsal(keys)
         guard replies.count == commands.count + 1, replies[0].error == nil else { return nil }
         var missing: [String] = []
         for (command, reply) in zip(commands, replies.dropFirst()) {
             guard let error = reply.error, error.hasPrefix("NOPERM") else { continue }
             let name =
-                ["CONFIG", "FUNCTION", "XINFO", "XGROUP"].contains(command[0])
+                ["CLUSTER", "CONFIG", "FUNCTION", "XINFO", "XGROUP"].contains(command[0])
                 ? "\(command[0]) \(command[1])" : command[0]
             if !missing.contains(name) { missing.append(name) }
         }
@@ -164,7 +203,7 @@ enum DoctorServer {
         let harmless = missing == ["CONFIG GET"]
         return [
             Finding(
-                harmless ? .warning : .must, .rights, "user \(user)", problem,
+                harmless ? .warning : .must, .rights, place("user \(user)", server), problem,
                 do:
                     "give a node's user the rights of the user martlet in redis/users.acl (with your prefix in place of martlet:)"
             )

@@ -10,8 +10,8 @@ struct Top: AsyncParsableCommand {
         abstract: "Watch nodes and rooms, from Redis alone.",
         discussion: """
             On a terminal a screen that is drawn again with each look (q ends it); in a pipe lines of name=value pairs; with --json \
-            one object for each look. It only reads: 3 commands a look, 4 for each node and 3 for each room it looks at, none of \
-            which grows with the data. Of more rooms than --rooms it looks at those that were busy, and at others in turn. Exits 2 if \
+            one object for each look. It only reads: 3 commands a look (of a Cluster one more for each further master), 4 for each \
+            node and 3 for each room it looks at, none of which grows with the data. Of more rooms than --rooms it looks at those that were busy, and at others in turn. Exits 2 if \
             Redis cannot be looked at.
             """)
 
@@ -43,8 +43,8 @@ struct Top: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let (url, keys) = try await place.resolved("top")
-        var options = TopOptions(url: url, keys: keys)
+        let (target, keys) = try await place.resolved("top")
+        var options = TopOptions(target: target, keys: keys)
         options.interval = .seconds(interval)
         options.count = once ? 1 : count
         options.roomLimit = rooms
@@ -64,16 +64,13 @@ struct RedisPlace: ParsableArguments {
     var prefix: String?
 
     /// Exits with code 2 and says why, if there is no telling where.
-    func resolved(_ tool: String) async throws -> (RedisURL, RedisKeys) {
+    func resolved(_ tool: String) async throws -> (RedisTarget, RedisKeys) {
         do {
             let configuration = try NodeConfiguration.loadForTools(environment: merged)
             guard !configuration.redis.address.isMemory else {
                 throw TopError("MARTLET_REDIS_URL is memory:, a node alone that shares nothing to look at")
             }
-            guard let keys = RedisKeys(prefix: configuration.redis.keyPrefix) else {
-                throw TopError("MARTLET_KEY_PREFIX cannot be a prefix of Redis keys")
-            }
-            return (try await configuration.findRedis(), keys)
+            return (try await configuration.findRedis(), try configuration.redisKeys())
         } catch {
             StandardError.write("\(tool): \(error)\n")
             throw ExitCode(2)

@@ -18,6 +18,7 @@ extension TopView {
                     ("messages_per_second", Self.number(messagesPerSecond)),
                     ("deliveries_per_second", Self.number(deliveriesPerSecond)), ("redis_bytes", "\(server.memory)"),
                     ("redis_core_share", redisCPU.map { Self.decimal($0, 1_000) }), ("commands", "\(commands)"),
+                    ("redis_masters", "\(server.masters ?? 1)"),
                 ])
         ]
         for node in nodes {
@@ -75,7 +76,8 @@ extension TopView {
             "behind": .array(behind.map { .string($0) }), "messagesPerSecond": rate(messagesPerSecond),
             "deliveriesPerSecond": rate(deliveriesPerSecond),
             "redis": .object([
-                "version": .string(server.version), "bytes": number(server.memory), "clients": number(server.clients),
+                "version": .string(server.version), "masters": number(server.masters ?? 1),
+                "bytes": number(server.memory), "clients": number(server.clients),
                 "commandsPerSecond": number(server.operationsPerSecond),
                 "coreShare": redisCPU.map { .number(Self.decimal($0, 1_000)) } ?? .null,
             ]),

@@ -6,7 +6,7 @@ import UnixSignals
 
 /// How `martlet top` looks.
 struct TopOptions: Sendable {
-    var url: RedisURL
+    var target: RedisTarget
     var keys: RedisKeys
     var interval: Duration = .seconds(2)
     /// Views to show; nil: until it is ended.
@@ -23,7 +23,7 @@ actor TopRun {
     private let queries: TopQueries
     private var plan: TopPlan
     private var watch = TopWatch()
-    private var inspector: RedisInspector?
+    private var servers: RedisServers?
     private let raw = Terminal.RawMode()
     /// A screen that is drawn over; otherwise lines follow lines.
     private let isLive: Bool
@@ -42,7 +42,7 @@ actor TopRun {
     func run() async -> Int32 {
         signal(SIGPIPE, SIG_IGN)
         do throws(RedisSetupError) {
-            inspector = try await RedisInspector.connect(options.url, name: "top")
+            servers = try await RedisServers.connect(options.target, name: "top")
         } catch {
             StandardError.write("top: \(error)\n")
             return 2
@@ -112,13 +112,12 @@ actor TopRun {
     }
 
     private func sample() async throws -> TopSample {
-        let inspector = try await connected()
+        let servers = try await connected()
         let began = ContinuousClock.now
-        var commands = queries.beginning
-        var sample = try queries.begin(try await ask(inspector, commands))
-        var count = commands.count
-        commands = queries.nodes(sample.nodes, cursors: plan.cursors, slice: options.roomLimit)
-        let slices = queries.readNodes(try await ask(inspector, commands), into: &sample)
+        var sample = try await begin(servers)
+        var count = sample.commands
+        var commands = queries.nodes(sample.nodes, cursors: plan.cursors, slice: options.roomLimit)
+        let slices = queries.readNodes(try await ask(servers, commands), into: &sample)
         count += commands.count
         let rooms = plan.rooms(slices)
         sample.roomsKnown = plan.known ?? sample.roomsKnown
@@ -126,7 +125,7 @@ actor TopRun {
         for start in stride(from: 0, to: rooms.count, by: 100) {
             let piece = rooms[start..<min(start + 100, rooms.count)]
             commands = [["TIME"]] + piece.flatMap { queries.room($0.name) }
-            let replies = try await ask(inspector, commands)
+            let replies = try await ask(servers, commands)
             count += commands.count
             let time = replies.first.map(TopQueries.time) ?? sample.time
             for (index, room) in piece.enumerated() {
@@ -142,19 +141,35 @@ actor TopRun {
         return sample
     }
 
-    private func ask(_ inspector: RedisInspector, _ commands: [[String]]) async throws -> [RedisValue] {
+    private func begin(_ servers: RedisServers) async throws -> TopSample {
+        let (replies, each) = try await ask(servers, queries.beginning, each: queries.server)
+        let infos = Dictionary(each.map { ($0.server, $0[0]) }) { $1 }
+        var sample = try queries.begin(replies, servers: infos)
+        if options.target.isCluster { sample.server.masters = await servers.count }
+        sample.commands = queries.beginning.count + queries.server.count * each.count
+        return sample
+    }
+
+    private func ask(_ servers: RedisServers, _ commands: [[String]]) async throws -> [RedisValue] {
+        try await ask(servers, commands, each: []).replies
+    }
+
+    private func ask(
+        _ servers: RedisServers, _ commands: [[String]], each: [[String]]
+    ) async throws -> (replies: [RedisValue], each: [RedisServers.Answer]) {
         do {
-            return try await inspector.ask(commands)
+            return try await servers.ask(commands, each: each)
         } catch {
-            self.inspector = nil
+            await servers.close()
+            self.servers = nil
             throw error
         }
     }
 
-    private func connected() async throws -> RedisInspector {
-        if let inspector { return inspector }
-        let made = try await RedisInspector.connect(options.url, name: "top", timeout: .seconds(2))
-        inspector = made
+    private func connected() async throws -> RedisServers {
+        if let servers { return servers }
+        let made = try await RedisServers.connect(options.target, name: "top", timeout: .seconds(2))
+        servers = made
         return made
     }
 
@@ -167,7 +182,7 @@ actor TopRun {
         } else if isLive {
             let size = Terminal.size
             var screen = TopScreen(
-                address: options.url.description, columns: max(40, size.columns), rows: max(8, size.rows),
+                address: options.target.description, columns: max(40, size.columns), rows: max(8, size.rows),
                 clock: { Terminal.clock($0, seconds: true) })
             screen.colour = Terminal.wantsColour
             var lines = screen.lines(view)
@@ -178,7 +193,7 @@ actor TopRun {
             written = Terminal.write("\u{1B}[H" + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\r\n") + "\u{1B}[J")
         } else if Terminal.outputIsTerminal {
             var screen = TopScreen(
-                address: options.url.description, columns: max(40, Terminal.size.columns), rows: nil,
+                address: options.target.description, columns: max(40, Terminal.size.columns), rows: nil,
                 clock: { Terminal.clock($0, seconds: true) })
             screen.colour = Terminal.wantsColour
             written = Terminal.write(screen.lines(view).joined(separator: "\n") + "\n")

@@ -35,13 +35,19 @@ struct TopSample: Equatable, Sendable {
     }
 
     struct Server: Equatable, Sendable {
+        /// Of a Cluster with several: all, in order.
         var version = ""
+        /// Of a Cluster the master's that began last; all else is the sum over its masters.
         var uptime = 0
         var memory = 0
         var clients = 0
         var operationsPerSecond = 0
-        /// Seconds of CPU that Redis has used.
-        var cpu = 0.0
+        /// Seconds of CPU that each Redis has used, by its address.
+        var cpus: [String: Double] = [:]
+        /// Masters of the Cluster; nil: it is none.
+        var masters: Int?
+
+        var cpu: Double { cpus.values.reduce(0, +) }
     }
 
     /// Redis' clock, ms since 1970.
@@ -65,27 +71,24 @@ struct TopQueries {
 
     // MARK: Nodes
 
-    /// The first batch.
-    var beginning: [[String]] {
-        [
-            ["TIME"], ["INFO", "server", "memory", "clients", "stats", "cpu"],
-            ["ZRANGE", keys.nodes, "0", "-1", "WITHSCORES"],
-        ]
-    }
+    /// The first batch…
+    var beginning: [[String]] { [["TIME"], ["ZRANGE", keys.nodes, "0", "-1", "WITHSCORES"]] }
 
-    /// Reads it. Throws what Redis said if the nodes cannot be read.
-    func begin(_ replies: [RedisValue]) throws(TopError) -> TopSample {
-        guard replies.count == 3 else { throw TopError("Redis answered \(replies.count) of 3 commands") }
-        if let error = replies[2].error { throw TopError("\(keys.nodes): \(error)") }
+    /// …and what goes with it to each server.
+    var server: [[String]] { [["INFO", "server", "memory", "clients", "stats", "cpu"]] }
+
+    /// Reads it. Throws what Redis said if the nodes cannot be read. `servers`: what each said of itself, by its address.
+    func begin(_ replies: [RedisValue], servers: [String: RedisValue] = [:]) throws(TopError) -> TopSample {
+        guard replies.count == 2 else { throw TopError("Redis answered \(replies.count) of 2 commands") }
+        if let error = replies[1].error { throw TopError("\(keys.nodes): \(error)") }
         var sample = TopSample()
         sample.time = Self.time(replies[0])
-        let info = replies[1].info
-        sample.server = TopSample.Server(
-            version: info["redis_version"] ?? "", uptime: Int(info["uptime_in_seconds"] ?? "") ?? 0,
-            memory: Int(info["used_memory"] ?? "") ?? 0, clients: Int(info["connected_clients"] ?? "") ?? 0,
-            operationsPerSecond: Int(info["instantaneous_ops_per_sec"] ?? "") ?? 0,
-            cpu: (Double(info["used_cpu_user"] ?? "") ?? 0) + (Double(info["used_cpu_sys"] ?? "") ?? 0))
-        let members = replies[2].array ?? []
+        sample.server = Self.server(servers)
+        // After the word for it: where, and why it cannot be asked.
+        sample.problems += servers.sorted { $0.key < $1.key }.filter(\.value.isUnserved).map { _, reply in
+            String((reply.error ?? "").drop { $0 != " " }.dropFirst())
+        }
+        let members = replies[1].array ?? []
         for index in stride(from: 0, to: members.count - 1, by: 2) {
             guard let name = members[index].string, let id = try? NodeID(name) else { continue }
             let score = members[index + 1].string.flatMap { Double($0) } ?? 0
@@ -93,6 +96,21 @@ struct TopQueries {
         }
         sample.nodes.sort { $0.id < $1.id }
         return sample
+    }
+
+    private static func server(_ servers: [String: RedisValue]) -> TopSample.Server {
+        var server = TopSample.Server()
+        let infos = servers.mapValues(\.info).filter { !$0.value.isEmpty }
+        func sum(_ name: String) -> Int { infos.values.reduce(0) { $0 + (Int($1[name] ?? "") ?? 0) } }
+        server.version = Set(infos.values.compactMap { $0["redis_version"] }).sorted().joined(separator: " and ")
+        server.uptime = infos.values.compactMap { Int($0["uptime_in_seconds"] ?? "") }.min() ?? 0
+        server.memory = sum("used_memory")
+        server.clients = sum("connected_clients")
+        server.operationsPerSecond = sum("instantaneous_ops_per_sec")
+        server.cpus = infos.mapValues { info in
+            (Double(info["used_cpu_user"] ?? "") ?? 0) + (Double(info["used_cpu_sys"] ?? "") ?? 0)
+        }
+        return server
     }
 
     static func time(_ reply: RedisValue) -> UInt64 {

@@ -38,8 +38,9 @@ struct TopScreen {
     private func head(_ view: TopView) -> [String] {
         let server = view.server
         let cpu = view.redisCPU.map { " · \(TopText.tenths($0 * 100)) % of a core" } ?? ""
+        let masters = server.masters.map { $0 == 1 ? ", 1 master" : ", \($0) masters" } ?? ""
         let redis =
-            "Redis \(TerminalText.harmless(server.version)) at \(address) · up \(TopText.span(UInt64(max(0, server.uptime)) * 1_000)) · "
+            "Redis \(TerminalText.harmless(server.version))\(masters) at \(address) · up \(TopText.span(UInt64(max(0, server.uptime)) * 1_000)) · "
             + "\(TopText.bytes(server.memory)) · \(server.clients) clients · \(TopText.number(server.operationsPerSecond)) commands/s\(cpu)"
         let dead = view.nodes.count { $0.state == .dead }
         let nodes = "\(view.nodes.count - dead) nodes" + (dead > 0 ? " and \(dead) dead" : "")

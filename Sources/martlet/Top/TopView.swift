@@ -42,7 +42,7 @@ struct TopView: Equatable, Sendable {
 
     var time: UInt64 = 0
     var server = TopSample.Server()
-    /// Share of one core that Redis used between the looks.
+    /// Share of one core that Redis used between the looks; of a Cluster the sum, of masters that both looks saw.
     var redisCPU: Double?
     var nodes: [Node] = []
     /// Busiest first.
@@ -80,7 +80,7 @@ struct TopWatch {
     private var glances: [String: Glance] = [:]
     private var suspects: Set<String> = []
     private var longestLease = 0
-    private var previous: (time: UInt64, cpu: Double)?
+    private var previous: (time: UInt64, cpus: [String: Double])?
     /// Rooms that are remembered; beyond it all are forgotten and begin anew.
     private static let maxGlances = 100_000
     /// Differences of clocks below this are not worth a line: heartbeats travel, and loops are busy.
@@ -96,7 +96,8 @@ struct TopWatch {
         view.duration = sample.duration
         if let previous, sample.time > previous.time {
             let seconds = Double(sample.time - previous.time) / 1_000
-            view.redisCPU = max(0, (sample.server.cpu - previous.cpu) / seconds)
+            let used = sample.server.cpus.compactMap { server, cpu in previous.cpus[server].map { max(0, cpu - $0) } }
+            view.redisCPU = used.reduce(0, +) / seconds
         }
         longestLease = max(longestLease, sample.nodes.compactMap(\.leaseLeft).max() ?? 0)
         let last = previous?.time
@@ -115,7 +116,7 @@ struct TopWatch {
         let deliveries = view.nodes.compactMap(\.deliveriesPerSecond)
         if !deliveries.isEmpty { view.deliveriesPerSecond = deliveries.reduce(0, +) }
         view.behind = behind(view, sample, living)
-        previous = (sample.time, sample.server.cpu)
+        previous = (sample.time, sample.server.cpus)
         return view
     }
 
@@ -204,6 +205,8 @@ struct TopWatch {
                         "room \(room.name): node \(node) entered at epoch \(epoch), the log is at \(last.epoch): it was set back"
                 }
             }
+            // What could not be read tells nothing.
+            guard room.problem == nil else { continue }
             for node in room.holders where living.contains(node) && room.nodes[node] == nil {
                 now["\(room.name) \(node)"] = "node \(node) wrote down room \(room.name) but is not in it"
             }

@@ -21,18 +21,20 @@ final class PrivateCluster: Sendable {
 
     deinit { stop() }
 
-    /// Returns when every node says that all slots are served. `timeout`: ms after which a node counts as failed.
+    /// Returns when every node says that all slots are served. `timeout`: ms after which a node counts as failed. `configuration`: lines
+    /// for all of them.
     static func start(
-        masters: Int = 3, replicas: Int = 0, timeout: Int = 1_000, password: String? = nil
+        masters: Int = 3, replicas: Int = 0, timeout: Int = 1_000, password: String? = nil, configuration: [String] = []
     ) async throws -> PrivateCluster {
         let auth = password.map { ["masterauth \($0)"] } ?? []
         var servers: [PrivateRedis] = []
         for _ in 0..<masters * (1 + replicas) {
-            let configuration = [
+            let all = [
                 "cluster-enabled yes", "cluster-port \(try PrivateRedis.freePort())", "cluster-node-timeout \(timeout)",
                 "cluster-replica-validity-factor 0", "repl-diskless-sync-delay 0",
             ]
-            servers.append(try await PrivateRedis.start(.init(password: password, configuration: configuration + auth)))
+            servers.append(
+                try await PrivateRedis.start(.init(password: password, configuration: all + auth + configuration)))
         }
         let cluster = PrivateCluster(servers: servers, masters: masters, password: password)
         for (index, server) in servers.enumerated() {
