@@ -1,17 +1,14 @@
-"""Redis (one, or two with replication), nodes with a TCP proxy each to Redis, and HAProxy in front: started here, on
-loopback, in a state directory of their own.
+"""Redis (one, or two with replication, or a Redis Cluster), nodes with a TCP proxy each to Redis, and HAProxy in front:
+started here, on loopback, in a state directory of their own.
 """
 
 import asyncio
-import pathlib
-import shutil
-import time
 
 from processes import Broken, Ports, Process, status, until
-from redis_wire import Redis, RedisError
+from redis_cluster import RedisCluster
+from redis_server import ROOT, RedisServer, Sentinel, program
+from redis_wire import RedisError
 from tcp_proxy import RedisProxy
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Short times, so that a minute of faults holds many leases, lingers and heartbeats.
 NODE_SETTINGS = {
@@ -22,108 +19,6 @@ NODE_SETTINGS = {
     "MARTLET_ROOM_VIEW_INTERVAL": "5s",
     "MARTLET_LOG_LEVEL": "info",
 }
-
-
-def program(name):
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if not found:
-        raise Broken(f"{name} is not installed: scripts/install run")
-    return found
-
-
-class RedisServer:
-    """A Redis with its append-only file, whose size is noted all the time so that a tail of a known age can be cut
-    off.
-    """
-
-    def __init__(self, name, port, state):
-        self.name, self.port, self.dir = name, port, state / name
-        self.dir.mkdir(parents=True, exist_ok=True)
-        # A copy: Sentinel makes a server write its configuration anew.
-        config = self.dir / "redis.conf"
-        config.write_text((ROOT / "redis/redis.conf").read_text())
-        argv = [
-            program("redis-server"),
-            config,
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            port,
-            "--daemonize",
-            "no",
-            "--dir",
-            self.dir,
-            "--logfile",
-            "",
-            "--repl-diskless-sync-delay",
-            "0",
-            "--repl-ping-replica-period",
-            "1",
-            "--enable-debug-command",
-            "local",
-        ]
-        self.process = Process(name, argv, state / f"{name}.log")
-        self.ask = Redis(port)
-        self.sizes = []
-        # With Sentinel everybody comes through here, and knows the server by this port.
-        self.front = RedisProxy(f"front of {name}")
-
-    async def start(self):
-        self.process.start()
-        await self.ready()
-
-    async def ready(self, seconds=20):
-        async def answers():
-            if not self.process.is_running:
-                raise Broken(f"{self.name} ended: {self.process.tail(3)}")
-            try:
-                return await self.ask("PING") == "PONG"
-            except RedisError:
-                return False
-
-        await until(answers, seconds, f"{self.name} answers")
-
-    def tail_file(self):
-        files = sorted(self.dir.glob("appendonlydir/*.incr.aof"), key=lambda file: file.stat().st_mtime)
-        return files[-1] if files else None
-
-    def note_size(self):
-        file = self.tail_file()
-        if file:
-            now = time.monotonic()
-            self.sizes.append((now, file, file.stat().st_size))
-            while self.sizes and self.sizes[0][0] < now - 10:
-                self.sizes.pop(0)
-
-    def lose_tail(self, seconds, now=None):
-        """Cuts off what was appended in the last `seconds` before `now`; the process must be dead. Returns bytes lost.
-        """
-        now = now or time.monotonic()
-        file = self.tail_file()
-        earlier = [size for at, name, size in self.sizes if name == file and at <= now - seconds]
-        if file is None or not earlier:
-            return 0
-        lost = file.stat().st_size - earlier[-1]
-        with file.open("r+b") as out:
-            out.truncate(earlier[-1])
-        self.sizes.clear()
-        return lost
-
-
-class Sentinel:
-    """One of three: two must agree that the master is gone."""
-
-    MASTER = "chat"
-
-    def __init__(self, index, port, master_port, state):
-        self.name, self.port = f"sentinel{index}", port
-        config = state / f"{self.name}.conf"
-        config.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {state}\nsentinel monitor {self.MASTER} 127.0.0.1 {master_port} 2\n"
-            f"sentinel down-after-milliseconds {self.MASTER} 1000\nsentinel failover-timeout {self.MASTER} 6000\n"
-        )
-        self.process = Process(self.name, [program("redis-server"), config, "--sentinel"], state / f"{self.name}.log")
-        self.ask = Redis(port)
 
 
 class Node:
@@ -157,11 +52,23 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, options, state, settings=None, nodes=3, replica=False, haproxy=True, sentinel=False):
+    def __init__(
+        self,
+        options,
+        state,
+        settings=None,
+        nodes=3,
+        replica=False,
+        haproxy=True,
+        sentinel=False,
+        redis_cluster=False,
+    ):
         self.binary, self.state, self.settings = options.binary, state, dict(settings or {})
         self.settings.update(text.split("=", 1) for text in options.set)
         self.ports = Ports(options.port_base)
-        self.redis = RedisServer("redis1", self.ports.take(), state)
+        self.redis = (
+            RedisCluster(self.ports, state) if redis_cluster else RedisServer("redis1", self.ports.take(), state)
+        )
         self.replica = RedisServer("redis2", self.ports.take(), state) if replica else None
         # What is replicated goes through here, so that a replica can lag.
         self.replication = RedisProxy("replication")
@@ -203,6 +110,8 @@ class Cluster:
         self.haproxy = Process("haproxy", [program("haproxy"), "-db", "-f", config], self.state / "haproxy.log")
 
     def redis_url(self, node):
+        if self.is_redis_cluster:
+            return self.redis.url(int(node.name[4:]) - 1)
         if self.sentinels:
             return (
                 "redis+sentinel://"
@@ -212,10 +121,17 @@ class Cluster:
         return f"redis://127.0.0.1:{node.proxy_port}"
 
     @property
+    def is_redis_cluster(self):
+        return isinstance(self.redis, RedisCluster)
+
+    @property
+    def servers(self):
+        return self.redis.servers + ([self.replica] if self.replica else [])
+
+    @property
     def processes(self):
-        servers = [self.redis.process] + ([self.replica.process] if self.replica else [])
         return (
-            servers
+            [server.process for server in self.servers]
             + [node.process for node in self.nodes]
             + ([self.haproxy] if self.haproxy else [])
             + [one.process for one in self.sentinels]
@@ -235,7 +151,9 @@ class Cluster:
             await self.replica.start()
             await self.replicate()
         for node in self.nodes:
-            await node.proxy.start(node.proxy_port, self.redis.port)
+            # Who is a master in a Redis Cluster, and at which port, its servers say: no proxy of ours stands there.
+            if not self.is_redis_cluster:
+                await node.proxy.start(node.proxy_port, self.redis.port)
             node.process.start()
         for node in self.nodes:
             await node.ready()
@@ -307,8 +225,8 @@ class Cluster:
                     self.limits_exceeded.append(
                         f"{process.name} ended by itself, status {process.child.returncode}: {process.tail(3)}"
                     )
-            for server in (self.redis, self.replica):
-                if server and server.process.is_running:
+            for server in self.servers:
+                if server.process.is_running:
                     server.note_size()
             await asyncio.sleep(0.1)
 
@@ -322,14 +240,15 @@ class Cluster:
         for one in self.sentinels:
             one.ask.close()
             await one.process.finish(3)
-        fronts = [server.front for server in (self.redis, self.replica) if server]
+        fronts = [server.front for server in self.servers]
         for proxy in [self.replication] + fronts + [node.proxy for node in self.nodes]:
             proxy.stop()
         if self.haproxy:
             await self.haproxy.finish(3)
-        for server in (self.replica, self.redis):
-            if server:
-                server.ask.close()
-                await server.process.finish(5)
+        # All at once: a master that ends waits for the replicas it has.
+        self.redis.ask.close()
+        for server in self.servers:
+            server.ask.close()
+        await asyncio.gather(*(server.process.finish(5) for server in self.servers))
         for process in self.processes:
             process.kill()

@@ -209,10 +209,11 @@ class Faults:
             await old.start()
         await cluster.follow(old, new)
 
-    async def missing(self, server):
-        """How many acknowledged messages that Redis does not hold now."""
+    async def missing(self, server, rooms=None):
+        """How many acknowledged messages that Redis does not hold now, in all rooms or in these."""
         count = 0
-        for room, ledger in self.ledger.rooms.items():
+        for room in list(self.ledger.rooms) if rooms is None else rooms:
+            ledger = self.ledger.rooms[room]
             keys = {
                 fields.get("text", "").partition(" ")[0]
                 for _, fields in await server.ask.stream(f"martlet:{{{room}}}:log")
@@ -254,10 +255,12 @@ class Faults:
 
     # Sessions.
 
-    async def drop_sessions(self, numbers):
+    async def drop_sessions(self, numbers, failures=0):
+        """`failures`: they come back as slowly as if they had tried so often in vain."""
         chosen = some(self.sessions, numbers[0], 0.1)
         self.say(f"{len(chosen)} sessions lose their connections")
         for session in chosen:
+            session.failures = max(session.failures, failures)
             session.drop()
 
     async def slow_readers(self, numbers):

@@ -42,6 +42,11 @@ class RoomLedger:
         self.seen_by = collections.defaultdict(set)
         # Times at which somebody was told `reset`.
         self.resets = []
+        # (time, seconds, view): when an ack came, how long its sender, still connected, had waited for it, and the room
+        # as the sender saw it.
+        self.answers = []
+        # (time, seconds): when somebody whose connection was lost was in the room again, and after how long.
+        self.returns = []
 
 
 class Ledger:
@@ -123,8 +128,13 @@ class Ledger:
             )
         took = self.clock() - send.first_written
         self.ack_times.append(took)
+        if not send.interrupted:
+            self.rooms[room].answers.append((self.now(), took, session.rooms[room]))
         if took > SLOW_ACK:
             self.slow.append((took, room, session.name, send.key, session.rooms[room].lines()[-80:]))
+
+    def returned(self, room, lost_at):
+        self.rooms[room].returns.append((self.now(), self.now() - lost_at))
 
     def reset(self, room):
         self.count["resets"] += 1

@@ -11,6 +11,9 @@ import subprocess
 import sys
 import tempfile
 
+from cluster_failover import cluster_failover
+from cluster_reshard import cluster_reshard
+from cluster_self_test import cluster_self_test
 from failover import failover
 from faults import KINDS
 from lost_tail import lost_tail
@@ -47,14 +50,27 @@ SCENARIOS = {
         mass_return,
         "10,000 sessions come back at once after their node died: a read per room, not per session",
     ),
+    "cluster-failover": (
+        cluster_failover,
+        "masters of a Redis Cluster are killed and frozen; rooms of the others do not notice",
+    ),
+    "cluster-reshard": (
+        cluster_reshard,
+        "slots with rooms that talk move from master to master of a Redis Cluster: nobody notices",
+    ),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
+    "cluster-self-test": (
+        cluster_self_test,
+        "what the scenarios on a Redis Cluster stand on, without nodes; builds nothing",
+    ),
 }
+WITHOUT_NODES = {"cluster-self-test"}
 
 
 def parser():
-    lines = [f"  {name:13} {text}" for name, (_, text) in SCENARIOS.items()]
+    lines = [f"  {name:17} {text}" for name, (_, text) in SCENARIOS.items()]
     lines += ["", "faults of the storm (all but failover, if --faults does not say):"]
-    lines += [f"  {name:13} {text}" for name, (_, text) in KINDS.items()]
+    lines += [f"  {name:17} {text}" for name, (_, text) in KINDS.items()]
     made = argparse.ArgumentParser(
         prog="scripts/chaos",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -198,9 +214,10 @@ def main(arguments):
         return 2
     options.file_limit = raise_file_limit()
     try:
-        options.binary = str(pathlib.Path(options.binary or build()).resolve())
-        if not pathlib.Path(options.binary).is_file():
-            raise Broken(f"{options.binary} is not there")
+        if options.scenario not in WITHOUT_NODES:
+            options.binary = str(pathlib.Path(options.binary or build()).resolve())
+            if not pathlib.Path(options.binary).is_file():
+                raise Broken(f"{options.binary} is not there")
     except Broken as error:
         show.line(f"chaos: {error}")
         return 2

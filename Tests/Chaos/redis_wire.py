@@ -7,7 +7,32 @@ class RedisError(Exception):
     pass
 
 
-class Redis:
+class Shapes:
+    """What Redis answers with, as Python has it; for whatever can be asked as `await self(word, …)`."""
+
+    async def hash(self, key):
+        flat = await self("HGETALL", key)
+        return dict(zip(flat[::2], flat[1::2]))
+
+    async def stream(self, key):
+        """[(id, {field: value})], oldest first."""
+        entries = await self("XRANGE", key, "-", "+")
+        return [(name, dict(zip(fields[::2], fields[1::2]))) for name, fields in entries]
+
+    async def info(self, section):
+        text = await self("INFO", section)
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    async def keys(self, pattern):
+        found, cursor = [], "0"
+        while True:
+            cursor, some = await self("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
+            found += some
+            if cursor == "0":
+                return sorted(set(found))
+
+
+class Redis(Shapes):
     """`await redis("XRANGE", key, "-", "+")`: strings are decoded, nil is None, errors raise RedisError."""
 
     def __init__(self, port, deadline=5.0):
@@ -66,26 +91,3 @@ class Redis:
         if self.writer is not None:
             self.writer.transport.abort()
         self.reader = self.writer = None
-
-    # Shapes that Redis answers with.
-
-    async def hash(self, key):
-        flat = await self("HGETALL", key)
-        return dict(zip(flat[::2], flat[1::2]))
-
-    async def stream(self, key):
-        """[(id, {field: value})], oldest first."""
-        entries = await self("XRANGE", key, "-", "+")
-        return [(name, dict(zip(fields[::2], fields[1::2]))) for name, fields in entries]
-
-    async def info(self, section):
-        text = await self("INFO", section)
-        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-    async def keys(self, pattern):
-        found, cursor = [], "0"
-        while True:
-            cursor, some = await self("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
-            found += some
-            if cursor == "0":
-                return sorted(set(found))

@@ -9,10 +9,25 @@ from verdict import Verdict
 
 async def self_test(options, show, state):
     options.rooms, options.sessions = 3, 12
-    async with Stage(options, show, state) as stage:
+    # A Redis Cluster is looked into in other ways: what is planted in Redis must be noticed there too.
+    in_redis = {name: plant for name, plant in PLANTS.items() if plant[0] in PLANTED_IN_REDIS}
+    found = await plant_all(options, show, state, PLANTS)
+    (state / "redis-cluster").mkdir(exist_ok=True)
+    show.line("on a Redis Cluster:")
+    for name, text in (await plant_all(options, show, state / "redis-cluster", in_redis, redis_cluster=True)).items():
+        found[f"on a Redis Cluster: {name}"] = text
+    judged = Ledger()
+    for name, text in found.items():
+        if text.startswith(("NOT NOTICED", "NOTICED")):
+            judged.broken("the test itself", "", "", f"{name}: {text}")
+    return judged, found
+
+
+async def plant_all(options, show, state, plants, **cluster):
+    async with Stage(options, show, state, **cluster) as stage:
         await stage.fill(options.sessions)
         found = {}
-        for name, (plant, promises) in PLANTS.items():
+        for name, (plant, promises) in plants.items():
             fresh = Ledger()
             stage.ledger = fresh
             fresh.process_of = stage.cluster.process_of
@@ -26,16 +41,18 @@ async def self_test(options, show, state):
             await stage.settled(20)
             await look(stage)
             seen = {violation.promise for violation in fresh.violations}
-            found[name] = "noticed: " + ", ".join(sorted(seen)) if seen & promises else "NOT NOTICED"
+            found[name] = judgement(seen, promises)
             show.line(f"  {name}: {found[name]}")
             if undo:
                 await undo()
             await start_over(stage)
-        judged = Ledger()
-        for name, text in found.items():
-            if text == "NOT NOTICED":
-                judged.broken("the test itself", "", "", f"a planted fault was not noticed: {name}")
-        return judged, found
+        return found
+
+
+def judgement(seen, promises):
+    if not promises:
+        return "NOTICED, though there is nothing: " + ", ".join(sorted(seen)) if seen else "nothing noticed"
+    return "noticed: " + ", ".join(sorted(seen)) if seen & promises else "NOT NOTICED"
 
 
 async def look(stage):
@@ -78,6 +95,10 @@ def tamper(stage, change):
             original(me, one, view)
 
     session.handlers = {**session.handlers, "message": message}
+
+
+async def nothing(stage):
+    pass
 
 
 async def hole(stage):
@@ -124,9 +145,10 @@ async def stored_twice(stage):
 
 
 async def stray_subscriber(stage):
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.cluster.redis.port)
-    room = next(iter(stage.sessions[0].rooms))
-    writer.write(f"SUBSCRIBE martlet:{{{room}}}\r\n".encode())
+    channel = f"martlet:{{{next(iter(stage.sessions[0].rooms))}}}"
+    port, word = stage.cluster.redis.where_to_subscribe(channel)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{word} {channel}\r\n".encode())
 
     async def undo():
         writer.transport.abort()
@@ -165,6 +187,7 @@ async def crash(stage):
 
 # name -> (what does it, promises one of which must be said to be broken)
 PLANTS = {
+    "nothing is wrong": (nothing, set()),
     "a message is missing": (hole, {"silent hole"}),
     "a message comes twice": (repeat, {"a repeat"}),
     "two messages change places": (swap, {"silent hole", "out of order"}),
@@ -178,3 +201,4 @@ PLANTS = {
     "a process is too large": (memory, {"bounds"}),
     "a node dies by itself": (crash, {"alive"}),
 }
+PLANTED_IN_REDIS = {nothing, lost_ack, stored_twice, stray_subscriber, ghost}

@@ -25,6 +25,8 @@ class Send:
         self.in_flight = False
         self.maybe_stored = False
         self.refused = False
+        # The connection was lost before its answer came.
+        self.interrupted = False
         self.ref = None
 
 
@@ -52,6 +54,8 @@ class RoomView:
         self.events = collections.deque(maxlen=400)
         self.paused_until, self.refusals = 0.0, 0
         self.join_ref = None
+        # When the connection was lost on which we were in it.
+        self.lost_at = None
 
     def note(self, text):
         self.events.append((self.session.ledger.now(), text))
@@ -88,6 +92,9 @@ class RoomView:
 
     def joined(self, frame):
         self.phase, self.refusals = "joined", 0
+        if self.lost_at is not None:
+            self.session.ledger.returned(self.room, self.lost_at)
+            self.lost_at = None
         end = position(frame["position"])
         resumed, gap, reset = frame.get("resumed"), frame.get("gap"), frame.get("reset")
         messages = frame.get("messages", [])
@@ -150,11 +157,13 @@ class RoomView:
         """The connection is gone: nothing on it will be answered any more."""
         if self.phase != "out":
             self.note("connection lost")
+        if self.phase == "joined":
+            self.lost_at = self.session.ledger.now()
         self.phase = "out"
         self.paused_until = 0.0
         for send in self.sends:
             if send.in_flight:
-                send.in_flight, send.maybe_stored = False, True
+                send.in_flight, send.maybe_stored, send.interrupted = False, True, True
 
 
 class Session:

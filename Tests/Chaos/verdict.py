@@ -205,12 +205,13 @@ class Verdict:
                 break
             await asyncio.sleep(0.5)
         for room, text in wrong:
-            self.ledger.broken("presence", room, "", text)
+            # What is wrong with what a session was told begins with its name.
+            self.ledger.broken("presence", room, "", text, self.history(room, text.partition(" ")[0]))
         self.figures["rosters and subscriptions"] = "exact" if not wrong else f"{len(wrong)} wrong"
 
     async def presence_faults(self):
         ask, wrong = self.cluster.redis.ask, []
-        channels = {name for name in await ask("PUBSUB", "CHANNELS", PREFIX + "*") if "{~probe" not in name}
+        channels = {name for name in await self.cluster.redis.channels(PREFIX + "*") if "{~probe" not in name}
         expected = {f"{PREFIX}{{{room}}}" for room in self.rooms}
         for name in sorted(channels - expected):
             wrong.append((name, "a channel has subscribers, but the room has no session"))
@@ -242,7 +243,7 @@ class Verdict:
         listed = set(await ask.hash(base + ":nodes"))
         if listed != nodes:
             wrong.append(f"{base}:nodes is {sorted(listed)}, sessions are on {sorted(nodes)}")
-        _, subscribers = await ask("PUBSUB", "NUMSUB", base)
+        subscribers = await self.cluster.redis.subscribers(base)
         if subscribers != len(nodes):
             wrong.append(f"{subscribers} subscribers, sessions are on {len(nodes)} nodes")
         held = {

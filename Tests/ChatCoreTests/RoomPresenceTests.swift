@@ -100,6 +100,17 @@ import Testing
         #expect(told(room.hear(.presence(last))) == ["-bo =0"])
     }
 
+    @Test func whatAnotherRedisSaysOfTheRosterIsNotHeeded() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        var late = notice(0, [try change("bo", room.other, true)], count: 1)
+        // A master that was frozen: its stream went on from the same position.
+        late.run = "run0"
+        #expect(room.hear(.presence(late)).isEmpty)
+        late.run = "run1"
+        #expect(told(room.hear(.presence(late))) == ["+bo =1"])
+    }
+
     @Test func noticeHeardTwiceChangesNothing() throws {
         var room = try RoomHarness()
         try room.goInside()

@@ -21,7 +21,9 @@ import Testing
         func submit(_ request: BrokerRequest, tag: RequestTag) { submitted.append((request, tag)) }
         func subscribe(_ room: RoomName) {}
         func unsubscribe(_ room: RoomName) {}
-        func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
+        func confirm(
+            replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
+        ) {
             confirmations.append(then)
         }
         func reset() { resets += 1 }
@@ -201,16 +203,46 @@ import Testing
             parts.shards[0].brokerCommandsUp(identity, .everything)
             return parts
         }
+        let room = try RoomName("lobby")
         for (count, expected) in [(1, true), (0, false), (nil, false)] as [(Int?, Bool)] {
-            async let isReplicated = parts.shards[0].isReplicated()
+            async let isReplicated = parts.shards[0].isReplicated(in: room)
             try await Self.eventually(on: loop) { !parts.links[0].confirmations.isEmpty }
             try await loop.submit { parts.links[0].confirmations.removeFirst()(count) }.get()
             #expect(await isReplicated == expected)
         }
-        async let isReplicated = parts.shards[0].isReplicated()
+        async let isReplicated = parts.shards[0].isReplicated(in: room)
         try await Self.eventually(on: loop) { !parts.links[0].confirmations.isEmpty }
         try await loop.submit { parts.shards[0].brokerCommandsDown("lost", .everything) }.get()
         #expect(await isReplicated == false, "a lost connection confirms nothing")
+    }
+
+    @Test func eachMasterConfirmsWhatItStored() async throws {
+        let identity = identity
+        let other = BrokerIdentity(runID: "r2", replicationID: "s2")
+        let rooms = [try RoomName("lobby"), try RoomName("garden")]
+        let slot = SlotSet([HashSlot(of: rooms[0])])
+        let (there, elsewhere) = (
+            BrokerScope(slot, holdsNodes: false), BrokerScope(SlotSet.all.subtracting(slot), holdsNodes: true)
+        )
+        let parts = try await onLoop(ackReplicas: 1) { parts in
+            parts.links[0].scopes = [there, elsewhere]
+            parts.shards[0].brokerCommandsUp(other, there)
+            parts.shards[0].brokerCommandsUp(identity, elsewhere)
+            return parts
+        }
+        async let first = parts.shards[0].isReplicated(in: rooms[0])
+        try await Self.eventually(on: loop) { parts.links[0].confirmations.count == 1 }
+        async let second = parts.shards[0].isReplicated(in: rooms[1])
+        try await Self.eventually(on: loop) { parts.links[0].confirmations.count == 2 }
+        // The first one's master fails: the other one is not refused for it.
+        try await loop.submit {
+            parts.shards[0].brokerCommandsDown("lost", there)
+            parts.links[0].confirmations[1](1)
+            parts.links[0].confirmations[0](1)
+        }.get()
+        let (isFirst, isSecond) = await (first, second)
+        #expect(!isFirst && isSecond)
+        #expect(await parts.shards[0].isReplicated(in: rooms[0]) == false, "nobody answers for the room")
     }
 
     private static func eventually(

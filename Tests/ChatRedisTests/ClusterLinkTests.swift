@@ -214,7 +214,7 @@ import Testing
         let error = await #expect(throws: RedisSetupError.self) { try await alone.find(slot, within: .seconds(1)) }
         #expect(error?.message.contains("knows nobody that serves any slot") == true)
         // The same node as the hint of a MOVED: the others are asked.
-        watch.troubled(ClusterAddress(host: "127.0.0.1", port: spare.port))
+        watch.troubled(best: ClusterAddress(host: "127.0.0.1", port: spare.port), last: nil)
         #expect(try await running.link.ask(.roster(room: try rooms(cluster)[0])) != .failure(.notConnected))
         #expect(watch.masters.count == 3)
         try await running.stop()

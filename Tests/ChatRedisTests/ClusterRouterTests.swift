@@ -135,7 +135,8 @@ import Testing
         #expect(on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }.isEmpty)
         #expect(on(&router) { $0.submit(enter(high), tag(3), &$1) } == [.complete(tag(3), .failure(.notConnected))])
         // As soon as the nodes' master is back, the room is entered again.
-        let back = on(&router) { $0.commandsUp(1, first, &$1) }
+        #expect(on(&router) { $0.commandsUp(1, first, &$1) } == [.look(best: nil, last: one)])
+        let back = on(&router) { $0.cameToKnow(halves, &$1) }
         #expect(back.last == .commandsUp(second, BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)))
         #expect(on(&router) { $0.commandsUp(1, first, &$1) }.count == 1, "once")
         _ = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
@@ -148,13 +149,13 @@ import Testing
         let scope = BrokerScope(slots(8_192..<16_384), holdsNodes: false)
         #expect(
             on(&router) { $0.commandsDown(2, "gone", &$1) } == [
-                .commandsDown("gone", scope), .complete(tag(1), .failure(.outcomeUnknown)), .look(nil),
+                .commandsDown("gone", scope), .complete(tag(1), .failure(.outcomeUnknown)), .look(best: nil, last: two),
             ])
         let serial = try Self.serial(asked)
         #expect(on(&router) { $0.completed(serial, .failure(.outcomeUnknown), &$1) }.isEmpty, "said already")
         #expect(
             on(&router) { $0.subscriptionsDown(2, "gone", &$1) } == [
-                .subscriptionsDown("gone", scope), .look(nil),
+                .subscriptionsDown("gone", scope), .look(best: nil, last: two),
             ])
         // Its replica is master now.
         let moved = topology((one, slots(0..<8_192)), (three, slots(8_192..<16_384)))
@@ -162,6 +163,31 @@ import Testing
         let third = BrokerIdentity(runID: "3", replicationID: "c")
         #expect(on(&router) { $0.commandsUp(3, third, &$1) } == [.commandsUp(third, scope)])
         #expect(on(&router) { $0.commandsUp(2, second, &$1) }.isEmpty, "the old one says nothing any more")
+    }
+
+    @Test func aMasterThatComesBackIsNotBelievedAtOnce() throws {
+        for isReplaced in [false, true] {
+            var router = ready()
+            _ = on(&router) { $0.commandsDown(2, "frozen", &$1) }
+            _ = on(&router) { $0.subscriptionsDown(2, "frozen", &$1) }
+            #expect(router.isTroubled)
+            // It may have a successor, and be the last to hear of it.
+            #expect(on(&router) { $0.subscriptionsUp(2, second, &$1) } == [.look(best: nil, last: two)])
+            #expect(on(&router) { $0.commandsUp(2, second, &$1) } == [.look(best: nil, last: two)])
+            #expect(
+                on(&router) { $0.submit(enter(high), tag(1), &$1) } == [.complete(tag(1), .failure(.notConnected))])
+            let scope = BrokerScope(slots(8_192..<16_384), holdsNodes: false)
+            guard isReplaced else {
+                #expect(
+                    on(&router) { $0.cameToKnow(halves, &$1) } == [
+                        .subscriptionsUp(second, scope), .commandsUp(second, scope),
+                    ])
+                #expect(!router.isTroubled)
+                continue
+            }
+            let moved = topology((one, slots(0..<8_192)), (three, slots(8_192..<16_384)))
+            #expect(on(&router) { $0.cameToKnow(moved, &$1) } == [.close(2), .open(3, three, slots(8_192..<16_384))])
+        }
     }
 
     @Test func aSlotThatMovesIsLostAndFoundAgain() throws {
@@ -179,7 +205,7 @@ import Testing
             on(&router) { $0.completed(serials[0], .failure(.notStored(text)), &$1) } == [
                 .commandsDown(text, scope), .complete(tag(1), .failure(.notConnected)),
                 .complete(tag(2), .failure(.outcomeUnknown)), .complete(tag(3), .failure(.outcomeUnknown)),
-                .subscriptionsDown(text, scope), .look(one),
+                .subscriptionsDown(text, scope), .look(best: one, last: nil),
             ])
         #expect(on(&router) { $0.completed(serials[1], .failure(.notStored(text)), &$1) }.isEmpty)
         #expect(
@@ -204,7 +230,8 @@ import Testing
         let serial = try Self.serial(on(&router) { $0.submit(.roster(room: high), tag(1), &$1) })
         #expect(
             on(&router) { $0.completed(serial, .failure(.notStored("TRYAGAIN half")), &$1) } == [
-                .commandsDown("TRYAGAIN half", scope), .complete(tag(1), .failure(.notConnected)), .look(nil),
+                .commandsDown("TRYAGAIN half", scope), .complete(tag(1), .failure(.notConnected)),
+                .look(best: nil, last: nil),
             ])
         #expect(router.hears(high, from: 2))
         // Asked again, nothing has changed: it is tried again.
@@ -216,7 +243,7 @@ import Testing
         let scope = BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)
         #expect(
             on(&router) { $0.channelLeft(high, "left", from: 2, &$1) } == [
-                .commandsDown("left", scope), .subscriptionsDown("left", scope), .look(nil),
+                .commandsDown("left", scope), .subscriptionsDown("left", scope), .look(best: nil, last: nil),
             ])
         // A connection that comes back has every slot.
         let whole = BrokerScope(slots(8_192..<16_384), holdsNodes: false)

@@ -276,9 +276,19 @@ final class ContractConnection {
                     return .failure(error)
                 }
             }
-            events.append(try event.get())
+            events.append(try unsigned(try event.get()))
         }
         return events
+    }
+
+    /// Each Redis signs notices with its own run, and the model in memory has none.
+    private func unsigned(_ event: ChannelEvent) throws -> ChannelEvent {
+        guard case .presence(var notice) = event else { return event }
+        guard let run = notice.run, run.count == 16, run.allSatisfy(\.isHexDigit) else {
+            throw StoreFailure("a notice without its run: \(notice)")
+        }
+        notice.run = nil
+        return .presence(notice)
     }
 
     private func read(until enough: (RESPReplies) -> Bool) throws -> RESPReplies {

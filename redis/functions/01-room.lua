@@ -19,9 +19,11 @@ local function last_id(log)
 end
 
 -- Which Redis this is: another after a restart or failover. `enter` writes it down in meta as `run`. 16 of its 40 digits tell as
--- much, and every room keeps them.
+-- much, and every room keeps them. Asked once for each loading of the library.
+local own_run
 local function run_id()
-    return (redis.call('INFO', 'server'):match('run_id:(%x+)') or ''):sub(1, 16)
+    own_run = own_run or (redis.call('INFO', 'server'):match('run_id:(%x+)') or ''):sub(1, 16)
+    return own_run
 end
 
 -- What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been

@@ -61,6 +61,8 @@ local function write_changes(changes, presence, maxlen)
             .. ',"node":' .. cjson.encode(item.node) .. ',"joined":' .. tostring(joined) .. '}'
     end
     local place, count = int(begin) .. '-' .. int(seq), int(redis.call('HLEN', changes.roster))
+    -- With the run: a master that was frozen says what nodes asked it before when it is none any more, and a Cluster's bus brings that
+    -- to its successor's subscribers.
     return {place, after, count, flat}, '{"type":"presence","position":"' .. place .. '","after":"' .. after
-        .. '","count":' .. count .. ',"changes":[' .. table.concat(json, ',') .. ']}'
+        .. '","run":"' .. run_id() .. '","count":' .. count .. ',"changes":[' .. table.concat(json, ',') .. ']}'
 end

@@ -27,6 +27,9 @@ public struct BrokerIdentity: Hashable, Sendable {
         self.runID = runID
         self.replicationID = replicationID
     }
+
+    /// Whether this one says something of itself that is signed with the beginning of a run ID.
+    func signs(_ run: String?) -> Bool { run.map { runID.hasPrefix($0) } ?? true }
 }
 
 /// An event loop's way to the broker: one connection for commands and one for subscriptions, each of which may be up or
@@ -60,10 +63,11 @@ public protocol BrokerLink: AnyObject {
     func subscribe(_ room: RoomName)
     /// Ends it; `unsubscribed` follows unless the connection goes first.
     func unsubscribe(_ room: RoomName)
-    /// Waits until so many replicas have everything that was answered to this link, but no longer than `time`. `then` is
-    /// called once, not from within the call, with the number of replicas that have it; nil: nothing is known (a connection
-    /// is away, or there is nothing to replicate to).
-    func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void)
+    /// Waits until so many replicas of the server with that identity have everything that it answered to this link, but no longer than
+    /// `time`. `then` is called once, not from within the call, with the number of replicas that have it; nil: nothing is known (a
+    /// connection is away, it is another server by now, or there is nothing to replicate to).
+    func confirm(
+        replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void)
     /// Where answers and events come in, for a loop that waits for them alone (poll(2)); empty: they come some other way. Good until
     /// the loop does anything else.
     var descriptors: [CInt] { get }
@@ -83,7 +87,9 @@ extension BrokerLink {
     public func readAnswers() -> Bool { true }
 
     /// A broker without replicas: nothing is known, ever. A link that has them defers its answer.
-    public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) { then(nil) }
+    public func confirm(
+        replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
+    ) { then(nil) }
 }
 
 /// Called on the link's loop.

@@ -125,8 +125,11 @@ public struct PresenceNotice: Sendable, Equatable {
     public var changes: [Change]
     /// Members (users) in the room afterwards.
     public var count: Int
+    /// How the run ID of the Redis begins that says so; nil: it does not say.
+    public var run: String?
 
-    public init(after: Position, position: Position, changes: [Change], count: Int) {
+    public init(after: Position, position: Position, changes: [Change], count: Int, run: String? = nil) {
+        self.run = run
         self.after = after
         self.position = position
         self.changes = changes

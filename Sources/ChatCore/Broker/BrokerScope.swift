@@ -53,6 +53,9 @@ public struct BrokerReach: Sendable {
         parts.first { $0.scope.contains(room) }?.identity
     }
 
+    /// Whether that one answers for any room.
+    public func isReached(_ identity: BrokerIdentity) -> Bool { parts.contains { $0.identity == identity } }
+
     public mutating func came(_ scope: BrokerScope, _ identity: BrokerIdentity) {
         went(scope)
         guard let index = parts.firstIndex(where: { $0.identity == identity }) else {

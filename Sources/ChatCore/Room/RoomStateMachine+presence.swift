@@ -58,6 +58,8 @@ extension RoomStateMachine {
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
+        // Another Redis, which answered for the room before: its stream went other ways, though its positions may be the next ones.
+        guard identity?.signs(notice.run) ?? true else { return }
         let difference = presence.apply(notice, node: node)
         tell(difference, &actions)
         readRosterIfNeeded(now: now, &actions)

@@ -89,7 +89,7 @@ final class Hub: ChatService {
         let home = homeShard(of: room)
         switch await home.ask(.say(room: room, content: content)) {
         case .success(.said(let position, let repeated)):
-            guard await home.isReplicated() else {
+            guard await home.isReplicated(in: room) else {
                 throw Shard.notReplicated(position, replicas: settings.ackReplicas)
             }
             return (position, repeated)

@@ -20,8 +20,8 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
         for (node, value) in nodes { machine.saw(node, value: value, in: room) }
     }
 
-    /// The first shard's command connection is gone.
-    func connectionLost() { machine.reset() }
+    /// The first shard's command connection is gone, or there again: either way the others need time to say that they live.
+    func connectionChanged() { machine.reset() }
 
     /// Looks for dead nodes and takes them out of their rooms.
     func round() {

@@ -30,7 +30,6 @@ struct ReplicationGate<Held> {
         self.replicas = replicas
     }
 
-    var isOpen: Bool { replicas == 0 }
     var count: Int { waiting.count + asked.count }
 
     enum HoldAction: Equatable {

@@ -48,6 +48,7 @@ extension Shard: BrokerLinkDelegate {
         metrics.redisUp(connection: "commands", shard: index, commands.isWhole)
         note("redis command connection is up", scope)
         // First of all on this connection, before a room can be entered on it.
+        if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionChanged() }
         if scope.holdsNodes { sayWeLive() }
         if scope.holdsNodes, !scope.isWhole { holdAgain(outside: scope) }
         happenEverywhere(in: scope) { $0.commandsUp(identity, now: $1, &$2) }
@@ -58,11 +59,10 @@ extension Shard: BrokerLinkDelegate {
         if !commands.isEmpty, !scope.isOneSlot { metrics.redisReconnects.increment() }
         commands.went(scope)
         audit.reset()
-        if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionLost() }
+        if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionChanged() }
         metrics.redisUp(connection: "commands", shard: index, false)
         note("redis command connection is down", scope, reason)
-        // A slot that moves takes no connection with it: who had what was stored there can still confirm it.
-        if !scope.isOneSlot { refuseHeld() }
+        refuseHeld()
         happenEverywhere(in: scope) { $0.commandsDown(now: $1, &$2) }
     }
 

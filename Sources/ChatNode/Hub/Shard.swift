@@ -48,8 +48,9 @@ final class Shard: @unchecked Sendable {
     var probeWaits: [UInt64: () -> Void] = [:]
     var audit: HoldingsAudit
     var tails = TailAudit()
-    /// Acknowledgements that wait for replicas.
-    var gate: ReplicationGate<HeldAnswer>
+    /// Acknowledgements that wait for replicas, by the server that stored what they acknowledge. (Late answers of an old round find
+    /// their gate, and no such round.)
+    var gates: [BrokerIdentity: ReplicationGate<HeldAnswer>] = [:]
     /// The node's heartbeat and sweeper; lives on the first shard.
     private(set) var keeper: Keeper?
 
@@ -78,7 +79,6 @@ final class Shard: @unchecked Sendable {
         self.joinRate = TokenBucket(
             perSecond: joins, burst: joins, now: Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds))
         self.audit = HoldingsAudit(node: settings.node)
-        self.gate = ReplicationGate(replicas: settings.ackReplicas)
     }
 
     /// Connects the shards with each other and this one with the broker. Called once, on the loop.

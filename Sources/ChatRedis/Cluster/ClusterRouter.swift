@@ -5,6 +5,8 @@ import ChatCore
 /// - A slot that moves is to its rooms what a lost connection is: both its connections go down, what was in flight ends as
 ///   `.outcomeUnknown`, and when somebody serves it again they come up, with the identity of who does. Nothing else is touched. So
 ///   rooms need no rule for Clusters.
+/// - A master that comes back is not believed before the Cluster was asked again: frozen for a while, it takes writes for a moment that
+///   are lost when it hears of its successor.
 /// - The same if a master refuses a slot (MOVED, ASK, TRYAGAIN, CLUSTERDOWN): it is *unsettled*, until the Cluster was asked again.
 ///   While a slot's keys are moved one by one its rooms are away: a function that finds half of a room's keys is refused by Redis.
 /// - `hold` goes to the master that has the nodes' keys, everything else of a room to its own; `enter` must not be carried out before
@@ -21,8 +23,8 @@ struct ClusterRouter {
         case submit(PartID, BrokerRequest, RequestTag)
         case subscribe(PartID, RoomName)
         case unsubscribe(PartID, RoomName)
-        /// Ask the Cluster again; best there.
-        case look(ClusterAddress?)
+        /// Ask the Cluster again: best there, and there only if nobody else answers, for it may not know yet that it is no master any more.
+        case look(best: ClusterAddress?, last: ClusterAddress?)
         // For the owner of the link:
         case complete(RequestTag, Result<BrokerReply, BrokerError>)
         case commandsUp(BrokerIdentity, BrokerScope)
@@ -36,6 +38,8 @@ struct ClusterRouter {
         var slots: SlotSet
         var commands = Side()
         var subscriptions = Side()
+        /// It was lost before: a server that comes back may have been replaced meanwhile, and be the last to hear of it.
+        var isSuspect = false
     }
 
     /// One kind of connection to a master.
@@ -90,6 +94,14 @@ struct ClusterRouter {
         return owners[slot.number] == id && parts[id]?.subscriptions.reaches(slot) == true
     }
 
+    /// Somebody is away, or refuses some of its slots: the Cluster is to be asked again and again.
+    var isTroubled: Bool {
+        parts.values.contains {
+            $0.commands.identity == nil || $0.subscriptions.identity == nil || !$0.commands.unsettled.isEmpty
+                || !$0.subscriptions.unsettled.isEmpty
+        }
+    }
+
     private func scope(_ slots: SlotSet) -> BrokerScope {
         BrokerScope(slots, holdsNodes: slots.contains(nodesSlot))
     }
@@ -129,6 +141,7 @@ struct ClusterRouter {
     /// What the part gained, and what it refused before, is tried with it from now on.
     private mutating func settle(_ id: PartID, _ gained: SlotSet, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
+        if part.commands.identity != nil, part.subscriptions.identity != nil { parts[id]?.isSuspect = false }
         parts[id]?.commands.unsettled = SlotSet()
         parts[id]?.subscriptions.unsettled = SlotSet()
         let subscriptions = part.subscriptions.unsettled.intersection(part.slots).union(gained)
@@ -180,6 +193,10 @@ struct ClusterRouter {
 
     mutating func commandsUp(_ id: PartID, _ identity: BrokerIdentity, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
+        guard !part.isSuspect else {
+            parts[id]?.commands = Side(identity: identity, unsettled: part.slots)
+            return actions.append(.look(best: nil, last: part.address))
+        }
         parts[id]?.commands = Side(identity: identity)
         up(id, identity, part.slots, &actions)
     }
@@ -208,11 +225,16 @@ struct ClusterRouter {
             takeDownCommands(part.slots, of: id, reason, &actions)
         }
         parts[id]?.commands = Side()
-        actions.append(.look(nil))
+        parts[id]?.isSuspect = true
+        actions.append(.look(best: nil, last: part.address))
     }
 
     mutating func subscriptionsUp(_ id: PartID, _ identity: BrokerIdentity, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
+        guard !part.isSuspect else {
+            parts[id]?.subscriptions = Side(identity: identity, unsettled: part.slots)
+            return actions.append(.look(best: nil, last: part.address))
+        }
         parts[id]?.subscriptions = Side(identity: identity)
         actions.append(.subscriptionsUp(identity, scope(part.slots)))
     }
@@ -221,8 +243,9 @@ struct ClusterRouter {
         guard let part = parts[id] else { return }
         let reached = part.slots.subtracting(part.subscriptions.unsettled)
         parts[id]?.subscriptions = Side()
+        parts[id]?.isSuspect = true
         if !reached.isEmpty { actions.append(.subscriptionsDown(reason, scope(reached))) }
-        actions.append(.look(nil))
+        actions.append(.look(best: nil, last: part.address))
     }
 
     /// The room's channel is not subscribed there any more, or was refused.
@@ -230,8 +253,9 @@ struct ClusterRouter {
         let slot = HashSlot(of: room)
         guard owners[slot.number] == id else { return }
         takeDown(SlotSet([slot]), of: id, reason, &actions)
-        if case .moved(let address)? = ClusterRefusal(reason) { return actions.append(.look(address)) }
-        actions.append(.look(nil))
+        var best: ClusterAddress?
+        if case .moved(let address)? = ClusterRefusal(reason) { best = address }
+        actions.append(.look(best: best, last: nil))
     }
 
     // MARK: Requests
@@ -310,10 +334,10 @@ struct ClusterRouter {
         switch refusal {
         case .moved(let address):
             takeDown(slots, of: request.part, text, refused: serial, &actions)
-            actions.append(.look(address))
+            actions.append(.look(best: address, last: nil))
         case .migrating, .down:
             takeDownCommands(slots, of: request.part, text, refused: serial, &actions)
-            actions.append(.look(nil))
+            actions.append(.look(best: nil, last: nil))
         }
         // Unless it went with the others.
         if pending.removeValue(forKey: serial) != nil { finish(request, .failure(.notConnected), &actions) }

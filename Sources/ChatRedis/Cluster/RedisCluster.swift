@@ -22,8 +22,10 @@ public final class RedisCluster: Sendable {
     private struct State {
         var topology: ClusterTopology?
         var followers: [@Sendable (ClusterTopology) -> Void] = []
-        /// Where the newest answer may be had.
-        var hint: ClusterAddress?
+        /// Where the newest answer may be had…
+        var best: ClusterAddress?
+        /// …and where perhaps not.
+        var last: Set<ClusterAddress> = []
         /// Why nobody could be asked, the last time.
         var trouble: RedisSetupError?
         /// How often everybody was asked.
@@ -89,9 +91,12 @@ public final class RedisCluster: Sendable {
         if let known { changed(known) }
     }
 
-    /// Something is not as it was: asks again soon, `hint` first.
-    func troubled(_ hint: ClusterAddress?) {
-        state.withLockedValue { if let hint { $0.hint = hint } }
+    /// Something is not as it was: asks again soon, `best` first, and `last` only if nobody else answers.
+    func troubled(best: ClusterAddress?, last: ClusterAddress?) {
+        state.withLockedValue { state in
+            if let best { state.best = best }
+            if let last { state.last.insert(last) }
+        }
         wake.yield()
     }
 
@@ -142,15 +147,16 @@ public final class RedisCluster: Sendable {
 
     /// Whom to ask, in order: each once.
     private func candidates() -> [RedisURL] {
-        let (hint, topology) = state.withLockedValue { state in
-            defer { state.hint = nil }
-            return (state.hint, state.topology)
+        let (best, last, topology) = state.withLockedValue { state in
+            defer { (state.best, state.last) = (nil, []) }
+            return (state.best, state.last, state.topology)
         }
         let masters = (topology?.masters.map(\.address) ?? []).shuffled()
         let others = (topology?.nodes ?? []).shuffled()
-        let known = ([hint].compactMap { $0 } + masters + others).map { url.node($0) }
+        let known = ([best].compactMap { $0 } + masters + others).map { url.node($0) } + url.seeds
+        let suspects = Set(last.map { url.node($0) })
         var seen: Set<RedisURL> = []
-        return (known + url.seeds).filter { seen.insert($0).inserted }
+        return (known.filter { !suspects.contains($0) } + known).filter { seen.insert($0).inserted }
     }
 
     private func learn(_ seen: ClusterTopology) {

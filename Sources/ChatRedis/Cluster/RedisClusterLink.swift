@@ -19,6 +19,8 @@ public final class RedisClusterLink: BrokerLink {
     /// The actions of calls from outside that answer them: those wait for the call to return.
     private var deferred: [ClusterRouter.Action] = []
     private var isStopping = false
+    /// How often the Cluster is asked while something is wrong.
+    private static let patience: TimeAmount = .milliseconds(250)
 
     /// `settings`: of the link to each master, but for its address. `nodesSlot`: the slot of what nodes say of themselves.
     public init(
@@ -39,8 +41,8 @@ public final class RedisClusterLink: BrokerLink {
         let id: ClusterRouter.PartID
         let link: RedisLink
         weak var owner: RedisClusterLink?
-        /// Something was answered since replicas were last waited for.
-        var isUnconfirmed = false
+        /// Who answers on its command connection.
+        var identity: BrokerIdentity?
 
         init(_ id: ClusterRouter.PartID, _ link: RedisLink, owner: RedisClusterLink) {
             self.id = id
@@ -55,6 +57,11 @@ public final class RedisClusterLink: BrokerLink {
         let bound = NIOLoopBound(WeakClusterLink(self), eventLoop: eventLoop)
         cluster.follow { [eventLoop] topology in
             eventLoop.execute { bound.value.link?.happen { $0.cameToKnow(topology, &$1) } }
+        }
+        // A connection to a server that is frozen tells nothing for seconds.
+        eventLoop.scheduleRepeatedTask(initialDelay: Self.patience, delay: Self.patience) { task in
+            guard let link = bound.value.link, !link.isStopping else { return task.cancel() }
+            if link.router.isTroubled { link.cluster.troubled(best: nil, last: nil) }
         }
     }
 
@@ -74,19 +81,13 @@ public final class RedisClusterLink: BrokerLink {
         call { $0.unsubscribe(room, &$1) }
     }
 
-    /// Of all masters that answered something since they were last asked, the one with the fewest replicas counts.
-    public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
-        let asked = parts.values.filter(\.isUnconfirmed)
-        guard !asked.isEmpty else { return eventLoop.assumeIsolatedUnsafeUnchecked().execute { then(nil) } }
-        var (open, fewest) = (asked.count, Int?.some(.max))
-        for part in asked {
-            part.isUnconfirmed = false
-            part.link.confirm(replicas: count, within: time) { confirmed in
-                fewest = fewest.flatMap { least in confirmed.map { min(least, $0) } }
-                open -= 1
-                if open == 0 { then(fewest) }
-            }
+    public func confirm(
+        replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
+    ) {
+        guard let part = parts.values.first(where: { $0.identity == server }) else {
+            return eventLoop.assumeIsolatedUnsafeUnchecked().execute { then(nil) }
         }
+        part.link.confirm(replicas: count, of: server, within: time, then)
     }
 
     public var descriptors: [CInt] { parts.values.flatMap(\.link.descriptors) }
@@ -141,7 +142,7 @@ public final class RedisClusterLink: BrokerLink {
         case .submit(let id, let request, let tag): parts[id]?.link.submit(request, tag: tag)
         case .subscribe(let id, let room): parts[id]?.link.subscribe(room)
         case .unsubscribe(let id, let room): parts[id]?.link.unsubscribe(room)
-        case .look(let address): cluster.troubled(address)
+        case .look(let best, let last): cluster.troubled(best: best, last: last)
         case .complete, .commandsUp, .commandsDown, .subscriptionsUp, .subscriptionsDown: return false
         }
         return true
@@ -192,7 +193,6 @@ private struct WeakClusterLink {
 
 extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
     func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
-        if case .success = result { isUnconfirmed = true }
         owner?.happen { $0.completed(tag.serial, result, &$1) }
     }
 
@@ -213,10 +213,12 @@ extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
     }
 
     func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        self.identity = identity
         owner?.happen { [id] in $0.commandsUp(id, identity, &$1) }
     }
 
     func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) {
+        identity = nil
         owner?.happen { [id] in $0.commandsDown(id, reason, &$1) }
     }
 

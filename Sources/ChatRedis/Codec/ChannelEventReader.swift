@@ -9,7 +9,7 @@ import Glibc
 struct ChannelEventReader {
     /// One slice for each member that any type has.
     private struct Members {
-        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes: JSONSlice?
+        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run: JSONSlice?
         var session, user, name, data: JSONSlice?
 
         mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {
@@ -38,6 +38,7 @@ struct ChannelEventReader {
             case "after": after = slice
             case "count": count = slice
             case "changes": changes = slice
+            case "run": run = slice
             case "session": session = slice
             case "user": user = slice
             case "name": name = slice
@@ -203,7 +204,8 @@ struct ChannelEventReader {
         let count = try number(members.count, "count")
         return PresenceNotice(
             after: try position(members.after, "after"), position: try position(members.position, "position"),
-            changes: changes, count: Int(clamping: count))
+            changes: changes, count: Int(clamping: count),
+            run: members.run == nil ? nil : try string(members.run, "run"))
     }
 
     private func change(_ slice: JSONSlice) throws(JSONError) -> PresenceNotice.Change {

@@ -106,6 +106,10 @@ extension ByteWriter {
         append(notice.position)
         appendText(#","after":"#)
         append(notice.after)
+        if let run = notice.run {
+            appendText(#","run":"#)
+            appendJSON(run)
+        }
         appendText(#","count":"#)
         appendJSON(notice.count)
         appendText(#","changes":["#)

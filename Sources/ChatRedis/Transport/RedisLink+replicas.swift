@@ -16,12 +16,14 @@ struct Confirmation {
 /// that expires): that has a place in the replication stream after everything that was answered so far, and costs Redis a
 /// microsecond.
 extension RedisLink {
-    public func confirm(replicas count: Int, within time: Duration, _ then: @escaping (Int?) -> Void) {
-        guard let replicas, let server = servers[.commands] else {
+    public func confirm(
+        replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
+    ) {
+        guard let replicas, servers[.commands] == server.runID else {
             return eventLoop.assumeIsolatedUnsafeUnchecked().execute { then(nil) }
         }
-        guard replicas.isUp, servers[.replicas] == server else {
-            return confirmLater(count, time, then)
+        guard replicas.isUp, servers[.replicas] == server.runID else {
+            return confirmLater(count, server, time, then)
         }
         let milliseconds = max(1, time.components.seconds * 1_000 + time.components.attoseconds / 1_000_000_000_000_000)
         var writer = RESPWriter(capacity: 128)
@@ -32,11 +34,13 @@ extension RedisLink {
     }
 
     /// The connection is on its way: right after the start, or after all were lost.
-    private func confirmLater(_ count: Int, _ time: Duration, _ then: @escaping (Int?) -> Void) {
+    private func confirmLater(
+        _ count: Int, _ server: BrokerIdentity, _ time: Duration, _ then: @escaping (Int?) -> Void
+    ) {
         let pause = min(time, .milliseconds(20))
         eventLoop.assumeIsolatedUnsafeUnchecked().scheduleTask(in: TimeAmount(pause)) { [weak self] in
             guard let self, time > pause else { return then(nil) }
-            self.confirm(replicas: count, within: time - pause, then)
+            self.confirm(replicas: count, of: server, within: time - pause, then)
         }
     }
 

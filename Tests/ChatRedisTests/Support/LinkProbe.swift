@@ -103,8 +103,11 @@ final class LinkProbe: @unchecked Sendable {
 
     /// How many replicas confirm.
     func confirmed(replicas count: Int, within time: Duration = .seconds(30)) async throws -> Int? {
+        // Of whoever answers on the command connection.
+        let server = all.last { $0.isCommandsUp || $0.isCommandsDown }
+        guard case .commandsUp(let identity, _)? = server else { return nil }
         let promise = eventLoop.makePromise(of: Int?.self)
-        try await with { $0.confirm(replicas: count, within: time) { promise.succeed($0) } }
+        try await with { $0.confirm(replicas: count, of: identity, within: time) { promise.succeed($0) } }
         return try await promise.futureResult.get()
     }
 
