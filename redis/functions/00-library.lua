@@ -3,7 +3,7 @@
 -- their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
 --
 -- Nodes load the library when Redis has none or an older version. Raise this number with every change.
-local VERSION = 7
+local VERSION = 8
 
 -- Numbers in Lua are doubles: beyond this, + 1 may change nothing. Epochs are milliseconds, far below.
 local MAX_NUMBER = 9007199254740992 - 1000000

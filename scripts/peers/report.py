@@ -25,7 +25,7 @@ NCHAN = {
 FIGURES = {
     "node": "nodeMicrosecondsPerDelivery", "redis": "redisMicrosecondsPerMessage", "rate": "deliveriesPerSecond",
     "bytes": "bytesPerConnection", "joined": "joinedMilliseconds"}
-LOADS = ("crowd", "burst", "rooms", "local", "flat", "cross", "same")
+LOADS = ("crowd", "burst", "rooms", "local", "flat", "flat8", "cross", "same")
 
 
 def figures(rounds):
@@ -94,7 +94,7 @@ def cell(run, values):
     text = number(values.get("node"))
     if values.get("redis") is not None:
         text += f" · {number(values['redis'])}"
-    if run == "flat" and values.get("rate") is not None:
+    if run in ("flat", "flat8") and values.get("rate") is not None:
         text = f"{number(values['rate'])}/s · {text}"
     return text
 
@@ -124,13 +124,13 @@ def costs(found):
     rows = [[server] + [cell(run, found[run].get(server, {})) for run in runs] for server in servers_of(found)]
     for server, values in derived(found).items():
         rows.append(["(" + server + ")"] + [cell(run, values.get(run, {})) for run in runs])
-    units = {"flat": "deliveries/s · µs", "cross": "p50/p99 µs", "same": "p50/p99 µs", "idle": "bytes each"}
+    units = {"flat": "deliveries/s · µs", "flat8": "deliveries/s · µs", "cross": "p50/p99 µs", "same": "p50/p99 µs", "idle": "bytes each"}
     return table(["µs a delivery · Redis µs a message"] + [f"{run} {units.get(run, '')}".strip() for run in runs], rows)
 
 
 def latencies(found):
     """Under load: who waits to say more at once has a cheaper delivery and a later one."""
-    runs = [run for run in ("crowd", "burst", "rooms", "local", "flat") if run in found]
+    runs = [run for run in ("crowd", "burst", "rooms", "local", "flat", "flat8") if run in found]
     rows = []
     for server in servers_of({run: found[run] for run in runs}):
         cells = []

@@ -15,6 +15,8 @@ BETTER = [
     ("local", "redis", 23 / 114, "Redis a message ≤ Centrifugo's × 0.20"),
     ("flat", "rate", 3.0, "deliveries/s ≥ Centrifugo's × 3"),
     ("flat", "redis", 6 / 31, "Redis a message ≤ Centrifugo's × 0.19"),
+    ("flat8", "rate", 3.0, "deliveries/s ≥ Centrifugo's × 3"),
+    ("flat8", "redis", 6 / 31, "Redis a message ≤ Centrifugo's × 0.19"),
     ("cross", "p50", 120 / 145, "p50 ≤ Centrifugo's × 0.83"),
 ]
 
@@ -39,8 +41,12 @@ def judge(found):
     verdict("burst", "CPU a delivery ≤ 0.35 × the floor", figure("burst", "martlet", "node"),
             of(figure("burst", "floor", "node"), 0.35))
     for run, name, factor, what in BETTER:
-        theirs = ELSEWHERE["Centrifugo 6.9"][run][name] / NCHAN[run][name]
-        verdict(run, what, figure(run, "martlet", name), of(figure(run, "nchan", name), theirs * factor),
+        # How many were in flight elsewhere is not known. With many nchan gets slower, and loses some: then its better figure counts.
+        runs, there = (("flat", "flat8"), "flat") if run.startswith("flat") else ((run,), run)
+        theirs = ELSEWHERE["Centrifugo 6.9"][there][name] / NCHAN[there][name]
+        nchan = [value for value in (figure(each, "nchan", name) for each in runs) if value is not None]
+        best = (max if name == "rate" else min)(nchan) if nchan else None
+        verdict(run, what, figure(run, "martlet", name), of(best, theirs * factor),
                 "/s" if name == "rate" else "µs", name == "rate")
     nobody_else(found, verdict)
     latencies(found, figure, verdict)
@@ -108,7 +114,7 @@ def sparing(found, verdict):
 
 
 def exact(found, verdict):
-    for run in ("crowd", "burst", "rooms", "local", "flat", "cross", "same"):
+    for run in ("crowd", "burst", "rooms", "local", "flat", "flat8", "cross", "same"):
         values = (found.get(run) or {}).get("martlet")
         if values:
             wrong = sum(values[key] for key in ("missing", "repeated", "swapped", "roomsWithoutOneOrder"))
