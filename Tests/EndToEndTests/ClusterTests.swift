@@ -25,6 +25,17 @@ struct ClusterTests {
         }
     }
 
+    /// Two people, each on a node, in all of the rooms.
+    private func join(_ rooms: [RoomName], _ nodes: [TestNode]) async throws -> (ana: Watcher, bob: Watcher) {
+        let ana = try await Watcher.connect("ana", nodes[0])
+        let bob = try await Watcher.connect("bob", nodes[1])
+        for room in rooms {
+            try await ana.client.join(room)
+            try await bob.client.join(room)
+        }
+        return (ana, bob)
+    }
+
     @Test func clientsTalkOnWhileSlotsMoveAndAMasterFails() async throws {
         let cluster = try await PrivateCluster.start(replicas: 1)
         defer { cluster.stop() }
@@ -32,12 +43,7 @@ struct ClusterTests {
         defer { for node in nodes { node.signal(SIGKILL) } }
         for index in 1...2 { nodes.append(try await TestNode.start("node\(index)", redis: cluster.url, sharing)) }
         let rooms = try rooms(cluster)
-        let ana = try await Watcher.connect("ana", nodes[0])
-        let bob = try await Watcher.connect("bob", nodes[1])
-        for room in rooms {
-            try await ana.client.join(room)
-            try await bob.client.join(room)
-        }
+        let (ana, bob) = try await join(rooms, nodes)
         // One who talks in each room, one message after the other.
         let talk = rooms.map { room in
             Task {
@@ -109,12 +115,8 @@ struct ClusterTests {
         defer { for node in nodes { node.signal(SIGKILL) } }
         for index in 1...2 { nodes.append(try await TestNode.start("node\(index)", redis: cluster.url, sharing)) }
         let rooms = try rooms(cluster)
-        let ana = try await Watcher.connect("ana", nodes[0])
-        let bob = try await Watcher.connect("bob", nodes[1])
-        for room in rooms {
-            try await ana.client.join(room)
-            try await bob.client.join(room)
-        }
+        let people = try await join(rooms, nodes)
+        defer { withExtendedLifetime(people) {} }
         nodes[0].signal(SIGKILL)
         for room in rooms {
             let master = try cluster.master(of: try slot(room, cluster))

@@ -192,13 +192,21 @@ struct ClusterRouter {
     // MARK: Connections
 
     mutating func commandsUp(_ id: PartID, _ identity: BrokerIdentity, _ actions: inout [Action]) {
-        guard let part = parts[id] else { return }
-        guard !part.isSuspect else {
-            parts[id]?.commands = Side(identity: identity, unsettled: part.slots)
-            return actions.append(.look(best: nil, last: part.address))
+        if let slots = came(id, on: \.commands, identity, &actions) { up(id, identity, slots, &actions) }
+    }
+
+    /// A connection is there. The slots that it reaches; nil: it is not believed yet.
+    private mutating func came(
+        _ id: PartID, on side: WritableKeyPath<Part, Side>, _ identity: BrokerIdentity, _ actions: inout [Action]
+    ) -> SlotSet? {
+        guard let part = parts[id] else { return nil }
+        guard part.isSuspect else {
+            parts[id]?[keyPath: side] = Side(identity: identity)
+            return part.slots
         }
-        parts[id]?.commands = Side(identity: identity)
-        up(id, identity, part.slots, &actions)
+        parts[id]?[keyPath: side] = Side(identity: identity, unsettled: part.slots)
+        actions.append(.look(best: nil, last: part.address))
+        return nil
     }
 
     private mutating func up(
@@ -230,13 +238,8 @@ struct ClusterRouter {
     }
 
     mutating func subscriptionsUp(_ id: PartID, _ identity: BrokerIdentity, _ actions: inout [Action]) {
-        guard let part = parts[id] else { return }
-        guard !part.isSuspect else {
-            parts[id]?.subscriptions = Side(identity: identity, unsettled: part.slots)
-            return actions.append(.look(best: nil, last: part.address))
-        }
-        parts[id]?.subscriptions = Side(identity: identity)
-        actions.append(.subscriptionsUp(identity, scope(part.slots)))
+        guard let slots = came(id, on: \.subscriptions, identity, &actions) else { return }
+        actions.append(.subscriptionsUp(identity, scope(slots)))
     }
 
     mutating func subscriptionsDown(_ id: PartID, _ reason: String, _ actions: inout [Action]) {
