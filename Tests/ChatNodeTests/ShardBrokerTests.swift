@@ -10,7 +10,7 @@ import Testing
 /// What a shard asks of its broker connections, in which order.
 @Suite struct ShardBrokerTests {
     /// Writes down what is submitted; answers only what a test tells it to. Confined to its loop.
-    private final class FakeLink: BrokerLink {
+    final class FakeLink: BrokerLink {
         weak var delegate: (any BrokerLinkDelegate)?
         var submitted: [(request: BrokerRequest, tag: RequestTag)] = []
         var resets = 0
@@ -38,16 +38,16 @@ import Testing
         }
     }
 
-    private struct Parts: @unchecked Sendable {  // made on a loop and used there only
+    struct Parts: @unchecked Sendable {  // made on a loop and used there only
         let shards: [Shard]
         let links: [FakeLink]
     }
 
     private let loop = MultiThreadedEventLoopGroup.singleton.next()
-    private let identity = BrokerIdentity(runID: "r", replicationID: "s")
+    let identity = BrokerIdentity(runID: "r", replicationID: "s")
 
     /// Two shards on one loop, started.
-    private func onLoop<Result: Sendable>(
+    func onLoop<Result: Sendable>(
         ackReplicas: Int = 0, _ body: @escaping @Sendable (Parts) throws -> Result
     ) async throws -> Result {
         let loop = loop
@@ -73,12 +73,12 @@ import Testing
         if case .heartbeat = request { true } else { false }
     }
 
-    private static func isEnter(_ request: BrokerRequest) -> Bool {
+    static func isEnter(_ request: BrokerRequest) -> Bool {
         if case .enter = request { true } else { false }
     }
 
     /// A room of that shard in which somebody waits to be let in, and whose channel is subscribed.
-    private static func waitingRoom(_ shard: Shard) throws -> RoomName {
+    static func waitingRoom(_ shard: Shard) throws -> RoomName {
         let name = try (0..<100).map { try RoomName("room\($0)") }.first {
             Shard.home(of: $0, among: 2) == shard.index
         }
@@ -87,8 +87,8 @@ import Testing
             session: SessionID(number: 1, loop: shard.index), user: try UserID("ana"),
             device: try DeviceName("phone"), since: shard.now)
         shard.happen(in: room) { $0.join(join, now: $1, &$2) }
-        shard.brokerSubscribed(room.machine.room)
-        return room.machine.room
+        shard.brokerSubscribed(room.name)
+        return room.name
     }
 
     @Test(arguments: [2, 3, 4, 8, 16])
@@ -139,7 +139,7 @@ import Testing
             #expect(parts.links[1].answer(.success(.view(view)), where: Self.isEnter))
             parts.shards[1].brokerHeard(
                 name, .epoch(epoch, base: 0, nodes: view.nodes, by: try NodeID("n-1")))
-            #expect(parts.shards[1].room(named: name)?.machine.isLive == true)
+            #expect(parts.shards[1].room(named: name)?.look({ $0.isLive }) == true)
             parts.links[1].submitted = []
             parts.shards[0].brokerCommandsDown("lost", .everything)
             parts.shards[0].brokerCommandsUp(identity, .everything)
@@ -188,7 +188,7 @@ import Testing
             #expect(shard.probes.count == 2, "each master is proven by itself")
             // The master of the nodes' keys fails over: what this room wrote down there may be lost.
             shard.brokerCommandsDown("lost", elsewhere)
-            #expect(shard.room(named: name)?.machine.isHeld == true)
+            #expect(shard.room(named: name)?.look({ $0.isHeld }) == true)
             link.submitted = []
             shard.brokerCommandsUp(identity, elsewhere)
             #expect(link.submitted.map(\.request).first.map(Self.isHeartbeat) == true)

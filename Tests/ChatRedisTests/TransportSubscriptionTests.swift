@@ -22,105 +22,105 @@ import Testing
     }
 
     @Test func messagesAreHeardBetweenTheTwoAcknowledgements() throws {
-        var machine = SubscriptionStateMachine()
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, channel: "c:lobby".utf8, now: now)
+        machine.subscribe(lobby, now: now)
         #expect(receive(&machine, .message, "c:lobby") == .ignore, "not acknowledged")
         #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
         #expect(receive(&machine, .message, "c:lobby") == .heard(lobby))
         #expect(receive(&machine, .message, "c:other") == .ignore)
-        machine.unsubscribe(lobby, channel: "c:lobby".utf8, now: now)
+        machine.unsubscribe(lobby, now: now)
         #expect(receive(&machine, .message, "c:lobby") == .ignore, "no longer wanted")
         #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
         #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
     }
 
     @Test func joinLeaveJoinBeforeTheFirstAcknowledgementEndsSubscribed() throws {
-        var machine = SubscriptionStateMachine()
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
-        #expect(receive(&machine, .message, "c") == .ignore, "of the subscription that was given up")
-        #expect(receive(&machine, .unsubscribe, "c") == .unsubscribed(lobby))
-        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
-        #expect(receive(&machine, .message, "c") == .heard(lobby))
+        machine.subscribe(lobby, now: now)
+        machine.unsubscribe(lobby, now: now)
+        machine.subscribe(lobby, now: now)
+        #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
+        #expect(receive(&machine, .message, "c:lobby") == .ignore, "of the subscription that was given up")
+        #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
+        #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
+        #expect(receive(&machine, .message, "c:lobby") == .heard(lobby))
         #expect(machine.subscribedCount == 1)
     }
 
     @Test func leaveJoinLeaveEndsWithNothingLeftBehind() throws {
-        var machine = SubscriptionStateMachine()
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        _ = receive(&machine, .subscribe, "c")
-        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
+        machine.subscribe(lobby, now: now)
+        _ = receive(&machine, .subscribe, "c:lobby")
+        machine.unsubscribe(lobby, now: now)
+        machine.subscribe(lobby, now: now)
+        machine.unsubscribe(lobby, now: now)
         for kind in [SubscriptionStateMachine.Kind.unsubscribe, .subscribe, .unsubscribe] {
-            _ = receive(&machine, kind, "c")
+            _ = receive(&machine, kind, "c:lobby")
         }
         #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
-        #expect(receive(&machine, .message, "c") == .ignore)
+        #expect(receive(&machine, .message, "c:lobby") == .ignore)
     }
 
     @Test func twoSubscriptionsAreAcknowledgedTwiceAndOneEndIsEnough() throws {
-        var machine = SubscriptionStateMachine()
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
-        #expect(receive(&machine, .subscribe, "c") == .subscribed(lobby))
+        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, now: now)
+        #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
+        #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
         #expect(machine.subscribedCount == 1)
-        machine.unsubscribe(lobby, channel: "c".utf8, now: now)
-        #expect(receive(&machine, .unsubscribe, "c") == .unsubscribed(lobby))
+        machine.unsubscribe(lobby, now: now)
+        #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
         #expect(machine.subscribedCount == 0)
     }
 
     @Test func answersOutOfOrderGiveTheConnectionUp() throws {
         let lobby = try room("lobby")
         let yard = try room("yard")
-        var machine = SubscriptionStateMachine()
-        #expect(failed(receive(&machine, .subscribe, "c")), "nothing was asked")
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        #expect(failed(receive(&machine, .unsubscribe, "c")), "the other kind")
-        machine = SubscriptionStateMachine()
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        machine.subscribe(yard, channel: "d".utf8, now: now)
-        #expect(failed(receive(&machine, .subscribe, "d")), "the other channel")
-        machine = SubscriptionStateMachine()
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
+        #expect(failed(receive(&machine, .subscribe, "c:lobby")), "nothing was asked")
+        machine.subscribe(lobby, now: now)
+        #expect(failed(receive(&machine, .unsubscribe, "c:lobby")), "the other kind")
+        machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
+        machine.subscribe(lobby, now: now)
+        machine.subscribe(yard, now: now)
+        #expect(failed(receive(&machine, .subscribe, "c:yard")), "the other channel")
+        machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
+        machine.subscribe(lobby, now: now)
         #expect(failed(receive(&machine, .pong, "")), "a pong for a subscribe")
-        machine = SubscriptionStateMachine()
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        _ = receive(&machine, .subscribe, "c")
-        #expect(failed(receive(&machine, .unsubscribe, "c")), "taken away by Redis")
+        machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
+        machine.subscribe(lobby, now: now)
+        _ = receive(&machine, .subscribe, "c:lobby")
+        #expect(failed(receive(&machine, .unsubscribe, "c:lobby")), "taken away by Redis")
         #expect(failed(receive(&machine, .other, "")))
     }
 
     @Test func aCountThatIsNotOursGivesTheConnectionUp() throws {
         let lobby = try room("lobby")
         let yard = try room("yard")
-        var machine = SubscriptionStateMachine()
-        machine.subscribe(lobby, channel: "c".utf8, now: now)
-        #expect(receive(&machine, .subscribe, "c", count: 1) == .subscribed(lobby))
-        machine.subscribe(yard, channel: "d".utf8, now: now)
-        machine.unsubscribe(yard, channel: "d".utf8, now: now)
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
+        machine.subscribe(lobby, now: now)
+        #expect(receive(&machine, .subscribe, "c:lobby", count: 1) == .subscribed(lobby))
+        machine.subscribe(yard, now: now)
+        machine.unsubscribe(yard, now: now)
         var lost = machine
-        #expect(failed(receive(&lost, .subscribe, "d", count: 1)), "one of the two is lost")
-        #expect(receive(&machine, .subscribe, "d", count: 2) == .subscribed(yard))
+        #expect(failed(receive(&lost, .subscribe, "c:yard", count: 1)), "one of the two is lost")
+        #expect(receive(&machine, .subscribe, "c:yard", count: 2) == .subscribed(yard))
         lost = machine
-        #expect(failed(receive(&lost, .unsubscribe, "d", count: 0)), "the other one is lost too")
+        #expect(failed(receive(&lost, .unsubscribe, "c:yard", count: 0)), "the other one is lost too")
         lost = machine
-        #expect(failed(receive(&lost, .unsubscribe, "d", count: 2)), "it was not taken away")
-        #expect(receive(&machine, .unsubscribe, "d", count: 1) == .unsubscribed(yard))
+        #expect(failed(receive(&lost, .unsubscribe, "c:yard", count: 2)), "it was not taken away")
+        #expect(receive(&machine, .unsubscribe, "c:yard", count: 1) == .unsubscribed(yard))
     }
 
     @Test func theOldestQuestionIsTheOneWithTheDeadline() throws {
-        var machine = SubscriptionStateMachine()
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         #expect(machine.oldestQuestion == nil)
         machine.ping(now: Moment(nanoseconds: 5))
-        machine.subscribe(try room("lobby"), channel: "c".utf8, now: Moment(nanoseconds: 9))
+        machine.subscribe(try room("lobby"), now: Moment(nanoseconds: 9))
         #expect(machine.oldestQuestion == Moment(nanoseconds: 5))
         #expect(receive(&machine, .pong, "") == .ponged(since: Moment(nanoseconds: 5)))
         #expect(machine.oldestQuestion == Moment(nanoseconds: 9))
@@ -130,7 +130,7 @@ import Testing
     @Test(arguments: 0..<200)
     func itAgreesWithRedisWhateverTheTiming(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed &+ 77)
-        var machine = SubscriptionStateMachine()
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let rooms = try (0..<4).map { try room("r\($0)") }
         var wire: [(SubscriptionStateMachine.Kind, String, Int64)] = []
         var redis: Set<String> = []
@@ -140,12 +140,12 @@ import Testing
             let channel = "c:\(room)"
             switch Int.random(in: 0..<5, using: &generator) {
             case 0:
-                machine.subscribe(room, channel: channel.utf8, now: now)
+                machine.subscribe(room, now: now)
                 redis.insert(channel)
                 wanted.insert(channel)
                 wire.append((.subscribe, channel, Int64(redis.count)))
             case 1:
-                machine.unsubscribe(room, channel: channel.utf8, now: now)
+                machine.unsubscribe(room, now: now)
                 redis.remove(channel)
                 wanted.remove(channel)
                 wire.append((.unsubscribe, channel, Int64(redis.count)))

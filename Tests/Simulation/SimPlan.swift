@@ -76,6 +76,8 @@ package struct SimPlan: Sendable {
     var heedsForgotten = true
     var knowsForeignRedis = true
     var goneTellsLast = true
+    /// Rooms go to rest, and are woken, between any two events.
+    var restsRooms: Bool { seed % 5 < 2 }
 
     package init(seed: UInt64, faults: Faults = .all) {
         self.faults = faults

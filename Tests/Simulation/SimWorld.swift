@@ -259,6 +259,7 @@ final class SimWorld {
             return
         }
         checkBounds(slot, node)
+        if plan.restsRooms { restAndWake(slot, node) }
         if let wake = slot.machine.nextWake {
             let at = max(now, wake.nanoseconds)
             if slot.wake.map({ $0 > at }) ?? true {
@@ -266,6 +267,17 @@ final class SimWorld {
                 agenda.add(.timer(node: node.index, room: room, generation: slot.generation, at: at), at: at)
             }
         }
+    }
+
+    /// A room that may rest rests and is woken, again and again: nobody may ever notice.
+    private func restAndWake(_ slot: SimNode.Room, _ node: SimNode) {
+        guard let rest = slot.machine.rest(now: moment) else { return }
+        var woken = RoomStateMachine(waking: rest, room: slot.machine.room, common: slot.machine.common)
+        if woken.rest(now: moment)?.isSame(as: rest) != true {
+            fail("node \(node.id): room \(slot.machine.room) does not wake as what it went to rest")
+        }
+        woken.roundTrip = slot.machine.roundTrip
+        slot.machine = woken
     }
 
     func happenEverywhere(

@@ -17,15 +17,36 @@ public struct RequestTag: Hashable, Sendable {
     }
 }
 
-/// Which broker answers: changes when Redis restarts or fails over.
+/// Which broker answers: changes when Redis restarts or fails over. A reference inside, as every room keeps it twice.
 public struct BrokerIdentity: Hashable, Sendable {
-    /// `run_id` and `master_replid` of INFO.
-    public var runID: String
-    public var replicationID: String
+    private final class Names: Sendable {
+        let runID: String
+        let replicationID: String
+
+        init(_ runID: String, _ replicationID: String) {
+            self.runID = runID
+            self.replicationID = replicationID
+        }
+    }
+
+    private let names: Names
+
+    /// `run_id` of INFO.
+    public var runID: String { names.runID }
+    /// `master_replid` of INFO.
+    public var replicationID: String { names.replicationID }
 
     public init(runID: String, replicationID: String) {
-        self.runID = runID
-        self.replicationID = replicationID
+        names = Names(runID, replicationID)
+    }
+
+    public static func == (left: BrokerIdentity, right: BrokerIdentity) -> Bool {
+        left.names === right.names || left.runID == right.runID && left.replicationID == right.replicationID
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(runID)
+        hasher.combine(replicationID)
     }
 
     /// Whether this one says something of itself that is signed with the beginning of a run ID.

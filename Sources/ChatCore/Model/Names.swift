@@ -78,6 +78,11 @@ public struct UserID: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
+    /// A name that was one before.
+    init(kept text: String) {
+        self.text = text
+    }
+
     public var description: String { text }
 }
 
@@ -90,6 +95,11 @@ public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
     /// Throws a ``NameError`` that says which rule was broken.
     public init(_ text: String) throws(NameError) {
         try NameRules.validate(text, noun: "device", maxBytes: Self.maxBytes)
+        self.text = text
+    }
+
+    /// A name that was one before.
+    init(kept text: String) {
         self.text = text
     }
 
@@ -107,6 +117,11 @@ public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
         try NameRules.validate(
             text, noun: "node", maxBytes: Self.maxBytes, reserved: "{}:",
             because: "holds a brace or a colon, which Redis key names use")
+        self.text = text
+    }
+
+    /// A name that was one before.
+    init(kept text: String) {
         self.text = text
     }
 

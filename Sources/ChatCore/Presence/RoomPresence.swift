@@ -282,3 +282,46 @@ struct RoomPresence: Sendable {
         here.filter { $0.value.sessions > 0 && $0.key.user == user }.map(\.key.device).sorted { $0.text < $1.text }
     }
 }
+
+// MARK: a room at rest
+
+extension RoomPresence {
+    /// Whether all is told, all is known, and it is of no more than `limit` users.
+    func isSettled(limit: Int) -> Bool {
+        updating == nil && flushAt == nil && changed.isEmpty && !tellsAll && !wantsRoster && readAt == nil
+            && reading == nil
+            && heardWhileReading.isEmpty && position != nil && roster.count <= limit && here.count <= limit
+            && here.allSatisfy { $0.value.isTold && $0.value.sessions > 0 }
+            && roster.allSatisfy { $0.value.others.count < limit }
+    }
+
+    /// Of a settled presence: the roster. Our own devices are those of the room's members.
+    func pack(into packed: inout PackedBytesWriter) {
+        packed.add(position ?? Position(epoch: 0, seq: 0))
+        packed.add(UInt64(roster.count))
+        for (user, devices) in roster.sorted(by: { $0.key.text < $1.key.text }) {
+            packed.add(name: user.text)
+            packed.add(UInt64(devices.others.count))
+            let others = devices.others.sorted { ($0.node.text, $0.device.text) < ($1.node.text, $1.device.text) }
+            for device in [devices.first] + others {
+                packed.add(name: device.node.text)
+                packed.add(name: device.device.text)
+            }
+        }
+    }
+
+    init(_ packed: inout PackedBytesReader, node: NodeID, members: SmallDictionary<SessionID, RoomMember>) {
+        for (_, member) in members {
+            here[LocalDevice(user: member.user, device: member.device), default: Here(isTold: true)].sessions += 1
+        }
+        position = packed.position()
+        for _ in 0..<packed.number() {
+            let user = UserID(kept: packed.name())
+            for _ in 0...packed.number() {
+                let holder = NodeID(kept: packed.name())
+                let (kept, device) = kept(user, DeviceName(kept: packed.name()), holder, ourNode: node)
+                add(kept, device)
+            }
+        }
+    }
+}

@@ -24,6 +24,14 @@ struct RecentMessages: Sendable {
         self.costLimit = costLimit
     }
 
+    /// The memory that held these messages, without holes except announced ones, and was complete above `seq`.
+    init(capacity: Int, costLimit: Int, completeAfter seq: UInt64, _ messages: [Message]) {
+        self.init(capacity: capacity, costLimit: costLimit)
+        completeAfter = seq
+        storage.reserveCapacity(messages.count)
+        for message in messages { append(message) }
+    }
+
     /// What is left of a message that was dropped.
     private static let forgotten: MessageContent = {
         guard let nobody = try? UserID("-") else { preconditionFailure("a dash is a user's name") }

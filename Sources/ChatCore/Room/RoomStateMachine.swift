@@ -55,7 +55,7 @@ public struct RoomStateMachine: Sendable {
     }
 
     public let room: RoomName
-    private let common: Common
+    package let common: Common
     public var node: NodeID { common.node }
     public var settings: RoomSettings { common.settings }
 

@@ -7,6 +7,11 @@ struct FIFO<Element: Sendable>: Sendable {
     private var origin: UInt64 = 0
     private(set) var count = 0
 
+    /// Empty, as if so many elements had been appended and removed.
+    init(nextNumber: UInt64 = 0) {
+        origin = nextNumber
+    }
+
     /// The number that the next appended element gets.
     var nextNumber: UInt64 { origin + UInt64(storage.count) }
     var isEmpty: Bool { count == 0 }

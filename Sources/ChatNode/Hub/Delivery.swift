@@ -45,8 +45,10 @@ final class LocalRoom: @unchecked Sendable {
     }
 
     let room: RoomName
-    private(set) var members: [Member] = []
-    /// Where in `members` a session is, once there are too many to look through.
+    /// Most rooms have one member on a loop, or none: it is kept in place. Nil: there is none at all.
+    private var first: Member?
+    private var others: [Member] = []
+    /// Where a session is, once there are too many to look through: 0 is the first, others follow.
     private var indices: [SessionID: Int] = [:]
     private(set) var catchingUp: [SessionID: any SessionOutlet] = [:]
 
@@ -57,20 +59,38 @@ final class LocalRoom: @unchecked Sendable {
         self.room = room
     }
 
+    /// How many sessions are live.
+    var count: Int { first == nil ? 0 : others.count + 1 }
+
+    /// Each live session, as they were when the call began.
+    @inline(__always)
+    func forEachMember(_ body: (Member) -> Void) {
+        let others = others
+        if let first { body(first) }
+        for member in others { body(member) }
+    }
+
     private func index(of session: SessionID) -> Int? {
-        indices.isEmpty ? members.firstIndex { $0.session == session } : indices[session]
+        guard indices.isEmpty else { return indices[session] }
+        if first?.session == session { return 0 }
+        return others.firstIndex { $0.session == session }.map { $0 + 1 }
     }
 
     /// From now on broadcasts are for the session.
     func add(_ session: SessionID, _ outlet: any SessionOutlet) {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard index(of: session) == nil else { return }
-        if members.isEmpty { members.reserveCapacity(1) }
-        members.append(Member(session: session, userHash: outlet.user.hashValue, outlet: outlet))
+        let member = Member(session: session, userHash: outlet.user.hashValue, outlet: outlet)
+        guard let first else {
+            self.first = member
+            return
+        }
+        others.append(member)
         if !indices.isEmpty {
-            indices[session] = members.count - 1
-        } else if members.count > Self.fewMembers {
-            for (index, member) in members.enumerated() { indices[member.session] = index }
+            indices[session] = others.count
+        } else if count > Self.fewMembers {
+            indices[first.session] = 0
+            for (index, member) in others.enumerated() { indices[member.session] = index + 1 }
         }
     }
 
@@ -83,15 +103,21 @@ final class LocalRoom: @unchecked Sendable {
     func remove(_ session: SessionID) {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard let index = index(of: session) else { return }
-        let moved = members.removeLast()
-        if index < members.count { members[index] = moved }
-        if members.isEmpty {
-            // Their capacity, which only grows, goes with the last member.
-            members = []
+        // The last one takes its place.
+        guard let moved = others.popLast() else {
+            first = nil
             indices = [:]
-        } else if !indices.isEmpty {
-            indices[session] = nil
-            if index < members.count { indices[moved.session] = index }
+            return
         }
+        if index == 0 {
+            first = moved
+        } else if index <= others.count {
+            others[index - 1] = moved
+        }
+        // Its capacity, which only grows, goes with the last of them.
+        if others.isEmpty { others = [] }
+        guard !indices.isEmpty else { return }
+        indices[session] = nil
+        if moved.session != session { indices[moved.session] = index }
     }
 }

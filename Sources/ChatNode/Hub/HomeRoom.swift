@@ -1,6 +1,6 @@
 import ChatCore
 
-/// A room on its home loop: the machine with the rules, and where its members are. Confined to the home loop.
+/// A room on its home loop: the machine with the rules, or what rests of it, and where its members are. Confined to the home loop.
 final class HomeRoom {
     /// A loop on which sessions are in the room or waiting to be.
     private struct Local {
@@ -9,27 +9,88 @@ final class HomeRoom {
         let members: LocalRoom
     }
 
+    private enum State {
+        /// The machine is there, a place of the store.
+        case awake(UnsafeMutablePointer<RoomStateMachine>)
+        case resting(RestingRoom)
+    }
+
     let slot: UInt32
     let generation: UInt32
-    var machine: RoomStateMachine
+    let name: RoomName
+    private let store: MachineStore
+    private var state: State
     /// The loops that have, or had, sessions of the room. Most rooms have few people: the first loop is kept in place.
     private var first: Local?
     private var others: [Local] = []
     /// When the shard's timer will look at the room again.
     var wake: Moment?
+    /// When the room may go to rest, if nothing happens until then.
+    var restAt = Moment(nanoseconds: 0)
 
-    init(slot: UInt32, generation: UInt32, machine: RoomStateMachine) {
+    init(slot: UInt32, generation: UInt32, machine: consuming RoomStateMachine, in store: MachineStore) {
         self.slot = slot
         self.generation = generation
-        self.machine = machine
+        self.name = machine.room
+        self.store = store
+        self.state = .awake(store.put(machine))
     }
 
-    /// Looks at the machine where it is. A method that is called through the property is given a copy of the whole machine, with a
-    /// retain for everything in it (measured: a tenth of a node's CPU under load).
-    @inline(__always)
-    func look<Result>(_ body: (inout RoomStateMachine) -> Result) -> Result {
-        withUnsafeMutablePointer(to: &machine) { body(&$0.pointee) }
+    deinit {
+        if case .awake(let machine) = state { store.end(machine) }
     }
+
+    // MARK: awake and at rest
+
+    var isAwake: Bool {
+        switch state {
+        case .awake: true
+        case .resting: false
+        }
+    }
+
+    /// Wakes the room, if it rests.
+    @inline(__always)
+    func awaken(_ common: RoomStateMachine.Common) {
+        guard case .resting(let rest) = state else { return }
+        state = .awake(store.put(RoomStateMachine(waking: rest, room: name, common: common)))
+    }
+
+    /// Looks at the machine, or changes it, where it is. A method that is called through a property is given a copy of the whole
+    /// machine, with a retain for everything in it (measured: a tenth of a node's CPU under load). Nil: the room rests, so it is
+    /// live, nobody waits, and nothing is missing.
+    @inline(__always)
+    func look<Result>(_ body: (inout RoomStateMachine) -> Result) -> Result? {
+        guard case .awake(let machine) = state else { return nil }
+        return body(&machine.pointee)
+    }
+
+    /// Puts the room to rest, if nobody waits for anything. False: it stays awake.
+    func rest(now: Moment) -> Bool {
+        guard case .awake(let machine) = state else { return true }
+        guard let rest = machine.pointee.rest(now: now) else { return false }
+        state = .resting(rest)
+        store.end(machine)
+        return true
+    }
+
+    /// Live, with other nodes in it.
+    var isShared: Bool {
+        switch state {
+        case .awake: look { $0.isShared } ?? false
+        case .resting(let rest): rest.isShared
+        }
+    }
+
+    /// Whether it would change nothing to be told that the room's log reaches to that position.
+    func reaches(_ newest: Position) -> Bool {
+        switch state {
+        case .awake: false
+        case .resting(let rest): newest.seq <= rest.position.seq
+        }
+    }
+
+    // MARK: members
 
     /// Each loop that has sessions of the room, with its members: loops without any get no deliveries.
     @inline(__always)
@@ -46,13 +107,13 @@ final class HomeRoom {
     func sessionWent(from loop: Int) { with(loop) { $0.sessions -= 1 } }
 
     private func with<Result>(_ loop: Int, _ body: (inout Local) -> Result) -> Result {
-        var local = first ?? Local(loop: Int32(loop), members: LocalRoom(room: machine.room))
+        var local = first ?? Local(loop: Int32(loop), members: LocalRoom(room: name))
         if local.loop == loop {
             defer { first = local }
             return body(&local)
         }
         if let index = others.firstIndex(where: { $0.loop == loop }) { return body(&others[index]) }
-        others.append(Local(loop: Int32(loop), members: LocalRoom(room: machine.room)))
+        others.append(Local(loop: Int32(loop), members: LocalRoom(room: name)))
         return body(&others[others.count - 1])
     }
 }

@@ -97,16 +97,17 @@ extension Shard {
         }
         startProbes()
         auditTails()
+        restRooms()
     }
 
     private func auditTails() {
-        let slots = tails.round(slots: rooms.count) { rooms[$0]?.look { $0.isShared } ?? false }
+        let slots = tails.round(slots: rooms.count) { rooms[$0]?.isShared ?? false }
         for slot in slots {
             guard let room = rooms[slot] else { continue }
-            let (name, generation) = (room.machine.room, room.generation)
+            let (name, generation) = (room.name, room.generation)
             ask(.history(room: name, query: HistoryQuery(anchor: .newest, limit: 0))) { [self] result in
                 guard case .success(.history(let page)) = result, let newest = page.newest,
-                    let room = self.room(named: name), room.generation == generation
+                    let room = self.room(named: name), room.generation == generation, !room.reaches(newest)
                 else { return }
                 happen(in: room) { $0.logReaches(newest, now: $1, &$2) }
             }

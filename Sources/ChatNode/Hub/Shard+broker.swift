@@ -115,9 +115,9 @@ extension Shard: BrokerLinkDelegate {
     /// What the node wrote down of its rooms may be lost with a failover. Rooms of the same master are entered again, and thereby held;
     /// those of other masters notice nothing.
     private func holdAgain(outside scope: BrokerScope) {
-        for case let room? in rooms where room.look({ $0.isHeld }) && !scope.contains(room.machine.room) {
+        for case let room? in rooms where room.look({ $0.isHeld }) ?? true && !scope.contains(room.name) {
             let tag = RequestTag(owner: room.slot, generation: room.generation, serial: RequestTag.ignoredSerial)
-            link.submit(.hold(room: room.machine.room, node: settings.node), tag: tag)
+            link.submit(.hold(room: room.name, node: settings.node), tag: tag)
         }
     }
 
@@ -145,7 +145,7 @@ extension Shard: BrokerLinkDelegate {
     func suspect(_ nodes: [NodeID: UInt64], in room: HomeRoom) {
         let others = nodes.filter { $0.key != settings.node }
         guard !others.isEmpty, let keeper else { return }
-        let name = room.machine.room
+        let name = room.name
         keeper.shard.run { keeper.saw(others, in: name) }
     }
 }

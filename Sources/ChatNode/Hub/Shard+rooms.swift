@@ -6,7 +6,7 @@ import NIOCore
 extension Shard {
     /// The room if it is in use here.
     func room(named name: RoomName) -> HomeRoom? {
-        if let recentRoom, recentRoom.machine.room == name { return recentRoom }
+        if let recentRoom, recentRoom.name == name { return recentRoom }
         guard let slot = slots[name] else { return nil }
         recentRoom = rooms[Int(slot)]
         return recentRoom
@@ -23,16 +23,17 @@ extension Shard {
         var actions: [RoomAction] = []
         if subscriptions.identity(of: name) != nil { machine.subscriptionsUp(now: now, &actions) }
         if let identity = commands.identity(of: name) { machine.commandsUp(identity, now: now, &actions) }
-        let room = HomeRoom(slot: slot, generation: generation, machine: machine)
+        let room = HomeRoom(slot: slot, generation: generation, machine: machine, in: machines)
         if Int(slot) == rooms.count { rooms.append(room) } else { rooms[Int(slot)] = room }
         slots[name] = slot
+        awakeRooms.append(room)
         return room
     }
 
     private func closeRoom(_ room: HomeRoom) {
-        guard room.look({ $0.isOut }), slots[room.machine.room] == room.slot else { return }
+        guard room.look({ $0.isOut }) ?? false, slots[room.name] == room.slot else { return }
         if recentRoom === room { recentRoom = nil }
-        slots[room.machine.room] = nil
+        slots[room.name] = nil
         rooms[Int(room.slot)] = nil
         freeSlots.append(room.slot)
     }
@@ -41,14 +42,52 @@ extension Shard {
     func happen(in room: HomeRoom, _ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void) {
         var actions = pool.popLast() ?? []
         let now = now
-        room.machine.wallClock = settings.wallClock()
-        room.machine.roundTrip = link.roundTrip
-        event(&room.machine, now, &actions)
+        awaken(room)
+        room.restAt = now + Self.restAfter
+        _ = room.look { machine in
+            machine.wallClock = settings.wallClock()
+            machine.roundTrip = link.roundTrip
+            event(&machine, now, &actions)
+        }
         var finished = false
         for action in actions { finished = carryOut(action, room) || finished }
         actions.removeAll(keepingCapacity: actions.capacity <= 1_024)
         if pool.count < 4 { pool.append(actions) }
         if finished { closeRoom(room) } else { arm(room) }
+    }
+
+    private func awaken(_ room: HomeRoom) {
+        guard !room.isAwake else { return }
+        room.awaken(common)
+        awakeRooms.append(room)
+    }
+
+    /// Whether the session is in the room or waits to be.
+    func has(_ session: SessionID, in room: HomeRoom) -> Bool {
+        awaken(room)
+        return room.look { $0.has(session) } ?? false
+    }
+
+    /// How long nothing happens in a room that goes to rest, and how long one stays awake that could not.
+    private static let restAfter: Duration = .seconds(1)
+    private static let stayAwake: Duration = .seconds(30)
+
+    /// Puts the rooms to rest in which nothing happens. Once a second.
+    func restRooms() {
+        let now = now
+        var kept = 0
+        for index in awakeRooms.indices {
+            let room = awakeRooms[index]
+            guard rooms[Int(room.slot)] === room else { continue }
+            if room.restAt <= now {
+                if room.rest(now: now) { continue }
+                room.restAt = now + Self.stayAwake
+            }
+            awakeRooms[kept] = room
+            kept += 1
+        }
+        awakeRooms.removeLast(awakeRooms.count - kept)
+        if awakeRooms.isEmpty { awakeRooms = [] }
     }
 
     /// Gives up the rooms that nobody is in; returns how many are still in use.
@@ -64,7 +103,7 @@ extension Shard {
     func happenEverywhere(
         in scope: BrokerScope = .everything, _ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void
     ) {
-        for case let room? in rooms where scope.contains(room.machine.room) { happen(in: room, event) }
+        for case let room? in rooms where scope.contains(room.name) { happen(in: room, event) }
     }
 
     /// What this shard is doing.
@@ -80,16 +119,16 @@ extension Shard {
     /// True if the room is finished.
     private func carryOut(_ action: RoomAction, _ room: HomeRoom) -> Bool {
         switch action {
-        case .subscribe: link.subscribe(room.machine.room)
-        case .unsubscribe: link.unsubscribe(room.machine.room)
+        case .subscribe: link.subscribe(room.name)
+        case .unsubscribe: link.unsubscribe(room.name)
         case .submit(let request, let serial):
             link.submit(request, tag: RequestTag(owner: room.slot, generation: room.generation, serial: serial))
         case .resetLinks: link.reset()
         case .deliver(let message): deliver(message, room)
-        case .deliverGap(let gap): broadcast(.gap(room: room.machine.room, gap), room)
-        case .deliverReset(let reset): broadcast(.reset(room: room.machine.room, reset), room)
+        case .deliverGap(let gap): broadcast(.gap(room: room.name, gap), room)
+        case .deliverReset(let reset): broadcast(.reset(room: room.name, reset), room)
         case .deliverPresence(let joined, let left, let count):
-            broadcast(.presence(room: room.machine.room, joined: joined, left: left, count: count), room)
+            broadcast(.presence(room: room.name, joined: joined, left: left, count: count), room)
         case .deliverSignal(let signal): deliver(signal, room)
         case .goLive(let session, let joined):
             if !(joined.ref?.isOfPage ?? false), let result = RecoveryResult(joined.resumption) {
@@ -109,14 +148,14 @@ extension Shard {
 
     private func deliver(_ message: Message, _ room: HomeRoom) {
         messages &+= 1
-        let name = room.machine.room
+        let name = room.name
         let frame = SharedFrame(.message(room: name, message, showKey: false), codec: codec)
         let own = message.content.clientKey != nil ? OwnMessage(message) : nil
         room.forEachLoop { post(.broadcast($1, frame, own: own), to: $0) }
     }
 
     private func deliver(_ signal: Signal, _ room: HomeRoom) {
-        let event = ServerEvent.signal(room: room.machine.room, user: signal.user, name: signal.name, data: signal.data)
+        let event = ServerEvent.signal(room: room.name, user: signal.user, name: signal.name, data: signal.data)
         let frame = SharedFrame(event, codec: codec)
         let except = signal.node == settings.node ? signal.session : SessionID(raw: 0)
         room.forEachLoop { post(.signal($1, frame, except: except), to: $0) }
@@ -157,7 +196,7 @@ extension Shard {
 
     /// Sees to it that the room is woken when it wants to be.
     private func arm(_ room: HomeRoom) {
-        guard let wake = room.look({ $0.nextWake }) else { return }
+        guard let wake = room.look({ $0.nextWake }) ?? nil else { return }
         if let armed = room.wake, armed <= wake { return }
         room.wake = wake
         timers.add(.init(moment: wake, slot: room.slot, generation: room.generation))

@@ -86,7 +86,7 @@ extension Shard {
         let home = home(of: room)
         home.run {
             let room = home.openRoom(room)
-            if !room.look({ $0.has(request.session) }) { room.sessionCame(on: request.session.loop) }
+            if !home.has(request.session, in: room) { room.sessionCame(on: request.session.loop) }
             home.happen(in: room) { $0.join(request, now: $1, &$2) }
         }
     }
@@ -115,7 +115,7 @@ extension Shard {
     private func leaveHome(_ name: RoomName, _ session: SessionID) {
         let home = home(of: name)
         home.run {
-            guard let room = home.room(named: name), room.look({ $0.has(session) }) else { return }
+            guard let room = home.room(named: name), home.has(session, in: room) else { return }
             room.sessionWent(from: session.loop)
             home.happen(in: room) { $0.leave(session, now: $1, &$2) }
         }
@@ -184,7 +184,7 @@ extension Shard {
             switch delivery {
             case .broadcast(let room, let frame, let own): broadcast(room, frame, own)
             case .signal(let room, let frame, let except):
-                for member in room.members where member.session != except { member.outlet.send(frame) }
+                room.forEachMember { if $0.session != except { $0.outlet.send(frame) } }
             case .goLive(let room, let id, let joined): goLive(room, id, joined)
             case .answer(let id, let event):
                 guard let session = sessions[id] else { continue }
@@ -205,20 +205,17 @@ extension Shard {
         if frame.kind == .presence {
             for outlet in room.catchingUp.values { outlet.send(frame) }
         }
-        deliveries &+= UInt64(room.members.count)
-        let frame = shards.count > 1 && room.members.count >= Self.worthACopy ? frame.copied() : frame
+        deliveries &+= UInt64(room.count)
+        let frame = shards.count > 1 && room.count >= Self.worthACopy ? frame.copied() : frame
         guard let own else {
-            for member in room.members { member.outlet.send(frame) }
+            room.forEachMember { $0.outlet.send(frame) }
             return
         }
         let user = own.message.content.user
         let userHash = user.hashValue
         var ownFrame: SharedFrame?
-        for member in room.members {
-            guard member.userHash == userHash, member.outlet.user == user else {
-                member.outlet.send(frame)
-                continue
-            }
+        room.forEachMember { member in
+            guard member.userHash == userHash, member.outlet.user == user else { return member.outlet.send(frame) }
             let own = ownFrame ?? own.frame(in: room.room, codec: codec)
             ownFrame = own
             member.outlet.send(own)

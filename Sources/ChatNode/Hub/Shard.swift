@@ -28,6 +28,9 @@ final class Shard: @unchecked Sendable {
     var slots: [RoomName: UInt32] = [:]
     /// The room that was asked for last: what comes together is often of one.
     var recentRoom: HomeRoom?
+    let machines = MachineStore()
+    /// Rooms whose machine is in memory, and perhaps some that were closed since.
+    var awakeRooms: [HomeRoom] = []
     var nextGeneration: UInt32 = 1
     var timers = TimerHeap()
     var scheduled: (at: Moment, task: Scheduled<Void>)?

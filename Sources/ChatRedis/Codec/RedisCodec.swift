@@ -38,6 +38,8 @@ public struct RedisCodec: RedisCodecProtocol {
         keys.channel(of: room.text)
     }
 
+    public var channelFrame: ChannelFrame { ChannelFrame(before: keys.prefix.utf8.count + 1, behind: 1) }
+
     public func replicationMark(tag: String?) -> [String] {
         guard let tag else { return ["PUBLISH", keys.prefix + "replicas", ""] }
         // A Cluster sends what is published over its own bus, not to replicas.

@@ -88,6 +88,8 @@ public protocol RedisCodecProtocol: Sendable {
 
     /// The name of the room's channel. Different rooms, different names.
     func channelName(of room: RoomName) -> String
+    /// What stands in that name around the room's.
+    var channelFrame: ChannelFrame { get }
 
     /// A command that has a place in the stream that replicas follow, and no other effect that lasts. `tag`: in a Cluster, the hash tag
     /// of a slot that is served there.

@@ -53,9 +53,9 @@ extension RedisLink {
             for order in run {
                 writer.argument(order.channel)
                 if order.subscribes {
-                    machine.subscribe(order.room, channel: order.channel.utf8, now: now)
+                    machine.subscribe(order.room, now: now)
                 } else {
-                    machine.unsubscribe(order.room, channel: order.channel.utf8, now: now)
+                    machine.unsubscribe(order.room, now: now)
                 }
             }
             rest = rest.dropFirst(run.count)

@@ -97,7 +97,8 @@ public final class RedisLink: BrokerLink {
         self.eventLoop = eventLoop
         self.logger = logger
         self.observer = observer
-        machine = SubscriptionStateMachine(mayLeave: settings.kind == .clusterMaster)
+        machine = SubscriptionStateMachine(
+            frame: codec.channelFrame, mayLeave: settings.kind == .clusterMaster)
         commands = RedisConnection(
             role: .commands, settings: settings, connector: connector, eventLoop: eventLoop, codec: codec)
         subscriptions = RedisConnection(
@@ -116,7 +117,7 @@ public final class RedisLink: BrokerLink {
     public var stopped: EventLoopFuture<Void> { stoppedPromise.futureResult }
 
     private func newMachine() -> SubscriptionStateMachine {
-        SubscriptionStateMachine(mayLeave: settings.kind == .clusterMaster)
+        SubscriptionStateMachine(frame: codec.channelFrame, mayLeave: settings.kind == .clusterMaster)
     }
 
     // MARK: BrokerLink

@@ -1,16 +1,30 @@
 import ChatCore
 import Glibc
 
-/// The name of a channel as a dictionary key, which can be looked up by bytes that somebody else owns, without a copy.
-enum ChannelKey: Hashable {
-    case owned([UInt8])
+/// What a channel's name says of its room: how many bytes stand before and behind the room's own name.
+public struct ChannelFrame: Hashable, Sendable {
+    var before: Int
+    var behind: Int
+
+    public init(before: Int, behind: Int) {
+        self.before = max(0, before)
+        self.behind = max(0, behind)
+    }
+}
+
+/// A room's name as a dictionary key, which can be looked up by bytes that somebody else owns, without a copy.
+private enum NameKey: Hashable {
+    case owned(RoomName)
     /// For one look-up only; never stored.
     case borrowed(UnsafeBufferPointer<UInt8>)
 
     private func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         switch self {
-        case .owned(let bytes): bytes.withUnsafeBytes(body)
-        case .borrowed(let bytes): body(UnsafeRawBufferPointer(bytes))
+        case .owned(let name):
+            let utf8 = name.text.utf8
+            return utf8.withContiguousStorageIfAvailable { body(UnsafeRawBufferPointer($0)) }
+                ?? Array(utf8).withUnsafeBytes(body)
+        case .borrowed(let bytes): return body(UnsafeRawBufferPointer(bytes))
         }
     }
 
@@ -22,7 +36,7 @@ enum ChannelKey: Hashable {
         return memcmp(first, second, left.count) == 0
     }
 
-    static func == (left: ChannelKey, right: ChannelKey) -> Bool {
+    static func == (left: NameKey, right: NameKey) -> Bool {
         left.withBytes { left in
             right.withBytes { right in isSame(left, right) }
         }
@@ -48,12 +62,11 @@ struct SubscriptionStateMachine {
     }
 
     private struct Room {
-        var name: RoomName
+        /// Questions about the room that are not answered: of a connection's, so 32 bits do.
+        var pending: Int32 = 0
+        var pendingUnsubscribes: Int32 = 0
         /// Redis has acknowledged a SUBSCRIBE and no UNSUBSCRIBE after it.
         var isSubscribed = false
-        /// Questions about the room that are not answered.
-        var pending = 0
-        var pendingUnsubscribes = 0
     }
 
     private struct Asked {
@@ -63,7 +76,8 @@ struct SubscriptionStateMachine {
 
     /// Redis may end a subscription by itself.
     private let mayLeave: Bool
-    private var rooms: [ChannelKey: Room] = [:]
+    private let frame: ChannelFrame
+    private var rooms: [NameKey: Room] = [:]
     private var questions = RingBuffer<Asked>()
 
     /// Rooms whose SUBSCRIBE was acknowledged.
@@ -72,24 +86,24 @@ struct SubscriptionStateMachine {
     /// When the oldest unanswered question was asked.
     var oldestQuestion: Moment? { questions.first?.at }
 
-    init(mayLeave: Bool = false) {
+    init(frame: ChannelFrame, mayLeave: Bool = false) {
+        self.frame = frame
         self.mayLeave = mayLeave
     }
 
     // MARK: Requests
 
-    /// `channel` is asked for with SUBSCRIBE, whether or not it is subscribed: each call gets one
+    /// The room's channel is asked for with SUBSCRIBE, whether or not it is subscribed: each call gets one
     /// ``ReplyAction/subscribed(_:)``.
-    mutating func subscribe(_ room: RoomName, channel: some Sequence<UInt8>, now: Moment) {
-        rooms[.owned(Array(channel)), default: Room(name: room)].pending += 1
+    mutating func subscribe(_ room: RoomName, now: Moment) {
+        rooms[.owned(room), default: Room()].pending += 1
         questions.append(Asked(question: .subscribe(room), at: now))
     }
 
     /// From now on the room's messages are dropped. Each call gets one ``ReplyAction/unsubscribed(_:)``.
-    mutating func unsubscribe(_ room: RoomName, channel: some Sequence<UInt8>, now: Moment) {
-        let key = ChannelKey.owned(Array(channel))
-        rooms[key, default: Room(name: room)].pending += 1
-        rooms[key]?.pendingUnsubscribes += 1
+    mutating func unsubscribe(_ room: RoomName, now: Moment) {
+        rooms[.owned(room), default: Room()].pending += 1
+        rooms[.owned(room)]?.pendingUnsubscribes += 1
         questions.append(Asked(question: .unsubscribe(room), at: now))
     }
 
@@ -117,8 +131,8 @@ struct SubscriptionStateMachine {
     mutating func received(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>, count: Int64?) -> ReplyAction {
         switch kind {
         case .message:
-            guard let room = rooms[.borrowed(channel)] else { return .ignore }
-            return room.isSubscribed && room.pendingUnsubscribes == 0 ? .heard(room.name) : .ignore
+            guard let (name, room) = room(of: channel) else { return .ignore }
+            return room.isSubscribed && room.pendingUnsubscribes == 0 ? .heard(name) : .ignore
         case .subscribe, .unsubscribe:
             let action =
                 mayLeave && isUnasked(kind, channel: channel)
@@ -139,20 +153,34 @@ struct SubscriptionStateMachine {
         }
     }
 
+    /// The room with that channel, if anything is known of it.
+    private func room(of channel: UnsafeBufferPointer<UInt8>) -> (RoomName, Room)? {
+        guard channel.count > frame.before + frame.behind else { return nil }
+        let name = UnsafeBufferPointer(rebasing: channel.dropFirst(frame.before).dropLast(frame.behind))
+        guard let index = rooms.index(forKey: .borrowed(name)), case .owned(let known) = rooms[index].key else {
+            return nil
+        }
+        return (known, rooms[index].value)
+    }
+
+    private mutating func set(_ name: RoomName, _ room: Room) {
+        rooms[.owned(name)] = room.pending == 0 && !room.isSubscribed ? nil : room
+    }
+
     /// An UNSUBSCRIBE was acknowledged that is not the one whose answer is due.
     private func isUnasked(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> Bool {
         guard kind == .unsubscribe else { return false }
         guard case .unsubscribe(let name)? = questions.first?.question else { return true }
-        return rooms[.borrowed(channel)]?.name != name
+        return room(of: channel)?.0 != name
     }
 
     private mutating func left(channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
-        let key = ChannelKey.owned(Array(channel))
-        guard var room = rooms[key] else { return .ignore }
+        guard let (name, found) = room(of: channel) else { return .ignore }
+        var room = found
         if room.isSubscribed { subscribedCount -= 1 }
         room.isSubscribed = false
-        rooms[key] = room.pending == 0 ? nil : room
-        return .left(room.name)
+        set(name, room)
+        return .left(name)
     }
 
     /// The oldest question was answered with an error: the channel is not served here. Its room; nil if none was asked about.
@@ -164,27 +192,27 @@ struct SubscriptionStateMachine {
         case .ping: return nil
         }
         _ = questions.popFirst()
-        guard let key = rooms.first(where: { $0.value.name == name })?.key, var room = rooms[key] else { return name }
+        guard var room = rooms[.owned(name)] else { return name }
         room.pending -= 1
         if case .unsubscribe = question { room.pendingUnsubscribes -= 1 }
-        rooms[key] = room.pending == 0 && !room.isSubscribed ? nil : room
+        set(name, room)
         return name
     }
 
     enum Kind: Equatable { case message, subscribe, unsubscribe, pong, other }
 
     private mutating func acknowledged(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
-        let key = ChannelKey.owned(Array(channel))
-        guard let asked = questions.popFirst(), var room = rooms[key] else {
+        guard let asked = questions.popFirst(), let (known, found) = room(of: channel) else {
             return .fail("redis acknowledged a subscription that was not asked for")
         }
+        var room = found
         let action: ReplyAction
         switch (asked.question, kind) {
-        case (.subscribe(let name), .subscribe) where name == room.name:
+        case (.subscribe(let name), .subscribe) where name == known:
             if !room.isSubscribed { subscribedCount += 1 }
             room.isSubscribed = true
             action = .subscribed(name)
-        case (.unsubscribe(let name), .unsubscribe) where name == room.name:
+        case (.unsubscribe(let name), .unsubscribe) where name == known:
             if room.isSubscribed { subscribedCount -= 1 }
             room.isSubscribed = false
             room.pendingUnsubscribes -= 1
@@ -193,7 +221,7 @@ struct SubscriptionStateMachine {
             return .fail("redis acknowledged a subscription out of order")
         }
         room.pending -= 1
-        rooms[key] = room.pending == 0 && !room.isSubscribed ? nil : room
+        set(known, room)
         return action
     }
 }

@@ -101,6 +101,8 @@ struct TransportCodec: RedisCodecProtocol {
 
     func channelName(of room: RoomName) -> String { prefix + "channel:" + room.text }
 
+    var channelFrame: ChannelFrame { ChannelFrame(before: prefix.utf8.count + 8, behind: 0) }
+
     func replicationMark(tag: String?) -> [String] { ["PUBLISH", prefix + "replicas", ""] }
 
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent {

@@ -1,0 +1,221 @@
+/// A live room in which nothing happens, as bytes: a quarter of what a ``RoomStateMachine`` with its one message takes. Most rooms say
+/// nothing most of the time.
+public struct RestingRoom: Sendable {
+    fileprivate let identity: BrokerIdentity
+    fileprivate let bytes: [UInt8]
+
+    /// The newest message shown.
+    public var position: Position { head.position }
+    /// Other nodes are in the room: what they say must reach us by the channel.
+    public var isShared: Bool { head.isShared }
+    /// In bytes.
+    package var size: Int { bytes.count }
+
+    /// What can be read without waking the room stands first.
+    private var head: Head {
+        var packed = PackedBytesReader(bytes, known: "")
+        return Head(&packed)
+    }
+
+    fileprivate struct Head {
+        var isShared: Bool
+        var epoch: UInt64
+        var position: Position
+
+        init(isShared: Bool, epoch: UInt64, position: Position) {
+            self.isShared = isShared
+            self.epoch = epoch
+            self.position = position
+        }
+
+        init(_ packed: inout PackedBytesReader) {
+            isShared = packed.flag()
+            epoch = packed.number()
+            packed.anchor = epoch
+            position = packed.position()
+        }
+
+        func pack(into packed: inout PackedBytesWriter) {
+            packed.add(isShared)
+            packed.add(epoch)
+            packed.anchor = epoch
+            packed.add(position)
+        }
+    }
+
+    /// Whether `other` would wake as the same room.
+    package func isSame(as other: RestingRoom) -> Bool { identity == other.identity && bytes == other.bytes }
+}
+
+extension RoomStateMachine {
+    /// Of what a room at rest may have no more, as it is packed and unpacked in one go.
+    private enum Most {
+        static let messages = 64
+        static let links = 64
+        static let members = 32
+        static let nodes = 32
+        static let bytes = 16_384
+    }
+
+    /// The room as it will be woken by ``init(waking:room:common:)``; nil while anybody waits for anything, or if it is large. Forgets
+    /// only what is over.
+    public mutating func rest(now: Moment) -> RestingRoom? {
+        guard isIdle else { return nil }
+        forgetWhatIsOver(now: now)
+        guard let identity, identity == enteredIdentity, let last, isForgetful, isSmall else { return nil }
+        var packed = PackedBytesWriter(known: node.text)
+        RestingRoom.Head(isShared: hasOthers, epoch: epoch, position: last).pack(into: &packed)
+        packNumbers(&packed)
+        packed.add(UInt64(nodes.count))
+        for (name, value) in nodes.sorted(by: { $0.key < $1.key }) {
+            packed.add(name: name.text)
+            packed.add(near: value)
+        }
+        packed.add(near: chain.history)
+        packed.add(UInt64(chain.links.count))
+        for link in chain.links { packed.add(Position(epoch: link.epoch, seq: link.base)) }
+        packed.add(UInt64(members.count))
+        for (session, member) in members.sorted(by: { $0.key < $1.key }) { pack(session, member, &packed) }
+        presence.pack(into: &packed)
+        packed.add(recent.completeAfter)
+        packed.add(UInt64(recent.count))
+        for index in 0..<recent.count { pack(recent[index], &packed) }
+        // Without what the writer had room for.
+        let bytes = packed.bytes.withUnsafeBufferPointer { Array($0) }
+        return RestingRoom(identity: identity, bytes: bytes)
+    }
+
+    /// The room that went to rest.
+    public init(waking rest: RestingRoom, room: RoomName, common: Common) {
+        var packed = PackedBytesReader(rest.bytes, known: common.node.text)
+        let head = RestingRoom.Head(&packed)
+        self.init(room: room, common: common, spread: Double(bitPattern: packed.fixed()))
+        phase = .inside
+        commandsUp = true
+        subscriptionsUp = true
+        mayBeRegistered = true
+        identity = rest.identity
+        enteredIdentity = rest.identity
+        last = head.position
+        epoch = head.epoch
+        unpackNumbers(&packed)
+        for _ in 0..<packed.number() {
+            let name = NodeID(kept: packed.name())
+            // Our own name in the memory that all our rooms share.
+            nodes[name == node ? node : name] = packed.near()
+        }
+        chain.history = packed.near()
+        for _ in 0..<packed.number() {
+            let link = packed.position()
+            chain.links.append(EpochLink(epoch: link.epoch, base: link.seq))
+        }
+        for _ in 0..<packed.number() {
+            let session = SessionID(raw: packed.number())
+            members[session] = Self.member(&packed)
+        }
+        presence = RoomPresence(&packed, node: node, members: members)
+        let completeAfter = packed.number()
+        let messages = (0..<packed.number()).map { _ in Self.message(&packed) }
+        recent = RecentMessages(
+            capacity: settings.historyLength, costLimit: settings.memoryBytes, completeAfter: completeAfter, messages)
+    }
+
+    // MARK: whether
+
+    /// Nothing was asked that has no answer yet, nobody waits, and nothing is wrong.
+    private var isIdle: Bool {
+        phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && !viewInFlight && requests.isEmpty
+            && sends.isEmpty && unanswered == 0 && unshown.isEmpty && pendingKeys.isEmpty && onceInFlight == nil
+            && waitingJoins.isEmpty && held.isEmpty && hole == nil && viewWanted == nil && olderInFlight == nil
+            && lastRefusal == nil && leaveRetryAt == nil && lingerUntil == nil
+    }
+
+    /// What mattered once, and to nobody who would ask from now on.
+    private mutating func forgetWhatIsOver(now: Moment) {
+        if let until = returnsUntil, until <= now {
+            returnsUntil = nil
+            awaited = []
+        }
+        if let until = pausedUntil, until <= now { pausedUntil = nil }
+        if let at = nextView, at <= now { nextView = nil }
+        if refusedEpoch < epoch { refusedEpoch = 0 }
+        heldAtView = []
+        knownAtView = 0
+        appendingEpoch = 0
+        onceEpoch = 0
+        queuedFrom = sends.nextNumber
+    }
+
+    private var isForgetful: Bool {
+        awaited.isEmpty && pausedUntil == nil && nextView == nil && refusedEpoch == 0
+    }
+
+    private var isSmall: Bool {
+        !members.isEmpty && members.count <= Most.members && nodes.count <= Most.nodes
+            && chain.links.count <= Most.links && recent.count <= Most.messages && recent.cost <= Most.bytes
+            && presence.isSettled(limit: Most.members)
+            && members.allSatisfy { $0.value.state == .live && $0.value.waitingSends == 0 }
+    }
+
+    // MARK: how
+
+    private func packNumbers(_ packed: inout PackedBytesWriter) {
+        packed.add(fixed: spread.bitPattern)
+        for number in [seenEpoch, branch, enterValue, heardOwnEpoch] { packed.add(near: number) }
+        for number in [base, knownLast, sends.nextNumber, madeKeys, nextSerial] { packed.add(number) }
+        let pause = viewPause.components
+        packed.add(UInt64(clamping: pause.seconds * 1_000_000_000 + pause.attoseconds / 1_000_000_000))
+        packed.add(returnsUntil)
+        packed.add(quietViewAt)
+    }
+
+    private mutating func unpackNumbers(_ packed: inout PackedBytesReader) {
+        seenEpoch = packed.near()
+        branch = packed.near()
+        enterValue = packed.near()
+        heardOwnEpoch = packed.near()
+        base = packed.number()
+        knownLast = packed.number()
+        sends = FIFO(nextNumber: packed.number())
+        queuedFrom = sends.nextNumber
+        madeKeys = packed.number()
+        nextSerial = packed.number()
+        viewPause = .nanoseconds(Int64(clamping: packed.number()))
+        returnsUntil = packed.moment()
+        quietViewAt = packed.moment()
+    }
+
+    private func pack(_ session: SessionID, _ member: RoomMember, _ packed: inout PackedBytesWriter) {
+        packed.add(session.raw)
+        packed.add(name: member.user.text)
+        packed.add(name: member.device.text)
+        packed.add(member.since.nanoseconds)
+        packed.add(member.resumed)
+    }
+
+    private static func member(_ packed: inout PackedBytesReader) -> RoomMember {
+        let user = UserID(kept: packed.name())
+        let device = DeviceName(kept: packed.name())
+        let since = Moment(nanoseconds: packed.number())
+        return RoomMember(user: user, device: device, state: .live, since: since, resumed: packed.flag())
+    }
+
+    private func pack(_ message: Message, _ packed: inout PackedBytesWriter) {
+        packed.add(message.position)
+        packed.add(name: message.content.user.text)
+        packed.add(near: message.content.at)
+        packed.add(text: message.content.text)
+        packed.add(text: message.content.data)
+        packed.add(text: message.content.key)
+    }
+
+    private static func message(_ packed: inout PackedBytesReader) -> Message {
+        let position = packed.position()
+        let user = UserID(kept: packed.name())
+        let at = packed.near()
+        let text = packed.text()
+        let data = packed.text()
+        return Message(
+            position: position, content: MessageContent(user: user, at: at, text: text, data: data, key: packed.text()))
+    }
+}

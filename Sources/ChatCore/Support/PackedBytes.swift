@@ -1,0 +1,128 @@
+/// Numbers and texts one behind the other, as short as they can be said: numbers in the base 128, low digits first (LEB128), epochs and
+/// other times by what they differ from an ``anchor``, a name that was said before as its place.
+struct PackedBytesWriter {
+    private(set) var bytes: [UInt8] = []
+    /// What numbers that are added as `near` are near to.
+    var anchor: UInt64 = 0
+    private var names: [String]
+    /// Looked through one by one, so not many.
+    private static let mostNames = 64
+
+    /// `known`: names that reader and writer have in common.
+    init(known: String) {
+        names = [known]
+        bytes.reserveCapacity(512)
+    }
+
+    mutating func add(_ number: UInt64) {
+        var rest = number
+        while rest >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(truncatingIfNeeded: rest))
+    }
+
+    /// The shorter the less it differs from the anchor, in either direction.
+    mutating func add(near number: UInt64) {
+        let difference = Int64(bitPattern: number &- anchor)
+        add(UInt64(bitPattern: difference << 1 ^ difference >> 63))
+    }
+
+    /// Numbers of which any digit may be the highest.
+    mutating func add(fixed number: UInt64) {
+        for shift in stride(from: UInt64(0), to: 64, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> shift)) }
+    }
+
+    /// A moment that is the highest number is no moment of this world.
+    mutating func add(_ moment: Moment?) { add(moment.map { $0.nanoseconds &+ 1 } ?? 0) }
+
+    mutating func add(_ flag: Bool) { bytes.append(flag ? 1 : 0) }
+
+    mutating func add(_ position: Position) {
+        add(near: position.epoch)
+        add(position.seq)
+    }
+
+    mutating func add(name: String) {
+        if let place = names.firstIndex(of: name) { return add(UInt64(place + 1)) }
+        add(0)
+        add(text: name)
+        if names.count < Self.mostNames { names.append(name) }
+    }
+
+    mutating func add(text: String?) {
+        guard let text else { return add(0) }
+        add(UInt64(text.utf8.count) + 1)
+        bytes.append(contentsOf: text.utf8)
+    }
+}
+
+/// Reads what a ``PackedBytesWriter`` wrote. Past the end, which nobody reads who reads what was written, all is zero.
+struct PackedBytesReader {
+    private let bytes: [UInt8]
+    private var place = 0
+    var anchor: UInt64 = 0
+    private var names: [String]
+    private static let mostNames = 64
+
+    init(_ bytes: [UInt8], known: String) {
+        self.bytes = bytes
+        names = [known]
+    }
+
+    private mutating func byte() -> UInt8 {
+        guard place < bytes.count else { return 0 }
+        defer { place += 1 }
+        return bytes[place]
+    }
+
+    mutating func number() -> UInt64 {
+        var number: UInt64 = 0
+        for shift in stride(from: UInt64(0), to: 64, by: 7) {
+            let next = byte()
+            number |= UInt64(next & 0x7F) << shift
+            if next < 0x80 { break }
+        }
+        return number
+    }
+
+    mutating func near() -> UInt64 {
+        let number = number()
+        return anchor &+ (number >> 1 ^ (0 &- (number & 1)))
+    }
+
+    mutating func fixed() -> UInt64 {
+        var number: UInt64 = 0
+        for shift in stride(from: UInt64(0), to: 64, by: 8) { number |= UInt64(byte()) << shift }
+        return number
+    }
+
+    mutating func moment() -> Moment? {
+        let number = number()
+        return number == 0 ? nil : Moment(nanoseconds: number - 1)
+    }
+
+    mutating func flag() -> Bool { byte() != 0 }
+
+    mutating func position() -> Position {
+        let epoch = near()
+        return Position(epoch: epoch, seq: number())
+    }
+
+    mutating func name() -> String {
+        let index = number()
+        if index > 0 { return index <= UInt64(names.count) ? names[Int(index) - 1] : "" }
+        let name = text() ?? ""
+        if names.count < Self.mostNames { names.append(name) }
+        return name
+    }
+
+    mutating func text() -> String? {
+        let count = number()
+        guard count > 0 else { return nil }
+        let end = min(bytes.count, place + Int(clamping: count - 1))
+        defer { place = end }
+        return String(decoding: bytes[place..<end], as: UTF8.self)
+    }
+}
