@@ -1,5 +1,5 @@
-/// A live room in which nothing happens, as bytes: a quarter of what a ``RoomStateMachine`` with its one message takes. Most rooms say
-/// nothing most of the time.
+/// A live room in which nothing happens, as bytes: with its one message some 230 of them, where a ``RoomStateMachine`` takes 1,400.
+/// Most rooms say nothing most of the time.
 public struct RestingRoom: Sendable {
     fileprivate let identity: BrokerIdentity
     fileprivate let bytes: [UInt8]
@@ -62,7 +62,7 @@ extension RoomStateMachine {
     public mutating func rest(now: Moment) -> RestingRoom? {
         guard isIdle else { return nil }
         forgetWhatIsOver(now: now)
-        guard let identity, identity == enteredIdentity, let last, isForgetful, isSmall else { return nil }
+        guard let identity, identity == enteredIdentity, let last, isAtEase, isSmall else { return nil }
         var packed = PackedBytesWriter(known: node.text)
         RestingRoom.Head(isShared: hasOthers, epoch: epoch, position: last).pack(into: &packed)
         packNumbers(&packed)
@@ -146,7 +146,8 @@ extension RoomStateMachine {
         queuedFrom = sends.nextNumber
     }
 
-    private var isForgetful: Bool {
+    /// Nothing that was put off is still to come.
+    private var isAtEase: Bool {
         awaited.isEmpty && pausedUntil == nil && nextView == nil && refusedEpoch == 0
     }
 

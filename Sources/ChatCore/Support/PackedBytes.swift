@@ -5,8 +5,6 @@ struct PackedBytesWriter {
     /// What numbers that are added as `near` are near to.
     var anchor: UInt64 = 0
     private var names: [String]
-    /// Looked through one by one, so not many.
-    private static let mostNames = 64
 
     /// `known`: names that reader and writer have in common.
     init(known: String) {
@@ -48,7 +46,7 @@ struct PackedBytesWriter {
         if let place = names.firstIndex(of: name) { return add(UInt64(place + 1)) }
         add(0)
         add(text: name)
-        if names.count < Self.mostNames { names.append(name) }
+        if names.count < mostNames { names.append(name) }
     }
 
     mutating func add(text: String?) {
@@ -58,13 +56,15 @@ struct PackedBytesWriter {
     }
 }
 
+/// Names that have a place: they are looked through one by one, so not many.
+private let mostNames = 64
+
 /// Reads what a ``PackedBytesWriter`` wrote. Past the end, which nobody reads who reads what was written, all is zero.
 struct PackedBytesReader {
     private let bytes: [UInt8]
     private var place = 0
     var anchor: UInt64 = 0
     private var names: [String]
-    private static let mostNames = 64
 
     init(_ bytes: [UInt8], known: String) {
         self.bytes = bytes
@@ -114,7 +114,7 @@ struct PackedBytesReader {
         let index = number()
         if index > 0 { return index <= UInt64(names.count) ? names[Int(index) - 1] : "" }
         let name = text() ?? ""
-        if names.count < Self.mostNames { names.append(name) }
+        if names.count < mostNames { names.append(name) }
         return name
     }
 

@@ -74,13 +74,9 @@ struct RoomsAPI: Sendable {
             guard case .send(let request) = decoded.body else { throw WireError(.badFrame, "not a message") }
             send = request
         }
-        // Redis' function takes an empty text for none.
-        if send.data == nil, send.text?.isEmpty != false {
-            throw WireError(.missingField, "text is empty and data is missing, one of them is needed")
-        }
         let user = try await user(request, claimed: claimed)
         let content = MessageContent(
-            user: user, at: WallClock.milliseconds(), text: send.text, data: send.data, key: send.key)
+            user: user, at: WallClock.milliseconds, text: send.text, data: send.data, key: send.key)
         let said = try await service.say(room: room, content: content)
         var bytes = ByteWriter()
         bytes.appendText("{\"room\":")

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 import ChatRedis
 import Logging
 import NIOCore

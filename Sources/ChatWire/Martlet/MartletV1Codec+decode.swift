@@ -33,8 +33,10 @@ extension MartletV1Codec {
         let request = SendRequest(
             room: room, text: try fields.string(.text), data: fields.raw(.data), key: try key(fields),
             again: try fields.bool(.again), since: try fields.position(.since))
-        guard request.text != nil || request.data != nil else {
-            throw WireError(.missingField, "text and data are missing, one of them is needed")
+        // An empty text says nothing, and to Redis' function is none.
+        guard request.data != nil || request.text?.isEmpty == false else {
+            let text = request.text == nil ? "text and data are missing" : "text is empty and data is missing"
+            throw WireError(.missingField, "\(text), one of them is needed")
         }
         if request.again == true, request.key == nil {
             throw WireError(.missingField, "key is missing: without it nobody can tell what is sent again")

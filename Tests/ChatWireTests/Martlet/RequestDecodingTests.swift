@@ -30,7 +30,8 @@ struct RequestDecodingTests {
                 == .send(
                     SendRequest(room: lobby, text: "hé", data: "{\"a\": 1}", key: "k", again: true, since: position)))
         #expect(
-            try request(#"{"type":"send","room":"lobby","text":""}"#).body == .send(SendRequest(room: lobby, text: "")))
+            try request(#"{"type":"send","room":"lobby","text":"","data":1}"#).body
+                == .send(SendRequest(room: lobby, text: "", data: "1")))
         #expect(
             try request(#"{"type":"signal","room":"lobby","name":"typing","data":[]}"#).body
                 == .signal(room: lobby, name: "typing", data: "[]"))
@@ -79,6 +80,10 @@ struct RequestDecodingTests {
         (#"{"type":"join","ref":1}"#, WireError.Code.missingField, "room is missing"),
         (#"{"ref":1,"room":"a"}"#, .missingField, "type is missing"),
         (#"{"ref":1,"type":"send","room":"a"}"#, .missingField, "text and data are missing, one of them is needed"),
+        (
+            #"{"ref":1,"type":"send","room":"a","text":""}"#, .missingField,
+            "text is empty and data is missing, one of them is needed"
+        ),
         (#"{"ref":1,"type":"signal","room":"a"}"#, .missingField, "name is missing"),
         (#"{"ref":1,"type":7}"#, .badField, "type must be a string, it is a number"),
         (#"{"ref":1,"type":"join","room":["a"]}"#, .badField, "room must be a string, it is an array"),
