@@ -82,7 +82,7 @@ import Testing
 
 extension ShardBrokerTests {
     /// The room that somebody waits to be let into is entered, and everybody is told.
-    private static func enter(_ name: RoomName, _ shard: Shard, _ link: FakeLink) throws {
+    static func enter(_ name: RoomName, _ shard: Shard, _ link: FakeLink) throws {
         let node = try NodeID("n-1")
         let view = RoomView(
             verdict: .ok, epoch: 5_000, last: 0, base: 0,

@@ -13,7 +13,7 @@ import Testing
     final class FakeLink: BrokerLink {
         weak var delegate: (any BrokerLinkDelegate)?
         var submitted: [(request: BrokerRequest, tag: RequestTag)] = []
-        var resets = 0
+        var resets: [RoomName] = []
         var confirmations: [(Int?) -> Void] = []
         var scopes: [BrokerScope] = [.everything]
 
@@ -26,7 +26,7 @@ import Testing
         ) {
             confirmations.append(then)
         }
-        func reset() { resets += 1 }
+        func reset(_ room: RoomName) { resets.append(room) }
         func stop() {}
 
         /// Answers the oldest request that `matches`.
@@ -157,11 +157,11 @@ import Testing
             shard.brokerSubscribed(try #require(shard.probes.first).room)
             #expect(link.submitted.contains { if case .publish = $0.request { true } else { false } })
             shard.auditConnections(deadline: .seconds(60))
-            #expect(link.resets == 0, "not yet")
+            #expect(link.resets.isEmpty, "not yet")
             shard.auditConnections(deadline: .zero)
-            #expect(link.resets == 1)
+            #expect(link.resets.count == 1)
             shard.auditConnections(deadline: .seconds(60))
-            #expect(link.resets == 1, "a new round has its own time")
+            #expect(link.resets.count == 1, "a new round has its own time")
         }
     }
 
@@ -195,6 +195,88 @@ import Testing
             #expect(link.submitted.contains { $0.request == .hold(room: name, node: shard.settings.node) })
             #expect(!link.submitted.contains { Self.isEnter($0.request) }, "the room itself is as it was")
         }
+    }
+
+    private static func prove(_ room: RoomName, _ shard: Shard, _ link: FakeLink) {
+        link.submitted = []
+        shard.brokerSubscribed(room)
+        for case .publish(let room, let event) in link.submitted.map(\.request) { shard.brokerHeard(room, event) }
+    }
+
+    /// The rounds of all parts that are reached come back.
+    private static func proveAll(_ shard: Shard, _ link: FakeLink) {
+        shard.startProbes()
+        for probe in shard.probes { prove(probe.room, shard, link) }
+    }
+
+    /// While a master is away it is so for all nodes: were they all red, a proxy would let nobody into the others' rooms either.
+    @Test func aNodeThatHadAllMastersIsReadyWithoutOne() async throws {
+        let (first, second) = (identity, BrokerIdentity(runID: "r2", replicationID: "s2"))
+        let own = SlotSet([HashSlot(of: try RoomName("lobby"))])
+        let (there, elsewhere) = (
+            BrokerScope(own, holdsNodes: false), BrokerScope(SlotSet.all.subtracting(own), holdsNodes: true)
+        )
+        let parts = try await onLoop { parts in
+            parts.links[0].scopes = [there, elsewhere]
+            parts.shards[0].brokerSubscriptionsUp(first, elsewhere)
+            parts.shards[0].brokerCommandsUp(first, elsewhere)
+            Self.proveAll(parts.shards[0], parts.links[0])
+            return parts
+        }
+        let (shard, link) = (parts.shards[0], parts.links[0])
+        func happens(_ body: @escaping @Sendable (Parts) -> Void) async throws {
+            try await loop.submit { body(parts) }.get()
+        }
+        #expect(
+            await shard.unreadiness()?.contains("for some of the cluster's slots") == true, "it never had the other")
+        try await happens { parts in
+            parts.shards[0].brokerSubscriptionsUp(second, there)
+            parts.shards[0].brokerCommandsUp(second, there)
+            Self.proveAll(parts.shards[0], parts.links[0])
+        }
+        #expect(await shard.unreadiness() == nil)
+        try await happens { parts in
+            // Another round, which only one of the two brings back.
+            for probe in parts.shards[0].probes.indices { parts.shards[0].probes[probe].reset() }
+            parts.shards[0].startProbes()
+            let silent = parts.shards[0].probes[1].room
+            Self.prove(parts.shards[0].probes[0].room, parts.shards[0], parts.links[0])
+            parts.shards[0].auditConnections(deadline: .zero)
+            #expect(parts.links[0].resets == [silent], "the other master's connections are sound")
+        }
+        #expect(await shard.unreadiness() == nil)
+        try await happens { parts in
+            Self.proveAll(parts.shards[0], parts.links[0])
+            parts.shards[0].brokerCommandsDown("lost", there)
+        }
+        #expect(await shard.unreadiness() == nil, "a message goes round through the other one")
+        try await happens { $0.shards[0].brokerCommandsDown("lost", elsewhere) }
+        #expect(await shard.unreadiness()?.contains("no command connection") == true)
+        withExtendedLifetime(link) {}
+    }
+
+    @Test func afterAnOutageANodeIsReadyWhenItsRoomsAreEnteredAgain() async throws {
+        let identity = identity
+        let parts = try await onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            shard.brokerSubscriptionsUp(identity, .everything)
+            shard.brokerCommandsUp(identity, .everything)
+            try Self.enter(try Self.waitingRoom(shard), shard, link)
+            Self.proveAll(shard, link)
+            return parts
+        }
+        let shard = parts.shards[0]
+        #expect(await shard.unreadiness() == nil)
+        let entering = try await loop.submit {
+            shard.brokerCommandsDown("lost", .everything)
+            shard.resetProbes(in: .everything)
+            shard.brokerCommandsUp(identity, .everything)
+            let entering = parts.links[0].submitted.filter { Self.isEnter($0.request) }.count
+            Self.proveAll(shard, parts.links[0])
+            return entering
+        }.get()
+        #expect(entering == 1)
+        #expect(await shard.unreadiness()?.contains("1 rooms are not entered again") == true)
     }
 
     @Test func requestsFromOutsideWaitForReplicasToo() async throws {

@@ -73,7 +73,7 @@ import Testing
 
     @Test func eachMasterComesWithItsRooms() {
         var router = ClusterRouter(nodesSlot: nodesSlot)
-        #expect(router.scopes.isEmpty)
+        #expect(router.scopes.isEmpty && router.owner(of: low) == nil)
         #expect(
             on(&router) { $0.submit(.view(room: low, after: nil, limit: 1), tag(1), &$1) } == [
                 .complete(tag(1), .failure(.notConnected))
@@ -82,6 +82,7 @@ import Testing
             on(&router) { $0.cameToKnow(halves, &$1) } == [
                 .open(1, one, slots(0..<8_192)), .open(2, two, slots(8_192..<16_384)),
             ])
+        #expect(router.owner(of: low) == 1 && router.owner(of: high) == 2, "reached or not")
         #expect(
             on(&router) { $0.commandsUp(2, second, &$1) } == [
                 .commandsUp(second, BrokerScope(slots(8_192..<16_384), holdsNodes: false))

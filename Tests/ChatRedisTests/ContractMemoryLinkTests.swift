@@ -63,7 +63,7 @@ import Testing
         link.start()
         link.subscribe(room)
         link.submit(.ping, tag: tag(2))
-        link.reset()
+        link.reset(room)
         #expect(world.take().isEmpty)
         world.run()
         #expect(!world.take().isEmpty)
@@ -106,7 +106,7 @@ import Testing
         world.run()
         _ = world.take()
         link.submit(.publish(room: room, event: event), tag: tag(1))
-        link.reset()
+        link.reset(room)
         link.submit(.publish(room: room, event: event), tag: tag(2))
         world.run()
         #expect(

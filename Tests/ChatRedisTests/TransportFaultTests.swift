@@ -52,12 +52,12 @@ import Testing
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), observer: observer)
         for round in 1...5 {
             redis.freeze()
-            let request = try LinkTesting.append("lobby")
+            let (request, room) = (try LinkTesting.append("lobby"), try RoomName("lobby"))
             try await link.with { link in
                 for serial in 0..<3 {
                     link.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(round * 10 + serial)))
                 }
-                link.reset()
+                link.reset(room)
             }
             try await link.next("down") { $0.isCommandsDown }
             redis.thaw()

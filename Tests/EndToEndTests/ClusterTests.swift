@@ -77,6 +77,7 @@ struct ClusterTests {
         let master = try cluster.master(of: third)
         master.kill()
         try await talked(50, in: Array(rooms.prefix(2)))
+        for node in nodes { #expect(try await status(node) == 200, "\(node.name) serves the rooms of the others") }
         try await eventually("its replica takes over", within: .seconds(60)) {
             (try? cluster.master(of: third)).map { $0.port != master.port } ?? false
         }

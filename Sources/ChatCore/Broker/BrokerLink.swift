@@ -95,8 +95,8 @@ public protocol BrokerLink: AnyObject {
     /// Reads what has come there and handles it, as the loop would. Callbacks are made from within this call. False: only the loop itself
     /// can read it.
     func readAnswers() -> Bool
-    /// Drops both connections as if they had failed; they reconnect.
-    func reset()
+    /// Drops both connections that serve the room, as if they had failed; they reconnect. In a Cluster those to other masters stay.
+    func reset(_ room: RoomName)
     /// Sends what is queued, then closes for good. No callbacks after it, except completions of what was in flight.
     func stop()
 }

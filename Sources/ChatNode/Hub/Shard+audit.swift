@@ -17,8 +17,10 @@ extension Shard {
         }
     }
 
-    private func isReached(_ probe: Probe) -> Bool {
-        commands.identity(of: probe.room) != nil && subscriptions.identity(of: probe.room) != nil
+    private func isReached(_ probe: Probe) -> Bool { isReached(probe.room) }
+
+    private func isReached(_ room: RoomName) -> Bool {
+        commands.identity(of: room) != nil && subscriptions.identity(of: room) != nil
     }
 
     func resetProbes(in scope: BrokerScope) {
@@ -38,7 +40,9 @@ extension Shard {
     func probeHeard(_ event: ChatCore.ChannelEvent, _ probe: Int) {
         guard probes[probe].heard(event, now: now) else { return }
         link.unsubscribe(probes[probe].room)
-        if probes.allSatisfy({ $0.isFresh(now: now) }) { endProbeWaits() }
+        let areProven = probes.allSatisfy { isProven($0) }
+        if areProven, commands.isWhole, subscriptions.isWhole { wasWhole = true }
+        if areProven || whyUnready() == nil { endProbeWaits() }
     }
 
     func endProbeWaits() {
@@ -52,10 +56,11 @@ extension Shard {
         await withCheckedContinuation { continuation in
             run { [self] in
                 startProbes()
-                let canWait = !probes.isEmpty && probes.allSatisfy { isReached($0) }
-                if !canWait || probes.allSatisfy({ $0.isFresh(now: now) }) {
-                    return continuation.resume(returning: whyUnready())
-                }
+                let reason = whyUnready()
+                // What is up only has to be proven.
+                let unproven = probes.filter { !isProven($0) }
+                let canWait = wasWhole ? unproven.contains { isReached($0) } : unproven.allSatisfy { isReached($0) }
+                if reason == nil || !canWait || unproven.isEmpty { return continuation.resume(returning: reason) }
                 let id = nextContinuation
                 nextContinuation += 1
                 probeWaits[id] = { [self] in continuation.resume(returning: whyUnready()) }
@@ -66,15 +71,25 @@ extension Shard {
         }
     }
 
+    private func isProven(_ probe: Probe) -> Bool { isReached(probe) && probe.isFresh(now: now) }
+
+    /// A Redis has one part, and a Cluster one for each master. A node that has never had all of them is not ready; later a part may be
+    /// away and come back, as it does for all nodes then: were all red, a proxy would let nobody into the rooms of the others either. After
+    /// all of them were away a node is ready when the rooms are entered again.
     private func whyUnready() -> String? {
-        if probes.isEmpty || !commands.isWhole {
-            return "shard \(index): no command connection to redis" + some(commands)
-        }
-        if !subscriptions.isWhole { return "shard \(index): no subscribe connection to redis" + some(subscriptions) }
-        if !probes.allSatisfy({ $0.isFresh(now: now) }) {
+        if !wasWhole || !probes.contains(where: { isProven($0) }) {
+            areRoomsBack = false
+            if probes.isEmpty || !commands.isWhole {
+                return "shard \(index): no command connection to redis" + some(commands)
+            }
+            if !subscriptions.isWhole {
+                return "shard \(index): no subscribe connection to redis" + some(subscriptions)
+            }
             return "shard \(index): no message went round through redis lately"
         }
-        let waiting = rooms.reduce(0) { $0 + (($1?.look { $0.isRecovering } ?? false) ? 1 : 0) }
+        if areRoomsBack { return nil }
+        let waiting = rooms.count { $0.map { isReached($0.name) && ($0.look { $0.isRecovering } ?? false) } ?? false }
+        areRoomsBack = waiting == 0
         return waiting > 0 ? "shard \(index): \(waiting) rooms are not entered again yet" : nil
     }
 
@@ -87,13 +102,19 @@ extension Shard {
     /// Proves the connections, whoever asks or not, and looks at the tails of some shared rooms. On the loop.
     func auditConnections(deadline: Duration) {
         guard !commands.isEmpty, !subscriptions.isEmpty else { return }
-        if probes.contains(where: { isReached($0) && $0.isOverdue(now: now, deadline: deadline) }) {
+        let overdue = probes.indices.filter {
+            isReached(probes[$0]) && probes[$0].isOverdue(now: now, deadline: deadline)
+        }
+        guard overdue.isEmpty else {
             logger.warning(
                 "a message did not go round through redis in time, giving its connections up",
                 metadata: [LogKey.shard: "\(index)", LogKey.milliseconds: "\(deadline)"])
             metrics.alarms.increment()
-            resetProbes(in: .everything)
-            return link.reset()
+            for probe in overdue {
+                probes[probe].reset()
+                link.reset(probes[probe].room)
+            }
+            return
         }
         startProbes()
         auditTails()

@@ -58,6 +58,7 @@ extension Shard: BrokerLinkDelegate {
     func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) {
         if !commands.isEmpty, !scope.isOneSlot { metrics.redisReconnects.increment() }
         commands.went(scope)
+        if commands.isEmpty { areRoomsBack = false }
         audit.reset()
         if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionChanged() }
         metrics.redisUp(connection: "commands", shard: index, false)
@@ -78,6 +79,7 @@ extension Shard: BrokerLinkDelegate {
     func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
         if !subscriptions.isEmpty, !scope.isOneSlot { metrics.redisReconnects.increment() }
         subscriptions.went(scope)
+        if subscriptions.isEmpty { areRoomsBack = false }
         resetProbes(in: scope)
         endProbeWaits()
         metrics.redisUp(connection: "subscriptions", shard: index, false)

@@ -123,7 +123,7 @@ extension Shard {
         case .unsubscribe: link.unsubscribe(room.name)
         case .submit(let request, let serial):
             link.submit(request, tag: RequestTag(owner: room.slot, generation: room.generation, serial: serial))
-        case .resetLinks: link.reset()
+        case .resetLinks: link.reset(room.name)
         case .deliver(let message): deliver(message, room)
         case .deliverGap(let gap): broadcast(.gap(room: room.name, gap), room)
         case .deliverReset(let reset): broadcast(.reset(room: room.name, reset), room)

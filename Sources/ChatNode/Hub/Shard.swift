@@ -47,6 +47,10 @@ final class Shard: @unchecked Sendable {
     var nextContinuation: UInt64 = 1
     /// One for each part of the broker that comes and goes by itself.
     var probes: [Probe] = []
+    /// All of them were proven at once before.
+    var wasWhole = false
+    /// No room has waited for its return since no part at all was reached.
+    var areRoomsBack = false
     /// Who waits for the probes' rounds.
     var probeWaits: [UInt64: () -> Void] = [:]
     var audit: HoldingsAudit

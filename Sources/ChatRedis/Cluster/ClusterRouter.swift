@@ -94,6 +94,12 @@ struct ClusterRouter {
         return owners[slot.number] == id && parts[id]?.subscriptions.reaches(slot) == true
     }
 
+    /// The part that has the room, whether or not it is reached.
+    func owner(of room: RoomName) -> PartID? {
+        let id = owners[HashSlot(of: room).number]
+        return parts[id] == nil ? nil : id
+    }
+
     /// Somebody is away, or refuses some of its slots: the Cluster is to be asked again and again.
     var isTroubled: Bool {
         parts.values.contains {

@@ -98,8 +98,9 @@ public final class RedisClusterLink: BrokerLink {
         return isAll
     }
 
-    public func reset() {
-        for part in parts.values { part.link.reset() }
+    public func reset(_ room: RoomName) {
+        guard let id = router.owner(of: room) else { return }
+        parts[id]?.link.reset(room)
     }
 
     public func stop() {

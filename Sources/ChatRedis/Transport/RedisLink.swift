@@ -157,7 +157,7 @@ public final class RedisLink: BrokerLink {
         return isAll
     }
 
-    public func reset() {
+    public func reset(_ room: RoomName) {
         onNextTick { link in
             link.dropAll(RedisSetupError(.closed, "\(link.commands.place): the connection was given up by the node"))
         }

@@ -72,7 +72,7 @@ public final class MemoryBrokerLink: BrokerLink {
         if case .up = state { send(.unsubscribe(room)) }
     }
 
-    public func reset() {
+    public func reset(_ room: RoomName) {
         guard case .up = state else { return }
         connection += 1
         send(.reconnect(connection: connection))
