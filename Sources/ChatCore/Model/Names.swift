@@ -47,6 +47,15 @@ extension StaticString {
     }
 }
 
+extension String {
+    /// Whether the bytes are the same, as Redis sees it. `==` takes two spellings of a letter for the same ("é" is one scalar or two), and
+    /// so what Redis keeps apart would be one on a node, and not on the next. (Equal bytes have equal hashes.)
+    func isSame(as other: String) -> Bool {
+        guard self == other else { return false }
+        return utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
+    }
+}
+
 /// The name of a room: what people join.
 ///
 /// 1 to ``maxBytes`` bytes of UTF-8, no control characters and no braces: all Redis keys of a room carry its name as the
@@ -63,6 +72,8 @@ public struct RoomName: Hashable, Sendable, CustomStringConvertible {
             because: "holds a brace, which Redis Cluster would read as a hash tag")
         self.text = text
     }
+
+    public static func == (left: RoomName, right: RoomName) -> Bool { left.text.isSame(as: right.text) }
 
     public var description: String { text }
 }
@@ -83,6 +94,8 @@ public struct UserID: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
+    public static func == (left: UserID, right: UserID) -> Bool { left.text.isSame(as: right.text) }
+
     public var description: String { text }
 }
 
@@ -102,6 +115,8 @@ public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
     init(kept text: String) {
         self.text = text
     }
+
+    public static func == (left: DeviceName, right: DeviceName) -> Bool { left.text.isSame(as: right.text) }
 
     public var description: String { text }
 }
@@ -124,6 +139,8 @@ public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
     init(kept text: String) {
         self.text = text
     }
+
+    public static func == (left: NodeID, right: NodeID) -> Bool { left.text.isSame(as: right.text) }
 
     public var description: String { text }
 

@@ -138,5 +138,7 @@ struct RecentMessages: Sendable {
 }
 
 extension MessageContent {
-    fileprivate func isOf(_ user: UserID, _ key: String) -> Bool { self.key == key && self.user == user }
+    fileprivate func isOf(_ user: UserID, _ key: String) -> Bool {
+        self.key?.isSame(as: key) == true && self.user == user
+    }
 }

@@ -176,6 +176,10 @@ public struct RoomStateMachine: Sendable {
 struct SendKey: Hashable, Sendable {
     var user: UserID
     var key: String
+
+    static func == (left: SendKey, right: SendKey) -> Bool {
+        left.user == right.user && left.key.isSame(as: right.key)
+    }
 }
 
 extension RoomStateMachine {

@@ -43,7 +43,7 @@ struct PackedBytesWriter {
     }
 
     mutating func add(name: String) {
-        if let place = names.firstIndex(of: name) { return add(UInt64(place + 1)) }
+        if let place = names.firstIndex(where: { $0.isSame(as: name) }) { return add(UInt64(place + 1)) }
         add(0)
         add(text: name)
         if names.count < mostNames { names.append(name) }

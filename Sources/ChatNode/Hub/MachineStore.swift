@@ -25,10 +25,15 @@ final class MachineStore {
     /// Filled from the front, so that those at the end become empty.
     private var blocks: [Block] = []
 
+    /// Rooms hold the store, so there is no machine left.
+    deinit {
+        for block in blocks { Self.free(block) }
+    }
+
     /// How many machines there is room for.
     var capacity: Int { blocks.count * Self.placesPerBlock }
 
-    /// Puts the machine into a place, which is its own until ``take(_:)``.
+    /// Puts the machine into a place, which is its own until ``end(_:)``.
     func put(_ machine: consuming RoomStateMachine) -> UnsafeMutablePointer<RoomStateMachine> {
         let index = blocks.firstIndex { $0.free != 0 } ?? addBlock()
         let bit = blocks[index].free.trailingZeroBitCount
@@ -45,8 +50,11 @@ final class MachineStore {
         blocks[index].free |= 1 << UInt64(place - blocks[index].start)
         // The last one stays: the next room wakes soon.
         guard blocks[index].free == .max, blocks.count > 1 else { return }
-        let block = blocks.remove(at: index)
-        if block.isMapped { munmap(block.start, Self.blockBytes) } else { block.start.deallocate() }
+        Self.free(blocks.remove(at: index))
+    }
+
+    private static func free(_ block: Block) {
+        if block.isMapped { munmap(block.start, blockBytes) } else { block.start.deallocate() }
     }
 
     private func addBlock() -> Int {
