@@ -89,7 +89,7 @@ extension RoomStateMachine {
     public init(waking rest: RestingRoom, room: RoomName, common: Common) {
         var packed = PackedBytesReader(rest.bytes, known: common.node.text)
         let head = RestingRoom.Head(&packed)
-        self.init(room: room, common: common, spread: Double(bitPattern: packed.fixed()))
+        self.init(room: room, common: common, spread: Double(packed.number()) / 65_536)
         phase = .inside
         commandsUp = true
         subscriptionsUp = true
@@ -161,7 +161,7 @@ extension RoomStateMachine {
     // MARK: how
 
     private func packNumbers(_ packed: inout PackedBytesWriter) {
-        packed.add(fixed: spread.bitPattern)
+        packed.add(UInt64(spreadSteps))
         for number in [seenEpoch, branch, enterValue, heardOwnEpoch] { packed.add(near: number) }
         for number in [base, knownLast, sends.nextNumber, madeKeys, nextSerial] { packed.add(number) }
         let pause = viewPause.components

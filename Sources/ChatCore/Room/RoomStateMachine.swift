@@ -132,12 +132,13 @@ public struct RoomStateMachine: Sendable {
     @Packed var nextView: Moment?
     @Packed var quietViewAt: Moment?
     /// 0..<1, different for each room and node: spreads what would else happen at the same moment.
-    let spread: Double
+    var spread: Double { Double(spreadSteps) / 65_536 }
+    let spreadSteps: UInt16
 
     public init(room: RoomName, common: Common, spread: Double) {
         self.room = room
         self.common = common
-        self.spread = spread
+        self.spreadSteps = UInt16(max(0, min(spread * 65_536, 65_535)))
         let settings = common.settings
         self.recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
     }

@@ -27,11 +27,6 @@ struct PackedBytesWriter {
         add(UInt64(bitPattern: difference << 1 ^ difference >> 63))
     }
 
-    /// Numbers of which any digit may be the highest.
-    mutating func add(fixed number: UInt64) {
-        for shift in stride(from: UInt64(0), to: 64, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> shift)) }
-    }
-
     /// A moment that is the highest number is no moment of this world.
     mutating func add(_ moment: Moment?) { add(moment.map { $0.nanoseconds &+ 1 } ?? 0) }
 
@@ -90,12 +85,6 @@ struct PackedBytesReader {
     mutating func near() -> UInt64 {
         let number = number()
         return anchor &+ (number >> 1 ^ (0 &- (number & 1)))
-    }
-
-    mutating func fixed() -> UInt64 {
-        var number: UInt64 = 0
-        for shift in stride(from: UInt64(0), to: 64, by: 8) { number |= UInt64(byte()) << shift }
-        return number
     }
 
     mutating func moment() -> Moment? {
