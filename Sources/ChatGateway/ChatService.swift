@@ -17,6 +17,9 @@ public protocol ChatService: AnyObject, Sendable {
     /// The connection has gone: the session leaves its rooms.
     func sessionClosed(_ session: SessionID, on loop: any EventLoop)
 
+    /// Ends the loop's ticks, for whoever is on it.
+    func tick(of loop: any EventLoop) -> LoopTick
+
     /// What does not wait while that loop gathers what its sessions say (see `TickPacer`): descriptors that become readable when the
     /// broker has answered, or another loop has something for this one.
     func urgentDescriptors(on loop: any EventLoop) -> [CInt]

@@ -84,10 +84,7 @@ extension ShardBrokerTests {
     /// The room that somebody waits to be let into is entered, and everybody is told.
     static func enter(_ name: RoomName, _ shard: Shard, _ link: FakeLink) throws {
         let node = try NodeID("n-1")
-        let view = RoomView(
-            verdict: .ok, epoch: 5_000, last: 0, base: 0,
-            chain: EpochChain(links: [EpochLink(epoch: 5_000, base: 0)], history: 5_000), nodes: [node: 5_000],
-            entries: [])
+        let view = Self.view(ofANewRoomWith: node, epoch: 5_000)
         #expect(link.answer(.success(.view(view)), where: isEnter))
         shard.brokerHeard(name, .epoch(5_000, base: 0, nodes: view.nodes, by: node))
         let begin = Position(epoch: 1, seq: 0)

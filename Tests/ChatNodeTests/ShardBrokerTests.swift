@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 import Logging
 import NIOCore
 import NIOPosix
@@ -60,7 +61,9 @@ import Testing
             logger.logLevel = .critical
             let links = [FakeLink(), FakeLink()]
             let shards = links.enumerated().map { index, link in
-                Shard(index: index, loop: loop, settings: settings, link: link, metrics: metrics, logger: logger)
+                Shard(
+                    index: index, loop: loop, tick: LoopTick(of: loop),
+                    settings: settings, link: link, metrics: metrics, logger: logger)
             }
             let pulse = NodePulse(NodeReport(node: node, address: "", version: "1"), lease: .seconds(10))
             let keeper = Keeper(shard: shards[0], pulse: pulse, logger: logger)
@@ -89,6 +92,14 @@ import Testing
         shard.happen(in: room) { $0.join(join, now: $1, &$2) }
         shard.brokerSubscribed(room.name)
         return room.name
+    }
+
+    /// What Redis answers to the first node that enters a room in which nothing was said.
+    static func view(ofANewRoomWith node: NodeID, epoch: UInt64) -> RoomView {
+        RoomView(
+            verdict: .ok, epoch: epoch, last: 0, base: 0,
+            chain: EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch), nodes: [node: epoch],
+            entries: [])
     }
 
     @Test(arguments: [2, 3, 4, 8, 16])
@@ -132,13 +143,10 @@ import Testing
             let name = try Self.waitingRoom(parts.shards[1])
             // `enter` is answered, so that another one is news.
             let epoch: UInt64 = 7
-            let view = RoomView(
-                verdict: .ok, epoch: epoch, last: 0, base: 0,
-                chain: EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch),
-                nodes: [try NodeID("n-1"): epoch], entries: [])
+            let node = try NodeID("n-1")
+            let view = Self.view(ofANewRoomWith: node, epoch: epoch)
             #expect(parts.links[1].answer(.success(.view(view)), where: Self.isEnter))
-            parts.shards[1].brokerHeard(
-                name, .epoch(epoch, base: 0, nodes: view.nodes, by: try NodeID("n-1")))
+            parts.shards[1].brokerHeard(name, .epoch(epoch, base: 0, nodes: view.nodes, by: node))
             #expect(parts.shards[1].room(named: name)?.look({ $0.isLive }) == true)
             parts.links[1].submitted = []
             parts.shards[0].brokerCommandsDown("lost", .everything)

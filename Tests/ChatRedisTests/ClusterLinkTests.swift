@@ -44,7 +44,7 @@ import Testing
             logger.logLevel = .critical
             return RedisClusterLink(
                 settings: settings, cluster: watch, nodesSlot: HashSlot(ofKey: keys.nodes), codec: codec,
-                eventLoop: eventLoop, logger: logger)
+                eventLoop: eventLoop, tick: LinkTesting.tick(of: eventLoop), logger: logger)
         }
     }
 

@@ -56,10 +56,15 @@ enum LinkTesting {
             var logger = Logger(label: "test")
             logger.logLevel = .critical
             return try RedisLink(
-                settings: settings, codec: codec, eventLoop: eventLoop, logger: logger, observer: observer)
+                settings: settings, codec: codec, eventLoop: eventLoop, tick: tick(of: eventLoop), logger: logger,
+                observer: observer)
         }
         if isUp { try await bothUp(probe) }
         return probe
+    }
+
+    static func tick(of eventLoop: any EventLoop) -> LoopTick {
+        LoopTick(execute: { eventLoop.execute($0) })
     }
 
     static func bothUp(_ probe: LinkProbe) async throws {

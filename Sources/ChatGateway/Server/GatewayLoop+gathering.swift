@@ -27,22 +27,17 @@ extension GatewayLoop {
     /// A session's read took as much as it may.
     func readWasFull() { gathering.pacer.readWasFull() }
 
-    /// Behind everything else that the tick still has to do: what is scheduled by now, and twice what that schedules.
+    /// Behind everything else that the tick still has to do.
     func scheduleGathering() {
         guard !gathering.isScheduled, gathering.pacer.gatherTime > .zero else { return }
         gathering.isScheduled = true
-        eventLoop.assumeIsolated().execute { [self] in
-            eventLoop.assumeIsolated().execute { [self] in
-                eventLoop.assumeIsolated().execute { [self] in gather() }
-            }
-        }
+        loopTick.ask(.rest, self)
     }
 
     /// Waits, if the pacer says so, and attends to what is urgent alone. It blocks the thread on purpose: the loop is to see nothing of
     /// what its sessions say until it sees all of it.
-    private func gather() {
+    func gather() {
         gathering.isScheduled = false
-        guard !isFlushScheduled else { return scheduleGathering() }
         let now = Moment.now
         guard let ends = gathering.ends ?? gatheringEnds(now: now) else { return }
         if ends > now, isUrgent(within: ends - now), service.readUrgent(on: eventLoop) {

@@ -25,7 +25,8 @@ final class GatewayLoop {
     var isDraining = false
 
     private var dirty: [WebSocketSession] = []
-    private(set) var isFlushScheduled = false
+    private var isFlushScheduled = false
+    let loopTick: LoopTick
     /// See `GatewayLoop+gathering.swift`.
     var gathering: Gathering
     private var spare: [WebSocketSession] = []
@@ -48,6 +49,7 @@ final class GatewayLoop {
         options = parts.options
         codec = MartletV1Codec(limits: parts.options.limits)
         service = parts.service
+        loopTick = parts.service.tick(of: eventLoop)
         authenticator = parts.authenticator
         handshake = WebSocketHandshake(
             subprotocols: [MartletV1Codec.subprotocol], allowedOrigins: parts.options.allowedOrigins)
@@ -89,7 +91,7 @@ final class GatewayLoop {
         dirty.append(session)
         guard !isFlushScheduled else { return }
         isFlushScheduled = true
-        eventLoop.assumeIsolated().execute { [self] in flushDirty() }
+        loopTick.ask(.sessions, self)
     }
 
     private func flushDirty() {
@@ -174,6 +176,16 @@ final class GatewayLoop {
         for connection in timed.values { connection.checkDeadline(now: now) }
         currentSlot = (currentSlot + 1) % slots.count
         for session in slots[currentSlot] { session.heartbeatDue(now: now) }
+    }
+}
+
+extension GatewayLoop: TickWork {
+    func tickEnded(_ phase: LoopTick.Phase) {
+        switch phase {
+        case .sessions: flushDirty()
+        case .rest: gather()
+        case .deliveries, .broker: break
+        }
     }
 }
 

@@ -88,7 +88,7 @@ extension NodeConfiguration {
         /// How many event loops, each with its rooms and its two Redis connections (int, default: number of cores,
         /// range: 1 to 256).
         public var eventLoops = min(256, max(1, System.coreCount))
-        /// How long a loop gathers what comes while many sessions talk at once (duration, default: 5ms, range: 0s to 50ms).
+        /// How long a loop gathers what comes while many sessions talk at once (duration, default: 25ms, range: 0s to 50ms).
         public var gatherTime: Duration = .milliseconds(25)
 
         public init() {}

@@ -53,6 +53,11 @@ final class Hub: ChatService {
         admission.leave(closed.user)
     }
 
+    /// Of the loop of one of our shards, on which all sessions are. (Of any other: one for the caller alone.)
+    func tick(of loop: any EventLoop) -> LoopTick {
+        shard(on: loop)?.tick ?? LoopTick(of: loop)
+    }
+
     func urgentDescriptors(on loop: any EventLoop) -> [CInt] {
         shard(on: loop).map { $0.link.descriptors + [$0.doorbell.descriptor] } ?? []
     }

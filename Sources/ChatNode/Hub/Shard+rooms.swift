@@ -3,7 +3,7 @@ import ChatGateway
 import NIOCore
 
 /// The home side: rooms, their actions and their timers.
-extension Shard {
+extension Shard: TickWork {
     /// The room if it is in use here.
     func room(named name: RoomName) -> HomeRoom? {
         if let recentRoom, recentRoom.name == name { return recentRoom }
@@ -172,10 +172,10 @@ extension Shard {
         guard !flushScheduled else { return }
         flushScheduled = true
         outboxesSince = now
-        self.loop.execute { [self] in flushOutboxes() }
+        tick.ask(.deliveries, self)
     }
 
-    private func flushOutboxes() {
+    func tickEnded(_ phase: LoopTick.Phase) {
         flushScheduled = false
         for target in outboxes.indices where !outboxes[target].isEmpty {
             var batch: [Delivery] = []

@@ -11,6 +11,8 @@ final class Shard: @unchecked Sendable {
 
     let index: Int
     let loop: any EventLoop
+    /// The loop's, which its connections to the broker and its sessions share.
+    let tick: LoopTick
     let settings: ShardSettings
     let metrics: NodeMetrics
     let logger: Logger
@@ -70,12 +72,12 @@ final class Shard: @unchecked Sendable {
     var messages: UInt64 = 0
 
     init(
-        index: Int, of count: Int = 1, loop: any EventLoop, settings: ShardSettings, link: any BrokerLink,
-        metrics: NodeMetrics,
-        logger: Logger
+        index: Int, of count: Int = 1, loop: any EventLoop, tick: LoopTick, settings: ShardSettings,
+        link: any BrokerLink, metrics: NodeMetrics, logger: Logger
     ) {
         self.index = index
         self.loop = loop
+        self.tick = tick
         self.settings = settings
         self.link = link
         self.codec = MartletV1Codec(limits: settings.rooms.limits)

@@ -10,7 +10,7 @@ import ServiceLifecycle
 /// Makes the loops' links to the broker that the configuration names.
 struct BrokerFactory {
     /// One link for each loop; called with the loop's number.
-    let link: (Int, any EventLoop) throws -> any BrokerLink
+    let link: (Int, any EventLoop, LoopTick) throws -> any BrokerLink
     /// After the links have stopped.
     var stop: () -> Void = {}
 
@@ -36,17 +36,18 @@ struct BrokerFactory {
         common.confirmsReplicas = replicas > 0
         let settings = common
         return BrokerFactory(
-            link: { index, loop in
+            link: { index, loop, tick in
                 var settings = settings
                 settings.loopIndex = index
                 let observer = RedisMetrics(metrics, shard: index)
                 if let cluster = source.cluster {
                     return RedisClusterLink(
                         settings: settings, cluster: cluster, nodesSlot: source.nodesSlot, codec: codec,
-                        eventLoop: loop, logger: logger, observer: observer)
+                        eventLoop: loop, tick: tick, logger: logger, observer: observer)
                 }
                 return try RedisLink(
-                    settings: settings, codec: codec, eventLoop: loop, logger: logger, observer: observer)
+                    settings: settings, codec: codec, eventLoop: loop, tick: tick, logger: logger,
+                    observer: observer)
             },
             stop: { source.stop() })
     }
@@ -70,7 +71,7 @@ struct BrokerFactory {
             settings.roomTTL = rooms.timeToLive
             return NIOLoopBound(MemoryBrokerHub(broker: MemoryBroker(settings: settings)), eventLoop: hubLoop)
         }.get()
-        return BrokerFactory(link: { _, loop in MemoryLink.make(hub: hub, on: loop) })
+        return BrokerFactory(link: { _, loop, _ in MemoryLink.make(hub: hub, on: loop) })
     }
 }
 

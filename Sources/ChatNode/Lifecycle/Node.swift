@@ -54,10 +54,11 @@ public struct Node: Service {
             ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
         let loops = Array(group.makeIterator())
         let shards = try loops.enumerated().map { index, loop in
-            let link = try brokers.link(index, loop)
+            let tick = LoopTick(of: loop)
+            let link = try brokers.link(index, loop, tick)
             return Shard(
-                index: index, of: loops.count, loop: loop, settings: settings, link: link, metrics: metrics,
-                logger: logger)
+                index: index, of: loops.count, loop: loop, tick: tick, settings: settings, link: link,
+                metrics: metrics, logger: logger)
         }
         let hub = Hub(shards: shards, settings: settings, metrics: metrics)
         guard let first = shards.first else { return }

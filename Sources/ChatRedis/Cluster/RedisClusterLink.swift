@@ -12,6 +12,7 @@ public final class RedisClusterLink: BrokerLink {
     private let cluster: RedisCluster
     private let codec: any RedisCodecProtocol
     private let eventLoop: any EventLoop
+    private let tick: LoopTick
     private let logger: Logger
     private let observer: (any RedisLinkObserver)?
     private var router: ClusterRouter
@@ -25,12 +26,13 @@ public final class RedisClusterLink: BrokerLink {
     /// `settings`: of the link to each master, but for its address. `nodesSlot`: the slot of what nodes say of themselves.
     public init(
         settings: RedisLinkSettings, cluster: RedisCluster, nodesSlot: HashSlot, codec: any RedisCodecProtocol,
-        eventLoop: any EventLoop, logger: Logger, observer: (any RedisLinkObserver)? = nil
+        eventLoop: any EventLoop, tick: LoopTick, logger: Logger, observer: (any RedisLinkObserver)? = nil
     ) {
         self.settings = settings
         self.cluster = cluster
         self.codec = codec
         self.eventLoop = eventLoop
+        self.tick = tick
         self.logger = logger
         self.observer = observer
         router = ClusterRouter(nodesSlot: nodesSlot)
@@ -170,7 +172,7 @@ public final class RedisClusterLink: BrokerLink {
         settings.master = nil
         let link = RedisLink(
             settings: settings, connector: RedisConnector(cluster.connector, url: settings.url), codec: codec,
-            eventLoop: eventLoop, logger: logger, observer: observer)
+            eventLoop: eventLoop, tick: tick, logger: logger, observer: observer)
         link.replicationTag = Self.tag(in: slots)
         let part = Part(id, link, owner: self)
         parts[id] = part

@@ -18,7 +18,7 @@ import NIOCore
 /// - When more than `queuedBytes` are unanswered, a request completes as `.notStored`, in its turn.
 ///
 /// Ends only by ``stop()``.
-public final class RedisLink: BrokerLink {
+public final class RedisLink: BrokerLink, TickWork {
     public weak var delegate: (any BrokerLinkDelegate)?
     public let settings: RedisLinkSettings
     public let eventLoop: any EventLoop
@@ -64,6 +64,7 @@ public final class RedisLink: BrokerLink {
     /// Of ``readAnswers()``.
     private var readBuffer = ByteBuffer()
     private var isStopping = false
+    private let loopTick: LoopTick
     private var isTickScheduled = false
     /// The clock, read once a tick.
     private var tickNow: Moment?
@@ -75,24 +76,25 @@ public final class RedisLink: BrokerLink {
     public private(set) var roundTrip: Duration = .milliseconds(1)
     private var hasRoundTrip = false
 
-    /// Throws if the URL's certificate authority cannot be read. Does not connect yet.
+    /// `tick`: the event loop's. Throws if the URL's certificate authority cannot be read. Does not connect yet.
     public convenience init(
-        settings: RedisLinkSettings, codec: any RedisCodecProtocol, eventLoop: any EventLoop, logger: Logger,
-        observer: (any RedisLinkObserver)? = nil
+        settings: RedisLinkSettings, codec: any RedisCodecProtocol, eventLoop: any EventLoop, tick: LoopTick,
+        logger: Logger, observer: (any RedisLinkObserver)? = nil
     ) throws(RedisSetupError) {
         let connector =
             settings.master == nil ? try RedisConnector(url: settings.url, timeout: settings.connectTimeout) : nil
         self.init(
-            settings: settings, connector: connector, codec: codec, eventLoop: eventLoop, logger: logger,
+            settings: settings, connector: connector, codec: codec, eventLoop: eventLoop, tick: tick, logger: logger,
             observer: observer)
     }
 
     /// `connector`: to ``RedisLinkSettings/url``; nil: the master says where Redis is.
     init(
         settings: RedisLinkSettings, connector: RedisConnector?, codec: any RedisCodecProtocol,
-        eventLoop: any EventLoop, logger: Logger, observer: (any RedisLinkObserver)?
+        eventLoop: any EventLoop, tick: LoopTick, logger: Logger, observer: (any RedisLinkObserver)?
     ) {
         self.settings = settings
+        loopTick = tick
         self.codec = codec
         self.eventLoop = eventLoop
         self.logger = logger
@@ -190,11 +192,11 @@ public final class RedisLink: BrokerLink {
     func scheduleTick() {
         guard !isTickScheduled else { return }
         isTickScheduled = true
-        eventLoop.assumeIsolatedUnsafeUnchecked().execute { self.tick() }
+        loopTick.ask(.broker, self)
     }
 
     /// Sends what was submitted since the last one.
-    private func tick() {
+    public func tickEnded(_ phase: LoopTick.Phase) {
         isTickScheduled = false
         flushCommands()
         if !isStopping { flushSubscriptions() }
@@ -226,7 +228,7 @@ public final class RedisLink: BrokerLink {
     }
 
     func sampled(roundTrip sample: Duration) {
-        roundTrip = hasRoundTrip ? roundTrip * 7 / 8 + sample / 8 : sample
+        roundTrip = hasRoundTrip ? roundTrip.smoothed(with: sample) : sample
         hasRoundTrip = true
     }
 }
@@ -302,5 +304,15 @@ extension RedisLink: RedisConnectionOwner {
     func connectionReadEnded(_ role: RedisConnectionRole) {
         if role == .commands { isBatchSampled = false }
         finishIfStopping()
+    }
+}
+
+extension Duration {
+    /// 7/8 of it and 1/8 of the sample; in nanoseconds, as a division of Durations is one of 128 bits.
+    fileprivate func smoothed(with sample: Duration) -> Duration {
+        let (old, new) = (components, sample.components)
+        let seconds = old.seconds &* 7 &+ new.seconds
+        let attoseconds = old.attoseconds &* 7 &+ new.attoseconds  // below 8 seconds, of the 9.2 that fit
+        return .nanoseconds((seconds &* 1_000_000_000 &+ attoseconds / 1_000_000_000) / 8)
     }
 }

@@ -60,6 +60,8 @@ final class FakeService: ChatService {
     }
 
     func attend(_ new: Attention) { attention.withLockedValue { $0 = new } }
+    func tick(of loop: any EventLoop) -> LoopTick { LoopTick(of: loop) }
+
     func urgentDescriptors(on loop: any EventLoop) -> [CInt] { attention.withLockedValue { $0 }.descriptors() }
     func readUrgent(on loop: any EventLoop) -> Bool { attention.withLockedValue { $0 }.read() }
 
