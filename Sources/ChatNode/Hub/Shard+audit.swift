@@ -76,7 +76,7 @@ extension Shard {
     /// A Redis has one part, and a Cluster one for each master. A node that has never had all of them is not ready; later a part may be
     /// away and come back, as it does for all nodes then: were all red, a proxy would let nobody into the rooms of the others either. After
     /// all of them were away a node is ready when the rooms are entered again.
-    private func whyUnready() -> String? {
+    func whyUnready() -> String? {
         if !wasWhole || !probes.contains(where: { isProven($0) }) {
             areRoomsBack = false
             if probes.isEmpty || !commands.isWhole {
