@@ -44,6 +44,7 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
     ],
     targets: [
+        .target(name: "CBusyPoll", cSettings: [.treatAllWarnings(as: .error)]),
         .systemLibrary(name: "CEpoll"),
         .systemLibrary(name: "CHiredis"),
         .systemLibrary(name: "CThread"),
@@ -80,7 +81,7 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CEpoll", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
+                "CBusyPoll", "CEpoll", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -131,7 +132,8 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "ChatNodeTests", dependencies: ["CEpoll", "ChatNode"], swiftSettings: strict),
+        .testTarget(
+            name: "ChatNodeTests", dependencies: ["CBusyPoll", "CEpoll", "ChatNode"] + nio, swiftSettings: strict),
         .testTarget(
             name: "MartletClientTests",
             dependencies: [

@@ -211,18 +211,20 @@ import Testing
     @Test func hintsNameTheLikelyMistake() {
         #expect(messages(["MARTLET_PORT": "tcp://10.0.0.7:8080"]).first?.contains("enableServiceLinks") == true)
         #expect(messages(["MARTLET_LINGER": "1.5s"]).first?.contains("write 1500ms for 1.5s") == true)
-        #expect(messages(["MARTLET_LINGER": "3sec"]).first?.contains("the units are ms, s, m, h and d") == true)
+        #expect(messages(["MARTLET_LINGER": "3sec"]).first?.contains("the units are us, ms, s, m, h and d") == true)
         #expect(messages(["MARTLET_REDIS_URL": "localhost:6379"]).first?.contains("it begins with none of") == true)
         #expect(
             messages(["MARTLET_ALLOWED_ORIGINS": "https://a/b"]).first?.contains("ends after host and port") == true)
         #expect(messages(["MARTLET_SESSION_HEARTBEAT": "1500ms"]).first?.contains("whole seconds") == true)
+        #expect(messages(["MARTLET_LINGER": "1500us"]).first?.contains("only whole milliseconds") == true)
         #expect(messages(["MARTLET_PORT": ""]).first?.contains("is empty: ") == true)
     }
 }
 
 @Suite struct ConfigurationValueTests {
     @Test(arguments: [
-        ("0s", 0), ("0ms", 0), ("1ms", 1), ("250ms", 250), ("10s", 10_000), ("90s", 90_000), ("2m", 120_000),
+        ("0s", 0), ("0ms", 0), ("0us", 0), ("1000us", 1), ("1ms", 1), ("250ms", 250), ("10s", 10_000), ("90s", 90_000),
+        ("2m", 120_000),
         ("1h", 3_600_000),
         ("7d", 604_800_000), ("007s", 7_000),
     ])
@@ -232,7 +234,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "s", "10", "-1s", "+1s", "1 s", "1S", "1.5s", "1s1ms", "١s", "1us", "9223372036854775807s",
+        "", "s", "10", "-1s", "+1s", "1 s", "1S", "1.5s", "1s1ms", "١s", "1ns", "9223372036854775807s",
         "99999999999999999999s",
     ])
     func otherDurationsAreRefused(text: String) {

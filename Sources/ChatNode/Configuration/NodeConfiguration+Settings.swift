@@ -23,7 +23,7 @@ extension NodeConfiguration {
             "Time that a new connection has to become a WebSocket or to send its HTTP request."),
         Setting(
             "session.heartbeat", \.listener.sessionHeartbeat,
-            .duration(.seconds(1)...(.seconds(600)), wholeSeconds: true),
+            .duration(.seconds(1)...(.seconds(600)), in: .seconds),
             "Time between the node's pings to a session; one that answers none of two is closed."),
     ]
 
@@ -51,6 +51,11 @@ extension NodeConfiguration {
         Setting(
             "gather.time", \.node.gatherTime, .duration(.zero...(.milliseconds(50))),
             "Time over which a loop gathers what comes while many sessions talk at once: later, and far cheaper. `0s`: never."
+        ),
+        Setting(
+            "busy.poll", \.node.busyPoll, .duration(.zero...(.milliseconds(10)), in: .microseconds),
+            default: "500us; 0s under a CPU limit",
+            "Time for which a loop that had much to do of late looks for more before it sleeps: messages come sooner, for CPU that nobody else wants. `0s`: it sleeps at once."
         ),
     ]
 

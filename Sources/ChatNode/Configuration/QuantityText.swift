@@ -16,10 +16,10 @@ private func split(_ text: String) throws(Misfit) -> (number: Int64, unit: Strin
     return (number, unit)
 }
 
-/// Durations as they are written in the environment: `250ms`, `10s`, `2m`, `1h`, `7d`.
+/// Durations as they are written in the environment: `500us`, `250ms`, `10s`, `2m`, `1h`, `7d`.
 enum DurationText {
-    private static let units: [(name: String, milliseconds: Int64)] = [
-        ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000),
+    private static let units: [(name: String, microseconds: Int64)] = [
+        ("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000),
     ]
 
     /// Reads a whole number with its unit. A number alone is refused, as nobody can tell seconds from milliseconds by
@@ -27,21 +27,23 @@ enum DurationText {
     static func parse(_ text: String) throws(Misfit) -> Duration {
         let (number, unit) = try split(text)
         guard !unit.isEmpty else { throw Misfit("it has no unit: write \(text)s or \(text)ms") }
-        guard let factor = units.first(where: { $0.name == unit })?.milliseconds else {
+        guard let factor = units.first(where: { $0.name == unit })?.microseconds else {
             if unit.hasPrefix(".") { throw Misfit("only whole numbers: write 1500ms for 1.5s") }
-            throw Misfit("the units are ms, s, m, h and d")
+            throw Misfit("the units are us, ms, s, m, h and d")
         }
-        let (milliseconds, overflow) = number.multipliedReportingOverflow(by: factor)
+        let (microseconds, overflow) = number.multipliedReportingOverflow(by: factor)
         guard !overflow else { throw Misfit("it is too large") }
-        return .milliseconds(milliseconds)
+        return .microseconds(microseconds)
     }
 
-    /// The shortest text that ``parse(_:)`` reads as `duration`; parts of a millisecond are left out.
+    /// The shortest text that ``parse(_:)`` reads as `duration`; parts of a microsecond are left out.
     static func show(_ duration: Duration) -> String {
-        let value = milliseconds(duration)
+        let parts = duration.components
+        let (whole, overflow) = parts.seconds.multipliedReportingOverflow(by: 1_000_000)
+        let value = overflow ? Int64.max / 2 : whole + parts.attoseconds / 1_000_000_000_000
         guard value != 0 else { return "0s" }
-        let unit = units.last { value % $0.milliseconds == 0 } ?? units[0]
-        return "\(value / unit.milliseconds)\(unit.name)"
+        let unit = units.last { value % $0.microseconds == 0 } ?? units[0]
+        return "\(value / unit.microseconds)\(unit.name)"
     }
 
     /// Whole milliseconds of `duration`.

@@ -53,19 +53,27 @@ extension ValueRule where Value == Int {
 }
 
 extension ValueRule where Value == Duration {
-    static func duration(_ range: ClosedRange<Duration>, wholeSeconds: Bool = false) -> Self {
+    /// What a duration is counted in.
+    enum Step {
+        case microseconds, milliseconds, seconds
+    }
+
+    static func duration(_ range: ClosedRange<Duration>, in step: Step = .milliseconds) -> Self {
         let text = "\(DurationText.show(range.lowerBound)) to \(DurationText.show(range.upperBound))"
-        let suffix = wholeSeconds ? ", in whole seconds" : ""
+        let suffix = step == .seconds ? ", in whole seconds" : ""
         return ValueRule(
             type: "duration", range: text + suffix,
             expected: "a duration from \(text)\(suffix), such as \(DurationText.show(range.upperBound))",
             parse: { raw throws(Misfit) in
                 let value = try DurationText.parse(raw)
                 guard range.contains(value) else { throw Misfit("it is out of range") }
-                guard !wholeSeconds || DurationText.milliseconds(value) % 1_000 == 0 else {
-                    throw Misfit("clients are told whole seconds")
+                switch step {
+                case .microseconds: return value
+                case .milliseconds where value == .milliseconds(DurationText.milliseconds(value)): return value
+                case .milliseconds: throw Misfit("only whole milliseconds")
+                case .seconds where value == .seconds(value.components.seconds): return value
+                case .seconds: throw Misfit("clients are told whole seconds")
                 }
-                return value
             },
             show: DurationText.show
         )

@@ -133,6 +133,8 @@ final class Hub: ChatService {
             metrics.deliveries.increment(by: Int(clamping: load.deliveries &- counted.deliveries))
             counted = (load.messages, load.deliveries)
         }
+        metrics.polls[.found].raise(to: load.polls.found)
+        metrics.polls[.slept].raise(to: load.polls.slept)
         if let gateway = gateway.withLockedValue({ $0 }) { metrics.take(await gateway.counters()) }
         return metrics.text()
     }
@@ -155,6 +157,8 @@ final class Hub: ChatService {
             load.messages &+= part.messages
             load.deliveries &+= part.deliveries
             load.waitingSends += part.waitingSends
+            load.polls.found &+= part.polls.found
+            load.polls.slept &+= part.polls.slept
         }
         return load
     }
@@ -168,4 +172,5 @@ struct Load: Sendable {
     /// Since the process began.
     var messages: UInt64 = 0
     var deliveries: UInt64 = 0
+    var polls = BusyPoll.Ends()
 }

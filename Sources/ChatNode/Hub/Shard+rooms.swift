@@ -111,7 +111,7 @@ extension Shard: TickWork {
         let waiting = rooms.reduce(0) { $0 + ($1?.look { $0.waitingSends } ?? 0) }
         return Load(
             sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages,
-            deliveries: deliveries)
+            deliveries: deliveries, polls: .here)
     }
 
     // MARK: actions

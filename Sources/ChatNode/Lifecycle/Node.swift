@@ -53,6 +53,7 @@ public struct Node: Service {
             node: identity, rooms: configuration.roomSettings, ackReplicas: configuration.redis.ackReplicas,
             ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
         let loops = Array(group.makeIterator())
+        for loop in loops { BusyPoll.start(on: loop, for: configuration.node.busyPoll) }
         let shards = try loops.enumerated().map { index, loop in
             let tick = LoopTick(of: loop)
             let link = try brokers.link(index, loop, tick)

@@ -53,6 +53,7 @@ public final class NodeMetrics: Sendable {
     public let replication: PrometheusHistogram
     public let notReplicated: PrometheusCounter
     public let ready: PrometheusGauge
+    public let polls: CounterSet<PollEnd>
 
     /// Declares all metrics in `registry`, which must not be another node's. `node` is the node's configured name.
     public init(registry: PrometheusRegistry = PrometheusRegistry(), version: String, node: String) {
@@ -135,6 +136,9 @@ public final class NodeMetrics: Sendable {
             "martlet_not_replicated_total",
             help: "Sends that were stored, but which not enough replicas had in time, with MARTLET_ACK_REPLICAS.")
         ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
+        polls = CounterSet(
+            r, "martlet_polls_total", label: "result",
+            help: "Times that a loop looked for more before it slept, with MARTLET_BUSY_POLL, by how that ended.")
         r.gauge(
             "martlet_build_info", help: "Always 1; what runs, in the labels.",
             labels: [("version", version), ("node", node)]
