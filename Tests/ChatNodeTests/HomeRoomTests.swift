@@ -125,6 +125,12 @@ extension ShardBrokerTests {
             restSoon()
             #expect(room.reaches(message.position) && !room.reaches(Position(epoch: 5_000, seq: 2)))
 
+            let tag = RequestTag(owner: room.slot, generation: room.generation, serial: 1_000)
+            shard.brokerCompleted(tag, .success(.done))
+            #expect(room.isAwake)
+            shard.restRooms()
+            #expect(!room.isAwake, "an answer is no reason to stay awake")
+
             #expect(shard.has(SessionID(number: 1, loop: 0), in: room) && room.isAwake)
             restSoon()
             link.submitted = []

@@ -7,8 +7,8 @@ public struct Moment: Hashable, Sendable, Comparable {
     }
 
     public static func + (moment: Moment, duration: Duration) -> Moment {
-        let parts = duration.components
-        let nanoseconds = parts.seconds &* 1_000_000_000 &+ parts.attoseconds / 1_000_000_000
+        // A division that `components` would make twice, and of far larger numbers.
+        let nanoseconds = Int64(clamping: duration.attoseconds / 1_000_000_000)
         if nanoseconds < 0 {
             let back = UInt64(nanoseconds.magnitude)
             return Moment(nanoseconds: moment.nanoseconds > back ? moment.nanoseconds - back : 0)

@@ -1,5 +1,5 @@
 /// What an event loop does at the end of a tick, in the order of its ``Phase``s: one task of the loop for all of it, as each task costs
-/// about as much as a frame. Whoever has something to do there asks for it, and is called as often as it asked.
+/// about as much as a frame. Whoever has something to do there has an ``Errand``, and asks for it.
 public final class LoopTick: @unchecked Sendable {
     // Proof for @unchecked: touched on its loop only.
 
@@ -15,9 +15,30 @@ public final class LoopTick: @unchecked Sendable {
         case rest
     }
 
+    /// Something that is done at the end of a tick, once, however often it was asked for.
+    public final class Errand {
+        let phase: Phase
+        /// Whose it is, while it is asked for; nil: it is not.
+        fileprivate var work: (any TickWork)?
+        /// The one that was asked for after it, in the same phase.
+        fileprivate var next: Errand?
+
+        public init(_ phase: Phase) {
+            self.phase = phase
+        }
+
+        /// From being asked for until it is done.
+        public var isAsked: Bool { work != nil }
+    }
+
+    /// Those of one phase, in the order in which they were asked for: linked, so that asking needs no memory.
+    private struct Line {
+        var first: Errand?
+        var last: Errand?
+    }
+
     private let execute: @Sendable (@escaping @Sendable () -> Void) -> Void
-    private var asked: [[any TickWork]] = Array(repeating: [], count: Phase.allCases.count)
-    private var spare: [any TickWork] = []
+    private var lines = Array(repeating: Line(), count: Phase.allCases.count)
     private var isScheduled = false
 
     /// `execute`: has the loop call something after all that it is doing now.
@@ -25,9 +46,13 @@ public final class LoopTick: @unchecked Sendable {
         self.execute = execute
     }
 
-    /// Has the work done in that phase of this tick.
-    public func ask(_ phase: Phase, _ work: any TickWork) {
-        asked[phase.rawValue].append(work)
+    /// Has the errand done in its phase of this tick, if it is not already asked for. `work`: whose it is, always the same.
+    public func ask(_ errand: Errand, _ work: any TickWork) {
+        guard !errand.isAsked else { return }
+        errand.work = work
+        let phase = errand.phase.rawValue
+        if let last = lines[phase].last { last.next = errand } else { lines[phase].first = errand }
+        lines[phase].last = errand
         schedule()
     }
 
@@ -39,28 +64,36 @@ public final class LoopTick: @unchecked Sendable {
 
     private func end() {
         var isAtRest = true
-        while let phase = Phase.allCases.first(where: { !asked[$0.rawValue].isEmpty }), phase != .rest {
+        while let phase = nextPhase, phase != .rest {
             isAtRest = false
             run(phase)
         }
         if isAtRest { run(.rest) }
         isScheduled = false
-        if asked.contains(where: { !$0.isEmpty }) { schedule() }
+        if nextPhase != nil { schedule() }
+    }
+
+    /// The first in which something is asked for.
+    private var nextPhase: Phase? {
+        for phase in Phase.allCases where lines[phase.rawValue].first != nil { return phase }
+        return nil
     }
 
     private func run(_ phase: Phase) {
-        guard !asked[phase.rawValue].isEmpty else { return }
-        var works = spare
-        spare = []
-        swap(&works, &asked[phase.rawValue])
-        for work in works { work.tickEnded(phase) }
-        works.removeAll(keepingCapacity: works.capacity <= 64)
-        spare = works
+        var line = Line()
+        swap(&line, &lines[phase.rawValue])
+        while let errand = line.first {
+            line.first = errand.next
+            errand.next = nil
+            let work = errand.work
+            errand.work = nil
+            work?.tickEnded(phase)
+        }
     }
 }
 
 /// Somebody who has something to do at the end of a loop's tick.
 public protocol TickWork: AnyObject {
-    /// What was asked for by ``LoopTick/ask(_:_:)``; on the loop.
+    /// What was asked for by ``LoopTick/ask(_:_:)``, no longer asked for; on the loop.
     func tickEnded(_ phase: LoopTick.Phase)
 }

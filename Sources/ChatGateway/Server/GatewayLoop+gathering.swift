@@ -6,7 +6,7 @@ import NIOCore
 /// A loop's waiting for more to come from its sessions, as ``TickPacer`` decides.
 struct Gathering {
     fileprivate var pacer: TickPacer
-    fileprivate var isScheduled = false
+    fileprivate let errand = LoopTick.Errand(.rest)
     /// Until when the loop gathers; nil: it does not.
     fileprivate var ends: Moment?
     /// CPU time of the loop's thread when it last began to look at its sessions, in nanoseconds.
@@ -29,15 +29,13 @@ extension GatewayLoop {
 
     /// Behind everything else that the tick still has to do.
     func scheduleGathering() {
-        guard !gathering.isScheduled, gathering.pacer.gatherTime > .zero else { return }
-        gathering.isScheduled = true
-        loopTick.ask(.rest, self)
+        guard gathering.pacer.gatherTime > .zero else { return }
+        loopTick.ask(gathering.errand, self)
     }
 
     /// Waits, if the pacer says so, and attends to what is urgent alone. It blocks the thread on purpose: the loop is to see nothing of
     /// what its sessions say until it sees all of it.
     func gather() {
-        gathering.isScheduled = false
         let now = Moment.now
         guard let ends = gathering.ends ?? gatheringEnds(now: now) else { return }
         if ends > now, isUrgent(within: ends - now), service.readUrgent(on: eventLoop) {

@@ -25,7 +25,7 @@ final class GatewayLoop {
     var isDraining = false
 
     private var dirty: [WebSocketSession] = []
-    private var isFlushScheduled = false
+    private let flush = LoopTick.Errand(.sessions)
     let loopTick: LoopTick
     /// See `GatewayLoop+gathering.swift`.
     var gathering: Gathering
@@ -89,13 +89,10 @@ final class GatewayLoop {
     /// The session has something to write at the end of this tick.
     func markDirty(_ session: WebSocketSession) {
         dirty.append(session)
-        guard !isFlushScheduled else { return }
-        isFlushScheduled = true
-        loopTick.ask(.sessions, self)
+        loopTick.ask(flush, self)
     }
 
     private func flushDirty() {
-        isFlushScheduled = false
         scheduleGathering()
         swap(&dirty, &spare)
         for (index, session) in spare.enumerated() {

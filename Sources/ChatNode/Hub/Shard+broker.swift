@@ -15,7 +15,8 @@ extension Shard: BrokerLinkDelegate {
         guard tag.wantsAnswer, Int(tag.owner) < rooms.count,
             let room = rooms[Int(tag.owner)], room.generation == tag.generation
         else { return }
-        happen(in: room) { $0.completed(serial: tag.serial, result, now: $1, &$2) }
+        // Whatever asked has seen to how long the room stays awake.
+        happen(in: room, awake: .zero) { $0.completed(serial: tag.serial, result, now: $1, &$2) }
     }
 
     func brokerSubscribed(_ name: RoomName) {

@@ -37,7 +37,7 @@ final class Shard: @unchecked Sendable {
     var timers = TimerHeap()
     var scheduled: (at: Moment, task: Scheduled<Void>)?
     var outboxes: [[Delivery]] = []
-    var flushScheduled = false
+    let flush = LoopTick.Errand(.deliveries)
     /// When the first delivery of the tick was made.
     var outboxesSince = Moment(nanoseconds: 0)
     var pool: [[RoomAction]] = []

@@ -2,7 +2,7 @@ import ChatCore
 import HeapModule
 
 /// The rooms of a shard by the moment at which they want to be woken. Entries that a room no longer wants are skipped when they
-/// come up, so changing one's mind costs nothing.
+/// come up, so changing one's mind costs nothing; when they are the half of all, they are thrown away.
 struct TimerHeap {
     struct Entry: Comparable {
         var moment: Moment
@@ -17,9 +17,19 @@ struct TimerHeap {
     /// The earliest moment anybody may want.
     var next: Moment? { heap.min?.moment }
 
-    mutating func add(_ entry: Entry) {
+    /// How many there are, wanted or not.
+    var count: Int { heap.count }
+
+    /// Wakes a room then. `rooms`: how many there are. `isWanted`: whether a room would still be woken by that entry; true for one entry of
+    /// each room at most.
+    mutating func add(_ entry: Entry, rooms: Int, isWanted: (Entry) -> Bool) {
         heap.insert(entry)
+        guard heap.count > 2 * rooms + Self.spare else { return }
+        heap = Heap(heap.unordered.filter(isWanted))
     }
+
+    /// What a shard of few rooms keeps without looking.
+    private static let spare = 64
 
     /// Removes and returns the earliest entry, if it is due.
     mutating func popDue(_ now: Moment) -> Entry? {

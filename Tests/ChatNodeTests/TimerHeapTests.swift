@@ -1,0 +1,48 @@
+import ChatCore
+import Testing
+
+@testable import ChatNode
+
+/// When rooms want to be woken.
+@Suite struct TimerHeapTests {
+    /// Rooms that change their mind again and again: what each wants now, in the order of the slots.
+    private struct Rooms {
+        var heap = TimerHeap()
+        var wants: [Moment?]
+
+        init(_ count: Int) { wants = Array(repeating: nil, count: count) }
+
+        mutating func want(_ nanoseconds: UInt64, _ slot: Int) {
+            wants[slot] = Moment(nanoseconds: nanoseconds)
+            let wants = wants
+            heap.add(
+                .init(moment: Moment(nanoseconds: nanoseconds), slot: UInt32(slot), generation: 1), rooms: wants.count
+            ) {
+                wants[Int($0.slot)] == $0.moment
+            }
+        }
+    }
+
+    @Test func entriesComeInTheOrderOfTheirMoments() {
+        var rooms = Rooms(3)
+        for (slot, moment) in [30, 10, 20].enumerated() { rooms.want(UInt64(moment), slot) }
+        #expect(rooms.heap.next == Moment(nanoseconds: 10))
+        var slots: [UInt32] = []
+        while let entry = rooms.heap.popDue(Moment(nanoseconds: 25)) { slots.append(entry.slot) }
+        #expect(slots == [1, 2])
+        #expect(rooms.heap.next == Moment(nanoseconds: 30))
+    }
+
+    @Test func whatRoomsNoLongerWantIsNotKept() {
+        var rooms = Rooms(100)
+        for round in 0..<1_000 {
+            for slot in 0..<100 { rooms.want(UInt64(1_000_000 - round * 100 - slot), slot) }
+        }
+        #expect(rooms.heap.count <= 2 * 100 + 64)
+        var woken: Set<UInt32> = []
+        while let entry = rooms.heap.popDue(Moment(nanoseconds: 1_000_000)) {
+            if rooms.wants[Int(entry.slot)] == entry.moment { woken.insert(entry.slot) }
+        }
+        #expect(woken.count == 100)
+    }
+}
