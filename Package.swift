@@ -151,6 +151,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["CBusyPoll", "martlet", "MartletClient"], swiftSettings: strict),
     ]
 )

@@ -14,14 +14,20 @@ void busy_poll_set(uint64_t nanoseconds) { limit = nanoseconds; }
 
 struct busy_poll_ends busy_poll_ends(void) { return ends; }
 
-// The sanitizer has an epoll_wait of its own, by which it sees who waited for whom.
+// The thread sanitizer has an epoll_wait of its own, by which it sees who waited for whom.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define LEAVES_EPOLL_WAIT
 #endif
 #endif
 
-#ifndef LEAVES_EPOLL_WAIT
+#ifdef LEAVES_EPOLL_WAIT
+
+int busy_poll_is_there(void) { return 0; }
+
+#else
+
+int busy_poll_is_there(void) { return 1; }
 
 static _Thread_local busy_poll_history history;
 

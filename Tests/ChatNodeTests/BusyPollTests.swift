@@ -6,7 +6,7 @@ import Testing
 @testable import ChatNode
 
 /// Loops that look for more before they sleep.
-@Suite struct BusyPollTests {
+@Suite(.enabled(if: busy_poll_is_there() != 0)) struct BusyPollTests {
     /// What a loop counted that is again and again given many tasks, each when the one before is done, and then one that is due after
     /// `pause`; until that is enough, or clearly never will be.
     private static func ends(

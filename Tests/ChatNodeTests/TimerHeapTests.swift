@@ -9,16 +9,21 @@ import Testing
     private struct Rooms {
         var heap = TimerHeap()
         var wants: [Moment?]
+        /// How many entries were looked at to throw some away.
+        var looked = 0
 
         init(_ count: Int) { wants = Array(repeating: nil, count: count) }
 
         mutating func want(_ nanoseconds: UInt64, _ slot: Int) {
             wants[slot] = Moment(nanoseconds: nanoseconds)
             let wants = wants
+            var looks = 0
+            defer { looked += looks }
             heap.add(
                 .init(moment: Moment(nanoseconds: nanoseconds), slot: UInt32(slot), generation: 1), rooms: wants.count
             ) {
-                wants[Int($0.slot)] == $0.moment
+                looks += 1
+                return wants[Int($0.slot)] == $0.moment
             }
         }
     }
@@ -44,5 +49,17 @@ import Testing
             if rooms.wants[Int(entry.slot)] == entry.moment { woken.insert(entry.slot) }
         }
         #expect(woken.count == 100)
+    }
+
+    /// A room looks at its log at some moment, and until then wants to be woken for this and that: each time it wants the same again.
+    @Test func whatRoomsWantAgainIsKeptOnce() {
+        var rooms = Rooms(100)
+        for round in 0..<1_000 {
+            for slot in 0..<100 { rooms.want(UInt64(round), slot) }
+            while rooms.heap.popDue(Moment(nanoseconds: UInt64(round))) != nil {}
+            for slot in 0..<100 { rooms.want(1_000_000, slot) }
+        }
+        #expect(rooms.heap.count <= 2 * 100 + 64)
+        #expect(rooms.looked < 2 * 200_000, "two for each that was added, at most")
     }
 }

@@ -7,6 +7,9 @@
 /// that a node does for a message. 0, as every thread begins: it sleeps at once.
 void busy_poll_set(uint64_t nanoseconds);
 
+/// Whether this program can: not under the thread sanitizer.
+int busy_poll_is_there(void);
+
 /// How the times ended that the calling thread looked, since it began.
 struct busy_poll_ends {
     /// Something came.

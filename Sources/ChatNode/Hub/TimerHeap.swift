@@ -20,12 +20,13 @@ struct TimerHeap {
     /// How many there are, wanted or not.
     var count: Int { heap.count }
 
-    /// Wakes a room then. `rooms`: how many there are. `isWanted`: whether a room would still be woken by that entry; true for one entry of
-    /// each room at most.
+    /// Wakes a room then. `rooms`: how many there are. `isWanted`: whether a room would still be woken by that entry.
     mutating func add(_ entry: Entry, rooms: Int, isWanted: (Entry) -> Bool) {
         heap.insert(entry)
         guard heap.count > 2 * rooms + Self.spare else { return }
-        heap = Heap(heap.unordered.filter(isWanted))
+        // A room that wants again what it once wanted has two entries of that moment.
+        var kept: Set<UInt32> = []
+        heap = Heap(heap.unordered.filter { isWanted($0) && kept.insert($0.slot).inserted })
     }
 
     /// What a shard of few rooms keeps without looking.
