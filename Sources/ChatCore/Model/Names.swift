@@ -54,32 +54,10 @@ extension String {
         guard utf8.count == other.utf8.count else { return false }
         // Of strings that Swift made this is always there, and far quicker than one character after the other.
         let same = utf8.withContiguousStorageIfAvailable { left in
-            other.utf8.withContiguousStorageIfAvailable { right in
-                UnsafeRawBufferPointer(left).isSame(as: UnsafeRawBufferPointer(right))
-            }
+            other.utf8.withContiguousStorageIfAvailable { right in left.elementsEqual(right) }
         }
         if case .some(.some(let isSame)) = same { return isSame }
         return utf8.elementsEqual(other.utf8)
-    }
-}
-
-extension UnsafeRawBufferPointer {
-    /// Whether the bytes are the same, eight at a time. `other` is as long.
-    fileprivate func isSame(as other: UnsafeRawBufferPointer) -> Bool {
-        var index = 0
-        while index + 8 <= count {
-            let (left, right) = (
-                loadUnaligned(fromByteOffset: index, as: UInt64.self),
-                other.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            )
-            guard left == right else { return false }
-            index += 8
-        }
-        while index < count {
-            guard self[index] == other[index] else { return false }
-            index += 1
-        }
-        return true
     }
 }
 

@@ -18,8 +18,6 @@ enum BusyPoll {
 
     /// From its next turn on the loop looks for up to that long; zero: not at all.
     static func start(on loop: any EventLoop, for time: Duration) {
-        let (seconds, attoseconds) = time.components
-        let nanoseconds = UInt64(clamping: seconds) * 1_000_000_000 + UInt64(clamping: attoseconds / 1_000_000_000)
-        loop.execute { busy_poll_set(nanoseconds) }
+        loop.execute { busy_poll_set(UInt64(clamping: time.nanosecondsRoundedUp)) }
     }
 }
