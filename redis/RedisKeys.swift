@@ -12,12 +12,14 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case presence
     /// Hash: user → JSON `{node: [device, …]}`.
     case roster
+    /// Hash: digest of user and key → ID of the message; written only where somebody had to look for a key.
+    case keys
 
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
         case .log, .presence: "stream"
-        case .nodes, .meta, .roster: "hash"
+        case .nodes, .meta, .roster, .keys: "hash"
         case .epochs: "list"
         }
     }

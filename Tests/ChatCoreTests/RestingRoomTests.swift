@@ -123,7 +123,13 @@ struct RestingRoomTests {
             Issue.record("the room was not entered again")
             return
         }
-        #expect(request.identityChanged && request.tail.map(\.content.text) == ["kept"])
+        #expect(request.identityChanged && request.offersTail && request.tail.isEmpty)
+        room.answer(.enter, .success(.bring(from: room.position(0, 0))))
+        guard case .enter(let brings)? = room.asked(.enter).first else {
+            Issue.record("what Redis lost was not brought")
+            return
+        }
+        #expect(!brings.offersTail && brings.tail.map(\.content.text) == ["kept"])
     }
 
     @Test func nobodyRestsWhoWaits() throws {

@@ -12,6 +12,10 @@ struct RoomHarness {
     var open: [(serial: UInt64, request: BrokerRequest)] = []
     /// Everything that the machine ever asked its runner to do.
     var history: [RoomAction] = []
+    /// False: turns come by hand.
+    var givesTurns = true
+    var turnsAwaited = 0
+    var turnsEnded = 0
 
     let me: NodeID
     let other: NodeID
@@ -32,6 +36,7 @@ struct RoomHarness {
         var actions: [RoomAction] = []
         machine.wallClock = now.nanoseconds / 1_000_000
         body(&machine, now, &actions)
+        actions = withTurns(actions)
         for action in actions {
             if case .submit(let request, let serial) = action, serial != RequestTag.ignoredSerial {
                 open.append((serial, request))
@@ -39,6 +44,24 @@ struct RoomHarness {
         }
         history += actions
         return actions
+    }
+
+    /// Gives the room each turn that it asks for at once, so that what it asks then stands where it asked for the turn.
+    private mutating func withTurns(_ actions: [RoomAction]) -> [RoomAction] {
+        var result: [RoomAction] = []
+        for action in actions {
+            switch action {
+            case .awaitTurn:
+                turnsAwaited += 1
+                guard givesTurns else { continue }
+                var next: [RoomAction] = []
+                machine.turnCame(now: now, &next)
+                result += withTurns(next)
+            case .endTurn: turnsEnded += 1
+            default: result.append(action)
+            }
+        }
+        return result
     }
 
     var release: RoomAction { .submit(.release(room: room, node: me), serial: RequestTag.ignoredSerial) }

@@ -101,6 +101,46 @@ import Testing
         #expect(joined?.resumption == .reset(Reset(position: room.position(100, 20), reason: .rewound)))
     }
 
+    /// What is older than a node's memory comes page by page from the log, whatever its size.
+    @Test func aLongWayBackIsReadInPages() throws {
+        var settings = RoomSettings()
+        settings.memoryBytes = 300
+        var room = try RoomHarness(settings: settings)
+        try room.goInside()
+        for seq in 1...UInt64(20) { room.hearMessage(try room.message(100, seq, "m\(seq)"), base: 0) }
+        _ = try room.join(2, "bo", after: room.position(100, 2))
+        _ = try room.join(3, "cy", after: room.position(100, 9))
+        _ = try room.join(4, "dee", after: room.position(100, 1))
+        #expect(room.asked(.view) == [.view(room: room.room, after: room.position(100, 2), page: settings.page)])
+        var page = room.view(100, last: 20, base: 0, entries: try (3...12).map { try room.message(100, $0, "m\($0)") })
+        page.hasMore = true
+        let first = room.answer(.view, .success(.view(page))).joined
+        #expect(first.map(\.hasMore) == [true] && first.map(\.messages.count) == [10])
+        #expect(first.allSatisfy { $0.resumption == .complete && $0.position == room.position(100, 20) })
+        #expect(room.asked(.view) == [.view(room: room.room, after: room.position(100, 9), page: settings.page)])
+    }
+
+    /// A node that was away for long catches up page by page, and shows a gap only where the log has one.
+    @Test func aNodeCatchesUpInPages() throws {
+        var room = try busyRoom()
+        room.commandsDown()
+        room.commandsUp()
+        var page = room.view(101, last: 30, base: 30, links: [(100, 0), (101, 30)])
+        page.entries = try (21...24).map { try room.message(100, $0, "m\($0)") }
+        page.hasMore = true
+        var actions = room.finishEnter(page)
+        #expect(actions.shown == ["m21", "m22", "m23", "m24"] && actions.gaps.isEmpty)
+        #expect(room.send(1, "waits").appended.isEmpty, "nothing is said before everything up to the epoch is shown")
+        room.pass(.milliseconds(20))
+        page.entries = [try room.message(100, 25, "m25"), try room.message(100, 27, "m27")]
+        actions = room.answer(.view, .success(.view(page)))
+        #expect(actions.shown == ["m25", "m27"] && actions.gaps.count == 1 && actions.views == 1)
+        page.entries = try (28...30).map { try room.message(100, $0, "m\($0)") }
+        page.hasMore = false
+        actions = room.answer(.view, .success(.view(page)))
+        #expect(actions.shown == ["m28", "m29", "m30"] && actions.gaps.isEmpty && actions.appended == ["waits"])
+    }
+
     @Test func joinHoldsTheRosterWithTheOneWhoJoins() throws {
         var room = try busyRoom()
         let joined = try room.join(2, "bo").joined.first

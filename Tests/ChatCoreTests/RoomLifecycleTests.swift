@@ -242,11 +242,68 @@ extension RoomLifecycleTests {
         room.settlePresence()
         room.commandsDown()
         room.pass(.seconds(5))
+        room.identity = BrokerIdentity(runID: "run2", replicationID: "repl2")
         room.commandsUp()
         room.finishEnter(room.view(101, last: 0))
         room.settlePresence()
         #expect(room.pass(.seconds(9)).leaves == 0)
         room.settlePresence()
         #expect(room.pass(.seconds(2)).leaves == 1)
+    }
+
+    /// What nobody needs is not asked of a Redis that has just come back.
+    @Test(arguments: [true, false])
+    func aRoomThatNobodyIsInIsGivenUpInsteadOfEnteredAgain(losesCommands: Bool) throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(1))
+        room.settlePresence()
+        var actions = losesCommands ? room.commandsDown() : room.subscriptionsDown()
+        if losesCommands { actions += room.commandsUp() }
+        #expect(actions.enters == 0 && actions.leaves == 1)
+        actions = room.answer(.leave, .success(.left(true)))
+        #expect(losesCommands ? actions == [room.release, .unsubscribe] : actions == [room.release, .finished])
+    }
+
+    @Test func aRoomThatWasEnteringWhenTheConnectionWentIsEnteredAgain() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        room.leave(1)
+        room.commandsDown()
+        #expect(room.commandsUp().enters == 1, "bytes of the dead connection may register us at any time")
+    }
+
+    @Test func roomsEnterAndLeaveWhenItIsTheirTurn() throws {
+        var room = try RoomHarness()
+        room.givesTurns = false
+        room.linksUp()
+        try room.join(1)
+        #expect(room.subscribed().isEmpty && room.turnsAwaited == 1)
+        room.pass(.seconds(6))
+        #expect(room.open.isEmpty, "waiting for a turn is no reason to give connections up")
+        #expect(room.on { $0.turnCame(now: $1, &$2) }.enters == 1 && room.turnsEnded == 0)
+        room.finishEnter(room.view(100, last: 0))
+        #expect(room.turnsEnded == 1 && room.machine.isLive)
+        room.commandsDown()
+        room.commandsUp()
+        #expect(room.turnsAwaited == 2)
+        room.commandsDown()
+        #expect(room.turnsEnded == 2, "the turn ends with the connection")
+        #expect(room.on { $0.turnCame(now: $1, &$2) }.isEmpty && room.turnsEnded == 3, "and a late one is given back")
+    }
+
+    @Test func aLargeRosterIsLeftInParts() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.leave(1)
+        room.pass(.seconds(1))
+        room.settlePresence()
+        room.pass(.seconds(10))
+        room.answer(.leave, .success(.leaving(cursor: 9)))
+        #expect(room.asked(.leave) == [.leave(room: room.room, node: room.me, value: 100, cursor: 9)])
+        #expect(room.answer(.leave, .success(.left(true))) == [room.release, .unsubscribe])
     }
 }

@@ -220,9 +220,13 @@ import Testing
         room.commandsUp()
         enters = room.asked(.enter)
         guard case .enter(let changed)? = enters.first else { return #expect(Bool(false), "no enter") }
-        #expect(changed.identityChanged && changed.tail.map(\.position) == [room.position(100, 1)])
+        #expect(changed.identityChanged && changed.offersTail && changed.tail.isEmpty)
         #expect(changed.tailHistory == 100)
         #expect(changed.seen >= 100)
+        room.answer(.enter, .success(.bring(from: room.position(100, 1))))
+        guard case .enter(let brings)? = room.asked(.enter).first else { return #expect(Bool(false), "no enter") }
+        #expect(brings.identityChanged && !brings.offersTail && brings.tail.map(\.position) == [room.position(100, 1)])
+        #expect(brings.tailHistory == 100)
     }
 
     @Test func heldMessagesAreBounded() throws {

@@ -99,7 +99,7 @@ import Testing
         let node = node ?? self.node
         try await link.submit(.hold(room: room, node: node), serial: 0)
         let result = try await link.ask(
-            .enter(EnterRequest(room: room, node: node, clock: 1_700_000_000_000, limit: 10)))
+            .enter(EnterRequest(room: room, node: node, clock: 1_700_000_000_000, page: PageBounds(count: 10))))
         guard case .success(.view(let view)) = result else { throw LinkProbe.TimedOut(description: "\(result)") }
         return view.epoch
     }
@@ -167,7 +167,7 @@ import Testing
         let target = try cluster.master(of: HashSlot(of: other).number)
         try await cluster.move(slot.number, to: target) {
             // Half of the keys are there, half here: what needs all of them is refused, and the room is away.
-            let refused = try await link.ask(.view(room: room, after: nil, limit: 1))
+            let refused = try await link.ask(.view(room: room, after: nil, page: PageBounds(count: 1)))
             #expect(refused == .failure(.notConnected))
             #expect(try await link.ask(.roster(room: other)) != .failure(.notConnected), "nobody else is")
         }

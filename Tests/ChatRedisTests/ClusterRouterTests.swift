@@ -56,7 +56,7 @@ import Testing
     }
 
     private func enter(_ room: RoomName) -> BrokerRequest {
-        .enter(EnterRequest(room: room, node: node, limit: 1))
+        .enter(EnterRequest(room: room, node: node, page: PageBounds(count: 1)))
     }
 
     private static func sent(_ actions: [Action]) -> [UInt32] {
@@ -75,7 +75,7 @@ import Testing
         var router = ClusterRouter(nodesSlot: nodesSlot)
         #expect(router.scopes.isEmpty && router.owner(of: low) == nil)
         #expect(
-            on(&router) { $0.submit(.view(room: low, after: nil, limit: 1), tag(1), &$1) } == [
+            on(&router) { $0.submit(.view(room: low, after: nil, page: PageBounds(count: 1)), tag(1), &$1) } == [
                 .complete(tag(1), .failure(.notConnected))
             ])
         #expect(
@@ -92,15 +92,15 @@ import Testing
                 .commandsUp(first, BrokerScope(slots(0..<8_192), holdsNodes: true))
             ])
         #expect(on(&router) { $0.cameToKnow(halves, &$1) }.isEmpty, "nothing has changed")
-        #expect(Self.sent(on(&router) { $0.submit(.view(room: low, after: nil, limit: 1), tag(1), &$1) }) == [1])
-        #expect(Self.sent(on(&router) { $0.submit(.view(room: high, after: nil, limit: 1), tag(2), &$1) }) == [2])
+        #expect(Self.sent(on(&router) { $0.submit(.view(room: low, after: nil, page: PageBounds(count: 1)), tag(1), &$1) }) == [1])
+        #expect(Self.sent(on(&router) { $0.submit(.view(room: high, after: nil, page: PageBounds(count: 1)), tag(2), &$1) }) == [2])
         #expect(Self.sent(on(&router) { $0.submit(.nodes, tag(3), &$1) }) == [1])
         #expect(on(&router) { $0.subscribe(low, &$1) }.isEmpty, "its subscribe connection is down")
     }
 
     @Test func answersFindWhoAsked() throws {
         var router = ready()
-        let asked = on(&router) { $0.submit(.view(room: high, after: nil, limit: 1), tag(42), &$1) }
+        let asked = on(&router) { $0.submit(.view(room: high, after: nil, page: PageBounds(count: 1)), tag(42), &$1) }
         let serial = try Self.serial(asked)
         #expect(on(&router) { $0.completed(serial, .success(.done), &$1) } == [.complete(tag(42), .success(.done))])
         #expect(on(&router) { $0.completed(serial, .success(.done), &$1) }.isEmpty, "once")

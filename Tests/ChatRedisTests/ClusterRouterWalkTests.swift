@@ -101,7 +101,7 @@ import Testing
                 if !masters.values.contains(where: { $0.queue.contains { Self.holds($0.request, room) } }) {
                     held[room] = .some(false)
                 }
-                ask(.enter(EnterRequest(room: room, node: node, limit: 1)), room)
+                ask(.enter(EnterRequest(room: room, node: node, page: PageBounds(count: 1))), room)
             case 65..<70: ask(.release(room: room, node: node), room, wanted: false)
             case 70..<75: happen { $0.submit(.nodes, RequestTag(owner: 0, generation: 0, serial: 0), &$1) }
             default: ask(.roster(room: room), room)

@@ -209,7 +209,7 @@ private struct RandomWalk {
             let base = chance(50) ? nil : UInt64(number(0..<9))
             return .announce(room: room, epoch: someEpoch(), base: base, known: known, content: content())
         case 28..<40: return .enter(enter(node))
-        case 40..<48: return .view(room: room, after: position(), limit: number(0..<12))
+        case 40..<48: return .view(room: room, after: position(), page: page())
         case 48..<55: return .leave(room: room, node: node, value: chance(85) ? held[node] ?? 1 : pick(epochs))
         case 55..<66:
             let sends = (0..<number(1..<4)).map { _ in
@@ -222,11 +222,9 @@ private struct RandomWalk {
             return .once(OnceRequest(room: room, node: node, epoch: someEpoch(), known: known, sends: sends))
         case 66..<71: return .say(room: room, content: content())
         case 71..<83:
-            let all = chance(30)
             return .presence(
                 PresenceRequest(
-                    room: room, node: node, value: chance(92) ? held[node] ?? 1 : pick(epochs), replacesAll: all,
-                    changes: changes(joinedOnly: all)))
+                    room: room, node: node, value: chance(92) ? held[node] ?? 1 : pick(epochs), changes: changes(joinedOnly: chance(30))))
         case 83..<86: return .roster(room: room)
         case 86..<92: return .history(room: chance(95) ? room : stranger, query: query())
         case 92: return .holders(room: room)
@@ -250,12 +248,17 @@ private struct RandomWalk {
         let changed = chance(50) && !tail.isEmpty
         return EnterRequest(
             room: room, node: node, after: changed ? tail.last?.position : position(), tail: changed ? tail : [],
-            seen: chance(50) ? epoch : 0, clock: 0, identityChanged: changed || chance(5), limit: number(0..<12))
+            seen: chance(50) ? epoch : 0, clock: 0, identityChanged: changed || chance(5), offersTail: chance(30),
+            page: page())
     }
+
+    private mutating func bytes() -> Int { chance(50) ? 100_000 : number(0..<120) }
+
+    private mutating func page() -> PageBounds { PageBounds(count: number(0..<12), bytes: bytes()) }
 
     private mutating func query() -> HistoryQuery {
         let position = position() ?? Position(epoch: pick(epochs), seq: UInt64(number(0..<30)))
         let anchors: [HistoryQuery.Anchor] = [.newest, .before(position), .after(position), .around(position)]
-        return HistoryQuery(anchor: pick(anchors), limit: number(0..<8))
+        return HistoryQuery(anchor: pick(anchors), limit: number(0..<8), bytes: bytes())
     }
 }

@@ -109,7 +109,7 @@ import Testing
         codec.encodeLibraryCheck(into: &writer)
         #expect(codec.libraryVerdict(ofCheck: try connection.exchange(writer.take(), replies: 1)[0]) == .load)
         connection.forget()
-        let request = BrokerRequest.view(room: try RoomName("lobby"), after: nil, limit: 1)
+        let request = BrokerRequest.view(room: try RoomName("lobby"), after: nil, page: PageBounds(count: 1))
         let encoded = try codec.encode(request, into: &writer)
         let replies = try connection.exchange(writer.take(), replies: 1)
         let pending = RedisPending(operation: encoded.operation, number: encoded.number, request: request)
@@ -170,17 +170,17 @@ import Testing
         _ = try ask(.say(room: room, content: content)).get()
         _ = try ask(.say(room: room, content: content)).get()
         for name in ["a-1", "b-2", "c-3"] {
-            _ = try ask(.enter(EnterRequest(room: room, node: try NodeID(name), limit: 5))).get()
+            _ = try ask(.enter(EnterRequest(room: room, node: try NodeID(name), page: PageBounds(count: 5)))).get()
         }
-        _ = try ask(.enter(EnterRequest(room: try RoomName("new"), node: node, limit: 5))).get()
-        guard case .view(let view) = try ask(.enter(EnterRequest(room: room, node: node, limit: 5))).get() else {
+        _ = try ask(.enter(EnterRequest(room: try RoomName("new"), node: node, page: PageBounds(count: 5)))).get()
+        guard case .view(let view) = try ask(.enter(EnterRequest(room: room, node: node, page: PageBounds(count: 5)))).get() else {
             throw StoreFailure("no view")
         }
         let change = [try device("ana", "x")]
         let requests: [BrokerRequest] = [
-            .append(room: room, epoch: view.epoch, content: content), .view(room: room, after: nil, limit: 5),
+            .append(room: room, epoch: view.epoch, content: content), .view(room: room, after: nil, page: PageBounds(count: 5)),
             .once(OnceRequest(room: room, node: node, epoch: view.epoch, known: 0, sends: [try send("new")])),
-            .presence(PresenceRequest(room: room, node: node, value: view.epoch, replacesAll: true, changes: change)),
+            .presence(PresenceRequest(room: room, node: node, value: view.epoch, changes: change)),
             .roster(room: room), .history(room: room, query: HistoryQuery(anchor: .newest, limit: 5)),
             .heartbeat(report(node), lease: .seconds(1)), .nodes, .hold(room: room, node: node), .rooms(of: node),
             .holders(room: room), .leave(room: room, node: node, value: view.epoch), .release(room: room, node: node),

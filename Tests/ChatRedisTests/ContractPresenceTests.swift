@@ -34,7 +34,7 @@ import Testing
         let epoch = try store.enter(try NodeID("crowded")).epoch
         let phone = try DeviceName("phone")
         let changes = try (0..<3_000).map { PresenceChange(user: try UserID("u\($0)"), device: phone, joined: true) }
-        _ = try store.presence(try NodeID("crowded"), epoch, all: true, changes)
+        _ = try store.presence(try NodeID("crowded"), epoch, changes)
         #expect(try store.roster().members.count == 3_000)
     }
 
@@ -90,27 +90,45 @@ import Testing
         #expect(try members(store).isEmpty)
     }
 
+    /// A node that leaves a large roster does so in parts; all of its devices, and nobody else's, are gone before it is.
     @Test(arguments: StoreKind.allCases)
-    func replacingAllRemovesOnlyTheNodesOwnRest(kind: StoreKind) async throws {
+    func aNodeLeavesALargeRosterInParts(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let v1 = try store.enter(n1).epoch
         let v2 = try store.enter(n2).epoch
-        _ = try store.presence(n1, v1, [try device("ana", "a"), try device("bo", "b"), try device("cy", "c")])
-        _ = try store.presence(n2, v2, [try device("bo", "b2"), try device("dan", "d")])
-        let answer = try store.presence(
-            n1, v1, all: true, [try device("ana", "a"), try device("ana", "a2"), try device("eve", "e")])
-        let told = try #require(try notice(answer))
-        let changes = Set(
-            told.changes.map { "\($0.joined ? "+" : "-")\($0.user.text)/\($0.device.text)/\($0.node.text)" })
-        #expect(changes == ["-bo/b/n1-00000001", "-cy/c/n1-00000001", "+ana/a2/n1-00000001", "+eve/e/n1-00000001"])
-        #expect(told.changes.map(\.joined) == [false, false, true, true])
-        #expect(
-            try members(store) == [
-                "ana": ["n1-00000001/a", "n1-00000001/a2"], "bo": ["n2-00000002/b2"], "dan": ["n2-00000002/d"],
-                "eve": ["n1-00000001/e"],
-            ])
-        let none = try #require(try notice(try store.presence(n1, v1, all: true, [])))
-        #expect(none.changes.count == 3 && none.count == 2)
+        let crowd = try (0..<1_500).map { try device("user\($0)", "x") }
+        _ = try store.presence(n1, v1, crowd)
+        _ = try store.presence(n2, v2, [try device("dan", "d")])
+        var left: [String] = []
+        var parts = 0
+        var cursor: UInt64 = 0
+        while true {
+            let answer = try store.ask(.leave(room: store.room, node: n1, value: v1, cursor: cursor))
+            for case .presence(let notice) in answer.events {
+                #expect(notice.changes.count <= 600)
+                left += notice.changes.map { "\($0.user.text) \($0.joined)" }
+            }
+            guard case .leaving(let next) = try answer.result.get() else {
+                #expect(answer.result == .success(.left(true)))
+                break
+            }
+            #expect(try store.view().nodes.keys.contains(n1), "not before all its devices have left")
+            cursor = next
+            parts += 1
+        }
+        #expect(parts >= 2 && left.count == 1_500 && Set(left).count == 1_500)
+        #expect(try members(store) == ["dan": ["n2-00000002/d"]])
+        #expect(try store.view().nodes == [n2: v2])
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aLargeRosterIsReadInParts(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let v1 = try store.enter(n1).epoch
+        _ = try store.presence(n1, v1, try (0..<1_500).map { try device("user\($0)", "x") })
+        guard case .roster(let first) = try store.reply(.roster(room: store.room)) else { throw StoreFailure("roster") }
+        #expect(first.cursor != 0 && first.count == 1_500 && (400...600).contains(first.members.count))
+        #expect(try store.roster().members.count == 1_500)
     }
 
     @Test(arguments: StoreKind.allCases)
@@ -148,6 +166,7 @@ import Testing
     func theLastNodeTakesEverybodyWithIt(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let value = try store.enter(n1).epoch
+        _ = try store.append(value)
         let came = try #require(
             try notice(try store.presence(n1, value, [try device("ana", "a"), try device("bo", "b")])))
         #expect(try store.leave(n1, value).events.isEmpty)
@@ -156,9 +175,21 @@ import Testing
         #expect(roster.position == Position(epoch: came.position.epoch, seq: 4))
     }
 
+    /// A join without a word, and everything that only waited for one, costs nothing afterwards.
+    @Test(arguments: StoreKind.allCases)
+    func aRoomInWhichNothingWasSaidLeavesNothing(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let value = try store.enter(n1).epoch
+        _ = try store.presence(n1, value, [try device("ana", "a")])
+        #expect(try store.leave(n1, value).result == .success(.left(true)))
+        #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
+        if kind == .redis { #expect(try store.raw("KEYS", store.keys.prefix + "*") == .array([])) }
+    }
+
     @Test func thePresenceStreamSaysWhoWhatWhereAndWhen() async throws {
         let store = try await ContractStore(.redis)
         let v1 = try store.enter(n1).epoch
+        _ = try store.append(v1)
         let quotes = "보라 \"q\" \\ {}"
         _ = try store.presence(n1, v1, [try device(quotes, quotes)])
         _ = try store.presence(n1, v1, [try device(quotes, quotes, joined: false), try device("bo", "b")])

@@ -17,7 +17,7 @@ import Testing
     @Test(arguments: StoreKind.allCases)
     func theFirstNodeBeginsALogWithoutMessages(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
-        let answer = try store.ask(.enter(EnterRequest(room: store.room, node: n1, limit: 10)))
+        let answer = try store.ask(.enter(EnterRequest(room: store.room, node: n1, page: PageBounds(count: 10))))
         guard case .success(.view(let view)) = answer.result else { throw StoreFailure("\(answer)") }
         #expect(view.verdict == .ok)
         #expect(view.last == 0 && view.base == 0 && view.entries.isEmpty)
@@ -85,7 +85,7 @@ import Testing
         #expect(try store.ask(.append(room: store.room, epoch: 5, content: content)).result == .failure(.missing))
         let announce = BrokerRequest.announce(room: store.room, epoch: 5, base: nil, known: 0, content: content)
         #expect(try store.ask(announce) == StoreAnswer(result: .failure(.missing), events: []))
-        #expect(try store.ask(.view(room: store.room, after: nil, limit: 5)).result == .failure(.missing))
+        #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 5))).result == .failure(.missing))
         let once = OnceRequest(room: store.room, node: n1, epoch: 5, known: 0, sends: [try send("k")])
         #expect(try store.ask(.once(once)).result == .failure(.missing))
     }
@@ -134,7 +134,8 @@ import Testing
             let view = try store.view(after: position, limit: 2)
             #expect(view.verdict == verdict, "\(position) of \(first), \(second)")
             if verdict == .ok {
-                #expect(view.entries.map(\.position.seq) == Array((position.seq + 1)..<11))
+                #expect(view.entries.map(\.position.seq) == Array(((position.seq + 1)..<11).prefix(2)))
+                #expect(view.hasMore == (position.seq + 2 < 10))
             } else {
                 #expect(view.entries.map(\.position.seq) == [9, 10])
             }
@@ -218,7 +219,7 @@ import Testing
             store.now += week - 100
             #expect(try store.view().last == 1)
             store.now += 200
-            #expect(try store.ask(.view(room: store.room, after: nil, limit: 1)).result == .failure(.missing))
+            #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
         case .redis:
             guard case .array(let names) = try store.raw("KEYS", store.keys.prefix + "*") else {
                 throw StoreFailure("KEYS")
@@ -240,10 +241,12 @@ import Testing
         let store = try await ContractStore(.redis)
         let value = try store.enter(n1).epoch
         _ = try store.presence(n1, value, [try device("ana", "phone")])
-        _ = try store.append(value)
+        _ = try store.append(value, "x", key: "x")
         _ = try store.leave(n1, value)
         let again = try store.enter(n2).epoch
         _ = try store.presence(n2, again, [try device("ana", "phone")])
+        // Somebody asks for a key: the index of keys is there.
+        _ = try store.once(n2, again, [try send("k")])
         for name in RoomKey.allCases {
             #expect(try store.raw("PTTL", store.key(name)) == .integer(-1), "\(name)")
         }

@@ -110,13 +110,13 @@ final class ContractStore {
         let request = EnterRequest(
             room: room, node: node, after: after, tail: tail, seen: seen, clock: clock,
             identityChanged: identityChanged,
-            limit: limit)
+            page: PageBounds(count: limit))
         guard case .view(let view) = try reply(.enter(request)) else { throw StoreFailure("enter: no view") }
         return view
     }
 
     func view(after: Position? = nil, limit: Int = 100) throws -> RoomView {
-        guard case .view(let view) = try reply(.view(room: room, after: after, limit: limit)) else {
+        guard case .view(let view) = try reply(.view(room: room, after: after, page: PageBounds(count: limit))) else {
             throw StoreFailure("view: no view")
         }
         return view
@@ -139,15 +139,26 @@ final class ContractStore {
     }
 
     func presence(
-        _ node: NodeID, _ value: UInt64, all: Bool = false, _ changes: [PresenceChange]
+        _ node: NodeID, _ value: UInt64, _ changes: [PresenceChange]
     ) throws -> StoreAnswer {
         try ask(
-            .presence(PresenceRequest(room: room, node: node, value: value, replacesAll: all, changes: changes)))
+            .presence(PresenceRequest(room: room, node: node, value: value, changes: changes)))
     }
 
+    /// All parts of it, as of the first one's position.
     func roster() throws -> RosterSnapshot {
-        guard case .roster(let snapshot) = try reply(.roster(room: room)) else { throw StoreFailure("no roster") }
-        return snapshot
+        var whole: RosterSnapshot?
+        var cursor: UInt64 = 0
+        repeat {
+            guard case .roster(let part) = try reply(.roster(room: room, cursor: cursor)) else {
+                throw StoreFailure("no roster")
+            }
+            cursor = part.cursor
+            if whole == nil { whole = part } else { whole?.members.merge(part.members) { $1 } }
+        } while cursor != 0
+        var roster = try #require(whole)
+        roster.cursor = 0
+        return roster
     }
 
     func history(_ anchor: HistoryQuery.Anchor, _ limit: Int) throws -> HistoryPage {

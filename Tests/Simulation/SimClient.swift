@@ -134,6 +134,7 @@ extension SimWorld {
         client.rooms[room].joinRef = ref
         _ = openRoom(node, room)
         node.sessions[id]?.rooms.insert(room)
+        node.sessions[id]?.standings[room] = RoomStanding(joining: ref)
         let after = client.rooms[room].last
         log("client\(client.index) joins room\(room) after \(after?.description ?? "nothing"), \(inside(node, room))")
         let request = JoinRequest(
@@ -174,6 +175,7 @@ extension SimWorld {
         client.rooms[room].isLive = false
         client.rooms[room].isJoining = false
         log("client\(client.index) leaves room\(room)")
+        node.sessions[id]?.standings[room] = nil
         guard node.sessions[id]?.rooms.remove(room) != nil else { return }
         node.rooms[room]?.live.remove(id)
         happen(node, room) { $0.leave(id, now: $1, &$2) }

@@ -20,6 +20,8 @@ final class SimNode {
         /// The client's connection; a client that has gone has another one.
         var connection: Int
         var rooms: Set<Int> = []
+        /// How far it has caught up in each room, as the loop that accepted it sees it.
+        var standings: [Int: RoomStanding] = [:]
     }
 
     /// One direction is a pipe: what goes in first comes out first.
@@ -55,6 +57,9 @@ final class SimNode {
     var audit: HoldingsAudit
     var rounds = 0
     var isKnown = false
+    /// Which room enters or leaves now: one at a time, so that they have to wait for each other.
+    var turns = Turns<Int, Int>(limit: 1)
+    var isGrantingTurns = false
 
     init(index: Int, slot: Int, id: NodeID, started: UInt64, skew: Int64, rooms: Int) {
         self.index = index
@@ -99,6 +104,8 @@ enum SimEvent {
     case subscribeArrives(node: Int, number: Int, room: Int, on: Bool)
     case subscribeAnswered(node: Int, number: Int, room: Int, on: Bool)
     case publication(node: Int, number: Int, room: Int, ChannelEvent)
+    /// A session has read what it was sent, and gets the next page of what it missed.
+    case nextPage(node: Int, SessionID, room: Int)
     case timer(node: Int, room: Int, generation: UInt32, at: UInt64)
     case heartbeat(node: Int)
     case sweep(node: Int)

@@ -65,6 +65,13 @@ package struct SimPlan: Sendable {
     var historyLength = 1_000
     var memoryBytes = 4 * 1_048_576
     var appendWindow = 256
+    /// Bytes of one read of a log, and of one page that a session is sent; users in one part of a roster.
+    var pageBytes = 131_072
+    var sessionPageBytes = 262_144
+    var partLength = 500
+    var historyBytes = 4 * 1_048_576
+    /// One in so many re-sends has to be asked again, as Redis reads its log; 0: none.
+    var againEvery = 0
     /// ms by which each slot's clock is off.
     var skews: [Int64] = []
     var moves: [Timed] = []
@@ -92,6 +99,13 @@ package struct SimPlan: Sendable {
         skews = (0..<slots).map { _ in
             random.oneIn(3) ? Int64(random.below(240_000)) - 120_000 : Int64(random.below(20))
         }
+        // Numbers of their own, so that what they bound can change without changing every other schedule.
+        var bounds = SimRandom(seed: seed ^ 0xB0B0)
+        if bounds.oneIn(2) { pageBytes = [1, 90, 400][bounds.below(3)] }
+        if bounds.oneIn(3) { sessionPageBytes = 300 }
+        if bounds.oneIn(2) { partLength = 1 + bounds.below(2) }
+        if historyLength < 1_000, bounds.oneIn(3) { historyBytes = 300 + bounds.below(600) }
+        if bounds.oneIn(3) { againEvery = 2 + bounds.below(3) }
         let count = 20 + random.below(60)
         end = UInt64(2 + random.below(14)) * second
         for client in 0..<clients {
@@ -121,6 +135,9 @@ package struct SimPlan: Sendable {
     private mutating func loseTail(_ random: inout SimRandom) {
         historyLength = 1_000
         memoryBytes = 4 * 1_048_576
+        historyBytes = 4 * 1_048_576
+        // A node that came a moment before remembers what its first page held.
+        pageBytes = 131_072
         moves.removeAll { if case .say = $0.move { true } else { false } }
         for _ in 0..<1 + random.below(3) {
             let lost = random.below(second)

@@ -27,6 +27,9 @@ struct SimRedis {
     var stoppedUntil: UInt64 = 0
     let names: [RoomName]
     let settings: MemoryBrokerSettings
+    /// One in so many re-sends is answered `.again`; 0: none.
+    var againEvery = 0
+    private var resends = 0
 
     init(names: [RoomName], settings: MemoryBrokerSettings, generation: Int) {
         self.names = names
@@ -62,8 +65,8 @@ struct SimRedis {
     static func room(of request: BrokerRequest) -> RoomName? {
         switch request {
         case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
-            .leave(let room, _, _),
-            .say(let room, _), .roster(let room), .history(let room, _), .holders(let room):
+            .leave(let room, _, _, _),
+            .say(let room, _), .roster(let room, _), .history(let room, _), .holders(let room), .trim(let room):
             room
         case .enter(let request): request.room
         case .once(let request): request.room
@@ -76,6 +79,10 @@ struct SimRedis {
         guard let name = Self.room(of: request) else { return nodes.apply(request, now: now) }
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
+        if case .once = request, againEvery > 0 {
+            resends += 1
+            if resends % againEvery == 0 { return .init(result: .failure(.again), events: []) }
+        }
         let answer = carryOut(request, index, now, bugs)
         keepTruth(request, answer, index, now: now)
         return answer
@@ -131,7 +138,7 @@ struct SimRedis {
     mutating func view(_ index: Int, now: UInt64) -> RoomView? {
         guard
             case .success(.view(let view)) = rooms[index].broker.apply(
-                .view(room: names[index], after: nil, limit: 0), now: now
+                .view(room: names[index], after: nil, page: PageBounds(count: 0)), now: now
             ).result
         else { return nil }
         return view
@@ -157,7 +164,8 @@ struct SimRedis {
         let there = entries(index, now: now)
         let first = there.first?.position.seq ?? view.last + 1
         var found: [UserKey: OnceOutcome] = [:]
-        for message in there.reversed() where message.position.seq > once.known {
+        for message in there
+        where once.known == 0 || message.position.seq > once.known || message.position.seq <= once.knownFrom {
             if let key = UserKey(message.content) { found[key] = .repeated(message.position, at: message.content.at) }
         }
         let others = view.nodes.keys.contains { $0 != once.node }
@@ -191,7 +199,7 @@ struct SimRedis {
         _ events: inout [MemoryBroker.Publication]
     ) {
         guard let node = try? NodeID("once") else { return }
-        let enter = EnterRequest(room: once.room, node: node, limit: 0)
+        let enter = EnterRequest(room: once.room, node: node, page: PageBounds(count: 0))
         guard case .success(.view(let next)) = rooms[index].broker.apply(.enter(enter), now: now).result else { return }
         _ = rooms[index].broker.apply(.leave(room: once.room, node: node, value: next.epoch), now: now)
         view.epoch = next.epoch
@@ -221,7 +229,7 @@ struct SimRedis {
             return self.once(once, index, now, raisesFirst: false)
         case .once(let once) where bugs.contains(.onceRaisesBefore):
             return self.once(once, index, now, raisesFirst: true)
-        case .leave(let room, let node, _) where bugs.contains(.leaveWithoutComparing):
+        case .leave(let room, let node, _, _) where bugs.contains(.leaveWithoutComparing):
             let value = view(index, now: now)?.nodes[node] ?? 0
             return rooms[index].broker.apply(.leave(room: room, node: node, value: value), now: now)
         case .enter(var enter) where bugs.contains(.enterForgetsSeen):

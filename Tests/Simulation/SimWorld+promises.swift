@@ -128,8 +128,14 @@ extension SimWorld {
             client.rooms[room].shown.append(message)
         }
         if let seq = expected, seq != joined.position.seq + 1 {
-            fail(
-                "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)")
+            // The rest comes as messages, page by page.
+            guard let last = joined.messages.last, seq <= joined.position.seq else {
+                return fail(
+                    "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)")
+            }
+            client.rooms[room].last = last.position
+            client.rooms[room].next = seq
+            return repeatSends(client, room)
         }
         client.rooms[room].last = joined.position
         client.rooms[room].next = joined.position.seq + 1
@@ -276,14 +282,9 @@ extension SimWorld {
                     expected[client.user, default: []].insert(.init(node: node.id, device: client.device))
                 }
             }
-            let request = BrokerRequest.roster(room: roomNames[room])
-            guard
-                case .success(.roster(let roster)) = servers[primary].apply(
-                    request, now: wall(servers[primary].skew), bugs: []
-                ).result
-            else { return "no roster" }
-            if roster.members != expected {
-                return "the roster of room\(room) is \(names(roster.members)), present are \(names(expected))"
+            guard let members = wholeRoster(room) else { return "no roster" }
+            if members != expected {
+                return "the roster of room\(room) is \(names(members)), present are \(names(expected))"
             }
             for node in nodes where node.isAlive {
                 guard let machine = node.rooms[room]?.machine, machine.present != expected else { continue }
@@ -292,6 +293,23 @@ extension SimWorld {
             }
         }
         return nil
+    }
+
+    /// All parts of what Redis has.
+    private func wholeRoster(_ room: Int) -> [UserID: Set<RosterSnapshot.Device>]? {
+        var members: [UserID: Set<RosterSnapshot.Device>] = [:]
+        var cursor: UInt64 = 0
+        repeat {
+            let request = BrokerRequest.roster(room: roomNames[room], cursor: cursor)
+            guard
+                case .success(.roster(let part)) = servers[primary].apply(
+                    request, now: wall(servers[primary].skew), bugs: []
+                ).result
+            else { return nil }
+            members.merge(part.members) { $1 }
+            cursor = part.cursor
+        } while cursor != 0
+        return members
     }
 
     private func names(_ members: [UserID: Set<RosterSnapshot.Device>]) -> [String] {
@@ -322,17 +340,18 @@ extension SimWorld {
         case .enter(let enter):
             "enter after \(enter.after?.description ?? "nothing") seen \(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
         case .view(_, let after, _): "view after \(after?.description ?? "nothing")"
-        case .leave(_, let node, let value): "leave \(node) \(value)"
-        case .once(let once): "once at \(once.epoch) known \(once.known) \(once.sends.map { $0.content.text ?? "" })"
+        case .leave(_, let node, let value, _): "leave \(node) \(value)"
+        case .once(let once): "once at \(once.epoch) known \(once.knownFrom)-\(once.known) \(once.sends.map { $0.content.text ?? "" })"
         case .publish(_, let event): "publish \(describe(event))"
         case .presence(let change):
-            "presence \(change.replacesAll ? "all " : "")\(change.changes.map { "\($0.joined ? "+" : "-")\($0.user)/\($0.device)" })"
+            "presence \(change.changes.map { "\($0.joined ? "+" : "-")\($0.user)/\($0.device)" })"
         case .say(_, let content): "say \(content.text ?? "")"
         case .roster: "roster"
         case .hold: "hold"
         case .release: "release"
         case .holders: "holders"
         case .history: "history"
+        case .trim: "trim"
         case .heartbeat, .nodes, .rooms, .forget, .ping: "node business"
         }
     }
@@ -359,10 +378,12 @@ extension SimWorld {
         case .success(.heartbeat), .success(.nodes): nil
         case .success(.done): "done"
         case .success(.left(let was)): "left \(was)"
+        case .success(.leaving(let cursor)): "leaving, \(cursor) next"
+        case .success(.bring(let from)): "bring from \(from)"
         case .success(.said(let position, _)): "\(position)"
         case .success(.presence(let reply)): "\(reply.position)"
         case .success(.roster(let roster)): "roster \(roster.position)"
-        case .success(.history), .success(.rooms), .success(.holders): "…"
+        case .success(.history), .success(.rooms), .success(.someRooms), .success(.holders): "…"
         case .failure(let error): "\(error)"
         }
     }

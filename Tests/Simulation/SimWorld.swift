@@ -45,7 +45,10 @@ final class SimWorld {
         roomNames = try (0..<plan.rooms).map { try RoomName("room\($0)") }
         var settings = MemoryBrokerSettings()
         settings.historyLength = plan.historyLength
+        settings.historyBytes = plan.historyBytes
+        settings.partLength = plan.partLength
         servers = [SimRedis(names: roomNames, settings: settings, generation: 0)]
+        servers[0].againEvery = plan.againEvery
         slots = Array(repeating: nil, count: plan.slots)
         clients = try (0..<plan.clients).map {
             // Every third client is a second device of an earlier one's user.
@@ -147,6 +150,9 @@ final class SimWorld {
         case .subscribeAnswered(let node, let number, let room, let on):
             subscribeAnswered(node, number, room, on, event)
         case .publication(let node, let number, let room, let news): publicationArrives(node, number, room, news, event)
+        case .nextPage(let node, let session, let room):
+            guard let node = awake(node, event) else { return }
+            nextPage(node, session, room)
         case .timer(let node, let room, let generation, let at):
             guard let node = awake(node, event), let slot = node.rooms[room], slot.generation == generation,
                 slot.wake == at
@@ -253,9 +259,11 @@ final class SimWorld {
         event(&slot.machine, moment, &actions)
         var finished = false
         for action in actions { if carryOut(action, node, room, slot) { finished = true } }
+        defer { grantTurns(node) }
         if finished, slot.machine.isOut {
             checkOut(node, room)
             node.rooms[room] = nil
+            node.turns.ended(room)
             return
         }
         checkBounds(slot, node)
@@ -266,6 +274,19 @@ final class SimWorld {
                 slot.wake = at
                 agenda.add(.timer(node: node.index, room: room, generation: slot.generation, at: at), at: at)
             }
+        }
+    }
+
+    private func grantTurns(_ node: SimNode) {
+        guard !node.isGrantingTurns else { return }
+        node.isGrantingTurns = true
+        defer { node.isGrantingTurns = false }
+        while let room = node.turns.next() {
+            guard node.rooms[room] != nil else {
+                node.turns.ended(room)
+                continue
+            }
+            happen(node, room) { $0.turnCame(now: $1, &$2) }
         }
     }
 
@@ -291,6 +312,8 @@ final class SimWorld {
         var settings = RoomSettings()
         settings.historyLength = plan.historyLength
         settings.memoryBytes = plan.memoryBytes
+        settings.pageBytes = plan.pageBytes
+        settings.historyBytes = plan.historyBytes
         settings.appendWindow = plan.appendWindow
         // Longer than the bytes of a dead connection live, as ten seconds are: an `enter` that is carried out after the room was left
         // and its entry in the node's list released has no witness but its own epoch (seed 1011588).
@@ -346,6 +369,8 @@ final class SimWorld {
                     .message(room: roomNames[room], Message(position: position, content: content), showKey: false),
                     slot, node)
             }
+        case .awaitTurn(let isUrgent): node.turns.ask(room, at: 0, isUrgent: isUrgent)
+        case .endTurn: node.turns.ended(room)
         case .resetLinks:
             log("\(node.id) resets its links")
             if node.commands.isUp { agenda.add(.loseCommands(node: node.index, number: node.commands.number), at: now) }
@@ -363,13 +388,10 @@ final class SimWorld {
             broadcast(.reset(room: roomNames[room], reset), slot, node)
         case .deliverPresence, .deliverSignal: break
         case .goLive(let session, let joined):
-            slot.live.insert(session)
-            toSession(node, session, .joined(joined))
+            goLive(session, joined, node, room, slot)
         case .answer(let session, let event): toSession(node, session, event)
         case .refuseJoin(let session, let event):
-            slot.live.remove(session)
-            node.sessions[session]?.rooms.remove(room)
-            toSession(node, session, event, refusedRoom: room)
+            refused(session, event, node, room, slot)
         case .sawNodes(let seen):
             for (other, value) in seen.sorted(by: { $0.key < $1.key }) {
                 node.sweeper.saw(other, value: value, in: roomNames[room])
@@ -378,6 +400,48 @@ final class SimWorld {
         case .count(let counter): counters[counter, default: 0] += 1
         }
         return false
+    }
+
+    private func goLive(_ id: SessionID, _ joined: Joined, _ node: SimNode, _ room: Int, _ slot: SimNode.Room) {
+        guard let session = node.sessions[id], var standing = session.standings[room] else { return }
+        let user = clients[session.client].user
+        let action = standing.answered(joined, for: user, bytes: plan.sessionPageBytes, count: 100)
+        node.sessions[id]?.standings[room] = standing
+        switch action {
+        case .ignore: break
+        case .show(let events, let isLive):
+            for event in events { toSession(node, id, event) }
+            if isLive { slot.live.insert(id) } else { slot.live.remove(id) }
+            if !isLive { readsOn(node, id, room) }
+        }
+    }
+
+    private func refused(_ id: SessionID, _ event: ServerEvent, _ node: SimNode, _ room: Int, _ slot: SimNode.Room) {
+        guard case .error(let ref, _) = event, var standing = node.sessions[id]?.standings[room] else { return }
+        let action = standing.refused(ref)
+        node.sessions[id]?.standings[room] = standing
+        switch action {
+        case .ignore: break
+        case .leave:
+            slot.live.remove(id)
+            node.sessions[id]?.rooms.remove(room)
+            node.sessions[id]?.standings[room] = nil
+            toSession(node, id, event, refusedRoom: room)
+        case .askAgain: readsOn(node, id, room)
+        }
+    }
+
+    private func readsOn(_ node: SimNode, _ id: SessionID, _ room: Int) {
+        agenda.add(.nextPage(node: node.index, id, room: room), at: now + random.below(20 * millisecond))
+    }
+
+    private func nextPage(_ node: SimNode, _ id: SessionID, _ room: Int) {
+        guard let session = node.sessions[id], let next = node.sessions[id]?.standings[room]?.nextPage() else { return }
+        let client = clients[session.client]
+        let request = JoinRequest(
+            session: id, user: client.user, device: client.device, since: moment, ref: next.ref, after: next.after)
+        _ = openRoom(node, room)
+        happen(node, room) { $0.join(request, now: $1, &$2) }
     }
 
     private func broadcast(_ event: ServerEvent, _ slot: SimNode.Room, _ node: SimNode) {

@@ -3,7 +3,7 @@
 -- their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
 --
 -- Nodes load the library when Redis has none or an older version. Raise this number with every change.
-local VERSION = 8
+local VERSION = 9
 
 -- Numbers in Lua are doubles: beyond this, + 1 may change nothing. Epochs are milliseconds, far below.
 local MAX_NUMBER = 9007199254740992 - 1000000
@@ -27,7 +27,23 @@ local function position(text)
     return tonumber(epoch), tonumber(seq)
 end
 
+-- Whether the one ID is below the other; '' is below all.
+local function is_before(left, right)
+    local left_epoch, left_seq = position(left)
+    local right_epoch, right_seq = position(right)
+    if not left_epoch or not right_epoch then return right_epoch ~= nil end
+    return left_epoch < right_epoch or (left_epoch == right_epoch and left_seq < right_seq)
+end
+
 -- (Never `unpack(args)` without bounds: Lua's stack takes 8,000 values, and a tail or a roster is longer.)
+
+-- '<count>:<bytes>' as {count, bytes, paged}: how much is wanted, or kept, at most. '<count>': no bound in bytes, and not `paged`; nodes of
+-- versions before 9 ask so, who cannot read the rest of a page.
+local function bounds(text, name)
+    local count, bytes = (text or ''):match('^(%d+):(%d+)$')
+    if not count then return {count = number(text, name), bytes = math.huge, paged = false} end
+    return {count = number(count, name), bytes = number(bytes, name), paged = true}
+end
 
 -- Redis' clock, in ms since 1970.
 local function now()

@@ -1,15 +1,75 @@
--- Where a room's log stands, and how a new epoch begins. Shared by most functions.
+-- Where a room's log stands, how it is read in pages, how it is kept in bounds, and how a new epoch begins. Shared by most functions.
 
--- Epoch and seq of the log's last ID, and the seq of its first entry (nil: it has none). The key exists.
+-- Other keys of a room, by the log's: same hash tag, same slot.
+local function key_of(log, name)
+    return log:sub(1, -4) .. name
+end
+
+-- The index of keys that messages were said with; see 04-keys.
+local function index_key(log)
+    return key_of(log, 'keys')
+end
+
+local function entry_size(fields)
+    local size = 0
+    for index = 1, #fields do size = size + #fields[index] end
+    return size
+end
+
+-- Entries from `from` to `to` in the order of the command (XRANGE or XREVRANGE): at most `count` and at most `bytes` of fields and values,
+-- but at least one if there is one and `count` is not 0. Then whether there are more. XRANGE has no bound in bytes, so it is asked for a
+-- few entries at first, and then for as many as should fit by what the earlier ones took.
+local function page(command, log, from, to, count, bytes)
+    local taken, total, chunk = {}, 0, 2
+    while true do
+        local wanted = math.min(chunk, count - #taken + 1)
+        local entries = redis.call(command, log, from, to, 'COUNT', wanted)
+        for _, entry in ipairs(entries) do
+            local size = entry_size(entry[2])
+            if #taken >= count or (#taken > 0 and total + size > bytes) then return taken, true end
+            taken[#taken + 1], total = entry, total + size
+        end
+        if #entries < wanted then return taken, false end
+        from = '(' .. entries[#entries][1]
+        local fitting = math.floor((bytes - total) / math.max(1, total / #taken)) + 1
+        chunk = math.max(1, math.min(chunk * 4, fitting))
+    end
+end
+
+local function reversed(list)
+    local result = {}
+    for index = #list, 1, -1 do result[#result + 1] = list[index] end
+    return result
+end
+
+-- Drops the oldest entries until the log takes about `bytes` of memory; the newest entry always stays. MEMORY USAGE looks at each node of
+-- the stream, of which there are at most as many as messages. (pcall: an ACL user of an older version may not ask; then the log is bounded
+-- by its number of messages alone, and `martlet doctor` says so.)
+local function trim(log, bytes)
+    for _ = 1, 8 do
+        local used = redis.pcall('MEMORY', 'USAGE', log, 'SAMPLES', 0)
+        if type(used) ~= 'number' or used <= bytes then return end
+        local length = redis.call('XLEN', log)
+        if length <= 1 then return end
+        local kept = math.max(1, math.min(length - 1, math.floor(length * bytes / used)))
+        redis.call('XTRIM', log, 'MAXLEN', kept)
+    end
+end
+
+-- Epoch and seq of the log's last ID, how many entries it has, epoch and seq of the first one (nil: it has none), and the ID of the
+-- newest. The key exists.
 local function last_id(log)
     local info = redis.call('XINFO', 'STREAM', log)
     local room = {}
     for index = 1, #info, 2 do
         if info[index] == 'last-generated-id' then
             room.epoch, room.seq = position(info[index + 1])
+        elseif info[index] == 'length' then
+            room.length = info[index + 1]
         elseif info[index] == 'first-entry' and info[index + 1] then
-            local _, seq = position(info[index + 1][1])
-            room.first = seq
+            room.first_epoch, room.first = position(info[index + 1][1])
+        elseif info[index] == 'last-entry' and info[index + 1] then
+            room.newest = info[index + 1][1]
         end
     end
     if room.epoch > MAX_NUMBER or room.seq > MAX_NUMBER then

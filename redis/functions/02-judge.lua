@@ -10,11 +10,11 @@ local function first_above(links, epoch)
     return low
 end
 
--- The verdict on the position `after` ('': none), as {'ok'}, {'rewound'} or {'gap', first, last}, and the entries after
--- it; if there is no position or it is rewound, the newest `limit` entries.
-local function judge(log, room, after, limit)
+-- The verdict on the position `after` ('': none), as {'ok'}, {'rewound'} or {'gap', first, last}; the entries after it, oldest first, or if
+-- there is no position or it is rewound the newest; and whether the bounds of `wanted` kept some back (later ones, or older ones).
+local function judge(log, room, after, wanted)
     local epoch, seq = position(after)
-    local verdict, entries = {'ok'}, nil
+    local verdict, entries, more = {'ok'}, nil, false
     if epoch then
         local place = first_above(room.links, epoch)
         local known = place == 1 or link(room.links[place - 1]) == epoch
@@ -22,7 +22,10 @@ local function judge(log, room, after, limit)
         -- Seq 0 is never a message: nothing that was shown can be void.
         local rewound = seq > 0 and (epoch > room.epoch or seq > room.seq or epoch < room.history or not known
             or (room.links[place] and next_base < seq))
-        entries = not rewound and redis.call('XRANGE', log, seq > 0 and '(' .. after or '-', '+')
+        if not rewound then
+            local count = wanted.paged and math.max(1, wanted.count) or math.huge
+            entries, more = page('XRANGE', log, seq > 0 and '(' .. after or '-', '+', count, wanted.bytes)
+        end
         local _, next = position(entries and entries[1] and entries[1][1])
         next = next or room.seq + 1
         if rewound or next <= seq then
@@ -32,17 +35,18 @@ local function judge(log, room, after, limit)
         end
     end
     if not entries then
-        local newest = limit > 0 and redis.call('XREVRANGE', log, '+', '-', 'COUNT', limit) or {}
-        entries = {}
-        for index = #newest, 1, -1 do entries[#entries + 1] = newest[index] end
+        entries, more = page('XREVRANGE', log, '+', '-', wanted.count, wanted.bytes)
+        entries = reversed(entries)
     end
-    return verdict, entries
+    return verdict, entries, more
 end
 
 -- What enter and view answer.
-local function room_reply(room, nodes, meta, verdict, entries)
-    return {
+local function room_reply(room, nodes, meta, wanted, verdict, entries, more)
+    local reply = {
         verdict, int(room.epoch) .. '-' .. int(room.seq), int(room.base), int(room.history), room.links,
         redis.call('HGETALL', nodes), entries, redis.call('HGET', meta, 'branch') or '0',
     }
+    if wanted.paged then reply[9] = more and '1' or '0' end
+    return reply
 end

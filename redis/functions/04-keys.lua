@@ -1,4 +1,12 @@
--- Looking for what was said before under the same key. Shared by once and say.
+-- Recognising what was said before under the same key. Shared by once and say.
+--
+-- A log can only be read entry by entry, bodies and all, so `keys`, a hash, remembers where each key was used: 16 hex digits of SHA-1 over
+-- user and key -> ID. Appends do not write it. Who needs it brings it up to date first, a bounded piece of the log in each call, so
+-- that each entry is read once for all who ask; `indexed` in meta tells how far it got, and of which history. What it says is held
+-- against the entry itself, so a hash that two keys share does no harm.
+
+-- How much of the log one call reads.
+local PIECE = {count = 256, bytes = 65536}
 
 local function field(flat, name)
     for index = 1, #flat, 2 do
@@ -8,33 +16,91 @@ end
 
 -- What a send is known by: user and key together. Names hold no newline.
 local function mark(flat)
-    local user, key = field(flat, 'user'), field(flat, 'key')
-    return user and key and user .. '\n' .. key
+    local count = #flat
+    local key = flat[count - 1] == 'key' and flat[count] or field(flat, 'key')
+    local user = key and field(flat, 'user')
+    return user and user .. '\n' .. key
 end
 
--- Of the entries above `known` (0: all, also the seq 0 at which a log that was set back restarts) the first of each wanted
--- mark, {ID, at}. Most entries are passed over by a look at their key alone.
-local function find(log, known, marks)
-    local found, keys, stop, finished = {}, {}, '+', next(marks) == nil
-    for name in pairs(marks) do keys[name:match('\n(.*)$')] = true end
-    while not finished do
-        local entries = redis.call('XREVRANGE', log, stop, '-', 'COUNT', 200)
-        finished = #entries < 200
-        for _, entry in ipairs(entries) do
-            local id, fields = entry[1], entry[2]
-            if known > 0 then
-                local _, seq = position(id)
-                if seq <= known then return found end
-            end
-            local count = #fields
-            local key = fields[count - 1] == 'key' and fields[count] or field(fields, 'key')
-            if key and keys[key] then
-                local name = mark(fields)
-                if name and marks[name] then found[name] = {id, field(fields, 'at') or '0'} end
-            end
-            stop = id
+local function digest(name)
+    return redis.sha1hex(name):sub(1, 16)
+end
+
+-- Adds the entries, oldest first. The newest use of a key counts: earlier ones may have been trimmed.
+local function add_to_index(index, entries)
+    for _, entry in ipairs(entries) do
+        local name = mark(entry[2])
+        if name then redis.call('HSET', index, digest(name), entry[1]) end
+    end
+end
+
+-- Whether the log holds entries of an earlier history (it was set back, or an outsider went on with it): then seqs do not order it, and
+-- nothing that somebody knows of them counts.
+local function is_mixed(room)
+    return room.first and room.first_epoch < room.history
+end
+
+-- Reads the next piece of the log into the index, unless it knows all entries up to the seq `through`. Whether it does now.
+local function catch_up(log, meta, room, through)
+    local mixed, index = is_mixed(room), index_key(log)
+    check({'hash'}, {index})
+    local id, history = (redis.call('HGET', meta, 'indexed') or ''):match('^(%d+%-%d+):(%d+)$')
+    local epoch, seq = position(id)
+    local is_void = not id or history ~= int(room.history) or epoch > room.epoch
+        or (epoch == room.epoch and seq > room.seq)
+    -- What was trimmed stays in the index until it outweighs what is there: then it is begun anew.
+    if is_void or redis.call('HLEN', index) > 2 * room.length + 512 then
+        redis.call('DEL', index)
+        id, seq = nil, nil
+    end
+    if id and (id == room.newest or (seq >= through and not mixed)) then return true end
+    local entries, more = page('XRANGE', log, id and '(' .. id or '-', '+', PIECE.count, PIECE.bytes)
+    add_to_index(index, entries)
+    local last = entries[#entries]
+    if not last then return true end
+    redis.call('HSET', meta, 'indexed', last[1] .. ':' .. int(room.history))
+    local ttl = redis.call('PTTL', log)
+    if ttl > 0 then redis.call('PEXPIRE', index, ttl) end
+    local _, reached = position(last[1])
+    return not more or (reached >= through and not mixed)
+end
+
+-- Notes in `found` the newest entry of each wanted mark among those with a seq above `known`: {ID, at}. False: there are more of them than
+-- one call reads.
+local function search_newest(log, known, wanted, found)
+    local entries, more = page('XREVRANGE', log, '+', '-', 64, PIECE.bytes)
+    for _, entry in ipairs(entries) do
+        local _, seq = position(entry[1])
+        if seq <= known then return true end
+        local name = mark(entry[2])
+        if name and wanted[name] and not found[name] then
+            found[name] = {entry[1], field(entry[2], 'at') or '0'}
         end
-        stop = '(' .. stop
+    end
+    return not more
+end
+
+-- Where each of the wanted marks was said, {ID, at}. The caller has looked for them itself among the seqs above `from`, up to `known` (0: it
+-- has not). Nil: the index does not reach far enough yet; the same call again reads on.
+local function find(log, meta, room, from, known, wanted)
+    local found, mixed = {}, is_mixed(room)
+    if not room.first or not next(wanted) then return found end
+    if known == 0 or mixed then
+        from = room.seq
+    elseif known < room.seq and not search_newest(log, known, wanted, found) then
+        from, found = room.seq, {}
+    elseif from == 0 or from < room.first then
+        return found
+    end
+    if not catch_up(log, meta, room, from) then return nil end
+    for name in pairs(wanted) do
+        local id = not found[name] and redis.call('HGET', index_key(log), digest(name))
+        local entry = id and redis.call('XRANGE', log, id, id)[1]
+        if entry and mark(entry[2]) == name then found[name] = {entry[1], field(entry[2], 'at') or '0'} end
     end
     return found
+end
+
+local function again(log)
+    return {err = 'AGAIN more of ' .. log .. ' has to be read before it is known whether this was said; call again'}
 end

@@ -2,11 +2,13 @@
 --
 -- KEYS  log nodes epochs meta presence roster, all of one room
 -- ARGV  node · position of the newest message it has shown ('' none) · highest epoch it ever saw here (0 none) · its
---       clock in ms · 1 if Redis' identity changed, else 0 · how many of the newest entries it wants · the epoch at which
---       the history of what follows began (0: nothing follows) ·
---       then its newest entries, oldest first, for each: ID, number of fields and values, fields and values
--- Returns {verdict, last ID, base, history, {chain: 'epoch-base', …}, {node, epoch, …}, {entries}, branch}; verdict: see
---       judge; branch: the first epoch that was begun on this Redis: nodes with an older one have not come back yet
+--       clock in ms · 0: Redis' identity is as before; 1: it changed; 2: it changed, and the node has newest entries to offer if the log
+--       lost some · how much it wants, `<entries>:<bytes>` · the epoch at which the history of what follows began (0: nothing
+--       follows) · then its newest entries, oldest first, for each: ID, number of fields and values, fields and values
+-- Returns {verdict, last ID, base, history, {chain: 'epoch-base', …}, {node, epoch, …}, {entries}, branch, 1 if there are more entries
+--       than these}; verdict: see judge; branch: the first epoch that was begun on this Redis: nodes with an older one have not come
+--       back yet. With 2, if the log lost what the node may have: {{'bring'}, ID of the log's last entry, or '0-0'}, and nothing was
+--       changed: the node asks again with 1 and what it has from that entry on
 -- Atomic all of it: if identity changed and the log lost its tail, or all, that is put back; verdict; new epoch (appends of
 --       nodes that do not know it yet are refused); the node's entry; no key of the room expires any more; PUBLISH of
 --       the epoch, always, for the node must hear itself before it trusts its subscription.
@@ -16,7 +18,7 @@ local function begin_log(log, epochs, meta, epoch)
     redis.call('XGROUP', 'CREATE', log, 'begin', '$', 'MKSTREAM')
     redis.call('XGROUP', 'DESTROY', log, 'begin')
     redis.call('XSETID', log, int(epoch) .. '-0')
-    redis.call('DEL', epochs)
+    redis.call('DEL', epochs, index_key(log))
     redis.call('RPUSH', epochs, int(epoch) .. '-0')
     redis.call('HSET', meta, 'history', int(epoch))
     return {epoch = epoch, seq = 0, base = 0, history = epoch, links = {int(epoch) .. '-0'}}
@@ -24,31 +26,39 @@ end
 
 redis.register_function('martlet_enter', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
-    local node, after, seen, clock, changed, limit, history = unpack(args, 1, 7)
-    seen, clock, limit = number(seen, 'seen'), number(clock, 'clock'), number(limit, 'limit')
+    local node, after, seen, clock, changed, wanted, history = unpack(args, 1, 7)
+    seen, clock, wanted = number(seen, 'seen'), number(clock, 'clock'), bounds(wanted, 'limit')
     history = number(history, 'history')
     local tail = read_tail(args, 8)
     channel(log)
     check(ROOM_TYPES, keys)
     local time, foreign = now(), jump(meta)
-    local epoch = math.max(time, seen + (changed == '1' and 1000 or 1), math.min(clock, time + 60000))
+    local epoch = math.max(time, seen + (changed == '0' and 1 or 1000), math.min(clock, time + 60000))
     local exists = redis.call('EXISTS', log) == 1
-    local room, verdict, entries
-    if exists then
-        room = read_room(log, epochs, meta, 0)
+    local room = exists and read_room(log, epochs, meta, 0)
+    local verdict, entries, more
+    if room then verdict, entries, more = judge(log, room, after, wanted) end
+    local lost = changed ~= '0' and (not room or verdict[1] == 'rewound')
+    if changed == '2' and lost then
+        local newest = room and redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+        return {{'bring'}, newest and newest[1] or '0-0'}
+    end
+    if room then
         epoch = math.max(epoch, room.epoch + 1, foreign and math.max(seen, room.epoch) + foreign or 0)
     else
         epoch = math.max(epoch, (position(redis.call('LINDEX', epochs, -1) or nil) or 0) + 1)
         room = begin_log(log, epochs, meta, epoch)
+        verdict, entries, more = judge(log, room, after, wanted)
+        lost = changed ~= '0' and verdict[1] == 'rewound'
     end
-    verdict, entries = judge(log, room, after, limit)
-    local restored = changed == '1' and verdict[1] == 'rewound' and restore(log, epochs, meta, room, tail, history)
-    if restored then verdict, entries = judge(log, room, after, limit) end
+    local restored = lost and restore(log, epochs, meta, room, tail, history)
+    if restored then verdict, entries, more = judge(log, room, after, wanted) end
     if exists or restored then raise(log, epochs, meta, room, math.max(epoch, room.epoch + 1)) end
     if foreign or not exists then redis.call('HSET', meta, 'branch', int(room.epoch)) end
     redis.call('HSET', meta, 'run', run_id())
     redis.call('HSET', nodes, node, int(room.epoch))
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
+    redis.call('PERSIST', index_key(log))
     publish_epoch(log, nodes, room, node)
-    return room_reply(room, nodes, meta, verdict, entries)
+    return room_reply(room, nodes, meta, wanted, verdict, entries, more)
 end)

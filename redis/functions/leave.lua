@@ -2,30 +2,27 @@
 --
 -- KEYS  log nodes epochs meta presence roster, all of one room
 -- ARGV  node · the epoch at which it entered · ms after which a room that nobody holds is forgotten · bound of the
---       presence stream
--- Returns 1; 0 if the node is not in the room with that epoch (then nothing was changed)
--- Atomic all of it: the node's entry; its devices leave the roster, each with an `expire` entry; if other nodes remain,
---       PUBLISH of `gone` and then of one presence notice; if none remains, every key of the room gets the TTL.
---       Comparing the epoch keeps a late sweep from removing a node that came back meanwhile.
+--       presence stream · optional: where the part before ended (0: the first part)
+-- Returns 1; 0 if the node is not in the room with that epoch (then nothing was changed); {where it ended} if there is more to do: some of
+--       the node's devices have left, and the node itself has not
+-- Atomic this part: devices of the node leave the roster, each with an `expire` entry, and a presence notice tells the others. With the
+--       last part the node's entry goes, and if other nodes remain, PUBLISH of `gone`. If none remains, every key of the room gets the
+--       TTL; a room in which nothing was ever said leaves nothing. Comparing the epoch keeps a late sweep from removing a node that
+--       came back meanwhile.
 
-redis.register_function('martlet_leave', function(keys, args)
-    local log, nodes, _, _, presence, roster = unpack(keys)
-    local node, value, ttl, maxlen = unpack(args, 1, 4)
-    ttl, maxlen = int(number(ttl, 'ttl')), int(number(maxlen, 'maxlen'))
-    channel(log)
-    check(ROOM_TYPES, keys)
-    if redis.call('HGET', nodes, node) ~= value then return 0 end
+-- Users of the roster that one call looks at.
+local PART = 500
 
-    local empty = redis.call('HLEN', nodes) == 1
-    local changes = begin_changes(roster)
-    local members, quoted = redis.call('HGETALL', roster), cjson.encode(node)
+-- Notes in `changes` that the node's devices among `members` (flat: user, JSON, …) expire; or everybody's.
+local function expire_devices(changes, roster, members, node, everybody)
+    local quoted = cjson.encode(node)
     for index = 1, #members, 2 do
-        -- A look at the text saves decoding those who are elsewhere. With nobody left everybody goes.
+        -- A look at the text saves decoding those who are elsewhere.
         local user, text = members[index], members[index + 1]
-        if empty or text:find(quoted, 1, true) then
+        if not changes.users[user] and (everybody or text:find(quoted, 1, true)) then
             local devices = devices_of(roster, user, text)
             for holder, names in pairs(devices) do
-                if empty or holder == node then
+                if everybody or holder == node then
                     for _, device in ipairs(names) do
                         local list = changes.list
                         list[#list + 1] = {kind = 'expire', user = user, device = device, node = holder}
@@ -36,16 +33,44 @@ redis.register_function('martlet_leave', function(keys, args)
             end
         end
     end
+end
 
+redis.register_function('martlet_leave', function(keys, args)
+    local log, nodes, _, _, presence, roster = unpack(keys)
+    local node, value, ttl, maxlen, cursor = unpack(args, 1, 5)
+    ttl, maxlen = int(number(ttl, 'ttl')), int(number(maxlen, 'maxlen'))
+    channel(log)
+    check(ROOM_TYPES, keys)
+    if redis.call('HGET', nodes, node) ~= value then return 0 end
+
+    -- With nobody left everybody goes, also devices of nodes that are not in the room.
+    local empty = redis.call('HLEN', nodes) == 1
+    local changes, members = begin_changes(roster), nil
+    if cursor then
+        cursor, members = unpack(redis.call('HSCAN', roster, int(number(cursor, 'cursor')), 'COUNT', PART))
+    else
+        members = redis.call('HGETALL', roster)
+    end
+    expire_devices(changes, roster, members, node, empty)
+    local _, notice = write_changes(changes, presence, maxlen)
+    if cursor and cursor ~= '0' then
+        if notice and not empty then publish(log, notice) end
+        return {cursor}
+    end
     local last = {epoch = 0, seq = 0}
     if redis.call('EXISTS', log) == 1 then last = last_id(log) end
-    local _, notice = write_changes(changes, presence, maxlen)
     redis.call('HDEL', nodes, node)
     if empty then
-        for _, key in ipairs(keys) do redis.call('PEXPIRE', key, ttl) end
+        local names = {index_key(log), unpack(keys)}
+        -- (An epoch that is ahead of the clock has to be remembered, so that none below it begins.)
+        if last.seq == 0 and not last.first and last.epoch <= now() then
+            redis.call('DEL', unpack(names))
+        else
+            for _, key in ipairs(names) do redis.call('PEXPIRE', key, ttl) end
+        end
         return 1
     end
-    publish(log, '{"type":"gone","node":' .. quoted .. ',"value":"' .. value .. '","nodes":'
+    publish(log, '{"type":"gone","node":' .. cjson.encode(node) .. ',"value":"' .. value .. '","nodes":'
         .. json_pairs(redis.call('HGETALL', nodes)) .. ',"last":"' .. int(last.epoch) .. '-' .. int(last.seq) .. '"}')
     if notice then publish(log, notice) end
     return 1

@@ -1,19 +1,22 @@
 -- martlet_once: appends what may have been appended before, once. Fenced like a plain append.
 --
 -- KEYS  log nodes epochs meta
--- ARGV  node · the epoch that it knows · the seq up to which it has looked for the keys itself · bound of the log ·
---       then for each send: 1 if it is a repetition, else 0 · position known at the first try ('' none) · number of
+-- ARGV  node · the epoch that it knows · `<from>-<known>`: it has looked for the keys itself among the seqs above `from`, up to `known`
+--       (`<known>` alone: from 0) · bound of the log, in messages · then for each send: 1 if it is a repetition, else 0 · position known at the first try ('' none) · number of
 --       fields and values · fields and values as they go into the log, `user` and `key` among them
 -- Returns {epoch, base, outcomes}, an outcome for each send: {'stored', ID} · {'repeated', ID, at} · {'unknown'}: it is
 --       a repetition, is not in the log, and the log no longer holds all since the first try (nothing stored);
---       nil if there is no log; error REFUSED if its epoch is another (nothing changed)
+--       nil if there is no log; error REFUSED if its epoch is another (nothing changed); error AGAIN if more of the log has to be read
+--       first than one call reads: the same call again reads on (nothing was stored)
 -- Atomic all of it: look-up; appends; if other nodes are in the room PUBLISH of the messages, then a new epoch (it refuses
 --       first tries still on their way) and its PUBLISH.
 
 redis.register_function('martlet_once', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
     local node, epoch, known, maxlen = unpack(args, 1, 4)
-    known, maxlen = number(known, 'known'), int(number(maxlen, 'maxlen'))
+    local from, to = (known or ''):match('^(%d+)%-(%d+)$')
+    from, known = number(from or '0', 'from'), number(to or known, 'known')
+    maxlen = int(number(maxlen, 'maxlen'))
     channel(log)
     check({'stream', 'hash', 'list', 'hash'}, keys)
     if redis.call('EXISTS', log) == 0 then return false end
@@ -32,7 +35,8 @@ redis.register_function('martlet_once', function(keys, args)
         index = index + 3 + count
     end
 
-    local found = (known == 0 or room.seq > known) and find(log, known, wanted) or {}
+    local found = find(log, meta, room, from, known, wanted)
+    if not found then return again(log) end
     local others = redis.call('HLEN', nodes) > redis.call('HEXISTS', nodes, node)
     local first, outcomes, stored = room.first or room.seq + 1, {}, false
     for place, send in ipairs(sends) do

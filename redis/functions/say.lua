@@ -2,9 +2,10 @@
 -- FCALL martlet_say 1 'martlet:{lobby}:log' bot 'hello'
 --
 -- KEYS  log
--- ARGV  user · text · optional, '' for none: data (JSON) · key: said once per user and key · at in ms (now) · bound of
---       the log (1000) · ms after which a log that no node holds is forgotten (7 days)
--- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed)
+-- ARGV  user · text · optional, '' for none: data (JSON) · key: said once per user and key · at in ms (now) · bounds of
+--       the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is forgotten (7 days)
+-- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed); error AGAIN if more
+--       of the log has to be read first than one call reads: the same call again reads on (nothing was stored)
 -- Atomic all of it: look-up, append at the log's own epoch (so it never is refused), PUBLISH, always. No log: one
 --       begins, and expires unless a node enters. Restarted or failed-over Redis that no node has entered since: a new
 --       epoch first, for the log may have lost its tail, and a lost message's position must not be given again.
@@ -13,7 +14,7 @@
 
 -- Begins an epoch if this is not the Redis that the room last met; returns the epoch.
 local function foreign_epoch(log, room)
-    local epochs, meta, nodes = log:sub(1, -4) .. 'epochs', log:sub(1, -4) .. 'meta', log:sub(1, -4) .. 'nodes'
+    local epochs, meta, nodes = key_of(log, 'epochs'), key_of(log, 'meta'), key_of(log, 'nodes')
     check({'list', 'hash', 'hash'}, {epochs, meta, nodes})
     local foreign = jump(meta)
     if not foreign then return room.epoch end
@@ -33,10 +34,10 @@ redis.register_function('martlet_say', function(keys, args)
     local log = keys[1]
     local user, _, data, _, at, maxlen, ttl = unpack(args, 1, 7)
     at = at and at ~= '' and number(at, 'at') or now()
-    maxlen = maxlen and maxlen ~= '' and number(maxlen, 'maxlen') or 1000
+    local kept = bounds(maxlen and maxlen ~= '' and maxlen or '1000:4194304', 'maxlen')
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
     channel(log)
-    local meta = log:sub(1, -4) .. 'meta'
+    local meta = key_of(log, 'meta')
     check({'stream', 'hash'}, {log, meta})
     if not user or #user == 0 or #user > 128 or user:find('%c') then
         return {err = 'ERR martlet: user must be 1 to 128 bytes without control characters'}
@@ -58,15 +59,23 @@ redis.register_function('martlet_say', function(keys, args)
     local id
     if redis.call('EXISTS', log) == 0 then
         id = redis.call('XADD', log, int(now()) .. '-1', unpack(fields))
+        redis.call('DEL', index_key(log))
+        redis.call('HDEL', meta, 'indexed')
         redis.call('HSET', meta, 'run', run_id())
         redis.call('PEXPIRE', log, int(ttl))
         redis.call('PEXPIRE', meta, int(ttl))
     else
-        local room = last_id(log)
-        local name = mark(fields)
-        local earlier = name and find(log, 0, {[name] = true})[name]
-        if earlier then return {earlier[1], 'repeated'} end
-        id = redis.call('XADD', log, 'MAXLEN', '~', int(maxlen), int(foreign_epoch(log, room)) .. '-*', unpack(fields))
+        local room, name = last_id(log), mark(fields)
+        if name then
+            room.history = read_room(log, key_of(log, 'epochs'), meta, -1).history
+            local found = find(log, meta, room, 0, 0, {[name] = true})
+            if not found then return again(log) end
+            if found[name] then return {found[name][1], 'repeated'} end
+        end
+        local epoch = foreign_epoch(log, room)
+        id = redis.call('XADD', log, 'MAXLEN', '~', int(kept.count), int(epoch) .. '-*', unpack(fields))
+        -- One in sixteen looks, as looking at a long log costs more than a message.
+        if (room.seq + 1) % 16 == 0 then trim(log, kept.bytes) end
         -- Nobody holds the room: what is said keeps it.
         if redis.call('PTTL', log) > 0 then
             redis.call('PEXPIRE', log, int(ttl))

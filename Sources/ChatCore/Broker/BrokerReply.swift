@@ -5,8 +5,13 @@ public enum BrokerReply: Sendable, Equatable {
     /// Appended, and published already.
     case announced(Position)
     indirect case view(RoomView)
+    /// To `enter`: the log may have lost what the node offers. Nothing was changed; enter again with the messages from this position on,
+    /// that of the log's last entry (0-0: it has none).
+    case bring(from: Position)
     /// Whether the node was in the room with that value (and now is not).
     case left(Bool)
+    /// Some of the node's devices have left, the node has not yet: `leave` again with this cursor.
+    case leaving(cursor: UInt64)
     indirect case once(OnceReply)
     case said(Position, repeated: Bool)
     indirect case presence(PresenceReply)
@@ -14,7 +19,10 @@ public enum BrokerReply: Sendable, Equatable {
     indirect case history(HistoryPage)
     case heartbeat(known: Bool)
     case nodes([NodeRecord])
+    /// The last of the rooms.
     case rooms([RoomName])
+    /// Some of the rooms: ask again with this cursor.
+    case someRooms([RoomName], cursor: UInt64)
     case holders([NodeID: UInt64])
 }
 
@@ -29,6 +37,9 @@ public enum BrokerError: Error, Sendable, Equatable {
     case notStored(String)
     /// There was no connection to submit it on. Certainly nothing was stored.
     case notConnected
+    /// More of the log has to be read than one request may before it is known whether the send was stored: the same request again goes on
+    /// reading. Certainly nothing was stored.
+    case again
     /// The connection went, or the deadline passed, before the answer came: it is not known whether it was carried out.
     case outcomeUnknown
     /// Redis' answer makes no sense; the text says what was expected and where. What was carried out is unknown.
@@ -50,12 +61,14 @@ public struct RoomView: Sendable, Equatable {
     /// The first epoch that was begun on this Redis process, after a restart or failover: a node with an older value in `nodes` has not
     /// come back yet, and may bring messages that Redis lost.
     public var branch: UInt64
-    /// Entries after the position, oldest first; if that is nil or rewound the newest `limit` entries.
+    /// Entries after the position, oldest first; if that is nil or rewound the newest.
     public var entries: [Message]
+    /// The bounds of the page kept some back: later ones, or of the newest older ones.
+    public var hasMore: Bool
 
     public init(
         verdict: Verdict, epoch: UInt64, last: UInt64, base: UInt64, chain: EpochChain, nodes: [NodeID: UInt64],
-        branch: UInt64 = 0, entries: [Message]
+        branch: UInt64 = 0, entries: [Message], hasMore: Bool = false
     ) {
         self.verdict = verdict
         self.epoch = epoch
@@ -65,6 +78,7 @@ public struct RoomView: Sendable, Equatable {
         self.nodes = nodes
         self.branch = branch
         self.entries = entries
+        self.hasMore = hasMore
     }
 }
 
@@ -149,12 +163,19 @@ public struct RosterSnapshot: Sendable, Equatable {
         }
     }
 
+    /// Of the presence stream at the moment of this part.
     public var position: Position
     public var members: [UserID: Set<Device>]
+    /// Users in the room, in all parts.
+    public var count: Int
+    /// What to ask for the next part with; 0: this is the last one.
+    public var cursor: UInt64
 
-    public init(position: Position, members: [UserID: Set<Device>]) {
+    public init(position: Position, members: [UserID: Set<Device>], count: Int? = nil, cursor: UInt64 = 0) {
         self.position = position
         self.members = members
+        self.count = count ?? members.count
+        self.cursor = cursor
     }
 }
 

@@ -14,20 +14,23 @@ public enum BrokerRequest: Sendable, Equatable {
     case publish(room: RoomName, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
     indirect case enter(EnterRequest)
-    /// Reads the room as it is. → `.view`
-    case view(room: RoomName, after: Position?, limit: Int)
-    /// Takes `node` out of the room if it entered with `value`, its presence with it. → `.left`
-    case leave(room: RoomName, node: NodeID, value: UInt64)
-    /// Re-sends: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`, `.missing`.
+    /// Reads the room as it is, with a page of its log. → `.view`
+    case view(room: RoomName, after: Position?, page: PageBounds)
+    /// Takes `node` out of the room if it entered with `value`, its presence with it. → `.left`; or `.leaving` if the roster is large: then
+    /// the same again with the cursor of the answer.
+    case leave(room: RoomName, node: NodeID, value: UInt64, cursor: UInt64 = 0)
+    /// Re-sends: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`, `.missing`, `.again`.
     indirect case once(OnceRequest)
-    /// A message from somebody who is not in the room (HTTP). → `.said`
+    /// A message from somebody who is not in the room (HTTP). → `.said`, or `.again`.
     case say(room: RoomName, content: MessageContent)
     /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
     indirect case presence(PresenceRequest)
-    /// The whole roster. → `.roster`
-    case roster(room: RoomName)
+    /// A part of the roster; the first one with a cursor of 0. → `.roster`, with the cursor of the next part. A small roster is one part.
+    case roster(room: RoomName, cursor: UInt64 = 0)
     /// A page of the log, oldest first. → `.history`
     case history(room: RoomName, query: HistoryQuery)
+    /// Drops the oldest messages until the log is within its bound in bytes. → `.done`
+    case trim(room: RoomName)
     /// Says that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten it; then it enters every
     /// room again.
     indirect case heartbeat(NodeReport, lease: Duration)
@@ -37,8 +40,8 @@ public enum BrokerRequest: Sendable, Equatable {
     case hold(room: RoomName, node: NodeID)
     /// Takes that back, after `leave`. → `.done`
     case release(room: RoomName, node: NodeID)
-    /// The rooms that a node wrote down. → `.rooms`
-    case rooms(of: NodeID)
+    /// The rooms that a node wrote down. → `.rooms`; or `.someRooms` if there are many: then the same again with the cursor of the answer.
+    case rooms(of: NodeID, cursor: UInt64 = 0)
     /// Which nodes are in the room, with their enter epochs. → `.holders`
     case holders(room: RoomName)
     /// Forgets a dead node, after its rooms were swept. → `.done`
@@ -52,7 +55,8 @@ extension BrokerRequest {
     public var roomOfKeys: RoomName? {
         switch self {
         case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
-            .leave(let room, _, _), .say(let room, _), .roster(let room), .history(let room, _), .holders(let room):
+            .leave(let room, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _), .holders(let room),
+            .trim(let room):
             room
         case .enter(let request): request.room
         case .once(let request): request.room
@@ -85,12 +89,15 @@ public struct EnterRequest: Sendable, Equatable {
     public var clock: UInt64
     /// The Redis that answers is not the one that the node knew (another run or replication ID).
     public var identityChanged: Bool
-    /// How many of the newest messages are wanted when `after` is nil or rewound.
-    public var limit: Int
+    /// Messages of `tail` are not sent unless they are wanted: if the log lost what this node may have, nothing is changed and the answer
+    /// is `.bring`.
+    public var offersTail: Bool
+    /// How much of the log is wanted: of what comes after `after`, or if that is nil or rewound of the newest.
+    public var page: PageBounds
 
     public init(
         room: RoomName, node: NodeID, after: Position? = nil, tail: [Message] = [], tailHistory: UInt64 = 0,
-        seen: UInt64 = 0, clock: UInt64 = 0, identityChanged: Bool = false, limit: Int
+        seen: UInt64 = 0, clock: UInt64 = 0, identityChanged: Bool = false, offersTail: Bool = false, page: PageBounds
     ) {
         self.room = room
         self.node = node
@@ -100,7 +107,8 @@ public struct EnterRequest: Sendable, Equatable {
         self.seen = seen
         self.clock = clock
         self.identityChanged = identityChanged
-        self.limit = limit
+        self.offersTail = offersTail
+        self.page = page
     }
 }
 
@@ -126,14 +134,19 @@ public struct OnceRequest: Sendable, Equatable {
     public var node: NodeID
     /// The epoch that the node knows; another one in Redis refuses the request, as it would refuse an append.
     public var epoch: UInt64
-    /// The node has looked for the keys among all messages up to this seq; Redis looks at later ones only. 0: at all.
+    /// The node has looked for the keys among the messages above `knownFrom` up to `known`; Redis looks at the others only. `known` 0: the
+    /// node has looked at none.
+    public var knownFrom: UInt64
     public var known: UInt64
     public var sends: [OnceSend]
 
-    public init(room: RoomName, node: NodeID, epoch: UInt64, known: UInt64, sends: [OnceSend]) {
+    public init(
+        room: RoomName, node: NodeID, epoch: UInt64, knownFrom: UInt64 = 0, known: UInt64, sends: [OnceSend]
+    ) {
         self.room = room
         self.node = node
         self.epoch = epoch
+        self.knownFrom = knownFrom
         self.known = known
         self.sends = sends
     }
@@ -158,16 +171,25 @@ public struct PresenceRequest: Sendable, Equatable {
     public var node: NodeID
     /// The epoch with which the node entered: a node that was swept meanwhile is answered `.missing`.
     public var value: UInt64
-    /// True: `changes` (all `joined`) are all devices that the node has in the room, and what else the roster holds of this node goes.
-    public var replacesAll: Bool
     public var changes: [PresenceChange]
 
-    public init(room: RoomName, node: NodeID, value: UInt64, replacesAll: Bool, changes: [PresenceChange]) {
+    public init(room: RoomName, node: NodeID, value: UInt64, changes: [PresenceChange]) {
         self.room = room
         self.node = node
         self.value = value
-        self.replacesAll = replacesAll
         self.changes = changes
+    }
+}
+
+/// How much of a log one answer may hold: messages, and bytes of them (``MessageContent/storedBytes``). At least one message comes if there is
+/// one and `count` is not 0, however long it is.
+public struct PageBounds: Hashable, Sendable {
+    public var count: Int
+    public var bytes: Int
+
+    public init(count: Int, bytes: Int = .max) {
+        self.count = count
+        self.bytes = bytes
     }
 }
 
@@ -183,10 +205,13 @@ public struct HistoryQuery: Hashable, Sendable {
 
     public var anchor: Anchor
     public var limit: Int
+    /// Bytes of messages (``MessageContent/storedBytes``) in the page; at least one message comes, however long.
+    public var bytes: Int
 
-    public init(anchor: Anchor, limit: Int) {
+    public init(anchor: Anchor, limit: Int, bytes: Int = .max) {
         self.anchor = anchor
         self.limit = limit
+        self.bytes = bytes
     }
 }
 

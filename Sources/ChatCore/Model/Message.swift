@@ -56,6 +56,18 @@ public struct MessageContent: Sendable {
         return key
     }
 
+    /// Bytes of its fields and values in a log, as Redis' functions count them.
+    public var storedBytes: Int {
+        var digits = 1
+        var rest = at / 10
+        while rest > 0 {
+            rest /= 10
+            digits += 1
+        }
+        return 6 + user.text.utf8.count + digits + (text.map { 4 + $0.utf8.count } ?? 0)
+            + (data.map { 4 + $0.utf8.count } ?? 0) + (key.map { 3 + $0.utf8.count } ?? 0)
+    }
+
     /// About how many bytes this takes in memory: what bounded queues count.
     public var cost: Int {
         96 + user.text.utf8.count + (text?.utf8.count ?? 0) + (data?.utf8.count ?? 0) + (key?.utf8.count ?? 0)

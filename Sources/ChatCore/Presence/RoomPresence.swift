@@ -51,8 +51,9 @@ struct RoomPresence: Sendable {
     /// The roster at `position` of the presence stream; nil: not read yet.
     private var roster = SmallDictionary<UserID, Devices>()
     private(set) var position: Position?
-    /// Everything has to be told again: after `enter`.
-    private var tellsAll = false
+    /// The roster that is being read shows which of our devices Redis still lists although they are not here: after `enter`, and after an
+    /// update of which we do not know what became.
+    private var comparesOurs = false
     /// A notice was missed, or a read failed: read the roster (again), not before `readAt`.
     private(set) var wantsRoster = false
     @Packed private(set) var readAt: Moment?
@@ -60,6 +61,10 @@ struct RoomPresence: Sendable {
     @Packed private(set) var reading: UInt64?
     private var heardWhileReading: [PresenceNotice] = []
     private static let heardLimit = 256
+    /// The parts that have come, of a roster that is read in parts.
+    private var partsRead: RosterSnapshot?
+    /// Devices in one update: what a function does in one call is bounded.
+    static let updateLimit = 250
 
     var isUpdating: Bool { updating != nil }
     /// How many users are in the room.
@@ -101,46 +106,47 @@ struct RoomPresence: Sendable {
         if flushAt == nil { flushAt = flush }
     }
 
-    /// We entered (again): Redis may have forgotten what we told it.
-    mutating func noteEntered(now: Moment) {
-        tellsAll = true
+    /// We enter (again): Redis may have forgotten what we told it, or list what is not here any more. The roster, asked for right behind
+    /// it, shows the latter; the former is told again as soon as the room is live.
+    mutating func noteEntering(now: Moment) {
+        comparesOurs = true
         updating = nil
-        flushAt = now
+        changed = []
+        for (id, state) in here {
+            if state.sessions > 0 { changed.append(id) }
+            tell(id, false)
+        }
+        changed.sort { ($0.user.text, $0.device.text) < ($1.user.text, $1.device.text) }
+        flushAt = changed.isEmpty ? nil : now
     }
 
-    /// The changes to tell, if it is time and nothing else is on its way.
-    mutating func takeUpdate(now: Moment) -> (replacesAll: Bool, changes: [PresenceChange])? {
+    /// The changes to tell, if it is time and nothing else is on its way; what does not fit into one update is due again at once.
+    mutating func takeUpdate(now: Moment) -> [PresenceChange]? {
         guard let flushAt, flushAt <= now, updating == nil else { return nil }
         self.flushAt = nil
         var changes: [PresenceChange] = []
-        let replacesAll = tellsAll
-        if replacesAll {
-            changes = here.filter { $0.value.sessions > 0 }
-                .map { PresenceChange(user: $0.key.user, device: $0.key.device, joined: true) }
-                .sorted { ($0.user.text, $0.device.text) < ($1.user.text, $1.device.text) }
-        } else {
-            var seen: Set<LocalDevice> = []
-            for id in changed where seen.insert(id).inserted {
-                let state = here[id] ?? Here()
-                if (state.sessions > 0) != state.isTold {
-                    changes.append(PresenceChange(user: id.user, device: id.device, joined: state.sessions > 0))
-                }
+        var seen: Set<LocalDevice> = []
+        var looked = 0
+        for id in changed {
+            guard changes.count < Self.updateLimit else { break }
+            looked += 1
+            guard seen.insert(id).inserted else { continue }
+            let state = here[id] ?? Here()
+            if (state.sessions > 0) != state.isTold {
+                changes.append(PresenceChange(user: id.user, device: id.device, joined: state.sessions > 0))
             }
         }
-        changed = []
-        guard replacesAll || !changes.isEmpty else { return nil }
+        changed.removeFirst(looked)
+        if changed.isEmpty { changed = [] } else { self.flushAt = now }
+        guard !changes.isEmpty else { return nil }
         updating = changes
-        return (replacesAll, changes)
+        return changes
     }
 
     /// Redis took the update.
     mutating func updateSucceeded() {
         guard let changes = updating else { return }
         updating = nil
-        if tellsAll {
-            for (id, state) in here where state.isTold { tell(id, false) }
-        }
-        tellsAll = false
         for change in changes { tell(LocalDevice(user: change.user, device: change.device), change.joined) }
     }
 
@@ -150,11 +156,17 @@ struct RoomPresence: Sendable {
         here[id] = state.isNothing ? nil : state
     }
 
-    /// Redis did not take it: everything is told again at `retry`.
+    /// Redis did not take it, or it is not known whether it did: it is told again at `retry`. (Telling twice changes nothing.)
     mutating func updateFailed(retry: Moment) {
+        guard let changes = updating else { return }
         updating = nil
-        tellsAll = true
-        flushAt = retry
+        for change in changes {
+            let id = LocalDevice(user: change.user, device: change.device)
+            // Whatever became of it, the opposite of what is true now is assumed to be known there.
+            tell(id, (here[id]?.sessions ?? 0) == 0)
+            changed.append(id)
+        }
+        flushAt = flushAt.map { min($0, retry) } ?? retry
     }
 
     // MARK: the roster
@@ -223,8 +235,25 @@ struct RoomPresence: Sendable {
     mutating func readBegan(_ serial: UInt64) {
         reading = serial
         heardWhileReading = []
+        partsRead = nil
         wantsRoster = false
         readAt = nil
+    }
+
+    /// A part came, and with it what to ask for the next one with: only the answer with this serial counts now.
+    mutating func readPart(_ part: RosterSnapshot, next serial: UInt64) {
+        add(part)
+        reading = serial
+    }
+
+    /// The same user may be in two parts: the later one is as good, as notices say what changed between them.
+    private mutating func add(_ part: RosterSnapshot) {
+        guard var parts = partsRead else {
+            partsRead = part
+            return
+        }
+        parts.members.merge(part.members) { $1 }
+        partsRead = parts
     }
 
     /// If another read is wanted, it begins at `moment`.
@@ -236,16 +265,23 @@ struct RoomPresence: Sendable {
     mutating func readFailed(retry: Moment) {
         reading = nil
         heardWhileReading = []
+        partsRead = nil
         wantsRoster = true
         readAt = retry
     }
 
-    /// Takes over a roster that was read, and what was heard meanwhile. Returns how it differs from what clients have been told.
-    mutating func replace(with snapshot: RosterSnapshot, node: NodeID) -> Difference {
+    /// Takes over a roster whose last part is `lastPart`, and what was heard meanwhile. Returns how it differs from what clients have been
+    /// told. Of our own devices, Redis may list some that are not here: that they left is due at `flush`.
+    mutating func replace(with lastPart: RosterSnapshot, node: NodeID, flush: Moment) -> Difference {
+        add(lastPart)
+        let snapshot = partsRead ?? lastPart
+        partsRead = nil
         let first = position == nil
         let before = roster
+        // That of the first part: what was heard since is applied on top.
         position = snapshot.position
         roster = SmallDictionary()
+        if comparesOurs { compareOurs(snapshot, node: node, flush: flush) }
         for (user, devices) in snapshot.members {
             for device in devices {
                 let (user, device) = kept(user, device.device, device.node, ourNode: node)
@@ -261,6 +297,21 @@ struct RoomPresence: Sendable {
         difference.joined = roster.keys.filter { before[$0] == nil }.sorted { $0.text < $1.text }
         difference.left = before.keys.filter { roster[$0] == nil }.sorted { $0.text < $1.text }
         return difference
+    }
+
+    private mutating func compareOurs(_ snapshot: RosterSnapshot, node: NodeID, flush: Moment) {
+        comparesOurs = false
+        for (user, devices) in snapshot.members {
+            for device in devices where device.node == node {
+                let id = LocalDevice(user: user, device: device.device)
+                guard here[id]?.isTold != true else { continue }
+                // Redis knows of it, so that it left has to be told whenever it does (simulator, seed 3769).
+                tell(id, true)
+                guard (here[id]?.sessions ?? 0) == 0 else { continue }
+                changed.append(id)
+                flushAt = flushAt.map { min($0, flush) } ?? flush
+            }
+        }
     }
 
     /// What a `joined` tells: the roster with the user who joins, or, of more than `limit` users, its size alone.
@@ -288,9 +339,9 @@ struct RoomPresence: Sendable {
 extension RoomPresence {
     /// Whether all is told, all is known, and it is of no more than `limit` users.
     func isSettled(limit: Int) -> Bool {
-        updating == nil && flushAt == nil && changed.isEmpty && !tellsAll && !wantsRoster && readAt == nil
+        updating == nil && flushAt == nil && changed.isEmpty && !comparesOurs && !wantsRoster && readAt == nil
             && reading == nil
-            && heardWhileReading.isEmpty && position != nil && roster.count <= limit && here.count <= limit
+            && heardWhileReading.isEmpty && partsRead == nil && position != nil && roster.count <= limit && here.count <= limit
             && here.allSatisfy { $0.value.isTold && $0.value.sessions > 0 }
             && roster.allSatisfy { $0.value.others.count < limit }
     }

@@ -1,9 +1,49 @@
+/// Where a page of a roster that is read from the broker begins, as its client says it: behind a name, and if the roster is too large to
+/// be read at once, in one of its parts. `~<part>` begins a part, `~<part>~<name>` is a name within it.
+public struct RosterCursor: Sendable, Hashable {
+    /// What the broker is asked with.
+    public var part: UInt64 = 0
+    /// The last name that was told of that part.
+    public var name: String?
+
+    /// Whatever it says: what is no cursor of ours is taken for a name.
+    public init(_ text: String?) {
+        guard let text else { return }
+        name = text
+        guard text.utf8.first == UInt8(ascii: "~") else { return }
+        let rest = text.dropFirst()
+        let end = rest.firstIndex(of: "~") ?? rest.endIndex
+        guard let part = UInt64(rest[..<end]), part > 0 else { return }
+        self.part = part
+        name = end == rest.endIndex ? nil : String(rest[rest.index(after: end)...])
+    }
+
+    init(part: UInt64, name: String?) {
+        self.part = part
+        self.name = name
+    }
+
+    /// As clients hand it back.
+    var text: String? {
+        guard part > 0 else { return name }
+        return name.map { "~\(part)~\($0)" } ?? "~\(part)"
+    }
+}
+
 extension RosterSnapshot {
-    /// One page of members in the order of their names, after the member that `cursor` names.
-    public func page(after cursor: String?, limit: Int) -> RosterPage {
-        RosterPage(of: Array(members.keys), after: cursor, limit: limit) { user in
+    /// A page of this part of the roster: its members in the order of their names, behind the one that the cursor names. Of a roster that is
+    /// read in parts the order is that of names within each part.
+    public func page(at place: RosterCursor, limit: Int) -> RosterPage {
+        var page = RosterPage(of: Array(members.keys), after: place.name, limit: limit) { user in
             Array(Set((members[user] ?? []).map(\.device)))
         }
+        page.count = count
+        if let name = page.cursor {
+            page.cursor = RosterCursor(part: place.part, name: name).text
+        } else if cursor > 0 {
+            page.cursor = RosterCursor(part: cursor, name: nil).text
+        }
+        return page
     }
 }
 

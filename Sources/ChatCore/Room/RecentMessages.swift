@@ -18,6 +18,8 @@ struct RecentMessages: Sendable {
     let costLimit: Int
     /// No message with a seq above this one was dropped or missed: the memory is complete from there to its end.
     private(set) var completeAfter: UInt64 = 0
+    /// It holds as much as its bounds allow: messages were dropped for those that came later.
+    private(set) var isFull = false
 
     init(capacity: Int, costLimit: Int) {
         self.capacity = max(1, capacity)
@@ -25,11 +27,12 @@ struct RecentMessages: Sendable {
     }
 
     /// The memory that held these messages, without holes except announced ones, and was complete above `seq`.
-    init(capacity: Int, costLimit: Int, completeAfter seq: UInt64, _ messages: [Message]) {
+    init(capacity: Int, costLimit: Int, completeAfter seq: UInt64, isFull: Bool, _ messages: [Message]) {
         self.init(capacity: capacity, costLimit: costLimit)
         completeAfter = seq
         storage.reserveCapacity(messages.count)
         for message in messages { append(message) }
+        self.isFull = isFull
     }
 
     /// What is left of a message that was dropped.
@@ -52,6 +55,7 @@ struct RecentMessages: Sendable {
         keys = SeqIndex()
         head = 0
         cost = 0
+        isFull = false
         completeAfter = seq
     }
 
@@ -64,7 +68,10 @@ struct RecentMessages: Sendable {
         storage.append(Kept(message: message, hash: hash))
         cost += message.content.cost
         if let hash { keys.set(hash, to: message.position.seq) }
-        while count > 1, count > capacity || cost > costLimit { dropOldest() }
+        while count > 1, count > capacity || cost > costLimit {
+            dropOldest()
+            isFull = true
+        }
     }
 
     /// Messages up to `seq`, after the newest one here, are not in the log any more.
@@ -120,9 +127,9 @@ struct RecentMessages: Sendable {
         (index(after: seq)..<count).map { self[$0] }
     }
 
-    /// The newest `limit` messages, oldest first.
+    /// The newest `limit` messages, oldest first; none from before a hole, of which whoever joins is told nothing.
     func newest(_ limit: Int) -> [Message] {
-        (max(0, count - max(0, limit))..<count).map { self[$0] }
+        (max(index(after: completeAfter), count - max(0, limit))..<count).map { self[$0] }
     }
 
     /// The message with that seq; nil if it is not in memory.

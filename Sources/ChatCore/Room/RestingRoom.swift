@@ -78,6 +78,7 @@ extension RoomStateMachine {
         for (session, member) in members.sorted(by: { $0.key < $1.key }) { pack(session, member, &packed) }
         presence.pack(into: &packed)
         packed.add(recent.completeAfter)
+        packed.add(recent.isFull)
         packed.add(UInt64(recent.count))
         for index in 0..<recent.count { pack(recent[index], &packed) }
         // Without what the writer had room for.
@@ -115,9 +116,11 @@ extension RoomStateMachine {
         }
         presence = RoomPresence(&packed, node: node, members: members)
         let completeAfter = packed.number()
+        let isFull = packed.flag()
         let messages = (0..<packed.number()).map { _ in Self.message(&packed) }
         recent = RecentMessages(
-            capacity: settings.historyLength, costLimit: settings.memoryBytes, completeAfter: completeAfter, messages)
+            capacity: settings.historyLength, costLimit: settings.memoryBytes, completeAfter: completeAfter, isFull: isFull,
+            messages)
     }
 
     // MARK: whether
@@ -127,7 +130,7 @@ extension RoomStateMachine {
         phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && !viewInFlight && requests.isEmpty
             && sends.isEmpty && unanswered == 0 && unshown.isEmpty && pendingKeys.isEmpty && onceInFlight == nil
             && waitingJoins.isEmpty && held.isEmpty && hole == nil && viewWanted == nil && olderInFlight == nil
-            && lastRefusal == nil && leaveRetryAt == nil && lingerUntil == nil
+            && lastRefusal == nil && turn == .none && leaveRetryAt == nil && lingerUntil == nil
     }
 
     /// What mattered once, and to nobody who would ask from now on.
@@ -164,6 +167,7 @@ extension RoomStateMachine {
         packed.add(UInt64(spreadSteps))
         for number in [seenEpoch, branch, enterValue, heardOwnEpoch] { packed.add(near: number) }
         for number in [base, knownLast, sends.nextNumber, madeKeys, nextSerial] { packed.add(number) }
+        packed.add(UInt64(bytesSinceTrim))
         let pause = viewPause.components
         packed.add(UInt64(clamping: pause.seconds * 1_000_000_000 + pause.attoseconds / 1_000_000_000))
         packed.add(returnsUntil)
@@ -181,6 +185,7 @@ extension RoomStateMachine {
         queuedFrom = sends.nextNumber
         madeKeys = packed.number()
         nextSerial = packed.number()
+        bytesSinceTrim = Int(clamping: packed.number())
         viewPause = .nanoseconds(Int64(clamping: packed.number()))
         returnsUntil = packed.moment()
         quietViewAt = packed.moment()

@@ -6,6 +6,10 @@ public enum RoomAction: Sendable, Equatable {
     case unsubscribe
     /// Ask the broker; then call `completed` with this serial.
     case submit(BrokerRequest, serial: UInt64)
+    /// The room wants to enter or to leave, which is dear: call `turnCame` when it may, for a few rooms at a time. `urgent`: sessions wait.
+    case awaitTurn(urgent: Bool)
+    /// It is done, or does not want to any more: another room may.
+    case endTurn
     /// The connections answer, but not to us: drop them.
     case resetLinks
     /// To all live sessions of the room.
@@ -47,5 +51,5 @@ public enum RoomCounter: Hashable, Sendable {
 
 /// Why a room was read from Redis.
 public enum ViewReason: String, Hashable, Sendable, CaseIterable {
-    case hole, refused, unknownEpoch, lostBranch, lowerEpoch, join, quiet
+    case hole, refused, unknownEpoch, lostBranch, lowerEpoch, join, quiet, page
 }

@@ -2,6 +2,10 @@
 public struct RoomSettings: Sendable, Hashable {
     /// Messages that a room's log keeps (about: Redis trims whole nodes of the stream), and a node's memory of it.
     public var historyLength = 1_000
+    /// Bytes of memory that a room's log may take in Redis (about: it is looked at after every eighth of it).
+    public var historyBytes = 4 * 1_048_576
+    /// Bytes of messages that one read of a log brings: what a read costs Redis and the node is bounded by it, 9 µs of Redis a kilobyte.
+    public var pageBytes = 131_072
     /// Bytes of messages that a node remembers of one room.
     public var memoryBytes = 4 * 1_048_576
     /// How long a node stays in a room after its last session there left.
@@ -21,6 +25,9 @@ public struct RoomSettings: Sendable, Hashable {
     public var limits = Limits()
     /// For tests of the tests: a node keeps all rules.
     package var rules = RoomRules.all
+
+    /// How much of a log one read brings.
+    public var page: PageBounds { PageBounds(count: historyLength, bytes: pageBytes) }
 
     public init() {}
 }

@@ -82,6 +82,7 @@ extension RoomStateMachine {
         guard let last else { return .readNewer }
         var resumption = Resumption.fresh
         var messages: [Message] = []
+        var hasMore = false
         if let after = join.after {
             let isAhead = after > Position(epoch: epoch, seq: last.seq) || after.seq > last.seq
             if isAhead, !join.viewed, settings.rules.contains(.readBeforeVerdict) { return .readNewer }
@@ -89,10 +90,10 @@ extension RoomStateMachine {
             let mayBeMore = after.seq < recent.completeAfter && judge(after, firstAfter: after.seq + 1) != .rewound
             if mayBeMore {
                 // (A read that our memory has outrun meanwhile is repeated.)
-                guard let older, older.serial == join.askedOlder, older.reach >= recent.completeAfter else {
-                    return .readOlder
-                }
-                messages = older.joined(to: messages, after: after.seq, memoryFrom: recent.completeAfter)
+                guard let older, older.serial == join.askedOlder,
+                    let joined = older.joined(to: messages, after: after.seq, memoryFrom: recent.completeAfter)
+                else { return .readOlder }
+                (messages, hasMore) = joined
             }
             switch judge(after, firstAfter: messages.first?.position.seq) {
             case .ok:
@@ -112,7 +113,7 @@ extension RoomStateMachine {
         return .joined(
             Joined(
                 ref: join.ref, room: room, position: last, messages: messages, members: roster.members,
-                count: roster.count, resumption: resumption))
+                count: roster.count, resumption: resumption, hasMore: hasMore))
     }
 
     /// What the log, as we know it, says of a client's position.
@@ -124,20 +125,21 @@ extension RoomStateMachine {
 
     // MARK: older than our memory
 
-    /// Reads the log from the oldest position that a join waits for; one read at a time serves all who wait then.
+    /// Reads a page of the log from the position that the first of the waiting joins gave; one read at a time, which serves all who wait then
+    /// for what is in it.
     private mutating func readOlder(_ actions: inout [RoomAction]) {
         guard olderInFlight == nil else { return }
-        var oldest: Position?
+        var first: Position?
         var sessions: [SessionID] = []
         for session in waitingJoins {
             guard case .waiting(let join)? = members[session]?.state, let after = join.after,
                 after.seq < recent.completeAfter
             else { continue }
-            sessions.append(session)
-            if oldest.map({ after.seq < $0.seq }) ?? true { oldest = after }
+            if first == nil { first = after }
+            if let first, after.seq >= first.seq { sessions.append(session) }
         }
-        guard let oldest else { return }
-        let request = BrokerRequest.view(room: room, after: oldest, limit: settings.historyLength)
+        guard let first else { return }
+        let request = BrokerRequest.view(room: room, after: first, page: settings.page)
         let serial = submit(request, .older, &actions)
         actions.append(.count(.view(.join)))
         olderInFlight = serial
@@ -157,7 +159,9 @@ extension RoomStateMachine {
         switch result {
         case .success(.view(let view)):
             let entries = view.verdict == .rewound ? [] : view.entries
-            answerJoins(older: OlderMessages(serial: serial, reach: view.last, entries: entries), now: now, &actions)
+            let reach = view.hasMore ? entries.last?.position.seq ?? 0 : view.last
+            let older = OlderMessages(serial: serial, reach: reach, entries: entries, hasMore: view.hasMore)
+            answerJoins(older: older, now: now, &actions)
         case .failure(.missing):
             enterAgain(now: now, &actions)
         case .success, .failure:
@@ -189,20 +193,33 @@ extension RoomStateMachine {
 /// What the log holds from before a node's memory.
 struct OlderMessages {
     var serial: UInt64
-    /// The log's last seq when it was read.
+    /// The seq up to which all that the log held was read.
     var reach: UInt64
     var entries: [Message]
+    /// The log holds more behind them.
+    var hasMore: Bool
 
-    /// The messages after `seq`, `memory` (which is complete above `memoryFrom`) at their end. What lies before the last hole
-    /// is left out: a `joined` has room for one gap.
-    func joined(to memory: [Message], after seq: UInt64, memoryFrom: UInt64) -> [Message] {
+    /// The messages after `seq`, with `memory` (which is complete above `memoryFrom`) at their end unless there are more between the two
+    /// than were read. What lies before the last hole is left out: a `joined` has room for one gap. Nil: another read is needed.
+    func joined(
+        to memory: [Message], after seq: UInt64, memoryFrom: UInt64
+    ) -> (messages: [Message], hasMore: Bool)? {
+        if reach < memoryFrom {
+            // The log's next page follows, unless none of this one is news for that session.
+            guard hasMore, seq < reach else { return nil }
+            return (Self.withoutHoles(entries.filter { $0.position.seq > seq }), true)
+        }
         let older = entries.filter { $0.position.seq > seq && $0.position.seq <= memoryFrom }
-        guard memory.isEmpty || older.last?.position.seq == memoryFrom else { return memory }
-        var first = older.endIndex
-        while first > older.startIndex {
-            if first < older.endIndex, older[first - 1].position.seq + 1 != older[first].position.seq { break }
+        guard memory.isEmpty || older.last?.position.seq == memoryFrom else { return (memory, false) }
+        return (Self.withoutHoles(older) + memory, false)
+    }
+
+    private static func withoutHoles(_ messages: [Message]) -> [Message] {
+        var first = messages.endIndex
+        while first > messages.startIndex {
+            if first < messages.endIndex, messages[first - 1].position.seq + 1 != messages[first].position.seq { break }
             first -= 1
         }
-        return Array(older[first...]) + memory
+        return Array(messages[first...])
     }
 }

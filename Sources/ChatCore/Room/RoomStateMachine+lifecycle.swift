@@ -6,8 +6,9 @@ extension RoomStateMachine {
         commandsUp = true
         self.identity = identity
         switch phase {
-        case .entering:
+        case .entering(let entering):
             if !settings.rules.contains(.enterAfterLoss), last != nil { return becomeInside(now: now, &actions) }
+            if entering.wasLive, isNeededByNobody, identity == enteredIdentity { return giveUp(&actions) }
             requestEnter(now: now, &actions)
         case .inside: enterAgain(now: now, &actions)
         case .leaving: requestLeave(&actions)
@@ -19,10 +20,55 @@ extension RoomStateMachine {
     public mutating func commandsDown(now: Moment, _ actions: inout [RoomAction]) {
         commandsUp = false
         viewInFlight = false
+        endTurn(&actions)
         switch phase {
-        case .inside, .entering: phase = .entering(Entering())
+        case .inside: phase = .entering(Entering(wasLive: true))
+        case .entering(let entering):
+            phase = .entering(Entering(wasLive: entering.wasLive && entering.serial == nil && entering.merged == nil))
         case .out, .subscribing, .leaving, .unsubscribing: break
         }
+    }
+
+    /// Nobody is in the room, and nothing that was said in it waits for an answer. After a lost connection such a room is given up instead
+    /// of entered again; but not at another Redis, to which the node may have to bring what it lost.
+    private var isNeededByNobody: Bool {
+        members.isEmpty && unanswered == 0 && onceInFlight == nil && !presence.isUpdating
+    }
+
+    private mutating func giveUp(_ actions: inout [RoomAction]) {
+        dropAllSends()
+        lingerUntil = nil
+        phase = .leaving
+        requestLeave(&actions)
+    }
+
+    // MARK: turns
+
+    private mutating func takeTurn(_ actions: inout [RoomAction]) -> Bool {
+        if turn == .none {
+            turn = .awaited
+            actions.append(.awaitTurn(urgent: !members.isEmpty))
+        }
+        return turn == .held
+    }
+
+    private mutating func endTurn(_ actions: inout [RoomAction]) {
+        guard turn != .none else { return }
+        turn = .none
+        actions.append(.endTurn)
+    }
+
+    /// The room may ask for what it wanted a turn for. Nothing but `.endTurn` if it does not want it any more.
+    public mutating func turnCame(now: Moment, _ actions: inout [RoomAction]) {
+        guard turn == .awaited else { return actions.append(.endTurn) }
+        turn = .held
+        let asked = nextSerial
+        switch phase {
+        case .entering: requestEnter(now: now, &actions)
+        case .leaving: requestLeave(&actions)
+        case .out, .subscribing, .inside, .unsubscribing: break
+        }
+        if nextSerial == asked { endTurn(&actions) }
     }
 
     /// The subscribe connection is up. It has no subscriptions.
@@ -36,7 +82,10 @@ extension RoomStateMachine {
         subscriptionsUp = false
         heardOwnEpoch = 0
         switch phase {
-        case .entering, .inside: phase = .subscribing
+        case .inside where isNeededByNobody && !viewInFlight: giveUp(&actions)
+        case .entering, .inside:
+            endTurn(&actions)
+            phase = .subscribing
         case .unsubscribing: becomeOut(now: now, &actions)
         case .out, .subscribing, .leaving: break
         }
@@ -74,31 +123,31 @@ extension RoomStateMachine {
     }
 
     mutating func requestEnter(now: Moment, _ actions: inout [RoomAction]) {
-        guard case .entering(var entering) = phase, commandsUp, entering.serial == nil, entering.merged == nil else {
-            return
-        }
+        guard case .entering(var entering) = phase, commandsUp, entering.serial == nil, entering.merged == nil,
+            takeTurn(&actions)
+        else { return }
         let changed = enteredIdentity != nil && identity != enteredIdentity
+        // The log's last entry has to be among them: it proves that they belong behind it.
+        let tail = entering.bringsFrom.map { recent.messages(after: $0.seq > 0 ? $0.seq - 1 : 0) } ?? []
         let request = EnterRequest(
-            room: room, node: node, after: last, tail: changed ? recent.messages(after: 0) : [],
-            tailHistory: changed ? chain.history : 0, seen: changed ? seenEpoch + branchSalt : seenEpoch,
-            clock: wallClock,
-            identityChanged: changed,
-            limit: settings.historyLength)
+            room: room, node: node, after: last, tail: changed ? tail : [], tailHistory: changed ? chain.history : 0,
+            seen: changed ? seenEpoch + branchSalt : seenEpoch, clock: wallClock, identityChanged: changed,
+            offersTail: changed && entering.bringsFrom == nil && !recent.isEmpty, page: settings.page)
         actions.append(.submit(.hold(room: room, node: node), serial: RequestTag.ignoredSerial))
         entering.serial = submit(.enter(request), .enter, &actions)
         entering.retryAt = nil
         entering.deadline = now + settings.enterDeadline
         phase = .entering(entering)
+        presence.noteEntering(now: now)
         readRoster(&actions)
     }
 
     /// 0..<65,536, by node and Redis: two nodes that saw the same epoch and each began a new one, on two branches of the history, must
     /// not call it the same (race 8; simulator, seed 3006: after two failovers in a row `seen + 1000` was both branches' name).
     private var branchSalt: UInt64 {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a
-        for byte in node.text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        for byte in (identity?.runID ?? "").utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        return (hash ^ hash >> 32) & 0xFFFF
+        var hash = StableHash(node.text)
+        hash.add(identity?.runID ?? "")
+        return (hash.value ^ hash.value >> 32) & 0xFFFF
     }
 
     mutating func enterCompleted(
@@ -106,10 +155,17 @@ extension RoomStateMachine {
     ) {
         switch result {
         case .success, .failure(.malformed), .failure(.outcomeUnknown): mayBeRegistered = true
-        case .failure(.refused), .failure(.missing), .failure(.notStored), .failure(.notConnected): break
+        case .failure(.refused), .failure(.missing), .failure(.notStored), .failure(.notConnected), .failure(.again):
+            break
         }
         guard case .entering(var entering) = phase, entering.serial == serial else { return }
         entering.serial = nil
+        if case .success(.bring(let from)) = result, entering.bringsFrom == nil {
+            entering.bringsFrom = from
+            phase = .entering(entering)
+            return requestEnter(now: now, &actions)
+        }
+        endTurn(&actions)
         switch result {
         case .success(.view(let view)) where view.nodes[node] == view.epoch:
             enteredIdentity = identity
@@ -121,7 +177,7 @@ extension RoomStateMachine {
             noteBranch(view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)
-        case .success, .failure(.malformed), .failure(.refused), .failure(.missing):
+        case .success, .failure(.malformed), .failure(.refused), .failure(.missing), .failure(.again):
             enterRefused("the answer to enter makes no sense", entering, now: now, &actions)
         case .failure(.notStored(let text)):
             enterRefused(text, entering, now: now, &actions)
@@ -152,6 +208,7 @@ extension RoomStateMachine {
 
     /// The answer, or our own epoch on the channel, did not come: one of the connections only looks alive.
     mutating func enterTimedOut(now: Moment, _ actions: inout [RoomAction]) {
+        endTurn(&actions)
         phase = .entering(Entering(retryAt: now + settings.enterDeadline))
         actions.append(.count(.alarm))
         actions.append(.resetLinks)
@@ -174,7 +231,6 @@ extension RoomStateMachine {
         retryHeld(now: now, &actions)
         settleUncertain()
         answerJoins(now: now, &actions)
-        presence.noteEntered(now: now)
         flushPresence(now: now, &actions)
         noteHole(now: now)
         pump(now: now, &actions)
@@ -230,7 +286,7 @@ extension RoomStateMachine {
     }
 
     mutating func requestLeave(_ actions: inout [RoomAction]) {
-        guard commandsUp else { return }
+        guard commandsUp, takeTurn(&actions) else { return }
         leaveRetryAt = nil
         _ = submit(.leave(room: room, node: node, value: enterValue), .leave, &actions)
     }
@@ -239,6 +295,11 @@ extension RoomStateMachine {
         _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
         guard phase == .leaving else { return }
+        if case .success(.leaving(let cursor)) = result {
+            _ = submit(.leave(room: room, node: node, value: enterValue, cursor: cursor), .leave, &actions)
+            return
+        }
+        endTurn(&actions)
         switch result {
         case .success(let reply):
             // Not there with that value: swept, or this is an older Redis that lists us with another. Then our list keeps the room,
@@ -255,6 +316,7 @@ extension RoomStateMachine {
     }
 
     private mutating func requestUnsubscribe(now: Moment, _ actions: inout [RoomAction]) {
+        endTurn(&actions)
         phase = .unsubscribing
         leaveRetryAt = nil
         if subscriptionsUp {

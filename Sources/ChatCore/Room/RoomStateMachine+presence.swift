@@ -3,8 +3,7 @@ extension RoomStateMachine {
     mutating func flushPresence(now: Moment, _ actions: inout [RoomAction]) {
         guard isInside else { return }
         if let update = presence.takeUpdate(now: now) {
-            let request = PresenceRequest(
-                room: room, node: node, value: enterValue, replacesAll: update.replacesAll, changes: update.changes)
+            let request = PresenceRequest(room: room, node: node, value: enterValue, changes: update)
             _ = submit(.presence(request), .presence, &actions)
         }
         readRosterIfNeeded(now: now, &actions)
@@ -46,8 +45,12 @@ extension RoomStateMachine {
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
         guard presence.reading == serial else { return }
+        if case .success(.roster(let part)) = result, part.cursor != 0 {
+            let next = submit(.roster(room: room, cursor: part.cursor), .roster, &actions)
+            return presence.readPart(part, next: next)
+        }
         if case .success(.roster(let snapshot)) = result {
-            let difference = presence.replace(with: snapshot, node: node)
+            let difference = presence.replace(with: snapshot, node: node, flush: now)
             tell(difference, &actions)
             // What was missed while the roster was read is read once more, but not at once: the news may be still on their way.
             presence.readAgain(at: now + settings.presenceInterval)
@@ -55,6 +58,7 @@ extension RoomStateMachine {
             presence.readFailed(retry: now + .seconds(1))
         }
         answerJoins(now: now, &actions)
+        flushPresence(now: now, &actions)
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {

@@ -125,11 +125,11 @@ extension RoomStateMachine {
         return true
     }
 
-    /// Whether our memory holds every key of the last `historyLength` messages.
+    /// Whether our memory holds every key within the bounds, in messages and bytes, that keys are remembered for.
     private var keyWindowIsFull: Bool {
-        guard let last else { return false }
-        return recent.completeAfter == 0
-            || last.seq - min(last.seq, recent.completeAfter) >= UInt64(settings.historyLength)
+        guard last != nil else { return false }
+        return recent.completeAfter == 0 || recent.count >= settings.historyLength
+            || (recent.isFull && settings.memoryBytes >= settings.historyBytes)
     }
 
     private func needsOnce(_ send: PendingSend) -> Bool {
@@ -157,16 +157,16 @@ extension RoomStateMachine {
         guard unanswered == 0 || appendingEpoch == epoch, let last else { return }
         var numbers: [UInt64] = []
         var batch: [OnceSend] = []
-        var known = keyWindowIsFull ? last.seq : 0
+        // We have looked for every key of the batch in our memory. Older ones matter if it is not full, or to a repetition that may be older.
+        var knownFrom = keyWindowIsFull ? 0 : recent.completeAfter
         let serial = nextSerial
         for number in sends.numbers where number >= first {
             guard let send = sends[number], send.state == .queued else { continue }
-            // `known` says that we have looked for every key of the batch.
             if finishIfKnown(number, send, &actions) { continue }
             guard needsOnce(send), numbers.count < 64 else { break }
             let since = send.since.map { ofOurHistory($0) }
-            if let since, since.seq < recent.completeAfter { known = 0 }
-            if send.said && send.since == nil { known = 0 }
+            if let since, since.seq < recent.completeAfter { knownFrom = recent.completeAfter }
+            if send.said && send.since == nil { knownFrom = recent.completeAfter }
             sends.update(number) {
                 $0.state = .inOnce(serial: serial)
                 if $0.since == nil && !$0.said { $0.since = last }
@@ -177,8 +177,10 @@ extension RoomStateMachine {
         }
         onceEpoch = epoch
         onceInFlight = submit(
-            .once(OnceRequest(room: room, node: node, epoch: epoch, known: known, sends: batch)), .once(numbers),
-            &actions)
+            .once(
+                OnceRequest(
+                    room: room, node: node, epoch: epoch, knownFrom: knownFrom, known: last.seq, sends: batch)),
+            .once(numbers), &actions)
     }
 
     // MARK: answers
@@ -206,7 +208,7 @@ extension RoomStateMachine {
             requeue(number)
             lastRefusal = text
             pausedUntil = now + .milliseconds(250)
-        case .failure(.notConnected):
+        case .failure(.notConnected), .failure(.again):
             requeue(number)
         case .failure(.outcomeUnknown):
             sends.update(number) { $0.state = .uncertain }
@@ -230,7 +232,7 @@ extension RoomStateMachine {
             return enterAgain(now: now, &actions)
         }
         if lastRefusal != nil { failOvertaken(by: number, send, &actions) }
-        actions.append(.count(.appended))
+        noteAppended(send.content, &actions)
         noteStored(number, at: position, repeated: false, said: send.content.at)
         if isEcho { return answerShown(position, &actions) }
         let message = Message(position: position, content: send.content)
@@ -242,6 +244,16 @@ extension RoomStateMachine {
             actions.append(.count(.published))
         }
         sequence(message, now: now, &actions)
+    }
+
+    /// A message of ours is in the log. After every so many bytes of them the log's bound in bytes is seen to: XADD can only keep the one in
+    /// messages.
+    private mutating func noteAppended(_ content: MessageContent, _ actions: inout [RoomAction]) {
+        actions.append(.count(.appended))
+        bytesSinceTrim += content.storedBytes
+        guard bytesSinceTrim > settings.historyBytes / 8 else { return }
+        bytesSinceTrim = 0
+        actions.append(.submit(.trim(room: room), serial: RequestTag.ignoredSerial))
     }
 
     /// Whether our own message came by the channel before the answer to its append, as nothing orders the two connections. Whoever
@@ -316,7 +328,7 @@ extension RoomStateMachine {
             for number in numbers { requeue(number) }
             lastRefusal = text
             pausedUntil = now + .milliseconds(250)
-        case .failure(.notConnected):
+        case .failure(.notConnected), .failure(.again):
             for number in numbers { requeue(number) }
         case .failure(.outcomeUnknown):
             for number in numbers { sends.update(number) { $0.state = .uncertain } }
@@ -338,7 +350,7 @@ extension RoomStateMachine {
                 sends.update(number) { $0.state = .uncertain }
                 return enterAgain(now: now, &actions)
             }
-            actions.append(.count(.appended))
+            noteAppended(send.content, &actions)
             noteStored(number, at: position, repeated: false, said: send.content.at)
             sequence(Message(position: position, content: send.content), now: now, &actions)
             if let last, position.seq <= last.seq { answerShown(position, &actions) }

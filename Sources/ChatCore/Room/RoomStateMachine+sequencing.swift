@@ -211,7 +211,7 @@ extension RoomStateMachine {
         for session in waitingJoins { markAsked(session) }
         actions.append(.count(.view(reason)))
         _ = submit(
-            .view(room: room, after: last, limit: settings.historyLength), .view(reason: reason, epochKnown: epoch),
+            .view(room: room, after: last, page: settings.page), .view(reason: reason, epochKnown: epoch),
             &actions)
     }
 
@@ -238,10 +238,13 @@ extension RoomStateMachine {
         if last != before { actions.append(.count(.holeRepaired)) }
         let useful = last != before || epoch != epochKnown
         viewPause = useful ? .milliseconds(20) : min(viewPause * 2, .seconds(1))
-        nextView = now + viewPause
+        let isNextPageDue = view.hasMore && last != before
+        nextView = isNextPageDue ? nil : now + viewPause
         if viewWanted?.reason == .hole || viewWanted?.reason == .quiet { viewWanted = nil }
         if let wanted = viewWanted { viewWanted = (wanted.reason, max(wanted.at, nextView ?? now)) }
-        for session in waitingJoins { markViewed(session) }
+        // After a page a position ahead of us may still be our lag.
+        if !view.hasMore { for session in waitingJoins { markViewed(session) } }
+        if isNextPageDue { wantView(.page, now: now, &actions) }
         answerJoins(now: now, &actions)
         noteHole(now: now)
         pump(now: now, &actions)
@@ -319,7 +322,7 @@ extension RoomStateMachine {
         } else {
             let first = view.entries.first?.position.seq
             // (A log that was set back, or written to by hand, can hold a seq 0.)
-            let complete = view.entries.count < settings.historyLength ? 0 : max(first ?? 1, 1) - 1
+            let complete = view.hasMore ? max(first ?? view.last &+ 1, 1) - 1 : 0
             recent.reset(completeAfter: complete)
             for entry in view.entries { recent.append(entry) }
             let voided = last != nil
@@ -352,7 +355,8 @@ extension RoomStateMachine {
             guard settings.rules.contains(.announceGaps) || self.last?.seq == entry.position.seq - 1 else { break }
             show(entry, &actions)
         }
-        while let last, last.seq < view.last, settings.rules.contains(.announceGaps) {
+        // What the page had no room for is read next.
+        while let last, last.seq < view.last, !view.hasMore, settings.rules.contains(.announceGaps) {
             fillFromHeld(below: view.last + 1, &actions)
             guard let reached = self.last, reached.seq < view.last else { break }
             let next = held.keys.filter { $0 > reached.seq && $0 <= view.last && isOfChain($0) }.min() ?? view.last + 1

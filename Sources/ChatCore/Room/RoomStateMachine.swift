@@ -30,6 +30,15 @@ public struct RoomStateMachine: Sendable {
         var deadline: Moment?
         var retryAt: Moment?
         var failures = 0
+        /// The room was live when the connection went, and nothing of it can still be carried out but what a `leave` undoes.
+        var wasLive = false
+        /// Redis lost what we have from this position on, and wants it.
+        var bringsFrom: Position?
+    }
+
+    /// Whether the runner lets the room enter or leave now.
+    enum Turn: Sendable {
+        case none, awaited, held
     }
 
     /// What a request was for, so that its answer finds its place.
@@ -60,6 +69,7 @@ public struct RoomStateMachine: Sendable {
     public var settings: RoomSettings { common.settings }
 
     var phase = Phase.out
+    var turn = Turn.none
     var commandsUp = false
     var subscriptionsUp = false
     var viewInFlight = false
@@ -120,6 +130,8 @@ public struct RoomStateMachine: Sendable {
     @Packed var pausedUntil: Moment?
     var lastRefusal: String?
     var madeKeys: UInt64 = 0
+    /// Of our own messages since the log's bound in bytes was last seen to.
+    var bytesSinceTrim: Int
 
     // Reads.
     var requests: [UInt64: Purpose] = [:]
@@ -141,6 +153,8 @@ public struct RoomStateMachine: Sendable {
         self.spreadSteps = UInt16(max(0, min(spread * 65_536, 65_535)))
         let settings = common.settings
         self.recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
+        // Somebody else may have let the log grow: soon after the room is entered it is looked at for the first time.
+        self.bytesSinceTrim = max(0, settings.historyBytes / 8 - 65_536)
     }
 
     public init(room: RoomName, node: NodeID, settings: RoomSettings, spread: Double) {
@@ -275,7 +289,8 @@ extension RoomStateMachine {
             if let deadline = entering.deadline, deadline <= now {
                 enterTimedOut(now: now, &actions)
             } else if let retryAt = entering.retryAt, retryAt <= now {
-                phase = .entering(Entering(serial: entering.serial, failures: entering.failures))
+                phase = .entering(
+                    Entering(serial: entering.serial, failures: entering.failures, bringsFrom: entering.bringsFrom))
                 requestEnter(now: now, &actions)
             }
         }

@@ -14,6 +14,20 @@ extension Collection<Message> {
     }
 }
 
+extension Collection<Message> {
+    /// How many messages, from the first on, one answer of the broker holds.
+    func fitting(_ page: PageBounds) -> Int {
+        var rest = page.bytes
+        var count = 0
+        for message in self {
+            rest -= message.content.storedBytes
+            if count >= page.count || (rest < 0 && count > 0) { break }
+            count += 1
+        }
+        return count
+    }
+}
+
 extension Joined {
     /// Leaves out what does not fit into `bytes` and `count`. Of recent messages the newest stay, and the client may ask
     /// for those before; of missed ones the oldest stay, and the result is true: the rest must follow before anything
@@ -26,7 +40,7 @@ extension Joined {
             return false
         case .complete, .gap:
             let kept = min(max(1, count), messages.fitting(bytes))
-            guard kept < messages.count else { return false }
+            guard kept < messages.count else { return hasMore }
             messages.removeLast(messages.count - kept)
             return true
         }

@@ -87,10 +87,12 @@ public struct Joined: Hashable, Sendable {
     public var members: [RosterMember]?
     public var count: Int
     public var resumption: Resumption
+    /// What was missed is longer than these messages: the rest has to be asked for before anything else of the room. No client sees it.
+    public var hasMore: Bool
 
     public init(
         ref: Ref?, room: RoomName, position: Position, messages: [Message], members: [RosterMember]?, count: Int,
-        resumption: Resumption
+        resumption: Resumption, hasMore: Bool = false
     ) {
         self.ref = ref
         self.room = room
@@ -99,6 +101,7 @@ public struct Joined: Hashable, Sendable {
         self.members = members
         self.count = count
         self.resumption = resumption
+        self.hasMore = hasMore
     }
 }
 

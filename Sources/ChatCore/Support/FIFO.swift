@@ -61,6 +61,11 @@ struct FIFO<Element: Sendable>: Sendable {
         return element
     }
 
+    /// Removes and returns the oldest element; nil if there is none.
+    mutating func popFirst() -> Element? {
+        isEmpty ? nil : remove(origin + UInt64(head))
+    }
+
     /// Gives back the memory of what was removed, if nothing is left.
     mutating func releaseMemory() {
         guard isEmpty else { return }

@@ -17,13 +17,15 @@ public struct HoldingsAudit: Sendable {
     enum Purpose: Sendable, Equatable {
         case rooms
         case holders(RoomName)
-        case leave(RoomName)
+        case leave(RoomName, value: UInt64)
         case release
     }
 
     let node: NodeID
     private var requests: [UInt64: Purpose] = [:]
     private var nextSerial: UInt64 = 1
+    /// Where the next part of the node's list begins; nil: there is none, or no round is running.
+    private var nextPart: UInt64?
 
     public init(node: NodeID) {
         self.node = node
@@ -38,6 +40,7 @@ public struct HoldingsAudit: Sendable {
     /// The connection was lost: the next round asks again.
     public mutating func reset() {
         requests = [:]
+        nextPart = nil
     }
 
     /// `isHeld`: whether the node has that room in use, in whatever phase, at this moment.
@@ -46,17 +49,31 @@ public struct HoldingsAudit: Sendable {
         _ actions: inout [Action]
     ) {
         guard let purpose = requests.removeValue(forKey: serial) else { return }
+        // A long list is worked off part by part, so that Redis is never asked for thousands of things at once.
+        defer {
+            if requests.isEmpty, let cursor = nextPart {
+                nextPart = nil
+                submit(.rooms(of: node, cursor: cursor), .rooms, &actions)
+            }
+        }
         switch (purpose, result) {
         case (.rooms, .success(.rooms(let rooms))):
+            for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room), &actions) }
+        case (.rooms, .success(.someRooms(let rooms, let cursor))):
+            nextPart = cursor
             for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room), &actions) }
         case (.holders(let room), .success(.holders(let nodes))):
             guard !isHeld(room) else { return }
             if let value = nodes[node] {
-                submit(.leave(room: room, node: node, value: value), .leave(room), &actions)
+                submit(.leave(room: room, node: node, value: value), .leave(room, value: value), &actions)
             } else {
                 submit(.release(room: room, node: node), .release, &actions)
             }
-        case (.leave(let room), .success(.left(let was))):
+        case (.leave(let room, let value), .success(.leaving(let cursor))):
+            guard !isHeld(room) else { return }
+            let next = BrokerRequest.leave(room: room, node: node, value: value, cursor: cursor)
+            submit(next, .leave(room, value: value), &actions)
+        case (.leave(let room, _), .success(.left(let was))):
             if was { actions.append(.left(room)) }
             if !isHeld(room) { submit(.release(room: room, node: node), .release, &actions) }
         case (.rooms, _), (.holders, _), (.leave, _), (.release, _):

@@ -17,7 +17,7 @@ public struct SweepStateMachine: Sendable {
         case nodes
         case rooms(NodeID)
         case holders(RoomName, NodeID)
-        case leave(NodeID)
+        case leave(RoomName, NodeID, value: UInt64)
         case forget(NodeID)
     }
 
@@ -29,9 +29,16 @@ public struct SweepStateMachine: Sendable {
     static let roundsOfPatience = 4
     private var roundsToWait = SweepStateMachine.roundsOfPatience
     /// Requests that still have to be answered for each dead node, and whether one of them failed.
-    private var sweeping: [NodeID: (open: Int, failed: Bool)] = [:]
+    private var sweeping: [NodeID: Sweep] = [:]
     /// Nodes that rooms listed before this round read the heartbeats.
     private var suspects: [Suspicion] = []
+
+    private struct Sweep {
+        var open = 0
+        var failed = false
+        /// Where the next part of the dead node's list begins, once this one is done; nil: this is the last.
+        var nextPart: UInt64?
+    }
 
     struct Suspicion: Hashable, Sendable {
         var room: RoomName
@@ -77,7 +84,11 @@ public struct SweepStateMachine: Sendable {
         case .nodes: nodesRead(result, &actions)
         case .rooms(let dead): roomsRead(of: dead, result, &actions)
         case .holders(let room, let dead): holdersRead(room, of: dead, result, &actions)
-        case .leave(let dead):
+        case .leave(let room, let dead, let value):
+            if case .success(.leaving(let cursor)) = result {
+                let next = BrokerRequest.leave(room: room, node: dead, value: value, cursor: cursor)
+                return submit(next, .leave(room, dead, value: value), &actions)
+            }
             if case .failure = result { sweeping[dead]?.failed = true }
             finished(dead, &actions)
         case .forget(let dead):
@@ -91,25 +102,30 @@ public struct SweepStateMachine: Sendable {
         let living = Set(records.filter { $0.report != nil }.map(\.node))
         for record in records where record.report == nil && record.node != node && sweeping[record.node] == nil {
             actions.append(.found(record.node))
-            sweeping[record.node] = (0, false)
+            sweeping[record.node] = Sweep()
             ask(.rooms(of: record.node), .rooms(record.node), for: record.node, &actions)
         }
         let seen = Set(suspects)
         suspects = []
         for suspect in seen.sorted(by: { ($0.node, $0.room.text) < ($1.node, $1.room.text) })
         where !living.contains(suspect.node) && sweeping[suspect.node] == nil && suspect.node != node {
-            submit(.leave(room: suspect.room, node: suspect.node, value: suspect.value), .leave(suspect.node), &actions)
+            let leave = BrokerRequest.leave(room: suspect.room, node: suspect.node, value: suspect.value)
+            submit(leave, .leave(suspect.room, suspect.node, value: suspect.value), &actions)
         }
     }
 
     private mutating func roomsRead(
         of dead: NodeID, _ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]
     ) {
-        if case .success(.rooms(let rooms)) = result {
-            for room in rooms { ask(.holders(room: room), .holders(room, dead), for: dead, &actions) }
-        } else {
-            sweeping[dead]?.failed = true
+        var rooms: [RoomName] = []
+        switch result {
+        case .success(.rooms(let last)): rooms = last
+        case .success(.someRooms(let some, let cursor)):
+            rooms = some
+            sweeping[dead]?.nextPart = cursor
+        case .success, .failure: sweeping[dead]?.failed = true
         }
+        for room in rooms { ask(.holders(room: room), .holders(room, dead), for: dead, &actions) }
         finished(dead, &actions)
     }
 
@@ -118,7 +134,8 @@ public struct SweepStateMachine: Sendable {
     ) {
         if case .success(.holders(let nodes)) = result {
             if let value = nodes[dead] {
-                ask(.leave(room: room, node: dead, value: value), .leave(dead), for: dead, &actions)
+                let leave = BrokerRequest.leave(room: room, node: dead, value: value)
+                ask(leave, .leave(room, dead, value: value), for: dead, &actions)
             }
         } else {
             sweeping[dead]?.failed = true
@@ -131,7 +148,10 @@ public struct SweepStateMachine: Sendable {
         state.open -= 1
         sweeping[dead] = state
         guard state.open == 0 else { return }
-        if state.failed {
+        if let cursor = state.nextPart {
+            sweeping[dead]?.nextPart = nil
+            ask(.rooms(of: dead, cursor: cursor), .rooms(dead), for: dead, &actions)
+        } else if state.failed {
             sweeping[dead] = nil  // the next round tries again
         } else {
             submit(.forget(dead), .forget(dead), &actions)

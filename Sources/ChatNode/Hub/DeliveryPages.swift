@@ -44,6 +44,7 @@ extension Shard {
     private func readHistory(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
         var query = query
         query.limit = min(query.limit, settings.rooms.limits.historyPage)
+        query.bytes = pageBytes
         let id = session.id
         ask(.history(room: room, query: query)) { [self] result in
             guard let session = sessions[id] else { return }

@@ -75,6 +75,7 @@ final class Hub: ChatService {
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage {
         var query = query
         query.limit = max(1, min(query.limit, settings.rooms.limits.historyPage))
+        query.bytes = settings.rooms.limits.historyPageBytes
         switch await homeShard(of: room).ask(.history(room: room, query: query)) {
         case .success(.history(let page)):
             return page.limited(toBytes: settings.rooms.limits.historyPageBytes, anchor: query.anchor)
@@ -92,7 +93,12 @@ final class Hub: ChatService {
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
         let home = homeShard(of: room)
-        switch await home.ask(.say(room: room, content: content)) {
+        var result = await home.ask(.say(room: room, content: content))
+        // Each call reads a piece of the log: as many as its bounds allow, a few in all.
+        for _ in 0..<Self.mostReads where result == .failure(.again) {
+            result = await home.ask(.say(room: room, content: content))
+        }
+        switch result {
         case .success(.said(let position, let repeated)):
             guard await home.isReplicated(in: room) else {
                 throw Shard.notReplicated(position, replicas: settings.ackReplicas)
@@ -103,10 +109,14 @@ final class Hub: ChatService {
         }
     }
 
+    /// How often a `say` with a key is repeated while Redis reads the room's log, 256 messages or 64 KB at a time.
+    private static let mostReads = 1_000
+
     func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
-        switch await homeShard(of: room).ask(.roster(room: room)) {
-        case .success(.roster(let snapshot)):
-            return snapshot.page(after: cursor, limit: settings.rooms.limits.rosterPage)
+        let place = RosterCursor(cursor)
+        switch await homeShard(of: room).ask(.roster(room: room, cursor: place.part)) {
+        case .success(.roster(let part)):
+            return part.page(at: place, limit: settings.rooms.limits.rosterPage)
         case .success: throw BrokerError.malformed("").wireError("roster")
         case .failure(let error): throw error.wireError("roster")
         }

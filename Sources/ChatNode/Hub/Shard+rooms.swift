@@ -33,6 +33,7 @@ extension Shard: TickWork {
     private func closeRoom(_ room: HomeRoom) {
         guard room.look({ $0.isOut }) ?? false, slots[room.name] == room.slot else { return }
         if recentRoom === room { recentRoom = nil }
+        endTurn(room)
         slots[room.name] = nil
         rooms[Int(room.slot)] = nil
         freeSlots.append(room.slot)
@@ -57,6 +58,7 @@ extension Shard: TickWork {
         actions.removeAll(keepingCapacity: actions.capacity <= 1_024)
         if pool.count < 4 { pool.append(actions) }
         if finished { closeRoom(room) } else { arm(room) }
+        grantTurns()
     }
 
     private func awaken(_ room: HomeRoom) {
@@ -129,6 +131,8 @@ extension Shard: TickWork {
         case .unsubscribe: link.unsubscribe(room.name)
         case .submit(let request, let serial):
             link.submit(request, tag: RequestTag(owner: room.slot, generation: room.generation, serial: serial))
+        case .awaitTurn(let isUrgent): awaitTurn(room, isUrgent: isUrgent)
+        case .endTurn: endTurn(room)
         case .resetLinks: link.reset(room.name)
         case .deliver(let message): deliver(message, room)
         case .deliverGap(let gap): broadcast(.gap(room: room.name, gap), room)

@@ -145,9 +145,10 @@ extension Shard {
             }
         }
         let limit = settings.rooms.limits.rosterPage
-        read(.roster(room: room), "roster", ref: ref, for: id) { reply in
-            guard case .roster(let snapshot) = reply else { return nil }
-            return .roster(ref: ref, room: room, snapshot.page(after: cursor, limit: limit))
+        let place = RosterCursor(cursor)
+        read(.roster(room: room, cursor: place.part), "roster", ref: ref, for: id) { reply in
+            guard case .roster(let part) = reply else { return nil }
+            return .roster(ref: ref, room: room, part.page(at: place, limit: limit))
         }
     }
 
@@ -281,6 +282,7 @@ extension BrokerError {
         case .refused, .missing: WireError(.unavailable, "\(what): the room changed meanwhile; try again")
         case .notStored(let text): WireError(.notStored, "\(what): redis refuses: \(text)")
         case .notConnected: WireError(.unavailable, "\(what): no connection to redis")
+        case .again: WireError(.unavailable, "\(what): redis has to read more of the room's log first; try again")
         case .outcomeUnknown: WireError(.unavailable, "\(what): redis did not answer in time")
         case .malformed: WireError(.internalError, "\(what): redis gave an answer that makes no sense")
         }

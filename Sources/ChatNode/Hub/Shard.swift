@@ -41,6 +41,9 @@ final class Shard: @unchecked Sendable {
     /// When the first delivery of the tick was made.
     var outboxesSince = Moment(nanoseconds: 0)
     var pool: [[RoomAction]] = []
+    /// Which rooms enter or leave now, at each of the broker's servers.
+    var turns = Turns<TurnID, BrokerIdentity>(limit: Shard.turnsAtOnce)
+    var isGrantingTurns = false
 
     // The broker connections.
     var commands = BrokerReach()

@@ -41,6 +41,7 @@ extension RedisCodec {
     private static let idTooSmall = "ERR The ID specified in XADD is equal or smaller"
 
     private static func failure(_ reply: RESPReply, _ text: String, _ operation: Operation) -> BrokerError {
+        if text.hasPrefix("AGAIN ") { return .again }
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
         // Our functions' own complaints, all made before anything is written.
         if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
@@ -62,8 +63,12 @@ extension RedisCodec {
             guard replies.count > 0 else { throw .malformed("\(operation): no reply") }
             return .done
         case .view:
+            if reply.kind == .array, reply[0][0].equals("bring") {
+                return .bring(from: try position(reply[1], "enter: last entry"))
+            }
             return .view(try view(reply))
         case .leave:
+            if reply.kind == .array { return .leaving(cursor: try number(reply[0], "leave: cursor")) }
             guard reply.kind == .integer, let left = reply.integer else { throw .malformed("leave: expected 0 or 1") }
             return .left(left != 0)
         case .once:
@@ -74,22 +79,23 @@ extension RedisCodec {
         case .presence:
             return .presence(try presence(reply))
         case .roster:
-            return .roster(try roster(replies[3]))
+            return .roster(try roster(reply))
         case .history:
             guard case .history(_, let query)? = pending.request else { throw .malformed("history: request not kept") }
-            return .history(try historyReply(query, replies))
+            return .history(try historyReply(query, reply))
         case .heartbeat:
             guard reply.isNull || reply.kind == .string else { throw .malformed("heartbeat: expected the old value") }
             return .heartbeat(known: !reply.isNull)
         case .nodes:
             return .nodes(try nodes(reply))
         case .rooms:
-            guard reply.kind == .array else { throw .malformed("rooms: expected an array") }
+            guard reply.count == 2, reply[1].kind == .array else { throw .malformed("rooms: expected a cursor and names") }
+            let cursor = try number(reply[0], "rooms: cursor")
             // A name that is none of ours was put there by somebody else: no room of this node.
-            return .rooms(
-                (0..<reply.count).compactMap { place in
-                    reply[place].string.flatMap { try? RoomName($0) }
-                })
+            let names = (0..<reply[1].count).compactMap { place in
+                reply[1][place].string.flatMap { try? RoomName($0) }
+            }
+            return cursor == 0 ? .rooms(names) : .someRooms(names, cursor: cursor)
         case .holders:
             return .holders(try holders(reply, "holders"))
         }
@@ -106,7 +112,7 @@ extension RedisCodec {
 
     private func view(_ reply: RESPReply) throws(BrokerError) -> RoomView {
         if reply.isNull { throw .missing }
-        guard reply.count == 8 else { throw .malformed("view: expected 8 elements, got \(reply.count)") }
+        guard reply.count == 9 else { throw .malformed("view: expected 9 elements, got \(reply.count)") }
         let last = try position(reply[1], "view: last ID")
         var links: [EpochLink] = []
         links.reserveCapacity(reply[4].count)
@@ -118,7 +124,7 @@ extension RedisCodec {
             verdict: try verdict(reply[0]), epoch: last.epoch, last: last.seq, base: try number(reply[2], "view: base"),
             chain: EpochChain(links: links, history: try number(reply[3], "view: history")),
             nodes: try holders(reply[5], "view: nodes"), branch: try number(reply[7], "view: branch"),
-            entries: try entries(reply[6], "view: entries"))
+            entries: try entries(reply[6], "view: entries"), hasMore: reply[8].equals("1"))
     }
 
     private func verdict(_ reply: RESPReply) throws(BrokerError) -> Verdict {
@@ -174,20 +180,19 @@ extension RedisCodec {
     }
 
     private func roster(_ reply: RESPReply) throws(BrokerError) -> RosterSnapshot {
-        guard reply.count == 2 else { throw .malformed("roster: expected two replies in EXEC") }
-        for place in 0..<2 {
-            if let text = reply[place].error { throw Self.failure(reply[place], text, .roster) }
-        }
-        let position =
-            reply[0].count == 0 ? Position(epoch: 0, seq: 0) : try position(reply[0][0][0], "roster: presence stream")
+        guard reply.count == 4 else { throw .malformed("roster: expected 4 elements, got \(reply.count)") }
+        let position = try position(reply[0], "roster: presence stream")
+        let cursor = try number(reply[1], "roster: cursor")
+        let count = Int(clamping: try number(reply[2], "roster: members"))
+        let users = reply[3]
         var members: [UserID: Set<RosterSnapshot.Device>] = [:]
-        for place in stride(from: 0, to: reply[1].count - 1, by: 2) {
-            guard let user = reply[1][place].string.flatMap({ try? UserID($0) }) else { continue }
-            guard let devices = reply[1][place + 1].withBytes({ RosterReader.devices(of: UnsafeRawBufferPointer($0)) })
+        for place in stride(from: 0, to: users.count - 1, by: 2) {
+            guard let user = users[place].string.flatMap({ try? UserID($0) }) else { continue }
+            guard let devices = users[place + 1].withBytes({ RosterReader.devices(of: UnsafeRawBufferPointer($0)) })
             else { throw .malformed("roster: what is kept of a user is no JSON object of device lists") }
             if !devices.isEmpty { members[user] = devices }
         }
-        return RosterSnapshot(position: position, members: members)
+        return RosterSnapshot(position: position, members: members, count: count, cursor: cursor)
     }
 
     private func nodes(_ reply: RESPReply) throws(BrokerError) -> [NodeRecord] {
@@ -232,7 +237,7 @@ extension RedisCodec {
         return messages
     }
 
-    private func position(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> Position {
+    func position(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> Position {
         guard reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) })
         else {
             throw .malformed("\(place): expected <epoch>-<seq>")

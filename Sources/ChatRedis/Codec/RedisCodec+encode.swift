@@ -75,8 +75,9 @@ extension RedisCodec {
         position(request.after, &writer)
         writer.argument(request.seen)
         writer.argument(request.clock)
-        writer.argument(request.identityChanged ? "1" : "0" as StaticString)
-        writer.argument(max(0, request.limit))
+        let identity: StaticString = request.identityChanged ? (request.offersTail ? "2" : "1") : "0"
+        writer.argument(identity)
+        bounds(request.page, &writer)
         writer.argument(request.tailHistory)
         for message in request.tail {
             position(message.position, &writer)
@@ -85,18 +86,33 @@ extension RedisCodec {
         }
     }
 
-    func view(_ room: RoomName, _ after: Position?, _ limit: Int, _ writer: inout RESPWriter) {
+    func view(_ room: RoomName, _ after: Position?, _ page: PageBounds, _ writer: inout RESPWriter) {
         call("martlet_view", [.log, .nodes, .epochs, .meta], room, arguments: 2, &writer)
         position(after, &writer)
-        writer.argument(max(0, limit))
+        bounds(page, &writer)
     }
 
-    func leave(_ room: RoomName, _ node: NodeID, _ value: UInt64, _ writer: inout RESPWriter) {
-        call("martlet_leave", RoomKey.allInOrder, room, arguments: 4, &writer)
+    /// `<count>:<bytes>`, as functions take what is wanted, or kept, at most.
+    func bounds(_ page: PageBounds, _ writer: inout RESPWriter) {
+        writer.beginArgument()
+        writer.append(UInt64(clamping: page.count))
+        writer.append(":" as StaticString)
+        writer.append(min(UInt64(clamping: page.bytes), 1 << 50))
+        writer.endArgument()
+    }
+
+    func trim(_ room: RoomName, _ writer: inout RESPWriter) {
+        call("martlet_trim", [.log], room, arguments: 1, &writer)
+        writer.argument(settings.historyBytes)
+    }
+
+    func leave(_ room: RoomName, _ node: NodeID, _ value: UInt64, _ cursor: UInt64, _ writer: inout RESPWriter) {
+        call("martlet_leave", RoomKey.allInOrder, room, arguments: 5, &writer)
         writer.argument(node.text)
         writer.argument(value)
         writer.argument(settings.roomTTL.wholeMilliseconds)
         writer.argument(settings.presenceLength)
+        writer.argument(cursor)
     }
 
     func once(_ request: OnceRequest, _ writer: inout RESPWriter) {
@@ -104,7 +120,11 @@ extension RedisCodec {
         call("martlet_once", [.log, .nodes, .epochs, .meta], request.room, arguments: 4 + sends, &writer)
         writer.argument(request.node.text)
         writer.argument(request.epoch)
-        writer.argument(request.known)
+        writer.beginArgument()
+        writer.append(request.knownFrom)
+        writer.append("-" as StaticString)
+        writer.append(request.known)
+        writer.endArgument()
         writer.argument(settings.historyLength)
         for send in request.sends {
             writer.argument(send.again ? "1" : "0" as StaticString)
@@ -121,7 +141,7 @@ extension RedisCodec {
         writer.argument(content.data ?? "")
         writer.argument(content.key ?? "")
         writer.argument(content.at)
-        writer.argument(settings.historyLength)
+        bounds(PageBounds(count: settings.historyLength, bytes: settings.historyBytes), &writer)
         writer.argument(settings.roomTTL.wholeMilliseconds)
     }
 
@@ -132,7 +152,7 @@ extension RedisCodec {
             &writer)
         writer.argument(request.node.text)
         writer.argument(request.value)
-        writer.argument(request.replacesAll ? "all" : "delta" as StaticString)
+        writer.argument("delta")
         writer.argument(settings.presenceLength)
         for change in request.changes {
             writer.argument(change.joined ? "+" : "-" as StaticString)
@@ -141,12 +161,10 @@ extension RedisCodec {
         }
     }
 
-    /// A transaction: the place in the stream and the roster must be of one moment.
-    func roster(_ room: RoomName, _ writer: inout RESPWriter) {
-        writer.command(words: ["MULTI"])
-        writer.command(words: ["XREVRANGE", keys.key(.presence, of: room.text), "+", "-", "COUNT", "1"])
-        writer.command(words: ["HGETALL", keys.key(.roster, of: room.text)])
-        writer.command(words: ["EXEC"])
+    func roster(_ room: RoomName, _ cursor: UInt64, _ writer: inout RESPWriter) {
+        call("martlet_roster", [.presence, .roster], room, arguments: 2, &writer)
+        writer.argument(cursor)
+        writer.argument(settings.rosterPart)
     }
 
     func heartbeat(_ report: NodeReport, _ lease: Duration, _ writer: inout RESPWriter) {
@@ -168,7 +186,7 @@ extension RedisCodec {
     // MARK: Parts
 
     /// `FCALL name <keys> …`, up to the function's own arguments.
-    private func call(
+    func call(
         _ name: StaticString, _ roomKeys: [RoomKey], _ room: RoomName, arguments: Int, _ writer: inout RESPWriter
     ) {
         writer.command(3 + roomKeys.count + arguments)
@@ -190,11 +208,12 @@ extension RedisCodec {
         case .meta: writer.append("}:meta" as StaticString)
         case .presence: writer.append("}:presence" as StaticString)
         case .roster: writer.append("}:roster" as StaticString)
+        case .keys: writer.append("}:keys" as StaticString)
         }
         writer.endArgument()
     }
 
-    private func position(_ position: Position?, _ writer: inout RESPWriter) {
+    func position(_ position: Position?, _ writer: inout RESPWriter) {
         writer.beginArgument()
         if let position {
             writer.append(position.epoch)

@@ -5,6 +5,12 @@ import RedisSchema
 public struct RedisCodecSettings: Sendable, Hashable {
     /// Messages that a room's log keeps (`MAXLEN ~`, so at times a few more).
     public var historyLength = 1_000
+    /// Bytes of memory that a room's log may take.
+    public var historyBytes = 4 * 1_048_576
+    /// Users in one part of a roster.
+    public var rosterPart = 500
+    /// Rooms in one part of a node's list.
+    public var roomsPart = 100
     /// Entries that a room's presence stream keeps.
     public var presenceLength = 1_000
     /// How long a room that no node holds is kept.
@@ -75,11 +81,11 @@ public struct RedisCodec: RedisCodecProtocol {
         case .enter(let request):
             enter(request, &writer)
             return kept(.view)
-        case .view(let room, let after, let limit):
-            view(room, after, limit, &writer)
+        case .view(let room, let after, let page):
+            view(room, after, page, &writer)
             return kept(.view)
-        case .leave(let room, let node, let value):
-            leave(room, node, value, &writer)
+        case .leave(let room, let node, let value, let cursor):
+            leave(room, node, value, cursor, &writer)
             return kept(.leave)
         case .once(let request):
             once(request, &writer)
@@ -90,11 +96,15 @@ public struct RedisCodec: RedisCodecProtocol {
         case .presence(let request):
             presence(request, &writer)
             return kept(.presence)
-        case .roster(let room):
-            roster(room, &writer)
-            return RedisEncoded(commands: 4, operation: Operation.roster.rawValue)
+        case .roster(let room, let cursor):
+            roster(room, cursor, &writer)
+            return kept(.roster)
         case .history(let room, let query):
-            return kept(.history, commands: history(room, query, &writer))
+            history(room, query, &writer)
+            return kept(.history)
+        case .trim(let room):
+            trim(room, &writer)
+            return kept(.done)
         case .heartbeat(let report, let lease):
             heartbeat(report, lease, &writer)
             return RedisEncoded(commands: 3, operation: Operation.heartbeat.rawValue)
@@ -113,8 +123,9 @@ public struct RedisCodec: RedisCodecProtocol {
         case .release(let room, let node):
             writer.command(words: ["SREM", keys.rooms(ofNode: node.text), room.text])
             return RedisEncoded(operation: Operation.done.rawValue)
-        case .rooms(let node):
-            writer.command(words: ["SMEMBERS", keys.rooms(ofNode: node.text)])
+        case .rooms(let node, let cursor):
+            let count = String(settings.roomsPart)
+            writer.command(words: ["SSCAN", keys.rooms(ofNode: node.text), String(cursor), "COUNT", count])
             return RedisEncoded(operation: Operation.rooms.rawValue)
         case .holders(let room):
             writer.command(words: ["HGETALL", keys.key(.nodes, of: room.text)])

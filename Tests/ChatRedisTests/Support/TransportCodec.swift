@@ -54,7 +54,7 @@ struct TransportCodec: RedisCodecProtocol {
         case .ping, .announce, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
             .release,
             .rooms,
-            .holders:
+            .holders, .trim:
             writer.command(1)
             writer.argument("PING" as StaticString)
             return RedisEncoded(operation: Operation.ping)

@@ -2,6 +2,10 @@
 public struct MemoryBrokerSettings: Sendable, Hashable {
     /// Messages that a room's log keeps.
     public var historyLength = 1_000
+    /// Bytes of messages (``MessageContent/storedBytes``) that `trim` leaves in a log.
+    public var historyBytes = 4 * 1_048_576
+    /// Users in one part of a roster, rooms in one part of a node's list.
+    public var partLength = 500
     /// How long a room that no node holds is kept.
     public var roomTTL: Duration = .seconds(7 * 86_400)
     /// How long the list of a node's rooms outlives its last heartbeat.
@@ -93,20 +97,25 @@ public struct MemoryBroker: Sendable {
             if let problem = Self.problem(request) { return Answer(result: .failure(.notStored(problem)), events: []) }
             let runID = runID
             return on(request.room, now) { room, _ in
-                let view = room.enter(request, runID: runID, now: now)
+                guard let view = room.enter(request, runID: runID, now: now) else {
+                    return (.success(.bring(from: room.log?.entries.last?.position ?? MemoryRoom.nowhere)), [])
+                }
                 return (
                     .success(.view(view)),
                     [.epoch(view.epoch, base: view.last, nodes: view.nodes, by: request.node)]
                 )
             }
-        case .view(let room, let after, let limit):
+        case .view(let room, let after, let page):
             return on(room, now) { room, _ in
-                guard let view = room.view(after: after, limit: limit) else { return (.failure(.missing), []) }
+                guard let view = room.view(after: after, page: page) else { return (.failure(.missing), []) }
                 return (.success(.view(view)), [])
             }
-        case .leave(let room, let node, let value):
+        case .leave(let room, let node, let value, _):
             let expires = now + settings.roomTTL.milliseconds
-            return on(room, now) { room, _ in
+            return on(room, now) { room, settings in
+                if let events = room.leavePart(node, value: value, now: now, limit: settings.partLength) {
+                    return (.success(.leaving(cursor: 1)), events)
+                }
                 let events = room.leave(node, value: value, now: now, expires: expires)
                 return (.success(.left(events != nil)), events ?? [])
             }
@@ -123,10 +132,17 @@ public struct MemoryBroker: Sendable {
                 let events = reply.notice.map { room.nodes.count > 1 ? [ChannelEvent.presence($0)] : [] } ?? []
                 return (.success(.presence(reply)), events)
             }
-        case .roster(let room):
-            return on(room, now) { room, _ in (.success(.roster(room.snapshot)), []) }
+        case .roster(let room, let cursor):
+            return on(room, now) { room, settings in
+                (.success(.roster(room.snapshot(cursor: cursor, limit: settings.partLength))), [])
+            }
         case .history(let room, let query):
             return on(room, now) { room, _ in (.success(.history(room.history(query))), []) }
+        case .trim(let room):
+            return on(room, now) { room, settings in
+                room.log?.trim(toBytes: settings.historyBytes)
+                return (.success(.done), [])
+            }
         case .holders(let room):
             return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
         case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping:
@@ -178,14 +194,14 @@ public struct MemoryBroker: Sendable {
 
     private mutating func ofNodes(_ request: BrokerRequest, now: UInt64) -> BrokerReply {
         switch request {
-        case .hold(_, let node), .release(_, let node), .rooms(let node):
+        case .hold(_, let node), .release(_, let node), .rooms(let node, _):
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
         case .nodes, .forget, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence,
             .roster,
             .history,
-            .holders:
+            .holders, .trim:
             break
         }
         switch request {
@@ -212,15 +228,17 @@ public struct MemoryBroker: Sendable {
             nodeRooms[node]?.names.remove(room)
             if nodeRooms[node]?.names.isEmpty == true { nodeRooms[node] = nil }
             return .done
-        case .rooms(let node):
-            return .rooms(nodeRooms[node].map { $0.names.sorted { $0.text < $1.text } } ?? [])
+        case .rooms(let node, let cursor):
+            let names = nodeRooms[node].map { $0.names.sorted { $0.text < $1.text } } ?? []
+            let (part, next) = MemoryParts.part(of: names, from: cursor, limit: settings.partLength) { $0.text }
+            return next == 0 ? .rooms(part) : .someRooms(part, cursor: next)
         case .forget(let node):
             alive[node] = nil
             registered[node] = nil
             nodeRooms[node] = nil
             return .done
         case .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
-            .holders:
+            .holders, .trim:
             return .done
         }
     }
@@ -242,8 +260,6 @@ extension MemoryRoom {
         let all = log?.entries ?? []
         var older = all
         var newer: ArraySlice<Message> = []
-        var olderCount = limit
-        var newerCount = 0
         switch query.anchor {
         case .newest:
             break
@@ -253,16 +269,25 @@ extension MemoryRoom {
         case .after(let position):
             newer = log?.entries(after: position) ?? []
             older = all[..<newer.startIndex]
-            (olderCount, newerCount) = (0, limit)
+            let newerCount = newer.fitting(PageBounds(count: limit, bytes: query.bytes))
+            return HistoryPage(
+                messages: Array(newer.prefix(newerCount)), newest: all.last?.position, hasOlder: !older.isEmpty,
+                hasNewer: newer.count > newerCount)
         case .around(let position):
             older = log?.entries(before: position) ?? []
             newer = all[older.endIndex...]
-            olderCount = min(older.count, max(limit / 2, limit - newer.count))
-            newerCount = limit - olderCount
+            let half = PageBounds(count: limit, bytes: query.bytes / 2)
+            let (olderFit, newerFit) = (older.reversed().fitting(half), newer.fitting(half))
+            let olderCount = min(olderFit, max(limit / 2, limit - newerFit))
+            let newerCount = min(newerFit, limit - olderCount)
+            return HistoryPage(
+                messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
+                hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
         }
+        let olderCount = older.reversed().fitting(PageBounds(count: limit, bytes: query.bytes))
         return HistoryPage(
-            messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
-            hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
+            messages: Array(older.suffix(olderCount)), newest: all.last?.position, hasOlder: older.count > olderCount,
+            hasNewer: !newer.isEmpty)
     }
 }
 

@@ -58,6 +58,12 @@ struct MemoryLog: Sendable {
         last.epoch = epoch
     }
 
+    /// Drops the oldest messages until the others are of so many bytes; the newest stays.
+    mutating func trim(toBytes bytes: Int) {
+        let kept = entries.reversed().fitting(PageBounds(count: .max, bytes: bytes))
+        trim(to: max(1, kept))
+    }
+
     private mutating func trim(to limit: Int) {
         head = max(head, storage.count - max(0, limit))
         guard head > 64, head > storage.count / 2 else { return }

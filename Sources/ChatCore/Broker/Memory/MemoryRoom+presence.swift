@@ -3,16 +3,21 @@ extension MemoryRoom {
     mutating func change(_ request: PresenceRequest, now: UInt64) -> PresenceReply? {
         guard nodes[request.node] == request.value else { return nil }
         var changes: [PresenceNotice.Change] = []
-        if request.replacesAll {
-            let kept = Set(request.changes.map { UserDevice(user: $0.user, device: $0.device) })
-            for gone in devices(of: request.node) where !kept.contains(gone) {
-                apply(gone.user, gone.device, request.node, joined: false, &changes)
-            }
-        }
         for change in request.changes {
             apply(change.user, change.device, request.node, joined: change.joined, &changes)
         }
         return record(changes, now: now)
+    }
+
+    /// Lets the users in one part of a large roster go, as far as they are on that node. Nil: the rest is small enough, or none of them is
+    /// left.
+    mutating func leavePart(_ node: NodeID, value: UInt64, now: UInt64, limit: Int) -> [ChannelEvent]? {
+        guard nodes[node] == value, nodes.count > 1 else { return nil }
+        let leaving = devices(of: node)
+        guard leaving.count > limit else { return nil }
+        var changes: [PresenceNotice.Change] = []
+        for device in leaving.prefix(limit) { apply(device.user, device.device, node, joined: false, &changes) }
+        return record(changes, now: now).notice.map { [.presence($0)] } ?? []
     }
 
     /// Takes the node out. Nil if it is not in the room with that epoch; otherwise what the others are told.
@@ -27,6 +32,11 @@ extension MemoryRoom {
         }
         let notice = record(changes, now: now).notice
         if nodes.isEmpty {
+            // Nothing was ever said, and no epoch below this one can begin again.
+            if let log, log.last.seq == 0, log.entries.isEmpty, log.last.epoch <= now {
+                self = MemoryRoom()
+                return []
+            }
             logExpires = expires
             restExpires = expires
             return []
@@ -35,14 +45,17 @@ extension MemoryRoom {
         return [.gone(node, value: value, nodes: nodes, last: last)] + (notice.map { [.presence($0)] } ?? [])
     }
 
-    var snapshot: RosterSnapshot {
+    /// A part of the users, as HSCAN gives them: who is in the room while all parts are read is in one of them, whoever comes and goes.
+    func snapshot(cursor: UInt64, limit: Int) -> RosterSnapshot {
         var members: [UserID: Set<RosterSnapshot.Device>] = [:]
-        for (user, byNode) in roster {
+        let (part, next) = MemoryParts.part(of: Array(roster), from: cursor, limit: limit) { $0.key.text }
+        for (user, byNode) in part {
             for (node, devices) in byNode {
                 for device in devices { members[user, default: []].insert(.init(node: node, device: device)) }
             }
         }
-        return RosterSnapshot(position: presence ?? Self.nowhere, members: members)
+        return RosterSnapshot(
+            position: presence ?? Self.nowhere, members: members, count: roster.count, cursor: next)
     }
 
     private struct UserDevice: Hashable {
@@ -79,5 +92,20 @@ extension MemoryRoom {
         return PresenceReply(
             position: position,
             notice: PresenceNotice(after: after, position: position, changes: changes, count: roster.count))
+    }
+}
+
+/// Reads a collection in parts that stay true while it changes between them: in the order of the elements' hashes, the cursor being the
+/// hash of the next one.
+enum MemoryParts {
+    static func part<Element>(
+        of all: [Element], from cursor: UInt64, limit: Int, name: (Element) -> String
+    ) -> (part: [Element], next: UInt64) {
+        if all.count <= limit, cursor == 0 { return (all, 0) }
+        // 0 is the first cursor, and the last one.
+        let hashed = all.map { (hash: max(1, StableHash(name($0)).value), element: $0) }.sorted { $0.hash < $1.hash }
+        let rest = hashed.drop { $0.hash < cursor }
+        let part = rest.prefix(max(1, limit))
+        return (part.map(\.element), part.endIndex < rest.endIndex ? rest[part.endIndex].hash : 0)
     }
 }

@@ -65,33 +65,47 @@ struct MemoryRoom: Sendable {
     }
 
     private func view(
-        _ verdict: Verdict, _ entries: [Message], _ log: MemoryLog, _ chain: EpochChain
+        _ judged: Judged, _ log: MemoryLog, _ chain: EpochChain
     ) -> RoomView {
         RoomView(
-            verdict: verdict, epoch: log.last.epoch, last: log.last.seq, base: chain.links.last?.base ?? log.last.seq,
-            chain: chain, nodes: nodes, branch: branch, entries: entries)
+            verdict: judged.verdict, epoch: log.last.epoch, last: log.last.seq, base: chain.links.last?.base ?? log.last.seq,
+            chain: chain, nodes: nodes, branch: branch, entries: judged.entries, hasMore: judged.hasMore)
+    }
+
+    private struct Judged {
+        var verdict: Verdict
+        var entries: [Message]
+        var hasMore: Bool
     }
 
     private func judge(
-        _ log: MemoryLog, _ chain: EpochChain, _ after: Position?, _ limit: Int
-    ) -> (Verdict, [Message]) {
+        _ log: MemoryLog, _ chain: EpochChain, _ after: Position?, _ page: PageBounds
+    ) -> Judged {
         let next = after.map { log.entries(after: $0.seq > 0 ? $0 : Self.nowhere) }
         let verdict = chain.verdict(
             of: after, epoch: log.last.epoch, last: log.last.seq, firstAfter: next?.first?.position.seq)
-        if let next, verdict != .rewound { return (verdict, Array(next)) }
-        return (verdict, Array(log.entries.suffix(max(0, limit))))
+        if let next, verdict != .rewound {
+            let count = next.fitting(PageBounds(count: max(1, page.count), bytes: page.bytes))
+            return Judged(verdict: verdict, entries: Array(next.prefix(count)), hasMore: count < next.count)
+        }
+        let count = log.entries.reversed().fitting(page)
+        return Judged(
+            verdict: verdict, entries: Array(log.entries.suffix(count)), hasMore: count < log.entries.count)
     }
 
     // MARK: Requests
 
-    func view(after: Position?, limit: Int) -> RoomView? {
+    func view(after: Position?, page: PageBounds) -> RoomView? {
         guard let log else { return nil }
         let chain = readChain(log)
-        let (verdict, entries) = judge(log, chain, after, limit)
-        return view(verdict, entries, log, chain)
+        return view(judge(log, chain, after, page), log, chain)
     }
 
-    mutating func enter(_ request: EnterRequest, runID: String, now: UInt64) -> RoomView {
+    /// Nil: nothing was changed, for the node may have what the log lost.
+    mutating func enter(_ request: EnterRequest, runID: String, now: UInt64) -> RoomView? {
+        if request.identityChanged, request.offersTail {
+            guard let log, judge(log, readChain(log), request.after, request.page).verdict != .rewound else { return nil }
+        }
         var epoch = max(
             now, request.seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
         let jump = jump(runID)
@@ -108,18 +122,18 @@ struct MemoryRoom: Sendable {
         var log = log ?? MemoryLog(last: Position(epoch: epoch, seq: 0))
         var chain =
             exists ? readChain(log) : EpochChain(links: [EpochLink(epoch: epoch, base: 0)], history: epoch)
-        var (verdict, entries) = judge(log, chain, request.after, request.limit)
+        var judged = judge(log, chain, request.after, request.page)
         var restored = false
-        if request.identityChanged, verdict == .rewound {
+        if request.identityChanged, judged.verdict == .rewound {
             restored = restore(&log, &chain, request.tail, history: request.tailHistory)
-            if restored { (verdict, entries) = judge(log, chain, request.after, request.limit) }
+            if restored { judged = judge(log, chain, request.after, request.page) }
         }
         if exists || restored { raise(&log, &chain, to: max(epoch, log.last.epoch + 1)) }
         if jump != nil || !exists { branch = log.last.epoch }
         nodes[request.node] = log.last.epoch
         self.log = log
         self.chain = chain
-        return view(verdict, entries, log, chain)
+        return view(judged, log, chain)
     }
 
     /// Puts back what the log lost, if `tail` continues its last entry (or the log is as good as new) without a hole and nobody has
@@ -189,8 +203,11 @@ struct MemoryRoom: Sendable {
         self.log = nil
         var chain = readChain(log)
         var found: [UserKey: (Position, UInt64)] = [:]
-        for message in log.entries.reversed() {
-            guard request.known == 0 || message.position.seq > request.known else { break }
+        // A log that holds entries of an earlier history is not ordered by seqs: nothing that somebody knows of them counts.
+        let isMixed = log.entries.first.map { $0.position.epoch < chain.history } ?? false
+        for message in log.entries {
+            let seq = message.position.seq
+            guard isMixed || request.known == 0 || seq > request.known || seq <= request.knownFrom else { continue }
             if let key = UserKey(message.content) { found[key] = (message.position, message.content.at) }
         }
         let others = nodes.count > (nodes[request.node] == nil ? 0 : 1)
@@ -240,7 +257,7 @@ struct MemoryRoom: Sendable {
             logExpires = expires
             return (message.position, false, [.message(message, base: nil)])
         }
-        if let key = UserKey(content), let earlier = log.entries.first(where: { UserKey($0.content) == key }) {
+        if let key = UserKey(content), let earlier = log.entries.last(where: { UserKey($0.content) == key }) {
             return (earlier.position, true, [])
         }
         self.log = nil

@@ -1,0 +1,15 @@
+/// A hash that is the same in every process and version, for what is compared between them or spreads work: 64-bit FNV-1a
+/// (draft-eastlake-fnv). Not for keys that a stranger chooses in order to make them collide.
+package struct StableHash: Sendable {
+    package private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    package init() {}
+
+    package init(_ text: String) {
+        add(text)
+    }
+
+    package mutating func add(_ text: String) {
+        for byte in text.utf8 { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    }
+}
