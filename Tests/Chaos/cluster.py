@@ -8,6 +8,7 @@ from processes import Broken, Ports, Process, status, until
 from redis_cluster import RedisCluster
 from redis_server import ROOT, RedisServer, Sentinel, program
 from redis_wire import RedisError
+from refusing import LogPipe
 from tcp_proxy import RedisProxy
 
 # Short times, so that a minute of faults holds many leases, lingers and heartbeats.
@@ -62,14 +63,22 @@ class Cluster:
         haproxy=True,
         sentinel=False,
         redis_cluster=False,
+        proxied=True,
+        acl=False,
+        log_pipes=False,
     ):
         self.binary, self.state, self.settings = options.binary, state, dict(settings or {})
         self.settings.update(text.split("=", 1) for text in options.set)
         self.ports = Ports(options.port_base)
         self.redis = (
-            RedisCluster(self.ports, state) if redis_cluster else RedisServer("redis1", self.ports.take(), state)
+            RedisCluster(self.ports, state) if redis_cluster else RedisServer("redis1", self.ports.take(), state, acl)
         )
-        self.replica = RedisServer("redis2", self.ports.take(), state) if replica else None
+        self.replica = RedisServer("redis2", self.ports.take(), state, acl) if replica else None
+        if acl:
+            # As redis/users.acl proposes.
+            self.settings.update({"MARTLET_REDIS_USER": "martlet", "MARTLET_REDIS_PASSWORD": "change-me"})
+        # Without proxies between nodes and Redis nothing can be cut, and this process carries none of their bytes.
+        self.proxied = proxied
         # What is replicated goes through here, so that a replica can lag.
         self.replication = RedisProxy("replication")
         self.sentinels = []
@@ -86,6 +95,8 @@ class Cluster:
                 Sentinel(index + 1, self.ports.take(), self.redis.front_port, state) for index in range(3)
             ]
         self.nodes = [Node(index + 1, self) for index in range(nodes)]
+        for node in self.nodes if log_pipes else []:
+            node.process.pipe = LogPipe(node.process.log)
         self.haproxy = self.port = None
         self.redis_busy = asyncio.Lock()
         self.sampler = None
@@ -118,7 +129,7 @@ class Cluster:
                 + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
                 + f"/{Sentinel.MASTER}/0"
             )
-        return f"redis://127.0.0.1:{node.proxy_port}"
+        return f"redis://127.0.0.1:{node.proxy_port if self.proxied else self.redis.port}"
 
     @property
     def is_redis_cluster(self):
@@ -152,8 +163,10 @@ class Cluster:
             await self.replicate()
         for node in self.nodes:
             # Who is a master in a Redis Cluster, and at which port, its servers say: no proxy of ours stands there.
-            if not self.is_redis_cluster:
+            if self.proxied and not self.is_redis_cluster:
                 await node.proxy.start(node.proxy_port, self.redis.port)
+            if node.process.pipe:
+                node.process.pipe.go_on()
             node.process.start()
         for node in self.nodes:
             await node.ready()
@@ -236,6 +249,9 @@ class Cluster:
         for process in reversed(self.processes):
             process.expected_end = True
         # Sessions are gone by now: nodes have nothing to drain.
+        for process in self.processes:
+            if process.pipe:
+                process.pipe.go_on()
         await asyncio.gather(*(node.process.finish(8) for node in self.nodes))
         for one in self.sentinels:
             one.ask.close()
@@ -252,3 +268,5 @@ class Cluster:
         await asyncio.gather(*(server.process.finish(5) for server in self.servers))
         for process in self.processes:
             process.kill()
+            if process.pipe:
+                process.pipe.close()

@@ -1,9 +1,11 @@
 """The faults: a schedule made from one seed before the run begins, and what each of them does to the cluster."""
 
 import asyncio
+import functools
 import time
 
 from redis_wire import RedisError
+from refusing import OF_A_NODE, REFUSALS, Refusing
 
 # name -> (weight, what it says)
 KINDS = {
@@ -20,13 +22,14 @@ KINDS = {
     "drop-sessions": (2, "a tenth of the sessions lose their connections"),
     "slow-readers": (2, "some sessions read nothing for 2–8 s"),
     "wander": (2, "some sessions leave their room, and come back later"),
+    **{name: (1, text) for name, text in REFUSALS.items()},
     "failover": (1, "a lagging replica takes over; the old master comes back as its replica"),
 }
 # Without these Redis keeps all it has acknowledged, so that no session may ever be told `reset`.
 LOSSY = {"lost-tail", "failover"}
 # A node in one of these cannot talk to Redis, and what only it knows may come too late to be put back.
 AWAY = {"stop-node", "half-open", "late-bytes"}
-DEFAULT = [name for name in KINDS if name != "failover"]
+DEFAULT = [name for name in KINDS if name != "failover" and name not in REFUSALS]
 
 
 def make_schedule(rng, seconds, kinds, mean=1.1):
@@ -74,8 +77,8 @@ class Faults:
             task.add_done_callback(self.running.discard)
 
     async def one(self, kind, numbers):
-        method = getattr(self, kind.replace("-", "_"))
-        if kind in ("stop-redis", "kill-redis", "lost-tail", "failover"):
+        method = getattr(self, kind.replace("-", "_"), None) or functools.partial(self.refuse, kind)
+        if kind in ("stop-redis", "kill-redis", "lost-tail", "failover") or kind in set(REFUSALS) - OF_A_NODE:
             if self.cluster.redis_busy.locked():
                 return
             async with self.cluster.redis_busy:
@@ -208,6 +211,14 @@ class Faults:
         if not old.process.is_running:
             await old.start()
         await cluster.follow(old, new)
+
+    async def refuse(self, kind, numbers, node=None):
+        """A server says no for a moment, and stays up."""
+        pause = between(numbers[1], 1, 6)
+        self.say(f"{kind}{f' ({node.name})' if node else ''} for {pause:.1f} s: {REFUSALS[kind]}")
+        async with Refusing(kind, self.cluster, node):
+            await asyncio.sleep(pause)
+        self.ledger.happened(f"{kind} is over")
 
     async def missing(self, server, rooms=None):
         """How many acknowledged messages that Redis does not hold now, in all rooms or in these."""

@@ -11,15 +11,18 @@ import subprocess
 import sys
 import tempfile
 
+from abuse import abuse
 from cluster_failover import cluster_failover
 from cluster_reshard import cluster_reshard
 from cluster_self_test import cluster_self_test
 from failover import failover
 from faults import KINDS
+from limits_self_test import limits_self_test
 from lost_tail import lost_tail
 from mass_return import mass_return
 from processes import Broken
 from redis_wire import RedisError
+from refusals import refusals
 from rolling import rolling
 from show import Show
 from self_test import self_test
@@ -46,6 +49,14 @@ SCENARIOS = {
         slow_reader,
         "one that never reads among 1,000: the others do not notice, it is closed and resumes",
     ),
+    "abuse": (
+        abuse,
+        "one user does what the limits allow, and two such things at once: nobody else notices, at a bounded cost",
+    ),
+    "refusals": (
+        refusals,
+        "Redis refuses writes, a node has no descriptors, nobody reads its log: told by /readyz, and nobody has left",
+    ),
     "mass-return": (
         mass_return,
         "10,000 sessions come back at once after their node died: a read per room, not per session",
@@ -59,6 +70,10 @@ SCENARIOS = {
         "slots with rooms that talk move from master to master of a Redis Cluster: nobody notices",
     ),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
+    "limits-self-test": (
+        limits_self_test,
+        "plants what abuse and refusals look for, and looks whether it is noticed",
+    ),
     "cluster-self-test": (
         cluster_self_test,
         "what the scenarios on a Redis Cluster stand on, without nodes; builds nothing",
@@ -69,7 +84,7 @@ WITHOUT_NODES = {"cluster-self-test"}
 
 def parser():
     lines = [f"  {name:17} {text}" for name, (_, text) in SCENARIOS.items()]
-    lines += ["", "faults of the storm (all but failover, if --faults does not say):"]
+    lines += ["", "faults of the storm (all down to wander, if --faults does not say; the next six are those of refusals too):"]
     lines += [f"  {name:17} {text}" for name, (_, text) in KINDS.items()]
     made = argparse.ArgumentParser(
         prog="scripts/chaos",
@@ -81,11 +96,17 @@ def parser():
     )
     made.add_argument("scenario", nargs="?", default="storm", choices=list(SCENARIOS), metavar="SCENARIO")
     made.add_argument("--seed", type=int, help="what is done to whom when (a random one, printed)")
-    made.add_argument("--seconds", type=float, default=60, help="how long things break (60)")
+    made.add_argument("--seconds", type=float, help="how long things break (60); each abuse and each outage of refusals lasts (20)")
     made.add_argument(
         "--runs", type=int, default=1, help="so many runs in a row, with seed, seed + 1, …; stops at the first failure"
     )
-    made.add_argument("--faults", help="only these, with commas between them, or `all`")
+    made.add_argument("--faults", "--fault", help="only these, with commas between them, or `all`")
+    made.add_argument("--outages", type=int, default=10, help="refusals: how often each fault comes (10)")
+    made.add_argument(
+        "--only",
+        help="abuse: only these, with commas between them: an abuse, two with + between them, or the groups singles, "
+        "outage, pairs",
+    )
     made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000)")
     made.add_argument("--rooms", type=int, default=30)
     made.add_argument("--rate", type=float, default=150, help="messages said each second, all together (150)")
@@ -223,6 +244,8 @@ def main(arguments):
         return 2
     if options.sessions is None:
         options.sessions = {"mass-return": 10_000, "slow-reader": 1_000}.get(options.scenario, 300)
+    if options.seconds is None:
+        options.seconds = {"abuse": 20, "refusals": 20}.get(options.scenario, 60)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
     options.results = []
     for run in range(options.runs):

@@ -38,6 +38,8 @@ class Process:
     def __init__(self, name, argv, log, env=None):
         self.name, self.argv, self.log = name, [str(word) for word in argv], pathlib.Path(log)
         self.env = {**{k: v for k, v in os.environ.items() if not k.startswith("MARTLET_")}, **(env or {})}
+        # Where its log goes instead, if not straight into the file.
+        self.pipe = None
         self.child = None
         self.stopped = False
         self.expected_end = False
@@ -48,11 +50,12 @@ class Process:
     def start(self):
         """Ended by the kernel if this process is killed; in its own session, out of a terminal's Ctrl-C."""
         with self.log.open("ab") as log:
+            out = self.pipe.write_end if self.pipe else log
             self.child = subprocess.Popen(
                 [shutil.which("setpriv") or "/usr/bin/setpriv", "--pdeathsig", "KILL", *self.argv],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=out,
+                stderr=out,
                 env=self.env,
                 start_new_session=True,
             )

@@ -23,7 +23,7 @@ class RedisServer:
     off.
     """
 
-    def __init__(self, name, port, state):
+    def __init__(self, name, port, state, acl=False):
         self.name, self.port, self.dir = name, port, state / name
         self.dir.mkdir(parents=True, exist_ok=True)
         # A copy: Sentinel makes a server write its configuration anew.
@@ -49,6 +49,11 @@ class RedisServer:
             "--enable-debug-command",
             "local",
         ]
+        if acl:
+            users = self.dir / "users.acl"
+            nodes = (ROOT / "redis/users.acl").read_text()
+            users.write_text("user default on nopass ~* &* +@all\n" + nodes)
+            argv += ["--aclfile", users]
         self.process = Process(name, argv, state / f"{name}.log")
         self.ask = Redis(port)
         self.sizes = []

@@ -46,6 +46,10 @@ class Redis(Shapes):
             is_old = self.writer is not None
             try:
                 return await asyncio.wait_for(self.ask(words), self.deadline)
+            except asyncio.CancelledError:
+                # The answer that still comes would be taken for that of the next question.
+                self.close()
+                raise
             except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, EOFError) as error:
                 self.close()
                 if is_old and not isinstance(error, asyncio.TimeoutError):

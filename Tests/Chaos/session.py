@@ -189,6 +189,7 @@ class Session:
         self.is_reading = True
         self.on_message = lambda view, place, message: None
         self.on_welcome = lambda session: None
+        self.on_presence = lambda view, joined, left: None
 
     # What the scenario asks for.
 
@@ -379,6 +380,7 @@ class Session:
 
     def presence(self, frame, view):
         view.presence(frame)
+        self.on_presence(view, frame["joined"], frame["left"])
 
     def gap(self, frame, view):
         view.gap(frame)

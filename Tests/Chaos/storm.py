@@ -25,7 +25,9 @@ def parse_kinds(text):
 
 async def storm(options, show, state):
     kinds = parse_kinds(options.faults)
-    async with Stage(options, show, state, replica="failover" in kinds) as stage:
+    async with Stage(
+        options, show, state, replica="failover" in kinds, acl="acl" in kinds, log_pipes="log-pipe" in kinds
+    ) as stage:
         schedule = make_schedule(stage.rng, options.seconds, kinds)
         await stage.fill(options.sessions)
         show.line(
