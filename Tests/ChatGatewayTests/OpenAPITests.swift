@@ -32,7 +32,7 @@ struct OpenAPITests {
             for method in route.methods { served.insert("\(method) /\(path.joined(separator: "/"))") }
         }
         // Of the static files those that others use; the rest is the page's own affair.
-        for path in ["/", "/martlet.js", "/openapi.json"] where WebPage.files[path] != nil {
+        for path in ["/", "/martlet.js", "/martlet.d.ts", "/openapi.json"] where WebPage.files[path] != nil {
             served.insert("GET \(path)")
         }
         #expect(try operations(document()) == served)

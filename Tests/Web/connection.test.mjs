@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MartletError, connect, newKey, parsePosition } from '../../Sources/ChatGateway/Web/martlet.js';
-import { URL, joined, online, says, watch } from './bench.mjs';
+import { URL, joined, online, says, sends, watch } from './bench.mjs';
 import { FakeClock, FakeNode, FakeStore, failure, seeded, settled } from './fakes.mjs';
 
 test('connecting says who it is and asks for the subprotocol', async () => {
@@ -128,19 +128,126 @@ test('close codes say whether to come back', async () => {
     }
 });
 
-test('a dead connection is noticed by its silence', async () => {
+test('a quiet connection is asked once a heartbeat, and left five seconds after it stops to answer', async () => {
     const { client, clock, node } = await joined();
-    const errors = [];
-    client.on('state', (event) => { if (event.error) errors.push(event.error.reason); });
+    const states = [];
+    client.on('state', ({ state, error }) => states.push([state, error?.reason]));
+    const pings = () => node.frames.filter((frame) => frame.type === 'ping').length;
     await clock.advance(29_000);
-    assert.equal(node.frames.filter((frame) => frame.type === 'ping').length, 0);
+    assert.equal(pings(), 0);
     await clock.advance(60_000);
-    assert.ok(node.frames.filter((frame) => frame.type === 'ping').length >= 2);
+    assert.ok(pings() >= 2 && pings() <= 3);
     assert.equal(node.sockets.length, 1);
+    assert.deepEqual(states, [], 'a node that answers is not doubted');
     node.intercept = (frame) => (frame.type === 'ping' ? null : undefined);
-    await clock.advance(45_000);
-    assert.deepEqual(errors, ['timeout']);
+    const asked = pings();
+    await clock.until(() => pings() > asked, 'it asks');
+    await clock.advance(4_900);
+    assert.deepEqual(states.slice(0, 2), [['unsure', undefined], ['offline', 'timeout']]);
+    await clock.advance(1_000);
     assert.equal(node.sockets.length, 2);
+});
+
+test('a node that does not answer a request is asked, doubted, and left within ten seconds; the request is repeated elsewhere', async () => {
+    const clock = new FakeClock();
+    const store = new FakeStore();
+    const [frozen, well] = ['frozen', 'well'].map((name) => new FakeNode(clock, store, name));
+    const { client, room, messages } = await joined({ WebSocket: frozen.WebSocket }, frozen);
+    client._options.WebSocket = well.WebSocket;
+    await clock.advance(12_345);
+    frozen.intercept = () => null;
+    const states = [];
+    const began = clock.now();
+    client.on('state', ({ state }) => states.push([state, Math.round((clock.now() - began) / 100) / 10]));
+    const sent = watch(room.send({ text: 'hello', key: 'k' }));
+    await clock.until(() => sent.state === 'resolved', 'it is sent');
+    assert.ok(clock.now() - began <= 10_000, `after ${clock.now() - began} ms`);
+    assert.deepEqual(frozen.frames.filter((frame) => frame.type === 'ping').length, 1);
+    assert.deepEqual(states.slice(0, 2), [['unsure', 6], ['offline', 9]]);
+    assert.deepEqual([client.state, client.node, messages()], ['online', 'well', ['hello']]);
+    assert.deepEqual(sends(well).map(({ key, again }) => [key, again]), [['k', true]]);
+    assert.equal(store.room('lobby').log.length, 1);
+});
+
+test('every kind of request notices a frozen node: join, history, roster, leave', async () => {
+    for (const ask of [(client) => client.join('other').ready, (_, room) => room.history(), (_, room) => room.roster(), (_, room) => room.leave()]) {
+        const { client, room, clock, node } = await joined({ requestTimeout: 60_000 });
+        node.intercept = (frame, socket) => (socket === node.sockets[0] ? null : undefined);
+        const answer = watch(ask(client, room));
+        await clock.advance(10_000);
+        assert.deepEqual([node.sockets.length, answer.state], [2, 'resolved']);
+    }
+});
+
+test('a node that is there but cannot answer yet is not left: its pongs, and whatever it says, count', async () => {
+    const { client, room, clock, node } = await joined();
+    const states = [];
+    client.on('state', ({ state }) => states.push(state));
+    node.intercept = (frame) => (frame.type === 'send' ? null : undefined);
+    watch(room.send('x'));
+    await clock.advance(40_000);
+    const pings = node.frames.filter((frame) => frame.type === 'ping').length;
+    assert.ok(pings >= 7 && pings <= 9, `${pings} pings in 40 s`);
+    node.intercept = (frame) => (frame.type === 'send' || frame.type === 'ping' ? null : undefined);
+    for (let n = 0; n < 15; n += 1) {
+        says(node, `${n}`);
+        await clock.advance(1_000);
+    }
+    assert.deepEqual([states, node.sockets.length, node.frames.filter((frame) => frame.type === 'ping').length - pings <= 1], [[], 1, true]);
+    await clock.advance(6_500);
+    assert.deepEqual([states, client.state], [['unsure'], 'unsure']);
+    says(node, 'here I am');
+    await clock.advance(5);
+    assert.deepEqual([states, client.state, node.sockets.length], [['unsure', 'online'], 'online', 1]);
+});
+
+test('while it is unsure rooms can be joined, and what is said waits for the one that answers', async () => {
+    const { client, room, clock, node } = await joined();
+    node.intercept = (frame, socket) => (socket === node.sockets[0] ? null : undefined);
+    const first = watch(room.send('a'));
+    await clock.advance(7_000);
+    assert.equal(client.state, 'unsure');
+    const second = watch(room.send('b'));
+    const other = client.join('other');
+    await clock.until(() => second.state === 'resolved' && other.state === 'joined', 'all is done');
+    assert.deepEqual([first.state, node.store.room('lobby').log.map((message) => message.text)], ['resolved', ['a', 'b']]);
+});
+
+test('a slow line is not taken for a dead node: long frames get longer, and each try twice the time', async () => {
+    const { room, clock, node } = await joined();
+    node.intercept = (frame) => (frame.type === 'send' || frame.type === 'ping' ? null : undefined);
+    watch(room.send('x'.repeat(60_000)));
+    await clock.advance(12_000);
+    assert.equal(node.sockets.length, 1);
+    await clock.advance(2_000);
+    assert.equal(node.sockets.length, 2);
+    // A page that takes 20 s arrives at the third try.
+    const slow = await joined({ requestTimeout: 120_000 });
+    slow.node.intercept = (frame, socket) => {
+        if (frame.type !== 'history' && frame.type !== 'ping') return undefined;
+        const page = { type: 'history', ref: frame.ref, room: 'lobby', messages: [], newest: null };
+        slow.clock.setTimeout(() => socket.emit(frame.type === 'ping' ? { type: 'pong', ref: frame.ref } : page), 20_000);
+        return null;
+    };
+    const page = watch(slow.room.history());
+    await slow.clock.advance(60_000);
+    assert.deepEqual([page.state, slow.node.sockets.length], ['resolved', 3]);
+});
+
+test('a page that was itself held up reads what came meanwhile before it blames the node', async () => {
+    const { client, room, clock, node } = await joined();
+    await clock.advance(10_000);
+    const late = { on: false };
+    const { setTimeout: set } = clock;
+    clock.setTimeout = (action, ms) => set(action, late.on ? ms + 60_000 : ms);
+    node.intercept = () => null;
+    late.on = true;
+    watch(room.send('x'));
+    late.on = false;
+    await clock.advance(64_600);
+    assert.deepEqual([client.state, node.frames.at(-1).type], ['online', 'send'], 'a timer that comes a minute late is put off');
+    await clock.advance(1_100);
+    assert.equal(node.frames.at(-1).type, 'ping');
 });
 
 test('wake tries at once, and checks a connection that may be dead', async () => {
@@ -153,7 +260,7 @@ test('wake tries at once, and checks a connection that may be dead', async () =>
     assert.equal(client.state, 'online');
     node.intercept = () => null;
     client.wake();
-    await clock.advance(5_100);
+    await clock.advance(4_600);
     assert.equal(client.state, 'offline');
 });
 
@@ -219,7 +326,9 @@ test('listeners can be taken off, come once, and leave or close from inside', as
 
 test('positions and keys', () => {
     assert.deepEqual(parsePosition('1700000000000-42'), { epoch: 1_700_000_000_000, seq: 42 });
-    for (const text of ['', '1', '1-', '-1', '1-2-3', '1-a', ' 1-2', 5, null, undefined]) assert.equal(parsePosition(text), null);
+    for (const text of ['', '1', '1-', '-1', '1-2-3', '1-a', ' 1-2', '1-9007199254740993', '18446744073709551615-1', 5, null, undefined]) {
+        assert.equal(parsePosition(text), null);
+    }
     assert.equal(new Set(Array.from({ length: 1_000 }, newKey)).size, 1_000);
 });
 

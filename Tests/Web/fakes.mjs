@@ -195,7 +195,7 @@ class FakeSocket {
             joined.messages = room.log.slice(Math.max(0, seq + 1 - first));
             if (seq > room.seq || epoch < (room.began ?? 0)) {
                 joined.reset = { position: joined.position, reason: 'rewound' };
-                joined.messages = room.log.slice(-20);
+                joined.messages = frame.history ? room.log.slice(-frame.history) : [];
             } else if (seq + 1 < first) {
                 joined.gap = { after: frame.after, before: `${room.epoch}-${first}` };
             } else {

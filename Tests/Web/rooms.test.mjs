@@ -13,11 +13,11 @@ test('a room shows its recent messages, then live ones', async () => {
     assert.deepEqual(messages(), ['old 4', 'old 5', 'new']);
     assert.equal(room.position, '1000-6');
     assert.deepEqual(shown[0], {
-        type: 'joined', position: '1000-5', first: true, resumed: false, missed: 0, gap: undefined, reset: undefined, count: 1,
+        type: 'joined', position: '1000-5', first: true, resumed: false, missed: 0, recent: 2, gap: undefined, reset: undefined, count: 1,
     });
     assert.deepEqual(shown.find((event) => event.text === 'new'), {
         type: 'message', room: 'lobby', position: '1000-6', seq: 6, user: 'bo', at: '2026-01-02T03:04:05.678Z', text: 'new',
-        data: undefined, key: undefined, mine: false,
+        data: undefined, key: undefined, mine: false, live: true,
     });
 });
 
@@ -33,7 +33,62 @@ test('join twice gives the same room; bad arguments are refused', async () => {
     const { client, room } = await joined();
     assert.equal(client.join('lobby'), room);
     assert.throws(() => client.join(''), { reason: 'badArgument' });
-    assert.throws(() => client.join('x', { after: 'yesterday' }), { reason: 'badArgument' });
+    for (const after of ['yesterday', '', null, '5-', '99999999999999999999-3', '5-18446744073709551615', 7]) {
+        assert.throws(() => client.join('x', { after }), { reason: 'badArgument', room: 'x', message: /^join: after is no position/ });
+    }
+    for (const history of [-1, 1.5, '5', NaN, null]) {
+        assert.throws(() => client.join('x', { history }), { reason: 'badArgument', message: /^join: history must be/ });
+    }
+    assert.deepEqual([...client.rooms.keys()], ['lobby']);
+});
+
+test('a position that the room does not know is a reset at once, and shows as much of the history as was asked for', async () => {
+    for (const [history, texts] of [[2, ['m4', 'm5']], [undefined, []]]) {
+        const node = new FakeNode(new FakeClock());
+        for (let n = 1; n <= 5; n += 1) says(node, `m${n}`);
+        const { shown, messages, room } = await joined({}, node, { after: '1000-900', history });
+        assert.deepEqual(shown.map((event) => event.type).slice(0, 2), ['joined', 'reset']);
+        assert.deepEqual([messages(), shown[0].recent, room.position], [texts, texts.length, '1000-5']);
+    }
+});
+
+test('a message says whether it was said while one was there', async () => {
+    const node = new FakeNode(new FakeClock());
+    for (const text of ['a', 'b']) says(node, text);
+    const { clock, room, shown, messages } = await joined({}, node, { history: 1 });
+    says(node, 'c');
+    await clock.advance(5);
+    node.socket.drop();
+    says(node, 'd');
+    await clock.until(() => messages().length === 3, 'it caught up');
+    says(node, 'e');
+    await clock.advance(5);
+    assert.deepEqual(shown.filter((event) => event.type === 'message').map(({ text, live }) => [text, live]), [
+        ['b', false], ['c', true], ['d', false], ['e', true],
+    ]);
+    const page = watch(room.history());
+    await clock.advance(5);
+    assert.deepEqual(new Set(page.value.messages.map((message) => message.live)), new Set([false]));
+    node.socket.emit({ type: 'reset', room: 'lobby', position: '3000-1', reason: 'rewound' });
+    node.socket.emit({ type: 'message', room: 'lobby', position: '3000-2', user: 'bo', at: '', text: 'f' });
+    await clock.advance(5);
+    assert.deepEqual([shown.at(-1).text, shown.at(-1).live], ['f', true]);
+});
+
+test('a page that is larger than the node gives is refused, not cut', async () => {
+    const node = new FakeNode(new FakeClock());
+    node.welcome = { limits: { historyPage: 20 } };
+    const { room, clock } = await joined({}, node, { history: 500 });
+    assert.equal(node.frames.find((frame) => frame.type === 'join').history, 20);
+    for (const limit of [21, 0, -1, 2.5, '3']) {
+        await assert.rejects(room.history({ limit }), {
+            reason: 'badArgument', room: 'lobby', message: `history of lobby: limit must be a whole number from 1 to 20, not ${limit}`,
+        });
+    }
+    watch(room.history());
+    watch(room.history({ limit: 20 }));
+    await clock.advance(5);
+    assert.deepEqual(node.frames.filter((frame) => frame.type === 'history').map((frame) => frame.limit), [20, 20]);
 });
 
 test('after a lost connection it resumes: nothing missing, nothing twice', async () => {
@@ -116,7 +171,7 @@ test('a gap at the return and a gap in the middle are told where they are', asyn
 });
 
 test('a reset voids the position: at the return, and live', async () => {
-    const { clock, node, room, shown } = await joined();
+    const { clock, node, room, shown } = await joined({}, undefined, { history: 20 });
     for (const text of ['a', 'b', 'c']) says(node, text);
     await clock.advance(5);
     node.socket.drop();
@@ -193,7 +248,7 @@ test('presence keeps the members; in a large room only the count', async () => {
     node.socket.emit({ type: 'presence', room: 'lobby', joined: ['bo', 'che'], left: [], count: 3 });
     node.socket.emit({ type: 'presence', room: 'lobby', joined: [], left: ['bo'], count: 2 });
     await clock.advance(5);
-    assert.deepEqual([[...room.members.keys()], room.count], [['ana', 'che'], 2]);
+    assert.deepEqual([[...room.members], room.count], [['ana', 'che'], 2]);
     assert.deepEqual(shown.at(-1), { type: 'presence', joined: [], left: ['bo'], count: 2 });
     node.socket.emit({ type: 'presence', room: 'lobby', joined: [], left: [], count: 900 });
     await clock.advance(5);
@@ -201,12 +256,13 @@ test('presence keeps the members; in a large room only the count', async () => {
 });
 
 test('names that do not add up to the count are read again', async () => {
-    const { room, clock, node } = await joined();
+    const { room, clock, node, shown } = await joined();
     const roster = [{ user: 'ana', devices: ['d'] }, { user: 'bo', devices: ['phone'] }, { user: 'che', devices: [] }];
     node.intercept = (frame) => (frame.type === 'roster' ? { type: 'roster', room: 'lobby', roster, count: 3 } : undefined);
     node.socket.emit({ type: 'presence', room: 'lobby', joined: ['bo'], left: [], count: 3 });
     await clock.advance(10);
-    assert.deepEqual([...room.members], [['ana', ['d']], ['bo', ['phone']], ['che', []]]);
+    assert.deepEqual([[...room.members], room.count], [['ana', 'bo', 'che'], 3]);
+    assert.deepEqual(shown.at(-1), { type: 'presence', joined: ['che'], left: [], count: 3 });
 });
 
 test('signals go out when the room is joined, and come in', async () => {
@@ -214,8 +270,61 @@ test('signals go out when the room is joined, and come in', async () => {
     assert.equal(room.signal('typing', { on: true }), true);
     node.socket.emit({ type: 'signal', room: 'lobby', user: 'bo', name: 'typing', data: 1 });
     await clock.advance(5);
-    assert.deepEqual(node.frames.at(-1), { type: 'signal', room: 'lobby', name: 'typing', data: { on: true } });
+    const { ref, ...frame } = node.frames.at(-1);
+    assert.deepEqual(frame, { type: 'signal', room: 'lobby', name: 'typing', data: { on: true } });
     assert.deepEqual(shown.at(-1), { type: 'signal', user: 'bo', name: 'typing', data: 1 });
     node.socket.drop();
     assert.equal(room.signal('typing'), false);
+});
+
+test('a signal that is refused is told, with what it was', async () => {
+    const { client, room, clock, node } = await joined();
+    const errors = [];
+    client.on('error', ({ reason, room: name, message }) => errors.push([reason, name, message]));
+    node.intercept = (frame) => (frame.type === 'signal' && frame.name === 'bad' ? failure(frame.ref, 105, 'badField', false) : null);
+    for (let n = 0; n < 300; n += 1) room.signal('typing');
+    room.signal('bad');
+    await clock.advance(5);
+    assert.deepEqual(errors, [['badField', 'lobby', 'signal bad to lobby: because badField']]);
+    assert.equal(room.signal('long', 'x'.repeat(70_000)), false);
+    assert.equal(errors[1][0], 'frameTooLarge');
+    assert.throws(() => room.signal(''), { reason: 'badArgument' });
+    assert.throws(() => room.signal(undefined), { reason: 'badArgument' });
+});
+
+test('presence is told as it changes the members, whatever a node repeats', async () => {
+    const { room, clock, node, shown } = await joined();
+    const told = () => shown.filter((event) => event.type === 'presence').map(({ joined: came, left, count }) => [came, left, count]);
+    assert.deepEqual(told(), [[[], [], 1]]);
+    // An older node tells a session of its own arrival, and of what its `joined` held already.
+    for (const [came, left, count] of [[['ana'], [], 1], [['bo'], [], 2], [['bo', 'che'], ['dan'], 3]]) {
+        node.socket.emit({ type: 'presence', room: 'lobby', joined: came, left, count });
+    }
+    await clock.advance(5);
+    assert.deepEqual(told().slice(1), [[[], [], 1], [['bo'], [], 2], [['che'], [], 3]]);
+    assert.equal(room.members.size, room.count);
+    // What changed while the connection was away.
+    node.socket.drop();
+    node.intercept = (frame) => (frame.type !== 'join' ? undefined : {
+        type: 'joined', room: 'lobby', position: '1000-0', messages: [], resumed: true, count: 3,
+        roster: [{ user: 'ana', devices: ['d'] }, { user: 'che', devices: ['d'] }, { user: 'eva', devices: ['d'] }],
+    });
+    await clock.until(() => room.state === 'joined', 'it is back');
+    assert.deepEqual(told().at(-1), [['eva'], ['bo'], 3]);
+});
+
+test('in a small room names that were left out are read again; in a large one the count is all', async () => {
+    const { room, clock, node } = await joined();
+    let asked = 0;
+    node.intercept = (frame) => {
+        if (frame.type !== 'roster') return undefined;
+        asked += 1;
+        return { type: 'roster', room: 'lobby', count: 2, roster: [{ user: 'ana', devices: [] }, { user: 'bo', devices: [] }] };
+    };
+    node.socket.emit({ type: 'presence', room: 'lobby', joined: [], left: [], count: 2 });
+    await clock.advance(10);
+    assert.deepEqual([[...room.members], room.count, asked], [['ana', 'bo'], 2, 1]);
+    node.socket.emit({ type: 'presence', room: 'lobby', joined: [], left: [], count: 300 });
+    await clock.advance(10);
+    assert.deepEqual([room.members, room.count, asked], [null, 300, 1]);
 });

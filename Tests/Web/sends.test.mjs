@@ -85,7 +85,7 @@ test('a node\'s refusal rejects with its code, name and words', async () => {
         assert.ok(sent.error instanceof MartletError);
         const { reason, message, retry, key } = sent.error;
         assert.deepEqual([reason, sent.error.code, message, retry, key, sent.error.stored], [
-            name, code, `because ${name}`, false, 'k', stored,
+            name, code, `send to lobby: because ${name}`, false, 'k', stored,
         ]);
     }
     assert.equal(room.pending, 0);

@@ -168,7 +168,8 @@ test('a handshake that will be refused again ends the client with the node\'s re
         const client = connect(`${side.url}/ws`, { WebSocket: NodeSocket });
         const error = await new Promise((resolve) => { client.on('closed', resolve); });
         assert.ok(error instanceof MartletError);
-        assert.deepEqual([error.reason, error.code, error.message, client.state], [reason, code, message, 'closed']);
+        const words = `the node at ${new URL(side.url).host} refused the connection: ${message}`;
+        assert.deepEqual([error.reason, error.code, error.message, client.state], [reason, code, words, 'closed']);
         await assert.rejects(client.ready, { reason });
     }
 });

@@ -5,6 +5,7 @@ public enum WebPage {
         [
             "/": file(PackageResources.index_html, "text/html; charset=utf-8"),
             "/martlet.js": file(PackageResources.martlet_js, "text/javascript; charset=utf-8"),
+            "/martlet.d.ts": file(PackageResources.martlet_d_ts, "application/typescript; charset=utf-8"),
             "/chat.js": file(PackageResources.chat_js, "text/javascript; charset=utf-8"),
             "/chat-parts.js": file(PackageResources.chat_parts_js, "text/javascript; charset=utf-8"),
             "/chat-people.js": file(PackageResources.chat_people_js, "text/javascript; charset=utf-8"),

@@ -51,9 +51,7 @@ export class PeopleView {
         if (!model) return;
         if (model.room.members) {
             const devices = new Map(this.#members.map((member) => [member.user, member.devices]));
-            this.#members = [...model.room.members].map(([user, known]) => ({
-                user, devices: known.length > 0 ? known : devices.get(user) ?? [],
-            }));
+            this.#members = [...model.room.members].map((user) => ({ user, devices: devices.get(user) ?? [] }));
         }
         this.#drawSoon();
         if (!this.#visible) return;
@@ -74,7 +72,6 @@ export class PeopleView {
             if (model !== this.#model) return;
             this.#members = cursor ? [...this.#members, ...page.members] : page.members;
             this.#cursor = page.cursor;
-            if (model.room.members) for (const { user, devices } of page.members) model.room.members.set(user, devices);
             this.#drawSoon();
         } catch {
             // The next change asks again; until then the names are shown as they are known.

@@ -145,7 +145,8 @@ export class RoomModel {
         try {
             const first = this.items.find((item) => item.kind === 'message')?.message;
             const before = first?.position ?? nextOf(this.room.position);
-            const page = await this.room.history({ before, limit: PAGE });
+            const limit = Math.min(PAGE, this.client.limits.historyPage ?? PAGE);
+            const page = await this.room.history({ before, limit });
             const still = this.items.find((item) => item.kind === 'message')?.message;
             if (still !== first) return;
             const items = page.messages.map(asItem);

@@ -17,6 +17,8 @@ const rooms = new Map();
 let current = null;
 let frame = 0;
 let bannerTimer = null;
+/** Why the connection was lost. */
+let lost = null;
 let retryAt = 0;
 
 const people = new PeopleView({ list: byId('members'), more: byId('more-members'), total: byId('people-total') });
@@ -254,7 +256,7 @@ function drawRooms() {
 function drawHead() {
     if (!current) return;
     const { room, name } = current;
-    const state = client.state !== 'online' || room.state === 'offline' ? 'not connected'
+    const state = room.state === 'offline' ? 'not connected' : client.state === 'unsure' ? `${client.node} does not answer`
         : room.state === 'joined' ? `${plural(room.count, 'person', 'people')} here · on ${client.node}` : 'entering…';
     if (byId('title').textContent !== name) byId('title').textContent = name;
     if (byId('subtitle').textContent !== state) byId('subtitle').textContent = state;
@@ -290,18 +292,20 @@ function linkChanged(event) {
     if (!client) return;
     const { state, delay = 0, error = null } = event;
     retryAt = state === 'offline' ? Date.now() + delay : 0;
+    lost = error ?? lost;
     byId('link').dataset.state = state;
-    const online = state === 'online';
-    byId('link-text').textContent = online ? client.node : state === 'connecting' ? 'connecting…' : 'no connection';
-    byId('link').title = online ? `Connected to ${client.node}, session ${client.session}` : error?.message ?? '';
+    const words = { online: client.node, unsure: 'no answer…', connecting: 'connecting…' };
+    byId('link-text').textContent = words[state] ?? 'no connection';
+    byId('link').title = state === 'online' ? `Connected to ${client.node}, session ${client.session}` : error?.message ?? '';
     clearInterval(bannerTimer);
     bannerTimer = null;
     if (state === 'online') {
         if (!byId('banner').hidden) announcer.say(`Connected again, to ${client.node}`);
+        lost = null;
         byId('banner').hidden = true;
     } else {
         bannerTimer = setInterval(drawBanner, 500);
-        if (event.attempt > 0 || state === 'offline') drawBanner();
+        if (event.attempt > 0 || state === 'offline' || state === 'unsure') drawBanner();
     }
     refresh();
     if (current) talk.update();
@@ -309,14 +313,17 @@ function linkChanged(event) {
 
 function drawBanner() {
     const banner = byId('banner');
-    if (banner.hidden) announcer.say('No connection; trying again');
+    const unsure = client.state === 'unsure';
+    if (banner.hidden) announcer.say(unsure ? 'The node does not answer' : 'No connection; trying again');
     banner.hidden = false;
     const wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000));
     const pending = [...rooms.values()].flatMap((model) => model.pending);
     const waiting = pending.filter((entry) => entry.error === null).length;
     const kept = waiting > 0 ? ` ${plural(waiting, 'message')} ${waiting === 1 ? 'waits' : 'wait'} to be sent.` : '';
-    const next = wait > 0 ? `Trying again in ${wait} s.` : 'Trying now…';
-    byId('banner-text').textContent = `No connection. ${next}${kept}`;
+    const next = unsure ? `${client.node} does not answer; another one is tried in a moment.`
+        : `No connection. ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying now…'}`;
+    const why = !unsure && lost && lost.reason !== 'unreachable' ? ` ${lost.message[0].toUpperCase()}${lost.message.slice(1)}.` : '';
+    byId('banner-text').textContent = `${next}${why}${kept}`;
     byId('retry-now').hidden = wait < 2;
 }
 

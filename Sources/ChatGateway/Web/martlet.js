@@ -12,7 +12,7 @@
  * What it does by itself: reconnects (exponential backoff, full jitter, the node's `reconnectAfter`), resumes each
  * room from the last message that it showed, shows each message once and in the order of the room's log, reads what
  * is missing, says what cannot be had any more (`gap`, `reset`), keeps unsent and unanswered sends and repeats them
- * with the same key, notices a dead connection, and settles every promise.
+ * with the same key, notices within ten seconds that a node does not answer, and settles every promise.
  *
  * How it is built: `Client` is the connection, `Room` is what is known of one room. Neither reads a clock, a random
  * number or a socket but through `options`, so a test can drive all of it by hand.
@@ -58,6 +58,8 @@
  * @property {any} [data]
  * @property {string} [key] The sender's key, if you are the sender.
  * @property {boolean} mine Whether your user said it, on whatever device.
+ * @property {boolean} live Whether it was said while this client was in the room. False of what `history` and `after`
+ *     asked for, of what was missed while the connection was away, and of what `room.history` reads.
  */
 /**
  * @typedef {{ position: string, at: string, repeated: boolean }} Sent `repeated`: an earlier try had stored it
@@ -79,12 +81,18 @@
  * @property {string} position The room's newest message.
  * @property {boolean} first Whether it is this room object's first time, not a return after a lost connection.
  * @property {boolean} resumed Whether nothing is missing since the last message shown.
- * @property {number} missed How many messages came meanwhile and are shown now.
+ * @property {number} missed How many messages came meanwhile and are shown now (those of the first page).
+ * @property {number} recent How many earlier messages are shown now, because `history` asked for them: never more than
+ *     the node's `limits.historyPage`.
  * @property {Gap} [gap]
  * @property {Reset} [reset]
  * @property {number} count Members.
  */
-/** @typedef {'connecting' | 'online' | 'offline' | 'closed'} ClientState `offline`: it will try again after a wait. */
+/**
+ * @typedef {'connecting' | 'online' | 'unsure' | 'offline' | 'closed'} ClientState `unsure`: there is a connection, but the
+ *     node has not answered for some seconds; it was asked, and is left if it does not answer that either. `offline`: the
+ *     client will try again after a wait. `closed`: it will not.
+ */
 /** @typedef {'joining' | 'joined' | 'offline' | 'left' | 'failed'} RoomState */
 /**
  * @typedef {object} ClientEvents
@@ -92,8 +100,8 @@
  *     until the next try.
  * @property {any} welcome The node's frame.
  * @property {{ reconnectAfter: number }} draining The node leaves; this client moves after so many ms.
- * @property {MartletError} error It belongs to no request.
- * @property {MartletError} closed It will not come back.
+ * @property {MartletError} error What no promise tells of: a refused signal, a frame that cannot be read.
+ * @property {MartletError} closed It will not come back: `close` was called, or the node does not want this client.
  */
 /**
  * @typedef {object} RoomEvents
@@ -101,7 +109,8 @@
  * @property {Message} message
  * @property {Gap} gap
  * @property {Reset} reset
- * @property {{ joined: string[], left: string[], count: number }} presence
+ * @property {{ joined: string[], left: string[], count: number }} presence How `members` changed (of a large room only
+ *     `count` did), after each `joined` too.
  * @property {{ user: string, name: string, data?: any }} signal
  * @property {RoomState} state
  * @property {MartletError} failed It is over.
@@ -113,18 +122,30 @@ const LOCAL_CODES = {
     unreachable: 907,
 };
 
+/**
+ * Ms without a word of the node, after something was asked of it: then it is asked whether it is there; after so many
+ * more it is doubted (`unsure`), and left.
+ */
+const ASK_AFTER = 4_500;
+const DOUBT_AFTER = 1_500;
+const LEAVE_AFTER = 4_500;
+/** In a room of so few a node names people: if it does not, the session was behind, and the roster is read. */
+const FEW = 50;
+/** Bytes of a request for each of which another ms is granted: a slow line is not a dead one. */
+const BYTES_PER_MS = 16;
+
 /** The close codes of Martlet nodes, and whether to come back by oneself. Other codes: come back. */
-export const CLOSE_CODES = Object.freeze({
-    4000: { name: 'draining', reconnect: true },
-    4001: { name: 'slow', reconnect: true },
-    4002: { name: 'unauthenticated', reconnect: false },
-    4003: { name: 'nodeFull', reconnect: true },
-    4004: { name: 'tooManySessions', reconnect: false },
-    4005: { name: 'abuse', reconnect: false },
-    4006: { name: 'heartbeatMissed', reconnect: true },
-    4007: { name: 'ended', reconnect: false },
-    4008: { name: 'internalError', reconnect: true },
-});
+export const CLOSE_CODES = /** @type {Readonly<Record<number, { name: string, reconnect: boolean, why: string }>>} */ (Object.freeze({
+    4000: { name: 'draining', reconnect: true, why: 'it is leaving' },
+    4001: { name: 'slow', reconnect: true, why: 'this client did not read what it was sent' },
+    4002: { name: 'unauthenticated', reconnect: false, why: 'it does not take this user or token' },
+    4003: { name: 'nodeFull', reconnect: true, why: 'it has as many sessions as it may have' },
+    4004: { name: 'tooManySessions', reconnect: false, why: 'this user has as many sessions as one may have' },
+    4005: { name: 'abuse', reconnect: false, why: 'too many requests, or frames that could not be read' },
+    4006: { name: 'heartbeatMissed', reconnect: true, why: 'its pings were not answered' },
+    4007: { name: 'ended', reconnect: false, why: 'an operator ended the session' },
+    4008: { name: 'internalError', reconnect: true, why: 'a fault in the node' },
+}));
 
 /** Why something failed: what every promise of this module rejects with. */
 export class MartletError extends Error {
@@ -158,13 +179,14 @@ export class MartletError extends Error {
 }
 
 /**
- * Reads `<epoch>-<seq>`. Null for anything else.
+ * Reads `<epoch>-<seq>`. Null for anything else, numbers that no node makes (over 2⁵³) included.
  * @param {unknown} text
  * @returns {{ epoch: number, seq: number } | null}
  */
 export function parsePosition(text) {
     const match = typeof text === 'string' ? /^(\d{1,20})-(\d{1,20})$/.exec(text) : null;
-    return match && { epoch: Number(match[1]), seq: Number(match[2]) };
+    const [epoch, seq] = match ? [Number(match[1]), Number(match[2])] : [NaN, NaN];
+    return Number.isSafeInteger(epoch) && Number.isSafeInteger(seq) ? { epoch, seq } : null;
 }
 
 /** A new key for a send: 128 random bits. */
@@ -285,22 +307,34 @@ export class Client extends Emitter {
     /** @type {any} A WebSocket, or what stands for one. */
     #socket = null;
     /**
-     * What waits for an answer on this connection: ref → what to do with the answer.
-     * @type {Map<number, (frame: any) => void>}
+     * What waits for an answer on this connection, oldest first: ref → what to do with the answer; when it was asked, and
+     * how many ms more it may take for its length.
+     * @type {Map<number, { answered: (frame: any) => void, at: number, extra: number }>}
      */
     #answers = new Map();
+    /** The same of requests that are answered only if they fail: the newest few. @type {Map<number, (frame: any) => void>} */
+    #unacknowledged = new Map();
     #lastRef = 0;
     #attempt = 0;
     #retryTimer = null;
     #connectTimer = null;
-    #heartTimer = null;
+    #lookTimer = null;
     #stableTimer = null;
     #drainTimer = null;
     #pumpTimer = null;
     #heartbeat = 30_000;
+    /** When the node was heard last, and when this connection began. */
     #heard = 0;
-    /** A ping is out and nothing was heard since. */
-    #pinged = false;
+    #since = 0;
+    /** @type {number | null} When a ping went out, if nothing was heard since. */
+    #pinged = null;
+    /** When the silence is looked at next; and whether that was put off because this page itself was late. */
+    #lookAt = Infinity;
+    #excused = false;
+    /** How many connections in a row were left for their silence: each gives the next one twice the time. */
+    #silences = 0;
+    /** @type {MartletError | null} Why the last connection was lost. */
+    #why = null;
     #tokens = { left: 50, at: 0, rate: 50, burst: 50 };
     #wake = () => this.wake();
 
@@ -319,7 +353,8 @@ export class Client extends Emitter {
         this.user = options.user ?? '';
         this.device = options.device ?? '';
         this.#readyTimer = this._clock.setTimeout(() => {
-            this.#ready.reject(new MartletError('timeout', 'no node answered in time; still trying', { retry: true }));
+            const why = this.#why ? `; at last: ${this.#why.message}` : '';
+            this.#ready.reject(new MartletError('timeout', `no node answered in time, still trying${why}`, { retry: true }));
         }, this._options.requestTimeout);
         globalThis.addEventListener?.('online', this.#wake);
         globalThis.document?.addEventListener('visibilitychange', this.#wake);
@@ -328,6 +363,7 @@ export class Client extends Emitter {
 
     /**
      * Resolves at the node's first welcome. Rejects after `requestTimeout` (it goes on trying) or when it is closed.
+     * @returns {Promise<Client>}
      */
     get ready() {
         return this.#ready.promise;
@@ -338,27 +374,32 @@ export class Client extends Emitter {
      * need to know. A room that you are in already is returned as it is.
      * @param {string} name
      * @param {{ after?: string, history?: number }} [options] `after`: the last position that you have, of an earlier
-     *     time; what came since is shown. `history`: else, how many recent messages to show first.
+     *     time; what came since is shown, or `reset` is told if the room does not know it. `history`: without `after`, and
+     *     after a `reset`, how many recent messages to show first: 0 if you do not say, one page at most.
      * @returns {Room}
      */
     join(name, options = {}) {
-        if (typeof name !== 'string' || name === '') throw new MartletError('badArgument', 'the room has no name');
-        if (options.after !== undefined && !parsePosition(options.after)) {
-            const message = 'after is no position: it must be like 1700000000000-42';
-            throw new MartletError('badArgument', message, { room: name });
+        const { after, history = 0 } = options;
+        const refuse = (reason, message) => { throw new MartletError(reason, `join: ${message}`, { room: name }); };
+        if (typeof name !== 'string' || name === '') refuse('badArgument', 'the room has no name');
+        if (after !== undefined && !parsePosition(after)) {
+            refuse('badArgument', `after is no position: it must be like 1700000000000-42, not ${after}`);
         }
-        if (this.state === 'closed') throw new MartletError('closed', 'the client is closed', { room: name });
+        if (!Number.isInteger(history) || history < 0) {
+            refuse('badArgument', `history must be a whole number from 0 on, not ${history}`);
+        }
+        if (this.state === 'closed') refuse('closed', 'the client is closed');
         const known = this.rooms.get(name);
         if (known) return known;
         const room = new Room(this, name, options);
         this.rooms.set(name, room);
-        if (this.state === 'online') room._connected();
+        if (this.#isUp) room._connected();
         return room;
     }
 
     /** Ends the session. What is pending fails as `closed`. */
     close() {
-        this.#finish(new MartletError('closed', 'the client was closed'), 1000);
+        this.#finish(new MartletError('closed', 'this client was closed'), 1000);
     }
 
     /**
@@ -369,9 +410,14 @@ export class Client extends Emitter {
         if (this.state === 'offline') {
             this._clock.clearTimeout(this.#retryTimer);
             this.#open();
-        } else if (this.state === 'online' && !this.#pinged) {
-            this.#ping(Math.min(5_000, this.#heartbeat));
+        } else if (this.#isUp && this.#pinged === null) {
+            this.#ping();
         }
+    }
+
+    /** Whether the node said welcome and the connection is there. */
+    get #isUp() {
+        return this.state === 'online' || this.state === 'unsure';
     }
 
     #setState(state, more = {}) {
@@ -411,30 +457,32 @@ export class Client extends Emitter {
         }
         this.#socket = socket;
         socket.onmessage = (event) => { if (this.#socket === socket) this.#receive(event.data); };
-        socket.onclose = (event) => { if (this.#socket === socket) this.#lost(closeError(event), event); };
+        socket.onclose = (event) => { if (this.#socket === socket) this.#lost(this.#closeError(event), event); };
         socket.onerror = () => {};
         this.#connectTimer = this._clock.setTimeout(
-            () => this.#lost(new MartletError('timeout', 'the node did not say welcome in time', { retry: true })),
+            () => this.#lost(this.#trouble('timeout', 'did not say welcome in time')),
             this._options.connectTimeout,
         );
     }
 
     #receive(data) {
         this.#heard = this._clock.now();
-        this.#pinged = false;
+        this.#pinged = null;
+        this.#excused = false;
+        if (this.state === 'unsure') this.#setState('online');
         let frame;
         try {
             frame = JSON.parse(data);
         } catch {
-            this._emit('error', new MartletError('unreadable', 'the node sent a frame that is no JSON'));
+            this._emit('error', this.#trouble('unreadable', 'sent a frame that is no JSON', false));
             return;
         }
+        const answered = this.#answers.get(frame.ref)?.answered ?? this.#unacknowledged.get(frame.ref);
         if (frame.type === 'welcome') {
             this.#welcomed(frame);
-        } else if (frame.ref !== undefined && frame.ref !== null) {
-            const answer = this.#answers.get(frame.ref);
+        } else if (answered) {
             this.#answers.delete(frame.ref);
-            answer?.(frame);
+            answered(frame);
         } else if (frame.type === 'draining') {
             this.#draining(frame);
         } else if (frame.type === 'error') {
@@ -452,6 +500,7 @@ export class Client extends Emitter {
         this.node = frame.node;
         this.limits = frame.limits ?? {};
         this.#heartbeat = Math.max(1, Number(frame.heartbeat) || 30) * 1_000;
+        this.#since = this.#heard;
         // A node forgives a burst and then a rate; staying under nine tenths of both, nothing of ours is ever refused.
         const rate = (Number(this.limits.requestsPerSecond) || 100) * 0.9;
         const burst = (Number(this.limits.requestBurst) || 100) * 0.9;
@@ -459,12 +508,12 @@ export class Client extends Emitter {
         // Only a connection that lasted ends the series of attempts: a node that welcomes and then closes is not
         // hammered.
         this.#stableTimer = this._clock.setTimeout(() => { this.#attempt = 0; }, 5_000);
-        this.#watch(this.#heartbeat);
+        this.#look(this.#heard + this.#heartbeat);
         this._clock.clearTimeout(this.#readyTimer);
         if (!this.#ready.settled) this.#ready.resolve(this);
         this.#setState('online');
         this._emit('welcome', frame);
-        for (const room of [...this.rooms.values()]) if (this.state === 'online') room._connected();
+        for (const room of [...this.rooms.values()]) if (this.#isUp) room._connected();
     }
 
     /** The node leaves: move, at the moment that it gave to this session alone. */
@@ -477,30 +526,73 @@ export class Client extends Emitter {
 
     /** @internal Changes to another connection now. */
     _move() {
-        if (this.state !== 'online') return;
-        this.#lost(new MartletError('draining', 'the node is leaving', { code: 4000, retry: true }), null, 0);
+        if (!this.#isUp) return;
+        this.#lost(new MartletError('draining', `the node ${this.node} is leaving`, { code: 4000, retry: true }), null, 0);
     }
 
-    #ping(wait) {
-        this.#pinged = true;
+    #ping() {
+        this.#pinged = this._clock.now();
         this._request({ type: 'ping' }, () => {});
-        this.#watch(wait);
+        this.#watch();
     }
 
-    /** After silence a ping, after a ping without anything heard a new connection. */
-    #watch(ms) {
-        this._clock.clearTimeout(this.#heartTimer);
-        this.#heartTimer = this._clock.setTimeout(() => {
-            const silence = this._clock.now() - this.#heard;
-            if (this.#pinged) {
-                const message = 'nothing was heard of the node, not even a pong';
-                this.#lost(new MartletError('timeout', message, { retry: true }));
-            } else if (silence >= this.#heartbeat) {
-                this.#ping(Math.min(10_000, this.#heartbeat));
-            } else {
-                this.#watch(this.#heartbeat - silence);
-            }
-        }, ms);
+    /**
+     * Asks a node that is silent for a heartbeat, or for some seconds after a request, whether it is there; doubts it; and
+     * leaves it.
+     */
+    #watch() {
+        const now = this._clock.now();
+        // What seemed dead may only be slow (a long page over a bad line): then the next try must not fail alike.
+        const factor = now - this.#since > 60_000 ? 1 : Math.min(2 ** this.#silences, Math.max(1, this.#heartbeat / ASK_AFTER));
+        if (this.#pinged === null) {
+            const oldest = this.#answers.values().next().value;
+            const asked = oldest ? Math.max(this.#heard, oldest.at) + ASK_AFTER * factor + oldest.extra : Infinity;
+            const due = Math.min(this.#heard + this.#heartbeat, asked);
+            if (now < due) this.#look(due);
+            else this.#ping();
+        } else if (now >= this.#pinged + LEAVE_AFTER * factor) {
+            this.#silences = factor > 1 ? this.#silences + 1 : 1;
+            this.#lost(this.#trouble('timeout', `has been silent for ${Math.round((now - this.#heard) / 1_000)} s`));
+        } else if (now >= this.#pinged + DOUBT_AFTER * factor) {
+            this.#look(this.#pinged + LEAVE_AFTER * factor);
+            if (this.state === 'online') this.#setState('unsure');
+        } else {
+            this.#look(this.#pinged + DOUBT_AFTER * factor);
+        }
+    }
+
+    /** Calls `#watch` at this moment. A page that is late itself first reads what came meanwhile, once. */
+    #look(at) {
+        this._clock.clearTimeout(this.#lookTimer);
+        this.#lookAt = at;
+        this.#lookTimer = this._clock.setTimeout(() => {
+            const now = this._clock.now();
+            const late = now - at > 1_000 && !this.#excused;
+            this.#excused ||= late;
+            if (late) this.#look(now + 1_000);
+            else this.#watch();
+        }, Math.max(0, at - this._clock.now()));
+    }
+
+    /** Something that the node did or did not do. */
+    #trouble(reason, what, retry = true) {
+        const node = this.node ? `the node ${this.node}` : `the node at ${this.#url.host}`;
+        return new MartletError(reason, `${node} ${what}`, { retry });
+    }
+
+    #closeError(event) {
+        const known = CLOSE_CODES[event.code];
+        const said = event.reason && event.reason !== known?.name ? ` (${event.reason})` : '';
+        if (known) {
+            const error = this.#trouble(known.name, `closed the connection: ${known.why}${said}`, known.reconnect);
+            return Object.assign(error, { code: event.code });
+        }
+        // A code of a newer node: its reason is its name.
+        const name = event.code >= 4000 && /^[a-z]\w{0,39}$/i.exec(event.reason)?.[0];
+        if (name) return Object.assign(this.#trouble(name, `closed the connection: ${name}`), { code: event.code });
+        if (event.refusal) return wireError(event.refusal, undefined, `the node at ${this.#url.host} refused the connection`);
+        const what = this.#isUp ? `the connection to ${this.node} was lost` : `${this.#url.host} could not be reached`;
+        return new MartletError('unreachable', `${what} (${event.code})${event.reason ? `: ${event.reason}` : ''}`, { retry: true });
     }
 
     /**
@@ -517,6 +609,7 @@ export class Client extends Emitter {
             return;
         }
         this.#drop(event ? null : 1000);
+        this.#why = error;
         const { base, cap } = this._options.backoff;
         const wait = delay ?? this._options.random() * Math.min(cap, base * 2 ** this.#attempt);
         this.#attempt += 1;
@@ -530,13 +623,15 @@ export class Client extends Emitter {
      * is closed.
      */
     #drop(code) {
-        this.#pinged = false;
-        const timers = [this.#connectTimer, this.#heartTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer];
+        this.#pinged = null;
+        const timers = [this.#connectTimer, this.#lookTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer];
         for (const timer of timers) this._clock.clearTimeout(timer);
         this.#pumpTimer = null;
+        this.#lookAt = Infinity;
         const socket = this.#socket;
         this.#socket = null;
         this.#answers.clear();
+        this.#unacknowledged.clear();
         if (socket === null) return;
         socket.onmessage = socket.onclose = null;
         if (code !== null) {
@@ -563,15 +658,22 @@ export class Client extends Emitter {
     /**
      * @internal Writes a request; `answered` gets the one frame that answers it, unless the connection goes first.
      * False if the frame is longer than the node takes: then nothing was written.
-     * @param {Record<string, unknown>} fields @param {((frame: any) => void) | null} answered
+     * @param {Record<string, unknown>} fields @param {(frame: any) => void} answered
+     * @param {boolean} [always] Whether it is answered, and not only if it fails.
      */
-    _request(fields, answered) {
-        const ref = answered ? ++this.#lastRef : 0;
+    _request(fields, answered, always = true) {
+        const ref = ++this.#lastRef;
         const { type, ...others } = fields;
-        const text = JSON.stringify({ type, ...(answered ? { ref } : {}), ...others });
+        const text = JSON.stringify({ type, ref, ...others });
         const most = Number(this.limits.frameBytes) || Infinity;
         if (text.length * 3 > most && encoder.encode(text).length > most) return false;
-        if (answered) this.#answers.set(ref, answered);
+        const at = this._clock.now();
+        if (always) {
+            this.#answers.set(ref, { answered, at, extra: text.length / BYTES_PER_MS });
+            if (at + ASK_AFTER < this.#lookAt && this.#pinged === null) this.#look(at + ASK_AFTER);
+        } else {
+            this.#unacknowledged.set(ref, answered).delete(ref - 100);
+        }
         try {
             this.#socket.send(text);
         } catch { /* It is closing: `onclose` follows, and all that is unanswered is repeated. */ }
@@ -606,11 +708,12 @@ export class Room extends Emitter {
     /** @type {string | null} The last position shown; null before the first join. */
     position = null;
     /**
-     * Who is here; null when the room is so large that the node tells only the count.
-     * @type {Map<string, string[]> | null}
+     * The users who are here; null when the room is so large that the node tells only the count. Nodes tell who comes and
+     * goes, not each of their devices: `roster` reads those.
+     * @type {Set<string> | null}
      */
-    members = new Map();
-    /** How many are here. */
+    members = new Set();
+    /** How many users are here: the size of `members`, if they are known. */
     count = 0;
 
     #client;
@@ -625,8 +728,9 @@ export class Room extends Emitter {
     /** What arrived and is not next, by seq; and announced gaps. Both empty while nothing is missing. */
     #early = new Map();
     #gaps = [];
-    /** The seq up to which messages are known to exist. */
+    /** The seq up to which messages are known to exist, and that after which they are live. */
     #target = 0;
+    #liveAfter = Infinity;
     #reading = false;
     #readingMembers = false;
     #advancing = false;
@@ -645,7 +749,7 @@ export class Room extends Emitter {
         this.#options = options;
         if (options.after) this.#show(options.after);
         this.#readyTimer = client._clock.setTimeout(() => {
-            const message = 'the room could not be joined in time; still trying';
+            const message = `the room ${name} could not be joined in time; still trying`;
             this.#ready.reject(new MartletError('timeout', message, { room: name, retry: true }));
         }, client._options.requestTimeout);
     }
@@ -653,6 +757,7 @@ export class Room extends Emitter {
     /**
      * Resolves when the room is joined the first time. Rejects if it cannot be, or not in time (then it goes on
      * trying).
+     * @returns {Promise<Room>}
      */
     get ready() {
         return this.#ready.promise;
@@ -680,13 +785,14 @@ export class Room extends Emitter {
         );
         const key = given.key ?? newKey();
         const again = given.again ?? (given.key === undefined ? false : undefined);
-        const refuse = (reason, message, retry = false) =>
-            Promise.reject(new MartletError(reason, message, { room: this.name, key, retry, stored: false }));
+        const refuse = (reason, message, retry = false) => Promise.reject(
+            new MartletError(reason, `send to ${this.name}: ${message}`, { room: this.name, key, retry, stored: false }),
+        );
         if (text !== undefined && typeof text !== 'string') return refuse('badArgument', 'text is no string');
         if (text === undefined && data === undefined) return refuse('badArgument', 'there is neither text nor data');
         if (typeof key !== 'string' || key === '') return refuse('badArgument', 'key is no string, or empty');
-        if (this.#over) return refuse(this.#over.reason, `you are not in this room any more: ${this.#over.message}`);
-        if (options.signal?.aborted) return refuse('aborted', 'aborted before it was sent');
+        if (this.#over) return refuse(this.#over.reason, `the room is over: ${this.#over.message}`);
+        if (options.signal?.aborted) return refuse('aborted', 'it was aborted before it was sent');
         if (this.#sends.length >= this.#client._options.maxUnsent) {
             return refuse('queueFull', `${this.#sends.length} sends wait already`, true);
         }
@@ -702,10 +808,10 @@ export class Room extends Emitter {
             if (error) send.reject(this.#sendError(send, error));
             else send.resolve(value);
         };
-        send.abort = () => send.settle(new MartletError('aborted', 'the send was aborted'));
+        send.abort = () => send.settle(new MartletError('aborted', `send to ${this.name}: it was aborted`));
         options.signal?.addEventListener('abort', send.abort);
         send.timer = this.#client._clock.setTimeout(
-            () => send.settle(send.error ?? new MartletError('timeout', 'no answer in time', { retry: true })),
+            () => send.settle(send.error ?? this.#late(`send to ${this.name}`)),
             options.timeout ?? this.#client._options.sendTimeout,
         );
         this.#sends.push(send);
@@ -714,18 +820,24 @@ export class Room extends Emitter {
     }
 
     /**
-     * Reads a page of the room's log, oldest first, never more than the node's `limits.historyPage`.
+     * Reads a page of the room's log, oldest first.
      * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
-     *     newest page.
+     *     newest page. `limit`: 50 if you do not say; more than the node's `limits.historyPage` is refused. A page of large
+     *     messages may be shorter: see `older` and `newer`.
      * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean }>} `older`,
      *     `newer`: whether the log holds more on that side.
      */
     async history(query = {}) {
         const { before, after, around } = query;
-        const limit = Math.min(query.limit ?? 50, Number(this.#client.limits.historyPage) || Infinity);
+        const most = this._page;
+        const limit = query.limit ?? Math.min(50, most);
+        if (!Number.isInteger(limit) || limit < 1 || limit > most) {
+            const message = `history of ${this.name}: limit must be a whole number from 1 to ${most}, not ${limit}`;
+            throw new MartletError('badArgument', message, { room: this.name });
+        }
         const frame = await this.#read({ type: 'history', room: this.name, before, after, around, limit });
         return {
-            messages: (frame.messages ?? []).map((message) => this.#message(message)),
+            messages: (frame.messages ?? []).map((message) => this.#message(message, false)),
             newest: frame.newest ?? null,
             older: frame.older ?? false,
             newer: frame.newer ?? false,
@@ -744,13 +856,20 @@ export class Room extends Emitter {
 
     /**
      * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
-     * now.
+     * now. What the node refuses is told by the client's `error`.
      * @param {string} name
      * @param {any} [data]
      */
     signal(name, data) {
+        if (typeof name !== 'string' || name === '') {
+            throw new MartletError('badArgument', `signal to ${this.name}: it has no name`, { room: this.name });
+        }
         if (this.state !== 'joined' || !this.#client._take()) return false;
-        return this.#client._request({ type: 'signal', room: this.name, name, data }, null);
+        const what = `signal ${name} to ${this.name}`;
+        const refused = (frame) => this.#client._emit('error', wireError(frame, this.name, what));
+        const written = this.#client._request({ type: 'signal', room: this.name, name, data }, refused, false);
+        if (!written) refused(this.#tooLong());
+        return written;
     }
 
     /** Leaves for good; what is pending fails as `left`. Resolves when the node knows, or the connection has gone. */
@@ -758,7 +877,7 @@ export class Room extends Emitter {
         if (this.#over) return Promise.resolve();
         const told = new Deferred();
         const tell = this.state === 'joined' || this.state === 'joining';
-        this._fail(new MartletError('left', 'you left the room', { room: this.name }), 'left');
+        this._fail(new MartletError('left', `you left the room ${this.name}`, { room: this.name }), 'left');
         if (this.#client.rooms.get(this.name) === this) this.#client.rooms.delete(this.name);
         if (!tell) return Promise.resolve();
         this.#client._request({ type: 'leave', room: this.name }, () => told.resolve());
@@ -776,15 +895,18 @@ export class Room extends Emitter {
         const fields = { type: 'join', room: this.name };
         if (this.position !== null) fields.after = this.position;
         // Beside `after` too: after a reset it says how much of the new history to show.
-        if (this.#options.history !== undefined) {
-            fields.history = Math.min(this.#options.history, Number(this.#client.limits.historyPage) || Infinity);
-        }
+        if (this.#options.history !== undefined) fields.history = Math.min(this.#options.history, this._page);
         this.#client._request(fields, (frame) => {
             if (this.state !== 'joining') return;
             if (frame.type === 'joined') this.#joined(frame);
             else if (frame.retry) this.#later(() => this._connected());
-            else this.#giveUp(wireError(frame, this.name));
+            else this.#giveUp(wireError(frame, this.name, `join of ${this.name}`));
         });
+    }
+
+    /** @internal How many messages one page holds at most. */
+    get _page() {
+        return Number(this.#client.limits.historyPage) || 100;
     }
 
     /** @internal The connection has gone. */
@@ -867,10 +989,17 @@ export class Room extends Emitter {
             send.tries += 1;
         } else {
             send.ref = null;
-            const most = this.#client.limits.frameBytes;
-            const message = `with its key and room it is over ${most} bytes`;
-            send.settle(new MartletError('frameTooLarge', message, { code: 102 }));
+            send.settle(wireError(this.#tooLong(), this.name, `send to ${this.name}`));
         }
+    }
+
+    #tooLong() {
+        const message = `it is over ${this.#client.limits.frameBytes} bytes as a frame`;
+        return { name: 'frameTooLarge', code: 102, message };
+    }
+
+    #late(what) {
+        return new MartletError('timeout', `${what}: no answer in time`, { retry: true, room: this.name });
     }
 
     #sendAnswered(send, frame) {
@@ -882,7 +1011,7 @@ export class Room extends Emitter {
             return;
         }
         send.ref = null;
-        send.error = wireError(frame, this.name);
+        send.error = wireError(frame, this.name, `send to ${this.name}`);
         send.stored ||= send.error.reason === 'notReplicated';
         send.unsure ||= /^(unavailable|outcomeUnknown|draining|internalError)$/.test(send.error.reason);
         if (frame.name === 'draining') {
@@ -910,10 +1039,10 @@ export class Room extends Emitter {
             read.settle(null, frame);
         } else if (frame.retry) {
             read.ref = null;
-            read.error = wireError(frame, this.name);
+            read.error = wireError(frame, this.name, read.what);
             this.#later(() => this._pump());
         } else {
-            read.settle(wireError(frame, this.name));
+            read.settle(wireError(frame, this.name, read.what));
         }
     }
 
@@ -921,7 +1050,7 @@ export class Room extends Emitter {
     #read(fields) {
         if (this.#over) return Promise.reject(this.#over);
         /** @type {any} */
-        const read = Object.assign(new Deferred(), { fields, ref: null });
+        const read = Object.assign(new Deferred(), { fields, ref: null, what: `${fields.type} of ${this.name}` });
         read.settle = (error, value) => {
             if (read.settled) return;
             this.#client._clock.clearTimeout(read.timer);
@@ -930,7 +1059,7 @@ export class Room extends Emitter {
             else read.resolve(value);
         };
         read.timer = this.#client._clock.setTimeout(
-            () => read.settle(read.error ?? new MartletError('timeout', 'no answer in time', { retry: true })),
+            () => read.settle(read.error ?? this.#late(read.what)),
             this.#client._options.requestTimeout,
         );
         this.#reads.push(read);
@@ -968,9 +1097,9 @@ export class Room extends Emitter {
         this.#first = false;
         this.#tries = 0;
         this.#target = seqOf(frame.position);
+        this.#liveAfter = this.#target;
         this.state = 'joined';
-        this.count = frame.count ?? frame.roster?.length ?? 0;
-        this.members = frame.roster ? new Map(frame.roster.map((member) => [member.user, member.devices ?? []])) : null;
+        const change = this.#setMembers(frame.roster?.map((member) => member.user), frame.count ?? 0);
         const gap = frame.gap ? readGap(frame.gap) : undefined;
         const { reset } = frame;
         if (gap) this.#gaps.push(gap);
@@ -978,7 +1107,8 @@ export class Room extends Emitter {
         const resumed = from !== null && !gap && !reset;
         this._emit('state', 'joined');
         this._emit('joined', {
-            position: frame.position, first, resumed, missed: missed.length, gap, reset, count: this.count,
+            position: frame.position, first, resumed, missed: missed.length,
+            recent: from === null || reset ? messages.length : 0, gap, reset, count: this.count,
         });
         if (reset || from === null) {
             const before = messages.length > 0 ? positionBefore(messages[0].position) : frame.position;
@@ -989,7 +1119,7 @@ export class Room extends Emitter {
         this.#advance();
         this.#client._clock.clearTimeout(this.#readyTimer);
         if (!this.#ready.settled) this.#ready.resolve(this);
-        this._emit('presence', { joined: [], left: [], count: this.count });
+        if (this.state === 'joined') this._emit('presence', first ? { ...change, joined: [] } : change);
         this._pump();
     }
 
@@ -999,6 +1129,7 @@ export class Room extends Emitter {
         this.#gaps = [];
         this.#show(position);
         this.#target = target;
+        this.#liveAfter = Math.max(target, this.#seq);
         this._emit('reset', { position: reset.position, reason: reset.reason });
     }
 
@@ -1039,7 +1170,7 @@ export class Room extends Emitter {
         if (!next) return false;
         this.#early.delete(this.#seq + 1);
         this.#show(next.position);
-        const message = this.#message(next);
+        const message = this.#message(next, seqOf(next.position) > this.#liveAfter);
         if (message.mine && message.key !== undefined) this.#settleByKey(message);
         this._emit('message', message);
         return true;
@@ -1075,7 +1206,7 @@ export class Room extends Emitter {
         if (this.#reading) return;
         this.#reading = true;
         const from = this.position;
-        const limit = Math.min(100, Number(this.#client.limits.historyPage) || 100);
+        const limit = Math.min(100, this._page);
         try {
             const page = await this.#read({ type: 'history', room: this.name, after: from, limit });
             if (this.state !== 'joined' || this.position !== from) return;
@@ -1101,16 +1232,36 @@ export class Room extends Emitter {
         return readGap({ after: this.position, before: `${end.epoch}-${Math.max(end.seq, this.#target) + 1}` });
     }
 
+    /** Only what changes anything is told: a node may say again what `joined` said already. */
     #presence(frame) {
-        const joined = frame.joined ?? [];
-        const left = frame.left ?? [];
-        const before = this.count;
-        this.count = frame.count ?? before;
-        if (joined.length === 0 && left.length === 0 && this.count !== before) this.members = null;
-        for (const user of joined) this.members?.set(user, this.members.get(user) ?? []);
-        for (const user of left) this.members?.delete(user);
+        const { members } = this;
+        const joined = (frame.joined ?? []).filter((user) => !members?.has(user));
+        const left = (frame.left ?? []).filter((user) => !members || members.has(user));
+        const count = frame.count ?? this.count;
+        const named = (frame.joined?.length ?? 0) + (frame.left?.length ?? 0) > 0;
+        if (members) {
+            for (const user of joined) members.add(user);
+            for (const user of left) members.delete(user);
+            // The node has stopped naming people: too many are here, or this session was behind.
+            if (!named && count !== members.size) this.members = null;
+        }
+        this.count = this.members?.size ?? count;
         this._emit('presence', { joined, left, count: this.count });
-        if (this.members && this.members.size !== this.count) this.#readMembers();
+        if (this.members ? this.members.size !== count : count <= FEW) this.#readMembers();
+    }
+
+    /**
+     * Takes over a whole roster (undefined: only the count is known). Returns what changed.
+     * @param {string[] | undefined} users @param {number} count
+     */
+    #setMembers(users, count) {
+        const before = this.members;
+        const after = users ? new Set(users) : null;
+        this.members = after;
+        this.count = after?.size ?? count;
+        const added = before && after ? [...after].filter((user) => !before.has(user)) : [];
+        const gone = before && after ? [...before].filter((user) => !after.has(user)) : [];
+        return { joined: added, left: gone, count: this.count };
     }
 
     /** The names do not add up to the count: something was missed, so the roster is read. */
@@ -1120,9 +1271,7 @@ export class Room extends Emitter {
         try {
             const page = await this.roster();
             if (this.state !== 'joined' || page.cursor) return;
-            this.members = new Map(page.members.map((member) => [member.user, member.devices]));
-            this.count = page.count;
-            this._emit('presence', { joined: [], left: [], count: this.count });
+            this._emit('presence', this.#setMembers(page.members.map((member) => member.user), page.count));
         } catch {
             // The next change of presence, or the next join, tries again.
         } finally {
@@ -1130,10 +1279,11 @@ export class Room extends Emitter {
         }
     }
 
-    #message(frame) {
+    /** @param {any} frame @param {boolean} live @returns {Message} */
+    #message(frame, live) {
         const { position, user, at, text, data, key } = frame;
         const seq = seqOf(position);
-        return { room: this.name, position, seq, user, at, text, data, key, mine: user === this.#client.user };
+        return { room: this.name, position, seq, user, at, text, data, key, mine: user === this.#client.user, live };
     }
 }
 
@@ -1158,19 +1308,9 @@ function readURL(url, options) {
     return result;
 }
 
-function closeError(event) {
-    const known = CLOSE_CODES[event.code];
-    if (known) {
-        const message = event.reason && event.reason !== known.name ? event.reason : `the node closed: ${known.name}`;
-        return new MartletError(known.name, message, { code: event.code, retry: known.reconnect });
-    }
-    if (event.refusal) return wireError(event.refusal);
-    const why = event.reason ? `: ${event.reason}` : '';
-    return new MartletError('unreachable', `the connection was lost (${event.code})${why}`, { retry: true });
-}
-
-function wireError(frame, room) {
-    return new MartletError(frame.name ?? 'error', frame.message ?? 'the node gave no reason', {
+/** What a node says went wrong. `what`: the request that it speaks of. */
+function wireError(frame, room, what = 'the node says') {
+    return new MartletError(frame.name ?? 'error', `${what}: ${frame.message ?? 'the node gave no reason'}`, {
         code: frame.code, retry: frame.retry ?? false, room: frame.room ?? room,
     });
 }

@@ -10,6 +10,16 @@ room.on('message', (message) => {
     // @ts-expect-error a message has no such field
     parts.push(message.author);
 });
+room.on('message', ({ live, text }) => { if (live) room.signal('typing', text); });
+/** @type {Set<string> | null} */
+export const here = room.members;
+// @ts-expect-error the members are names; `roster` reads their devices
+room.members?.get('ana');
+// @ts-expect-error there is no such state
+export const odd = client.state === 'asleep';
+export const doubtful = client.state === 'unsure';
+// @ts-expect-error what the module uses inside is no part of its types
+client._options.clock.now();
 const off = room.once('presence', ({ joined, count }) => { joined.map((user) => user.length + count); });
 off();
 client.on('closed', (error) => { if (error instanceof MartletError && error.reason === 'abuse') client.close(); });

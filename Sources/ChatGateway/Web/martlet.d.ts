@@ -1,0 +1,478 @@
+// The types of martlet.js. Made from its comments by Tests/Web/types/declare.mjs: change those.
+/**
+ * Reads `<epoch>-<seq>`. Null for anything else, numbers that no node makes (over 2⁵³) included.
+ * @param {unknown} text
+ * @returns {{ epoch: number, seq: number } | null}
+ */
+export function parsePosition(text: unknown): {
+    epoch: number;
+    seq: number;
+} | null;
+/** A new key for a send: 128 random bits. */
+export function newKey(): string;
+/**
+ * Connects to a node and stays connected until `close`.
+ * @param {string | URL} [url] `ws://host/ws`, `wss:`, or the `http(s):` address of the node (then `/ws`). In a
+ *     browser the default is the page's own node.
+ * @param {ConnectOptions} [options]
+ * @returns {Client}
+ */
+export function connect(url?: string | URL | undefined, options?: ConnectOptions | undefined): Client;
+/** The close codes of Martlet nodes, and whether to come back by oneself. Other codes: come back. */
+export const CLOSE_CODES: Readonly<Record<number, {
+    name: string;
+    reconnect: boolean;
+    why: string;
+}>>;
+/** Why something failed: what every promise of this module rejects with. */
+export class MartletError extends Error {
+    /**
+     * @param {string} reason The stable name: the node's (`notJoined`, `rateLimited`, `unavailable`,
+     *     `outcomeUnknown`, `notStored`, …), a close code's, or one of this module's: `timeout`, `closed`,
+     *     `queueFull`, `left`, `aborted`, `badArgument`, `unreadable`, `unreachable`.
+     * @param {string} message A sentence for a developer.
+     * @param {{ code?: number, retry?: boolean, room?: string, key?: string, since?: string | null,
+     *     stored?: boolean }} [more]
+     */
+    constructor(reason: string, message: string, more?: {
+        code?: number | undefined;
+        retry?: boolean | undefined;
+        room?: string | undefined;
+        key?: string | undefined;
+        since?: string | null | undefined;
+        stored?: boolean | undefined;
+    } | undefined);
+    reason: string;
+    /** @type {number} The number that goes with the reason. */
+    code: number;
+    /** Whether the same request may succeed later (a send: with the same key). */
+    retry: boolean;
+    room: string | undefined;
+    /** The key of the send that failed. */
+    key: string | undefined;
+    /** With the key: what to give to `send` to try again. */
+    since: string | undefined;
+    /**
+     * Of a send: false if it certainly was not stored, undefined if that is not known, true if it was, but (as
+     * `notReplicated` says) on fewer replicas than the operator wants.
+     */
+    stored: boolean | undefined;
+}
+/**
+ * One session, kept up over any number of connections. Its events: {@link ClientEvents}.
+ * @extends {Emitter<ClientEvents>}
+ */
+export class Client extends Emitter<ClientEvents> {
+    /** @param {string | URL | undefined} url @param {ConnectOptions} options */
+    constructor(url: string | URL | undefined, options: ConnectOptions);
+    /** @type {ClientState} */
+    state: ClientState;
+    /** The session's, user's and device's name as the node gave them, and the node's own. */
+    session: string;
+    user: string;
+    device: string;
+    node: string;
+    /** @type {Record<string, number>} What the node allows; see its protocol. */
+    limits: Record<string, number>;
+    /** @type {Map<string, Room>} The rooms that you are in or on the way into. */
+    rooms: Map<string, Room>;
+    /**
+     * Resolves at the node's first welcome. Rejects after `requestTimeout` (it goes on trying) or when it is closed.
+     * @returns {Promise<Client>}
+     */
+    get ready(): Promise<Client>;
+    /**
+     * Enters a room and stays in it, over reconnects too, until `leave`. Returns at once: await `room.ready` if you
+     * need to know. A room that you are in already is returned as it is.
+     * @param {string} name
+     * @param {{ after?: string, history?: number }} [options] `after`: the last position that you have, of an earlier
+     *     time; what came since is shown, or `reset` is told if the room does not know it. `history`: without `after`, and
+     *     after a `reset`, how many recent messages to show first: 0 if you do not say, one page at most.
+     * @returns {Room}
+     */
+    join(name: string, options?: {
+        after?: string | undefined;
+        history?: number | undefined;
+    } | undefined): Room;
+    /** Ends the session. What is pending fails as `closed`. */
+    close(): void;
+    /**
+     * Tries at once instead of waiting, or checks the connection. Called by itself when a browser comes online or the
+     * page is looked at again; call it when you know better.
+     */
+    wake(): void;
+    #private;
+}
+/**
+ * One room, as this client knows it. Its events: {@link RoomEvents}.
+ * @extends {Emitter<RoomEvents>}
+ */
+export class Room extends Emitter<RoomEvents> {
+    /** @type {RoomState} */
+    state: RoomState;
+    /** @type {string | null} The last position shown; null before the first join. */
+    position: string | null;
+    /**
+     * The users who are here; null when the room is so large that the node tells only the count. Nodes tell who comes and
+     * goes, not each of their devices: `roster` reads those.
+     * @type {Set<string> | null}
+     */
+    members: Set<string> | null;
+    /** How many users are here: the size of `members`, if they are known. */
+    count: number;
+    name: string;
+    /**
+     * Resolves when the room is joined the first time. Rejects if it cannot be, or not in time (then it goes on
+     * trying).
+     * @returns {Promise<Room>}
+     */
+    get ready(): Promise<Room>;
+    /** Sends that have no answer yet. */
+    get pending(): number;
+    /**
+     * Says something. Resolves when it is stored. Kept over lost connections and repeated with the same key, so it is
+     * stored once at most. Rejects with a MartletError: `stored` is false if it certainly was not stored, undefined
+     * if unknown.
+     *
+     * With a `key` of your own say `again: false` if it certainly was never used before; and `again: true` with the
+     * error's `since` to try again what failed with `stored` undefined.
+     * @param {string | { text?: string, data?: any, key?: string, again?: boolean, since?: string }} content
+     * @param {{ timeout?: number, signal?: AbortSignal }} [options]
+     * @returns {Promise<Sent>}
+     */
+    send(content: string | {
+        text?: string | undefined;
+        data?: any;
+        key?: string | undefined;
+        again?: boolean | undefined;
+        since?: string | undefined;
+    }, options?: {
+        timeout?: number | undefined;
+        signal?: AbortSignal | undefined;
+    } | undefined): Promise<Sent>;
+    /**
+     * Reads a page of the room's log, oldest first.
+     * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
+     *     newest page. `limit`: 50 if you do not say; more than the node's `limits.historyPage` is refused. A page of large
+     *     messages may be shorter: see `older` and `newer`.
+     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean }>} `older`,
+     *     `newer`: whether the log holds more on that side.
+     */
+    history(query?: {
+        before?: string | undefined;
+        after?: string | undefined;
+        around?: string | undefined;
+        limit?: number | undefined;
+    } | undefined): Promise<{
+        messages: Message[];
+        newest: string | null;
+        older: boolean;
+        newer: boolean;
+    }>;
+    /**
+     * Who is here with which devices: one page.
+     * @param {{ cursor?: string }} [options] What the page before gave.
+     * @returns {Promise<{ members: Member[], count: number, cursor: string | null }>}
+     */
+    roster(options?: {
+        cursor?: string | undefined;
+    } | undefined): Promise<{
+        members: Member[];
+        count: number;
+        cursor: string | null;
+    }>;
+    /**
+     * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
+     * now. What the node refuses is told by the client's `error`.
+     * @param {string} name
+     * @param {any} [data]
+     */
+    signal(name: string, data?: any): boolean;
+    /** Leaves for good; what is pending fails as `left`. Resolves when the node knows, or the connection has gone. */
+    leave(): Promise<void>;
+    #private;
+}
+/**
+ * The part of a WebSocket that this module needs, over node:net, for Node before 22, which brings no WebSocket class.
+ * RFC 6455: masked frames (5.3), fragments (5.4), control frames (5.5), the closing handshake (7.1).
+ */
+export class NodeSocket {
+    /** @param {string} url @param {string[]} protocols */
+    constructor(url: string, protocols: string[]);
+    /** @type {((event: { data: string }) => void) | null} */
+    onmessage: ((event: {
+        data: string;
+    }) => void) | null;
+    /** @type {((event: { code: number, reason: string, status?: number, refusal?: any }) => void) | null} */
+    onclose: ((event: {
+        code: number;
+        reason: string;
+        status?: number;
+        refusal?: any;
+    }) => void) | null;
+    /** @type {(() => void) | null} Never called: `onclose` tells all. */
+    onerror: (() => void) | null;
+    send(text: any): void;
+    close(code?: number): void;
+    #private;
+}
+export type ConnectOptions = {
+    /**
+     * Who you are, where the node takes people's word for it.
+     */
+    user?: string | undefined;
+    /**
+     * Which of your devices this is; others see it in the roster. The node makes one up
+     * otherwise.
+     */
+    device?: string | undefined;
+    /**
+     * Proof of who you are. A function is asked at each
+     * connection.
+     */
+    token?: string | (() => string | Promise<string>) | undefined;
+    /**
+     * More query parameters for the node's URL, for instance what a proxy
+     * hashes on.
+     */
+    query?: Record<string, string> | undefined;
+    /**
+     * Ms after which a send that has no answer fails. Default 60,000.
+     */
+    sendTimeout?: number | undefined;
+    /**
+     * Ms after which other requests fail, `ready` too. Default 20,000.
+     */
+    requestTimeout?: number | undefined;
+    /**
+     * Ms that a connection may take until the node's welcome. Default 10,000.
+     */
+    connectTimeout?: number | undefined;
+    /**
+     * Sends of one room that may wait; more fail at once as `queueFull`. Default 500.
+     */
+    maxUnsent?: number | undefined;
+    /**
+     * Sends of one room that may be unanswered at a time. With 1 the order of your own
+     * messages holds even when the node refuses one of them for a while. Default 32.
+     */
+    window?: number | undefined;
+    /**
+     * Ms: the n-th wait is random below min(cap, base × 2ⁿ).
+     * Default 500 and 20,000.
+     */
+    backoff?: {
+        base?: number | undefined;
+        cap?: number | undefined;
+    } | undefined;
+    /**
+     * A WebSocket class to use instead of the platform's.
+     */
+    WebSocket?: any;
+    /**
+     * For tests.
+     */
+    clock?: Clock | undefined;
+    /**
+     * For tests: 0 ≤ random() < 1.
+     */
+    random?: (() => number) | undefined;
+};
+export type Clock = {
+    /**
+     * Ms, never going back.
+     */
+    now: () => number;
+    setTimeout: (action: () => void, ms: number) => any;
+    clearTimeout: (timer: any) => void;
+};
+export type Message = {
+    room: string;
+    /**
+     * `<epoch>-<seq>`: its place in the room's log.
+     */
+    position: string;
+    /**
+     * The second half of the position: goes up by exactly 1 over the room's life.
+     */
+    seq: number;
+    /**
+     * Who said it.
+     */
+    user: string;
+    /**
+     * When: RFC 3339, UTC, milliseconds.
+     */
+    at: string;
+    text?: string | undefined;
+    data?: any;
+    /**
+     * The sender's key, if you are the sender.
+     */
+    key?: string | undefined;
+    /**
+     * Whether your user said it, on whatever device.
+     */
+    mine: boolean;
+    /**
+     * Whether it was said while this client was in the room. False of what `history` and `after`
+     * asked for, of what was missed while the connection was away, and of what `room.history` reads.
+     */
+    live: boolean;
+};
+/**
+ * `repeated`: an earlier try had stored it
+ * already.
+ */
+export type Sent = {
+    position: string;
+    at: string;
+    repeated: boolean;
+};
+export type Member = {
+    user: string;
+    devices: string[];
+};
+/**
+ * Messages that the room's log no longer holds: those after `after` and before `before`.
+ */
+export type Gap = {
+    after: string;
+    before: string;
+    /**
+     * How many.
+     */
+    missing: number;
+};
+/**
+ * All that you have of the room is void; it goes on at
+ * `position`.
+ */
+export type Reset = {
+    position: string;
+    reason: string;
+};
+export type Joined = {
+    /**
+     * The room's newest message.
+     */
+    position: string;
+    /**
+     * Whether it is this room object's first time, not a return after a lost connection.
+     */
+    first: boolean;
+    /**
+     * Whether nothing is missing since the last message shown.
+     */
+    resumed: boolean;
+    /**
+     * How many messages came meanwhile and are shown now (those of the first page).
+     */
+    missed: number;
+    /**
+     * How many earlier messages are shown now, because `history` asked for them: never more than
+     * the node's `limits.historyPage`.
+     */
+    recent: number;
+    gap?: Gap | undefined;
+    reset?: Reset | undefined;
+    /**
+     * Members.
+     */
+    count: number;
+};
+/**
+ * `unsure`: there is a connection, but the
+ *     node has not answered for some seconds; it was asked, and is left if it does not answer that either. `offline`: the
+ *     client will try again after a wait. `closed`: it will not.
+ */
+export type ClientState = 'connecting' | 'online' | 'unsure' | 'offline' | 'closed';
+export type RoomState = 'joining' | 'joined' | 'offline' | 'left' | 'failed';
+export type ClientEvents = {
+    /**
+     * `delay`: ms
+     * until the next try.
+     */
+    state: {
+        state: ClientState;
+        attempt: number;
+        delay: number;
+        error: MartletError | null;
+    };
+    /**
+     * The node's frame.
+     */
+    welcome: any;
+    /**
+     * The node leaves; this client moves after so many ms.
+     */
+    draining: {
+        reconnectAfter: number;
+    };
+    /**
+     * What no promise tells of: a refused signal, a frame that cannot be read.
+     */
+    error: MartletError;
+    /**
+     * It will not come back: `close` was called, or the node does not want this client.
+     */
+    closed: MartletError;
+};
+export type RoomEvents = {
+    /**
+     * At each return too.
+     */
+    joined: Joined;
+    message: Message;
+    gap: Gap;
+    reset: Reset;
+    /**
+     * How `members` changed (of a large room only
+     * `count` did), after each `joined` too.
+     */
+    presence: {
+        joined: string[];
+        left: string[];
+        count: number;
+    };
+    signal: {
+        user: string;
+        name: string;
+        data?: any;
+    };
+    state: RoomState;
+    /**
+     * It is over.
+     */
+    failed: MartletError;
+};
+/**
+ * What happens is told by events. A listener's own error is thrown on a stack of its own and disturbs nothing here.
+ * @template Events
+ */
+declare class Emitter<Events> {
+    /**
+     * Calls `listener` at each event of that type, until the returned function is called.
+     * @template {keyof Events} Type
+     * @param {Type} type
+     * @param {(event: Events[Type]) => void} listener
+     * @returns {() => void}
+     */
+    on<Type extends keyof Events>(type: Type, listener: (event: Events[Type]) => void): () => void;
+    /**
+     * The same, for the next event only.
+     * @template {keyof Events} Type
+     * @param {Type} type
+     * @param {(event: Events[Type]) => void} listener
+     * @returns {() => void}
+     */
+    once<Type_1 extends keyof Events>(type: Type_1, listener: (event: Events[Type_1]) => void): () => void;
+    /**
+     * @template {keyof Events} Type
+     * @param {Type} type
+     * @param {(event: Events[Type]) => void} listener
+     */
+    off<Type_2 extends keyof Events>(type: Type_2, listener: (event: Events[Type_2]) => void): void;
+    #private;
+}
+export {};
