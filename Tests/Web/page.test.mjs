@@ -1,6 +1,7 @@
 // What the chat page knows, without a browser: a room's items, what waits, what is unread; and its small parts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { colours, contrast, tint } from '../../Sources/ChatGateway/Web/chat-colours.js';
 import * as parts from '../../Sources/ChatGateway/Web/chat-parts.js';
 import { RoomModel } from '../../Sources/ChatGateway/Web/chat-room.js';
 import { connect } from '../../Sources/ChatGateway/Web/martlet.js';
@@ -198,13 +199,28 @@ test('a room that cannot be entered says why', async () => {
 
 test('names: the first letter as a person sees it, and what a node would not take', () => {
     assert.deepEqual(['ana', '김민준', '👩‍👩‍👧 fam', '#lobby', 'é', '...'].map(parts.initial), ['A', '김', '👩‍👩‍👧', 'L', 'É', '.']);
-    assert.equal(parts.hue('ana'), parts.hue('ana'));
     assert.equal(parts.nameProblem('Your name', '가'.repeat(42), 128), null);
     assert.match(parts.nameProblem('Your name', '가'.repeat(43), 128), /too long: 129 bytes/);
     assert.match(parts.nameProblem('Your name', '   ', 128), /empty/);
     assert.match(parts.nameProblem('Your name', 'a\u0007', 128), /control/);
     assert.match(parts.nameProblem('The room\'s name', '{x}', 128), /may not hold/);
     assert.equal(parts.nameProblem('Your name', '{x}', 128), null);
+});
+
+test('each name has its own colours, which can be read: white on the one, the other on a dark bubble', () => {
+    assert.equal(tint('ana'), tint('ana'));
+    assert.match(tint('ana'), /^--tint: rgb\(\d+ \d+ \d+\); --tint-dark: rgb\(\d+ \d+ \d+\)$/);
+    const names = ['ana', 'bo', 'che', '민준', 'user ', 'guest-'].flatMap((name) => Array.from({ length: 50 }, (_, n) => `${name}${n}`));
+    const all = names.map(colours);
+    for (const { back, dark } of all) {
+        assert.ok(contrast(back, [255, 255, 255]) >= 4.5 && contrast(dark, [0x1e, 0x24, 0x30]) >= 4.5, `${back} ${dark}`);
+    }
+    // In steps of 16: with ten colours for all names every tenth pair was alike.
+    const rough = all.map(({ back }) => back.map((part) => part >> 4).join());
+    const pairs = (rough.length * (rough.length - 1)) / 2;
+    const alike = rough.reduce((sum, one, index) => sum + rough.slice(0, index).filter((other) => other === one).length, 0);
+    assert.ok(alike / pairs < 0.02, `${alike} of ${pairs} pairs are alike`);
+    assert.ok(new Set(rough).size > 100);
 });
 
 test('texts of one to three emoji are shown large', () => {

@@ -7,6 +7,7 @@ public enum WebPage {
             "/martlet.js": file(PackageResources.martlet_js, "text/javascript; charset=utf-8"),
             "/martlet.d.ts": file(PackageResources.martlet_d_ts, "application/typescript; charset=utf-8"),
             "/chat.js": file(PackageResources.chat_js, "text/javascript; charset=utf-8"),
+            "/chat-colours.js": file(PackageResources.chat_colours_js, "text/javascript; charset=utf-8"),
             "/chat-parts.js": file(PackageResources.chat_parts_js, "text/javascript; charset=utf-8"),
             "/chat-people.js": file(PackageResources.chat_people_js, "text/javascript; charset=utf-8"),
             "/chat-room.js": file(PackageResources.chat_room_js, "text/javascript; charset=utf-8"),

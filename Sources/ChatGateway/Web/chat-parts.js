@@ -1,7 +1,9 @@
 /**
  * Small parts of the chat page: elements, icons, avatars, times, text with links, and what is said to a screen
- * reader.
+ * reader. Colours of names: chat-colours.js.
  */
+
+import { tint } from './chat-colours.js';
 
 /** @param {string} id @returns {any} The element of that name, whatever its kind. */
 export const byId = (id) => document.getElementById(id);
@@ -36,13 +38,6 @@ export function icon(name, extra = '') {
     return svg;
 }
 
-/** The same name has the same colour everywhere. */
-export function hue(name) {
-    let hash = 2_166_136_261;
-    for (let i = 0; i < name.length; i += 1) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619);
-    return `hue-${(hash >>> 0) % 10}`;
-}
-
 const graphemes = globalThis.Intl?.Segmenter ? new Intl.Segmenter(undefined, { granularity: 'grapheme' }) : null;
 
 /** The first letter of a name as a person sees it: a whole Hangul syllable, a whole emoji. */
@@ -53,7 +48,7 @@ export function initial(name) {
 }
 
 export function avatar(name, extra = '') {
-    return el(`span.avatar.${hue(name)}${extra}`, { 'aria-hidden': 'true' }, initial(name));
+    return el(`span.avatar.tinted${extra}`, { 'aria-hidden': 'true', style: tint(name) }, initial(name));
 }
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });

@@ -1,5 +1,6 @@
 /** The list of rooms: what was said last in each, and how much of it is new. */
-import { badge, clockTime, el, hue, initial } from './chat-parts.js';
+import { tint } from './chat-colours.js';
+import { badge, clockTime, el, initial } from './chat-parts.js';
 
 export class RoomList {
     #list;
@@ -55,7 +56,7 @@ export class RoomList {
         return el(`button.room${unread > 0 ? '.unread' : ''}`, {
             type: 'button', 'aria-current': isCurrent ? 'true' : null, onclick: () => this.#open(name),
         },
-            el(`span.room-mark.${hue(name)}`, { 'aria-hidden': 'true' }, initial(name)),
+            el('span.room-mark.tinted', { 'aria-hidden': 'true', style: tint(name) }, initial(name)),
             el('span.room-text', {},
                 el('span.room-line', {}, el('bdi.room-name', {}, name), el('span.room-time', {}, at)),
                 el('span.room-line', {},

@@ -4,8 +4,9 @@
  * layout.
  */
 import {
-    avatar, clockTime, count, dayName, dayOf, el, fullTime, hue, icon, isEmojiOnly, withLinks,
+    avatar, clockTime, count, dayName, dayOf, el, fullTime, icon, isEmojiOnly, withLinks,
 } from './chat-parts.js';
+import { tint } from './chat-colours.js';
 
 /** Rows in the document. */
 const MOST = 240;
@@ -292,7 +293,7 @@ function makeMessage(item, together) {
             mine ? el('span.sr', {}, ' stored') : null,
         ),
     );
-    return el(`div.row${mine ? '.mine' : ''}${together ? '.together' : ''}.${hue(user)}`, { role: 'article' },
+    return el(`div.row.tinted${mine ? '.mine' : ''}${together ? '.together' : ''}`, { role: 'article', style: tint(user) },
         mine ? null : together ? el('span.avatar-space') : avatar(user), bubble,
     );
 }

@@ -107,6 +107,8 @@ function signOut(error = '') {
 function words(error) {
     switch (error.reason) {
         case 'unauthenticated': return 'The node does not take this name or token.';
+        case 'badName': return 'The node does not take this name.';
+        case 'forbidden': return 'The node lets you have no session here.';
         case 'tooManySessions': return 'You are signed in too often already. Close a tab, then enter again.';
         case 'abuse': return 'The node closed the connection: too many requests.';
         case 'ended': return 'An operator ended your session.';
