@@ -107,10 +107,13 @@ test('a send that is refused because the node is leaving moves at once', async (
 });
 
 test('close codes say whether to come back', async () => {
-    for (const [code, name] of [[4002, 'unauthenticated'], [4004, 'tooManySessions'], [4005, 'abuse'], [4007, 'ended']]) {
+    for (const [code, name] of [
+        [4002, 'unauthenticated'], [4004, 'tooManySessions'], [4005, 'abuse'], [4007, 'ended'], [4009, 'badName'], [4010, 'forbidden'],
+    ]) {
         const { client, room, clock, node } = await joined();
         const closed = [];
         client.on('closed', (error) => closed.push(error.reason));
+        client.on('closed', (error) => assert.match(error.message, /^the node node-1 closed the connection: \w+ /));
         const sent = watch(room.send('x'));
         node.socket.drop(code, name);
         await clock.advance(60_000);
@@ -125,6 +128,31 @@ test('close codes say whether to come back', async () => {
         const { client, clock, node } = await joined();
         node.socket.drop(code);
         await clock.until(() => client.state === 'online', `it is back after ${code}`);
+    }
+});
+
+test('a node that refuses at once says why: for good, or at each try', async () => {
+    for (const [code, name, state] of [[4002, 'unauthenticated', 'closed'], [4009, 'badName', 'closed'], [4003, 'nodeFull', 'offline'], [4321, 'tired', 'offline']]) {
+        const node = new FakeNode(new FakeClock());
+        node.refuse = [code, name];
+        const client = connect(URL, { user: 'ana', WebSocket: node.WebSocket, clock: node.clock, random: seeded(1) });
+        const told = [];
+        client.on('state', (event) => { if (event.error) told.push([event.state, event.error.reason, event.error.code, event.error.retry]); });
+        const room = client.join('lobby');
+        const sent = watch(room.send('x'));
+        await node.clock.advance(30_000);
+        assert.deepEqual(new Set(told.map(String)), new Set([`${state},${name},${code},${state === 'offline'}`]));
+        const ready = watch(client.ready);
+        await settled();
+        if (state === 'closed') {
+            assert.deepEqual([node.sockets.length, ready.error.reason, sent.error.reason, room.state], [1, name, name, 'failed']);
+        } else {
+            assert.ok(node.sockets.length > 3 && node.sockets.length < 20, `${node.sockets.length} tries in 30 s`);
+            assert.match(ready.error.message, new RegExp(`still trying; at last: the node at node.test closed the connection: .*`));
+            node.refuse = null;
+            await node.clock.until(() => sent.state === 'resolved', 'it is let in');
+        }
+        client.close();
     }
 });
 

@@ -99,6 +99,8 @@ export class FakeNode {
     latency = () => 1;
     welcome = {};
     accept = true;
+    /** The close code and reason for whoever comes. @type {[number, string] | null} */
+    refuse = null;
 
     constructor(clock, store = new FakeStore(), name = 'node-1') {
         Object.assign(this, { clock, store, name });
@@ -128,6 +130,7 @@ class FakeSocket {
         node.sockets.push(this);
         this.#wire(1, () => {
             if (!node.accept) { this.drop(1006); return; }
+            if (node.refuse) { this.drop(...node.refuse); return; }
             this.open = true;
             this.emit({
                 type: 'welcome', session: `s${node.sockets.length}`, user: this.user, device: 'd', node: node.name,

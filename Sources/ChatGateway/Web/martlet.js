@@ -145,6 +145,8 @@ export const CLOSE_CODES = /** @type {Readonly<Record<number, { name: string, re
     4006: { name: 'heartbeatMissed', reconnect: true, why: 'its pings were not answered' },
     4007: { name: 'ended', reconnect: false, why: 'an operator ended the session' },
     4008: { name: 'internalError', reconnect: true, why: 'a fault in the node' },
+    4009: { name: 'badName', reconnect: false, why: 'the name of the user, device or room breaks the rules of names' },
+    4010: { name: 'forbidden', reconnect: false, why: 'this client may have no session here' },
 }));
 
 /** Why something failed: what every promise of this module rejects with. */
@@ -486,7 +488,10 @@ export class Client extends Emitter {
         } else if (frame.type === 'draining') {
             this.#draining(frame);
         } else if (frame.type === 'error') {
-            this._emit('error', wireError(frame));
+            // A join that the URL asked for (`query: { room }`) gives way to the room's own.
+            const named = this.rooms.get(this.#url.searchParams.get('room') ?? '');
+            const superseded = frame.name === 'tooManyWaiting' && frame.ref === undefined && named?.state === 'joining';
+            if (!superseded) this._emit('error', wireError(frame));
         } else {
             this.rooms.get(frame.room)?._receive(frame);
         }
@@ -1245,8 +1250,11 @@ export class Room extends Emitter {
             // The node has stopped naming people: too many are here, or this session was behind.
             if (!named && count !== members.size) this.members = null;
         }
+        const before = this.count;
         this.count = this.members?.size ?? count;
-        this._emit('presence', { joined, left, count: this.count });
+        if (joined.length + left.length > 0 || this.count !== before) {
+            this._emit('presence', { joined, left, count: this.count });
+        }
         if (this.members ? this.members.size !== count : count <= FEW) this.#readMembers();
     }
 
