@@ -156,7 +156,7 @@ test('a node that refuses at once says why: for good, or at each try', async () 
     }
 });
 
-test('a quiet connection is asked once a heartbeat, and left five seconds after it stops to answer', async () => {
+test('a quiet connection is asked once a heartbeat, and left four seconds after it stops to answer', async () => {
     const { client, clock, node } = await joined();
     const states = [];
     client.on('state', ({ state, error }) => states.push([state, error?.reason]));
@@ -170,7 +170,7 @@ test('a quiet connection is asked once a heartbeat, and left five seconds after 
     node.intercept = (frame) => (frame.type === 'ping' ? null : undefined);
     const asked = pings();
     await clock.until(() => pings() > asked, 'it asks');
-    await clock.advance(4_900);
+    await clock.advance(4_400);
     assert.deepEqual(states.slice(0, 2), [['unsure', undefined], ['offline', 'timeout']]);
     await clock.advance(1_000);
     assert.equal(node.sockets.length, 2);
@@ -191,7 +191,7 @@ test('a node that does not answer a request is asked, doubted, and left within t
     await clock.until(() => sent.state === 'resolved', 'it is sent');
     assert.ok(clock.now() - began <= 10_000, `after ${clock.now() - began} ms`);
     assert.deepEqual(frozen.frames.filter((frame) => frame.type === 'ping').length, 1);
-    assert.deepEqual(states.slice(0, 2), [['unsure', 6], ['offline', 9]]);
+    assert.deepEqual(states.slice(0, 2), [['unsure', 6], ['offline', 8.5]]);
     assert.deepEqual([client.state, client.node, messages()], ['online', 'well', ['hello']]);
     assert.deepEqual(sends(well).map(({ key, again }) => [key, again]), [['k', true]]);
     assert.equal(store.room('lobby').log.length, 1);
@@ -288,7 +288,7 @@ test('wake tries at once, and checks a connection that may be dead', async () =>
     assert.equal(client.state, 'online');
     node.intercept = () => null;
     client.wake();
-    await clock.advance(4_600);
+    await clock.advance(4_100);
     assert.equal(client.state, 'offline');
 });
 

@@ -223,6 +223,13 @@ test('each name has its own colours, which can be read: white on the one, the ot
     assert.ok(new Set(rough).size > 100);
 });
 
+test('what went wrong does not name the room that one sees', () => {
+    const reason = (message, room) => parts.reasonOf({ message, room });
+    assert.equal(reason('send to a: b: it is too long', 'a: b'), 'it is too long');
+    assert.equal(reason('join of lobby: no', 'lobby'), 'no');
+    assert.equal(reason('the node n closed the connection: it is leaving', undefined), 'the node n closed the connection: it is leaving');
+});
+
 test('texts of one to three emoji are shown large', () => {
     for (const text of ['🎉', '👨‍👩‍👧‍👦🇰🇷', '❤️', '👍🏽👍🏽👍🏽']) assert.ok(parts.isEmojiOnly(text), text);
     for (const text of ['', '1', 'ok 🎉', '🎉🎉🎉🎉', '#', 'a'.repeat(100)]) assert.ok(!parts.isEmojiOnly(text), text);

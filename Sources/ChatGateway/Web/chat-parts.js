@@ -75,6 +75,13 @@ export const count = (number) => number.toLocaleString();
 export const badge = (number) => (number > 99 ? '99+' : String(number));
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
+/** What went wrong, for whoever sees the room that an error names: without "send to lobby: ". */
+export function reasonOf({ message, room }) {
+    const names = /^(send to|join of|history of|roster of) /.exec(message)?.[0];
+    const subject = `${names}${room}: `;
+    return names && message.startsWith(subject) ? message.slice(subject.length) : message;
+}
+
 /** A duration for people: "12 s", "3 min", "2 h". */
 export function span(ms) {
     const seconds = Math.round(ms / 1_000);

@@ -4,7 +4,7 @@
  * layout.
  */
 import {
-    avatar, clockTime, count, dayName, dayOf, el, fullTime, icon, isEmojiOnly, withLinks,
+    avatar, clockTime, count, dayName, dayOf, el, fullTime, icon, isEmojiOnly, reasonOf, withLinks,
 } from './chat-parts.js';
 import { tint } from './chat-colours.js';
 
@@ -317,7 +317,7 @@ function makePending(entry, together, model) {
     if (!entry.error) return row;
     const unsure = entry.error.stored === undefined;
     return el('div.row-group', {}, row, el('div.failure', { role: 'alert' },
-        unsure ? 'It is not known whether this was stored' : 'Not stored', `: ${entry.error.message}. `,
+        unsure ? 'It is not known whether this was stored' : 'Not stored', `: ${reasonOf(entry.error)}. `,
         el('button.link-button', { type: 'button', onclick: () => model.sendAgain(entry) }, 'Try again'), ' ',
         el('button.link-button', { type: 'button', onclick: () => model.discard(entry) }, 'Discard'),
     ));

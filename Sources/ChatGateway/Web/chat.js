@@ -1,7 +1,7 @@
 /** The chat page. It uses only martlet.js to talk to the node. */
 import { connect } from './martlet.js';
 import {
-    Announcer, avatar, badge, byId, count, deviceName, el, memory, nameProblem, plural,
+    Announcer, avatar, badge, byId, count, deviceName, el, memory, nameProblem, plural, reasonOf,
 } from './chat-parts.js';
 import { PeopleView } from './chat-people.js';
 import { RoomModel } from './chat-room.js';
@@ -199,7 +199,7 @@ function failed(model) {
     rooms.delete(model.name);
     save();
     if (!client) return;
-    const text = `${model.name}: ${model.error.message}`;
+    const text = `${model.name}: ${reasonOf(model.error)}`;
     const next = [...rooms.keys()][0];
     if (next === undefined) signOut(text);
     else {

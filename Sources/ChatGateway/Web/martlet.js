@@ -128,7 +128,7 @@ const LOCAL_CODES = {
  */
 const ASK_AFTER = 4_500;
 const DOUBT_AFTER = 1_500;
-const LEAVE_AFTER = 4_500;
+const LEAVE_AFTER = 4_000;
 /** In a room of so few a node names people: if it does not, the session was behind, and the roster is read. */
 const FEW = 50;
 /** Bytes of a request for each of which another ms is granted: a slow line is not a dead one. */
