@@ -75,6 +75,7 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ] + nio,
+            exclude: ["Web/README.md"],
             resources: [.embedInCode("Web")],
             swiftSettings: strict + unchecked
         ),

@@ -22,6 +22,9 @@ struct StaticPage: Sendable {
         headers[.xContentTypeOptions] = "nosniff"
         headers[.contentSecurityPolicy] = file.contentSecurityPolicy
         if let name = HTTPField.Name("Referrer-Policy") { headers[name] = "no-referrer" }
+        // Modules and their types: pages of other origins are made with them, and nothing in them is secret.
+        let isShared = ["text/javascript", "application/typescript"].contains { file.contentType.hasPrefix($0) }
+        if isShared, let name = HTTPField.Name("Access-Control-Allow-Origin") { headers[name] = "*" }
         self.headers = headers
     }
 
