@@ -63,7 +63,7 @@ public enum DisconnectReason: Hashable, Sendable {
     case closeFrame(code: UInt16, reason: String)
     /// The connection ended without a close frame.
     case lost
-    /// The node was silent for three times its heartbeat, or the handshake took too long.
+    /// The node said nothing after a request or for a heartbeat, and did not answer a ping either; or the handshake took too long.
     case silent
     /// The node said something that is not `martlet.v1`; the text says what and where.
     case unreadable(String)

@@ -59,19 +59,6 @@ import Testing
         #expect(try #require(harness.machine.nextDeadline) - harness.now < .milliseconds(250))
     }
 
-    @Test func aNodeThatIsSilentForThreeHeartbeatsIsLeft() throws {
-        var harness = Harness()
-        harness.machine.start(now: harness.now)
-        try harness.welcome(heartbeat: 10)
-        _ = harness.take()
-        harness.wait(.seconds(25))
-        harness.machine.heard(now: harness.now)
-        harness.wait(.seconds(25))
-        #expect(harness.take().isEmpty)
-        harness.wait(.seconds(5))
-        #expect(harness.told() == ["disconnected silent"])
-    }
-
     @Test func aClientThatIsItselfBehindDoesNotBlameTheNode() throws {
         var harness = Harness()
         harness.machine.start(now: harness.now)

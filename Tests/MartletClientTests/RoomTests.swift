@@ -166,6 +166,22 @@ import Testing
         #expect(completed)
     }
 
+    @Test func aJoinByURLThatGivesWayToOurOwnIsNoFault() throws {
+        var harness = Harness(namesRoom: true)
+        _ = harness.machine.join(try RoomName("lobby"), history: 20, now: harness.now)
+        harness.machine.start(now: harness.now)
+        try harness.welcome()
+        let ref = try #require(try harness.joinRef())
+        _ = harness.take()
+        let fault = #"{"type":"error","code":202,"name":"tooManyWaiting","message":"join: another came","retry":true}"#
+        try harness.hear(fault)
+        #expect(harness.told().isEmpty)
+        try harness.hear(#"{"type":"joined","ref":\#(ref),"room":"lobby","position":"5-10","messages":[],"count":1}"#)
+        #expect(harness.told() == ["joined 5-10"])
+        try harness.hear(fault)
+        #expect(harness.told() == ["fault 202"])
+    }
+
     @Test func aJoinByURLThatNobodyAnswersIsAskedAgainByAFrame() throws {
         var harness = Harness(namesRoom: true)
         let id = harness.machine.join(try RoomName("lobby"), now: harness.now)

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatWire
 import Testing
 
 @testable import MartletClient
@@ -155,7 +156,9 @@ import Testing
             harness.machine.heard(now: harness.now)
             harness.wait(.seconds(5))
         }
-        #expect(harness.take() == [.complete(id, .failure(.timedOut))])
+        // (The pings that ask whether the node is there were answered.)
+        let done = harness.take().filter { if case .complete = $0 { true } else { false } }
+        #expect(done == [.complete(id, .failure(.timedOut))])
     }
 
     @Test func theQueueIsBounded() throws {
@@ -183,6 +186,50 @@ import Testing
                 Issue.record("\(request) was accepted")
                 continue
             }
+        }
+    }
+
+    @Test func aSendThatIsTooLongAsAFrameFailsAtOnceWheneverItWasMade() throws {
+        var harness = Harness()
+        let lobby = try RoomName("lobby")
+        harness.machine.start(now: harness.now)
+        _ = harness.machine.join(lobby, now: harness.now)
+        // Before the node has said how much it takes: the first is too long, the third because of what JSON makes of it.
+        let long = try harness.send(String(repeating: "x", count: 80_000))
+        let short = try harness.send("short")
+        let escaped = try harness.send(String(repeating: "\u{1}", count: 11_000))
+        let last = try harness.send("last")
+        _ = harness.take()
+        try harness.hear(
+            #"{"type":"welcome","session":"s","user":"ana","device":"d","node":"n1","heartbeat":30,"limits":{"frameBytes":65536}}"#
+        )
+        let ref = try #require(try harness.joinRef())
+        _ = harness.take()
+        try harness.hear(#"{"type":"joined","ref":\#(ref),"room":"lobby","position":"5-10","messages":[],"count":1}"#)
+        var written: [UInt64?] = []
+        var failed: [UInt64] = []
+        for action in harness.take() {
+            switch action {
+            case .write(let request): written.append(request.ref?.serial)
+            case .complete(let id, .failure(.badArgument)): failed.append(id)
+            case .complete, .emit, .connect, .disconnect: break
+            }
+        }
+        #expect(failed == [long, escaped])
+        #expect(written == [short, last])
+        // Exactly what the node takes, and a byte more.
+        let frame = ClientRequest(
+            ref: Ref(serial: 99), body: .send(SendRequest(room: lobby, text: "", key: "k", again: false)))
+        var bytes = ByteWriter()
+        frame.write(to: &bytes)
+        let since = #","since":"18446744073709551615-18446744073709551615""#.utf8.count
+        for (extra, fits) in [(0, true), (8, false)] {
+            let text = String(repeating: "x", count: 65_536 - bytes.count - since + extra)
+            let id = harness.machine.send(SendRequest(room: lobby, text: text, key: "k"), now: harness.now)
+            let refused = harness.take().contains {
+                if case .complete(id, .failure(.badArgument)) = $0 { true } else { false }
+            }
+            #expect(refused != fits)
         }
     }
 

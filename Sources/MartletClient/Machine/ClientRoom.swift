@@ -37,6 +37,9 @@ struct ClientRoom: Sendable {
     /// The newest message that was shown, or where the room stood when it was joined.
     var last: Position?
     var joined: JoinedRoom?
+    /// Who is here; nil when the room is so large that the node tells only the count.
+    var members: Set<UserID>?
+    var count = 0
     var joinWaiters: [Waiter] = []
     var leaveWaiters: [Waiter] = []
     /// Somebody joined while the room was being left.
@@ -46,6 +49,24 @@ struct ClientRoom: Sendable {
     /// After the node said "not now": when to ask again, and how often it said so in a row.
     var pausedUntil: Moment?
     var refusals = 0
+
+    /// Takes over what the node says of who came and went. Returns what that changes; nil if nothing: a node may say again what
+    /// `joined` said already.
+    mutating func presenceChanged(
+        joined: [UserID], left: [UserID], count: Int
+    ) -> (joined: [UserID], left: [UserID], count: Int)? {
+        let before = self.count
+        guard var known = members else {
+            self.count = count
+            return (joined, left, count)
+        }
+        let came = joined.filter { known.insert($0).inserted }
+        let went = left.filter { known.remove($0) != nil }
+        // Names that do not add up to the count are not all of them: from here on the count alone is known.
+        members = known.count == count ? known : nil
+        self.count = count
+        return came.isEmpty && went.isEmpty && count == before ? nil : (came, went, count)
+    }
 
     func nextDeadline(connected: Bool) -> Moment? {
         var next = sends.first?.deadline

@@ -29,8 +29,8 @@ extension ClientStateMachine {
             guard let id = ref?.serial else { return }
             settle(id, in: name, .success(.sent(Sent(position: position, at: at, repeated: repeated))), now)
         case .presence(let name, let joined, let left, let count):
-            guard rooms[name] != nil else { return }
-            actions.append(.emit(.presence(name, joined: joined, left: left, count: count)))
+            guard let change = rooms[name]?.presenceChanged(joined: joined, left: left, count: count) else { return }
+            actions.append(.emit(.presence(name, joined: change.joined, left: change.left, count: change.count)))
         case .signal(let name, let user, let signal, let data):
             guard rooms[name] != nil else { return }
             actions.append(.emit(.signal(name, user: user, name: signal, data: data)))
@@ -54,7 +54,7 @@ extension ClientStateMachine {
         guard case .connecting = connection else { return }
         connection = .ready(welcome, leaveAt: nil)
         failures = 0
-        heardAt = now
+        silence.welcomed(heartbeat: .seconds(welcome.heartbeat), now)
         let limits = welcome.limits
         bucket.reset(
             rate: options.keepsToRateLimit ? limits.requestsPerSecond : 0, burst: limits.requestBurst, now: now)
@@ -79,6 +79,8 @@ extension ClientStateMachine {
             resumption: joined.resumption)
         rooms[name]?.phase = .joined
         rooms[name]?.joined = news
+        rooms[name]?.members = joined.members.map { Set($0.map(\.user)) }
+        rooms[name]?.count = joined.count
         rooms[name]?.refusals = 0
         if roomInURL == name { roomInURL = nil }
         actions.append(.emit(.joined(news)))
@@ -154,23 +156,25 @@ extension ClientStateMachine {
         actions.append(.complete(id, .success(reply)))
     }
 
-    private mutating func settle(
+    mutating func settle(
         _ id: RequestID, in name: RoomName, _ result: Result<Reply, ClientError>, _ now: Moment
     ) {
         guard let index = rooms[name]?.sends.firstIndex(where: { $0.id == id }) else { return }
         rooms[name]?.sends.remove(at: index)
         rooms[name]?.refusals = 0
         roomOfSend[id] = nil
+        if roomOfSend.isEmpty { silence.allAnswered() }
         actions.append(.complete(id, result))
         pump(now)
     }
 
     private mutating func received(_ fault: ServerFault, _ ref: UInt64?, _ now: Moment) {
         guard let ref else {
-            if let name = roomInURL, rooms[name]?.phase == .joining(ref: nil) {
-                joinRefused(name, fault, now)
-            } else {
-                actions.append(.emit(.fault(fault)))
+            switch roomInURL.flatMap({ rooms[$0]?.phase }) {
+            case .joining(ref: nil): if let name = roomInURL { joinRefused(name, fault, now) }
+            // The join that the URL asked for gave way to our own, which says more (`after`, `history`): its answer comes.
+            case .joining where fault.known == .tooManyWaiting: break
+            case .out, .joining, .joined, .leaving, .gone, nil: actions.append(.emit(.fault(fault)))
             }
             return
         }

@@ -1,5 +1,7 @@
 public import ChatCore
 
+import struct ChatWire.ByteWriter
+
 extension ClientStateMachine {
     // MARK: What is asked of the client
 
@@ -49,11 +51,10 @@ extension ClientStateMachine {
         guard connection != .closed else { return fail(id, .closed) }
         guard let room = rooms[request.room], room.leaveWaiters.isEmpty else { return fail(id, .notJoined) }
         guard roomOfSend.count < options.maxUnsent else { return fail(id, .queueFull) }
-        if let problem = Self.problem(request, frameBytes: welcome?.limits.frameBytes) {
-            return fail(id, .badArgument(problem))
-        }
+        if let problem = Self.problem(request) { return fail(id, .badArgument(problem)) }
         var request = request
         if request.key == nil { request.key = keyPrefix + String(id, radix: 36) }
+        if let problem = tooLong(request, id) { return fail(id, .badArgument(problem)) }
         let isAgain = request.again == true
         roomOfSend[id] = request.room
         rooms[request.room]?.sends.append(
@@ -87,7 +88,7 @@ extension ClientStateMachine {
         return id
     }
 
-    private static func problem(_ request: SendRequest, frameBytes: Int?) -> String? {
+    private static func problem(_ request: SendRequest) -> String? {
         if request.text == nil, request.data == nil { return "a send needs 'text' or 'data'" }
         if let key = request.key {
             if key.utf8.isEmpty || key.utf8.count > SendRequest.maxKeyBytes {
@@ -95,9 +96,23 @@ extension ClientStateMachine {
             }
             if key.utf8.first == UInt8(ascii: "~") { return "keys that begin with '~' are the nodes'" }
         }
-        let bytes = (request.text?.utf8.count ?? 0) + (request.data?.utf8.count ?? 0)
-        if let frameBytes, bytes > frameBytes { return "\(bytes) bytes; the node takes frames of \(frameBytes)" }
         return nil
+    }
+
+    /// Why the node would not take this send: its frame is too long. A node cannot say whose frame that was, so it must not be
+    /// written. Nil as well while no node has said how much it takes.
+    private func tooLong(_ request: SendRequest, _ id: RequestID) -> String? {
+        guard let most = welcome?.limits.frameBytes else { return nil }
+        let bytes = (request.text?.utf8.count ?? 0) + (request.data?.utf8.count ?? 0)
+        // As JSON a byte takes up to six (`\u0001`); room, key, position and names take less than this.
+        guard bytes * 6 + 2_048 > most else { return nil }
+        var frame = ByteWriter()
+        var longest = request
+        longest.again = false
+        longest.since = Position(epoch: .max, seq: .max)
+        ClientRequest(ref: Ref(serial: id), body: .send(longest)).write(to: &frame)
+        guard frame.count > most else { return nil }
+        return "the message is too long: \(frame.count) bytes as a frame, and the node takes \(most)"
     }
 
     private mutating func serial() -> RequestID {
@@ -120,6 +135,7 @@ extension ClientStateMachine {
         for index in lookups.indices where !lookups[index].written && lookups[index].pausedUntil == nil {
             guard take(now) else { return }
             lookups[index].written = true
+            silence.asked(now)
             actions.append(
                 .write(ClientRequest(ref: Ref(serial: lookups[index].id), body: lookups[index].body)))
         }
@@ -139,6 +155,7 @@ extension ClientStateMachine {
         let ref = nextSerial
         nextSerial += 1
         rooms[name]?.phase = .joining(ref: ref)
+        silence.asked(now)
         let body = ClientRequest.Body.join(room: name, after: room.last, history: room.last == nil ? room.history : nil)
         actions.append(.write(ClientRequest(ref: Ref(serial: ref), body: body)))
         return true
@@ -153,6 +170,7 @@ extension ClientStateMachine {
         let ref = nextSerial
         nextSerial += 1
         rooms[name]?.phase = .leaving(written: true)
+        silence.asked(now)
         actions.append(.write(ClientRequest(ref: Ref(serial: ref), body: .leave(room: name))))
         return true
     }
@@ -164,15 +182,21 @@ extension ClientStateMachine {
         var inFlight = room.sends.count { $0.inFlight }
         for index in room.sends.indices where !room.sends[index].inFlight {
             guard inFlight < options.sendWindow else { return true }
+            var send = room.sends[index]
+            // It was said before the node told how much it takes. What is behind it goes on from there.
+            if let problem = tooLong(send.request, send.id) {
+                settle(send.id, in: name, .failure(.badArgument(problem)), now)
+                return true
+            }
             guard take(now) else { return false }
             inFlight += 1
-            var send = room.sends[index]
             send.inFlight = true
             if send.request.since == nil { send.request.since = room.last }
             rooms[name]?.sends[index] = send
             var request = send.request
             request.again = send.maybeStored
             if !send.maybeStored { request.since = nil }
+            silence.asked(now, bytes: (request.text?.utf8.count ?? 0) + (request.data?.utf8.count ?? 0))
             actions.append(.write(ClientRequest(ref: Ref(serial: send.id), body: .send(request))))
         }
         return true

@@ -59,8 +59,7 @@ public struct ClientStateMachine: Sendable {
     var address: Int
     /// Failed tries since the last `welcome`.
     var failures = 0
-    /// When the node was last heard on this connection.
-    var heardAt = Moment(nanoseconds: 0)
+    var silence = Silence()
     var bucket = RequestBucket()
     /// Something could not be written because the bucket was empty.
     var isStarved = false
@@ -104,7 +103,12 @@ public struct ClientStateMachine: Sendable {
 
     /// Bytes came from the node.
     public mutating func heard(now: Moment) {
-        heardAt = now
+        silence.heard(now)
+    }
+
+    /// The socket is read again, or not: nobody can be heard on one that is not read.
+    public mutating func readingChanged(_ reads: Bool, now: Moment) {
+        silence.readingChanged(reads, now)
     }
 
     /// The connection could not be made, or ended by itself.
@@ -140,16 +144,27 @@ public struct ClientStateMachine: Sendable {
             } else {
                 drop(.silent, now)
             }
-        case .ready(let welcome, let leaveAt):
-            let deadline = heardAt + silence(welcome)
+        case .ready(_, let leaveAt):
             if let leaveAt, now >= leaveAt {
                 move(now)
-            } else if now >= deadline, let grace = Self.grace(due: deadline, now: now) {
-                heardAt = heardAt + (grace - deadline)
-            } else if now >= deadline {
-                drop(.silent, now)
-            } else {
-                pump(now)
+                return
+            }
+            switch silence.judge(isWaiting: isWaiting, now) {
+            case .ask: actions.append(.write(ClientRequest(ref: nil, body: .ping)))
+            case .leave: return drop(.silent, now)
+            case .doNothing: break
+            }
+            pump(now)
+        }
+    }
+
+    /// Whether an answer is to come, or something that cannot be asked now.
+    private var isWaiting: Bool {
+        if !roomOfSend.isEmpty || !lookups.isEmpty { return true }
+        return rooms.values.contains { room in
+            switch room.phase {
+            case .joining, .leaving(written: true): true
+            case .out, .joined, .leaving(written: false), .gone: false
             }
         }
     }
@@ -181,9 +196,9 @@ public struct ClientStateMachine: Sendable {
         case .closed: return nil
         case .waiting(let until): consider(until)
         case .connecting(let deadline): consider(deadline)
-        case .ready(let welcome, let leaveAt):
+        case .ready(_, let leaveAt):
             consider(leaveAt)
-            consider(heardAt + silence(welcome))
+            consider(silence.deadline(isWaiting: isWaiting))
             if isStarved { consider(bucket.nextToken) }
         }
         for lookup in lookups {
@@ -211,20 +226,17 @@ public struct ClientStateMachine: Sendable {
 
     private mutating func connect(_ now: Moment) {
         connection = .connecting(deadline: now + options.connectTimeout)
-        heardAt = now
+        silence.connecting(now)
         roomInURL = namesRoom ? roomOrder.first : nil
         actions.append(.connect(address: address, room: roomInURL))
     }
 
     /// A timer that goes off late says that this process is behind, not the node: then what the node said may still wait to be
     /// read, and gets as long again. Nil: the timer is on time.
-    private static func grace(due: Moment, now: Moment) -> Moment? {
+    static func grace(due: Moment, now: Moment) -> Moment? {
         let late = now - due
         return late > .milliseconds(500) ? now + late : nil
     }
-
-    /// A node pings who was told nothing for a heartbeat, and looks once a heartbeat: it may be silent for almost two and be well.
-    private func silence(_ welcome: Welcome) -> Duration { .seconds(3 * welcome.heartbeat) }
 
     private mutating func backoff() -> Duration {
         let ceiling = min(options.backoffCap, options.backoffBase * (1 << min(failures, 16)))

@@ -116,7 +116,9 @@ public final class ClientSession: @unchecked Sendable {
     public func setReading(_ reads: Bool) {
         loop.assertInEventLoop()
         self.reads = reads
+        machine.readingChanged(reads, now: now)
         link?.setReading(reads)
+        setTimer()
     }
 
     // MARK: From the link
