@@ -302,14 +302,38 @@ import Testing
 
     @Test func linesAreCutOutOfBytes() {
         var splitter = LineSplitter()
-        #expect(splitter.add(Array("a\r\nb".utf8)) == ["a"])
-        #expect(splitter.add(Array("c\n\n".utf8)) == ["bc", ""])
+        #expect(splitter.add(Array("a\r\nb".utf8)) == [.text("a")])
+        #expect(splitter.add(Array("c\n\n".utf8)) == [.text("bc"), .text("")])
         #expect(splitter.rest() == nil)
         #expect(splitter.add([0xFF]).isEmpty)
-        #expect(splitter.rest() == "\u{FFFD}")
-        #expect(
-            splitter.add([UInt8](repeating: 97, count: LineSplitter.maxLine + 1)).first?.utf8.count
-                == LineSplitter.maxLine)
+        #expect(splitter.rest() == .text("\u{FFFD}"))
+    }
+
+    @Test func aByteOrderMarkIsNoPartOfTheFirstLineAndOnlyOfThat() {
+        var splitter = LineSplitter()
+        #expect(splitter.add([0xEF]).isEmpty && splitter.add([0xBB, 0xBF] + Array("a".utf8)).isEmpty)
+        #expect(splitter.add(Array("b\n\u{FEFF}c\n".utf8)) == [.text("ab"), .text("\u{FEFF}c")])
+        var alone = LineSplitter()
+        #expect(alone.add([0xEF, 0xBB, 0xBF, 0x0D, 0x0A]) == [.text("")])
+        var short = LineSplitter()
+        #expect(short.add([0xEF, 0xBB, 0xBF]).isEmpty && short.rest() == .text(""))
+    }
+
+    @Test func aLineThatIsTooLongIsNotSentNorCutIntoTwo() throws {
+        var splitter = LineSplitter()
+        let most = [UInt8](repeating: 97, count: LineSplitter.maxLine)
+        #expect(splitter.add(most + [98]).isEmpty)
+        #expect(splitter.add(most + Array("\nnext\n".utf8)) == [.tooLong, .text("next")])
+        #expect(splitter.add(most).isEmpty)
+        #expect(splitter.rest() == .text(String(repeating: "a", count: most.count)))
+        var chat = ChatModel(
+            user: "ana", room: try RoomName("lobby"), history: 1, keyPrefix: "k", endsWithInput: true)
+        _ = chat.started()
+        guard case .show(.note) = chat.enteredTooLong().first else {
+            Issue.record("nothing was said of it")
+            return
+        }
+        #expect(chat.quit() == [.quit(1)])
     }
 
     @Test func whatPeoplePasteIsAnAddress() {

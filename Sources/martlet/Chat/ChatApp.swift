@@ -144,11 +144,14 @@ actor ChatApp {
         draw([])
     }
 
-    private func entered(_ line: String) async {
+    private func entered(_ line: LineSplitter.Line) async {
         while model.pending.count >= Self.maxPending, !isClosing {
             await withCheckedContinuation { roomToSend = $0 }
         }
-        perform(model.entered(line, now: now))
+        switch line {
+        case .text(let text): perform(model.entered(text, now: now))
+        case .tooLong: perform(model.enteredTooLong())
+        }
     }
 
     /// Ctrl-Z: gives the terminal back until the shell continues us.
@@ -285,33 +288,5 @@ enum ChatCompletion {
         let fitting = words.filter { $0.lowercased().hasPrefix(word.lowercased()) }
         guard fitting.count == 1, let only = fitting.first else { return nil }
         return String(line.dropLast(word.count)) + only + (isFirst && !word.hasPrefix("/") ? ": " : " ")
-    }
-}
-
-/// Cuts bytes into lines of text.
-struct LineSplitter {
-    private var bytes: [UInt8] = []
-    /// A line beyond this is cut in two; no node takes one that long.
-    static let maxLine = 1 << 20
-
-    mutating func add(_ more: [UInt8]) -> [String] {
-        var lines: [String] = []
-        for byte in more {
-            if byte == UInt8(ascii: "\n") || bytes.count >= Self.maxLine {
-                lines.append(take())
-                if byte == UInt8(ascii: "\n") { continue }
-            }
-            bytes.append(byte)
-        }
-        return lines
-    }
-
-    /// A last line without its end.
-    mutating func rest() -> String? { bytes.isEmpty ? nil : take() }
-
-    private mutating func take() -> String {
-        if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
-        defer { bytes.removeAll(keepingCapacity: true) }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -106,6 +106,12 @@ struct ChatModel {
         }
     }
 
+    /// A line came that no node would take; nothing of it is sent.
+    mutating func enteredTooLong() -> [Action] {
+        failures += 1
+        return [.show(.note("not sent: a line of more than \(LineSplitter.maxLine) bytes"))]
+    }
+
     /// The person is writing: the others are told, at most every half of ``typingFor``.
     mutating func typed(now: Moment) -> [Action] {
         guard case .connected = connection, rooms[current]?.isIn == true else { return [] }
