@@ -126,7 +126,7 @@ const LOCAL_CODES = {
  * Ms without a word of the node, after something was asked of it: then it is asked whether it is there; after so many
  * more it is doubted (`unsure`), and left.
  */
-const ASK_AFTER = 4_500;
+const ASK_AFTER = 4_000;
 const DOUBT_AFTER = 1_500;
 const LEAVE_AFTER = 4_000;
 /** In a room of so few a node names people: if it does not, the session was behind, and the roster is read. */

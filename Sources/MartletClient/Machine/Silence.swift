@@ -9,10 +9,10 @@ struct Silence: Equatable, Sendable {
         case doNothing
     }
 
-    /// How long a request may be without any word from the node, and then the ping: 8.5 seconds, so that with the next
+    /// How long a request may be without any word from the node, and then the ping: eight seconds, so that with the next
     /// connection what was asked is answered within ten.
-    static let askAfter: Duration = .milliseconds(4_500)
-    static let leaveAfter: Duration = .milliseconds(4_000)
+    static let askAfter: Duration = .seconds(4)
+    static let leaveAfter: Duration = .seconds(4)
     /// After this time a connection has shown that it works, and silence is no sign of a slow line.
     static let provenAfter: Duration = .seconds(60)
     /// A request of so many bytes gets a second more: a slow line is not a dead one.

@@ -190,6 +190,40 @@ async def empty(page, selector):
     return await page.locator(selector).count() == 0
 
 
+async def check_frozen(bench):
+    """A node that does not answer is said to be one within seconds; what was written goes to another connection in ten."""
+    room = bench.room("frozen")
+    frozen, dials = set(), []
+
+    def wire(page_side):
+        node_side = page_side.connect_to_server()
+        dials.append(page_side)
+        place = len(dials)
+
+        def forward(side):
+            return lambda text: None if place in frozen else side.send(text)
+
+        page_side.on_message(forward(node_side))
+        node_side.on_message(forward(page_side))
+
+    ana = await bench.page("ana", room, wire=wire)
+    bo = await bench.page("bo", room, url=bench.urls[-1])
+    await say(ana, "before")
+    await shows(bo, "before")
+    frozen.add(len(dials))
+    began = time.monotonic()
+    await say(ana, "to nobody")
+    await ana.wait_for_selector("#link[data-state=unsure]", state="attached")
+    await holds(ana, "/does not answer/.test(document.getElementById('banner-text').textContent)", seconds=2)
+    await bench.picture(ana, "unsure")
+    await shows(bo, "to nobody")
+    took = time.monotonic() - began
+    check(took < 10, f"it took {took:.1f} s")
+    await until(lambda: same(ana, bo, 2), "both show both lines, once")
+    check(await ana.locator("#banner").is_hidden(), "the banner goes")
+    print(f"    shown to the other after {took:.1f} s")
+
+
 async def check_kill(bench):
     """The node under the first page is killed in mid-talk; both go on without a missing or repeated line."""
     if not bench.nodes:
