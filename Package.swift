@@ -82,7 +82,7 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CBusyPoll", "CEpoll", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
+                "CBusyPoll", "CEpoll", "CThread", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Metrics", package: "swift-metrics"),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <malloc.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -18,3 +19,6 @@ static inline uint64_t thread_cpu_time(void) {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
+
+/// Gives the system what the allocator keeps and nobody uses.
+static inline void memory_give_back(void) { malloc_trim(0); }

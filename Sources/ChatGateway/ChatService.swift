@@ -28,13 +28,28 @@ public protocol ChatService: AnyObject, Sendable {
 
     // HTTP, from any task.
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage
-    /// Appends as somebody who is not in the room; with a key at most once. `repeated`: the key was known.
-    func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool)
+    /// Appends as somebody who is not in the room; with a key at most once.
+    func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said
     func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage
     /// Whether a message really goes round, and if not, why.
     func readiness() async -> Readiness
     /// Prometheus text exposition format 0.0.4.
     func metricsText() async -> String
+}
+
+/// What became of something that was said over HTTP.
+public struct Said: Sendable, Hashable {
+    public var position: Position
+    /// The key was known.
+    public var repeated: Bool
+    /// Nanoseconds of work (``RequestCost``), for whoever asked.
+    public var cost: UInt64
+
+    public init(position: Position, repeated: Bool, cost: UInt64 = 0) {
+        self.position = position
+        self.repeated = repeated
+        self.cost = cost
+    }
 }
 
 /// Who a session says, or has proven, that it is.

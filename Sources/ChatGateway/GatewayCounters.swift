@@ -9,6 +9,8 @@ public struct GatewayCounters: Sendable {
     public var connections = 0
     /// Waiting now in the sessions' outbound queues.
     public var queuedBytes = 0
+    /// Waiting in the kernel's buffers for sessions that are behind, as of their last heartbeats.
+    public var kernelBytes = 0
     public var sessionsOpened: UInt64 = 0
     /// By reason: a ``CloseReason``'s name, `peer` (the client closed), `gone` (the connection was lost),
     /// `protocolError`.
@@ -37,6 +39,7 @@ public struct GatewayCounters: Sendable {
     /// Named like the fields of ``Limits``.
     public enum Limit: String, Sendable, CaseIterable {
         case roomsPerSession, requestsPerSecond, waitingSendsPerSession, badFramesPerMinute, handshakesPerSecond
+        case costOfAddress
 
         /// The limit behind what the session machine refused; nil: it was none.
         init?(refusing code: WireError.Code) {
@@ -46,7 +49,7 @@ public struct GatewayCounters: Sendable {
             case .tooManyWaiting: self = .waitingSendsPerSession
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .unauthenticated, .forbidden, .unavailable, .outcomeUnknown, .notStored, .draining,
-                .notReplicated, .internalError:
+                .notReplicated, .noSpace, .internalError:
                 return nil
             }
         }
@@ -73,6 +76,7 @@ public struct GatewayCounters: Sendable {
         sessions += other.sessions
         connections += other.connections
         queuedBytes += other.queuedBytes
+        kernelBytes += other.kernelBytes
         sessionsOpened += other.sessionsOpened
         sessionsClosed.merge(other.sessionsClosed, uniquingKeysWith: +)
         framesReceived.merge(other.framesReceived, uniquingKeysWith: +)

@@ -40,9 +40,13 @@ public struct GatewayOptions: Sendable {
     /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a
     /// peer that is slow to read).
     public var sendBufferBytes: Int32?
+    /// The kernel's receive buffer of a connection, in bytes; nil: as the kernel sees fit.
+    public var receiveSocketBytes: Int32?
     /// Whether sessions are written to past the channel (see `RawSocket`). Only for plaintext: a handler that changes
     /// bytes on their way would be passed by.
     public var writesToDescriptor = true
+    /// Proxies that are believed when they say for whom they ask (`X-Forwarded-For`).
+    public var trustedProxies = TrustedProxies.loopback
     /// Origins whose pages may connect and post; nil: all. Compared in lower case.
     public var allowedOrigins: Set<String>?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.

@@ -31,7 +31,9 @@ class Clock:
 
 async def slow_reader(options, show, state):
     options.rooms = 0
-    settings = {"MARTLET_ROOM_VIEW_INTERVAL": "30s", "MARTLET_SESSION_HEARTBEAT": "25s"}
+    settings = {"MARTLET_ROOM_VIEW_INTERVAL": "30s", "MARTLET_SESSION_HEARTBEAT": "25s",
+                # One says everything here.
+                "MARTLET_LIMIT_COST_PER_SECOND": "1000000", "MARTLET_LIMIT_USER_BYTES_PER_SECOND": "1MiB"}
     async with Stage(options, show, state, settings=settings, nodes=1, haproxy=False) as stage:
         clock = Clock()
         for index in range(options.sessions - 1):

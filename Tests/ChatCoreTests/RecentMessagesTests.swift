@@ -30,6 +30,23 @@ import Testing
         #expect(recent.count == 1)
     }
 
+    @Test func whatIsForgottenToMakeRoomIsKnownToBeMissing() throws {
+        var recent = RecentMessages(capacity: 1_000, costLimit: 1_000_000)
+        for seq in 1...UInt64(100) { recent.append(try message(seq, key: "k\(seq)")) }
+        let whole = recent.cost
+        recent.shrink(toCost: whole)
+        #expect(recent.count == 100 && recent.completeAfter == 0)
+        recent.shrink(toCost: whole / 2)
+        #expect(recent.cost <= whole / 2 && recent.completeAfter == UInt64(100 - recent.count))
+        #expect(recent.messages(after: 0).first?.position.seq == recent.completeAfter + 1)
+        let user = try UserID("ana")
+        #expect(recent.position(of: "k1", by: user) == nil && recent.position(of: "k100", by: user) != nil)
+        recent.shrink(toCost: 0)
+        #expect(recent.count == 1 && recent.completeAfter == 99)
+        recent.append(try message(101))
+        #expect(recent.messages(after: 0).map(\.position.seq) == [100, 101])
+    }
+
     @Test func keyUsedTwiceKeepsTheNewestPlace() throws {
         var recent = RecentMessages(capacity: 2, costLimit: 1_000_000)
         recent.append(try message(1, key: "k"))

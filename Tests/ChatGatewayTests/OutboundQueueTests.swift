@@ -29,6 +29,22 @@ struct OutboundQueueTests {
         #expect(drain(&queue) == [])
     }
 
+    @Test func aPeerThatIsNotToBlameMayLetTwiceAsMuchWaitUntilItHasCaughtUp() {
+        var queue = OutboundQueue(limit: 10)
+        var joiner = FrameJoiner()
+        queue.fallBehind()
+        #expect(queue.append(frame("12345678"), joiner: &joiner) == .behind)
+        #expect(queue.append(frame("abcd"), joiner: &joiner) == .overflow)
+        queue.pardon()
+        #expect(queue.append(frame("abcd"), joiner: &joiner) == .behind)
+        #expect(queue.append(frame("123456789"), joiner: &joiner) == .overflow)
+        _ = drain(&queue)
+        queue.catchUp()
+        queue.fallBehind()
+        #expect(queue.append(frame("12345678"), joiner: &joiner) == .behind)
+        #expect(queue.append(frame("abcd"), joiner: &joiner) == .overflow)
+    }
+
     @Test func aSingleFrameLeavesWithoutACopy() {
         var queue = OutboundQueue(limit: 1_000)
         var joiner = FrameJoiner()

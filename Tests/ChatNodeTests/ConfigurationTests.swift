@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 import Logging
 import Testing
 
@@ -8,6 +9,10 @@ import Testing
     /// For each variable a value that is not the default, and a configuration in which nothing else is in its way.
     static let valid: [String: String] = [
         "MARTLET_HOST": "::1", "MARTLET_PORT": "0", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
+        "MARTLET_SOCKET_SEND_BUFFER": "32KiB", "MARTLET_SOCKET_RECEIVE_BUFFER": "16KiB",
+        "MARTLET_TRUSTED_PROXIES": "10.0.0.0/8", "MARTLET_REDIS_MEMORY_PERCENT": "70", "MARTLET_MEMORY_ROOMS": "2MiB",
+        "MARTLET_LIMIT_COST_PER_SECOND": "2000", "MARTLET_LIMIT_COST_BURST": "3000",
+        "MARTLET_LIMIT_USER_BYTES_PER_SECOND": "4KiB", "MARTLET_LIMIT_USER_BYTES_BURST": "5KiB",
         "MARTLET_HANDSHAKE_TIMEOUT": "3s", "MARTLET_SESSION_HEARTBEAT": "2m", "MARTLET_NODE_NAME": "west-1",
         "MARTLET_NODE_LEASE": "20s", "MARTLET_HEARTBEAT_INTERVAL": "1s", "MARTLET_DRAIN_TIME": "0s",
         "MARTLET_EVENT_LOOPS": "7", "MARTLET_GATHER_TIME": "0s", "MARTLET_BUSY_POLL": "70us",
@@ -38,6 +43,9 @@ import Testing
         #expect(configuration.listener.allowedOrigins == .only(["https://chat.example"]))
         #expect(configuration.listener.handshakeTimeout == .seconds(3))
         #expect(configuration.listener.sessionHeartbeat == .seconds(120))
+        #expect(configuration.listener.sendBuffer == 32_768 && configuration.listener.receiveBuffer == 16_384)
+        #expect(configuration.listener.trustedProxies.description == "10.0.0.0/8")
+        #expect(configuration.redis.memoryPercent == 70 && configuration.rooms.allMemoryBytes == 2_097_152)
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))
         #expect(configuration.node.heartbeatInterval == .seconds(1))
@@ -71,6 +79,10 @@ import Testing
     static var limits: Limits {
         var limits = Limits()
         limits.frameBytes = 4_096
+        limits.costPerSecond = 2_000
+        limits.costBurst = 3_000
+        limits.userBytesPerSecond = 4_096
+        limits.userBytesBurst = 5_120
         limits.roomsPerSession = 3
         limits.sessionsPerNode = 4
         limits.sessionsPerUser = 2

@@ -34,6 +34,16 @@ import Testing
         #expect(try store.reply(.nodes) == .nodes([NodeRecord(node: node, report: report(node))]))
     }
 
+    @Test(arguments: StoreKind.allCases)
+    func theBrokerSaysHowMuchMemoryItUses(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        guard case .memory(let used, let most) = try store.reply(.memory) else { throw StoreFailure("memory") }
+        switch kind {
+        case .memory: #expect(used == 0 && most == 0, "there is no bound")
+        case .redis: #expect(used > 100_000 && (most == 0 || most > used))
+        }
+    }
+
     @Test func theLeaseIsTheKeysTTL() async throws {
         let store = try await ContractStore(.redis)
         _ = try store.reply(.heartbeat(report(node), lease: .milliseconds(12_345)))

@@ -1,4 +1,5 @@
 import ChatCore
+import Glibc
 import NIOCore
 import Testing
 
@@ -63,6 +64,32 @@ import Testing
         else { return }
         #expect(reason.contains("subscriptions of this connection"))
         try await link.next("a new connection") { $0.isSubscriptionsUp }
+        try await link.stop()
+    }
+
+    /// The loop does nothing for longer than Redis may take; Redis has answered long since.
+    @Test func aNodeThatWasHeldUpItselfDoesNotBlameRedis() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let link = try await LinkTesting.link(
+            try LinkTesting.settings("redis://127.0.0.1:\(redis.port)") {
+                $0.pingInterval = .milliseconds(200)
+                $0.commandTimeout = .milliseconds(400)
+            })
+        for round in 1...UInt64(3) {
+            let room = try RoomName("room\(round)")
+            try await link.with { $0.subscribe(room) }
+            try await link.submit(.ping, serial: round)
+            // Behind the write of what was asked, and in front of the checks.
+            try await link.eventLoop.submit { _ = usleep(1_200_000) }.get()
+            let end = ContinuousClock.now + .seconds(30)
+            let expected: [LinkEvent] = [.completed(round, .success(.done)), .subscribed(room)]
+            while !expected.allSatisfy(link.all.contains) {
+                try #require(ContinuousClock.now < end)
+                try await link.eventLoop.submit {}.get()
+            }
+        }
+        #expect(!link.all.contains { $0.isCommandsDown || $0.isSubscriptionsDown })
         try await link.stop()
     }
 }

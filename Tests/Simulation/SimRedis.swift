@@ -71,7 +71,7 @@ struct SimRedis {
         case .enter(let request): request.room
         case .once(let request): request.room
         case .presence(let request): request.room
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping: nil
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .memory, .ping: nil
         }
     }
 

@@ -352,7 +352,7 @@ extension SimWorld {
         case .holders: "holders"
         case .history: "history"
         case .trim: "trim"
-        case .heartbeat, .nodes, .rooms, .forget, .ping: "node business"
+        case .heartbeat, .nodes, .rooms, .forget, .memory, .ping: "node business"
         }
     }
 
@@ -383,7 +383,7 @@ extension SimWorld {
         case .success(.said(let position, _)): "\(position)"
         case .success(.presence(let reply)): "\(reply.position)"
         case .success(.roster(let roster)): "roster \(roster.position)"
-        case .success(.history), .success(.rooms), .success(.someRooms), .success(.holders): "…"
+        case .success(.history), .success(.rooms), .success(.someRooms), .success(.holders), .success(.memory): "…"
         case .failure(let error): "\(error)"
         }
     }

@@ -61,6 +61,8 @@ class Martlet(Server):
                 # One loop, as nginx has one worker: two nodes share the machine.
                 "MARTLET_EVENT_LOOPS": os.environ.get("MARTLET_EVENT_LOOPS", "1"),
                 "MARTLET_LIMIT_REQUESTS_PER_SECOND": "100000", "MARTLET_LIMIT_REQUEST_BURST": "100000",
+                "MARTLET_LIMIT_COST_PER_SECOND": "10000000", "MARTLET_LIMIT_COST_BURST": "10000000",
+                "MARTLET_LIMIT_USER_BYTES_PER_SECOND": "1GiB", "MARTLET_LIMIT_USER_BYTES_BURST": "1GiB",
                 "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "10000", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "10000",
                 **(environment or {})}))
         for process, port in zip(processes, self.ports(stage, count)):

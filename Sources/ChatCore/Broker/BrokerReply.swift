@@ -24,6 +24,8 @@ public enum BrokerReply: Sendable, Equatable {
     /// Some of the rooms: ask again with this cursor.
     case someRooms([RoomName], cursor: UInt64)
     case holders([NodeID: UInt64])
+    /// In bytes; `most` 0: there is no bound.
+    case memory(used: UInt64, most: UInt64)
 }
 
 /// Why a ``BrokerRequest`` has no ``BrokerReply``.

@@ -46,6 +46,8 @@ public enum BrokerRequest: Sendable, Equatable {
     case holders(room: RoomName)
     /// Forgets a dead node, after its rooms were swept. → `.done`
     case forget(NodeID)
+    /// How much memory the broker uses. → `.memory`
+    case memory
     /// → `.done`
     case ping
 }
@@ -61,7 +63,7 @@ extension BrokerRequest {
         case .enter(let request): request.room
         case .once(let request): request.room
         case .presence(let request): request.room
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping: nil
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .memory, .ping: nil
         }
     }
 

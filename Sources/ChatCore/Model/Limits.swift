@@ -16,6 +16,14 @@ public struct Limits: Hashable, Sendable {
     /// Requests a second that all sessions of one user on one node may make together; nil: four times those of one session.
     /// As many at once, in proportion, as one session may.
     public var requestsPerSecondPerUser: Int?
+    /// Work in microseconds (``RequestCost``) that one user may cost one node in a second, and an address that asks over HTTP…
+    public var costPerSecond = 100_000
+    /// …and how much at once after a quiet time.
+    public var costBurst = 300_000
+    /// Bytes that one user may say in rooms of one node in a second…
+    public var userBytesPerSecond = 262_144
+    /// …and how many at once after a quiet time.
+    public var userBytesBurst = 4 * 1_048_576
     /// WebSocket handshakes a second that one node takes, and as many at once.
     public var handshakesPerSecond = 4_000
     /// Joins a second that one node takes, and as many at once.
@@ -52,5 +60,24 @@ public struct Limits: Hashable, Sendable {
     public var userRequestBurst: Int {
         let burst = Double(requestBurst) * Double(userRequestsPerSecond) / Double(max(1, requestsPerSecond))
         return max(1, Int(min(burst, 1e12)))
+    }
+
+    /// ``costPerSecond`` and ``costBurst``, of nanoseconds of work.
+    public var costRate: CostRate {
+        let most = 1_000_000_000
+        return CostRate(
+            perSecond: max(1, min(costPerSecond, most)) * 1_000, burst: max(0, min(costBurst, most)) * 1_000)
+    }
+
+    /// The answer to who has said too much of late.
+    public var tooManyBytes: WireError {
+        let (most, burst) = (userBytesPerSecond, userBytesBurst)
+        return WireError(.rateLimited, "the user says more than \(most) bytes a second (\(burst) at once)")
+    }
+
+    /// The answer to who has cost too much of late.
+    public var tooDear: WireError {
+        let (most, burst) = (costPerSecond, costBurst)
+        return WireError(.rateLimited, "that costs the node more than \(most) microseconds a second (\(burst) at once)")
     }
 }

@@ -28,6 +28,8 @@ public struct WireError: Error, Hashable, Sendable {
         case rateLimited = 201
         /// Too many sends of this session or room wait for their answer.
         case tooManyWaiting = 202
+        /// Redis has hardly any memory left: no room is begun for now. Rooms that are there go on.
+        case noSpace = 203
         /// No or wrong credentials.
         case unauthenticated = 300
         /// Known, but not allowed.
@@ -53,7 +55,8 @@ public struct WireError: Error, Hashable, Sendable {
         /// Whether the same request may succeed later.
         public var retry: Bool {
             switch self {
-            case .rateLimited, .tooManyWaiting, .unavailable, .notStored, .draining, .notReplicated, .internalError:
+            case .rateLimited, .tooManyWaiting, .noSpace, .unavailable, .notStored, .draining, .notReplicated,
+                .internalError:
                 true
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .tooManyRooms, .unauthenticated, .forbidden, .outcomeUnknown:

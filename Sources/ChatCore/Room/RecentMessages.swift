@@ -79,6 +79,14 @@ struct RecentMessages: Sendable {
         completeAfter = max(completeAfter, seq)
     }
 
+    /// Drops the oldest messages until the others cost that much at most; never the newest one. Gives their room back.
+    mutating func shrink(toCost most: Int) {
+        guard count > 1, cost > most else { return }
+        while count > 1, cost > most { dropOldest() }
+        storage = Array(storage[head...])
+        head = 0
+    }
+
     private mutating func dropOldest() {
         let seq = storage[head].message.position.seq
         cost -= storage[head].message.content.cost

@@ -10,9 +10,12 @@ import NIOCore
 struct HTTPRoutes: Sendable {
     /// Makes a connection that has been found to speak HTTP into one that is answered here.
     let connection: HTTP1Channel
+    let accounts: HTTPAccounts
 
     init(options: GatewayOptions, service: any ChatService, authenticator: any Authenticator, logger: Logger) {
         let responder = Self.router(options, service, authenticator).buildResponder()
+        let accounts = HTTPAccounts(options)
+        self.accounts = accounts
         var configuration = HTTP1Channel.Configuration()
         configuration.httpDecoder = .init(
             maxHeaderFieldSize: options.maxHeaderBytes, maxHeaderListSize: options.maxHeaderBytes,
@@ -21,7 +24,10 @@ struct HTTPRoutes: Sendable {
             responder: { request, writer, channel in
                 let context = BasicRequestContext(
                     source: ApplicationRequestContextSource(channel: channel, logger: logger))
-                let response = try await responder.respond(to: request, context: context)
+                let account = accounts.account(of: request, peer: channel.remoteAddress)
+                let response = try await HTTPAccount.$current.withValue(account) {
+                    try await responder.respond(to: request, context: context)
+                }
                 try await writer.write(response: response.head, body: response.body)
             },
             configuration: configuration)
@@ -32,6 +38,7 @@ struct HTTPRoutes: Sendable {
     ) -> Router<BasicRequestContext> {
         let router = Router(context: BasicRequestContext.self)
         router.add(middleware: ErrorsAsJSON())
+        router.add(middleware: ChargesAddress())
         let api = RoomsAPI(options: options, service: service, authenticator: authenticator)
         for route in routes(api, service) { serve(router, route) }
         for (path, file) in options.staticFiles {
@@ -139,7 +146,7 @@ struct HTTPRoutes: Sendable {
         case .rateLimited, .tooManyWaiting: 429
         case .unauthenticated: 401
         case .forbidden: 403
-        case .unavailable, .notStored, .draining, .notReplicated: 503
+        case .noSpace, .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }
     }

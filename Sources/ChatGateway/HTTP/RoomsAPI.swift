@@ -36,6 +36,7 @@ struct RoomsAPI: Sendable {
         guard given <= 1 else { throw WireError(.badField, "at most one of before, after and around is allowed") }
         let limit = try limit(query["limit"])
         let page = try await service.history(room: room, query: HistoryQuery(anchor: anchor, limit: limit))
+        HTTPAccount.current?.charge(RequestCost.page(page.messages, read: true))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
 
@@ -78,6 +79,7 @@ struct RoomsAPI: Sendable {
         let content = MessageContent(
             user: user, at: WallClock.milliseconds, text: send.text, data: send.data, key: send.key)
         let said = try await service.say(room: room, content: content)
+        HTTPAccount.current?.charge(said.cost)
         var bytes = ByteWriter()
         bytes.appendText("{\"room\":")
         bytes.appendJSON(room.text)
@@ -95,6 +97,7 @@ struct RoomsAPI: Sendable {
             throw WireError(.badField, "cursor is longer than \(MartletV1Codec.maxCursorBytes) bytes")
         }
         let page = try await service.roster(room: room, cursor: cursor)
+        HTTPAccount.current?.charge(RequestCost.roster(min(page.count, options.limits.rosterPage), read: true))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
 

@@ -30,6 +30,8 @@ final class GatewayLoop {
     /// See `GatewayLoop+gathering.swift`.
     var gathering: Gathering
     private var spare: [WebSocketSession] = []
+    /// Those that are written to later, as the tick has others to serve as well.
+    private var late: ArraySlice<WebSocketSession> = []
     /// All sessions. Heartbeats: each session is in one slot, and one slot is looked at each tick.
     private var slots: [[WebSocketSession]]
     private var currentSlot = 0
@@ -73,12 +75,26 @@ final class GatewayLoop {
     }
 
     private func scheduleTick() {
-        eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(max(options.tick, .milliseconds(1)))) { [weak self] in
+        scheduleTick(in: max(options.tick, .milliseconds(1)), putOff: 0)
+    }
+
+    /// `putOff`: how often it was put off already.
+    private func scheduleTick(in time: Duration, putOff: Int) {
+        let due = Moment.now + time
+        eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { [weak self] in
             guard let self, isRunning else { return }
+            // The loop was held up: what peers have said meanwhile is read before anybody is judged by what was heard.
+            if Moment.now - due > Self.heldUp, putOff < Self.mostPutOff {
+                return scheduleTick(in: Self.forReading, putOff: putOff + 1)
+            }
             tickPassed()
             scheduleTick()
         }
     }
+
+    private static let heldUp: Duration = .milliseconds(100)
+    private static let forReading: Duration = .milliseconds(20)
+    private static let mostPutOff = 3
 
     func stop() {
         isRunning = false
@@ -95,13 +111,43 @@ final class GatewayLoop {
     private func flushDirty() {
         scheduleGathering()
         swap(&dirty, &spare)
-        for (index, session) in spare.enumerated() {
-            if index + Self.ahead < spare.count { Self.prefetch(spare[index + Self.ahead]) }
-            session.tickEnded()
+        let done = flush(spare[...])
+        if done < spare.count {
+            let isFirst = late.isEmpty
+            late.append(contentsOf: spare[done...])
+            if isFirst { scheduleLate() }
         }
         spare.removeAll(keepingCapacity: spare.capacity <= 4_096)
         joiner.clear()
     }
+
+    /// Writes to those sessions, one after the other, for no longer than a slice of time. Returns where it stopped.
+    private func flush(_ sessions: ArraySlice<WebSocketSession>) -> Int {
+        var looked: Moment?
+        var index = sessions.startIndex
+        while index < sessions.endIndex {
+            if index + Self.ahead < sessions.endIndex { Self.prefetch(sessions[index + Self.ahead]) }
+            sessions[index].tickEnded()
+            index += 1
+            guard index & 15 == 0 else { continue }
+            let now = Moment.now
+            if let began = looked, now - began > Self.slice { break }
+            looked = looked ?? now
+        }
+        return index
+    }
+
+    /// What is said to many, or is long, is written in slices: others on the loop, who have little to be told, do not wait for all of it.
+    private func scheduleLate() {
+        eventLoop.assumeIsolated().scheduleTask(in: Self.betweenSlices) { [self] in
+            late = late[flush(late)...]
+            if late.isEmpty { late = [] } else { scheduleLate() }
+        }
+    }
+
+    private static let slice: Duration = .milliseconds(5)
+    /// Long enough that the loop looks at its sockets.
+    private static let betweenSlices = TimeAmount.microseconds(50)
 
     /// While one session is written to, which is the kernel's work, the memory of the one after the next is fetched.
     private static let ahead = 2

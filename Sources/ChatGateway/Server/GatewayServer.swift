@@ -70,8 +70,12 @@ public final class GatewayServer: Sendable {
         for (eventLoop, gateway) in zip(group.makeIterator(), loops) { byLoop[ObjectIdentifier(eventLoop)] = gateway }
         let gateways = byLoop
         var bootstrap = ServerBootstrap(group: group)
+        // Connections inherit them from the socket that they are accepted on (socket(7)), and the kernel does not change them any more.
         if let bytes = options.sendBufferBytes {
-            bootstrap = bootstrap.childChannelOption(.socketOption(.so_sndbuf), value: .init(bytes))
+            bootstrap = bootstrap.serverChannelOption(.socketOption(.so_sndbuf), value: .init(bytes))
+        }
+        if let bytes = options.receiveSocketBytes {
+            bootstrap = bootstrap.serverChannelOption(.socketOption(.so_rcvbuf), value: .init(bytes))
         }
         return
             try await bootstrap
@@ -145,6 +149,7 @@ public final class GatewayServer: Sendable {
         for loop in running.withLockedValue({ $0?.loops }) ?? [] {
             if let counters = try? await Self.on(loop, { $0.counters }) { sum.add(counters) }
         }
+        sum.limitRefusals[.costOfAddress] = parts.routes.accounts.refused
         return sum
     }
 

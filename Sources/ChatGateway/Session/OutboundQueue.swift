@@ -31,6 +31,8 @@ struct OutboundQueue {
     private var backlog: [ByteBuffer] = []
     private var backlogStart = 0
     private let limit: Int
+    /// Twice the limit may wait until the peer has caught up.
+    private var isPardoned = false
     private var owed: [RoomName: Int]?
 
     init(limit: Int) {
@@ -48,7 +50,7 @@ struct OutboundQueue {
             }
         }
         let isFirst = count == 0
-        guard count + frame.byteCount <= limit || isFirst else { return .overflow }
+        guard count + frame.byteCount <= (isPardoned ? limit &* 2 : limit) || isFirst else { return .overflow }
         count += frame.byteCount
         if isBehind {
             backlog.append(frame.bytes)
@@ -154,6 +156,12 @@ struct OutboundQueue {
     /// Everything was handed to the channel and it takes more.
     mutating func catchUp() {
         isBehind = false
+        isPardoned = false
+    }
+
+    /// It is not the peer that is slow: as much again may wait until everything was handed to the channel.
+    mutating func pardon() {
+        isPardoned = true
     }
 
     mutating func removeAll() {

@@ -34,6 +34,19 @@ struct RawSocket {
         return true
     }
 
+    /// Whether the kernel would take something now: then it is not the peer that keeps bytes waiting. Not to be asked once the channel is
+    /// inactive.
+    var hasRoom: Bool {
+        var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        return poll(&wait, 1, 0) == 1 && wait.revents == Int16(POLLOUT)
+    }
+
+    /// Bytes that the kernel has and the peer has not acknowledged (tcp(7), SIOCOUTQ).
+    var unsentBytes: Int {
+        var count: CInt = 0
+        return ioctl(descriptor, UInt(TIOCOUTQ), &count) == 0 ? Int(count) : 0
+    }
+
     /// Gives the kernel what it takes now. Returns the rest, which has to go through the channel, as has everything
     /// until ``isUsable(_:)``; nil: it took all.
     mutating func send(_ buffer: ByteBuffer) -> ByteBuffer? {

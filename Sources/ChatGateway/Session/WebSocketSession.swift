@@ -35,6 +35,9 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     /// Why it ends, for the count; set once.
     private var endReason: String?
     private var cutAt: Moment?
+    private var isPausing = false
+    /// Bytes that the kernel had when it was asked last, see ``GatewayCounters/kernelBytes``.
+    private var kernelBytes: Int32 = 0
 
     init(gateway: GatewayLoop, identity: SessionIdentity) {
         self.gateway = gateway
@@ -96,6 +99,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         closing.disconnected()
         machine.closed()
         setCount(to: 0)
+        setKernelBytes(0)
         queue.removeAll()
         endReason = endReason ?? "gone"
         gateway.stopTiming(self)
@@ -184,6 +188,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         case .reply(let event):
             if case .error(_, let error) = event, let limit = GatewayCounters.Limit(refusing: error.code) {
                 gateway.counters.limitRefusals[limit, default: 0] += 1
+                if error.code == .rateLimited { pauseReading() }
             }
             encode(event)
         case .replyAndClose(let event, let reason):
@@ -198,8 +203,23 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     func send(_ event: ServerEvent) {
         guard let event = machine.outgoing(event) else { return }
         if case .left(_, let room) = event { queue.forgetOwed(room) }
+        if case .error(_, let error) = event, error.code == .rateLimited { pauseReading() }
         encode(event)
     }
+
+    /// Whoever asks for too much is listened to again after a moment only: a refusal costs the node as much as a small request.
+    private func pauseReading() {
+        guard !isPausing, !isGone, let options = context?.channel.syncOptions else { return }
+        isPausing = true
+        try? options.setOption(.autoRead, value: false)
+        gateway.eventLoop.assumeIsolated().scheduleTask(in: Self.refusalPause) { [self] in
+            isPausing = false
+            guard !isGone else { return }
+            try? options.setOption(.autoRead, value: true)
+        }
+    }
+
+    private static let refusalPause = TimeAmount.milliseconds(100)
 
     func takesPage() -> Bool {
         guard machine.isOpen, closing.maySend else { return false }
@@ -234,10 +254,15 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
         case .overflow:
             // A tick that brings more than may wait is no fault of a peer that keeps up: it gets what there is first.
-            guard !queue.isBehind else { return giveUpAsSlow() }
-            isFlushingEarly = true
-            flush()
-            isFlushingEarly = false
+            if queue.isBehind {
+                // Nor is it one that the node has not got round to writing to: the kernel would take it.
+                guard raw?.hasRoom ?? false else { return giveUpAsSlow() }
+                queue.pardon()
+            } else {
+                isFlushingEarly = true
+                flush()
+                isFlushingEarly = false
+            }
             guard closing.maySend else { return }
             switch append(frame) {
             case .queued, .behind: gateway.counters.framesSent += 1
@@ -310,6 +335,11 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     private func discardQueue() {
         setCount(to: 0)
         queue.removeAll()
+    }
+
+    private func setKernelBytes(_ count: Int32) {
+        gateway.counters.kernelBytes += Int(count - kernelBytes)
+        kernelBytes = count
     }
 
     private func setCount(to count: Int) {
@@ -401,7 +431,11 @@ extension WebSocketSession: TimedConnection {
 
     func heartbeatDue(now: Moment) {
         // A peer that takes nothing for a whole heartbeat does not read, however little waits for it.
-        if machine.isOpen, queue.hasStalled() { return giveUpAsSlow() }
+        if machine.isOpen, queue.hasStalled() {
+            guard !isGone, raw?.hasRoom ?? false else { return giveUpAsSlow() }
+            flush()
+        }
+        setKernelBytes(queue.isBehind && !isGone ? Int32(clamping: raw?.unsentBytes ?? 0) : 0)
         switch machine.timerFired(now: now) {
         case .ping: enqueue(.ping)
         case .close(let reason): close(reason)

@@ -25,6 +25,17 @@ extension NodeConfiguration {
             "session.heartbeat", \.listener.sessionHeartbeat,
             .duration(.seconds(1)...(.seconds(600)), in: .seconds),
             "Time between the node's pings to a session; one that answers none of two is closed."),
+        Setting(
+            "socket.send.buffer", \.listener.sendBuffer, .bytes(4_096...67_108_864),
+            "Bytes that the kernel keeps for a connection whose peer does not read (it takes twice that); more wait in the node. Against readers who read nothing: unbounded, each takes the kernel 4 MB. More than your clients' bandwidth times round trip gains nothing."
+        ),
+        Setting(
+            "socket.receive.buffer", \.listener.receiveBuffer, .bytes(4_096...67_108_864),
+            "The same for what the node has not read yet."),
+        Setting(
+            "trusted.proxies", \.listener.trustedProxies, .proxies,
+            "Proxies that are believed when they name the client (`X-Forwarded-For`), so that each of their clients has a budget of its own; all whom they do not name share the proxy's."
+        ),
     ]
 
     private static let nodeSettings: [Setting] = [
@@ -76,6 +87,10 @@ extension NodeConfiguration {
             "redis.name.wait", \.redis.nameWait, .duration(.zero...(.seconds(3_600))),
             "Time that a node that starts waits for the host name of Redis to resolve before it gives up."),
         Setting(
+            "redis.memory.percent", \.redis.memoryPercent, .int(1...100),
+            "From this share of Redis' `maxmemory` on no room is begun (`noSpace`): those that are there can go on talking. `100`: never mind."
+        ),
+        Setting(
             "redis.sentinel.user", \.redis.sentinelUser, userRule,
             "ACL user at the sentinels; the one in the URL is for Redis."),
         Setting(
@@ -109,6 +124,10 @@ extension NodeConfiguration {
             "room.memory.bytes", \.rooms.memoryBytes, .bytes(65_536...1_073_741_824),
             "Bytes of messages that a node remembers of one room."),
         Setting(
+            "memory.rooms", \.rooms.allMemoryBytes, .bytes(1_048_576...1_099_511_627_776),
+            "The same of all rooms: beyond it those in which nothing was said for longest forget theirs, and read Redis when somebody asks. Against one user with thousands of rooms."
+        ),
+        Setting(
             "room.ttl", \.rooms.timeToLive, .duration(.seconds(1)...(.seconds(3_650 * 86_400))),
             "Time that a room without any node is kept."),
         Setting(
@@ -141,6 +160,20 @@ extension NodeConfiguration {
             ValueRule.int(1...4_000_000).optional(), default: "4 × that of a session",
             "Requests a second that all sessions of a user on this node may make together, and posts over HTTP.",
             show: { "\($0.limits.userRequestsPerSecond)" }),
+        Setting(
+            "limit.cost.per.second", \.limits.costPerSecond, .int(1_000...10_000_000),
+            "Microseconds of work a second (of this node, or of Redis if that is more) that all a user's sessions on this node may cost together, as the node estimates it; also each address over HTTP. Against requests that are few and dear: long messages and signals to many, rosters, pages, key look-ups, new rooms. More is answered `rateLimited`."
+        ),
+        Setting(
+            "limit.cost.burst", \.limits.costBurst, .int(1_000...100_000_000),
+            "The same at once, after a quiet time; ten times that before joins are refused, as who comes back joins all rooms at once."
+        ),
+        Setting(
+            "limit.user.bytes.per.second", \.limits.userBytesPerSecond, .bytes(1_024...1_073_741_824),
+            "Bytes a second that a user may say in rooms. Against filling Redis; more is answered `rateLimited`."),
+        Setting(
+            "limit.user.bytes.burst", \.limits.userBytesBurst, .bytes(1_024...1_073_741_824),
+            "The same at once, after a quiet time."),
         Setting(
             "limit.handshakes.per.second", \.limits.handshakesPerSecond, .int(1...1_000_000),
             "WebSocket handshakes a second that this node takes; more are answered 503 and may come again."),

@@ -25,6 +25,9 @@ extension NodeConfiguration {
         options.limits = limits
         options.heartbeatSeconds = max(1, Int(listener.sessionHeartbeat.components.seconds))
         options.handshakeTimeout = listener.handshakeTimeout
+        options.trustedProxies = listener.trustedProxies
+        options.sendBufferBytes = Int32(clamping: listener.sendBuffer)
+        options.receiveSocketBytes = Int32(clamping: listener.receiveBuffer)
         switch listener.allowedOrigins {
         case .any: options.allowedOrigins = nil
         case .only(let origins): options.allowedOrigins = Set(origins)

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 import Glibc
 import Logging
 import NIOCore
@@ -41,6 +42,12 @@ extension NodeConfiguration {
         /// How often a session is sent a ping; without an answer to two it is closed (duration, default: 25s, range: 1s
         /// to 10m, whole seconds).
         public var sessionHeartbeat: Duration = .seconds(25)
+        /// The proxies that are believed when they say for whom they ask (list, default: loopback).
+        public var trustedProxies = TrustedProxies.loopback
+        /// How much the kernel keeps for a connection that does not read, and for one that is not read from; it takes twice that, for its
+        /// own bookkeeping (bytes, default: 128KiB and 64KiB, range: 4KiB to 64MiB).
+        public var sendBuffer = 131_072
+        public var receiveBuffer = 65_536
 
         public init() {}
     }
@@ -62,6 +69,8 @@ extension NodeConfiguration {
         /// How long a node that starts waits for the host name of Redis to resolve before it gives up (duration, default:
         /// 30s, range: 0s to 1h). Containers start in any order; a name that is misspelt never resolves.
         public var nameWait: Duration = .seconds(30)
+        /// From what share of its maxmemory on no room is begun (int, default: 90, range: 1 to 100; 100: never mind).
+        public var memoryPercent = 90
         /// How many replicas must have a message before its sender is told `sent` (int, default: 0, range: 0 to 16).
         public var ackReplicas = 0
         /// How long they may take (duration, default: 1s, range: 10ms to 1m).
@@ -113,6 +122,8 @@ extension NodeConfiguration {
         public var historyLength = 1_000
         /// How many bytes of messages a node remembers of one room (bytes, default: 4MiB, range: 64KiB to 1GiB).
         public var memoryBytes = 4 * 1_048_576
+        /// How many bytes of messages it remembers of all rooms (bytes, default: 512MiB, range: 1MiB to 1TiB).
+        public var allMemoryBytes = 512 * 1_048_576
         /// How long a room without any node is kept (duration, default: 7d, range: 1s to 3650d).
         public var timeToLive: Duration = .seconds(7 * 86_400)
         /// How often a quiet room is compared with its log, spread by a quarter (duration, default: 30s, range: 1s to

@@ -1,3 +1,4 @@
+import ChatGateway
 import ChatRedis
 
 /// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote
@@ -154,6 +155,18 @@ extension ValueRule where Value == NodeConfiguration.BrokerAddress {
         },
         show: { "\($0)" },
         quote: { Printable.quoted(NodeConfiguration.BrokerAddress.redacted($0)) }
+    )
+}
+
+extension ValueRule where Value == TrustedProxies {
+    static let proxies = ValueRule(
+        type: "list", range: "none, or loopback, addresses and networks",
+        expected: "none, or addresses and networks separated by commas, such as loopback,10.0.0.0/8",
+        parse: { raw throws(Misfit) in
+            guard let proxies = TrustedProxies(raw) else { throw Misfit("names are not looked up") }
+            return proxies
+        },
+        show: { "\($0)" }
     )
 }
 

@@ -1,6 +1,5 @@
 import ChatCore
 import NIOConcurrencyHelpers
-import Synchronization
 
 /// Who may open a session on this node: a bound for the node, one for each user, nobody while it leaves. Asked once for each
 /// connection, never for a message, so a lock is fair.
@@ -23,11 +22,11 @@ final class Admission: Sendable {
 
     private let state = NIOLockedValueBox(State())
     private let limits: Limits
-    private let rule: CellRate
+    private let rules: UserRate.Rules
 
     init(limits: Limits) {
         self.limits = limits
-        rule = CellRate(perSecond: limits.userRequestsPerSecond, burst: limits.userRequestBurst)
+        rules = UserRate.Rules(limits)
     }
 
     /// Admitted, and counted until `leave`; with what the user may ask over all sessions.
@@ -35,7 +34,7 @@ final class Admission: Sendable {
         state.withLockedValue { state in
             if state.draining { return .failure(.draining) }
             if state.total >= limits.sessionsPerNode { return .failure(.nodeFull) }
-            var entry = state.byUser[user] ?? Entry(rate: state.visitors[user] ?? UserRate(rule))
+            var entry = state.byUser[user] ?? Entry(rate: state.visitors[user] ?? UserRate(rules))
             if entry.count >= limits.sessionsPerUser { return .failure(.tooManySessions) }
             state.total += 1
             entry.count += 1
@@ -59,7 +58,7 @@ final class Admission: Sendable {
     func rate(of user: UserID) -> UserRate {
         state.withLockedValue { state in
             if let rate = state.byUser[user]?.rate ?? state.visitors[user] { return rate }
-            let rate = UserRate(rule)
+            let rate = UserRate(rules)
             Self.remember(rate, of: user, &state)
             return rate
         }
@@ -78,25 +77,4 @@ final class Admission: Sendable {
 
     var total: Int { state.withLockedValue { $0.total } }
     var isDraining: Bool { state.withLockedValue { $0.draining } }
-}
-
-/// What one user may ask of this node, whatever loop the sessions are on. Any thread, without waiting.
-final class UserRate: Sendable {
-    private let rule: CellRate
-    private let taken = Atomic<UInt64>(0)
-
-    init(_ rule: CellRate) {
-        self.rule = rule
-    }
-
-    /// Takes one request; false: too many.
-    func take(now: Moment) -> Bool {
-        var state = taken.load(ordering: .relaxed)
-        while let next = rule.take(state, now: now) {
-            let (done, found) = taken.weakCompareExchange(expected: state, desired: next, ordering: .relaxed)
-            if done { return true }
-            state = found
-        }
-        return false
-    }
 }

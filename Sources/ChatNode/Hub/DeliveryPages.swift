@@ -8,14 +8,14 @@ extension Shard {
     var pageBytes: Int { settings.rooms.limits.historyPageBytes }
     /// Messages in one `joined`; what was missed beyond comes as `message` frames behind it.
     static let joinedPage = 100
-    /// `history` requests of one session that wait their turn.
+    /// `history` and `roster` requests of one session that wait their turn.
     static let maxWaitingPages = 64
 
-    func history(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
+    func page(_ request: PageRequest, ref: Ref?, _ session: LocalSession) {
         guard session.pages.count < Self.maxWaitingPages + session.rooms.count else {
             return refuse(.waitingPages, ref, session)
         }
-        session.pages.append(.history(room, query, ref))
+        session.pages.append(request)
         sendPages(session)
     }
 
@@ -35,10 +35,22 @@ extension Shard {
                 session.isPaging = true
                 askToJoin(room, after: next.after, history: 0, ref: next.ref, session)
             case .history(let room, let query, let ref):
+                guard maySpend(session, ref) else { continue }
                 session.isPaging = true
                 readHistory(room, query, ref: ref, session)
+            case .roster(let room, let cursor, let ref):
+                guard maySpend(session, ref) else { continue }
+                session.isPaging = true
+                readRoster(room, cursor, ref: ref, session)
             }
         }
+    }
+
+    /// What a page costs is known when it has been read: the next one waits for that, and is refused if it was too much.
+    private func maySpend(_ session: LocalSession, _ ref: Ref?) -> Bool {
+        if session.rate.spend(0, now: now) { return true }
+        refuse(.costPerSecond, ref, session)
+        return false
     }
 
     private func readHistory(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {
@@ -46,7 +58,11 @@ extension Shard {
         query.limit = min(query.limit, settings.rooms.limits.historyPage)
         query.bytes = pageBytes
         let id = session.id
+        let rate = session.rate
         ask(.history(room: room, query: query)) { [self] result in
+            if case .success(.history(let page)) = result {
+                rate.charge(RequestCost.page(page.messages, read: true), now: now)
+            }
             guard let session = sessions[id] else { return }
             session.isPaging = false
             switch result {
@@ -55,6 +71,26 @@ extension Shard {
                 session.outlet.send(.history(ref: ref, room: room, bounded))
             case .success: session.outlet.send(.error(ref: ref, BrokerError.malformed("").wireError("history")))
             case .failure(let error): session.outlet.send(.error(ref: ref, error.wireError("history")))
+            }
+            sendPages(session)
+        }
+    }
+
+    /// Of a room that the session is not in.
+    private func readRoster(_ room: RoomName, _ cursor: String?, ref: Ref?, _ session: LocalSession) {
+        let (id, rate, limit) = (session.id, session.rate, settings.rooms.limits.rosterPage)
+        let place = RosterCursor(cursor)
+        ask(.roster(room: room, cursor: place.part)) { [self] result in
+            if case .success(.roster(let part)) = result {
+                rate.charge(RequestCost.roster(part.members.count, read: true), now: now)
+            }
+            guard let session = sessions[id] else { return }
+            session.isPaging = false
+            switch result {
+            case .success(.roster(let part)):
+                session.outlet.send(.roster(ref: ref, room: room, part.page(at: place, limit: limit)))
+            case .success: session.outlet.send(.error(ref: ref, BrokerError.malformed("").wireError("roster")))
+            case .failure(let error): session.outlet.send(.error(ref: ref, error.wireError("roster")))
             }
             sendPages(session)
         }

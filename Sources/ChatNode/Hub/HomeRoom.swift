@@ -25,6 +25,11 @@ final class HomeRoom {
     private var others: [Local] = []
     /// When the shard's timer will look at the room again.
     var wake: Moment?
+    /// Bytes of messages that the room has in memory, as the shard counts them, and when that changed last.
+    var cost = 0
+    var usedAt = Moment(nanoseconds: 0)
+    /// Who brought the room here, until it is known what that cost.
+    var payer: UserRate?
     /// When the room may go to rest, if nothing happens until then.
     var restAt = Moment(nanoseconds: 0)
 

@@ -14,6 +14,7 @@ final class Hub: ChatService {
     /// What the counters have been told of the shards' own counts.
     private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
     private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
+    private let metricsCache = TextCache(lasts: .milliseconds(250))
 
     init(shards: [Shard], settings: ShardSettings, metrics: NodeMetrics) {
         self.shards = shards
@@ -84,15 +85,16 @@ final class Hub: ChatService {
         }
     }
 
-    func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
-        guard admission.rate(of: content.user).take(now: homeShard(of: room).now) else {
-            metrics.limitRefusals[.requestsPerSecondPerUser].increment()
-            let most = settings.rooms.limits.userRequestsPerSecond
-            throw WireError(.rateLimited, "the user makes more than \(most) requests a second on this node")
+    func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said {
+        let home = homeShard(of: room)
+        let cost = await home.cost(ofSaying: content, in: room)
+        try charge(content, cost, now: home.now)
+        if settings.redisSpace.isShort, await !home.exists(room) {
+            metrics.limitRefusals[.redisMemory].increment()
+            throw Shard.noSpace
         }
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
-        let home = homeShard(of: room)
         var result = await home.ask(.say(room: room, content: content))
         // Each call reads a piece of the log: as many as its bounds allow, a few in all.
         for _ in 0..<Self.mostReads where result == .failure(.again) {
@@ -103,7 +105,7 @@ final class Hub: ChatService {
             guard await home.isReplicated(in: room) else {
                 throw Shard.notReplicated(position, replicas: settings.ackReplicas)
             }
-            return (position, repeated)
+            return Said(position: position, repeated: repeated, cost: cost)
         case .success: throw BrokerError.malformed("").wireError("say")
         case .failure(let error): throw error.wireError("say")
         }
@@ -111,6 +113,26 @@ final class Hub: ChatService {
 
     /// How often a `say` with a key is repeated while Redis reads the room's log, 256 messages or 64 KB at a time.
     private static let mostReads = 1_000
+
+    /// Whoever says so over HTTP: it counts as what that user says.
+    private func charge(_ content: MessageContent, _ cost: UInt64, now: Moment) throws(WireError) {
+        let rate = admission.rate(of: content.user)
+        let limits = settings.rooms.limits
+        let bytes = (content.text?.utf8.count ?? 0) + (content.data?.utf8.count ?? 0)
+        guard rate.take(now: now) else {
+            metrics.limitRefusals[.requestsPerSecondPerUser].increment()
+            let most = limits.userRequestsPerSecond
+            throw WireError(.rateLimited, "the user makes more than \(most) requests a second on this node")
+        }
+        guard rate.say(bytes, now: now) else {
+            metrics.limitRefusals[.userBytesPerSecond].increment()
+            throw limits.tooManyBytes
+        }
+        guard rate.spend(cost, now: now) else {
+            metrics.limitRefusals[.costPerSecond].increment()
+            throw limits.tooDear
+        }
+    }
 
     func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
         let place = RosterCursor(cursor)
@@ -133,7 +155,10 @@ final class Hub: ChatService {
         return Readiness(reasons: reasons)
     }
 
-    func metricsText() async -> String {
+    /// Made at most four times a second: it looks at everything, on every loop.
+    func metricsText() async -> String { await metricsCache.text { await self.makeMetricsText() } }
+
+    private func makeMetricsText() async -> String {
         let load = await load()
         metrics.sessions.set(Double(load.sessions))
         metrics.rooms.set(Double(load.rooms))
@@ -143,6 +168,8 @@ final class Hub: ChatService {
             metrics.deliveries.increment(by: Int(clamping: load.deliveries &- counted.deliveries))
             counted = (load.messages, load.deliveries)
         }
+        metrics.roomsMemory.set(Int64(load.memory.used))
+        metrics.roomsMemoryReleased.raise(to: load.memory.released)
         metrics.polls[.found].raise(to: load.polls.found)
         metrics.polls[.slept].raise(to: load.polls.slept)
         if let gateway = gateway.withLockedValue({ $0 }) { metrics.take(await gateway.counters()) }
@@ -167,6 +194,7 @@ final class Hub: ChatService {
             load.messages &+= part.messages
             load.deliveries &+= part.deliveries
             load.waitingSends += part.waitingSends
+            load.memory.add(part.memory)
             load.polls.found &+= part.polls.found
             load.polls.slept &+= part.polls.slept
         }
@@ -182,5 +210,7 @@ struct Load: Sendable {
     /// Since the process began.
     var messages: UInt64 = 0
     var deliveries: UInt64 = 0
+    /// Of messages that rooms have in memory, in bytes; taken back because of the limit; and that together with what went with its room.
+    var memory = RoomsMemory(limit: 0)
     var polls = BusyPoll.Ends()
 }

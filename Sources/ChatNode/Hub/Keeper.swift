@@ -30,6 +30,25 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
         carryOut(actions)
     }
 
+    /// Asks Redis how much of its memory it uses: from `percent` on no room is begun, until it is a little less again.
+    func lookAtMemory(percent: Int) async {
+        guard case .success(.memory(let used, let most)) = await shard.ask(.memory) else { return }
+        let share = most == 0 ? 0 : Double(used) / Double(most)
+        shard.metrics.redisMemoryShare.set(share)
+        let space = shard.settings.redisSpace
+        let limit = Double(percent) / 100
+        let isShort = share >= (space.isShort ? limit - Self.slack : limit)
+        guard percent < 100, isShort != space.isShort else { return }
+        space.isShort = isShort
+        if isShort {
+            logger.warning("redis has hardly any memory left, no room is begun until it has")
+        } else {
+            logger.notice("redis has memory again, rooms are begun")
+        }
+    }
+
+    private static let slack = 0.02
+
     private func carryOut(_ actions: [SweepStateMachine.Action]) {
         for action in actions {
             switch action {

@@ -1,4 +1,5 @@
 import ChatCore
+import Glibc
 import Logging
 import NIOCore
 
@@ -102,8 +103,10 @@ extension Shard {
     /// Proves the connections, whoever asks or not, and looks at the tails of some shared rooms. On the loop.
     func auditConnections(deadline: Duration) {
         guard !commands.isEmpty, !subscriptions.isEmpty else { return }
+        // What Redis has said and this loop has not read yet may be the answer.
         let overdue = probes.indices.filter {
             isReached(probes[$0]) && probes[$0].isOverdue(now: now, deadline: deadline)
+                && (!hasUnread || probes[$0].isOverdue(now: now, deadline: deadline * Self.mostPatience))
         }
         guard overdue.isEmpty else {
             logger.warning(
@@ -119,6 +122,17 @@ extension Shard {
         startProbes()
         auditTails()
         restRooms()
+    }
+
+    /// A loop that never gets to the end of what Redis says is no reason to wait for ever.
+    private static let mostPatience = 5
+
+    /// Bytes of Redis wait to be read.
+    private var hasUnread: Bool {
+        link.descriptors.contains { descriptor in
+            var wait = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            return poll(&wait, 1, 0) > 0
+        }
     }
 
     private func auditTails() {

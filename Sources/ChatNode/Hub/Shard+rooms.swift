@@ -34,6 +34,7 @@ extension Shard: TickWork {
         guard room.look({ $0.isOut }) ?? false, slots[room.name] == room.slot else { return }
         if recentRoom === room { recentRoom = nil }
         endTurn(room)
+        forget(room)
         slots[room.name] = nil
         rooms[Int(room.slot)] = nil
         freeSlots.append(room.slot)
@@ -48,11 +49,13 @@ extension Shard: TickWork {
         let now = now
         awaken(room)
         room.restAt = max(room.restAt, now + awake)
-        _ = room.look { machine in
+        let cost = room.look { machine in
             machine.wallClock = settings.wallClock()
             machine.roundTrip = link.roundTrip
             event(&machine, now, &actions)
+            return machine.memoryCost
         }
+        if let cost, cost != room.cost { remember(room, cost) }
         var finished = false
         for action in actions { finished = carryOut(action, room) || finished }
         actions.removeAll(keepingCapacity: actions.capacity <= 1_024)
@@ -61,7 +64,7 @@ extension Shard: TickWork {
         grantTurns()
     }
 
-    private func awaken(_ room: HomeRoom) {
+    func awaken(_ room: HomeRoom) {
         guard !room.isAwake else { return }
         room.awaken(common)
         awakeRooms.append(room)
@@ -119,7 +122,7 @@ extension Shard: TickWork {
         let waiting = rooms.reduce(0) { $0 + ($1?.look { $0.waitingSends } ?? 0) }
         return Load(
             sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages,
-            deliveries: deliveries, polls: .here)
+            deliveries: deliveries, memory: memory, polls: .here)
     }
 
     // MARK: actions
@@ -225,10 +228,23 @@ extension Shard: TickWork {
             guard next < scheduled.at else { return }
             scheduled.task.cancel()
         }
-        let delay = max(.zero, next - now)
-        let task = loop.scheduleTask(in: .nanoseconds(Int64(clamping: delay.nanosecondsRoundedUp))) { [self] in fire() }
+        schedule(next, in: max(.zero, next - now), putOff: 0)
+    }
+
+    /// `putOff`: how often it was put off already.
+    private func schedule(_ next: Moment, in delay: Duration, putOff: Int) {
+        let due = now + delay
+        let task = loop.scheduleTask(in: .nanoseconds(Int64(clamping: delay.nanosecondsRoundedUp))) { [self] in
+            // The loop was held up: what Redis has said meanwhile is read before rooms are told that it did not answer.
+            guard now - due > Self.heldUp, putOff < Self.mostPutOff else { return fire() }
+            schedule(next, in: Self.forReading, putOff: putOff + 1)
+        }
         scheduled = (next, task)
     }
+
+    private static let heldUp: Duration = .milliseconds(100)
+    private static let forReading: Duration = .milliseconds(10)
+    private static let mostPutOff = 3
 
     private func fire() {
         scheduled = nil

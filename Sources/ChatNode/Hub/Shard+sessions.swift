@@ -22,19 +22,33 @@ extension Shard {
 
     func perform(_ body: ClientRequest.Body, ref: Ref?, from id: SessionID) {
         guard let session = sessions[id] else { return }
-        guard session.rate.take(now: now) else { return refuse(.requestsPerSecondPerUser, ref, session) }
+        let (now, rate) = (now, session.rate)
+        guard rate.take(now: now) else { return refuse(.requestsPerSecondPerUser, ref, session) }
+        guard rate.spend(RequestCost.before(body), patience: body.patience, now: now) else {
+            return refuse(.costPerSecond, ref, session)
+        }
         switch body {
         case .join(let room, let after, let history): join(room, after: after, history: history, ref: ref, session)
         case .leave(let room): leave(room, ref: ref, session)
         case .send(let request):
+            guard rate.say(request.byteCount, now: now) else { return refuse(.userBytesPerSecond, ref, session) }
             let at = settings.wallClock()
-            atHome(of: request.room, ref, session) { $0.send(request, ref: ref, from: id, at: at, now: $1, &$2) }
+            atHome(of: request.room, ref, session) { machine, now, actions in
+                guard rate.spend(machine.cost(of: request, from: id), now: now) else {
+                    return actions.append(.answer(id, .error(ref: ref, machine.tooDear)))
+                }
+                machine.send(request, ref: ref, from: id, at: at, now: now, &actions)
+            }
         case .signal(let room, let name, let data):
-            atHome(of: room, ref, session) { machine, _, actions in
+            let bytes = name.utf8.count + (data?.utf8.count ?? 0)
+            atHome(of: room, ref, session) { machine, now, actions in
+                guard rate.spend(RequestCost.fanOut(bytes: bytes, to: machine.receivers), now: now) else {
+                    return actions.append(.answer(id, .error(ref: ref, machine.tooDear)))
+                }
                 machine.signal(session: id, ref: ref, name: name, data: data, &actions)
             }
         case .roster(let room, let cursor): roster(room, cursor, ref: ref, session)
-        case .history(let room, let query): history(room, query, ref: ref, session)
+        case .history(let room, let query): page(.history(room, query, ref), ref: ref, session)
         case .ping: session.outlet.send(.pong(ref: ref))
         }
     }
@@ -51,11 +65,15 @@ extension Shard {
                     "the user's sessions on this node make more than \(limits.userRequestsPerSecond) requests a second")
             case .joinsPerSecond:
                 WireError(.rateLimited, "this node is asked for more than \(limits.joinsPerSecond) joins a second")
+            case .costPerSecond: limits.tooDear
+            case .userBytesPerSecond:
+                limits.tooManyBytes
+            case .redisMemory: Self.noSpace
             case .waitingPages:
-                WireError(.tooManyWaiting, "\(Self.maxWaitingPages) history requests of the session wait already")
+                WireError(.tooManyWaiting, "\(Self.maxWaitingPages) requests of the session for pages wait already")
             case .frameBytes, .roomsPerSession, .sessionsPerNode, .sessionsPerUser, .requestsPerSecond, .outboundBytes,
                 .waitingSendsPerSession, .waitingSendsPerRoom, .sendWait, .badFramesPerMinute, .connections,
-                .handshakesPerSecond:
+                .handshakesPerSecond, .costOfAddress:
                 WireError(.internalError, "a limit that is not looked at here")
             }
         session.outlet.send(.error(ref: ref, error))
@@ -76,7 +94,11 @@ extension Shard {
             session.rooms[room] = LocalMembership(standing: RoomStanding(joining: ref), local: nil)
         }
         let most = settings.rooms.limits.historyPage
-        askToJoin(room, after: after, history: min(history ?? 0, most), ref: ref, session)
+        let history = min(history ?? 0, most)
+        guard settings.redisSpace.isShort else {
+            return askToJoin(room, after: after, history: history, ref: ref, session)
+        }
+        joinIfItExists(room, after: after, history: history, ref: ref, session)
     }
 
     func askToJoin(_ room: RoomName, after: Position?, history: Int, ref: Ref?, _ session: LocalSession) {
@@ -84,11 +106,8 @@ extension Shard {
             session: session.id, user: session.user, device: session.device, since: session.since, ref: ref,
             after: after, history: history)
         let home = home(of: room)
-        home.run {
-            let room = home.openRoom(room)
-            if !home.has(request.session, in: room) { room.sessionCame(on: request.session.loop) }
-            home.happen(in: room) { $0.join(request, now: $1, &$2) }
-        }
+        let rate = session.rate
+        home.run { home.letIn(request, to: room, rate) }
     }
 
     private func leave(_ room: RoomName, ref: Ref?, _ session: LocalSession) {
@@ -100,7 +119,7 @@ extension Shard {
             let error = WireError(.notJoined, "join: the room was left before the join was answered")
             session.outlet.send(.error(ref: unanswered, error))
         }
-        leaveHome(room, session.id)
+        leaveHome(room, session)
         session.outlet.send(.left(ref: ref, room: room))
     }
 
@@ -112,12 +131,16 @@ extension Shard {
         sendPages(session)
     }
 
-    private func leaveHome(_ name: RoomName, _ session: SessionID) {
+    private func leaveHome(_ name: RoomName, _ session: LocalSession) {
         let home = home(of: name)
+        let (id, rate) = (session.id, session.rate)
         home.run {
-            guard let room = home.room(named: name), home.has(session, in: room) else { return }
-            room.sessionWent(from: session.loop)
-            home.happen(in: room) { $0.leave(session, now: $1, &$2) }
+            guard let room = home.room(named: name), home.has(id, in: room) else { return }
+            room.sessionWent(from: id.loop)
+            home.happen(in: room) { machine, now, actions in
+                rate.charge(machine.costOfComing, now: now)
+                machine.leave(id, now: now, &actions)
+            }
         }
     }
 
@@ -139,32 +162,13 @@ extension Shard {
     /// A member is answered from memory, others from Redis.
     private func roster(_ room: RoomName, _ cursor: String?, ref: Ref?, _ session: LocalSession) {
         let id = session.id
-        if session.rooms[room] != nil {
-            return atHome(of: room, ref, session) { machine, _, actions in
-                machine.roster(session: id, ref: ref, cursor: cursor, &actions)
+        guard session.rooms[room] != nil else { return page(.roster(room, cursor, ref), ref: ref, session) }
+        let rate = session.rate
+        atHome(of: room, ref, session) { machine, now, actions in
+            guard rate.spend(RequestCost.roster(machine.users, read: false), now: now) else {
+                return actions.append(.answer(id, .error(ref: ref, machine.tooDear)))
             }
-        }
-        let limit = settings.rooms.limits.rosterPage
-        let place = RosterCursor(cursor)
-        read(.roster(room: room, cursor: place.part), "roster", ref: ref, for: id) { reply in
-            guard case .roster(let part) = reply else { return nil }
-            return .roster(ref: ref, room: room, part.page(at: place, limit: limit))
-        }
-    }
-
-    /// Asks the broker and answers the session, if it is still there.
-    func read(
-        _ request: BrokerRequest, _ what: String, ref: Ref?, for id: SessionID,
-        _ event: @escaping (BrokerReply) -> ServerEvent?
-    ) {
-        ask(request) { [self] result in
-            guard let outlet = sessions[id]?.outlet else { return }
-            switch result {
-            case .success(let reply):
-                outlet.send(event(reply) ?? .error(ref: ref, BrokerError.malformed("").wireError(what)))
-            case .failure(let error):
-                outlet.send(.error(ref: ref, error.wireError(what)))
-            }
+            machine.roster(session: id, ref: ref, cursor: cursor, &actions)
         }
     }
 
@@ -172,7 +176,7 @@ extension Shard {
         guard let session = sessions.removeValue(forKey: id) else { return nil }
         for (room, membership) in session.rooms {
             membership.local?.remove(id)
-            leaveHome(room, id)
+            leaveHome(room, session)
         }
         return session
     }
@@ -189,9 +193,7 @@ extension Shard {
             case .goLive(let room, let id, let joined): goLive(room, id, joined)
             case .answer(let id, let event):
                 guard let session = sessions[id] else { continue }
-                if case .error(_, let error) = event, error.code == .tooManyWaiting {
-                    metrics.limitRefusals[.waitingSendsPerRoom].increment()
-                }
+                if case .error(_, let error) = event { count(error) }
                 session.outlet.send(event)
             case .refuse(let room, let id, let event): refused(room, id, event)
             }
@@ -235,6 +237,7 @@ extension Shard {
                 deliveries &+= event.messageCount
                 session.outlet.send(event)
             }
+            charge(session.rate, for: events)
             membership.local = room
             session.rooms[room.room] = membership
             if isLive {
@@ -256,6 +259,7 @@ extension Shard {
         case .leave:
             session.rooms[room.room]?.local?.remove(id)
             session.rooms[room.room] = nil
+            if case .error(_, let error) = event { count(error) }
             session.outlet.send(event)
         case .askAgain:
             session.isPaging = false

@@ -31,6 +31,7 @@ final class Shard: @unchecked Sendable {
     /// The room that was asked for last: what comes together is often of one.
     var recentRoom: HomeRoom?
     let machines = MachineStore()
+    var memory: RoomsMemory
     /// Rooms whose machine is in memory, and perhaps some that were closed since.
     var awakeRooms: [HomeRoom] = []
     var nextGeneration: UInt32 = 1
@@ -87,6 +88,7 @@ final class Shard: @unchecked Sendable {
         self.common = RoomStateMachine.Common(node: settings.node, settings: settings.rooms)
         self.metrics = metrics
         self.logger = logger
+        self.memory = RoomsMemory(limit: settings.roomsMemory / max(1, count))
         let joins = (settings.rooms.limits.joinsPerSecond + count - 1) / max(1, count)
         self.joinRate = TokenBucket(
             perSecond: joins, burst: joins, now: Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds))
@@ -132,6 +134,9 @@ struct ShardSettings: Sendable {
     /// How many replicas must have what a sender is told is stored, and how long they may take.
     var ackReplicas = 0
     var ackDeadline: Duration = .seconds(1)
+    /// Bytes of messages that all rooms of the node have in memory.
+    var roomsMemory = 512 * 1_048_576
+    let redisSpace = RedisSpace()
     var wallClock: @Sendable () -> UInt64
 }
 
@@ -174,4 +179,5 @@ enum PageRequest {
     /// The next of what the session missed in the room.
     case missed(RoomName)
     case history(RoomName, HistoryQuery, Ref?)
+    case roster(RoomName, String?, Ref?)
 }

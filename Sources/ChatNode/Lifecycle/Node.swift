@@ -51,7 +51,8 @@ public struct Node: Service {
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
         let settings = ShardSettings(
             node: identity, rooms: configuration.roomSettings, ackReplicas: configuration.redis.ackReplicas,
-            ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
+            ackDeadline: configuration.redis.ackDeadline, roomsMemory: configuration.rooms.allMemoryBytes,
+            wallClock: { WallClock.milliseconds })
         let loops = Array(group.makeIterator())
         for loop in loops { BusyPoll.start(on: loop, for: configuration.node.busyPoll) }
         let shards = try loops.enumerated().map { index, loop in

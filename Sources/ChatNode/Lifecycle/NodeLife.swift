@@ -1,3 +1,4 @@
+import CThread
 import ChatCore
 import ChatGateway
 import Logging
@@ -44,6 +45,7 @@ final class NodeLife: Sendable {
                 tasks.addTask { await self.beatForever() }
                 tasks.addTask { await self.sweepForever() }
                 tasks.addTask { await self.auditForever() }
+                tasks.addTask { await self.watchMemoryForever() }
                 await tasks.waitForAll()
             }
         }
@@ -79,6 +81,27 @@ final class NodeLife: Sendable {
             for shard in hub.shards { shard.run { shard.auditConnections(deadline: deadline) } }
         }
     }
+
+    /// Sees whether Redis has memory for new rooms, and gives the system back what this node does not need any more.
+    private func watchMemoryForever() async {
+        var freed: UInt64 = 0
+        var round = 0
+        while !Task.isCancelled {
+            await keeper.lookAtMemory(percent: configuration.redis.memoryPercent)
+            do { try await Task.sleep(for: Self.memoryInterval) } catch { return }
+            round += 1
+            guard round % Self.roundsPerTrim == 0 else { continue }
+            let now = await hub.load().memory.freed
+            guard now &- freed >= Self.worthATrim else { continue }
+            freed = now
+            // Here, on a thread that serves nobody. The allocator keeps what was freed between what was not, page by page.
+            memory_give_back()
+        }
+    }
+
+    private static let memoryInterval: Duration = .seconds(2)
+    private static let roundsPerTrim = 15
+    private static let worthATrim: UInt64 = 16 * 1_048_576
 
     /// One heartbeat. True if Redis took it.
     @discardableResult

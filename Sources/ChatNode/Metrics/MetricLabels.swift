@@ -88,6 +88,7 @@ public enum LimitLabel: MetricLabel {
     case frameBytes, roomsPerSession, sessionsPerNode, sessionsPerUser, requestsPerSecond, outboundBytes
     case waitingSendsPerSession, waitingSendsPerRoom, sendWait, badFramesPerMinute
     case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
+    case costPerSecond, costOfAddress, userBytesPerSecond, redisMemory
 }
 
 /// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.
@@ -96,6 +97,7 @@ public enum CommandLabel: UInt8, MetricLabel {
     case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
     /// All that is answered with nothing but its end: `hold`, `release`, `forget`, `ping`.
     case done
+    case memory
 }
 
 /// One counter for each value of a label, all there from the start, so that a rate can be computed from the first

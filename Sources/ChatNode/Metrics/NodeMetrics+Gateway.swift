@@ -7,6 +7,7 @@ extension NodeMetrics {
         sessions.set(Int64(counters.sessions))
         connections.set(Int64(counters.connections))
         outboundQueueBytes.set(Int64(counters.queuedBytes))
+        kernelBytes.set(Int64(counters.kernelBytes))
         sessionsOpened.raise(to: counters.sessionsOpened)
         sessionsClosed.raise(to: counters.sessionsClosed)
         framesReceived.raise(to: Self.named(counters.framesReceived))

@@ -21,11 +21,15 @@ public final class NodeMetrics: Sendable {
     public let connectionsRefused: PrometheusCounter
     public let connectionsTimedOut: PrometheusCounter
     public let outboundQueueBytes: PrometheusGauge
+    public let kernelBytes: PrometheusGauge
     public let limitRefusals: CounterSet<LimitLabel>
 
     // Rooms
     public let rooms: PrometheusGauge
     public let waitingSends: PrometheusGauge
+    public let roomsMemory: PrometheusGauge
+    public let roomsMemoryReleased: PrometheusCounter
+    public let redisMemoryShare: PrometheusGauge
     public let appends: CounterSet<AppendResult>
     public let publishes: PrometheusCounter
     public let publications: PrometheusCounter
@@ -76,12 +80,24 @@ public final class NodeMetrics: Sendable {
         connectionsTimedOut = r.counter(
             "martlet_connections_timed_out_total", help: "Connections that took too long over a request or handshake.")
         outboundQueueBytes = r.gauge("martlet_outbound_queue_bytes", help: "Bytes waiting to be written to sessions.")
+        kernelBytes = r.gauge(
+            "martlet_socket_unsent_bytes",
+            help: "Bytes in the kernel's buffers for sessions that are behind, as of their last heartbeats.")
         limitRefusals = CounterSet(
             r, "martlet_limit_refusals_total", label: "limit", help: "Requests and sessions refused because of a limit."
         )
 
         rooms = r.gauge("martlet_rooms", help: "Rooms that this node is in.")
         waitingSends = r.gauge("martlet_waiting_sends", help: "Sends that wait for their answer.")
+        roomsMemory = r.gauge("martlet_rooms_memory_bytes", help: "Bytes of messages that rooms have in memory.")
+        roomsMemoryReleased = r.counter(
+            "martlet_rooms_memory_released_bytes_total",
+            help: "Bytes of messages that rooms gave back because of MARTLET_MEMORY_ROOMS.")
+        redisMemoryShare = r.gauge(
+            "martlet_redis_memory_ratio",
+            help:
+                "How much of its maxmemory Redis uses, from 0 to 1; above MARTLET_REDIS_MEMORY_PERCENT no room is begun."
+        )
         appends = CounterSet(
             r, "martlet_appends_total", label: "result", help: "Answers to appends of this node, by result.")
         publishes = r.counter(

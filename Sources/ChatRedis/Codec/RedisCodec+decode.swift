@@ -98,7 +98,22 @@ extension RedisCodec {
             return cursor == 0 ? .rooms(names) : .someRooms(names, cursor: cursor)
         case .holders:
             return .holders(try holders(reply, "holders"))
+        case .memory:
+            return try memory(reply)
         }
+    }
+
+    /// What `maxmemory` is compared with: without the buffers for replicas and the append-only file.
+    private func memory(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
+        var numbers: [Substring: UInt64] = [:]
+        for line in (reply.string ?? "").split(whereSeparator: \.isNewline) {
+            let halves = line.split(separator: ":", maxSplits: 1)
+            if halves.count == 2, let number = UInt64(halves[1]) { numbers[halves[0]] = number }
+        }
+        guard let used = numbers["used_memory"], let most = numbers["maxmemory"] else {
+            throw .malformed("INFO memory: no used_memory and maxmemory")
+        }
+        return .memory(used: used - min(used, numbers["mem_not_counted_for_evict"] ?? 0), most: most)
     }
 
     // MARK: Replies of functions

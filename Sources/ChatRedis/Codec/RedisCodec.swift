@@ -29,7 +29,7 @@ public struct RedisCodec: RedisCodecProtocol {
     /// How replies are read; the order of the cases is private to a process.
     enum Operation: UInt8 {
         case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms,
-            holders, done
+            holders, done, memory
     }
 
     public let keys: RedisKeys
@@ -135,6 +135,9 @@ public struct RedisCodec: RedisCodecProtocol {
             writer.command(words: ["DEL", keys.node(node.text)])
             writer.command(words: ["DEL", keys.rooms(ofNode: node.text)])
             return RedisEncoded(commands: 3, operation: Operation.done.rawValue)
+        case .memory:
+            writer.command(words: ["INFO", "memory"])
+            return RedisEncoded(operation: Operation.memory.rawValue)
         case .ping:
             writer.command(1)
             writer.argument("PING")

@@ -86,6 +86,13 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
     /// The descriptor that the channel reads; nil: it is not open.
     var descriptor: CInt? { isOpen ? socket : nil }
 
+    /// Bytes, or the end, wait to be read.
+    var hasUnread: Bool {
+        guard let descriptor else { return false }
+        var wait = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&wait, 1, 0) > 0
+    }
+
     /// Reads what has come, past the channel, and only on plaintext. What is not data (an end, an error) the channel finds for itself.
     func readNow(into buffer: inout ByteBuffer) {
         var isFull = true

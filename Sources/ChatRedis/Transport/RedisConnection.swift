@@ -120,6 +120,13 @@ final class RedisConnection: RedisChannelOwner {
         if case .up(let handler, _) = state { handler.descriptor } else { nil }
     }
 
+    /// Redis is at it: bytes of it wait to be read, or came within the last `time`. A node that was held up itself must not take that
+    /// for silence.
+    func isAnswering(within time: Duration, now: Moment) -> Bool {
+        guard case .up(let handler, let since) = state else { return false }
+        return handler.hasUnread || (readAt > since && now - readAt < time)
+    }
+
     /// Reads what has come on ``descriptor``. False: it has to be decrypted, which is the channel's business.
     func readNow(into buffer: inout ByteBuffer) -> Bool {
         guard case .up(let handler, _) = state else { return true }

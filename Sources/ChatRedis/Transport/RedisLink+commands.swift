@@ -167,10 +167,20 @@ extension RedisLink {
 
     // MARK: Time
 
+    /// Something asked at `oldest` has no answer, and it is not this loop that has not read it. Bytes that come all the time, and never
+    /// the answer, are believed for some time only.
+    func isSilent(_ connection: RedisConnection, since oldest: Moment, now: Moment) -> Bool {
+        let timeout = settings.commandTimeout
+        guard now - oldest >= timeout else { return false }
+        return now - oldest >= timeout * Self.mostPatience || !connection.isAnswering(within: timeout, now: now)
+    }
+
+    private static let mostPatience = 5
+
     func checkCommands(now: Moment, isStopping: Bool) {
         guard commands.isUp else { return }
         if let oldest = queue.oldestSentAt {
-            guard now - oldest >= settings.commandTimeout else { return }
+            guard isSilent(commands, since: oldest, now: now) else { return }
             commands.drop(
                 RedisSetupError(
                     .timedOut, "\(commands.place) did not answer a command in \(settings.commandTimeout)"))

@@ -65,6 +65,9 @@ extension RedisLink {
 
     func checkConfirmations(now: Moment) {
         guard let oldest = confirmations.first, oldest.deadline <= now else { return }
+        // What waits to be read may be the answer.
+        let isRead = !(replicas?.isAnswering(within: .zero, now: now) ?? false)
+        guard isRead || now - oldest.deadline >= settings.commandTimeout else { return }
         replicas?.drop(RedisSetupError(.timedOut, "\(commands.place) did not answer WAIT in time"))
     }
 

@@ -164,7 +164,7 @@ extension RedisLink {
 
     func checkSubscriptions(now: Moment) {
         guard subscriptions.isUp else { return }
-        if let oldest = machine.oldestQuestion, now - oldest >= settings.commandTimeout {
+        if let oldest = machine.oldestQuestion, isSilent(subscriptions, since: oldest, now: now) {
             subscriptions.drop(
                 RedisSetupError(
                     .timedOut,

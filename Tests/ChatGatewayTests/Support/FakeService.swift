@@ -178,15 +178,15 @@ final class FakeService: ChatService {
 
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage { page(room) }
 
-    func say(room: RoomName, content: MessageContent) async throws(WireError) -> (position: Position, repeated: Bool) {
+    func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said {
         if let key = content.key,
             let known = state.withLockedValue({ $0.logs[room]?.first(where: { $0.content.key == key }) })
         {
-            return (known.position, true)
+            return Said(position: known.position, repeated: true)
         }
         let message = store(room, content)
         deliver(.message(room: room, message, showKey: false), to: room, except: nil)
-        return (message.position, false)
+        return Said(position: message.position, repeated: false)
     }
 
     func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {

@@ -51,7 +51,7 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.function, keepsRequest: true)
         case .forget:
             throw .notStored("the codec does not want to")
-        case .ping, .announce, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
+        case .ping, .memory, .announce, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
             .release,
             .rooms,
             .holders, .trim:

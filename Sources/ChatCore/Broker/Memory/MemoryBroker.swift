@@ -145,7 +145,7 @@ public struct MemoryBroker: Sendable {
             }
         case .holders(let room):
             return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .ping:
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .memory, .ping:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
         }
     }
@@ -198,10 +198,8 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence,
-            .roster,
-            .history,
-            .holders, .trim:
+        case .nodes, .forget, .memory, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say,
+            .presence, .roster, .history, .holders, .trim:
             break
         }
         switch request {
@@ -237,6 +235,7 @@ public struct MemoryBroker: Sendable {
             registered[node] = nil
             nodeRooms[node] = nil
             return .done
+        case .memory: return .memory(used: 0, most: 0)
         case .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
             .holders, .trim:
             return .done

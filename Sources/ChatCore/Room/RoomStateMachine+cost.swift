@@ -1,0 +1,56 @@
+/// What a room costs: asked before something is done in it, so that who asks can be charged; and its memory, which can be taken back.
+extension RoomStateMachine {
+    /// How many sessions, about, hear what is said here: those of this node, and one for each user elsewhere.
+    public var receivers: Int { max(members.count, presence.count) }
+
+    /// How many users the roster has.
+    public var users: Int { presence.count }
+
+    /// Among how many messages of the log, that the memory does not have, Redis has to look for the key of this send.
+    public func messagesToScan(for request: SendRequest, from session: SessionID) -> Int {
+        guard let key = request.key, let last, let member = members[session] else { return 0 }
+        // The memory reaches back as far as keys are looked for.
+        let remembered = last.seq - min(last.seq, recent.completeAfter)
+        let window = UInt64(settings.historyLength)
+        guard recent.completeAfter > 0, remembered < window else { return 0 }
+        if recent.position(of: key, by: member.user) != nil { return 0 }
+        // Nothing from before that position need be looked at.
+        if let since = request.since, since.seq >= recent.completeAfter { return 0 }
+        return Int(clamping: min(window, last.seq) - remembered)
+    }
+
+    /// What it costs that this is sent. ``RequestCost/before(_:)`` is not in it.
+    public func cost(of request: SendRequest, from session: SessionID) -> UInt64 {
+        RequestCost.fanOut(bytes: request.byteCount, to: receivers)
+            &+ (request.key == nil ? 0 : RequestCost.scan(messagesToScan(for: request, from: session)))
+    }
+
+    /// What it costs that a session comes or goes: all others are told, if only how many they are.
+    public var costOfComing: UInt64 { RequestCost.fanOut(bytes: Self.presenceBytes, to: receivers) }
+
+    /// Of a frame that says so.
+    private static let presenceBytes = 100
+
+    /// What it costs that a session is told what it has missed: what the memory no longer has is read from the log.
+    public func costOfMissed(after position: Position?) -> UInt64 {
+        guard let position, position.seq < recent.completeAfter else { return 0 }
+        return RequestCost.read(Int(clamping: min(UInt64(settings.historyLength), recent.completeAfter - position.seq)))
+    }
+
+    /// What it cost to bring here what is in memory.
+    public var costOfMemory: UInt64 {
+        RequestCost.read(recent.count) &+ UInt64(max(0, recent.cost)) &* RequestCost.byteIn / 2
+    }
+
+    /// The answer to a user who has cost the node too much of late.
+    public var tooDear: WireError { settings.limits.tooDear }
+
+    /// Bytes of messages in memory.
+    public var memoryCost: Int { recent.cost }
+
+    /// Forgets the oldest messages until about `bytes` bytes are left, and never the newest one. Who asks for what was forgotten is told
+    /// from the log.
+    public mutating func releaseMemory(toBytes bytes: Int) {
+        recent.shrink(toCost: bytes)
+    }
+}

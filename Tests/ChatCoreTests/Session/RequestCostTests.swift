@@ -1,0 +1,108 @@
+import Testing
+
+@testable import ChatCore
+
+struct RequestCostTests {
+    private let start = Moment(nanoseconds: 1_000_000_000_000)
+
+    /// How many things of that cost are done in `seconds` by one who tries all the time, every `step`.
+    private func done(_ rate: CostRate, _ cost: UInt64, seconds: Double, step: Duration, patience: UInt64 = 1) -> Int {
+        var state: UInt64 = 0
+        var count = 0
+        var now = start
+        while now < start + .seconds(seconds) {
+            if let next = rate.take(state, cost, patience: patience, now: now) {
+                state = next
+                count += 1
+            }
+            now = now + step
+        }
+        return count
+    }
+
+    @Test(arguments: [10_000, 1_000_000, 65_000_000, 400_000_000] as [UInt64])
+    func whoTriesAllTheTimeCostsWhatTheLimitSaysInTheLongRun(cost: UInt64) {
+        // A tenth of a core, three tenths of a second of work at once.
+        let rate = CostRate(perSecond: 100_000_000, burst: 300_000_000)
+        let count = done(rate, cost, seconds: 60, step: .microseconds(50))
+        let work = Double(count) * Double(cost)
+        #expect(work <= 60 * 100_000_000 + 300_000_000 + Double(cost) * 2, "\(count)")
+        #expect(work >= 60 * 100_000_000 * 0.95)
+    }
+
+    @Test func whatIsDoneAnywayIsPaidBeforeTheNextThing() {
+        let rate = CostRate(perSecond: 100_000_000, burst: 0)
+        let state = rate.charge(0, 10_000_000, now: start)
+        #expect(rate.isInDebt(state, now: start))
+        #expect(rate.debt(state, now: start) == .milliseconds(100))
+        #expect(rate.take(state, 1, now: start + .milliseconds(99)) == nil)
+        #expect(rate.take(state, 1, now: start + .milliseconds(100)) != nil)
+        #expect(rate.take(state, 1, patience: .max, now: start) != nil)
+    }
+
+    @Test func noDebtIsForLife() {
+        let rate = CostRate(perSecond: 1, burst: 1)
+        var state: UInt64 = 0
+        for _ in 0..<10 { state = rate.charge(state, .max, now: start) }
+        #expect(rate.debt(state, now: start) <= .nanoseconds(Int64(CostRate.longestDebt)))
+        #expect(!rate.isInDebt(state, now: start + .seconds(61)))
+        let late = Moment(nanoseconds: .max)
+        #expect(rate.charge(state, 5, now: late) == .max)
+    }
+
+    @Test func costsGrowWithBytesAndReceiversAndNeverOverflow() {
+        #expect(RequestCost.fanOut(bytes: 100, to: 0) == 0)
+        #expect(RequestCost.fanOut(bytes: 60_000, to: 500) > 10 * RequestCost.fanOut(bytes: 100, to: 500))
+        #expect(RequestCost.fanOut(bytes: .max, to: .max) > 0)
+        #expect(RequestCost.fanOut(bytes: -1, to: -1) == 0)
+        #expect(RequestCost.roster(.max, read: true) > 0 && RequestCost.scan(.max) > 0)
+    }
+
+    /// What honest people do is far from the limit.
+    @Test func theDefaultsSuitAChat() throws {
+        let limits = Limits()
+        let rate = limits.costRate
+        let room = try RoomName("lobby")
+        let send = SendRequest(room: room, text: String(repeating: "x", count: 100))
+        let talk = RequestCost.before(.send(send)) + RequestCost.fanOut(bytes: 100, to: 1_000)
+        #expect(done(rate, talk, seconds: 30, step: .milliseconds(200)) == 150, "five messages a second to a thousand")
+        let join = RequestCost.before(.join(room: room, after: nil, history: nil))
+        let comes = join + 2 * RequestCost.fanOut(bytes: 100, to: 1_000)
+        let patience = ClientRequest.Body.join(room: room, after: nil, history: nil).patience
+        #expect(
+            done(rate, comes, seconds: 0.001, step: .microseconds(10), patience: patience) == 100, "all rooms at once")
+        let signal = RequestCost.fanOut(bytes: 60_000, to: 500)
+        #expect(done(rate, signal, seconds: 60, step: .milliseconds(1)) < 120, "an abuse")
+    }
+}
+
+@Suite struct RoomCostTests {
+    @Test func whatAHalfForgottenMemoryLacksIsScannedFor() throws {
+        var settings = RoomSettings()
+        settings.historyLength = 100
+        let ana = try UserID("ana")
+        var machine = RoomStateMachine(room: try RoomName("r"), node: try NodeID("n-1"), settings: settings, spread: 0)
+        let session = SessionID(raw: 1)
+        machine.members[session] = RoomMember(
+            user: ana, device: try DeviceName("d"), state: .live, since: Moment(nanoseconds: 0), resumed: false)
+        for seq in 1...UInt64(100) {
+            let content = MessageContent(user: ana, at: seq, text: String(repeating: "x", count: 1_000), key: "k\(seq)")
+            machine.recent.append(Message(position: Position(epoch: 1, seq: seq), content: content))
+        }
+        machine.last = Position(epoch: 1, seq: 100)
+        let known = SendRequest(room: machine.room, text: "x", key: "k100")
+        let fresh = SendRequest(room: machine.room, text: "x", key: "new")
+        #expect(machine.messagesToScan(for: fresh, from: session) == 0, "the memory has all keys")
+        let full = machine.memoryCost
+        machine.releaseMemory(toBytes: full / 4)
+        #expect(machine.memoryCost <= full / 4 && machine.rememberedMessages > 20)
+        #expect(machine.messagesToScan(for: known, from: session) == 0)
+        #expect(machine.messagesToScan(for: SendRequest(room: machine.room, text: "x"), from: session) == 0)
+        #expect(machine.messagesToScan(for: fresh, from: session) == 100 - machine.rememberedMessages)
+        #expect(machine.cost(of: fresh, from: session) > machine.cost(of: known, from: session) + 100_000)
+        machine.releaseMemory(toBytes: 0)
+        #expect(machine.rememberedMessages == 1, "the newest one stays")
+        #expect(machine.costOfMissed(after: Position(epoch: 1, seq: 1)) > 0)
+        #expect(machine.costOfMissed(after: Position(epoch: 1, seq: 99)) == 0)
+    }
+}

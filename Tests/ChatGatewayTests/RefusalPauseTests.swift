@@ -1,0 +1,29 @@
+import ChatCore
+import ChatGateway
+import ChatWire
+import Testing
+
+struct RefusalPauseTests {
+    /// A refusal costs about as much as a small request, so whoever goes on is read from more slowly; the answers are all there in the end.
+    @Test func whoIsRefusedIsListenedToMoreSlowlyAndAnsweredAll() async throws {
+        try await withGateway {
+            $0.limits.requestsPerSecond = 1
+            $0.limits.requestBurst = 10
+        } _: { port, _, server in
+            let client = try await TestWebSocket.connect(port: port)
+            let began = ContinuousClock.now
+            let pad = String(repeating: " ", count: 900)
+            for number in 0..<20 { try await client.send(#"{"type":"ping","ref":\#(number)}\#(pad)"#) }
+            var types: [String] = []
+            while types.count < 20 {
+                let frame = try await client.json()
+                if let type = frame["type"]?.string, type != "welcome" { types.append(type) }
+            }
+            #expect(types.prefix(10).allSatisfy { $0 == "pong" })
+            #expect(types.count { $0 == "error" } >= 8)
+            // A read takes a kilobyte, so each of some eight refusals has a pause behind it.
+            #expect(ContinuousClock.now - began > .milliseconds(500))
+            #expect(await server.counters().limitRefusals[.requestsPerSecond] ?? 0 >= 8)
+        }
+    }
+}

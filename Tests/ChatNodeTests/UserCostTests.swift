@@ -1,0 +1,216 @@
+import ChatCore
+import ChatGateway
+import ChatWire
+import NIOCore
+import Testing
+
+@testable import ChatNode
+
+/// What one user may cost, as a shard sees to it.
+@Suite struct UserCostTests {
+    final class Outlet: SessionOutlet {
+        let loop: any EventLoop
+        let user: UserID
+        var events: [ServerEvent] = []
+
+        init(_ loop: any EventLoop, _ user: UserID) {
+            self.loop = loop
+            self.user = user
+        }
+
+        func send(_ event: ServerEvent) { events.append(event) }
+        func send(_ frame: SharedFrame) {}
+        func takesPage() -> Bool { true }
+        func close(_ reason: CloseReason) {}
+
+        var errors: [WireError.Code] {
+            events.compactMap { if case .error(_, let error) = $0 { error.code } else { nil } }
+        }
+        var rosters: Int { events.count { if case .roster = $0 { true } else { false } } }
+    }
+
+    /// Hardly anything is paid within a test, however slow the machine is.
+    private static let limits: Limits = {
+        var limits = Limits()
+        limits.costPerSecond = 1_000
+        return limits
+    }()
+
+    private static func open(_ shard: Shard, limits: Limits = UserCostTests.limits) throws -> (
+        SessionID, Outlet, UserRate
+    ) {
+        let user = try UserID("eve")
+        let outlet = Outlet(shard.loop, user)
+        let rate = UserRate(UserRate.Rules(limits))
+        let identity = SessionIdentity(user: user, device: try DeviceName("d"))
+        return (shard.openSession(identity, rate: rate, outlet: outlet), outlet, rate)
+    }
+
+    private static func isRoster(_ request: BrokerRequest) -> Bool {
+        if case .roster = request { true } else { false }
+    }
+
+    private static func snapshot(_ count: Int) throws -> RosterSnapshot {
+        let device = RosterSnapshot.Device(node: try NodeID("n-2"), device: try DeviceName("d"))
+        let members = try (0..<count).map { (try UserID("user\($0)"), Set([device])) }
+        return RosterSnapshot(
+            position: Position(epoch: 1, seq: 1), members: Dictionary(uniqueKeysWithValues: members))
+    }
+
+    @Test func rostersOfRoomsThatOneIsNotInAreReadOneAfterTheOtherUntilTheyCostTooMuch() async throws {
+        try await ShardBrokerTests().onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            let (id, outlet, _) = try Self.open(shard)
+            for number in 0..<60 {
+                shard.perform(
+                    .roster(room: try RoomName("room\(number)"), cursor: nil), ref: .own(serial: UInt64(number)),
+                    from: id)
+            }
+            var reads = 0
+            let snapshot = try Self.snapshot(30_000)
+            while link.submitted.contains(where: { Self.isRoster($0.request) }) {
+                #expect(link.submitted.count { Self.isRoster($0.request) } == 1, "one at a time")
+                reads += 1
+                #expect(link.answer(.success(.roster(snapshot)), where: Self.isRoster))
+            }
+            // 30 ms each, of the 300 ms that one may cost at once.
+            #expect((5...25).contains(reads), "\(reads)")
+            #expect(outlet.rosters == reads)
+            #expect(outlet.errors == Array(repeating: .rateLimited, count: 60 - reads))
+            #expect(shard.metrics.limitRefusals[.costPerSecond].current == 60 - reads)
+        }
+    }
+
+    @Test func signalsToManyAreRefusedWhenTheyCostTooMuchAndSmallTalkIsNot() async throws {
+        try await ShardBrokerTests().onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            shard.brokerSubscriptionsUp(BrokerIdentity(runID: "r", replicationID: "s"), .everything)
+            shard.brokerCommandsUp(BrokerIdentity(runID: "r", replicationID: "s"), .everything)
+            let name = try ShardBrokerTests.waitingRoom(shard)
+            try ShardBrokerTests.enter(name, shard, link)
+            let room = try #require(shard.room(named: name))
+            for number in 2..<501 {
+                let join = JoinRequest(
+                    session: SessionID(number: UInt64(number), loop: 0), user: try UserID("user\(number)"),
+                    device: try DeviceName("d"), since: shard.now)
+                shard.letIn(join, to: name, UserRate(UserRate.Rules(Limits())))
+            }
+            #expect(room.look { $0.receivers } == 500)
+            let (id, outlet, _) = try Self.open(shard)
+            shard.perform(.join(room: name, after: nil, history: nil), ref: nil, from: id)
+            let data = "\"\(String(repeating: "x", count: 60_000))\""
+            for _ in 0..<50 { shard.perform(.signal(room: name, name: "s", data: data), ref: nil, from: id) }
+            shard.tickEnded(.deliveries)
+            let refused = outlet.errors.count { $0 == .rateLimited }
+            #expect((40...48).contains(refused), "65 ms each: \(refused)")
+            #expect(shard.metrics.limitRefusals[.costPerSecond].current == refused)
+
+            let (other, quiet, _) = try Self.open(shard)
+            shard.perform(.join(room: name, after: nil, history: nil), ref: nil, from: other)
+            for _ in 0..<20 { shard.perform(.signal(room: name, name: "typing", data: nil), ref: nil, from: other) }
+            shard.tickEnded(.deliveries)
+            #expect(quiet.errors.isEmpty)
+        }
+    }
+
+    @Test func bytesThatAreSaidHaveABudgetOfTheirOwn() async throws {
+        try await ShardBrokerTests().onLoop { parts in
+            let shard = parts.shards[0]
+            var limits = Limits()
+            limits.userBytesPerSecond = 1_024
+            limits.userBytesBurst = 100_000
+            limits.costBurst = 100_000_000
+            let (id, outlet, _) = try Self.open(shard, limits: limits)
+            let send = SendRequest(room: try RoomName("nowhere"), text: String(repeating: "x", count: 60_000))
+            for _ in 0..<5 { shard.perform(.send(send), ref: nil, from: id) }
+            shard.tickEnded(.deliveries)
+            #expect(outlet.errors.count { $0 == .rateLimited } == 3)
+            #expect(shard.metrics.limitRefusals[.userBytesPerSecond].current == 3)
+        }
+    }
+
+    @Test func aHundredRoomsAreJoinedAtOnceAndLeaveAndPingGoOn() async throws {
+        try await ShardBrokerTests().onLoop { parts in
+            let (id, outlet, rate) = try Self.open(parts.shards[0])
+            for number in 0..<100 {
+                parts.shards[0].perform(
+                    .join(room: try RoomName("room\(number)"), after: nil, history: nil), ref: nil, from: id)
+            }
+            #expect(outlet.errors.isEmpty)
+            rate.charge(30_000_000_000, now: parts.shards[0].now)
+            parts.shards[0].perform(.leave(room: try RoomName("room1")), ref: nil, from: id)
+            #expect(!outlet.errors.contains(.rateLimited))
+            parts.shards[0].perform(
+                .join(room: try RoomName("room1"), after: nil, history: nil), ref: nil, from: id)
+            #expect(outlet.errors.last == .rateLimited)
+        }
+    }
+
+    @Test func whileRedisIsFullNoRoomIsBegunAndThoseThatAreThereAreJoined() async throws {
+        try await ShardBrokerTests().onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            let (id, outlet, _) = try Self.open(shard)
+            let names = try (0..<100).map { try RoomName("room\($0)") }.filter { Shard.home(of: $0, among: 2) == 0 }
+            shard.settings.redisSpace.isShort = true
+            let isHolders = { (request: BrokerRequest) in if case .holders = request { true } else { false } }
+            let isHistory = { (request: BrokerRequest) in if case .history = request { true } else { false } }
+            shard.perform(.join(room: names[0], after: nil, history: nil), ref: .own(serial: 1), from: id)
+            #expect(link.answer(.success(.holders([:])), where: isHolders))
+            let empty = HistoryPage(messages: [], newest: nil, hasOlder: false, hasNewer: false)
+            #expect(link.answer(.success(.history(empty)), where: isHistory))
+            #expect(outlet.errors == [.noSpace] && shard.room(named: names[0]) == nil)
+            #expect(shard.metrics.limitRefusals[.redisMemory].current == 1)
+
+            shard.perform(.join(room: names[1], after: nil, history: nil), ref: .own(serial: 2), from: id)
+            #expect(link.answer(.success(.holders([try NodeID("n-2"): 7])), where: isHolders))
+            #expect(shard.room(named: names[1]) != nil)
+            shard.perform(.join(room: names[2], after: nil, history: nil), ref: .own(serial: 3), from: id)
+            shard.perform(.leave(room: names[2]), ref: nil, from: id)
+            #expect(link.answer(.success(.holders([try NodeID("n-2"): 7])), where: isHolders))
+            #expect(shard.room(named: names[2]) == nil, "it left before Redis answered")
+            #expect(outlet.errors.count { $0 == .noSpace } == 1)
+        }
+    }
+
+    @Test func theRoomsThatWereQuietForLongestForgetFirst() async throws {
+        let parts = try await ShardBrokerTests().onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            shard.memory = RoomsMemory(limit: 400_000)
+            let identity = BrokerIdentity(runID: "r", replicationID: "s")
+            shard.brokerSubscriptionsUp(identity, .everything)
+            shard.brokerCommandsUp(identity, .everything)
+            let user = try UserID("ana")
+            for name in try Self.rooms() {
+                let join = JoinRequest(
+                    session: SessionID(number: 1, loop: 0), user: user, device: try DeviceName("d"), since: shard.now)
+                shard.letIn(join, to: name, UserRate(UserRate.Rules(Limits())))
+                shard.brokerSubscribed(name)
+                try ShardBrokerTests.enter(name, shard, link)
+                for seq in 1...UInt64(18) {
+                    let content = MessageContent(user: user, at: seq, text: String(repeating: "x", count: 10_000))
+                    let message = Message(position: Position(epoch: 5_000, seq: seq), content: content)
+                    shard.brokerHeard(name, .message(message, base: 0))
+                }
+            }
+            #expect(shard.memory.used > 400_000 && shard.memory.isReleasing)
+            return parts
+        }
+        let shard = parts.shards[0]
+        let end = ContinuousClock.now + .seconds(30)
+        while try await shard.loop.submit({ shard.memory.isReleasing }).get() {
+            try #require(ContinuousClock.now < end)
+        }
+        try await shard.loop.submit {
+            let costs = try Self.rooms().compactMap { shard.room(named: $0)?.cost }
+            #expect(costs.count == 3)
+            #expect(costs[0] < 20_000 && costs[1] < 20_000 && costs[2] > 150_000, "\(costs)")
+            #expect(shard.memory.used == costs.reduce(0, +))
+            #expect(shard.memory.released > 300_000)
+        }.get()
+    }
+
+    /// Three that are at home on the first of two shards.
+    private static func rooms() throws -> [RoomName] {
+        Array(try (0..<100).map { try RoomName("room\($0)") }.filter { Shard.home(of: $0, among: 2) == 0 }.prefix(3))
+    }
+}
