@@ -32,6 +32,8 @@ enum LogKey {
     /// Why, in a word of ours.
     static let reason = "reason"
     static let count = "count"
+    /// What the operator can do.
+    static let remedy = "remedy"
     /// How long it took or takes, in milliseconds.
     static let milliseconds = "ms"
 
@@ -39,6 +41,6 @@ enum LogKey {
         node, peer, session, room, member, channel, shard, slots, position, frameType, closeCode, attempt, error,
         address,
         setting, value,
-        version, reason, count, milliseconds,
+        version, reason, count, remedy, milliseconds,
     ]
 }

@@ -132,3 +132,63 @@ import Testing
         #expect(pulse.beat(clock: 8) == nil)
     }
 }
+
+/// The proof that a message could be stored.
+@Suite struct WriteProbeTests {
+    private let fresh: Probe
+    private let oom = Result<BrokerReply, BrokerError>.failure(.notStored("OOM command not allowed"))
+
+    init() throws { fresh = try #require(Probe(node: try NodeID("n-1"), shard: 0)) }
+
+    private func at(_ milliseconds: Int64) -> Moment { Moment(nanoseconds: 0) + .milliseconds(milliseconds) }
+
+    @Test func aWriteThatIsTakenIsAProofForAWhile() {
+        var probe = fresh
+        #expect(!probe.canStore(now: at(0)))
+        let (begins, second) = (probe.beginWrite(now: at(0)), probe.beginWrite(now: at(300)))
+        #expect(begins && !second, "one at a time")
+        let asked = probe.answered(.init(.failure(.missing)))
+        #expect(asked == at(0))
+        #expect(probe.canStore(now: at(4_999)) && !probe.canStore(now: at(5_000)) && probe.refusal == nil)
+    }
+
+    @Test func aRefusalTurnsRedAtOnceAndAWriteThatIsTakenTurnsGreenAgain() {
+        var probe = fresh
+        _ = probe.beginWrite(now: at(0))
+        _ = probe.answered(.taken)
+        let (early, due) = (probe.beginWrite(now: at(249)), probe.beginWrite(now: at(250)))
+        #expect(!early && due, "not too often, whoever asks")
+        _ = probe.answered(.init(oom))
+        #expect(!probe.canStore(now: at(251)) && probe.refusal == "OOM command not allowed")
+        _ = probe.beginWrite(now: at(600))
+        #expect(!probe.canStore(now: at(600)), "asked again, not answered yet")
+        _ = probe.answered(.taken)
+        #expect(probe.canStore(now: at(601)) && probe.refusal == nil)
+    }
+
+    @Test func aWriteWithoutAnAnswerProvesNothing() {
+        var probe = fresh
+        _ = probe.beginWrite(now: at(0))
+        _ = probe.answered(.taken)
+        _ = probe.beginWrite(now: at(1_000))
+        #expect(probe.canStore(now: at(2_000)) && !probe.canStore(now: at(2_001)), "red long before the deadline")
+        probe.reset()
+        let late = probe.answered(.taken)
+        #expect(late == nil, "of a connection that was lost")
+        #expect(!probe.canStore(now: at(2_002)))
+    }
+
+    @Test func aPublishThatIsRefusedIsNamedUntilOneIsHeard() throws {
+        var probe = fresh
+        _ = probe.begin(now: at(0))
+        _ = probe.subscribed()
+        probe.failed("NOPERM no publish")
+        _ = probe.beginWrite(now: at(0))
+        _ = probe.answered(.taken)
+        #expect(probe.refusal == "NOPERM no publish" && !probe.isFresh(now: at(1)))
+        _ = probe.begin(now: at(1_000))
+        let sent = probe.subscribed()
+        let heard = probe.heard(try #require(sent), now: at(1_001))
+        #expect(heard && probe.refusal == nil && probe.isFresh(now: at(1_001)))
+    }
+}

@@ -247,7 +247,8 @@ import Testing
             #expect(family.type != "histogram" || name.hasSuffix("_seconds"), "\(name)")
             for sample in family.samples {
                 let known: Set = [
-                    "le", "reason", "type", "result", "limit", "command", "connection", "shard", "version", "node",
+                    "le", "reason", "kind", "type", "result", "limit", "command", "connection", "shard", "version",
+                    "node",
                 ]
                 #expect(Set(sample.labels.keys).isSubset(of: known), "\(sample)")
             }

@@ -129,6 +129,61 @@ import Testing
         }
     }
 
+    /// Rounds of the sweeper until it asks who lives; nil: it does not ask.
+    private static func roundsUntilItAsks(_ keeper: Keeper, _ link: FakeLink) -> Int? {
+        (1...12).first { _ in
+            keeper.round()
+            return link.submitted.contains { if case .nodes = $0.request { true } else { false } }
+        }
+    }
+
+    @Test(arguments: [
+        BrokerError.notStored("OOM command not allowed when used memory > 'maxmemory'."),
+        .notStored("NOREPLICAS Not enough good replicas to write."), .malformed("heartbeat: ERR quota exceeded"),
+    ])
+    func whoseHeartbeatIsRefusedCallsNobodyDeadAndWaitsAfterwards(error: BrokerError) async throws {
+        let identity = identity
+        try await onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            let keeper = try #require(shard.keeper)
+            shard.brokerSubscriptionsUp(identity, .everything)
+            shard.brokerCommandsUp(identity, .everything)
+            #expect(link.answer(.success(.heartbeat(known: false)), where: Self.isHeartbeat))
+            let patience = try #require(Self.roundsUntilItAsks(keeper, link))
+            #expect(patience > 2)
+            #expect(link.answer(.success(.nodes([])), where: { if case .nodes = $0 { true } else { false } }))
+
+            let beat = try #require(keeper.pulse.beat(clock: 2))
+            let refused = Result<BrokerReply, BrokerError>.failure(error)
+            keeper.health.heartbeat(keeper.pulse.answered(beat, refused), refused, now: shard.now)
+            #expect(Self.roundsUntilItAsks(keeper, link) == nil)
+            // Redis takes it again; if it said why it did not, a write has to be taken, too.
+            let taken = Result<BrokerReply, BrokerError>.success(.heartbeat(known: true))
+            keeper.health.heartbeat(keeper.pulse.answered(beat, taken), taken, now: shard.now)
+            keeper.health.stored(asked: shard.now + .seconds(2), now: shard.now + .seconds(2))
+            #expect(Self.roundsUntilItAsks(keeper, link) == patience, "as after a lost connection")
+        }
+    }
+
+    @Test func anAppendThatIsRefusedAsksAtOnceWhetherAnythingCanBeStored() async throws {
+        let identity = identity
+        try await onLoop { parts in
+            let (shard, link) = (parts.shards[0], parts.links[0])
+            shard.brokerSubscriptionsUp(identity, .everything)
+            shard.brokerCommandsUp(identity, .everything)
+            #expect(link.answer(.failure(.missing), where: Self.isProbe))
+            link.submitted = []
+            _ = try Self.waitingRoom(shard)
+            #expect(link.answer(.failure(.notStored("WRONGTYPE k is a string")), where: Self.isEnter))
+            #expect(!link.submitted.contains { Self.isProbe($0.request) }, "that is about one key")
+            #expect(shard.keeper?.health.mayJudge == true)
+        }
+    }
+
+    private static func isProbe(_ request: BrokerRequest) -> Bool {
+        if case .append(let room, _, _) = request { room.text.hasPrefix("~probe") } else { false }
+    }
+
     @Test func whoIsForgottenEntersOnTheOtherShardsAgain() async throws {
         let identity = identity
         try await onLoop { parts in
@@ -206,9 +261,20 @@ import Testing
     }
 
     private static func prove(_ room: RoomName, _ shard: Shard, _ link: FakeLink) {
-        link.submitted = []
         shard.brokerSubscribed(room)
-        for case .publish(let room, let event) in link.submitted.map(\.request) { shard.brokerHeard(room, event) }
+        for case .publish(room, let event) in link.submitted.map(\.request) { shard.brokerHeard(room, event) }
+        // The room is not there: an append and a function say so.
+        for _ in 0..<2 {
+            while link.answer(
+                .failure(.missing),
+                where: {
+                    switch $0 {
+                    case .append(room, _, _), .view(room, _, _): true
+                    default: false
+                    }
+                })
+            {}
+        }
     }
 
     /// The rounds of all parts that are reached come back.

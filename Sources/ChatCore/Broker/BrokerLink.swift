@@ -126,8 +126,11 @@ public protocol BrokerLinkDelegate: AnyObject {
     func brokerCommandsDown(_ reason: String, _ scope: BrokerScope)
     func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope)
     func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope)
+    /// Redis refused something that no request is answered with, in its own words: a SUBSCRIBE, a PING.
+    func brokerRefused(_ text: String)
 }
 
 extension BrokerLinkDelegate {
+    public func brokerRefused(_ text: String) {}
     public func brokerKnows(_ room: RoomName, _ position: Position, base: UInt64) -> Bool { false }
 }

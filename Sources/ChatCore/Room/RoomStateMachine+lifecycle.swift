@@ -19,6 +19,8 @@ extension RoomStateMachine {
     /// The command connection is gone. What was on it completes as `.outcomeUnknown`, before or after this.
     public mutating func commandsDown(now: Moment, _ actions: inout [RoomAction]) {
         commandsUp = false
+        // What it refused is not why nothing is answered now.
+        lastRefusal = nil
         viewInFlight = false
         endTurn(&actions)
         switch phase {

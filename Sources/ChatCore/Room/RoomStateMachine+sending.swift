@@ -436,8 +436,8 @@ extension RoomStateMachine {
             let send = sends[number], send.deadline <= now
         {
             actions.append(.count(.sendTimedOut))
-            let why = lastRefusal.map { ": \($0)" } ?? ""
-            let error = WireError(.unavailable, "send: no answer from redis in time\(why); try again with the same key")
+            let why = lastRefusal.map { "redis refuses: \($0)" } ?? "no answer from redis in time"
+            let error = WireError(.unavailable, "send: \(why); try again with the same key")
             for waiter in send.waiters {
                 members.update(waiter.session) { $0.waitingSends -= 1 }
                 actions.append(.answer(waiter.session, .error(ref: waiter.ref, error)))

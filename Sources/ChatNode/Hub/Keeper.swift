@@ -6,12 +6,15 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
     let shard: Shard
     /// The node's heartbeat. May be used on any shard.
     let pulse: NodePulse
+    /// Whether Redis takes what the node wants to store. May be used on any shard.
+    let health: WriteHealth
     private var machine: SweepStateMachine
     private let logger: Logger
 
     init(shard: Shard, pulse: NodePulse, logger: Logger) {
         self.shard = shard
         self.pulse = pulse
+        self.health = WriteHealth(metrics: shard.metrics, logger: logger)
         self.machine = SweepStateMachine(node: shard.settings.node)
         self.logger = logger
     }
@@ -23,8 +26,10 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
     /// The first shard's command connection is gone, or there again: either way the others need time to say that they live.
     func connectionChanged() { machine.reset() }
 
-    /// Looks for dead nodes and takes them out of their rooms.
+    /// Looks for dead nodes and takes them out of their rooms; not while Redis does not take our own heartbeat or refuses anything else:
+    /// then nobody's comes through, and afterwards they need time to say that they live.
     func round() {
+        guard health.mayJudge else { return machine.reset() }
         var actions: [SweepStateMachine.Action] = []
         machine.roundBegan(&actions)
         carryOut(actions)
@@ -54,6 +59,7 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
             switch action {
             case .submit(let request, let serial):
                 shard.ask(request) { [self] result in
+                    if !health.mayJudge { machine.reset() }
                     var next: [SweepStateMachine.Action] = []
                     machine.completed(serial: serial, result, &next)
                     carryOut(next)

@@ -2,6 +2,9 @@ import ChatCore
 
 /// Proves that a message really goes round: out through the command connection, back through the subscribe connection. Each round
 /// subscribes to a channel of the shard's own and leaves it again, so that between rounds `PUBSUB CHANNELS` lists rooms only.
+///
+/// And that it could be stored: Redis takes PUBLISH while it refuses every write. For that the shard asks for an append to the log of a
+/// room that is not there, which Redis refuses as it would any other, and else answers without writing anything.
 struct Probe {
     enum State: Equatable {
         /// → `subscribing`
@@ -18,12 +21,21 @@ struct Probe {
     static let renewal: Duration = .seconds(1)
     /// …and while a round takes longer than this, the last one proves nothing any more.
     static let patience: Duration = .seconds(1)
+    /// Writes are asked for at most this often.
+    static let writeInterval: Duration = .milliseconds(250)
 
     let room: RoomName
     private let node: NodeID
     private(set) var state = State.idle
     private(set) var proven: Moment?
     private var round: UInt64 = 0
+    /// When the write was asked for that is under way, and the last one.
+    private var writing: Moment?
+    private var wroteLast: Moment?
+    /// When a write was last asked for that was taken.
+    private var written: Moment?
+    private var refusedWrite: String?
+    private var refusedPublish: String?
 
     /// For the part of the broker that has these rooms. Nil: it has no room, or hardly any.
     init?(node: NodeID, shard: Int, in scope: BrokerScope = .everything) {
@@ -64,12 +76,70 @@ struct Probe {
         }
         state = .idle
         proven = now
+        refusedPublish = nil
         return true
     }
 
-    /// The message could not be sent: there will be nothing to hear.
-    mutating func failed() {
+    /// The message could not be sent: there will be nothing to hear. `refusal`: what Redis said.
+    mutating func failed(_ refusal: String? = nil) {
         state = .idle
+        if let refusal {
+            refusedPublish = refusal
+            proven = nil
+        }
+    }
+
+    /// Why Redis refuses to store, or to publish, in its own words.
+    var refusal: String? { refusedWrite ?? refusedPublish }
+
+    // MARK: writes
+
+    /// Whether a write has to be asked for now.
+    mutating func beginWrite(now: Moment) -> Bool {
+        if let writing, now - writing <= Self.validity { return false }
+        if let wroteLast, now - wroteLast < Self.writeInterval { return false }
+        writing = now
+        wroteLast = now
+        return true
+    }
+
+    /// What became of a write.
+    enum Write: Equatable {
+        case taken
+        case refused(String)
+        case lost
+
+        init(_ result: Result<BrokerReply, BrokerError>) {
+            self =
+                switch result {
+                // There is no such room: Redis looked, so it would have stored.
+                case .success, .failure(.missing), .failure(.refused): .taken
+                case .failure(.notStored(let text)), .failure(.malformed(let text)): .refused(text)
+                case .failure(.notConnected), .failure(.outcomeUnknown): .lost
+                }
+        }
+    }
+
+    /// When the write was asked for that was answered; nil: the connections were lost since.
+    mutating func answered(_ write: Write) -> Moment? {
+        guard let asked = writing else { return nil }
+        writing = nil
+        switch write {
+        case .taken:
+            refusedWrite = nil
+            written = asked
+        case .refused(let text):
+            refusedWrite = text
+            written = nil
+        case .lost: break
+        }
+        return asked
+    }
+
+    /// Redis takes writes.
+    func canStore(now: Moment) -> Bool {
+        if let writing, now - writing > Self.patience { return false }
+        return refusedWrite == nil && (written.map { now - $0 < Self.validity } ?? false)
     }
 
     /// The round has been out for longer than Redis may take for any command: SUBSCRIBE and PUBLISH may have been answered, and
@@ -89,6 +159,11 @@ struct Probe {
     mutating func reset() {
         state = .idle
         proven = nil
+        writing = nil
+        wroteLast = nil
+        written = nil
+        refusedWrite = nil
+        refusedPublish = nil
     }
 
     func isFresh(now: Moment) -> Bool {

@@ -16,6 +16,34 @@ extension Shard {
         for probe in probes.indices where isReached(probes[probe]) && probes[probe].begin(now: now) {
             link.subscribe(probes[probe].room)
         }
+        startWriteProbes()
+    }
+
+    /// Asks of each part of the broker whether anything can be stored there: an append, and a function. On the loop.
+    func startWriteProbes() {
+        for probe in probes.indices where isReached(probes[probe]) && probes[probe].beginWrite(now: now) {
+            let room = probes[probe].room
+            guard let user = try? UserID("~probe") else { continue }
+            ask(.append(room: room, epoch: 1, content: MessageContent(user: user, at: 1, text: "probe"))) {
+                [self] result in
+                guard case .taken = Probe.Write(result) else { return writeAnswered(result, in: room) }
+                ask(.view(room: room, after: nil, limit: 1)) { [self] in writeAnswered($0, in: room) }
+            }
+        }
+    }
+
+    private func writeAnswered(_ result: Result<BrokerReply, BrokerError>, in room: RoomName) {
+        guard let probe = probes.firstIndex(where: { $0.room == room }) else { return }
+        let write = Probe.Write(result)
+        guard let asked = probes[probe].answered(write) else { return }
+        switch write {
+        case .taken: keeper?.health.stored(asked: asked, now: now)
+        case .refused(let text):
+            // What has a kind was counted when it came.
+            if RefusalKind(text: text) == nil { keeper?.health.refused(.other, text, now: now) }
+        case .lost: break
+        }
+        proofCame()
     }
 
     private func isReached(_ probe: Probe) -> Bool { isReached(probe.room) }
@@ -33,17 +61,23 @@ extension Shard {
         let room = probes[probe].room
         ask(.publish(room: room, event: event)) { [self] result in
             // Redis said no, or the connection went: that says nothing of the subscription.
-            guard case .failure = result, let probe = probes.firstIndex(where: { $0.room == room }) else { return }
-            probes[probe].failed()
+            guard case .failure(let error) = result, let probe = probes.firstIndex(where: { $0.room == room }) else {
+                return
+            }
+            if case .notStored(let text) = error { probes[probe].failed(text) } else { probes[probe].failed() }
         }
     }
 
     func probeHeard(_ event: ChatCore.ChannelEvent, _ probe: Int) {
         guard probes[probe].heard(event, now: now) else { return }
         link.unsubscribe(probes[probe].room)
+        proofCame()
+    }
+
+    private func proofCame() {
         let areProven = probes.allSatisfy { isProven($0) }
         if areProven, commands.isWhole, subscriptions.isWhole { wasWhole = true }
-        if areProven || whyUnready() == nil { endProbeWaits() }
+        if areProven || whyUnready() == nil || probes.contains(where: { $0.refusal != nil }) { endProbeWaits() }
     }
 
     func endProbeWaits() {
@@ -58,6 +92,7 @@ extension Shard {
             run { [self] in
                 startProbes()
                 let reason = whyUnready()
+                if probes.contains(where: { $0.refusal != nil }) { return continuation.resume(returning: reason) }
                 // What is up only has to be proven.
                 let unproven = probes.filter { !isProven($0) }
                 let canWait = wasWhole ? unproven.contains { isReached($0) } : unproven.allSatisfy { isReached($0) }
@@ -72,7 +107,9 @@ extension Shard {
         }
     }
 
-    private func isProven(_ probe: Probe) -> Bool { isReached(probe) && probe.isFresh(now: now) }
+    private func isProven(_ probe: Probe) -> Bool {
+        isReached(probe) && probe.isFresh(now: now) && probe.canStore(now: now)
+    }
 
     /// A Redis has one part, and a Cluster one for each master. A node that has never had all of them is not ready; later a part may be
     /// away and come back, as it does for all nodes then: were all red, a proxy would let nobody into the rooms of the others either. After
@@ -85,6 +122,10 @@ extension Shard {
             }
             if !subscriptions.isWhole {
                 return "shard \(index): no subscribe connection to redis" + some(subscriptions)
+            }
+            if let refusal = probes.lazy.compactMap(\.refusal).first {
+                let remedy = RefusalKind(text: refusal).map { "; \($0.remedy)" } ?? ""
+                return "shard \(index): redis refuses, nothing can be said: \(refusal)\(remedy)"
             }
             return "shard \(index): no message went round through redis lately"
         }

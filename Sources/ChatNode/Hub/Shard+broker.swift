@@ -8,6 +8,7 @@ extension Shard: BrokerLinkDelegate {
     static let ownTag: UInt32 = .max
 
     func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
+        if case .failure(.notStored(let text)) = result { redisRefused(text, tag) }
         if tag.owner == Self.ownTag {
             continuations.removeValue(forKey: tag.serial)?(result)
             return
@@ -98,6 +99,19 @@ extension Shard: BrokerLinkDelegate {
         logger.log(level: level, text, metadata: metadata)
     }
 
+    func brokerRefused(_ text: String) {
+        guard let kind = RefusalKind(text: text) else { return }
+        keeper?.health.refused(kind, text, now: now)
+    }
+
+    /// Redis said no, and is still there. If it is about more than one key, we ask at once whether anything can be stored.
+    private func redisRefused(_ text: String, _ tag: RequestTag) {
+        guard let kind = RefusalKind(text: text) else { return }
+        let isOfRoom = tag.owner != Self.ownTag && Int(tag.owner) < rooms.count
+        keeper?.health.refused(kind, text, in: isOfRoom ? rooms[Int(tag.owner)]?.name : nil, now: now)
+        if kind.isGeneral, isOfRoom { startWriteProbes() }
+    }
+
     // MARK: our own requests
 
     /// Asks the broker on behalf of the node or of an HTTP request. On the loop.
@@ -128,8 +142,10 @@ extension Shard: BrokerLinkDelegate {
     private func sayWeLive() {
         guard let pulse = keeper?.pulse, let beat = pulse.beat(clock: settings.wallClock()) else { return }
         ask(beat.request) { [self] result in
+            let verdict = pulse.answered(beat, result)
+            keeper?.health.heartbeat(verdict, result, now: now)
             // Rooms of this shard enter after the heartbeat anyway.
-            if pulse.answered(beat, result) == .forgotten { nodeWasForgotten(except: self) }
+            if verdict == .forgotten { nodeWasForgotten(except: self) }
         }
     }
 

@@ -111,7 +111,9 @@ final class NodeLife: Sendable {
         let began = ContinuousClock.now
         let answer = await keeper.shard.ask(beat.request)
         keeper.shard.metrics.presenceRefresh.observe(ContinuousClock.now - began)
-        switch pulse.answered(beat, answer) {
+        let verdict = pulse.answered(beat, answer)
+        keeper.health.heartbeat(verdict, answer, now: keeper.shard.now)
+        switch verdict {
         case .failed: return false
         case .taken: return true
         case .forgotten:

@@ -233,6 +233,8 @@ extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
         owner?.happen { [id] in $0.subscriptionsDown(id, reason, &$1) }
     }
 
+    func brokerRefused(_ text: String) { owner?.delegate?.brokerRefused(text) }
+
     func channelLeft(_ room: RoomName, _ reason: String, from link: RedisLink) {
         owner?.happen { [id] in $0.channelLeft(room, reason, from: id, &$1) }
     }

@@ -86,6 +86,12 @@ extension RedisLink {
                 cluster?.channelLeft(room, error, from: self)
                 return subscriptions.isUp
             }
+            delegate?.brokerRefused(error)
+            // A Redis that cannot save refuses PING with MISCONF, and with BUSY while a script runs: it answers, so it is there.
+            if case .ponged(let since) = machine.pingRefused() {
+                sampled(roundTrip: readAt - min(since, readAt))
+                return true
+            }
             subscriptions.drop(
                 RedisSetupError(.notPermitted, "\(subscriptions.place) refuses to subscribe: \(error)"))
             return false

@@ -199,6 +199,13 @@ struct SubscriptionStateMachine {
         return name
     }
 
+    /// An error came where a PONG was due: an answer all the same. `.ignore`: something else was due.
+    mutating func pingRefused() -> ReplyAction {
+        guard let asked = questions.first, asked.question == .ping else { return .ignore }
+        _ = questions.popFirst()
+        return .ponged(since: asked.at)
+    }
+
     enum Kind: Equatable { case message, subscribe, unsubscribe, pong, other }
 
     private mutating func acknowledged(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
