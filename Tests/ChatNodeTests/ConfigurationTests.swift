@@ -32,7 +32,7 @@ import Testing
         "MARTLET_LIMIT_WAITING_SENDS_PER_SESSION": "8", "MARTLET_LIMIT_WAITING_SENDS_PER_ROOM": "9",
         "MARTLET_LIMIT_SEND_WAIT": "30s", "MARTLET_LIMIT_HISTORY_PAGE": "11", "MARTLET_LIMIT_ROSTER_PAGE": "12",
         "MARTLET_LIMIT_ROSTER_INLINE": "13", "MARTLET_LIMIT_BAD_FRAMES_PER_MINUTE": "14", "MARTLET_LOG_LEVEL": "trace",
-        "MARTLET_LOG_FORMAT": "json",
+        "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
     ]
 
     @Test func everyVariableIsReadIntoItsPlace() throws {
@@ -71,6 +71,7 @@ import Testing
         #expect(configuration.rooms.memoryBytes == 1_048_576)
         #expect(configuration.log.level == .trace)
         #expect(configuration.log.format == .json)
+        #expect(configuration.log.queueBytes == 8_192)
         #expect(configuration.limits == Self.limits)
         #expect(configuration.given == Set(Self.valid.keys))
         #expect(configuration.warnings.isEmpty)

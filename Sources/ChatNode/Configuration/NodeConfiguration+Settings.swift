@@ -208,6 +208,10 @@ extension NodeConfiguration {
             "Least important level that is written to standard error."),
         Setting(
             "log.format", \.log.format, .word(Log.Format.allCases.map { ($0.rawValue, $0) }), "Form of a log line."),
+        Setting(
+            "log.queue.bytes", \.log.queueBytes, .bytes(4_096...1_073_741_824),
+            "Bytes of log lines that may wait for a reader who does not read; more are dropped and counted, the node never waits."
+        ),
     ]
 
     /// No braces, as the first pair in a key is its Cluster hash tag, and no pattern characters, as ACL rules and SCAN

@@ -148,6 +148,8 @@ extension NodeConfiguration {
         public var level = Logger.Level.info
         /// (default: text)
         public var format = Format.text
+        /// Bytes of lines that may wait for whoever reads them (default: 1,048,576).
+        public var queueBytes = 1_048_576
 
         public init() {}
     }

@@ -33,9 +33,14 @@ public enum NodeProcess {
             try await group.run()
         } catch {
             logger.error("the node cannot run", metadata: [LogKey.error: "\(error)"])
+            LogWriter.standard.flush(within: lastWords)
             exit(ExitCode.unavailable)
         }
+        LogWriter.standard.flush(within: lastWords)
     }
+
+    /// How long a process that ends waits for somebody to read the rest of its log.
+    private static let lastWords: Duration = .milliseconds(500)
 
     private static func loadOrExit() -> NodeConfiguration {
         do {

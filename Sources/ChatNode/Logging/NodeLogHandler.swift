@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 import Logging
 import NIOConcurrencyHelpers
 
@@ -21,7 +20,7 @@ struct NodeLogHandler: LogHandler {
 
     init(
         _ log: NodeConfiguration.Log, metadataProvider: Logger.MetadataProvider? = nil,
-        now: @escaping @Sendable () -> Date = { Date() }, sink: @escaping Sink = StandardError.write
+        now: @escaping @Sendable () -> Date = { Date() }, sink: @escaping Sink = { LogWriter.standard.write($0) }
     ) {
         logLevel = log.level
         format = log.format
@@ -127,31 +126,26 @@ private enum JSONText {
     }
 }
 
-/// File descriptor 2.
-enum StandardError {
-    /// Keeps lines whole when the kernel takes only a part of one.
-    private static let turn = NIOLock()
-
-    /// Writes all of `text`, waiting if its reader is slow. What cannot be written (nobody reads any more) is lost:
-    /// there is nowhere to say so.
-    static func write(_ text: String) {
-        var text = text
-        turn.withLock {
-            text.withUTF8 { bytes in
-                var rest = UnsafeRawBufferPointer(bytes)
-                while let start = rest.baseAddress, !rest.isEmpty {
-                    let written = Glibc.write(STDERR_FILENO, start, rest.count)
-                    if written > 0 {
-                        rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(written))
-                    } else if written < 0, errno == EAGAIN {
-                        var ready = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
-                        guard poll(&ready, 1, 1_000) > 0 else { return }
-                    } else if written == 0 || errno != EINTR {
-                        return
-                    }
-                }
-            }
+extension NodeLogHandler {
+    /// The line that says how many others were dropped, as nobody read them in time.
+    static func droppedLine(_ count: Int, _ log: NodeConfiguration.Log) -> String {
+        let line = NIOLockedValueBox("")
+        var log = log
+        log.level = .trace
+        let logger = Logger(label: "martlet") { [log] _ in
+            NodeLogHandler(log, sink: { text in line.withLockedValue { $0 = text } })
         }
+        logger.warning("log lines were dropped, nobody read them", metadata: [LogKey.count: "\(count)"])
+        return line.withLockedValue { $0 }
+    }
+}
+
+/// What a process says before it has a log, or as it ends.
+enum StandardError {
+    /// Writes `text`, and waits a moment until it is out.
+    static func write(_ text: String) {
+        LogWriter.standard.write(text)
+        LogWriter.standard.flush(within: .seconds(1))
     }
 }
 
@@ -165,6 +159,7 @@ extension NodeConfiguration.Log {
     /// first logger is made: swift-log stops the process the second time.
     public func bootstrap() {
         let log = self
+        LogWriter.standard.configure(limit: queueBytes) { NodeLogHandler.droppedLine($0, log) }
         LoggingSystem.bootstrap(
             { _, provider in NodeLogHandler(log, metadataProvider: provider) }, metadataProvider: nil)
     }

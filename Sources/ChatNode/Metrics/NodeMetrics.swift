@@ -54,6 +54,7 @@ public final class NodeMetrics: Sendable {
     public let redisHeard: PrometheusCounter
     public let redisHeardBytes: PrometheusCounter
     public let redisUnreadable: PrometheusCounter
+    public let redisRefusals: CounterSet<RefusalKind>
     public let replication: PrometheusHistogram
     public let notReplicated: PrometheusCounter
     public let ready: PrometheusGauge
@@ -144,6 +145,9 @@ public final class NodeMetrics: Sendable {
             "martlet_redis_heard_bytes_total", help: "Bytes of messages heard on subscribed channels.")
         redisUnreadable = r.counter(
             "martlet_redis_unreadable_total", help: "Messages heard on subscribed channels that are none of ours.")
+        redisRefusals = CounterSet(
+            r, "martlet_redis_refusals_total", label: "kind",
+            help: "Commands that Redis refused while its connections stayed, by the kind of its error.")
         replication = r.histogram(
             "martlet_replication_seconds",
             help: "Time until enough replicas had what was stored, with MARTLET_ACK_REPLICAS.",
@@ -159,6 +163,10 @@ public final class NodeMetrics: Sendable {
             "martlet_build_info", help: "Always 1; what runs, in the labels.",
             labels: [("version", version), ("node", node)]
         ).set(1.0)
+        r.collect(
+            "martlet_log_dropped_total", kind: .counter,
+            help: "Log lines dropped because nobody read standard error and MARTLET_LOG_QUEUE_BYTES were waiting."
+        ) { Double(LogWriter.standard.dropped) }
         Self.declareProcess(r)
     }
 

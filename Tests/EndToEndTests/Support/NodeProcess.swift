@@ -36,13 +36,20 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     }
 
     /// Starts a node and returns when it is ready.
-    static func start(_ name: String, redis: String, _ environment: [String: String] = [:]) async throws -> TestNode {
+    /// `log`: what it writes to, and whose reader it is started without; its port is chosen before.
+    static func start(
+        _ name: String, redis: String, _ environment: [String: String] = [:], log: Pipe? = nil
+    ) async throws -> TestNode {
         let node = TestNode(name: name)
         var all = [
             "MARTLET_PORT": "0", "MARTLET_NODE_NAME": name, "MARTLET_REDIS_URL": redis, "MARTLET_DRAIN_TIME": "500ms",
         ]
         all.merge(environment) { $1 }
-        try node.launch(all)
+        if log != nil {
+            node.port = try PrivateRedis.freePort()
+            all["MARTLET_PORT"] = "\(node.port)"
+        }
+        try node.launch(all, log: log)
         try await node.waitUntilReady()
         return node
     }
@@ -55,13 +62,17 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
         return (node.process.terminationStatus, node.output)
     }
 
-    private func launch(_ environment: [String: String]) throws {
+    private func launch(_ environment: [String: String], log: Pipe? = nil) throws {
         process.executableURL = Self.executable
         process.arguments = ["serve"]
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { first, _ in first }
         // A file, not a pipe: a pipe's reader would have to be stopped in the moment in which the process dies.
         try Data().write(to: logFile)
-        process.standardError = try FileHandle(forWritingTo: logFile)
+        if let log {
+            process.standardError = log
+        } else {
+            process.standardError = try FileHandle(forWritingTo: logFile)
+        }
         process.standardOutput = FileHandle.nullDevice
         try process.run()
     }

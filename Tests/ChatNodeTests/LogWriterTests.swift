@@ -1,0 +1,97 @@
+import Glibc
+import Logging
+import Testing
+
+@testable import ChatNode
+
+/// A log that nobody reads, or that is read late.
+@Suite struct LogWriterTests {
+    /// A pipe as small as pipes get, and a writer to it.
+    private final class Pipe: Sendable {
+        let input: CInt
+        let output: CInt
+        let writer: LogWriter
+
+        init(limit: Int) throws {
+            var ends: [CInt] = [0, 0]
+            guard pipe(&ends) == 0 else { throw Failure() }
+            (input, output) = (ends[0], ends[1])
+            // F_SETPIPE_SZ
+            _ = fcntl(output, 1_031, 4_096)
+            writer = LogWriter(descriptor: output, limit: limit)
+        }
+
+        struct Failure: Error {}
+
+        /// Reads until nothing more is there and nothing more is written.
+        func readAll() async throws -> String {
+            _ = fcntl(input, F_SETFL, O_NONBLOCK)
+            var all: [UInt8] = []
+            var buffer = [UInt8](repeating: 0, count: 65_536)
+            let end = ContinuousClock.now + .seconds(20)
+            while ContinuousClock.now < end {
+                let isIdle = writer.isIdle
+                let count = read(input, &buffer, buffer.count)
+                if count > 0 { all += buffer[..<count] } else if isIdle { break }
+                if count <= 0 { await Task.yield() }
+            }
+            return String(decoding: all, as: UTF8.self)
+        }
+
+        func close() async throws {
+            try await writer.stop()
+            Glibc.close(input)
+            Glibc.close(output)
+        }
+    }
+
+    @Test func aReaderWhoDoesNotReadCostsLinesAndNobodyWaits() async throws {
+        let pipe = try Pipe(limit: 10_000)
+        let line = String(repeating: "x", count: 99) + "\n"
+        let began = ContinuousClock.now
+        for _ in 0..<1_000 { pipe.writer.write(line) }
+        #expect(ContinuousClock.now - began < .seconds(5))
+        let dropped = pipe.writer.dropped
+        #expect(dropped >= 1_000 - 100 - 141 - 100 && dropped < 1_000, "\(dropped)")
+        let before = ContinuousClock.now
+        pipe.writer.flush(within: .milliseconds(50))
+        #expect(ContinuousClock.now - before < .seconds(5), "who ends does not wait for long")
+
+        let lines = try await pipe.readAll().split(separator: "\n")
+        let reports = lines.filter { $0.hasSuffix("log lines were dropped, nobody read them") }
+        #expect(lines.count == 1_000 - dropped + reports.count)
+        #expect(reports.compactMap { Int($0.split(separator: " ")[1]) }.reduce(0, +) == dropped)
+        #expect(lines.last == reports.last)
+        pipe.writer.write("after\n")
+        #expect(try await pipe.readAll() == "after\n")
+        #expect(pipe.writer.dropped == dropped)
+        try await pipe.close()
+    }
+
+    @Test func linesComeWholeAndInOrderFromManyThreads() async throws {
+        let pipe = try Pipe(limit: 1 << 20)
+        let reading = Task { try await pipe.readAll() }
+        await withTaskGroup(of: Void.self) { tasks in
+            for writer in 0..<4 {
+                tasks.addTask { for number in 0..<500 { pipe.writer.write("\(writer) \(number)\n") } }
+            }
+        }
+        let text = try await reading.value + pipe.readAll()
+        let lines = text.split(separator: "\n").map { $0.split(separator: " ").compactMap { Int($0) } }
+        #expect(lines.count == 2_000 && lines.allSatisfy { $0.count == 2 })
+        for writer in 0..<4 {
+            #expect(lines.filter { $0.first == writer }.compactMap(\.last) == Array(0..<500))
+        }
+        try await pipe.close()
+    }
+
+    @Test func whatWasDroppedIsSaidInTheFormOfTheLog() {
+        var log = NodeConfiguration.Log()
+        log.format = .json
+        let line = NodeLogHandler.droppedLine(7, log)
+        #expect(line.hasPrefix("{\"time\":") && line.hasSuffix("}\n"), "\(line)")
+        #expect(line.contains("\"level\":\"warning\"") && line.contains("\"count\":\"7\""), "\(line)")
+        log.format = .text
+        #expect(NodeLogHandler.droppedLine(7, log).contains(" warning log lines were dropped"))
+    }
+}
