@@ -32,6 +32,11 @@ enum LogKey {
     /// Why, in a word of ours.
     static let reason = "reason"
     static let count = "count"
+    static let rooms = "rooms"
+    /// Sessions, as the node that has them counts.
+    static let members = "members"
+    /// How many sends wait.
+    static let waiting = "waiting"
     /// What the operator can do.
     static let remedy = "remedy"
     /// How long it took or takes, in milliseconds.
@@ -41,6 +46,6 @@ enum LogKey {
         node, peer, session, room, member, channel, shard, slots, position, frameType, closeCode, attempt, error,
         address,
         setting, value,
-        version, reason, count, remedy, milliseconds,
+        version, reason, count, rooms, members, waiting, remedy, milliseconds,
     ]
 }

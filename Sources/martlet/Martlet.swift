@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChatNode
 
 /// `martlet`: the node and its tools.
 @main
@@ -6,5 +7,6 @@ struct Martlet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet",
         abstract: "A chat node: one room across many nodes, through Redis.",
+        version: "martlet \(Node.version)",
         subcommands: [Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self])
 }

@@ -15,6 +15,20 @@ struct Serve: AsyncParsableCommand {
     @Flag(help: "Print the table of environment variables (Markdown), and exit.")
     var listVariables = false
 
+    /// Whatever else was said: nothing of it has an effect, and who says it wants to be told what has.
+    @Argument(parsing: .allUnrecognized, help: .hidden)
+    var rest: [String] = []
+
+    func validate() throws {
+        guard let first = rest.first else { return }
+        let name = first.drop { $0 == "-" }.prefix { $0 != "=" }
+        let variable = "MARTLET_" + name.uppercased().replacing("-", with: "_")
+        let known = NodeConfiguration.variables.contains(variable) ? variable : nil
+        throw ValidationError(
+            "serve takes no \(first): it is configured by environment variables alone"
+                + (known.map { "; set \($0), as in \($0)=… martlet serve" } ?? " (martlet serve --list-variables)"))
+    }
+
     func run() async throws {
         if listVariables { return print(NodeConfiguration.markdownTable(), terminator: "") }
         try await NodeProcess.run()

@@ -26,12 +26,12 @@ import Testing
         _ = rounds(SweepStateMachine.roundsOfPatience, &machine)
         #expect(rounds(1, &machine) == [.submit(.nodes, serial: 1)])
         let found = answer(&machine, 1, .nodes([NodeRecord(node: other, report: nil)]))
-        #expect(found == [.found(other), .submit(.rooms(of: other), serial: 2)])
+        #expect(found == [.found(other, nil), .submit(.rooms(of: other), serial: 2)])
         #expect(answer(&machine, 2, .rooms([room])) == [.submit(.holders(room: room), serial: 3)])
         let leave = BrokerRequest.leave(room: room, node: other, value: 7)
         #expect(answer(&machine, 3, .holders([other: 7, me: 9])) == [.submit(leave, serial: 4)])
         #expect(answer(&machine, 4, .left(true)) == [.submit(.forget(other), serial: 5)])
-        #expect(answer(&machine, 5, .done) == [.swept(other)])
+        #expect(answer(&machine, 5, .done) == [.swept(other, nil, rooms: 1)])
     }
 
     /// While Redis is away no heartbeat gets through: right after it, everybody looks dead.

@@ -50,7 +50,7 @@ import Testing
                 the configuration has 6 problems:
                   - MARTLET_PORT is "70000": expected a whole number from 0 to 65535 (it is out of range)
                   - MARTLET_REDIS_URL is "http://x": expected redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path, redis+sentinel://[[user]:password@]host[:port],host…/master-name[/database], redis+cluster://[[user]:password@]host[:port],host… or memory: (it begins with none of redis://, rediss:// and unix://)
-                  - MARTLET_LINGER is "10": expected a duration from 0s to 1h, such as 1h (it has no unit: write 10s or 10ms)
+                  - MARTLET_LINGER is "10": expected a duration from 0s to 1h, such as 15s (it has no unit: write 10s or 10ms)
                   - MARTLET_LIMIT_FRAME_BYTES is "64KB": expected a number of bytes from 1KiB to 16MiB, such as 65536 or 64KiB (the units are B, KiB, MiB and GiB)
                   - MARTLET_LOG_FORMAT is "jsn": expected one of text, json (did you mean json?)
                   - MARTLET_NODE_LEASE (4s) must be at least 3 × MARTLET_HEARTBEAT_INTERVAL (2s): two heartbeats that get lost must not make a living node look dead

@@ -272,7 +272,7 @@ import Testing
     private static let sayings: [(String, SentinelDialogue.Event)] = [
         ("*-1\r\n-ERR No such master with that name\r\n", .answered(.unknownName)),
         ("-NOAUTH Authentication required.\r\n", .failed("wants a password: sentinels have one of their own")),
-        ("-ERR unknown command 'SENTINEL'\r\n", .failed("is no sentinel: ERR unknown command 'SENTINEL'")),
+        ("-ERR unknown command 'SENTINEL'\r\n", .failed("is no sentinel but a plain Redis")),
         (":1\r\n", .failed("answers with something that is no address")),
         ("*2\r\n$1\r\nh\r\n$1\r\n0\r\n", .failed("names a master without an address")),
         ("*2\r\n$1\r\nh\r\n$1\r\n1\r\n-NOPERM\r\n", .answered(.master(.init(host: "h", port: 1), epoch: 0))),

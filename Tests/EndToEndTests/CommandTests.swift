@@ -201,8 +201,9 @@ struct CommandTests {
 
     @Test func doctorSaysWhatItCouldNotSee() async throws {
         let away = try await Program.run(["doctor", "--redis", "redis://127.0.0.1:1"])
-        #expect(away.code == 2)
-        #expect(away.output.contains("cannot be reached"))
+        #expect(away.code == 1)
+        #expect(away.output.contains("MUST") && away.output.contains("cannot be reached: Connection refused"))
+        #expect(away.output.contains("see that Redis runs there") && away.output.contains("1 thing must be done"))
         let acl = "user weak on >pw ~martlet:* &martlet:* -@all +auth +hello +ping +select +info +time +multi +zrange"
         let redis = try await PrivateRedis.start(PrivateRedis.Options(configuration: [acl]))
         defer { redis.stop() }

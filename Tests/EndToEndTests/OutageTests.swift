@@ -214,7 +214,7 @@ struct OutageTests {
                 bytes, where: "\r\nSUBSCRIBE\r\n", hiding: "*3\r\n$11\r\nunsubscribe\r\n$\(channel.utf8.count)\r\n"))
         try await eventually("redis has lost it, or it is repaired already") {
             try redis.cli("PUBSUB", "NUMSUB", channel).hasSuffix("1")
-                || node.output.contains("subscribe connection is down")
+                || node.output.contains("connection to redis is down")
         }
         let began = ContinuousClock.now
         try await bob.client.send("two", to: room)

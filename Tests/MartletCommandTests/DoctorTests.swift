@@ -88,9 +88,10 @@ import Testing
     }
 
     @Test func aServerThatCannotBeUsedIsAFindingOneThatIsAwayIsNot() {
-        #expect(DoctorServer.connection(RedisSetupError(.wrongVersion, "6.2"))?.level == .must)
-        #expect(DoctorServer.connection(RedisSetupError(.replica, "x"))?.level == .must)
-        #expect(DoctorServer.connection(RedisSetupError(.unreachable, "x")) == nil)
+        for code in RedisSetupError.Code.allCases {
+            let finding = DoctorServer.connection(RedisSetupError(code, "x"))
+            #expect(finding.level == .must && finding.remedy?.isEmpty == false, "\(code)")
+        }
     }
 }
 

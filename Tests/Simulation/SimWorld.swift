@@ -461,7 +461,7 @@ final class SimWorld {
         for action in actions {
             switch action {
             case .submit(let request, let serial): submit(node, .sweeper(serial), request)
-            case .found(let dead): log("\(node.id) finds \(dead) dead")
+            case .found(let dead, _): log("\(node.id) finds \(dead) dead")
             case .swept: break
             }
         }

@@ -7,10 +7,10 @@ public struct SweepStateMachine: Sendable {
     public enum Action: Sendable, Equatable {
         /// Ask, then call `completed` with this serial.
         case submit(BrokerRequest, serial: UInt64)
-        /// A dead node was found; its rooms are being swept.
-        case found(NodeID)
-        /// Nothing is left of the dead node.
-        case swept(NodeID)
+        /// A dead node was found; its rooms are being swept. With the last report that was seen of it.
+        case found(NodeID, NodeReport?)
+        /// Nothing is left of the dead node; we took it out of so many rooms.
+        case swept(NodeID, NodeReport?, rooms: Int)
     }
 
     enum Purpose: Sendable, Equatable {
@@ -29,13 +29,17 @@ public struct SweepStateMachine: Sendable {
     static let roundsOfPatience = 4
     private var roundsToWait = SweepStateMachine.roundsOfPatience
     /// Requests that still have to be answered for each dead node, and whether one of them failed.
-    private var sweeping: [NodeID: Sweep] = [:]
+    private var sweeping: [NodeID: Dead] = [:]
+    /// What living nodes said last.
+    private var reports: [NodeID: NodeReport] = [:]
     /// Nodes that rooms listed before this round read the heartbeats.
     private var suspects: [Suspicion] = []
 
-    private struct Sweep {
+    private struct Dead {
         var open = 0
         var failed = false
+        /// Rooms that it was taken out of.
+        var left = 0
         /// Where the next part of the dead node's list begins, once this one is done; nil: this is the last.
         var nextPart: UInt64?
     }
@@ -85,15 +89,18 @@ public struct SweepStateMachine: Sendable {
         case .rooms(let dead): roomsRead(of: dead, result, &actions)
         case .holders(let room, let dead): holdersRead(room, of: dead, result, &actions)
         case .leave(let room, let dead, let value):
-            if case .success(.leaving(let cursor)) = result {
+            switch result {
+            case .success(.leaving(let cursor)):
                 let next = BrokerRequest.leave(room: room, node: dead, value: value, cursor: cursor)
                 return submit(next, .leave(room, dead, value: value), &actions)
+            case .success(.left(true)): sweeping[dead]?.left += 1
+            case .success: break
+            case .failure: sweeping[dead]?.failed = true
             }
-            if case .failure = result { sweeping[dead]?.failed = true }
             finished(dead, &actions)
         case .forget(let dead):
-            sweeping[dead] = nil
-            if case .success = result { actions.append(.swept(dead)) }
+            let left = sweeping.removeValue(forKey: dead)?.left ?? 0
+            if case .success = result { actions.append(.swept(dead, reports.removeValue(forKey: dead), rooms: left)) }
         }
     }
 
@@ -101,10 +108,13 @@ public struct SweepStateMachine: Sendable {
         guard case .success(.nodes(let records)) = result else { return }
         let living = Set(records.filter { $0.report != nil }.map(\.node))
         for record in records where record.report == nil && record.node != node && sweeping[record.node] == nil {
-            actions.append(.found(record.node))
-            sweeping[record.node] = Sweep()
+            actions.append(.found(record.node, reports[record.node]))
+            sweeping[record.node] = Dead()
             ask(.rooms(of: record.node), .rooms(record.node), for: record.node, &actions)
         }
+        let dying = sweeping
+        reports = reports.filter { dying[$0.key] != nil }
+        for record in records { if let report = record.report { reports[record.node] = report } }
         let seen = Set(suspects)
         suspects = []
         for suspect in seen.sorted(by: { ($0.node, $0.room.text) < ($1.node, $1.room.text) })

@@ -49,6 +49,9 @@ extension NodeConfiguration {
         /// Rooms are spread over the masters of a Redis Cluster.
         public var isCluster: Bool { ClusterURL.isOne(text) }
 
+        /// Whether TLS is spoken there.
+        var isTLS: Bool { text.lowercased().hasPrefix("rediss") }
+
         /// Whether the address holds a password.
         var holdsPassword: Bool {
             let rest = text[text.index(text.startIndex, offsetBy: Self.schemeLength(text))...]

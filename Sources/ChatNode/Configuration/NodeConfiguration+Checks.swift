@@ -45,6 +45,10 @@ extension NodeConfiguration {
             holds: { $0.redis.user == nil || $0.redis.password != nil || $0.redis.address.holdsPassword },
             rule: "%0 needs %1 or a password in %2: Redis wants both (any password will do for a nopass user)"),
         Check(
+            keys: ["redis.certificate", "redis.key"],
+            holds: { ($0.redis.certificateFile == nil) == ($0.redis.keyFile == nil) },
+            rule: "%0 and %1 go together: a certificate is of no use without its key"),
+        Check(
             keys: ["redis.sentinel.user", "redis.sentinel.password"],
             holds: { $0.redis.sentinelUser == nil || $0.redis.sentinelPassword != nil },
             rule: "%0 needs %1: a sentinel wants both"),

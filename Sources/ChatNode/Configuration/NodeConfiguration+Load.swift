@@ -100,12 +100,23 @@ extension NodeConfiguration {
     }
 
     private func valuesWithoutEffect() -> [ConfigurationWarning] {
-        guard redis.address.isMemory else { return sentinelSettingsWithoutEffect() }
+        guard redis.address.isMemory else { return sentinelSettingsWithoutEffect() + tlsSettingsWithoutEffect() }
         return Self.settings.filter {
             $0.key.hasPrefix("redis.") && $0.key != "redis.url" && given.contains($0.variable)
         }.map {
             ConfigurationWarning(
                 variable: $0.variable, message: "\($0.variable) has no effect, as MARTLET_REDIS_URL is memory:")
+        }
+    }
+
+    private func tlsSettingsWithoutEffect() -> [ConfigurationWarning] {
+        guard !redis.address.isTLS else { return [] }
+        return Self.settings.filter {
+            ["redis.ca", "redis.certificate", "redis.key"].contains($0.key) && given.contains($0.variable)
+        }.map {
+            ConfigurationWarning(
+                variable: $0.variable,
+                message: "\($0.variable) has no effect, as MARTLET_REDIS_URL does not begin with rediss")
         }
     }
 

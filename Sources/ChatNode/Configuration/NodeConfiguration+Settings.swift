@@ -81,6 +81,13 @@ extension NodeConfiguration {
             "redis.password", \.redis.password, ValueRule.secret.optional(), secret: true,
             "Password; replaces the one in the URL."),
         Setting(
+            "redis.ca", \.redis.authorityFile, ValueRule.file.optional(),
+            "PEM file of the authority that signed Redis' certificate, for a private one; `rediss://` only."),
+        Setting(
+            "redis.certificate", \.redis.certificateFile, ValueRule.file.optional(),
+            "PEM file of the node's own certificate, if Redis wants one (`tls-auth-clients`)."),
+        Setting("redis.key", \.redis.keyFile, ValueRule.file.optional(), "PEM file of its private key."),
+        Setting(
             "redis.deadline", \.redis.deadline, .duration(.milliseconds(50)...(.seconds(60))),
             "Time that Redis has to answer a command before the connection counts as dead."),
         Setting(

@@ -8,6 +8,7 @@ extension NodeConfiguration {
         var url = try RedisURL(redis.address.text)
         if let user = redis.user { url.user = user }
         if let password = redis.password { url.password = password.revealed }
+        url.tls?.take(filesOf: redis.tlsFiles)
         return url
     }
 
@@ -15,6 +16,7 @@ extension NodeConfiguration {
     func clusterURL() throws(RedisURLError) -> ClusterURL {
         var url = try ClusterURL(redis.address.text)
         url.authenticate(user: redis.user, password: redis.password?.revealed)
+        url.secure(with: redis.tlsFiles)
         return url
     }
 
@@ -32,5 +34,12 @@ extension NodeConfiguration {
     public static func loadForTools(environment: [String: String]) throws(ConfigurationError) -> NodeConfiguration {
         try load(
             environment: environment.filter { $0.key.hasPrefix("MARTLET_REDIS_") || $0.key == "MARTLET_KEY_PREFIX" })
+    }
+}
+
+extension NodeConfiguration.Redis {
+    /// The files that stand in variables of their own.
+    var tlsFiles: RedisURL.TLS {
+        RedisURL.TLS(authorityFile: authorityFile, certificateFile: certificateFile, keyFile: keyFile)
     }
 }

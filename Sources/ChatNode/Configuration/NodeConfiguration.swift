@@ -60,6 +60,10 @@ extension NodeConfiguration {
         public var user: String?
         /// The password; replaces the one in the URL (string, secret, default: none).
         public var password: Secret?
+        /// PEM files: of the authority that signed Redis' certificate, of our own certificate and its key (path, default: none).
+        public var authorityFile: String?
+        public var certificateFile: String?
+        public var keyFile: String?
         /// How long Redis may take to answer a command before the connection counts as dead (duration, default: 2s,
         /// range: 50ms to 1m).
         public var deadline: Duration = .seconds(2)

@@ -22,6 +22,18 @@ extension NodeConfiguration {
             self = .only(origins)
         }
 
+        /// What is most likely wrong with a text that is no list of origins.
+        static func hint(_ text: String) -> String? {
+            if text.contains("*") {
+                return "* stands for all origins and only alone: name each one, there are no patterns"
+            }
+            let parts = text.split(separator: ",").map { $0.drop { $0 == " " }.lowercased() }
+            if let bare = parts.first(where: { !$0.hasPrefix("https://") && !$0.hasPrefix("http://") }) {
+                return "\(Printable.quoted(bare)) lacks its scheme, as in https://\(Printable.escaped(bare, limit: 80))"
+            }
+            return parts.contains { $0.dropFirst(8).contains("/") } ? "an origin ends after host and port" : nil
+        }
+
         /// Whether a page of `origin` may connect; nil: the client sent none.
         public func allows(_ origin: String?) -> Bool {
             guard let origin else { return true }

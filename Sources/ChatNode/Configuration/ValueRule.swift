@@ -1,5 +1,6 @@
 import ChatGateway
 import ChatRedis
+import Glibc
 
 /// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote
 /// it wrong.
@@ -64,7 +65,7 @@ extension ValueRule where Value == Duration {
         let suffix = step == .seconds ? ", in whole seconds" : ""
         return ValueRule(
             type: "duration", range: text + suffix,
-            expected: "a duration from \(text)\(suffix), such as \(DurationText.show(range.upperBound))",
+            expected: "a duration from \(text)\(suffix), such as \(DurationText.show(example(in: range, step)))",
             parse: { raw throws(Misfit) in
                 let value = try DurationText.parse(raw)
                 guard range.contains(value) else { throw Misfit("it is out of range") }
@@ -81,6 +82,17 @@ extension ValueRule where Value == Duration {
     }
 }
 
+extension ValueRule where Value == Duration {
+    /// A usual value, which the greatest and the least are not.
+    private static func example(in range: ClosedRange<Duration>, _ step: Step) -> Duration {
+        let usual: [Duration] = [
+            .seconds(15), .seconds(60), .seconds(3_600), .seconds(5), .seconds(1), .milliseconds(200), .milliseconds(5),
+            .microseconds(500),
+        ]
+        return usual.first { range.lowerBound < $0 && $0 < range.upperBound } ?? range.upperBound
+    }
+}
+
 extension ValueRule where Value == String {
     /// A text that `isValid` accepts.
     static func string(_ range: String, expected: String, isValid: @escaping @Sendable (String) -> Bool) -> Self {
@@ -93,6 +105,18 @@ extension ValueRule where Value == String {
             show: { $0 }
         )
     }
+}
+
+extension ValueRule where Value == String {
+    /// A file that can be read now.
+    static let file = ValueRule(
+        type: "path", range: "", expected: "the path of a file that can be read, such as /etc/martlet/redis.pem",
+        parse: { raw throws(Misfit) in
+            guard access(raw, R_OK) == 0 else { throw Misfit(strerror(errno).map { String(cString: $0) }) }
+            return raw
+        },
+        show: { $0 }
+    )
 }
 
 extension ValueRule {
@@ -176,7 +200,7 @@ extension ValueRule where Value == NodeConfiguration.Origins {
         expected: "* or origins separated by commas, such as https://chat.example,http://localhost:3000",
         parse: { raw throws(Misfit) in
             guard let origins = NodeConfiguration.Origins(raw) else {
-                throw Misfit(raw.contains("/") ? "an origin ends after host and port" : nil)
+                throw Misfit(NodeConfiguration.Origins.hint(raw))
             }
             return origins
         },

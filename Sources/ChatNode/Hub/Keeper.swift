@@ -8,6 +8,8 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
     let pulse: NodePulse
     /// Whether Redis takes what the node wants to store. May be used on any shard.
     let health: WriteHealth
+    /// What the operator is told of all shards together.
+    let news: NodeNews
     private var machine: SweepStateMachine
     private let logger: Logger
 
@@ -15,6 +17,7 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
         self.shard = shard
         self.pulse = pulse
         self.health = WriteHealth(metrics: shard.metrics, logger: logger)
+        self.news = NodeNews(logger: logger)
         self.machine = SweepStateMachine(node: shard.settings.node)
         self.logger = logger
     }
@@ -54,6 +57,13 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
 
     private static let slack = 0.02
 
+    /// `last`: the last report that was seen of it.
+    private static func metadata(_ node: NodeID, _ last: NodeReport?) -> Logger.Metadata {
+        var metadata: Logger.Metadata = [LogKey.peer: "\(node)"]
+        if let last { metadata[LogKey.members] = "\(last.sessions)" }
+        return metadata
+    }
+
     private func carryOut(_ actions: [SweepStateMachine.Action]) {
         for action in actions {
             switch action {
@@ -64,10 +74,17 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
                     machine.completed(serial: serial, result, &next)
                     carryOut(next)
                 }
-            case .found(let node):
-                logger.notice("a node is dead, sweeping its rooms", metadata: [LogKey.peer: "\(node)"])
-            case .swept(let node):
-                logger.notice("a dead node is swept", metadata: [LogKey.peer: "\(node)"])
+            case .found(let node, let last):
+                logger.info("a node is dead, sweeping its rooms", metadata: Self.metadata(node, last))
+            case .swept(let node, let last, let rooms):
+                if rooms > 0 { shard.metrics.nodesSwept.increment() }
+                // Who finds nothing left to do says so more quietly: another node has told.
+                var metadata = Self.metadata(node, last)
+                metadata[LogKey.rooms] = "\(rooms)"
+                metadata[LogKey.remedy] = "see that node's log and why it ended, or hung for longer than MARTLET_NODE_LEASE"
+                logger.log(
+                    level: rooms > 0 ? .warning : .notice, "a dead node is swept, its members have left its rooms",
+                    metadata: metadata)
             }
         }
     }

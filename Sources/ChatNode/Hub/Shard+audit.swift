@@ -118,16 +118,17 @@ extension Shard {
         if !wasWhole || !probes.contains(where: { isProven($0) }) {
             areRoomsBack = false
             if probes.isEmpty || !commands.isWhole {
-                return "shard \(index): no command connection to redis" + some(commands)
+                return "shard \(index): no command connection to redis" + some(commands) + why(commandsTrouble)
             }
             if !subscriptions.isWhole {
                 return "shard \(index): no subscribe connection to redis" + some(subscriptions)
+                    + why(subscriptionsTrouble)
             }
             if let refusal = probes.lazy.compactMap(\.refusal).first {
                 let remedy = RefusalKind(text: refusal).map { "; \($0.remedy)" } ?? ""
                 return "shard \(index): redis refuses, nothing can be said: \(refusal)\(remedy)"
             }
-            return "shard \(index): no message went round through redis lately"
+            return "shard \(index): no message went round through redis lately; see whether redis hangs (martlet doctor)"
         }
         if areRoomsBack { return nil }
         let waiting = rooms.count { $0.map { isReached($0.name) && ($0.look { $0.isRecovering } ?? false) } ?? false }
@@ -137,6 +138,10 @@ extension Shard {
 
     private func some(_ reach: BrokerReach) -> String {
         reach.isEmpty ? "" : " for some of the cluster's slots"
+    }
+
+    private func why(_ trouble: String?) -> String {
+        (trouble.map { ": \($0)" } ?? "") + "; see that redis runs and can be reached from here (martlet doctor)"
     }
 
     // MARK: every second

@@ -48,7 +48,7 @@ extension Shard: BrokerLinkDelegate {
     func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
         commands.came(scope, identity)
         metrics.redisUp(connection: "commands", shard: index, commands.isWhole)
-        note("redis command connection is up", scope)
+        note("command", scope, isWhole: commands.isWhole)
         // First of all on this connection, before a room can be entered on it.
         if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionChanged() }
         if scope.holdsNodes { sayWeLive() }
@@ -64,7 +64,8 @@ extension Shard: BrokerLinkDelegate {
         audit.reset()
         if scope.holdsNodes, let keeper, keeper.shard === self { keeper.connectionChanged() }
         metrics.redisUp(connection: "commands", shard: index, false)
-        note("redis command connection is down", scope, reason)
+        commandsTrouble = reason
+        note("command", scope, isWhole: false, reason)
         refuseHeld()
         happenEverywhere(in: scope) { $0.commandsDown(now: $1, &$2) }
     }
@@ -72,7 +73,7 @@ extension Shard: BrokerLinkDelegate {
     func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
         subscriptions.came(scope, identity)
         metrics.redisUp(connection: "subscriptions", shard: index, subscriptions.isWhole)
-        note("redis subscribe connection is up", scope)
+        note("subscribe", scope, isWhole: subscriptions.isWhole)
         resetProbes(in: scope)
         happenEverywhere(in: scope) { $0.subscriptionsUp(now: $1, &$2) }
         startProbes()
@@ -85,18 +86,26 @@ extension Shard: BrokerLinkDelegate {
         resetProbes(in: scope)
         endProbeWaits()
         metrics.redisUp(connection: "subscriptions", shard: index, false)
-        note("redis subscribe connection is down", scope, reason)
+        subscriptionsTrouble = reason
+        note("subscribe", scope, isWhole: false, reason)
         happenEverywhere(in: scope) { $0.subscriptionsDown(now: $1, &$2) }
     }
 
-    /// `reason`: why it is down.
-    private func note(_ text: Logger.Message, _ scope: BrokerScope, _ reason: String? = nil) {
-        var metadata: Logger.Metadata = [LogKey.shard: "\(index)"]
-        if !scope.isWhole { metadata[LogKey.slots] = "\(scope.slots.summary)" }
-        if let reason { metadata[LogKey.error] = "\(reason)" }
-        // A Cluster's slots move by the thousand, one after the other.
-        let level: Logger.Level = scope.isOneSlot ? .debug : reason == nil ? .notice : .warning
-        logger.log(level: level, text, metadata: metadata)
+    /// `reason`: why it is down. Of a Cluster the connection to each master gets its own line, too.
+    private func note(_ name: String, _ scope: BrokerScope, isWhole: Bool, _ reason: String? = nil) {
+        if !scope.isWhole {
+            var metadata: Logger.Metadata = [
+                LogKey.shard: "\(index)", LogKey.channel: "\(name)", LogKey.slots: "\(scope.slots.summary)",
+            ]
+            if let reason { metadata[LogKey.error] = "\(reason)" }
+            // A Cluster's slots move by the thousand, one after the other.
+            let level: Logger.Level = scope.isOneSlot ? .debug : .info
+            logger.log(
+                level: level, reason == nil ? "redis serves slots again" : "redis does not serve slots",
+                metadata: metadata)
+        }
+        guard !scope.isOneSlot, isWhole || reason != nil else { return }
+        keeper?.news.connection(name, shard: index, down: reason, now: now)
     }
 
     func brokerRefused(_ text: String) {

@@ -154,7 +154,9 @@ extension Shard: TickWork {
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
         case .sawNodes(let nodes): suspect(nodes, in: room)
         case .finished: return true
-        case .count(let counter): metrics.count(counter)
+        case .count(let counter):
+            metrics.count(counter)
+            if let event = NodeNews.Event(counter) { keeper?.news.happened(event, in: room.name, now: now) }
         }
         return false
     }

@@ -49,6 +49,9 @@ final class Shard: @unchecked Sendable {
     // The broker connections.
     var commands = BrokerReach()
     var subscriptions = BrokerReach()
+    /// Why the connections were last lost, or could not be made.
+    var commandsTrouble: String?
+    var subscriptionsTrouble: String?
     var continuations: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
     var nextContinuation: UInt64 = 1
     /// One for each part of the broker that comes and goes by itself.

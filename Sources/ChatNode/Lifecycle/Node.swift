@@ -74,7 +74,15 @@ public struct Node: Service {
 
         let gateway = GatewayServer(
             options: configuration.gatewayOptions(identity), service: hub, eventLoopGroup: group, logger: logger)
-        try await gateway.start()
+        do {
+            try await gateway.start()
+        } catch {
+            // Nothing of the links may be left that speaks when the loops end.
+            for shard in shards { try? await shard.loop.submit { shard.link.stop() }.get() }
+            brokers.stop()
+            for shard in shards { try? await shard.loop.submit {}.get() }
+            throw error
+        }
         hub.attach(gateway)
         let port = gateway.boundPort ?? configuration.listener.port
         life.address = "\(configuration.listener.host):\(port)"

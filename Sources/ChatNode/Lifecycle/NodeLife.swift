@@ -46,6 +46,7 @@ final class NodeLife: Sendable {
                 tasks.addTask { await self.sweepForever() }
                 tasks.addTask { await self.auditForever() }
                 tasks.addTask { await self.watchMemoryForever() }
+                tasks.addTask { await self.tellForever() }
                 await tasks.waitForAll()
             }
         }
@@ -103,6 +104,18 @@ final class NodeLife: Sendable {
     private static let roundsPerTrim = 15
     private static let worthATrim: UInt64 = 16 * 1_048_576
 
+    /// Tells the operator whether the node is ready, and what has happened.
+    private func tellForever() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(1)) } catch { return }
+            let readiness = await hub.readiness()
+            guard !Task.isCancelled, !hub.admission.isDraining else { return }
+            let now = keeper.shard.now
+            keeper.news.readiness(readiness.reasons, waiting: await hub.load().waitingSends, now: now)
+            keeper.news.tick(now: now)
+        }
+    }
+
     /// One heartbeat. True if Redis took it.
     @discardableResult
     private func beat() async -> Bool {
@@ -125,7 +138,15 @@ final class NodeLife: Sendable {
     /// Leaves in order (promise 12): no more sessions, those here are told when to reconnect, rooms are given up, the node is
     /// forgotten.
     func leave(_ gateway: GatewayServer) async {
-        logger.notice("leaving")
+        let began = ContinuousClock.now
+        let load = await hub.load()
+        logger.notice(
+            "leaving, telling sessions to reconnect elsewhere",
+            metadata: [
+                LogKey.members: "\(load.sessions)", LogKey.rooms: "\(load.rooms)",
+                LogKey.waiting: "\(load.waitingSends)",
+                LogKey.milliseconds: "\(configuration.node.drainTime.wholeMilliseconds)",
+            ])
         hub.admission.drain()
         // Detached from the cancelled task: leaving must not be cut short by what asked for it.
         await Task.detached { [self] in
@@ -142,7 +163,14 @@ final class NodeLife: Sendable {
             }
             pulse.end()
             _ = await keeper.shard.ask(.forget(node))
-            logger.notice("gone")
+            let rest = await hub.load()
+            logger.notice(
+                "gone",
+                metadata: [
+                    LogKey.members: "\(rest.sessions)", LogKey.rooms: "\(rest.rooms)",
+                    LogKey.waiting: "\(rest.waitingSends)",
+                    LogKey.milliseconds: "\((ContinuousClock.now - began).wholeMilliseconds)",
+                ])
         }.value
     }
 }

@@ -29,6 +29,8 @@ public enum NodeProcess {
             configuration: .init(
                 services: [.init(service: node, successTerminationBehavior: .gracefullyShutdownGroup)],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        let impatience = Task { await endAtTheSecondSignal(logger) }
+        defer { impatience.cancel() }
         do {
             try await group.run()
         } catch {
@@ -37,6 +39,22 @@ public enum NodeProcess {
             exit(ExitCode.unavailable)
         }
         LogWriter.standard.flush(within: lastWords)
+    }
+
+    /// The first SIGINT or SIGTERM begins the drain (the service group's business); the second ends the process at once. A terminal's
+    /// Ctrl-C and the script that it also reaches may send two in the same moment, which are one.
+    private static func endAtTheSecondSignal(_ logger: Logger) async {
+        var first: ContinuousClock.Instant?
+        for await signal in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
+            guard let began = first else {
+                first = .now
+                continue
+            }
+            guard ContinuousClock.now - began > .milliseconds(500) else { continue }
+            logger.warning("asked to leave again, ending at once")
+            LogWriter.standard.flush(within: lastWords)
+            exit(128 + (signal == .sigint ? SIGINT : SIGTERM))
+        }
     }
 
     /// How long a process that ends waits for somebody to read the rest of its log.

@@ -32,6 +32,7 @@ struct RedisSource: Sendable {
         var sentinels = try SentinelURL(redis.address.text)
         if let user = redis.user { sentinels.user = user }
         if let password = redis.password { sentinels.password = password.revealed }
+        sentinels.secure(with: redis.tlsFiles)
         sentinels.authenticate(user: redis.sentinelUser, password: redis.sentinelPassword?.revealed)
         url = sentinels.master(host: sentinels.masterName, port: 0)
         master = try RedisMaster(

@@ -57,6 +57,7 @@ public final class NodeMetrics: Sendable {
     public let redisRefusals: CounterSet<RefusalKind>
     public let replication: PrometheusHistogram
     public let notReplicated: PrometheusCounter
+    public let nodesSwept: PrometheusCounter
     public let ready: PrometheusGauge
     public let polls: CounterSet<PollEnd>
 
@@ -155,6 +156,8 @@ public final class NodeMetrics: Sendable {
         notReplicated = r.counter(
             "martlet_not_replicated_total",
             help: "Sends that were stored, but which not enough replicas had in time, with MARTLET_ACK_REPLICAS.")
+        nodesSwept = r.counter(
+            "martlet_nodes_swept_total", help: "Dead nodes that this node has taken out of at least one room.")
         ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
         polls = CounterSet(
             r, "martlet_polls_total", label: "result",

@@ -45,6 +45,11 @@ public struct ClusterURL: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
+    /// The files are for every node; without effect if they do not speak TLS.
+    public mutating func secure(with files: RedisURL.TLS) {
+        for index in seeds.indices { seeds[index].tls?.take(filesOf: files) }
+    }
+
     /// A node of the Cluster that is there.
     func node(_ address: ClusterAddress) -> RedisURL {
         var url = seeds.first ?? RedisURL(address: .tcp(host: address.host, port: address.port))

@@ -1,3 +1,5 @@
+import ChatCore
+
 /// Something about a Redis server that is not as Martlet wants it. One list of rules for the node, which warns when it starts, and for
 /// `martlet doctor`, which explains; `redis/redis.conf` holds the reasons at length.
 public struct RedisAdvice: Sendable, Hashable {
@@ -26,14 +28,15 @@ public struct RedisAdvice: Sendable, Hashable {
     /// The settings that ``on(configuration:info:)`` looks at: one CONFIG GET.
     public static let settings = [
         "stream-node-max-bytes", "maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "save",
-        "client-output-buffer-limit", "timeout", "tcp-keepalive", "lazyfree-lazy-expire",
+        "client-output-buffer-limit", "timeout", "tcp-keepalive", "lazyfree-lazy-expire", "min-replicas-to-write",
     ]
     /// The sections of INFO.
-    public static let sections = ["server", "memory", "persistence", "clients", "stats"]
+    public static let sections = ["server", "memory", "persistence", "clients", "stats", "replication", "errorstats"]
 
     /// All that is to be said; what is missing from `configuration` or `info` (an ACL may hide it) is not judged.
     public static func on(configuration: [String: String], info: [String: String]) -> [RedisAdvice] {
         memory(configuration, info) + durability(configuration, info) + connections(configuration, info)
+            + refusals(configuration, info)
     }
 
     /// Asks a server, and judges. Throws if it cannot be asked. `advice` is empty if there is nothing to be said.
@@ -124,6 +127,32 @@ public struct RedisAdvice: Sendable, Hashable {
                     .must, "rdb_last_bgsave_status",
                     "it is \(status): the last snapshot failed, and Redis may refuse messages because of it (MISCONF)",
                     "see Redis' own log; most often the disk is full or memory cannot be overcommitted"))
+        }
+        return advice
+    }
+
+    private static func refusals(_ configuration: [String: String], _ info: [String: String]) -> [RedisAdvice] {
+        var advice: [RedisAdvice] = []
+        if let wanted = configuration["min-replicas-to-write"].flatMap({ Int($0) }), wanted > 0,
+            let there = info["min_slaves_good_slaves"].flatMap({ Int($0) }), there < wanted
+        {
+            advice.append(
+                RedisAdvice(
+                    .must, "min-replicas-to-write",
+                    "it is \(wanted), and \(there) replicas follow closely enough: Redis refuses every write (NOREPLICAS)",
+                    "bring the replicas back, or CONFIG SET min-replicas-to-write \(there)"))
+        }
+        // Errors of one command count here, too; these words are about all of them.
+        let words = ["OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "MASTERDOWN"]
+        for word in words {
+            guard let text = info["errorstat_\(word)"], let count = Int(text.drop { $0 != "=" }.dropFirst()), count > 0,
+                let kind = RefusalKind(text: word)
+            else { continue }
+            advice.append(
+                RedisAdvice(
+                    .warning, "errorstat_\(word)",
+                    "it has refused \(count) commands with \(word) since it started, or since CONFIG RESETSTAT",
+                    kind.remedy))
         }
         return advice
     }

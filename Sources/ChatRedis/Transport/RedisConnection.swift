@@ -284,7 +284,7 @@ final class RedisConnection: RedisChannelOwner {
         guard isCurrent(handler) else { return handler.close() }
         guard let error = error as? IOError else { return drop(described(error)) }
         let hint = isUp ? "" : setupHint
-        drop(RedisSetupError(.closed, "\(place) broke the connection: \(error.description)\(hint)"))
+        drop(RedisSetupError(.closed, "\(place) broke the connection: \(error.plainText)\(hint)"))
     }
 
     func channelInactive(_ handler: Handler) {

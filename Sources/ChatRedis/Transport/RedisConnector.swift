@@ -1,4 +1,5 @@
 import ChatCore
+import Glibc
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -27,12 +28,27 @@ struct RedisConnector: Sendable {
         }
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.certificateVerification = wanted.insecure ? .none : .fullVerification
-        if let file = wanted.authorityFile { configuration.trustRoots = .file(file) }
+        var file: String?
         do {
+            if let authority = wanted.authorityFile {
+                file = authority
+                let certificates = try NIOSSLCertificate.fromPEMFile(authority)
+                guard !certificates.isEmpty else { throw RedisSetupError(.tls, "it holds no PEM certificate") }
+                configuration.trustRoots = .certificates(certificates)
+            }
+            if let certificate = wanted.certificateFile, let key = wanted.keyFile {
+                file = certificate
+                let chain = try NIOSSLCertificate.fromPEMFile(certificate)
+                guard !chain.isEmpty else { throw RedisSetupError(.tls, "it holds no PEM certificate") }
+                configuration.certificateChain = chain.map { .certificate($0) }
+                file = key
+                configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: key, format: .pem))
+            }
             tls = try NIOSSLContext(configuration: configuration)
         } catch {
-            let file = wanted.authorityFile.map { ", with the authority file \($0)" } ?? ""
-            throw RedisSetupError(.tls, "redis at \(url): TLS cannot be set up\(file): \(error)")
+            let place = file.map { ", file \($0)" } ?? ""
+            let why = (error as? RedisSetupError)?.message ?? TLSText.of(error)
+            throw RedisSetupError(.tls, "redis at \(url): TLS cannot be set up\(place): \(why)")
         }
     }
 
@@ -96,11 +112,54 @@ struct RedisConnector: Sendable {
         case ChannelError.connectTimeout:
             return (.timedOut, "did not take the connection in \(timeout)")
         case let error as IOError:
-            return (.unreachable, "cannot be reached: \(error.description)")
+            return (.unreachable, "cannot be reached: \(error.plainText)")
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
-            return (.tls, "does not come to terms over TLS: \(error)")
+            return (.tls, "does not come to terms over TLS: \(TLSText.of(error))")
         default:
             return (.unreachable, "cannot be reached: \(error)")
         }
     }
+}
+
+extension IOError {
+    /// The system's words for it (strerror(3), which glibc makes safe for threads), without the name of the call.
+    var plainText: String {
+        guard let words = strerror(errnoCode) else { return "error \(errnoCode)" }
+        return String(cString: words)
+    }
+}
+
+/// What BoringSSL means, without the dump of its stack, which names files of the machine that built it.
+enum TLSText {
+    static func of(_ error: any Error) -> String {
+        let text = "\(error)"
+        for (word, meaning) in meanings where text.contains(word) { return meaning }
+        // `…:OPENSSL_internal:WORDS_LIKE_THESE at /path…`
+        guard let found = text.firstRange(of: "OPENSSL_internal:") else { return text }
+        let words = text[found.upperBound...].prefix { $0.isLetter || $0.isNumber || $0 == "_" }
+        return words.lowercased().replacing("_", with: " ")
+    }
+
+    private static let meanings: [(String, String)] = [
+        (
+            "CERTIFICATE_VERIFY_FAILED",
+            "certificate verify failed: self-signed certificate in chain, or an authority that this machine does not trust "
+                + "(MARTLET_REDIS_CA names the file of a private one)"
+        ),
+        ("failedToValidateHostname", "certificate verify failed: it is not for this host name"),
+        ("unableToValidateCertificate", "certificate verify failed: it is not for this host name"),
+        (
+            "CERTIFICATE_REQUIRED",
+            "it wants a certificate of ours (MARTLET_REDIS_CERTIFICATE and MARTLET_REDIS_KEY)"
+        ),
+        (
+            "ALERT_UNKNOWN_CA",
+            "it does not trust the authority of our certificate (MARTLET_REDIS_CERTIFICATE)"
+        ),
+        ("WRONG_VERSION_NUMBER", "no TLS is spoken there: redis:// instead of rediss://, or another port"),
+        ("failedToLoadCertificate", "it holds no PEM certificate that can be read"),
+        ("failedToLoadPrivateKey", "it holds no PEM key that can be read, or one with a pass phrase"),
+        ("KEY_VALUES_MISMATCH", "the key does not belong to the certificate"),
+        ("uncleanShutdown", "the connection was closed during the handshake"),
+    ]
 }

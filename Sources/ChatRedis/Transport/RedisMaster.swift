@@ -127,6 +127,11 @@ public final class RedisMaster: @unchecked Sendable {
         if machine.isNameUnknown {
             return RedisSetupError(.unknownMaster, "no sentinel knows a master \"\(name)\": \(reasons)")
         }
+        let troubles = (machine.troubles ?? []).compactMap { $0 }
+        if !troubles.isEmpty, troubles.allSatisfy({ $0.hasPrefix(SentinelDialogue.noSentinel) }) {
+            return RedisSetupError(
+                .notRedis, "\(reasons): let MARTLET_REDIS_URL name it with redis:// (or redis+cluster://), or the sentinels' port (26379)")
+        }
         return RedisSetupError(
             .noSentinel, "no sentinel tells where \"\(name)\" is" + (reasons.isEmpty ? "" : ": \(reasons)"))
     }

@@ -22,10 +22,24 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
         public var insecure: Bool
         /// PEM file of the authority to trust instead of the system's. `ca=…`
         public var authorityFile: String?
+        /// PEM files of our own certificate (and those that it is signed by) and its key, if Redis wants one.
+        public var certificateFile: String?
+        public var keyFile: String?
 
-        public init(insecure: Bool = false, authorityFile: String? = nil) {
+        public init(
+            insecure: Bool = false, authorityFile: String? = nil, certificateFile: String? = nil, keyFile: String? = nil
+        ) {
             self.insecure = insecure
             self.authorityFile = authorityFile
+            self.certificateFile = certificateFile
+            self.keyFile = keyFile
+        }
+
+        /// Those files of `other` that are given replace ours.
+        public mutating func take(filesOf other: TLS) {
+            authorityFile = other.authorityFile ?? authorityFile
+            certificateFile = other.certificateFile ?? certificateFile
+            keyFile = other.keyFile ?? keyFile
         }
     }
 

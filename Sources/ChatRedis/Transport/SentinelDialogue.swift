@@ -81,7 +81,7 @@ struct SentinelDialogue {
 
     private mutating func addressed(_ reply: RESPReply) -> Event {
         address = nil
-        if let error = reply.error { return .failed(Self.mustLogIn(error) ?? "is no sentinel: \(error)") }
+        if let error = reply.error { return .failed(Self.mustLogIn(error) ?? Self.isNone(error)) }
         guard reply.count == 2, let host = reply[0].string, let port = reply[1].unsigned.flatMap({ Int(exactly: $0) })
         else {
             return reply.isNull ? .none : .failed("answers with something that is no address")
@@ -109,6 +109,13 @@ struct SentinelDialogue {
         }
         return text.contains("without any password configured")
             ? "has no password set, but one is given for sentinels" : "refuses AUTH: \(text)"
+    }
+
+    /// What a Redis says that is no sentinel.
+    static let noSentinel = "is no sentinel but a plain Redis"
+
+    private static func isNone(_ error: String) -> String {
+        error.hasPrefix("ERR unknown command") ? noSentinel : "is no sentinel: \(error)"
     }
 
     private static func mustLogIn(_ text: String) -> String? {

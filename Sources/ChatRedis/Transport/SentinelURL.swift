@@ -69,6 +69,12 @@ public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
         for index in sentinels.indices { (sentinels[index].user, sentinels[index].password) = (user, password) }
     }
 
+    /// The files are for the sentinels and for the master; without effect if none speaks TLS.
+    public mutating func secure(with files: RedisURL.TLS) {
+        template.tls?.take(filesOf: files)
+        for index in sentinels.indices { sentinels[index].tls?.take(filesOf: files) }
+    }
+
     /// The master, if it is there.
     public func master(host: String, port: Int) -> RedisURL {
         var url = template

@@ -46,6 +46,16 @@ extension DoctorLook {
         }
     }
 
+    /// Whether anything can be stored.
+    mutating func writes(_ servers: [DoctorTarget], _ keys: RedisKeys) async throws {
+        for server in servers {
+            // Of a Cluster, any master but one says that the room is another's.
+            let reply = try await server.inspector.ask([DoctorServer.write(keys)]).first ?? .null
+            if let error = reply.error, error.hasPrefix("MOVED") || error.hasPrefix("ASK") { continue }
+            report.add(DoctorServer.written(reply, at: server.name))
+        }
+    }
+
     /// Ms by which this machine's clock is ahead of Redis', as far as it is sure; of a Cluster, of the one that has the nodes' keys.
     mutating func clock(_ servers: [DoctorTarget]) async throws -> Int? {
         var skews: [(server: RedisServers.Server, skew: Int)] = []

@@ -51,13 +51,12 @@ struct DoctorLook {
                 try await configuration.findRedis(), try configuration.redisKeys(),
                 replicas: whole?.redis.ackReplicas ?? 0)
         } catch let error as RedisSetupError {
-            if let finding = DoctorServer.connection(error) {
-                report.add([finding])
-            } else {
-                report.unseen.append(error.message)
-            }
+            report.add([DoctorServer.connection(error)])
+            report.unseen.append("nodes, keys and rooms: there is no connection to Redis")
         } catch {
-            report.unseen.append("\(error)")
+            report.add([
+                Finding(.must, .redis, nil, "it cannot be looked at: \(error)", do: "see that Redis runs and answers")
+            ])
         }
         return report
     }
@@ -67,6 +66,7 @@ struct DoctorLook {
         let redis = try await RedisServers.connect(target, name: "doctor")
         let servers = await present(redis, replicas: replicas)
         try await settings(servers)
+        try await writes(servers, keys)
         let here = try await clock(servers)
         let nodes = try await nodesOrWhyNot(redis, keys)
         try await library(servers, nodes?.nodes.count { $0.report != nil } ?? 0)
@@ -142,6 +142,10 @@ struct DoctorLook {
         report.add(DoctorNodes.findings(clocks, here: here))
         if !watch.unknown.isEmpty, options.wait > .zero {
             report.unseen.append("the clocks of \(Self.list(watch.unknown)): no heartbeat came in \(options.wait)")
+            let time = TopQueries.time(try await redis.ask([["TIME"]]).first ?? .null)
+            let lease = (try? NodeConfiguration.load(environment: options.environment))?.node.lease ?? .seconds(15)
+            report.add(
+                DoctorNodes.silent(nodes.filter { watch.unknown.contains($0.id.text) }, at: time, lease: lease))
         }
         report.fine(
             .clocks,

@@ -60,6 +60,18 @@ enum DoctorNodes {
         return findings
     }
 
+    /// Nodes from which no heartbeat came while we looked, though their lease runs.
+    static func silent(_ nodes: [TopSample.Node], at time: UInt64, lease: Duration) -> [Finding] {
+        nodes.compactMap { node in
+            let silent = time > node.lastBeat ? time - node.lastBeat : 0
+            guard silent > 0, Duration.milliseconds(Int64(clamping: silent)) > lease / 3 else { return nil }
+            return Finding(
+                .warning, .nodes, node.id.text,
+                "no heartbeat for \(TopText.span(silent)) (lease \(TopText.span(UInt64(clamping: Int64(lease / .milliseconds(1))))))",
+                do: "see whether it hangs or is stopped (its /healthz and log); the others take it for dead when its lease has run out")
+        }
+    }
+
     /// A node's clock as the heartbeats show that came while we looked; nil if none came.
     struct Clock: Equatable, Sendable {
         var node: String

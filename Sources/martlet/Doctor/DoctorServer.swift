@@ -78,32 +78,59 @@ enum DoctorServer {
         Finding(
             .must, .redis, "the master at \(server)",
             "\(error.message); the rooms of its slots (\(slots?.summary ?? "all")) wait",
-            do: connection(error)?.remedy
-                ?? (error.mayHeal
-                    ? "bring it back, or let a replica take over (CLUSTER FAILOVER FORCE at the replica)"
-                    : "mend it at this master"))
+            do: error.mayHeal
+                ? "bring it back, or let a replica take over (CLUSTER FAILOVER FORCE at the replica)"
+                : remedy(error.code))
     }
 
-    /// Why there is no connection. Some reasons are findings, and there is nothing else to look at.
-    static func connection(_ error: RedisSetupError) -> Finding? {
-        switch error.code {
-        case .wrongVersion:
-            Finding(.must, .redis, nil, error.message, do: "install Redis 7.0 or later, or Valkey")
-        case .replica: Finding(.must, .redis, nil, error.message, do: "let MARTLET_REDIS_URL name the master")
-        case .notPermitted:
-            Finding(.must, .redis, nil, error.message, do: "give the user the rights of redis/users.acl")
-        case .cluster:
-            Finding(
-                .must, .redis, nil, error.message, do: "let MARTLET_REDIS_URL name what is there")
-        case .unknownMaster:
-            Finding(
-                .must, .redis, nil, error.message,
-                do: "correct the master's name in MARTLET_REDIS_URL, or sentinel monitor it")
-        case .unreachable, .unknownHost, .timedOut, .tls, .wrongPassword, .passwordNeeded, .noSuchDatabase, .notRedis,
-            .library, .busy, .closed, .moved, .noSentinel,
-            .noCluster:
-            nil
+    /// Why there is no connection: nothing can be said, and there is nothing else to look at.
+    static func connection(_ error: RedisSetupError) -> Finding {
+        Finding(.must, .redis, nil, error.message, do: remedy(error.code))
+    }
+
+    private static func remedy(_ code: RedisSetupError.Code) -> String {
+        switch code {
+        case .unreachable, .closed:
+            "see that Redis runs there, listens on that address (bind, protected-mode) and no firewall is in between; or correct MARTLET_REDIS_URL"
+        case .unknownHost: "correct the host name in MARTLET_REDIS_URL, or add it to DNS"
+        case .timedOut:
+            "see whether Redis hangs (its log, SLOWLOG, a script that runs, a process that is stopped) or a firewall drops packets; with TLS there, use rediss://"
+        case .tls:
+            "a private authority: MARTLET_REDIS_CA=file.pem; a certificate of ours: MARTLET_REDIS_CERTIFICATE and MARTLET_REDIS_KEY; no TLS there: redis://"
+        case .wrongPassword, .passwordNeeded:
+            "set MARTLET_REDIS_PASSWORD (and MARTLET_REDIS_USER for an ACL user) to what Redis wants"
+        case .noSuchDatabase: "correct the database number in MARTLET_REDIS_URL, or raise databases in redis.conf"
+        case .notRedis: "correct the port in MARTLET_REDIS_URL: something else answers there"
+        case .library: "see why the functions cannot be loaded: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE"
+        case .busy: "wait until Redis has read its data (INFO persistence), or end the script that runs (SCRIPT KILL)"
+        case .moved: "look again: Sentinel is just naming another master"
+        case .noSentinel: "see that the sentinels run and can be reached, or correct MARTLET_REDIS_URL"
+        case .noCluster: "see that nodes of the Cluster run and can be reached, or correct MARTLET_REDIS_URL"
+        case .wrongVersion: "install Redis 7.0 or later, or Valkey"
+        case .replica: "let MARTLET_REDIS_URL name the master, or promote it (REPLICAOF NO ONE)"
+        case .notPermitted: "give the user the rights of redis/users.acl"
+        case .cluster: "let MARTLET_REDIS_URL name what is there"
+        case .unknownMaster: "correct the master's name in MARTLET_REDIS_URL, or sentinel monitor it"
         }
+    }
+
+    // MARK: Writes
+
+    /// An append to the log of a room that is not there: refused as any other, and else nothing is written.
+    static func write(_ keys: RedisKeys) -> [String] {
+        ["XADD", keys.key(.log, of: "~martlet-doctor"), "NOMKSTREAM", "1-1", "a", "b"]
+    }
+
+    static func written(_ reply: RedisValue, at server: String? = nil) -> [Finding] {
+        guard let error = reply.error else { return [] }
+        // The rights are looked at by name.
+        let kind = RefusalKind(text: error)
+        if kind == .noPermission { return [] }
+        return [
+            Finding(
+                .must, .redis, server.map { "the master at \($0)" },
+                "it refuses every write, so nothing can be said: \(error)", do: (kind ?? .other).remedy)
+        ]
     }
 
     // MARK: Library
