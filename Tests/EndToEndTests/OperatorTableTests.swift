@@ -29,9 +29,12 @@ struct OperatorTableTests {
             begin: { _ = try $0.cli("CONFIG", "SET", "maxmemory", "1mb") },
             end: { _ = try $0.cli("CONFIG", "SET", "maxmemory", "0") },
             readiness: ["OOM command not allowed", "raise maxmemory"],
-            log: ["warning redis refuses, nothing can be said", "reason=outOfMemory", "raise maxmemory or free memory"],
+            log: [
+                "warning redis refuses, nothing can be said", "reason=outOfMemory", "raise maxmemory or free memory",
+            ],
             metric: refusals("outOfMemory"),
-            doctor: ["it refuses every write", "OOM command not allowed", "raise maxmemory"], told: ["notStored", "OOM"]),
+            doctor: ["it refuses every write", "OOM command not allowed", "raise maxmemory"],
+            told: ["notStored", "OOM"]),
         Trouble(
             name: "without replicas",
             begin: { _ = try $0.cli("CONFIG", "SET", "min-replicas-to-write", "1") },
@@ -66,9 +69,9 @@ struct OperatorTableTests {
         Trouble(
             name: "frozen", begin: { $0.freeze() }, end: { $0.thaw() },
             readiness: ["redis", "martlet doctor"], log: ["node is not ready", "martlet doctor"],
-            doctor: ["did not answer", "see whether Redis hangs"], told: ["redis did not answer in time"]),
+            doctor: ["did not answer", "see whether Redis hangs"], told: ["unavailable"]),
         Trouble(
-            name: "killed", begin: { $0.kill() }, end: { try await $0.restart() },
+            name: "killed", configuration: ["appendonly yes"], begin: { $0.kill() }, end: { try await $0.restart() },
             readiness: ["cannot be reached: Connection refused", "see that redis runs"],
             log: ["a connection to redis is down, trying again"],
             doctor: ["cannot be reached: Connection refused", "see that Redis runs there"],
@@ -145,7 +148,8 @@ struct OperatorTableTests {
         try await trouble.end(redis)
         try await eventually("\(trouble.name): ready again") { try await readiness(node).status == 200 }
         try await eventually("\(trouble.name): the log says so") {
-            node.output.split(separator: "\n").last { $0.contains("node is") }?.contains("notice node is ready") ?? false
+            node.output.split(separator: "\n").last { $0.contains("node is") }?.contains("notice node is ready")
+                ?? false
         }
         try await ana.client.send("after", to: room)
         try await eventually("\(trouble.name): it goes on") { ana.texts(room).last == "after" }

@@ -53,7 +53,7 @@ struct RefusalTests {
         #expect(presence.count { $0 == "expire" } == 1 && presence.count { $0 == "join" } == 3, "\(presence)")
         for node in cluster.nodes {
             let warnings = node.output.split(separator: "\n").filter {
-                $0.contains("redis refuses, nothing can be said")
+                $0.contains("warning redis refuses, nothing can be said")
             }
             #expect(warnings.count == 1, "once in a minute: \(warnings)")
             #expect(warnings.first?.contains("remedy=\"raise maxmemory") ?? false, "\(warnings)")

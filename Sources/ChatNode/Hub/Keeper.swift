@@ -81,7 +81,8 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
                 // Who finds nothing left to do says so more quietly: another node has told.
                 var metadata = Self.metadata(node, last)
                 metadata[LogKey.rooms] = "\(rooms)"
-                metadata[LogKey.remedy] = "see that node's log and why it ended, or hung for longer than MARTLET_NODE_LEASE"
+                metadata[LogKey.remedy] =
+                    "see that node's log and why it ended, or hung for longer than MARTLET_NODE_LEASE"
                 logger.log(
                     level: rooms > 0 ? .warning : .notice, "a dead node is swept, its members have left its rooms",
                     metadata: metadata)

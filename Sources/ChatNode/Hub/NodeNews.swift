@@ -136,7 +136,8 @@ extension NodeNews.Event {
         switch counter {
         case .reset: self = .historyLost
         case .alarm: self = .alarm
-        case .appended, .published, .refused, .repeated, .notStored, .view, .entered, .holeRepaired, .gap, .sendTimedOut:
+        case .appended, .published, .refused, .repeated, .notStored, .view, .entered, .holeRepaired, .gap,
+            .sendTimedOut:
             return nil
         }
     }

@@ -128,7 +128,8 @@ extension Shard {
                 let remedy = RefusalKind(text: refusal).map { "; \($0.remedy)" } ?? ""
                 return "shard \(index): redis refuses, nothing can be said: \(refusal)\(remedy)"
             }
-            return "shard \(index): no message went round through redis lately; see whether redis hangs (martlet doctor)"
+            return
+                "shard \(index): no message went round through redis lately; see whether redis hangs (martlet doctor)"
         }
         if areRoomsBack { return nil }
         let waiting = rooms.count { $0.map { isReached($0.name) && ($0.look { $0.isRecovering } ?? false) } ?? false }

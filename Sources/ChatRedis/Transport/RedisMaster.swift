@@ -130,7 +130,9 @@ public final class RedisMaster: @unchecked Sendable {
         let troubles = (machine.troubles ?? []).compactMap { $0 }
         if !troubles.isEmpty, troubles.allSatisfy({ $0.hasPrefix(SentinelDialogue.noSentinel) }) {
             return RedisSetupError(
-                .notRedis, "\(reasons): let MARTLET_REDIS_URL name it with redis:// (or redis+cluster://), or the sentinels' port (26379)")
+                .notRedis,
+                "\(reasons): let MARTLET_REDIS_URL name it with redis:// (or redis+cluster://), or the sentinels' port (26379)"
+            )
         }
         return RedisSetupError(
             .noSentinel, "no sentinel tells where \"\(name)\" is" + (reasons.isEmpty ? "" : ": \(reasons)"))

@@ -68,7 +68,9 @@ enum DoctorNodes {
             return Finding(
                 .warning, .nodes, node.id.text,
                 "no heartbeat for \(TopText.span(silent)) (lease \(TopText.span(UInt64(clamping: Int64(lease / .milliseconds(1))))))",
-                do: "see whether it hangs or is stopped (its /healthz and log); the others take it for dead when its lease has run out")
+                do:
+                    "see whether it hangs or is stopped (its /healthz and log); the others take it for dead when its lease has run out"
+            )
         }
     }
 

@@ -101,7 +101,8 @@ enum DoctorServer {
             "set MARTLET_REDIS_PASSWORD (and MARTLET_REDIS_USER for an ACL user) to what Redis wants"
         case .noSuchDatabase: "correct the database number in MARTLET_REDIS_URL, or raise databases in redis.conf"
         case .notRedis: "correct the port in MARTLET_REDIS_URL: something else answers there"
-        case .library: "see why the functions cannot be loaded: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE"
+        case .library:
+            "see why the functions cannot be loaded: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE"
         case .busy: "wait until Redis has read its data (INFO persistence), or end the script that runs (SCRIPT KILL)"
         case .moved: "look again: Sentinel is just naming another master"
         case .noSentinel: "see that the sentinels run and can be reached, or correct MARTLET_REDIS_URL"
