@@ -32,6 +32,22 @@ import Testing
         return sample
     }
 
+    @Test func aNodeThatIsGoneStaysInViewForAWhile() throws {
+        var watch = TopWatch()
+        let both = [try node("a", clock: 99_000), try node("b", clock: 99_000)]
+        _ = watch.look(sample(100_000, both))
+        let gone = watch.look(sample(102_000, [both[0]]))
+        #expect(gone.nodes.map(\.state) == [.ok, .gone] && gone.nodes[1].id == "b" && gone.present == 1)
+        #expect(gone.behind.contains { $0.hasPrefix("node b is gone") && $0.contains("see its log") }, "\(gone.behind)")
+        let later = watch.look(sample(161_000, [both[0]]))
+        #expect(later.nodes.map(\.state).contains(.gone))
+        let after = watch.look(sample(162_000, [both[0]]))
+        #expect(after.nodes.count == 1 && !after.behind.contains { $0.contains("gone") })
+        _ = watch.look(sample(163_000, both))
+        let back = watch.look(sample(164_000, both))
+        #expect(back.present == 2 && back.nodes.count == 2, "it came back")
+    }
+
     @Test func ratesComeFromTwoLooksAndBusyRoomsComeFirst() throws {
         var watch = TopWatch()
         let first = watch.look(

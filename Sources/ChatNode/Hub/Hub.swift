@@ -146,11 +146,13 @@ final class Hub: ChatService {
 
     func readiness() async -> Readiness {
         if admission.isDraining { return Readiness(reasons: ["the node is leaving"]) }
-        var reasons: [String] = []
-        for shard in shards {
-            let reason = await shard.unreadiness()
-            if let reason { reasons.append(reason) }
-        }
+        // All at once: each may wait for a proof that does not come.
+        let reasons = await withTaskGroup(of: (Int, String?).self) { tasks in
+            for shard in shards { tasks.addTask { (shard.index, await shard.unreadiness()) } }
+            return await tasks.reduce(into: [(Int, String)]()) { all, one in
+                if let reason = one.1 { all.append((one.0, reason)) }
+            }
+        }.sorted { $0.0 < $1.0 }.map(\.1)
         metrics.ready.set(reasons.isEmpty ? 1.0 : 0.0)
         return Readiness(reasons: reasons)
     }

@@ -17,8 +17,8 @@ struct Top: AsyncParsableCommand {
 
     @OptionGroup var place: RedisPlace
 
-    @Option(help: "Seconds between two looks.")
-    var interval = 2.0
+    @Option(help: "Seconds between two looks (default: 2; with --once 6, so that every node has told of itself twice).")
+    var interval: Double?
 
     @Option(help: "End after so many views.")
     var count: Int?
@@ -36,7 +36,9 @@ struct Top: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        if !(0.1...3_600).contains(interval) { throw ValidationError("--interval must be from 0.1 to 3600 seconds") }
+        if !(0.1...3_600).contains(interval ?? 2) {
+            throw ValidationError("--interval must be from 0.1 to 3600 seconds")
+        }
         if let count, !(1...1_000_000).contains(count) { throw ValidationError("--count must be from 1 to 1000000") }
         if !(1...100_000).contains(rooms) { throw ValidationError("--rooms must be from 1 to 100000") }
         if !(0...100_000).contains(show) { throw ValidationError("--show must be from 0 to 100000") }
@@ -45,7 +47,7 @@ struct Top: AsyncParsableCommand {
     func run() async throws {
         let (target, keys) = try await place.resolved("top")
         var options = TopOptions(target: target, keys: keys)
-        options.interval = .seconds(interval)
+        options.interval = .seconds(interval ?? (once ? 6 : 2))
         options.count = once ? 1 : count
         options.roomLimit = rooms
         options.roomsShown = show

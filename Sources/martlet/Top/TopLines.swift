@@ -13,7 +13,7 @@ extension TopView {
             line(
                 "total",
                 [
-                    ("nodes", "\(nodes.count - dead)"), ("dead", "\(dead)"), ("sessions", "\(sessions)"),
+                    ("nodes", "\(present)"), ("dead", "\(dead)"), ("sessions", "\(sessions)"),
                     ("rooms_seen", "\(self.rooms.count)"), ("rooms_known", "\(roomsKnown)"),
                     ("messages_per_second", Self.number(messagesPerSecond)),
                     ("deliveries_per_second", Self.number(deliveriesPerSecond)), ("redis_bytes", "\(server.memory)"),

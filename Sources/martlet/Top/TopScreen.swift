@@ -43,7 +43,7 @@ struct TopScreen {
             "Redis \(TerminalText.harmless(server.version))\(masters) at \(address) · up \(TopText.span(UInt64(max(0, server.uptime)) * 1_000)) · "
             + "\(TopText.bytes(server.memory)) · \(server.clients) clients · \(TopText.number(server.operationsPerSecond)) commands/s\(cpu)"
         let dead = view.nodes.count { $0.state == .dead }
-        let nodes = "\(view.nodes.count - dead) nodes" + (dead > 0 ? " and \(dead) dead" : "")
+        let nodes = "\(view.present) nodes" + (dead > 0 ? " and \(dead) dead" : "")
         let talk =
             "\(nodes) · \(TopText.number(view.sessions)) sessions · \(rate(view.messagesPerSecond)) messages/s · "
             + "\(rate(view.deliveriesPerSecond)) deliveries/s"
@@ -79,7 +79,7 @@ struct TopScreen {
             switch node.state {
             case .ok: lines.append(line)
             case .draining: lines.append(dim(line))
-            case .late, .dead: lines.append(red(line))
+            case .late, .dead, .gone: lines.append(red(line))
             }
         }
         return lines

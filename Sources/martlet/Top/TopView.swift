@@ -8,6 +8,8 @@ struct TopView: Equatable, Sendable {
         case late
         /// Its lease has run out.
         case dead
+        /// It was there a moment ago: it left, or died and was swept.
+        case gone
     }
 
     struct Node: Equatable, Sendable {
@@ -55,6 +57,8 @@ struct TopView: Equatable, Sendable {
     var commands = 0
     var duration: Duration = .zero
 
+    /// Nodes that are there.
+    var present: Int { nodes.count { $0.state != .dead && $0.state != .gone } }
     var sessions: Int { nodes.reduce(0) { $0 + $1.sessions } }
 }
 
@@ -79,6 +83,11 @@ struct TopWatch {
     private var beats: [String: Beat] = [:]
     private var glances: [String: Glance] = [:]
     private var suspects: Set<String> = []
+    /// Nodes of the last look, and when each was seen last of those that are there no more.
+    private var present: [String: TopView.Node] = [:]
+    private var gone: [String: (node: TopView.Node, since: UInt64)] = [:]
+    /// Ms for which a node that is gone stays in view.
+    static let memory: UInt64 = 60_000
     private var longestLease = 0
     private var previous: (time: UInt64, cpus: [String: Double])?
     /// Rooms that are remembered; beyond it all are forgotten and begin anew.
@@ -102,6 +111,7 @@ struct TopWatch {
         longestLease = max(longestLease, sample.nodes.compactMap(\.leaseLeft).max() ?? 0)
         let last = previous?.time
         for node in sample.nodes { view.nodes.append(self.node(node, sample.time, previousLook: last)) }
+        view.nodes += departed(view.nodes, sample.time)
         let living = Set(sample.nodes.filter { $0.report != nil }.map(\.id.text))
         beats = beats.filter { living.contains($0.key) }
         for room in sample.rooms { view.rooms.append(self.room(room)) }
@@ -133,6 +143,19 @@ struct TopWatch {
             rooms: report.rooms, messagesPerSecond: beat.messageRate, deliveriesPerSecond: beat.deliveryRate,
             leaseLeft: node.leaseLeft, skew: beat.skew,
             uptime: report.clock >= report.started && report.started > 0 ? report.clock - report.started : nil)
+    }
+
+    /// Nodes that are not there any more, for a while.
+    private mutating func departed(_ nodes: [TopView.Node], _ time: UInt64) -> [TopView.Node] {
+        let now = Dictionary(nodes.map { ($0.id, $0) }) { first, _ in first }
+        for (id, node) in present where now[id] == nil { gone[id] = (node, time) }
+        gone = gone.filter { now[$0.key] == nil && time < $0.value.since + Self.memory }
+        present = now
+        return gone.sorted { $0.key < $1.key }.map { id, last in
+            var node = TopView.Node(id: id, state: .gone)
+            (node.address, node.version) = (last.node.address, last.node.version)
+            return node
+        }
     }
 
     private func beat(_ id: String, _ report: NodeReport, _ time: UInt64, _ previousLook: UInt64?) -> Beat {
@@ -188,6 +211,10 @@ struct TopWatch {
             lines.append(
                 "node \(node.id) is late: no heartbeat, \(TopText.span(UInt64(max(0, node.leaseLeft ?? 0)))) of its lease left"
             )
+        }
+        for (id, last) in gone.sorted(by: { $0.key < $1.key }) {
+            let how = last.node.state == .draining ? "it left" : "it left, or died and was swept: see its log"
+            lines.append("node \(id) is gone for \(TopText.span(sample.time - min(last.since, sample.time))); \(how)")
         }
         for node in view.nodes {
             guard let skew = node.skew, abs(skew) > Self.tolerableSkew else { continue }
