@@ -201,7 +201,7 @@ import Testing
             lobby,
             Message(
                 position: Position(epoch: 1, seq: 1),
-                content: MessageContent(user: try UserID(user), at: 0, text: words, data: data)))
+                content: MessageContent(user: try UserID(stored: user), at: 0, text: words, data: data)))
     }
 
     @Test func aMessageIsALineAndFurtherLinesAreSetIn() throws {
@@ -214,8 +214,8 @@ import Testing
 
     @Test func nothingThatOthersSayReachesTheTerminalAsACommand() throws {
         let evil = "\u{1B}]0;x\u{7}\u{9B}2J\u{202E}"
-        let user = try UserID("b\u{202E}b")
-        let place = try RoomName("r\u{2066}")
+        let user = try UserID(stored: "b\u{202E}b")
+        let place = try RoomName(stored: "r\u{2066}")
         let fault = ServerFault(code: 1, name: evil, message: evil, retry: false)
         let kinds: [ChatLine] = [
             try message("bob\u{202E}", evil), try message("bob", nil, data: evil), .note(evil), .fault(fault),

@@ -8,45 +8,6 @@ public struct NameError: Error, Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// The rules that all names share: 1 to `maxBytes` bytes of UTF-8, no control characters (U+0000…U+001F, U+007F…U+009F),
-/// no line or paragraph separators, not only white space.
-enum NameRules {
-    /// `reserved`: ASCII characters that mean something else.
-    static func validate(
-        _ text: String, noun: String, maxBytes: Int, reserved: StaticString = "", because reason: String = ""
-    ) throws(NameError) {
-        let count = text.utf8.count
-        guard count > 0 else { throw NameError("\(noun) is empty") }
-        guard count <= maxBytes else { throw NameError("\(noun) is \(count) bytes long, the limit is \(maxBytes)") }
-        // Nearly every name is visible ASCII characters and nothing else.
-        let isPlain = text.utf8.withContiguousStorageIfAvailable { bytes in
-            bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F && !reserved.holds($0) }
-        }
-        if isPlain == true { return }
-        var visible = false
-        for scalar in text.unicodeScalars {
-            switch scalar.value {
-            case 0..<0x20, 0x7F..<0xA0, 0x2028, 0x2029:
-                throw NameError(
-                    "\(noun) holds the control character U+\(String(scalar.value, radix: 16, uppercase: true))")
-            default:
-                // Looking a property up costs more than all else here.
-                if !visible { visible = (0x21..<0x7F).contains(scalar.value) || !scalar.properties.isWhitespace }
-            }
-        }
-        guard visible else { throw NameError("\(noun) is only white space") }
-        guard !text.utf8.contains(where: { reserved.holds($0) }) else { throw NameError("\(noun) \(reason)") }
-    }
-}
-
-extension StaticString {
-    @inline(__always)
-    fileprivate func holds(_ byte: UInt8) -> Bool {
-        for index in 0..<utf8CodeUnitCount where utf8Start[index] == byte { return true }
-        return false
-    }
-}
-
 extension String {
     /// Whether the bytes are the same, as Redis sees it. `==` takes two spellings of a letter for the same ("é" is one scalar or two), and
     /// so what Redis keeps apart would be one on a node, and not on the next. (Equal bytes have equal hashes.)
@@ -63,7 +24,7 @@ extension String {
 
 /// The name of a room: what people join.
 ///
-/// 1 to ``maxBytes`` bytes of UTF-8, no control characters and no braces: all Redis keys of a room carry its name as the
+/// 1 to ``maxBytes`` bytes of UTF-8 that can be seen (``NameRules``), and no braces: all Redis keys of a room carry its name as the
 /// Cluster hash tag `{room}`, and a brace inside would move some of them to another slot (Redis Cluster specification,
 /// "Hash tags").
 public struct RoomName: Hashable, Sendable, CustomStringConvertible {
@@ -78,12 +39,22 @@ public struct RoomName: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
+    /// A name that Redis holds: also one that may be seen no more, as an earlier version let people call a room. What was begun under it
+    /// has to be ended under it.
+    public init(stored text: String) throws(NameError) {
+        try NameRules.validate(
+            text, noun: "room name", maxBytes: Self.maxBytes, reserved: "{}",
+            because: "holds a brace, which Redis Cluster would read as a hash tag", mustBeSeen: false)
+        self.text = text
+    }
+
     public static func == (left: RoomName, right: RoomName) -> Bool { left.text.isSame(as: right.text) }
 
     public var description: String { text }
 }
 
-/// The person (or program) behind one or more sessions. 1 to ``maxBytes`` bytes of UTF-8, no control characters.
+/// The person (or program) behind one or more sessions. 1 to ``maxBytes`` bytes of UTF-8 that can be
+/// seen (``NameRules``).
 public struct UserID: Hashable, Sendable, CustomStringConvertible {
     public static let maxBytes = 128
     public let text: String
@@ -91,6 +62,12 @@ public struct UserID: Hashable, Sendable, CustomStringConvertible {
     /// Throws a ``NameError`` that says which rule was broken.
     public init(_ text: String) throws(NameError) {
         try NameRules.validate(text, noun: "user", maxBytes: Self.maxBytes)
+        self.text = text
+    }
+
+    /// A name that a node tells of: also one that may be seen no more.
+    public init(stored text: String) throws(NameError) {
+        try NameRules.validate(text, noun: "user", maxBytes: Self.maxBytes, mustBeSeen: false)
         self.text = text
     }
 
@@ -104,8 +81,8 @@ public struct UserID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
-/// One of a user's devices, as the client names it (`?device=phone`). 1 to ``maxBytes`` bytes of UTF-8, no control
-/// characters. A session that names none gets a name of its own.
+/// One of a user's devices, as the client names it (`?device=phone`). 1 to ``maxBytes`` bytes of UTF-8 that can be seen
+/// (``NameRules``). A session that names none gets a name of its own.
 public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
     public static let maxBytes = 64
     public let text: String
@@ -113,6 +90,12 @@ public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
     /// Throws a ``NameError`` that says which rule was broken.
     public init(_ text: String) throws(NameError) {
         try NameRules.validate(text, noun: "device", maxBytes: Self.maxBytes)
+        self.text = text
+    }
+
+    /// A name that a node tells of: also one that may be seen no more.
+    public init(stored text: String) throws(NameError) {
+        try NameRules.validate(text, noun: "device", maxBytes: Self.maxBytes, mustBeSeen: false)
         self.text = text
     }
 

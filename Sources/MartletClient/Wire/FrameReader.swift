@@ -77,7 +77,7 @@ struct FrameReader {
     private func message() throws(FrameError) -> ServerEvent {
         guard let name = string(.room) else { throw FrameError(problem: "message without 'room'") }
         do {
-            let room = try RoomName(name)
+            let room = try RoomName(stored: name)
             let content = try content()
             guard let text = string(.position), let position = Position(text) else {
                 throw FrameError(problem: "message without a readable 'position'")
@@ -100,6 +100,7 @@ struct FrameReader {
         }
         var data: String?
         if let slice = slices[Field.data.rawValue], slice.kind != .null { data = scanner.text(slice) }
-        return MessageContent(user: try UserID(user), at: at, text: string(.text), data: data, key: string(.key))
+        return MessageContent(
+            user: try UserID(stored: user), at: at, text: string(.text), data: data, key: string(.key))
     }
 }

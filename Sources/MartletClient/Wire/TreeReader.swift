@@ -56,13 +56,13 @@ struct TreeReader {
     }
 
     private func room() throws(FrameError) -> RoomName {
-        do { return try RoomName(try string("room")) } catch { throw FrameError(problem: "room: \(error)") }
+        do { return try RoomName(stored: try string("room")) } catch { throw FrameError(problem: "room: \(error)") }
     }
 
     private func user(_ name: String) throws(FrameError) -> UserID { try Self.user(.string(try string(name))) }
 
     private static func user(_ value: JSONValue) throws(FrameError) -> UserID {
-        do { return try UserID(value.string ?? "") } catch { throw FrameError(problem: "user: \(error)") }
+        do { return try UserID(stored: value.string ?? "") } catch { throw FrameError(problem: "user: \(error)") }
     }
 
     private func users(_ name: String) throws(FrameError) -> [UserID] {
@@ -111,7 +111,7 @@ struct TreeReader {
         for value in list {
             var devices: [DeviceName] = []
             for device in value["devices"]?.array ?? [] {
-                if let name = try? DeviceName(device.string ?? "") { devices.append(name) }
+                if let name = try? DeviceName(stored: device.string ?? "") { devices.append(name) }
             }
             members.append(RosterMember(user: try Self.user(value["user"] ?? .null), devices: devices))
         }
@@ -159,7 +159,7 @@ struct TreeReader {
         read("historyPage", \.historyPage)
         read("rosterPage", \.rosterPage)
         let device: DeviceName
-        do { device = try DeviceName(tree["device"]?.string ?? "?") } catch {
+        do { device = try DeviceName(stored: tree["device"]?.string ?? "?") } catch {
             throw FrameError(problem: "device: \(error)")
         }
         return Welcome(
