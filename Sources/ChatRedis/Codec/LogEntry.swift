@@ -5,7 +5,8 @@ import ChatWire
 ///
 /// Anybody may XADD to a log, so this takes whatever fields an entry has: an entry that could not be read would be a hole in the room's
 /// order for ever. What is missing or broken is replaced: the user by ``stranger``, the time by the epoch (about
-/// when it was), broken UTF-8 by U+FFFD, data that is no JSON by a JSON string of it, nothing at all by an empty text.
+/// when it was), broken UTF-8 by U+FFFD, data that is no JSON within the bounds of ``JSONData`` by a JSON string of it, nothing at
+/// all by an empty text.
 struct LogEntry {
     static let stranger: UserID? = try? UserID("unknown")
 
@@ -53,10 +54,7 @@ struct LogEntry {
 
     private static func isJSON(_ text: String) -> Bool {
         var text = text
-        return text.withUTF8 { bytes in
-            var scanner = JSONScanner(UnsafeRawBufferPointer(bytes))
-            return (try? scanner.document()) != nil
-        }
+        return text.withUTF8 { JSONData.problem(UnsafeRawBufferPointer($0)) == nil }
     }
 
     private static func quoted(_ text: String) -> String {

@@ -44,9 +44,18 @@ public struct JSONScanner {
     public let bytes: UnsafeRawBufferPointer
     public private(set) var offset = 0
     private var depth = 0
+    private var depthLimit = JSONScanner.maxDepth
+    private var boundsNumbers = false
 
     public init(_ bytes: UnsafeRawBufferPointer) {
         self.bytes = bytes
+    }
+
+    /// A scanner that takes only what every reader of JSON takes: see ``JSONData``.
+    init(data bytes: UnsafeRawBufferPointer) {
+        self.bytes = bytes
+        depthLimit = JSONData.maxDepth
+        boundsNumbers = true
     }
 
     /// Reads one value with white space around it, and expects the end of the input behind it.
@@ -149,7 +158,7 @@ public struct JSONScanner {
     }
 
     private mutating func descend() throws(JSONError) {
-        guard depth < Self.maxDepth else { throw fail("nested deeper than \(Self.maxDepth) levels") }
+        guard depth < depthLimit else { throw fail("nested deeper than \(depthLimit) levels") }
         depth += 1
         offset += 1
     }
@@ -182,6 +191,15 @@ public struct JSONScanner {
     private func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
 
     private mutating func number() throws(JSONError) {
+        let start = offset
+        try numberText()
+        guard boundsNumbers, !JSONData.isWithinBounds(UnsafeRawBufferPointer(rebasing: bytes[start..<offset])) else {
+            return
+        }
+        throw JSONError(offset: start, problem: JSONData.numberProblem)
+    }
+
+    private mutating func numberText() throws(JSONError) {
         _ = take(UInt8(ascii: "-"))
         if take(UInt8(ascii: "0")) {
             if offset < bytes.count, isDigit(bytes[offset]) { throw fail("a number with a leading zero") }

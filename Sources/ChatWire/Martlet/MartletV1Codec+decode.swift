@@ -11,7 +11,7 @@ extension MartletV1Codec {
         case "leave": return .leave(room: try fields.room())
         case "send": return .send(try send(fields))
         case "signal":
-            return .signal(room: try fields.room(), name: try signalName(fields), data: fields.raw(.data))
+            return .signal(room: try fields.room(), name: try signalName(fields), data: try fields.data())
         case "history": return .history(room: try fields.room(), query: try query(fields))
         case "roster":
             return .roster(room: try fields.room(), cursor: try fields.string(.cursor, maxBytes: Self.maxCursorBytes))
@@ -31,7 +31,7 @@ extension MartletV1Codec {
     private func send(_ fields: RequestFields) throws(WireError) -> SendRequest {
         let room = try fields.room()
         let request = SendRequest(
-            room: room, text: try fields.string(.text), data: fields.raw(.data), key: try key(fields),
+            room: room, text: try fields.string(.text), data: try fields.data(), key: try key(fields),
             again: try fields.bool(.again), since: try fields.position(.since))
         // An empty text says nothing, and to Redis' function is none.
         guard request.data != nil || request.text?.isEmpty == false else {

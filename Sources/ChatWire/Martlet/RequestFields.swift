@@ -88,6 +88,10 @@ struct RequestFields {
         switch slice.kind {
         case .number:
             let text = scanner.text(slice)
+            // It comes back in the reply.
+            if JSONData.problem(UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])) != nil {
+                throw WireError(.badField, "ref is a number that not every reader of JSON takes")
+            }
             (ref, count) = (.number(text), text.utf8.count)
         case .string:
             // An escape is at most twelve bytes for one: nothing longer can be a ref, however it is read.
@@ -152,9 +156,17 @@ struct RequestFields {
         }
     }
 
-    /// The value's JSON text, whatever it is.
-    func raw(_ name: Name) -> String? {
-        slices[name.rawValue].map { scanner.text($0) }
+    /// The value's JSON text, within the bounds of ``JSONData``.
+    func data() throws(WireError) -> String? {
+        guard let slice = slices[Name.data.rawValue] else { return nil }
+        switch slice.kind {
+        case .number, .array, .object:
+            if let problem = JSONData.problem(UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])) {
+                throw WireError(.badField, "data holds what not every reader of JSON takes: \(problem)")
+            }
+        case .null, .bool, .string: break
+        }
+        return scanner.text(slice)
     }
 
     func has(_ name: Name) -> Bool { slices[name.rawValue] != nil }

@@ -133,7 +133,7 @@ struct RequestDecodingTests {
         ),
         (#"{"ref":1,"type":"signal","room":"a","name":"\n"}"#, .badField, "name holds a control character"),
         (#"{"ref":1,"type":"join","room":""}"#, .badName, "room name is empty"),
-        (#"{"ref":1,"type":"join","room":"a\u0000b"}"#, .badName, "room name holds the control character U+0"),
+        (#"{"ref":1,"type":"join","room":"a\u0000b"}"#, .badName, "room name holds the control character U+0000"),
         (
             #"{"ref":1,"type":"join","room":"{a}"}"#, .badName,
             "room name holds a brace, which Redis Cluster would read as a hash tag"
