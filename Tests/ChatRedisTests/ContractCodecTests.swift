@@ -161,12 +161,12 @@ import struct NIOCore.ByteBuffer
             user: try UserID("보라 \"q\""), at: 9, text: "a\n\u{0}\\\"/😀", data: #"{"x":[1, 2]}"#, key: "~k")
         let change = PresenceNotice.Change(user: content.user, device: try DeviceName("tv"), node: other, joined: false)
         return [
-            .message(Message(position: Position(epoch: .max, seq: 7), content: content), base: nil),
+            .message(Message(position: Position(epoch: PositionBounds.largest, seq: 7), content: content), base: nil),
             .message(
                 Message(
                     position: Position(epoch: 8, seq: 7), content: MessageContent(user: content.user, at: 0, text: "")),
                 base: 3),
-            .epoch(8, base: 2, nodes: [node: 8, other: .max], by: other),
+            .epoch(8, base: 2, nodes: [node: 8, other: PositionBounds.largest], by: other),
             .epoch(8, base: 2, nodes: [:], by: node),
             .gone(other, value: 3, nodes: [node: 8], last: Position(epoch: 8, seq: 0)),
             .presence(
@@ -310,11 +310,14 @@ import struct NIOCore.ByteBuffer
         "", "null", "[]", "{}", #"{"type":7}"#, #"{"type":"party"}"#, #"{"type":"message","position":"1-1"}"#,
         #"{"type":"message","position":1,"entry":{}}"#, #"{"type":"message","position":"1-1","base":-1,"entry":{}}"#,
         #"{"type":"epoch","epoch":"x","base":"0","nodes":{},"by":"n"}"#,
-        #"{"type":"epoch","epoch":"1","base":"0","nodes":{"":"1"},"by":"n"}"#,
-        #"{"type":"epoch","epoch":"1","base":"0","nodes":{"n":[]},"by":"n"}"#,
+        #"{"type":"epoch","epoch":"9007199254740992","base":"0","nodes":{},"by":"n"}"#,
+        #"{"type":"epoch","epoch":"1","base":"18446744073709551615","nodes":{},"by":"n"}"#,
+        #"{"type":"epoch","epoch":"1","base":"0","nodes":[1],"by":"n"}"#,
         #"{"type":"gone","node":"n","value":"1","nodes":{},"last":"1"}"#,
-        #"{"type":"presence","position":"1-1","after":"1-0","count":1,"changes":[1]}"#,
-        #"{"type":"presence","position":"1-1","after":"1-0","count":1,"changes":[{"user":"a"}]}"#,
+        #"{"type":"presence","position":"1-0","after":"1-1","count":1,"changes":[]}"#,
+        #"{"type":"presence","position":"2-1","after":"1-0","count":1,"changes":[]}"#,
+        #"{"type":"presence","position":"1-4503599627370496","after":"1-0","count":1,"changes":[]}"#,
+        #"{"type":"signal","node":"n","session":"1","user":"u","name":"x","data":1e999}"#,
         #"{"type":"signal","node":"n","session":"s","user":"u","name":"x"}"#, #"{"type":"message"} trailing"#,
     ])
     func aPayloadThatIsNoEventIsRefusedWithAReason(json: String) throws {

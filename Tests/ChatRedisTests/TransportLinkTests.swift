@@ -28,6 +28,7 @@ final class CountingObserver: RedisLinkObserver, @unchecked Sendable {
     func redisHeard(bytes: Int, accepted: Bool) {
         lock.withLock { if accepted { counted.accepted += 1 } else { counted.rejected += 1 } }
     }
+    func redisIgnored(_ kind: IgnoredData) {}
     func redisConnected(_ role: RedisConnectionRole, attempt: Int) { lock.withLock { counted.connects += 1 } }
     func redisDisconnected(_ role: RedisConnectionRole) { lock.withLock { counted.disconnects += 1 } }
 }

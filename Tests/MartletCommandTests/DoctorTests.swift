@@ -264,6 +264,40 @@ import Testing
         #expect(found[0].problem == "it names eve on nodes that are not in the room (gone)")
     }
 
+    @Test func whatNoNodeWroteIsFoundWithTheCommandThatMendsIt() throws {
+        var sound = room()
+        sound.broken.lastID = "6-10"
+        sound.broken.lastEntry = "6-10"
+        sound.broken.links = ["5-7", "6-9"]
+        sound.broken.meta = ["history": "5", "branch": "5", "run": "never mind"]
+        sound.broken.presence = "5-3"
+        #expect(rules.findings(sound).isEmpty)
+        func found(_ spoil: (inout RoomFacts) -> Void) -> Finding? {
+            var room = sound
+            spoil(&room)
+            let found = rules.findings(room)
+            #expect(found.count == 1 && found.first?.level == .must)
+            return found.first
+        }
+        let log = "'martlet:{lobby}:log'"
+        for last in ["18446744073709551615-1", "9007199254740991-0", "6-9007199254740991", "x"] {
+            #expect(found { $0.broken.lastID = last }?.remedy == "redis-cli XSETID \(log) 6-10")
+        }
+        #expect(found { $0.broken.firstEntry = "1-18446744073709551615" }?.remedy?.contains("XDEL") == true)
+        #expect(found { $0.broken.links[0] = "garbage" }?.remedy?.contains("LREM") == true)
+        #expect(found { $0.broken.links.insert("7-0", at: 0) }?.problem.contains("number 2") == true)
+        #expect(found { $0.broken.meta["branch"] = "99999999999999999999" }?.remedy?.hasSuffix("branch") == true)
+        #expect(found { $0.broken.meta["history"] = "-1" }?.remedy?.hasSuffix("history") == true)
+        #expect(found { $0.broken.presence = "1-18446744073709551615" }?.remedy?.contains("DEL") == true)
+        #expect(found { $0.nodes = ["a": "never"] }?.remedy?.contains("HDEL") == true)
+        // Years ahead of the clock, if there is one.
+        var timed = rules
+        timed.time = 1_800_000_000_000
+        var ahead = sound
+        ahead.broken.lastID = "2200000000000-1"
+        #expect(timed.findings(ahead).map(\.level) == [.must] && rules.findings(ahead).isEmpty)
+    }
+
     @Test func aNodeThatDoesNotListenIsFound() {
         var room = room()
         room.subscribers = 0
@@ -285,7 +319,10 @@ import Testing
             .array([.string("5-1"), .array([])]), .string("last-entry"), .array([.string("5-2"), .array([])]),
         ])
         replies[14] = .array([.string("0"), .array([.string("ana"), .string("{}")])])
-        replies[15] = .array([.string("martlet:{x}"), .integer(3)])
+        replies[15] = .array([.string("5-0"), .string("x")])
+        replies[16] = .array([.string("branch"), .string("x")])
+        replies[17] = .array([.string("last-generated-id"), .string("1-18446744073709551615")])
+        replies[18] = .array([.string("martlet:{x}"), .integer(3)])
         let room = queries.readRoom("x", replies[...])
         #expect(room.keys.keys.map(\.rawValue) == ["log"])
         #expect(room.nodes == ["a": "5"])
@@ -293,6 +330,8 @@ import Testing
         #expect(room.generated == Position(epoch: 5, seq: 2))
         #expect(room.roster == ["ana": "{}"])
         #expect(room.subscribers == 3)
+        #expect(room.broken.links == ["5-0", "x"] && room.broken.meta == ["branch": "x"])
+        #expect(room.broken.presence == "1-18446744073709551615" && room.broken.lastEntry == "5-2")
         #expect(
             DoctorQueries.holes(.array([.array([.string("5-1")]), .array([.string("5-2")]), .array([.string("6-9")])]))
                 == [Gap(after: Position(epoch: 5, seq: 2), before: Position(epoch: 6, seq: 9))])

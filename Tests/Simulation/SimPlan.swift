@@ -26,6 +26,12 @@ package struct SimPlan: Sendable {
         case failover(lost: UInt64, window: UInt64, clockBehind: UInt64)
         /// All keys of the room are gone.
         case deleteRoom(room: Int)
+        /// Somebody who is no node publishes what no node would.
+        case publishNonsense(room: Int, ChannelEvent)
+        /// Somebody writes into the room's keys…
+        case spoil(room: Int, Vandalism)
+        /// …and somebody puts right what cannot be lived with.
+        case mend(room: Int)
     }
 
     struct Timed: Sendable {
@@ -43,16 +49,20 @@ package struct SimPlan: Sendable {
         package static let deletes = Faults(rawValue: 16)
         /// Redis dies and loses its last moments, and nothing else goes wrong: everything has to come back.
         package static let lostTail = Faults(rawValue: 32)
+        /// Somebody publishes and writes what no node would.
+        package static let vandal = Faults(rawValue: 64)
         package static let none: Faults = []
         package static let all: Faults = [.cuts, .crashes, .stops, .redis]
         /// What `martlet-sim` runs in turn.
-        package static let kinds: [Faults] = [.none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail]
+        package static let kinds: [Faults] = [
+            .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis],
+        ]
 
         package init(rawValue: Int) { self.rawValue = rawValue }
 
         /// The word for `--faults`; a number for a set that has none.
         package var name: String {
-            let names = ["none", "cuts", "crashes", "redis", "all", "tail"]
+            let names = ["none", "cuts", "crashes", "redis", "all", "tail", "vandal"]
             return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
         }
     }
@@ -199,6 +209,11 @@ package struct SimPlan: Sendable {
                     lost: lost, window: random.oneIn(2) ? 0 : random.below(second),
                     clockBehind: random.oneIn(2) ? 0 : random.below(20_000)),
             ]
+        }
+        if faults.contains(.vandal) {
+            let room = random.below(rooms)
+            let nonsense = (0..<6).map { _ in Move.publishNonsense(room: room, SimVandal.event(&random)) }
+            choices += nonsense + [.spoil(room: room, SimVandal.deed(&random)), .mend(room: room)]
         }
         if faults.contains(.deletes), random.oneIn(3) { choices.append(.deleteRoom(room: random.below(rooms))) }
         return random.pick(choices) ?? .say(room: 0)

@@ -10,6 +10,8 @@ struct SimRedis {
         /// The seq with which it begins: what a node put back into an empty log is only as much as it remembered.
         var truthFrom: UInt64 = 0
         var expires: UInt64?
+        /// Where the log stood before somebody set it where no node can follow.
+        var stoodAt: Position?
     }
 
     struct Subscriber: Hashable {

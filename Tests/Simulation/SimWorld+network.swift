@@ -353,6 +353,11 @@ extension SimWorld {
         case .slowNetwork(let time): slowUntil = now + time
         case .restartRedis(_, let down): restartRedis(index, down: down)
         case .failover(_, let window, let clockBehind): failover(index, window: window, clockBehind: clockBehind)
+        case .publishNonsense(let room, let event):
+            guard servers[primary].isAlive, servers[primary].stoppedUntil <= now else { return }
+            publish(.init(room: roomNames[room], event: event), primary)
+        case .spoil(let room, let deed): spoil(room, deed)
+        case .mend(let room): mend(room)
         case .deleteRoom(let room):
             log("the keys of room\(room) are deleted")
             hasLost = true

@@ -147,7 +147,7 @@ extension SimWorld {
         if !hasLost {
             return fail("client\(client.index) comes back to room\(room) and is reset although Redis lost nothing")
         }
-        guard let last = client.rooms[room].shown.last, client.rooms[room].last == last.position,
+        guard !isVandalised, let last = client.rooms[room].shown.last, client.rooms[room].last == last.position,
             servers.filter(\.isAlive).count == 1,
             // Until its node notices (30 ms) and the frame is here (as long again), it may speak for an old primary (seed 2102771).
             now > lastServerDeath + 100 * millisecond

@@ -30,6 +30,8 @@ final class SimWorld {
     var lastServerDeath: UInt64 = 0
     /// Redis lost something, so a reset is no lie.
     var hasLost = false
+    /// Somebody wrote into a room's keys, so that a reset may have no other reason.
+    var isVandalised = false
     var violation: String?
     /// Every position ever taken, in whatever branch: what may be shown.
     var stored: [Set<Message>]
@@ -126,6 +128,7 @@ final class SimWorld {
         isQuiet = true
         log("--- quiet from here ---")
         slowUntil = 0
+        if isVandalised { for room in roomNames.indices { mend(room) } }
         for slot in slots.indices where slots[slot] == nil { agenda.add(.start(slot: slot), at: now) }
         for client in clients where client.session == nil { reconnect(client, after: 0) }
     }

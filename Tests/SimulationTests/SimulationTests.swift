@@ -46,6 +46,16 @@ import Testing
         try check(from: 5_000, .lostTail)
     }
 
+    /// Somebody publishes and writes what no node would, and Redis restarts: nothing that is published breaks any promise…
+    @Test func nonsenseOnTheChannelBreaksNoPromise() throws {
+        try check(from: 6_000, .vandal)
+    }
+
+    /// …and what is written costs no more than a reset, once it is mended.
+    @Test func roomsThatWereSpoiledAndMendedComeRight() throws {
+        try check(from: 7_000, [.vandal, .redis])
+    }
+
     @Test func sameSeedTellsTheSameStory() throws {
         let first = try SimWorld(SimPlan(seed: 77), trace: true)
         let second = try SimWorld(SimPlan(seed: 77), trace: true)

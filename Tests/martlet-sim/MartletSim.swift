@@ -23,7 +23,7 @@ import Simulation
     @Flag(help: "Switch each rule off in turn and tell the first seed (from --from, within --schedules) that notices.")
     var planted = false
 
-    @Option(help: "Misfortunes: none, cuts, crashes, redis, all, tail; mix: these in turn.")
+    @Option(help: "Misfortunes: none, cuts, crashes, redis, all, tail, vandal; mix: these in turn.")
     var faults = FaultChoice.mix
 
     @Option(help: "Stop after so many seconds, whatever is left.")
@@ -94,7 +94,7 @@ import Simulation
 
 /// What may go wrong in a schedule.
 enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
-    case none, cuts, crashes, redis, all, tail, mix
+    case none, cuts, crashes, redis, all, tail, vandal, mix
 
     func faults(seed: UInt64) -> SimPlan.Faults {
         switch self {
@@ -104,6 +104,7 @@ enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
         case .redis: .redis
         case .all: .all
         case .tail: .lostTail
+        case .vandal: [.vandal, .redis]
         case .mix: SimPlan.Faults.kinds[Int(seed % UInt64(SimPlan.Faults.kinds.count))]
         }
     }

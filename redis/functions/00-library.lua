@@ -5,26 +5,34 @@
 -- Nodes load the library when Redis has none or an older version. Raise this number with every change.
 local VERSION = 9
 
--- Numbers in Lua are doubles: beyond this, + 1 may change nothing. Epochs are milliseconds, far below.
+-- The bounds of all numbers, the same as the nodes' (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are doubles: beyond
+-- 2^53 + 1 may change nothing. Epochs are milliseconds, far below: one ten years ahead of the clock was never begun, and a new one
+-- begins above what a node claims to have seen only if that is less than five years ahead. (A clock before 2020 judges nothing.)
 local MAX_NUMBER = 9007199254740992 - 1000000
+local AHEAD, CLAIMED_AHEAD, LEAST_CLOCK = 315360000000, 157680000000, 1577836800000
 
 local function int(number)
     return string.format('%.0f', number)
 end
 
+-- A whole number within the bounds from what Redis holds; nil for anything else.
+local function whole(text)
+    local value = type(text) == 'string' and text:match('^%d+$') and tonumber(text)
+    return value and value <= MAX_NUMBER and value or nil
+end
+
 -- A whole number from an argument; raises an error that names it.
 local function number(text, name)
-    local value = text and text:match('^%d+$') and tonumber(text)
-    if not value or value > MAX_NUMBER then
-        error({err = 'ERR martlet: ' .. name .. ' is no whole number below 2^53'})
-    end
+    local value = whole(text)
+    if not value then error({err = 'ERR martlet: ' .. name .. ' is no whole number below 2^53'}) end
     return value
 end
 
--- '<epoch>-<seq>' as two numbers, or nil.
+-- '<epoch>-<seq>' as two numbers within the bounds, or nil.
 local function position(text)
     local epoch, seq = (text or ''):match('^(%d+)%-(%d+)$')
-    return tonumber(epoch), tonumber(seq)
+    epoch, seq = tonumber(epoch), tonumber(seq)
+    if epoch and epoch <= MAX_NUMBER and seq <= MAX_NUMBER then return epoch, seq end
 end
 
 -- Whether the one ID is below the other; '' is below all.
@@ -49,6 +57,12 @@ end
 local function now()
     local time = redis.call('TIME')
     return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- The highest epoch that is `ahead` of the clock.
+local function newest(ahead)
+    local clock = now()
+    return clock < LEAST_CLOCK and MAX_NUMBER or math.min(MAX_NUMBER, clock + ahead)
 end
 
 -- The room's channel: the log's key without ':log'.

@@ -56,10 +56,10 @@ local function trim(log, bytes)
     end
 end
 
--- Epoch and seq of the log's last ID, how many entries it has, epoch and seq of the first one (nil: it has none), and the ID of the
--- newest. The key exists.
-local function last_id(log)
-    local info = redis.call('XINFO', 'STREAM', log)
+-- Epoch and seq of a stream's last ID, how many entries it has, epoch and seq of the first one (nil: it has none), and the ID of the
+-- newest. Nil if no node made that last ID. The key exists.
+local function sound_id(stream)
+    local info = redis.call('XINFO', 'STREAM', stream)
     local room = {}
     for index = 1, #info, 2 do
         if info[index] == 'last-generated-id' then
@@ -72,8 +72,14 @@ local function last_id(log)
             room.newest = info[index + 1][1]
         end
     end
-    if room.epoch > MAX_NUMBER or room.seq > MAX_NUMBER then
-        error({err = 'ERR martlet: the last ID of ' .. log .. ' is beyond 2^53, no position of ours; delete the key'})
+    return room.epoch and room.epoch <= newest(AHEAD) and room or nil
+end
+
+-- The same for a log, without which nothing can be done.
+local function last_id(log)
+    local room = sound_id(log)
+    if not room then
+        error({err = 'ERR martlet: the last ID of ' .. log .. ' is beyond 2^53 or years ahead, none of ours; see martlet doctor'})
     end
     return room
 end
@@ -108,7 +114,13 @@ end
 local function read_room(log, epochs, meta, from)
     local room = last_id(log)
     room.links = redis.call('LRANGE', epochs, from, -1)
-    room.history = tonumber(redis.call('HGET', meta, 'history') or nil)
+    local history = redis.call('HGET', meta, 'history')
+    room.history = whole(history)
+    if history and (room.history or MAX_NUMBER) > room.epoch then
+        -- What stands there is no epoch that began: the oldest that is known counts.
+        local oldest = link(redis.call('LINDEX', epochs, 0) or nil)
+        room.history = oldest > 0 and oldest <= room.epoch and oldest or nil
+    end
     local newest, base = link(room.links[#room.links])
     if not room.history or newest ~= room.epoch or base > room.seq then
         local entry = redis.call('XRANGE', log, int(room.epoch) .. '-0', int(room.epoch), 'COUNT', 1)[1]

@@ -41,11 +41,12 @@ local function judge(log, room, after, wanted)
     return verdict, entries, more
 end
 
--- What enter and view answer.
+-- What enter and view answer. (No epoch that began is above the log's.)
 local function room_reply(room, nodes, meta, wanted, verdict, entries, more)
+    local branch = whole(redis.call('HGET', meta, 'branch')) or 0
     local reply = {
         verdict, int(room.epoch) .. '-' .. int(room.seq), int(room.base), int(room.history), room.links,
-        redis.call('HGETALL', nodes), entries, redis.call('HGET', meta, 'branch') or '0',
+        redis.call('HGETALL', nodes), entries, int(branch > room.epoch and 0 or branch),
     }
     if wanted.paged then reply[9] = more and '1' or '0' end
     return reply

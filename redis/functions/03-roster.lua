@@ -1,10 +1,16 @@
 -- Changes of a room's roster and the presence entries that say so. Shared by presence and leave.
 
--- The devices of one user, {node = {device, …}}, as the roster holds them.
+-- The devices of one user, {node = {device, …}}, as the roster holds them. What is nothing of that kind is left out: no node wrote it,
+-- and the next change of that user writes over it.
 local function devices_of(roster, user, text)
-    local known, devices = pcall(cjson.decode, text or redis.call('HGET', roster, user) or '{}')
-    if not known or type(devices) ~= 'table' then
-        error({err = 'ERR martlet: ' .. roster .. ' holds no JSON object at a user; delete that field'})
+    local known, found = pcall(cjson.decode, text or redis.call('HGET', roster, user) or '{}')
+    local devices = {}
+    for node, names in pairs(known and type(found) == 'table' and found or {}) do
+        local list = {}
+        for _, name in ipairs(type(node) == 'string' and type(names) == 'table' and names or {}) do
+            if type(name) == 'string' then list[#list + 1] = name end
+        end
+        if #list > 0 then devices[node] = list end
     end
     return devices
 end
@@ -18,7 +24,7 @@ end
 local function change(changes, kind, user, device, node)
     local devices = changes.users[user] or devices_of(changes.roster, user)
     changes.users[user] = devices
-    local list = type(devices[node]) == 'table' and devices[node] or {}
+    local list = devices[node] or {}
     local place
     for index, name in ipairs(list) do
         if name == device then place = index end
@@ -29,11 +35,11 @@ local function change(changes, kind, user, device, node)
     changes.list[#changes.list + 1] = {kind = kind, user = user, device = device, node = node}
 end
 
--- Last ID of the presence stream; where it will begin if there is none, and false then.
+-- Last ID of the presence stream; where it will begin if there is none, and false then. One whose last ID no node made counts as lost.
 local function presence_position(presence)
-    if redis.call('EXISTS', presence) == 0 then return now(), 0, false end
-    local last = last_id(presence)
-    return last.epoch, last.seq, true
+    local last = redis.call('EXISTS', presence) == 1 and sound_id(presence)
+    if last then return last.epoch, last.seq, true end
+    return now(), 0, false
 end
 
 -- Writes the changes into roster and stream. Returns {position, after, count, {user, device, node, joined, …}} for the
@@ -41,6 +47,7 @@ end
 local function write_changes(changes, presence, maxlen)
     local begin, seq, exists = presence_position(presence)
     if #changes.list == 0 then return {exists and int(begin) .. '-' .. int(seq) or '0-0'} end
+    if not exists then redis.call('DEL', presence) end
     for user, devices in pairs(changes.users) do
         if next(devices) then
             redis.call('HSET', changes.roster, user, cjson.encode(devices))

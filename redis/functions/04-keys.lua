@@ -29,7 +29,7 @@ end
 -- Adds the entries, oldest first. The newest use of a key counts: earlier ones may have been trimmed.
 local function add_to_index(index, entries)
     for _, entry in ipairs(entries) do
-        local name = mark(entry[2])
+        local name = position(entry[1]) and mark(entry[2])
         if name then redis.call('HSET', index, digest(name), entry[1]) end
     end
 end
@@ -46,7 +46,7 @@ local function catch_up(log, meta, room, through)
     check({'hash'}, {index})
     local id, history = (redis.call('HGET', meta, 'indexed') or ''):match('^(%d+%-%d+):(%d+)$')
     local epoch, seq = position(id)
-    local is_void = not id or history ~= int(room.history) or epoch > room.epoch
+    local is_void = not epoch or history ~= int(room.history) or epoch > room.epoch
         or (epoch == room.epoch and seq > room.seq)
     -- What was trimmed stays in the index until it outweighs what is there: then it is begun anew.
     if is_void or redis.call('HLEN', index) > 2 * room.length + 512 then
@@ -56,12 +56,16 @@ local function catch_up(log, meta, room, through)
     if id and (id == room.newest or (seq >= through and not mixed)) then return true end
     local entries, more = page('XRANGE', log, id and '(' .. id or '-', '+', PIECE.count, PIECE.bytes)
     add_to_index(index, entries)
-    local last = entries[#entries]
-    if not last then return true end
-    redis.call('HSET', meta, 'indexed', last[1] .. ':' .. int(room.history))
+    -- (An entry whose ID is no position is none of the room's, and no place to go on from.)
+    local last, reached = #entries, nil
+    while last > 0 and not reached do
+        _, reached = position(entries[last][1])
+        if not reached then last = last - 1 end
+    end
+    if last == 0 then return true end
+    redis.call('HSET', meta, 'indexed', entries[last][1] .. ':' .. int(room.history))
     local ttl = redis.call('PTTL', log)
     if ttl > 0 then redis.call('PEXPIRE', index, ttl) end
-    local _, reached = position(last[1])
     return not more or (reached >= through and not mixed)
 end
 
@@ -71,8 +75,8 @@ local function search_newest(log, known, wanted, found)
     local entries, more = page('XREVRANGE', log, '+', '-', 64, PIECE.bytes)
     for _, entry in ipairs(entries) do
         local _, seq = position(entry[1])
-        if seq <= known then return true end
-        local name = mark(entry[2])
+        if seq and seq <= known then return true end
+        local name = seq and mark(entry[2])
         if name and wanted[name] and not found[name] then
             found[name] = {entry[1], field(entry[2], 'at') or '0'}
         end
@@ -95,7 +99,7 @@ local function find(log, meta, room, from, known, wanted)
     if not catch_up(log, meta, room, from) then return nil end
     for name in pairs(wanted) do
         local id = not found[name] and redis.call('HGET', index_key(log), digest(name))
-        local entry = id and redis.call('XRANGE', log, id, id)[1]
+        local entry = id and position(id) and redis.call('XRANGE', log, id, id)[1]
         if entry and mark(entry[2]) == name then found[name] = {entry[1], field(entry[2], 'at') or '0'} end
     end
     return found

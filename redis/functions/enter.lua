@@ -27,7 +27,7 @@ end
 redis.register_function('martlet_enter', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
     local node, after, seen, clock, changed, wanted, history = unpack(args, 1, 7)
-    seen, clock, wanted = number(seen, 'seen'), number(clock, 'clock'), bounds(wanted, 'limit')
+    seen, clock, wanted = math.min(number(seen, 'seen'), newest(CLAIMED_AHEAD)), number(clock, 'clock'), bounds(wanted, 'limit')
     history = number(history, 'history')
     local tail = read_tail(args, 8)
     channel(log)
@@ -41,12 +41,13 @@ redis.register_function('martlet_enter', function(keys, args)
     local lost = changed ~= '0' and (not room or verdict[1] == 'rewound')
     if changed == '2' and lost then
         local newest = room and redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-        return {{'bring'}, newest and newest[1] or '0-0'}
+        return {{'bring'}, newest and position(newest[1]) and newest[1] or '0-0'}
     end
     if room then
         epoch = math.max(epoch, room.epoch + 1, foreign and math.max(seen, room.epoch) + foreign or 0)
     else
-        epoch = math.max(epoch, (position(redis.call('LINDEX', epochs, -1) or nil) or 0) + 1)
+        local ended = position(redis.call('LINDEX', epochs, -1) or nil) or 0
+        if ended <= newest(AHEAD) then epoch = math.max(epoch, ended + 1) end
         room = begin_log(log, epochs, meta, epoch)
         verdict, entries, more = judge(log, room, after, wanted)
         lost = changed ~= '0' and verdict[1] == 'rewound'

@@ -57,13 +57,15 @@ redis.register_function('martlet_leave', function(keys, args)
         if notice and not empty then publish(log, notice) end
         return {cursor}
     end
-    local last = {epoch = 0, seq = 0}
-    if redis.call('EXISTS', log) == 1 then last = last_id(log) end
+    -- Nobody stays in a room because its log is broken, and what it holds is not thrown away for that.
+    local exists = redis.call('EXISTS', log) == 1
+    local sound = not exists or sound_id(log)
+    local last = exists and sound or {epoch = 0, seq = 0}
     redis.call('HDEL', nodes, node)
     if empty then
         local names = {index_key(log), unpack(keys)}
         -- (An epoch that is ahead of the clock has to be remembered, so that none below it begins.)
-        if last.seq == 0 and not last.first and last.epoch <= now() then
+        if sound and last.seq == 0 and not last.first and last.epoch <= now() then
             redis.call('DEL', unpack(names))
         else
             for _, key in ipairs(names) do redis.call('PEXPIRE', key, ttl) end

@@ -72,7 +72,7 @@ public struct EpochChain: Hashable, Sendable {
 
     /// Forgets epochs that ended before the log's first entry.
     public mutating func prune(firstEntry seq: UInt64) {
-        while links.count > 1, links[1].base + 1 < seq { links.removeFirst() }
+        while links.count > 1, seq > 0, links[1].base < seq - 1 { links.removeFirst() }
     }
 }
 

@@ -11,12 +11,12 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
         self.seq = seq
     }
 
-    /// Reads `<epoch>-<seq>`, two decimal numbers without sign or space. Nil for anything else.
+    /// Reads `<epoch>-<seq>`, two decimal numbers without sign or space, each within ``PositionBounds``. Nil for anything else.
     public init?(_ text: some StringProtocol) {
         self.init(utf8: text.utf8)
     }
 
-    /// Reads `<epoch>-<seq>` from bytes. Nil for anything else, overflow included.
+    /// Reads `<epoch>-<seq>` from bytes. Nil for anything else, and for a number beyond ``PositionBounds``.
     @inlinable public init?(utf8 bytes: some Sequence<UInt8>) {
         var numbers: (UInt64, UInt64) = (0, 0)
         var digits = 0
@@ -24,17 +24,10 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
         for byte in bytes {
             switch byte {
             case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                // So many nines fit into 64 bits, and more digits are beyond any bound.
+                guard digits < 19 else { return nil }
                 let digit = UInt64(byte - UInt8(ascii: "0"))
-                if digits < 19 {
-                    // So many nines fit.
-                    if second { numbers.1 = numbers.1 &* 10 &+ digit } else { numbers.0 = numbers.0 &* 10 &+ digit }
-                    digits += 1
-                    continue
-                }
-                let (scaled, overflow) = (second ? numbers.1 : numbers.0).multipliedReportingOverflow(by: 10)
-                let (sum, carry) = scaled.addingReportingOverflow(digit)
-                guard !overflow, !carry else { return nil }
-                if second { numbers.1 = sum } else { numbers.0 = sum }
+                if second { numbers.1 = numbers.1 &* 10 &+ digit } else { numbers.0 = numbers.0 &* 10 &+ digit }
                 digits += 1
             case UInt8(ascii: "-") where !second && digits > 0:
                 second = true
@@ -43,7 +36,7 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
                 return nil
             }
         }
-        guard second, digits > 0 else { return nil }
+        guard second, digits > 0, PositionBounds.holds(numbers.0), PositionBounds.holds(numbers.1) else { return nil }
         self.init(epoch: numbers.0, seq: numbers.1)
     }
 

@@ -47,6 +47,8 @@ public enum RoomCounter: Hashable, Sendable {
     case reset
     case alarm
     case sendTimedOut
+    /// Something that no node said was left out.
+    case ignored(IgnoredData)
 }
 
 /// Why a room was read from Redis.

@@ -133,7 +133,8 @@ extension RoomStateMachine {
         let tail = entering.bringsFrom.map { recent.messages(after: $0.seq > 0 ? $0.seq - 1 : 0) } ?? []
         let request = EnterRequest(
             room: room, node: node, after: last, tail: changed ? tail : [], tailHistory: changed ? chain.history : 0,
-            seen: changed ? seenEpoch + branchSalt : seenEpoch, clock: wallClock, identityChanged: changed,
+            seen: claim(changed ? seenEpoch &+ branchSalt : seenEpoch), clock: min(wallClock, PositionBounds.largest),
+            identityChanged: changed,
             offersTail: changed && entering.bringsFrom == nil && !recent.isEmpty, page: settings.page)
         actions.append(.submit(.hold(room: room, node: node), serial: RequestTag.ignoredSerial))
         entering.serial = submit(.enter(request), .enter, &actions)
@@ -141,6 +142,8 @@ extension RoomStateMachine {
         entering.deadline = now + settings.enterDeadline
         phase = .entering(entering)
         presence.noteEntering(now: now)
+        // What was heard before is not the epoch that this begins.
+        heardOwnEpoch = 0
         readRoster(&actions)
     }
 
@@ -176,10 +179,13 @@ extension RoomStateMachine {
             phase = .entering(entering)
             actions.append(.count(.entered))
             actions.append(.sawNodes(view.nodes))
+            forget(above: view.epoch)
             noteBranch(view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)
-        case .success, .failure(.malformed), .failure(.refused), .failure(.missing), .failure(.again):
+        case .failure(.malformed(let text)):
+            enterRefused("the answer to enter makes no sense: \(text)", entering, now: now, &actions)
+        case .success, .failure(.refused), .failure(.missing), .failure(.again):
             enterRefused("the answer to enter makes no sense", entering, now: now, &actions)
         case .failure(.notStored(let text)):
             enterRefused(text, entering, now: now, &actions)
@@ -377,10 +383,11 @@ extension RoomStateMachine {
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
         if serial & Self.appendBit != 0 {
-            appendCompleted(number: serial & ~Self.appendBit, result, now: now, &actions)
+            appendCompleted(number: serial & ~Self.appendBit, sound(result, &actions), now: now, &actions)
             return
         }
         guard let purpose = requests.removeValue(forKey: serial) else { return }
+        let result = sound(result, &actions)
         // An empty dictionary keeps its room, and most rooms ask nothing most of the time.
         if requests.isEmpty { requests = [:] }
         switch purpose {

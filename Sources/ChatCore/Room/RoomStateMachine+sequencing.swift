@@ -10,6 +10,7 @@ extension RoomStateMachine {
         case .out, .unsubscribing: return
         case .subscribing, .entering, .inside, .leaving: break
         }
+        guard let event = sound(event, &actions) else { return }
         switch event {
         case .message(let message, let base): heardMessage(message, base: base, now: now, &actions)
         case .epoch(let epoch, let base, let nodes, let by):
@@ -91,7 +92,7 @@ extension RoomStateMachine {
 
     /// Somebody looked: the log's newest message is `newest`. If it never reaches us by the channel, it is read.
     public mutating func logReaches(_ newest: Position, now: Moment, _ actions: inout [RoomAction]) {
-        guard canSequence, let last, newest.seq > last.seq else { return }
+        guard canSequence, let last, newest.seq > last.seq, newest.isWithinBounds else { return }
         knownLast = max(knownLast, newest.seq)
         noteHole(now: now)
     }
@@ -225,6 +226,11 @@ extension RoomStateMachine {
             return viewFailed(result, now: now, &actions)
         }
         guard view.verdict != .rewound, view.epoch >= epochKnown, view.nodes[node] == enterValue else {
+            actions.append(.count(.alarm))
+            return enterAgain(now: now, &actions)
+        }
+        guard view.epoch > refusedEpoch || refusedEpoch == 0 else {
+            // Redis refused that epoch, and now it is the log's: somebody set the log ahead and back again. Only a new one is free of doubt.
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         }

@@ -1,5 +1,6 @@
 import ChatCore
 import ChatGateway
+import Logging
 import NIOCore
 
 /// The home side: rooms, their actions and their timers.
@@ -157,8 +158,19 @@ extension Shard: TickWork {
         case .count(let counter):
             metrics.count(counter)
             if let event = NodeNews.Event(counter) { keeper?.news.happened(event, in: room.name, now: now) }
+            if case .ignored(let kind) = counter { sayIgnored(kind, in: room.name) }
         }
         return false
+    }
+
+    private func sayIgnored(_ kind: IgnoredData, in room: RoomName) {
+        guard let count = ignoredLog.seen(kind, now: now) else { return }
+        logger.warning(
+            "a room was told what no node of ours said; ignored (see martlet doctor)",
+            metadata: [
+                LogKey.reason: "\(kind)", LogKey.error: "\(kind.text)", LogKey.room: "\(room)",
+                LogKey.count: "\(count)", LogKey.shard: "\(index)",
+            ])
     }
 
     private func deliver(_ message: Message, _ room: HomeRoom) {

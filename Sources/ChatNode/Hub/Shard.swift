@@ -77,6 +77,7 @@ final class Shard: @unchecked Sendable {
     var joinRate: TokenBucket
     var deliveries: UInt64 = 0
     var messages: UInt64 = 0
+    var ignoredLog = IgnoredLog()
 
     init(
         index: Int, of count: Int = 1, loop: any EventLoop, tick: LoopTick, settings: ShardSettings,

@@ -11,6 +11,7 @@ extension MetricLabel {
 }
 
 extension ViewReason: MetricLabel {}
+extension IgnoredData: MetricLabel {}
 
 /// What became of an append.
 public enum AppendResult: MetricLabel {

@@ -55,6 +55,7 @@ public final class NodeMetrics: Sendable {
     public let redisHeardBytes: PrometheusCounter
     public let redisUnreadable: PrometheusCounter
     public let redisRefusals: CounterSet<RefusalKind>
+    public let redisIgnored: CounterSet<IgnoredData>
     public let replication: PrometheusHistogram
     public let notReplicated: PrometheusCounter
     public let nodesSwept: PrometheusCounter
@@ -149,6 +150,9 @@ public final class NodeMetrics: Sendable {
         redisRefusals = CounterSet(
             r, "martlet_redis_refusals_total", label: "kind",
             help: "Commands that Redis refused while its connections stayed, by the kind of its error.")
+        redisIgnored = CounterSet(
+            r, "martlet_redis_ignored_total", label: "kind",
+            help: "What Redis holds or says that no node wrote, by kind: it was left out, and martlet doctor finds it.")
         replication = r.histogram(
             "martlet_replication_seconds",
             help: "Time until enough replicas had what was stored, with MARTLET_ACK_REPLICAS.",
@@ -206,6 +210,7 @@ extension NodeMetrics {
         case .reset: resets.increment()
         case .alarm: alarms.increment()
         case .sendTimedOut: limitRefusals[.sendWait].increment()
+        case .ignored(let kind): redisIgnored[kind].increment()
         }
     }
 

@@ -1,3 +1,4 @@
+import ChatCore
 import ChatRedis
 
 /// Counts what a loop's Redis link does: one for each ``RedisLink``.
@@ -29,6 +30,8 @@ public final class RedisMetrics: RedisLinkObserver, Sendable {
         metrics.redisHeardBytes.increment(by: bytes)
         if !accepted { metrics.redisUnreadable.increment() }
     }
+
+    public func redisIgnored(_ kind: IgnoredData) { metrics.redisIgnored[kind].increment() }
 
     /// The shard hears of it too, knows whether it matters, and counts it.
     public func redisConnected(_ role: RedisConnectionRole, attempt: Int) {}

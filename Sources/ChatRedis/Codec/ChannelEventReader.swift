@@ -5,7 +5,8 @@ import Glibc
 /// Reads what was published on a room's channel, whoever published it: fields in any order, unknown ones ignored, epochs and positions
 /// as strings (numbers are taken too).
 ///
-/// Strict about all that decides something (positions, epochs, nodes), lenient about what a message says (``LogEntry``).
+/// Strict about all that decides something (positions, epochs, each within ``PositionBounds``), lenient about what a message says
+/// (``LogEntry``). A node, or a change of presence, that cannot be read is left out: it costs not the others.
 struct ChannelEventReader {
     /// One slice for each member that any type has.
     private struct Members {
@@ -47,6 +48,9 @@ struct ChannelEventReader {
             }
         }
     }
+
+    /// Entries of the presence stream that one notice is of: every device of a node that is swept, and far more.
+    private static let mostChanges: UInt64 = 10_000_000
 
     private let scanner: JSONScanner
     private var members = Members()
@@ -123,7 +127,7 @@ struct ChannelEventReader {
         var scanner = JSONScanner(payload)
         guard scanner.skip(#"{"type":"message","position":"#), let place = try? scanner.value(),
             case .string = place.kind, let position = Position(utf8: scanner.inside(place)),
-            scanner.skip(#","base":"#), let base = string(&scanner), let base = UInt64(base)
+            scanner.skip(#","base":"#), let base = string(&scanner), let base = bounded(UInt64(base))
         else { return nil }
         return (position, base, scanner)
     }
@@ -198,17 +202,23 @@ struct ChannelEventReader {
         var walker = inner(slice)
         try walker.elements { element throws(JSONError) in
             let place = JSONSlice(kind: element.kind, range: shift(element.range, slice))
-            guard place.kind == .object else { throw Self.wrong("changes", "objects", place) }
-            changes.append(try change(place))
+            if place.kind == .object, let change = try change(place) { changes.append(change) }
         }
         let count = try number(members.count, "count")
+        let after = try position(members.after, "after")
+        let position = try position(members.position, "position")
+        // Entries of one stream, as many as a notice can be of: what says otherwise would have us wait for positions that are never given.
+        guard position.epoch == after.epoch, position.seq > after.seq, position.seq - after.seq <= Self.mostChanges
+        else {
+            throw Self.wrong("position", "a few behind 'after'", members.position)
+        }
         return PresenceNotice(
-            after: try position(members.after, "after"), position: try position(members.position, "position"),
-            changes: changes, count: Int(clamping: count),
+            after: after, position: position, changes: changes, count: Int(clamping: count),
             run: members.run == nil ? nil : try string(members.run, "run"))
     }
 
-    private func change(_ slice: JSONSlice) throws(JSONError) -> PresenceNotice.Change {
+    /// Nil: it names nobody, or what nobody may be called.
+    private func change(_ slice: JSONSlice) throws(JSONError) -> PresenceNotice.Change? {
         var user: UserID?
         var device: DeviceName?
         var node: NodeID?
@@ -222,9 +232,7 @@ struct ChannelEventReader {
             default: break
             }
         }
-        guard let user, let device, let node, let joined else {
-            throw Self.wrong("changes", "user, device, node and joined in each", slice)
-        }
+        guard let user, let device, let node, let joined else { return nil }
         return PresenceNotice.Change(user: user, device: device, node: node, joined: joined)
     }
 
@@ -232,13 +240,27 @@ struct ChannelEventReader {
         guard let user = try? UserID(try string(members.user, "user")) else {
             throw Self.wrong("user", "a user's name", members.user)
         }
+        // It is one of its node's names for a session, and no number that anybody counts with.
+        guard let session = members.session, let session = Self.anyNumber(session, scanner) else {
+            throw Self.wrong("session", "a whole number", members.session)
+        }
+        let name = try string(members.name, "name")
+        guard name.utf8.count <= MartletV1Codec.maxSignalNameBytes,
+            !name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+        else { throw Self.wrong("name", "a signal's name", members.name) }
         return Signal(
-            node: try node(members.node, "node"), session: SessionID(raw: try number(members.session, "session")),
-            user: user,
-            name: try string(members.name, "name"), data: members.data.map { scanner.text($0) })
+            node: try node(members.node, "node"), session: SessionID(raw: session), user: user, name: name,
+            data: try members.data.map { (slice) throws(JSONError) in try data(slice) })
     }
 
     // MARK: Parts
+
+    private func data(_ slice: JSONSlice) throws(JSONError) -> String {
+        if let problem = JSONData.problem(UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])) {
+            throw JSONError(offset: slice.range.lowerBound + problem.offset, problem: problem.problem)
+        }
+        return scanner.text(slice)
+    }
 
     private func nodes() throws(JSONError) -> [NodeID: UInt64] {
         // An empty Lua table is an array to cjson.
@@ -248,9 +270,7 @@ struct ChannelEventReader {
         }
         var nodes: [NodeID: UInt64] = [:]
         try object(slice) { key, value, scanner throws(JSONError) in
-            guard let node = try? NodeID(scanner.string(key)), let epoch = Self.number(value, scanner) else {
-                throw Self.wrong("nodes", "epochs by node", slice)
-            }
+            guard let node = try? NodeID(scanner.string(key)), let epoch = Self.number(value, scanner) else { return }
             nodes[node] = epoch
         }
         return nodes
@@ -294,12 +314,21 @@ struct ChannelEventReader {
 
     private func number(_ slice: JSONSlice?, _ name: String) throws(JSONError) -> UInt64 {
         guard let slice, let number = Self.number(slice, scanner) else {
-            throw Self.wrong(name, "a whole number", slice)
+            throw Self.wrong(name, "a whole number up to 2^53", slice)
         }
         return number
     }
 
     private static func number(_ slice: JSONSlice, _ scanner: JSONScanner) -> UInt64? {
+        bounded(anyNumber(slice, scanner))
+    }
+
+    private static func bounded(_ number: UInt64?) -> UInt64? {
+        guard let number, PositionBounds.holds(number) else { return nil }
+        return number
+    }
+
+    private static func anyNumber(_ slice: JSONSlice, _ scanner: JSONScanner) -> UInt64? {
         switch slice.kind {
         case .string: UInt64(scanner.string(slice))
         case .number: UInt64(scanner.text(slice))

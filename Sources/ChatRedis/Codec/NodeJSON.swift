@@ -9,26 +9,36 @@ public enum NodeReportReader {
         guard case .success(let json) = JSONValue.parse(bytes) else { return report }
         report.address = json["address"]?.string ?? ""
         report.version = json["version"]?.string ?? ""
-        report.sessions = json["sessions"]?.integer ?? 0
-        report.rooms = json["rooms"]?.integer ?? 0
-        report.messages = json["messages"]?.integer.flatMap { UInt64(exactly: $0) } ?? 0
-        report.deliveries = json["deliveries"]?.integer.flatMap { UInt64(exactly: $0) } ?? 0
-        report.clock = json["clock"]?.integer.flatMap { UInt64(exactly: $0) } ?? 0
-        report.started = json["started"]?.integer.flatMap { UInt64(exactly: $0) } ?? 0
+        report.sessions = count(json["sessions"])
+        report.rooms = count(json["rooms"])
+        report.messages = number(json["messages"])
+        report.deliveries = number(json["deliveries"])
+        report.clock = number(json["clock"])
+        report.started = number(json["started"])
         report.draining = json["draining"]?.bool ?? false
         return report
     }
+
+    /// A number that is none, or beyond bounds, is as if it was not there.
+    private static func number(_ value: JSONValue?) -> UInt64 {
+        guard let number = value?.integer.flatMap({ UInt64(exactly: $0) }), PositionBounds.holds(number) else {
+            return 0
+        }
+        return number
+    }
+
+    /// What is added up over all nodes: no node has more than this of anything.
+    private static func count(_ value: JSONValue?) -> Int { Int(min(number(value), 1_000_000_000)) }
 }
 
 /// Reads what the roster keeps of a user: `{"node":["device", …], …}`.
 public enum RosterReader {
-    /// Nil if it is no such JSON. Names that break our rules are left out: no node of ours wrote them.
+    /// Nil if it is no JSON object. What else breaks our rules is left out, and costs not the rest: no node of ours wrote it.
     public static func devices(of bytes: UnsafeRawBufferPointer) -> Set<RosterSnapshot.Device>? {
         guard case .success(let json) = JSONValue.parse(bytes), let nodes = json.object else { return nil }
         var devices: Set<RosterSnapshot.Device> = []
         for (name, list) in nodes {
-            guard let names = list.array else { return nil }
-            guard let node = try? NodeID(name) else { continue }
+            guard let names = list.array, let node = try? NodeID(name) else { continue }
             for name in names {
                 guard let text = name.string, let device = try? DeviceName(text) else { continue }
                 devices.insert(RosterSnapshot.Device(node: node, device: device))

@@ -92,8 +92,10 @@ extension RedisCodec {
             guard reply.count == 2, reply[1].kind == .array else { throw .malformed("rooms: expected a cursor and names") }
             let cursor = try number(reply[0], "rooms: cursor")
             // A name that is none of ours was put there by somebody else: no room of this node.
-            let names = (0..<reply[1].count).compactMap { place in
-                reply[1][place].string.flatMap { try? RoomName($0) }
+            let names = (0..<reply[1].count).compactMap { (place) -> RoomName? in
+                let room = reply[1][place].string.flatMap { try? RoomName(stored: $0) }
+                if room == nil { reply.leaveOut(.name) }
+                return room
             }
             return cursor == 0 ? .rooms(names) : .someRooms(names, cursor: cursor)
         case .holders:
@@ -129,17 +131,11 @@ extension RedisCodec {
         if reply.isNull { throw .missing }
         guard reply.count == 9 else { throw .malformed("view: expected 9 elements, got \(reply.count)") }
         let last = try position(reply[1], "view: last ID")
-        var links: [EpochLink] = []
-        links.reserveCapacity(reply[4].count)
-        for place in 0..<reply[4].count {
-            let link = try position(reply[4][place], "view: epoch chain")
-            links.append(EpochLink(epoch: link.epoch, base: link.seq))
-        }
+        let base = try number(reply[2], "view: base")
         return RoomView(
-            verdict: try verdict(reply[0]), epoch: last.epoch, last: last.seq, base: try number(reply[2], "view: base"),
-            chain: EpochChain(links: links, history: try number(reply[3], "view: history")),
-            nodes: try holders(reply[5], "view: nodes"), branch: try number(reply[7], "view: branch"),
-            entries: try entries(reply[6], "view: entries"), hasMore: reply[8].equals("1"))
+            verdict: try verdict(reply[0]), epoch: last.epoch, last: last.seq, base: base,
+            chain: chain(reply[4], history: reply[3], last, base: base), nodes: try holders(reply[5], "view: nodes"),
+            branch: branch(reply[7]), entries: try entries(reply[6], "view: entries"), hasMore: reply[8].equals("1"))
     }
 
     private func verdict(_ reply: RESPReply) throws(BrokerError) -> Verdict {
@@ -186,7 +182,10 @@ extension RedisCodec {
             guard let user = reply[3][place].string.flatMap({ try? UserID($0) }),
                 let device = reply[3][place + 1].string.flatMap({ try? DeviceName($0) }),
                 let node = reply[3][place + 2].string.flatMap({ try? NodeID($0) })
-            else { throw .malformed("presence: a change without user, device or node") }
+            else {
+                reply.leaveOut(.roster)
+                continue
+            }
             let joined = reply[3][place + 3].equals("1")
             changes.append(PresenceNotice.Change(user: user, device: device, node: node, joined: joined))
         }
@@ -196,15 +195,19 @@ extension RedisCodec {
 
     private func roster(_ reply: RESPReply) throws(BrokerError) -> RosterSnapshot {
         guard reply.count == 4 else { throw .malformed("roster: expected 4 elements, got \(reply.count)") }
-        let position = try position(reply[0], "roster: presence stream")
+        // (A stream whose last entry has an ID that is no position begins again with the next change.)
+        let position = place(of: reply[0], .roster) ?? Position(epoch: 0, seq: 0)
         let cursor = try number(reply[1], "roster: cursor")
         let count = Int(clamping: try number(reply[2], "roster: members"))
         let users = reply[3]
         var members: [UserID: Set<RosterSnapshot.Device>] = [:]
         for place in stride(from: 0, to: users.count - 1, by: 2) {
-            guard let user = users[place].string.flatMap({ try? UserID($0) }) else { continue }
-            guard let devices = users[place + 1].withBytes({ RosterReader.devices(of: UnsafeRawBufferPointer($0)) })
-            else { throw .malformed("roster: what is kept of a user is no JSON object of device lists") }
+            guard let user = users[place].string.flatMap({ try? UserID($0) }),
+                let devices = users[place + 1].withBytes({ RosterReader.devices(of: UnsafeRawBufferPointer($0)) })
+            else {
+                reply.leaveOut(.roster)
+                continue
+            }
             if !devices.isEmpty { members[user] = devices }
         }
         return RosterSnapshot(position: position, members: members, count: count, cursor: cursor)
@@ -214,7 +217,10 @@ extension RedisCodec {
         guard reply.kind == .array else { throw .malformed("nodes: expected an array") }
         var records: [NodeRecord] = []
         for place in stride(from: 0, to: reply.count - 1, by: 2) {
-            guard let node = reply[place].string.flatMap({ try? NodeID($0) }) else { continue }
+            guard let node = reply[place].string.flatMap({ try? NodeID($0) }) else {
+                reply.leaveOut(.name)
+                continue
+            }
             let report = reply[place + 1].withBytes { bytes in
                 bytes.isEmpty ? nil : NodeReportReader.report(of: node, UnsafeRawBufferPointer(bytes))
             }
@@ -229,10 +235,12 @@ extension RedisCodec {
         guard reply.kind == .array, reply.count.isMultiple(of: 2) else { throw .malformed("\(place): expected a hash") }
         var holders: [NodeID: UInt64] = [:]
         for index in stride(from: 0, to: reply.count, by: 2) {
-            guard let node = reply[index].string.flatMap({ try? NodeID($0) }) else {
-                throw .malformed("\(place): a field that is no node")
+            guard let node = reply[index].string.flatMap({ try? NodeID($0) }), let value = bounded(reply[index + 1])
+            else {
+                reply.leaveOut(.node)
+                continue
             }
-            holders[node] = try number(reply[index + 1], place)
+            holders[node] = value
         }
         return holders
     }
@@ -243,9 +251,11 @@ extension RedisCodec {
         messages.reserveCapacity(reply.count)
         for index in 0..<reply.count {
             let entry = reply[index]
-            let position = try position(entry[0], place)
+            // An entry that is none of the room's order is no part of it; what comes before and behind it is.
+            guard let position = self.place(of: entry[0], .entry) else { continue }
             guard entry.count == 2, let content = LogEntry.content(of: entry[1], at: position) else {
-                throw .malformed("\(place): an entry without fields")
+                reply.leaveOut(.entry)
+                continue
             }
             messages.append(Message(position: position, content: content))
         }
@@ -261,7 +271,7 @@ extension RedisCodec {
     }
 
     private func number(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> UInt64 {
-        guard let number = reply.unsigned else { throw .malformed("\(place): expected a number") }
+        guard let number = bounded(reply) else { throw .malformed("\(place): expected a number up to 2^53") }
         return number
     }
 }

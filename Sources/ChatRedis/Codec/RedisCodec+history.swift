@@ -37,7 +37,7 @@ extension RedisCodec {
         guard reply.count == 4 else { throw .malformed("history: expected 4 elements, got \(reply.count)") }
         return HistoryPage(
             messages: try entries(reply[0], "history"),
-            newest: reply[1].equals("") ? nil : try position(reply[1], "history: newest"),
+            newest: reply[1].equals("") ? nil : place(of: reply[1], .entry),
             hasOlder: reply[2].integer == 1, hasNewer: reply[3].integer == 1)
     }
 

@@ -1,3 +1,5 @@
+import ChatCore
+
 /// The replies of one connection that are being read, flat: one array of nodes, one of bytes. Filled by
 /// ``RESPReader``, emptied when a request was answered; both arrays keep their room, so a reply costs no allocation.
 ///
@@ -15,6 +17,8 @@ final class RESPArena {
     private(set) var bytes: [UInt8] = []
     /// Index of each whole reply.
     private(set) var roots: [Int] = []
+    /// What was left out of the replies by whoever read them.
+    var ignored: IgnoredKinds = []
     /// A reply had more elements than ``RESPReader`` takes.
     var overflowed = false
 
@@ -29,6 +33,7 @@ final class RESPArena {
         nodes.removeAll(keepingCapacity: nodes.capacity <= 65_536)
         bytes.removeAll(keepingCapacity: bytes.capacity <= 1_048_576)
         roots.removeAll(keepingCapacity: true)
+        ignored = []
     }
 
     func appendRoot(_ index: Int) { roots.append(index) }
@@ -93,6 +98,9 @@ public struct RESPReply {
     public var kind: Kind { node.kind }
 
     public var isNull: Bool { kind == .null }
+
+    /// Notes that the reader left out what stands here or inside: the link counts it, and says so in the log.
+    public func leaveOut(_ kind: IgnoredData) { arena.ignored.insert(IgnoredKinds(kind)) }
 
     /// The value of an integer, or of a string that is a decimal number (Redis gives hash values as strings); nil
     /// otherwise, overflow included.

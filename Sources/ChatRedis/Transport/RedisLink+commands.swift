@@ -112,6 +112,7 @@ extension RedisLink {
             observer?.redisAnswered(operation: entry.operation, nanoseconds: latency)
             let pending = RedisPending(operation: entry.operation, number: entry.number, request: request)
             let decoded = codec.decode(pending, RESPReplies(arena: arena))
+            noteIgnored(arena.ignored, decoded, request?.roomOfKeys)
             arena.removeAll()
             answered(entry, request, decoded)
         case .libraryLoad:

@@ -9,20 +9,6 @@ struct SubscriptionOrder {
     var channel: String
 }
 
-/// Payloads that were no events: counted, and logged at most every ten seconds.
-struct BadPayloads {
-    private(set) var count = 0
-    private var loggedAt: Moment?
-
-    /// Whether this one is to be logged.
-    mutating func seen(now: Moment) -> Bool {
-        count += 1
-        if let loggedAt, now - loggedAt < .seconds(10) { return false }
-        loggedAt = now
-        return true
-    }
-}
-
 extension RedisLink {
     /// Names in one SUBSCRIBE: Redis takes a million arguments, and answers nobody else while it works on them.
     private static let namesPerCommand = 1_000
@@ -156,13 +142,7 @@ extension RedisLink {
             delegate?.brokerHeard(room, event)
         } catch {
             observer?.redisHeard(bytes: payload.count, accepted: false)
-            guard badPayloads.seen(now: now) else { return }
-            logger.info(
-                "a payload on a room's channel is no event; ignored",
-                metadata: [
-                    "room.id": "\(room)", "error": "\(error)", "attempt": "\(badPayloads.count)",
-                    "shard": "\(settings.loopIndex)",
-                ])
+            ignored(.payload, "\(error)", in: room)
         }
     }
 

@@ -86,6 +86,8 @@ public protocol RedisLinkObserver: AnyObject {
     func redisAnswered(operation: UInt8, nanoseconds: UInt64)
     /// A message came on a subscribed channel; `accepted` is false if its payload is no ``ChannelEvent``.
     func redisHeard(bytes: Int, accepted: Bool)
+    /// Something of what Redis holds or says was left out.
+    func redisIgnored(_ kind: IgnoredData)
     /// A connection was set up. `attempt` is 1 at the first try.
     func redisConnected(_ role: RedisConnectionRole, attempt: Int)
     /// A connection was lost, or could not be set up.

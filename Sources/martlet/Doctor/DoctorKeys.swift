@@ -28,6 +28,7 @@ struct RoomFacts: Equatable, Sendable {
     var roster: [String: String] = [:]
     /// Connections that are subscribed to the channel.
     var subscribers: Int?
+    var broken = RoomBounds()
 }
 
 /// What a key is by its name.
@@ -41,7 +42,7 @@ enum KeyKind: Equatable, Sendable {
     case foreign
 
     init(_ name: String, _ keys: RedisKeys) {
-        if let (room, key) = keys.room(ofKey: name), (try? RoomName(room)) != nil {
+        if let (room, key) = keys.room(ofKey: name), (try? RoomName(stored: room)) != nil {
             self = .room(room, key)
         } else if name == keys.nodes {
             self = .nodes
@@ -84,7 +85,9 @@ struct DoctorKeys {
     let registered: Set<String>
     /// For the commands that findings propose.
     var roomTTL: Int = 604_800_000
-    private var cli: String { keys.isClustered ? "redis-cli -c" : "redis-cli" }
+    /// Redis' clock, ms since 1970; 0: not known.
+    var time: UInt64 = 0
+    var cli: String { keys.isClustered ? "redis-cli -c" : "redis-cli" }
 
     // MARK: Keys
 
@@ -124,7 +127,7 @@ struct DoctorKeys {
     func findings(_ room: RoomFacts) -> [Finding] {
         // A foreign type says it all.
         guard room.keys.allSatisfy({ $0.value.type == $0.key.redisType || $0.value.type == "none" }) else { return [] }
-        return nodes(room) + lifetimes(room) + log(room) + roster(room)
+        return bounds(room) + nodes(room) + lifetimes(room) + log(room) + roster(room)
     }
 
     private func nodes(_ room: RoomFacts) -> [Finding] {

@@ -186,6 +186,7 @@ struct DoctorLook {
         var rules = DoctorKeys(
             keys: keys, living: Set(nodes.nodes.filter { $0.report != nil }.map(\.id.text)),
             registered: Set(nodes.nodes.map(\.id.text)))
+        rules.time = nodes.time
         if let configuration = try? NodeConfiguration.load(environment: options.environment) {
             rules.roomTTL = Int(clamping: Int64(configuration.rooms.timeToLive / .milliseconds(1)))
         }

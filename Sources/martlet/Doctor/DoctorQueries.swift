@@ -40,11 +40,13 @@ struct DoctorQueries {
         types(Self.kinds.map { keys.key($0, of: name) }) + [
             ["HGETALL", keys.key(.nodes, of: name)], ["XINFO", "STREAM", keys.key(.log, of: name)],
             ["HSCAN", keys.key(.roster, of: name), "0", "COUNT", "\(Self.rosterPage)"],
+            ["LRANGE", keys.key(.epochs, of: name), "0", "\(Self.logPage)"], ["HGETALL", keys.key(.meta, of: name)],
+            ["XINFO", "STREAM", keys.key(.presence, of: name)],
             ["PUBSUB", keys.isClustered ? "SHARDNUMSUB" : "NUMSUB", keys.channel(of: name)],
         ]
     }
 
-    static let commandsPerRoom = kinds.count * 2 + 4
+    static let commandsPerRoom = kinds.count * 2 + 7
 
     func readRoom(_ name: String, _ replies: ArraySlice<RedisValue>) -> RoomFacts {
         var room = RoomFacts(name: name)
@@ -63,12 +65,14 @@ struct DoctorQueries {
         let info = all[rest + 1].pairs
         room.length = info["length"]?.integer ?? 0
         room.generated = info["last-generated-id"]?.string.flatMap { Position($0) }
+        room.broken = RoomBounds(
+            log: info, epochs: all[rest + 3].array ?? [], meta: all[rest + 4].pairs, presence: all[rest + 5].pairs)
         room.first = Self.entryID(info["first-entry"])
         room.last = Self.entryID(info["last-entry"])
         if let scan = all[rest + 2].array, scan.count == 2 {
             for (user, text) in scan[1].pairs { room.roster[user] = text.string ?? "" }
         }
-        if let count = all[rest + 3].array, count.count == 2 { room.subscribers = count[1].integer }
+        if let count = all[rest + 6].array, count.count == 2 { room.subscribers = count[1].integer }
         return room
     }
 

@@ -18,6 +18,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     /// What it has logged so far.
     var output: String { (try? String(contentsOf: logFile, encoding: .utf8)) ?? "" }
     var pid: pid_t { process.processIdentifier }
+    var isRunning: Bool { process.isRunning }
 
     /// The `martlet` that was built together with these tests.
     static var executable: URL {

@@ -97,6 +97,7 @@ public struct MemoryBroker: Sendable {
             if let problem = Self.problem(request) { return Answer(result: .failure(.notStored(problem)), events: []) }
             let runID = runID
             return on(request.room, now) { room, _ in
+                if let problem = room.problem(now: now) { return (.failure(problem), []) }
                 guard let view = room.enter(request, runID: runID, now: now) else {
                     return (.success(.bring(from: room.log?.entries.last?.position ?? MemoryRoom.nowhere)), [])
                 }
@@ -107,6 +108,7 @@ public struct MemoryBroker: Sendable {
             }
         case .view(let room, let after, let page):
             return on(room, now) { room, _ in
+                if let problem = room.problem(now: now) { return (.failure(problem), []) }
                 guard let view = room.view(after: after, page: page) else { return (.failure(.missing), []) }
                 return (.success(.view(view)), [])
             }
@@ -121,6 +123,7 @@ public struct MemoryBroker: Sendable {
             }
         case .once(let request):
             return on(request.room, now) { room, settings in
+                if let problem = room.problem(now: now) { return (.failure(problem), []) }
                 let (result, events) = room.once(request, limit: settings.historyLength, now: now)
                 return (result.map { .once($0) }, events)
             }
@@ -152,6 +155,13 @@ public struct MemoryBroker: Sendable {
 
     // MARK: Rooms
 
+    /// What somebody does to a room's keys who is no node: for tests.
+    package mutating func spoil(_ name: RoomName, _ spoil: (inout MemoryRoom) -> Void) {
+        var room = rooms.removeValue(forKey: name) ?? MemoryRoom()
+        spoil(&room)
+        rooms[name] = room
+    }
+
     private mutating func on(
         _ name: RoomName, _ now: UInt64,
         _ body: (inout MemoryRoom, MemoryBrokerSettings) -> (Result<BrokerReply, BrokerError>, [ChannelEvent])
@@ -176,6 +186,7 @@ public struct MemoryBroker: Sendable {
         let expires = now + settings.roomTTL.milliseconds
         let runID = runID
         return on(room, now) { room, settings in
+            if let problem = room.problem(now: now) { return (.failure(problem), []) }
             let (position, repeated, events) = room.say(
                 content, limit: settings.historyLength, runID: runID, now: now, expires: expires)
             return (.success(.said(position, repeated: repeated)), events)
@@ -184,9 +195,8 @@ public struct MemoryBroker: Sendable {
 
     /// Numbers that the functions in Redis do not take: they count with doubles.
     private static func problem(_ request: EnterRequest) -> String? {
-        let limit: UInt64 = 9_007_199_254_740_992 - 1_000_000
-        if request.seen > limit { return "ERR martlet: seen is no whole number below 2^53" }
-        if request.clock > limit { return "ERR martlet: clock is no whole number below 2^53" }
+        if !PositionBounds.holds(request.seen) { return "ERR martlet: seen is no whole number below 2^53" }
+        if !PositionBounds.holds(request.clock) { return "ERR martlet: clock is no whole number below 2^53" }
         return nil
     }
 

@@ -58,6 +58,11 @@ struct MemoryLog: Sendable {
         last.epoch = epoch
     }
 
+    /// `XSETID` by somebody else. For tests.
+    mutating func set(last position: Position) {
+        last = position
+    }
+
     /// Drops the oldest messages until the others are of so many bytes; the newest stays.
     mutating func trim(toBytes bytes: Int) {
         let kept = entries.reversed().fitting(PageBounds(count: .max, bytes: bytes))

@@ -41,7 +41,8 @@ extension MemoryRoom {
             restExpires = expires
             return []
         }
-        let last = log?.last ?? Self.nowhere
+        // Nobody stays in a room because its log is broken.
+        let last = problem(now: now) == nil ? log?.last ?? Self.nowhere : Self.nowhere
         return [.gone(node, value: value, nodes: nodes, last: last)] + (notice.map { [.presence($0)] } ?? [])
     }
 
@@ -54,8 +55,9 @@ extension MemoryRoom {
                 for device in devices { members[user, default: []].insert(.init(node: node, device: device)) }
             }
         }
+        let sound = presence.flatMap { $0.isWithinBounds ? $0 : nil }
         return RosterSnapshot(
-            position: presence ?? Self.nowhere, members: members, count: roster.count, cursor: next)
+            position: sound ?? Self.nowhere, members: members, count: roster.count, cursor: next)
     }
 
     private struct UserDevice: Hashable {
@@ -85,8 +87,12 @@ extension MemoryRoom {
 
     /// Gives the changes their places in the presence stream, which begins with the first.
     private mutating func record(_ changes: [PresenceNotice.Change], now: UInt64) -> PresenceReply {
-        guard !changes.isEmpty else { return PresenceReply(position: presence ?? Self.nowhere, notice: nil) }
-        let after = presence ?? Position(epoch: now, seq: 0)
+        guard !changes.isEmpty else {
+            let sound = presence.flatMap { isSound($0, now: now) ? $0 : nil }
+            return PresenceReply(position: sound ?? Self.nowhere, notice: nil)
+        }
+        // A stream whose last ID no node made counts as lost.
+        let after = presence.flatMap { isSound($0, now: now) ? $0 : nil } ?? Position(epoch: now, seq: 0)
         let position = Position(epoch: after.epoch, seq: after.seq + UInt64(changes.count))
         presence = position
         return PresenceReply(

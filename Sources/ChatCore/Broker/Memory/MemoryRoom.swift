@@ -1,5 +1,5 @@
 /// One room as ``MemoryBroker`` keeps it: the six keys of `redis/README.md` as values.
-struct MemoryRoom: Sendable {
+package struct MemoryRoom: Sendable {
     /// What everybody is told who asks for a room that is not there, or its position in presence.
     static let nowhere = Position(epoch: 0, seq: 0)
 
@@ -40,7 +40,9 @@ struct MemoryRoom: Sendable {
 
     /// The chain as it is to be read: if it does not end with the log's epoch, history begins with that epoch.
     func readChain(_ log: MemoryLog) -> EpochChain {
-        if let chain, let newest = chain.links.last, newest.epoch == log.last.epoch, newest.base <= log.last.seq {
+        if var chain, let newest = chain.links.last, newest.epoch == log.last.epoch, newest.base <= log.last.seq {
+            // What stands there is no epoch that began: the oldest that is known counts.
+            if chain.history > log.last.epoch { chain.history = min(chain.links[0].epoch, log.last.epoch) }
             return chain
         }
         let epoch = log.last.epoch
@@ -69,7 +71,7 @@ struct MemoryRoom: Sendable {
     ) -> RoomView {
         RoomView(
             verdict: judged.verdict, epoch: log.last.epoch, last: log.last.seq, base: chain.links.last?.base ?? log.last.seq,
-            chain: chain, nodes: nodes, branch: branch, entries: judged.entries, hasMore: judged.hasMore)
+            chain: chain, nodes: nodes, branch: branch > log.last.epoch ? 0 : branch, entries: judged.entries, hasMore: judged.hasMore)
     }
 
     private struct Judged {
@@ -106,18 +108,19 @@ struct MemoryRoom: Sendable {
         if request.identityChanged, request.offersTail {
             guard let log, judge(log, readChain(log), request.after, request.page).verdict != .rewound else { return nil }
         }
-        var epoch = max(
-            now, request.seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
+        let seen = min(request.seen, PositionBounds.newestClaim(clock: now))
+        var epoch = max(now, seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
         let jump = jump(runID)
         let exists = log != nil
         logExpires = nil
         restExpires = nil
         run = runID
         if let log {
-            let foreign = jump.map { max(request.seen, log.last.epoch) + $0 } ?? 0
+            let foreign = jump.map { max(seen, log.last.epoch) + $0 } ?? 0
             epoch = max(epoch, log.last.epoch + 1, foreign)
         } else {
-            epoch = max(epoch, (chain?.links.last?.epoch ?? 0) + 1)
+            let ended = chain?.links.last?.epoch ?? 0
+            if ended <= PositionBounds.newestEpoch(clock: now) { epoch = max(epoch, ended + 1) }
         }
         var log = log ?? MemoryLog(last: Position(epoch: epoch, seq: 0))
         var chain =

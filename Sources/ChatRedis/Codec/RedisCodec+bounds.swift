@@ -1,0 +1,50 @@
+import ChatCore
+
+/// What a reply holds that outsiders can write, read with ``PositionBounds``: what is none of ours is left out and noted.
+extension RedisCodec {
+    /// The number, if it is one within bounds.
+    func bounded(_ reply: RESPReply) -> UInt64? {
+        guard let number = reply.unsigned, PositionBounds.holds(number) else { return nil }
+        return number
+    }
+
+    /// The position; nil, and noted, if that is none.
+    func place(of reply: RESPReply, _ kind: IgnoredData) -> Position? {
+        if reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) }) {
+            return position
+        }
+        reply.leaveOut(kind)
+        return nil
+    }
+
+    /// The epoch chain of a log that stands at `last`. Behind the last link that is none the rest counts, and history begins there: the same
+    /// as if the older links were lost. (Whether they are in order the room asks.)
+    func chain(_ reply: RESPReply, history: RESPReply, _ last: Position, base: UInt64) -> EpochChain {
+        var links: [EpochLink] = []
+        links.reserveCapacity(reply.count)
+        var isBroken = false
+        for index in 0..<reply.count {
+            if let link = place(of: reply[index], .link) {
+                links.append(EpochLink(epoch: link.epoch, base: link.seq))
+            } else {
+                links.removeAll()
+                isBroken = true
+            }
+        }
+        if links.isEmpty {
+            links = [EpochLink(epoch: last.epoch, base: base)]
+            isBroken = true
+        }
+        var begin = bounded(history)
+        if begin == nil { history.leaveOut(.meta) }
+        if isBroken { begin = max(begin ?? 0, links[0].epoch) }
+        return EpochChain(links: links, history: begin ?? links[0].epoch)
+    }
+
+    /// The first epoch that was begun on this Redis; none that can be read is none.
+    func branch(_ reply: RESPReply) -> UInt64 {
+        if let branch = bounded(reply) { return branch }
+        reply.leaveOut(.meta)
+        return 0
+    }
+}

@@ -1,0 +1,1 @@
+../../ChatRedisTests/Support/WildData.swift
