@@ -24,12 +24,20 @@ public struct GatewayCounters: Sendable {
     /// Presence changes and signals that a session which is behind was not sent.
     public var framesDropped: [SharedFrame.Kind: UInt64] = [:]
     public var bytesSent: UInt64 = 0
-    /// Handshakes refused, by HTTP status.
+    /// Requests that ended their connection, handshakes among them, by HTTP status.
     public var handshakesRefused: [Int: UInt64] = [:]
+    /// Connections and requests refused before there was a session.
+    public var refusals: [Refusal: UInt64] = [:]
     /// Connections that took too long over their request or handshake.
     public var connectionsTimedOut: UInt64 = 0
-    /// Connections beyond `maxConnections`.
+    /// Connections to a node that was full.
     public var connectionsRefused: UInt64 = 0
+    /// Whether the node is full: new connections are sent away.
+    public var isFull = false
+    /// How often it became so.
+    public var timesFull: UInt64 = 0
+    /// How often the kernel could not give a connection that had come.
+    public var acceptErrors: UInt64 = 0
 
     /// Refused because of a limit that the gateway itself looks at.
     public var limitRefusals: [Limit: UInt64] = [:]
@@ -40,6 +48,7 @@ public struct GatewayCounters: Sendable {
     public enum Limit: String, Sendable, CaseIterable {
         case roomsPerSession, requestsPerSecond, waitingSendsPerSession, badFramesPerMinute, handshakesPerSecond
         case costOfAddress
+        case headBytes, connectionsPerAddress, bytesPerSecondPerAddress
 
         /// The limit behind what the session machine refused; nil: it was none.
         init?(refusing code: WireError.Code) {
@@ -52,6 +61,32 @@ public struct GatewayCounters: Sendable {
                 .notReplicated, .noSpace, .internalError:
                 return nil
             }
+        }
+    }
+
+    /// Why somebody was sent away before there was a session.
+    public enum Refusal: String, Sendable, CaseIterable {
+        /// Not HTTP, or not as it must be; its head or body is too long; it did not come in time.
+        case badRequest, headTooLarge, bodyTooLarge, timeout
+        /// A request for the WebSocket's path that opens none, a page of another origin, an unknown subprotocol.
+        case noHandshake, origin, subprotocol
+        /// The names in the URL, and who the client is.
+        case badName, unauthenticated, forbidden
+        /// What the node has too much of.
+        case nodeFull, tooManySessions, handshakeRate, addressConnections
+        case draining, internalError
+
+        init(_ reason: CloseReason) {
+            self =
+                switch reason {
+                case .draining: .draining
+                case .unauthenticated: .unauthenticated
+                case .nodeFull: .nodeFull
+                case .tooManySessions: .tooManySessions
+                case .badName: .badName
+                case .forbidden: .forbidden
+                case .slow, .abuse, .heartbeatMissed, .ended, .internalError: .internalError
+                }
         }
     }
 
@@ -85,6 +120,7 @@ public struct GatewayCounters: Sendable {
         framesDropped.merge(other.framesDropped, uniquingKeysWith: +)
         bytesSent += other.bytesSent
         handshakesRefused.merge(other.handshakesRefused, uniquingKeysWith: +)
+        refusals.merge(other.refusals, uniquingKeysWith: +)
         connectionsTimedOut += other.connectionsTimedOut
         connectionsRefused += other.connectionsRefused
         limitRefusals.merge(other.limitRefusals, uniquingKeysWith: +)

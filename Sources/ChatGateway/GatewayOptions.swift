@@ -1,4 +1,5 @@
 import ChatCore
+import ChatWire
 import NIOCore
 
 /// Everything about the gateway that can be set. Defaults are written here once.
@@ -26,12 +27,16 @@ public struct GatewayOptions: Sendable {
     /// is cut.
     public var closeTimeout: Duration = .seconds(5)
 
-    /// Connections of all kinds; more are answered 503 and closed.
+    /// Connections of all kinds; more are told that the node is full.
     public var maxConnections = 110_000
+    /// How many files and sockets the process may have open, and what of them is not for connections; nil: nobody looks.
+    public var descriptors: DescriptorBudget?
     /// Bytes of a request's head, first line and all fields.
-    public var maxHeaderBytes = 16_384
-    /// Bytes of an HTTP request's body.
-    public var maxBodyBytes = 65_536
+    public var maxHeaderBytes: Int { limits.headBytes }
+    /// Bytes of an HTTP request's body: what is said over HTTP may be as long as what is said over a WebSocket.
+    public var maxBodyBytes: Int { limits.frameBytes }
+    /// Connections from here are not counted by their address, and believed in what they say of the client's (`X-Forwarded-For`).
+    public var trustedAddresses = AddressRange.loopback + AddressRange.local
     /// Connections that the kernel holds before they are accepted.
     public var backlog: Int32 = 4_096
     /// Bytes that one read of a WebSocket takes at most. The buffer lives as long as the read; up to about this size, memory comes
@@ -45,8 +50,6 @@ public struct GatewayOptions: Sendable {
     /// Whether sessions are written to past the channel (see `RawSocket`). Only for plaintext: a handler that changes
     /// bytes on their way would be passed by.
     public var writesToDescriptor = true
-    /// Proxies that are believed when they say for whom they ask (`X-Forwarded-For`).
-    public var trustedProxies = TrustedProxies.loopback
     /// Origins whose pages may connect and post; nil: all. Compared in lower case.
     public var allowedOrigins: Set<String>?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.
@@ -59,6 +62,16 @@ public struct GatewayOptions: Sendable {
     public init(nodeName: String, nodeID: NodeID) {
         self.nodeName = nodeName
         self.nodeID = nodeID
+    }
+}
+
+extension GatewayOptions {
+    var requestLimits: RequestReader.Limits {
+        .init(headBytes: maxHeaderBytes, headFields: limits.headFields, bodyBytes: maxBodyBytes)
+    }
+
+    var requestTimes: RequestClock.Times {
+        .init(receiving: handshakeTimeout, answering: responseTimeout, idle: idleTimeout, closing: closeTimeout)
     }
 }
 

@@ -78,7 +78,7 @@ struct HTTPRoutesTests {
 
     @Test func whatIsWrongIsNamed() async throws {
         try await withGateway {
-            $0.maxBodyBytes = 1_000
+            $0.limits.frameBytes = 1_000
         } _: { port, _, _ in
             let path = "/api/rooms/lobby/messages"
             expect(try await get(port, path + "?limit=0"), 400, "badField")
@@ -94,7 +94,7 @@ struct HTTPRoutesTests {
             expect(try await get(port, "/api/rooms/lobby/nothing"), 404, "notFound")
             let wrong = try await get(port, path, method: "DELETE")
             expect(wrong, 405, "badField")
-            #expect(wrong.head.lowercased().contains("allow: get, head, post"))
+            #expect(wrong.head.lowercased().contains("allow: get, head, options, post"))
             expect(try await post(port, path, "{"), 400, "badFrame")
             expect(try await post(port, path, "[]"), 400, "badFrame")
             expect(try await post(port, path, #"{"text":"x"}"#), 401, "unauthenticated")
@@ -188,7 +188,7 @@ struct HTTPRoutesTests {
 
     @Test func aHeadThatIsTooLongIsRefused() async throws {
         try await withGateway {
-            $0.maxHeaderBytes = 1_000
+            $0.limits.headBytes = 1_000
         } _: { port, _, _ in
             let socket = try await TestSocket.connect(port: port)
             try await socket.write(

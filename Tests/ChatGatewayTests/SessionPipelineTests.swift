@@ -13,15 +13,13 @@ struct SessionPipelineTests {
         var options = GatewayOptions(nodeName: "test", nodeID: try NodeID("test-1"))
         options.limits.requestBurst = 10_000
         let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-        let routes = HTTPRoutes(
-            options: options, service: service, authenticator: DevelopmentAuthenticator(), logger: logger)
+        let routes = HTTPRoutes(options: options, service: service, authenticator: DevelopmentAuthenticator())
         let channel = EmbeddedChannel()
         let gateway = GatewayLoop(
             eventLoop: channel.eventLoop,
             parts: GatewayParts(
                 options: options, service: service, authenticator: DevelopmentAuthenticator(), logger: logger,
-                routes: routes,
-                shared: GatewayShared()))
+                routes: routes, shared: GatewayShared(options: options)))
         try channel.pipeline.syncOperations.addHandler(ConnectionHandler(gateway: gateway))
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.writeInbound(ByteBuffer(string: TestWebSocket.handshake("user=ana&room=a")))

@@ -10,7 +10,7 @@ import Testing
     static let valid: [String: String] = [
         "MARTLET_HOST": "::1", "MARTLET_PORT": "0", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
         "MARTLET_SOCKET_SEND_BUFFER": "32KiB", "MARTLET_SOCKET_RECEIVE_BUFFER": "16KiB",
-        "MARTLET_TRUSTED_PROXIES": "10.0.0.0/8", "MARTLET_REDIS_MEMORY_PERCENT": "70", "MARTLET_MEMORY_ROOMS": "2MiB",
+        "MARTLET_TRUSTED_ADDRESSES": "10.0.0.0/8", "MARTLET_REDIS_MEMORY_PERCENT": "70", "MARTLET_MEMORY_ROOMS": "2MiB",
         "MARTLET_LIMIT_COST_PER_SECOND": "2000", "MARTLET_LIMIT_COST_BURST": "3000",
         "MARTLET_LIMIT_USER_BYTES_PER_SECOND": "4KiB", "MARTLET_LIMIT_USER_BYTES_BURST": "5KiB",
         "MARTLET_HANDSHAKE_TIMEOUT": "3s", "MARTLET_SESSION_HEARTBEAT": "2m", "MARTLET_NODE_NAME": "west-1",
@@ -45,7 +45,7 @@ import Testing
         #expect(configuration.listener.handshakeTimeout == .seconds(3))
         #expect(configuration.listener.sessionHeartbeat == .seconds(120))
         #expect(configuration.listener.sendBuffer == 32_768 && configuration.listener.receiveBuffer == 16_384)
-        #expect(configuration.listener.trustedProxies.description == "10.0.0.0/8")
+        #expect(configuration.listener.trustedAddresses.description == "10.0.0.0/8")
         #expect(configuration.redis.memoryPercent == 70 && configuration.rooms.allMemoryBytes == 2_097_152)
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))

@@ -26,6 +26,16 @@ public struct Limits: Hashable, Sendable {
     public var userBytesBurst = 4 * 1_048_576
     /// WebSocket handshakes a second that one node takes, and as many at once.
     public var handshakesPerSecond = 4_000
+    /// Bytes of a request's head (of a handshake's too): its first line and all fields.
+    public var headBytes = 32_768
+    /// Fields in a request's head.
+    public var headFields = 100
+    /// Connections that are no sessions (handshakes, HTTP) from one address; an IPv6 address counts as its /64.
+    public var connectionsPerAddress = 256
+    /// Bytes a second that such connections from one address may bring, and four times as many at once.
+    public var bytesPerSecondPerAddress = 1_048_576
+    /// Connections of all kinds on one node; nil: 10,000 more than sessions, for HTTP and handshakes.
+    public var connections: Int?
     /// Joins a second that one node takes, and as many at once.
     public var joinsPerSecond = 10_000
     /// Bytes waiting to be written to one session before it is closed as slow.
@@ -49,6 +59,9 @@ public struct Limits: Hashable, Sendable {
     public var badFramesPerMinute = 20
 
     public init() {}
+
+    /// See ``connections``.
+    public var allConnections: Int { connections ?? sessionsPerNode + 10_000 }
 
     /// See ``requestsPerSecondPerUser``.
     public var userRequestsPerSecond: Int {

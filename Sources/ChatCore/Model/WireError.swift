@@ -95,6 +95,10 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     case ended = 4007
     /// A fault in the node.
     case internalError = 4008
+    /// The user, device or room in the URL breaks the rules of names, or is not percent-encoded UTF-8.
+    case badName = 4009
+    /// The client is known, but may have no session here.
+    case forbidden = 4010
 
     /// The stable name, sent as the close frame's reason.
     public var name: String { "\(self)" }
@@ -103,7 +107,7 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     public var reconnect: Bool {
         switch self {
         case .draining, .slow, .nodeFull, .heartbeatMissed, .internalError: true
-        case .unauthenticated, .tooManySessions, .abuse, .ended: false
+        case .unauthenticated, .tooManySessions, .abuse, .ended, .badName, .forbidden: false
         }
     }
 }

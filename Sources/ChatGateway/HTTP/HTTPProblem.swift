@@ -17,10 +17,6 @@ struct HTTPProblem: Error {
         self.field = field
     }
 
-    static let upgradeLate = HTTPProblem(
-        WireError(.badField, "a WebSocket must be opened with a connection's first request"), status: 426,
-        field: (.connection, "close"))
-
     static func methodNotAllowed(_ allowed: String) -> HTTPProblem {
         HTTPProblem(
             WireError(.badField, "this path knows the methods \(allowed)"), status: 405, field: (.allow, allowed))
@@ -30,8 +26,8 @@ struct HTTPProblem: Error {
 /// Every error leaves as JSON, also those that the router makes itself.
 struct ErrorsAsJSON: RouterMiddleware {
     func handle(
-        _ request: Request, context: BasicRequestContext,
-        next: (Request, BasicRequestContext) async throws -> Response
+        _ request: Request, context: GatewayRequestContext,
+        next: (Request, GatewayRequestContext) async throws -> Response
     ) async throws -> Response {
         let problem: HTTPProblem
         do {

@@ -8,47 +8,44 @@ import NIOCore
 
 /// The HTTP side: health, metrics, the rooms' API and the static files, on Hummingbird's router.
 struct HTTPRoutes: Sendable {
-    /// Makes a connection that has been found to speak HTTP into one that is answered here.
-    let connection: HTTP1Channel
+    /// Where WebSockets are opened.
+    static let webSocketPath = "/ws"
+
     let accounts: HTTPAccounts
+    private let responder: RouterResponder<GatewayRequestContext>
 
-    init(options: GatewayOptions, service: any ChatService, authenticator: any Authenticator, logger: Logger) {
-        let responder = Self.router(options, service, authenticator).buildResponder()
-        let accounts = HTTPAccounts(options)
-        self.accounts = accounts
-        var configuration = HTTP1Channel.Configuration()
-        configuration.httpDecoder = .init(
-            maxHeaderFieldSize: options.maxHeaderBytes, maxHeaderListSize: options.maxHeaderBytes,
-            maxHeaderFieldCount: 100)
-        connection = HTTP1Channel(
-            responder: { request, writer, channel in
-                let context = BasicRequestContext(
-                    source: ApplicationRequestContextSource(channel: channel, logger: logger))
-                let account = accounts.account(of: request, peer: channel.remoteAddress)
-                let response = try await HTTPAccount.$current.withValue(account) {
-                    try await responder.respond(to: request, context: context)
-                }
-                try await writer.write(response: response.head, body: response.body)
-            },
-            configuration: configuration)
-    }
-
-    private static func router(
-        _ options: GatewayOptions, _ service: any ChatService, _ authenticator: any Authenticator
-    ) -> Router<BasicRequestContext> {
-        let router = Router(context: BasicRequestContext.self)
+    init(
+        options: GatewayOptions, service: any ChatService, authenticator: any Authenticator,
+        fullness: @escaping @Sendable () -> String? = { nil }
+    ) {
+        accounts = HTTPAccounts(options)
+        let router = Router(context: GatewayRequestContext.self)
+        router.add(middleware: CrossOrigin(allowed: options.allowedOrigins))
         router.add(middleware: ErrorsAsJSON())
-        router.add(middleware: ChargesAddress())
+        router.add(middleware: ChargesAddress(accounts: accounts))
         let api = RoomsAPI(options: options, service: service, authenticator: authenticator)
-        for route in routes(api, service) { serve(router, route) }
+        for route in Self.routes(api, service, fullness: fullness) { Self.serve(router, route) }
         for (path, file) in options.staticFiles {
             let page = StaticPage(file)
-            serve(router, Route(path, [.get: { request, _ in page.response(to: request) }]))
+            Self.serve(router, Route(path, [.get: { request, _ in page.response(to: request) }]))
         }
-        return router
+        responder = router.buildResponder()
     }
 
-    typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
+    func respond(to request: Request, context: GatewayRequestContext) async -> Response {
+        do {
+            return try await responder.respond(to: request, context: context)
+        } catch {
+            return Self.json(Self.body(of: WireError(.internalError, "the request failed")), status: .internalServerError)
+        }
+    }
+
+    /// What a node that is full still tells whoever looks after it.
+    static func isAnsweredWhenFull(_ head: RequestHead) -> Bool {
+        ["/healthz", "/readyz", "/metrics"].contains(head.path)
+    }
+
+    typealias Handler = @Sendable (Request, GatewayRequestContext) async throws -> Response
 
     /// A path and what answers its methods. HEAD comes with GET.
     struct Route {
@@ -64,10 +61,12 @@ struct HTTPRoutes: Sendable {
     }
 
     /// All but the static files. `openapi.json` describes each of them; a test holds the two together.
-    static func routes(_ api: RoomsAPI, _ service: any ChatService) -> [Route] {
+    static func routes(
+        _ api: RoomsAPI, _ service: any ChatService, fullness: @escaping @Sendable () -> String? = { nil }
+    ) -> [Route] {
         [
             Route("/healthz", [.get: { _, _ in text("ok\n") }]),
-            Route("/readyz", [.get: { _, _ in readiness(await service.readiness()) }]),
+            Route("/readyz", [.get: { _, _ in readiness(await service.readiness(), fullness()) }]),
             Route(
                 "/metrics",
                 [.get: { _, _ in text(await service.metricsText(), type: "text/plain; version=0.0.4; charset=utf-8") }]),
@@ -80,23 +79,24 @@ struct HTTPRoutes: Sendable {
             Route(
                 "/api/rooms/:room/roster",
                 [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
-            // A WebSocket opens with a connection's first request only; a proxy that reuses connections is told so.
-            Route("/ws", [.get: { _, _ in throw HTTPProblem.upgradeLate }]),
+            // Described with the others, but answered before any of them is asked.
+            Route(webSocketPath, [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path speaks WebSocket"), status: 426) }]),
         ]
     }
 
-    /// The methods that are refused where they are not served; of others there is no such page.
-    private static let known: [HTTPRequest.Method] =
+    /// The methods that are refused where they are not served; others are known nowhere.
+    static let known: [HTTPRequest.Method] =
         [.get, .head, .post, .put, .delete, .patch, .options, .trace, .connect]
         + ["QUERY"].compactMap { HTTPRequest.Method(rawValue: $0) }
 
-    /// Adds a path: its methods, HEAD where there is GET, and 405 for the others.
-    private static func serve(_ router: Router<BasicRequestContext>, _ route: Route) {
+    /// Adds a path: its methods, HEAD where there is GET, OPTIONS that says which there are, and 405 for the others.
+    private static func serve(_ router: Router<GatewayRequestContext>, _ route: Route) {
         var handlers = route.handlers
         if let get = handlers[.get] {
             handlers[.head] = { request, context in try await get(request, context).createHeadResponse() }
         }
-        let allowed = handlers.keys.map(\.rawValue).sorted().joined(separator: ", ")
+        let allowed = (handlers.keys.map(\.rawValue) + ["OPTIONS"]).sorted().joined(separator: ", ")
+        handlers[.options] = { _, _ in Response(status: .noContent, headers: [.allow: allowed]) }
         for method in known {
             let handler = handlers[method] ?? { _, _ in throw HTTPProblem.methodNotAllowed(allowed) }
             router.on(RouterPath(route.path), method: method) { request, context in
@@ -105,10 +105,10 @@ struct HTTPRoutes: Sendable {
         }
     }
 
-    private static func readiness(_ readiness: Readiness) -> Response {
-        let reasons = readiness.reasons.map { JSONValue.string($0) }
-        let body = JSONValue.object(["ready": .bool(readiness.isReady), "reasons": .array(reasons)])
-        return json(Array(body.text.utf8), status: readiness.isReady ? .ok : .serviceUnavailable)
+    private static func readiness(_ readiness: Readiness, _ fullness: String?) -> Response {
+        let reasons = readiness.reasons + (fullness.map { ["connections: \($0)"] } ?? [])
+        let body = JSONValue.object(["ready": .bool(reasons.isEmpty), "reasons": .array(reasons.map { .string($0) })])
+        return json(Array(body.text.utf8), status: reasons.isEmpty ? .ok : .serviceUnavailable)
     }
 
     static func text(_ text: String, type: String = "text/plain; charset=utf-8") -> Response {

@@ -61,6 +61,7 @@ struct RoomsAPI: Sendable {
         {
             throw WireError(.forbidden, "pages of this origin may not post")
         }
+        try refuseBlindPost(request)
         let body = try await body(request)
         // The same rules as for a `send` over the WebSocket: the codec knows them.
         guard case .object(var members) = body else { throw WireError(.badFrame, "the body must be a JSON object") }
@@ -87,6 +88,17 @@ struct RoomsAPI: Sendable {
         bytes.appendRaw(said.position.description)
         bytes.appendText(said.repeated ? "\",\"repeated\":true}" : "\",\"repeated\":false}")
         return HTTPRoutes.json(bytes.array, status: said.repeated ? .ok : .created)
+    }
+
+    /// A page of another origin may have its visitors' browsers post a form without being asked; JSON only after the browser has asked
+    /// (the Fetch standard's "CORS-preflight fetch"). Programs that are no browsers need not say what they send.
+    private func refuseBlindPost(_ request: Request) throws(HTTPProblem) {
+        let site = HTTPField.Name("Sec-Fetch-Site").flatMap { request.headers[$0] }
+        guard request.headers[.origin] != nil || site != nil else { return }
+        let type = request.headers[.contentType]?.prefix { $0 != ";" }.lowercased() ?? ""
+        guard type.split(separator: " ").first == "application/json" else {
+            throw HTTPProblem(WireError(.badField, "a page must post application/json"), status: 415)
+        }
     }
 
     /// `GET roster?cursor=`

@@ -1,52 +1,109 @@
 import ChatCore
 import ChatWire
-import Hummingbird
-import HummingbirdCore
 import NIOCore
-import NIOHTTP1
 import Synchronization
 
-/// The first handler of every connection: reads until it is clear whether this is a WebSocket or HTTP. For a WebSocket
-/// it answers the handshake, puts the session in its place and goes; for HTTP it puts the HTTP server behind itself and
-/// stays, to watch the clock.
-final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
+/// The first handler of every connection, and the only one until it becomes a WebSocket: reads requests one after the other, has HTTP
+/// ones answered by the routes, and gives its place to a session when one of them, the first or a later one, opens a WebSocket.
+/// Requests that come before an answer is out wait, so answers are in order.
+///
+/// Its rules are in ``RequestReader`` and ``RequestClock``; the two ways on are in `ConnectionHandler+http.swift` and
+/// `ConnectionHandler+webSocket.swift`.
+final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
+    typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private enum State {
-        /// Can transition to all others.
-        case sniffing(RequestSniffer)
-        /// The handshake is fine, who the client is is being asked; what it sends meanwhile is kept. Can transition to
-        /// `upgraded`, `refused`.
-        case authenticating(rest: [UInt8])
-        /// Can transition to `gone`.
-        case http(HTTPClock)
+    enum State {
+        /// A request is coming, or will come. Can transition to all others.
+        case reading
+        /// The routes make an answer. Can transition to `reading`, `closing`, `gone`.
+        case answering(Answering)
+        /// The handshake is fine, who the client is is being asked. Can transition to `upgraded`, `closing`, `gone`.
+        case authenticating
         /// The session has the connection. Final.
         case upgraded
-        /// Answered with an error; waiting for the peer to close. Can transition to `gone`.
-        case refused
+        /// All has been said; waiting for the peer to close. Can transition to `gone`.
+        case closing
         case gone
     }
 
-    private let gateway: GatewayLoop
-    private var state: State
-    private var deadline: Moment
-    private var context: ChannelHandlerContext?
+    /// A connection to a node that is full is gone soon.
+    private static let doorwayTime: Duration = .seconds(1)
+    /// What one read takes while requests are longer than a session's frames usually are.
+    private static let wideReadBytes = 8_192
+
+    let gateway: GatewayLoop
+    var state = State.reading
+    var reader: RequestReader
+    /// Of the request whose body is coming.
+    var head: RequestHead?
+    var clock: RequestClock
+    private(set) var context: ChannelHandlerContext?
+    /// The node is full: this one is only told so, or told how the node is.
+    private(set) var isDoorway = false
+    /// The peer sends nothing more.
+    var isInputClosed = false
+    /// What the limits for an address count this connection under; nil: it is not counted (any more).
+    private var counted: PeerAddress?
+    private(set) var peer: PeerAddress?
+
+    private var isCounted = false
+    private var isWide = false
+    /// Reads wait: too much waits here, or too much came from this address.
+    private var mayNotRead = false
+    private var isReadHeld = false
+    private var isThrottled = false
 
     init(gateway: GatewayLoop) {
         self.gateway = gateway
-        state = .sniffing(RequestSniffer(maxHeaderBytes: gateway.options.maxHeaderBytes))
-        deadline = Moment.now + gateway.options.handshakeTimeout
+        reader = RequestReader(limits: gateway.options.requestLimits)
+        clock = RequestClock(times: gateway.options.requestTimes, now: .now)
     }
+
+    // MARK: Beginning and end
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        if context.channel.isActive { begin(context) }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        begin(context)
+        context.fireChannelActive()
+    }
+
+    private func begin(_ context: ChannelHandlerContext) {
+        guard !isCounted else { return }
+        isCounted = true
         gateway.startTiming(self)
-        if !gateway.connectionCame() {
+        let isTooMany = !gateway.connectionCame()
+        let descriptor = descriptor(context)
+        if let budget = gateway.options.descriptors, let descriptor, descriptor >= budget.doorwayEnd {
             gateway.counters.connectionsRefused += 1
-            refuse(503, WireError(.unavailable, "the node has as many connections as it may have"), [])
+            return cut()
         }
+        peer = PeerAddress(context.channel.remoteAddress)
+        isDoorway = isTooMany || gateway.options.descriptors.map { (descriptor ?? 0) >= $0.end } ?? false
+        if isDoorway {
+            gateway.counters.connectionsRefused += 1
+            clock.shorten(to: Self.doorwayTime, now: .now)
+        } else if let peer, !gateway.isTrusted(peer) {
+            guard gateway.shared.addresses.enter(peer.network, now: .now) else {
+                gateway.counters.limitRefusals[.connectionsPerAddress, default: 0] += 1
+                let most = gateway.options.limits.connectionsPerAddress
+                return refuse(
+                    429, WireError(.rateLimited, "your address has \(most) connections that are no sessions"),
+                    because: .addressConnections)
+            }
+            counted = peer.network
+        }
+    }
+
+    private func descriptor(_ context: ChannelHandlerContext) -> Int? {
+        let handle = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+        return handle.map(Int.init)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -60,186 +117,197 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func gone() {
+        guard isCounted else { return }
         gateway.stopTiming(self)
+        stopCounting()
         switch state {
-        case .sniffing, .authenticating, .http, .refused: gateway.connectionGone()
+        case .answering(let answering): answering.task?.cancel()
+        case .reading, .authenticating, .closing: break
         case .upgraded, .gone: return
         }
+        gateway.connectionGone()
         state = .gone
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        switch state {
-        case .http: context.fireErrorCaught(error)
-        case .sniffing, .authenticating, .upgraded, .refused, .gone: context.close(promise: nil)
-        }
+    /// From now on the limits for an address do not count this one.
+    func stopCounting() {
+        guard let address = counted else { return }
+        counted = nil
+        gateway.shared.addresses.leave(address)
     }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+
+    // MARK: In
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
         switch state {
-        case .sniffing(var sniffer):
-            state = .refused
-            let outcome = sniffer.received(buffer.readableBytesView)
-            state = .sniffing(sniffer)
-            run(outcome, context)
-        case .authenticating(var rest):
-            rest.append(contentsOf: buffer.readableBytesView)
-            state = .authenticating(rest: rest)
-            if rest.count > gateway.options.maxHeaderBytes {
-                refuse(400, WireError(.badFrame, "too many bytes before the handshake was answered"), [])
+        case .reading, .answering, .authenticating:
+            count(buffer.readableBytes, context)
+            buffer.withUnsafeReadableBytes { reader.received($0) }
+            if case .reading = state {
+                clock.bytesCame(now: .now)
+                pump()
+                if case .reading = state, reader.isWithinRequest { widen(context) }
+            } else if reader.waiting > gateway.options.maxHeaderBytes {
+                mayNotRead = true
             }
-        case .http(let clock):
-            clock.bytesCame(now: .now)
-            context.fireChannelRead(data)
         case .upgraded: context.fireChannelRead(data)
-        case .refused, .gone: break
+        case .closing, .gone: break
         }
     }
 
-    private func run(_ outcome: RequestSniffer.Outcome, _ context: ChannelHandlerContext) {
-        switch outcome {
-        case .needsMore: break
-        case .http(let bytes): becomeHTTP(bytes, context)
-        case .webSocket(let head, let rest): judge(head, rest)
-        case .refuse(let status, let message): refuse(status, WireError(.badField, message), [])
-        }
-    }
-
-    // MARK: WebSocket
-
-    private func judge(_ head: RequestHead, _ rest: [UInt8]) {
-        guard !gateway.isDraining else {
-            return refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")])
-        }
-        guard gateway.takesHandshake() else {
-            let most = gateway.options.limits.handshakesPerSecond
-            let error = WireError(.rateLimited, "this node is asked for more than \(most) handshakes a second")
-            return refuse(503, error, [("Retry-After", "1")])
-        }
-        do throws(WebSocketHandshake.Refusal) {
-            let acceptance = try gateway.handshake.judge(head)
-            authenticate(head, acceptance, rest)
-        } catch {
-            refuse(error.status, WireError(error.status == 403 ? .forbidden : .badField, error.message), error.fields)
-        }
-    }
-
-    private func authenticate(_ head: RequestHead, _ acceptance: WebSocketHandshake.Acceptance, _ rest: [UInt8]) {
-        let parameters: HandshakeParameters
-        do throws(WireError) {
-            parameters = try HandshakeParameters(head)
-        } catch {
-            return refuse(400, error, [])
-        }
-        if let result = gateway.authenticator.authenticateAtOnce(parameters.credentials) {
-            return authenticated(result, parameters, acceptance, rest)
-        }
-        state = .authenticating(rest: rest)
-        let promise = gateway.eventLoop.makePromise(of: Result<UserID, WireError>.self)
-        let authenticator = gateway.authenticator
-        promise.completeWithTask { await authenticator.authenticate(parameters.credentials) }
-        promise.futureResult.assumeIsolated().whenSuccess { [self] result in
-            guard case .authenticating(let rest) = state else { return }
-            authenticated(result, parameters, acceptance, rest)
-        }
-    }
-
-    private func authenticated(
-        _ result: Result<UserID, WireError>, _ parameters: HandshakeParameters,
-        _ acceptance: WebSocketHandshake.Acceptance, _ rest: [UInt8]
-    ) {
-        switch result {
-        case .success(let user): upgrade(user, parameters, acceptance, rest)
-        case .failure(let error):
-            let status = HTTPRoutes.status(of: error.code)
-            refuse(status, error, status == 401 ? [("WWW-Authenticate", "Bearer")] : [])
-        }
-    }
-
-    private func upgrade(
-        _ user: UserID, _ parameters: HandshakeParameters, _ acceptance: WebSocketHandshake.Acceptance, _ rest: [UInt8]
-    ) {
-        guard let context else { return }
-        let identity = SessionIdentity(user: user, device: parameters.device)
-        let session = WebSocketSession(gateway: gateway, identity: identity)
-        do {
-            try context.pipeline.syncOperations.addHandler(session, position: .after(self))
-        } catch {
-            return cut()
-        }
-        state = .upgraded
-        gateway.stopTiming(self)
-        var answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        answer += "Sec-WebSocket-Accept: \(acceptance.accept)\r\n"
-        if let subprotocol = acceptance.subprotocol { answer += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
-        answer += "\r\n"
-        // Not flushed: it goes out with the first frame, at the end of this tick.
-        context.write(wrapOutboundOut(ByteBuffer(string: answer)), promise: nil)
-        session.open(joining: parameters.room)
-        if !rest.isEmpty { context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: rest))) }
-        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
-    }
-
-    /// Answers with an error and ends our side of the connection; the peer has `closeTimeout` to end its own.
-    private func refuse(_ status: Int, _ error: WireError, _ fields: [(name: String, value: String)]) {
-        guard let context else { return }
-        gateway.counters.handshakesRefused[status, default: 0] += 1
-        state = .refused
-        deadline = Moment.now + gateway.options.closeTimeout
-        let body = HTTPRoutes.body(of: error)
-        var head = "HTTP/1.1 \(status) \(HTTPResponseStatus(statusCode: status).reasonPhrase)\r\n"
-        for field in fields { head += "\(field.name): \(field.value)\r\n" }
-        head += "Content-Type: application/json; charset=utf-8\r\nContent-Length: \(body.count)\r\n"
-        head += "Connection: close\r\n\r\n"
-        var buffer = ByteBuffer(string: head)
-        buffer.writeBytes(body)
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
-        context.close(mode: .output, promise: nil)
-    }
-
-    // MARK: HTTP
-
-    private func becomeHTTP(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
-        let clock = HTTPClock(options: gateway.options, now: .now)
-        clock.bytesCame(now: .now)
-        state = .http(clock)
-        let channel = context.channel
-        let server = gateway.routes.connection
-        let logger = gateway.logger
-        do {
-            try channel.syncOptions?.setOption(.maxMessagesPerRead, value: 4)
-            try channel.syncOptions?.setOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator())
-            try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
-            let ready = server.setup(channel: channel, logger: logger)
-            let last = try channel.pipeline.syncOperations.handler(type: HTTPConnectionStateHandler.self)
-            try channel.pipeline.syncOperations.addHandler(HTTPWatch(clock: clock), position: .before(last))
-            ready.whenSuccess { [shared = gateway.shared] connection in
-                shared.answering.add(1, ordering: .relaxed)
-                Task {
-                    await server.handle(value: connection, logger: logger)
-                    shared.answering.subtract(1, ordering: .relaxed)
-                }
+    /// Does what the bytes that are here ask for, up to the next answer that takes time.
+    func pump() {
+        while case .reading = state, let event = reader.next() {
+            switch event {
+            case .head(let head, let mayWait): begin(head, mayWait: mayWait)
+            case .body(let body):
+                guard let head else { return cut() }
+                self.head = nil
+                answer(head, body)
+            case .refused(let problem): refuse(problem)
             }
-        } catch {
-            return cut()
         }
-        context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: bytes)))
+        if case .reading = state {
+            clock.waits(isWithinRequest: reader.isWithinRequest, now: .now)
+            mayNotRead = false
+            readOn()
+        }
+    }
+
+    private func begin(_ head: RequestHead, mayWait: Bool) {
+        if head.path == HTTPRoutes.webSocketPath { return openWebSocket(head) }
+        if isDoorway, !HTTPRoutes.isAnsweredWhenFull(head) { return refuseAsFull() }
+        if let expected = head.list("expect").first(where: { $0.lowercased() != "100-continue" }), !head.isOld {
+            return refuse(RequestProblem(417, "this cannot be expected: \(expected.prefix(40))"))
+        }
+        self.head = head
+        if mayWait, head.expectsContinue { write(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n")) }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event as? NIOCore.ChannelEvent == .inputClosed else { return context.fireUserInboundEventTriggered(event) }
+        isInputClosed = true
+        switch state {
+        case .answering: break
+        case .reading, .authenticating, .closing: cut()
+        case .upgraded, .gone: break
+        }
+    }
+
+    // MARK: Reading
+
+    func read(context: ChannelHandlerContext) {
+        if mayNotRead || isThrottled { isReadHeld = true } else { context.read() }
+    }
+
+    private func readOn() {
+        guard isReadHeld, !mayNotRead, !isThrottled else { return }
+        isReadHeld = false
+        context?.read()
+    }
+
+    /// Bytes of strangers: a connection waits when its address has brought too many.
+    private func count(_ bytes: Int, _ context: ChannelHandlerContext) {
+        guard let counted, !isThrottled else { return }
+        let wait = gateway.shared.addresses.take(bytes, from: counted, now: .now)
+        guard wait > .zero else { return }
+        gateway.counters.limitRefusals[.bytesPerSecondPerAddress, default: 0] += 1
+        isThrottled = true
+        context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(wait)) { [weak self] in
+            self?.isThrottled = false
+            self?.readOn()
+        }
+    }
+
+    /// A request that does not come in one read is read in larger pieces.
+    private func widen(_ context: ChannelHandlerContext) {
+        guard !isWide else { return }
+        isWide = true
+        try? context.channel.syncOptions?.setOption(.recvAllocator, value: BriefReads(capacity: Self.wideReadBytes))
+    }
+
+    /// As a session reads.
+    func becomeNarrow(_ context: ChannelHandlerContext) {
+        mayNotRead = false
+        isThrottled = false
+        readOn()
+        if isWide {
+            isWide = false
+            let capacity = gateway.options.receiveBufferBytes
+            try? context.channel.syncOptions?.setOption(.recvAllocator, value: BriefReads(capacity: capacity))
+        }
+        try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: false)
+    }
+
+    // MARK: Out
+
+    func write(_ buffer: ByteBuffer) {
+        context?.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+    }
+
+    /// Ends our side of the connection; the peer has `closeTimeout` to end its own, or the kernel could throw away what it was told.
+    func endOutput() {
+        state = .closing
+        clock.closes(now: .now)
+        if isDoorway { clock.shorten(to: Self.doorwayTime, now: .now) }
+        mayNotRead = false
+        isThrottled = false
+        readOn()
+        guard !isInputClosed else { return cut() }
+        context?.close(mode: .output, promise: nil)
+    }
+
+    func refuse(_ problem: RequestProblem) {
+        let code: WireError.Code = problem.status == 413 ? .frameTooLarge : .badField
+        let reason: GatewayCounters.Refusal
+        switch problem.status {
+        case 413: reason = .bodyTooLarge
+        case 414, 431:
+            reason = .headTooLarge
+            gateway.counters.limitRefusals[.headBytes, default: 0] += 1
+        default: reason = .badRequest
+        }
+        refuse(problem.status, WireError(code, "not a request: \(problem.text)"), because: reason)
+    }
+
+    /// Answers with an error and ends the connection.
+    func refuse(
+        _ status: Int, _ error: WireError, _ fields: [(name: String, value: String)] = [], because reason: GatewayCounters.Refusal
+    ) {
+        gateway.refused(reason, from: peer)
+        gateway.counters.handshakesRefused[status, default: 0] += 1
+        write(HTTPAnswer.refusal(status, error, fields))
+        endOutput()
+    }
+
+    func refuseAsFull() {
+        refuse(
+            503, WireError(.unavailable, "the node has as many connections as it may have"), [("Retry-After", "1")],
+            because: .nodeFull)
     }
 }
 
 extension ConnectionHandler: TimedConnection {
     func checkDeadline(now: Moment) {
+        guard let over = clock.over(now: now) else { return }
         switch state {
-        case .sniffing, .authenticating:
-            guard now >= deadline else { return }
-            gateway.counters.connectionsTimedOut += 1
-            refuse(408, WireError(.badField, "the request was not complete in time"), [])
-        case .http(let clock):
-            guard clock.isOver(now: now) else { return }
+        case .reading, .authenticating:
+            switch over {
+            case .idle: cut()
+            case .receiving where isDoorway: refuseAsFull()
+            case .receiving, .answering, .closing:
+                gateway.counters.connectionsTimedOut += 1
+                refuse(408, WireError(.badField, "the request was not complete in time"), because: .timeout)
+            }
+        case .answering:
             gateway.counters.connectionsTimedOut += 1
             cut()
-        case .refused: if now >= deadline { cut() }
+        case .closing: cut()
         case .upgraded, .gone: break
         }
     }

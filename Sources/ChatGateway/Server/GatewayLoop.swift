@@ -3,6 +3,7 @@ import ChatCore
 import ChatWire
 import Glibc
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import Synchronization
 
@@ -44,6 +45,7 @@ final class GatewayLoop {
     private var isRunning = false
     /// This loop's share of the node's handshakes.
     private var handshakeRate: TokenBucket
+    private var refusalLog = RefusalLog()
 
     /// `loops`: how many there are.
     init(eventLoop: any EventLoop, parts: GatewayParts, loops: Int = 1) {
@@ -195,6 +197,20 @@ final class GatewayLoop {
         shared.connections.subtract(1, ordering: .relaxed)
     }
 
+    /// Whether the limits for an address are none of its business.
+    func isTrusted(_ address: PeerAddress) -> Bool { options.trustedAddresses.contains { $0.contains(address) } }
+
+    /// Somebody is sent away. `isTold`: it is in the log already.
+    func refused(_ reason: GatewayCounters.Refusal, from address: PeerAddress?, isTold: Bool = false) {
+        counters.refusals[reason, default: 0] += 1
+        guard !isTold, let count = refusalLog.refused(reason, now: .now) else { return }
+        logger.info(
+            "refused",
+            metadata: [
+                "reason": "\(reason.rawValue)", "count": "\(count)", "address": "\(address.map(\.description) ?? "")",
+            ])
+    }
+
     func startTiming(_ connection: any TimedConnection) { timed[ObjectIdentifier(connection)] = connection }
 
     func stopTiming(_ connection: any TimedConnection) { timed[ObjectIdentifier(connection)] = nil }
@@ -250,9 +266,21 @@ struct GatewayParts: Sendable {
     var shared: GatewayShared
 }
 
-/// What the loops share: only what is touched once for a connection.
+/// What the loops share: only what is touched once for a connection, or before it is a session.
 final class GatewayShared: Sendable {
     let connections = Atomic<Int>(0)
-    /// Tasks that answer HTTP connections.
+    /// Tasks that answer HTTP requests.
     let answering = Atomic<Int>(0)
+    /// Why new connections are sent away; nil: they are not.
+    let fullness = NIOLockedValueBox<String?>(nil)
+    /// How often that began.
+    let timesFull = Atomic<UInt64>(0)
+    /// How often the kernel could not give a connection that had come.
+    let acceptErrors = Atomic<UInt64>(0)
+    let addresses: AddressBook
+
+    init(options: GatewayOptions) {
+        addresses = AddressBook(
+            connections: options.limits.connectionsPerAddress, bytesPerSecond: options.limits.bytesPerSecondPerAddress)
+    }
 }

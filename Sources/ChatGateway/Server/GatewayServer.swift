@@ -14,6 +14,14 @@ public struct GatewayError: Error, Equatable, Sendable, CustomStringConvertible 
     }
 }
 
+/// A host and a port in one text.
+public enum HostPort {
+    /// An IPv6 address gets the brackets that keep its colons and the port's apart (RFC 3986 §3.2.2).
+    public static func text(_ host: String, _ port: Int) -> String {
+        host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+}
+
 /// One port for WebSocket and HTTP. Sessions stay on the event loop that accepted them; the loops share nothing but a
 /// count of connections.
 public final class GatewayServer: Sendable {
@@ -31,10 +39,12 @@ public final class GatewayServer: Sendable {
         authenticator: any Authenticator = DevelopmentAuthenticator(),
         eventLoopGroup: any EventLoopGroup, logger: Logger
     ) {
-        let routes = HTTPRoutes(options: options, service: service, authenticator: authenticator, logger: logger)
+        let shared = GatewayShared(options: options)
+        let routes = HTTPRoutes(
+            options: options, service: service, authenticator: authenticator,
+            fullness: { shared.fullness.withLockedValue { $0 } })
         parts = GatewayParts(
-            options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
-            shared: GatewayShared())
+            options: options, service: service, authenticator: authenticator, logger: logger, routes: routes, shared: shared)
         group = eventLoopGroup
     }
 
@@ -60,7 +70,7 @@ public final class GatewayServer: Sendable {
         } catch {
             await stop(loops)
             throw GatewayError(
-                description: "cannot listen on \(parts.options.host):\(parts.options.port): \(Self.text(of: error))")
+                description: "cannot listen on \(HostPort.text(parts.options.host, parts.options.port)): \(Self.text(of: error))")
         }
     }
 
@@ -80,8 +90,12 @@ public final class GatewayServer: Sendable {
         return
             try await bootstrap
             .serverChannelOption(.backlog, value: options.backlog)
-            // Connections taken in one tick, which may be 5 ms apart (`TickPacer`); NIO takes 4.
-            .serverChannelOption(.maxMessagesPerRead, value: 256)
+            .serverChannelInitializer { [parts] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let gate = AcceptGate(options: parts.options, shared: parts.shared, logger: parts.logger)
+                    try channel.pipeline.syncOperations.addHandler(gate)
+                }
+            }
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)
@@ -150,6 +164,9 @@ public final class GatewayServer: Sendable {
             if let counters = try? await Self.on(loop, { $0.counters }) { sum.add(counters) }
         }
         sum.limitRefusals[.costOfAddress] = parts.routes.accounts.refused
+        sum.isFull = parts.shared.fullness.withLockedValue { $0 } != nil
+        sum.timesFull = parts.shared.timesFull.load(ordering: .relaxed)
+        sum.acceptErrors = parts.shared.acceptErrors.load(ordering: .relaxed)
         return sum
     }
 

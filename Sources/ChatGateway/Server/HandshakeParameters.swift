@@ -11,10 +11,10 @@ struct HandshakeParameters: Sendable {
 
     /// Throws `badField` for a query that is not properly encoded, `badName` for names that break the rules.
     init(_ head: RequestHead) throws(WireError) {
-        guard let query = PercentEncoding.query(head.query) else {
+        guard let query = PercentEncoding.query(head.query, only: ["user", "token", "device", "room"]) else {
             throw WireError(.badField, "the query is not percent-encoded UTF-8")
         }
-        let bearer = head.values("authorization").first.flatMap(Self.bearer)
+        let bearer = head.first("authorization").flatMap(Self.bearer)
         credentials = Credentials(user: query["user"], token: bearer ?? query["token"])
         do {
             device = try DeviceName(query["device"] ?? Self.inventedDevice())

@@ -61,7 +61,9 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
         gateway.add(self)
         switch gateway.service.openSession(identity, outlet: self) {
-        case .failure(let reason): close(reason)
+        case .failure(let reason):
+            gateway.refused(.init(reason), from: nil)
+            close(reason)
         case .success(let id):
             self.id = id
             let options = gateway.options

@@ -20,7 +20,24 @@ extension NodeConfiguration {
             "Web pages that may open a WebSocket. Programs that send no `Origin` are not asked."),
         Setting(
             "handshake.timeout", \.listener.handshakeTimeout, .duration(.milliseconds(100)...(.seconds(300))),
-            "Time that a new connection has to become a WebSocket or to send its HTTP request."),
+            "Time that a new connection has to become a WebSocket or to send its HTTP request: slow strangers go."),
+        Setting(
+            "http.response.timeout", \.listener.responseTimeout, .duration(.seconds(1)...(.seconds(3_600))),
+            "Time that an HTTP answer may take, or a part of one that goes on; then its connection is closed."),
+        Setting(
+            "http.idle.timeout", \.listener.idleTimeout, .duration(.seconds(1)...(.seconds(3_600))),
+            "Time that an HTTP connection may stay open between requests. Longer than a proxy's, which would else send into a closed one."
+        ),
+        Setting(
+            "close.timeout", \.listener.closeTimeout, .duration(.milliseconds(100)...(.seconds(60))),
+            "Time that a peer has to read the last of what it was sent and to close; then the connection is cut."),
+        Setting(
+            "listen.backlog", \.listener.backlog, .int(1...65_535),
+            "Connections that the kernel holds until the node takes them; `net.core.somaxconn` bounds it."),
+        Setting(
+            "trusted.addresses", \.listener.trustedAddresses, .addresses,
+            "Proxies: their connections are not limited by address, and their `X-Forwarded-For` is believed, so that each of their clients has a budget of its own; all whom they do not name share the proxy's. `loopback` and `local` (private networks) are names for such; `none`: nobody."
+        ),
         Setting(
             "session.heartbeat", \.listener.sessionHeartbeat,
             .duration(.seconds(1)...(.seconds(600)), in: .seconds),
@@ -32,10 +49,6 @@ extension NodeConfiguration {
         Setting(
             "socket.receive.buffer", \.listener.receiveBuffer, .bytes(4_096...67_108_864),
             "The same for what the node has not read yet."),
-        Setting(
-            "trusted.proxies", \.listener.trustedProxies, .proxies,
-            "Proxies that are believed when they name the client (`X-Forwarded-For`), so that each of their clients has a budget of its own; all whom they do not name share the proxy's."
-        ),
     ]
 
     private static let nodeSettings: [Setting] = [
@@ -150,7 +163,7 @@ extension NodeConfiguration {
 
     private static let limitSettings: [Setting] = [
         Setting(
-            "limit.frame.bytes", \.limits.frameBytes, .bytes(1_024...16_777_216), "Bytes of one message from a client."),
+            "limit.frame.bytes", \.limits.frameBytes, .bytes(1_024...16_777_216), "Bytes of one message from a client, and of the body of an HTTP request."),
         Setting(
             "limit.rooms.per.session", \.limits.roomsPerSession, .int(1...10_000), "Rooms that a session may be in."),
         Setting("limit.sessions.per.node", \.limits.sessionsPerNode, .int(1...10_000_000), "Sessions on this node."),
@@ -181,6 +194,21 @@ extension NodeConfiguration {
         Setting(
             "limit.user.bytes.burst", \.limits.userBytesBurst, .bytes(1_024...1_073_741_824),
             "The same at once, after a quiet time."),
+            "limit.connections", \.limits.connections,
+            ValueRule.int(1...10_000_000).optional(), default: "10000 more than sessions",
+            "Connections of all kinds on this node; more are told that it is full. No more than the limit of open files has room for.",
+            show: { "\($0.limits.allConnections)" }),
+        Setting(
+            "limit.connections.per.address", \.limits.connectionsPerAddress, .int(1...1_000_000),
+            "Connections of one address (of IPv6: a /64) that are no sessions: one stranger cannot take all. More are answered 429."),
+        Setting(
+            "limit.bytes.per.second.per.address", \.limits.bytesPerSecondPerAddress, .bytes(1_024...1_073_741_824),
+            "Bytes a second that such connections of one address may bring, four times as many at once; more wait: reading costs CPU."),
+        Setting(
+            "limit.head.bytes", \.limits.headBytes, .bytes(1_024...1_048_576),
+            "Bytes of the head of a request or handshake, cookies included; more are answered 431 (or 414)."),
+        Setting(
+            "limit.head.fields", \.limits.headFields, .int(10...10_000), "Fields in such a head; more are answered 431."),
         Setting(
             "limit.handshakes.per.second", \.limits.handshakesPerSecond, .int(1...1_000_000),
             "WebSocket handshakes a second that this node takes; more are answered 503 and may come again."),

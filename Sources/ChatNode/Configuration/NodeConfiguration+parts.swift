@@ -16,8 +16,8 @@ extension NodeConfiguration {
         return settings
     }
 
-    /// What the gateway is told.
-    func gatewayOptions(_ node: NodeID) -> GatewayOptions {
+    /// What the gateway is told. `plan`: nil where the system does not say how many files may be open.
+    func gatewayOptions(_ node: NodeID, _ plan: DescriptorPlan? = nil) -> GatewayOptions {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
         options.gatherTime = self.node.gatherTime
         options.host = listener.host
@@ -25,14 +25,19 @@ extension NodeConfiguration {
         options.limits = limits
         options.heartbeatSeconds = max(1, Int(listener.sessionHeartbeat.components.seconds))
         options.handshakeTimeout = listener.handshakeTimeout
-        options.trustedProxies = listener.trustedProxies
         options.sendBufferBytes = Int32(clamping: listener.sendBuffer)
         options.receiveSocketBytes = Int32(clamping: listener.receiveBuffer)
         switch listener.allowedOrigins {
         case .any: options.allowedOrigins = nil
         case .only(let origins): options.allowedOrigins = Set(origins)
         }
-        options.maxConnections = limits.sessionsPerNode + 10_000
+        options.responseTimeout = listener.responseTimeout
+        options.idleTimeout = listener.idleTimeout
+        options.closeTimeout = listener.closeTimeout
+        options.backlog = Int32(clamping: listener.backlog)
+        options.trustedAddresses = listener.trustedAddresses.ranges
+        options.maxConnections = plan?.connections ?? limits.allConnections
+        options.descriptors = plan?.budget
         options.staticFiles = WebPage.files
         return options
     }

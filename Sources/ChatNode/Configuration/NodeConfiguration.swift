@@ -39,11 +39,20 @@ extension NodeConfiguration {
         /// How long a new connection may take to become a WebSocket or to send its HTTP request (duration, default:
         /// 10s, range: 100ms to 5m).
         public var handshakeTimeout: Duration = .seconds(10)
+        /// How long an HTTP answer may take (duration, default: 30s, range: 1s to 1h).
+        public var responseTimeout: Duration = .seconds(30)
+        /// How long an HTTP connection may stay open between requests (duration, default: 75s, range: 1s to 1h).
+        public var idleTimeout: Duration = .seconds(75)
+        /// How long a peer may take to read the last of what it was sent and to close (duration, default: 5s, range: 100ms to
+        /// 1m).
+        public var closeTimeout: Duration = .seconds(5)
+        /// Connections that the kernel holds before they are accepted (int, default: 4096, range: 1 to 65535).
+        public var backlog = 4_096
+        /// Where proxies stand (list, default: loopback,local).
+        public var trustedAddresses = TrustedAddresses.standard
         /// How often a session is sent a ping; without an answer to two it is closed (duration, default: 25s, range: 1s
         /// to 10m, whole seconds).
         public var sessionHeartbeat: Duration = .seconds(25)
-        /// The proxies that are believed when they say for whom they ask (list, default: loopback).
-        public var trustedProxies = TrustedProxies.loopback
         /// How much the kernel keeps for a connection that does not read, and for one that is not read from; it takes twice that, for its
         /// own bookkeeping (bytes, default: 128KiB and 64KiB, range: 4KiB to 64MiB).
         public var sendBuffer = 131_072

@@ -182,15 +182,17 @@ extension ValueRule where Value == NodeConfiguration.BrokerAddress {
     )
 }
 
-extension ValueRule where Value == TrustedProxies {
-    static let proxies = ValueRule(
-        type: "list", range: "none, or loopback, addresses and networks",
-        expected: "none, or addresses and networks separated by commas, such as loopback,10.0.0.0/8",
+extension ValueRule where Value == NodeConfiguration.TrustedAddresses {
+    static let addresses = ValueRule(
+        type: "list", range: "none, or addresses",
+        expected: "none, or addresses and ranges separated by commas, such as loopback,local,203.0.113.7,2001:db8::/48",
         parse: { raw throws(Misfit) in
-            guard let proxies = TrustedProxies(raw) else { throw Misfit("names are not looked up") }
-            return proxies
+            guard let addresses = NodeConfiguration.TrustedAddresses(raw) else {
+                throw Misfit("a range is an address, a slash and a number of bits")
+            }
+            return addresses
         },
-        show: { "\($0)" }
+        show: { $0.description }
     )
 }
 

@@ -73,7 +73,7 @@ extension Shard {
                 WireError(.tooManyWaiting, "\(Self.maxWaitingPages) requests of the session for pages wait already")
             case .frameBytes, .roomsPerSession, .sessionsPerNode, .sessionsPerUser, .requestsPerSecond, .outboundBytes,
                 .waitingSendsPerSession, .waitingSendsPerRoom, .sendWait, .badFramesPerMinute, .connections,
-                .handshakesPerSecond, .costOfAddress:
+                .handshakesPerSecond, .costOfAddress, .headBytes, .connectionsPerAddress, .bytesPerSecondPerAddress:
                 WireError(.internalError, "a limit that is not looked at here")
             }
         session.outlet.send(.error(ref: ref, error))

@@ -72,8 +72,12 @@ public struct Node: Service {
         let life = NodeLife(node: identity, configuration: configuration, hub: hub, keeper: keeper, logger: logger)
         await life.firstBeat(within: .seconds(2))
 
+        let plan = try DescriptorPlan.current(configuration)
+        if let plan, plan.isBound {
+            logger.notice("connections are bounded by the limit of open files", metadata: [LogKey.count: "\(plan.connections)"])
+        }
         let gateway = GatewayServer(
-            options: configuration.gatewayOptions(identity), service: hub, eventLoopGroup: group, logger: logger)
+            options: configuration.gatewayOptions(identity, plan), service: hub, eventLoopGroup: group, logger: logger)
         do {
             try await gateway.start()
         } catch {
@@ -85,7 +89,7 @@ public struct Node: Service {
         }
         hub.attach(gateway)
         let port = gateway.boundPort ?? configuration.listener.port
-        life.address = "\(configuration.listener.host):\(port)"
+        life.address = HostPort.text(configuration.listener.host, port)
         logger.notice("listening", metadata: [LogKey.address: "\(life.address)"])
         logger.warning("anybody may claim to be any user: identity is by ?user= until tokens are configured")
         onListening(port)

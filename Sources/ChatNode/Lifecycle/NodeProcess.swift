@@ -21,6 +21,7 @@ public enum NodeProcess {
         let logger = Logger(label: "martlet")
         announce(configuration, logger)
         raiseFileLimit(logger)
+        refuseTooManyConnections(configuration)
         signal(SIGPIPE, SIG_IGN)
         let metrics = NodeMetrics(version: Node.version, node: configuration.node.name)
         MetricsSystem.bootstrap(metrics.registry)
@@ -78,6 +79,15 @@ public enum NodeProcess {
             logger.info(
                 value.isDefault ? "setting, by default" : "setting",
                 metadata: [LogKey.setting: "\(value.variable)", LogKey.value: "\(value.value)"])
+        }
+    }
+
+    private static func refuseTooManyConnections(_ configuration: NodeConfiguration) {
+        do {
+            _ = try DescriptorPlan.current(configuration)
+        } catch {
+            StandardError.write("martlet: \(error)\n")
+            exit(ExitCode.configuration)
         }
     }
 

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 
 /// The values of a label: an enum, so that there are few of them and all are known when the node starts.
 public protocol MetricLabel: CaseIterable, Hashable, Sendable {
@@ -47,6 +48,7 @@ public enum SessionEnd: MetricLabel {
     /// The client broke the WebSocket protocol.
     case protocolError
     case draining, slow, unauthenticated, nodeFull, tooManySessions, abuse, heartbeatMissed, ended, internalError
+    case badName, forbidden
 
     public init(_ reason: CloseReason) {
         self =
@@ -60,8 +62,14 @@ public enum SessionEnd: MetricLabel {
             case .heartbeatMissed: .heartbeatMissed
             case .ended: .ended
             case .internalError: .internalError
+            case .badName: .badName
+            case .forbidden: .forbidden
             }
     }
+}
+
+extension GatewayCounters.Refusal: MetricLabel {
+    public var label: String { rawValue }
 }
 
 /// What was not handed to a session because it was behind; messages never are, it is closed instead.
@@ -90,6 +98,7 @@ public enum LimitLabel: MetricLabel {
     case waitingSendsPerSession, waitingSendsPerRoom, sendWait, badFramesPerMinute
     case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
     case costPerSecond, costOfAddress, userBytesPerSecond, redisMemory
+    case headBytes, connectionsPerAddress, bytesPerSecondPerAddress
 }
 
 /// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.

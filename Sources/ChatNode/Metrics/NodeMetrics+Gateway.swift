@@ -16,6 +16,10 @@ extension NodeMetrics {
         deliveriesDropped.raise(to: Self.named(counters.framesDropped))
         connectionsRefused.raise(to: counters.connectionsRefused)
         connectionsTimedOut.raise(to: counters.connectionsTimedOut)
+        refusals.raise(to: Self.named(counters.refusals))
+        full.set(counters.isFull ? 1.0 : 0.0)
+        timesFull.raise(to: counters.timesFull)
+        acceptErrors.raise(to: counters.acceptErrors)
         limitRefusals[.frameBytes].raise(to: counters.badFrames["frameTooLarge"] ?? 0)
         limitRefusals[.outboundBytes].raise(to: counters.sessionsClosed["slow"] ?? 0)
         limitRefusals[.connections].raise(to: counters.connectionsRefused)
@@ -28,7 +32,7 @@ extension NodeMetrics {
         }
         for (status, total) in counters.handshakesRefused {
             registry.counter(
-                "martlet_handshakes_refused_total", help: "WebSocket handshakes refused, by HTTP status.",
+                "martlet_handshakes_refused_total", help: "Handshakes and requests answered with an HTTP error that ended their connection, by status.",
                 labels: [("status", "\(status)")]
             ).raise(to: total)
         }

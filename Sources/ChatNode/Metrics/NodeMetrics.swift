@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 
 /// Everything that a node counts and measures: each metric declared once, with its help text, and bound to its handle
 /// when the node starts. Machines count nothing; those who run their actions do.
@@ -20,6 +21,10 @@ public final class NodeMetrics: Sendable {
     public let connections: PrometheusGauge
     public let connectionsRefused: PrometheusCounter
     public let connectionsTimedOut: PrometheusCounter
+    public let refusals: CounterSet<GatewayCounters.Refusal>
+    public let full: PrometheusGauge
+    public let timesFull: PrometheusCounter
+    public let acceptErrors: PrometheusCounter
     public let outboundQueueBytes: PrometheusGauge
     public let kernelBytes: PrometheusGauge
     public let limitRefusals: CounterSet<LimitLabel>
@@ -80,6 +85,14 @@ public final class NodeMetrics: Sendable {
         connections = r.gauge("martlet_connections", help: "Open connections, WebSocket and HTTP.")
         connectionsRefused = r.counter(
             "martlet_connections_refused_total", help: "Connections refused because there were too many.")
+        refusals = CounterSet(
+            r, "martlet_refusals_total", label: "reason",
+            help: "Connections and requests sent away before there was a session, by reason.")
+        full = r.gauge(
+            "martlet_full", help: "1 while new connections are sent away because there are too many, or too many open files.")
+        timesFull = r.counter("martlet_full_total", help: "Times that the node became full.")
+        acceptErrors = r.counter(
+            "martlet_accept_errors_total", help: "Connections that had come and that the kernel could not give.")
         connectionsTimedOut = r.counter(
             "martlet_connections_timed_out_total", help: "Connections that took too long over a request or handshake.")
         outboundQueueBytes = r.gauge("martlet_outbound_queue_bytes", help: "Bytes waiting to be written to sessions.")
@@ -220,7 +233,7 @@ extension NodeMetrics {
         switch reason {
         case .nodeFull: limitRefusals[.sessionsPerNode].increment()
         case .tooManySessions: limitRefusals[.sessionsPerUser].increment()
-        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError: break
+        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError, .badName, .forbidden: break
         }
     }
 

@@ -3,21 +3,35 @@ public enum PercentEncoding {
     /// Decodes strictly: nil for a `%` without two hexadecimal digits and for bytes that are not UTF-8. In a query `+`
     /// is a space, as browsers write it.
     public static func decode(_ text: some StringProtocol, isQuery: Bool = false) -> String? {
-        var bytes: [UInt8] = []
-        var input = text.utf8.makeIterator()
-        while let byte = input.next() {
+        decode(Array(text.utf8)[...], isQuery: isQuery)
+    }
+
+    private static func decode(_ bytes: ArraySlice<UInt8>, isQuery: Bool) -> String? {
+        guard bytes.contains(where: { $0 == percent || $0 == plus && isQuery }) else {
+            return String(validating: bytes, as: UTF8.self)
+        }
+        var decoded: [UInt8] = []
+        decoded.reserveCapacity(bytes.count)
+        var index = bytes.startIndex
+        while index < bytes.endIndex {
+            let byte = bytes[index]
+            index += 1
             switch byte {
-            case UInt8(ascii: "%"):
-                guard let high = input.next().flatMap(hexDigit), let low = input.next().flatMap(hexDigit) else {
+            case percent:
+                guard index + 1 < bytes.endIndex, let high = hexDigit(bytes[index]), let low = hexDigit(bytes[index + 1]) else {
                     return nil
                 }
-                bytes.append(UInt8(high << 4 | low))
-            case UInt8(ascii: "+") where isQuery: bytes.append(UInt8(ascii: " "))
-            default: bytes.append(byte)
+                decoded.append(UInt8(high << 4 | low))
+                index += 2
+            case plus where isQuery: decoded.append(UInt8(ascii: " "))
+            default: decoded.append(byte)
             }
         }
-        return String(validating: bytes, as: UTF8.self)
+        return String(validating: decoded, as: UTF8.self)
     }
+
+    private static let percent = UInt8(ascii: "%")
+    private static let plus = UInt8(ascii: "+")
 
     /// Encodes everything but the unreserved characters of RFC 3986 §2.3.
     public static func encode(_ text: String) -> String {
@@ -39,13 +53,43 @@ public enum PercentEncoding {
     /// encoded.
     public static func query(_ text: some StringProtocol) -> [String: String]? {
         var fields: [String: String] = [:]
-        for part in text.split(separator: "&") {
-            let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = pair.first.flatMap({ decode($0, isQuery: true) }),
-                let value = pair.count > 1 ? decode(pair[1], isQuery: true) : ""
-            else { return nil }
+        let bytes = Array(text.utf8)
+        for (name, value) in pairs(bytes) {
+            guard let name = decode(bytes[name], isQuery: true), let value = decode(bytes[value], isQuery: true) else { return nil }
             if fields[name] == nil { fields[name] = value }
         }
         return fields
+    }
+
+    /// As ``query(_:)``, of these names alone: the others are passed over, whatever they hold.
+    public static func query(_ text: some StringProtocol, only names: [String]) -> [String: String]? {
+        var fields: [String: String] = [:]
+        let bytes = Array(text.utf8)
+        for (nameRange, value) in pairs(bytes) {
+            let raw = bytes[nameRange]
+            let name =
+                raw.contains(percent)
+                ? decode(raw, isQuery: true).flatMap { names.contains($0) ? $0 : nil } : names.first { raw.elementsEqual($0.utf8) }
+            guard let name, fields[name] == nil else { continue }
+            guard let value = decode(bytes[value], isQuery: true) else { return nil }
+            fields[name] = value
+        }
+        return fields
+    }
+
+    private static func pairs(_ bytes: [UInt8]) -> [(name: Range<Int>, value: Range<Int>)] {
+        var pairs: [(name: Range<Int>, value: Range<Int>)] = []
+        var start = 0
+        while start < bytes.count {
+            var end = start
+            var equals: Int?
+            while end < bytes.count, bytes[end] != UInt8(ascii: "&") {
+                if equals == nil, bytes[end] == UInt8(ascii: "=") { equals = end }
+                end += 1
+            }
+            if end > start { pairs.append((start..<(equals ?? end), (equals.map { $0 + 1 } ?? end)..<end)) }
+            start = end + 1
+        }
+        return pairs
     }
 }

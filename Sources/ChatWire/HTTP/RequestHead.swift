@@ -1,31 +1,62 @@
-/// The head of an HTTP/1.1 request (RFC 9112), read strictly: what is ambiguous is refused, because two readers that
-/// differ about where a request ends are how requests are smuggled past a proxy (§11.2).
+/// The head of an HTTP/1 request (RFC 9112). What only this node would read otherwise than others is refused, because two readers
+/// that differ about where a request ends are how requests are smuggled past a proxy (§11.2); what is merely unusual is taken:
+/// values may hold any bytes but control characters (obs-text, RFC 9110 §5.5), a target may name the host.
 public struct RequestHead: Hashable, Sendable {
-    public struct Field: Hashable, Sendable {
-        /// In lower case.
-        public var name: String
-        /// Without white space around it.
-        public var value: String
+    /// Where the request's body ends.
+    public enum Framing: Hashable, Sendable {
+        case none
+        case length(Int)
+        case chunked
     }
 
-    /// Why it is no request; the text says where.
-    public struct Problem: Error, Hashable, Sendable {
-        public var text: String
+    /// Where a field stands in `bytes`.
+    struct Place: Hashable, Sendable {
+        var name: Range<Int>
+        var value: Range<Int>
     }
 
-    public var method: String
-    public var path: String
-    public var query: String
-    public var fields: [Field]
+    public let method: String
+    /// `*` for a request that is about the whole server (§3.2.4).
+    public let path: String
+    public let query: String
+    /// HTTP/1.0: the connection ends unless the client asks for more, and nothing is sent in chunks.
+    public let isOld: Bool
+    public let framing: Framing
+    let bytes: [UInt8]
+    let places: [Place]
 
-    /// All values of a field; `name` in lower case.
+    /// Path and query, as they came.
+    public var target: String { query.isEmpty ? path : "\(path)?\(query)" }
+
+    /// Whether another request may follow on the connection (§9.3).
+    public var isPersistent: Bool {
+        let options = list("connection").map { $0.lowercased() }
+        return !options.contains("close") && (!isOld || options.contains("keep-alive"))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    public var expectsContinue: Bool { !isOld && framing != .none && list("expect").contains { $0.lowercased() == "100-continue" } }
+
+    // MARK: Fields
+
+    /// All values of a field, in order; `name` in lower case. Bytes that are not UTF-8 are replaced.
     public func values(_ name: String) -> [String] {
-        fields.filter { $0.name == name }.map(\.value)
+        places.filter { isCalled($0, name) }.map { text($0.value) }
+    }
+
+    /// The first value of a field; `name` in lower case.
+    public func first(_ name: String) -> String? {
+        places.first { isCalled($0, name) }.map { text($0.value) }
     }
 
     /// The elements of a field that is a comma-separated list, over all its lines.
     public func list(_ name: String) -> [String] {
-        values(name).flatMap { $0.split(separator: ",") }.map { Self.trim($0) }.filter { !$0.isEmpty }
+        values(name).flatMap { value in
+            value.utf8.split(separator: UInt8(ascii: ",")).compactMap { part in
+                let text = Self.trim(part)
+                return text.isEmpty ? nil : text
+            }
+        }
     }
 
     /// The one value of a field; nil if it is not there or there more than once.
@@ -34,83 +65,113 @@ public struct RequestHead: Hashable, Sendable {
         return all.count == 1 ? all[0] : nil
     }
 
-    /// How many bytes of the input the head takes, its empty line included; nil if that has not come yet.
-    public static func length(_ bytes: some Collection<UInt8>) -> Int? {
-        var matched = 0
-        let end: [UInt8] = [0x0D, 0x0A, 0x0D, 0x0A]
-        for (index, byte) in bytes.enumerated() {
-            matched = byte == end[matched] ? matched + 1 : byte == end[0] ? 1 : 0
-            if matched == end.count { return index + 1 }
-        }
-        return nil
+    /// All fields in order, as they came.
+    public func forEachField(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Void) {
+        for place in places { body(bytes[place.name], bytes[place.value]) }
     }
 
-    /// Reads a head that ends with its empty line.
-    public init(_ bytes: [UInt8]) throws(Problem) {
-        var lines: [ArraySlice<UInt8>] = []
-        var start = 0
-        var index = 0
-        while index < bytes.count {
-            switch bytes[index] {
-            case 0x0D:
-                guard index + 1 < bytes.count, bytes[index + 1] == 0x0A else {
-                    throw Problem(text: "byte \(index): a carriage return without a line feed")
-                }
-                lines.append(bytes[start..<index])
-                index += 2
-                start = index
-            case 0x0A: throw Problem(text: "byte \(index): a line feed without a carriage return")
-            case 0..<0x09, 0x0B..<0x20, 0x7F: throw Problem(text: "byte \(index): a control character")
-            default: index += 1
+    private func isCalled(_ place: Place, _ name: String) -> Bool { Self.isCalled(bytes, place, name) }
+
+    private static func isCalled(_ bytes: [UInt8], _ place: Place, _ name: String) -> Bool {
+        guard place.name.count == name.utf8.count else { return false }
+        var index = place.name.lowerBound
+        for expected in name.utf8 {
+            guard HTTPBytes.lower(bytes[index]) == expected else { return false }
+            index += 1
+        }
+        return true
+    }
+
+    private func text(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
+
+    private static func trim(_ part: Substring.UTF8View) -> String {
+        let isBlank = { (byte: UInt8) in byte == HTTPBytes.space || byte == HTTPBytes.tab }
+        var rest = part.drop(while: isBlank)
+        while let last = rest.last, isBlank(last) { rest.removeLast() }
+        return String(Substring(rest))
+    }
+
+    // MARK: Making one
+
+    /// Reads a whole head, its empty line included.
+    public init(_ bytes: [UInt8]) throws(RequestProblem) {
+        var scan = HeadScan(maxBytes: .max, maxFields: .max)
+        guard let end = try scan.scan(bytes, from: 0) else { throw RequestProblem(400, "the request has no end") }
+        guard end == bytes.count else { throw RequestProblem(400, "byte \(end): the head ends here") }
+        self = try scan.head(of: bytes)
+    }
+
+    /// `bytes`: what `places` and the lines' ranges point into.
+    init(bytes: [UInt8], line: HeadScan.RequestLine, places: [Place]) throws(RequestProblem) {
+        self.bytes = bytes
+        self.places = places
+        isOld = line.isOld
+        method = String(decoding: bytes[line.method], as: UTF8.self)
+        let target = try Self.target(bytes, line.target, method)
+        path = target.path
+        query = target.query
+        let hosts = places.filter { Self.isCalled(bytes, $0, "host") }
+        guard hosts.count == 1 || hosts.isEmpty && line.isOld else {
+            throw RequestProblem(400, "there must be exactly one Host field")
+        }
+        guard hosts.allSatisfy({ bytes[$0.value].allSatisfy(HTTPBytes.isAuthority) }) else {
+            throw RequestProblem(400, "the Host field names no host")
+        }
+        framing = try Self.framing(bytes, places, isOld: line.isOld)
+    }
+
+    /// The forms of §3.2; a host in the target replaces the Host field, and the node has but one.
+    private static func target(
+        _ bytes: [UInt8], _ range: Range<Int>, _ method: String
+    ) throws(RequestProblem) -> (path: String, query: String) {
+        guard let text = String(validating: bytes[range], as: UTF8.self), !text.isEmpty else {
+            throw RequestProblem(400, "the target is not UTF-8")
+        }
+        if text == "*" {
+            guard method == "OPTIONS" else { throw RequestProblem(400, "only OPTIONS may have the target *") }
+            return ("*", "")
+        }
+        guard method != "CONNECT" else { throw RequestProblem(501, "this is no proxy") }
+        var rest = Substring(text)
+        if rest.utf8.first != UInt8(ascii: "/") { rest = try afterAuthority(rest) }
+        if let hash = rest.utf8.firstIndex(of: UInt8(ascii: "#")) { rest = rest[..<hash] }
+        guard let mark = rest.utf8.firstIndex(of: UInt8(ascii: "?")) else { return (rest.isEmpty ? "/" : String(rest), "") }
+        let path = rest[..<mark]
+        return (path.isEmpty ? "/" : String(path), String(rest[rest.utf8.index(after: mark)...]))
+    }
+
+    /// What follows `http://host:port`.
+    private static func afterAuthority(_ text: Substring) throws(RequestProblem) -> Substring {
+        for scheme in ["http://", "https://", "ws://", "wss://"] where text.utf8.count > scheme.utf8.count {
+            let start = text.utf8.index(text.startIndex, offsetBy: scheme.utf8.count)
+            guard zip(text.utf8, scheme.utf8).allSatisfy({ HTTPBytes.lower($0) == $1 }) else { continue }
+            let rest = text.utf8[start...]
+            let host = rest.prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
+            guard !host.isEmpty, host.allSatisfy(HTTPBytes.isAuthority) else { break }
+            return text[host.endIndex...]
+        }
+        throw RequestProblem(400, "the target must be a path, or a URL with a host")
+    }
+
+    private static func framing(_ bytes: [UInt8], _ places: [Place], isOld: Bool) throws(RequestProblem) -> Framing {
+        let lengths = places.filter { isCalled(bytes, $0, "content-length") }
+        let codings = places.filter { isCalled(bytes, $0, "transfer-encoding") }
+        guard let coding = codings.first else {
+            guard let length = lengths.first else { return .none }
+            guard lengths.count == 1 else { throw RequestProblem(400, "there is more than one Content-Length") }
+            let digits = bytes[length.value]
+            guard !digits.isEmpty, digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+                throw RequestProblem(400, "Content-Length must be a number")
             }
+            // Longer than any limit: too large, whatever it says.
+            let number = Int(String(decoding: digits, as: UTF8.self)) ?? .max
+            return number == 0 ? .none : .length(number)
         }
-        guard let first = lines.first, start == bytes.count else { throw Problem(text: "the request has no end") }
-        let parts = first.split(separator: 0x20, omittingEmptySubsequences: false)
-        guard parts.count == 3, Self.isToken(parts[0]) else {
-            throw Problem(text: "the first line must be a method, a target and a version, with one space between")
+        guard lengths.isEmpty else { throw RequestProblem(400, "Content-Length and Transfer-Encoding contradict each other") }
+        guard !isOld else { throw RequestProblem(400, "HTTP/1.0 has no Transfer-Encoding") }
+        guard codings.count == 1, String(decoding: bytes[coding.value], as: UTF8.self).lowercased() == "chunked" else {
+            throw RequestProblem(501, "of transfer codings only chunked is known")
         }
-        guard parts[2].elementsEqual("HTTP/1.1".utf8) else { throw Problem(text: "the version must be HTTP/1.1") }
-        let target = parts[1].split(separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false)
-        guard let path = target.first, path.first == UInt8(ascii: "/"), parts[1].allSatisfy({ $0 > 0x20 && $0 < 0x7F })
-        else {
-            throw Problem(text: "the target must be a path in printable ASCII")
-        }
-        method = String(decoding: parts[0], as: UTF8.self)
-        self.path = String(decoding: path, as: UTF8.self)
-        query = target.count > 1 ? String(decoding: target[1], as: UTF8.self) : ""
-        fields = []
-        for line in lines.dropFirst() where !line.isEmpty { fields.append(try Self.field(line)) }
-        guard values("host").count == 1 else { throw Problem(text: "there must be exactly one Host field") }
-    }
-
-    private static func field(_ line: ArraySlice<UInt8>) throws(Problem) -> Field {
-        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), isToken(line[..<colon]) else {
-            throw Problem(
-                text: "byte \(line.startIndex): a field must be a name and a colon, with no white space before it")
-        }
-        guard let value = String(validating: line[(colon + 1)...], as: UTF8.self) else {
-            throw Problem(text: "byte \(colon + 1): a field's value is not UTF-8")
-        }
-        return Field(name: String(decoding: line[..<colon], as: UTF8.self).lowercased(), value: trim(Substring(value)))
-    }
-
-    /// RFC 9110 §5.6.2.
-    private static func isToken(_ bytes: ArraySlice<UInt8>) -> Bool {
-        !bytes.isEmpty
-            && bytes.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"):
-                    true
-                default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
-                }
-            }
-    }
-
-    private static func trim(_ text: Substring) -> String {
-        var text = text
-        while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
-        while let last = text.last, last == " " || last == "\t" { text.removeLast() }
-        return String(text)
+        return .chunked
     }
 }

@@ -5,21 +5,20 @@
 /// speaks the first of ours); one that offers only others is refused with 400. §4.2.2 would also allow to take it
 /// without a subprotocol, but then a browser closes the connection without telling anybody why.
 public struct WebSocketHandshake: Sendable {
-    public struct Refusal: Error, Hashable, Sendable {
+    public struct Refusal: Error, Sendable {
+        /// What is wrong, for the count.
+        public enum Kind: Sendable {
+            /// Not GET, no upgrade to WebSocket, another version, a key that is none, a body.
+            case noHandshake
+            case origin
+            case subprotocol
+        }
+
+        public var kind: Kind
         public var status: Int
         public var message: String
         /// Fields that the status needs.
         public var fields: [(name: String, value: String)]
-
-        public static func == (left: Refusal, right: Refusal) -> Bool {
-            left.status == right.status && left.message == right.message
-                && left.fields.map { $0.name + $0.value } == right.fields.map { $0.name + $0.value }
-        }
-
-        public func hash(into hasher: inout Hasher) {
-            hasher.combine(status)
-            hasher.combine(message)
-        }
     }
 
     public struct Acceptance: Hashable, Sendable {
@@ -45,7 +44,8 @@ public struct WebSocketHandshake: Sendable {
             throw Refusal(405, "a WebSocket is opened with GET", [("Allow", "GET")])
         }
         let version = ("Sec-WebSocket-Version", "13")
-        guard head.list("upgrade").contains(where: { $0.lowercased() == "websocket" }),
+        // An upgrade in a request of HTTP/1.0 is to be ignored (RFC 9110 §7.8).
+        guard !head.isOld, head.list("upgrade").contains(where: { $0.lowercased() == "websocket" }),
             head.list("connection").contains(where: { $0.lowercased() == "upgrade" })
         else { throw Refusal(426, "this path speaks WebSocket", [("Upgrade", "websocket"), version]) }
         guard head.only("sec-websocket-version") == "13" else {
@@ -54,24 +54,23 @@ public struct WebSocketHandshake: Sendable {
         guard let key = head.only("sec-websocket-key"), WebSocketAccept.isKey(key) else {
             throw Refusal(400, "Sec-WebSocket-Key must be there once and be the base64 of 16 bytes")
         }
-        guard head.values("transfer-encoding").isEmpty, head.values("content-length").allSatisfy({ $0 == "0" }) else {
-            throw Refusal(400, "a handshake has no body")
-        }
-        if let allowedOrigins, let origin = head.values("origin").first, !allowedOrigins.contains(origin.lowercased()) {
-            throw Refusal(403, "pages of this origin may not connect")
+        guard head.framing == .none else { throw Refusal(400, "a handshake has no body") }
+        if let allowedOrigins, let origin = head.first("origin"), !allowedOrigins.contains(origin.lowercased()) {
+            throw Refusal(403, "pages of this origin may not connect", kind: .origin)
         }
         let offered = head.list("sec-websocket-protocol")
         let chosen = offered.first(where: { subprotocols.contains($0) })
         if chosen == nil, !offered.isEmpty {
             throw Refusal(
-                400, "none of the subprotocols offered is spoken here; spoken: \(subprotocols.joined(separator: ", "))")
+                400, "none of the subprotocols offered is spoken here; spoken: \(subprotocols.joined(separator: ", "))",
+                kind: .subprotocol)
         }
         return Acceptance(accept: WebSocketAccept.value(forKey: key), subprotocol: chosen)
     }
 }
 
 extension WebSocketHandshake.Refusal {
-    init(_ status: Int, _ message: String, _ fields: [(name: String, value: String)] = []) {
-        self.init(status: status, message: message, fields: fields)
+    init(_ status: Int, _ message: String, _ fields: [(name: String, value: String)] = [], kind: Kind = .noHandshake) {
+        self.init(kind: kind, status: status, message: message, fields: fields)
     }
 }

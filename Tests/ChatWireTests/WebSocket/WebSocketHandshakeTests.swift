@@ -58,23 +58,4 @@ struct WebSocketHandshakeTests {
         #expect(status(try head(["Origin": "https://a"]), origins: ["https://b"]) == 403)
         #expect(status(try head(["Origin": "https://b"]), origins: ["https://b"]) == 101)
     }
-
-    @Test(arguments: [
-        "", "GET /\r\n\r\n", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
-        "GET / HTTP/1.1\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n",
-        "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "G\u{7F}T / HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /é HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
-    ])
-    func anAmbiguousHeadIsNoRequest(text: String) {
-        #expect(throws: RequestHead.Problem.self) { try RequestHead(Array(text.utf8)) }
-    }
-
-    @Test func theEndOfAHeadIsFoundAtItsEmptyLine() {
-        #expect(RequestHead.length(Array("a\r\n\r\nb".utf8)) == 5)
-        #expect(RequestHead.length(Array("a\r\n\r\r\n\r\n".utf8)) == 8)
-        #expect(RequestHead.length(Array("a\r\n\n\r\n".utf8)) == nil)
-    }
 }

@@ -1,0 +1,54 @@
+import ChatCore
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+
+/// What pages of other origins may read (the Fetch standard, "CORS protocol"): the client module and the API's description, which hold
+/// nothing secret, all of them; the API those that may open a WebSocket. Also answers what is about no path.
+struct CrossOrigin: RouterMiddleware {
+    /// Nil: all.
+    let allowed: Set<String>?
+
+    private static let open: Set<String> = ["/martlet.js", "/openapi.json"]
+    /// How long a browser need not ask again.
+    private static let maxAge = "600"
+
+    func handle(
+        _ request: Request, context: GatewayRequestContext,
+        next: (Request, GatewayRequestContext) async throws -> Response
+    ) async throws -> Response {
+        guard HTTPRoutes.known.contains(request.method) else {
+            let error = WireError(.badField, "the method is not known here")
+            return HTTPRoutes.json(HTTPRoutes.body(of: error), status: .notImplemented)
+        }
+        if request.head.path == "*" { return Response(status: .noContent, headers: [.allow: "GET, HEAD, OPTIONS, POST"]) }
+        var response = try await next(request, context)
+        let path = request.uri.path
+        if Self.open.contains(path) {
+            set("Access-Control-Allow-Origin", "*", &response)
+            set("Cross-Origin-Resource-Policy", "cross-origin", &response)
+        } else if path.hasPrefix("/api/") {
+            if allowed != nil { set("Vary", "Origin", &response) }
+            guard let origin = request.headers[.origin], allowed?.contains(origin.lowercased()) ?? true else { return response }
+            set("Access-Control-Allow-Origin", allowed == nil ? "*" : origin, &response)
+        } else {
+            return response
+        }
+        if request.method == .options, asks(request) {
+            set("Access-Control-Allow-Methods", response.headers[.allow] ?? "GET", &response)
+            set("Access-Control-Allow-Headers", "Authorization, Content-Type", &response)
+            set("Access-Control-Max-Age", Self.maxAge, &response)
+        } else {
+            set("Access-Control-Expose-Headers", "Retry-After", &response)
+        }
+        return response
+    }
+
+    private func asks(_ request: Request) -> Bool {
+        HTTPField.Name("Access-Control-Request-Method").map { request.headers.contains($0) } ?? false
+    }
+
+    private func set(_ name: String, _ value: String, _ response: inout Response) {
+        if let name = HTTPField.Name(name) { response.headers[name] = value }
+    }
+}

@@ -1,0 +1,117 @@
+import ChatCore
+import ChatWire
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import NIOConcurrencyHelpers
+import NIOCore
+import Synchronization
+
+/// A request that the routes are answering.
+struct Answering {
+    var isHead: Bool
+    /// Another request may follow.
+    var isPersistent: Bool
+    /// HTTP/1.0: no chunks.
+    var isOld: Bool
+    var isChunked = false
+    var task: Task<Void, Never>?
+}
+
+extension ConnectionHandler {
+    /// Has the routes answer a whole request; the next one waits.
+    func answer(_ head: RequestHead, _ body: [UInt8]) {
+        guard let context, let request = HTTPRequest(head) else {
+            return refuse(RequestProblem(400, "the method or a field's name is none"))
+        }
+        // Whoever has asked may end its side and still get the answer.
+        try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
+        clock.answers(now: .now)
+        let isPersistent = head.isPersistent && !isDoorway
+        var answering = Answering(isHead: head.method == "HEAD", isPersistent: isPersistent, isOld: head.isOld)
+        let client = PeerAddress.client(
+            peer, forwardedFor: head.list("x-forwarded-for"), trusted: gateway.options.trustedAddresses)
+        let source = GatewayRequestContext.Source(logger: gateway.logger, client: client)
+        let routes = gateway.routes
+        let shared = gateway.shared
+        let outlet = AnswerOutlet(handler: NIOLoopBound(self, eventLoop: context.eventLoop), loop: context.eventLoop)
+        let whole = Request(head: request, body: RequestBody(buffer: ByteBuffer(bytes: body)))
+        shared.answering.add(1, ordering: .relaxed)
+        answering.task = Task {
+            await outlet.send(await routes.respond(to: whole, context: GatewayRequestContext(source: source)))
+            shared.answering.subtract(1, ordering: .relaxed)
+        }
+        state = .answering(answering)
+    }
+
+    /// A whole answer, or the beginning of one whose parts follow.
+    fileprivate func answered(_ response: Response, _ body: ByteBuffer?) {
+        guard case .answering(var answering) = state else { return }
+        answering.isPersistent = answering.isPersistent && !gateway.isDraining && !isInputClosed
+        answering.isChunked = body == nil && !answering.isOld && response.headers[.contentLength] == nil
+        // Without a length or chunks it is the end of the connection that ends the body.
+        if body == nil, !answering.isChunked, response.headers[.contentLength] == nil { answering.isPersistent = false }
+        state = .answering(answering)
+        write(HTTPAnswer.bytes(response, body, answering))
+        if body != nil { answerEnded() }
+    }
+
+    /// The next part of a body. False: nobody takes it any more.
+    fileprivate func answerGoesOn(_ part: ByteBuffer) -> EventLoopFuture<Void> {
+        guard case .answering(let answering) = state, let context, part.readableBytes > 0 else {
+            let error = ChannelError.ioOnClosedChannel
+            return gateway.eventLoop.makeCompletedFuture(part.readableBytes > 0 ? .failure(error) : .success(()))
+        }
+        clock.answerGoesOn(now: .now)
+        if answering.isHead { return context.eventLoop.makeSucceededVoidFuture() }
+        return context.writeAndFlush(wrapOutboundOut(answering.isChunked ? HTTPAnswer.chunk(part) : part))
+    }
+
+    fileprivate func answerEnded(isWhole: Bool = true) {
+        guard case .answering(let answering) = state else { return }
+        guard isWhole else { return cut() }
+        if answering.isChunked, !answering.isHead { write(ByteBuffer(string: "0\r\n\r\n")) }
+        guard answering.isPersistent else { return endOutput() }
+        state = .reading
+        clock.waits(isWithinRequest: reader.isWithinRequest, now: .now)
+        pump()
+    }
+}
+
+/// Brings an answer from the task that makes it to its connection.
+private struct AnswerOutlet: Sendable {
+    /// A body up to this size, whose length is known, is gathered and written at once.
+    private static let mostAtOnce = 1_048_576
+
+    let handler: NIOLoopBound<ConnectionHandler>
+    let loop: any EventLoop
+
+    func send(_ response: Response) async {
+        do {
+            if let length = response.body.contentLength, length <= Self.mostAtOnce {
+                let gathered = GatheredBody()
+                try await response.body.write(gathered)
+                let body = gathered.buffer.withLockedValue { $0 }
+                loop.execute { handler.value.answered(response, body) }
+            } else {
+                loop.execute { handler.value.answered(response, nil) }
+                try await response.body.write(StreamedBody(handler: handler, loop: loop))
+                loop.execute { handler.value.answerEnded() }
+            }
+        } catch {
+            // Its beginning may be out: only the end of the connection says that the rest is missing.
+            loop.execute { handler.value.answerEnded(isWhole: false) }
+        }
+    }
+}
+
+private struct StreamedBody: ResponseBodyWriter {
+    let handler: NIOLoopBound<ConnectionHandler>
+    let loop: any EventLoop
+
+    func write(_ buffer: ByteBuffer) async throws {
+        try await loop.flatSubmit { handler.value.answerGoesOn(buffer) }.get()
+    }
+
+    consuming func finish(_ trailingHeaders: HTTPFields?) async throws {}
+}
