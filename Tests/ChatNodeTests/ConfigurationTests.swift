@@ -10,7 +10,7 @@ import Testing
     static let valid: [String: String] = [
         "MARTLET_HOST": "::1", "MARTLET_PORT": "0", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
         "MARTLET_SOCKET_SEND_BUFFER": "32KiB", "MARTLET_SOCKET_RECEIVE_BUFFER": "16KiB",
-        "MARTLET_TRUSTED_ADDRESSES": "10.0.0.0/8", "MARTLET_REDIS_MEMORY_PERCENT": "70", "MARTLET_MEMORY_ROOMS": "2MiB",
+        "MARTLET_REDIS_MEMORY_PERCENT": "70", "MARTLET_MEMORY_ROOMS": "2MiB",
         "MARTLET_LIMIT_COST_PER_SECOND": "2000", "MARTLET_LIMIT_COST_BURST": "3000",
         "MARTLET_LIMIT_USER_BYTES_PER_SECOND": "4KiB", "MARTLET_LIMIT_USER_BYTES_BURST": "5KiB",
         "MARTLET_HANDSHAKE_TIMEOUT": "3s", "MARTLET_SESSION_HEARTBEAT": "2m", "MARTLET_NODE_NAME": "west-1",
@@ -34,6 +34,10 @@ import Testing
         "MARTLET_LIMIT_ROSTER_INLINE": "13", "MARTLET_LIMIT_BAD_FRAMES_PER_MINUTE": "14", "MARTLET_LOG_LEVEL": "trace",
         "MARTLET_REDIS_CA": "/etc/passwd", "MARTLET_REDIS_CERTIFICATE": "/etc/group", "MARTLET_REDIS_KEY": "/etc/hosts",
         "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
+        "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
+        "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
+        "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
+        "MARTLET_LIMIT_HEAD_BYTES": "21KiB", "MARTLET_LIMIT_HEAD_FIELDS": "22",
     ]
 
     @Test func everyVariableIsReadIntoItsPlace() throws {
@@ -45,8 +49,12 @@ import Testing
         #expect(configuration.listener.handshakeTimeout == .seconds(3))
         #expect(configuration.listener.sessionHeartbeat == .seconds(120))
         #expect(configuration.listener.sendBuffer == 32_768 && configuration.listener.receiveBuffer == 16_384)
-        #expect(configuration.listener.trustedAddresses.description == "10.0.0.0/8")
         #expect(configuration.redis.memoryPercent == 70 && configuration.rooms.allMemoryBytes == 2_097_152)
+        #expect(configuration.listener.responseTimeout == .seconds(40))
+        #expect(configuration.listener.idleTimeout == .seconds(120))
+        #expect(configuration.listener.closeTimeout == .seconds(4))
+        #expect(configuration.listener.backlog == 77)
+        #expect(configuration.listener.trustedAddresses.description == "192.0.2.1")
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))
         #expect(configuration.node.heartbeatInterval == .seconds(1))
@@ -101,6 +109,11 @@ import Testing
         limits.rosterPage = 12
         limits.rosterInline = 13
         limits.badFramesPerMinute = 14
+        limits.connections = 18
+        limits.connectionsPerAddress = 19
+        limits.bytesPerSecondPerAddress = 20_480
+        limits.headBytes = 21_504
+        limits.headFields = 22
         return limits
     }
 

@@ -13,11 +13,15 @@ enum HTTPAnswer {
         let status = response.status.code
         var buffer = ByteBuffer()
         buffer.writeString("HTTP/1.1 \(status) \(HTTPResponseStatus(statusCode: status).reasonPhrase)\r\n")
-        for field in response.headers where field.name != .connection && field.name != .transferEncoding {
-            buffer.writeString("\(field.name.rawName): \(field.value)\r\n")
-        }
         // RFC 9110 §8.6: none with these.
         let mayHaveLength = status >= 200 && status != 204 && status != 304
+        for field in response.headers {
+            switch field.name {
+            case .connection, .transferEncoding: continue
+            case .contentLength where !mayHaveLength: continue
+            default: buffer.writeString("\(field.name.rawName): \(field.value)\r\n")
+            }
+        }
         if mayHaveLength, response.headers[.contentLength] == nil {
             if let body { buffer.writeString("Content-Length: \(body.readableBytes)\r\n") }
             if request.isChunked { buffer.writeString("Transfer-Encoding: chunked\r\n") }

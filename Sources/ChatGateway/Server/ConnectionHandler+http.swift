@@ -29,9 +29,7 @@ extension ConnectionHandler {
         clock.answers(now: .now)
         let isPersistent = head.isPersistent && !isDoorway
         var answering = Answering(isHead: head.method == "HEAD", isPersistent: isPersistent, isOld: head.isOld)
-        let client = PeerAddress.client(
-            peer, forwardedFor: head.list("x-forwarded-for"), trusted: gateway.options.trustedAddresses)
-        let source = GatewayRequestContext.Source(logger: gateway.logger, client: client)
+        let source = GatewayRequestContext.Source(logger: gateway.logger, client: client(of: head))
         let routes = gateway.routes
         let shared = gateway.shared
         let outlet = AnswerOutlet(handler: NIOLoopBound(self, eventLoop: context.eventLoop), loop: context.eventLoop)
@@ -56,7 +54,7 @@ extension ConnectionHandler {
         if body != nil { answerEnded() }
     }
 
-    /// The next part of a body. False: nobody takes it any more.
+    /// The next part of a body; done when it has been written.
     fileprivate func answerGoesOn(_ part: ByteBuffer) -> EventLoopFuture<Void> {
         guard case .answering(let answering) = state, let context, part.readableBytes > 0 else {
             let error = ChannelError.ioOnClosedChannel

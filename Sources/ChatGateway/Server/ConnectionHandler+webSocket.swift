@@ -95,7 +95,6 @@ extension ConnectionHandler {
 
     /// Accepts the WebSocket and closes it with a code.
     private func close(_ acceptance: WebSocketHandshake.Acceptance, _ reason: CloseReason) {
-        // The warning of a full node stands for all that it sends away.
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)
         var bytes = Array(Self.switching(acceptance).utf8)
         WebSocketFrame.appendClose(WebSocketCloseCode(rawValue: reason.rawValue), reason: reason.name, to: &bytes)

@@ -30,7 +30,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// A connection to a node that is full is gone soon.
-    private static let doorwayTime: Duration = .seconds(1)
+    private static let doorwayTime: Duration = .milliseconds(500)
     /// What one read takes while requests are longer than a session's frames usually are.
     private static let wideReadBytes = 8_192
 
@@ -89,6 +89,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if isDoorway {
             gateway.counters.connectionsRefused += 1
             clock.shorten(to: Self.doorwayTime, now: .now)
+            context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(Self.doorwayTime)) { [weak self] in
+                self?.checkDeadline(now: .now)
+            }
         } else if let peer, !gateway.isTrusted(peer) {
             guard gateway.shared.addresses.enter(peer.network, now: .now) else {
                 gateway.counters.limitRefusals[.connectionsPerAddress, default: 0] += 1
@@ -244,6 +247,11 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: false)
     }
 
+    /// Where a request comes from: what trusted proxies say of it, or the connection's other end.
+    func client(of head: RequestHead) -> PeerAddress? {
+        PeerAddress.client(peer, forwardedFor: head.list("x-forwarded-for"), trusted: gateway.options.trustedAddresses)
+    }
+
     // MARK: Out
 
     func write(_ buffer: ByteBuffer) {
@@ -254,11 +262,11 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func endOutput() {
         state = .closing
         clock.closes(now: .now)
-        if isDoorway { clock.shorten(to: Self.doorwayTime, now: .now) }
         mayNotRead = false
         isThrottled = false
         readOn()
-        guard !isInputClosed else { return cut() }
+        // A node that is full has no place for those who wait; all that this one has sent was read.
+        guard !isInputClosed, !isDoorway else { return cut() }
         context?.close(mode: .output, promise: nil)
     }
 
@@ -279,7 +287,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func refuse(
         _ status: Int, _ error: WireError, _ fields: [(name: String, value: String)] = [], because reason: GatewayCounters.Refusal
     ) {
-        gateway.refused(reason, from: peer)
+        // The warning of a full node stands for all that it sends away.
+        gateway.refused(reason, from: peer, isTold: isDoorway)
         gateway.counters.handshakesRefused[status, default: 0] += 1
         write(HTTPAnswer.refusal(status, error, fields))
         endOutput()

@@ -24,7 +24,7 @@ struct DescriptorPlan: Equatable {
         case true: redis = 2 * loops * Self.masters
         case false: redis = 2 * loops
         }
-        budget = DescriptorBudget(limit: files, reserved: redis + 8, doorway: min(64, max(4, files / 64)))
+        budget = DescriptorBudget(limit: files, reserved: redis + 8, doorway: min(64, max(8, files / 64)))
         // What the process has open without any connection: its loops, its connections to Redis, the log, the listening socket.
         let own = 12 + 5 * loops + redis
         let room = files - own - budget.reserved - budget.doorway

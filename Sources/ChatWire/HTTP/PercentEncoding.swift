@@ -54,7 +54,8 @@ public enum PercentEncoding {
     public static func query(_ text: some StringProtocol) -> [String: String]? {
         var fields: [String: String] = [:]
         let bytes = Array(text.utf8)
-        for (name, value) in pairs(bytes) {
+        var start = 0
+        while let (name, value) = pair(bytes, &start) {
             guard let name = decode(bytes[name], isQuery: true), let value = decode(bytes[value], isQuery: true) else { return nil }
             if fields[name] == nil { fields[name] = value }
         }
@@ -65,31 +66,37 @@ public enum PercentEncoding {
     public static func query(_ text: some StringProtocol, only names: [String]) -> [String: String]? {
         var fields: [String: String] = [:]
         let bytes = Array(text.utf8)
-        for (nameRange, value) in pairs(bytes) {
-            let raw = bytes[nameRange]
-            let name =
-                raw.contains(percent)
-                ? decode(raw, isQuery: true).flatMap { names.contains($0) ? $0 : nil } : names.first { raw.elementsEqual($0.utf8) }
-            guard let name, fields[name] == nil else { continue }
+        let longest = 3 * (names.map(\.utf8.count).max() ?? 0)
+        var start = 0
+        while let (nameRange, value) = pair(bytes, &start) {
+            // Strangers may send very many.
+            guard nameRange.count <= longest, let name = wanted(bytes, nameRange, names), fields[name] == nil else { continue }
             guard let value = decode(bytes[value], isQuery: true) else { return nil }
             fields[name] = value
         }
         return fields
     }
 
-    private static func pairs(_ bytes: [UInt8]) -> [(name: Range<Int>, value: Range<Int>)] {
-        var pairs: [(name: Range<Int>, value: Range<Int>)] = []
-        var start = 0
-        while start < bytes.count {
-            var end = start
-            var equals: Int?
-            while end < bytes.count, bytes[end] != UInt8(ascii: "&") {
-                if equals == nil, bytes[end] == UInt8(ascii: "=") { equals = end }
-                end += 1
-            }
-            if end > start { pairs.append((start..<(equals ?? end), (equals.map { $0 + 1 } ?? end)..<end)) }
-            start = end + 1
+    private static func wanted(_ bytes: [UInt8], _ range: Range<Int>, _ names: [String]) -> String? {
+        if bytes[range].contains(percent) {
+            return decode(bytes[range], isQuery: true).flatMap { names.contains($0) ? $0 : nil }
         }
-        return pairs
+        for name in names where name.utf8.count == range.count && bytes[range].elementsEqual(name.utf8) { return name }
+        return nil
+    }
+
+    /// The next pair from `start` on, which is moved behind it; nil: there is none.
+    private static func pair(_ bytes: [UInt8], _ start: inout Int) -> (name: Range<Int>, value: Range<Int>)? {
+        while start < bytes.count, bytes[start] == UInt8(ascii: "&") { start += 1 }
+        guard start < bytes.count else { return nil }
+        let begin = start
+        var equals: Int?
+        var end = start
+        while end < bytes.count, bytes[end] != UInt8(ascii: "&") {
+            if equals == nil, bytes[end] == UInt8(ascii: "=") { equals = end }
+            end += 1
+        }
+        start = end
+        return (begin..<(equals ?? end), (equals.map { $0 + 1 } ?? end)..<end)
     }
 }

@@ -37,9 +37,9 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     }
 
     /// Starts a node and returns when it is ready.
-    /// `log`: what it writes to, and whose reader it is started without; its port is chosen before.
+    /// `log`: what it writes to, and whose reader it is started without; its port is chosen before. `files`: how many may be open.
     static func start(
-        _ name: String, redis: String, _ environment: [String: String] = [:], log: Pipe? = nil
+        _ name: String, redis: String, _ environment: [String: String] = [:], log: Pipe? = nil, files: Int? = nil
     ) async throws -> TestNode {
         let node = TestNode(name: name)
         var all = [
@@ -50,22 +50,27 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
             node.port = try PrivateRedis.freePort()
             all["MARTLET_PORT"] = "\(node.port)"
         }
-        try node.launch(all, log: log)
+        try node.launch(all, log: log, files: files)
         try await node.waitUntilReady()
         return node
     }
 
     /// Starts a node that is expected to refuse to; returns its exit code and what it said.
-    static func refuse(_ environment: [String: String]) async throws -> (code: Int32, output: String) {
+    static func refuse(_ environment: [String: String], files: Int? = nil) async throws -> (code: Int32, output: String) {
         let node = TestNode(name: "refused")
-        try node.launch(environment)
+        try node.launch(environment, files: files)
         try await eventually("the node exits") { !node.process.isRunning }
         return (node.process.terminationStatus, node.output)
     }
 
-    private func launch(_ environment: [String: String], log: Pipe? = nil) throws {
-        process.executableURL = Self.executable
-        process.arguments = ["serve"]
+    private func launch(_ environment: [String: String], log: Pipe? = nil, files: Int? = nil) throws {
+        if let files {
+            process.executableURL = URL(fileURLWithPath: "/bin/sh")
+            process.arguments = ["-c", "ulimit -n \(files) && exec \"$0\" serve", Self.executable.path]
+        } else {
+            process.executableURL = Self.executable
+            process.arguments = ["serve"]
+        }
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { first, _ in first }
         // A file, not a pipe: a pipe's reader would have to be stopped in the moment in which the process dies.
         try Data().write(to: logFile)
@@ -87,6 +92,14 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
             guard port != 0 else { return false }
             return try await Shell.status(of: "\(http)/readyz") == 200
         }
+    }
+
+    /// The CPU time that it has used.
+    var cpu: Duration {
+        let stat = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
+        let fields = stat.split(separator: ")").last?.split(separator: " ") ?? []
+        guard fields.count > 12, let user = Int(fields[11]), let system = Int(fields[12]) else { return .zero }
+        return .milliseconds((user + system) * 1_000 / sysconf(Int32(_SC_CLK_TCK)))
     }
 
     func signal(_ signal: Int32) {
