@@ -14,19 +14,22 @@ struct HTTPConnectionTests {
             let socket = try await TestSocket.connect(port: port)
             let body = #"{"user":"bot","text":"hi"}"#
             try await socket.write(
-                "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: \(body.utf8.count)\r\n\r\n")
+                "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: \(body.utf8.count)\r\n\r\n"
+            )
             #expect(await socket.readAnswer(hasBody: false)?.head == "HTTP/1.1 100 Continue")
             try await socket.write(body)
             #expect(await socket.readAnswer()?.head.hasPrefix("HTTP/1.1 201 ") == true)
             // With the body, nobody waits.
             try await socket.write(
-                "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
+                "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+            )
             #expect(await socket.readAnswer()?.head.hasPrefix("HTTP/1.1 201 ") == true)
         }
     }
 
     @Test(arguments: [
-        ("Expect: 100-continue\r\nContent-Length: 5000000\r\n", 413), ("Expect: a-miracle\r\nContent-Length: 5\r\n", 417),
+        ("Expect: 100-continue\r\nContent-Length: 5000000\r\n", 413),
+        ("Expect: a-miracle\r\nContent-Length: 5\r\n", 417),
         ("Transfer-Encoding: gzip\r\n", 501),
     ])
     func aBodyThatIsNotWantedNeedNotBeSent(fields: String, status: Int) async throws {
@@ -101,9 +104,45 @@ struct HTTPConnectionTests {
         } _: { port, _, _ in
             let body = #"{"user":"bot","text":"\#(String(repeating: "x", count: 250_000))"}"#
             let socket = try await TestSocket.connect(port: port)
-            try await socket.write("POST \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            try await socket.write(
+                "POST \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
             #expect(await socket.readAnswer()?.head.hasPrefix("HTTP/1.1 201 ") == true)
         }
+    }
+
+    /// Longer than what is gathered before it is written.
+    @Test func aLongAnswerComesWholeAndTheConnectionStays() async throws {
+        try await withGateway {
+            $0.staticFiles = [
+                "/long": StaticFile(contentType: "text/plain", bytes: [UInt8](repeating: 0x78, count: 3_000_000))
+            ]
+        } _: { port, _, _ in
+            let socket = try await TestSocket.connect(port: port)
+            try await socket.write("HEAD /long HTTP/1.1\r\nHost: a\r\n\r\nGET /long HTTP/1.0\r\nHost: a\r\n\r\n")
+            #expect(await socket.readAnswer(hasBody: false)?.head.contains("Content-Length: 3000000") == true)
+            let all = await socket.readToEnd()
+            #expect(all.hasPrefix("HTTP/1.1 200 ") && all.utf8.count > 3_000_000)
+        }
+    }
+
+    @Test func eachThingThatAConnectionDoesHasItsTime() {
+        let times = RequestClock.Times(
+            receiving: .seconds(10), answering: .seconds(30), idle: .seconds(75), closing: .seconds(5))
+        let begin = Moment(nanoseconds: 1_000_000_000)
+        var clock = RequestClock(times: times, now: begin)
+        clock.bytesCame(now: begin + .seconds(9))
+        clock.waits(isWithinRequest: true, now: begin + .seconds(9))
+        #expect(clock.over(now: begin + .seconds(10)) == .receiving, "dripping bytes gains nothing")
+        clock.answers(now: begin + .seconds(9))
+        clock.answerGoesOn(now: begin + .seconds(30))
+        #expect(clock.over(now: begin + .seconds(59)) == nil)
+        clock.waits(isWithinRequest: false, now: begin + .seconds(59))
+        #expect(clock.over(now: begin + .seconds(133)) == nil && clock.over(now: begin + .seconds(134)) == .idle)
+        clock.bytesCame(now: begin + .seconds(100))
+        #expect(clock.over(now: begin + .seconds(110)) == .receiving)
+        clock.closes(now: begin + .seconds(110))
+        clock.shorten(to: .seconds(1), now: begin + .seconds(110))
+        #expect(clock.over(now: begin + .seconds(111)) == .closing)
     }
 
     // MARK: Other origins
@@ -111,7 +150,8 @@ struct HTTPConnectionTests {
     private func ask(_ port: Int, _ line: String, _ fields: String, body: String = "") async throws -> String {
         let socket = try await TestSocket.connect(port: port)
         try await socket.write(
-            "\(line) HTTP/1.1\r\nHost: a\r\n\(fields)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)")
+            "\(line) HTTP/1.1\r\nHost: a\r\n\(fields)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+        )
         return await socket.readToEnd().lowercased()
     }
 
@@ -122,7 +162,8 @@ struct HTTPConnectionTests {
             let origin = "Origin: https://app.example\r\n"
             #expect(try await ask(port, "GET /martlet.js", origin).contains("access-control-allow-origin: *\r\n"))
             let preflight = try await ask(
-                port, "OPTIONS \(path)", origin + "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n")
+                port, "OPTIONS \(path)",
+                origin + "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n")
             #expect(preflight.hasPrefix("http/1.1 204 "))
             #expect(preflight.contains("access-control-allow-origin: *\r\n"))
             #expect(preflight.contains("access-control-allow-methods: get, head, options, post\r\n"))
@@ -137,7 +178,9 @@ struct HTTPConnectionTests {
             $0.allowedOrigins = ["https://app.example"]
         } _: { port, _, _ in
             let fine = try await ask(port, "GET \(path)", "Origin: https://app.example\r\n")
-            #expect(fine.contains("access-control-allow-origin: https://app.example\r\n") && fine.contains("vary: origin\r\n"))
+            #expect(
+                fine.contains("access-control-allow-origin: https://app.example\r\n")
+                    && fine.contains("vary: origin\r\n"))
             let evil = try await ask(port, "GET \(path)", "Origin: https://evil.example\r\n")
             #expect(!evil.contains("access-control-allow-origin") && evil.contains("vary: origin\r\n"))
         }

@@ -255,7 +255,8 @@ struct HandshakeTests {
         try await withGateway { port, _, _ in
             let socket = try await TestSocket.connect(port: port)
             let body = #"{"user":"a","text":"hello"}"#
-            let post = "POST /api/rooms/a/messages HTTP/1.1\r\nHost: a\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+            let post =
+                "POST /api/rooms/a/messages HTTP/1.1\r\nHost: a\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
             var bytes = Array(("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + post + request()).utf8)
             WebSocketFrame.append(.ping, Array("early".utf8), maskingKey: 1, to: &bytes)
             try await socket.write(bytes)
@@ -264,18 +265,22 @@ struct HandshakeTests {
             #expect(await socket.readAnswer(hasBody: false)?.head.hasPrefix("HTTP/1.1 101 ") == true)
             var all: [UInt8] = []
             let pong = [0x8A, 5] + Array("early".utf8)
-            while !all.indices.contains(where: { all[$0...].starts(with: pong) }), let more = await socket.read() { all += more }
+            while !all.indices.contains(where: { all[$0...].starts(with: pong) }), let more = await socket.read() {
+                all += more
+            }
             #expect(all.indices.contains { all[$0...].starts(with: pong) })
         }
     }
 
     @Test(arguments: [
-        "Cookie: nick=Ren\u{E9}\r\n", "Connection: keep-alive\r\nConnection: ,\r\n", "Sec-WebSocket-Protocol: v9\r\nSec-WebSocket-Protocol: martlet.v1\r\n",
+        "Cookie: nick=Ren\u{E9}\r\n", "Connection: keep-alive\r\nConnection: ,\r\n",
+        "Sec-WebSocket-Protocol: v9\r\nSec-WebSocket-Protocol: martlet.v1\r\n",
         "X-Empty:\r\nX-Tab:\ta\t\r\n", "Content-Length: 0\r\n",
     ])
     func whatHTTPAllowsIsTaken(extra: String) async throws {
         try await withGateway { port, _, _ in
-            let text = request(path: "http://localhost/ws?user=ana", extra: extra).replacing("Upgrade: websocket", with: "UPGRADE:h2c,  WebSocket")
+            let text = request(path: "http://localhost/ws?user=ana", extra: extra).replacing(
+                "Upgrade: websocket", with: "UPGRADE:h2c,  WebSocket")
             let socket = try await TestSocket.connect(port: port)
             try await socket.write([0x0D, 0x0A] + text.unicodeScalars.map { UInt8(truncatingIfNeeded: $0.value) })
             #expect(await socket.readAnswer(hasBody: false)?.head.hasPrefix("HTTP/1.1 101 ") == true)

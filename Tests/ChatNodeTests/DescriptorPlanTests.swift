@@ -19,7 +19,8 @@ struct DescriptorPlanTests {
     }
 
     @Test func aClusterKeepsMoreForItself() throws {
-        let cluster = try DescriptorPlan(files: 1_024, configuration(["MARTLET_REDIS_URL": "redis+cluster://127.0.0.1:7000"]))
+        let cluster = try DescriptorPlan(
+            files: 1_024, configuration(["MARTLET_REDIS_URL": "redis+cluster://127.0.0.1:7000"]))
         #expect(cluster.budget.reserved == 2 * 2 * 16 + 8)
     }
 

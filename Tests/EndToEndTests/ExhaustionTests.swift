@@ -12,7 +12,9 @@ struct ExhaustionTests {
         address.sin_port = in_port_t(UInt16(clamping: node.port).bigEndian)
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        _ = withUnsafePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(file, $0, size) } }
+        _ = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(file, $0, size) }
+        }
         let request =
             "GET /ws?user=u\(number) HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -29,7 +31,8 @@ struct ExhaustionTests {
         defer { for client in clients { close(client) } }
         for number in 0..<100 { clients.append(knock(node, number)) }
         try await eventually("it is not ready, and says why") {
-            try await Shell.get("\(node.http)/readyz").contains("connections: as many files and sockets are open as may be (64")
+            try await Shell.get("\(node.http)/readyz").contains(
+                "connections: as many files and sockets are open as may be (64")
         }
         let before = node.cpu
         let clock = ContinuousClock()
@@ -54,7 +57,9 @@ struct ExhaustionTests {
     }
 
     @Test func aNumberThatCannotFitRefusesTheStart() async throws {
-        let environment = ["MARTLET_REDIS_URL": "memory:", "MARTLET_PORT": "0", "MARTLET_LIMIT_SESSIONS_PER_NODE": "5000"]
+        let environment = [
+            "MARTLET_REDIS_URL": "memory:", "MARTLET_PORT": "0", "MARTLET_LIMIT_SESSIONS_PER_NODE": "5000",
+        ]
         let (code, output) = try await TestNode.refuse(environment, files: 1_024)
         #expect(code == 78)
         #expect(output.contains("MARTLET_LIMIT_SESSIONS_PER_NODE is 5000") && output.contains("the limit is 1024"))

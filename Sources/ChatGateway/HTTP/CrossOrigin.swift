@@ -21,7 +21,9 @@ struct CrossOrigin: RouterMiddleware {
             let error = WireError(.badField, "the method is not known here")
             return HTTPRoutes.json(HTTPRoutes.body(of: error), status: .notImplemented)
         }
-        if request.head.path == "*" { return Response(status: .noContent, headers: [.allow: "GET, HEAD, OPTIONS, POST"]) }
+        if request.head.path == "*" {
+            return Response(status: .noContent, headers: [.allow: "GET, HEAD, OPTIONS, POST"])
+        }
         var response = try await next(request, context)
         let path = request.uri.path
         if Self.open.contains(path) {
@@ -29,7 +31,9 @@ struct CrossOrigin: RouterMiddleware {
             set("Cross-Origin-Resource-Policy", "cross-origin", &response)
         } else if path.hasPrefix("/api/") {
             if allowed != nil { set("Vary", "Origin", &response) }
-            guard let origin = request.headers[.origin], allowed?.contains(origin.lowercased()) ?? true else { return response }
+            guard let origin = request.headers[.origin], allowed?.contains(origin.lowercased()) ?? true else {
+                return response
+            }
             set("Access-Control-Allow-Origin", allowed == nil ? "*" : origin, &response)
         } else {
             return response

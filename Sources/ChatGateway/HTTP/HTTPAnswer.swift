@@ -82,7 +82,10 @@ extension HTTPRequest {
         var fields = HTTPFields()
         var isFine = true
         head.forEachField { name, value in
-            guard let name = HTTPField.Name(String(decoding: name, as: UTF8.self)) else { return isFine = false }
+            guard let name = HTTPField.Name(String(decoding: name, as: UTF8.self)) else {
+                isFine = false
+                return
+            }
             // Bytes that are not UTF-8 are kept as they are.
             fields.append(HTTPField(name: name, value: value))
         }

@@ -36,7 +36,8 @@ struct HTTPRoutes: Sendable {
         do {
             return try await responder.respond(to: request, context: context)
         } catch {
-            return Self.json(Self.body(of: WireError(.internalError, "the request failed")), status: .internalServerError)
+            return Self.json(
+                Self.body(of: WireError(.internalError, "the request failed")), status: .internalServerError)
         }
     }
 
@@ -80,7 +81,9 @@ struct HTTPRoutes: Sendable {
                 "/api/rooms/:room/roster",
                 [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
             // Described with the others, but answered before any of them is asked.
-            Route(webSocketPath, [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path speaks WebSocket"), status: 426) }]),
+            Route(
+                webSocketPath,
+                [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path speaks WebSocket"), status: 426) }]),
         ]
     }
 

@@ -120,6 +120,7 @@ struct AcceptStateMachine {
         guard let budget, look.connections < maxConnections else {
             return "as many connections are open as may be (\(maxConnections))"
         }
-        return "as many files and sockets are open as may be (\(budget.limit), of which \(budget.reserved + budget.doorway) are kept)"
+        return
+            "as many files and sockets are open as may be (\(budget.limit), of which \(budget.reserved + budget.doorway) are kept)"
     }
 }

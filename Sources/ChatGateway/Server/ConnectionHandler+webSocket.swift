@@ -52,7 +52,8 @@ extension ConnectionHandler {
     }
 
     private func authenticated(
-        _ result: Result<UserID, WireError>, _ parameters: HandshakeParameters, _ acceptance: WebSocketHandshake.Acceptance
+        _ result: Result<UserID, WireError>, _ parameters: HandshakeParameters,
+        _ acceptance: WebSocketHandshake.Acceptance
     ) {
         switch result {
         case .success(let user): upgrade(user, parameters, acceptance)
@@ -72,7 +73,8 @@ extension ConnectionHandler {
         }
     }
 
-    private func upgrade(_ user: UserID, _ parameters: HandshakeParameters, _ acceptance: WebSocketHandshake.Acceptance) {
+    private func upgrade(_ user: UserID, _ parameters: HandshakeParameters, _ acceptance: WebSocketHandshake.Acceptance)
+    {
         guard let context else { return }
         let identity = SessionIdentity(user: user, device: parameters.device)
         let session = WebSocketSession(gateway: gateway, identity: identity)

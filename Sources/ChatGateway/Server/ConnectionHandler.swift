@@ -105,7 +105,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func descriptor(_ context: ChannelHandlerContext) -> Int? {
-        let handle = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+        let handle = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+            $0
+        }
         return handle.map(Int.init)
     }
 
@@ -193,7 +195,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard event as? NIOCore.ChannelEvent == .inputClosed else { return context.fireUserInboundEventTriggered(event) }
+        guard event as? NIOCore.ChannelEvent == .inputClosed else {
+            return context.fireUserInboundEventTriggered(event)
+        }
         isInputClosed = true
         switch state {
         case .answering: break
@@ -285,7 +289,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Answers with an error and ends the connection.
     func refuse(
-        _ status: Int, _ error: WireError, _ fields: [(name: String, value: String)] = [], because reason: GatewayCounters.Refusal
+        _ status: Int, _ error: WireError, _ fields: [(name: String, value: String)] = [],
+        because reason: GatewayCounters.Refusal
     ) {
         // The warning of a full node stands for all that it sends away.
         gateway.refused(reason, from: peer, isTold: isDoorway)

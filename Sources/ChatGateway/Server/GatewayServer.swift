@@ -44,7 +44,8 @@ public final class GatewayServer: Sendable {
             options: options, service: service, authenticator: authenticator,
             fullness: { shared.fullness.withLockedValue { $0 } })
         parts = GatewayParts(
-            options: options, service: service, authenticator: authenticator, logger: logger, routes: routes, shared: shared)
+            options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
+            shared: shared)
         group = eventLoopGroup
     }
 
@@ -70,7 +71,9 @@ public final class GatewayServer: Sendable {
         } catch {
             await stop(loops)
             throw GatewayError(
-                description: "cannot listen on \(HostPort.text(parts.options.host, parts.options.port)): \(Self.text(of: error))")
+                description:
+                    "cannot listen on \(HostPort.text(parts.options.host, parts.options.port)): \(Self.text(of: error))"
+            )
         }
     }
 

@@ -37,7 +37,9 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
             self.init(high: 0, low: Self.mapped | UInt64(UInt32(bigEndian: number)))
         case .v6(let address)?:
             // sockaddr_in6: family, port and flow in the first eight bytes.
-            let address = withUnsafeBytes(of: address.address) { $0.loadUnaligned(fromByteOffset: 8, as: in6_addr.self) }
+            let address = withUnsafeBytes(of: address.address) {
+                $0.loadUnaligned(fromByteOffset: 8, as: in6_addr.self)
+            }
             self.init(address)
         case .unixDomainSocket?, nil: return nil
         }

@@ -17,7 +17,7 @@ extension NodeConfiguration {
         Setting("port", \.listener.port, .int(0...65_535), "Port for WebSocket and HTTP; `0`: any free one."),
         Setting(
             "allowed.origins", \.listener.allowedOrigins, .origins,
-            "Web pages that may open a WebSocket. Programs that send no `Origin` are not asked."),
+            "Web pages that may open a WebSocket and use the API. Programs that send no `Origin` are not asked."),
         Setting(
             "handshake.timeout", \.listener.handshakeTimeout, .duration(.milliseconds(100)...(.seconds(300))),
             "Time that a new connection has to become a WebSocket or to send its HTTP request: slow strangers go."),
@@ -163,7 +163,8 @@ extension NodeConfiguration {
 
     private static let limitSettings: [Setting] = [
         Setting(
-            "limit.frame.bytes", \.limits.frameBytes, .bytes(1_024...16_777_216), "Bytes of one message from a client, and of the body of an HTTP request."),
+            "limit.frame.bytes", \.limits.frameBytes, .bytes(1_024...16_777_216),
+            "Bytes of one message from a client, and of the body of an HTTP request."),
         Setting(
             "limit.rooms.per.session", \.limits.roomsPerSession, .int(1...10_000), "Rooms that a session may be in."),
         Setting("limit.sessions.per.node", \.limits.sessionsPerNode, .int(1...10_000_000), "Sessions on this node."),
@@ -200,15 +201,18 @@ extension NodeConfiguration {
             show: { "\($0.limits.allConnections)" }),
         Setting(
             "limit.connections.per.address", \.limits.connectionsPerAddress, .int(1...1_000_000),
-            "Connections of one address (of IPv6: a /64) that are no sessions: one stranger cannot take all. More are answered 429."),
+            "Connections of one address (of IPv6: a /64) that are no sessions: one stranger cannot take all. More are answered 429."
+        ),
         Setting(
             "limit.bytes.per.second.per.address", \.limits.bytesPerSecondPerAddress, .bytes(1_024...1_073_741_824),
-            "Bytes a second that such connections of one address may bring, four times as many at once; more wait: reading costs CPU."),
+            "Bytes a second that such connections of one address may bring, four times as many at once; more wait: reading costs CPU."
+        ),
         Setting(
             "limit.head.bytes", \.limits.headBytes, .bytes(1_024...1_048_576),
             "Bytes of the head of a request or handshake, cookies included; more are answered 431 (or 414)."),
         Setting(
-            "limit.head.fields", \.limits.headFields, .int(10...10_000), "Fields in such a head; more are answered 431."),
+            "limit.head.fields", \.limits.headFields, .int(10...10_000), "Fields in such a head; more are answered 431."
+        ),
         Setting(
             "limit.handshakes.per.second", \.limits.handshakesPerSecond, .int(1...1_000_000),
             "WebSocket handshakes a second that this node takes; more are answered 503 and may come again."),

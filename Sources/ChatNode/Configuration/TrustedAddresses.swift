@@ -8,7 +8,8 @@ extension NodeConfiguration {
         public let description: String
         public let ranges: [AddressRange]
 
-        static let standard = TrustedAddresses(description: "loopback,local", ranges: AddressRange.loopback + AddressRange.local)
+        static let standard = TrustedAddresses(
+            description: "loopback,local", ranges: AddressRange.loopback + AddressRange.local)
 
         private init(description: String, ranges: [AddressRange]) {
             self.description = description

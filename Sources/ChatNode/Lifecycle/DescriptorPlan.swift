@@ -33,7 +33,8 @@ struct DescriptorPlan: Equatable {
         isBound = room < most
         let limits = configuration.limits
         for (variable, wanted) in [
-            ("MARTLET_LIMIT_SESSIONS_PER_NODE", limits.sessionsPerNode), ("MARTLET_LIMIT_CONNECTIONS", limits.allConnections),
+            ("MARTLET_LIMIT_SESSIONS_PER_NODE", limits.sessionsPerNode),
+            ("MARTLET_LIMIT_CONNECTIONS", limits.allConnections),
         ] where configuration.given.contains(variable) && wanted > room {
             throw StartError(
                 "\(variable) is \(wanted), which needs \(wanted + files - room) open files, and the limit is \(files): raise it "

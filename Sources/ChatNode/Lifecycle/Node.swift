@@ -74,7 +74,8 @@ public struct Node: Service {
 
         let plan = try DescriptorPlan.current(configuration)
         if let plan, plan.isBound {
-            logger.notice("connections are bounded by the limit of open files", metadata: [LogKey.count: "\(plan.connections)"])
+            logger.notice(
+                "connections are bounded by the limit of open files", metadata: [LogKey.count: "\(plan.connections)"])
         }
         let gateway = GatewayServer(
             options: configuration.gatewayOptions(identity, plan), service: hub, eventLoopGroup: group, logger: logger)

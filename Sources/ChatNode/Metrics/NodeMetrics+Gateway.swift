@@ -32,7 +32,8 @@ extension NodeMetrics {
         }
         for (status, total) in counters.handshakesRefused {
             registry.counter(
-                "martlet_handshakes_refused_total", help: "Handshakes and requests answered with an HTTP error that ended their connection, by status.",
+                "martlet_handshakes_refused_total",
+                help: "Handshakes and requests answered with an HTTP error that ended their connection, by status.",
                 labels: [("status", "\(status)")]
             ).raise(to: total)
         }

@@ -89,7 +89,8 @@ public final class NodeMetrics: Sendable {
             r, "martlet_refusals_total", label: "reason",
             help: "Connections and requests sent away before there was a session, by reason.")
         full = r.gauge(
-            "martlet_full", help: "1 while new connections are sent away because there are too many, or too many open files.")
+            "martlet_full",
+            help: "1 while new connections are sent away because there are too many, or too many open files.")
         timesFull = r.counter("martlet_full_total", help: "Times that the node became full.")
         acceptErrors = r.counter(
             "martlet_accept_errors_total", help: "Connections that had come and that the kernel could not give.")
@@ -233,7 +234,8 @@ extension NodeMetrics {
         switch reason {
         case .nodeFull: limitRefusals[.sessionsPerNode].increment()
         case .tooManySessions: limitRefusals[.sessionsPerUser].increment()
-        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError, .badName, .forbidden: break
+        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError, .badName, .forbidden:
+            break
         }
     }
 

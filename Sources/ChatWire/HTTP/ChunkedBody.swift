@@ -55,7 +55,9 @@ struct ChunkedBody: Sendable {
                 index += 2
                 state = .size
             case .trailer:
-                guard let end = try Self.line(bytes, index, atMost: min(trailerBytes, Self.maxTrailerLineBytes)) else { return (index, false) }
+                guard let end = try Self.line(bytes, index, atMost: min(trailerBytes, Self.maxTrailerLineBytes)) else {
+                    return (index, false)
+                }
                 trailerBytes -= end + 2 - index
                 defer { index = end + 2 }
                 guard end > index else {
@@ -79,11 +81,15 @@ struct ChunkedBody: Sendable {
     private static func line(_ bytes: [UInt8], _ start: Int, atMost most: Int) throws(RequestProblem) -> Int? {
         let found = bytes.withUnsafeBytes { all in
             var index = start
-            while let control = HTTPBytes.firstControl(all, from: index), all[control] == HTTPBytes.tab { index = control + 1 }
+            while let control = HTTPBytes.firstControl(all, from: index), all[control] == HTTPBytes.tab {
+                index = control + 1
+            }
             return HTTPBytes.firstControl(all, from: index)
         }
         guard let found, found + 1 < bytes.count else {
-            guard (found ?? bytes.count) - start <= most else { throw RequestProblem(400, "a line within a chunked body is too long") }
+            guard (found ?? bytes.count) - start <= most else {
+                throw RequestProblem(400, "a line within a chunked body is too long")
+            }
             if let found, bytes[found] != HTTPBytes.carriageReturn { throw malformed }
             return nil
         }
@@ -97,7 +103,9 @@ struct ChunkedBody: Sendable {
     private static func size(_ line: ArraySlice<UInt8>) throws(RequestProblem) -> Int {
         let digits = line.prefix { hexDigit($0) != nil }
         let rest = line[digits.endIndex...].drop { $0 == HTTPBytes.space || $0 == HTTPBytes.tab }
-        guard !digits.isEmpty, digits.count <= 15, rest.isEmpty || rest.first == UInt8(ascii: ";") else { throw malformed }
+        guard !digits.isEmpty, digits.count <= 15, rest.isEmpty || rest.first == UInt8(ascii: ";") else {
+            throw malformed
+        }
         return digits.reduce(0) { $0 << 4 | Int(hexDigit($1) ?? 0) }
     }
 }

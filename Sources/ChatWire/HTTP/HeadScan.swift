@@ -80,7 +80,8 @@ struct HeadScan: Sendable {
     }
 
     /// True: it was the empty line that ends the head.
-    private mutating func lineEnded(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> Bool {
+    private mutating func lineEnded(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> Bool
+    {
         if range.isEmpty {
             guard line == nil else { return true }
             emptyLines += 1
@@ -88,20 +89,27 @@ struct HeadScan: Sendable {
         } else if line == nil {
             line = try Self.requestLine(bytes, range)
         } else {
-            guard places.count < maxFields else { throw RequestProblem(431, "the request has more than \(maxFields) fields") }
+            guard places.count < maxFields else {
+                throw RequestProblem(431, "the request has more than \(maxFields) fields")
+            }
             places.append(try HeadScan.field(bytes, range))
         }
         return false
     }
 
-    private static func requestLine(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> RequestLine {
-        let wrong = RequestProblem(400, "the first line must be a method, a target and a version, with one space between")
+    private static func requestLine(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem)
+        -> RequestLine
+    {
+        let wrong = RequestProblem(
+            400, "the first line must be a method, a target and a version, with one space between")
         var first = range.lowerBound
         while first < range.upperBound, HTTPBytes.isToken(bytes[first]) { first += 1 }
         var last = range.upperBound
         while last > first, bytes[last - 1] != HTTPBytes.space { last -= 1 }
         let target = (first + 1)..<max(first + 1, last - 1)
-        guard first > range.lowerBound, first < last, bytes[first] == HTTPBytes.space, !target.isEmpty else { throw wrong }
+        guard first > range.lowerBound, first < last, bytes[first] == HTTPBytes.space, !target.isEmpty else {
+            throw wrong
+        }
         for index in target where bytes[index] <= HTTPBytes.space { throw wrong }
         return RequestLine(
             method: range.lowerBound..<first, target: target, isOld: try isOld(bytes, last..<range.upperBound))
@@ -114,7 +122,9 @@ struct HeadScan: Sendable {
             throw RequestProblem(400, "the first line does not end with a version of HTTP")
         }
         let digit = UInt8(ascii: "0")...UInt8(ascii: "9")
-        let (major, dot, minor) = (bytes[range.lowerBound + 5], bytes[range.lowerBound + 6], bytes[range.lowerBound + 7])
+        let (major, dot, minor) = (
+            bytes[range.lowerBound + 5], bytes[range.lowerBound + 6], bytes[range.lowerBound + 7]
+        )
         guard digit.contains(major), dot == UInt8(ascii: "."), digit.contains(minor) else {
             throw RequestProblem(400, "the first line does not end with a version of HTTP")
         }
@@ -123,11 +133,13 @@ struct HeadScan: Sendable {
     }
 
     /// A field's line, which has no control characters but tabs.
-    static func field(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> RequestHead.Place {
+    static func field(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> RequestHead.Place
+    {
         var colon = range.lowerBound
         while colon < range.upperBound, HTTPBytes.isToken(bytes[colon]) { colon += 1 }
         guard colon > range.lowerBound, colon < range.upperBound, bytes[colon] == UInt8(ascii: ":") else {
-            throw RequestProblem(400, "byte \(colon): a field must be a name and a colon, with no white space before it")
+            throw RequestProblem(
+                400, "byte \(colon): a field must be a name and a colon, with no white space before it")
         }
         return RequestHead.Place(
             name: range.lowerBound..<colon, value: HTTPBytes.trimmed(bytes, (colon + 1)..<range.upperBound))

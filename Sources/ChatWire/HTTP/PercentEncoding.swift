@@ -18,7 +18,9 @@ public enum PercentEncoding {
             index += 1
             switch byte {
             case percent:
-                guard index + 1 < bytes.endIndex, let high = hexDigit(bytes[index]), let low = hexDigit(bytes[index + 1]) else {
+                guard index + 1 < bytes.endIndex, let high = hexDigit(bytes[index]),
+                    let low = hexDigit(bytes[index + 1])
+                else {
                     return nil
                 }
                 decoded.append(UInt8(high << 4 | low))
@@ -56,7 +58,9 @@ public enum PercentEncoding {
         let bytes = Array(text.utf8)
         var start = 0
         while let (name, value) = pair(bytes, &start) {
-            guard let name = decode(bytes[name], isQuery: true), let value = decode(bytes[value], isQuery: true) else { return nil }
+            guard let name = decode(bytes[name], isQuery: true), let value = decode(bytes[value], isQuery: true) else {
+                return nil
+            }
             if fields[name] == nil { fields[name] = value }
         }
         return fields
@@ -70,7 +74,9 @@ public enum PercentEncoding {
         var start = 0
         while let (nameRange, value) = pair(bytes, &start) {
             // Strangers may send very many.
-            guard nameRange.count <= longest, let name = wanted(bytes, nameRange, names), fields[name] == nil else { continue }
+            guard nameRange.count <= longest, let name = wanted(bytes, nameRange, names), fields[name] == nil else {
+                continue
+            }
             guard let value = decode(bytes[value], isQuery: true) else { return nil }
             fields[name] = value
         }

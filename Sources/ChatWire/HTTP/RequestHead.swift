@@ -35,7 +35,9 @@ public struct RequestHead: Hashable, Sendable {
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
-    public var expectsContinue: Bool { !isOld && framing != .none && list("expect").contains { $0.lowercased() == "100-continue" } }
+    public var expectsContinue: Bool {
+        !isOld && framing != .none && list("expect").contains { $0.lowercased() == "100-continue" }
+    }
 
     // MARK: Fields
 
@@ -135,7 +137,9 @@ public struct RequestHead: Hashable, Sendable {
         var rest = Substring(text)
         if rest.utf8.first != UInt8(ascii: "/") { rest = try afterAuthority(rest) }
         if let hash = rest.utf8.firstIndex(of: UInt8(ascii: "#")) { rest = rest[..<hash] }
-        guard let mark = rest.utf8.firstIndex(of: UInt8(ascii: "?")) else { return (rest.isEmpty ? "/" : String(rest), "") }
+        guard let mark = rest.utf8.firstIndex(of: UInt8(ascii: "?")) else {
+            return (rest.isEmpty ? "/" : String(rest), "")
+        }
         let path = rest[..<mark]
         return (path.isEmpty ? "/" : String(path), String(rest[rest.utf8.index(after: mark)...]))
     }
@@ -167,7 +171,9 @@ public struct RequestHead: Hashable, Sendable {
             let number = Int(String(decoding: digits, as: UTF8.self)) ?? .max
             return number == 0 ? .none : .length(number)
         }
-        guard lengths.isEmpty else { throw RequestProblem(400, "Content-Length and Transfer-Encoding contradict each other") }
+        guard lengths.isEmpty else {
+            throw RequestProblem(400, "Content-Length and Transfer-Encoding contradict each other")
+        }
         guard !isOld else { throw RequestProblem(400, "HTTP/1.0 has no Transfer-Encoding") }
         guard codings.count == 1, String(decoding: bytes[coding.value], as: UTF8.self).lowercased() == "chunked" else {
             throw RequestProblem(501, "of transfer codings only chunked is known")

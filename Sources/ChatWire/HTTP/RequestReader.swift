@@ -46,7 +46,9 @@ public struct RequestReader: Sendable {
         state = .head(Self.scan(limits))
     }
 
-    private static func scan(_ limits: Limits) -> HeadScan { HeadScan(maxBytes: limits.headBytes, maxFields: limits.headFields) }
+    private static func scan(_ limits: Limits) -> HeadScan {
+        HeadScan(maxBytes: limits.headBytes, maxFields: limits.headFields)
+    }
 
     /// Bytes that have come and were not read.
     public var waiting: Int { bytes.count - start }

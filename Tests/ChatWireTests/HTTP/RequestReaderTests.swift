@@ -51,14 +51,20 @@ struct RequestReaderTests {
         ] {
             #expect(events(text + next, pieces: pieces) == ["refused \(status)"], "\(text)")
         }
-        #expect(events("POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n" + next, pieces: pieces) == ["refused 413"])
+        #expect(
+            events("POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n" + next, pieces: pieces) == [
+                "refused 413"
+            ])
         for body in [
             "g\r\n", "\r\n", "5\nhello\r\n0\r\n\r\n", "5\r\nhello!\r\n0\r\n\r\n", "3\r\nab\r\n0\r\n\r\n", "-1\r\n",
-            "ffffffffffffffff\r\n", "0\r\nX : a\r\n\r\n", "5 x\r\nhello\r\n", "1;" + String(repeating: "x", count: 300) + "\r\na\r\n0\r\n\r\n",
+            "ffffffffffffffff\r\n", "0\r\nX : a\r\n\r\n", "5 x\r\nhello\r\n",
+            "1;" + String(repeating: "x", count: 300) + "\r\na\r\n0\r\n\r\n",
         ] {
             #expect(events(chunked + body + next, pieces: pieces) == ["POST /c", "refused 400"], "\(body)")
         }
-        #expect(events(chunked + "64\r\n" + String(repeating: "x", count: 100) + "\r\n1\r\n" + next, pieces: pieces).last == "refused 413")
+        #expect(
+            events(chunked + "64\r\n" + String(repeating: "x", count: 100) + "\r\n1\r\n" + next, pieces: pieces).last
+                == "refused 413")
     }
 
     @Test func whatFollowsAHeadCanBeTaken() {

@@ -56,7 +56,8 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     }
 
     /// Starts a node that is expected to refuse to; returns its exit code and what it said.
-    static func refuse(_ environment: [String: String], files: Int? = nil) async throws -> (code: Int32, output: String) {
+    static func refuse(_ environment: [String: String], files: Int? = nil) async throws -> (code: Int32, output: String)
+    {
         let node = TestNode(name: "refused")
         try node.launch(environment, files: files)
         try await eventually("the node exits") { !node.process.isRunning }
