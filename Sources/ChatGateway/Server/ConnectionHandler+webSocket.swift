@@ -68,7 +68,8 @@ extension ConnectionHandler {
         case .forbidden: .forbidden
         case .badName, .badField, .missingField: .badName
         case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
-            .tooManyWaiting, .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .internalError:
+            .tooManyWaiting, .noSpace, .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated,
+            .internalError:
             .internalError
         }
     }

@@ -195,6 +195,7 @@ extension NodeConfiguration {
         Setting(
             "limit.user.bytes.burst", \.limits.userBytesBurst, .bytes(1_024...1_073_741_824),
             "The same at once, after a quiet time."),
+        Setting(
             "limit.connections", \.limits.connections,
             ValueRule.int(1...10_000_000).optional(), default: "10000 more than sessions",
             "Connections of all kinds on this node; more are told that it is full. No more than the limit of open files has room for.",

@@ -137,7 +137,7 @@ extension NodeNews.Event {
         case .reset: self = .historyLost
         case .alarm: self = .alarm
         case .appended, .published, .refused, .repeated, .notStored, .view, .entered, .holeRepaired, .gap,
-            .sendTimedOut:
+            .sendTimedOut, .ignored:
             return nil
         }
     }

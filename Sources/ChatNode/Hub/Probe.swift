@@ -113,7 +113,7 @@ struct Probe {
             self =
                 switch result {
                 // There is no such room: Redis looked, so it would have stored.
-                case .success, .failure(.missing), .failure(.refused): .taken
+                case .success, .failure(.missing), .failure(.refused), .failure(.again): .taken
                 case .failure(.notStored(let text)), .failure(.malformed(let text)): .refused(text)
                 case .failure(.notConnected), .failure(.outcomeUnknown): .lost
                 }

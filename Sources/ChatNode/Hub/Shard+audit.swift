@@ -27,7 +27,7 @@ extension Shard {
             ask(.append(room: room, epoch: 1, content: MessageContent(user: user, at: 1, text: "probe"))) {
                 [self] result in
                 guard case .taken = Probe.Write(result) else { return writeAnswered(result, in: room) }
-                ask(.view(room: room, after: nil, limit: 1)) { [self] in writeAnswered($0, in: room) }
+                ask(.view(room: room, after: nil, page: PageBounds(count: 1))) { [self] in writeAnswered($0, in: room) }
             }
         }
     }
