@@ -11,6 +11,9 @@ public protocol ChatService: AnyObject, Sendable {
     /// A request that passed the session's own limits. Its answer is a ``ServerEvent`` with `ref`, given to the outlet; for a
     /// `.signal` only a failure is answered.
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop)
+    /// The session's client said something long, whatever it was. How long it is not to be read from, because its user costs the node
+    /// too much; zero: it may go on.
+    func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration
     /// A session whose ``SessionOutlet/takesPage()`` was false may have a page now. Said once for each time, never from
     /// within a call to its outlet.
     func sessionDrained(_ session: SessionID, on loop: any EventLoop)
@@ -35,6 +38,10 @@ public protocol ChatService: AnyObject, Sendable {
     func readiness() async -> Readiness
     /// Prometheus text exposition format 0.0.4.
     func metricsText() async -> String
+}
+
+extension ChatService {
+    public func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration { .zero }
 }
 
 /// What became of something that was said over HTTP.

@@ -137,7 +137,7 @@ import Testing
                     .join(room: try RoomName("room\(number)"), after: nil, history: nil), ref: nil, from: id)
             }
             #expect(outlet.errors.isEmpty)
-            rate.charge(30_000_000_000, now: parts.shards[0].now)
+            rate.charge(40_000_000_000, now: parts.shards[0].now)
             parts.shards[0].perform(.leave(room: try RoomName("room1")), ref: nil, from: id)
             #expect(!outlet.errors.contains(.rateLimited))
             parts.shards[0].perform(

@@ -39,7 +39,7 @@ extension RoomStateMachine {
 
     /// What it cost to bring here what is in memory.
     public var costOfMemory: UInt64 {
-        RequestCost.read(recent.count) &+ UInt64(max(0, recent.cost)) &* RequestCost.byteIn / 2
+        RequestCost.read(recent.count) &+ UInt64(max(0, recent.cost)) &* RequestCost.byteIn
     }
 
     /// The answer to a user who has cost the node too much of late.

@@ -8,8 +8,10 @@ public struct CostRate: Hashable, Sendable {
     private let price: UInt64
     private let tolerance: UInt64
 
-    /// However much was charged, it is forgotten after this time: nobody is shut out for good by one dear request.
+    /// Of what was charged beyond ``mostPatience`` bursts no more is remembered than is paid in this time: nobody is shut out for good by
+    /// one dear request.
     public static let longestDebt: UInt64 = 60_000_000_000
+    private static let mostPatience: UInt64 = 16
 
     /// `perSecond` in the long run, `burst` at once after a quiet time.
     public init(perSecond: Int, burst: Int) {
@@ -23,14 +25,15 @@ public struct CostRate: Hashable, Sendable {
     }
 
     /// The new state after taking `amount` at `now`; nil: too much was taken already. `patience`: how many bursts may have been taken
-    /// before; `.max`: any amount. A new rate's state is 0.
+    /// before; at most 16; `.max`: any amount. A new rate's state is 0.
     public func take(_ state: UInt64, _ amount: UInt64, patience: UInt64 = 1, now: Moment) -> UInt64? {
         isInDebt(state, patience: patience, now: now) ? nil : charge(state, amount, now: now)
     }
 
     /// The new state after something that was done anyway.
     public func charge(_ state: UInt64, _ amount: UInt64, now: Moment) -> UInt64 {
-        let (most, overflow) = now.nanoseconds.addingReportingOverflow(tolerance &+ Self.longestDebt)
+        let (most, overflow) = now.nanoseconds.addingReportingOverflow(
+            tolerance &* Self.mostPatience &+ Self.longestDebt)
         let paid = max(state, now.nanoseconds)
         let (next, overflows) = paid.addingReportingOverflow(Self.time(amount, price))
         return overflows ? (overflow ? .max : most) : min(next, overflow ? .max : most)
@@ -39,7 +42,7 @@ public struct CostRate: Hashable, Sendable {
     /// Whether there is nothing to take. See ``take(_:_:patience:now:)``.
     public func isInDebt(_ state: UInt64, patience: UInt64 = 1, now: Moment) -> Bool {
         guard state > now.nanoseconds, patience < .max else { return false }
-        return state - now.nanoseconds > tolerance &* max(1, min(patience, 1_000))
+        return state - now.nanoseconds > tolerance &* max(1, min(patience, Self.mostPatience))
     }
 
     /// After what time there is something to take again.

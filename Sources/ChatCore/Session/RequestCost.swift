@@ -6,8 +6,10 @@
 public enum RequestCost {
     /// A frame that is read, checked, carried out and answered.
     public static let request: UInt64 = 15_000
-    /// Each byte that a client says: read, parsed, stored, kept.
-    public static let byteIn: UInt64 = 12
+    /// Each byte of a long frame: read and parsed, whatever it says.
+    public static let byteRead: UInt64 = 5
+    /// Each byte of it that is said in a room: stored, kept.
+    public static let byteIn: UInt64 = 8
     /// A frame for one receiver, written to a socket of its own.
     public static let receiver: UInt64 = 9_000
     /// Each byte of it.
@@ -51,7 +53,7 @@ public enum RequestCost {
     public static func page(_ messages: some Sequence<Message>, read: Bool) -> UInt64 {
         var cost: UInt64 = 0
         for message in messages {
-            cost &+= (read ? entry : entry / 3) &+ times(message.content.cost, read ? byteIn / 2 : byteOut)
+            cost &+= (read ? entry : entry / 3) &+ times(message.content.cost, read ? byteIn : byteOut)
         }
         return cost
     }
@@ -60,6 +62,9 @@ public enum RequestCost {
     public static func roster(_ count: Int, read: Bool) -> UInt64 {
         times(count, read ? rosterEntry : rosterMember)
     }
+
+    /// A frame of so many bytes, whatever it says.
+    public static func read(bytes: Int) -> UInt64 { times(bytes, byteRead) }
 
     /// So many messages, read from the log.
     public static func read(_ count: Int) -> UInt64 { times(count, entry) }

@@ -156,6 +156,10 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func received(_ bytes: [UInt8]) {
+        if bytes.count >= Self.longFrame, let id {
+            let pause = gateway.service.heard(bytes: bytes.count, from: id, on: gateway.eventLoop)
+            if pause > .zero { pauseReading(for: pause) }
+        }
         switch gateway.codec.decode(bytes, isUTF8: true) {
         case .success(let request):
             gateway.counters.framesReceived[.init(request.body), default: 0] += 1
@@ -210,18 +214,20 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     /// Whoever asks for too much is listened to again after a moment only: a refusal costs the node as much as a small request.
-    private func pauseReading() {
+    private func pauseReading(for time: Duration = WebSocketSession.refusalPause) {
         guard !isPausing, !isGone, let options = context?.channel.syncOptions else { return }
         isPausing = true
         try? options.setOption(.autoRead, value: false)
-        gateway.eventLoop.assumeIsolated().scheduleTask(in: Self.refusalPause) { [self] in
+        gateway.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { [self] in
             isPausing = false
             guard !isGone else { return }
             try? options.setOption(.autoRead, value: true)
         }
     }
 
-    private static let refusalPause = TimeAmount.milliseconds(100)
+    private static let refusalPause: Duration = .milliseconds(100)
+    /// What is shorter costs about the same whatever its length is.
+    private static let longFrame = 1_024
 
     func takesPage() -> Bool {
         guard machine.isOpen, closing.maySend else { return false }

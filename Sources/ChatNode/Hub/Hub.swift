@@ -45,6 +45,10 @@ final class Hub: ChatService {
         shard(on: loop)?.perform(body, ref: ref, from: session)
     }
 
+    func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration {
+        shard(on: loop)?.heard(bytes, from: session) ?? .zero
+    }
+
     func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
         shard(on: loop)?.sessionDrained(session)
     }

@@ -61,6 +61,14 @@ extension Shard {
 
     // MARK: charges
 
+    /// Bytes of a long frame came in, which had to be read whatever they are. How long the session is not to be read from.
+    func heard(_ bytes: Int, from id: SessionID) -> Duration {
+        guard let rate = sessions[id]?.rate else { return .zero }
+        let now = now
+        rate.charge(RequestCost.read(bytes: bytes), now: now)
+        return min(rate.debt(now: now), .seconds(1))
+    }
+
     /// For what a session is told of what was said before it came.
     func charge(_ rate: UserRate, for events: [ServerEvent]) {
         var cost: UInt64 = 0

@@ -42,6 +42,9 @@ final class UserRate: Sendable {
         _ = Self.change(spent) { rules.cost.charge($0, cost, now: now) }
     }
 
+    /// How long it takes until the user may cost something again.
+    func debt(now: Moment) -> Duration { rules.cost.debt(spent.load(ordering: .relaxed), now: now) }
+
     /// Takes bytes that are said in a room; false: too many.
     func say(_ bytes: Int, now: Moment) -> Bool {
         Self.change(said) { rules.bytes.take($0, UInt64(max(0, bytes)), now: now) }
