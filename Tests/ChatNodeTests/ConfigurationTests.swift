@@ -20,7 +20,7 @@ import Testing
         "MARTLET_REDIS_PASSWORD": "p@ss word", "MARTLET_REDIS_DEADLINE": "250ms", "MARTLET_KEY_PREFIX": "chat/test:",
         "MARTLET_REDIS_NAME_WAIT": "5m", "MARTLET_REDIS_SENTINEL_USER": "guard",
         "MARTLET_REDIS_SENTINEL_PASSWORD": "hush", "MARTLET_ACK_REPLICAS": "2", "MARTLET_ACK_DEADLINE": "400ms",
-        "MARTLET_HISTORY_LENGTH": "50", "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d",
+        "MARTLET_HISTORY_LENGTH": "50", "MARTLET_HISTORY_BYTES": "2MiB", "MARTLET_PAGE_BYTES": "64KiB", "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d",
         "MARTLET_LINGER": "1m",
         "MARTLET_PRESENCE_INTERVAL": "1s",
         "MARTLET_ROOM_VIEW_INTERVAL": "45s", "MARTLET_LIMIT_FRAME_BYTES": "4KiB",
@@ -162,13 +162,13 @@ import Testing
 
     @Test func effectiveValuesListEverySettingOnceInOrder() throws {
         let configuration = try NodeConfiguration.load(environment: [
-            "MARTLET_PORT": "9000", "MARTLET_NODE_NAME": "a\u{202E}b",
+            "MARTLET_PORT": "9000", "MARTLET_NODE_NAME": "a\u{301}b",
         ])
         let values = configuration.effectiveValues()
         #expect(values.map(\.variable) == NodeConfiguration.variables)
         #expect(values.first { $0.variable == "MARTLET_PORT" }?.value == "9000")
         #expect(values.filter { !$0.isDefault }.map(\.variable) == ["MARTLET_PORT", "MARTLET_NODE_NAME"])
-        #expect(values.first { $0.variable == "MARTLET_NODE_NAME" }?.value == "a\\u{202E}b")
+        #expect(values.first { $0.variable == "MARTLET_NODE_NAME" }?.value == "a\u{301}b")
         #expect(values.first { $0.variable == "MARTLET_NODE_LEASE" }?.value == "15s")
         #expect(values.first { $0.variable == "MARTLET_LIMIT_FRAME_BYTES" }?.value == "64KiB")
     }

@@ -141,6 +141,14 @@ extension NodeConfiguration {
             "history.length", \.rooms.historyLength, .int(1...100_000),
             "Messages that a room keeps (about), and among which a repeated send is recognised."),
         Setting(
+            "history.bytes", \.rooms.historyBytes, .bytes(65_536...1_073_741_824),
+            "Bytes of Redis' memory that a room's messages take at most (about). Against rooms of long messages: each read of one costs by its bytes."
+        ),
+        Setting(
+            "page.bytes", \.rooms.pageBytes, .bytes(4_096...16_777_216),
+            "Bytes of messages that one read of a room brings, at least one message: Redis is busy with it for about 1 ms in 128 KiB, and everybody else waits for so long."
+        ),
+        Setting(
             "room.memory.bytes", \.rooms.memoryBytes, .bytes(65_536...1_073_741_824),
             "Bytes of messages that a node remembers of one room."),
         Setting(

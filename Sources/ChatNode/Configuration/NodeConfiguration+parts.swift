@@ -6,6 +6,8 @@ extension NodeConfiguration {
     var roomSettings: RoomSettings {
         var settings = RoomSettings()
         settings.historyLength = rooms.historyLength
+        settings.historyBytes = rooms.historyBytes
+        settings.pageBytes = rooms.pageBytes
         settings.memoryBytes = rooms.memoryBytes
         settings.linger = rooms.linger
         settings.presenceInterval = rooms.presenceInterval

@@ -133,6 +133,10 @@ extension NodeConfiguration {
         /// About how many of its newest messages a room keeps, in Redis and in the memory of its nodes. Also the window
         /// in which a repeated send is recognised (int, default: 1000, range: 1 to 100000).
         public var historyLength = 1_000
+        /// How much of Redis' memory a room's log may take (bytes, default: 4MiB, range: 64KiB to 1GiB).
+        public var historyBytes = 4 * 1_048_576
+        /// How much of a log one read brings (bytes, default: 128KiB, range: 4KiB to 16MiB).
+        public var pageBytes = 131_072
         /// How many bytes of messages a node remembers of one room (bytes, default: 4MiB, range: 64KiB to 1GiB).
         public var memoryBytes = 4 * 1_048_576
         /// How many bytes of messages it remembers of all rooms (bytes, default: 512MiB, range: 1MiB to 1TiB).

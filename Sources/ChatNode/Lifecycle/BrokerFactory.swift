@@ -56,6 +56,7 @@ struct BrokerFactory {
         let keys = try configuration.redisKeys()
         var settings = RedisCodecSettings()
         settings.historyLength = configuration.rooms.historyLength
+        settings.historyBytes = configuration.rooms.historyBytes
         settings.roomTTL = configuration.rooms.timeToLive
         return RedisCodec(keys: keys, settings: settings)
     }
@@ -68,6 +69,7 @@ struct BrokerFactory {
         let hub = try await hubLoop.submit {
             var settings = MemoryBrokerSettings()
             settings.historyLength = rooms.historyLength
+            settings.historyBytes = rooms.historyBytes
             settings.roomTTL = rooms.timeToLive
             return NIOLoopBound(MemoryBrokerHub(broker: MemoryBroker(settings: settings)), eventLoop: hubLoop)
         }.get()
