@@ -35,6 +35,8 @@ final class SimClient {
         var sends: [Send] = []
         /// Answered with a position, and not voided by a reset since.
         var acknowledged: [Acknowledged] = []
+        /// Answered while the client was behind and had not been shown it yet: what it comes back with does not vouch for them.
+        var ahead: [Acknowledged] = []
     }
 
     let index: Int
@@ -286,7 +288,12 @@ extension SimWorld {
         case .success(let position):
             log("client\(client.index) is told \(send.key) = \(position)\(repeated ? " (repeated)" : "")")
             client.rooms[room].sends.remove(at: place)
-            client.rooms[room].acknowledged.append(.init(position: position, key: send.key, text: send.text))
+            let acknowledged = SimClient.Acknowledged(position: position, key: send.key, text: send.text)
+            if let last = client.rooms[room].last, position <= last {
+                client.rooms[room].acknowledged.append(acknowledged)
+            } else {
+                client.rooms[room].ahead.append(acknowledged)
+            }
             checkAcknowledged(client, room, send, position)
             if send.tries == 1, !repeated { checkOrder(client, room, number, position) }
         case .failure(let error):

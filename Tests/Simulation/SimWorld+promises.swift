@@ -48,6 +48,9 @@ extension SimWorld {
         client.rooms[room].shown.append(message)
         client.rooms[room].last = message.position
         client.rooms[room].next = message.position.seq + 1
+        if let place = client.rooms[room].ahead.firstIndex(where: { $0.position == message.position }) {
+            client.rooms[room].acknowledged.append(client.rooms[room].ahead.remove(at: place))
+        }
     }
 
     func receivedGap(_ client: SimClient, _ room: Int, _ gap: Gap) {

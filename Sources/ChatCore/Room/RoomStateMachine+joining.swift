@@ -158,9 +158,11 @@ extension RoomStateMachine {
         guard isInside else { return }
         switch result {
         case .success(.view(let view)):
+            // Of a position that is rewound there is nothing more to read.
+            let hasMore = view.hasMore && view.verdict != .rewound
             let entries = view.verdict == .rewound ? [] : view.entries
-            let reach = view.hasMore ? entries.last?.position.seq ?? 0 : view.last
-            let older = OlderMessages(serial: serial, reach: reach, entries: entries, hasMore: view.hasMore)
+            let reach = hasMore ? entries.last?.position.seq ?? view.last : view.last
+            let older = OlderMessages(serial: serial, reach: reach, entries: entries, hasMore: hasMore)
             answerJoins(older: older, now: now, &actions)
         case .failure(.missing):
             enterAgain(now: now, &actions)
