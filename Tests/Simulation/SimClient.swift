@@ -35,6 +35,8 @@ final class SimClient {
         var sends: [Send] = []
         /// Answered with a position, and not voided by a reset since.
         var acknowledged: [Acknowledged] = []
+        /// Who is there, as it follows from what the client was told.
+        var roster: Set<UserID> = []
         /// Answered while the client was behind and had not been shown it yet: what it comes back with does not vouch for them.
         var ahead: [Acknowledged] = []
     }
@@ -252,7 +254,9 @@ extension SimWorld {
         case .sent(let ref, let name, let position, _, let repeated):
             answered(client, index(of: name), ref, .success(position), repeated: repeated)
         case .error(let ref, let error): receivedError(client, ref, error)
-        case .welcome, .left, .presence, .signal, .draining, .history, .roster, .pong: break
+        case .presence(let name, let joined, let left, let count):
+            receivedPresence(client, index(of: name), joined, left, count)
+        case .welcome, .left, .signal, .draining, .history, .roster, .pong: break
         }
     }
 

@@ -104,6 +104,7 @@ extension SimWorld {
         )
         client.rooms[room].isJoining = false
         client.rooms[room].isLive = true
+        takeRoster(client, room, joined)
         var expected: UInt64?
         switch joined.resumption {
         case .fresh:
@@ -143,6 +144,27 @@ extension SimWorld {
         client.rooms[room].last = joined.position
         client.rooms[room].next = joined.position.seq + 1
         repeatSends(client, room)
+    }
+
+    private func takeRoster(_ client: SimClient, _ room: Int, _ joined: Joined) {
+        let names = (joined.members ?? []).map(\.user)
+        client.rooms[room].roster = Set(names)
+        if names.count != joined.count || Set(names).count != joined.count || !names.contains(client.user) {
+            fail("client\(client.index) joins room\(room) and is told \(joined.count) are there: \(names)")
+        }
+    }
+
+    /// Only changes are told, never that the client itself came, and the count is that of the roster that follows.
+    func receivedPresence(_ client: SimClient, _ room: Int, _ joined: [UserID], _ left: [UserID], _ count: Int) {
+        guard client.rooms[room].isLive else { return }
+        let before = client.rooms[room].roster
+        let wrong = joined.filter { before.contains($0) || $0 == client.user } + left.filter { !before.contains($0) }
+        client.rooms[room].roster = before.union(joined).subtracting(left)
+        if !wrong.isEmpty || client.rooms[room].roster.count != count {
+            fail(
+                "client\(client.index) (\(client.user)) in room\(room) knows \(before.map(\.text).sorted()) and is told +\(joined) -\(left) =\(count)"
+            )
+        }
     }
 
     /// A client that comes back is reset only if what it holds is not in the log's history.

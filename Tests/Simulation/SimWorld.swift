@@ -389,7 +389,11 @@ final class SimWorld {
                 fail("\(node.id) resets room\(room) to \(reset.position) though it knew what Redis lost")
             }
             broadcast(.reset(room: roomNames[room], reset), slot, node)
-        case .deliverPresence, .deliverSignal: break
+        case .deliverPresence(let joined, let left, let count):
+            tell(.presence(room: roomNames[room], joined: joined, left: left, count: count), except: [], node, room)
+        case .deliverPresenceApart(let joined, let left, let count, let except):
+            tell(.presence(room: roomNames[room], joined: joined, left: left, count: count), except: except, node, room)
+        case .deliverSignal: break
         case .goLive(let session, let joined):
             goLive(session, joined, node, room, slot)
         case .answer(let session, let event): toSession(node, session, event)
@@ -445,6 +449,14 @@ final class SimWorld {
             session: id, user: client.user, device: client.device, since: moment, ref: next.ref, after: next.after)
         _ = openRoom(node, room)
         happen(node, room) { $0.join(request, now: $1, &$2) }
+    }
+
+    /// Presence goes to all who were told a roster, those that catch up among them.
+    private func tell(_ event: ServerEvent, except: [SessionID], _ node: SimNode, _ room: Int) {
+        for (id, session) in node.sessions.sorted(by: { $0.key < $1.key }) where !except.contains(id) {
+            guard let standing = session.standings[room], standing.unanswered == nil else { continue }
+            toSession(node, id, event)
+        }
     }
 
     private func broadcast(_ event: ServerEvent, _ slot: SimNode.Room, _ node: SimNode) {

@@ -41,6 +41,9 @@ struct RoomPresence: Sendable {
 
     /// Our devices, and those that Redis still has to be told are not here any more.
     private var here = SmallDictionary<LocalDevice, Here>()
+    /// How many sessions each user has here.
+    private var sessions = SmallDictionary<UserID, Int32>()
+    private var news = PresenceNews()
     /// Devices that may differ from what was told, in the order in which they changed.
     private var changed: [LocalDevice] = []
     /// When the changes go out.
@@ -67,8 +70,10 @@ struct RoomPresence: Sendable {
     static let updateLimit = 250
 
     var isUpdating: Bool { updating != nil }
-    /// How many users are in the room.
-    var count: Int { roster.count }
+    /// How many users are in the room, as its sessions are told.
+    var count: Int { roster.count + news.count }
+    /// Somebody has to be told of what did not change the roster.
+    var hasNews: Bool { news.hasNews }
     /// The roster as a dictionary of its own.
     var members: [UserID: Set<RosterSnapshot.Device>] {
         Dictionary(uniqueKeysWithValues: roster.lazy.map { ($0.key, $0.value.all) })
@@ -80,6 +85,7 @@ struct RoomPresence: Sendable {
     func forgotten() -> RoomPresence {
         var presence = RoomPresence()
         for (id, state) in here where state.sessions > 0 { presence.here[id] = Here(sessions: state.sessions) }
+        presence.sessions = sessions
         return presence
     }
 
@@ -90,6 +96,7 @@ struct RoomPresence: Sendable {
         var state = here[id] ?? Here()
         state.sessions += 1
         here[id] = state
+        sessions[user] = (sessions[user] ?? 0) + 1
         if state.sessions == 1 { note(id, flush) }
     }
 
@@ -99,6 +106,22 @@ struct RoomPresence: Sendable {
         state.sessions -= 1
         here[id] = state.isNothing ? nil : state
         if state.sessions == 0 { note(id, flush) }
+        let others = (sessions[user] ?? 1) - 1
+        sessions[user] = others > 0 ? others : nil
+        if others <= 0 { news.isGone(user) }
+    }
+
+    /// A session of the user is told the roster (``joinedRoster(including:limit:)``) now.
+    mutating func told(_ user: UserID, _ session: SessionID, flush: Moment) {
+        news.joined(user, session, isListed: roster[user] != nil)
+        if news.hasNews, flushAt == nil { flushAt = flush }
+    }
+
+    mutating func sessionLeft(_ session: SessionID) { news.left(session) }
+
+    /// What the sessions have to be told now.
+    mutating func takeNews(_ difference: Difference) -> PresenceNews.Told {
+        news.take(joined: difference.joined, left: difference.left)
     }
 
     private mutating func note(_ id: LocalDevice, _ flush: Moment) {
@@ -189,28 +212,32 @@ struct RoomPresence: Sendable {
             }
             return Difference()
         }
-        guard let position else { return Difference() }
-        guard notice.position > position else { return Difference() }
+        var difference = Difference()
+        for (user, was) in change(notice, node: node).sorted(by: { $0.key.text < $1.key.text }) {
+            let isThere = roster[user] != nil
+            if isThere && !was, news.isListed(user) { difference.joined.append(user) }
+            if !isThere && was, news.isUnlisted(user, isHere: sessions[user] != nil) { difference.left.append(user) }
+        }
+        return difference
+    }
+
+    /// Changes the roster by a notice that follows it. Whom it is about, and whether each was listed before.
+    private mutating func change(_ notice: PresenceNotice, node: NodeID) -> [UserID: Bool] {
+        guard let position, notice.position > position else { return [:] }
         // A stream that was empty when we read it has begun since.
         let begins = notice.after.seq == 0 && position.seq == 0
         guard notice.after == position || begins else {
             wantsRoster = true
-            return Difference()
+            return [:]
         }
         self.position = notice.position
-        var difference = Difference()
         var touched: [UserID: Bool] = [:]
         for change in notice.changes {
             if touched[change.user] == nil { touched[change.user] = roster[change.user] != nil }
             let (user, device) = kept(change.user, change.device, change.node, ourNode: node)
             change.joined ? add(user, device) : remove(user, device)
         }
-        for (user, was) in touched.sorted(by: { $0.key.text < $1.key.text }) {
-            let isThere = roster[user] != nil
-            if isThere && !was { difference.joined.append(user) }
-            if !isThere && was { difference.left.append(user) }
-        }
-        return difference
+        return touched
     }
 
     /// The same names in the memory that our sessions hold anyway: what Redis says is text of its own each time.
@@ -291,11 +318,20 @@ struct RoomPresence: Sendable {
         reading = nil
         let heard = heardWhileReading
         heardWhileReading = []
-        for notice in heard { _ = apply(notice, node: node) }
-        guard !first else { return Difference() }
+        for notice in heard { _ = change(notice, node: node) }
         var difference = Difference()
-        difference.joined = roster.keys.filter { before[$0] == nil }.sorted { $0.text < $1.text }
-        difference.left = before.keys.filter { roster[$0] == nil }.sorted { $0.text < $1.text }
+        // Nobody was told anything yet of a room whose first roster this is: joins waited for it.
+        guard !first else {
+            for user in news.others where roster[user] != nil { _ = news.isListed(user) }
+            return difference
+        }
+        for user in roster.keys.sorted(by: { $0.text < $1.text }) where before[user] == nil && news.isListed(user) {
+            difference.joined.append(user)
+        }
+        for user in before.keys.sorted(by: { $0.text < $1.text })
+        where roster[user] == nil && news.isUnlisted(user, isHere: sessions[user] != nil) {
+            difference.left.append(user)
+        }
         return difference
     }
 
@@ -316,17 +352,20 @@ struct RoomPresence: Sendable {
 
     /// What a `joined` tells: the roster with the user who joins, or, of more than `limit` users, its size alone.
     func joinedRoster(including user: UserID, limit: Int) -> (members: [RosterMember]?, count: Int) {
-        let isNew = roster[user] == nil
-        let count = roster.count + (isNew ? 1 : 0)
+        var unlisted = news.others
+        if roster[user] == nil, !unlisted.contains(user) { unlisted.append(user) }
+        let count = roster.count + unlisted.count
         guard count <= limit else { return (nil, count) }
         var list = roster.map { RosterMember(user: $0.key, devices: $0.value.names.sorted { $0.text < $1.text }) }
-        if isNew { list.append(RosterMember(user: user, devices: localDevices(of: user))) }
+        for user in unlisted { list.append(RosterMember(user: user, devices: localDevices(of: user))) }
         return (list.sorted { $0.user.text < $1.user.text }, count)
     }
 
     /// One page of members in the order of their names.
     func page(after cursor: String?, limit: Int) -> RosterPage {
-        RosterPage(of: roster.keys, after: cursor, limit: limit) { roster[$0]?.names ?? [] }
+        RosterPage(of: roster.keys + news.others, after: cursor, limit: limit) {
+            roster[$0]?.names ?? localDevices(of: $0)
+        }
     }
 
     private func localDevices(of user: UserID) -> [DeviceName] {
@@ -341,7 +380,7 @@ extension RoomPresence {
     func isSettled(limit: Int) -> Bool {
         updating == nil && flushAt == nil && changed.isEmpty && !comparesOurs && !wantsRoster && readAt == nil
             && reading == nil
-            && heardWhileReading.isEmpty && partsRead == nil && position != nil && roster.count <= limit && here.count <= limit
+            && heardWhileReading.isEmpty && partsRead == nil && news.isSettled && position != nil && roster.count <= limit && here.count <= limit
             && here.allSatisfy { $0.value.isTold && $0.value.sessions > 0 }
             && roster.allSatisfy { $0.value.others.count < limit }
     }
@@ -364,6 +403,7 @@ extension RoomPresence {
     init(_ packed: inout PackedBytesReader, node: NodeID, members: SmallDictionary<SessionID, RoomMember>) {
         for (_, member) in members {
             here[LocalDevice(user: member.user, device: member.device), default: Here(isTold: true)].sessions += 1
+            sessions[member.user] = (sessions[member.user] ?? 0) + 1
         }
         position = packed.position()
         for _ in 0..<packed.number() {

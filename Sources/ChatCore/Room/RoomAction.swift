@@ -17,6 +17,8 @@ public enum RoomAction: Sendable, Equatable {
     indirect case deliverGap(Gap)
     indirect case deliverReset(Reset)
     case deliverPresence(joined: [UserID], left: [UserID], count: Int)
+    /// The same, but not to these sessions, which know a part of it already and get answers of their own.
+    indirect case deliverPresenceApart(joined: [UserID], left: [UserID], count: Int, except: [SessionID])
     /// To all live sessions but the one it came from, if that is ours.
     indirect case deliverSignal(Signal)
     /// To one session, which is live from now on: everything delivered after this is for it too.

@@ -23,6 +23,7 @@ extension RoomStateMachine {
         guard let member = members.removeValue(forKey: session) else { return }
         waitingJoins.removeAll { $0 == session }
         if member.waitingSends > 0 { forgetSends(of: session) }
+        presence.sessionLeft(session)
         presence.went(member.user, member.device, now: now + settings.presenceInterval)
         considerLinger(now: now)
     }
@@ -41,6 +42,9 @@ extension RoomStateMachine {
             case .joined(let answer):
                 members[session]?.state = .live
                 actions.append(.goLive(session, answer))
+                if !(join.ref?.isOfPage ?? false) {
+                    presence.told(member.user, session, flush: now + settings.presenceInterval)
+                }
             case .readNewer:
                 needsView = true
                 later.append(session)
@@ -176,6 +180,7 @@ extension RoomStateMachine {
         guard let member = members[session], case .waiting(let join) = member.state else { return }
         members[session] = nil
         if member.waitingSends > 0 { forgetSends(of: session) }
+        presence.sessionLeft(session)
         presence.went(member.user, member.device, now: join.deadline)
         actions.append(.refuseJoin(session, .error(ref: join.ref, error)))
     }

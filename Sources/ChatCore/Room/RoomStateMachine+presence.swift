@@ -5,6 +5,9 @@ extension RoomStateMachine {
         if let update = presence.takeUpdate(now: now) {
             let request = PresenceRequest(room: room, node: node, value: enterValue, changes: update)
             _ = submit(.presence(request), .presence, &actions)
+        } else if !presence.isUpdating, presence.flushAt == nil {
+            // Nothing that Redis has to be told, so it will not answer: who came and went within a moment.
+            tell(RoomPresence.Difference(), &actions)
         }
         readRosterIfNeeded(now: now, &actions)
     }
@@ -32,6 +35,8 @@ extension RoomStateMachine {
                 tell(difference, &actions)
             }
             flushPresence(now: now, &actions)
+            // Who came back before Redis was told of the leave, say: nothing has changed there.
+            if !presence.isUpdating { tell(RoomPresence.Difference(), &actions) }
         case .failure(.missing):
             // We were swept, or somebody deleted our entry: come back in, then tell everything.
             presence.updateFailed(retry: now)
@@ -69,13 +74,23 @@ extension RoomStateMachine {
         readRosterIfNeeded(now: now, &actions)
     }
 
-    private func tell(_ difference: RoomPresence.Difference, _ actions: inout [RoomAction]) {
-        guard !difference.isEmpty else { return }
+    private mutating func tell(_ difference: RoomPresence.Difference, _ actions: inout [RoomAction]) {
+        guard !difference.isEmpty || presence.hasNews else { return }
+        let told = presence.takeNews(difference)
+        guard !told.isEmpty else { return }
         let count = presence.count
-        let isLarge = count > settings.limits.rosterInline
+        if count > settings.limits.rosterInline || told.apart.isEmpty {
+            let isLarge = count > settings.limits.rosterInline
+            return actions.append(
+                .deliverPresence(joined: isLarge ? [] : told.joined, left: isLarge ? [] : told.left, count: count))
+        }
         actions.append(
-            .deliverPresence(
-                joined: isLarge ? [] : difference.joined, left: isLarge ? [] : difference.left, count: count))
+            .deliverPresenceApart(
+                joined: told.joined, left: told.left, count: count, except: told.apart.map(\.session)))
+        for apart in told.apart where !apart.joined.isEmpty || !apart.left.isEmpty {
+            let event = ServerEvent.presence(room: room, joined: apart.joined, left: apart.left, count: count)
+            actions.append(.answer(apart.session, event))
+        }
     }
 
     /// A session asks who is here.

@@ -8,6 +8,8 @@ enum Delivery: Sendable {
     /// To all live sessions of the room on that loop. `own`: the message, if sessions of the user who said it are shown more.
     case broadcast(LocalRoom, SharedFrame, own: OwnMessage?)
     case signal(LocalRoom, SharedFrame, except: SessionID)
+    /// Who came and went, to all but these, who know a part of it already.
+    case presence(LocalRoom, SharedFrame, except: [SessionID])
     /// Answers a join; what is broadcast later is for this session too.
     indirect case goLive(LocalRoom, SessionID, Joined)
     /// To one session.

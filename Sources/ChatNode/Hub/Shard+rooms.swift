@@ -143,6 +143,10 @@ extension Shard: TickWork {
         case .deliverReset(let reset): broadcast(.reset(room: room.name, reset), room)
         case .deliverPresence(let joined, let left, let count):
             broadcast(.presence(room: room.name, joined: joined, left: left, count: count), room)
+        case .deliverPresenceApart(let joined, let left, let count, let except):
+            let event = ServerEvent.presence(room: room.name, joined: joined, left: left, count: count)
+            let frame = SharedFrame(event, codec: codec)
+            room.forEachLoop { post(.presence($1, frame, except: except), to: $0) }
         case .deliverSignal(let signal): deliver(signal, room)
         case .goLive(let session, let joined):
             if !(joined.ref?.isOfPage ?? false), let result = RecoveryResult(joined.resumption) {

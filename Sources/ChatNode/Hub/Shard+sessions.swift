@@ -188,6 +188,7 @@ extension Shard {
         for delivery in batch {
             switch delivery {
             case .broadcast(let room, let frame, let own): broadcast(room, frame, own)
+            case .presence(let room, let frame, let except): tell(room, frame, except: Set(except))
             case .signal(let room, let frame, let except):
                 room.forEachMember { if $0.session != except { $0.outlet.send(frame) } }
             case .goLive(let room, let id, let joined): goLive(room, id, joined)
@@ -199,6 +200,13 @@ extension Shard {
             }
         }
         metrics.fanout.observe(now - made)
+    }
+
+    /// Presence goes to those who catch up, too.
+    private func tell(_ room: LocalRoom, _ frame: SharedFrame, except: Set<SessionID>) {
+        for (session, outlet) in room.catchingUp where !except.contains(session) { outlet.send(frame) }
+        deliveries &+= UInt64(room.count)
+        room.forEachMember { if !except.contains($0.session) { $0.outlet.send(frame) } }
     }
 
     /// From so many members on, a frame is copied for this loop.
