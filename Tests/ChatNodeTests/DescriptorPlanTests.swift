@@ -12,7 +12,7 @@ struct DescriptorPlanTests {
     @Test func connectionsAreBoundedByTheLimitOfOpenFiles() throws {
         let plan = try DescriptorPlan(files: 1_024, configuration())
         #expect(plan.isBound)
-        #expect(plan.budget == DescriptorBudget(limit: 1_024, reserved: 12, doorway: 16))
+        #expect(plan.budget == DescriptorBudget(limit: 1_024, reserved: 12, doorway: 16, boundsConnections: true))
         #expect((900...1_000).contains(plan.connections))
         let roomy = try DescriptorPlan(files: 1_048_576, configuration())
         #expect(!roomy.isBound && roomy.connections == 110_000)

@@ -12,11 +12,14 @@ public struct DescriptorBudget: Sendable, Hashable {
     public var reserved: Int
     /// For connections to a full node: each is told so, or is asking how the node is, and goes.
     public var doorway: Int
+    /// The number of connections that may be comes from here, not from a setting.
+    public var boundsConnections: Bool
 
-    public init(limit: Int, reserved: Int, doorway: Int) {
+    public init(limit: Int, reserved: Int, doorway: Int, boundsConnections: Bool = false) {
         self.limit = limit
         self.reserved = reserved
         self.doorway = doorway
+        self.boundsConnections = boundsConnections
     }
 
     /// Connections that stay have numbers below this.
@@ -56,7 +59,7 @@ struct AcceptStateMachine {
     /// Connections taken in one tick, which may be 5 ms apart (`TickPacer`).
     static let atOnce = 256
     /// While the node is full.
-    static let doorwayPerSecond = 100
+    static let doorwayPerSecond = 50
     /// How long nothing is taken after the kernel has said that it cannot.
     static let pause: Duration = .milliseconds(250)
 
@@ -117,10 +120,9 @@ struct AcceptStateMachine {
     }
 
     private func reason(_ look: Look) -> String {
-        guard let budget, look.connections < maxConnections else {
-            return "as many connections are open as may be (\(maxConnections))"
+        if let budget, budget.boundsConnections || look.connections < maxConnections {
+            return "as many files and sockets are open as may be (\(budget.limit), some of them kept; \(look.connections) connections)"
         }
-        return
-            "as many files and sockets are open as may be (\(budget.limit), of which \(budget.reserved + budget.doorway) are kept)"
+        return "as many connections are open as may be (\(maxConnections))"
     }
 }

@@ -31,6 +31,7 @@ struct DescriptorPlan: Equatable {
         let most = configuration.limits.allConnections
         connections = min(most, room)
         isBound = room < most
+        budget.boundsConnections = isBound
         let limits = configuration.limits
         for (variable, wanted) in [
             ("MARTLET_LIMIT_SESSIONS_PER_NODE", limits.sessionsPerNode),
