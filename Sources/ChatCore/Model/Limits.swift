@@ -19,7 +19,7 @@ public struct Limits: Hashable, Sendable {
     /// Work in microseconds (``RequestCost``) that one user may cost one node in a second, and an address that asks over HTTP…
     public var costPerSecond = 100_000
     /// …and how much at once after a quiet time.
-    public var costBurst = 300_000
+    public var costBurst = 200_000
     /// Bytes that one user may say in rooms of one node in a second…
     public var userBytesPerSecond = 262_144
     /// …and how many at once after a quiet time.

@@ -23,13 +23,15 @@ public enum RequestCost {
     /// Each message of a page, read from Redis, decoded and encoded.
     public static let entry: UInt64 = 3_000
     /// Each user of a roster that is read from Redis.
-    public static let rosterEntry: UInt64 = 1_000
+    public static let rosterEntry: UInt64 = 3_000
     /// Each user of a roster that is in memory: sorted, for a page.
     public static let rosterMember: UInt64 = 250
     /// Each message of a log in which Redis looks for a key.
     public static let scannedEntry: UInt64 = 3_000
     /// An HTTP request, and often a connection for it alone.
     public static let httpRequest: UInt64 = 150_000
+    /// One that is refused: it is read and answered all the same.
+    public static let httpRefusal: UInt64 = 100_000
     /// Receivers of a message in a room that this node is not in, so that it does not know how many there are.
     public static let unknownReceivers = 100
 
@@ -82,7 +84,7 @@ extension ClientRequest.Body {
     /// After how many bursts a user is refused this: who comes back asks to join all rooms at once, and nobody is kept from leaving.
     public var patience: UInt64 {
         switch self {
-        case .join: 10
+        case .join: 5
         case .leave: .max
         case .send, .signal, .history, .roster, .ping: 1
         }

@@ -59,6 +59,7 @@ struct ChargesAddress: RouterMiddleware {
         let wait = rates.take(cost, from: account.address, now: .now)
         guard wait == .zero else {
             account.accounts.countRefusal()
+            rates.charge(RequestCost.httpRefusal, to: account.address, now: .now)
             try await Task.sleep(for: min(wait, Self.patience))
             throw HTTPProblem(
                 WireError(.rateLimited, "requests of this address cost the node too much of late"),

@@ -195,7 +195,7 @@ extension NodeConfiguration {
         ),
         Setting(
             "limit.cost.burst", \.limits.costBurst, .int(1_000...100_000_000),
-            "The same at once, after a quiet time; ten times that before joins are refused, as who comes back joins all rooms at once."
+            "The same at once, after a quiet time; five times that before joins are refused, as who comes back joins all rooms at once."
         ),
         Setting(
             "limit.user.bytes.per.second", \.limits.userBytesPerSecond, .bytes(1_024...1_073_741_824),

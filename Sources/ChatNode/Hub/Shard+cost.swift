@@ -5,6 +5,12 @@ import Synchronization
 
 /// What users cost this shard, and what its rooms take of memory.
 extension Shard {
+    /// After how many bursts the session is refused this: one more join of the same room is no coming back.
+    func patience(with body: ClientRequest.Body, of session: LocalSession) -> UInt64 {
+        if case .join(let room, _, _) = body, session.rooms[room] != nil { return 1 }
+        return body.patience
+    }
+
     // MARK: joins
 
     /// On the room's home loop: a session wants to be in the room, or to be told more of what it has missed.

@@ -24,7 +24,7 @@ extension Shard {
         guard let session = sessions[id] else { return }
         let (now, rate) = (now, session.rate)
         guard rate.take(now: now) else { return refuse(.requestsPerSecondPerUser, ref, session) }
-        guard rate.spend(RequestCost.before(body), patience: body.patience, now: now) else {
+        guard rate.spend(RequestCost.before(body), patience: patience(with: body, of: session), now: now) else {
             return refuse(.costPerSecond, ref, session)
         }
         switch body {

@@ -67,7 +67,7 @@ struct RequestCostTests {
         let talk = RequestCost.before(.send(send)) + RequestCost.fanOut(bytes: 100, to: 1_000)
         #expect(done(rate, talk, seconds: 30, step: .milliseconds(200)) == 150, "five messages a second to a thousand")
         let join = RequestCost.before(.join(room: room, after: nil, history: nil))
-        let comes = join + 2 * RequestCost.fanOut(bytes: 100, to: 1_000)
+        let comes = join + 2 * RequestCost.fanOut(bytes: 100, to: 500)
         let patience = ClientRequest.Body.join(room: room, after: nil, history: nil).patience
         #expect(
             done(rate, comes, seconds: 0.001, step: .microseconds(10), patience: patience) == 100, "all rooms at once")
