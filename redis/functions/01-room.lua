@@ -18,7 +18,7 @@ end
 
 -- Entries from `from` to `to` in the order of the command (XRANGE or XREVRANGE): at most `count` and at most `bytes` of fields and values,
 -- but at least one if there is one and `count` is not 0. Then whether there are more. XRANGE has no bound in bytes, so it is asked for a
--- few entries at first, and then for as many as should fit by what the earlier ones took.
+-- few entries at a time, and for no more than should fit by what the earlier ones took: a long one among short ones costs little then.
 local function page(command, log, from, to, count, bytes)
     local taken, total, chunk = {}, 0, 2
     while true do
@@ -32,7 +32,7 @@ local function page(command, log, from, to, count, bytes)
         if #entries < wanted then return taken, false end
         from = '(' .. entries[#entries][1]
         local fitting = math.floor((bytes - total) / math.max(1, total / #taken)) + 1
-        chunk = math.max(1, math.min(chunk * 4, fitting))
+        chunk = math.max(1, math.min(chunk * 2, 16, fitting))
     end
 end
 

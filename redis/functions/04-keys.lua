@@ -2,7 +2,7 @@
 --
 -- A log can only be read entry by entry, bodies and all, so `keys`, a hash, remembers where each key was used: 16 hex digits of SHA-1 over
 -- user and key -> ID. Appends do not write it. Who needs it brings it up to date first, a bounded piece of the log in each call, so
--- that each entry is read once for all who ask; `indexed` in meta tells how far it got, and of which history. What it says is held
+-- that each entry is read once for all who ask; its field `:indexed` tells how far it got, and of which history. What it says is held
 -- against the entry itself, so a hash that two keys share does no harm.
 
 -- How much of the log one call reads.
@@ -41,10 +41,10 @@ local function is_mixed(room)
 end
 
 -- Reads the next piece of the log into the index, unless it knows all entries up to the seq `through`. Whether it does now.
-local function catch_up(log, meta, room, through)
+local function catch_up(log, room, through)
     local mixed, index = is_mixed(room), index_key(log)
     check({'hash'}, {index})
-    local id, history = (redis.call('HGET', meta, 'indexed') or ''):match('^(%d+%-%d+):(%d+)$')
+    local id, history = (redis.call('HGET', index, ':indexed') or ''):match('^(%d+%-%d+):(%d+)$')
     local epoch, seq = position(id)
     local is_void = not epoch or history ~= int(room.history) or epoch > room.epoch
         or (epoch == room.epoch and seq > room.seq)
@@ -59,11 +59,12 @@ local function catch_up(log, meta, room, through)
     -- (An entry whose ID is no position is none of the room's, and no place to go on from.)
     local last, reached = #entries, nil
     while last > 0 and not reached do
-        _, reached = position(entries[last][1])
+        local _, seq_there = position(entries[last][1])
+        reached = seq_there
         if not reached then last = last - 1 end
     end
     if last == 0 then return true end
-    redis.call('HSET', meta, 'indexed', entries[last][1] .. ':' .. int(room.history))
+    redis.call('HSET', index, ':indexed', entries[last][1] .. ':' .. int(room.history))
     local ttl = redis.call('PTTL', log)
     if ttl > 0 then redis.call('PEXPIRE', index, ttl) end
     return not more or (reached >= through and not mixed)
@@ -86,7 +87,7 @@ end
 
 -- Where each of the wanted marks was said, {ID, at}. The caller has looked for them itself among the seqs above `from`, up to `known` (0: it
 -- has not). Nil: the index does not reach far enough yet; the same call again reads on.
-local function find(log, meta, room, from, known, wanted)
+local function find(log, room, from, known, wanted)
     local found, mixed = {}, is_mixed(room)
     if not room.first or not next(wanted) then return found end
     if known == 0 or mixed then
@@ -96,7 +97,7 @@ local function find(log, meta, room, from, known, wanted)
     elseif from == 0 or from < room.first then
         return found
     end
-    if not catch_up(log, meta, room, from) then return nil end
+    if not catch_up(log, room, from) then return nil end
     for name in pairs(wanted) do
         local id = not found[name] and redis.call('HGET', index_key(log), digest(name))
         local entry = id and position(id) and redis.call('XRANGE', log, id, id)[1]

@@ -35,7 +35,7 @@ redis.register_function('martlet_once', function(keys, args)
         index = index + 3 + count
     end
 
-    local found = find(log, meta, room, from, known, wanted)
+    local found = find(log, room, from, known, wanted)
     if not found then return again(log) end
     local others = redis.call('HLEN', nodes) > redis.call('HEXISTS', nodes, node)
     local first, outcomes, stored = room.first or room.seq + 1, {}, false

@@ -60,7 +60,6 @@ redis.register_function('martlet_say', function(keys, args)
     if redis.call('EXISTS', log) == 0 then
         id = redis.call('XADD', log, int(now()) .. '-1', unpack(fields))
         redis.call('DEL', index_key(log))
-        redis.call('HDEL', meta, 'indexed')
         redis.call('HSET', meta, 'run', run_id())
         redis.call('PEXPIRE', log, int(ttl))
         redis.call('PEXPIRE', meta, int(ttl))
@@ -68,7 +67,7 @@ redis.register_function('martlet_say', function(keys, args)
         local room, name = last_id(log), mark(fields)
         if name then
             room.history = read_room(log, key_of(log, 'epochs'), meta, -1).history
-            local found = find(log, meta, room, 0, 0, {[name] = true})
+            local found = find(log, room, 0, 0, {[name] = true})
             if not found then return again(log) end
             if found[name] then return {found[name][1], 'repeated'} end
         end

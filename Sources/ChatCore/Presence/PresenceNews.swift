@@ -30,12 +30,17 @@ struct PresenceNews: Sendable {
     /// Sessions that have joined since the last news.
     private var joins = 0
 
-    /// Nothing is to be told, and all who are here are listed.
-    var isSettled: Bool { unlisted.isEmpty && !hasNews && fresh.isEmpty }
+    /// Nothing is to be told.
+    var isSettled: Bool { !hasNews && fresh.isEmpty }
     var hasNews: Bool { !arrivals.isEmpty || !departures.isEmpty }
     /// Users whom the roster does not list.
     var others: [UserID] { unlisted.keys }
     var count: Int { unlisted.count }
+
+    /// Of a settled presence: everybody has been told of these, whom the roster does not list.
+    init(unlisted users: [UserID] = []) {
+        for user in users { unlisted[user] = true }
+    }
 
     /// A session of the user is told the roster now, the user among it.
     mutating func joined(_ user: UserID, _ session: SessionID, isListed: Bool) {

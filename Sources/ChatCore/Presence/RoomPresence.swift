@@ -64,8 +64,8 @@ struct RoomPresence: Sendable {
     @Packed private(set) var reading: UInt64?
     private var heardWhileReading: [PresenceNotice] = []
     private static let heardLimit = 256
-    /// The parts that have come, of a roster that is read in parts.
-    private var partsRead: RosterSnapshot?
+    /// What has come of a roster that is read in parts, as one: none or one (an array takes less of a room at rest).
+    private var partsRead: [RosterSnapshot] = []
     /// Devices in one update: what a function does in one call is bounded.
     static let updateLimit = 250
 
@@ -121,7 +121,9 @@ struct RoomPresence: Sendable {
 
     /// What the sessions have to be told now.
     mutating func takeNews(_ difference: Difference) -> PresenceNews.Told {
-        news.take(joined: difference.joined, left: difference.left)
+        // It was due for the news' sake.
+        if changed.isEmpty { flushAt = nil }
+        return news.take(joined: difference.joined, left: difference.left)
     }
 
     private mutating func note(_ id: LocalDevice, _ flush: Moment) {
@@ -262,7 +264,7 @@ struct RoomPresence: Sendable {
     mutating func readBegan(_ serial: UInt64) {
         reading = serial
         heardWhileReading = []
-        partsRead = nil
+        partsRead = []
         wantsRoster = false
         readAt = nil
     }
@@ -275,12 +277,7 @@ struct RoomPresence: Sendable {
 
     /// The same user may be in two parts: the later one is as good, as notices say what changed between them.
     private mutating func add(_ part: RosterSnapshot) {
-        guard var parts = partsRead else {
-            partsRead = part
-            return
-        }
-        parts.members.merge(part.members) { $1 }
-        partsRead = parts
+        if partsRead.isEmpty { partsRead = [part] } else { partsRead[0].members.merge(part.members) { $1 } }
     }
 
     /// If another read is wanted, it begins at `moment`.
@@ -292,7 +289,7 @@ struct RoomPresence: Sendable {
     mutating func readFailed(retry: Moment) {
         reading = nil
         heardWhileReading = []
-        partsRead = nil
+        partsRead = []
         wantsRoster = true
         readAt = retry
     }
@@ -301,8 +298,8 @@ struct RoomPresence: Sendable {
     /// told. Of our own devices, Redis may list some that are not here: that they left is due at `flush`.
     mutating func replace(with lastPart: RosterSnapshot, node: NodeID, flush: Moment) -> Difference {
         add(lastPart)
-        let snapshot = partsRead ?? lastPart
-        partsRead = nil
+        let snapshot = partsRead.first ?? lastPart
+        partsRead = []
         let first = position == nil
         let before = roster
         // That of the first part: what was heard since is applied on top.
@@ -380,7 +377,7 @@ extension RoomPresence {
     func isSettled(limit: Int) -> Bool {
         updating == nil && flushAt == nil && changed.isEmpty && !comparesOurs && !wantsRoster && readAt == nil
             && reading == nil
-            && heardWhileReading.isEmpty && partsRead == nil && news.isSettled && position != nil && roster.count <= limit && here.count <= limit
+            && heardWhileReading.isEmpty && partsRead.isEmpty && news.isSettled && position != nil && roster.count <= limit && here.count <= limit
             && here.allSatisfy { $0.value.isTold && $0.value.sessions > 0 }
             && roster.allSatisfy { $0.value.others.count < limit }
     }
@@ -414,5 +411,7 @@ extension RoomPresence {
                 add(kept, device)
             }
         }
+        let unlisted = sessions.keys.filter { roster[$0] == nil }
+        if !unlisted.isEmpty { news = PresenceNews(unlisted: unlisted) }
     }
 }

@@ -9,8 +9,8 @@ struct TurnID: Hashable, Sendable {
 /// Rooms enter and leave a few at a time: after a lost connection, or when thousands of lingers end at once, what others ask is answered
 /// in between.
 extension Shard {
-    /// Rooms that enter or leave at once at one server. Each costs Redis a page of the room's log at most (1 ms), so what comes behind them
-    /// waits for less than a hundredth of a second.
+    /// Rooms that enter or leave at once at one server. Each costs Redis a page of the room's log at most (0.5 to 3 ms), so what comes
+    /// behind them waits for a few hundredths of a second at most.
     static let turnsAtOnce = 8
 
     func awaitTurn(_ room: HomeRoom, isUrgent: Bool) {
