@@ -89,6 +89,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
+            exclude: ["PRODUCTION.md"],
             swiftSettings: strict + unchecked
         ),
         .target(
@@ -115,7 +116,9 @@ let package = Package(
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
-        .target(name: "Simulation", dependencies: ["ChatCore"], path: "Tests/Simulation", swiftSettings: strict),
+        .target(
+            name: "Simulation", dependencies: ["ChatCore"], path: "Tests/Simulation", exclude: ["README.md"],
+            swiftSettings: strict),
         .executableTarget(
             name: "martlet-sim",
             dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")],

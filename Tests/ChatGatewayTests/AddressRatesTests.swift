@@ -40,7 +40,9 @@ struct AddressRatesTests {
     @Test func aTrustedProxySaysForWhomItAsks() throws {
         let proxy = try #require(PeerAddress("127.0.0.1"))
         let client = try #require(PeerAddress("192.0.2.1"))
-        func who(_ peer: PeerAddress, _ names: [String], _ trusted: [AddressRange] = AddressRange.loopback) -> PeerAddress? {
+        func who(_ peer: PeerAddress, _ names: [String], _ trusted: [AddressRange] = AddressRange.loopback)
+            -> PeerAddress?
+        {
             PeerAddress.client(peer, forwardedFor: names, trusted: trusted)
         }
         #expect(who(proxy, ["203.0.113.9", "192.0.2.1"]) == client)

@@ -92,8 +92,12 @@ import Testing
                 .commandsUp(first, BrokerScope(slots(0..<8_192), holdsNodes: true))
             ])
         #expect(on(&router) { $0.cameToKnow(halves, &$1) }.isEmpty, "nothing has changed")
-        #expect(Self.sent(on(&router) { $0.submit(.view(room: low, after: nil, page: PageBounds(count: 1)), tag(1), &$1) }) == [1])
-        #expect(Self.sent(on(&router) { $0.submit(.view(room: high, after: nil, page: PageBounds(count: 1)), tag(2), &$1) }) == [2])
+        #expect(
+            Self.sent(on(&router) { $0.submit(.view(room: low, after: nil, page: PageBounds(count: 1)), tag(1), &$1) })
+                == [1])
+        #expect(
+            Self.sent(on(&router) { $0.submit(.view(room: high, after: nil, page: PageBounds(count: 1)), tag(2), &$1) })
+                == [2])
         #expect(Self.sent(on(&router) { $0.submit(.nodes, tag(3), &$1) }) == [1])
         #expect(on(&router) { $0.subscribe(low, &$1) }.isEmpty, "its subscribe connection is down")
     }

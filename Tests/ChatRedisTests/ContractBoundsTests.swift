@@ -67,8 +67,12 @@ import Testing
         // What comes later is read once more, and nothing else.
         try store.raw("XADD", store.key(.log), "\(epoch)-*", "user", "ana", "at", "7", "text", "new", "key", "new")
         let new = OnceRequest(room: store.room, node: node, epoch: epoch, known: 0, sends: [try send("new")])
-        #expect(try store.ask(.once(new)).result == .success(
-            .once(OnceReply(epoch: epoch, base: 0, outcomes: [.repeated(Position(epoch: epoch, seq: 701), at: 7)]))))
+        #expect(
+            try store.ask(.once(new)).result
+                == .success(
+                    .once(
+                        OnceReply(epoch: epoch, base: 0, outcomes: [.repeated(Position(epoch: epoch, seq: 701), at: 7)])
+                    )))
         // Who has looked for it everywhere but in the first entries has those looked at alone.
         let partly = OnceRequest(
             room: store.room, node: node, epoch: epoch, knownFrom: 5, known: 701, sends: [try send("k2")])
@@ -82,7 +86,9 @@ import Testing
         let epoch = try fill(store, 40, bytes: 10_000)
         let content = MessageContent(user: try UserID("ana"), at: 1, text: "x", key: "k39")
         var tries = 0
-        while try store.ask(.say(room: store.room, content: content)).result == .failure(.again), tries < 20 { tries += 1 }
+        while try store.ask(.say(room: store.room, content: content)).result == .failure(.again), tries < 20 {
+            tries += 1
+        }
         #expect((5...8).contains(tries), "64 KB a call")
         let said = BrokerReply.said(Position(epoch: epoch, seq: 40), repeated: true)
         #expect(try store.reply(.say(room: store.room, content: content)) == said)
@@ -91,20 +97,33 @@ import Testing
     @Test func theIndexForgetsWhatWasTrimmedAndAnotherHistory() async throws {
         let store = try await ContractStore(.redis)
         let epoch = try fill(store, 20, bytes: 10)
-        let request = OnceRequest(room: store.room, node: node, epoch: epoch, known: 0, sends: [try send("k3", again: false)])
+        let request = OnceRequest(
+            room: store.room, node: node, epoch: epoch, known: 0, sends: [try send("k3", again: false)])
         #expect(try store.ask(.once(request)).result != .failure(.again))
         try store.raw("XTRIM", store.key(.log), "MAXLEN", "5")
         let stored = try store.ask(.once(request)).result
-        #expect(stored == .success(.once(OnceReply(
-            epoch: epoch, base: 0, outcomes: [.stored(Position(epoch: epoch, seq: 21))]))), "it is a new one now")
-        #expect(try store.ask(.once(request)).result == .success(.once(OnceReply(
-            epoch: epoch, base: 0, outcomes: [.repeated(Position(epoch: epoch, seq: 21), at: 7)]))))
+        #expect(
+            stored
+                == .success(
+                    .once(
+                        OnceReply(
+                            epoch: epoch, base: 0, outcomes: [.stored(Position(epoch: epoch, seq: 21))]))),
+            "it is a new one now")
+        #expect(
+            try store.ask(.once(request)).result
+                == .success(
+                    .once(
+                        OnceReply(
+                            epoch: epoch, base: 0, outcomes: [.repeated(Position(epoch: epoch, seq: 21), at: 7)]))))
         // The log is gone, and begins again: no key of the old one is known.
         try store.raw("DEL", store.key(.log))
         let next = try store.enter(node).epoch
-        let afresh = OnceRequest(room: store.room, node: node, epoch: next, known: 0, sends: [try send("k3", again: false)])
-        #expect(try store.ask(.once(afresh)).result == .success(
-            .once(OnceReply(epoch: next, base: 0, outcomes: [.stored(Position(epoch: next, seq: 1))]))))
+        let afresh = OnceRequest(
+            room: store.room, node: node, epoch: next, known: 0, sends: [try send("k3", again: false)])
+        #expect(
+            try store.ask(.once(afresh)).result
+                == .success(
+                    .once(OnceReply(epoch: next, base: 0, outcomes: [.stored(Position(epoch: next, seq: 1))]))))
     }
 
     /// Only who looks for a key needs the index, so only that names a foreign one.

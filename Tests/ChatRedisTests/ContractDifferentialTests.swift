@@ -224,7 +224,8 @@ private struct RandomWalk {
         case 71..<83:
             return .presence(
                 PresenceRequest(
-                    room: room, node: node, value: chance(92) ? held[node] ?? 1 : pick(epochs), changes: changes(joinedOnly: chance(30))))
+                    room: room, node: node, value: chance(92) ? held[node] ?? 1 : pick(epochs),
+                    changes: changes(joinedOnly: chance(30))))
         case 83..<86: return .roster(room: room)
         case 86..<92: return .history(room: chance(95) ? room : stranger, query: query())
         case 92: return .holders(room: room)

@@ -183,12 +183,16 @@ import Testing
             _ = try ask(.enter(EnterRequest(room: room, node: try NodeID(name), page: PageBounds(count: 5)))).get()
         }
         _ = try ask(.enter(EnterRequest(room: try RoomName("new"), node: node, page: PageBounds(count: 5)))).get()
-        guard case .view(let view) = try ask(.enter(EnterRequest(room: room, node: node, page: PageBounds(count: 5)))).get() else {
+        guard
+            case .view(let view) = try ask(.enter(EnterRequest(room: room, node: node, page: PageBounds(count: 5))))
+                .get()
+        else {
             throw StoreFailure("no view")
         }
         let change = [try device("ana", "x")]
         let requests: [BrokerRequest] = [
-            .append(room: room, epoch: view.epoch, content: content), .view(room: room, after: nil, page: PageBounds(count: 5)),
+            .append(room: room, epoch: view.epoch, content: content),
+            .view(room: room, after: nil, page: PageBounds(count: 5)),
             .once(OnceRequest(room: room, node: node, epoch: view.epoch, known: 0, sends: [try send("new")])),
             .presence(PresenceRequest(room: room, node: node, value: view.epoch, changes: change)),
             .roster(room: room), .history(room: room, query: HistoryQuery(anchor: .newest, limit: 5)),

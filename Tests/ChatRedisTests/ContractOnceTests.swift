@@ -170,6 +170,7 @@ import Testing
         let content = MessageContent(user: try UserID("bot"), at: 5, text: "", data: "")
         let answer = try store.ask(.say(room: store.room, content: content))
         #expect(answer.result == .failure(.notStored("ERR martlet: nothing to say: text and data are empty")))
-        #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
+        #expect(
+            try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
     }
 }

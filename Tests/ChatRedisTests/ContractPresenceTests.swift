@@ -182,7 +182,8 @@ import Testing
         let value = try store.enter(n1).epoch
         _ = try store.presence(n1, value, [try device("ana", "a")])
         #expect(try store.leave(n1, value).result == .success(.left(true)))
-        #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
+        #expect(
+            try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
         if kind == .redis { #expect(try store.raw("KEYS", store.keys.prefix + "*") == .array([])) }
     }
 

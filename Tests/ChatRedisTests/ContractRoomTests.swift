@@ -85,7 +85,8 @@ import Testing
         #expect(try store.ask(.append(room: store.room, epoch: 5, content: content)).result == .failure(.missing))
         let announce = BrokerRequest.announce(room: store.room, epoch: 5, base: nil, known: 0, content: content)
         #expect(try store.ask(announce) == StoreAnswer(result: .failure(.missing), events: []))
-        #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 5))).result == .failure(.missing))
+        #expect(
+            try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 5))).result == .failure(.missing))
         let once = OnceRequest(room: store.room, node: n1, epoch: 5, known: 0, sends: [try send("k")])
         #expect(try store.ask(.once(once)).result == .failure(.missing))
     }
@@ -219,7 +220,9 @@ import Testing
             store.now += week - 100
             #expect(try store.view().last == 1)
             store.now += 200
-            #expect(try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
+            #expect(
+                try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result
+                    == .failure(.missing))
         case .redis:
             guard case .array(let names) = try store.raw("KEYS", store.keys.prefix + "*") else {
                 throw StoreFailure("KEYS")

@@ -137,7 +137,8 @@ import struct NIOCore.ByteBuffer
             _ = try decode(
                 change, [array([bulk(wild.position()), bulk(wild.position()), bulk(wild.number()), array(names)])])
             let roster = array([
-                bulk(wild.position()), bulk(wild.number()), bulk(wild.number()), array([bulk(wild.name()), bulk(wild.json())]),
+                bulk(wild.position()), bulk(wild.number()), bulk(wild.number()),
+                array([bulk(wild.name()), bulk(wild.json())]),
             ])
             _ = try decode(.roster(room: room), [roster])
             _ = try decode(.holders(room: room), [array([bulk(wild.name()), bulk(wild.number())])])
@@ -146,7 +147,9 @@ import struct NIOCore.ByteBuffer
             _ = try decode(.say(room: room, content: content), [array([bulk(wild.position()), bulk("stored")])])
             let entries = array([array([bulk(wild.position()), array([bulk("at"), bulk(wild.number())])])])
             let query = HistoryQuery(anchor: .after(Position(epoch: 1, seq: PositionBounds.largest)), limit: 5)
-            _ = try decode(.history(room: room, query: query), [array([entries, bulk(wild.position()), bulk("0"), bulk(wild.number())])])
+            _ = try decode(
+                .history(room: room, query: query),
+                [array([entries, bulk(wild.position()), bulk("0"), bulk(wild.number())])])
         }
     }
 

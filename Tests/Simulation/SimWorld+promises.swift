@@ -135,7 +135,8 @@ extension SimWorld {
             // The rest comes as messages, page by page.
             guard let last = joined.messages.last, seq <= joined.position.seq else {
                 return fail(
-                    "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)")
+                    "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)"
+                )
             }
             client.rooms[room].last = last.position
             client.rooms[room].next = seq
@@ -366,7 +367,8 @@ extension SimWorld {
             "enter after \(enter.after?.description ?? "nothing") seen \(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
         case .view(_, let after, _): "view after \(after?.description ?? "nothing")"
         case .leave(_, let node, let value, _): "leave \(node) \(value)"
-        case .once(let once): "once at \(once.epoch) known \(once.knownFrom)-\(once.known) \(once.sends.map { $0.content.text ?? "" })"
+        case .once(let once):
+            "once at \(once.epoch) known \(once.knownFrom)-\(once.known) \(once.sends.map { $0.content.text ?? "" })"
         case .publish(_, let event): "publish \(describe(event))"
         case .presence(let change):
             "presence \(change.changes.map { "\($0.joined ? "+" : "-")\($0.user)/\($0.device)" })"

@@ -57,7 +57,8 @@ extension BrokerRequest {
     public var roomOfKeys: RoomName? {
         switch self {
         case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
-            .leave(let room, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _), .holders(let room),
+            .leave(let room, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _),
+            .holders(let room),
             .trim(let room):
             room
         case .enter(let request): request.room

@@ -92,7 +92,9 @@ struct PresenceNews: Sendable {
         var left: [UserID]
         var apart: [(session: SessionID, joined: [UserID], left: [UserID])]
 
-        var isEmpty: Bool { joined.isEmpty && left.isEmpty && apart.allSatisfy { $0.joined.isEmpty && $0.left.isEmpty } }
+        var isEmpty: Bool {
+            joined.isEmpty && left.isEmpty && apart.allSatisfy { $0.joined.isEmpty && $0.left.isEmpty }
+        }
 
         static func == (left: Told, right: Told) -> Bool {
             left.joined == right.joined && left.left == right.left && left.apart.elementsEqual(right.apart) { $0 == $1 }

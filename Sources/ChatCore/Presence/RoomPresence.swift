@@ -377,7 +377,8 @@ extension RoomPresence {
     func isSettled(limit: Int) -> Bool {
         updating == nil && flushAt == nil && changed.isEmpty && !comparesOurs && !wantsRoster && readAt == nil
             && reading == nil
-            && heardWhileReading.isEmpty && partsRead.isEmpty && news.isSettled && position != nil && roster.count <= limit && here.count <= limit
+            && heardWhileReading.isEmpty && partsRead.isEmpty && news.isSettled && position != nil
+            && roster.count <= limit && here.count <= limit
             && here.allSatisfy { $0.value.isTold && $0.value.sessions > 0 }
             && roster.allSatisfy { $0.value.others.count < limit }
     }

@@ -119,7 +119,8 @@ extension RoomStateMachine {
         let isFull = packed.flag()
         let messages = (0..<packed.number()).map { _ in Self.message(&packed) }
         recent = RecentMessages(
-            capacity: settings.historyLength, costLimit: settings.memoryBytes, completeAfter: completeAfter, isFull: isFull,
+            capacity: settings.historyLength, costLimit: settings.memoryBytes, completeAfter: completeAfter,
+            isFull: isFull,
             messages)
     }
 

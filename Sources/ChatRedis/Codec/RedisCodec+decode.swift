@@ -91,7 +91,9 @@ extension RedisCodec {
         case .nodes:
             return .nodes(try nodes(reply))
         case .rooms:
-            guard reply.count == 2, reply[1].kind == .array else { throw .malformed("rooms: expected a cursor and names") }
+            guard reply.count == 2, reply[1].kind == .array else {
+                throw .malformed("rooms: expected a cursor and names")
+            }
             let cursor = try number(reply[0], "rooms: cursor")
             // A name that is none of ours was put there by somebody else: no room of this node.
             let names = (0..<reply[1].count).compactMap { (place) -> RoomName? in

@@ -70,8 +70,10 @@ package struct MemoryRoom: Sendable {
         _ judged: Judged, _ log: MemoryLog, _ chain: EpochChain
     ) -> RoomView {
         RoomView(
-            verdict: judged.verdict, epoch: log.last.epoch, last: log.last.seq, base: chain.links.last?.base ?? log.last.seq,
-            chain: chain, nodes: nodes, branch: branch > log.last.epoch ? 0 : branch, entries: judged.entries, hasMore: judged.hasMore)
+            verdict: judged.verdict, epoch: log.last.epoch, last: log.last.seq,
+            base: chain.links.last?.base ?? log.last.seq,
+            chain: chain, nodes: nodes, branch: branch > log.last.epoch ? 0 : branch, entries: judged.entries,
+            hasMore: judged.hasMore)
     }
 
     private struct Judged {
@@ -106,7 +108,9 @@ package struct MemoryRoom: Sendable {
     /// Nil: nothing was changed, for the node may have what the log lost.
     mutating func enter(_ request: EnterRequest, runID: String, now: UInt64) -> RoomView? {
         if request.identityChanged, request.offersTail {
-            guard let log, judge(log, readChain(log), request.after, request.page).verdict != .rewound else { return nil }
+            guard let log, judge(log, readChain(log), request.after, request.page).verdict != .rewound else {
+                return nil
+            }
         }
         let seen = min(request.seen, PositionBounds.newestClaim(clock: now))
         var epoch = max(now, seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
