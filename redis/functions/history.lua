@@ -14,9 +14,10 @@ redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}
     local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     newest = newest and newest[1] or ''
     if anchor ~= 'newest' then
-        local epoch, seq = position(place)
+        -- Whatever lies beyond the bounds of positions is above them all.
+        local epoch, seq = (place or ''):match('^(%d+)%-(%d+)$')
         if not epoch then return {err = 'ERR martlet: not a position'} end
-        place = int(math.min(epoch, MAX_NUMBER)) .. '-' .. int(math.min(seq, MAX_NUMBER))
+        place = int(math.min(tonumber(epoch), MAX_NUMBER)) .. '-' .. int(math.min(tonumber(seq), MAX_NUMBER))
     end
     -- Redis refuses an exclusive end that nothing can lie beyond.
     local below = place == '0-0' and '0-0' or '(' .. place
