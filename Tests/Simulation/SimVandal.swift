@@ -69,16 +69,18 @@ extension SimWorld {
 extension SimRedis {
     mutating func spoil(_ index: Int, _ deed: Vandalism) {
         var before: Position?
+        var after: Position?
         rooms[index].broker.spoil(names[index]) { room in
             before = room.lastID
             room.suffer(deed)
+            after = room.lastID
         }
-        if case .lastID = deed, rooms[index].stoodAt == nil { rooms[index].stoodAt = before }
+        if case .lastID = deed, rooms[index].stoodAt == nil, before != after { rooms[index].stoodAt = before }
     }
 
     mutating func mend(_ index: Int, now: UInt64) {
         let before = rooms[index].stoodAt
-        rooms[index].broker.spoil(names[index]) { $0.mend(last: before, now: now) }
+        rooms[index].broker.spoil(names[index]) { $0.mend(last: before, now: now) { $0.text.hasPrefix("ghost-") } }
         rooms[index].stoodAt = nil
     }
 }

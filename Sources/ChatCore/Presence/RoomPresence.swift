@@ -225,7 +225,10 @@ struct RoomPresence: Sendable {
 
     /// Changes the roster by a notice that follows it. Whom it is about, and whether each was listed before.
     private mutating func change(_ notice: PresenceNotice, node: NodeID) -> [UserID: Bool] {
-        guard let position, notice.position > position else { return [:] }
+        guard let position else { return [:] }
+        // Of the same stream an old one was applied already. One of another stream says that ours is gone, wherever that one began: it may be
+        // lower, as Redis' clock may have been set back since.
+        guard notice.position.epoch != position.epoch || notice.position.seq > position.seq else { return [:] }
         // A stream that was empty when we read it has begun since.
         let begins = notice.after.seq == 0 && position.seq == 0
         guard notice.after == position || begins else {

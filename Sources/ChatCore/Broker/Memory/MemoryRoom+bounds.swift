@@ -34,7 +34,9 @@ package enum Vandalism: Sendable, Equatable {
 extension MemoryRoom {
     package mutating func suffer(_ deed: Vandalism) {
         switch deed {
-        case .lastID(let position): log?.set(last: position)
+        case .lastID(let position):
+            // Redis refuses an ID below that of the last entry.
+            if position >= log?.entries.last?.position ?? Self.nowhere { log?.set(last: position) }
         case .ahead(let milliseconds):
             if let last = log?.last {
                 log?.set(last: Position(epoch: last.epoch &+ milliseconds, seq: last.seq))
@@ -48,10 +50,11 @@ extension MemoryRoom {
         }
     }
 
-    /// Puts right what is broken, as an operator does who reads `martlet doctor`: `last` is where the log stood before.
-    package mutating func mend(last: Position?, now: UInt64) {
+    /// Puts right what is broken, as an operator does who reads `martlet doctor`: `last` is where the log stood before, and `isGhost` names
+    /// nodes that never were (nobody sweeps them in a room that nobody holds).
+    package mutating func mend(last: Position?, now: UInt64, isGhost: (NodeID) -> Bool) {
         if let log, !isSound(log.last, now: now), let last { self.log?.set(last: last) }
-        nodes = nodes.filter { $0.value <= PositionBounds.newestEpoch(clock: now) }
+        nodes = nodes.filter { $0.value <= PositionBounds.newestEpoch(clock: now) && !isGhost($0.key) }
     }
 
     /// Where the log stands.
