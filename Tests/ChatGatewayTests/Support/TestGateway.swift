@@ -15,6 +15,8 @@ func withGateway(
     options.port = 0
     options.tick = .milliseconds(20)
     options.limits.requestBurst = 100_000
+    // With all suites on two cores a test may not come to its first write for ten seconds.
+    options.handshakeTimeout = .seconds(60)
     try change(&options)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
     let server = GatewayServer(
