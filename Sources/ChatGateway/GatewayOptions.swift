@@ -27,6 +27,8 @@ public struct GatewayOptions: Sendable {
     /// is cut.
     public var closeTimeout: Duration = .seconds(5)
 
+    /// How long a connection to a node that is full may take to say what it wants.
+    public var doorwayTime: Duration = .milliseconds(500)
     /// Connections of all kinds; more are told that the node is full.
     public var maxConnections = 110_000
     /// How many files and sockets the process may have open, and what of them is not for connections; nil: nobody looks.

@@ -45,7 +45,7 @@ struct ExhaustionTests {
 
     @Test func aFullNodeTellsWebSocketsAndProbesAndNobodyElse() async throws {
         try await withGateway {
-            $0.limits.connections = 1
+            $0.doorwayTime = .seconds(60)
             $0.maxConnections = 1
         } _: { port, service, server in
             let first = try await TestWebSocket.connect(port: port)

@@ -29,8 +29,6 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case gone
     }
 
-    /// A connection to a node that is full is gone soon.
-    private static let doorwayTime: Duration = .milliseconds(500)
     /// What one read takes while requests are longer than a session's frames usually are.
     private static let wideReadBytes = 8_192
 
@@ -88,8 +86,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         isDoorway = isTooMany || gateway.options.descriptors.map { (descriptor ?? 0) >= $0.end } ?? false
         if isDoorway {
             gateway.counters.connectionsRefused += 1
-            clock.shorten(to: Self.doorwayTime, now: .now)
-            context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(Self.doorwayTime)) { [weak self] in
+            clock.shorten(to: gateway.options.doorwayTime, now: .now)
+            context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(gateway.options.doorwayTime)) { [weak self] in
                 self?.checkDeadline(now: .now)
             }
         } else if let peer, !gateway.isTrusted(peer) {
