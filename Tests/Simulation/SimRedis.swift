@@ -113,7 +113,8 @@ struct SimRedis {
         case (.say(_, let content), .success(.said(let position, false))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.enter(let enter), .success(.view(let view))):
-            if view.last == 0 { (rooms[index].truth, rooms[index].truthFrom) = ([], 0) }
+            // Begun anew; or set back by a vandal, and then it may hold a seq 0.
+            if view.last == 0 { (rooms[index].truth, rooms[index].truthFrom) = (entries(index, now: now), 0) }
             if enter.identityChanged { takeNewEntries(index, now: now) }
         default: break
         }
