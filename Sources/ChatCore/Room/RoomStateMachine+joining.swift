@@ -179,7 +179,7 @@ extension RoomStateMachine {
     mutating func failJoin(_ session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
         guard let member = members[session], case .waiting(let join) = member.state else { return }
         members[session] = nil
-        if member.waitingSends > 0 { forgetSends(of: session) }
+        if member.waitingSends > 0 { failSends(of: session, error, &actions) }
         presence.sessionLeft(session)
         presence.went(member.user, member.device, now: join.deadline)
         actions.append(.refuseJoin(session, .error(ref: join.ref, error)))

@@ -426,6 +426,17 @@ extension RoomStateMachine {
         }
     }
 
+    /// The session is not in the room any more, though it lives: what it said is answered (simulator, seed 16078).
+    mutating func failSends(of session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
+        for number in sends.numbers {
+            for waiter in sends[number]?.waiters ?? [] where waiter.session == session {
+                let unknown = WireError(.unavailable, "send: \(error.message); try again with the same key")
+                actions.append(.answer(session, .error(ref: waiter.ref, unknown)))
+            }
+        }
+        forgetSends(of: session)
+    }
+
     mutating func dropAllSends() {
         for number in sends.numbers { drop(number) }
     }
