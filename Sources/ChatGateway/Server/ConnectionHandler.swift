@@ -87,7 +87,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if isDoorway {
             gateway.counters.connectionsRefused += 1
             clock.shorten(to: gateway.options.doorwayTime, now: .now)
-            context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(gateway.options.doorwayTime)) { [weak self] in
+            context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(gateway.options.doorwayTime)) {
+                [weak self] in
                 self?.checkDeadline(now: .now)
             }
         } else if let peer, !gateway.isTrusted(peer) {
