@@ -333,6 +333,9 @@ extension RoomStateMachine {
             for entry in view.entries { recent.append(entry) }
             let voided = last != nil
             last = view.entries.last?.position ?? place(of: view.last)
+            // An entry of an earlier history, of which the chain knows nothing: by its own position every read would call us rewound, and we
+            // would enter again and again (simulator, seed 19186).
+            if let shown = last, shown.seq > 0, shown.epoch < view.chain.history { last = place(of: shown.seq) }
             if let shown = last, shown.seq < view.last {
                 last = place(of: view.last)
                 recent.noteGap(through: view.last)
