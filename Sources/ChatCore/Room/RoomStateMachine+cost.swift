@@ -34,7 +34,7 @@ extension RoomStateMachine {
     /// What it costs that a session is told what it has missed: what the memory no longer has is read from the log.
     public func costOfMissed(after position: Position?) -> UInt64 {
         guard let position, position.seq < recent.completeAfter else { return 0 }
-        return RequestCost.read(Int(clamping: min(UInt64(settings.historyLength), recent.completeAfter - position.seq)))
+        return RequestCost.missed
     }
 
     /// What it cost to bring here what is in memory.

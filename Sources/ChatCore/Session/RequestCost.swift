@@ -15,7 +15,9 @@ public enum RequestCost {
     /// Each byte of it.
     public static let byteOut: UInt64 = 2
     /// A room that the node is not in yet: SUBSCRIBE, `enter`, the roster, presence, and `leave` afterwards.
-    public static let newRoom: UInt64 = 600_000
+    public static let newRoom: UInt64 = 900_000
+    /// A piece of a room's log, read for somebody who missed more than the memory has: as many bytes as one call reads.
+    public static let missed: UInt64 = 700_000
     /// A join of a room that the node is in: presence in Redis, the roster and the newest messages for one session.
     public static let join: UInt64 = 80_000
     /// A read of Redis that is none of a whole room.
@@ -29,9 +31,9 @@ public enum RequestCost {
     /// Each message of a log in which Redis looks for a key.
     public static let scannedEntry: UInt64 = 3_000
     /// An HTTP request, and often a connection for it alone.
-    public static let httpRequest: UInt64 = 150_000
+    public static let httpRequest: UInt64 = 250_000
     /// One that is refused: it is read and answered all the same.
-    public static let httpRefusal: UInt64 = 100_000
+    public static let httpRefusal: UInt64 = 200_000
     /// Receivers of a message in a room that this node is not in, so that it does not know how many there are.
     public static let unknownReceivers = 100
 

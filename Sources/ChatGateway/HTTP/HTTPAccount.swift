@@ -46,6 +46,8 @@ struct ChargesAddress: RouterMiddleware {
     let accounts: HTTPAccounts
     /// Longer than this nobody waits to be refused.
     private static let patience: Duration = .seconds(1)
+    /// Nor shorter: who asks again at once on few connections is not refused a thousand times a second.
+    private static let leastWait: Duration = .milliseconds(100)
 
     func handle(
         _ request: Request, context: GatewayRequestContext,
@@ -60,7 +62,7 @@ struct ChargesAddress: RouterMiddleware {
         guard wait == .zero else {
             account.accounts.countRefusal()
             rates.charge(RequestCost.httpRefusal, to: account.address, now: .now)
-            try await Task.sleep(for: min(wait, Self.patience))
+            try await Task.sleep(for: min(max(wait, Self.leastWait), Self.patience))
             throw HTTPProblem(
                 WireError(.rateLimited, "requests of this address cost the node too much of late"),
                 field: (.retryAfter, "\(max(1, wait.components.seconds + 1))"))
