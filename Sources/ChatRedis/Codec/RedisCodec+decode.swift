@@ -43,8 +43,11 @@ extension RedisCodec {
     private static func failure(_ reply: RESPReply, _ text: String, _ operation: Operation) -> BrokerError {
         if text.hasPrefix("AGAIN ") { return .again }
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
-        // Redis (`script.c`) names no code where a function calls what the user may not; the first such call is a read.
-        if text.contains("user executing the script can't") { return .notStored("NOPERM \(text)") }
+        // Redis (`script.c`) names no code where a function calls what the user may not. Of a function that only reads nothing was carried
+        // out; another may have stored before (a PUBLISH that is not allowed), and is in doubt.
+        if text.contains("user executing the script can't"), operation == .history || operation == .roster {
+            return .notStored("NOPERM \(text)")
+        }
         // Our functions' own complaints, all made before anything is written.
         if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
         guard let error = RedisErrors.brokerError(of: reply, context: "Redis") else {
