@@ -24,8 +24,8 @@ struct PresenceNews: Sendable {
     private var unlisted = SmallDictionary<UserID, Bool>()
     /// Of those who came here since the last news, in order.
     private var arrivals: [Arrival] = []
-    /// Who was told of, left, and never was listed; nil: is back.
-    private var departures: [UserID?] = []
+    /// Who was told of, left, and never was listed.
+    private var departures: [UserID] = []
     private var fresh: [Fresh] = []
     /// Sessions that have joined since the last news.
     private var joins = 0
@@ -45,13 +45,9 @@ struct PresenceNews: Sendable {
     /// A session of the user is told the roster now, the user among it.
     mutating func joined(_ user: UserID, _ session: SessionID, isListed: Bool) {
         if !isListed, unlisted[user] == nil {
-            if let place = departures.firstIndex(of: user) {
-                departures[place] = nil
-                unlisted[user] = true
-            } else {
-                unlisted[user] = false
-                arrivals.append(Arrival(user: user))
-            }
+            // Also if everybody was told of the user, who left and is back: whoever joined in between was not (simulator, seed 13060).
+            unlisted[user] = false
+            arrivals.append(Arrival(user: user))
         }
         fresh.removeAll { $0.session == session }
         guard hasNews else { return }
@@ -106,7 +102,7 @@ struct PresenceNews: Sendable {
         let came = arrivals.filter { $0.goneAt == nil }.map(\.user)
         for user in came where unlisted[user] != nil { unlisted[user] = true }
         let joined = listed + came
-        let (all, gone) = Self.net(joined, unlistedNow + departures.compactMap { $0 })
+        let (all, gone) = Self.net(joined, unlistedNow + departures)
         var told = Told(joined: all, left: gone, apart: [])
         for session in fresh {
             let known = arrivals.prefix(session.arrivals)
@@ -115,7 +111,7 @@ struct PresenceNews: Sendable {
             let lost = known.filter { $0.goneAt.map { $0 >= session.number } ?? false }.map(\.user)
             let (joined, left) = Self.net(
                 joined.filter { !isKnown.contains($0) },
-                unlistedNow + departures.dropFirst(session.departures).compactMap { $0 } + lost)
+                unlistedNow + departures.dropFirst(session.departures) + lost)
             told.apart.append((session.session, joined, left))
         }
         joins = 0
