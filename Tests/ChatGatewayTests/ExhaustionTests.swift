@@ -166,11 +166,11 @@ struct ExhaustionTests {
     }
 
     @Test func aLineAboutRefusalsComesSeldom() {
-        var log = RefusalLog()
-        #expect(log.refused(.origin, now: begin) == 1)
-        for _ in 0..<10 { #expect(log.refused(.origin, now: begin + .seconds(1)) == nil) }
-        #expect(log.refused(.badName, now: begin + .seconds(1)) == 1)
-        #expect(log.refused(.origin, now: begin + .seconds(11)) == 11)
+        var lines = LineRate<GatewayCounters.Refusal>(pause: .seconds(10))
+        #expect(lines.happened(.origin, now: begin) == 1)
+        for _ in 0..<10 { #expect(lines.happened(.origin, now: begin + .seconds(1)) == nil) }
+        #expect(lines.happened(.badName, now: begin + .seconds(1)) == 1)
+        #expect(lines.happened(.origin, now: begin + .seconds(11)) == 11)
     }
 
     @Test func anAddressAndAPortAreOneText() {

@@ -64,21 +64,8 @@ struct SimRedis {
 
     func index(of room: RoomName) -> Int { names.firstIndex(of: room) ?? 0 }
 
-    static func room(of request: BrokerRequest) -> RoomName? {
-        switch request {
-        case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
-            .leave(let room, _, _, _),
-            .say(let room, _), .roster(let room, _), .history(let room, _), .holders(let room), .trim(let room):
-            room
-        case .enter(let request): request.room
-        case .once(let request): request.room
-        case .presence(let request): request.room
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .memory, .ping: nil
-        }
-    }
-
     mutating func apply(_ request: BrokerRequest, now: UInt64, bugs: Set<PlantedBug>) -> MemoryBroker.Answer {
-        guard let name = Self.room(of: request) else { return nodes.apply(request, now: now) }
+        guard let name = request.roomOfKeys else { return nodes.apply(request, now: now) }
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
         if case .once = request, againEvery > 0 {

@@ -216,6 +216,9 @@ public struct HistoryQuery: Hashable, Sendable {
         self.limit = limit
         self.bytes = bytes
     }
+
+    /// How much comes at most: what is asked for, within what one answer may hold.
+    public var page: PageBounds { PageBounds(count: max(0, min(limit, 10_000)), bytes: bytes) }
 }
 
 /// What a node says of itself with each heartbeat: the value of its key, as JSON, for people and `martlet top`.

@@ -46,22 +46,3 @@ public struct IgnoredKinds: OptionSet, Hashable, Sendable {
 
     public var kinds: [IgnoredData] { isEmpty ? [] : IgnoredData.allCases.filter { contains(IgnoredKinds($0)) } }
 }
-
-/// Says which of what was ignored is worth a line in the log: one a minute for each kind, with how many there were since the last.
-public struct IgnoredLog: Sendable {
-    private static let pause: Duration = .seconds(60)
-    private var counts: [IgnoredData: Int] = [:]
-    private var saidAt: [IgnoredData: Moment] = [:]
-
-    public init() {}
-
-    /// How many of that kind there were since the last line, this one too; nil: it was said less than a minute ago.
-    public mutating func seen(_ kind: IgnoredData, now: Moment) -> Int? {
-        let count = counts[kind, default: 0] &+ 1
-        counts[kind] = count
-        if let last = saidAt[kind], now - last < Self.pause { return nil }
-        saidAt[kind] = now
-        counts[kind] = 0
-        return count
-    }
-}

@@ -9,7 +9,9 @@ package struct StableHash: Sendable {
         add(text)
     }
 
-    package mutating func add(_ text: String) {
-        for byte in text.utf8 { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    package mutating func add(_ text: String) { add(bytes: text.utf8) }
+
+    package mutating func add(bytes: some Sequence<UInt8>) {
+        for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
     }
 }

@@ -1,3 +1,4 @@
+import ChatCore
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -12,9 +13,10 @@ struct StaticPage: Sendable {
 
     init(_ file: StaticFile) {
         body = ByteBuffer(bytes: file.bytes)
-        // FNV-1a: to tell versions apart, nothing more.
-        let hash = file.bytes.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-        tag = "\"\(String(hash, radix: 16))\""
+        // To tell versions apart, nothing more.
+        var hash = StableHash()
+        hash.add(bytes: file.bytes)
+        tag = "\"\(String(hash.value, radix: 16))\""
         var headers = HTTPFields()
         headers[.contentType] = file.contentType
         headers[.cacheControl] = "no-cache"

@@ -6,8 +6,8 @@ import NIOConcurrencyHelpers
 final class AddressBook: Sendable {
     private struct Entry {
         var connections = 0
-        /// When all that was taken would have been due.
-        var due: UInt64 = 0
+        /// Of the ``CostRate`` of bytes.
+        var taken: UInt64 = 0
     }
 
     /// Up to this many addresses are remembered before those are forgotten that nothing is known against.
@@ -20,14 +20,13 @@ final class AddressBook: Sendable {
 
     private let state = NIOLockedValueBox(State())
     private let connections: Int
-    private let nanosecondsPerByte: UInt64
-    private let tolerance: UInt64
+    private let rate: CostRate
 
     /// `bytesPerSecond` in the long run, and four times as many at once after a quiet time.
     init(connections: Int, bytesPerSecond: Int) {
         self.connections = connections
-        nanosecondsPerByte = max(1, 1_000_000_000 / UInt64(clamping: max(1, bytesPerSecond)))
-        tolerance = 4_000_000_000
+        let (burst, overflow) = bytesPerSecond.multipliedReportingOverflow(by: 4)
+        rate = CostRate(perSecond: bytesPerSecond, burst: overflow ? .max : burst)
     }
 
     /// One more connection, until ``leave(_:)``. False: there are too many, and it is not counted.
@@ -53,22 +52,19 @@ final class AddressBook: Sendable {
 
     /// A connection has read so many bytes. Returns how long it has to wait before it reads on.
     func take(_ bytes: Int, from address: PeerAddress, now: Moment) -> Duration {
-        let cost = UInt64(clamping: bytes).multipliedReportingOverflow(by: nanosecondsPerByte).partialValue
-        let due = state.withLockedValue { state in
+        state.withLockedValue { state in
             var entry = state.entries[address] ?? Entry()
-            entry.due = max(entry.due, now.nanoseconds) &+ cost
+            entry.taken = rate.charge(entry.taken, UInt64(clamping: bytes), now: now)
             state.entries[address] = entry
-            return entry.due
+            return rate.debt(entry.taken, now: now)
         }
-        let ahead = due &- now.nanoseconds
-        return ahead > tolerance ? .nanoseconds(Int64(clamping: ahead - tolerance)) : .zero
     }
 
     /// How many addresses are remembered.
     var count: Int { state.withLockedValue { $0.entries.count } }
 
     private static func sweep(_ state: inout State, _ now: Moment) {
-        state.entries = state.entries.filter { $0.value.connections > 0 || $0.value.due > now.nanoseconds }
+        state.entries = state.entries.filter { $0.value.connections > 0 || $0.value.taken > now.nanoseconds }
         // Each address is looked at a bounded number of times, however many there are.
         state.sweepAt = max(enough, state.entries.count * 2)
     }

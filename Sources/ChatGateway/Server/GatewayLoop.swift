@@ -45,7 +45,7 @@ final class GatewayLoop {
     private var isRunning = false
     /// This loop's share of the node's handshakes.
     private var handshakeRate: TokenBucket
-    private var refusalLog = RefusalLog()
+    private var refusalLines = LineRate<GatewayCounters.Refusal>(pause: .seconds(10))
 
     /// `loops`: how many there are.
     init(eventLoop: any EventLoop, parts: GatewayParts, loops: Int = 1) {
@@ -203,7 +203,7 @@ final class GatewayLoop {
     /// Somebody is sent away. `isTold`: it is in the log already.
     func refused(_ reason: GatewayCounters.Refusal, from address: PeerAddress?, isTold: Bool = false) {
         counters.refusals[reason, default: 0] += 1
-        guard !isTold, let count = refusalLog.refused(reason, now: .now) else { return }
+        guard !isTold, let count = refusalLines.happened(reason, now: .now) else { return }
         logger.info(
             "refused",
             metadata: [

@@ -168,7 +168,7 @@ extension Shard: TickWork {
     }
 
     private func sayIgnored(_ kind: IgnoredData, in room: RoomName) {
-        guard let count = ignoredLog.seen(kind, now: now) else { return }
+        guard let count = ignoredLines.happened(kind, now: now) else { return }
         logger.warning(
             "a room was told what no node of ours said; ignored (see martlet doctor)",
             metadata: [

@@ -77,7 +77,7 @@ final class Shard: @unchecked Sendable {
     var joinRate: TokenBucket
     var deliveries: UInt64 = 0
     var messages: UInt64 = 0
-    var ignoredLog = IgnoredLog()
+    var ignoredLines = LineRate<IgnoredData>(pause: .seconds(60))
 
     init(
         index: Int, of count: Int = 1, loop: any EventLoop, tick: LoopTick, settings: ShardSettings,
@@ -111,12 +111,11 @@ final class Shard: @unchecked Sendable {
 
     var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 
-    /// The shard that is home to the room: FNV-1a over the name, then mixed (the finaliser of MurmurHash3), as FNV alone hardly
+    /// The shard that is home to the room: its ``StableHash``, then mixed (the finaliser of MurmurHash3), as FNV alone hardly
     /// carries a name's last bytes into the upper half: `room1` to `room99` would all have one home.
     static func home(of room: RoomName, among count: Int) -> Int {
         guard count > 1 else { return 0 }
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for byte in room.text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        var hash = StableHash(room.text).value
         hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd
         return Int((hash >> 32) % UInt64(max(1, count)))
     }

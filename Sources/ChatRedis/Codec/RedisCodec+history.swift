@@ -26,7 +26,7 @@ extension RedisCodec {
             writer.argument("around")
             position(place, &writer)
         }
-        bounds(PageBounds(count: Self.page(query), bytes: query.bytes), &writer)
+        bounds(query.page, &writer)
     }
 
     func historyReply(_ query: HistoryQuery, _ reply: RESPReply) throws(BrokerError) -> HistoryPage {
@@ -40,7 +40,4 @@ extension RedisCodec {
             newest: reply[1].equals("") ? nil : place(of: reply[1], .entry),
             hasOlder: reply[2].integer == 1, hasNewer: reply[3].integer == 1)
     }
-
-    /// The page's size, kept within what one reply may hold.
-    static func page(_ query: HistoryQuery) -> Int { max(0, min(query.limit, 10_000)) }
 }

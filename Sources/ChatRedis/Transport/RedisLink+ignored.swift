@@ -20,7 +20,7 @@ extension RedisLink {
     /// Counts it, and says so, once a minute for each kind.
     func ignored(_ kind: IgnoredData, _ problem: String, in room: RoomName?) {
         observer?.redisIgnored(kind)
-        guard let count = ignoredLog.seen(kind, now: now) else { return }
+        guard let count = ignoredLines.happened(kind, now: now) else { return }
         var metadata: Logger.Metadata = [
             "reason": "\(kind)", "error": "\(problem)", "count": "\(count)", "shard": "\(settings.loopIndex)",
         ]

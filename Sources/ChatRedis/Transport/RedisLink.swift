@@ -51,7 +51,7 @@ public final class RedisLink: BrokerLink, TickWork {
     var subscriptionBatch: [SubscriptionOrder] = []
     var subscriptionPing = false
     var lastSubscriptionActivity = Moment(nanoseconds: 0)
-    var ignoredLog = IgnoredLog()
+    var ignoredLines = LineRate<IgnoredData>(pause: .seconds(60))
 
     /// Told of channels that this server no longer serves: a Cluster's slots move.
     weak var cluster: (any RedisLinkCluster)?

@@ -265,38 +265,32 @@ public struct MemoryBroker: Sendable {
 extension MemoryRoom {
     /// See ``HistoryQuery``.
     func history(_ query: HistoryQuery) -> HistoryPage {
-        let limit = max(0, min(query.limit, 10_000))
+        let page = query.page
         let all = log?.entries ?? []
-        var older = all
-        var newer: ArraySlice<Message> = []
+        var (older, newer) = (all, all[all.endIndex...])
+        var (olderCount, newerCount) = (0, 0)
         switch query.anchor {
         case .newest:
-            break
+            olderCount = older.reversed().fitting(page)
         case .before(let position):
             older = log?.entries(before: position) ?? []
             newer = all[older.endIndex...]
+            olderCount = older.reversed().fitting(page)
         case .after(let position):
             newer = log?.entries(after: position) ?? []
             older = all[..<newer.startIndex]
-            let newerCount = newer.fitting(PageBounds(count: limit, bytes: query.bytes))
-            return HistoryPage(
-                messages: Array(newer.prefix(newerCount)), newest: all.last?.position, hasOlder: !older.isEmpty,
-                hasNewer: newer.count > newerCount)
+            newerCount = newer.fitting(page)
         case .around(let position):
             older = log?.entries(before: position) ?? []
             newer = all[older.endIndex...]
-            let half = PageBounds(count: limit, bytes: query.bytes / 2)
+            let half = PageBounds(count: page.count, bytes: page.bytes / 2)
             let (olderFit, newerFit) = (older.reversed().fitting(half), newer.fitting(half))
-            let olderCount = min(olderFit, max(limit / 2, limit - newerFit))
-            let newerCount = min(newerFit, limit - olderCount)
-            return HistoryPage(
-                messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
-                hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
+            olderCount = min(olderFit, max(page.count / 2, page.count - newerFit))
+            newerCount = min(newerFit, page.count - olderCount)
         }
-        let olderCount = older.reversed().fitting(PageBounds(count: limit, bytes: query.bytes))
         return HistoryPage(
-            messages: Array(older.suffix(olderCount)), newest: all.last?.position, hasOlder: older.count > olderCount,
-            hasNewer: !newer.isEmpty)
+            messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
+            hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
     }
 }
 
