@@ -117,6 +117,50 @@ import Testing
         #expect(done.appended == ["hi"])
     }
 
+    /// The log's only message is from before its history began, as after XSETID or with its epochs lost: named by its own epoch it would be
+    /// void with each view, and the room would enter again and again (simulator, seed 9733).
+    @Test func aRoomWhoseHistoryBeginsBehindItsMessagesComesToRest() throws {
+        var room = try liveRoom()
+        let ahead = Self.clock + 60_000
+        let entries = [try room.message(Self.clock, 1)]
+        room.subscriptionsDown()
+        room.subscriptionsUp()
+        room.subscribed()
+        let links: [(UInt64, UInt64)] = [(ahead, 1), (ahead + 1, 1)]
+        room.finishEnter(
+            room.view(ahead + 1, last: 1, links: links, history: ahead, verdict: .rewound, entries: entries))
+        #expect(room.machine.isLive && room.machine.position == Position(epoch: ahead, seq: 1))
+        // What the functions would judge.
+        let chain = room.machine.epochs.chain
+        let verdict = chain.verdict(of: room.machine.position, epoch: ahead + 1, last: 1, firstAfter: nil)
+        #expect(verdict == .ok)
+        let joined = try room.join(2, "bo", after: Position(epoch: ahead, seq: 1)).joined
+        #expect(joined.first?.resumption == .complete)
+    }
+
+    /// A forged epoch that Redis did not believe would be looked for with one view after the other.
+    @Test func anEpochThatNoEnterExceededIsForgotten() throws {
+        var room = try liveRoom()
+        room.hearEpoch(Self.clock + PositionBounds.claimedAhead + 3_600_000, base: 1, nodes: [:], by: room.other)
+        room.finishEnter(room.view(Self.clock + 5, last: 1))
+        #expect(room.machine.isLive && room.machine.seenEpoch == Self.clock + 5)
+        #expect(room.asked(.view).isEmpty)
+    }
+
+    /// Redis' clock was set back, and the presence stream began again below where it was.
+    @Test func aPresenceStreamThatBeganAgainLowerIsReadAgain() throws {
+        var room = try liveRoom()
+        let lower = PresenceNotice(
+            after: Position(epoch: 0, seq: 0), position: Position(epoch: 0, seq: 1), changes: [], count: 1)
+        #expect(room.machine.presence.position == Position(epoch: 1, seq: 0))
+        room.hear(
+            .presence(
+                PresenceNotice(
+                    after: Position(epoch: 1, seq: 0), position: Position(epoch: 1, seq: 4), changes: [], count: 1)))
+        room.hear(.presence(lower))
+        #expect(!room.asked(.roster).isEmpty)
+    }
+
     /// Whatever is heard and answered, nothing traps, and a sound answer afterwards makes the room live again.
     @Test(arguments: 0..<20) func nothingThatIsSaidStopsARoom(seed: UInt64) throws {
         let random = BoundsRandom(state: seed)

@@ -75,7 +75,8 @@ extension SimRedis {
             room.suffer(deed)
             after = room.lastID
         }
-        if case .lastID = deed, rooms[index].stoodAt == nil, before != after { rooms[index].stoodAt = before }
+        let newest = PositionBounds.newestEpoch(clock: SimWorld.wallStart)
+        if before != after, let before, before.isWithinBounds, before.epoch <= newest { rooms[index].stoodAt = before }
     }
 
     mutating func mend(_ index: Int, now: UInt64) {

@@ -9,8 +9,9 @@ extension RoomStateMachine {
     func claim(_ epoch: UInt64) -> UInt64 { min(epoch, PositionBounds.newestClaim(clock: wallClock)) }
 
     /// We entered at `epoch`, which is above all that there is: what we took for higher was somebody's invention, or belongs to a log that is
-    /// gone. Kept, it would be waited for in vain.
-    mutating func forget(above epoch: UInt64) {
+    /// gone. Kept, it would be waited for in vain, or looked for with one view after the other. (What was heard since we asked is news.)
+    mutating func forget(above epoch: UInt64, seen: UInt64) {
+        if seenEpoch == seen, seenEpoch > epoch, claim(seen) < seen { seenEpoch = epoch }
         if refusedEpoch >= epoch { refusedEpoch = 0 }
         if branch > epoch { branch = 0 }
     }

@@ -123,7 +123,10 @@ extension RoomStateMachine {
     /// What the log, as we know it, says of a client's position.
     private func judge(_ after: Position, firstAfter: UInt64?) -> Verdict {
         guard let last else { return .rewound }
-        if let same = recent.message(seq: after.seq), same.position != after { return .rewound }
+        // (Of a message from before the history began the place is known by another name.)
+        if let same = recent.message(seq: after.seq), same.position != after, same.position.epoch >= chain.history {
+            return .rewound
+        }
         return chain.verdict(of: after, epoch: epoch, last: last.seq, firstAfter: firstAfter)
     }
 

@@ -138,6 +138,7 @@ extension RoomStateMachine {
             offersTail: changed && entering.bringsFrom == nil && !recent.isEmpty, page: settings.page)
         actions.append(.submit(.hold(room: room, node: node), serial: RequestTag.ignoredSerial))
         entering.serial = submit(.enter(request), .enter, &actions)
+        entering.seen = seenEpoch
         entering.retryAt = nil
         entering.deadline = now + settings.enterDeadline
         phase = .entering(entering)
@@ -179,7 +180,7 @@ extension RoomStateMachine {
             phase = .entering(entering)
             actions.append(.count(.entered))
             actions.append(.sawNodes(view.nodes))
-            forget(above: view.epoch)
+            forget(above: view.epoch, seen: entering.seen)
             noteBranch(view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)

@@ -25,6 +25,8 @@ public struct RoomStateMachine: Sendable {
     struct Entering: Sendable, Equatable {
         /// The `enter` that is on its way; nil: it waits for the connection or for `retryAt`.
         var serial: UInt64?
+        /// The highest epoch that we had seen when we asked: what we enter with is above it, or it never was.
+        var seen: UInt64 = 0
         /// The epoch with which we entered, once its reply was merged.
         var merged: UInt64?
         var deadline: Moment?

@@ -35,8 +35,8 @@ extension MemoryRoom {
     package mutating func suffer(_ deed: Vandalism) {
         switch deed {
         case .lastID(let position):
-            // Redis refuses an ID below that of the last entry.
-            if position >= log?.entries.last?.position ?? Self.nowhere { log?.set(last: position) }
+            // (Redis refuses an ID below that of the last entry; an older one is what a failover makes.)
+            if let last = log?.last, position > last { log?.set(last: position) }
         case .ahead(let milliseconds):
             if let last = log?.last {
                 log?.set(last: Position(epoch: last.epoch &+ milliseconds, seq: last.seq))
