@@ -107,12 +107,12 @@ struct RoomHarness {
     @discardableResult
     mutating func join(
         _ session: UInt64, _ user: String = "ana", device: String = "phone", after: Position? = nil, history: Int = 50,
-        young: Bool = false
+        young: Bool = false, ref: Ref? = nil
     ) throws -> [RoomAction] {
         let since = young ? now : Moment(nanoseconds: 0)
         let request = JoinRequest(
             session: SessionID(raw: session), user: try UserID(user), device: try DeviceName(device), since: since,
-            ref: .number("\(session)"), after: after, history: history)
+            ref: ref ?? .number("\(session)"), after: after, history: history)
         return on { $0.join(request, now: $1, &$2) }
     }
 
@@ -287,7 +287,9 @@ extension [RoomAction] {
     var errors: [WireError.Code] {
         compactMap { action in
             switch action {
-            case .answer(_, .error(_, let error)), .refuseJoin(_, .error(_, let error)): error.code
+            case .answer(_, .error(_, let error)), .refuseJoin(_, .error(_, let error)),
+                .refusePage(_, .error(_, let error)):
+                error.code
             default: nil
             }
         }

@@ -141,6 +141,35 @@ import Testing
         #expect(actions.shown == ["m28", "m29", "m30"] && actions.gaps.isEmpty && actions.appended == ["waits"])
     }
 
+    /// Who catches up is in the room: a page that cannot be read is no leaving and coming back (simulator, seed 14190 of the vandal).
+    @Test func aPageThatCannotBeReadLeavesTheSessionInTheRoom() throws {
+        var room = try busyRoom(historyLength: 5)
+        _ = try room.join(2, "bo")
+        room.settlePresence()
+        let before = room.history.count
+        let page = Ref.page(serial: 1)
+        _ = try room.join(2, "bo", after: room.position(100, 10), ref: page)
+        while room.history[before...].errors.isEmpty {
+            room.pass(.seconds(1))
+            if !room.asked(.view).isEmpty { room.answer(.view, .failure(.notStored("MISCONF no disk"))) }
+        }
+        let actions = Array(room.history[before...])
+        let refused = actions.contains {
+            if case .refusePage(let session, .error(page, let error)) = $0 {
+                session == SessionID(raw: 2) && error.code == .unavailable
+            } else {
+                false
+            }
+        }
+        #expect(refused)
+        #expect(room.machine.sessionCount == 2 && room.machine.presence.localSessions == 2)
+        room.settlePresence()
+        _ = try room.join(2, "bo", after: room.position(100, 18), ref: .page(serial: 2))
+        #expect(room.history.joined.last?.messages.count == 2)
+        room.pass(.seconds(1))
+        #expect(!room.history[before...].contains { $0.isOfPresence })
+    }
+
     @Test func joinHoldsTheRosterWithTheOneWhoJoins() throws {
         var room = try busyRoom()
         let joined = try room.join(2, "bo").joined.first
@@ -153,6 +182,16 @@ import Testing
         #expect(room.machine.sessionCount == 1)
         room.leave(1)
         #expect(room.machine.presence.localSessions == 0)
+    }
+}
+
+extension RoomAction {
+    /// It tells of somebody's coming or going.
+    fileprivate var isOfPresence: Bool {
+        switch self {
+        case .deliverPresence, .deliverPresenceApart, .submit(.presence, _): true
+        default: false
+        }
     }
 }
 

@@ -73,10 +73,11 @@ struct ClusterCommandTests {
         let findings = try #require(report["findings"] as? [[String: Any]])
         let found = Set(
             findings.filter { $0["level"] as? String != "ok" }.map { "\($0["area"] ?? "") \($0["place"] ?? "")" })
+        // The nodes' probes notice within a second that the functions are gone, and load them again.
         #expect(
-            found == [
-                "settings maxmemory-policy at 127.0.0.1:\(second)", "library martlet at 127.0.0.1:\(third)",
-                "keys martlet:{news}:meta", "rooms foo, node ghost-1",
+            found.subtracting(["library martlet at 127.0.0.1:\(third)"]) == [
+                "settings maxmemory-policy at 127.0.0.1:\(second)", "keys martlet:{news}:meta",
+                "rooms foo, node ghost-1",
             ])
         await ana.close()
         await bob.close()
@@ -94,6 +95,7 @@ struct ClusterCommandTests {
         #expect(sick.output.contains("redis: slots 0-1: nobody serves them"), "\(sick.output)")
         #expect(sick.output.contains("redis: the master at 127.0.0.1:\(cluster.servers[2].port): redis at "))
         #expect(sick.output.contains("keys: martlet:{news}:log: it is a string"))
+        #expect(sick.output.contains("library: martlet at 127.0.0.1:\(cluster.servers[1].port)"), "\(sick.output)")
         let top = try await Program.run(["top", "--redis", url, "--once", "--interval", "0.2"])
         #expect(top.code == 0, "\(top.error)")
         #expect(top.output.contains("cannot be reached"), "\(top.output)")

@@ -397,7 +397,7 @@ final class SimWorld {
         case .goLive(let session, let joined):
             goLive(session, joined, node, room, slot)
         case .answer(let session, let event): toSession(node, session, event)
-        case .refuseJoin(let session, let event):
+        case .refuseJoin(let session, let event), .refusePage(let session, let event):
             refused(session, event, node, room, slot)
         case .sawNodes(let seen):
             for (other, value) in seen.sorted(by: { $0.key < $1.key }) {

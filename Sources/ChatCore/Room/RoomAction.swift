@@ -27,6 +27,8 @@ public enum RoomAction: Sendable, Equatable {
     case answer(SessionID, ServerEvent)
     /// The session's join failed: it is not in the room.
     case refuseJoin(SessionID, ServerEvent)
+    /// The page that the session asked for could not be read: it is in the room as before, and asks again.
+    case refusePage(SessionID, ServerEvent)
     /// What the log says about the nodes in the room: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
     /// The room is out of use: its runner may forget it.

@@ -181,6 +181,11 @@ extension RoomStateMachine {
 
     mutating func failJoin(_ session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
         guard let member = members[session], case .waiting(let join) = member.state else { return }
+        if join.ref?.isOfPage ?? false {
+            members[session]?.state = .live
+            actions.append(.refusePage(session, .error(ref: join.ref, error)))
+            return
+        }
         members[session] = nil
         if member.waitingSends > 0 { failSends(of: session, error, &actions) }
         presence.sessionLeft(session)

@@ -102,7 +102,7 @@ public struct RoomStanding: Sendable, Equatable {
         case askAgain
     }
 
-    /// The room refused a join, and does not have the session any more.
+    /// The room refused a join, and does not have the session any more; or could not read a page for it.
     public mutating func refused(_ ref: Ref?) -> RefusalAction {
         switch state {
         case .asked(let asked): return ref == asked ? .leave : .ignore

@@ -157,6 +157,8 @@ extension Shard: TickWork {
         case .refuseJoin(let session, let event):
             room.sessionWent(from: session.loop)
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
+        case .refusePage(let session, let event):
+            post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
         case .sawNodes(let nodes): suspect(nodes, in: room)
         case .finished: return true
         case .count(let counter):

@@ -259,7 +259,7 @@ extension Shard {
         }
     }
 
-    /// The room refused a join: it does not have the session.
+    /// The room refused a join and does not have the session, or could not read a page for it.
     private func refused(_ room: LocalRoom, _ id: SessionID, _ event: ServerEvent) {
         guard let session = sessions[id], case .error(let ref, _) = event else { return }
         switch session.rooms[room.room]?.standing.refused(ref) {
