@@ -56,6 +56,25 @@ import Testing
         #expect(chain.base(of: 50) == 9 && chain.base(of: 40) == nil)
     }
 
+    @Test func newsHeardWhileTheLogWasReadIsAddedToWhatTheLogSaid() {
+        let heard = EpochChain(
+            links: [EpochLink(epoch: 15, base: 2), EpochLink(epoch: 40, base: 9), EpochLink(epoch: 50, base: 11)],
+            history: 15)
+        let known = chain.continued(by: heard, after: 30, last: 9)
+        #expect(known?.links.map(\.epoch) == [10, 20, 30, 40, 50] && known?.history == 10)
+        #expect(chain.continued(by: heard, after: 30, last: 10) == nil, "another history")
+        #expect(chain.continued(by: heard, after: 50, last: 12) == chain)
+    }
+
+    @Test func whatMemoryReachesBackToIsKeptWhenTheLogIsTrimmed() {
+        let trimmed = EpochChain(links: [EpochLink(epoch: 30, base: 8), EpochLink(epoch: 40, base: 9)], history: 10)
+        #expect(trimmed.reachingBack(by: chain, toEntry: 6).links.map(\.epoch) == [10, 20, 30, 40])
+        #expect(trimmed.reachingBack(by: chain, toEntry: 7).links.map(\.epoch) == [20, 30, 40])
+        #expect(trimmed.reachingBack(by: chain, toEntry: 10).links.map(\.epoch) == [30, 40])
+        let other = EpochChain(links: [EpochLink(epoch: 30, base: 7)], history: 10)
+        #expect(other.reachingBack(by: chain, toEntry: 1) == other, "another history")
+    }
+
     @Test func beginOfHistoryIsNeverDropped() {
         var chain = EpochChain(links: [EpochLink(epoch: 10, base: 0)], history: 10)
         chain.begin(epoch: 20, base: 0)

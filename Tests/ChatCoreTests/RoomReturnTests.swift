@@ -54,6 +54,21 @@ import Testing
         #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(0, 0), reason: .rewound))])
     }
 
+    /// What is put back is of older epochs than the one that we entered with. If a newer one is heard of while we read it, our own account of
+    /// the epochs is not that of the log (simulator, seed 194162 of the vandal).
+    @Test func whatWasPutBackIsKnownAlsoIfAnotherEpochBeganMeanwhile() throws {
+        var room = try back(nodesLost: false)
+        room.hearEpoch(6_000, base: 3, nodes: [room.me: 5_000, room.other: 6_000], by: room.other)
+        room.pass(.milliseconds(100))
+        room.hearEpoch(7_000, base: 3, nodes: [room.me: 5_000, room.other: 7_000], by: room.other)
+        var view = room.view(
+            6_000, last: 3, value: 5_000, others: [room.other: 6_000], links: [(100, 0), (6_000, 3)], history: 100,
+            entries: try (1...3).map { try room.message(100, $0, "m\($0)") })
+        view.branch = 5_000
+        #expect(room.answer(.view, .success(.view(view))).shown == ["m1", "m2", "m3"])
+        #expect(try room.join(2, after: room.position(100, 3)).joined.first?.resumption == .complete)
+    }
+
     /// A hand's `XADD … *`, or an append to a log that was set back, leaves a seq 0: a node that comes in then has to live with it.
     @Test func aLogThatBeginsWithSeqZeroIsReadLikeAnyOther() throws {
         var settings = RoomSettings()

@@ -57,6 +57,10 @@ extension SimWorld {
         log("room\(room) is spoiled: \(deed)")
         hasLost = true
         isVandalised = true
+        switch deed {
+        case .lastID, .ahead: moved.insert(room)
+        case .node, .link, .history, .branch, .presence, .run: break
+        }
         servers[primary].spoil(room, deed)
     }
 

@@ -32,6 +32,8 @@ final class SimWorld {
     var hasLost = false
     /// Somebody wrote into a room's keys, so that a reset may have no other reason.
     var isVandalised = false
+    /// Rooms whose last ID was moved by hand.
+    var moved: Set<Int> = []
     var violation: String?
     /// Every position ever taken, in whatever branch: what may be shown.
     var stored: [Set<Message>]

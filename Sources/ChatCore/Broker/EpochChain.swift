@@ -70,6 +70,27 @@ public struct EpochChain: Hashable, Sendable {
         links.append(EpochLink(epoch: epoch, base: base))
     }
 
+    /// This chain, which the log had in `epoch` when its last seq was `last`, with the epochs that `other` has heard of since. Nil: these
+    /// began below `last`, so they are not of the same history.
+    public func continued(by other: EpochChain, after epoch: UInt64, last: UInt64) -> EpochChain? {
+        let newer = other.links.drop { $0.epoch <= epoch }
+        guard newer.first.map({ $0.base >= last }) ?? true else { return nil }
+        var chain = self
+        for link in newer { chain.begin(epoch: link.epoch, base: link.base) }
+        return chain
+    }
+
+    /// This chain of the log, with what `other`, an earlier account of the same history, knows of before it, down to the entry `seq`: the log
+    /// may have been trimmed below what a node remembers.
+    public func reachingBack(by other: EpochChain, toEntry seq: UInt64) -> EpochChain {
+        guard other.history == history, let first = links.first,
+            let place = other.links.firstIndex(of: first), place > other.links.startIndex
+        else { return self }
+        var chain = EpochChain(links: other.links[..<place] + links, history: history)
+        chain.prune(firstEntry: seq)
+        return chain
+    }
+
     /// Forgets epochs that ended before the log's first entry.
     public mutating func prune(firstEntry seq: UInt64) {
         while links.count > 1, seq > 0, links[1].base < seq - 1 { links.removeFirst() }

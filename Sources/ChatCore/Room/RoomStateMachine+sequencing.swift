@@ -304,13 +304,22 @@ extension RoomStateMachine {
     private mutating func merge(_ view: RoomView, _ actions: inout [RoomAction]) {
         if view.epoch >= epoch {
             // Ours may lack an epoch whose news we missed while entering; the log's never does (simulator, seed 2209249).
-            chain = view.chain
+            chain = withMemory(view.chain)
             epoch = view.epoch
             base = view.base
             adopt(view.nodes)
             seenEpoch = max(seenEpoch, view.epoch)
+        } else if view.branch >= branch, let known = view.chain.continued(by: chain, after: view.epoch, last: view.last) {
+            // The same if a newer epoch was heard of while the log was read (simulator, seed 194162 of the vandal).
+            chain = withMemory(known)
         }
         mergeEntries(view, &actions)
+    }
+
+    /// The log's chain, reaching back as far as our memory: of a position there, only the epoch tells whether it is of a lost branch
+    /// (simulator, seed 118996 of the vandal).
+    private func withMemory(_ known: EpochChain) -> EpochChain {
+        known.reachingBack(by: chain, toEntry: recent.completeAfter &+ 1)
     }
 
     /// The answer to `enter`, in the order that room-protocol gives: adopt, purge the buffer, reset or gap, merge, drain.
@@ -318,7 +327,7 @@ extension RoomStateMachine {
         epoch = view.epoch
         base = view.base
         seenEpoch = max(seenEpoch, view.epoch)
-        chain = view.chain
+        chain = view.verdict == .rewound ? view.chain : withMemory(view.chain)
         adopt(view.nodes)
         if settings.rules.contains(.purgeHeld) {
             held = held.filter { $0.value.position.epoch >= view.epoch && $0.key > view.base }
