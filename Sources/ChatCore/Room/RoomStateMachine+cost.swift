@@ -6,23 +6,20 @@ extension RoomStateMachine {
     /// How many users the roster has.
     public var users: Int { presence.count }
 
-    /// Among how many messages of the log, that the memory does not have, Redis has to look for the key of this send.
-    public func messagesToScan(for request: SendRequest, from session: SessionID) -> Int {
-        guard let key = request.key, let last, let member = members[session] else { return 0 }
-        // The memory reaches back as far as keys are looked for.
+    /// Whether Redis has to look for the key of this send in its index, because the memory does not reach back as far as keys are looked for.
+    public func isLookedUp(_ request: SendRequest, from session: SessionID) -> Bool {
+        guard let key = request.key, let last, let member = members[session] else { return false }
         let remembered = last.seq - min(last.seq, recent.completeAfter)
-        let window = UInt64(settings.historyLength)
-        guard recent.completeAfter > 0, remembered < window else { return 0 }
-        if recent.position(of: key, by: member.user) != nil { return 0 }
+        guard recent.completeAfter > 0, remembered < UInt64(settings.historyLength) else { return false }
+        if recent.position(of: key, by: member.user) != nil { return false }
         // Nothing from before that position need be looked at.
-        if let since = request.since, since.seq >= recent.completeAfter { return 0 }
-        return Int(clamping: min(window, last.seq) - remembered)
+        return request.since.map { $0.seq < recent.completeAfter } ?? true
     }
 
     /// What it costs that this is sent. ``RequestCost/before(_:)`` is not in it.
     public func cost(of request: SendRequest, from session: SessionID) -> UInt64 {
         RequestCost.fanOut(bytes: request.byteCount, to: receivers)
-            &+ (request.key == nil ? 0 : RequestCost.scan(messagesToScan(for: request, from: session)))
+            &+ (isLookedUp(request, from: session) ? RequestCost.keyLookup : 0)
     }
 
     /// What it costs that a session comes or goes: all others are told, if only how many they are.

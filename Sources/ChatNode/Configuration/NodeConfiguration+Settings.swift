@@ -191,7 +191,7 @@ extension NodeConfiguration {
             show: { "\($0.limits.userRequestsPerSecond)" }),
         Setting(
             "limit.cost.per.second", \.limits.costPerSecond, .int(1_000...10_000_000),
-            "Microseconds of work a second (of this node, or of Redis if that is more) that all a user's sessions on this node may cost together, as the node estimates it; also each address over HTTP. Against requests that are few and dear: long messages and signals to many, rosters, pages, key look-ups, new rooms. More is answered `rateLimited`."
+            "Microseconds of work a second (of this node, or of Redis if that is more, reads of which count twice because it serves all nodes) that all a user's sessions on this node may cost together, as the node estimates it; also each address over HTTP. Against requests that are few and dear: long messages and signals to many, rosters, pages, key look-ups, new rooms. More is answered `rateLimited`."
         ),
         Setting(
             "limit.cost.burst", \.limits.costBurst, .int(1_000...100_000_000),

@@ -106,14 +106,11 @@ extension Shard {
             run { [self] in
                 let room = room(named: name)
                 if let room { awaken(room) }
-                let known = room?.look { ($0.receivers, Int(clamping: $0.position?.seq ?? 0)) } ?? nil
+                let receivers = room?.look { $0.receivers } ?? nil
                 let bytes = (content.text?.utf8.count ?? 0) + (content.data?.utf8.count ?? 0)
                 var cost = RequestCost.request &+ RequestCost.read
-                cost &+= RequestCost.fanOut(bytes: bytes, to: known?.0 ?? RequestCost.unknownReceivers)
-                if content.key != nil {
-                    let length = settings.rooms.historyLength
-                    cost &+= RequestCost.scan(min(length, known?.1 ?? length))
-                }
+                cost &+= RequestCost.fanOut(bytes: bytes, to: receivers ?? RequestCost.unknownReceivers)
+                if content.key != nil { cost &+= RequestCost.keyLookup }
                 continuation.resume(returning: cost)
             }
         }
