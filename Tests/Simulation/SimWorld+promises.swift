@@ -200,7 +200,9 @@ extension SimWorld {
     /// What one session says for the first time keeps its order (race 13); unless a log that refused the first was mended by hand before the
     /// second came.
     func checkOrder(_ client: SimClient, _ room: Int, _ ref: Int, _ position: Position) {
-        guard !moved.contains(room), var tries = client.firstTries[room], let place = tries.firstIndex(where: { $0.ref == ref }) else {
+        guard !moved.contains(room), var tries = client.firstTries[room],
+            let place = tries.firstIndex(where: { $0.ref == ref })
+        else {
             return
         }
         tries[place].position = position

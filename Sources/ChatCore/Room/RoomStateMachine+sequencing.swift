@@ -309,7 +309,8 @@ extension RoomStateMachine {
             base = view.base
             adopt(view.nodes)
             seenEpoch = max(seenEpoch, view.epoch)
-        } else if view.branch >= branch, let known = view.chain.continued(by: chain, after: view.epoch, last: view.last) {
+        } else if view.branch >= branch, let known = view.chain.continued(by: chain, after: view.epoch, last: view.last)
+        {
             // The same if a newer epoch was heard of while the log was read (simulator, seed 194162 of the vandal).
             chain = withMemory(known)
         }
