@@ -68,11 +68,12 @@ import Testing
 
     @Test func whatMemoryReachesBackToIsKeptWhenTheLogIsTrimmed() {
         let trimmed = EpochChain(links: [EpochLink(epoch: 30, base: 8), EpochLink(epoch: 40, base: 9)], history: 10)
-        #expect(trimmed.reachingBack(by: chain, toEntry: 6).links.map(\.epoch) == [10, 20, 30, 40])
-        #expect(trimmed.reachingBack(by: chain, toEntry: 7).links.map(\.epoch) == [20, 30, 40])
-        #expect(trimmed.reachingBack(by: chain, toEntry: 10).links.map(\.epoch) == [30, 40])
+        #expect(trimmed.reachingBack(by: chain, toEntry: 6, shown: 9).links.map(\.epoch) == [10, 20, 30, 40])
+        #expect(trimmed.reachingBack(by: chain, toEntry: 7, shown: 8).links.map(\.epoch) == [20, 30, 40])
+        #expect(trimmed.reachingBack(by: chain, toEntry: 10, shown: 9).links.map(\.epoch) == [30, 40])
+        #expect(trimmed.reachingBack(by: chain, toEntry: 6, shown: 7) == trimmed, "only heard of")
         let other = EpochChain(links: [EpochLink(epoch: 30, base: 7)], history: 10)
-        #expect(other.reachingBack(by: chain, toEntry: 1) == other, "another history")
+        #expect(other.reachingBack(by: chain, toEntry: 1, shown: 9) == other, "another history")
     }
 
     @Test func beginOfHistoryIsNeverDropped() {

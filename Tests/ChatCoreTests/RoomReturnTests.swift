@@ -5,7 +5,7 @@ import Testing
 /// After Redis came back different: who still knows what it lost is waited for, and nobody longer than that.
 @Suite struct RoomReturnTests {
     /// Inside beside another node; then the Redis behind both is replaced, and we are the first to be back.
-    private func back(nodesLost: Bool) throws -> RoomHarness {
+    private func back(nodesLost: Bool, last: UInt64 = 0) throws -> RoomHarness {
         var settings = RoomSettings()
         settings.returnGrace = .seconds(2)
         var room = try RoomHarness(settings: settings)
@@ -13,10 +13,12 @@ import Testing
         room.commandsDown()
         room.identity = BrokerIdentity(runID: "run2", replicationID: "repl2")
         room.commandsUp()
-        var view = room.view(5_000, last: 0, others: nodesLost ? [:] : [room.other: 90])
+        let links: [(UInt64, UInt64)] = [(4_000, 0), (5_000, last)]
+        var view = room.view(
+            5_000, last: last, others: nodesLost ? [:] : [room.other: 90], links: last == 0 ? nil : links)
         view.branch = 5_000
         room.answer(.enter, .success(.view(view)))
-        room.hearEpoch(5_000, base: 0, nodes: view.nodes, by: room.me)
+        room.hearEpoch(5_000, base: last, nodes: view.nodes, by: room.me)
         room.settlePresence()
         return room
     }
@@ -52,6 +54,18 @@ import Testing
         #expect(room.pass(.milliseconds(1_500)).joined.isEmpty)
         let joined = room.pass(.milliseconds(600)).joined
         #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(0, 0), reason: .rewound))])
+    }
+
+    /// Nothing that the log still holds makes a position of a lost branch one of this history: the log is not read for it, let alone again and
+    /// again (simulator, seed 171832 of the vandal).
+    @Test func whoHoldsALostPositionBelowOurMemoryIsNotReadFor() throws {
+        var room = try back(nodesLost: false, last: 10)
+        #expect(room.machine.position?.seq == 10)
+        #expect(try room.join(2, after: room.position(4_500, 7)).views == 0)
+        let actions = room.pass(.milliseconds(1_900))
+        #expect(actions.views == 0 && actions.joined.isEmpty)
+        let joined = room.pass(.milliseconds(200)).joined
+        #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(4_000, 10), reason: .rewound))])
     }
 
     /// What is put back is of older epochs than the one that we entered with. If a newer one is heard of while we read it, our own account of

@@ -81,9 +81,10 @@ public struct EpochChain: Hashable, Sendable {
     }
 
     /// This chain of the log, with what `other`, an earlier account of the same history, knows of before it, down to the entry `seq`: the log
-    /// may have been trimmed below what a node remembers.
-    public func reachingBack(by other: EpochChain, toEntry seq: UInt64) -> EpochChain {
-        guard other.history == history, let first = links.first,
+    /// may have been trimmed below what a node remembers. `shown`: the seq up to which `other` was followed message by message; what it only
+    /// heard of beyond that may lack epochs.
+    public func reachingBack(by other: EpochChain, toEntry seq: UInt64, shown: UInt64) -> EpochChain {
+        guard other.history == history, let first = links.first, first.base <= shown,
             let place = other.links.firstIndex(of: first), place > other.links.startIndex
         else { return self }
         var chain = EpochChain(links: other.links[..<place] + links, history: history)

@@ -35,6 +35,7 @@ extension RoomStateMachine {
         // The first roster is on its way, right behind `enter`: who joins is told who is here.
         guard presence.position != nil || presence.reading == nil else { return }
         var later: [SessionID] = []
+        var reachBack: [SessionID] = []
         var needsView = false
         for session in waitingJoins {
             guard let member = members[session], case .waiting(let join) = member.state else { continue }
@@ -48,13 +49,16 @@ extension RoomStateMachine {
             case .readNewer:
                 needsView = true
                 later.append(session)
-            case .readOlder, .awaitReturns:
+            case .readOlder:
+                later.append(session)
+                reachBack.append(session)
+            case .awaitReturns:
                 later.append(session)
             }
         }
         waitingJoins = later
         if needsView { wantView(.join, now: now, &actions) }
-        readOlder(&actions)
+        readOlder(for: reachBack, &actions)
     }
 
     /// The log is being read: a join that came later needs another read.
@@ -132,13 +136,13 @@ extension RoomStateMachine {
 
     // MARK: older than our memory
 
-    /// Reads a page of the log from the position that the first of the waiting joins gave; one read at a time, which serves all who wait then
-    /// for what is in it.
-    private mutating func readOlder(_ actions: inout [RoomAction]) {
+    /// Reads a page of the log from the position that the first of these joins gave; one read at a time, which serves all who wait then for
+    /// what is in it.
+    private mutating func readOlder(for waiting: [SessionID], _ actions: inout [RoomAction]) {
         guard olderInFlight == nil else { return }
         var first: Position?
         var sessions: [SessionID] = []
-        for session in waitingJoins {
+        for session in waiting {
             guard case .waiting(let join)? = members[session]?.state, let after = join.after,
                 after.seq < recent.completeAfter
             else { continue }

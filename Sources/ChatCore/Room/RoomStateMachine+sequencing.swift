@@ -320,7 +320,7 @@ extension RoomStateMachine {
     /// The log's chain, reaching back as far as our memory: of a position there, only the epoch tells whether it is of a lost branch
     /// (simulator, seed 118996 of the vandal).
     private func withMemory(_ known: EpochChain) -> EpochChain {
-        known.reachingBack(by: chain, toEntry: recent.completeAfter &+ 1)
+        known.reachingBack(by: chain, toEntry: recent.completeAfter &+ 1, shown: last?.seq ?? 0)
     }
 
     /// The answer to `enter`, in the order that room-protocol gives: adopt, purge the buffer, reset or gap, merge, drain.
