@@ -213,6 +213,18 @@ import Testing
     }
 
     /// Race 3.
+    /// Of a lost branch whose epoch the chain does not have, nobody knows where it parted: nothing is vouched for (simulator, seed 8207). Of one
+    /// that it has, the place is known.
+    @Test(
+        arguments: [(90, 38, 0), (150, 38, 0), (100, 21, 21), (100, 38, 30), (60, 9, 9)] as [(UInt64, UInt64, UInt64)])
+    func aRepetitionVouchesOnlyForWhatItsClientHasSeen(epoch: UInt64, seq: UInt64, vouched: UInt64) throws {
+        var room = try RoomHarness()
+        try room.goInside(
+            epoch: 200, last: 43, entries: [try room.message(200, 43)], links: [(100, 20), (200, 30)], history: 50)
+        let actions = room.send(1, "x", key: "k", again: true, since: room.position(epoch, seq))
+        #expect(actions.onces.first?.sends.map(\.since?.seq) == [vouched])
+    }
+
     @Test func keyedSendOfAYoungSessionGoesThroughOnce() throws {
         var room = try RoomHarness()
         try room.goInside()

@@ -55,7 +55,7 @@ package struct SimPlan: Sendable {
         package static let all: Faults = [.cuts, .crashes, .stops, .redis]
         /// What `martlet-sim` runs in turn.
         package static let kinds: [Faults] = [
-            .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail,
+            .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis],
         ]
 
         package init(rawValue: Int) { self.rawValue = rawValue }
@@ -63,7 +63,7 @@ package struct SimPlan: Sendable {
         /// The word for `--faults`; a number for a set that has none.
         package var name: String {
             let names = ["none", "cuts", "crashes", "redis", "all", "tail", "vandal"]
-            return zip(Self.kinds + [[.vandal, .redis]], names).first { $0.0 == self }?.1 ?? String(rawValue)
+            return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
         }
     }
 

@@ -23,7 +23,7 @@ import Simulation
     @Flag(help: "Switch each rule off in turn and tell the first seed (from --from, within --schedules) that notices.")
     var planted = false
 
-    @Option(help: "Misfortunes: none, cuts, crashes, redis, all, tail, vandal; mix: all of these but vandal in turn.")
+    @Option(help: "Misfortunes: none, cuts, crashes, redis, all, tail, vandal; mix: these in turn.")
     var faults = FaultChoice.mix
 
     @Option(help: "Stop after so many seconds, whatever is left.")

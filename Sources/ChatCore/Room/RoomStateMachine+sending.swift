@@ -144,8 +144,13 @@ extension RoomStateMachine {
     }
 
     /// The last place of the history as it is now that a position stands for: a seq of a lost branch may be far ahead of where the
-    /// branches parted, and would vouch for messages that nobody has looked at (simulator, seed 400017).
+    /// branches parted, and would vouch for messages that nobody has looked at (simulator, seed 400017). Where a branch parted whose epoch
+    /// the chain does not have, nobody knows (seed 8207).
     private func ofOurHistory(_ since: Position) -> Position {
+        guard let oldest = chain.links.first else { return since }
+        if chain.base(of: since.epoch) == nil, since.epoch > oldest.epoch || since.seq > oldest.base {
+            return Position(epoch: since.epoch, seq: 0)
+        }
         guard let next = chain.links.first(where: { $0.epoch > since.epoch }), next.base < since.seq else {
             return since
         }
