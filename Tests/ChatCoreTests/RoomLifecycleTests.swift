@@ -303,7 +303,7 @@ extension RoomLifecycleTests {
         room.settlePresence()
         room.pass(.seconds(10))
         room.answer(.leave, .success(.leaving(cursor: 9)))
-        #expect(room.asked(.leave) == [.leave(room: room.room, node: room.me, value: 100, cursor: 9)])
+        #expect(room.asked(.leave) == [.leave(room: room.room, node: room.me, value: 100, cursor: 9, isOwn: true)])
         #expect(room.answer(.leave, .success(.left(true))) == [room.release, .unsubscribe])
     }
 }

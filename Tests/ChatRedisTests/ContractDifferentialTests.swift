@@ -63,6 +63,8 @@ import Testing
         case .success(.said(let position, _)): [position.epoch]
         case .success(.once(let reply)): [reply.epoch]
         case .success(.presence(let reply)): [reply.position.epoch]
+        case .success(.left):
+            answer.events.compactMap { if case .epoch(let epoch, _, _, _) = $0 { epoch } else { nil } }
         case .success, .failure: []
         }
     }
@@ -210,7 +212,9 @@ private struct RandomWalk {
             return .announce(room: room, epoch: someEpoch(), base: base, known: known, content: content())
         case 28..<40: return .enter(enter(node))
         case 40..<48: return .view(room: room, after: position(), page: page())
-        case 48..<55: return .leave(room: room, node: node, value: chance(85) ? held[node] ?? 1 : pick(epochs))
+        case 48..<55:
+            let value = chance(85) ? held[node] ?? 1 : pick(epochs)
+            return .leave(room: room, node: node, value: value, isOwn: chance(50))
         case 55..<66:
             let sends = (0..<number(1..<4)).map { _ in
                 var content = content()

@@ -63,6 +63,34 @@ import Testing
         #expect(try store.view().nodes[n1] == alive)
     }
 
+    /// A node that was held up for longer than its lease has a first try in its socket; its client has said the same through another node,
+    /// which is alone by now.
+    @Test(arguments: StoreKind.allCases)
+    func race18ASweptNodeIsKeptFromAppending(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let dead = try store.enter(n1).epoch
+        let epoch = try store.enter(n2).epoch
+        let events = try store.leave(n1, dead, isOwn: false).events
+        let view = try store.view()
+        #expect(view.epoch > epoch && view.base == view.last && view.nodes == [n2: epoch])
+        let told = events.contains {
+            if case .epoch(view.epoch, base: view.base, nodes: view.nodes, by: _) = $0 { true } else { false }
+        }
+        #expect(told, "\(events)")
+        guard case .success(.once(let reply)) = try store.once(n2, view.epoch, [try send("k")]).result else {
+            throw StoreFailure("once")
+        }
+        #expect(reply.outcomes.count == 1)
+        let late = BrokerRequest.append(room: store.room, epoch: epoch, content: try content("x", key: "k"))
+        #expect(try store.ask(late).result == .failure(.refused))
+        // Who leaves by itself has nothing on its way.
+        let other = try await ContractStore(kind)
+        let own = try other.enter(n1).epoch
+        let both = try other.enter(n2).epoch
+        _ = try other.leave(n1, own)
+        #expect(try other.view().epoch == both)
+    }
+
     @Test(arguments: StoreKind.allCases)
     func race7ARewoundLogRestartsAtSeqZeroSoThatItShows(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)

@@ -134,8 +134,8 @@ final class ContractStore {
         try ask(.once(OnceRequest(room: room, node: node, epoch: epoch, known: known, sends: sends)))
     }
 
-    func leave(_ node: NodeID, _ value: UInt64) throws -> StoreAnswer {
-        try ask(.leave(room: room, node: node, value: value))
+    func leave(_ node: NodeID, _ value: UInt64, isOwn: Bool = true) throws -> StoreAnswer {
+        try ask(.leave(room: room, node: node, value: value, isOwn: isOwn))
     }
 
     func presence(

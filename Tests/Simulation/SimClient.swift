@@ -186,7 +186,7 @@ extension SimWorld {
     }
 
     func say(_ client: SimClient, _ room: Int, keyed: Bool) {
-        guard client.rooms[room].isLive, running(client) != nil else { return }
+        guard client.rooms[room].isLive, let (node, _) = client.session, nodes[node].isAlive else { return }
         client.nextKey += 1
         let key = "k\(client.index).\(client.nextKey)"
         client.rooms[room].sends.append(
@@ -205,7 +205,8 @@ extension SimWorld {
             nodes[index].isAlive
         else { return }
         let node = nodes[index]
-        guard node.stoppedUntil <= now else {
+        let isStopped = node.stoppedUntil > now
+        guard !isStopped || client.nextRef % 2 == 0 else {
             agenda.add(
                 .clientResend(client: client.index, connection: client.connection, room: room, key: key),
                 at: node.stoppedUntil + 1)
@@ -227,6 +228,15 @@ extension SimWorld {
             room: roomNames[room], text: send.text, key: send.keyed ? send.key : nil, again: send.keyed ? again : nil,
             since: again == true ? send.since : nil)
         log("client\(client.index) says \(send.key)\(send.keyed ? "" : " (no key)")\(send.tries > 1 ? " again" : "")")
+        if isStopped {
+            agenda.add(.said(node: index, id, room: room, request, ref: ref), at: now)
+        } else {
+            said(node, id, room, request, ref)
+        }
+    }
+
+    func said(_ node: SimNode, _ id: SessionID, _ room: Int, _ request: SendRequest, _ ref: Int) {
+        guard node.sessions[id] != nil else { return }
         happen(node, room) {
             $0.send(request, ref: .number("\(ref)"), from: id, at: self.wall(node.skew), now: $1, &$2)
         }

@@ -111,6 +111,8 @@ enum SimEvent {
     case sweep(node: Int)
     case start(slot: Int)
     case sessionLost(node: Int, SessionID)
+    /// A send that waited in the socket of a node that was stopped, whatever its client has done since.
+    case said(node: Int, SessionID, room: Int, SendRequest, ref: Int)
     case clientConnect(client: Int, connection: Int)
     case clientRejoin(client: Int, connection: Int, room: Int)
     case clientResend(client: Int, connection: Int, room: Int, key: String)

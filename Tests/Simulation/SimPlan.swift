@@ -248,4 +248,6 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case putBackBlindly
     /// A room expires under its nodes (race 14).
     case noPersist
+    /// A node that was swept may append as if it had not been (race 18).
+    case sweepDoesNotFence
 }

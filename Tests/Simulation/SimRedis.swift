@@ -191,7 +191,8 @@ struct SimRedis {
         guard let node = try? NodeID("once") else { return }
         let enter = EnterRequest(room: once.room, node: node, page: PageBounds(count: 0))
         guard case .success(.view(let next)) = rooms[index].broker.apply(.enter(enter), now: now).result else { return }
-        _ = rooms[index].broker.apply(.leave(room: once.room, node: node, value: next.epoch), now: now)
+        _ = rooms[index].broker.apply(
+            .leave(room: once.room, node: node, value: next.epoch, isOwn: true), now: now)
         view.epoch = next.epoch
         view.base = next.base
         events.append(
@@ -219,9 +220,12 @@ struct SimRedis {
             return self.once(once, index, now, raisesFirst: false)
         case .once(let once) where bugs.contains(.onceRaisesBefore):
             return self.once(once, index, now, raisesFirst: true)
-        case .leave(let room, let node, _, _) where bugs.contains(.leaveWithoutComparing):
+        case .leave(let room, let node, _, _, let isOwn) where bugs.contains(.leaveWithoutComparing):
             let value = view(index, now: now)?.nodes[node] ?? 0
-            return rooms[index].broker.apply(.leave(room: room, node: node, value: value), now: now)
+            return rooms[index].broker.apply(.leave(room: room, node: node, value: value, isOwn: isOwn), now: now)
+        case .leave(let room, let node, let value, let cursor, _) where bugs.contains(.sweepDoesNotFence):
+            return rooms[index].broker.apply(
+                .leave(room: room, node: node, value: value, cursor: cursor, isOwn: true), now: now)
         case .enter(var enter) where bugs.contains(.enterForgetsSeen):
             enter.seen = 0
             enter.clock = 0

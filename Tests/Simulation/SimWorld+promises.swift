@@ -369,7 +369,7 @@ extension SimWorld {
         case .enter(let enter):
             "enter after \(enter.after?.description ?? "nothing") seen \(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
         case .view(_, let after, _): "view after \(after?.description ?? "nothing")"
-        case .leave(_, let node, let value, _): "leave \(node) \(value)"
+        case .leave(_, let node, let value, _, _): "leave \(node) \(value)"
         case .once(let once):
             "once at \(once.epoch) known \(once.knownFrom)-\(once.known) \(once.sends.map { $0.content.text ?? "" })"
         case .publish(_, let event): "publish \(describe(event))"

@@ -182,6 +182,9 @@ final class SimWorld {
         case .sessionLost(let node, let session):
             guard let node = awake(node, event) else { return }
             closeSession(node, session)
+        case .said(let node, let session, let room, let request, let ref):
+            guard let node = awake(node, event) else { return }
+            said(node, session, room, request, ref)
         case .clientConnect(let client, let connection):
             guard clients[client].connection == connection, clients[client].session == nil else { return }
             connect(clients[client], slot: random.below(plan.slots))

@@ -3,7 +3,7 @@
 -- their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
 --
 -- Nodes load the library when Redis has none or an older version. Raise this number with every change.
-local VERSION = 9
+local VERSION = 10
 
 -- The bounds of all numbers, the same as the nodes' (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are doubles: beyond
 -- 2^53 + 1 may change nothing. Epochs are milliseconds, far below: one ten years ahead of the clock was never begun, and a new one

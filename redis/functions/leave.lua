@@ -2,13 +2,15 @@
 --
 -- KEYS  log nodes epochs meta presence roster, all of one room
 -- ARGV  node · the epoch at which it entered · ms after which a room that nobody holds is forgotten · bound of the
---       presence stream · optional: where the part before ended (0: the first part)
+--       presence stream · optional: where the part before ended (0: the first part) · optional: 1 if the node itself leaves, and has an
+--       answer to all that it asked
 -- Returns 1; 0 if the node is not in the room with that epoch (then nothing was changed); {where it ended} if there is more to do: some of
 --       the node's devices have left, and the node itself has not
 -- Atomic this part: devices of the node leave the roster, each with an `expire` entry, and a presence notice tells the others. With the
---       last part the node's entry goes, and if other nodes remain, PUBLISH of `gone`. If none remains, every key of the room gets the
---       TTL; a room in which nothing was ever said leaves nothing. Comparing the epoch keeps a late sweep from removing a node that
---       came back meanwhile.
+--       last part the node's entry goes, and if other nodes remain, PUBLISH of `gone`; then, if the node was swept, a new epoch and its
+--       PUBLISH: a node that was only held up may have appends on their way, which others have repeated for its clients. If none remains,
+--       every key of the room gets the TTL; a room in which nothing was ever said leaves nothing. Comparing the epoch keeps a late sweep
+--       from removing a node that came back meanwhile.
 
 -- Users of the roster that one call looks at.
 local PART = 500
@@ -36,8 +38,8 @@ local function expire_devices(changes, roster, members, node, everybody)
 end
 
 redis.register_function('martlet_leave', function(keys, args)
-    local log, nodes, _, _, presence, roster = unpack(keys)
-    local node, value, ttl, maxlen, cursor = unpack(args, 1, 5)
+    local log, nodes, epochs, meta, presence, roster = unpack(keys)
+    local node, value, ttl, maxlen, cursor, own = unpack(args, 1, 6)
     ttl, maxlen = int(number(ttl, 'ttl')), int(number(maxlen, 'maxlen'))
     channel(log)
     check(ROOM_TYPES, keys)
@@ -75,5 +77,10 @@ redis.register_function('martlet_leave', function(keys, args)
     publish(log, '{"type":"gone","node":' .. cjson.encode(node) .. ',"value":"' .. value .. '","nodes":'
         .. json_pairs(redis.call('HGETALL', nodes)) .. ',"last":"' .. int(last.epoch) .. '-' .. int(last.seq) .. '"}')
     if notice then publish(log, notice) end
+    if own ~= '1' and exists and sound then
+        local room = read_room(log, epochs, meta, -1)
+        raise(log, epochs, meta, room, math.max(now(), room.epoch + 1))
+        publish_epoch(log, nodes, room, 'leave')
+    end
     return 1
 end)

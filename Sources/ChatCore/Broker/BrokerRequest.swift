@@ -18,7 +18,7 @@ public enum BrokerRequest: Sendable, Equatable {
     case view(room: RoomName, after: Position?, page: PageBounds)
     /// Takes `node` out of the room if it entered with `value`, its presence with it. → `.left`; or `.leaving` if the roster is large: then
     /// the same again with the cursor of the answer.
-    case leave(room: RoomName, node: NodeID, value: UInt64, cursor: UInt64 = 0)
+    case leave(room: RoomName, node: NodeID, value: UInt64, cursor: UInt64 = 0, isOwn: Bool = false)
     /// Re-sends: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`, `.missing`, `.again`.
     indirect case once(OnceRequest)
     /// A message from somebody who is not in the room (HTTP). → `.said`, or `.again`.
@@ -57,7 +57,7 @@ extension BrokerRequest {
     public var roomOfKeys: RoomName? {
         switch self {
         case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
-            .leave(let room, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _),
+            .leave(let room, _, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _),
             .holders(let room),
             .trim(let room):
             room

@@ -297,7 +297,7 @@ extension RoomStateMachine {
     mutating func requestLeave(_ actions: inout [RoomAction]) {
         guard commandsUp, takeTurn(&actions) else { return }
         leaveRetryAt = nil
-        _ = submit(.leave(room: room, node: node, value: enterValue), .leave, &actions)
+        _ = submit(.leave(room: room, node: node, value: enterValue, isOwn: true), .leave, &actions)
     }
 
     mutating func leaveCompleted(
@@ -305,7 +305,8 @@ extension RoomStateMachine {
     ) {
         guard phase == .leaving else { return }
         if case .success(.leaving(let cursor)) = result {
-            _ = submit(.leave(room: room, node: node, value: enterValue, cursor: cursor), .leave, &actions)
+            let next = BrokerRequest.leave(room: room, node: node, value: enterValue, cursor: cursor, isOwn: true)
+            _ = submit(next, .leave, &actions)
             return
         }
         endTurn(&actions)

@@ -106,13 +106,16 @@ extension RedisCodec {
         writer.argument(settings.historyBytes)
     }
 
-    func leave(_ room: RoomName, _ node: NodeID, _ value: UInt64, _ cursor: UInt64, _ writer: inout RESPWriter) {
-        call("martlet_leave", RoomKey.allInOrder, room, arguments: 5, &writer)
+    func leave(
+        _ room: RoomName, _ node: NodeID, _ value: UInt64, _ cursor: UInt64, isOwn: Bool, _ writer: inout RESPWriter
+    ) {
+        call("martlet_leave", RoomKey.allInOrder, room, arguments: 6, &writer)
         writer.argument(node.text)
         writer.argument(value)
         writer.argument(settings.roomTTL.wholeMilliseconds)
         writer.argument(settings.presenceLength)
         writer.argument(cursor)
+        writer.argument(isOwn ? "1" : "0" as StaticString)
     }
 
     func once(_ request: OnceRequest, _ writer: inout RESPWriter) {

@@ -84,8 +84,8 @@ public struct RedisCodec: RedisCodecProtocol {
         case .view(let room, let after, let page):
             view(room, after, page, &writer)
             return kept(.view)
-        case .leave(let room, let node, let value, let cursor):
-            leave(room, node, value, cursor, &writer)
+        case .leave(let room, let node, let value, let cursor, let isOwn):
+            leave(room, node, value, cursor, isOwn: isOwn, &writer)
             return kept(.leave)
         case .once(let request):
             once(request, &writer)

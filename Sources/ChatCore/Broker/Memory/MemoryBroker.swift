@@ -112,13 +112,13 @@ public struct MemoryBroker: Sendable {
                 guard let view = room.view(after: after, page: page) else { return (.failure(.missing), []) }
                 return (.success(.view(view)), [])
             }
-        case .leave(let room, let node, let value, _):
+        case .leave(let room, let node, let value, _, let isOwn):
             let expires = now + settings.roomTTL.milliseconds
             return on(room, now) { room, settings in
                 if let events = room.leavePart(node, value: value, now: now, limit: settings.partLength) {
                     return (.success(.leaving(cursor: 1)), events)
                 }
-                let events = room.leave(node, value: value, now: now, expires: expires)
+                let events = room.leave(node, value: value, isOwn: isOwn, now: now, expires: expires)
                 return (.success(.left(events != nil)), events ?? [])
             }
         case .once(let request):

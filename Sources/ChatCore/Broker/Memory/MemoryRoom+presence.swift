@@ -21,7 +21,8 @@ extension MemoryRoom {
     }
 
     /// Takes the node out. Nil if it is not in the room with that epoch; otherwise what the others are told.
-    mutating func leave(_ node: NodeID, value: UInt64, now: UInt64, expires: UInt64) -> [ChannelEvent]? {
+    /// A node that was swept, and was only held up, is kept from appending by a new epoch.
+    mutating func leave(_ node: NodeID, value: UInt64, isOwn: Bool, now: UInt64, expires: UInt64) -> [ChannelEvent]? {
         guard nodes[node] == value else { return nil }
         nodes[node] = nil
         var changes: [PresenceNotice.Change] = []
@@ -43,7 +44,10 @@ extension MemoryRoom {
         }
         // Nobody stays in a room because its log is broken.
         let last = problem(now: now) == nil ? log?.last ?? Self.nowhere : Self.nowhere
-        return [.gone(node, value: value, nodes: nodes, last: last)] + (notice.map { [.presence($0)] } ?? [])
+        var events: [ChannelEvent] = [.gone(node, value: value, nodes: nodes, last: last)]
+        if let notice { events.append(.presence(notice)) }
+        if !isOwn, last != Self.nowhere { events += fence(now: now) }
+        return events
     }
 
     /// A part of the users, as HSCAN gives them: who is in the room while all parts are read is in one of them, whoever comes and goes.

@@ -58,6 +58,17 @@ package struct MemoryRoom: Sendable {
         chain.prune(firstEntry: log.first ?? log.last.seq + 1)
     }
 
+    /// Refuses what a node that was taken out may still have on its way.
+    mutating func fence(now: UInt64) -> [ChannelEvent] {
+        guard var log, let outsider = try? NodeID("leave") else { return [] }
+        self.log = nil
+        var chain = readChain(log)
+        raise(&log, &chain, to: max(now, log.last.epoch + 1))
+        self.chain = chain
+        self.log = log
+        return [.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: outsider)]
+    }
+
     /// What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been given
     /// already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that the room
     /// last met, or it met none.
