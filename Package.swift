@@ -44,10 +44,8 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
     ],
     targets: [
-        .target(name: "CBusyPoll", cSettings: [.treatAllWarnings(as: .error)]),
-        .systemLibrary(name: "CEpoll"),
         .systemLibrary(name: "CHiredis"),
-        .systemLibrary(name: "CThread"),
+        .systemLibrary(name: "CLinux"),
         .target(
             name: "RedisSchema",
             path: "redis",
@@ -68,7 +66,7 @@ let package = Package(
         .target(
             name: "ChatGateway",
             dependencies: [
-                "CThread", "ChatCore", "ChatWire",
+                "CLinux", "ChatCore", "ChatWire",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -82,14 +80,14 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CBusyPoll", "CEpoll", "CThread", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
+                "CLinux", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
-            exclude: ["PRODUCTION.md"],
+            exclude: ["COMPARISON.md", "PRODUCTION.md"],
             swiftSettings: strict + unchecked
         ),
         .target(
@@ -105,7 +103,7 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CEpoll", "CThread", "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
+                "CLinux", "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -137,7 +135,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "ChatNodeTests", dependencies: ["CBusyPoll", "CEpoll", "ChatNode"] + nio, swiftSettings: strict),
+            name: "ChatNodeTests", dependencies: ["ChatNode"] + nio, swiftSettings: strict),
         .testTarget(
             name: "MartletClientTests",
             dependencies: [
@@ -156,6 +154,6 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["CBusyPoll", "martlet", "MartletClient"], swiftSettings: strict),
+            name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),
     ]
 )

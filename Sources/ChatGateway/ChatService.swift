@@ -23,12 +23,6 @@ public protocol ChatService: AnyObject, Sendable {
     /// Ends the loop's ticks, for whoever is on it.
     func tick(of loop: any EventLoop) -> LoopTick
 
-    /// What does not wait while that loop gathers what its sessions say (see `TickPacer`): descriptors that become readable when the
-    /// broker has answered, or another loop has something for this one.
-    func urgentDescriptors(on loop: any EventLoop) -> [CInt]
-    /// One of them has become readable: handles what has come. False: the loop has to look for itself.
-    func readUrgent(on loop: any EventLoop) -> Bool
-
     // HTTP, from any task.
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage
     /// Appends as somebody who is not in the room; with a key at most once.

@@ -56,8 +56,6 @@ public struct GatewayOptions: Sendable {
     public var allowedOrigins: Set<String>?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.
     public var staticFiles: [String: StaticFile] = [:]
-    /// How long a loop gathers what comes while many sessions talk at once (see `TickPacer`); zero: never.
-    public var gatherTime: Duration = .milliseconds(25)
     /// How often a loop looks at what is due. Tests make it short.
     public var tick: Duration = .seconds(1)
 

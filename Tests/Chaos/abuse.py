@@ -29,14 +29,12 @@ from slow_reader import metrics
 from stage import Stage
 from storm import judge
 
-# The defaults of a node; but a node that looks for more instead of sleeping takes CPU that nobody else wants, which is
-# not what anything costs.
+# The defaults of a node.
 SETTINGS = {
     "MARTLET_NODE_LEASE": "15s",
     "MARTLET_LINGER": "10s",
     "MARTLET_SESSION_HEARTBEAT": "25s",
     "MARTLET_ROOM_VIEW_INTERVAL": "30s",
-    "MARTLET_BUSY_POLL": "0s",
 }
 # Logs of gigabytes are neither written to a disk nor rewritten: the disk is not what is measured.
 REDIS_SETTINGS = {"appendonly": "no", "save": ""}

@@ -32,12 +32,10 @@ struct LoopTickTests {
     @Test func oneTaskDoesAllInOrder() {
         let loop = Loop()
         let (tick, work) = (loop.makeTick(), Work())
-        for phase in [LoopTick.Phase.rest, .sessions, .broker, .deliveries] { work.ask(phase, of: tick) }
+        for phase in [LoopTick.Phase.sessions, .broker, .deliveries] { work.ask(phase, of: tick) }
         #expect(loop.tasks.count == 1 && work.done.isEmpty)
         loop.tasks.removeFirst()()
-        #expect(work.done == [.deliveries, .broker, .sessions], "its rest is behind what else the loop was given")
-        loop.runAll()
-        #expect(work.done.count == 4 && work.done.last == .rest)
+        #expect(work.done == [.deliveries, .broker, .sessions] && loop.tasks.isEmpty)
     }
 
     @Test func anErrandIsDoneOnceHoweverOftenItIsAskedFor() {
@@ -88,39 +86,17 @@ struct LoopTickTests {
         #expect(wasDone && gone == nil)
     }
 
-    @Test func whatALaterPhaseAsksForIsStillOfThisTickAndComesBeforeItsRest() {
+    @Test func whatALaterPhaseAsksForIsStillOfThisTick() {
         let loop = Loop()
         let (tick, work) = (loop.makeTick(), Work())
         var isFirst = true
         work.then = { phase in
             guard phase == .sessions, isFirst else { return }
             isFirst = false
-            for phase in [LoopTick.Phase.rest, .broker, .sessions, .deliveries] { work.ask(phase, of: tick) }
+            for phase in [LoopTick.Phase.broker, .sessions, .deliveries] { work.ask(phase, of: tick) }
         }
         work.ask(.sessions, of: tick)
         loop.runAll()
-        #expect(work.done == [.sessions, .deliveries, .broker, .sessions, .rest])
-    }
-
-    @Test func whatTheRestAsksForIsTheNextTicksBehindOtherTasks() {
-        let loop = Loop()
-        let (tick, work) = (loop.makeTick(), Work())
-        var order: [String] = []
-        work.then = { phase in
-            order.append("\(phase)")
-            guard order.count == 1 else { return }
-            work.ask(.rest, of: tick)
-            work.ask(.broker, of: tick)
-        }
-        work.ask(.rest, of: tick)
-        nonisolated(unsafe) var hasOther = false
-        loop.tasks.append { hasOther = true }
-        loop.tasks.removeFirst()()
-        #expect(order == ["rest"] && !hasOther && loop.tasks.count == 2)
-        loop.runAll()
-        #expect(order == ["rest", "broker", "rest"] && hasOther)
-        work.ask(.broker, of: tick)
-        loop.runAll()
-        #expect(order == ["rest", "broker", "rest", "broker"])
+        #expect(work.done == [.sessions, .deliveries, .broker, .sessions])
     }
 }

@@ -194,6 +194,13 @@ import Testing
                 })
     }
 
+    @Test(arguments: ["MARTLET_GATHER_TIME", "MARTLET_BUSY_POLL"])
+    func aSettingOfAnEarlierVersionIsSaidToBeGone(name: String) throws {
+        let warnings = try NodeConfiguration.load(environment: [name: "5ms"]).warnings
+        #expect(warnings.map(\.variable) == [name])
+        #expect(warnings.first?.message.hasPrefix("\(name) is gone and has no effect: ") == true)
+    }
+
     @Test func aPasswordForTheMemoryBrokerIsWarnedOf() throws {
         let configuration = try NodeConfiguration.load(
             environment: ["MARTLET_REDIS_URL": "memory:", "MARTLET_REDIS_PASSWORD": "x"])

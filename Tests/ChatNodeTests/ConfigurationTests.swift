@@ -15,7 +15,7 @@ import Testing
         "MARTLET_LIMIT_USER_BYTES_PER_SECOND": "4KiB", "MARTLET_LIMIT_USER_BYTES_BURST": "5KiB",
         "MARTLET_HANDSHAKE_TIMEOUT": "3s", "MARTLET_SESSION_HEARTBEAT": "2m", "MARTLET_NODE_NAME": "west-1",
         "MARTLET_NODE_LEASE": "20s", "MARTLET_HEARTBEAT_INTERVAL": "1s", "MARTLET_DRAIN_TIME": "0s",
-        "MARTLET_EVENT_LOOPS": "7", "MARTLET_GATHER_TIME": "0s", "MARTLET_BUSY_POLL": "70us",
+        "MARTLET_EVENT_LOOPS": "7",
         "MARTLET_REDIS_URL": "rediss+sentinel://redis.example:6380/main/2", "MARTLET_REDIS_USER": "martlet",
         "MARTLET_REDIS_PASSWORD": "p@ss word", "MARTLET_REDIS_DEADLINE": "250ms", "MARTLET_KEY_PREFIX": "chat/test:",
         "MARTLET_REDIS_NAME_WAIT": "5m", "MARTLET_REDIS_SENTINEL_USER": "guard",
@@ -61,8 +61,6 @@ import Testing
         #expect(configuration.node.heartbeatInterval == .seconds(1))
         #expect(configuration.node.drainTime == .zero)
         #expect(configuration.node.eventLoops == 7)
-        #expect(configuration.node.gatherTime == .zero)
-        #expect(configuration.node.busyPoll == .microseconds(70))
         #expect(configuration.redis.address.text == "rediss+sentinel://redis.example:6380/main/2")
         #expect(configuration.redis.user == "martlet")
         #expect(configuration.redis.password?.revealed == "p@ss word")

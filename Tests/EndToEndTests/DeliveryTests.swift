@@ -1,4 +1,3 @@
-import CBusyPoll
 import Foundation
 import MartletClient
 import Testing
@@ -58,22 +57,6 @@ struct DeliveryTests {
         #expect(slow.closeCode == nil)
         #expect(([first] + slow.positions).areContiguous)
         #expect(slow.positions == Array(ana.positions(room).dropFirst()))
-        await ana.close()
-    }
-
-    @Test(.enabled(if: busy_poll_is_there() != 0))
-    func aLoopWithMuchToDoLooksForMoreBeforeItSleeps() async throws {
-        let cluster = try await Cluster.start(1, ["MARTLET_BUSY_POLL": "10ms", "MARTLET_EVENT_LOOPS": "1"])
-        defer { cluster.end() }
-        let room = try RoomName("one after the other")
-        let ana = try await Watcher.connect("ana", cluster.nodes[0])
-        try await ana.client.join(room)
-        try await eventually("what comes is found") {
-            for _ in 0..<50 { _ = try await ana.client.send("x", to: room) }
-            let metrics = try await Shell.get("\(cluster.nodes[0].http)/metrics")
-            let found = metrics.split(separator: "\n").first { $0.hasPrefix(#"martlet_polls_total{result="found"}"#) }
-            return (found?.split(separator: " ").last.flatMap { Int($0) } ?? 0) > 10
-        }
         await ana.close()
     }
 

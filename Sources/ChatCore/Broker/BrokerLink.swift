@@ -89,12 +89,8 @@ public protocol BrokerLink: AnyObject {
     /// connection is away, it is another server by now, or there is nothing to replicate to).
     func confirm(
         replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void)
-    /// Where answers and events come in, for a loop that waits for them alone (poll(2)); empty: they come some other way. Good until
-    /// the loop does anything else.
-    var descriptors: [CInt] { get }
-    /// Reads what has come there and handles it, as the loop would. Callbacks are made from within this call. False: only the loop itself
-    /// can read it.
-    func readAnswers() -> Bool
+    /// Whether answers or events have arrived that the loop has not read yet: then a slow answer is the node's fault, not the broker's.
+    var hasUnread: Bool { get }
     /// Drops both connections that serve the room, as if they had failed; they reconnect. In a Cluster those to other masters stay.
     func reset(_ room: RoomName)
     /// Sends what is queued, then closes for good. No callbacks after it, except completions of what was in flight.
@@ -104,8 +100,7 @@ public protocol BrokerLink: AnyObject {
 extension BrokerLink {
     public var roundTrip: Duration { .milliseconds(1) }
     public var scopes: [BrokerScope] { [.everything] }
-    public var descriptors: [CInt] { [] }
-    public func readAnswers() -> Bool { true }
+    public var hasUnread: Bool { false }
 
     /// A broker without replicas: nothing is known, ever. A link that has them defers its answer.
     public func confirm(

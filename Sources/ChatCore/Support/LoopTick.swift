@@ -11,8 +11,6 @@ public final class LoopTick: @unchecked Sendable {
         case broker
         /// What sessions are told leaves.
         case sessions
-        /// Nothing else is left to do, and what the loop was given meanwhile, by whomever, is done too: it thinks of what comes next.
-        case rest
     }
 
     /// Something that is done at the end of a tick, once, however often it was asked for.
@@ -63,14 +61,8 @@ public final class LoopTick: @unchecked Sendable {
     }
 
     private func end() {
-        var isAtRest = true
-        while let phase = nextPhase, phase != .rest {
-            isAtRest = false
-            run(phase)
-        }
-        if isAtRest { run(.rest) }
+        while let phase = nextPhase { run(phase) }
         isScheduled = false
-        if nextPhase != nil { schedule() }
     }
 
     /// The first in which something is asked for.

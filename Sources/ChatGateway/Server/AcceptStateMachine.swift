@@ -56,7 +56,7 @@ struct AcceptStateMachine {
         var connections: Int
     }
 
-    /// Connections taken in one tick, which may be 5 ms apart (`TickPacer`).
+    /// Connections taken in one tick, which may be 5 ms apart while sessions are written to.
     static let atOnce = 256
     /// While the node is full.
     static let doorwayPerSecond = 50

@@ -1,4 +1,4 @@
-import CThread
+import CLinux
 import ChatCore
 import ChatWire
 import Glibc
@@ -28,8 +28,6 @@ final class GatewayLoop {
     private var dirty: [WebSocketSession] = []
     private let flush = LoopTick.Errand(.sessions)
     let loopTick: LoopTick
-    /// See `GatewayLoop+gathering.swift`.
-    var gathering: Gathering
     private var spare: [WebSocketSession] = []
     /// Those that are written to later, as the tick has others to serve as well.
     private var late: ArraySlice<WebSocketSession> = []
@@ -68,7 +66,6 @@ final class GatewayLoop {
             limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
         decoder = WebSocketDecoder(
             options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
-        gathering = Gathering(pacer: TickPacer(gatherTime: options.gatherTime, now: .now))
     }
 
     func start() {
@@ -111,7 +108,6 @@ final class GatewayLoop {
     }
 
     private func flushDirty() {
-        scheduleGathering()
         swap(&dirty, &spare)
         let done = flush(spare[...])
         if done < spare.count {
@@ -242,7 +238,6 @@ extension GatewayLoop: TickWork {
     func tickEnded(_ phase: LoopTick.Phase) {
         switch phase {
         case .sessions: flushDirty()
-        case .rest: gather()
         case .deliveries, .broker: break
         }
     }

@@ -21,7 +21,6 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     /// Within `send`: the service is not to be told of anything now.
     private var isFlushingEarly = false
     private var isGone = false
-    private var spokeIn: TickPacer.Mark = 0
     private var raw: RawSocket?
     private var queue: OutboundQueue
     private var machine: SessionStateMachine
@@ -120,7 +119,6 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
-        if buffer.readableBytes >= gateway.options.receiveBufferBytes { gateway.readWasFull() }
         machine.heard()
         buffer.withUnsafeReadableBytes { bytes in
             var index = 0
@@ -163,7 +161,6 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         switch gateway.codec.decode(bytes, isUTF8: true) {
         case .success(let request):
             gateway.counters.framesReceived[.init(request.body), default: 0] += 1
-            if request.body.isTalk { gateway.spoke(&spokeIn) }
             run(machine.received(request, now: .now))
         case .failure(let failure): receivedBadFrame(failure.ref, failure.error)
         }

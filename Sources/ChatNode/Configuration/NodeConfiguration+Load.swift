@@ -93,8 +93,17 @@ extension NodeConfiguration {
         }
     }
 
+    /// Settings of earlier versions, and what became of them.
+    private static let removed = [
+        "MARTLET_GATHER_TIME": "no loop waits for more to come any more",
+        "MARTLET_BUSY_POLL": "no loop looks for more before it sleeps any more",
+    ]
+
     private static func unknown(_ name: String, suggestion: String?) -> ConfigurationWarning {
         let shown = Printable.escaped(name, limit: 80)
+        if let why = removed[name] {
+            return ConfigurationWarning(variable: shown, message: "\(shown) is gone and has no effect: \(why)")
+        }
         let hint = suggestion.map { "did you mean \($0)?" } ?? "no setting is called anything like it"
         return ConfigurationWarning(variable: shown, message: "\(shown) is no setting and has no effect: \(hint)")
     }

@@ -72,15 +72,6 @@ extension NodeConfiguration {
         Setting(
             "event.loops", \.node.eventLoops, .int(1...256), default: "number of cores",
             "Event loops; each has its own rooms and two connections to Redis. Nodes on one machine share its cores."),
-        Setting(
-            "gather.time", \.node.gatherTime, .duration(.zero...(.milliseconds(50))),
-            "Time over which a loop gathers what comes while many sessions talk at once: later, and far cheaper. `0s`: never."
-        ),
-        Setting(
-            "busy.poll", \.node.busyPoll, .duration(.zero...(.milliseconds(10)), in: .microseconds),
-            default: "500us; 0s under a CPU limit",
-            "Time for which a loop that had much to do of late looks for more before it sleeps: messages come sooner, for CPU that nobody else wants. `0s`: it sleeps at once."
-        ),
     ]
 
     private static let redisSettings: [Setting] = [

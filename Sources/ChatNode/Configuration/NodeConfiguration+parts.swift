@@ -21,7 +21,6 @@ extension NodeConfiguration {
     /// What the gateway is told. `plan`: nil where the system does not say how many files may be open.
     func gatewayOptions(_ node: NodeID, _ plan: DescriptorPlan? = nil) -> GatewayOptions {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
-        options.gatherTime = self.node.gatherTime
         options.host = listener.host
         options.port = listener.port
         options.limits = limits

@@ -111,12 +111,6 @@ extension NodeConfiguration {
         /// How many event loops, each with its rooms and its two Redis connections (int, default: number of cores,
         /// range: 1 to 256).
         public var eventLoops = min(256, max(1, System.coreCount))
-        /// How long a loop gathers what comes while many sessions talk at once (duration, default: 25ms, range: 0s to 50ms).
-        public var gatherTime: Duration = .milliseconds(25)
-        /// How long a loop that had much to do of late looks for more before it sleeps (duration, default: 500us, 0s if the
-        /// process may not use all cores, as a container's limit would soon be used up; range: 0s to 10ms).
-        public var busyPoll: Duration =
-            System.coreCount < sysconf(CInt(_SC_NPROCESSORS_ONLN)) ? .zero : .microseconds(500)
 
         public init() {}
 

@@ -63,16 +63,6 @@ final class Hub: ChatService {
         shard(on: loop)?.tick ?? LoopTick(of: loop)
     }
 
-    func urgentDescriptors(on loop: any EventLoop) -> [CInt] {
-        shard(on: loop).map { $0.link.descriptors + [$0.doorbell.descriptor] } ?? []
-    }
-
-    func readUrgent(on loop: any EventLoop) -> Bool {
-        guard let shard = shard(on: loop) else { return true }
-        shard.doorbell.answer()
-        return shard.link.readAnswers()
-    }
-
     // MARK: HTTP
 
     private func homeShard(of room: RoomName) -> Shard { shards[Shard.home(of: room, among: shards.count)] }
@@ -176,8 +166,6 @@ final class Hub: ChatService {
         }
         metrics.roomsMemory.set(Int64(load.memory.used))
         metrics.roomsMemoryReleased.raise(to: load.memory.released)
-        metrics.polls[.found].raise(to: load.polls.found)
-        metrics.polls[.slept].raise(to: load.polls.slept)
         if let gateway = gateway.withLockedValue({ $0 }) { metrics.take(await gateway.counters()) }
         return metrics.text()
     }
@@ -201,8 +189,6 @@ final class Hub: ChatService {
             load.deliveries &+= part.deliveries
             load.waitingSends += part.waitingSends
             load.memory.add(part.memory)
-            load.polls.found &+= part.polls.found
-            load.polls.slept &+= part.polls.slept
         }
         return load
     }
@@ -218,5 +204,4 @@ struct Load: Sendable {
     var deliveries: UInt64 = 0
     /// Of messages that rooms have in memory, in bytes; taken back because of the limit; and that together with what went with its room.
     var memory = RoomsMemory(limit: 0)
-    var polls = BusyPoll.Ends()
 }

@@ -153,7 +153,7 @@ extension Shard {
         // What Redis has said and this loop has not read yet may be the answer.
         let overdue = probes.indices.filter {
             isReached(probes[$0]) && probes[$0].isOverdue(now: now, deadline: deadline)
-                && (!hasUnread || probes[$0].isOverdue(now: now, deadline: deadline * Self.mostPatience))
+                && (!link.hasUnread || probes[$0].isOverdue(now: now, deadline: deadline * Self.mostPatience))
         }
         guard overdue.isEmpty else {
             logger.warning(
@@ -173,14 +173,6 @@ extension Shard {
 
     /// A loop that never gets to the end of what Redis says is no reason to wait for ever.
     private static let mostPatience = 5
-
-    /// Bytes of Redis wait to be read.
-    private var hasUnread: Bool {
-        link.descriptors.contains { descriptor in
-            var wait = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            return poll(&wait, 1, 0) > 0
-        }
-    }
 
     private func auditTails() {
         let slots = tails.round(slots: rooms.count) { rooms[$0]?.isShared ?? false }

@@ -123,7 +123,7 @@ extension Shard: TickWork {
         let waiting = rooms.reduce(0) { $0 + ($1?.look { $0.waitingSends } ?? 0) }
         return Load(
             sessions: sessions.count, rooms: slots.count, waitingSends: waiting, messages: messages,
-            deliveries: deliveries, memory: memory, polls: .here)
+            deliveries: deliveries, memory: memory)
     }
 
     // MARK: actions

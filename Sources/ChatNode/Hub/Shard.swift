@@ -19,8 +19,6 @@ final class Shard: @unchecked Sendable {
     let link: any BrokerLink
     let codec: MartletV1Codec
     let common: RoomStateMachine.Common
-    /// Rung for tasks of other threads, which a loop that gathers would otherwise see late.
-    let doorbell = Doorbell()
     /// All shards of the node, this one included. Set once, before anything runs.
     private(set) var shards: [Shard] = []
 
@@ -126,7 +124,6 @@ final class Shard: @unchecked Sendable {
     func run(_ body: @escaping @Sendable () -> Void) {
         if loop.inEventLoop { return body() }
         loop.execute(body)
-        doorbell.ring()
     }
 }
 

@@ -54,7 +54,6 @@ public struct Node: Service {
             ackDeadline: configuration.redis.ackDeadline, roomsMemory: configuration.rooms.allMemoryBytes,
             wallClock: { WallClock.milliseconds })
         let loops = Array(group.makeIterator())
-        for loop in loops { BusyPoll.start(on: loop, for: configuration.node.busyPoll) }
         let shards = try loops.enumerated().map { index, loop in
             let tick = LoopTick(of: loop)
             let link = try brokers.link(index, loop, tick)

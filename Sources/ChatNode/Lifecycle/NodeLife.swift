@@ -1,4 +1,4 @@
-import CThread
+import CLinux
 import ChatCore
 import ChatGateway
 import Logging

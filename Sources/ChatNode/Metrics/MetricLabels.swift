@@ -31,14 +31,6 @@ public enum FrameLabel: MetricLabel {
     case join, leave, send, signal, history, roster, ping
 }
 
-/// How it ended that a loop looked for more.
-public enum PollEnd: MetricLabel {
-    /// Something came.
-    case found
-    /// Nothing came in time, so it slept.
-    case slept
-}
-
 /// Why a session ended.
 public enum SessionEnd: MetricLabel {
     /// The client closed.

@@ -65,7 +65,6 @@ public final class NodeMetrics: Sendable {
     public let notReplicated: PrometheusCounter
     public let nodesSwept: PrometheusCounter
     public let ready: PrometheusGauge
-    public let polls: CounterSet<PollEnd>
 
     /// Declares all metrics in `registry`, which must not be another node's. `node` is the node's configured name.
     public init(registry: PrometheusRegistry = PrometheusRegistry(), version: String, node: String) {
@@ -177,9 +176,6 @@ public final class NodeMetrics: Sendable {
         nodesSwept = r.counter(
             "martlet_nodes_swept_total", help: "Dead nodes that this node has taken out of at least one room.")
         ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
-        polls = CounterSet(
-            r, "martlet_polls_total", label: "result",
-            help: "Times that a loop looked for more before it slept, with MARTLET_BUSY_POLL, by how that ended.")
         r.gauge(
             "martlet_build_info", help: "Always 1; what runs, in the labels.",
             labels: [("version", version), ("node", node)]

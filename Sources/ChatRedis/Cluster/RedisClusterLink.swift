@@ -92,13 +92,7 @@ public final class RedisClusterLink: BrokerLink {
         part.link.confirm(replicas: count, of: server, within: time, then)
     }
 
-    public var descriptors: [CInt] { parts.values.flatMap(\.link.descriptors) }
-
-    public func readAnswers() -> Bool {
-        var isAll = true
-        for part in parts.values { isAll = part.link.readAnswers() && isAll }
-        return isAll
-    }
+    public var hasUnread: Bool { parts.values.contains { $0.link.hasUnread } }
 
     public func reset(_ room: RoomName) {
         guard let id = router.owner(of: room) else { return }

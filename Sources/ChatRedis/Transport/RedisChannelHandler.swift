@@ -83,32 +83,12 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
         connection?.channelFailed(error, from: self)
     }
 
-    /// The descriptor that the channel reads; nil: it is not open.
-    var descriptor: CInt? { isOpen ? socket : nil }
-
     /// Bytes, or the end, wait to be read.
     var hasUnread: Bool {
-        guard let descriptor else { return false }
-        var wait = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        guard isOpen, let socket else { return false }
+        var wait = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
         return poll(&wait, 1, 0) > 0
     }
-
-    /// Reads what has come, past the channel, and only on plaintext. What is not data (an end, an error) the channel finds for itself.
-    func readNow(into buffer: inout ByteBuffer) {
-        var isFull = true
-        while isFull, let descriptor, let connection {
-            buffer.clear()
-            let count = buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.readBytes) { bytes in
-                max(0, recv(descriptor, bytes.baseAddress, bytes.count, CInt(MSG_DONTWAIT)))
-            }
-            isFull = buffer.writableBytes == 0
-            guard count > 0 else { return }
-            take(&buffer)
-            connection.readEnded()
-        }
-    }
-
-    private static var readBytes: Int { 65_536 }
 
     /// Sends in one write.
     func write(_ buffer: ByteBuffer) {

@@ -115,9 +115,9 @@ final class RedisConnection: RedisChannelOwner {
         if case .up(let handler, _) = state { handler.write(buffer) }
     }
 
-    /// What the connection reads from while it is up; nil: it is not.
-    var descriptor: CInt? {
-        if case .up(let handler, _) = state { handler.descriptor } else { nil }
+    /// Bytes of Redis wait to be read.
+    var hasUnread: Bool {
+        if case .up(let handler, _) = state { handler.hasUnread } else { false }
     }
 
     /// Redis is at it: bytes of it wait to be read, or came within the last `time`. A node that was held up itself must not take that
@@ -125,14 +125,6 @@ final class RedisConnection: RedisChannelOwner {
     func isAnswering(within time: Duration, now: Moment) -> Bool {
         guard case .up(let handler, let since) = state else { return false }
         return handler.hasUnread || (readAt > since && now - readAt < time)
-    }
-
-    /// Reads what has come on ``descriptor``. False: it has to be decrypted, which is the channel's business.
-    func readNow(into buffer: inout ByteBuffer) -> Bool {
-        guard case .up(let handler, _) = state else { return true }
-        guard connector?.url.tls == nil else { return false }
-        handler.readNow(into: &buffer)
-        return true
     }
 
     /// Gives the connection up, as if it had failed.

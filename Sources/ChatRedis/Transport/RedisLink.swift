@@ -61,8 +61,6 @@ public final class RedisLink: BrokerLink, TickWork {
     // Replicas
     var confirmations = RingBuffer<Confirmation>()
 
-    /// Of ``readAnswers()``.
-    private var readBuffer = ByteBuffer()
     private var isStopping = false
     private let loopTick: LoopTick
     private let flush = LoopTick.Errand(.broker)
@@ -151,13 +149,7 @@ public final class RedisLink: BrokerLink, TickWork {
         order(room, subscribes: false)
     }
 
-    public var descriptors: [CInt] { connections.compactMap(\.descriptor) }
-
-    public func readAnswers() -> Bool {
-        var isAll = true
-        for connection in connections { isAll = connection.readNow(into: &readBuffer) && isAll }
-        return isAll
-    }
+    public var hasUnread: Bool { connections.contains { $0.hasUnread } }
 
     public func reset(_ room: RoomName) {
         onNextTick { link in

@@ -1,4 +1,4 @@
-import CThread
+import CLinux
 import Glibc
 import Histogram
 import Synchronization

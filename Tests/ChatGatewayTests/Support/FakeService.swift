@@ -24,15 +24,7 @@ final class FakeService: ChatService {
         var drained: [SessionID] = []
     }
 
-    /// What it does for loops that gather.
-    struct Attention: Sendable {
-        var descriptors: @Sendable () -> [CInt] = { [] }
-        var read: @Sendable () -> Bool = { true }
-        var performed: @Sendable (ClientRequest.Body) -> Void = { _ in }
-    }
-
     private let state = NIOLockedValueBox(State())
-    private let attention = NIOLockedValueBox(Attention())
     let codec = MartletV1Codec(limits: Limits())
     let refusal: CloseReason?
 
@@ -59,11 +51,7 @@ final class FakeService: ChatService {
         for (outlet, event) in held { outlet.eventLoop.execute { outlet.value.send(event) } }
     }
 
-    func attend(_ new: Attention) { attention.withLockedValue { $0 = new } }
     func tick(of loop: any EventLoop) -> LoopTick { LoopTick(of: loop) }
-
-    func urgentDescriptors(on loop: any EventLoop) -> [CInt] { attention.withLockedValue { $0 }.descriptors() }
-    func readUrgent(on loop: any EventLoop) -> Bool { attention.withLockedValue { $0 }.read() }
 
     func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
         if let refusal { return .failure(refusal) }
@@ -91,7 +79,6 @@ final class FakeService: ChatService {
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
         guard let outlet = state.withLockedValue({ $0.members[session]?.outlet }) else { return }
         state.withLockedValue { $0.performed.append(body) }
-        attention.withLockedValue { $0 }.performed(body)
         switch body {
         case .join(let room, _, _):
             let log = state.withLockedValue { state in

@@ -2,6 +2,8 @@
 
 #include <malloc.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 /// Says that these 256 bytes are about to be written to, so that they come into the cache while the thread does something else. Any
