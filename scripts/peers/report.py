@@ -25,7 +25,7 @@ NCHAN = {
 FIGURES = {
     "node": "nodeMicrosecondsPerDelivery", "redis": "redisMicrosecondsPerMessage", "rate": "deliveriesPerSecond",
     "bytes": "bytesPerConnection", "joined": "joinedMilliseconds"}
-LOADS = ("crowd", "burst", "rooms", "local", "flat", "flat8", "cross", "same")
+LOADS = ("crowd", "burst", "rooms", "rooms20", "local", "flat", "flat8", "knee", "cross", "same")
 
 
 def figures(rounds):
@@ -43,6 +43,9 @@ def figures(rounds):
             several = [each[key][place] for each in found if each.get(key)]
             if several:
                 values[name + place] = median(several)
+    knees = [each["knee"] for each in found if each.get("knee") is not None]
+    if knees:
+        values["knee"] = median(knees)
     for key in ("missing", "repeated", "swapped", "roomsWithoutOneOrder"):
         values[key] = sum(each.get(key, 0) for each in found)
     values["troubles"] = {}
@@ -91,12 +94,23 @@ def cell(run, values):
         return f"{number(values[place + 'p50'])} / {number(values.get(place + 'p99'))}"
     if run == "idle":
         return number(values.get("bytes"))
+    if run == "knee":
+        return f"{number(values.get('knee'))}/s"
     text = number(values.get("node"))
     if values.get("redis") is not None:
         text += f" · {number(values['redis'])}"
+    late = latency(values)
+    if late:
+        text += f" · {late}"
     if run in ("flat", "flat8") and values.get("rate") is not None:
         text = f"{number(values['rate'])}/s · {text}"
     return text
+
+
+def latency(values):
+    """Milliseconds within which half of all, and 99 of 100, were delivered, on whichever node was later."""
+    both = [max((values.get(name + place) or 0 for name in ("", "same ")), default=0) for place in ("p50", "p99")]
+    return f"{both[0] / 1000:.2g} / {both[1] / 1000:.2g} ms" if any(both) else ""
 
 
 def table(head, rows):
@@ -124,22 +138,8 @@ def costs(found):
     rows = [[server] + [cell(run, found[run].get(server, {})) for run in runs] for server in servers_of(found)]
     for server, values in derived(found).items():
         rows.append(["(" + server + ")"] + [cell(run, values.get(run, {})) for run in runs])
-    units = {"flat": "deliveries/s · µs", "flat8": "deliveries/s · µs", "cross": "p50/p99 µs", "same": "p50/p99 µs", "idle": "bytes each"}
-    return table(["µs a delivery · Redis µs a message"] + [f"{run} {units.get(run, '')}".strip() for run in runs], rows)
-
-
-def latencies(found):
-    """Under load: who waits to say more at once has a cheaper delivery and a later one."""
-    runs = [run for run in ("crowd", "burst", "rooms", "local", "flat", "flat8") if run in found]
-    rows = []
-    for server in servers_of({run: found[run] for run in runs}):
-        cells = []
-        for run in runs:
-            values = found[run].get(server) or {}
-            both = [max((values.get(name + place) or 0 for name in ("", "same ")), default=0) for place in ("p50", "p99")]
-            cells.append(f"{both[0] / 1000:.1f} / {both[1] / 1000:.1f}" if any(both) else "")
-        rows.append([server] + cells)
-    return table(["delivered after, p50 / p99 ms"] + runs, rows) if runs and rows else ""
+    units = {"knee": "messages/s", "flat": "deliveries/s · µs", "flat8": "deliveries/s · µs", "cross": "p50/p99 µs", "same": "p50/p99 µs", "idle": "bytes each"}
+    return table(["µs a delivery · Redis µs a message · p50 / p99"] + [f"{run} {units.get(run, '')}".strip() for run in runs], rows)
 
 
 def ratio(run, ours, theirs):
@@ -191,7 +191,7 @@ def is_exact(results):
 def text(results, more=()):
     import targets
     found = summary(results)
-    parts = [costs(found), latencies(found), ratios(found, "floor"), ratios(found, "nchan"), accounts(found), *more]
+    parts = [costs(found), ratios(found, "before"), ratios(found, "floor"), ratios(found, "nchan"), accounts(found), *more]
     parts.append(targets.text(targets.judge(found)))
     return "\n\n".join(part for part in parts if part)
 

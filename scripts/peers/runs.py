@@ -30,15 +30,20 @@ class Run:
 ROOMS = ["--rooms", "100", "--members", "10"]
 # nchan leaves Nagle's algorithm on; without --quick-ack one message in flight would be one every 40 ms.
 ONE = ["--members", "2", "--flat-out", "1", "--quick-ack"]
+#: Messages a second in each of 100 rooms, and how late the last one in a hundred may be.
+KNEE_RATES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 120, 140, 160)
+KNEE_MICROSECONDS = 50_000
 RUNS = [
     Run("crowd", "one room of 1,000 over two nodes, 20 messages/s", ["--members", "1000", "--rate", "20"]),
     Run("burst", "the same in bursts of eight", ["--members", "1000", "--rate", "160", "--burst", "8"],
         # 160,000 deliveries a second are more than the others can do.
         only=("floor", "martlet", "nchan")),
     Run("rooms", "100 rooms of 10 spread over two nodes, 10 messages/s each", ROOMS + ["--rate", "10"]),
-    Run("local", "the same, each room on one node", ROOMS + ["--rate", "10", "--one-node"]),
+    Run("rooms20", "the same with 20 messages/s each", ROOMS + ["--rate", "20"], only=("martlet", "nchan")),
+    Run("local", "the rooms of 10 messages/s, each room on one node", ROOMS + ["--rate", "10", "--one-node"]),
     Run("flat", "100 rooms of 10, flat out, eight in flight from each member", ROOMS + ["--flat-out", "80"]),
     Run("flat8", "the same, eight in flight in each room", ROOMS + ["--flat-out", "8"]),
+    Run("knee", "the same rooms at ever more messages/s, until p99 is 50 ms", ROOMS, only=("martlet", "nchan")),
     Run("cross", "one message in flight between two nodes", ONE),
     Run("same", "one message in flight on one node", ONE + ["--one-node"]),
     Run("idle", "idle connections on one node, in 15 rooms", ["--rooms", "15", "--idle"], nodes=1, is_idle=True),
@@ -74,17 +79,28 @@ class Measure:
             if run.name == "quiet":
                 import quiet
                 return quiet.measure(self.stage, nodes[0], 1_000 if self.quick else 10_000)
-            # Before and after, as the machine is not the same at all times.
-            probes = redis and run.name in ("cross", "same") and server.name == "martlet"
-            before_load = [self.probe()] if probes else []
-            found = self.load(run, server, nodes, redis)
-            if probes:
-                found["probes"] = before_load + [self.probe()]
-            return found
+            if run.name == "knee":
+                return self.knee(run, server, nodes, redis)
+            return self.load(run, server, nodes, redis)
         finally:
             self.stage.end([process for process in reversed(self.stage.processes) if process not in before])
 
-    def load(self, run, server, nodes, redis):
+    def knee(self, run, server, nodes, redis):
+        """The last rate that was delivered in time; what was found at it, and p99 at each rate."""
+        best, steps = None, []
+        for rate in KNEE_RATES:
+            found = self.load(run, server, nodes, redis, ["--rate", str(rate)])
+            late = max((found[place]["p99"] for place in ("otherNode", "sameNode") if found.get(place)), default=0)
+            lost = found["missing"] > 0
+            steps.append({"perSecond": 100 * rate, "p99": late, "missing": found["missing"]})
+            if late > KNEE_MICROSECONDS or lost:
+                break
+            best = found
+        best = best or {**found, "missing": 0}
+        return {**best, "knee": max((step["perSecond"] for step in steps if step["p99"] <= KNEE_MICROSECONDS
+                                     and not step["missing"]), default=0), "steps": steps}
+
+    def load(self, run, server, nodes, redis, more=()):
         seconds, warmup = self.seconds, self.warmup
         if not self.quick:
             seconds, warmup = run.seconds or seconds, run.warmup or warmup
@@ -98,7 +114,7 @@ class Measure:
         if redis:
             command += ["--redis-pid", str(redis.pid)]
         published = self.published(redis)
-        found = run_json(command + run.options, seconds + warmup + 240)
+        found = run_json(command + run.options + list(more), seconds + warmup + 240)
         if redis:
             found["published"] = self.published(redis) - published
         return found
@@ -115,17 +131,12 @@ class Measure:
         finally:
             client.close()
 
-    def probe(self):
-        """Redis' own round trips, on the Redis that was just loaded, while the nodes are idle."""
-        return run_json([self.stage.path("probe"), str(self.stage.port), "2000" if self.quick else "20000"], 60)
-
 
 def build_tools(stage):
     compiler = os.environ.get("CC") or next((each for each in ("cc", "clang") if shutil.which(each)), None)
     if not compiler:
         raise StageError("no C compiler: apt-get install gcc, or set CC")
-    for name, target, options in (("floor", "floor", []), ("probe", "probe", []),
-                                  ("allocations", "allocations.so", ["-shared", "-fPIC"])):
+    for name, target, options in (("floor", "floor", []), ("allocations", "allocations.so", ["-shared", "-fPIC"])):
         command = [compiler, "-O2", "-D_GNU_SOURCE", *options, "-o", stage.path(target), os.path.join(HERE, name + ".c")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -94,8 +94,14 @@ def reports(expect):
     met = {run + ": " + what: each["met"] for (run, what), each in verdicts.items()}
     expect("1.28 × the floor is met", met["crowd: CPU a delivery ≤ 1.3 × the floor"] is True)
     expect("half of Centrifugo is met", met["crowd: CPU a delivery ≤ Centrifugo's ÷ 2"] is True)
-    expect("without nchan nothing is known", met["local: CPU a delivery ≤ Centrifugo's ÷ 2.9"] is None)
+    expect("without nchan nothing is known", met["local: CPU a delivery ≤ Centrifugo's ÷ 1.5"] is None)
     expect("PUBLISH is noticed", met["local: no PUBLISH for messages (of 100)"] is False)
+    dearer = {"rooms": {"martlet": [load(10, 50, otherNode={"p50": 1_100, "p99": 3_000})], "before": [load(9, 50)]}}
+    judged = {each["target"]: each["met"] for each in targets.judge(report.summary(dearer))}
+    expect("1.11 × the build before is not met", judged["CPU a delivery ≤ 1.05 × the build before"] is False)
+    expect("as much of Redis is met", judged["Redis a message ≤ 1.05 × the build before"] is True)
+    expect("1.1 ms are not met", judged["half of all messages are delivered within 1 ms"] is False)
+    expect("latency stands beside the cost", "10.0 · 50.0 · 1.1 / 3 ms" in report.text(dearer))
     results["crowd"]["martlet"] = [load(6.6, 100)]
     again = targets.judge(report.summary(results))
     expect("1.32 × the floor is not met", again[0]["met"] is False)

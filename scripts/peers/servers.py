@@ -51,11 +51,13 @@ class Server:
 
 class Martlet(Server):
     name = protocol = "martlet"
+    #: A program; None: the one that was built.
+    martlet = None
 
     def start(self, stage, count, environment=None):
         processes = []
         for number, port in enumerate(self.ports(stage, count), 1):
-            processes.append(stage.start(f"martlet-{number}", [stage.martlet, "serve"], {
+            processes.append(stage.start(f"martlet-{number}", [self.martlet or stage.martlet, "serve"], {
                 "MARTLET_PORT": str(port), "MARTLET_NODE_NAME": f"bench{number}",
                 "MARTLET_REDIS_URL": f"redis://127.0.0.1:{stage.port}", "MARTLET_DRAIN_TIME": "0s",
                 # One loop, as nginx has one worker: two nodes share the machine.
@@ -68,6 +70,22 @@ class Martlet(Server):
         for process, port in zip(processes, self.ports(stage, count)):
             stage.wait_until(process, "/readyz", lambda: is_ready(port))
         return processes
+
+
+class Before(Martlet):
+    """An older build beside the one that is measured. It gathered and polled, which the one of today does not: both are off."""
+
+    name = "before"
+
+    def __init__(self, martlet):
+        self.martlet = martlet
+
+    def missing(self):
+        return None if os.path.exists(self.martlet) else self.martlet
+
+    def start(self, stage, count, environment=None):
+        off = {"MARTLET_GATHER_TIME": "0s", "MARTLET_BUSY_POLL": "0s"}
+        return super().start(stage, count, {**off, **(environment or {})})
 
 
 def is_ready(port):
@@ -220,7 +238,8 @@ log.console = false
 cluster_formation.peer_discovery_backend = classic_config
 """
 
-ALL = [Floor(), Martlet(), Nchan(), SocketIO(), RabbitMQ()]
+MARTLET = Martlet()
+ALL = [Floor(), MARTLET, Nchan(), SocketIO(), RabbitMQ()]
 
 
 def install():
