@@ -45,6 +45,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CHiredis"),
+        .target(name: "CGzip", cSettings: [.treatAllWarnings(as: .error)], linkerSettings: [.linkedLibrary("z")]),
         .systemLibrary(name: "CLinux"),
         .target(
             name: "RedisSchema",
@@ -66,7 +67,7 @@ let package = Package(
         .target(
             name: "ChatGateway",
             dependencies: [
-                "CLinux", "ChatCore", "ChatWire",
+                "CGzip", "CLinux", "ChatCore", "ChatWire",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),

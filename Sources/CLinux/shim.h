@@ -22,5 +22,12 @@ static inline uint64_t thread_cpu_time(void) {
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
+/// Milliseconds since 1970 (clock_gettime(2), CLOCK_REALTIME).
+static inline uint64_t wall_clock_milliseconds(void) {
+    struct timespec time = {0};
+    clock_gettime(CLOCK_REALTIME, &time);
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
 /// Gives the system what the allocator keeps and nobody uses.
 static inline void memory_give_back(void) { malloc_trim(0); }

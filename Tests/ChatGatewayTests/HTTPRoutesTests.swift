@@ -1,8 +1,9 @@
 import ChatCore
-import ChatGateway
 import ChatWire
 import NIOCore
 import Testing
+
+@testable import ChatGateway
 
 struct HTTPRoutesTests {
     private func exchange(_ port: Int, _ request: String) async throws -> (head: String, body: String) {
@@ -218,6 +219,37 @@ struct HTTPRoutesTests {
             let again = try await get(port, "/", method: "HEAD", extra: "If-None-Match: \(tag)\r\n")
             expect(again, 304)
         }
+    }
+
+    @Test(arguments: [
+        ("gzip, deflate, br", true), ("*", true), ("GZIP;q=0.5", true), ("gzip;q=0", false), ("*;q=0", false),
+        ("br", false),
+        ("gzip;q=0, *", false),
+    ]) func staticFilesAreCompressedForWhoTakesThem(accepted: String, isCompressed: Bool) async throws {
+        let bytes = Array(String(repeating: "<p>hi</p>\n", count: 500).utf8)
+        try await withGateway {
+            $0.staticFiles = ["/": StaticFile(contentType: "text/html; charset=utf-8", bytes: bytes)]
+        } _: { port, _, _ in
+            let plain = try await get(port, "/").head.lowercased()
+            #expect(plain.contains("content-length: 5000") && plain.contains("vary: accept-encoding"))
+            #expect(!plain.contains("content-encoding"))
+            let head = try await get(port, "/", method: "HEAD", extra: "Accept-Encoding: \(accepted)\r\n").head
+                .lowercased()
+            #expect(head.contains("content-encoding: gzip") == isCompressed && head.contains("vary: accept-encoding"))
+            let tag = head.split(separator: "\r\n").first { $0.hasPrefix("etag: ") }?.dropFirst(6) ?? ""
+            #expect(tag.contains("-gzip") == isCompressed)
+            // As a proxy passes it on.
+            expect(try await get(port, "/", extra: "If-None-Match: \"x\", W/\(tag)\r\n"), 304)
+        }
+    }
+
+    /// (That it can be read again, the page in Chromium shows.)
+    @Test func whatWouldBeNoShorterIsNotCompressed() {
+        #expect(Gzip.compressed([]) == nil && Gzip.compressed(Array("<p>hi".utf8)) == nil)
+        let bytes = Gzip.compressed(Array(String(repeating: "Martlet ", count: 40_000).utf8)) ?? []
+        #expect(bytes.starts(with: [0x1f, 0x8b, 8]) && bytes.count < 4_000)
+        // ISIZE, the length of what was compressed (RFC 1952 §2.3.1).
+        #expect(bytes.suffix(4).reversed().reduce(0) { $0 << 8 | Int($1) } == 320_000)
     }
 
     @Test func aPortThatIsTakenIsNamed() async throws {

@@ -4,19 +4,29 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 
-/// A static file, ready to be sent: revalidated each time by its entity tag (RFC 9110 §8.8.3), so a new version of the
-/// node is never shown with an old page.
+/// A static file, ready to be sent, as it is and compressed: revalidated each time by its entity tag (RFC 9110 §8.8.3), so a new version of
+/// the node is never shown with an old page.
 struct StaticPage: Sendable {
-    private let body: ByteBuffer
-    private let tag: String
-    private let headers: HTTPFields
+    /// The file in one coding.
+    private struct Form: Sendable {
+        var body: ByteBuffer
+        var headers: HTTPFields
+    }
+
+    private let plain: Form
+    /// Nil: compressed it would be no shorter.
+    private let compressed: Form?
+    /// Of both forms.
+    private let tags: Set<String>
 
     init(_ file: StaticFile) {
-        body = ByteBuffer(bytes: file.bytes)
         // To tell versions apart, nothing more.
         var hash = StableHash()
         hash.add(bytes: file.bytes)
-        tag = "\"\(String(hash.value, radix: 16))\""
+        let name = String(hash.value, radix: 16)
+        // Each form has a tag of its own (RFC 9110 §8.8.3.3).
+        let (tag, compressedTag) = ("\"\(name)\"", "\"\(name)-gzip\"")
+        tags = [tag, compressedTag]
         var headers = HTTPFields()
         headers[.contentType] = file.contentType
         headers[.cacheControl] = "no-cache"
@@ -27,11 +37,25 @@ struct StaticPage: Sendable {
         // Modules and their types: pages of other origins are made with them, and nothing in them is secret.
         let isShared = ["text/javascript", "application/typescript"].contains { file.contentType.hasPrefix($0) }
         if isShared, let name = HTTPField.Name("Access-Control-Allow-Origin") { headers[name] = "*" }
-        self.headers = headers
+        headers[.vary] = "accept-encoding"
+        plain = Form(body: ByteBuffer(bytes: file.bytes), headers: headers)
+        headers[.eTag] = compressedTag
+        headers[.contentEncoding] = "gzip"
+        compressed = Gzip.compressed(file.bytes).map { Form(body: ByteBuffer(bytes: $0), headers: headers) }
     }
 
     func response(to request: Request) -> Response {
-        if request.headers[.ifNoneMatch] == tag { return Response(status: .notModified, headers: headers) }
-        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: body))
+        let form = Gzip.isAccepted(request.headers[.acceptEncoding]) ? compressed ?? plain : plain
+        if isKnown(request.headers[.ifNoneMatch]) { return Response(status: .notModified, headers: form.headers) }
+        return Response(status: .ok, headers: form.headers, body: ResponseBody(byteBuffer: form.body))
+    }
+
+    /// Whether the client has one of the forms, by a list of tags in which weak ones are as good (RFC 9110 §13.1.2): proxies that compress
+    /// weaken a tag.
+    private func isKnown(_ header: String?) -> Bool {
+        guard let header else { return false }
+        return header.split(whereSeparator: { $0 == "," || $0 == " " }).contains { tag in
+            tag == "*" || tags.contains(String(tag.hasPrefix("W/") ? tag.dropFirst(2) : tag))
+        }
     }
 }
