@@ -27,7 +27,7 @@ public struct Limits: Hashable, Sendable {
     /// WebSocket handshakes a second that one node takes, and as many at once.
     public var handshakesPerSecond = 4_000
     /// Bytes of a request's head (of a handshake's too): its first line and all fields.
-    public var headBytes = 32_768
+    public var headBytes = 16_384
     /// Fields in a request's head.
     public var headFields = 100
     /// Connections that are no sessions (handshakes, HTTP) from one address; an IPv6 address counts as its /64.
