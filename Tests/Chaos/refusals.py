@@ -21,9 +21,8 @@ MOST_SILENCE = 5.0
 MOST_SPIN = 0.5
 # After an outage: for longer than a lease, so that whoever sweeps has looked.
 QUIET = 5.0
-# Between the losses of Redis that a node whose log nobody reads has something to say about; of a long outage further apart than
-# what makes a connection a good one (10 s), or the waits before the next one would grow beyond MOST_SILENCE.
-CUT_EVERY, CUT_EVERY_LONG, LONG, LAST_CUT = 2.0, 12.0, 60.0, 4.0
+# Between the losses of Redis that a node whose log nobody reads has something to say about.
+CUT_EVERY, LAST_CUT = 2.0, 4.0
 DRAIN = 3.0
 DROPPED = re.compile(rb"(?i)(drop|lost|left out|discard|not written|suppress)")
 
@@ -40,7 +39,12 @@ def chosen(text):
 
 async def refusals(options, show, state):
     names = chosen(options.faults)
-    settings = {"MARTLET_LOG_LEVEL": "debug", "MARTLET_DRAIN_TIME": f"{DRAIN:g}s"}
+    # What nobody reads soon is more than may wait.
+    settings = {
+        "MARTLET_LOG_LEVEL": "debug",
+        "MARTLET_LOG_QUEUE_BYTES": "8KiB",
+        "MARTLET_DRAIN_TIME": f"{DRAIN:g}s",
+    }
     async with Stage(options, show, state, settings=settings, haproxy=False, acl=True, log_pipes=True) as stage:
         await stage.fill(options.sessions)
         show.line(
@@ -209,11 +213,10 @@ class Outage:
     async def unread(self, end):
         """Connections to Redis are cut now and then, as the node has something to say about that."""
         cut_at = [self.clock() + 0.5]
-        every = CUT_EVERY if end - self.clock() <= LONG else CUT_EVERY_LONG
 
         def cut():
             if cut_at[0] <= self.clock() < end - LAST_CUT:
-                cut_at[0] = self.clock() + every
+                cut_at[0] = self.clock() + CUT_EVERY
                 self.node.proxy.cut("all")
 
         await self.serving(end - (DRAIN + 5 if self.leaves else 0), cut, True)

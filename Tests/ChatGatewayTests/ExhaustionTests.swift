@@ -34,6 +34,23 @@ struct ExhaustionTests {
         #expect(machine.asked(Look(lowestFree: 30, connections: 10), now: begin + .seconds(3)).change == .becameOpen)
     }
 
+    /// The process' limit was lowered while it ran: what is left is not for connections (chaos refusals: without a descriptor libdispatch ends
+    /// the process).
+    @Test func aLimitThatWasLoweredIsHeeded() {
+        let budget = DescriptorBudget(limit: 20_000, reserved: 64, doorway: 32)
+        var machine = AcceptStateMachine(budget: budget, maxConnections: 19_000, now: begin)
+        let action = machine.asked(Look(lowestFree: 120, connections: 100, limit: 132), now: begin)
+        #expect(action.accept == 1, "to be told so")
+        guard case .becameFull = action.change else {
+            Issue.record("it is full")
+            return
+        }
+        #expect(
+            machine.asked(Look(lowestFree: 124, connections: 104, limit: 132), now: begin + .seconds(1)).accept == 0)
+        let again = machine.asked(Look(lowestFree: 120, connections: 100, limit: 20_000), now: begin + .seconds(2))
+        #expect(again.change == .becameOpen)
+    }
+
     @Test func aKernelThatHasNoneIsNotAskedAgainAtOnce() {
         var machine = AcceptStateMachine(budget: nil, maxConnections: 10, now: begin)
         machine.failed(now: begin)

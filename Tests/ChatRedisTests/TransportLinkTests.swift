@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Logging
 import NIOCore
+import NIOPosix
 import Testing
 
 @testable import ChatRedis
@@ -50,10 +51,10 @@ enum LinkTesting {
     static func link(
         _ settings: RedisLinkSettings, observer: CountingObserver? = nil, prefix: String = prefix(),
         brokenLibrary: Bool = false,
-        isUp: Bool = true
+        isUp: Bool = true, on loop: (any EventLoop)? = nil
     ) async throws -> LinkProbe {
         let codec = TransportCodec(prefix: prefix, hasBrokenLibrary: brokenLibrary)
-        let probe = try await LinkProbe.start { eventLoop in
+        let probe = try await LinkProbe.start(on: loop) { eventLoop in
             var logger = Logger(label: "test")
             logger.logLevel = .critical
             return try RedisLink(
@@ -113,7 +114,9 @@ enum LinkTesting {
     @Test func whatHasComeAndWasNotReadIsSeen() async throws {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
-        let link = try await LinkTesting.link(try LinkTesting.settings(redis.url))
+        // Its own, as it is held up.
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), on: group.next())
         let request = try LinkTesting.append("lobby", epoch: 7)
         let eventLoop = link.eventLoop
         let seen = eventLoop.makePromise(of: Bool.self)
@@ -131,6 +134,7 @@ enum LinkTesting {
         try await link.next("the answer") { $0.serial == 1 }
         try await link.stop()
         try await link.with { #expect(!$0.hasUnread) }
+        try await group.shutdownGracefully()
     }
 
     @Test func aRequestOfTwoCommandsHasBothReplies() async throws {

@@ -54,12 +54,17 @@ struct AcceptStateMachine {
         var lowestFree: Int?
         /// Open now.
         var connections: Int
+        /// RLIMIT_NOFILE as it is now; nil: nobody looked.
+        var limit: Int?
     }
 
     /// Connections taken in one tick, which may be 5 ms apart while sessions are written to.
     static let atOnce = 256
     /// While the node is full.
     static let doorwayPerSecond = 50
+    /// What is kept free of a limit that was lowered while the process ran. Without a descriptor libdispatch, which runs Swift's tasks and
+    /// looks into /proc when they block, ends the process.
+    static let leastKept = 8
     /// How long nothing is taken after the kernel has said that it cannot.
     static let pause: Duration = .milliseconds(250)
 
@@ -88,7 +93,7 @@ struct AcceptStateMachine {
         switch state {
         case .open: return Action(accept: min(Self.atOnce, room(look)), change: change)
         case .full:
-            if let budget, (look.lowestFree ?? .max) >= budget.doorwayEnd {
+            if let bounds = bounds(look), (look.lowestFree ?? .max) >= bounds.doorwayEnd {
                 return Action(accept: 0, wait: .milliseconds(50), change: change)
             }
             guard rate.take(now: now) else { return Action(accept: 0, wait: .milliseconds(10), change: change) }
@@ -115,8 +120,15 @@ struct AcceptStateMachine {
 
     private func room(_ look: Look) -> Int {
         let byCount = maxConnections - look.connections
-        guard let budget else { return byCount }
-        return min(byCount, budget.end - (look.lowestFree ?? budget.limit))
+        guard let budget, let bounds = bounds(look) else { return byCount }
+        return min(byCount, bounds.end - (look.lowestFree ?? budget.limit))
+    }
+
+    /// Connections that stay have numbers below `end`, those of the doorway below `doorwayEnd`.
+    private func bounds(_ look: Look) -> (end: Int, doorwayEnd: Int)? {
+        guard let budget else { return nil }
+        guard let limit = look.limit, limit < budget.limit else { return (budget.end, budget.doorwayEnd) }
+        return (limit - budget.reserved - budget.doorway, limit - min(budget.reserved, Self.leastKept))
     }
 
     private func reason(_ look: Look) -> String {

@@ -32,6 +32,8 @@ struct BrokerFactory {
         let deadline = configuration.redis.deadline
         var common = RedisLinkSettings(
             url: source.url, nodeName: node.text, commandTimeout: deadline, pingInterval: min(.seconds(1), deadline))
+        // A node whose connections are cut again and again is back often enough to say that it lives.
+        common.backoffLongest = min(common.backoffLongest, configuration.node.lease / 4)
         common.master = source.master
         common.confirmsReplicas = replicas > 0
         let settings = common

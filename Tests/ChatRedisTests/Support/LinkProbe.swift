@@ -65,8 +65,10 @@ final class LinkProbe: @unchecked Sendable {
     private var waiters: [Waiter] = []
 
     /// Makes the link on a loop and starts it.
-    static func start(_ make: @escaping @Sendable (any EventLoop) throws -> any BrokerLink) async throws -> LinkProbe {
-        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    static func start(
+        on loop: (any EventLoop)? = nil, _ make: @escaping @Sendable (any EventLoop) throws -> any BrokerLink
+    ) async throws -> LinkProbe {
+        let eventLoop = loop ?? MultiThreadedEventLoopGroup.singleton.next()
         return try await eventLoop.submit {
             let probe = LinkProbe(try make(eventLoop), eventLoop)
             probe.link.value.delegate = probe.recorder
