@@ -93,26 +93,18 @@ extension RoomStateMachine {
         }
     }
 
-    /// A session asks who is here.
-    public func roster(session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
-        guard members[session] != nil, presence.position != nil else {
-            let text = "roster: not in this room, or it is not ready"
-            return actions.append(
-                .answer(session, .error(ref: ref, WireError(members[session] == nil ? .notJoined : .unavailable, text)))
-            )
+    /// A member asks for a page of the roster.
+    func tellRoster(to session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
+        guard presence.position != nil else {
+            let error = WireError(.unavailable, "roster: it is not read yet; try again")
+            return actions.append(.answer(session, .error(ref: ref, error)))
         }
         let page = presence.page(after: cursor, limit: settings.limits.rosterPage)
         actions.append(.answer(session, .roster(ref: ref, room: room, page)))
     }
 
-    /// A session signals: to everybody here at once, to other nodes by the channel if there are any, to Redis' memory never.
-    public func signal(
-        session: SessionID, ref: Ref?, name: String, data: String?, _ actions: inout [RoomAction]
-    ) {
-        guard let member = members[session] else {
-            return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, "signal: not in this room"))))
-        }
-        let signal = Signal(node: node, session: session, user: member.user, name: name, data: data)
+    /// A member signals: to everybody here at once, and to other nodes by the channel if there are any. Never stored.
+    func pass(_ signal: Signal, _ actions: inout [RoomAction]) {
         actions.append(.deliverSignal(signal))
         if hasOthers, isInside {
             actions.append(.submit(.publish(room: room, event: .signal(signal)), serial: RequestTag.ignoredSerial))

@@ -1,12 +1,9 @@
 extension RoomStateMachine {
-    /// A session says something. `at`: the node's clock, ms since 1970.
-    public mutating func send(
-        _ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, now: Moment,
+    /// A member says something. `at`: the node's clock, ms since 1970.
+    mutating func accept(
+        _ request: SendRequest, ref: Ref?, from session: SessionID, _ member: RoomMember, at: UInt64, now: Moment,
         _ actions: inout [RoomAction]
     ) {
-        guard let member = members[session] else {
-            return actions.append(.answer(session, .error(ref: ref, WireError(.notJoined, "send: not in this room"))))
-        }
         if let key = request.key {
             if let known = recent.position(of: key, by: member.user) {
                 return answerRepeated(

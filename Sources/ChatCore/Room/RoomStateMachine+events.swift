@@ -1,0 +1,59 @@
+/// The dispatch: every event enters here.
+extension RoomStateMachine {
+    /// Applies the event and appends what the runner has to do, in order. Before it, the runner sets ``wallClock`` and ``roundTrip``.
+    public mutating func handle(_ event: RoomEvent, now: Moment, _ actions: inout [RoomAction]) {
+        switch event {
+        case .join(let request): join(request, now: now, &actions)
+        case .leave(let session): leave(session, now: now, &actions)
+        case .send(let request, let ref, let session, let at):
+            guard let member = members[session] else { return refuse(event, &actions) }
+            accept(request, ref: ref, from: session, member, at: at, now: now, &actions)
+        case .signal(let name, let data, _, let session):
+            guard let member = members[session] else { return refuse(event, &actions) }
+            pass(Signal(node: node, session: session, user: member.user, name: name, data: data), &actions)
+        case .roster(let cursor, let ref, let session):
+            guard members[session] != nil else { return refuse(event, &actions) }
+            tellRoster(to: session, ref: ref, cursor: cursor, &actions)
+        case .commandsUp(let identity): commandsUp(identity, now: now, &actions)
+        case .commandsDown: commandsDown(now: now, &actions)
+        case .subscriptionsUp: subscriptionsUp(now: now, &actions)
+        case .subscriptionsDown: subscriptionsDown(now: now, &actions)
+        case .subscribed: subscribed(now: now, &actions)
+        case .unsubscribed: unsubscribed(now: now, &actions)
+        case .heard(let event): heard(event, now: now, &actions)
+        case .completed(let serial, let result): completed(serial: serial, result, now: now, &actions)
+        case .timerFired: timerFired(now: now, &actions)
+        case .turnCame: turnCame(now: now, &actions)
+        case .logReaches(let newest): logReaches(newest, now: now, &actions)
+        case .nodeForgotten: nodeForgotten(now: now, &actions)
+        case .nodeLeaves: nodeLeaves(now: now, &actions)
+        case .releaseMemory(let bytes): releaseMemory(toBytes: bytes)
+        }
+    }
+
+    private func refuse(_ event: RoomEvent, _ actions: inout [RoomAction]) {
+        if let refusal = event.refusalOfNonMember { actions.append(refusal) }
+    }
+
+    // MARK: one method for each event, until all runners pass events
+
+    /// A session says something. `at`: the node's clock, ms since 1970.
+    public mutating func send(
+        _ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, now: Moment,
+        _ actions: inout [RoomAction]
+    ) {
+        handle(.send(request, ref: ref, from: session, at: at), now: now, &actions)
+    }
+
+    /// A session asks who is here.
+    public mutating func roster(session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
+        handle(.roster(cursor: cursor, ref: ref, from: session), now: Moment(nanoseconds: 0), &actions)
+    }
+
+    /// A session signals.
+    public mutating func signal(
+        session: SessionID, ref: Ref?, name: String, data: String?, _ actions: inout [RoomAction]
+    ) {
+        handle(.signal(name: name, data: data, ref: ref, from: session), now: Moment(nanoseconds: 0), &actions)
+    }
+}
