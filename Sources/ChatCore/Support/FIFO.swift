@@ -61,6 +61,9 @@ struct FIFO<Element: Sendable>: Sendable {
         return element
     }
 
+    /// The oldest element; nil if there is none.
+    var first: Element? { isEmpty ? nil : storage[head] }
+
     /// Removes and returns the oldest element; nil if there is none.
     mutating func popFirst() -> Element? {
         isEmpty ? nil : remove(origin + UInt64(head))

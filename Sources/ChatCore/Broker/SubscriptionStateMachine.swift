@@ -1,7 +1,4 @@
-import ChatCore
-import Glibc
-
-/// What a channel's name says of its room: how many bytes stand before and behind the room's own name.
+/// How a channel's name is built around the name of its room: the number of bytes before and behind it.
 public struct ChannelFrame: Hashable, Sendable {
     var before: Int
     var behind: Int
@@ -12,7 +9,7 @@ public struct ChannelFrame: Hashable, Sendable {
     }
 }
 
-/// A room's name as a dictionary key, which can be looked up by bytes that somebody else owns, without a copy.
+/// A room's name as a dictionary key. A look-up can borrow the bytes of a network buffer, so it needs no copy.
 private enum NameKey: Hashable {
     case owned(RoomName)
     /// For one look-up only; never stored.
@@ -30,31 +27,28 @@ private enum NameKey: Hashable {
 
     func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
 
-    private static func isSame(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
-        guard left.count == right.count else { return false }
-        guard let first = left.baseAddress, let second = right.baseAddress else { return true }
-        return memcmp(first, second, left.count) == 0
-    }
-
     static func == (left: NameKey, right: NameKey) -> Bool {
         left.withBytes { left in
-            right.withBytes { right in isSame(left, right) }
+            right.withBytes { right in left.count == right.count && left.elementsEqual(right) }
         }
     }
 }
 
-/// What one subscribe connection is subscribed to, and what it waits for.
+/// The subscriptions of one connection: what is subscribed, and which answers are due.
 ///
-/// Redis answers each name of each SUBSCRIBE and UNSUBSCRIBE, and each PING, in order (`src/pubsub.c`). So answers
-/// are matched by order, not by name: join, leave and join again while the first answer is on its way cannot be
-/// confused. An answer out of order means that we and Redis disagree on what is subscribed: the connection is given
-/// up, and a new one begins with nothing.
+/// Pure: it decides what each line that Redis sends on a subscribe connection means. The owner writes the commands and
+/// reads the lines.
 ///
-/// The same with the count: each acknowledgement tells how many channels the connection is subscribed to by then, which
-/// is an exact audit for nothing. A subscription that got lost in silence, in whatever is between us and Redis, shows at
+/// Redis answers each name of each SUBSCRIBE and UNSUBSCRIBE, and each PING, in order (`src/pubsub.c`). Answers are
+/// therefore matched by order and not by name, so that subscribe, unsubscribe and subscribe again before the first
+/// answer cannot be confused. An answer out of order means that the node and Redis disagree about what is subscribed.
+/// The connection is then closed, and the next one begins with nothing.
+///
+/// Each acknowledgement also says how many channels the connection is subscribed to, which audits the subscriptions
+/// exactly, at no cost: a subscription that was lost in silence, by whatever is between the node and Redis, shows at
 /// the next SUBSCRIBE or UNSUBSCRIBE of any channel.
-struct SubscriptionStateMachine {
-    /// What was asked and not yet answered.
+package struct SubscriptionStateMachine {
+    /// A command that Redis has not answered yet.
     enum Question: Equatable {
         case subscribe(RoomName)
         case unsubscribe(RoomName)
@@ -62,7 +56,7 @@ struct SubscriptionStateMachine {
     }
 
     private struct Room {
-        /// Questions about the room that are not answered: of a connection's, so 32 bits do.
+        /// Unanswered commands about the room. There is one such record for each room, so 32 bits each.
         var pending: Int32 = 0
         var pendingUnsubscribes: Int32 = 0
         /// Redis has acknowledged a SUBSCRIBE and no UNSUBSCRIBE after it.
@@ -74,61 +68,71 @@ struct SubscriptionStateMachine {
         var at: Moment
     }
 
-    /// Redis may end a subscription by itself.
+    /// Whether Redis may end a subscription by itself, as in a Cluster.
     private let mayLeave: Bool
     private let frame: ChannelFrame
     private var rooms: [NameKey: Room] = [:]
-    private var questions = RingBuffer<Asked>()
+    private var questions = FIFO<Asked>()
 
-    /// Rooms whose SUBSCRIBE was acknowledged.
-    private(set) var subscribedCount = 0
-    var outstanding: Int { questions.count }
-    /// When the oldest unanswered question was asked.
-    var oldestQuestion: Moment? { questions.first?.at }
+    /// The number of rooms whose SUBSCRIBE was acknowledged.
+    package private(set) var subscribedCount = 0
+    /// The number of unanswered commands.
+    package var outstanding: Int { questions.count }
+    /// When the oldest unanswered command was sent.
+    package var oldestQuestion: Moment? { questions.first?.at }
 
-    init(frame: ChannelFrame, mayLeave: Bool = false) {
+    /// - Parameter mayLeave: Redis may end a subscription by itself, because the slot of a sharded channel moves.
+    package init(frame: ChannelFrame, mayLeave: Bool = false) {
         self.frame = frame
         self.mayLeave = mayLeave
     }
 
     // MARK: Requests
 
-    /// The room's channel is asked for with SUBSCRIBE, whether or not it is subscribed: each call gets one
+    /// A SUBSCRIBE of the room's channel is sent, whether or not it is subscribed already. Each call gets one
     /// ``ReplyAction/subscribed(_:)``.
-    mutating func subscribe(_ room: RoomName, now: Moment) {
+    package mutating func subscribe(_ room: RoomName, now: Moment) {
         rooms[.owned(room), default: Room()].pending += 1
         questions.append(Asked(question: .subscribe(room), at: now))
     }
 
-    /// From now on the room's messages are dropped. Each call gets one ``ReplyAction/unsubscribed(_:)``.
-    mutating func unsubscribe(_ room: RoomName, now: Moment) {
+    /// An UNSUBSCRIBE is sent. Messages of the room are dropped from now on. Each call gets one
+    /// ``ReplyAction/unsubscribed(_:)``.
+    package mutating func unsubscribe(_ room: RoomName, now: Moment) {
         rooms[.owned(room), default: Room()].pending += 1
         rooms[.owned(room)]?.pendingUnsubscribes += 1
         questions.append(Asked(question: .unsubscribe(room), at: now))
     }
 
-    mutating func ping(now: Moment) {
+    /// A PING is sent.
+    package mutating func ping(now: Moment) {
         questions.append(Asked(question: .ping, at: now))
     }
 
     // MARK: Events
 
-    enum ReplyAction: Equatable {
+    /// What the owner does about a line that came.
+    package enum ReplyAction: Equatable {
         case subscribed(RoomName)
         case unsubscribed(RoomName)
-        /// A message for the room: read its payload.
+        /// The line is a message for the room: read its payload.
         case heard(RoomName)
-        /// Redis ended the room's subscription by itself: the slot of a sharded channel has moved.
+        /// Redis ended the room's subscription by itself, because the slot of a sharded channel has moved.
         case left(RoomName)
-        /// The round trip took since then.
+        /// The PING that was sent at that time is answered.
         case ponged(since: Moment)
         case ignore
         /// Close the connection; the text says why.
         case fail(String)
     }
 
-    /// Something came whose first element is `kind`, on `channel`. `count`: the third element of an acknowledgement.
-    mutating func received(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>, count: Int64?) -> ReplyAction {
+    /// The kinds of lines on a subscribe connection, by their first element.
+    package enum Kind: Equatable { case message, subscribe, unsubscribe, pong, other }
+
+    /// A line came. `channel` is its second element, and `count` the third of an acknowledgement.
+    package mutating func received(
+        _ kind: Kind, channel: UnsafeBufferPointer<UInt8>, count: Int64?
+    ) -> ReplyAction {
         switch kind {
         case .message:
             guard let (name, room) = room(of: channel) else { return .ignore }
@@ -140,12 +144,13 @@ struct SubscriptionStateMachine {
             if case .fail = action { return action }
             guard count == Int64(subscribedCount) else {
                 let told = count.map { "\($0)" } ?? "no number of"
-                return .fail("redis knows \(told) subscriptions of this connection, and we \(subscribedCount)")
+                return .fail(
+                    "redis counts \(told) subscriptions of this connection, the node counts \(subscribedCount)")
             }
             return action
         case .pong:
             guard let asked = questions.popFirst(), asked.question == .ping else {
-                return .fail("redis sent a PONG where something else was to be answered")
+                return .fail("redis sent a PONG where another answer was due")
             }
             return .ponged(since: asked.at)
         case .other:
@@ -153,7 +158,7 @@ struct SubscriptionStateMachine {
         }
     }
 
-    /// The room with that channel, if anything is known of it.
+    /// The room with that channel; nil if it is not subscribed and nothing about it is unanswered.
     private func room(of channel: UnsafeBufferPointer<UInt8>) -> (RoomName, Room)? {
         guard channel.count > frame.before + frame.behind else { return nil }
         let name = UnsafeBufferPointer(rebasing: channel.dropFirst(frame.before).dropLast(frame.behind))
@@ -167,7 +172,7 @@ struct SubscriptionStateMachine {
         rooms[.owned(name)] = room.pending == 0 && !room.isSubscribed ? nil : room
     }
 
-    /// An UNSUBSCRIBE was acknowledged that is not the one whose answer is due.
+    /// Whether the line acknowledges an UNSUBSCRIBE other than the one whose answer is due.
     private func isUnasked(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> Bool {
         guard kind == .unsubscribe else { return false }
         guard case .unsubscribe(let name)? = questions.first?.question else { return true }
@@ -183,8 +188,9 @@ struct SubscriptionStateMachine {
         return .left(name)
     }
 
-    /// The oldest question was answered with an error: the channel is not served here. Its room; nil if none was asked about.
-    mutating func refused() -> RoomName? {
+    /// The oldest command was answered with an error, because the channel is not served here. Returns its room; nil if
+    /// it is about none.
+    package mutating func refused() -> RoomName? {
         guard let question = questions.first?.question else { return nil }
         let name: RoomName
         switch question {
@@ -199,14 +205,12 @@ struct SubscriptionStateMachine {
         return name
     }
 
-    /// An error came where a PONG was due: an answer all the same. `.ignore`: something else was due.
-    mutating func pingRefused() -> ReplyAction {
+    /// An error came. If a PONG is due, the error is the answer to the PING; otherwise `.ignore`.
+    package mutating func pingRefused() -> ReplyAction {
         guard let asked = questions.first, asked.question == .ping else { return .ignore }
         _ = questions.popFirst()
         return .ponged(since: asked.at)
     }
-
-    enum Kind: Equatable { case message, subscribe, unsubscribe, pong, other }
 
     private mutating func acknowledged(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
         guard let asked = questions.popFirst(), let (known, found) = room(of: channel) else {
