@@ -63,7 +63,8 @@ extension RoomEvent {
         case .signal(_, _, let ref, let session): Self.refuse(session, ref, "signal")
         case .roster(_, let ref, let session): Self.refuse(session, ref, "roster")
         case .join, .leave, .commandsUp, .commandsDown, .subscriptionsUp, .subscriptionsDown, .subscribed,
-            .unsubscribed, .heard, .completed, .timerFired, .turnCame, .logReaches, .nodeForgotten, .nodeLeaves, .releaseMemory:
+            .unsubscribed, .heard, .completed, .timerFired, .turnCame, .logReaches, .nodeForgotten, .nodeLeaves,
+            .releaseMemory:
             nil
         }
     }
