@@ -55,6 +55,11 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "ChatCore", swiftSettings: strict),
+        .target(
+            name: "ChatHub",
+            dependencies: ["ChatCore", .product(name: "HeapModule", package: "swift-collections")],
+            swiftSettings: strict + unchecked
+        ),
         .target(name: "ChatWire", dependencies: ["ChatCore"], swiftSettings: strict),
         .target(
             name: "ChatRedis",
@@ -81,9 +86,8 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CLinux", "ChatCore", "ChatWire", "ChatRedis", "ChatGateway",
+                "CLinux", "ChatCore", "ChatHub", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
-                .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -116,7 +120,7 @@ let package = Package(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
         .target(
-            name: "Simulation", dependencies: ["ChatCore"], path: "Tests/Simulation", exclude: ["README.md"],
+            name: "Simulation", dependencies: ["ChatCore", "ChatHub"], path: "Tests/Simulation", exclude: ["README.md"],
             swiftSettings: strict),
         .executableTarget(
             name: "martlet-sim",
@@ -125,6 +129,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
+        .testTarget(name: "ChatHubTests", dependencies: ["ChatHub"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatWire"], swiftSettings: strict),
         .testTarget(name: "ChatRedisTests", dependencies: ["ChatRedis"], swiftSettings: strict),
         .testTarget(

@@ -7,7 +7,9 @@ import NIOCore
 public protocol ChatService: AnyObject, Sendable {
     /// A client finished its handshake. Registers the session, or says why it may not be (node full, too many of the user).
     /// `outlet` is held until `sessionClosed`.
-    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason>
+    func openSession(
+        _ identity: SessionIdentity, outlet: any SessionOutlet, on loop: any EventLoop
+    ) -> Result<SessionID, CloseReason>
     /// A request that passed the session's own limits. Its answer is a ``ServerEvent`` with `ref`, given to the outlet; for a
     /// `.signal` only a failure is answered.
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop)
@@ -53,18 +55,6 @@ public struct Said: Sendable, Hashable {
     }
 }
 
-/// Who a session says, or has proven, that it is.
-public struct SessionIdentity: Sendable, Hashable {
-    public var user: UserID
-    /// Nil: the session named no device.
-    public var device: DeviceName?
-
-    public init(user: UserID, device: DeviceName?) {
-        self.user = user
-        self.device = device
-    }
-}
-
 /// Why a node is not ready; empty reasons: it is.
 public struct Readiness: Sendable, Hashable {
     public var reasons: [String]
@@ -74,20 +64,4 @@ public struct Readiness: Sendable, Hashable {
     }
 
     public var isReady: Bool { reasons.isEmpty }
-}
-
-/// One session's way out, on the session's event loop. Writes are queued and flushed once per loop tick; a session whose queue
-/// outgrows `limits.outboundBytes` is closed as slow.
-public protocol SessionOutlet: AnyObject {
-    var loop: any EventLoop { get }
-    var user: UserID { get }
-    /// One event for this session alone.
-    func send(_ event: ServerEvent)
-    /// A frame that many sessions share, made by ``SharedFrame``.
-    func send(_ frame: SharedFrame)
-    /// Whether a long answer (a page) may be sent now: the session has read most of what it was sent. If not,
-    /// ``ChatService/sessionDrained(_:on:)`` is called when it has.
-    func takesPage() -> Bool
-    /// Closes with a code, after what is queued.
-    func close(_ reason: CloseReason)
 }

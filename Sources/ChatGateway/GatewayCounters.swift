@@ -22,7 +22,7 @@ public struct GatewayCounters: Sendable {
     /// Frames given to sessions, shared ones once for each session.
     public var framesSent: UInt64 = 0
     /// Presence changes and signals that a session which is behind was not sent.
-    public var framesDropped: [SharedFrame.Kind: UInt64] = [:]
+    public var framesDropped: [Frame.Kind: UInt64] = [:]
     public var bytesSent: UInt64 = 0
     /// Requests that ended their connection, handshakes among them, by HTTP status.
     public var handshakesRefused: [Int: UInt64] = [:]

@@ -6,7 +6,7 @@ import Testing
 @testable import ChatGateway
 
 struct OutboundQueueTests {
-    private func frame(_ text: String, _ kind: SharedFrame.Kind = .message, isShared: Bool = true) -> SharedFrame {
+    private func frame(_ text: String, _ kind: Frame.Kind = .message, isShared: Bool = true) -> SharedFrame {
         SharedFrame(bytes: ByteBuffer(string: text), kind: kind, isShared: isShared)
     }
 
@@ -160,7 +160,7 @@ struct OutboundQueueTests {
                 default:
                     let size = random.next() % 8 == 0 ? 9_000 : Int(random.next() % 50)
                     let text = "<\(number)" + String(repeating: "x", count: size) + ">"
-                    let kind = SharedFrame.Kind.allCases[Int(random.next() % 4)]
+                    let kind = Frame.Kind.allCases[Int(random.next() % 4)]
                     switch queue.append(frame(text, kind, isShared: random.next() % 2 == 0), joiner: &joiner) {
                     case .queued, .behind: taken += text
                     case .dropped, .overflow: break

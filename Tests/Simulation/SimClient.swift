@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 
 /// One client program: one device of one user. It remembers what it showed and what it said until it was answered, comes back with its
 /// last position, and repeats with the same key.
@@ -74,15 +75,17 @@ extension SimWorld {
             return reconnect(client, after: 200 * millisecond)
         }
         let node = nodes[index]
-        let id = SessionID(raw: nextSession)
-        nextSession += 1
         client.connection = nextConnection
         nextConnection += 1
-        client.session = (index, id)
         client.lag = random.oneIn(4) ? random.below(30 * millisecond) : 0
         client.firstTries = [:]
         client.resent = []
-        node.sessions[id] = SimNode.Session(client: client.index, connection: client.connection)
+        let outlet = SimSession(world: self, node: node, client: client, limits: SimPlan.limits)
+        let identity = SessionIdentity(user: client.user, device: client.device)
+        let id = node.sessions.open(identity, rate: UserRate(UserRate.Rules(SimPlan.limits)), outlet: outlet)
+        outlet.id = id
+        node.outlets[id] = outlet
+        client.session = (index, id)
         log("client\(client.index) (\(client.user)) connects to \(node.id) as session \(id.raw)")
         for room in client.rooms.indices where client.rooms[room].isWanted { join(client, room) }
     }
@@ -114,11 +117,8 @@ extension SimWorld {
     }
 
     func closeSession(_ node: SimNode, _ id: SessionID) {
-        guard let session = node.sessions.removeValue(forKey: id) else { return }
-        for room in session.rooms.sorted() {
-            node.rooms[room]?.live.remove(id)
-            happen(node, room) { $0.leave(id, now: $1, &$2) }
-        }
+        node.outlets.removeValue(forKey: id)?.closed()
+        _ = node.sessions.close(id)
     }
 
     // MARK: what a client asks
@@ -136,15 +136,10 @@ extension SimWorld {
         client.nextRef += 1
         let ref = Ref.string("\(room) \(client.nextRef)")
         client.rooms[room].joinRef = ref
-        _ = openRoom(node, room)
-        node.sessions[id]?.rooms.insert(room)
-        node.sessions[id]?.standings[room] = RoomStanding(joining: ref)
         let after = client.rooms[room].last
         log("client\(client.index) joins room\(room) after \(after?.description ?? "nothing"), \(inside(node, room))")
-        let request = JoinRequest(
-            session: id, user: client.user, device: client.device, since: moment, ref: ref, after: after,
-            history: random.below(10))
-        happen(node, room) { $0.join(request, now: $1, &$2) }
+        let join = ClientRequest.Body.join(room: roomNames[room], after: after, history: random.below(10))
+        node.outlets[id]?.received(ClientRequest(ref: ref, body: join))
     }
 
     /// The client's session on a node that runs; a stopped node is spoken to later, so nothing is said to it now.
@@ -165,10 +160,13 @@ extension SimWorld {
     }
 
     private func inside(_ node: SimNode, _ room: Int) -> String {
-        guard let machine = node.rooms[room]?.machine else { return "" }
-        let links = machine.epochs.chain.links.map { "\($0.epoch)-\($0.base)" }
-        return
-            "\(machine.phaseName) at \(machine.position?.description ?? "nothing") of \(machine.epochs.newest), \(links) since \(machine.epochs.chain.history)"
+        guard keepsTrace else { return "" }
+        return node.rooms.inspect(roomNames[room]) { machine in
+            let links = machine.epochs.chain.links.map { "\($0.epoch)-\($0.base)" }
+            let position = machine.position?.description ?? "nothing"
+            let history = machine.epochs.chain.history
+            return "\(machine.phaseName) at \(position) of \(machine.epochs.newest), \(links) since \(history)"
+        } ?? ""
     }
 
     func leaveRoom(_ client: SimClient, _ room: Int) {
@@ -179,10 +177,7 @@ extension SimWorld {
         client.rooms[room].isLive = false
         client.rooms[room].isJoining = false
         log("client\(client.index) leaves room\(room)")
-        node.sessions[id]?.standings[room] = nil
-        guard node.sessions[id]?.rooms.remove(room) != nil else { return }
-        node.rooms[room]?.live.remove(id)
-        happen(node, room) { $0.leave(id, now: $1, &$2) }
+        node.outlets[id]?.received(ClientRequest(ref: .string("leave"), body: .leave(room: roomNames[room])))
     }
 
     func say(_ client: SimClient, _ room: Int, keyed: Bool) {
@@ -228,24 +223,17 @@ extension SimWorld {
             room: roomNames[room], text: send.text, key: send.keyed ? send.key : nil, again: send.keyed ? again : nil,
             since: again == true ? send.since : nil)
         log("client\(client.index) says \(send.key)\(send.keyed ? "" : " (no key)")\(send.tries > 1 ? " again" : "")")
+        let sent = ClientRequest(ref: .number("\(ref)"), body: .send(request))
         if isStopped {
-            agenda.add(.said(node: index, id, room: room, request, ref: ref), at: now)
+            agenda.add(.said(node: index, id, sent), at: now)
         } else {
-            said(node, id, room, request, ref)
-        }
-    }
-
-    func said(_ node: SimNode, _ id: SessionID, _ room: Int, _ request: SendRequest, _ ref: Int) {
-        guard node.sessions[id] != nil else { return }
-        happen(node, room) {
-            $0.send(request, ref: .number("\(ref)"), from: id, at: self.wall(node.skew), now: $1, &$2)
+            node.outlets[id]?.received(sent)
         }
     }
 
     // MARK: what a client is told
 
-    func toSession(_ node: SimNode, _ id: SessionID, _ event: ServerEvent, refusedRoom: Int? = nil) {
-        guard let session = node.sessions[id] else { return }
+    func toClient(_ session: SimSession, _ event: ServerEvent) {
         let client = clients[session.client]
         guard client.connection == session.connection else { return }
         if client.lag == 0 { return received(client, event) }
@@ -270,7 +258,7 @@ extension SimWorld {
         }
     }
 
-    private func index(of room: RoomName) -> Int { roomNames.firstIndex(of: room) ?? 0 }
+    func index(of room: RoomName) -> Int { roomNames.firstIndex(of: room) ?? 0 }
 
     private func receivedError(_ client: SimClient, _ ref: Ref?, _ error: WireError) {
         for room in client.rooms.indices {

@@ -1,29 +1,8 @@
 import ChatCore
+import ChatHub
 
-/// One start of one node process: its rooms, its sessions, its two connections. What ChatNode's shard does, and no more: it
-/// carries out actions and passes events on.
+/// One start of one node process: the hosts of its one loop, its sessions, its two connections.
 final class SimNode {
-    final class Room {
-        var machine: RoomStateMachine
-        let generation: UInt32
-        var wake: UInt64?
-        var live: Set<SessionID> = []
-
-        init(machine: RoomStateMachine, generation: UInt32) {
-            self.machine = machine
-            self.generation = generation
-        }
-    }
-
-    struct Session {
-        var client: Int
-        /// The client's connection; a client that has gone has another one.
-        var connection: Int
-        var rooms: Set<Int> = []
-        /// How far it has caught up in each room, as the loop that accepted it sees it.
-        var standings: [Int: RoomStanding] = [:]
-    }
-
     /// One direction is a pipe: what goes in first comes out first.
     struct Connection {
         var number = 0
@@ -39,6 +18,8 @@ final class SimNode {
         var open: [Int] = []
         /// Channels that the node believes it subscribed to.
         var subscribed: Set<Int> = []
+        /// What it is subscribed to as the node sees it, by the machine that runs in nodes.
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 0, behind: 0))
     }
 
     let index: Int
@@ -48,35 +29,41 @@ final class SimNode {
     var skew: Int64
     var isAlive = true
     var stoppedUntil: UInt64 = 0
-    var rooms: [Room?]
+    let loop: SimLoop
+    let rooms: RoomHost
+    let sessions: SessionHost
     var commands = Connection()
     var subscriptions = Connection()
-    var sessions: [SessionID: Session] = [:]
-    var nextGeneration: UInt32 = 1
+    /// The sessions' ways out.
+    var outlets: [SessionID: SimSession] = [:]
+    /// Rooms that were in use after the last event.
+    var held: Set<Int> = []
     var sweeper: SweepStateMachine
     var audit: HoldingsAudit
     var rounds = 0
     var isKnown = false
-    /// Which room enters or leaves now: one at a time, so that they have to wait for each other.
-    var turns = Turns<Int, Int>(limit: 1)
-    var isGrantingTurns = false
 
-    init(index: Int, slot: Int, id: NodeID, started: UInt64, skew: Int64, rooms: Int) {
+    init(index: Int, slot: Int, id: NodeID, skew: Int64, settings: HubSettings, world: SimWorld) {
         self.index = index
         self.slot = slot
         self.id = id
-        self.started = started
+        self.started = world.now
         self.skew = skew
-        self.rooms = Array(repeating: nil, count: rooms)
+        loop = SimLoop(world: world)
+        rooms = RoomHost(
+            index: 0, of: 1, settings: settings, link: loop, tick: loop.makeTick(), context: loop, turnsAtOnce: 1)
+        sessions = SessionHost(index: 0, of: 1, settings: settings, context: loop)
         sweeper = SweepStateMachine(node: id)
         audit = HoldingsAudit(node: id)
+        loop.node = self
     }
 }
 
 /// A request on its way.
 struct SimRequest {
     enum Owner {
-        case room(Int, generation: UInt32, serial: UInt64)
+        case room(RequestTag)
+        case ask(UInt64)
         case sweeper(UInt64)
         case audit(UInt64)
         case heartbeat
@@ -102,17 +89,20 @@ enum SimEvent {
     case loseCommands(node: Int, number: Int)
     case loseSubscriptions(node: Int, number: Int)
     case subscribeArrives(node: Int, number: Int, room: Int, on: Bool)
-    case subscribeAnswered(node: Int, number: Int, room: Int, on: Bool)
+    case subscribeAnswered(node: Int, number: Int, room: Int, on: Bool, count: Int)
+    case takenForSubscribed(node: Int, number: Int, room: Int)
     case publication(node: Int, number: Int, room: Int, ChannelEvent)
-    /// A session has read what it was sent, and gets the next page of what it missed.
-    case nextPage(node: Int, SessionID, room: Int)
-    case timer(node: Int, room: Int, generation: UInt32, at: UInt64)
+    /// A session has read what it was sent, so it may be sent a page.
+    case hasRead(node: Int, SessionID)
+    case timer(node: Int, at: UInt64)
+    /// Something that a host put off.
+    case task(node: Int, Int)
     case heartbeat(node: Int)
     case sweep(node: Int)
     case start(slot: Int)
     case sessionLost(node: Int, SessionID)
     /// A send that waited in the socket of a node that was stopped, whatever its client has done since.
-    case said(node: Int, SessionID, room: Int, SendRequest, ref: Int)
+    case said(node: Int, SessionID, ClientRequest)
     case clientConnect(client: Int, connection: Int)
     case clientRejoin(client: Int, connection: Int, room: Int)
     case clientResend(client: Int, connection: Int, room: Int, key: String)

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 
 /// What people, operators and bad luck do in one schedule. Made from a seed; shrunk by leaving moves out.
 package struct SimPlan: Sendable {
@@ -95,6 +96,43 @@ package struct SimPlan: Sendable {
     var goneTellsLast = true
     /// Rooms go to rest, and are woken, between any two events.
     var restsRooms: Bool { seed % 5 < 2 }
+
+    /// What the nodes' hosts are told.
+    func hubSettings(of node: NodeID) -> HubSettings {
+        var settings = RoomSettings()
+        settings.historyLength = historyLength
+        settings.memoryBytes = memoryBytes
+        settings.pageBytes = pageBytes
+        settings.historyBytes = historyBytes
+        settings.appendWindow = appendWindow
+        // Longer than the bytes of a dead connection live, as ten seconds are: an `enter` that is carried out after the room was left
+        // and its entry in the node's list released has no witness but its own epoch (seed 1011588).
+        settings.linger = .milliseconds(1_200)
+        settings.viewInterval = bugs.contains(.noQuietView) ? .seconds(1_000_000) : viewInterval
+        settings.enterDeadline = .seconds(2)
+        settings.returnGrace = .seconds(2)
+        settings.limits = Self.limits
+        settings.limits.outboundBytes = 4 * sessionPageBytes
+        settings.youngSession = .seconds(3)
+        settings.rules = rules
+        return HubSettings(node: node, rooms: settings, encoder: SimEncoder())
+    }
+
+    /// What sessions and users may do: more than the clients of a schedule ever do, so that no limit is reached.
+    static let limits: Limits = {
+        var limits = Limits()
+        limits.sendWait = .seconds(4)
+        limits.joinsPerSecond = 1_000_000
+        limits.requestsPerSecond = 1_000_000
+        limits.requestBurst = 1_000_000
+        // Together with `outboundBytes` it decides how large a page is; frames are not encoded here.
+        limits.frameBytes = 1
+        limits.costPerSecond = 1_000_000_000_000
+        limits.costBurst = 1_000_000_000_000
+        limits.userBytesPerSecond = 1_000_000_000
+        limits.userBytesBurst = 1_000_000_000
+        return limits
+    }()
 
     package init(seed: UInt64, faults: Faults = .all) {
         self.faults = faults
@@ -250,4 +288,14 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case noPersist
     /// A node that was swept may append as if it had not been (race 18).
     case sweepDoesNotFence
+    /// What rooms hand to sessions in one tick arrives in another order.
+    case deliveriesAreSwapped
+    /// A session takes any answer for that of the join that it waits for.
+    case anyAnswerCounts
+    /// What is said is for sessions that catch up, too.
+    case catchingUpHearsAll
+    /// A session's answers are told with the node's reference instead of the client's.
+    case answersKeepTheirRef
+    /// An acknowledged SUBSCRIBE counts although UNSUBSCRIBE was asked for behind it.
+    case acknowledgementsByName
 }

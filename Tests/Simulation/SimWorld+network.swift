@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 
 /// The connections between nodes and Redis: each a pipe in both directions, with no order between two of them.
 extension SimWorld {
@@ -67,23 +68,21 @@ extension SimWorld {
 
     func completed(_ node: SimNode, _ owner: SimRequest.Owner, _ result: Result<BrokerReply, BrokerError>) {
         switch owner {
-        case .room(let room, let generation, let serial):
-            guard serial != RequestTag.ignoredSerial, node.rooms[room]?.generation == generation else { return }
-            happen(node, room) { $0.completed(serial: serial, result, now: $1, &$2) }
+        case .room(let tag): node.rooms.completed(tag, result)
+        case .ask(let ask): node.loop.answered(ask, result)
         case .sweeper(let serial):
             var actions: [SweepStateMachine.Action] = []
             node.sweeper.completed(serial: serial, result, &actions)
             carryOut(actions, node)
         case .audit(let serial):
             var actions: [HoldingsAudit.Action] = []
-            let held = Set(node.rooms.indices.filter { node.rooms[$0] != nil }.map { roomNames[$0] })
-            node.audit.completed(serial: serial, result, isHeld: { held.contains($0) }, &actions)
+            node.audit.completed(serial: serial, result, isHeld: { node.rooms.isInUse($0) }, &actions)
             carryOut(actions, node)
         case .heartbeat:
             if case .success(.heartbeat(let known)) = result {
                 if !known, node.isKnown, plan.heedsForgotten {
                     log("\(node.id) was forgotten")
-                    happenEverywhere(node) { $0.nodeForgotten(now: $1, &$2) }
+                    node.rooms.nodeForgotten()
                 }
                 node.isKnown = true
             }
@@ -116,7 +115,8 @@ extension SimWorld {
         node.commands.isDead = false
         node.sweeper.reset()
         node.audit.reset()
-        happenEverywhere(node) { $0.commandsDown(now: $1, &$2) }
+        node.rooms.commandsWent(.everything)
+        node.rooms.commandsLost(.everything)
         for request in lost { completed(node, request.owner, .failure(.outcomeUnknown)) }
         reconnectCommands(node)
     }
@@ -137,10 +137,11 @@ extension SimWorld {
         node.commands.lastArrival = now
         node.commands.lastReply = now
         log("\(node.id) commands up to redis\(server)")
+        let identity = servers[server].identity
+        node.rooms.commandsCame(identity, .everything)
         // First of all, so that no room lists a node that nobody would find dead (seed 202155).
         reportAlive(node)
-        let identity = servers[server].identity
-        happenEverywhere(node) { $0.commandsUp(identity, now: $1, &$2) }
+        node.rooms.commandsReturned(identity, .everything)
     }
 
     /// The primary; while a failover is under way perhaps still the old one.
@@ -157,10 +158,19 @@ extension SimWorld {
         guard node.subscriptions.isUp else { return }
         let number = node.subscriptions.number
         if on, plan.bugs.contains(.forgetResubscribe), node.subscriptions.subscribed.contains(room) {
-            agenda.add(.subscribeAnswered(node: node.index, number: number, room: room, on: true), at: now)
+            agenda.add(.takenForSubscribed(node: node.index, number: number, room: room), at: now)
             return
         }
-        if on { node.subscriptions.subscribed.insert(room) } else { node.subscriptions.subscribed.remove(room) }
+        if on {
+            node.subscriptions.subscribed.insert(room)
+            node.subscriptions.machine.subscribe(roomNames[room], now: moment)
+        } else {
+            node.subscriptions.subscribed.remove(room)
+            node.subscriptions.machine.unsubscribe(roomNames[room], now: moment)
+        }
+        if on, plan.bugs.contains(.enterBeforeSubscribed) {
+            agenda.add(.takenForSubscribed(node: node.index, number: number, room: room), at: now)
+        }
         node.subscriptions.lastArrival = max(node.subscriptions.lastArrival, now + delay())
         agenda.add(
             .subscribeArrives(node: node.index, number: number, room: room, on: on), at: node.subscriptions.lastArrival)
@@ -178,18 +188,38 @@ extension SimWorld {
         let subscriber = SimRedis.Subscriber(node: index, connection: number)
         servers[server].subscribers[room].removeAll { $0 == subscriber }
         if on { servers[server].subscribers[room].append(subscriber) }
+        // As Redis does, an acknowledgement tells how many channels the connection is subscribed to by then.
+        let count = servers[server].subscribers.count { $0.contains(subscriber) }
         node.subscriptions.lastReply = max(node.subscriptions.lastReply, now + delay())
         agenda.add(
-            .subscribeAnswered(node: index, number: number, room: room, on: on), at: node.subscriptions.lastReply)
+            .subscribeAnswered(node: index, number: number, room: room, on: on, count: count),
+            at: node.subscriptions.lastReply)
     }
 
-    func subscribeAnswered(_ index: Int, _ number: Int, _ room: Int, _ on: Bool, _ event: SimEvent) {
+    func subscribeAnswered(_ index: Int, _ number: Int, _ room: Int, _ on: Bool, _ count: Int, _ event: SimEvent) {
         guard let node = awake(index, event), node.subscriptions.number == number, !node.subscriptions.isSilent else {
             return
         }
-        happen(node, room) { machine, now, actions in
-            if on { machine.subscribed(now: now, &actions) } else { machine.unsubscribed(now: now, &actions) }
+        let action = onChannel(of: room) {
+            node.subscriptions.machine.received(on ? .subscribe : .unsubscribe, channel: $0, count: Int64(count))
         }
+        if plan.bugs.contains(.acknowledgementsByName), on { return node.rooms.subscribed(roomNames[room]) }
+        switch action {
+        case .subscribed(let name): node.rooms.subscribed(name)
+        case .unsubscribed(let name): node.rooms.unsubscribed(name)
+        case .ignore, .heard, .left, .ponged: fail("\(node.id) takes an acknowledgement for \(action)")
+        case .fail(let text): fail("\(node.id) gives up its subscribe connection: \(text)")
+        }
+    }
+
+    /// The room is taken for subscribed without an answer, as planted bugs have it.
+    func takenForSubscribed(_ index: Int, _ number: Int, _ room: Int, _ event: SimEvent) {
+        guard let node = awake(index, event), node.subscriptions.number == number else { return }
+        node.rooms.subscribed(roomNames[room])
+    }
+
+    private func onChannel<Result>(of room: Int, _ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
+        Array(roomNames[room].text.utf8).withUnsafeBufferPointer(body)
     }
 
     func publish(_ publication: MemoryBroker.Publication, _ server: Int) {
@@ -216,8 +246,10 @@ extension SimWorld {
         {
             news = .gone(gone, value: value, nodes: nodes, last: Position(epoch: 0, seq: 0))
         }
+        let action = onChannel(of: room) { node.subscriptions.machine.received(.message, channel: $0, count: nil) }
+        guard case .heard(let name) = action else { return }
         log("\(node.id) hears \(describe(news))")
-        happen(node, room) { $0.heard(news, now: $1, &$2) }
+        node.rooms.heard(news, in: name)
     }
 
     func cutSubscriber(_ node: SimNode) {
@@ -237,7 +269,8 @@ extension SimWorld {
         node.subscriptions.isDead = false
         if !plan.bugs.contains(.forgetResubscribe) { node.subscriptions.subscribed = [] }
         reconnectSubscriptions(node)
-        happenEverywhere(node) { $0.subscriptionsDown(now: $1, &$2) }
+        node.rooms.subscriptionsWent(.everything)
+        node.rooms.subscriptionsLost(.everything)
     }
 
     func reconnectSubscriptions(_ node: SimNode) {
@@ -255,10 +288,12 @@ extension SimWorld {
         guard servers[server].isAlive, servers[server].stoppedUntil <= now else { return reconnectSubscriptions(node) }
         node.subscriptions.server = server
         node.subscriptions.isUp = true
+        node.subscriptions.machine = SubscriptionStateMachine(frame: ChannelFrame(before: 0, behind: 0))
         node.subscriptions.lastArrival = now
         node.subscriptions.lastReply = now
         log("\(node.id) subscriptions up to redis\(server)")
-        happenEverywhere(node) { $0.subscriptionsUp(now: $1, &$2) }
+        node.rooms.subscriptionsCame(servers[server].identity, .everything)
+        node.rooms.subscriptionsReturned(.everything)
     }
 
     // MARK: Redis itself

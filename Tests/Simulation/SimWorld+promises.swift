@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 
 /// The promises, checked as things happen and once everything has settled.
 extension SimWorld {
@@ -219,17 +220,18 @@ extension SimWorld {
 
     // MARK: what a node holds
 
-    func checkBounds(_ slot: SimNode.Room, _ node: SimNode) {
-        let machine = slot.machine
-        if machine.heldMessages > RoomStateMachine.heldLimit {
-            fail("\(node.id) holds \(machine.heldMessages) messages back")
-        }
-        if machine.rememberedMessages > plan.historyLength {
-            fail("\(node.id) remembers \(machine.rememberedMessages) messages")
-        }
-        if machine.openRequests > 32 { fail("\(node.id) has \(machine.openRequests) requests open in one room") }
-        if machine.waitingSends > machine.settings.limits.waitingSendsPerRoom {
-            fail("\(node.id) has \(machine.waitingSends) sends")
+    func checkBounds(_ node: SimNode, _ room: RoomName) {
+        node.rooms.inspect(room) { machine in
+            if machine.heldMessages > RoomStateMachine.heldLimit {
+                fail("\(node.id) holds \(machine.heldMessages) messages back")
+            }
+            if machine.rememberedMessages > plan.historyLength {
+                fail("\(node.id) remembers \(machine.rememberedMessages) messages")
+            }
+            if machine.openRequests > 32 { fail("\(node.id) has \(machine.openRequests) requests open in one room") }
+            if machine.waitingSends > machine.settings.limits.waitingSendsPerRoom {
+                fail("\(node.id) has \(machine.waitingSends) sends")
+            }
         }
     }
 
@@ -250,8 +252,8 @@ extension SimWorld {
             }
         }
         for node in nodes where node.isAlive {
-            for case let slot? in node.rooms where !slot.machine.isLive || slot.machine.waitingSends > 0 {
-                return false
+            for name in roomNames {
+                if node.rooms.inspect(name, { !$0.isLive || $0.waitingSends > 0 }) ?? false { return false }
             }
         }
         return rosterFault() == nil && registrationFault() == nil
@@ -264,9 +266,11 @@ extension SimWorld {
             for (index, room) in client.rooms.enumerated() where room.isWanted { checkSettled(client, index, room) }
         }
         for node in nodes where node.isAlive {
-            for (index, slot) in node.rooms.enumerated() {
-                guard let machine = slot?.machine, !machine.isLive || machine.waitingSends > 0 else { continue }
-                fail("\(node.id) is stuck in room\(index): \(machine.phaseName), \(machine.waitingSends) sends wait")
+            for name in roomNames {
+                node.rooms.inspect(name) { machine in
+                    guard !machine.isLive || machine.waitingSends > 0 else { return }
+                    fail("\(node.id) is stuck in \(name): \(machine.phaseName), \(machine.waitingSends) sends wait")
+                }
             }
         }
         for room in roomNames.indices { checkOnce(room) }
@@ -306,7 +310,7 @@ extension SimWorld {
         for room in roomNames.indices {
             var expected: [UserID: Set<RosterSnapshot.Device>] = [:]
             for node in nodes where node.isAlive {
-                for session in node.sessions.values where session.rooms.contains(room) {
+                for (id, session) in node.outlets where node.sessions.hasAsked(id, for: roomNames[room]) {
                     let client = clients[session.client]
                     expected[client.user, default: []].insert(.init(node: node.id, device: client.device))
                 }
@@ -316,9 +320,11 @@ extension SimWorld {
                 return "the roster of room\(room) is \(names(members)), present are \(names(expected))"
             }
             for node in nodes where node.isAlive {
-                guard let machine = node.rooms[room]?.machine, machine.present != expected else { continue }
+                guard let present = node.rooms.inspect(roomNames[room], { $0.present }), present != expected else {
+                    continue
+                }
                 return
-                    "\(node.id) takes \(names(machine.present)) for present in room\(room), present are \(names(expected))"
+                    "\(node.id) takes \(names(present)) for present in room\(room), present are \(names(expected))"
             }
         }
         return nil
@@ -348,7 +354,7 @@ extension SimWorld {
     /// A node is registered and subscribed exactly where it holds a room.
     private func registrationFault() -> String? {
         for room in roomNames.indices {
-            let holding = Set(nodes.filter { $0.isAlive && $0.rooms[room] != nil }.map(\.id))
+            let holding = Set(nodes.filter { $0.isAlive && $0.rooms.isInUse(roomNames[room]) }.map(\.id))
             let registered = Set((servers[primary].view(room, now: wall(servers[primary].skew))?.nodes ?? [:]).keys)
             if registered != holding { return "room\(room) lists \(registered.sorted()), held by \(holding.sorted())" }
             let subscribed = Set(servers[primary].subscribers[room].map { nodes[$0.node].id })

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 
 /// The whole of Martlet in virtual time: nodes, clients, Redis and the network between them, everything from one plan. It stops
 /// at the first broken promise.
@@ -22,7 +23,10 @@ final class SimWorld {
     var requests: [Int: SimRequest] = [:]
     var nextRequest = 0
     var nextConnection = 1
-    var nextSession: UInt64 = 1
+    /// Nodes in whose rooms something has happened in this event.
+    var touched: [SimNode] = []
+    /// Loops whose tick ends with this event.
+    var ticking: [SimLoop] = []
     var slowUntil: UInt64 = 0
     /// No more misfortunes: everything has to come right.
     var isQuiet = false
@@ -121,6 +125,7 @@ final class SimWorld {
             events += 1
             if atOnce > 20_000 { fail("time stands still: \(event)") }
             happen(event)
+            settle()
         }
         now = max(now, end)
     }
@@ -152,18 +157,19 @@ final class SimWorld {
             guard let node = awake(node, event), node.subscriptions.number == number else { return }
             loseSubscriptions(node)
         case .subscribeArrives(let node, let number, let room, let on): subscribeArrives(node, number, room, on, event)
-        case .subscribeAnswered(let node, let number, let room, let on):
-            subscribeAnswered(node, number, room, on, event)
+        case .subscribeAnswered(let node, let number, let room, let on, let count):
+            subscribeAnswered(node, number, room, on, count, event)
+        case .takenForSubscribed(let node, let number, let room): takenForSubscribed(node, number, room, event)
         case .publication(let node, let number, let room, let news): publicationArrives(node, number, room, news, event)
-        case .nextPage(let node, let session, let room):
+        case .hasRead(let node, let session):
             guard let node = awake(node, event) else { return }
-            nextPage(node, session, room)
-        case .timer(let node, let room, let generation, let at):
-            guard let node = awake(node, event), let slot = node.rooms[room], slot.generation == generation,
-                slot.wake == at
-            else { return }
-            slot.wake = nil
-            happen(node, room) { $0.timerFired(now: $1, &$2) }
+            node.outlets[session]?.hasReadAll()
+        case .timer(let node, let at):
+            guard let node = awake(node, event) else { return }
+            node.loop.fire(at: at)
+        case .task(let node, let task):
+            guard let node = awake(node, event) else { return }
+            node.loop.run(task: task)
         case .heartbeat(let node):
             guard let node = awake(node, event) else { return }
             beat(node)
@@ -182,9 +188,9 @@ final class SimWorld {
         case .sessionLost(let node, let session):
             guard let node = awake(node, event) else { return }
             closeSession(node, session)
-        case .said(let node, let session, let room, let request, let ref):
+        case .said(let node, let session, let request):
             guard let node = awake(node, event) else { return }
-            said(node, session, room, request, ref)
+            node.outlets[session]?.received(request)
         case .clientConnect(let client, let connection):
             guard clients[client].connection == connection, clients[client].session == nil else { return }
             connect(clients[client], slot: random.below(plan.slots))
@@ -221,7 +227,8 @@ final class SimWorld {
         let index = nodes.count
         guard let id = try? NodeID("n\(slot)-\(index)") else { return }
         let skew = slot < plan.skews.count ? plan.skews[slot] : 0
-        let node = SimNode(index: index, slot: slot, id: id, started: now, skew: skew, rooms: plan.rooms)
+        let node = SimNode(
+            index: index, slot: slot, id: id, skew: skew, settings: plan.hubSettings(of: id), world: self)
         nodes.append(node)
         slots[slot] = index
         log("node \(id) starts")
@@ -240,7 +247,7 @@ final class SimWorld {
         node.isAlive = false
         slots[slot] = nil
         // In order: the same seed has to tell the same story, and a dictionary has another order in every process.
-        for (_, session) in node.sessions.sorted(by: { $0.key < $1.key })
+        for (_, session) in node.outlets.sorted(by: { $0.key < $1.key })
         where clients[session.client].connection == session.connection {
             lost(clients[session.client], deaf: 0)
         }
@@ -257,96 +264,22 @@ final class SimWorld {
         submit(node, .heartbeat, .heartbeat(report, lease: Self.lease))
     }
 
-    /// Lets something happen in a room and carries out what follows.
-    func happen(
-        _ node: SimNode, _ room: Int, _ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void
-    ) {
-        guard let slot = node.rooms[room] else { return }
-        var actions: [RoomAction] = []
-        slot.machine.wallClock = wall(node.skew)
-        event(&slot.machine, moment, &actions)
-        var finished = false
-        for action in actions { if carryOut(action, node, room, slot) { finished = true } }
-        defer { grantTurns(node) }
-        if finished, slot.machine.isOut {
-            checkOut(node, room)
-            node.rooms[room] = nil
-            node.turns.ended(room)
-            return
+    /// The end of an event: ticks end, and what nodes hold is looked at.
+    private func settle() {
+        while let loop = ticking.popLast() { loop.tickEnds() }
+        let nodes = touched
+        touched.removeAll(keepingCapacity: true)
+        for node in nodes where node.isAlive {
+            let held = Set(roomNames.indices.filter { node.rooms.isInUse(roomNames[$0]) })
+            for room in node.held.subtracting(held) { checkOut(node, room) }
+            node.held = held
+            for room in held { checkBounds(node, roomNames[room]) }
+            if plan.restsRooms { node.rooms.restAtOnce() }
         }
-        checkBounds(slot, node)
-        if plan.restsRooms { restAndWake(slot, node) }
-        if let wake = slot.machine.nextWake {
-            let at = max(now, wake.nanoseconds)
-            if slot.wake.map({ $0 > at }) ?? true {
-                slot.wake = at
-                agenda.add(.timer(node: node.index, room: room, generation: slot.generation, at: at), at: at)
-            }
-        }
-    }
-
-    private func grantTurns(_ node: SimNode) {
-        guard !node.isGrantingTurns else { return }
-        node.isGrantingTurns = true
-        defer { node.isGrantingTurns = false }
-        while let room = node.turns.next() {
-            guard node.rooms[room] != nil else {
-                node.turns.ended(room)
-                continue
-            }
-            happen(node, room) { $0.turnCame(now: $1, &$2) }
-        }
-    }
-
-    /// A room that may rest rests and is woken, again and again: nobody may ever notice.
-    private func restAndWake(_ slot: SimNode.Room, _ node: SimNode) {
-        guard let rest = slot.machine.rest(now: moment) else { return }
-        var woken = RoomStateMachine(waking: rest, room: slot.machine.room, common: slot.machine.common)
-        if woken.rest(now: moment)?.isSame(as: rest) != true {
-            fail("node \(node.id): room \(slot.machine.room) does not wake as what it went to rest")
-        }
-        woken.roundTrip = slot.machine.roundTrip
-        slot.machine = woken
-    }
-
-    func happenEverywhere(
-        _ node: SimNode, _ event: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void
-    ) {
-        for room in node.rooms.indices { happen(node, room, event) }
-    }
-
-    func openRoom(_ node: SimNode, _ room: Int) -> SimNode.Room {
-        if let slot = node.rooms[room] { return slot }
-        var settings = RoomSettings()
-        settings.historyLength = plan.historyLength
-        settings.memoryBytes = plan.memoryBytes
-        settings.pageBytes = plan.pageBytes
-        settings.historyBytes = plan.historyBytes
-        settings.appendWindow = plan.appendWindow
-        // Longer than the bytes of a dead connection live, as ten seconds are: an `enter` that is carried out after the room was left
-        // and its entry in the node's list released has no witness but its own epoch (seed 1011588).
-        settings.linger = .milliseconds(1_200)
-        settings.viewInterval = plan.bugs.contains(.noQuietView) ? .seconds(1_000_000) : plan.viewInterval
-        settings.enterDeadline = .seconds(2)
-        settings.returnGrace = .seconds(2)
-        settings.limits.sendWait = .seconds(4)
-        settings.youngSession = .seconds(3)
-        settings.rules = plan.rules
-        let spread = Double(random.below(1_000)) / 1_000
-        var machine = RoomStateMachine(room: roomNames[room], node: node.id, settings: settings, spread: spread)
-        var actions: [RoomAction] = []
-        if node.subscriptions.isUp { machine.subscriptionsUp(now: moment, &actions) }
-        if node.commands.isUp {
-            machine.commandsUp(servers[node.commands.server].identity, now: moment, &actions)
-        }
-        let slot = SimNode.Room(machine: machine, generation: node.nextGeneration)
-        node.nextGeneration += 1
-        node.rooms[room] = slot
-        return slot
     }
 
     /// A link that has much to do takes plain steps: always, never, or now and then, as the schedule has it.
-    private func takesPlainSteps() -> Bool {
+    func takesPlainSteps() -> Bool {
         switch plan.seed % 3 {
         case 0: false
         case 1: random.oneIn(2)
@@ -354,119 +287,54 @@ final class SimWorld {
         }
     }
 
-    /// True if the room is finished.
-    private func carryOut(_ action: RoomAction, _ node: SimNode, _ room: Int, _ slot: SimNode.Room) -> Bool {
-        switch action {
-        case .subscribe:
-            subscribe(node, room, on: true)
-            if plan.bugs.contains(.enterBeforeSubscribed) {
-                agenda.add(
-                    .subscribeAnswered(node: node.index, number: node.subscriptions.number, room: room, on: true),
-                    at: now)
-            }
-        case .unsubscribe: subscribe(node, room, on: false)
-        case .submit(let request, let serial):
-            let request = takesPlainSteps() ? request.inPlainSteps : request
-            log("\(node.id) asks \(describe(request))")
-            submit(node, .room(room, generation: slot.generation, serial: serial), request)
-            if plan.bugs.contains(.deliverBeforeReply),
-                case .append(_, let epoch, let content) = request.inPlainSteps
-            {
-                let position = Position(epoch: epoch, seq: (slot.machine.position?.seq ?? 0) + 1)
-                broadcast(
-                    .message(room: roomNames[room], Message(position: position, content: content), showKey: false),
-                    slot, node)
-            }
-        case .awaitTurn(let isUrgent): node.turns.ask(room, at: 0, isUrgent: isUrgent)
-        case .endTurn: node.turns.ended(room)
-        case .resetLinks:
-            log("\(node.id) resets its links")
-            if node.commands.isUp { agenda.add(.loseCommands(node: node.index, number: node.commands.number), at: now) }
-            if node.subscriptions.isUp {
-                agenda.add(.loseSubscriptions(node: node.index, number: node.subscriptions.number), at: now)
-            }
-        case .deliver(let message):
-            log("\(node.id) shows \(message.position) \(message.content.text ?? "")")
-            broadcast(.message(room: roomNames[room], message, showKey: false), slot, node)
-        case .deliverGap(let gap): broadcast(.gap(room: roomNames[room], gap), slot, node)
-        case .deliverReset(let reset):
-            if plan.faults == .lostTail {
-                fail("\(node.id) resets room\(room) to \(reset.position) though it knew what Redis lost")
-            }
-            broadcast(.reset(room: roomNames[room], reset), slot, node)
-        case .deliverPresence(let joined, let left, let count):
-            tell(.presence(room: roomNames[room], joined: joined, left: left, count: count), except: [], node, room)
-        case .deliverPresenceApart(let joined, let left, let count, let except):
-            tell(.presence(room: roomNames[room], joined: joined, left: left, count: count), except: except, node, room)
-        case .deliverSignal: break
-        case .goLive(let session, let joined):
-            goLive(session, joined, node, room, slot)
-        case .answer(let session, let event): toSession(node, session, event)
-        case .refuseJoin(let session, let event), .refusePage(let session, let event):
-            refused(session, event, node, room, slot)
-        case .sawNodes(let seen):
-            for (other, value) in seen.sorted(by: { $0.key < $1.key }) {
-                node.sweeper.saw(other, value: value, in: roomNames[room])
-            }
-        case .finished: return true
-        case .count(let counter): counters[counter, default: 0] += 1
-        }
-        return false
-    }
-
-    private func goLive(_ id: SessionID, _ joined: Joined, _ node: SimNode, _ room: Int, _ slot: SimNode.Room) {
-        guard let session = node.sessions[id], var standing = session.standings[room] else { return }
-        let user = clients[session.client].user
-        let action = standing.answered(joined, for: user, bytes: plan.sessionPageBytes, count: 100)
-        node.sessions[id]?.standings[room] = standing
-        switch action {
-        case .ignore: break
-        case .show(let events, let isLive):
-            for event in events { toSession(node, id, event) }
-            if isLive { slot.live.insert(id) } else { slot.live.remove(id) }
-            if !isLive { readsOn(node, id, room) }
+    func resetLinks(_ node: SimNode) {
+        log("\(node.id) resets its links")
+        if node.commands.isUp { agenda.add(.loseCommands(node: node.index, number: node.commands.number), at: now) }
+        if node.subscriptions.isUp {
+            agenda.add(.loseSubscriptions(node: node.index, number: node.subscriptions.number), at: now)
         }
     }
 
-    private func refused(_ id: SessionID, _ event: ServerEvent, _ node: SimNode, _ room: Int, _ slot: SimNode.Room) {
-        guard case .error(let ref, _) = event, var standing = node.sessions[id]?.standings[room] else { return }
-        let action = standing.refused(ref)
-        node.sessions[id]?.standings[room] = standing
-        switch action {
-        case .ignore: break
-        case .leave:
-            slot.live.remove(id)
-            node.sessions[id]?.rooms.remove(room)
-            node.sessions[id]?.standings[room] = nil
-            toSession(node, id, event, refusedRoom: room)
-        case .askAgain: readsOn(node, id, room)
+    // MARK: sessions
+
+    func readsSoon(_ session: SimSession) {
+        agenda.add(.hasRead(node: session.node.index, session.id), at: now + random.below(20 * millisecond))
+    }
+
+    // MARK: planted bugs
+
+    /// Planted: own messages are shown before Redis answered.
+    func showTooEarly(_ request: BrokerRequest, on node: SimNode) {
+        guard plan.bugs.contains(.deliverBeforeReply),
+            case .append(let room, let epoch, let content) = request.inPlainSteps
+        else { return }
+        let seq = node.rooms.inspect(room) { $0.position?.seq ?? 0 } ?? 0
+        let message = Message(position: Position(epoch: epoch, seq: seq + 1), content: content)
+        for (_, outlet) in node.outlets.sorted(by: { $0.key < $1.key }) {
+            toClient(outlet, .message(room: room, message, showKey: false))
         }
     }
 
-    private func readsOn(_ node: SimNode, _ id: SessionID, _ room: Int) {
-        agenda.add(.nextPage(node: node.index, id, room: room), at: now + random.below(20 * millisecond))
-    }
-
-    private func nextPage(_ node: SimNode, _ id: SessionID, _ room: Int) {
-        guard let session = node.sessions[id], let next = node.sessions[id]?.standings[room]?.nextPage() else { return }
-        let client = clients[session.client]
-        let request = JoinRequest(
-            session: id, user: client.user, device: client.device, since: moment, ref: next.ref, after: next.after)
-        _ = openRoom(node, room)
-        happen(node, room) { $0.join(request, now: $1, &$2) }
-    }
-
-    /// Presence goes to all who were told a roster, those that catch up among them.
-    private func tell(_ event: ServerEvent, except: [SessionID], _ node: SimNode, _ room: Int) {
-        for (id, session) in node.sessions.sorted(by: { $0.key < $1.key }) where !except.contains(id) {
-            guard let standing = session.standings[room], standing.unanswered == nil else { continue }
-            toSession(node, id, event)
+    /// What a loop hands to sessions, with the planted bugs of hosts.
+    func tampered(_ batch: [Delivery], on node: SimNode) -> [Delivery] {
+        if plan.bugs.contains(.deliveriesAreSwapped), batch.count > 1, random.oneIn(8) { return batch.reversed() }
+        if plan.bugs.contains(.anyAnswerCounts) { return batch.map { takingForAsked($0, on: node) } }
+        guard plan.bugs.contains(.catchingUpHearsAll) else { return batch }
+        for case .broadcast(let room, let frame, _) in batch {
+            for (_, outlet) in room.catchingUp.sorted(by: { $0.key < $1.key }) { outlet.send(frame) }
         }
+        return batch
     }
 
-    private func broadcast(_ event: ServerEvent, _ slot: SimNode.Room, _ node: SimNode) {
-        for session in slot.live.sorted() { toSession(node, session, event) }
+    private func takingForAsked(_ delivery: Delivery, on node: SimNode) -> Delivery {
+        guard case .goLive(let room, let id, var joined) = delivery,
+            case .some(let asked) = node.sessions.unansweredJoin(of: id, in: room.room)
+        else { return delivery }
+        joined.ref = asked
+        return .goLive(room, id, joined)
     }
+
+    // MARK: sweeping
 
     func carryOut(_ actions: [HoldingsAudit.Action], _ node: SimNode) {
         for action in actions {

@@ -1,3 +1,4 @@
+import ChatCore
 import NIOCore
 
 /// Puts frames together so that what one loop tick brings a session goes out as one buffer: joined writes are worth

@@ -2,15 +2,10 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// A WebSocket frame, header and all, encoded once and shared by every session that is sent it: a server's frames are
-/// not masked (RFC 6455 §5.1), so they are the same for all. Sending it costs a session a reference, no copy.
-public final class SharedFrame: Sendable {
-    /// What it is for: decides what is dropped first when a session is behind.
-    public enum Kind: Sendable, Hashable, CaseIterable {
-        case reply, message, presence, signal
-    }
-
-    public let kind: Kind
+/// The encoding of an event for a protocol over WebSocket: a whole frame, header included. A server's frames are not
+/// masked (RFC 6455 §5.1), so they are the same for all receivers; sending one costs a session a reference, no copy.
+final class SharedFrame: FrameEncoding {
+    let kind: Frame.Kind
     let bytes: ByteBuffer
     /// False for a frame that one session alone is sent: joining it with others is not worth remembering.
     let isShared: Bool
@@ -18,20 +13,20 @@ public final class SharedFrame: Sendable {
     let presence: (room: RoomName, count: Int)?
 
     /// Encodes an event as one unfragmented text frame.
-    public convenience init(_ event: ServerEvent, codec: MartletV1Codec) {
+    convenience init(_ event: ServerEvent, codec: MartletV1Codec) {
         self.init(
-            bytes: Self.encode(event, codec, viewer: nil), kind: Kind(event), isShared: true,
+            bytes: Self.encode(event, codec, viewer: nil), kind: Frame.Kind(event), isShared: true,
             presence: Self.presence(event))
     }
 
     /// The same for one session of this user.
     convenience init(_ event: ServerEvent, codec: MartletV1Codec, viewer: UserID) {
         self.init(
-            bytes: Self.encode(event, codec, viewer: viewer), kind: Kind(event), isShared: false,
+            bytes: Self.encode(event, codec, viewer: viewer), kind: Frame.Kind(event), isShared: false,
             presence: Self.presence(event))
     }
 
-    init(bytes: ByteBuffer, kind: Kind, isShared: Bool, presence: (room: RoomName, count: Int)? = nil) {
+    init(bytes: ByteBuffer, kind: Frame.Kind, isShared: Bool, presence: (room: RoomName, count: Int)? = nil) {
         self.bytes = bytes
         self.presence = presence
         self.kind = kind
@@ -43,16 +38,14 @@ public final class SharedFrame: Sendable {
         return (room, count)
     }
 
-    /// The same frame in memory of its own. Threads that count references to one object wait for each other: a frame for
-    /// many sessions is worth a copy for each event loop.
-    public func copied() -> SharedFrame {
+    func copied() -> any FrameEncoding {
         var copy = ByteBufferAllocator().buffer(capacity: bytes.readableBytes)
         copy.writeImmutableBuffer(bytes)
         return SharedFrame(bytes: copy, kind: kind, isShared: isShared, presence: presence)
     }
 
     /// The frame's bytes on the wire.
-    public var byteCount: Int { bytes.readableBytes }
+    var byteCount: Int { bytes.readableBytes }
 
     /// A control frame with this payload, of at most 125 bytes.
     static func control(_ opcode: WebSocketOpcode, _ payload: [UInt8] = []) -> SharedFrame {
@@ -76,17 +69,5 @@ public final class SharedFrame: Sendable {
             }
             return buffer
         }
-    }
-}
-
-extension SharedFrame.Kind {
-    init(_ event: ServerEvent) {
-        self =
-            switch event {
-            case .message, .gap, .reset: .message
-            case .presence: .presence
-            case .signal: .signal
-            case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .error: .reply
-            }
     }
 }

@@ -46,7 +46,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         queue = OutboundQueue(limit: gateway.options.limits.outboundBytes)
     }
 
-    var loop: any EventLoop { gateway.eventLoop }
+    var protocolID: ProtocolID { ProtocolRegistry.martletV1 }
     var user: UserID { identity.user }
 
     // MARK: Beginning and end
@@ -59,7 +59,7 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     func open(joining firstRoom: RoomName?) {
         if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
         gateway.add(self)
-        switch gateway.service.openSession(identity, outlet: self) {
+        switch gateway.service.openSession(identity, outlet: self, on: gateway.eventLoop) {
         case .failure(let reason):
             gateway.refused(.init(reason), from: nil)
             close(reason)
@@ -237,8 +237,11 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     /// Three quarters of what may wait are free, and the peer reads.
     private var hasRoomForPage: Bool { !queue.isBehind && queue.count <= gateway.options.limits.outboundBytes / 4 }
 
-    func send(_ frame: SharedFrame) {
-        enqueue(frame)
+    func send(_ frame: Frame) {
+        guard let encoding = frame.encoding(for: protocolID) else { return encode(frame.event) }
+        // The type is checked in debug builds only, because this runs once per delivery. The ID proves it: for a protocol
+        // over WebSocket ``ProtocolRegistry`` makes nothing else, and the frame returned what was made for this ID.
+        enqueue(unsafeDowncast(encoding, to: SharedFrame.self))
     }
 
     func close(_ reason: CloseReason) {

@@ -1,12 +1,13 @@
 import ChatCore
 import ChatGateway
+import ChatHub
 import ChatRedis
 import Logging
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-/// A Martlet node, put together: event loops, a shard on each, the gateway in front, the broker behind. Runs until it is asked to leave
+/// A Martlet node, put together: event loops with three hosts each, the gateway in front, the broker behind. Runs until it is asked to leave
 /// (SIGTERM, SIGINT through the service group), and then leaves in order.
 public struct Node: Service {
     /// The version that heartbeats and `/metrics` tell.
@@ -49,25 +50,28 @@ public struct Node: Service {
     private func serve(_ identity: NodeID, on group: MultiThreadedEventLoopGroup, _ logger: Logger) async throws {
         let brokers = try await BrokerFactory.make(
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
-        let settings = ShardSettings(
-            node: identity, rooms: configuration.roomSettings, ackReplicas: configuration.redis.ackReplicas,
-            ackDeadline: configuration.redis.ackDeadline, roomsMemory: configuration.rooms.allMemoryBytes,
-            wallClock: { WallClock.milliseconds })
-        let loops = Array(group.makeIterator())
-        let shards = try loops.enumerated().map { index, loop in
-            let tick = LoopTick(of: loop)
-            let link = try brokers.link(index, loop, tick)
-            return Shard(
-                index: index, of: loops.count, loop: loop, tick: tick, settings: settings, link: link,
+        var hubSettings = HubSettings(
+            node: identity, rooms: configuration.roomSettings,
+            encoder: ProtocolRegistry(limits: configuration.roomSettings.limits))
+        hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
+        let settings = LoopSettings(
+            hub: hubSettings, ackReplicas: configuration.redis.ackReplicas,
+            ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
+        let eventLoops = Array(group.makeIterator())
+        let loops = try eventLoops.enumerated().map { index, eventLoop in
+            let tick = LoopTick(of: eventLoop)
+            let link = try brokers.link(index, eventLoop, tick)
+            return Loop(
+                index: index, of: eventLoops.count, eventLoop: eventLoop, tick: tick, settings: settings, link: link,
                 metrics: metrics, logger: logger)
         }
-        let hub = Hub(shards: shards, settings: settings, metrics: metrics)
-        guard let first = shards.first else { return }
+        let hub = Hub(loops: loops, settings: settings, metrics: metrics)
+        guard let first = loops.first else { return }
         let report = NodeReport(
             node: identity, address: "", version: Self.version, started: WallClock.milliseconds)
         let pulse = NodePulse(report, lease: NodeLife.timeToLive(lease: configuration.node.lease))
-        let keeper = Keeper(shard: first, pulse: pulse, logger: logger)
-        for shard in shards { try await shard.loop.submit { shard.start(shards: shards, keeper: keeper) }.get() }
+        let keeper = Keeper(loop: first, pulse: pulse, logger: logger)
+        for loop in loops { try await loop.eventLoop.submit { loop.start(loops, keeper: keeper) }.get() }
         let life = NodeLife(node: identity, configuration: configuration, hub: hub, keeper: keeper, logger: logger)
         await life.firstBeat(within: .seconds(2))
 
@@ -82,9 +86,9 @@ public struct Node: Service {
             try await gateway.start()
         } catch {
             // Nothing of the links may be left that speaks when the loops end.
-            for shard in shards { try? await shard.loop.submit { shard.link.stop() }.get() }
+            for loop in loops { try? await loop.eventLoop.submit { loop.broker.link.stop() }.get() }
             brokers.stop()
-            for shard in shards { try? await shard.loop.submit {}.get() }
+            for loop in loops { try? await loop.eventLoop.submit {}.get() }
             throw error
         }
         hub.attach(gateway)
@@ -96,7 +100,7 @@ public struct Node: Service {
 
         await life.run()
         await life.leave(gateway)
-        for shard in shards { try? await shard.loop.submit { shard.link.stop() }.get() }
+        for loop in loops { try? await loop.eventLoop.submit { loop.broker.link.stop() }.get() }
         brokers.stop()
     }
 

@@ -1,6 +1,7 @@
 import CLinux
 import ChatCore
 import ChatGateway
+import ChatHub
 import Logging
 import ServiceLifecycle
 
@@ -65,21 +66,21 @@ final class NodeLife: Sendable {
         while !Task.isCancelled {
             // Not all nodes in the same moment.
             do { try await Task.sleep(for: sweepInterval * Double.random(in: 0.75...1)) } catch { return }
-            keeper.shard.run { [keeper] in keeper.round() }
+            keeper.loop.run { [keeper] in keeper.round() }
             rounds += 1
             // Once in two leases is enough for what only a failover or a dead connection's bytes can cause.
             if rounds % 12 == 0 {
-                for shard in hub.shards { shard.run { shard.auditHoldings() } }
+                for loop in hub.loops { loop.run { loop.broker.audits.compareHoldings() } }
             }
         }
     }
 
-    /// Has every shard prove its connections, and look at its shared rooms.
+    /// Has every loop prove its connections, and look at its shared rooms.
     private func auditForever() async {
         let deadline = configuration.redis.deadline
         while !Task.isCancelled {
             do { try await Task.sleep(for: .seconds(Double.random(in: 0.9...1.1))) } catch { return }
-            for shard in hub.shards { shard.run { shard.auditConnections(deadline: deadline) } }
+            for loop in hub.loops { loop.run { loop.audit(deadline: deadline) } }
         }
     }
 
@@ -110,7 +111,7 @@ final class NodeLife: Sendable {
             do { try await Task.sleep(for: .seconds(1)) } catch { return }
             let readiness = await hub.readiness()
             guard !Task.isCancelled, !hub.admission.isDraining else { return }
-            let now = keeper.shard.now
+            let now = keeper.loop.now
             keeper.news.readiness(readiness.reasons, waiting: await hub.load().waitingSends, now: now)
             keeper.news.tick(now: now)
         }
@@ -122,15 +123,18 @@ final class NodeLife: Sendable {
         pulse.update(await hub.load(), draining: hub.admission.isDraining)
         guard let beat = pulse.beat(clock: WallClock.milliseconds) else { return false }
         let began = ContinuousClock.now
-        let answer = await keeper.shard.ask(beat.request)
-        keeper.shard.metrics.presenceRefresh.observe(ContinuousClock.now - began)
+        let answer = await keeper.loop.ask(beat.request)
+        keeper.loop.metrics.presenceRefresh.observe(ContinuousClock.now - began)
         let verdict = pulse.answered(beat, answer)
-        keeper.health.heartbeat(verdict, answer, now: keeper.shard.now)
+        keeper.health.heartbeat(verdict, answer, now: keeper.loop.now)
         switch verdict {
         case .failed: return false
         case .taken: return true
         case .forgotten:
-            keeper.shard.run { [keeper] in keeper.shard.nodeWasForgotten() }
+            keeper.loop.run { [hub, keeper] in
+                keeper.forgotten()
+                for loop in hub.loops { loop.run { loop.rooms.nodeForgotten() } }
+            }
             return true
         }
     }
@@ -157,12 +161,12 @@ final class NodeLife: Sendable {
             let end = ContinuousClock.now + .seconds(3)
             while ContinuousClock.now < end {
                 var left = 0
-                for shard in hub.shards { left += await shard.leaveRooms() }
+                for loop in hub.loops { left += await loop.call { $0.rooms.leaveRooms() } }
                 if left == 0 { break }
                 try? await Task.sleep(for: .milliseconds(20))
             }
             pulse.end()
-            _ = await keeper.shard.ask(.forget(node))
+            _ = await keeper.loop.ask(.forget(node))
             let rest = await hub.load()
             logger.notice(
                 "gone",

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 import NIOConcurrencyHelpers
 
 /// What a node says of itself to Redis with each heartbeat, and whether Redis still knew it.
@@ -45,7 +46,7 @@ final class NodePulse: Sendable {
         set { state.withLockedValue { $0.report.address = newValue } }
     }
 
-    func update(_ load: Load, draining: Bool) {
+    func update(_ load: HubLoad, draining: Bool) {
         state.withLockedValue { state in
             state.report.sessions = load.sessions
             state.report.rooms = load.rooms

@@ -1,5 +1,6 @@
 import ChatCore
 import ChatGateway
+import ChatHub
 
 /// The values of a label: an enum, so that there are few of them and all are known when the node starts.
 public protocol MetricLabel: CaseIterable, Hashable, Sendable {
@@ -91,6 +92,19 @@ public enum LimitLabel: MetricLabel {
     case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
     case costPerSecond, costOfAddress, userBytesPerSecond, redisMemory
     case headBytes, connectionsPerAddress, bytesPerSecondPerAddress
+
+    public init(_ limit: HubLimit) {
+        self =
+            switch limit {
+            case .requestsPerSecondPerUser: .requestsPerSecondPerUser
+            case .joinsPerSecond: .joinsPerSecond
+            case .costPerSecond: .costPerSecond
+            case .userBytesPerSecond: .userBytesPerSecond
+            case .redisMemory: .redisMemory
+            case .waitingPages: .waitingPages
+            case .waitingSendsPerRoom: .waitingSendsPerRoom
+            }
+    }
 }
 
 /// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.

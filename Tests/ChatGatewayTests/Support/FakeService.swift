@@ -10,6 +10,7 @@ final class FakeService: ChatService {
         var outlet: NIOLoopBound<any SessionOutlet>
         var user: UserID
         var device: DeviceName?
+        var protocolID: ProtocolID
     }
 
     private struct State {
@@ -25,7 +26,7 @@ final class FakeService: ChatService {
     }
 
     private let state = NIOLockedValueBox(State())
-    let codec = MartletV1Codec(limits: Limits())
+    let encoder = ProtocolRegistry(limits: Limits())
     let refusal: CloseReason?
 
     init(refusal: CloseReason? = nil) {
@@ -53,14 +54,18 @@ final class FakeService: ChatService {
 
     func tick(of loop: any EventLoop) -> LoopTick { LoopTick(of: loop) }
 
-    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
+    func openSession(
+        _ identity: SessionIdentity, outlet: any SessionOutlet, on loop: any EventLoop
+    ) -> Result<SessionID, CloseReason> {
         if let refusal { return .failure(refusal) }
-        let bound = NIOLoopBound<any SessionOutlet>(outlet, eventLoop: outlet.loop)
+        let protocolID = outlet.protocolID
+        let bound = NIOLoopBound<any SessionOutlet>(outlet, eventLoop: loop)
         return .success(
             state.withLockedValue { state in
                 let id = SessionID(raw: state.nextID)
                 state.nextID += 1
-                state.members[id] = Member(outlet: bound, user: identity.user, device: identity.device)
+                state.members[id] = Member(
+                    outlet: bound, user: identity.user, device: identity.device, protocolID: protocolID)
                 return id
             })
     }
@@ -132,11 +137,13 @@ final class FakeService: ChatService {
 
     /// Encodes once, then one hop for each member's loop, as the node does.
     func deliver(_ event: ServerEvent, to room: RoomName, except: SessionID?) {
-        let frame = SharedFrame(event, codec: codec)
         let outlets = state.withLockedValue { state in
-            (state.rooms[room] ?? []).filter { $0 != except }.compactMap { state.members[$0]?.outlet }
+            (state.rooms[room] ?? []).filter { $0 != except }.compactMap { state.members[$0] }
         }
-        for outlet in outlets {
+        var protocols = ProtocolCounts()
+        for member in outlets { protocols.add(member.protocolID) }
+        let frame = Frame(event, for: protocols, by: encoder)
+        for outlet in outlets.map(\.outlet) {
             if outlet.eventLoop.inEventLoop {
                 outlet.value.send(frame)
             } else {

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatHub
 import NIOConcurrencyHelpers
 
 /// Who may open a session on this node: a bound for the node, one for each user, nobody while it leaves. Asked once for each

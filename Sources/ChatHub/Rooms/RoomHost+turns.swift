@@ -6,12 +6,12 @@ struct TurnID: Hashable, Sendable {
     var generation: UInt32
 }
 
-/// Rooms enter and leave a few at a time: after a lost connection, or when thousands of lingers end at once, what others ask is answered
-/// in between.
-extension Shard {
+/// Rooms enter and leave a few at a time: after a lost connection, or when thousands of lingers end at once, what others ask is
+/// answered in between.
+extension RoomHost {
     /// Rooms that enter or leave at once at one server. Each costs Redis a page of the room's log at most (0.5 to 3 ms), so what comes
     /// behind them waits for a few hundredths of a second at most.
-    static let turnsAtOnce = 8
+    public static let turnsAtOnce = 8
 
     func awaitTurn(_ room: HomeRoom, isUrgent: Bool) {
         let id = TurnID(slot: room.slot, generation: room.generation)
@@ -30,11 +30,11 @@ extension Shard {
         isGrantingTurns = true
         defer { isGrantingTurns = false }
         while let id = turns.next() {
-            guard Int(id.slot) < rooms.count, let room = rooms[Int(id.slot)], room.generation == id.generation else {
+            guard let room = table.room(in: id.slot, generation: id.generation) else {
                 turns.ended(id)
                 continue
             }
-            happen(in: room) { $0.turnCame(now: $1, &$2) }
+            happen(.turnCame, in: room)
         }
     }
 }

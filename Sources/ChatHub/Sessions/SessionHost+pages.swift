@@ -1,9 +1,8 @@
 import ChatCore
-import ChatGateway
 
 /// Long answers, one at a time for each session and each when the session has read what was sent before: what a client
 /// asks for at once, or has missed, costs the node a page of memory and no more, however slowly it reads.
-extension Shard {
+extension SessionHost {
     /// Bytes of messages in one answer.
     var pageBytes: Int { settings.rooms.limits.historyPageBytes }
     /// Messages in one `joined`; what was missed beyond comes as `message` frames behind it.
@@ -20,7 +19,7 @@ extension Shard {
     }
 
     /// The session has read most of what it was sent.
-    func sessionDrained(_ id: SessionID) {
+    public func drained(_ id: SessionID) {
         guard let session = sessions[id] else { return }
         sendPages(session)
     }
@@ -48,7 +47,7 @@ extension Shard {
 
     /// What a page costs is known when it has been read: the next one waits for that, and is refused if it was too much.
     private func maySpend(_ session: LocalSession, _ ref: Ref?) -> Bool {
-        if session.rate.spend(0, now: now) { return true }
+        if session.rate.spend(0, now: context.now) { return true }
         refuse(.costPerSecond, ref, session)
         return false
     }
@@ -59,9 +58,9 @@ extension Shard {
         query.bytes = pageBytes
         let id = session.id
         let rate = session.rate
-        ask(.history(room: room, query: query)) { [self] result in
+        context.ask(.history(room: room, query: query)) { [self] result in
             if case .success(.history(let page)) = result {
-                rate.charge(RequestCost.page(page.messages, read: true), now: now)
+                rate.charge(RequestCost.page(page.messages, read: true), now: context.now)
             }
             guard let session = sessions[id] else { return }
             session.isPaging = false
@@ -80,9 +79,9 @@ extension Shard {
     private func readRoster(_ room: RoomName, _ cursor: String?, ref: Ref?, _ session: LocalSession) {
         let (id, rate, limit) = (session.id, session.rate, settings.rooms.limits.rosterPage)
         let place = RosterCursor(cursor)
-        ask(.roster(room: room, cursor: place.part)) { [self] result in
+        context.ask(.roster(room: room, cursor: place.part)) { [self] result in
             if case .success(.roster(let part)) = result {
-                rate.charge(RequestCost.roster(part.members.count, read: true), now: now)
+                rate.charge(RequestCost.roster(part.members.count, read: true), now: context.now)
             }
             guard let session = sessions[id] else { return }
             session.isPaging = false

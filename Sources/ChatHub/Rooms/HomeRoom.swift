@@ -23,6 +23,8 @@ final class HomeRoom {
     /// The loops that have, or had, sessions of the room. Most rooms have few people: the first loop is kept in place.
     private var first: Local?
     private var others: [Local] = []
+    /// What the sessions that are in the room, or waiting to be, speak.
+    private(set) var protocols = ProtocolCounts()
     /// When the shard's timer will look at the room again.
     var wake: Moment?
     /// Bytes of messages that the room has in memory, as the shard counts them, and when that changed last.
@@ -70,6 +72,18 @@ final class HomeRoom {
         return body(&machine.pointee)
     }
 
+    /// Looks at the machine; that of a room at rest is woken for the look alone.
+    func inspect<Result>(
+        _ common: RoomStateMachine.Common, _ body: (inout RoomStateMachine) -> Result
+    ) -> Result {
+        switch state {
+        case .awake(let machine): return body(&machine.pointee)
+        case .resting(let rest):
+            var machine = RoomStateMachine(waking: rest, room: name, common: common)
+            return body(&machine)
+        }
+    }
+
     /// Puts the room to rest, if nobody waits for anything. False: it stays awake.
     func rest(now: Moment) -> Bool {
         guard case .awake(let machine) = state else { return true }
@@ -107,9 +121,15 @@ final class HomeRoom {
     /// The room's members on that loop; always the same object for a loop.
     func members(on loop: Int) -> LocalRoom { with(loop) { $0.members } }
 
-    func sessionCame(on loop: Int) { with(loop) { $0.sessions += 1 } }
+    func sessionCame(_ session: SessionID) {
+        with(session.loop) { $0.sessions += 1 }
+        protocols.add(session.protocolID)
+    }
 
-    func sessionWent(from loop: Int) { with(loop) { $0.sessions -= 1 } }
+    func sessionWent(_ session: SessionID) {
+        with(session.loop) { $0.sessions -= 1 }
+        protocols.remove(session.protocolID)
+    }
 
     private func with<Result>(_ loop: Int, _ body: (inout Local) -> Result) -> Result {
         var local = first ?? Local(loop: Int32(loop), members: LocalRoom(room: name))

@@ -1,91 +1,94 @@
 import ChatCore
 import ChatGateway
+import ChatHub
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 
-/// The node as the gateway sees it: finds the shard for everything.
+/// The node as the gateway sees it: finds the loop for everything.
 final class Hub: ChatService {
-    let shards: [Shard]
+    let loops: [Loop]
     let admission: Admission
-    private let shardOfLoop: [ObjectIdentifier: Int]
-    private let settings: ShardSettings
+    private let indices: [ObjectIdentifier: Int]
+    private let settings: LoopSettings
     private let metrics: NodeMetrics
-    /// What the counters have been told of the shards' own counts.
+    /// What the counters have been told of the loops' own counts.
     private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
     private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
     private let metricsCache = TextCache(lasts: .milliseconds(250))
 
-    init(shards: [Shard], settings: ShardSettings, metrics: NodeMetrics) {
-        self.shards = shards
+    init(loops: [Loop], settings: LoopSettings, metrics: NodeMetrics) {
+        self.loops = loops
         self.settings = settings
         self.metrics = metrics
-        self.admission = Admission(limits: settings.rooms.limits)
-        self.shardOfLoop = Dictionary(
-            shards.enumerated().map { (ObjectIdentifier($1.loop), $0) }, uniquingKeysWith: { first, _ in first })
+        self.admission = Admission(limits: settings.hub.rooms.limits)
+        self.indices = Dictionary(
+            loops.enumerated().map { (ObjectIdentifier($1.eventLoop), $0) }, uniquingKeysWith: { first, _ in first })
     }
 
-    private func shard(on loop: any EventLoop) -> Shard? {
-        shardOfLoop[ObjectIdentifier(loop)].map { shards[$0] }
+    private func loop(_ eventLoop: any EventLoop) -> Loop? {
+        indices[ObjectIdentifier(eventLoop)].map { loops[$0] }
     }
 
     // MARK: sessions
 
-    func openSession(_ identity: SessionIdentity, outlet: any SessionOutlet) -> Result<SessionID, CloseReason> {
-        guard let shard = shard(on: outlet.loop) else { return .failure(.internalError) }
+    func openSession(
+        _ identity: SessionIdentity, outlet: any SessionOutlet, on loop: any EventLoop
+    ) -> Result<SessionID, CloseReason> {
+        guard let loop = self.loop(loop) else { return .failure(.internalError) }
         switch admission.enter(identity.user) {
         case .failure(let reason):
-            shard.metrics.refused(reason)
+            metrics.refused(reason)
             return .failure(reason)
-        case .success(let rate): return .success(shard.openSession(identity, rate: rate, outlet: outlet))
+        case .success(let rate): return .success(loop.sessions.open(identity, rate: rate, outlet: outlet))
         }
     }
 
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {
-        shard(on: loop)?.perform(body, ref: ref, from: session)
+        self.loop(loop)?.sessions.perform(body, ref: ref, from: session)
     }
 
     func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration {
-        shard(on: loop)?.heard(bytes, from: session) ?? .zero
+        self.loop(loop)?.sessions.heard(bytes, from: session) ?? .zero
     }
 
     func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
-        shard(on: loop)?.sessionDrained(session)
+        self.loop(loop)?.sessions.drained(session)
     }
 
     func sessionClosed(_ session: SessionID, on loop: any EventLoop) {
-        guard let closed = shard(on: loop)?.sessionClosed(session) else { return }
-        admission.leave(closed.user)
+        guard let user = self.loop(loop)?.sessions.close(session) else { return }
+        admission.leave(user)
     }
 
-    /// Of the loop of one of our shards, on which all sessions are. (Of any other: one for the caller alone.)
+    /// The tick of one of our loops, which accept all sessions; for any other loop a tick for the caller alone.
     func tick(of loop: any EventLoop) -> LoopTick {
-        shard(on: loop)?.tick ?? LoopTick(of: loop)
+        self.loop(loop)?.tick ?? LoopTick(of: loop)
     }
 
     // MARK: HTTP
 
-    private func homeShard(of room: RoomName) -> Shard { shards[Shard.home(of: room, among: shards.count)] }
+    private func home(of room: RoomName) -> Loop { loops[RoomHost.home(of: room, among: loops.count)] }
 
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage {
         var query = query
-        query.limit = max(1, min(query.limit, settings.rooms.limits.historyPage))
-        query.bytes = settings.rooms.limits.historyPageBytes
-        switch await homeShard(of: room).ask(.history(room: room, query: query)) {
+        query.limit = max(1, min(query.limit, settings.hub.rooms.limits.historyPage))
+        query.bytes = settings.hub.rooms.limits.historyPageBytes
+        switch await home(of: room).ask(.history(room: room, query: query)) {
         case .success(.history(let page)):
-            return page.limited(toBytes: settings.rooms.limits.historyPageBytes, anchor: query.anchor)
+            return page.limited(toBytes: settings.hub.rooms.limits.historyPageBytes, anchor: query.anchor)
         case .success: throw BrokerError.malformed("").wireError("history")
         case .failure(let error): throw error.wireError("history")
         }
     }
 
     func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said {
-        let home = homeShard(of: room)
-        let cost = await home.cost(ofSaying: content, in: room)
+        let home = home(of: room)
+        let cost = await home.call { $0.rooms.cost(ofSaying: content, in: room) }
         try charge(content, cost, now: home.now)
-        if settings.redisSpace.isShort, await !home.exists(room) {
+        if settings.hub.redisSpace.isShort, await !home.exists(room) {
             metrics.limitRefusals[.redisMemory].increment()
-            throw Shard.noSpace
+            throw .noSpaceInRedis
         }
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
@@ -97,7 +100,7 @@ final class Hub: ChatService {
         switch result {
         case .success(.said(let position, let repeated)):
             guard await home.isReplicated(in: room) else {
-                throw Shard.notReplicated(position, replicas: settings.ackReplicas)
+                throw .notReplicated(position, replicas: settings.ackReplicas)
             }
             return Said(position: position, repeated: repeated, cost: cost)
         case .success: throw BrokerError.malformed("").wireError("say")
@@ -111,7 +114,7 @@ final class Hub: ChatService {
     /// Whoever says so over HTTP: it counts as what that user says.
     private func charge(_ content: MessageContent, _ cost: UInt64, now: Moment) throws(WireError) {
         let rate = admission.rate(of: content.user)
-        let limits = settings.rooms.limits
+        let limits = settings.hub.rooms.limits
         let bytes = (content.text?.utf8.count ?? 0) + (content.data?.utf8.count ?? 0)
         guard rate.take(now: now) else {
             metrics.limitRefusals[.requestsPerSecondPerUser].increment()
@@ -130,9 +133,9 @@ final class Hub: ChatService {
 
     func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
         let place = RosterCursor(cursor)
-        switch await homeShard(of: room).ask(.roster(room: room, cursor: place.part)) {
+        switch await home(of: room).ask(.roster(room: room, cursor: place.part)) {
         case .success(.roster(let part)):
-            return part.page(at: place, limit: settings.rooms.limits.rosterPage)
+            return part.page(at: place, limit: settings.hub.rooms.limits.rosterPage)
         case .success: throw BrokerError.malformed("").wireError("roster")
         case .failure(let error): throw error.wireError("roster")
         }
@@ -142,7 +145,7 @@ final class Hub: ChatService {
         if admission.isDraining { return Readiness(reasons: ["the node is leaving"]) }
         // All at once: each may wait for a proof that does not come.
         let reasons = await withTaskGroup(of: (Int, String?).self) { tasks in
-            for shard in shards { tasks.addTask { (shard.index, await shard.unreadiness()) } }
+            for loop in loops { tasks.addTask { (loop.index, await loop.unreadiness()) } }
             return await tasks.reduce(into: [(Int, String)]()) { all, one in
                 if let reason = one.1 { all.append((one.0, reason)) }
             }
@@ -177,13 +180,11 @@ final class Hub: ChatService {
         gateway.withLockedValue { $0 = server }
     }
 
-    /// What the node is doing, over all shards.
-    func load() async -> Load {
-        var load = Load(sessions: admission.total)
-        for shard in shards {
-            let part = await withCheckedContinuation { continuation in
-                shard.run { continuation.resume(returning: shard.load()) }
-            }
+    /// What the node is doing, over all loops.
+    func load() async -> HubLoad {
+        var load = HubLoad(sessions: admission.total)
+        for loop in loops {
+            let part = await loop.call { $0.load }
             load.rooms += part.rooms
             load.messages &+= part.messages
             load.deliveries &+= part.deliveries
@@ -192,16 +193,4 @@ final class Hub: ChatService {
         }
         return load
     }
-}
-
-/// What a node, or one of its shards, is doing.
-struct Load: Sendable {
-    var sessions = 0
-    var rooms = 0
-    var waitingSends = 0
-    /// Since the process began.
-    var messages: UInt64 = 0
-    var deliveries: UInt64 = 0
-    /// Of messages that rooms have in memory, in bytes; taken back because of the limit; and that together with what went with its room.
-    var memory = RoomsMemory(limit: 0)
 }

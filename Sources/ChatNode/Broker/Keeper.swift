@@ -1,32 +1,38 @@
 import ChatCore
+import ChatHub
 import Logging
 
-/// Runs the sweeper on the first shard's connections. Confined to that shard's loop.
-final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is touched on `shard.loop` only
-    let shard: Shard
-    /// The node's heartbeat. May be used on any shard.
+/// Runs the sweeper on the first loop's connections. Confined to that loop, but for what says otherwise.
+final class Keeper: @unchecked Sendable {
+    // Proof for @unchecked: `loop` is constant; the rest is touched on that loop only, or is Sendable.
+
+    let loop: Loop
+    /// The node's heartbeat. May be used on any loop.
     let pulse: NodePulse
-    /// Whether Redis takes what the node wants to store. May be used on any shard.
+    /// Whether Redis takes what the node wants to store. May be used on any loop.
     let health: WriteHealth
-    /// What the operator is told of all shards together.
+    /// What the operator is told of all loops together.
     let news: NodeNews
     private var machine: SweepStateMachine
     private let logger: Logger
 
-    init(shard: Shard, pulse: NodePulse, logger: Logger) {
-        self.shard = shard
+    init(loop: Loop, pulse: NodePulse, logger: Logger) {
+        self.loop = loop
         self.pulse = pulse
-        self.health = WriteHealth(metrics: shard.metrics, logger: logger)
+        self.health = WriteHealth(metrics: loop.metrics, logger: logger)
         self.news = NodeNews(logger: logger)
-        self.machine = SweepStateMachine(node: shard.settings.node)
+        self.machine = SweepStateMachine(node: loop.settings.hub.node)
         self.logger = logger
     }
+
+    /// Redis knew nothing of this node any more: its rooms are to be entered again.
+    func forgotten() { logger.warning("redis had forgotten this node, entering its rooms again") }
 
     func saw(_ nodes: [NodeID: UInt64], in room: RoomName) {
         for (node, value) in nodes { machine.saw(node, value: value, in: room) }
     }
 
-    /// The first shard's command connection is gone, or there again: either way the others need time to say that they live.
+    /// The first loop's command connection is gone, or there again: either way the others need time to say that they live.
     func connectionChanged() { machine.reset() }
 
     /// Looks for dead nodes and takes them out of their rooms; not while Redis does not take our own heartbeat or refuses anything else:
@@ -40,10 +46,10 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
 
     /// Asks Redis how much of its memory it uses: from `percent` on no room is begun, until it is a little less again.
     func lookAtMemory(percent: Int) async {
-        guard case .success(.memory(let used, let most)) = await shard.ask(.memory) else { return }
+        guard case .success(.memory(let used, let most)) = await loop.ask(.memory) else { return }
         let share = most == 0 ? 0 : Double(used) / Double(most)
-        shard.metrics.redisMemoryShare.set(share)
-        let space = shard.settings.redisSpace
+        loop.metrics.redisMemoryShare.set(share)
+        let space = loop.settings.hub.redisSpace
         let limit = Double(percent) / 100
         let isShort = share >= (space.isShort ? limit - Self.slack : limit)
         guard percent < 100, isShort != space.isShort else { return }
@@ -68,7 +74,7 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
         for action in actions {
             switch action {
             case .submit(let request, let serial):
-                shard.ask(request) { [self] result in
+                loop.broker.ask(request) { [self] result in
                     if !health.mayJudge { machine.reset() }
                     var next: [SweepStateMachine.Action] = []
                     machine.completed(serial: serial, result, &next)
@@ -77,7 +83,7 @@ final class Keeper: @unchecked Sendable {  // `shard` is constant; the rest is t
             case .found(let node, let last):
                 logger.info("a node is dead, sweeping its rooms", metadata: Self.metadata(node, last))
             case .swept(let node, let last, let rooms):
-                if rooms > 0 { shard.metrics.nodesSwept.increment() }
+                if rooms > 0 { loop.metrics.nodesSwept.increment() }
                 // Who finds nothing left to do says so more quietly: another node has told.
                 var metadata = Self.metadata(node, last)
                 metadata[LogKey.rooms] = "\(rooms)"

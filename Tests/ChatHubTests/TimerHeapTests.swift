@@ -1,7 +1,7 @@
 import ChatCore
 import Testing
 
-@testable import ChatNode
+@testable import ChatHub
 
 /// When rooms want to be woken.
 @Suite struct TimerHeapTests {

@@ -1,42 +1,10 @@
 import ChatCore
-import ChatGateway
-import ChatWire
-
-/// What a room's home loop hands to a loop that has members of the room. Deliveries of one home loop arrive in the order in which
-/// it made them, many at a time.
-enum Delivery: Sendable {
-    /// To all live sessions of the room on that loop. `own`: the message, if sessions of the user who said it are shown more.
-    case broadcast(LocalRoom, SharedFrame, own: OwnMessage?)
-    case signal(LocalRoom, SharedFrame, except: SessionID)
-    /// Who came and went, to all but these, who know a part of it already.
-    case presence(LocalRoom, SharedFrame, except: [SessionID])
-    /// Answers a join; what is broadcast later is for this session too.
-    indirect case goLive(LocalRoom, SessionID, Joined)
-    /// To one session.
-    case answer(SessionID, ServerEvent)
-    /// The room does not have the session after all.
-    case refuse(LocalRoom, SessionID, ServerEvent)
-}
-
-/// A message with a key, which the sessions of the user who said it are shown. Most loops have none of them, so its frame is made by
-/// the first loop that needs it.
-final class OwnMessage: Sendable {
-    let message: Message
-
-    init(_ message: Message) {
-        self.message = message
-    }
-
-    func frame(in room: RoomName, codec: MartletV1Codec) -> SharedFrame {
-        SharedFrame(.message(room: room, message, showKey: true), codec: codec)
-    }
-}
 
 /// The live sessions of one room on one loop: the array that a broadcast walks. Beside them those that are catching up:
 /// of what is broadcast they get presence alone, as everything else will come with their pages.
 ///
 /// Made by the room's home loop and handed around as a token; its contents are touched on the members' loop only.
-final class LocalRoom: @unchecked Sendable {
+public final class LocalRoom: @unchecked Sendable {
     // Proof for @unchecked: `room` and `home` are constant; the rest is confined to one loop (see above).
 
     struct Member {
@@ -46,13 +14,14 @@ final class LocalRoom: @unchecked Sendable {
         var outlet: any SessionOutlet
     }
 
-    let room: RoomName
+    public let room: RoomName
     /// Most rooms have one member on a loop, or none: it is kept in place. Nil: there is none at all.
     private var first: Member?
     private var others: [Member] = []
     /// Where a session is, once there are too many to look through: 0 is the first, others follow.
     private var indices: [SessionID: Int] = [:]
-    private(set) var catchingUp: [SessionID: any SessionOutlet] = [:]
+    /// Sessions that are sent what they missed first.
+    package private(set) var catchingUp: [SessionID: any SessionOutlet] = [:]
 
     /// Up to so many members are looked through, in less time than hashing takes.
     private static let fewMembers = 16

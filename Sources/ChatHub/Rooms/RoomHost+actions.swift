@@ -1,0 +1,46 @@
+import ChatCore
+
+/// The interpreter of ``RoomAction``.
+extension RoomHost {
+    /// True if the room is finished.
+    func carryOut(_ action: RoomAction, _ room: HomeRoom) -> Bool {
+        if context.isTracing { context.trace("-> \(action.traceText)", in: room.name) }
+        switch action {
+        case .subscribe: link.subscribe(room.name)
+        case .unsubscribe: link.unsubscribe(room.name)
+        case .submit(let request, let serial):
+            link.submit(request, tag: RequestTag(owner: room.slot, generation: room.generation, serial: serial))
+        case .awaitTurn(let isUrgent): awaitTurn(room, isUrgent: isUrgent)
+        case .endTurn: endTurn(room)
+        case .resetLinks: link.reset(room.name)
+        case .deliver(let message): deliver(message, room)
+        case .deliverGap(let gap): broadcast(.gap(room: room.name, gap), room)
+        case .deliverReset(let reset): broadcast(.reset(room: room.name, reset), room)
+        case .deliverPresence(let joined, let left, let count):
+            deliverPresence(joined: joined, left: left, count: count, except: [], room)
+        case .deliverPresenceApart(let joined, let left, let count, let except):
+            deliverPresence(joined: joined, left: left, count: count, except: except, room)
+        case .deliverSignal(let signal): deliver(signal, room)
+        case .goLive(let session, let joined):
+            if !(joined.ref?.isOfPage ?? false) { context.recovered(joined.resumption) }
+            post(.goLive(room.members(on: session.loop), session, joined), to: session.loop)
+        case .answer(let session, let event):
+            guard case .sent = event else { return answer(session, event) }
+            context.answerStored(session, event, in: room.name)
+        case .refuseJoin(let session, let event):
+            room.sessionWent(session)
+            post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
+        case .refusePage(let session, let event):
+            post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
+        case .sawNodes(let nodes): context.sawNodes(nodes, in: room.name)
+        case .finished: return true
+        case .count(let counter): context.counted(counter, in: room.name)
+        }
+        return false
+    }
+
+    private func answer(_ session: SessionID, _ event: ServerEvent) -> Bool {
+        post(.answer(session, event), to: session.loop)
+        return false
+    }
+}

@@ -1,0 +1,35 @@
+import ChatCore
+
+/// What a room says to all of its sessions: encoded here, once for each protocol that somebody in the room speaks.
+extension RoomHost {
+    func deliver(_ message: Message, _ room: HomeRoom) {
+        messages &+= 1
+        guard let frame = frame(.message(room: room.name, message, showKey: false), room) else { return }
+        let own = message.content.clientKey != nil ? OwnMessage(message) : nil
+        room.forEachLoop { post(.broadcast($1, frame, own: own), to: $0) }
+    }
+
+    func deliver(_ signal: Signal, _ room: HomeRoom) {
+        let event = ServerEvent.signal(room: room.name, user: signal.user, name: signal.name, data: signal.data)
+        guard let frame = frame(event, room) else { return }
+        let except = signal.node == settings.node ? signal.session : SessionID(raw: 0)
+        room.forEachLoop { post(.signal($1, frame, except: except), to: $0) }
+    }
+
+    func broadcast(_ event: ServerEvent, _ room: HomeRoom) {
+        guard let frame = frame(event, room) else { return }
+        room.forEachLoop { post(.broadcast($1, frame, own: nil), to: $0) }
+    }
+
+    func deliverPresence(joined: [UserID], left: [UserID], count: Int, except: [SessionID], _ room: HomeRoom) {
+        let event = ServerEvent.presence(room: room.name, joined: joined, left: left, count: count)
+        guard !except.isEmpty else { return broadcast(event, room) }
+        guard let frame = frame(event, room) else { return }
+        room.forEachLoop { post(.presence($1, frame, except: except), to: $0) }
+    }
+
+    /// Nil: no session is there to be told.
+    private func frame(_ event: ServerEvent, _ room: HomeRoom) -> Frame? {
+        room.protocols.isEmpty ? nil : Frame(event, for: room.protocols, by: settings.encoder)
+    }
+}

@@ -1,0 +1,79 @@
+import ChatCore
+
+/// What sessions ask of rooms, and what that costs their user.
+extension RoomHost {
+    /// A session wants to be in the room, or to be told more of what it has missed.
+    func join(_ request: JoinRequest, to name: RoomName, _ rate: UserRate) {
+        let isNew = room(named: name) == nil
+        let room = openRoom(name)
+        if isNew {
+            rate.charge(RequestCost.newRoom, now: context.now)
+            room.payer = rate
+        }
+        let comes = !has(request.session, in: room)
+        if comes { room.sessionCame(request.session) }
+        let cost = room.look { (comes ? $0.costOfComing : 0) &+ $0.costOfMissed(after: request.after) }
+        rate.charge(cost ?? 0, now: context.now)
+        happen(.join(request), in: room)
+    }
+
+    /// A session leaves the room, if it is in it.
+    func leave(_ session: SessionID, _ name: RoomName, _ rate: UserRate) {
+        guard let room = room(named: name), has(session, in: room) else { return }
+        room.sessionWent(session)
+        rate.charge(room.look { $0.costOfComing } ?? 0, now: context.now)
+        happen(.leave(session), in: room)
+    }
+
+    func send(_ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, _ rate: UserRate) {
+        let event = RoomEvent.send(request, ref: ref, from: session, at: at)
+        onlyMembers(of: request.room, event, session, ref, rate) { $0.cost(of: request, from: session) }
+    }
+
+    func signal(_ name: String, data: String?, ref: Ref?, from session: SessionID, in room: RoomName, _ rate: UserRate) {
+        let bytes = name.utf8.count + (data?.utf8.count ?? 0)
+        let event = RoomEvent.signal(name: name, data: data, ref: ref, from: session)
+        onlyMembers(of: room, event, session, ref, rate) { RequestCost.fanOut(bytes: bytes, to: $0.receivers) }
+    }
+
+    func roster(of room: RoomName, cursor: String?, ref: Ref?, for session: SessionID, _ rate: UserRate) {
+        let event = RoomEvent.roster(cursor: cursor, ref: ref, from: session)
+        onlyMembers(of: room, event, session, ref, rate) { RequestCost.roster($0.users, read: false) }
+    }
+
+    /// Lets something happen that only a member may cause, if its user may spend what it costs. Nobody is in a room that is not in use.
+    private func onlyMembers(
+        of name: RoomName, _ event: RoomEvent, _ session: SessionID, _ ref: Ref?, _ rate: UserRate,
+        cost: (inout RoomStateMachine) -> UInt64
+    ) {
+        guard let room = room(named: name) else {
+            if case .answer(let session, let answer)? = event.refusalOfNonMember {
+                post(.answer(session, answer), to: session.loop)
+            }
+            return
+        }
+        awaken(room)
+        guard rate.spend(room.look(cost) ?? 0, now: context.now) else {
+            return post(.answer(session, .error(ref: ref, settings.rooms.limits.tooDear)), to: session.loop)
+        }
+        happen(event, in: room)
+    }
+
+    /// Whether the session is in the room or waits to be.
+    func has(_ session: SessionID, in room: HomeRoom) -> Bool {
+        awaken(room)
+        return room.look { $0.has(session) } ?? false
+    }
+
+    /// What it costs that somebody says so who need not be in the room.
+    public func cost(ofSaying content: MessageContent, in name: RoomName) -> UInt64 {
+        let room = room(named: name)
+        if let room { awaken(room) }
+        let receivers = room?.look { $0.receivers } ?? nil
+        let bytes = (content.text?.utf8.count ?? 0) + (content.data?.utf8.count ?? 0)
+        var cost = RequestCost.request &+ RequestCost.read
+        cost &+= RequestCost.fanOut(bytes: bytes, to: receivers ?? RequestCost.unknownReceivers)
+        if content.key != nil { cost &+= RequestCost.keyLookup }
+        return cost
+    }
+}

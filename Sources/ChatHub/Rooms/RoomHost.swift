@@ -1,0 +1,333 @@
+import ChatCore
+
+/// The rooms whose home is one loop: lets events happen in them and carries out what follows from it. It knows where a room's
+/// sessions are only by loop; ``SessionHost`` knows the sessions.
+///
+/// Not thread-safe: confined to its loop.
+public final class RoomHost {
+    /// The loop's number in the node.
+    let index: Int
+    let settings: HubSettings
+    let link: any BrokerLink
+    unowned let context: any RoomHostContext
+    private let common: RoomStateMachine.Common
+    private let machines = MachineStore()
+    let outboxes: Outboxes
+    var table = RoomTable()
+    var memory: RoomsMemory
+    /// Rooms whose machine is in memory, and perhaps some that were closed since.
+    private var awakeRooms: [HomeRoom] = []
+    private var timers = TimerHeap()
+    /// Arrays of actions that are used again.
+    private var pool: [[RoomAction]] = []
+    /// Which rooms enter or leave now, at each of the broker's servers.
+    var turns: Turns<TurnID, BrokerIdentity>
+    var isGrantingTurns = false
+    /// Who carries out commands, and who publishes, for which rooms.
+    public private(set) var commands = BrokerReach()
+    public private(set) var subscriptions = BrokerReach()
+    /// Messages that rooms were shown, since the node started.
+    var messages: UInt64 = 0
+
+    /// `count`: how many loops the node has. `turnsAtOnce`: rooms that enter or leave at once at one server.
+    public init(
+        index: Int, of count: Int, settings: HubSettings, link: any BrokerLink, tick: LoopTick,
+        context: any RoomHostContext, turnsAtOnce: Int = RoomHost.turnsAtOnce
+    ) {
+        self.index = index
+        self.settings = settings
+        self.link = link
+        self.context = context
+        common = RoomStateMachine.Common(node: settings.node, settings: settings.rooms)
+        outboxes = Outboxes(index: index, of: count, tick: tick, context: context)
+        memory = RoomsMemory(limit: settings.roomsMemory / max(1, count))
+        turns = Turns(limit: turnsAtOnce)
+    }
+
+    /// The loop that is home to the room: its ``StableHash``, then mixed (the finaliser of MurmurHash3), as FNV alone hardly
+    /// carries a name's last bytes into the upper half: `room1` to `room99` would all have one home.
+    public static func home(of room: RoomName, among count: Int) -> Int {
+        guard count > 1 else { return 0 }
+        var hash = StableHash(room.text).value
+        hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd
+        return Int((hash >> 32) % UInt64(max(1, count)))
+    }
+
+    // MARK: rooms
+
+    /// How many rooms are in use.
+    public var count: Int { table.count }
+
+    public func isInUse(_ name: RoomName) -> Bool { table.contains(name) }
+
+    /// The room if it is in use here.
+    func room(named name: RoomName) -> HomeRoom? { table.room(named: name) }
+
+    /// The room, put into use if it is not.
+    func openRoom(_ name: RoomName) -> HomeRoom {
+        if let room = room(named: name) { return room }
+        let now = context.now
+        let room = table.add(name) { slot, generation in
+            let spread = Double((UInt64(generation) &* 0x9E37_79B9_7F4A_7C15) >> 40) / Double(1 << 24)
+            var machine = RoomStateMachine(room: name, common: common, spread: spread)
+            var actions: [RoomAction] = []
+            if subscriptions.identity(of: name) != nil { machine.handle(.subscriptionsUp, now: now, &actions) }
+            if let identity = commands.identity(of: name) { machine.handle(.commandsUp(identity), now: now, &actions) }
+            assert(actions.isEmpty, "a new room wants nothing yet")
+            return HomeRoom(slot: slot, generation: generation, machine: machine, in: machines)
+        }
+        awakeRooms.append(room)
+        return room
+    }
+
+    private func closeRoom(_ room: HomeRoom) {
+        guard room.look({ $0.isOut }) ?? false, table.holds(room) else { return }
+        endTurn(room)
+        memory.forgot(room.cost)
+        room.cost = 0
+        table.remove(room)
+    }
+
+    // MARK: events
+
+    /// Lets something happen in the room and carries out what follows from it. `awake`: for how long the room does not go to rest
+    /// after it.
+    func happen(_ event: RoomEvent, in room: HomeRoom, awake: Duration = RoomHost.restAfter) {
+        var actions = pool.popLast() ?? []
+        let now = context.now
+        awaken(room)
+        room.restAt = max(room.restAt, now + awake)
+        if context.isTracing { context.trace("<- \(event.traceText)", in: room.name) }
+        let cost = room.look { machine in
+            machine.wallClock = context.wallClock
+            machine.roundTrip = link.roundTrip
+            machine.handle(event, now: now, &actions)
+            return machine.memoryCost
+        }
+        if let cost, cost != room.cost { remember(room, cost) }
+        var finished = false
+        for action in actions { finished = carryOut(action, room) || finished }
+        actions.removeAll(keepingCapacity: actions.capacity <= 1_024)
+        if pool.count < 4 { pool.append(actions) }
+        if finished { closeRoom(room) } else { arm(room) }
+        grantTurns()
+    }
+
+    private func happenEverywhere(_ event: RoomEvent, in scope: BrokerScope = .everything) {
+        for case let room? in table.slots where scope.contains(room.name) { happen(event, in: room) }
+    }
+
+    // MARK: awake and at rest
+
+    func awaken(_ room: HomeRoom) {
+        guard !room.isAwake else { return }
+        room.awaken(common)
+        awakeRooms.append(room)
+    }
+
+    /// How long nothing happens in a room that goes to rest.
+    static let restAfter: Duration = .seconds(1)
+    /// The same after what the room's timer begins, mostly to compare a quiet room with its log: about as long as Redis takes to
+    /// answer. (Of 10,000 quiet rooms, 333 are compared each second.)
+    static let upkeep: Duration = .milliseconds(100)
+    /// How long a room stays awake that could not go to rest.
+    private static let stayAwake: Duration = .seconds(30)
+
+    /// Puts the rooms to rest in which nothing happens. To be called once a second.
+    public func restRooms() {
+        let now = context.now
+        var kept = 0
+        for index in awakeRooms.indices {
+            let room = awakeRooms[index]
+            guard table.holds(room) else { continue }
+            if room.restAt <= now {
+                if room.rest(now: now) { continue }
+                room.restAt = now + Self.stayAwake
+            }
+            awakeRooms[kept] = room
+            kept += 1
+        }
+        awakeRooms.removeLast(awakeRooms.count - kept)
+        if awakeRooms.isEmpty { awakeRooms = [] }
+    }
+
+    /// Puts every room to rest that may rest, whatever happened in it a moment ago: so the simulator tries rest between any two events.
+    package func restAtOnce() {
+        let now = context.now
+        awakeRooms.removeAll { !table.holds($0) || $0.rest(now: now) }
+    }
+
+    /// Looks at a room's machine for tests and the simulator. A room at rest stays at rest.
+    @discardableResult
+    package func inspect<Result>(_ name: RoomName, _ body: (inout RoomStateMachine) -> Result) -> Result? {
+        room(named: name)?.inspect(common, body)
+    }
+
+    /// How many rooms have their machine in memory.
+    var awakeCount: Int { awakeRooms.count }
+
+    // MARK: deliveries
+
+    /// Puts a delivery into the batch for that loop; the batch leaves at the end of the tick.
+    public func post(_ delivery: Delivery, to loop: Int) { outboxes.post(delivery, to: loop) }
+
+    // MARK: timers
+
+    /// Sees to it that the room is woken when it wants to be.
+    private func arm(_ room: HomeRoom) {
+        guard let wake = room.look({ $0.nextWake }) ?? nil else { return }
+        if let armed = room.wake, armed <= wake { return }
+        room.wake = wake
+        timers.add(.init(moment: wake, slot: room.slot, generation: room.generation), rooms: table.count) {
+            self.room(wantedBy: $0) != nil
+        }
+        armTimers()
+    }
+
+    private func armTimers() {
+        if let next = timers.next { context.wake(at: next) }
+    }
+
+    /// The room that is to be woken then; nil: it is gone, or has changed its mind.
+    private func room(wantedBy entry: TimerHeap.Entry) -> HomeRoom? {
+        guard let room = table.room(in: entry.slot, generation: entry.generation) else { return nil }
+        return room.wake == entry.moment ? room : nil
+    }
+
+    /// Wakes the rooms that wanted to be woken by now. Called as ``RoomHostContext/wake(at:)`` asks.
+    public func timersDue() {
+        let now = context.now
+        while let entry = timers.popDue(now) {
+            guard let room = room(wantedBy: entry) else { continue }
+            room.wake = nil
+            happen(.timerFired, in: room, awake: Self.upkeep)
+        }
+        armTimers()
+    }
+
+    // MARK: what the broker says
+
+    /// A request with that tag was answered. Requests of others than rooms are not for this host.
+    public func completed(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
+        guard tag.wantsAnswer, let room = table.room(in: tag.owner, generation: tag.generation) else { return }
+        // Whatever asked has seen to how long the room stays awake.
+        happen(.completed(serial: tag.serial, result), in: room, awake: .zero)
+    }
+
+    /// The room that asked, for a log line.
+    public func name(of tag: RequestTag) -> RoomName? {
+        table.room(in: tag.owner, generation: tag.generation)?.name
+    }
+
+    public func subscribed(_ name: RoomName) {
+        if let room = room(named: name) { happen(.subscribed, in: room) }
+    }
+
+    public func unsubscribed(_ name: RoomName) {
+        if let room = room(named: name) { happen(.unsubscribed, in: room) }
+    }
+
+    public func heard(_ event: ChannelEvent, in name: RoomName) {
+        if let room = room(named: name) { happen(.heard(event), in: room) }
+    }
+
+    /// Whether a message at that position, of an epoch that began at `base`, is known.
+    public func knows(_ position: Position, base: UInt64, in name: RoomName) -> Bool {
+        room(named: name)?.look { $0.knows(position, base: base) } ?? false
+    }
+
+    /// Commands for these rooms are carried out from now on, by that server. Rooms are told by ``commandsReturned(_:_:)``, so that the
+    /// node can say first that it lives.
+    public func commandsCame(_ identity: BrokerIdentity, _ scope: BrokerScope) { commands.came(scope, identity) }
+
+    public func commandsReturned(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        happenEverywhere(.commandsUp(identity), in: scope)
+    }
+
+    public func commandsWent(_ scope: BrokerScope) { commands.went(scope) }
+
+    public func commandsLost(_ scope: BrokerScope) { happenEverywhere(.commandsDown, in: scope) }
+
+    public func subscriptionsCame(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        subscriptions.came(scope, identity)
+    }
+
+    public func subscriptionsReturned(_ scope: BrokerScope) { happenEverywhere(.subscriptionsUp, in: scope) }
+
+    public func subscriptionsWent(_ scope: BrokerScope) { subscriptions.went(scope) }
+
+    public func subscriptionsLost(_ scope: BrokerScope) { happenEverywhere(.subscriptionsDown, in: scope) }
+
+    /// Whether both connections that serve the room are there.
+    public func isReached(_ name: RoomName) -> Bool {
+        commands.identity(of: name) != nil && subscriptions.identity(of: name) != nil
+    }
+
+    /// The node's lease had run out: others may have taken it out of its rooms.
+    public func nodeForgotten() { happenEverywhere(.nodeForgotten) }
+
+    /// Gives up the rooms that nobody is in, as the node leaves. Returns how many are still in use.
+    public func leaveRooms() -> Int {
+        happenEverywhere(.nodeLeaves)
+        return table.count
+    }
+
+    /// What the node wrote down of its rooms may be lost with a failover of the server that keeps it. Rooms of the same server are
+    /// entered again, and thereby held; those of other servers notice nothing, and are held again by this.
+    public func holdAgain(outside scope: BrokerScope) {
+        for case let room? in table.slots where room.look({ $0.isHeld }) ?? true && !scope.contains(room.name) {
+            let tag = RequestTag(owner: room.slot, generation: room.generation, serial: RequestTag.ignoredSerial)
+            link.submit(.hold(room: room.name, node: settings.node), tag: tag)
+        }
+    }
+
+    // MARK: audits
+
+    /// How many rooms that are reached wait for their return.
+    public var recoveringRooms: Int {
+        table.slots.count { $0.map { isReached($0.name) && ($0.look { $0.isRecovering } ?? false) } ?? false }
+    }
+
+    /// The slots of rooms, of which some may be empty.
+    public var slotCount: Int { table.slots.count }
+
+    /// Whether the room in that slot is live, with other nodes in it.
+    public func isShared(slot: Int) -> Bool { table.slots[slot]?.isShared ?? false }
+
+    /// The room in that slot, to be compared with its log by ``logReaches(_:in:)``.
+    public func sharedRoom(slot: Int) -> (name: RoomName, generation: UInt32)? {
+        table.slots[slot].map { ($0.name, $0.generation) }
+    }
+
+    /// The log of a room reaches to that position, as of a read of it.
+    public func logReaches(_ newest: Position, in room: (name: RoomName, generation: UInt32)) {
+        guard let home = self.room(named: room.name), home.generation == room.generation, !home.reaches(newest) else {
+            return
+        }
+        happen(.logReaches(newest), in: home)
+    }
+
+    // MARK: load
+
+    public var load: HubLoad {
+        var load = HubLoad()
+        load.rooms = table.count
+        load.waitingSends = table.slots.reduce(0) { $0 + ($1?.look { $0.waitingSends } ?? 0) }
+        load.messages = messages
+        load.memory = memory
+        return load
+    }
+}
+
+extension SessionID {
+    /// A session's ID contains the loop that accepted it (its lowest byte) and the protocol that it speaks (the next one), so
+    /// that a room's home loop knows both of every session.
+    public init(number: UInt64, loop: Int, protocolID: ProtocolID = ProtocolID(rawValue: 0)) {
+        self.init(raw: number << 16 | UInt64(protocolID.rawValue) << 8 | UInt64(loop & 0xFF))
+    }
+
+    /// The loop that accepted it.
+    public var loop: Int { Int(raw & 0xFF) }
+    /// The protocol that it speaks.
+    public var protocolID: ProtocolID { ProtocolID(rawValue: UInt8(truncatingIfNeeded: raw >> 8)) }
+}

@@ -1,0 +1,142 @@
+import ChatCore
+
+/// What rooms hand to the sessions of this loop.
+extension SessionHost {
+    /// What a home loop made for the sessions of this loop in one tick, in its order; the first delivery at `made`.
+    public func receive(_ batch: [Delivery], made: Moment) {
+        for delivery in batch {
+            switch delivery {
+            case .broadcast(let room, let frame, let own): broadcast(room, frame, own)
+            case .presence(let room, let frame, let except): tell(room, frame, except: Set(except))
+            case .signal(let room, let frame, let except):
+                room.forEachMember { if $0.session != except { $0.outlet.send(frame) } }
+            case .goLive(let room, let id, let joined): goLive(room, id, joined)
+            case .answer(let id, let event):
+                guard let session = sessions[id] else { continue }
+                if case .error(_, let error) = event { count(error) }
+                session.outlet.send(event)
+            case .refuse(let room, let id, let event): refused(room, id, event)
+            }
+        }
+        context.fannedOut(after: context.now - made)
+    }
+
+    /// Presence is for those who catch up, too.
+    private func tell(_ room: LocalRoom, _ frame: Frame, except: Set<SessionID>) {
+        for (session, outlet) in room.catchingUp where !except.contains(session) { outlet.send(frame) }
+        deliveries &+= UInt64(room.count)
+        room.forEachMember { if !except.contains($0.session) { $0.outlet.send(frame) } }
+    }
+
+    /// From so many members on, a frame is copied for this loop.
+    private static let worthACopy = 16
+
+    private func broadcast(_ room: LocalRoom, _ frame: Frame, _ own: OwnMessage?) {
+        if frame.kind == .presence {
+            for outlet in room.catchingUp.values { outlet.send(frame) }
+        }
+        deliveries &+= UInt64(room.count)
+        let frame = loops > 1 && room.count >= Self.worthACopy ? frame.copied() : frame
+        guard let own else {
+            room.forEachMember { $0.outlet.send(frame) }
+            return
+        }
+        broadcastOwn(own, frame, room)
+    }
+
+    /// The sessions of the user who said it are shown its key.
+    private func broadcastOwn(_ own: OwnMessage, _ frame: Frame, _ room: LocalRoom) {
+        let user = own.message.content.user
+        let userHash = user.hashValue
+        let encoder = settings.encoder
+        var ownFrame: Frame?
+        room.forEachMember { member in
+            guard member.userHash == userHash, member.outlet.user == user else { return member.outlet.send(frame) }
+            let protocolID = member.outlet.protocolID
+            let shown =
+                ownFrame?.encoded(for: protocolID, by: encoder)
+                ?? own.frame(in: room.room, for: protocolID, by: encoder)
+            ownFrame = shown
+            member.outlet.send(shown)
+        }
+    }
+
+    /// The room answered a join.
+    private func goLive(_ room: LocalRoom, _ id: SessionID, _ joined: Joined) {
+        guard let session = sessions[id], var membership = session.rooms[room.room] else { return }
+        let action = membership.standing.answered(
+            joined, for: session.user, bytes: pageBytes, count: Self.joinedPage)
+        switch action {
+        case .ignore: break
+        case .show(let events, let isLive):
+            for event in events {
+                deliveries &+= event.messageCount
+                session.outlet.send(event)
+            }
+            charge(session.rate, for: events)
+            membership.local = room
+            session.rooms[room.room] = membership
+            if isLive {
+                room.add(id, session.outlet)
+            } else {
+                room.addCatchingUp(id, session.outlet)
+                session.pages.append(.missed(room.room))
+            }
+            if joined.ref?.isOfPage ?? false { session.isPaging = false }
+            sendPages(session)
+        }
+    }
+
+    /// The room refused a join and does not have the session, or could not read a page for it.
+    private func refused(_ room: LocalRoom, _ id: SessionID, _ event: ServerEvent) {
+        guard let session = sessions[id], case .error(let ref, let error) = event else { return }
+        switch session.rooms[room.room]?.standing.refused(ref) {
+        case .ignore, nil: break
+        case .leave:
+            session.rooms[room.room]?.local?.remove(id)
+            session.rooms[room.room] = nil
+            count(error)
+            session.outlet.send(event)
+        case .askAgain:
+            session.isPaging = false
+            session.pages.append(.missed(room.room))
+            sendPages(session)
+        }
+    }
+
+    /// Charges for what a session is told of what was said before it came.
+    private func charge(_ rate: UserRate, for events: [ServerEvent]) {
+        var cost: UInt64 = 0
+        for event in events {
+            switch event {
+            case .joined(let joined):
+                cost &+= RequestCost.page(joined.messages, read: false)
+                cost &+= RequestCost.roster(joined.members?.count ?? 0, read: false)
+            case .message(_, let message, _): cost &+= RequestCost.page(CollectionOfOne(message), read: false)
+            case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .error:
+                break
+            }
+        }
+        if cost > 0 { rate.charge(cost, now: context.now) }
+    }
+
+    /// Counts what a room refused because of a limit.
+    private func count(_ error: WireError) {
+        switch error.code {
+        case .tooManyWaiting: context.refused(by: .waitingSendsPerRoom)
+        case .rateLimited: context.refused(by: .costPerSecond)
+        default: break
+        }
+    }
+}
+
+extension ServerEvent {
+    /// How many messages the session is told.
+    fileprivate var messageCount: UInt64 {
+        switch self {
+        case .joined(let joined): UInt64(joined.messages.count)
+        case .message: 1
+        case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .error: 0
+        }
+    }
+}

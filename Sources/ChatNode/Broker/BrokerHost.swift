@@ -1,0 +1,186 @@
+import ChatCore
+import ChatHub
+import Logging
+import NIOCore
+
+/// One loop's connections to the broker: passes what they say to the rooms, and asks on behalf of the node and of HTTP requests. What it
+/// looks into by itself has types of its own: ``ReadinessProof``, ``LoopAudits``, ``ReplicaAcks``.
+///
+/// Not thread-safe: confined to its loop.
+final class BrokerHost: @unchecked Sendable {
+    // Proof for @unchecked: every member but the constants is touched on the loop only.
+
+    let link: any BrokerLink
+    let rooms: RoomHost
+    unowned let context: LoopContext
+    let acks: ReplicaAcks
+    let proof: ReadinessProof
+    let audits: LoopAudits
+    private var continuations: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
+    private var nextContinuation: UInt64 = 1
+
+    init(link: any BrokerLink, rooms: RoomHost, context: LoopContext) {
+        self.link = link
+        self.rooms = rooms
+        self.context = context
+        acks = ReplicaAcks(link: link, rooms: rooms, context: context)
+        proof = ReadinessProof(link: link, rooms: rooms, context: context)
+        audits = LoopAudits(rooms: rooms, context: context)
+    }
+
+    func start() {
+        link.delegate = self
+        link.start()
+    }
+
+    // MARK: our own requests
+
+    /// The owner in tags of requests that no room made.
+    static let ownTag: UInt32 = .max
+
+    /// Asks the broker on behalf of the node, of a session's page or of an HTTP request. `then` is called once, on the loop.
+    func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
+        let serial = nextContinuation
+        nextContinuation += 1
+        continuations[serial] = then
+        link.submit(request, tag: RequestTag(owner: Self.ownTag, generation: 0, serial: serial))
+    }
+
+    /// The node's heartbeat, on this loop's connection.
+    private func sayWeLive() {
+        guard let keeper = context.keeper, let beat = keeper.pulse.beat(clock: context.wallClock) else { return }
+        ask(beat.request) { [self] result in
+            let verdict = keeper.pulse.answered(beat, result)
+            keeper.health.heartbeat(verdict, result, now: context.now)
+            // Rooms of this loop enter after the heartbeat anyway.
+            guard verdict == .forgotten else { return }
+            keeper.forgotten()
+            for other in context.others { other.run { other.rooms.nodeForgotten() } }
+        }
+    }
+}
+
+// MARK: what the connections say
+
+extension BrokerHost: BrokerLinkDelegate {
+    func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
+        if case .failure(.notStored(let text)) = result { redisRefused(text, tag) }
+        guard tag.owner == Self.ownTag else { return rooms.completed(tag, result) }
+        continuations.removeValue(forKey: tag.serial)?(result)
+    }
+
+    func brokerSubscribed(_ name: RoomName) {
+        if !proof.subscribed(name) { rooms.subscribed(name) }
+    }
+
+    func brokerUnsubscribed(_ name: RoomName) { rooms.unsubscribed(name) }
+
+    func brokerHeard(_ name: RoomName, _ event: ChatCore.ChannelEvent) {
+        if proof.heard(event, in: name) { return }
+        if case .message(let message, _) = event {
+            let lag = Double(context.wallClock) - Double(message.content.at)
+            context.metrics.brokerLag.observe(max(0, lag / 1_000))
+        }
+        rooms.heard(event, in: name)
+    }
+
+    func brokerKnows(_ name: RoomName, _ position: Position, base: UInt64) -> Bool {
+        rooms.knows(position, base: base, in: name)
+    }
+
+    func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        rooms.commandsCame(identity, scope)
+        say(.commands, scope, isWhole: rooms.commands.isWhole)
+        // First of all on this connection, before a room can be entered on it.
+        if scope.holdsNodes {
+            resetKeeper()
+            sayWeLive()
+            if !scope.isWhole { rooms.holdAgain(outside: scope) }
+        }
+        rooms.commandsReturned(identity, scope)
+        proof.begin()
+    }
+
+    func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) {
+        if !rooms.commands.isEmpty, !scope.isOneSlot { context.metrics.redisReconnects.increment() }
+        rooms.commandsWent(scope)
+        audits.connectionLost()
+        if scope.holdsNodes { resetKeeper() }
+        proof.commandsLost(reason)
+        say(.commands, scope, isWhole: false, reason)
+        acks.serversWent()
+        rooms.commandsLost(scope)
+    }
+
+    func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
+        rooms.subscriptionsCame(identity, scope)
+        say(.subscriptions, scope, isWhole: rooms.subscriptions.isWhole)
+        proof.reset(in: scope)
+        rooms.subscriptionsReturned(scope)
+        proof.begin()
+    }
+
+    func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
+        if !rooms.subscriptions.isEmpty, !scope.isOneSlot { context.metrics.redisReconnects.increment() }
+        rooms.subscriptionsWent(scope)
+        proof.subscriptionsLost(reason, scope)
+        say(.subscriptions, scope, isWhole: false, reason)
+        rooms.subscriptionsLost(scope)
+    }
+
+    /// Others need time to say that they live.
+    private func resetKeeper() {
+        if let keeper = context.keeper, keeper.loop.index == context.index { keeper.connectionChanged() }
+    }
+
+    private enum Connection {
+        case commands, subscriptions
+
+        /// The metric's label.
+        var label: String {
+            switch self {
+            case .commands: "commands"
+            case .subscriptions: "subscriptions"
+            }
+        }
+        /// The log's word.
+        var word: String {
+            switch self {
+            case .commands: "command"
+            case .subscriptions: "subscribe"
+            }
+        }
+    }
+
+    /// `reason`: why it is down. Of a Cluster the connection to each master gets its own line, too.
+    private func say(_ connection: Connection, _ scope: BrokerScope, isWhole: Bool, _ reason: String? = nil) {
+        context.metrics.redisUp(connection: connection.label, shard: context.index, isWhole)
+        if !scope.isWhole {
+            var metadata: Logger.Metadata = [
+                LogKey.shard: "\(context.index)", LogKey.channel: "\(connection.word)",
+                LogKey.slots: "\(scope.slots.summary)",
+            ]
+            if let reason { metadata[LogKey.error] = "\(reason)" }
+            // A Cluster's slots move by the thousand, one after the other.
+            let level: Logger.Level = scope.isOneSlot ? .debug : .info
+            context.logger.log(
+                level: level, reason == nil ? "redis serves slots again" : "redis does not serve slots",
+                metadata: metadata)
+        }
+        guard !scope.isOneSlot, isWhole || reason != nil else { return }
+        context.keeper?.news.connection(connection.word, shard: context.index, down: reason, now: context.now)
+    }
+
+    func brokerRefused(_ text: String) {
+        guard let kind = RefusalKind(text: text) else { return }
+        context.keeper?.health.refused(kind, text, now: context.now)
+    }
+
+    /// Redis said no, and is still there. If it is about more than one key, we ask at once whether anything can be stored.
+    private func redisRefused(_ text: String, _ tag: RequestTag) {
+        guard let kind = RefusalKind(text: text) else { return }
+        let isOfRoom = tag.owner != Self.ownTag
+        context.keeper?.health.refused(kind, text, in: isOfRoom ? rooms.name(of: tag) : nil, now: context.now)
+        if kind.isGeneral, isOfRoom { proof.beginWrites() }
+    }
+}

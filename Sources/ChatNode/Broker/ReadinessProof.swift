@@ -1,0 +1,213 @@
+import ChatCore
+import ChatHub
+import Logging
+import NIOCore
+
+/// Whether a loop can carry a message round: ``Probe``s for each part of the broker that comes and goes by itself, and what `/readyz` is told.
+/// Confined to its loop.
+final class ReadinessProof: @unchecked Sendable {
+    // Proof for @unchecked: every member but the constants is touched on the loop only.
+
+    private let link: any BrokerLink
+    private unowned let rooms: RoomHost
+    private unowned let context: LoopContext
+    /// One for each part of the broker that comes and goes by itself.
+    private(set) var probes: [Probe] = []
+    /// All of them were proven at once before.
+    private var wasWhole = false
+    /// No room has waited for its return since no part at all was reached.
+    private var areRoomsBack = false
+    /// Who waits for the probes' rounds.
+    private var waits: [UInt64: () -> Void] = [:]
+    private var nextWait: UInt64 = 1
+    /// Why the connections were last lost, or could not be made.
+    private var commandsTrouble: String?
+    private var subscriptionsTrouble: String?
+
+    init(link: any BrokerLink, rooms: RoomHost, context: LoopContext) {
+        self.link = link
+        self.rooms = rooms
+        self.context = context
+    }
+
+    private var now: Moment { context.now }
+
+    // MARK: rounds
+
+    /// Begins a round for each part of the broker that is due for one: SUBSCRIBE, PUBLISH, hear it, UNSUBSCRIBE.
+    func begin() {
+        let scopes = link.scopes
+        let (node, shard) = (context.settings.hub.node, context.index)
+        probes = scopes.compactMap { scope in
+            probes.first { scope.contains($0.room) } ?? Probe(node: node, shard: shard, in: scope)
+        }
+        for probe in probes.indices where isReached(probes[probe]) && probes[probe].begin(now: now) {
+            link.subscribe(probes[probe].room)
+        }
+        beginWrites()
+    }
+
+    /// Asks of each part of the broker whether anything can be stored there: an append, and a function.
+    func beginWrites() {
+        for probe in probes.indices where isReached(probes[probe]) && probes[probe].beginWrite(now: now) {
+            let room = probes[probe].room
+            guard let user = try? UserID("~probe") else { continue }
+            let content = MessageContent(user: user, at: 1, text: "probe")
+            context.ask(.append(room: room, epoch: 1, content: content)) { [self] result in
+                guard case .taken = Probe.Write(result) else { return writeAnswered(result, in: room) }
+                context.ask(.view(room: room, after: nil, page: PageBounds(count: 1))) { [self] in
+                    writeAnswered($0, in: room)
+                }
+            }
+        }
+    }
+
+    private func writeAnswered(_ result: Result<BrokerReply, BrokerError>, in room: RoomName) {
+        guard let probe = probes.firstIndex(where: { $0.room == room }) else { return }
+        let write = Probe.Write(result)
+        guard let asked = probes[probe].answered(write) else { return }
+        switch write {
+        case .taken: context.keeper?.health.stored(asked: asked, now: now)
+        case .refused(let text):
+            // What has a kind was counted when it came.
+            if RefusalKind(text: text) == nil { context.keeper?.health.refused(.other, text, now: now) }
+        case .lost: break
+        }
+        proofCame()
+    }
+
+    /// True if it is the channel of a probe.
+    func subscribed(_ name: RoomName) -> Bool {
+        guard let probe = probes.firstIndex(where: { $0.room == name }) else { return false }
+        guard let event = probes[probe].subscribed() else { return true }
+        context.ask(.publish(room: name, event: event)) { [self] result in
+            // Redis said no, or the connection went: that says nothing of the subscription.
+            guard case .failure(let error) = result, let probe = probes.firstIndex(where: { $0.room == name }) else {
+                return
+            }
+            if case .notStored(let text) = error { probes[probe].failed(text) } else { probes[probe].failed() }
+        }
+        return true
+    }
+
+    /// True if it is the channel of a probe.
+    func heard(_ event: ChatCore.ChannelEvent, in name: RoomName) -> Bool {
+        guard let probe = probes.firstIndex(where: { $0.room == name }) else { return false }
+        guard probes[probe].heard(event, now: now) else { return true }
+        link.unsubscribe(name)
+        proofCame()
+        return true
+    }
+
+    private func proofCame() {
+        let areProven = probes.allSatisfy { isProven($0) }
+        if areProven, rooms.commands.isWhole, rooms.subscriptions.isWhole { wasWhole = true }
+        if areProven || whyUnready() == nil || probes.contains(where: { $0.refusal != nil }) { endWaits() }
+    }
+
+    private func endWaits() {
+        let waits = waits
+        self.waits = [:]
+        for wait in waits.values { wait() }
+    }
+
+    // MARK: connections
+
+    func reset(in scope: BrokerScope) {
+        for probe in probes.indices where scope.contains(probes[probe].room) { probes[probe].reset() }
+    }
+
+    func commandsLost(_ reason: String) {
+        if rooms.commands.isEmpty { areRoomsBack = false }
+        commandsTrouble = reason
+    }
+
+    func subscriptionsLost(_ reason: String, _ scope: BrokerScope) {
+        if rooms.subscriptions.isEmpty { areRoomsBack = false }
+        subscriptionsTrouble = reason
+        reset(in: scope)
+        endWaits()
+    }
+
+    /// Gives up connections on which no message goes round, and begins what is due. True if all is well. To be called once a second.
+    func audit(deadline: Duration) -> Bool {
+        // What Redis has said and this loop has not read yet may be the answer.
+        let overdue = probes.indices.filter {
+            isReached(probes[$0]) && probes[$0].isOverdue(now: now, deadline: deadline)
+                && (!link.hasUnread || probes[$0].isOverdue(now: now, deadline: deadline * Self.mostPatience))
+        }
+        guard overdue.isEmpty else {
+            context.logger.warning(
+                "a message did not go round through redis in time, giving its connections up",
+                metadata: [LogKey.shard: "\(context.index)", LogKey.milliseconds: "\(deadline.wholeMilliseconds)"])
+            context.metrics.alarms.increment()
+            for probe in overdue {
+                probes[probe].reset()
+                link.reset(probes[probe].room)
+            }
+            return false
+        }
+        begin()
+        return true
+    }
+
+    /// A loop that never gets to the end of what Redis says is no reason to wait for ever.
+    private static let mostPatience = 5
+
+    private func isReached(_ probe: Probe) -> Bool { rooms.isReached(probe.room) }
+
+    // MARK: readiness
+
+    /// Why this loop cannot carry a message round; nil: it just did. Waits for the proof, but not longer than `patience`.
+    func unreadiness(within patience: Duration, _ then: @escaping (String?) -> Void) {
+        begin()
+        let reason = whyUnready()
+        if probes.contains(where: { $0.refusal != nil }) { return then(reason) }
+        // What is up only has to be proven.
+        let unproven = probes.filter { !isProven($0) }
+        let canWait = wasWhole ? unproven.contains { isReached($0) } : unproven.allSatisfy { isReached($0) }
+        if reason == nil || !canWait || unproven.isEmpty { return then(reason) }
+        let id = nextWait
+        nextWait += 1
+        waits[id] = { [self] in then(whyUnready()) }
+        context.schedule(after: patience) { [self] in waits.removeValue(forKey: id)?() }
+    }
+
+    private func isProven(_ probe: Probe) -> Bool {
+        isReached(probe) && probe.isFresh(now: now) && probe.canStore(now: now)
+    }
+
+    /// A Redis has one part, and a Cluster one for each master. A node that has never had all of them is not ready; later a part may be
+    /// away and come back, as it does for all nodes then: were all red, a proxy would let nobody into the rooms of the others either. After
+    /// all of them were away a node is ready when the rooms are entered again.
+    func whyUnready() -> String? {
+        let shard = "shard \(context.index)"
+        if !wasWhole || !probes.contains(where: { isProven($0) }) {
+            areRoomsBack = false
+            if probes.isEmpty || !rooms.commands.isWhole {
+                return "\(shard): no command connection to redis" + some(rooms.commands) + why(commandsTrouble)
+            }
+            if !rooms.subscriptions.isWhole {
+                return "\(shard): no subscribe connection to redis" + some(rooms.subscriptions)
+                    + why(subscriptionsTrouble)
+            }
+            if let refusal = probes.lazy.compactMap(\.refusal).first {
+                let remedy = RefusalKind(text: refusal).map { "; \($0.remedy)" } ?? ""
+                return "\(shard): redis refuses, nothing can be said: \(refusal)\(remedy)"
+            }
+            return "\(shard): no message went round through redis lately; see whether redis hangs (martlet doctor)"
+        }
+        if areRoomsBack { return nil }
+        let waiting = rooms.recoveringRooms
+        areRoomsBack = waiting == 0
+        return waiting > 0 ? "\(shard): \(waiting) rooms are not entered again yet" : nil
+    }
+
+    private func some(_ reach: BrokerReach) -> String {
+        reach.isEmpty ? "" : " for some of the cluster's slots"
+    }
+
+    private func why(_ trouble: String?) -> String {
+        (trouble.map { ": \($0)" } ?? "") + "; see that redis runs and can be reached from here (martlet doctor)"
+    }
+}

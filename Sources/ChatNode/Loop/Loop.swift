@@ -1,0 +1,119 @@
+import ChatCore
+import ChatHub
+import Logging
+import NIOCore
+
+/// One event loop of the node with its three hosts: the rooms whose home it is, the sessions that it accepted, and its two connections to
+/// the broker. Nothing in it is touched by another thread; loops talk to each other by ``run(_:)``, a batch at a time.
+final class Loop: @unchecked Sendable {
+    // Proof for @unchecked: the hosts are touched on `eventLoop` only (see `run`).
+
+    /// The loop's number in the node: the label `shard` of log lines and metrics.
+    let index: Int
+    let eventLoop: any EventLoop
+    /// Shared by the loop's connections to the broker and its sessions.
+    let tick: LoopTick
+    let metrics: NodeMetrics
+    let settings: LoopSettings
+    let rooms: RoomHost
+    let sessions: SessionHost
+    let broker: BrokerHost
+    private let context: LoopContext
+
+    /// `count`: how many loops the node has.
+    init(
+        index: Int, of count: Int = 1, eventLoop: any EventLoop, tick: LoopTick, settings: LoopSettings,
+        link: any BrokerLink, metrics: NodeMetrics, logger: Logger
+    ) {
+        self.index = index
+        self.eventLoop = eventLoop
+        self.tick = tick
+        self.settings = settings
+        self.metrics = metrics
+        context = LoopContext(
+            index: index, eventLoop: eventLoop, settings: settings, metrics: metrics, logger: logger)
+        rooms = RoomHost(
+            index: index, of: count, settings: settings.hub, link: link, tick: tick, context: context)
+        sessions = SessionHost(index: index, of: count, settings: settings.hub, context: context)
+        broker = BrokerHost(link: link, rooms: rooms, context: context)
+    }
+
+    /// Connects the loops with each other and this one with the broker. Called once, on the loop.
+    func start(_ loops: [Loop], keeper: Keeper) {
+        eventLoop.assertInEventLoop()
+        context.attach(loops, keeper)
+        broker.start()
+    }
+
+    var now: Moment { .now }
+
+    /// Runs the body on this loop: at once if we are on it.
+    func run(_ body: @escaping @Sendable () -> Void) {
+        if eventLoop.inEventLoop { return body() }
+        eventLoop.execute(body)
+    }
+
+    /// Runs the body on this loop, and returns what it returns.
+    func call<Result: Sendable>(_ body: @escaping @Sendable (Loop) -> Result) async -> Result {
+        await withCheckedContinuation { continuation in
+            run { [self] in continuation.resume(returning: body(self)) }
+        }
+    }
+
+    /// What this loop is doing.
+    var load: HubLoad {
+        var load = rooms.load
+        load.sessions = sessions.count
+        load.deliveries = sessions.deliveries
+        return load
+    }
+
+    /// What is done once a second: the connections are proven, whoever asks or not, and quiet rooms go to rest.
+    func audit(deadline: Duration) {
+        guard !rooms.commands.isEmpty, !rooms.subscriptions.isEmpty, broker.proof.audit(deadline: deadline) else {
+            return
+        }
+        broker.audits.compareTails()
+        rooms.restRooms()
+    }
+
+    // MARK: from any task
+
+    /// Why this loop cannot carry a message round; nil: it just did. Waits for the proof, but not longer than `patience`.
+    func unreadiness(within patience: Duration = .seconds(2)) async -> String? {
+        await withCheckedContinuation { continuation in
+            run { [self] in broker.proof.unreadiness(within: patience) { continuation.resume(returning: $0) } }
+        }
+    }
+
+    /// Asks the broker on this loop's connection.
+    func ask(_ request: BrokerRequest) async -> Result<BrokerReply, BrokerError> {
+        await withCheckedContinuation { continuation in
+            run { [self] in broker.ask(request) { continuation.resume(returning: $0) } }
+        }
+    }
+
+    /// Whether a node is in the room, or something was said there.
+    func exists(_ room: RoomName) async -> Bool {
+        await withCheckedContinuation { continuation in
+            run { [self] in sessions.findOut(whether: room) { continuation.resume(returning: $0) } }
+        }
+    }
+
+    /// Whether enough replicas have everything that was answered for the room so far.
+    func isReplicated(in room: RoomName) async -> Bool {
+        if settings.ackReplicas == 0 { return true }
+        return await withCheckedContinuation { continuation in
+            run { [self] in broker.acks.hold(.request(continuation), in: room) }
+        }
+    }
+}
+
+/// What all loops of a node have in common.
+struct LoopSettings: Sendable {
+    var hub: HubSettings
+    /// How many replicas must have what a sender is told is stored, and how long they may take.
+    var ackReplicas = 0
+    var ackDeadline: Duration = .seconds(1)
+    var wallClock: @Sendable () -> UInt64
+}

@@ -1,0 +1,117 @@
+import ChatCore
+import ChatHub
+import Logging
+import NIOCore
+
+/// The node around the hosts of one event loop: its clocks and timers, the other loops, metrics and the log.
+///
+/// Confined to its loop, but for what is constant.
+final class LoopContext: @unchecked Sendable {
+    // Proof for @unchecked: every member but the constants is touched on `eventLoop` only.
+
+    let index: Int
+    let eventLoop: any EventLoop
+    let settings: LoopSettings
+    let metrics: NodeMetrics
+    let logger: Logger
+    /// All loops of the node, this one included. Set once, before anything runs.
+    private var loops: [Loop] = []
+    /// The node's heartbeat and sweeper, on the first loop.
+    private(set) var keeper: Keeper?
+    private var timer: LoopTimer?
+    private var ignoredLines = LineRate<IgnoredData>(pause: .seconds(60))
+    let isTracing: Bool
+
+    init(index: Int, eventLoop: any EventLoop, settings: LoopSettings, metrics: NodeMetrics, logger: Logger) {
+        self.index = index
+        self.eventLoop = eventLoop
+        self.settings = settings
+        self.metrics = metrics
+        self.logger = logger
+        isTracing = logger.logLevel <= .trace
+    }
+
+    func attach(_ loops: [Loop], _ keeper: Keeper) {
+        self.loops = loops
+        self.keeper = keeper
+        timer = LoopTimer(eventLoop) { [unowned self] in own?.rooms.timersDue() }
+    }
+
+    /// The loop that this is the context of; nil before it has started.
+    private var own: Loop? { loops.indices.contains(index) ? loops[index] : nil }
+
+    /// All loops but this one.
+    var others: [Loop] { loops.filter { $0.index != index } }
+
+    /// Whether the room's home is this loop.
+    func isHome(of room: RoomName) -> Bool { RoomHost.home(of: room, among: loops.count) == index }
+}
+
+extension LoopContext: RoomHostContext, SessionHostContext {
+    var now: Moment { .now }
+    var wallClock: UInt64 { settings.wallClock() }
+
+    func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void) {
+        guard loops.indices.contains(loop) else { return }
+        let home = loops[loop]
+        home.run { body(home.rooms) }
+    }
+
+    func hand(_ batch: [Delivery], to loop: Int, made: Moment) {
+        let target = loops[loop]
+        target.run { target.sessions.receive(batch, made: made) }
+    }
+
+    func wake(at moment: Moment) { timer?.wake(at: moment, now: now) }
+
+    func schedule(after delay: Duration, _ body: @escaping () -> Void) {
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(delay.nanosecondsRoundedUp), body)
+    }
+
+    func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
+        own?.broker.ask(request, then)
+    }
+
+    func answerStored(_ session: SessionID, _ event: ServerEvent, in room: RoomName) {
+        guard let own else { return }
+        guard settings.ackReplicas > 0 else { return own.rooms.post(.answer(session, event), to: session.loop) }
+        own.broker.acks.hold(.session(session, event), in: room)
+    }
+
+    // MARK: what hosts tell
+
+    /// Passes the nodes that a room lists to the sweeper, which compares them with those that live.
+    func sawNodes(_ nodes: [NodeID: UInt64], in room: RoomName) {
+        let others = nodes.filter { $0.key != settings.hub.node }
+        guard !others.isEmpty, let keeper else { return }
+        keeper.loop.run { keeper.saw(others, in: room) }
+    }
+
+    func counted(_ counter: RoomCounter, in room: RoomName) {
+        metrics.count(counter)
+        if let event = NodeNews.Event(counter) { keeper?.news.happened(event, in: room, now: now) }
+        if case .ignored(let kind) = counter { sayIgnored(kind, in: room) }
+    }
+
+    private func sayIgnored(_ kind: IgnoredData, in room: RoomName) {
+        guard let count = ignoredLines.happened(kind, now: now) else { return }
+        logger.warning(
+            "a room was told what no node of ours said; ignored (see martlet doctor)",
+            metadata: [
+                LogKey.reason: "\(kind)", LogKey.error: "\(kind.text)", LogKey.room: "\(room)",
+                LogKey.count: "\(count)", LogKey.shard: "\(index)",
+            ])
+    }
+
+    func recovered(_ resumption: Resumption) {
+        if let result = RecoveryResult(resumption) { metrics.recoveries[result].increment() }
+    }
+
+    func refused(by limit: HubLimit) { metrics.limitRefusals[LimitLabel(limit)].increment() }
+
+    func fannedOut(after time: Duration) { metrics.fanout.observe(time) }
+
+    func trace(_ text: String, in room: RoomName) {
+        logger.trace("\(text)", metadata: [LogKey.room: "\(room)", LogKey.shard: "\(index)"])
+    }
+}
