@@ -221,7 +221,7 @@ extension SimWorld {
     // MARK: what a node holds
 
     func checkBounds(_ node: SimNode, _ room: RoomName) {
-        node.rooms.inspect(room) { machine in
+        node.rooms.inspectAwake(room) { machine in
             if machine.heldMessages > RoomStateMachine.heldLimit {
                 fail("\(node.id) holds \(machine.heldMessages) messages back")
             }

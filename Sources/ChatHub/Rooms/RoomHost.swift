@@ -163,6 +163,11 @@ public final class RoomHost {
         room(named: name)?.inspect(common, body)
     }
 
+    /// The same, for rooms that do not rest.
+    package func inspectAwake(_ name: RoomName, _ body: (inout RoomStateMachine) -> Void) {
+        _ = room(named: name)?.look(body)
+    }
+
     /// How many rooms have their machine in memory.
     var awakeCount: Int { awakeRooms.count }
 
