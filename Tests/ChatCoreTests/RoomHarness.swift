@@ -36,6 +36,7 @@ struct RoomHarness {
         var actions: [RoomAction] = []
         machine.wallClock = now.nanoseconds / 1_000_000
         body(&machine, now, &actions)
+        machine.assertInvariants()
         actions = withTurns(actions)
         for action in actions {
             if case .submit(let request, let serial) = action, serial != RequestTag.ignoredSerial {

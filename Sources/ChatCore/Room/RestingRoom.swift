@@ -129,7 +129,7 @@ extension RoomStateMachine {
     /// Nothing was asked that has no answer yet, nobody waits, and nothing is wrong.
     private var isIdle: Bool {
         phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && !viewInFlight && requests.isEmpty
-            && sends.isEmpty && unanswered == 0 && unshown.isEmpty && pendingKeys.isEmpty && onceInFlight == nil
+            && sends.isIdle
             && waitingJoins.isEmpty && held.isEmpty && hole == nil && viewWanted == nil && olderInFlight == nil
             && lastRefusal == nil && turn == .none && leaveRetryAt == nil && lingerUntil == nil
     }
@@ -140,19 +140,15 @@ extension RoomStateMachine {
             returnsUntil = nil
             awaited = []
         }
-        if let until = pausedUntil, until <= now { pausedUntil = nil }
         if let at = nextView, at <= now { nextView = nil }
-        if refusedEpoch < epoch { refusedEpoch = 0 }
         heldAtView = []
         knownAtView = 0
-        appendingEpoch = 0
-        onceEpoch = 0
-        queuedFrom = sends.nextNumber
+        sends.forgetWhatIsOver(epoch: epoch, now: now)
     }
 
     /// Nothing that was put off is still to come.
     private var isAtEase: Bool {
-        awaited.isEmpty && pausedUntil == nil && nextView == nil && refusedEpoch == 0
+        awaited.isEmpty && nextView == nil && sends.isAtEase
     }
 
     private var isSmall: Bool {
@@ -167,8 +163,8 @@ extension RoomStateMachine {
     private func packNumbers(_ packed: inout PackedBytesWriter) {
         packed.add(UInt64(spreadSteps))
         for number in [seenEpoch, branch, enterValue, heardOwnEpoch] { packed.add(near: number) }
-        for number in [base, knownLast, sends.nextNumber, madeKeys, nextSerial] { packed.add(number) }
-        packed.add(UInt64(bytesSinceTrim))
+        for number in [base, knownLast, nextSerial] { packed.add(number) }
+        sends.pack(into: &packed)
         let pause = viewPause.components
         packed.add(UInt64(clamping: pause.seconds * 1_000_000_000 + pause.attoseconds / 1_000_000_000))
         packed.add(returnsUntil)
@@ -182,11 +178,8 @@ extension RoomStateMachine {
         heardOwnEpoch = packed.near()
         base = packed.number()
         knownLast = packed.number()
-        sends = FIFO(nextNumber: packed.number())
-        queuedFrom = sends.nextNumber
-        madeKeys = packed.number()
         nextSerial = packed.number()
-        bytesSinceTrim = Int(clamping: packed.number())
+        sends = RoomSends(&packed)
         viewPause = .nanoseconds(Int64(clamping: packed.number()))
         returnsUntil = packed.moment()
         quietViewAt = packed.moment()

@@ -12,7 +12,7 @@ extension RoomStateMachine {
     /// gone. Kept, it would be waited for in vain, or looked for with one view after the other. (What was heard since we asked is news.)
     mutating func forget(above epoch: UInt64, seen: UInt64) {
         if seenEpoch == seen, seenEpoch > epoch, claim(seen) < seen { seenEpoch = epoch }
-        if refusedEpoch >= epoch { refusedEpoch = 0 }
+        sends.entered(epoch)
         if branch > epoch { branch = 0 }
     }
 

@@ -29,6 +29,12 @@ extension RoomStateMachine {
         case .nodeLeaves: nodeLeaves(now: now, &actions)
         case .releaseMemory(let bytes): releaseMemory(toBytes: bytes)
         }
+        assertInvariants()
+    }
+
+    /// Each part checks its own invariants after each event. Nothing in a release build.
+    package func assertInvariants() {
+        sends.assertInvariants()
     }
 
     private func refuse(_ event: RoomEvent, _ actions: inout [RoomAction]) {

@@ -34,11 +34,11 @@ extension RoomStateMachine {
     /// Nobody is in the room, and nothing that was said in it waits for an answer. After a lost connection such a room is given up instead
     /// of entered again; but not at another Redis, to which the node may have to bring what it lost.
     private var isNeededByNobody: Bool {
-        members.isEmpty && unanswered == 0 && onceInFlight == nil && !presence.isUpdating
+        members.isEmpty && !sends.awaitsBroker && !presence.isUpdating
     }
 
     private mutating func giveUp(_ actions: inout [RoomAction]) {
-        dropAllSends()
+        sends.removeAll()
         lingerUntil = nil
         phase = .leaving
         requestLeave(&actions)
@@ -238,7 +238,7 @@ extension RoomStateMachine {
         olderInFlight = nil
         scheduleQuietView(now: now)
         retryHeld(now: now, &actions)
-        settleUncertain()
+        sends.settleUncertain(goesOnce: settings.rules.contains(.onceAfterLoss))
         answerJoins(now: now, &actions)
         flushPresence(now: now, &actions)
         noteHole(now: now)
@@ -275,11 +275,11 @@ extension RoomStateMachine {
         guard members.isEmpty else { return }
         switch phase {
         case .inside:
-            guard unanswered == 0, onceInFlight == nil, !viewInFlight, !presence.isUpdating else {
+            guard !sends.awaitsBroker, !viewInFlight, !presence.isUpdating else {
                 lingerUntil = now + .milliseconds(100)
                 return
             }
-            dropAllSends()
+            sends.removeAll()
             phase = .leaving
             requestLeave(&actions)
         case .entering(let entering)

@@ -9,9 +9,8 @@ extension RoomStateMachine {
                 return answerRepeated(
                     PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
             }
-            if let number = pendingKeys[SendKey(user: member.user, key: key)], sends[number] != nil {
-                members.update(session) { $0.waitingSends += 1 }
-                return sends.update(number) { $0.waiters.append(.init(session: session, ref: ref)) }
+            if sends.add(.init(session: session, ref: ref), toSendOf: member.user, key: key) {
+                return members.update(session) { $0.waitingSends += 1 }
             }
         }
         guard sends.count < settings.limits.waitingSendsPerRoom else {
@@ -24,80 +23,34 @@ extension RoomStateMachine {
         // Only a repetition knows where the first try was made.
         let said = request.key != nil && (request.again ?? (request.since != nil))
         let content = MessageContent(
-            user: member.user, at: at, text: request.text, data: request.data, key: request.key ?? makeKey())
-        let number = sends.append(
+            user: member.user, at: at, text: request.text, data: request.data,
+            key: request.key ?? sends.makeKey(node: node, enterValue: enterValue))
+        sends.append(
             PendingSend(
                 content: content, again: said || unsure, said: said, since: said ? request.since : last,
                 deadline: now + settings.limits.sendWait,
-                waiters: [.init(session: session, ref: ref)]))
-        if let key = request.key { pendingKeys[SendKey(user: member.user, key: key)] = number }
+                waiters: [.init(session: session, ref: ref)]),
+            clientKey: request.key)
         members.update(session) { $0.waitingSends += 1 }
         pump(now: now, &actions)
     }
 
-    /// Sends without a key get one of ours, so that we ourselves can tell whether a try was stored before the connection
-    /// went. No node enters a room with the same value as another (the last digit of the node is for values of a lost branch). Up to a
-    /// million and a half of them in a room fit into the 15 bytes that a string keeps in place: a heap block less for each message.
-    private mutating func makeKey() -> String {
-        madeKeys += 1
-        let most = 2 + Self.digits36 + 1 + Self.digits36
-        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: most) { bytes in
-            bytes[0] = UInt8(ascii: "~")
-            bytes[1] = node.text.utf8.last ?? UInt8(ascii: "0")
-            var end = Self.append36(enterValue, bytes, 2)
-            bytes[end] = UInt8(ascii: ".")
-            end = Self.append36(madeKeys, bytes, end + 1)
-            return String(decoding: bytes[..<end], as: UTF8.self)
-        }
-    }
-
-    /// The most digits that a number has to the base 36.
-    private static let digits36 = 13
-
-    /// Writes the number to the base 36; where that ends.
-    private static func append36(_ number: UInt64, _ bytes: UnsafeMutableBufferPointer<UInt8>, _ start: Int) -> Int {
-        var digits = 1
-        var rest = number / 36
-        while rest > 0 {
-            rest /= 36
-            digits += 1
-        }
-        rest = number
-        for place in stride(from: start + digits - 1, through: start, by: -1) {
-            let digit = UInt8(truncatingIfNeeded: rest % 36)
-            bytes[place] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
-            rest /= 36
-        }
-        return start + digits
-    }
-
     /// Sends what may be sent, in the order in which it came.
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
-        guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base, onceInFlight == nil, refusedEpoch < epoch
+        guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base,
+            sends.mayGoOut(in: epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
+            isEverybodyBack(now: now)
         else { return }
-        guard unanswered == 0 || appendingEpoch == epoch || !settings.rules.contains(.oneEpochInFlight) else { return }
-        if let pausedUntil {
-            guard pausedUntil <= now else { return }
-            self.pausedUntil = nil
-        }
-        guard isEverybodyBack(now: now) else { return }
-        var next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
-        while let number = next, let send = sends[number], unanswered < settings.appendWindow {
+        while let number = sends.nextQueued, let send = sends[number], sends.unanswered < settings.appendWindow {
             if finishIfKnown(number, send, &actions) {
                 // Nothing to ask.
             } else if needsOnce(send) {
                 return submitOnce(from: number, &actions)
             } else {
-                sends.update(number) {
-                    $0.state = .appending(epoch: epoch)
-                    if $0.since == nil { $0.since = last }
-                }
-                unanswered += 1
-                appendingEpoch = epoch
+                sends.appends(number, in: epoch, last: last)
                 actions.append(.submit(append(send.content, shown: shown.seq), serial: Self.appendBit | number))
             }
-            queuedFrom = number + 1
-            next = sends.firstNumber(from: queuedFrom, where: { $0.state == .queued })
+            sends.passed(number)
         }
     }
 
@@ -156,7 +109,7 @@ extension RoomStateMachine {
 
     /// All sends from `first` on that need it, up to the first that does not, in one request.
     private mutating func submitOnce(from first: UInt64, _ actions: inout [RoomAction]) {
-        guard unanswered == 0 || appendingEpoch == epoch, let last else { return }
+        guard sends.fits(epoch), let last else { return }
         var numbers: [UInt64] = []
         var batch: [OnceSend] = []
         // We have looked for every key of the batch in our memory. Older ones matter if it is not full, or to a repetition that may be older.
@@ -169,20 +122,14 @@ extension RoomStateMachine {
             let since = send.since.map { ofOurHistory($0) }
             if let since, since.seq < recent.completeAfter { knownFrom = recent.completeAfter }
             if send.said && send.since == nil { knownFrom = recent.completeAfter }
-            sends.update(number) {
-                $0.state = .inOnce(serial: serial)
-                if $0.since == nil && !$0.said { $0.since = last }
-            }
+            sends.goesOnce(number, serial: serial, last: last)
             numbers.append(number)
             let again = send.said || hasOutwaitedMemory(send)
             batch.append(OnceSend(content: send.content, since: since, again: again))
         }
-        onceEpoch = epoch
-        onceInFlight = submit(
-            .once(
-                OnceRequest(
-                    room: room, node: node, epoch: epoch, knownFrom: knownFrom, known: last.seq, sends: batch)),
-            .once(numbers), &actions)
+        let request = OnceRequest(
+            room: room, node: node, epoch: epoch, knownFrom: knownFrom, known: last.seq, sends: batch)
+        sends.onceBegan(serial: submit(.once(request), .once(numbers), &actions), in: epoch)
     }
 
     // MARK: answers
@@ -190,8 +137,7 @@ extension RoomStateMachine {
     mutating func appendCompleted(
         number: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
-        guard let send = sends[number], case .appending(let tried) = send.state else { return }
-        unanswered -= 1
+        guard let (send, tried) = sends.appendAnswered(number) else { return }
         switch result {
         case .success(.appended(let position)):
             appended(number, send, at: position, isPublished: false, now: now, &actions)
@@ -199,23 +145,23 @@ extension RoomStateMachine {
             appended(number, send, at: position, isPublished: true, now: now, &actions)
         case .failure(.refused):
             actions.append(.count(.refused))
-            requeue(number)
-            refusedEpoch = max(refusedEpoch, tried)
+            sends.requeue(number)
+            sends.refused(tried)
             // Another node entered; its epoch may reach us by the channel first.
-            if unanswered == 0, refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
+            if sends.unanswered == 0, sends.refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
         case .failure(.missing):
-            requeue(number)
+            sends.requeue(number)
             enterAgain(now: now, &actions)
         case .failure(.notStored(let text)):
-            requeue(number)
+            sends.requeue(number)
             lastRefusal = text
-            pausedUntil = now + .milliseconds(250)
+            sends.pause(until: now + .milliseconds(250))
         case .failure(.notConnected), .failure(.again):
-            requeue(number)
+            sends.requeue(number)
         case .failure(.outcomeUnknown):
-            sends.update(number) { $0.state = .uncertain }
+            sends.doubt(number)
         case .success, .failure(.malformed):
-            sends.update(number) { $0.state = .uncertain }
+            sends.doubt(number)
             enterAgain(now: now, &actions)
         }
         pump(now: now, &actions)
@@ -230,12 +176,12 @@ extension RoomStateMachine {
         if settings.rules.contains(.alarm), isOld, !isEcho {
             // A log that was set back took it (race 7): show nothing, publish nothing, find out.
             actions.append(.count(.alarm))
-            sends.update(number) { $0.state = .uncertain }
+            sends.doubt(number)
             return enterAgain(now: now, &actions)
         }
         if lastRefusal != nil { failOvertaken(by: number, send, &actions) }
         noteAppended(send.content, &actions)
-        noteStored(number, at: position, repeated: false, said: send.content.at)
+        sends.stored(number, at: position, repeated: false, said: send.content.at)
         if isEcho { return answerShown(position, &actions) }
         let message = Message(position: position, content: send.content)
         if isPublished {
@@ -252,9 +198,7 @@ extension RoomStateMachine {
     /// messages.
     private mutating func noteAppended(_ content: MessageContent, _ actions: inout [RoomAction]) {
         actions.append(.count(.appended))
-        bytesSinceTrim += content.storedBytes
-        guard bytesSinceTrim > settings.historyBytes / 8 else { return }
-        bytesSinceTrim = 0
+        guard sends.noteAppended(bytes: content.storedBytes, trimAfter: settings.historyBytes / 8) else { return }
         actions.append(.submit(.trim(room: room), serial: RequestTag.ignoredSerial))
     }
 
@@ -265,47 +209,26 @@ extension RoomStateMachine {
         return shown.position == position && shown.content.user == content.user && shown.content.key == content.key
     }
 
-    /// The send is in the log: it is answered when its message has been shown.
-    private mutating func noteStored(_ number: UInt64, at position: Position, repeated: Bool, said: UInt64) {
-        sends.update(number) { $0.state = .stored(position, repeated: repeated, at: said) }
-        unshown[position.seq] = number
-    }
-
     /// The message at `position` was shown, or its place in the log was passed: its sender is answered.
     mutating func answerShown(_ position: Position, _ actions: inout [RoomAction]) {
-        guard let number = unshown[position.seq], case .stored(position, let repeated, let at)? = sends[number]?.state
-        else { return }
+        guard let (number, repeated, at) = sends.storedSend(at: position) else { return }
         finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: at, repeated: repeated) }
-    }
-
-    /// After `enter`: what was stored and is not part of what we read may be lost.
-    mutating func doubtUnshown() {
-        for number in unshown.values { sends.update(number) { $0.state = .uncertain } }
-        unshown = SmallDictionary()
     }
 
     /// A send that Redis would not store must not be tried again after a later one of its sender was stored.
     private mutating func failOvertaken(by number: UInt64, _ stored: PendingSend, _ actions: inout [RoomAction]) {
         let error = WireError(.notStored, "redis did not store it: \(lastRefusal ?? "")")
-        while let earlier = sends.firstNumber(where: { $0.state == .queued && $0.content.user == stored.content.user }),
-            earlier < number
-        {
+        while let earlier = sends.oldestQueued(of: stored.content.user), earlier < number {
             actions.append(.count(.notStored))
             finish(earlier, &actions) { ref, _ in .error(ref: ref, error) }
         }
-    }
-
-    private mutating func requeue(_ number: UInt64) {
-        sends.update(number) { $0.state = .queued }
-        queuedFrom = min(queuedFrom, number)
-        if sends[number]?.waiters.isEmpty == true { drop(number) }
     }
 
     mutating func onceCompleted(
         serial: UInt64, _ numbers: [UInt64], _ result: Result<BrokerReply, BrokerError>, now: Moment,
         _ actions: inout [RoomAction]
     ) {
-        if onceInFlight == serial { onceInFlight = nil }
+        sends.onceAnswered(serial: serial)
         switch result {
         case .success(.once(let reply)) where reply.outcomes.count == numbers.count:
             if reply.epoch > epoch, isInside {
@@ -320,22 +243,22 @@ extension RoomStateMachine {
             noteHole(now: now)
         case .failure(.refused):
             actions.append(.count(.refused))
-            for number in numbers { requeue(number) }
-            refusedEpoch = max(refusedEpoch, onceEpoch)
-            if refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
+            for number in numbers { sends.requeue(number) }
+            sends.onceRefused()
+            if sends.refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
         case .failure(.missing):
-            for number in numbers { requeue(number) }
+            for number in numbers { sends.requeue(number) }
             enterAgain(now: now, &actions)
         case .failure(.notStored(let text)):
-            for number in numbers { requeue(number) }
+            for number in numbers { sends.requeue(number) }
             lastRefusal = text
-            pausedUntil = now + .milliseconds(250)
+            sends.pause(until: now + .milliseconds(250))
         case .failure(.notConnected), .failure(.again):
-            for number in numbers { requeue(number) }
+            for number in numbers { sends.requeue(number) }
         case .failure(.outcomeUnknown):
-            for number in numbers { sends.update(number) { $0.state = .uncertain } }
+            for number in numbers { sends.doubt(number) }
         case .success, .failure(.malformed):
-            for number in numbers { sends.update(number) { $0.state = .uncertain } }
+            for number in numbers { sends.doubt(number) }
             enterAgain(now: now, &actions)
         }
         pump(now: now, &actions)
@@ -349,16 +272,16 @@ extension RoomStateMachine {
         case .stored(let position):
             if let last, position.seq <= last.seq, !wasShown(position) {
                 actions.append(.count(.alarm))
-                sends.update(number) { $0.state = .uncertain }
+                sends.doubt(number)
                 return enterAgain(now: now, &actions)
             }
             noteAppended(send.content, &actions)
-            noteStored(number, at: position, repeated: false, said: send.content.at)
+            sends.stored(number, at: position, repeated: false, said: send.content.at)
             sequence(Message(position: position, content: send.content), now: now, &actions)
             if let last, position.seq <= last.seq { answerShown(position, &actions) }
         case .repeated(let position, let at):
             actions.append(.count(.repeated))
-            noteStored(number, at: position, repeated: true, said: at)
+            sends.stored(number, at: position, repeated: true, said: at)
             knownLast = max(knownLast, position.seq)
             if let last, position.seq <= last.seq { answerShown(position, &actions) }
         case .outcomeUnknown:
@@ -368,44 +291,21 @@ extension RoomStateMachine {
         }
     }
 
-    /// After `enter`: what was on its way when the connection went is either in what we just read, or goes through `once`.
-    mutating func settleUncertain() {
-        let goesOnce = settings.rules.contains(.onceAfterLoss)
-        for number in sends.numbers where sends[number]?.state == .uncertain {
-            guard sends[number]?.waiters.isEmpty == false else {
-                drop(number)
-                continue
-            }
-            queuedFrom = min(queuedFrom, number)
-            sends.update(number) {
-                $0.state = .queued
-                $0.again = goesOnce
-                $0.said = goesOnce
-            }
-        }
-        onceInFlight = nil
-    }
-
     // MARK: ends
 
     /// Removes the send and tells everybody who waits for it.
     mutating func finish(_ number: UInt64, _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent) {
-        guard let send = sends[number] else { return }
-        for waiter in send.waiters {
+        guard let send = sends.remove(number) else { return }
+        answer(send.waiters, &actions, event)
+    }
+
+    private mutating func answer(
+        _ waiters: [PendingSend.Waiter], _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent
+    ) {
+        for waiter in waiters {
             members.update(waiter.session) { $0.waitingSends -= 1 }
             actions.append(.answer(waiter.session, event(waiter.ref, room)))
         }
-        drop(number)
-    }
-
-    private mutating func drop(_ number: UInt64) {
-        guard let send = sends.remove(number) else { return }
-        if case .stored(let position, _, _) = send.state, unshown[position.seq] == number {
-            unshown[position.seq] = nil
-        }
-        guard let key = send.content.clientKey else { return }
-        let id = SendKey(user: send.content.user, key: key)
-        if pendingKeys[id] == number { pendingKeys[id] = nil }
     }
 
     private func answerRepeated(
@@ -416,50 +316,27 @@ extension RoomStateMachine {
             .answer(waiter.session, .sent(ref: waiter.ref, room: room, position: position, at: at, repeated: true)))
     }
 
-    /// The session has gone: what it said and was never tried is dropped, so that its re-send elsewhere stays the only try.
+    /// The session is not in the room any more.
     mutating func forgetSends(of session: SessionID) {
-        for number in sends.numbers {
-            sends.update(number) { $0.waiters.removeAll { $0.session == session } }
-            guard let send = sends[number], send.waiters.isEmpty else { continue }
-            switch send.state {
-            case .queued, .uncertain, .stored: if settings.rules.contains(.dropOfClosed) { drop(number) }
-            case .appending, .inOnce: break
-            }
-        }
+        sends.forget(session, drops: settings.rules.contains(.dropOfClosed))
     }
 
-    /// The session is not in the room any more, though it lives: what it said is answered (simulator, seed 16078).
+    /// The session is not in the room any more, though it lives: its sends are answered (simulator, seed 16078).
     mutating func failSends(of session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
-        for number in sends.numbers {
-            for waiter in sends[number]?.waiters ?? [] where waiter.session == session {
-                let unknown = WireError(.unavailable, "send: \(error.message); try again with the same key")
-                actions.append(.answer(session, .error(ref: waiter.ref, unknown)))
-            }
+        for ref in sends.refs(of: session) {
+            let unknown = WireError(.unavailable, "send: \(error.message); try again with the same key")
+            actions.append(.answer(session, .error(ref: ref, unknown)))
         }
         forgetSends(of: session)
     }
 
-    mutating func dropAllSends() {
-        for number in sends.numbers { drop(number) }
-    }
-
     /// Sends that waited too long fail; the client may try again with the same key.
     mutating func expireSends(now: Moment, _ actions: inout [RoomAction]) {
-        while let number = sends.firstNumber(where: { !$0.waiters.isEmpty || $0.state == .queued }),
-            let send = sends[number], send.deadline <= now
-        {
+        while let waiters = sends.takeExpired(now: now) {
             actions.append(.count(.sendTimedOut))
             let why = lastRefusal.map { "redis refuses: \($0)" } ?? "no answer from redis in time"
             let error = WireError(.unavailable, "send: \(why); try again with the same key")
-            for waiter in send.waiters {
-                members.update(waiter.session) { $0.waitingSends -= 1 }
-                actions.append(.answer(waiter.session, .error(ref: waiter.ref, error)))
-            }
-            sends.update(number) { $0.waiters.removeAll() }
-            switch send.state {
-            case .queued, .uncertain, .stored: drop(number)
-            case .appending, .inOnce: break
-            }
+            answer(waiters, &actions) { ref, _ in .error(ref: ref, error) }
         }
     }
 }

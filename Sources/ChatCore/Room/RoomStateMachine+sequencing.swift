@@ -159,7 +159,7 @@ extension RoomStateMachine {
         last = message.position
         recent.append(message)
         actions.append(.deliver(message))
-        if !unshown.isEmpty { answerShown(message.position, &actions) }
+        if sends.hasUnshown { answerShown(message.position, &actions) }
     }
 
     /// The held message with that seq, if it belongs to the log as we know it.
@@ -229,7 +229,7 @@ extension RoomStateMachine {
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         }
-        guard view.epoch > refusedEpoch || refusedEpoch == 0 else {
+        guard !sends.isRefused(view.epoch) else {
             // Redis refused that epoch, and now it is the log's: somebody set the log ahead and back again. Only a new one is free of doubt.
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
@@ -357,7 +357,7 @@ extension RoomStateMachine {
         }
         knownLast = max(view.last, held.keys.max() ?? 0)
         drainHeld(&actions)
-        doubtUnshown()
+        sends.doubtUnshown()
     }
 
     /// The position of a message that we never had. Before the first message it is 0-0 whatever the epoch, so that it is below every
@@ -403,7 +403,7 @@ extension RoomStateMachine {
         actions.append(.deliverGap(Gap(after: last, before: next)))
         let missing = next.seq - 1
         recent.noteGap(through: missing)
-        for seq in unshown.keys.sorted() where seq > last.seq && seq <= missing {
+        for seq in sends.unshown(after: last.seq, through: missing) {
             // Stored, and trimmed before it was shown.
             answerShown(Position(epoch: chain.epoch(of: seq) ?? 0, seq: seq), &actions)
         }

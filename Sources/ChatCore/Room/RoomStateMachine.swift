@@ -116,24 +116,9 @@ public struct RoomStateMachine: Sendable {
     /// When a `leave` that Redis refused is asked again.
     @Packed var leaveRetryAt: Moment?
 
-    // What was said and has no answer yet.
-    var sends = FIFO<PendingSend>()
-    var pendingKeys: [SendKey: UInt64] = [:]
-    var unanswered = 0
-    /// Sends in state `stored`, by seq.
-    var unshown = SmallDictionary<UInt64, UInt64>()
-    var appendingEpoch: UInt64 = 0
-    /// Redis refused an append of this epoch: nothing more is sent until we know a newer one.
-    var refusedEpoch: UInt64 = 0
-    @Packed var onceInFlight: UInt64?
-    var onceEpoch: UInt64 = 0
-    /// No send below this number is queued.
-    var queuedFrom: UInt64 = 0
-    @Packed var pausedUntil: Moment?
+    var sends: RoomSends
+    /// Why Redis refused something of this room, in its own words; nil: it has not since the room was entered.
     var lastRefusal: String?
-    var madeKeys: UInt64 = 0
-    /// Of our own messages since the log's bound in bytes was last seen to.
-    var bytesSinceTrim: Int
 
     // Reads.
     var requests: [UInt64: Purpose] = [:]
@@ -156,7 +141,7 @@ public struct RoomStateMachine: Sendable {
         let settings = common.settings
         self.recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
         // Somebody else may have let the log grow: soon after the room is entered it is looked at for the first time.
-        self.bytesSinceTrim = max(0, settings.historyBytes / 8 - 65_536)
+        self.sends = RoomSends(bytesSinceTrim: max(0, settings.historyBytes / 8 - 65_536))
     }
 
     public init(room: RoomName, node: NodeID, settings: RoomSettings, spread: Double) {
@@ -266,10 +251,8 @@ extension RoomStateMachine {
             consider(entering.retryAt)
         }
         if !sends.isEmpty {
-            if let number = sends.firstNumber(where: { !$0.waiters.isEmpty || $0.state == .queued }) {
-                consider(sends[number]?.deadline)
-            }
-            if isInside { consider(pausedUntil) }
+            consider(sends.deadline)
+            if isInside { consider(sends.pausedUntil) }
         }
         if isInside, !sends.isEmpty || !waitingJoins.isEmpty { consider(returnsUntil) }
         if phase == .leaving { consider(leaveRetryAt) }
@@ -308,7 +291,6 @@ extension RoomStateMachine {
     /// the time: a room of one message kept 500 bytes of it.
     private mutating func releaseMemory() {
         sends.releaseMemory()
-        if pendingKeys.isEmpty { pendingKeys = [:] }
         if held.isEmpty { held = [:] }
         if waitingJoins.isEmpty { waitingJoins = [] }
     }
@@ -328,7 +310,7 @@ extension RoomStateMachine {
             releaseMemory()
             wantView(.quiet, now: now, &actions)
         }
-        if let due = pausedUntil, due <= now { pausedUntil = nil }
+        sends.endPause(now: now)
         if let due = returnsUntil, due <= now {
             returnsUntil = nil
             awaited = []
