@@ -66,11 +66,7 @@ extension RoomStateMachine {
         var packed = PackedBytesWriter(known: node.text)
         RestingRoom.Head(isShared: hasOthers, epoch: epoch, position: last).pack(into: &packed)
         packNumbers(&packed)
-        packed.add(UInt64(nodes.count))
-        for (name, value) in nodes.sorted(by: { $0.key < $1.key }) {
-            packed.add(name: name.text)
-            packed.add(near: value)
-        }
+        nodes.pack(into: &packed)
         packed.add(near: chain.history)
         packed.add(UInt64(chain.links.count))
         for link in chain.links { packed.add(Position(epoch: link.epoch, seq: link.base)) }
@@ -100,11 +96,7 @@ extension RoomStateMachine {
         last = head.position
         epoch = head.epoch
         unpackNumbers(&packed)
-        for _ in 0..<packed.number() {
-            let name = NodeID(kept: packed.name())
-            // Our own name in the memory that all our rooms share.
-            nodes[name == node ? node : name] = packed.near()
-        }
+        nodes = RoomNodes(&packed, node: node)
         chain.history = packed.near()
         for _ in 0..<packed.number() {
             let link = packed.position()
@@ -136,10 +128,7 @@ extension RoomStateMachine {
 
     /// What mattered once, and to nobody who would ask from now on.
     private mutating func forgetWhatIsOver(now: Moment) {
-        if let until = returnsUntil, until <= now {
-            returnsUntil = nil
-            awaited = []
-        }
+        _ = nodes.endWaiting(now: now)
         if let at = nextView, at <= now { nextView = nil }
         heldAtView = []
         knownAtView = 0
@@ -148,7 +137,7 @@ extension RoomStateMachine {
 
     /// Nothing that was put off is still to come.
     private var isAtEase: Bool {
-        awaited.isEmpty && nextView == nil && sends.isAtEase
+        nodes.isAtEase && nextView == nil && sends.isAtEase
     }
 
     private var isSmall: Bool {
@@ -162,26 +151,21 @@ extension RoomStateMachine {
 
     private func packNumbers(_ packed: inout PackedBytesWriter) {
         packed.add(UInt64(spreadSteps))
-        for number in [seenEpoch, branch, enterValue, heardOwnEpoch] { packed.add(near: number) }
+        packed.add(near: seenEpoch)
         for number in [base, knownLast, nextSerial] { packed.add(number) }
         sends.pack(into: &packed)
         let pause = viewPause.components
         packed.add(UInt64(clamping: pause.seconds * 1_000_000_000 + pause.attoseconds / 1_000_000_000))
-        packed.add(returnsUntil)
         packed.add(quietViewAt)
     }
 
     private mutating func unpackNumbers(_ packed: inout PackedBytesReader) {
         seenEpoch = packed.near()
-        branch = packed.near()
-        enterValue = packed.near()
-        heardOwnEpoch = packed.near()
         base = packed.number()
         knownLast = packed.number()
         nextSerial = packed.number()
         sends = RoomSends(&packed)
         viewPause = .nanoseconds(Int64(clamping: packed.number()))
-        returnsUntil = packed.moment()
         quietViewAt = packed.moment()
     }
 

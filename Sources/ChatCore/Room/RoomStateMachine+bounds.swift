@@ -13,7 +13,6 @@ extension RoomStateMachine {
     mutating func forget(above epoch: UInt64, seen: UInt64) {
         if seenEpoch == seen, seenEpoch > epoch, claim(seen) < seen { seenEpoch = epoch }
         sends.entered(epoch)
-        if branch > epoch { branch = 0 }
     }
 
     // MARK: what is heard

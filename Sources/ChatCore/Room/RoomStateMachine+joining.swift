@@ -110,7 +110,7 @@ extension RoomStateMachine {
                 let next = messages.first?.position ?? Position(epoch: epoch, seq: lastMissing + 1)
                 resumption = .gap(Gap(after: after, before: next))
             case .rewound:
-                if let returnsUntil, returnsUntil > now { return .awaitReturns }
+                if nodes.awaitsReturns(now: now) { return .awaitReturns }
                 resumption = .reset(Reset(position: last, reason: .rewound))
                 messages = recent.newest(join.history)
             }

@@ -82,7 +82,7 @@ extension RoomStateMachine {
     /// The subscribe connection is gone, all subscriptions with it, and whatever was said since.
     public mutating func subscriptionsDown(now: Moment, _ actions: inout [RoomAction]) {
         subscriptionsUp = false
-        heardOwnEpoch = 0
+        nodes.channelLost()
         switch phase {
         case .inside where isNeededByNobody && !viewInFlight: giveUp(&actions)
         case .entering, .inside:
@@ -143,8 +143,7 @@ extension RoomStateMachine {
         entering.deadline = now + settings.enterDeadline
         phase = .entering(entering)
         presence.noteEntering(now: now)
-        // What was heard before is not the epoch that this begins.
-        heardOwnEpoch = 0
+        nodes.enters()
         readRoster(&actions)
     }
 
@@ -175,13 +174,13 @@ extension RoomStateMachine {
         switch result {
         case .success(.view(let view)) where view.nodes[node] == view.epoch:
             enteredIdentity = identity
-            enterValue = view.epoch
             entering.merged = view.epoch
             phase = .entering(entering)
             actions.append(.count(.entered))
             actions.append(.sawNodes(view.nodes))
             forget(above: view.epoch, seen: entering.seen)
-            noteBranch(view, now: now)
+            nodes.entered(at: view.epoch)
+            noteNodes(of: view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)
         case .failure(.malformed(let text)):
@@ -225,7 +224,7 @@ extension RoomStateMachine {
 
     mutating func becomeInsideIfHeard(now: Moment, _ actions: inout [RoomAction]) {
         guard case .entering(let entering) = phase, let merged = entering.merged,
-            heardOwnEpoch >= merged || !settings.rules.contains(.hearOwnEpoch)
+            nodes.heardOwn(merged) || !settings.rules.contains(.hearOwnEpoch)
         else { return }
         becomeInside(now: now, &actions)
     }
@@ -297,7 +296,7 @@ extension RoomStateMachine {
     mutating func requestLeave(_ actions: inout [RoomAction]) {
         guard commandsUp, takeTurn(&actions) else { return }
         leaveRetryAt = nil
-        _ = submit(.leave(room: room, node: node, value: enterValue, isOwn: true), .leave, &actions)
+        _ = submit(.leave(room: room, node: node, value: nodes.enterValue, isOwn: true), .leave, &actions)
     }
 
     mutating func leaveCompleted(
@@ -305,7 +304,7 @@ extension RoomStateMachine {
     ) {
         guard phase == .leaving else { return }
         if case .success(.leaving(let cursor)) = result {
-            let next = BrokerRequest.leave(room: room, node: node, value: enterValue, cursor: cursor, isOwn: true)
+            let next = BrokerRequest.leave(room: room, node: node, value: nodes.enterValue, cursor: cursor, isOwn: true)
             _ = submit(next, .leave, &actions)
             return
         }
@@ -360,11 +359,7 @@ extension RoomStateMachine {
         knownLast = 0
         hole = nil
         chain = EpochChain(links: [], history: 0)
-        nodes = SmallDictionary()
-        branch = 0
-        awaited = []
-        returnsUntil = nil
-        heardOwnEpoch = 0
+        nodes.forget()
         enteredIdentity = nil
         mayBeRegistered = false
         recent.reset(completeAfter: 0)

@@ -3,7 +3,7 @@ extension RoomStateMachine {
     mutating func flushPresence(now: Moment, _ actions: inout [RoomAction]) {
         guard isInside else { return }
         if let update = presence.takeUpdate(now: now) {
-            let request = PresenceRequest(room: room, node: node, value: enterValue, changes: update)
+            let request = PresenceRequest(room: room, node: node, value: nodes.enterValue, changes: update)
             _ = submit(.presence(request), .presence, &actions)
         } else if !presence.isUpdating, presence.flushAt == nil {
             // Nothing that Redis has to be told, so it will not answer: who came and went within a moment.

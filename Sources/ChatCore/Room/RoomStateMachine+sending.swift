@@ -24,7 +24,7 @@ extension RoomStateMachine {
         let said = request.key != nil && (request.again ?? (request.since != nil))
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data,
-            key: request.key ?? sends.makeKey(node: node, enterValue: enterValue))
+            key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue))
         sends.append(
             PendingSend(
                 content: content, again: said || unsure, said: said, since: said ? request.since : last,
@@ -39,7 +39,7 @@ extension RoomStateMachine {
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base,
             sends.mayGoOut(in: epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
-            isEverybodyBack(now: now)
+            nodes.isEverybodyBack(now: now) || !settings.rules.contains(.awaitReturns)
         else { return }
         while let number = sends.nextQueued, let send = sends[number], sends.unanswered < settings.appendWindow {
             if finishIfKnown(number, send, &actions) {
@@ -57,12 +57,6 @@ extension RoomStateMachine {
     private func append(_ content: MessageContent, shown: UInt64) -> BrokerRequest {
         guard hasOthers else { return .append(room: room, epoch: epoch, content: content) }
         return .announce(room: room, epoch: epoch, base: chain.base(of: epoch), known: shown, content: content)
-    }
-
-    /// After Redis lost something: whether all nodes of the room have entered it again, or had the time to.
-    private func isEverybodyBack(now: Moment) -> Bool {
-        guard let until = returnsUntil, settings.rules.contains(.awaitReturns) else { return true }
-        return until <= now || awaited.isEmpty
     }
 
     /// Answers a send whose key has been shown since it was queued.

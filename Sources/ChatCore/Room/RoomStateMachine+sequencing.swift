@@ -46,23 +46,23 @@ extension RoomStateMachine {
         _ actions: inout [RoomAction]
     ) {
         seenEpoch = max(seenEpoch, newEpoch)
-        if by == node { heardOwnEpoch = max(heardOwnEpoch, newEpoch) }
+        if by == node { nodes.heardOwn(epoch: newEpoch) }
         guard canSequence, let last else { return becomeInsideIfHeard(now: now, &actions) }
         if newEpoch > epoch {
-            guard newBase >= last.seq || !settings.rules.contains(.alarm), newNodes[node] == enterValue else {
+            guard newBase >= last.seq || !settings.rules.contains(.alarm), newNodes[node] == nodes.enterValue else {
                 actions.append(.count(.alarm))
                 return enterAgain(now: now, &actions)
             }
             adopt(epoch: newEpoch, base: newBase)
-            adopt(newNodes)
-            noteReturns(newNodes)
+            nodes.adopt(newNodes, node: node)
+            nodes.noteReturns(newNodes)
             retryHeld(now: now, &actions)
             noteHole(now: now)
         } else if newEpoch == epoch, newBase != base, settings.rules.contains(.heedBranches) {
             // The same epoch on another branch: one of our connections is to another Redis.
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
-        } else if newEpoch < epoch, chain.base(of: newEpoch) == nil, newEpoch > enterValue {
+        } else if newEpoch < epoch, chain.base(of: newEpoch) == nil, newEpoch > nodes.enterValue {
             // Late news, or news from a branch that was lost: the log knows (race 8).
             wantView(.lowerEpoch, now: now, &actions)
         }
@@ -77,15 +77,14 @@ extension RoomStateMachine {
         guard canSequence, let last else { return }
         if gone == node {
             // We were swept although we live: others skip their PUBLISH from now on (race 5).
-            if value == enterValue, settings.rules.contains(.heedGone) { enterAgain(now: now, &actions) }
+            if value == nodes.enterValue, settings.rules.contains(.heedGone) { enterAgain(now: now, &actions) }
             return
         }
-        if nodes[gone] == value { nodes[gone] = nil }
-        if awaited.remove(gone) != nil { pump(now: now, &actions) }
+        if nodes.gone(gone, value: value) { pump(now: now, &actions) }
         if logLast.seq > last.seq {
             knownLast = max(knownLast, logLast.seq)
             noteHole(now: now)
-        } else if logLast.epoch < epoch && logLast.epoch > enterValue && chain.base(of: logLast.epoch) == nil {
+        } else if logLast.epoch < epoch && logLast.epoch > nodes.enterValue && chain.base(of: logLast.epoch) == nil {
             wantView(.lowerEpoch, now: now, &actions)
         }
     }
@@ -225,7 +224,7 @@ extension RoomStateMachine {
         guard case .success(.view(let view)) = result else {
             return viewFailed(result, now: now, &actions)
         }
-        guard view.verdict != .rewound, view.epoch >= epochKnown, view.nodes[node] == enterValue else {
+        guard view.verdict != .rewound, view.epoch >= epochKnown, view.nodes[node] == nodes.enterValue else {
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         }
@@ -234,7 +233,7 @@ extension RoomStateMachine {
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         }
-        noteBranch(view, now: now)
+        noteNodes(of: view, now: now)
         merge(view, &actions)
         // What we heard before we asked was appended before we asked; if the log does not know it, no log ever will.
         // (An epoch or a message heard since then may be ahead of this answer.)
@@ -278,26 +277,8 @@ extension RoomStateMachine {
         quietViewAt = settings.viewInterval < .seconds(1) ? due : Moment(nanoseconds: due.nanoseconds / grid * grid)
     }
 
-    /// Redis came back different since we last looked: others may have something to put back.
-    mutating func noteBranch(_ view: RoomView, now: Moment) {
-        if view.branch > branch {
-            branch = view.branch
-            // Who was here: as Redis has it, and as we knew it, for what was lost may be that somebody came.
-            awaited = Set((nodes.keys + view.nodes.keys).filter { $0 != node })
-            returnsUntil = now + settings.returnGrace
-        }
-        noteReturns(view.nodes)
-    }
-
-    private mutating func adopt(_ newNodes: [NodeID: UInt64]) {
-        nodes = SmallDictionary()
-        // Our own name in the memory that all our rooms share.
-        for (name, value) in newNodes { nodes[name == node ? node : name] = value }
-    }
-
-    private mutating func noteReturns(_ nodes: [NodeID: UInt64]) {
-        guard !awaited.isEmpty else { return }
-        awaited = awaited.filter { nodes[$0].map { $0 < branch } ?? true }
+    mutating func noteNodes(of view: RoomView, now: Moment) {
+        nodes.saw(view, node: node, waitUntil: now + settings.returnGrace)
     }
 
     /// Takes over what the log says, and shows what we missed.
@@ -307,9 +288,10 @@ extension RoomStateMachine {
             chain = withMemory(view.chain)
             epoch = view.epoch
             base = view.base
-            adopt(view.nodes)
+            nodes.adopt(view.nodes, node: node)
             seenEpoch = max(seenEpoch, view.epoch)
-        } else if view.branch >= branch, let known = view.chain.continued(by: chain, after: view.epoch, last: view.last)
+        } else if view.branch >= nodes.branch,
+            let known = view.chain.continued(by: chain, after: view.epoch, last: view.last)
         {
             // The same if a newer epoch was heard of while the log was read (simulator, seed 194162 of the vandal).
             chain = withMemory(known)
@@ -329,7 +311,7 @@ extension RoomStateMachine {
         base = view.base
         seenEpoch = max(seenEpoch, view.epoch)
         chain = view.verdict == .rewound ? view.chain : withMemory(view.chain)
-        adopt(view.nodes)
+        nodes.adopt(view.nodes, node: node)
         if settings.rules.contains(.purgeHeld) {
             held = held.filter { $0.value.position.epoch >= view.epoch && $0.key > view.base }
         }

@@ -91,15 +91,6 @@ public struct RoomStateMachine: Sendable {
     var base: UInt64 = 0
     var seenEpoch: UInt64 = 0
     var chain = EpochChain(links: [], history: 0)
-    var nodes = SmallDictionary<NodeID, UInt64>()
-    /// The first epoch that was begun on this Redis, the nodes that have not come back to it, and until when we wait for them: what
-    /// they alone heard before it was lost they can put back only as long as nobody goes on from where the log ends.
-    var branch: UInt64 = 0
-    var awaited: Set<NodeID> = []
-    @Packed var returnsUntil: Moment?
-    /// Our own value in `nodes`.
-    var enterValue: UInt64 = 0
-    var heardOwnEpoch: UInt64 = 0
     var recent: RecentMessages
     /// Messages that came before their turn, by seq.
     var held: [UInt64: Message] = [:]
@@ -109,6 +100,7 @@ public struct RoomStateMachine: Sendable {
     var hole: (seq: UInt64, deadline: Moment)?
 
     // Who is here, and who waits.
+    var nodes = RoomNodes()
     var members = SmallDictionary<SessionID, RoomMember>()
     var waitingJoins: [SessionID] = []
     var presence = RoomPresence()
@@ -149,7 +141,7 @@ public struct RoomStateMachine: Sendable {
     }
 
     /// Whether other nodes are in the room, so that an append must be published.
-    var hasOthers: Bool { nodes.count > (nodes[node] == nil ? 0 : 1) }
+    var hasOthers: Bool { nodes.hasOthers(than: node) }
 
     var isInside: Bool { phase == .inside }
 
@@ -254,7 +246,7 @@ extension RoomStateMachine {
             consider(sends.deadline)
             if isInside { consider(sends.pausedUntil) }
         }
-        if isInside, !sends.isEmpty || !waitingJoins.isEmpty { consider(returnsUntil) }
+        if isInside, !sends.isEmpty || !waitingJoins.isEmpty { consider(nodes.returnsUntil) }
         if phase == .leaving { consider(leaveRetryAt) }
         if isInside {
             consider(hole?.deadline)
@@ -311,11 +303,7 @@ extension RoomStateMachine {
             wantView(.quiet, now: now, &actions)
         }
         sends.endPause(now: now)
-        if let due = returnsUntil, due <= now {
-            returnsUntil = nil
-            awaited = []
-            answerJoins(now: now, &actions)
-        }
+        if nodes.endWaiting(now: now) { answerJoins(now: now, &actions) }
         flushPresence(now: now, &actions)
         pump(now: now, &actions)
     }
