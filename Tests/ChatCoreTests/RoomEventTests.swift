@@ -62,7 +62,7 @@ struct RoomEventTests {
         #expect(events[8].traceText == "completed request 3: appended 100-1")
         #expect(events[9].traceText == "completed request 3: notStored ERR")
         #expect(actions[5].traceText.hasPrefix("deliver 100-1 of user ana, "))
-        let append = RoomEvent.completed(serial: RoomStateMachine.appendBit | 5, .failure(.refused))
+        let append = RoomEvent.completed(serial: RoomRequests.appendBit | 5, .failure(.refused))
         #expect(append.traceText == "completed append of send 5: refused")
     }
 

@@ -120,24 +120,22 @@ extension RoomStateMachine {
 
     /// Nothing was asked that has no answer yet, nobody waits, and nothing is wrong.
     private var isIdle: Bool {
-        phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && !viewInFlight && requests.isEmpty
+        phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && requests.isIdle && reads.isIdle
             && sends.isIdle
-            && waitingJoins.isEmpty && held.isEmpty && hole == nil && viewWanted == nil && olderInFlight == nil
+            && waitingJoins.isEmpty && held.isEmpty && hole == nil
             && lastRefusal == nil && turn == .none && leaveRetryAt == nil && lingerUntil == nil
     }
 
     /// What mattered once, and to nobody who would ask from now on.
     private mutating func forgetWhatIsOver(now: Moment) {
         _ = nodes.endWaiting(now: now)
-        if let at = nextView, at <= now { nextView = nil }
-        heldAtView = []
-        knownAtView = 0
+        reads.forgetWhatIsOver(now: now)
         sends.forgetWhatIsOver(epoch: epoch, now: now)
     }
 
     /// Nothing that was put off is still to come.
     private var isAtEase: Bool {
-        nodes.isAtEase && nextView == nil && sends.isAtEase
+        nodes.isAtEase && reads.isAtEase && sends.isAtEase
     }
 
     private var isSmall: Bool {
@@ -152,21 +150,19 @@ extension RoomStateMachine {
     private func packNumbers(_ packed: inout PackedBytesWriter) {
         packed.add(UInt64(spreadSteps))
         packed.add(near: seenEpoch)
-        for number in [base, knownLast, nextSerial] { packed.add(number) }
+        for number in [base, knownLast] { packed.add(number) }
+        requests.pack(into: &packed)
+        reads.pack(into: &packed)
         sends.pack(into: &packed)
-        let pause = viewPause.components
-        packed.add(UInt64(clamping: pause.seconds * 1_000_000_000 + pause.attoseconds / 1_000_000_000))
-        packed.add(quietViewAt)
     }
 
     private mutating func unpackNumbers(_ packed: inout PackedBytesReader) {
         seenEpoch = packed.near()
         base = packed.number()
         knownLast = packed.number()
-        nextSerial = packed.number()
+        requests = RoomRequests(&packed)
+        reads = RoomReads(&packed)
         sends = RoomSends(&packed)
-        viewPause = .nanoseconds(Int64(clamping: packed.number()))
-        quietViewAt = packed.moment()
     }
 
     private func pack(_ session: SessionID, _ member: RoomMember, _ packed: inout PackedBytesWriter) {

@@ -35,6 +35,8 @@ extension RoomStateMachine {
     /// Each part checks its own invariants after each event. Nothing in a release build.
     package func assertInvariants() {
         nodes.assertInvariants(node: node)
+        requests.assertInvariants()
+        reads.assertInvariants()
         sends.assertInvariants()
     }
 

@@ -139,7 +139,7 @@ extension RoomStateMachine {
     /// Reads a page of the log from the position that the first of these joins gave; one read at a time, which serves all who wait then for
     /// what is in it.
     private mutating func readOlder(for waiting: [SessionID], _ actions: inout [RoomAction]) {
-        guard olderInFlight == nil else { return }
+        guard !reads.isReadingOlder else { return }
         var first: Position?
         var sessions: [SessionID] = []
         for session in waiting {
@@ -153,7 +153,7 @@ extension RoomStateMachine {
         let request = BrokerRequest.view(room: room, after: first, page: settings.page)
         let serial = submit(request, .older, &actions)
         actions.append(.count(.view(.join)))
-        olderInFlight = serial
+        reads.olderBegan(serial: serial)
         for session in sessions {
             guard case .waiting(var join)? = members[session]?.state else { continue }
             join.askedOlder = serial
@@ -164,9 +164,7 @@ extension RoomStateMachine {
     mutating func olderCompleted(
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
-        guard olderInFlight == serial else { return }
-        olderInFlight = nil
-        guard isInside else { return }
+        guard reads.takeOlder(serial: serial), isInside else { return }
         switch result {
         case .success(.view(let view)):
             // Of a position that is rewound there is nothing more to read.
@@ -179,7 +177,7 @@ extension RoomStateMachine {
             enterAgain(now: now, &actions)
         case .success, .failure:
             // Asked again with the next read of the room.
-            if viewWanted == nil { viewWanted = (.join, now + viewPause) }
+            reads.olderFailed(now: now)
         }
     }
 

@@ -21,7 +21,7 @@ extension RoomStateMachine {
         commandsUp = false
         // What it refused is not why nothing is answered now.
         lastRefusal = nil
-        viewInFlight = false
+        reads.viewEnded()
         endTurn(&actions)
         switch phase {
         case .inside: phase = .entering(Entering(wasLive: true))
@@ -64,13 +64,13 @@ extension RoomStateMachine {
     public mutating func turnCame(now: Moment, _ actions: inout [RoomAction]) {
         guard turn == .awaited else { return actions.append(.endTurn) }
         turn = .held
-        let asked = nextSerial
+        let asked = requests.nextSerial
         switch phase {
         case .entering: requestEnter(now: now, &actions)
         case .leaving: requestLeave(&actions)
         case .out, .subscribing, .inside, .unsubscribing: break
         }
-        if nextSerial == asked { endTurn(&actions) }
+        if requests.nextSerial == asked { endTurn(&actions) }
     }
 
     /// The subscribe connection is up. It has no subscriptions.
@@ -84,7 +84,7 @@ extension RoomStateMachine {
         subscriptionsUp = false
         nodes.channelLost()
         switch phase {
-        case .inside where isNeededByNobody && !viewInFlight: giveUp(&actions)
+        case .inside where isNeededByNobody && !reads.viewInFlight: giveUp(&actions)
         case .entering, .inside:
             endTurn(&actions)
             phase = .subscribing
@@ -232,9 +232,7 @@ extension RoomStateMachine {
     private mutating func becomeInside(now: Moment, _ actions: inout [RoomAction]) {
         phase = .inside
         lastRefusal = nil
-        viewWanted = nil
-        viewInFlight = false
-        olderInFlight = nil
+        reads.entered()
         scheduleQuietView(now: now)
         retryHeld(now: now, &actions)
         sends.settleUncertain(goesOnce: settings.rules.contains(.onceAfterLoss))
@@ -274,7 +272,7 @@ extension RoomStateMachine {
         guard members.isEmpty else { return }
         switch phase {
         case .inside:
-            guard !sends.awaitsBroker, !viewInFlight, !presence.isUpdating else {
+            guard !sends.awaitsBroker, !reads.viewInFlight, !presence.isUpdating else {
                 lingerUntil = now + .milliseconds(100)
                 return
             }
@@ -364,11 +362,8 @@ extension RoomStateMachine {
         mayBeRegistered = false
         recent.reset(completeAfter: 0)
         held = [:]
-        requests = [:]
-        viewInFlight = false
-        olderInFlight = nil
-        viewWanted = nil
-        quietViewAt = nil
+        requests.forget()
+        reads.forget()
         lingerUntil = nil
         presence = presence.forgotten()
     }
@@ -379,20 +374,18 @@ extension RoomStateMachine {
     public mutating func completed(
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
-        if serial & Self.appendBit != 0 {
-            appendCompleted(number: serial & ~Self.appendBit, sound(result, &actions), now: now, &actions)
+        if serial & RoomRequests.appendBit != 0 {
+            appendCompleted(number: serial & ~RoomRequests.appendBit, sound(result, &actions), now: now, &actions)
             return
         }
-        guard let purpose = requests.removeValue(forKey: serial) else { return }
+        guard let purpose = requests.take(serial) else { return }
         let result = sound(result, &actions)
-        // An empty dictionary keeps its room, and most rooms ask nothing most of the time.
-        if requests.isEmpty { requests = [:] }
         switch purpose {
         case .enter: enterCompleted(serial: serial, result, now: now, &actions)
         case .roster: rosterCompleted(serial: serial, result, now: now, &actions)
         case .presence: presenceCompleted(result, now: now, &actions)
         case .leave: leaveCompleted(result, now: now, &actions)
-        case .view(_, let epochKnown): viewCompleted(result, epochKnown: epochKnown, now: now, &actions)
+        case .view(let epochKnown): viewCompleted(result, epochKnown: epochKnown, now: now, &actions)
         case .older: olderCompleted(serial: serial, result, now: now, &actions)
         case .once(let numbers): onceCompleted(serial: serial, numbers, result, now: now, &actions)
         }

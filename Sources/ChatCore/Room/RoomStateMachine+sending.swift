@@ -48,7 +48,7 @@ extension RoomStateMachine {
                 return submitOnce(from: number, &actions)
             } else {
                 sends.appends(number, in: epoch, last: last)
-                actions.append(.submit(append(send.content, shown: shown.seq), serial: Self.appendBit | number))
+                actions.append(.submit(append(send.content, shown: shown.seq), serial: RoomRequests.appendBit | number))
             }
             sends.passed(number)
         }
@@ -108,7 +108,7 @@ extension RoomStateMachine {
         var batch: [OnceSend] = []
         // We have looked for every key of the batch in our memory. Older ones matter if it is not full, or to a repetition that may be older.
         var knownFrom = keyWindowIsFull ? 0 : recent.completeAfter
-        let serial = nextSerial
+        let serial = requests.nextSerial
         for number in sends.numbers where number >= first {
             guard let send = sends[number], send.state == .queued else { continue }
             if finishIfKnown(number, send, &actions) { continue }

@@ -199,26 +199,20 @@ extension RoomStateMachine {
     /// Reads the room from the log as soon as the rate of reads allows; one read at a time.
     mutating func wantView(_ reason: ViewReason, now: Moment, _ actions: inout [RoomAction]) {
         guard isInside else { return }
-        if viewInFlight || (nextView.map { $0 > now } ?? false) {
-            if viewWanted == nil { viewWanted = (reason, nextView ?? now) }
-            return
-        }
-        viewWanted = nil
-        viewInFlight = true
-        heldAtView = Set(held.keys)
-        knownAtView = knownLast
+        guard reads.mayView(reason, now: now) else { return }
+        reads.viewBegan(held: Set(held.keys), known: knownLast)
         hole = nil
         for session in waitingJoins { markAsked(session) }
         actions.append(.count(.view(reason)))
         _ = submit(
-            .view(room: room, after: last, page: settings.page), .view(reason: reason, epochKnown: epoch),
+            .view(room: room, after: last, page: settings.page), .view(epochKnown: epoch),
             &actions)
     }
 
     mutating func viewCompleted(
         _ result: Result<BrokerReply, BrokerError>, epochKnown: UInt64, now: Moment, _ actions: inout [RoomAction]
     ) {
-        viewInFlight = false
+        reads.viewEnded()
         scheduleQuietView(now: now)
         guard isInside, let before = last else { return }
         guard case .success(.view(let view)) = result else {
@@ -237,16 +231,13 @@ extension RoomStateMachine {
         merge(view, &actions)
         // What we heard before we asked was appended before we asked; if the log does not know it, no log ever will.
         // (An epoch or a message heard since then may be ahead of this answer.)
-        for seq in heldAtView where seq > view.last { held[seq] = nil }
-        if knownLast <= knownAtView { knownLast = max(view.last, base, held.keys.max() ?? 0) }
+        for seq in reads.heldAtView where seq > view.last { held[seq] = nil }
+        if knownLast <= reads.knownAtView { knownLast = max(view.last, base, held.keys.max() ?? 0) }
         actions.append(.sawNodes(view.nodes))
         if last != before { actions.append(.count(.holeRepaired)) }
         let useful = last != before || epoch != epochKnown
-        viewPause = useful ? .milliseconds(20) : min(viewPause * 2, .seconds(1))
         let isNextPageDue = view.hasMore && last != before
-        nextView = isNextPageDue ? nil : now + viewPause
-        if viewWanted?.reason == .hole || viewWanted?.reason == .quiet { viewWanted = nil }
-        if let wanted = viewWanted { viewWanted = (wanted.reason, max(wanted.at, nextView ?? now)) }
+        reads.viewMerged(isUseful: useful, hasMore: isNextPageDue, now: now)
         // After a page a position ahead of us may still be our lag.
         if !view.hasMore { for session in waitingJoins { markViewed(session) } }
         if isNextPageDue { wantView(.page, now: now, &actions) }
@@ -262,19 +253,13 @@ extension RoomStateMachine {
         case .failure(.missing):
             enterAgain(now: now, &actions)
         case .success, .failure:
-            viewPause = min(viewPause * 2, .seconds(1))
-            nextView = now + viewPause
-            viewWanted = (.hole, now + viewPause)
+            reads.viewFailed(now: now)
         }
     }
 
     /// A quiet room is compared with Redis now and then: a PUBLISH that a crash swallowed has no other witness (race 6).
     mutating func scheduleQuietView(now: Moment) {
-        let due = now + settings.viewInterval * (0.75 + spread / 2)
-        // Rooms look at the same moments: one turn of the loop, one write and one read for all that are due. Ten such moments a
-        // second, so that no burst of views (45 µs of Redis each) keeps anybody waiting.
-        let grid: UInt64 = 100_000_000
-        quietViewAt = settings.viewInterval < .seconds(1) ? due : Moment(nanoseconds: due.nanoseconds / grid * grid)
+        reads.scheduleQuietView(in: settings.viewInterval, jitter: spread, now: now)
     }
 
     mutating func noteNodes(of view: RoomView, now: Moment) {

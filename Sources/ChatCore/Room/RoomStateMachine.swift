@@ -43,17 +43,6 @@ public struct RoomStateMachine: Sendable {
         case none, awaited, held
     }
 
-    /// What a request was for, so that its answer finds its place.
-    enum Purpose: Sendable, Equatable {
-        case enter
-        case roster
-        case presence
-        case leave
-        case view(reason: ViewReason, epochKnown: UInt64)
-        case older
-        case once([UInt64])
-    }
-
     /// What all rooms of a node have in common, kept once.
     public final class Common: Sendable {
         let node: NodeID
@@ -74,7 +63,6 @@ public struct RoomStateMachine: Sendable {
     var turn = Turn.none
     var commandsUp = false
     var subscriptionsUp = false
-    var viewInFlight = false
     /// An `enter` of ours was, or may have been, carried out, and no `leave` since.
     var mayBeRegistered = false
     var identity: BrokerIdentity?
@@ -94,9 +82,8 @@ public struct RoomStateMachine: Sendable {
     var recent: RecentMessages
     /// Messages that came before their turn, by seq.
     var held: [UInt64: Message] = [:]
-    /// The highest seq that anybody told us of, and what it was when the view in flight was asked for.
+    /// The highest seq that anybody told us of.
     var knownLast: UInt64 = 0
-    var knownAtView: UInt64 = 0
     var hole: (seq: UInt64, deadline: Moment)?
 
     // Who is here, and who waits.
@@ -112,17 +99,10 @@ public struct RoomStateMachine: Sendable {
     /// Why Redis refused something of this room, in its own words; nil: it has not since the room was entered.
     var lastRefusal: String?
 
-    // Reads.
-    var requests: [UInt64: Purpose] = [:]
-    var nextSerial: UInt64 = 1
-    @Packed var olderInFlight: UInt64?
-    /// The seqs that were held when the view was asked for.
-    var heldAtView: Set<UInt64> = []
-    var viewWanted: (reason: ViewReason, at: Moment)?
-    var viewPause: Duration = .milliseconds(20)
-    @Packed var nextView: Moment?
-    @Packed var quietViewAt: Moment?
-    /// 0..<1, different for each room and node: spreads what would else happen at the same moment.
+    // What is asked.
+    var requests = RoomRequests()
+    var reads = RoomReads()
+    /// Jitter in 0..<1, fixed per room and node, so that periodic work does not fire everywhere at once.
     var spread: Double { Double(spreadSteps) / 65_536 }
     let spreadSteps: UInt16
 
@@ -154,16 +134,13 @@ public struct RoomStateMachine: Sendable {
         }
     }
 
-    mutating func submit(_ request: BrokerRequest, _ purpose: Purpose, _ actions: inout [RoomAction]) -> UInt64 {
-        let serial = nextSerial
-        nextSerial += 1
-        requests[serial] = purpose
+    mutating func submit(_ request: BrokerRequest, _ purpose: RoomRequests.Purpose, _ actions: inout [RoomAction])
+        -> UInt64
+    {
+        let serial = requests.add(purpose)
         actions.append(.submit(request, serial: serial))
         return serial
     }
-
-    /// Serials of appends have this bit; the rest is the send's number.
-    static let appendBit: UInt64 = 1 << 63
 }
 
 /// What makes a send the same send.
@@ -250,8 +227,7 @@ extension RoomStateMachine {
         if phase == .leaving { consider(leaveRetryAt) }
         if isInside {
             consider(hole?.deadline)
-            if !viewInFlight { consider(viewWanted?.at) }
-            consider(quietViewAt)
+            consider(reads.nextWake)
             if !presence.isUpdating { consider(presence.flushAt) }
             consider(presence.readAt)
         }
@@ -293,12 +269,8 @@ extension RoomStateMachine {
             hole = nil
             wantView(.hole, now: now, &actions)
         }
-        if !viewInFlight, let wanted = viewWanted, wanted.at <= now {
-            viewWanted = nil
-            wantView(wanted.reason, now: now, &actions)
-        }
-        if let due = quietViewAt, due <= now {
-            quietViewAt = nil
+        if let reason = reads.takeWanted(now: now) { wantView(reason, now: now, &actions) }
+        if reads.takeQuietView(now: now) {
             releaseMemory()
             wantView(.quiet, now: now, &actions)
         }

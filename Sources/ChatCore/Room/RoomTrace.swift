@@ -75,8 +75,8 @@ extension RoomAction {
 extension UInt64 {
     /// The serial of a request: that of an append is the number of its send.
     fileprivate var traceSerial: String {
-        self & RoomStateMachine.appendBit == 0
-            ? "request \(self)" : "append of send \(self & ~RoomStateMachine.appendBit)"
+        self & RoomRequests.appendBit == 0
+            ? "request \(self)" : "append of send \(self & ~RoomRequests.appendBit)"
     }
 }
 
