@@ -143,7 +143,7 @@ import Testing
         var room = try liveRoom()
         room.hearEpoch(Self.clock + PositionBounds.claimedAhead + 3_600_000, base: 1, nodes: [:], by: room.other)
         room.finishEnter(room.view(Self.clock + 5, last: 1))
-        #expect(room.machine.isLive && room.machine.seenEpoch == Self.clock + 5)
+        #expect(room.machine.isLive && room.machine.order.seenEpoch == Self.clock + 5)
         #expect(room.asked(.view).isEmpty)
     }
 

@@ -242,8 +242,8 @@ import Testing
         var room = try RoomHarness(settings: settings)
         try room.goInside()
         for seq in 1...UInt64(500) { room.hearMessage(try room.message(100, seq), base: 0) }
-        #expect(room.machine.recent.count == 10)
-        #expect(room.machine.recent.completeAfter == 490)
+        #expect(room.machine.order.recent.count == 10)
+        #expect(room.machine.order.recent.completeAfter == 490)
     }
 }
 

@@ -26,15 +26,6 @@ struct RecentMessages: Sendable {
         self.costLimit = costLimit
     }
 
-    /// The memory that held these messages, without holes except announced ones, and was complete above `seq`.
-    init(capacity: Int, costLimit: Int, completeAfter seq: UInt64, isFull: Bool, _ messages: [Message]) {
-        self.init(capacity: capacity, costLimit: costLimit)
-        completeAfter = seq
-        storage.reserveCapacity(messages.count)
-        for message in messages { append(message) }
-        self.isFull = isFull
-    }
-
     /// What is left of a message that was dropped.
     private static let forgotten: MessageContent = {
         guard let nobody = try? UserID("-") else { preconditionFailure("a dash is a user's name") }
@@ -155,5 +146,44 @@ struct RecentMessages: Sendable {
 extension MessageContent {
     fileprivate func isOf(_ user: UserID, _ key: String) -> Bool {
         self.key?.isSame(as: key) == true && self.user == user
+    }
+}
+
+// MARK: a room at rest
+
+extension RecentMessages {
+    func pack(into packed: inout PackedBytesWriter) {
+        packed.add(completeAfter)
+        packed.add(isFull)
+        packed.add(UInt64(count))
+        for index in 0..<count {
+            let message = self[index]
+            packed.add(message.position)
+            packed.add(name: message.content.user.text)
+            packed.add(near: message.content.at)
+            packed.add(text: message.content.text)
+            packed.add(text: message.content.data)
+            packed.add(text: message.content.key)
+        }
+    }
+
+    init(_ packed: inout PackedBytesReader, capacity: Int, costLimit: Int) {
+        self.init(capacity: capacity, costLimit: costLimit)
+        completeAfter = packed.number()
+        let isFull = packed.flag()
+        let messages = (0..<packed.number()).map { _ in Self.message(&packed) }
+        storage.reserveCapacity(messages.count)
+        for message in messages { append(message) }
+        self.isFull = isFull
+    }
+
+    private static func message(_ packed: inout PackedBytesReader) -> Message {
+        let position = packed.position()
+        let user = UserID(kept: packed.name())
+        let at = packed.near()
+        let text = packed.text()
+        let data = packed.text()
+        return Message(
+            position: position, content: MessageContent(user: user, at: at, text: text, data: data, key: packed.text()))
     }
 }

@@ -62,21 +62,15 @@ extension RoomStateMachine {
     public mutating func rest(now: Moment) -> RestingRoom? {
         guard isIdle else { return nil }
         forgetWhatIsOver(now: now)
-        guard let identity, identity == enteredIdentity, let last, isAtEase, isSmall else { return nil }
+        guard let identity, identity == enteredIdentity, let last = order.last, isAtEase, isSmall else { return nil }
         var packed = PackedBytesWriter(known: node.text)
-        RestingRoom.Head(isShared: hasOthers, epoch: epoch, position: last).pack(into: &packed)
+        RestingRoom.Head(isShared: hasOthers, epoch: order.epoch, position: last).pack(into: &packed)
         packNumbers(&packed)
         nodes.pack(into: &packed)
-        packed.add(near: chain.history)
-        packed.add(UInt64(chain.links.count))
-        for link in chain.links { packed.add(Position(epoch: link.epoch, seq: link.base)) }
         packed.add(UInt64(members.count))
         for (session, member) in members.sorted(by: { $0.key < $1.key }) { pack(session, member, &packed) }
         presence.pack(into: &packed)
-        packed.add(recent.completeAfter)
-        packed.add(recent.isFull)
-        packed.add(UInt64(recent.count))
-        for index in 0..<recent.count { pack(recent[index], &packed) }
+        order.pack(into: &packed)
         // Without what the writer had room for.
         let bytes = packed.bytes.withUnsafeBufferPointer { Array($0) }
         return RestingRoom(identity: identity, bytes: bytes)
@@ -93,27 +87,14 @@ extension RoomStateMachine {
         mayBeRegistered = true
         identity = rest.identity
         enteredIdentity = rest.identity
-        last = head.position
-        epoch = head.epoch
         unpackNumbers(&packed)
         nodes = RoomNodes(&packed, node: node)
-        chain.history = packed.near()
-        for _ in 0..<packed.number() {
-            let link = packed.position()
-            chain.links.append(EpochLink(epoch: link.epoch, base: link.seq))
-        }
         for _ in 0..<packed.number() {
             let session = SessionID(raw: packed.number())
             members[session] = Self.member(&packed)
         }
         presence = RoomPresence(&packed, node: node, members: members)
-        let completeAfter = packed.number()
-        let isFull = packed.flag()
-        let messages = (0..<packed.number()).map { _ in Self.message(&packed) }
-        recent = RecentMessages(
-            capacity: settings.historyLength, costLimit: settings.memoryBytes, completeAfter: completeAfter,
-            isFull: isFull,
-            messages)
+        order = RoomOrder(&packed, last: head.position, epoch: head.epoch, settings)
     }
 
     // MARK: whether
@@ -122,7 +103,7 @@ extension RoomStateMachine {
     private var isIdle: Bool {
         phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && requests.isIdle && reads.isIdle
             && sends.isIdle
-            && waitingJoins.isEmpty && held.isEmpty && hole == nil
+            && waitingJoins.isEmpty && order.isIdle
             && lastRefusal == nil && turn == .none && leaveRetryAt == nil && lingerUntil == nil
     }
 
@@ -130,7 +111,7 @@ extension RoomStateMachine {
     private mutating func forgetWhatIsOver(now: Moment) {
         _ = nodes.endWaiting(now: now)
         reads.forgetWhatIsOver(now: now)
-        sends.forgetWhatIsOver(epoch: epoch, now: now)
+        sends.forgetWhatIsOver(epoch: order.epoch, now: now)
     }
 
     /// Nothing that was put off is still to come.
@@ -140,7 +121,7 @@ extension RoomStateMachine {
 
     private var isSmall: Bool {
         !members.isEmpty && members.count <= Most.members && nodes.count <= Most.nodes
-            && chain.links.count <= Most.links && recent.count <= Most.messages && recent.cost <= Most.bytes
+            && order.isSmall(messages: Most.messages, bytes: Most.bytes, links: Most.links)
             && presence.isSettled(limit: Most.members)
             && members.allSatisfy { $0.value.state == .live && $0.value.waitingSends == 0 }
     }
@@ -149,17 +130,12 @@ extension RoomStateMachine {
 
     private func packNumbers(_ packed: inout PackedBytesWriter) {
         packed.add(UInt64(spreadSteps))
-        packed.add(near: seenEpoch)
-        for number in [base, knownLast] { packed.add(number) }
         requests.pack(into: &packed)
         reads.pack(into: &packed)
         sends.pack(into: &packed)
     }
 
     private mutating func unpackNumbers(_ packed: inout PackedBytesReader) {
-        seenEpoch = packed.near()
-        base = packed.number()
-        knownLast = packed.number()
         requests = RoomRequests(&packed)
         reads = RoomReads(&packed)
         sends = RoomSends(&packed)
@@ -180,22 +156,4 @@ extension RoomStateMachine {
         return RoomMember(user: user, device: device, state: .live, since: since, resumed: packed.flag())
     }
 
-    private func pack(_ message: Message, _ packed: inout PackedBytesWriter) {
-        packed.add(message.position)
-        packed.add(name: message.content.user.text)
-        packed.add(near: message.content.at)
-        packed.add(text: message.content.text)
-        packed.add(text: message.content.data)
-        packed.add(text: message.content.key)
-    }
-
-    private static func message(_ packed: inout PackedBytesReader) -> Message {
-        let position = packed.position()
-        let user = UserID(kept: packed.name())
-        let at = packed.near()
-        let text = packed.text()
-        let data = packed.text()
-        return Message(
-            position: position, content: MessageContent(user: user, at: at, text: text, data: data, key: packed.text()))
-    }
 }

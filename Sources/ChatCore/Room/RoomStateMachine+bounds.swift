@@ -8,10 +8,10 @@ extension RoomStateMachine {
     /// What we say that we have seen. More than Redis' functions believe would be cut there.
     func claim(_ epoch: UInt64) -> UInt64 { min(epoch, PositionBounds.newestClaim(clock: wallClock)) }
 
-    /// We entered at `epoch`, which is above all that there is: what we took for higher was somebody's invention, or belongs to a log that is
-    /// gone. Kept, it would be waited for in vain, or looked for with one view after the other. (What was heard since we asked is news.)
+    /// This node entered at `epoch`, which is above all others: what was taken for higher was never begun, or belongs to a log that is gone.
+    /// `seen`: the highest epoch that was known when the node asked.
     mutating func forget(above epoch: UInt64, seen: UInt64) {
-        if seenEpoch == seen, seenEpoch > epoch, claim(seen) < seen { seenEpoch = epoch }
+        order.forgetSeen(above: epoch, asked: seen, isCapped: claim(seen) < seen)
         sends.entered(epoch)
     }
 

@@ -34,6 +34,7 @@ extension RoomStateMachine {
 
     /// Each part checks its own invariants after each event. Nothing in a release build.
     package func assertInvariants() {
+        order.assertInvariants()
         nodes.assertInvariants(node: node)
         requests.assertInvariants()
         reads.assertInvariants()

@@ -87,51 +87,41 @@ extension RoomStateMachine {
     private func answer(
         to join: PendingJoin, of user: UserID, older: OlderMessages?, now: Moment
     ) -> JoinAnswer {
-        guard let last else { return .readNewer }
+        guard let last = order.last else { return .readNewer }
         var resumption = Resumption.fresh
         var messages: [Message] = []
         var hasMore = false
         if let after = join.after {
-            let isAhead = after > Position(epoch: epoch, seq: last.seq) || after.seq > last.seq
-            if isAhead, !join.viewed, settings.rules.contains(.readBeforeVerdict) { return .readNewer }
-            messages = recent.messages(after: max(after.seq, recent.completeAfter))
-            let mayBeMore = after.seq < recent.completeAfter && judge(after, firstAfter: after.seq + 1) != .rewound
+            if order.isAhead(after), !join.viewed, settings.rules.contains(.readBeforeVerdict) { return .readNewer }
+            let memoryFrom = order.recent.completeAfter
+            messages = order.recent.messages(after: max(after.seq, memoryFrom))
+            let mayBeMore = after.seq < memoryFrom && order.judge(after, firstAfter: after.seq + 1) != .rewound
             if mayBeMore {
                 // (A read that our memory has outrun meanwhile is repeated.)
                 guard let older, older.serial == join.askedOlder,
-                    let joined = older.joined(to: messages, after: after.seq, memoryFrom: recent.completeAfter)
+                    let joined = older.joined(to: messages, after: after.seq, memoryFrom: memoryFrom)
                 else { return .readOlder }
                 (messages, hasMore) = joined
             }
-            switch judge(after, firstAfter: messages.first?.position.seq) {
+            switch order.judge(after, firstAfter: messages.first?.position.seq) {
             case .ok:
                 resumption = .complete
             case .gap(_, let lastMissing):
-                let next = messages.first?.position ?? Position(epoch: epoch, seq: lastMissing + 1)
+                let next = messages.first?.position ?? Position(epoch: order.epoch, seq: lastMissing + 1)
                 resumption = .gap(Gap(after: after, before: next))
             case .rewound:
                 if nodes.awaitsReturns(now: now) { return .awaitReturns }
                 resumption = .reset(Reset(position: last, reason: .rewound))
-                messages = recent.newest(join.history)
+                messages = order.recent.newest(join.history)
             }
         } else {
-            messages = recent.newest(join.history)
+            messages = order.recent.newest(join.history)
         }
         let roster = presence.joinedRoster(including: user, limit: settings.limits.rosterInline)
         return .joined(
             Joined(
                 ref: join.ref, room: room, position: last, messages: messages, members: roster.members,
                 count: roster.count, resumption: resumption, hasMore: hasMore))
-    }
-
-    /// What the log, as we know it, says of a client's position.
-    private func judge(_ after: Position, firstAfter: UInt64?) -> Verdict {
-        guard let last else { return .rewound }
-        // (Of a message from before the history began the place is known by another name.)
-        if let same = recent.message(seq: after.seq), same.position != after, same.position.epoch >= chain.history {
-            return .rewound
-        }
-        return chain.verdict(of: after, epoch: epoch, last: last.seq, firstAfter: firstAfter)
     }
 
     // MARK: older than our memory
@@ -144,7 +134,7 @@ extension RoomStateMachine {
         var sessions: [SessionID] = []
         for session in waiting {
             guard case .waiting(let join)? = members[session]?.state, let after = join.after,
-                after.seq < recent.completeAfter
+                after.seq < order.recent.completeAfter
             else { continue }
             if first == nil { first = after }
             if let first, after.seq >= first.seq { sessions.append(session) }

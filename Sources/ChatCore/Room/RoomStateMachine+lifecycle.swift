@@ -7,7 +7,7 @@ extension RoomStateMachine {
         self.identity = identity
         switch phase {
         case .entering(let entering):
-            if !settings.rules.contains(.enterAfterLoss), last != nil { return becomeInside(now: now, &actions) }
+            if !settings.rules.contains(.enterAfterLoss), order.last != nil { return becomeInside(now: now, &actions) }
             if entering.wasLive, isNeededByNobody, identity == enteredIdentity { return giveUp(&actions) }
             requestEnter(now: now, &actions)
         case .inside: enterAgain(now: now, &actions)
@@ -130,15 +130,17 @@ extension RoomStateMachine {
         else { return }
         let changed = enteredIdentity != nil && identity != enteredIdentity
         // The log's last entry has to be among them: it proves that they belong behind it.
-        let tail = entering.bringsFrom.map { recent.messages(after: $0.seq > 0 ? $0.seq - 1 : 0) } ?? []
+        let tail = entering.bringsFrom.map { order.recent.messages(after: $0.seq > 0 ? $0.seq - 1 : 0) } ?? []
         let request = EnterRequest(
-            room: room, node: node, after: last, tail: changed ? tail : [], tailHistory: changed ? chain.history : 0,
-            seen: claim(changed ? seenEpoch &+ branchSalt : seenEpoch), clock: min(wallClock, PositionBounds.largest),
+            room: room, node: node, after: order.last, tail: changed ? tail : [],
+            tailHistory: changed ? order.chain.history : 0,
+            seen: claim(changed ? order.seenEpoch &+ branchSalt : order.seenEpoch),
+            clock: min(wallClock, PositionBounds.largest),
             identityChanged: changed,
-            offersTail: changed && entering.bringsFrom == nil && !recent.isEmpty, page: settings.page)
+            offersTail: changed && entering.bringsFrom == nil && !order.recent.isEmpty, page: settings.page)
         actions.append(.submit(.hold(room: room, node: node), serial: RequestTag.ignoredSerial))
         entering.serial = submit(.enter(request), .enter, &actions)
-        entering.seen = seenEpoch
+        entering.seen = order.seenEpoch
         entering.retryAt = nil
         entering.deadline = now + settings.enterDeadline
         phase = .entering(entering)
@@ -234,7 +236,7 @@ extension RoomStateMachine {
         lastRefusal = nil
         reads.entered()
         scheduleQuietView(now: now)
-        retryHeld(now: now, &actions)
+        retryHeld(&actions)
         sends.settleUncertain(goesOnce: settings.rules.contains(.onceAfterLoss))
         answerJoins(now: now, &actions)
         flushPresence(now: now, &actions)
@@ -244,7 +246,7 @@ extension RoomStateMachine {
         lingerUntil = nil
         considerLinger(now: now)
         // Somebody began an epoch after ours, and we heard of it before we could tell what it meant.
-        if seenEpoch > epoch { wantView(.unknownEpoch, now: now, &actions) }
+        if order.seenEpoch > order.epoch { wantView(.unknownEpoch, now: now, &actions) }
     }
 
     // MARK: going out
@@ -351,17 +353,10 @@ extension RoomStateMachine {
 
     /// What we knew of the room is worth nothing once we no longer listen.
     private mutating func forget() {
-        last = nil
-        epoch = 0
-        base = 0
-        knownLast = 0
-        hole = nil
-        chain = EpochChain(links: [], history: 0)
+        order.forget()
         nodes.forget()
         enteredIdentity = nil
         mayBeRegistered = false
-        recent.reset(completeAfter: 0)
-        held = [:]
         requests.forget()
         reads.forget()
         lingerUntil = nil

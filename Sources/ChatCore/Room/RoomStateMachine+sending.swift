@@ -5,7 +5,7 @@ extension RoomStateMachine {
         _ actions: inout [RoomAction]
     ) {
         if let key = request.key {
-            if let known = recent.position(of: key, by: member.user) {
+            if let known = order.recent.position(of: key, by: member.user) {
                 return answerRepeated(
                     PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
             }
@@ -27,7 +27,7 @@ extension RoomStateMachine {
             key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue))
         sends.append(
             PendingSend(
-                content: content, again: said || unsure, said: said, since: said ? request.since : last,
+                content: content, again: said || unsure, said: said, since: said ? request.since : order.last,
                 deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]),
             clientKey: request.key)
@@ -37,8 +37,8 @@ extension RoomStateMachine {
 
     /// Sends what may be sent, in the order in which it came.
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
-        guard isInside, !sends.isEmpty, let shown = last, shown.seq >= base,
-            sends.mayGoOut(in: epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
+        guard isInside, !sends.isEmpty, let shown = order.last, shown.seq >= order.base,
+            sends.mayGoOut(in: order.epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
             nodes.isEverybodyBack(now: now) || !settings.rules.contains(.awaitReturns)
         else { return }
         while let number = sends.nextQueued, let send = sends[number], sends.unanswered < settings.appendWindow {
@@ -47,7 +47,7 @@ extension RoomStateMachine {
             } else if needsOnce(send) {
                 return submitOnce(from: number, &actions)
             } else {
-                sends.appends(number, in: epoch, last: last)
+                sends.appends(number, in: order.epoch, last: order.last)
                 actions.append(.submit(append(send.content, shown: shown.seq), serial: RoomRequests.appendBit | number))
             }
             sends.passed(number)
@@ -55,13 +55,14 @@ extension RoomStateMachine {
     }
 
     private func append(_ content: MessageContent, shown: UInt64) -> BrokerRequest {
+        let epoch = order.epoch
         guard hasOthers else { return .append(room: room, epoch: epoch, content: content) }
-        return .announce(room: room, epoch: epoch, base: chain.base(of: epoch), known: shown, content: content)
+        return .announce(room: room, epoch: epoch, base: order.chain.base(of: epoch), known: shown, content: content)
     }
 
     /// Answers a send whose key has been shown since it was queued.
     private mutating func finishIfKnown(_ number: UInt64, _ send: PendingSend, _ actions: inout [RoomAction]) -> Bool {
-        guard let key = send.content.key, let known = recent.position(of: key, by: send.content.user) else {
+        guard let key = send.content.key, let known = order.recent.position(of: key, by: send.content.user) else {
             return false
         }
         actions.append(.count(.repeated))
@@ -69,61 +70,41 @@ extension RoomStateMachine {
         return true
     }
 
-    /// Whether our memory holds every key within the bounds, in messages and bytes, that keys are remembered for.
-    private var keyWindowIsFull: Bool {
-        guard last != nil else { return false }
-        return recent.completeAfter == 0 || recent.count >= settings.historyLength
-            || (recent.isFull && settings.memoryBytes >= settings.historyBytes)
-    }
-
     private func needsOnce(_ send: PendingSend) -> Bool {
-        send.again || (send.content.clientKey != nil && (!keyWindowIsFull || hasOutwaitedMemory(send)))
+        send.again || (send.content.clientKey != nil && (!order.isKeyWindowFull(settings) || hasOutwaitedMemory(send)))
     }
 
     /// A send that waited here so long that our memory no longer reaches back to when it came: its client may have gone, repeated it
     /// elsewhere, and that may have been trimmed. Then it is no longer a first try (race 4; simulator, seed 2181).
     private func hasOutwaitedMemory(_ send: PendingSend) -> Bool {
         guard send.content.clientKey != nil, let since = send.since else { return false }
-        return ofOurHistory(since).seq < recent.completeAfter
-    }
-
-    /// The last place of the history as it is now that a position stands for: a seq of a lost branch may be far ahead of where the
-    /// branches parted, and would vouch for messages that nobody has looked at (simulator, seed 400017). Where a branch parted whose epoch
-    /// the chain does not have, nobody knows (seed 8207).
-    private func ofOurHistory(_ since: Position) -> Position {
-        guard let oldest = chain.links.first else { return since }
-        if chain.base(of: since.epoch) == nil, since.epoch > oldest.epoch || since.seq > oldest.base {
-            return Position(epoch: since.epoch, seq: 0)
-        }
-        guard let next = chain.links.first(where: { $0.epoch > since.epoch }), next.base < since.seq else {
-            return since
-        }
-        return Position(epoch: since.epoch, seq: next.base)
+        return order.ofOurHistory(since).seq < order.recent.completeAfter
     }
 
     /// All sends from `first` on that need it, up to the first that does not, in one request.
     private mutating func submitOnce(from first: UInt64, _ actions: inout [RoomAction]) {
-        guard sends.fits(epoch), let last else { return }
+        guard sends.fits(order.epoch), let last = order.last else { return }
         var numbers: [UInt64] = []
         var batch: [OnceSend] = []
         // We have looked for every key of the batch in our memory. Older ones matter if it is not full, or to a repetition that may be older.
-        var knownFrom = keyWindowIsFull ? 0 : recent.completeAfter
+        let memoryFrom = order.recent.completeAfter
+        var knownFrom = order.isKeyWindowFull(settings) ? 0 : memoryFrom
         let serial = requests.nextSerial
         for number in sends.numbers where number >= first {
             guard let send = sends[number], send.state == .queued else { continue }
             if finishIfKnown(number, send, &actions) { continue }
             guard needsOnce(send), numbers.count < 64 else { break }
-            let since = send.since.map { ofOurHistory($0) }
-            if let since, since.seq < recent.completeAfter { knownFrom = recent.completeAfter }
-            if send.said && send.since == nil { knownFrom = recent.completeAfter }
+            let since = send.since.map { order.ofOurHistory($0) }
+            if let since, since.seq < memoryFrom { knownFrom = memoryFrom }
+            if send.said && send.since == nil { knownFrom = memoryFrom }
             sends.goesOnce(number, serial: serial, last: last)
             numbers.append(number)
             let again = send.said || hasOutwaitedMemory(send)
             batch.append(OnceSend(content: send.content, since: since, again: again))
         }
         let request = OnceRequest(
-            room: room, node: node, epoch: epoch, knownFrom: knownFrom, known: last.seq, sends: batch)
-        sends.onceBegan(serial: submit(.once(request), .once(numbers), &actions), in: epoch)
+            room: room, node: node, epoch: order.epoch, knownFrom: knownFrom, known: last.seq, sends: batch)
+        sends.onceBegan(serial: submit(.once(request), .once(numbers), &actions), in: order.epoch)
     }
 
     // MARK: answers
@@ -142,7 +123,7 @@ extension RoomStateMachine {
             sends.requeue(number)
             sends.refused(tried)
             // Another node entered; its epoch may reach us by the channel first.
-            if sends.unanswered == 0, sends.refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
+            if sends.unanswered == 0, sends.refusedEpoch >= order.epoch { wantView(.refused, now: now, &actions) }
         case .failure(.missing):
             sends.requeue(number)
             enterAgain(now: now, &actions)
@@ -165,8 +146,8 @@ extension RoomStateMachine {
         _ number: UInt64, _ send: PendingSend, at position: Position, isPublished: Bool, now: Moment,
         _ actions: inout [RoomAction]
     ) {
-        let isEcho = isPublished && wasShown(send.content, at: position)
-        let isOld = position.seq == 0 || (last.map { position.seq <= $0.seq } ?? false)
+        let isEcho = isPublished && order.wasShown(send.content, at: position)
+        let isOld = position.seq == 0 || hasPassed(position)
         if settings.rules.contains(.alarm), isOld, !isEcho {
             // A log that was set back took it (race 7): show nothing, publish nothing, find out.
             actions.append(.count(.alarm))
@@ -181,7 +162,7 @@ extension RoomStateMachine {
         if isPublished {
             actions.append(.count(.published))
         } else if hasOthers {
-            let event = ChannelEvent.message(message, base: chain.base(of: position.epoch))
+            let event = ChannelEvent.message(message, base: order.chain.base(of: position.epoch))
             actions.append(.submit(.publish(room: room, event: event), serial: RequestTag.ignoredSerial))
             actions.append(.count(.published))
         }
@@ -196,11 +177,9 @@ extension RoomStateMachine {
         actions.append(.submit(.trim(room: room), serial: RequestTag.ignoredSerial))
     }
 
-    /// Whether our own message came by the channel before the answer to its append, as nothing orders the two connections. Whoever
-    /// else's message has that position, it has another user or key.
-    private func wasShown(_ content: MessageContent, at position: Position) -> Bool {
-        guard let shown = recent.message(seq: position.seq) else { return false }
-        return shown.position == position && shown.content.user == content.user && shown.content.key == content.key
+    /// Whether the order has gone on to that position, or beyond.
+    private func hasPassed(_ position: Position) -> Bool {
+        order.last.map { position.seq <= $0.seq } ?? false
     }
 
     /// The message at `position` was shown, or its place in the log was passed: its sender is answered.
@@ -225,12 +204,12 @@ extension RoomStateMachine {
         sends.onceAnswered(serial: serial)
         switch result {
         case .success(.once(let reply)) where reply.outcomes.count == numbers.count:
-            if reply.epoch > epoch, isInside {
-                if let last, reply.base < last.seq {
+            if reply.epoch > order.epoch, isInside {
+                if let last = order.last, reply.base < last.seq {
                     actions.append(.count(.alarm))
                     enterAgain(now: now, &actions)
                 } else {
-                    adopt(epoch: reply.epoch, base: reply.base)
+                    noteEpoch(reply.epoch, base: reply.base)
                 }
             }
             for (number, outcome) in zip(numbers, reply.outcomes) { settle(number, outcome, now: now, &actions) }
@@ -239,7 +218,7 @@ extension RoomStateMachine {
             actions.append(.count(.refused))
             for number in numbers { sends.requeue(number) }
             sends.onceRefused()
-            if sends.refusedEpoch >= epoch { wantView(.refused, now: now, &actions) }
+            if sends.refusedEpoch >= order.epoch { wantView(.refused, now: now, &actions) }
         case .failure(.missing):
             for number in numbers { sends.requeue(number) }
             enterAgain(now: now, &actions)
@@ -264,7 +243,7 @@ extension RoomStateMachine {
         guard let send = sends[number] else { return }
         switch outcome {
         case .stored(let position):
-            if let last, position.seq <= last.seq, !wasShown(position) {
+            if hasPassed(position), !order.wasShown(position) {
                 actions.append(.count(.alarm))
                 sends.doubt(number)
                 return enterAgain(now: now, &actions)
@@ -272,12 +251,12 @@ extension RoomStateMachine {
             noteAppended(send.content, &actions)
             sends.stored(number, at: position, repeated: false, said: send.content.at)
             sequence(Message(position: position, content: send.content), now: now, &actions)
-            if let last, position.seq <= last.seq { answerShown(position, &actions) }
+            if hasPassed(position) { answerShown(position, &actions) }
         case .repeated(let position, let at):
             actions.append(.count(.repeated))
             sends.stored(number, at: position, repeated: true, said: at)
-            knownLast = max(knownLast, position.seq)
-            if let last, position.seq <= last.seq { answerShown(position, &actions) }
+            order.reaches(position.seq)
+            if hasPassed(position) { answerShown(position, &actions) }
         case .outcomeUnknown:
             let error = WireError(
                 .outcomeUnknown, "send: the log was trimmed since the first try; it was not stored now")

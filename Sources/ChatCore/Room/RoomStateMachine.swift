@@ -73,19 +73,7 @@ public struct RoomStateMachine: Sendable {
     /// The smoothed round trip to the broker: how long another node's PUBLISH may lag behind its reply.
     public var roundTrip: Duration = .milliseconds(1)
 
-    // What we know of the room. `last` is the newest message shown; nil until the first `enter` was merged.
-    var last: Position?
-    var epoch: UInt64 = 0
-    var base: UInt64 = 0
-    var seenEpoch: UInt64 = 0
-    var chain = EpochChain(links: [], history: 0)
-    var recent: RecentMessages
-    /// Messages that came before their turn, by seq.
-    var held: [UInt64: Message] = [:]
-    /// The highest seq that anybody told us of.
-    var knownLast: UInt64 = 0
-    var hole: (seq: UInt64, deadline: Moment)?
-
+    var order: RoomOrder
     // Who is here, and who waits.
     var nodes = RoomNodes()
     var members = SmallDictionary<SessionID, RoomMember>()
@@ -111,7 +99,7 @@ public struct RoomStateMachine: Sendable {
         self.common = common
         self.spreadSteps = UInt16(max(0, min(spread * 65_536, 65_535)))
         let settings = common.settings
-        self.recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
+        self.order = RoomOrder(settings)
         // Somebody else may have let the log grow: soon after the room is entered it is looked at for the first time.
         self.sends = RoomSends(bytesSinceTrim: max(0, settings.historyBytes / 8 - 65_536))
     }
@@ -128,7 +116,7 @@ public struct RoomStateMachine: Sendable {
     /// Whether messages can be put in order now, or have to wait for the answer to `enter`.
     var canSequence: Bool {
         switch phase {
-        case .inside, .leaving: last != nil
+        case .inside, .leaving: order.last != nil
         // What is heard between the reply and our own epoch was said before it (then the reply has it), or by another Redis.
         case .entering, .out, .subscribing, .unsubscribing: false
         }
@@ -171,12 +159,12 @@ extension RoomStateMachine {
     /// Sends without an answer.
     public var waitingSends: Int { sends.count }
     /// Messages that wait for earlier ones.
-    public var heldMessages: Int { held.count }
+    public var heldMessages: Int { order.heldCount }
     /// The newest message shown; nil before the room was entered.
-    public var position: Position? { last }
+    public var position: Position? { order.last }
     /// For those who look inside: the simulator, and a trace.
-    package var epochs: (newest: UInt64, chain: EpochChain) { (epoch, chain) }
-    package var rememberedMessages: Int { recent.count }
+    package var epochs: (newest: UInt64, chain: EpochChain) { (order.epoch, order.chain) }
+    package var rememberedMessages: Int { order.recent.count }
     package var openRequests: Int { requests.count }
     /// Who is in the room, as this node knows it.
     package var present: [UserID: Set<RosterSnapshot.Device>] { presence.members }
@@ -185,7 +173,7 @@ extension RoomStateMachine {
     /// The room was live and a lost connection interrupted it. False for a room that Redis refuses: that is the room's trouble, not
     /// the node's.
     public var isRecovering: Bool {
-        guard last != nil, !members.isEmpty else { return false }
+        guard order.last != nil, !members.isEmpty else { return false }
         switch phase {
         case .subscribing: return true
         case .entering(let entering): return entering.failures == 0
@@ -226,7 +214,7 @@ extension RoomStateMachine {
         if isInside, !sends.isEmpty || !waitingJoins.isEmpty { consider(nodes.returnsUntil) }
         if phase == .leaving { consider(leaveRetryAt) }
         if isInside {
-            consider(hole?.deadline)
+            consider(order.holeDeadline)
             consider(reads.nextWake)
             if !presence.isUpdating { consider(presence.flushAt) }
             consider(presence.readAt)
@@ -259,16 +247,13 @@ extension RoomStateMachine {
     /// the time: a room of one message kept 500 bytes of it.
     private mutating func releaseMemory() {
         sends.releaseMemory()
-        if held.isEmpty { held = [:] }
+        order.releaseMemory()
         if waitingJoins.isEmpty { waitingJoins = [] }
     }
 
     /// Each due moment is cleared before it is acted on: one that stayed would make the runner's timer spin.
     private mutating func timerFiredInside(now: Moment, _ actions: inout [RoomAction]) {
-        if let due = hole?.deadline, due <= now {
-            hole = nil
-            wantView(.hole, now: now, &actions)
-        }
+        if order.takeDueHole(now: now) { wantView(.hole, now: now, &actions) }
         if let reason = reads.takeWanted(now: now) { wantView(reason, now: now, &actions) }
         if reads.takeQuietView(now: now) {
             releaseMemory()

@@ -81,15 +81,14 @@ struct RequestCostTests {
         var settings = RoomSettings()
         settings.historyLength = 100
         let ana = try UserID("ana")
-        var machine = RoomStateMachine(room: try RoomName("r"), node: try NodeID("n-1"), settings: settings, spread: 0)
+        var room = try RoomHarness(settings: settings)
         let session = SessionID(raw: 1)
-        machine.members[session] = RoomMember(
-            user: ana, device: try DeviceName("d"), state: .live, since: Moment(nanoseconds: 0), resumed: false)
-        for seq in 1...UInt64(100) {
+        let entries = (1...UInt64(100)).map { seq in
             let content = MessageContent(user: ana, at: seq, text: String(repeating: "x", count: 1_000), key: "k\(seq)")
-            machine.recent.append(Message(position: Position(epoch: 1, seq: seq), content: content))
+            return Message(position: Position(epoch: 1, seq: seq), content: content)
         }
-        machine.last = Position(epoch: 1, seq: 100)
+        try room.goInside(epoch: 2, last: 100, entries: entries, links: [(1, 0), (2, 100)], history: 1)
+        var machine = room.machine
         let known = SendRequest(room: machine.room, text: "x", key: "k100")
         let fresh = SendRequest(room: machine.room, text: "x", key: "new")
         #expect(!machine.isLookedUp(fresh, from: session), "the memory has all keys")
