@@ -187,7 +187,7 @@ struct RoomWalk {
 
     /// The log is one chain link here: every epoch is taken for the begin of the same history.
     private func view(after: Position?) -> RoomView {
-        let content = MessageContent(user: room.machine.members.values.first?.user ?? Self.nobody, at: 0, text: "m")
+        let content = MessageContent(user: room.machine.members.all.values.first?.user ?? Self.nobody, at: 0, text: "m")
         let entries = (min(after?.seq ?? 0, seq)..<seq).map {
             Message(position: Position(epoch: epoch, seq: $0 + 1), content: content)
         }

@@ -48,7 +48,7 @@ public struct RestingRoom: Sendable {
 }
 
 extension RoomStateMachine {
-    /// Of what a room at rest may have no more, as it is packed and unpacked in one go.
+    /// Upper bounds for a resting room, which is packed and unpacked as a whole.
     private enum Most {
         static let messages = 64
         static let links = 64
@@ -58,20 +58,22 @@ extension RoomStateMachine {
     }
 
     /// The room as it will be woken by ``init(waking:room:common:)``; nil while anybody waits for anything, or if it is large. Forgets
-    /// only what is over.
+    /// only what has no effect any more.
     public mutating func rest(now: Moment) -> RestingRoom? {
         guard isIdle else { return nil }
         forgetWhatIsOver(now: now)
         guard let identity, identity == enteredIdentity, let last = order.last, isAtEase, isSmall else { return nil }
         var packed = PackedBytesWriter(known: node.text)
         RestingRoom.Head(isShared: hasOthers, epoch: order.epoch, position: last).pack(into: &packed)
-        packNumbers(&packed)
+        packed.add(UInt64(spreadSteps))
+        requests.pack(into: &packed)
+        reads.pack(into: &packed)
+        sends.pack(into: &packed)
         nodes.pack(into: &packed)
-        packed.add(UInt64(members.count))
-        for (session, member) in members.sorted(by: { $0.key < $1.key }) { pack(session, member, &packed) }
+        members.pack(into: &packed)
         presence.pack(into: &packed)
         order.pack(into: &packed)
-        // Without what the writer had room for.
+        // Without the writer's spare capacity.
         let bytes = packed.bytes.withUnsafeBufferPointer { Array($0) }
         return RestingRoom(identity: identity, bytes: bytes)
     }
@@ -87,27 +89,23 @@ extension RoomStateMachine {
         mayBeRegistered = true
         identity = rest.identity
         enteredIdentity = rest.identity
-        unpackNumbers(&packed)
+        requests = RoomRequests(&packed)
+        reads = RoomReads(&packed)
+        sends = RoomSends(&packed)
         nodes = RoomNodes(&packed, node: node)
-        for _ in 0..<packed.number() {
-            let session = SessionID(raw: packed.number())
-            members[session] = Self.member(&packed)
-        }
-        presence = RoomPresence(&packed, node: node, members: members)
+        members = RoomMembers(&packed)
+        presence = RoomPresence(&packed, node: node, members: members.all)
         order = RoomOrder(&packed, last: head.position, epoch: head.epoch, settings)
     }
 
-    // MARK: whether
-
     /// Nothing was asked that has no answer yet, nobody waits, and nothing is wrong.
     private var isIdle: Bool {
-        phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && requests.isIdle && reads.isIdle
-            && sends.isIdle
-            && waitingJoins.isEmpty && order.isIdle
-            && lastRefusal == nil && turn == .none && leaveRetryAt == nil && lingerUntil == nil
+        phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && lastRefusal == nil && turn == .none
+            && leaveRetryAt == nil && lingerUntil == nil && requests.isIdle && reads.isIdle && sends.isIdle
+            && members.isIdle && order.isIdle
     }
 
-    /// What mattered once, and to nobody who would ask from now on.
+    /// Forgets what mattered once, and matters to no event from now on.
     private mutating func forgetWhatIsOver(now: Moment) {
         _ = nodes.endWaiting(now: now)
         reads.forgetWhatIsOver(now: now)
@@ -115,45 +113,11 @@ extension RoomStateMachine {
     }
 
     /// Nothing that was put off is still to come.
-    private var isAtEase: Bool {
-        nodes.isAtEase && reads.isAtEase && sends.isAtEase
-    }
+    private var isAtEase: Bool { nodes.isAtEase && reads.isAtEase && sends.isAtEase && members.isAtEase }
 
     private var isSmall: Bool {
         !members.isEmpty && members.count <= Most.members && nodes.count <= Most.nodes
             && order.isSmall(messages: Most.messages, bytes: Most.bytes, links: Most.links)
             && presence.isSettled(limit: Most.members)
-            && members.allSatisfy { $0.value.state == .live && $0.value.waitingSends == 0 }
     }
-
-    // MARK: how
-
-    private func packNumbers(_ packed: inout PackedBytesWriter) {
-        packed.add(UInt64(spreadSteps))
-        requests.pack(into: &packed)
-        reads.pack(into: &packed)
-        sends.pack(into: &packed)
-    }
-
-    private mutating func unpackNumbers(_ packed: inout PackedBytesReader) {
-        requests = RoomRequests(&packed)
-        reads = RoomReads(&packed)
-        sends = RoomSends(&packed)
-    }
-
-    private func pack(_ session: SessionID, _ member: RoomMember, _ packed: inout PackedBytesWriter) {
-        packed.add(session.raw)
-        packed.add(name: member.user.text)
-        packed.add(name: member.device.text)
-        packed.add(member.since.nanoseconds)
-        packed.add(member.resumed)
-    }
-
-    private static func member(_ packed: inout PackedBytesReader) -> RoomMember {
-        let user = UserID(kept: packed.name())
-        let device = DeviceName(kept: packed.name())
-        let since = Moment(nanoseconds: packed.number())
-        return RoomMember(user: user, device: device, state: .live, since: since, resumed: packed.flag())
-    }
-
 }

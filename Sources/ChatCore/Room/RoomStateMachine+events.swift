@@ -38,6 +38,7 @@ extension RoomStateMachine {
         nodes.assertInvariants(node: node)
         requests.assertInvariants()
         reads.assertInvariants()
+        members.assertInvariants()
         sends.assertInvariants()
     }
 

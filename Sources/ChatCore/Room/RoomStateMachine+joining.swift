@@ -1,18 +1,9 @@
 extension RoomStateMachine {
     /// A session wants to be in the room, or (already in it) wants to catch up once more.
     public mutating func join(_ request: JoinRequest, now: Moment, _ actions: inout [RoomAction]) {
-        let pending = PendingJoin(
-            ref: request.ref, after: request.after, history: request.history, deadline: now + settings.limits.sendWait)
-        if members[request.session] == nil {
-            members[request.session] = RoomMember(
-                user: request.user, device: request.device, state: .waiting(pending), since: request.since,
-                resumed: request.after != nil)
+        if members.asks(request, until: now + settings.limits.sendWait) {
             presence.came(request.user, request.device, now: now + settings.presenceInterval)
-        } else {
-            members[request.session]?.state = .waiting(pending)
         }
-        waitingJoins.removeAll { $0 == request.session }
-        waitingJoins.append(request.session)
         lingerUntil = nil
         if phase == .out { begin(now: now, &actions) }
         if isInside { answerJoins(now: now, &actions) }
@@ -20,8 +11,7 @@ extension RoomStateMachine {
 
     /// A session leaves the room, or is gone.
     public mutating func leave(_ session: SessionID, now: Moment, _ actions: inout [RoomAction]) {
-        guard let member = members.removeValue(forKey: session) else { return }
-        waitingJoins.removeAll { $0 == session }
+        guard let member = members.remove(session) else { return }
         if member.waitingSends > 0 { forgetSends(of: session) }
         presence.sessionLeft(session)
         presence.went(member.user, member.device, now: now + settings.presenceInterval)
@@ -31,17 +21,17 @@ extension RoomStateMachine {
     /// Answers every join that can be answered now. One read of the log serves all that need one. `older`: what the log still
     /// holds from before our memory, for the joins that asked for it.
     mutating func answerJoins(older: OlderMessages? = nil, now: Moment, _ actions: inout [RoomAction]) {
-        guard isInside, !waitingJoins.isEmpty else { return }
+        guard isInside, !members.waiting.isEmpty else { return }
         // The first roster is on its way, right behind `enter`: who joins is told who is here.
         guard presence.position != nil || presence.reading == nil else { return }
         var later: [SessionID] = []
         var reachBack: [SessionID] = []
         var needsView = false
-        for session in waitingJoins {
+        for session in members.waiting {
             guard let member = members[session], case .waiting(let join) = member.state else { continue }
             switch answer(to: join, of: member.user, older: older, now: now) {
             case .joined(let answer):
-                members[session]?.state = .live
+                members.isLive(session)
                 actions.append(.goLive(session, answer))
                 if !(join.ref?.isOfPage ?? false) {
                     presence.told(member.user, session, flush: now + settings.presenceInterval)
@@ -56,22 +46,9 @@ extension RoomStateMachine {
                 later.append(session)
             }
         }
-        waitingJoins = later
+        members.keepWaiting(later)
         if needsView { wantView(.join, now: now, &actions) }
         readOlder(for: reachBack, &actions)
-    }
-
-    /// The log is being read: a join that came later needs another read.
-    mutating func markAsked(_ session: SessionID) {
-        guard case .waiting(var join)? = members[session]?.state else { return }
-        join.asked = true
-        members[session]?.state = .waiting(join)
-    }
-
-    mutating func markViewed(_ session: SessionID) {
-        guard case .waiting(var join)? = members[session]?.state, join.asked else { return }
-        join.viewed = true
-        members[session]?.state = .waiting(join)
     }
 
     private enum JoinAnswer {
@@ -133,8 +110,7 @@ extension RoomStateMachine {
         var first: Position?
         var sessions: [SessionID] = []
         for session in waiting {
-            guard case .waiting(let join)? = members[session]?.state, let after = join.after,
-                after.seq < order.recent.completeAfter
+            guard let after = members.join(of: session)?.after, after.seq < order.recent.completeAfter
             else { continue }
             if first == nil { first = after }
             if let first, after.seq >= first.seq { sessions.append(session) }
@@ -144,11 +120,7 @@ extension RoomStateMachine {
         let serial = submit(request, .older, &actions)
         actions.append(.count(.view(.join)))
         reads.olderBegan(serial: serial)
-        for session in sessions {
-            guard case .waiting(var join)? = members[session]?.state else { continue }
-            join.askedOlder = serial
-            members[session]?.state = .waiting(join)
-        }
+        members.olderBegan(serial: serial, for: sessions)
     }
 
     mutating func olderCompleted(
@@ -171,14 +143,15 @@ extension RoomStateMachine {
         }
     }
 
+    /// Refuses a join that was taken from those that wait.
     mutating func failJoin(_ session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
         guard let member = members[session], case .waiting(let join) = member.state else { return }
         if join.ref?.isOfPage ?? false {
-            members[session]?.state = .live
+            members.isLive(session)
             actions.append(.refusePage(session, .error(ref: join.ref, error)))
             return
         }
-        members[session] = nil
+        members.removeTaken(session)
         if member.waitingSends > 0 { failSends(of: session, error, &actions) }
         presence.sessionLeft(session)
         presence.went(member.user, member.device, now: join.deadline)
@@ -187,9 +160,7 @@ extension RoomStateMachine {
 
     /// Joins that waited too long fail; the client may try again.
     mutating func expireJoins(now: Moment, _ actions: inout [RoomAction]) {
-        while let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state, join.deadline <= now
-        {
-            waitingJoins.removeFirst()
+        while let session = members.takeExpired(now: now) {
             let why = lastRefusal.map { ": \($0)" } ?? ""
             failJoin(session, WireError(.unavailable, "join: redis did not answer in time\(why)"), &actions)
         }

@@ -209,10 +209,9 @@ extension RoomStateMachine {
         entering.failures += 1
         entering.retryAt = now + .milliseconds(250 * Int64(1 << min(entering.failures, 5)))
         phase = .entering(entering)
-        for session in waitingJoins {
+        for session in members.takeWaiting() {
             failJoin(session, WireError(.unavailable, "redis refuses this room: \(text)"), &actions)
         }
-        waitingJoins.removeAll()
         considerLinger(now: now)
     }
 

@@ -10,7 +10,7 @@ extension RoomStateMachine {
                     PendingSend.Waiter(session: session, ref: ref), known.position, at: known.at, &actions)
             }
             if sends.add(.init(session: session, ref: ref), toSendOf: member.user, key: key) {
-                return members.update(session) { $0.waitingSends += 1 }
+                return members.sendBegan(session)
             }
         }
         guard sends.count < settings.limits.waitingSendsPerRoom else {
@@ -31,7 +31,7 @@ extension RoomStateMachine {
                 deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]),
             clientKey: request.key)
-        members.update(session) { $0.waitingSends += 1 }
+        members.sendBegan(session)
         pump(now: now, &actions)
     }
 
@@ -276,7 +276,7 @@ extension RoomStateMachine {
         _ waiters: [PendingSend.Waiter], _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent
     ) {
         for waiter in waiters {
-            members.update(waiter.session) { $0.waitingSends -= 1 }
+            members.sendEnded(waiter.session)
             actions.append(.answer(waiter.session, event(waiter.ref, room)))
         }
     }

@@ -165,7 +165,7 @@ extension RoomStateMachine {
         guard reads.mayView(reason, now: now) else { return }
         reads.viewBegan(held: order.heldSeqs, known: order.knownLast)
         order.forgetHole()
-        for session in waitingJoins { markAsked(session) }
+        members.viewBegan()
         actions.append(.count(.view(reason)))
         _ = submit(
             .view(room: room, after: order.last, page: settings.page), .view(epochKnown: order.epoch),
@@ -199,7 +199,7 @@ extension RoomStateMachine {
         let isNextPageDue = view.hasMore && hasMoved
         reads.viewMerged(isUseful: hasMoved || order.epoch != epochKnown, hasMore: isNextPageDue, now: now)
         // After a page a position ahead of us may still be our lag.
-        if !view.hasMore { for session in waitingJoins { markViewed(session) } }
+        if !view.hasMore { members.viewEnded() }
         if isNextPageDue { wantView(.page, now: now, &actions) }
         answerJoins(now: now, &actions)
         noteHole(now: now)

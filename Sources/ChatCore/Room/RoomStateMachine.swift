@@ -76,8 +76,7 @@ public struct RoomStateMachine: Sendable {
     var order: RoomOrder
     // Who is here, and who waits.
     var nodes = RoomNodes()
-    var members = SmallDictionary<SessionID, RoomMember>()
-    var waitingJoins: [SessionID] = []
+    var members = RoomMembers()
     var presence = RoomPresence()
     @Packed var lingerUntil: Moment?
     /// When a `leave` that Redis refused is asked again.
@@ -200,9 +199,7 @@ extension RoomStateMachine {
             wake = wake.map { min($0, moment) } ?? moment
         }
         consider(lingerUntil)
-        if let session = waitingJoins.first, case .waiting(let join)? = members[session]?.state {
-            consider(join.deadline)
-        }
+        consider(members.deadline)
         if case .entering(let entering) = phase {
             consider(entering.deadline)
             consider(entering.retryAt)
@@ -211,7 +208,7 @@ extension RoomStateMachine {
             consider(sends.deadline)
             if isInside { consider(sends.pausedUntil) }
         }
-        if isInside, !sends.isEmpty || !waitingJoins.isEmpty { consider(nodes.returnsUntil) }
+        if isInside, !sends.isEmpty || !members.waiting.isEmpty { consider(nodes.returnsUntil) }
         if phase == .leaving { consider(leaveRetryAt) }
         if isInside {
             consider(order.holeDeadline)
@@ -248,7 +245,7 @@ extension RoomStateMachine {
     private mutating func releaseMemory() {
         sends.releaseMemory()
         order.releaseMemory()
-        if waitingJoins.isEmpty { waitingJoins = [] }
+        members.releaseMemory()
     }
 
     /// Each due moment is cleared before it is acted on: one that stayed would make the runner's timer spin.
