@@ -118,7 +118,10 @@ let package = Package(
         // The README's bot in Swift: a test compares the two, and runs it.
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
-        .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore"], swiftSettings: strict),
+        // What several test targets need: servers of a test's own, sockets, waiting with a deadline, numbers from a seed.
+        .target(
+            name: "TestSupport", dependencies: ["ChatCore"] + nio, path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore", "TestSupport"], swiftSettings: strict),
         .target(
             name: "Simulation", dependencies: ["ChatCore", "ChatHub"], path: "Tests/Simulation", exclude: ["README.md"],
             swiftSettings: strict),
@@ -129,9 +132,9 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
-        .testTarget(name: "ChatHubTests", dependencies: ["ChatHub"], swiftSettings: strict),
-        .testTarget(name: "ChatWireTests", dependencies: ["ChatWire"], swiftSettings: strict),
-        .testTarget(name: "ChatRedisTests", dependencies: ["ChatRedis"], swiftSettings: strict),
+        .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
+        .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatWire"], swiftSettings: strict),
+        .testTarget(name: "ChatRedisTests", dependencies: ["ChatCore", "ChatRedis", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ChatGatewayTests",
             dependencies: [
@@ -160,6 +163,6 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["martlet", "MartletClient"], swiftSettings: strict),
+            name: "EndToEndTests", dependencies: ["martlet", "MartletClient", "TestSupport"], swiftSettings: strict),
     ]
 )

@@ -1,4 +1,5 @@
 import Testing
+import TestSupport
 
 @testable import ChatCore
 
@@ -27,7 +28,7 @@ import Testing
 
     /// Against a dictionary, through many random operations.
     @Test(arguments: [1, 2, 3, 4] as [UInt64]) func behavesLikeADictionaryByNumber(_ seed: UInt64) {
-        var random = SeededNumbers(seed: seed)
+        var random = SplitMix64(seed: seed)
         var queue = FIFO<UInt64>()
         var model: [UInt64: UInt64] = [:]
         for step in 0..<20_000 as Range<UInt64> {

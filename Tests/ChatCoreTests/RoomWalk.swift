@@ -1,10 +1,12 @@
+import TestSupport
+
 @testable import ChatCore
 
 /// A random walk of one room machine through joins, leaves, sends, answers, errors, lost connections and timers, against the
 /// smallest broker that makes sense: it checks only that the life cycle never gets stuck. The simulator checks the rest.
 struct RoomWalk {
     var room: RoomHarness
-    var random: SeededNumbers
+    var random: SplitMix64
     var commands = false
     var subscriptions = false
     var subscribed = false
@@ -20,7 +22,7 @@ struct RoomWalk {
 
     init(seed: UInt64) throws {
         room = try RoomHarness()
-        random = SeededNumbers(seed: seed)
+        random = SplitMix64(seed: seed)
     }
 
     mutating func run(steps: Int) {
@@ -200,21 +202,4 @@ struct RoomWalk {
         guard let user = try? UserID("nobody") else { fatalError("a valid name") }
         return user
     }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed.
-struct SeededNumbers {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
-    mutating func below(_ bound: Int) -> Int { bound <= 0 ? 0 : Int(next() % UInt64(bound)) }
 }

@@ -24,7 +24,7 @@ import Testing
 
     /// Few different low bits, so that chains are long, wrap around and are torn apart.
     @Test(arguments: [1, 4, 16, 0xFFFF]) func itIsADictionary(spread: Int) {
-        var generator = SplitMix(state: UInt64(spread))
+        var generator = SplitMix64(seed: UInt64(spread))
         var index = SeqIndex()
         var model: [Int: UInt64] = [:]
         for step in 0..<20_000 {
@@ -42,17 +42,5 @@ import Testing
             #expect(index.count == model.count)
         }
         for (hash, seq) in model { #expect(index[hash] == seq) }
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ mixed >> 31
     }
 }

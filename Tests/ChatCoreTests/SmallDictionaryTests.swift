@@ -1,21 +1,16 @@
 import Testing
+import TestSupport
 
 @testable import ChatCore
 
 struct SmallDictionaryTests {
     @Test(arguments: 0..<20) func doesWhatADictionaryDoes(_ seed: UInt64) {
-        var random = seed &* 0x9E37_79B9_7F4A_7C15 | 1
-        func next(_ bound: UInt64) -> Int {
-            random ^= random << 13
-            random ^= random >> 7
-            random ^= random << 17
-            return Int(random % bound)
-        }
+        var random = SplitMix64(seed: seed)
         var small = SmallDictionary<Int, [Int]>()
         var dictionary: [Int: [Int]] = [:]
         for step in 0..<500 {
-            let key = next(4)
-            switch next(6) {
+            let key = random.below(4)
+            switch random.below(6) {
             case 0, 1:
                 small[key] = [step]
                 dictionary[key] = [step]

@@ -128,7 +128,7 @@ import Testing
     /// A model of Redis answers in order, late, and publishes at random; the machine must agree with it at every step.
     @Test(arguments: 0..<200)
     func itAgreesWithRedisWhateverTheTiming(seed: UInt64) throws {
-        var generator = SplitMix(state: seed &+ 77)
+        var generator = SplitMix64(seed: seed &+ 77)
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let rooms = try (0..<4).map { try room("r\($0)") }
         var wire: [(SubscriptionStateMachine.Kind, String, Int64)] = []

@@ -144,7 +144,7 @@ struct OutboundQueueTests {
     @Test func randomUseKeepsOrderAndCount() {
         var generator = SystemRandomNumberGenerator()
         let seed = generator.next()
-        var random = Seeded(state: seed)
+        var random = SplitMix64(seed: seed)
         for _ in 0..<300 {
             var queue = OutboundQueue(limit: 60_000)
             var joiner = FrameJoiner()
@@ -170,18 +170,6 @@ struct OutboundQueueTests {
             }
             left += drain(&queue).joined()
             #expect(left == taken, "seed \(seed)")
-        }
-    }
-
-    private struct Seeded: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-            return mixed ^ (mixed >> 31)
         }
     }
 }

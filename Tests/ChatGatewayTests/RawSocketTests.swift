@@ -66,9 +66,8 @@ struct RawSocketTests {
     /// Sizes, stalls and buffers as a seed has them.
     @Test(arguments: 0..<4)
     func whateverTheKernelTakesAtATimeNothingIsLostOrSwapped(_ round: Int) async throws {
-        var random = SystemRandomNumberGenerator()
-        var seeded = Seed(state: random.next())
-        let seed = seeded.state
+        let seed = UInt64.random(in: 0 ... .max)
+        var seeded = SplitMix64(seed: seed)
         let sendBuffer = [2_048, 4_608, 16_384, 100_000][Int(seeded.next() % 4)]
         try await withGateway {
             $0.limits.outboundBytes = 64 << 20
@@ -135,18 +134,6 @@ struct RawSocketTests {
             _ = await client.socket.readAnswer(hasBody: false)
             try await read(100, from: 0, client)
             #expect(await client.next() == .close(WebSocketCloseCode(rawValue: 4007), reason: "ended"))
-        }
-    }
-
-    private struct Seed: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-            return mixed ^ (mixed >> 31)
         }
     }
 }

@@ -4,6 +4,7 @@ import NIOCore
 import NIOPosix
 import RedisSchema
 import Testing
+import TestSupport
 
 @testable import ChatRedis
 

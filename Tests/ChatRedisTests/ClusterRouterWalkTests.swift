@@ -17,7 +17,7 @@ import Testing
         }
 
         var router: ClusterRouter
-        var random: SeededGenerator
+        var random: SplitMix64
         let nodesSlot: HashSlot
         let node: NodeID
         let rooms: [RoomName]
@@ -164,7 +164,7 @@ import Testing
 
         init(seed: UInt64, node: NodeID, rooms: [RoomName], nodesSlot: HashSlot) {
             router = ClusterRouter(nodesSlot: nodesSlot)
-            random = SeededGenerator(seed: seed)
+            random = SplitMix64(seed: seed)
             self.node = node
             self.rooms = rooms
             self.nodesSlot = nodesSlot

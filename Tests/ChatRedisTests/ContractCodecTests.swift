@@ -58,7 +58,7 @@ import struct NIOCore.ByteBuffer
     }
 
     /// RESP of a random shape, mostly with words that occur in real replies.
-    private func noise(_ generator: inout SeededGenerator, depth: Int = 0) -> String {
+    private func noise(_ generator: inout SplitMix64, depth: Int = 0) -> String {
         let words = [
             "5-1", "ok", "gap", "rewound", "stored", "repeated", "unknown", "n1-00000001", "ana", "", "7", "user", "-",
             "{}", "\u{FFFD}",
@@ -78,7 +78,7 @@ import struct NIOCore.ByteBuffer
     }
 
     @Test func noReplyHoweverWrongTrapsOrIsTakenForAnError() throws {
-        var generator = SeededGenerator(seed: 20_261_121)
+        var generator = SplitMix64(seed: 20_261_121)
         var malformed = 0
         for request in try requests() {
             for _ in 0..<400 {

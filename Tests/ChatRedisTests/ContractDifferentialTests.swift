@@ -126,7 +126,7 @@ private struct RedisSnapshot {
 
 /// Makes requests at random, mostly such as a node would make that has learnt from the answers.
 private struct RandomWalk {
-    private var generator: SeededGenerator
+    private var generator: SplitMix64
     private let room: RoomName
     private let nodes: [NodeID]
     private let users: [UserID]
@@ -141,7 +141,7 @@ private struct RandomWalk {
     private var tail: [Message] = []
 
     init(seed: UInt64, room: RoomName) throws {
-        generator = SeededGenerator(seed: seed)
+        generator = SplitMix64(seed: seed)
         self.room = room
         nodes = try ["a-1", "b-2", "c-3"].map { try NodeID($0) }
         users = try ["ana", "bo", "cy \"q\""].map { try UserID($0) }

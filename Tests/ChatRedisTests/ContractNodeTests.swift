@@ -2,6 +2,7 @@ import ChatCore
 import Foundation
 import RedisSchema
 import Testing
+import TestSupport
 
 @testable import ChatRedis
 

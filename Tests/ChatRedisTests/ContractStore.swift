@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import RedisSchema
 import Testing
+import TestSupport
 
 // NIOCore has a ChannelEvent of its own.
 import struct NIOCore.ByteBuffer

@@ -2,6 +2,7 @@ import ChatCore
 import ChatWire
 import Foundation
 import Testing
+import TestSupport
 
 import struct NIOCore.ByteBuffer
 

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import TestSupport
 
 /// What other tests stand on.
 struct PrivateRedisTests {

@@ -1,6 +1,7 @@
 import ChatCore
 import NIOCore
 import Testing
+import TestSupport
 
 @testable import ChatRedis
 

@@ -180,7 +180,7 @@ import Testing
 
     @Test(arguments: 0..<500)
     func noSequenceOfRepliesTrapsOrNeverEnds(seed: UInt64) {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var machine = machine {
             $0.checksLibrary = seed % 2 == 0
             $0.password = seed % 3 == 0 ? "p" : nil

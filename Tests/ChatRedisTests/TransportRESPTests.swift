@@ -1,3 +1,4 @@
+import ChatCore
 import NIOCore
 import Testing
 
@@ -34,7 +35,7 @@ indirect enum Tree: Equatable {
         }
     }
 
-    static func random(depth: Int, _ generator: inout SeededGenerator) -> Tree {
+    static func random(depth: Int, _ generator: inout SplitMix64) -> Tree {
         switch Int.random(in: 0..<(depth > 0 ? 8 : 6), using: &generator) {
         case 0: return .status("OK")
         case 1: return .error("ERR something \(UInt8.random(in: 0 ... .max, using: &generator))")
@@ -209,7 +210,7 @@ indirect enum Tree: Equatable {
 
     @Test(arguments: 0..<120)
     func anyChunkingGivesTheSameReplies(round: UInt64) throws {
-        var generator = SeededGenerator(seed: round &* 7_919)
+        var generator = SplitMix64(seed: round &* 7_919)
         let trees = (0..<Int.random(in: 1...20, using: &generator)).map { _ in Tree.random(depth: 6, &generator) }
         let bytes = trees.flatMap(\.encoded)
         let reader = try RESPReader()
@@ -236,7 +237,7 @@ indirect enum Tree: Equatable {
     @Test(arguments: 0..<200)
     func corruptedStreamsAreReadOrRefusedButNeverTrap(round: UInt64) throws {
         let seed = round &* 104_729 &+ 1
-        var generator = SeededGenerator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var bytes = (0..<8).flatMap { _ in Tree.random(depth: 7, &generator).encoded }
         for _ in 0..<Int.random(in: 1...6, using: &generator) where !bytes.isEmpty {
             let place = Int.random(in: 0..<bytes.count, using: &generator)

@@ -2,6 +2,7 @@ import ChatCore
 import Glibc
 import NIOCore
 import Testing
+import TestSupport
 
 @testable import ChatRedis
 

@@ -1,3 +1,4 @@
+import ChatCore
 import Testing
 
 @testable import ChatRedis
@@ -66,7 +67,7 @@ import Testing
         ]
         var accepted = 0
         for seed in 0..<5_000 {
-            var generator = SeededGenerator(seed: UInt64(seed))
+            var generator = SplitMix64(seed: UInt64(seed))
             let text = (0..<Int.random(in: 1...8, using: &generator))
                 .map { _ in pieces.randomElement(using: &generator) ?? "" }.joined()
             guard let url = try? RedisURL(text) else { continue }
@@ -80,7 +81,7 @@ import Testing
 
 @Suite struct TransportBackoffTests {
     @Test func waitsDoubleUpToTheLongestAndSpreadOverTheirUpperHalf() {
-        var generator = SeededGenerator(seed: 1)
+        var generator = SplitMix64(seed: 1)
         var backoff = ReconnectBackoff(first: .milliseconds(100), longest: .milliseconds(1_000))
         for whole in [100, 200, 400, 800, 1_000, 1_000, 1_000] {
             let wait = backoff.failed(using: &generator)
@@ -91,7 +92,7 @@ import Testing
     }
 
     @Test func aThousandFailuresDoNotOverflow() {
-        var generator = SeededGenerator(seed: 2)
+        var generator = SplitMix64(seed: 2)
         var backoff = ReconnectBackoff()
         for _ in 0..<1_000 { #expect(backoff.failed(using: &generator) <= .seconds(5)) }
     }

@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import Testing
+import TestSupport
 
 /// `martlet top` and `doctor` as people start them, at a Redis Cluster.
 @Suite(.serialized)

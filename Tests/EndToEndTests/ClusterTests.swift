@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import Testing
+import TestSupport
 
 /// Nodes on a Redis Cluster.
 @Suite(.serialized)

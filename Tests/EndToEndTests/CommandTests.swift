@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import Testing
+import TestSupport
 
 /// What `martlet` printed and how it ended.
 struct ProgramResult: Sendable {

@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import Testing
+import TestSupport
 
 /// Readers of all speeds in one room.
 @Suite(.serialized)

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Testing
+import TestSupport
 
 /// A node that has no descriptors left for those who want to connect.
 struct ExhaustionTests {

@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import MartletClient
 import Testing
+import TestSupport
 
 /// Nodes that die or leave, and starts that must be refused.
 @Suite(.serialized)

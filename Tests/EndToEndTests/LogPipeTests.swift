@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import MartletClient
 import Testing
+import TestSupport
 
 /// Standard error is a pipe that nobody reads.
 @Suite(.serialized)

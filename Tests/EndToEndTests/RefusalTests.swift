@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import Testing
+import TestSupport
 
 /// Redis refuses commands, and its connections stay.
 @Suite(.serialized)

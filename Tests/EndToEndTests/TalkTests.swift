@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import Testing
+import TestSupport
 
 /// What a user sees: several nodes, one Redis, clients that come and go.
 @Suite(.serialized)

@@ -257,7 +257,7 @@ import Testing
     @Test func thereIsNoDeadlineInThePastAfterTheTimer() throws {
         // A deadline that stays in the past would make its timer spin.
         var harness = try Harness.inLobby()
-        var random = SplitMix64(state: 7)
+        var random = SplitMix64(seed: 7)
         for step in 0..<2_000 {
             switch random.next() % 6 {
             case 0: _ = try harness.send("x")

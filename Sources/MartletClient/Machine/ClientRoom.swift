@@ -146,17 +146,3 @@ struct RequestBucket: Sendable {
         return updated + .nanoseconds(Int64((1 - tokens) / rate * 1e9) + 1_000)
     }
 }
-
-/// A small generator whose numbers follow from its seed (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number
-/// Generators", 2014).
-struct SplitMix64: RandomNumberGenerator, Sendable {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-}

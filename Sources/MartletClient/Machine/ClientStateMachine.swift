@@ -80,7 +80,7 @@ public struct ClientStateMachine: Sendable {
         self.options = options
         self.addresses = max(1, addresses)
         self.namesRoom = namesRoom
-        random = SplitMix64(state: seed)
+        random = SplitMix64(seed: seed)
         keyPrefix = "c" + String(random.next(), radix: 36) + "-"
         address = Int(random.next() % UInt64(self.addresses))
     }

@@ -1,3 +1,4 @@
+import ChatCore
 import ChatWire
 import Testing
 
@@ -124,7 +125,7 @@ struct JSONScannerTests {
 
     /// Random bytes, and valid text with one byte changed: an answer or an error with an offset inside, never a trap.
     @Test func anyBytesAreAnsweredWithoutATrap() {
-        var generator = SplitMix(state: 20_261_121)
+        var generator = SplitMix64(seed: 20_261_121)
         let valid = Array(
             #"{"type":"send","room":"é","data":[1,-2.5e3,{"x":"\u00e9\ud83d\ude00"}],"t":true,"n":null}"#.utf8)
         for round in 0..<20_000 {
@@ -142,18 +143,5 @@ struct JSONScannerTests {
             case .failure(let error): #expect((0...bytes.count).contains(error.offset))
             }
         }
-    }
-}
-
-/// A small generator with a seed, so that a failure can be repeated.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -178,7 +178,7 @@ struct RequestDecodingTests {
     }
 
     @Test func randomDamageNeverTrapsAndNeverGivesBackABadName() {
-        var generator = SplitMix(state: 42)
+        var generator = SplitMix64(seed: 42)
         let valid = Array(
             #"{"type":"send","ref":"r","room":"lobby","text":"hi","data":{"a":[1]},"key":"k","again":false,"since":"1-2"}"#
                 .utf8)

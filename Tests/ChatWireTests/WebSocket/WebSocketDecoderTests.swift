@@ -1,3 +1,4 @@
+import ChatCore
 import ChatWire
 import Testing
 
@@ -244,7 +245,7 @@ struct WebSocketDecoderTests {
 
     /// Random frames and random bytes: the same events whatever the pieces, one failure at most, never a trap.
     @Test func randomBytesNeverTrap() {
-        var generator = SplitMix(state: 6_455)
+        var generator = SplitMix64(seed: 6_455)
         for _ in 0..<3_000 {
             var bytes: [UInt8] = []
             for _ in 0..<4 {

@@ -1,6 +1,7 @@
 import Foundation
 import MartletClient
 import NIOConcurrencyHelpers
+import TestSupport
 
 /// A client that writes down all that it is shown, exactly as it came (repeats, swaps and holes included).
 final class Watcher: Sendable {

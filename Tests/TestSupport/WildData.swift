@@ -1,19 +1,21 @@
-/// What somebody may publish or write who is no node: real shapes with numbers near every power of two, names that are none, and JSON of any
-/// depth. The same for the same seed.
-struct WildData {
-    var generator: SeededGenerator
-    /// Words that belong in their places, so that not all is refused at the first look.
-    var nodes = ["n1-00000001", "n2-00000002"]
-    var epoch: UInt64 = 1_795_230_114_073
+import ChatCore
 
-    init(seed: UInt64) { generator = SeededGenerator(seed: seed) }
+/// Payloads and fields as a stranger may publish or write them: the shapes that nodes use, with numbers near every power of
+/// two, invalid names, and JSON of any depth. The same seed gives the same data.
+package struct WildData {
+    package var generator: SplitMix64
+    /// Valid node IDs, so that not every payload is refused at its first field.
+    package var nodes = ["n1-00000001", "n2-00000002"]
+    package var epoch: UInt64 = 1_795_230_114_073
 
-    mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &generator) }
-    mutating func oneIn(_ count: Int) -> Bool { below(count) == 0 }
-    mutating func pick(_ words: [String]) -> String { words.randomElement(using: &generator) ?? "" }
+    package init(seed: UInt64) { generator = SplitMix64(seed: seed) }
 
-    /// A whole number, perhaps one that no 64 bits hold, perhaps none at all.
-    mutating func number() -> String {
+    package mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &generator) }
+    package mutating func oneIn(_ count: Int) -> Bool { below(count) == 0 }
+    package mutating func pick(_ words: [String]) -> String { words.randomElement(using: &generator) ?? "" }
+
+    /// A whole number, or one that does not fit into 64 bits, or no number at all.
+    package mutating func number() -> String {
         switch below(12) {
         case 0: return "\(below(4))"
         case 1: return "-\(below(3))"
@@ -31,7 +33,7 @@ struct WildData {
         }
     }
 
-    mutating func position() -> String {
+    package mutating func position() -> String {
         switch below(10) {
         case 0: return number()
         case 1: return "\(number())-\(number())-\(number())"
@@ -39,7 +41,7 @@ struct WildData {
         }
     }
 
-    mutating func name() -> String {
+    package mutating func name() -> String {
         switch below(6) {
         case 0:
             return pick(["", "\u{3164}", "a\u{202E}b", "{x}", "a:b", "\u{0}", "\u{E000}", "say", "\u{1F468}\u{200D}"])
@@ -62,7 +64,7 @@ struct WildData {
 
     private mutating func value(_ text: String) -> String { oneIn(5) ? text : quoted(text) }
 
-    mutating func json(depth: Int = 0) -> String {
+    package mutating func json(depth: Int = 0) -> String {
         switch below(depth > 4 ? 4 : 8) {
         case 0: return number()
         case 1: return quoted(name())
@@ -95,7 +97,7 @@ struct WildData {
     }
 
     /// One payload of a channel.
-    mutating func payload() -> String {
+    package mutating func payload() -> String {
         var members: [String] = []
         func add(_ name: String, _ json: String) { members.append("\"\(name)\":\(json)") }
         let type = pick(["message", "epoch", "epoch", "gone", "presence", "signal", "party", "\u{0}"])

@@ -1,14 +1,14 @@
 import Foundation
 
-/// A Redis Cluster of a test's own: masters with even shares of the slots, each with its replicas. It ends with `stop()`, or when the
-/// object goes.
-final class PrivateCluster: Sendable {
+/// A Redis Cluster of a test's own: masters with even shares of the slots, each with its replicas. It ends with `stop()`, or
+/// when the object is released.
+package final class PrivateCluster: Sendable {
     /// The masters first, as they are at the start.
-    let servers: [PrivateRedis]
-    let masters: Int
+    package let servers: [PrivateRedis]
+    package let masters: Int
     private let password: String?
 
-    var url: String {
+    package var url: String {
         let user = password.map { ":\($0)@" } ?? ""
         return "redis+cluster://\(user)\(servers.map { "127.0.0.1:\($0.port)" }.joined(separator: ","))"
     }
@@ -21,9 +21,9 @@ final class PrivateCluster: Sendable {
 
     deinit { stop() }
 
-    /// Returns when every node says that all slots are served. `timeout`: ms after which a node counts as failed. `configuration`: lines
-    /// for all of them.
-    static func start(
+    /// Returns when every node says that all slots are served. `timeout`: milliseconds after which a node counts as failed.
+    /// `configuration`: lines for all servers.
+    package static func start(
         masters: Int = 3, replicas: Int = 0, timeout: Int = 1_000, password: String? = nil, configuration: [String] = []
     ) async throws -> PrivateCluster {
         let auth = password.map { ["masterauth \($0)"] } ?? []
@@ -72,7 +72,7 @@ final class PrivateCluster: Sendable {
     }
 
     /// The server that has the slot, as the others see it.
-    func master(of slot: Int) throws -> PrivateRedis {
+    package func master(of slot: Int) throws -> PrivateRedis {
         for server in servers where server.pid != nil {
             let lines = try server.cli("CLUSTER", "NODES").split(separator: "\n")
             for line in lines {
@@ -91,7 +91,7 @@ final class PrivateCluster: Sendable {
     }
 
     /// Moves a slot with its keys, as `redis-cli --cluster reshard` does. `meanwhile` runs when half of it has moved.
-    func move(_ slot: Int, to target: PrivateRedis, meanwhile: () async throws -> Void = {}) async throws {
+    package func move(_ slot: Int, to target: PrivateRedis, meanwhile: () async throws -> Void = {}) async throws {
         let source = try master(of: slot)
         let (from, to) = (try source.cli("CLUSTER", "MYID"), try target.cli("CLUSTER", "MYID"))
         try target.cli("CLUSTER", "SETSLOT", "\(slot)", "IMPORTING", from)
@@ -113,7 +113,7 @@ final class PrivateCluster: Sendable {
         try source.cli(["MIGRATE", "127.0.0.1", "\(target.port)", "", "0", "5000"] + login + ["KEYS"] + keys)
     }
 
-    func stop() { for server in servers { server.stop() } }
+    package func stop() { for server in servers { server.stop() } }
 }
 
 extension PrivateRedis {

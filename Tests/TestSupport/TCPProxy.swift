@@ -7,7 +7,7 @@ import NIOPosix
 /// - `silence()`: both sides stay open, and nothing passes any more, on connections that are there and that come.
 /// - `swallow(connection:_:)`, `inject(connection:_:)`: what the server says may vanish, and it may hear what the
 ///   client never said.
-final class TCPProxy: @unchecked Sendable {
+package final class TCPProxy: @unchecked Sendable {
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private var channel: (any Channel)?
     // Guarded by `lock`.
@@ -30,7 +30,7 @@ final class TCPProxy: @unchecked Sendable {
 
     private init(target: Int) { self.target = target }
 
-    static func start(to target: Int) async throws -> TCPProxy {
+    package static func start(to target: Int) async throws -> TCPProxy {
         let proxy = TCPProxy(target: target)
         proxy.channel = try await ServerBootstrap(group: proxy.group)
             .serverChannelOption(.backlog, value: 64)
@@ -46,18 +46,18 @@ final class TCPProxy: @unchecked Sendable {
         return proxy
     }
 
-    var port: Int { channel?.localAddress?.port ?? 0 }
+    package var port: Int { channel?.localAddress?.port ?? 0 }
 
     /// Connections that come from now on lead there.
-    func redirect(to port: Int) { lock.withLock { target = port } }
+    package func redirect(to port: Int) { lock.withLock { target = port } }
 
     fileprivate var targetNow: Int { lock.withLock { target } }
 
     /// Nothing passes any more; nothing is closed.
-    func silence() { lock.withLock { isSilent = true } }
+    package func silence() { lock.withLock { isSilent = true } }
 
     /// From now on new connections pass. What was silent stays so, for what got lost is lost.
-    func heal() {
+    package func heal() {
         lock.withLock {
             isSilent = false
             pairs.removeAll()
@@ -66,7 +66,7 @@ final class TCPProxy: @unchecked Sendable {
 
     /// The next answer of the server that begins like this, on the connection on which `word` was said, never reaches the
     /// client. False: there is no such connection.
-    func hide(_ answer: String, where word: String) -> Bool {
+    package func hide(_ answer: String, where word: String) -> Bool {
         lock.withLock {
             guard let pair = pairs.last(where: { $0.said.contains(word) && $0.client.isActive }) else { return false }
             pair.swallows = answer
@@ -75,11 +75,11 @@ final class TCPProxy: @unchecked Sendable {
     }
 
     /// How many answers were hidden.
-    var hidden: Int { lock.withLock { hiddenCount } }
+    package var hidden: Int { lock.withLock { hiddenCount } }
 
     /// Says something to the server in the name of the connection on which `word` was said, and hides its answer, which
     /// begins with `answer`. False: there is no such connection.
-    func inject(_ bytes: String, where word: String, hiding answer: String) -> Bool {
+    package func inject(_ bytes: String, where word: String, hiding answer: String) -> Bool {
         let pair = lock.withLock { pairs.last { $0.said.contains(word) && $0.client.isActive } }
         guard let pair, let server = pair.server else { return false }
         lock.withLock { pair.swallows = answer }
@@ -87,7 +87,7 @@ final class TCPProxy: @unchecked Sendable {
         return true
     }
 
-    func stop() {
+    package func stop() {
         channel?.close(promise: nil)
         group.shutdownGracefully { _ in }
     }

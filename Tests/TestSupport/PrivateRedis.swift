@@ -8,36 +8,44 @@ import NIOConcurrencyHelpers
 ///     let redis = try await PrivateRedis.start()
 ///     defer { redis.stop() }
 ///     … redis.url …
-final class PrivateRedis: @unchecked Sendable {
-    struct Options: Sendable {
+package final class PrivateRedis: @unchecked Sendable {
+    package struct Options: Sendable {
         /// `requirepass`.
-        var password: String?
+        package var password: String?
         /// Lines of configuration, as they stand in redis.conf.
-        var configuration: [String] = []
+        package var configuration: [String] = []
         /// Also listens on a TLS port, with a self-signed certificate for `localhost` and 127.0.0.1.
-        var tls = false
+        package var tls = false
+
+        package init(password: String? = nil, configuration: [String] = [], tls: Bool = false) {
+            self.password = password
+            self.configuration = configuration
+            self.tls = tls
+        }
     }
 
-    struct Failure: Error, CustomStringConvertible {
-        var description: String
+    package struct Failure: Error, CustomStringConvertible {
+        package var description: String
+
+        package init(description: String) { self.description = description }
     }
 
-    let port: Int
+    package let port: Int
     /// 0 without TLS.
-    let tlsPort: Int
-    let directory: URL
+    package let tlsPort: Int
+    package let directory: URL
     private let options: Options
     // Guarded by `lock`: tests of one suite may stop and read from several tasks.
     private let lock = NSLock()
     private var process: Process?
 
-    var url: String {
+    package var url: String {
         let user = options.password.map { ":\($0)@" } ?? ""
         return "redis://\(user)127.0.0.1:\(port)"
     }
-    var socketPath: String { directory.appending(path: "s").path }
-    var certificatePath: String { directory.appending(path: "redis.crt").path }
-    var pid: pid_t? { lock.withLock { process.map { $0.processIdentifier } } }
+    package var socketPath: String { directory.appending(path: "s").path }
+    package var certificatePath: String { directory.appending(path: "redis.crt").path }
+    package var pid: pid_t? { lock.withLock { process.map { $0.processIdentifier } } }
 
     private init(options: Options, port: Int, tlsPort: Int, directory: URL) {
         self.options = options
@@ -49,7 +57,7 @@ final class PrivateRedis: @unchecked Sendable {
     deinit { stop() }
 
     /// Starts a server and returns once it answers PING.
-    static func start(_ options: Options = Options()) async throws -> PrivateRedis {
+    package static func start(_ options: Options = Options()) async throws -> PrivateRedis {
         let directory = FileManager.default.temporaryDirectory
             .appending(path: "martlet-test-\(UInt32.random(in: 0 ... .max))")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -71,19 +79,19 @@ final class PrivateRedis: @unchecked Sendable {
     }
 
     /// Starts the server again, on the same ports, empty, also after `kill()`.
-    func restart() async throws {
+    package func restart() async throws {
         kill()
         try await launch()
     }
 
     /// Ends the server and removes its directory.
-    func stop() {
+    package func stop() {
         kill()
         try? FileManager.default.removeItem(at: directory)
     }
 
     /// Ends the server as a crash does. Returns when it is gone.
-    func kill() {
+    package func kill() {
         let running = lock.withLock {
             let running = process
             process = nil
@@ -96,19 +104,19 @@ final class PrivateRedis: @unchecked Sendable {
 
     /// Stops the server's process in the middle of whatever it does (SIGSTOP): connections stay open, and nothing is
     /// answered.
-    func freeze() { _ = pid.map { Glibc.kill($0, SIGSTOP) } }
+    package func freeze() { _ = pid.map { Glibc.kill($0, SIGSTOP) } }
 
     /// Lets it go on.
-    func thaw() { _ = pid.map { Glibc.kill($0, SIGCONT) } }
+    package func thaw() { _ = pid.map { Glibc.kill($0, SIGCONT) } }
 
     /// Runs redis-cli against this server and returns what it printed, without the last line end.
     @discardableResult
-    func cli(_ arguments: String..., stdin: String? = nil) throws -> String {
+    package func cli(_ arguments: String..., stdin: String? = nil) throws -> String {
         try cli(arguments, stdin: stdin)
     }
 
     @discardableResult
-    func cli(_ arguments: [String], stdin: String? = nil) throws -> String {
+    package func cli(_ arguments: [String], stdin: String? = nil) throws -> String {
         var all = ["-h", "127.0.0.1", "-p", "\(port)"]
         if let password = options.password { all += ["--no-auth-warning", "-a", password] }
         return try Self.run("redis-cli", all + arguments, stdin: stdin)
@@ -170,7 +178,7 @@ final class PrivateRedis: @unchecked Sendable {
     }
 
     @discardableResult
-    static func run(_ name: String, _ arguments: [String], stdin: String? = nil) throws -> String {
+    package static func run(_ name: String, _ arguments: [String], stdin: String? = nil) throws -> String {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = [name] + arguments
@@ -194,7 +202,7 @@ final class PrivateRedis: @unchecked Sendable {
 
     /// A TCP port of loopback that nobody uses, and that nobody gets who lets the kernel choose: between our look and the server's
     /// bind, every connection that some other test makes could otherwise take it. Never the same one twice.
-    static func freePort() throws -> Int {
+    package static func freePort() throws -> Int {
         let range = firstPort..<min(firstKernelPort, 65_536)
         for _ in 0..<1_000 {
             guard let port = range.randomElement(), given.withLockedValue({ $0.insert(port).inserted }) else {

@@ -1,21 +1,21 @@
 import Foundation
 import Glibc
 
-/// A master, its replica and some sentinels that watch them, of a test's own. They end with `stop()`, or when the object
-/// goes.
-final class PrivateSentinels: @unchecked Sendable {
-    static let masterName = "mymaster"
+/// A master, its replica and some sentinels that watch them, of a test's own. They end with `stop()`, or when the object is
+/// released.
+package final class PrivateSentinels: @unchecked Sendable {
+    package static let masterName = "mymaster"
 
     /// The first two are master and replica when they start.
-    let servers: [PrivateRedis]
-    let ports: [Int]
+    package let servers: [PrivateRedis]
+    package let ports: [Int]
     private let directory: URL
     private let password: String?
     // Guarded by `lock`.
     private let lock = NSLock()
     private var processes: [Process] = []
 
-    var url: String {
+    package var url: String {
         let user = password.map { ":\($0)@" } ?? ""
         return "redis+sentinel://\(user)\(ports.map { "127.0.0.1:\($0)" }.joined(separator: ","))/\(Self.masterName)"
     }
@@ -30,7 +30,7 @@ final class PrivateSentinels: @unchecked Sendable {
     deinit { stop() }
 
     /// Returns when every sentinel knows the master, the replica and the other sentinels. `downAfter`: ms.
-    static func start(
+    package static func start(
         sentinels count: Int = 3, downAfter: Int = 700, password: String? = nil, sentinelPassword: String? = nil,
         configuration: [String] = []
     ) async throws -> PrivateSentinels {
@@ -102,21 +102,21 @@ final class PrivateSentinels: @unchecked Sendable {
 
     /// What redis-cli prints for a command to that sentinel.
     @discardableResult
-    func sentinel(_ index: Int, _ words: String..., password: String? = nil) throws -> String {
+    package func sentinel(_ index: Int, _ words: String..., password: String? = nil) throws -> String {
         let login = password.map { ["--no-auth-warning", "-a", $0] } ?? []
         return try PrivateRedis.run("redis-cli", ["-h", "127.0.0.1", "-p", "\(ports[index])"] + login + words)
     }
 
     /// SIGSTOP and SIGCONT for one sentinel.
-    func freeze(sentinel index: Int) { signal(index, SIGSTOP) }
-    func thaw(sentinel index: Int) { signal(index, SIGCONT) }
+    package func freeze(sentinel index: Int) { signal(index, SIGSTOP) }
+    package func thaw(sentinel index: Int) { signal(index, SIGCONT) }
 
     private func signal(_ index: Int, _ number: Int32) {
         let pid = lock.withLock { processes[index].processIdentifier }
         kill(pid, number)
     }
 
-    func stop() {
+    package func stop() {
         let running = lock.withLock {
             defer { processes = [] }
             return processes
@@ -130,10 +130,10 @@ final class PrivateSentinels: @unchecked Sendable {
 
 extension PrivateRedis {
     /// As it says itself. A server that is being promoted cuts its clients off, the one that asks among them.
-    var isMaster: Bool { (try? cli("INFO", "replication"))?.contains("role:master") ?? false }
+    package var isMaster: Bool { (try? cli("INFO", "replication"))?.contains("role:master") ?? false }
 
     /// Asks again and again, for what nobody announces.
-    func until(_ what: String, within time: Duration = .seconds(60), _ condition: () throws -> Bool) async throws {
+    package func until(_ what: String, within time: Duration = .seconds(60), _ condition: () throws -> Bool) async throws {
         let end = ContinuousClock.now + time
         while try !condition() {
             guard ContinuousClock.now < end else { throw Failure(description: "not in time: \(what)") }
@@ -142,7 +142,7 @@ extension PrivateRedis {
     }
 
     /// `run_id` of INFO.
-    func runID() throws -> String {
+    package func runID() throws -> String {
         let line = try cli("INFO", "server").split(whereSeparator: \.isNewline).first { $0.hasPrefix("run_id:") }
         return line.map { String($0.dropFirst("run_id:".count)) } ?? ""
     }

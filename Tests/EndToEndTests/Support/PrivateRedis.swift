@@ -1,1 +1,0 @@
-../../ChatRedisTests/Support/PrivateRedis.swift

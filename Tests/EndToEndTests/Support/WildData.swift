@@ -1,1 +1,0 @@
-../../ChatRedisTests/Support/WildData.swift
