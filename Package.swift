@@ -134,7 +134,8 @@ let package = Package(
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatWire"], swiftSettings: strict),
-        .testTarget(name: "ChatRedisTests", dependencies: ["ChatCore", "ChatRedis", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "ChatRedisTests", dependencies: ["ChatCore", "ChatRedis", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ChatGatewayTests",
             dependencies: [

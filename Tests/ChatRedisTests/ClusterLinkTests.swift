@@ -3,8 +3,8 @@ import Logging
 import NIOCore
 import NIOPosix
 import RedisSchema
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

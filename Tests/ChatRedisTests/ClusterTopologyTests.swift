@@ -1,6 +1,6 @@
 import ChatCore
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

@@ -1,8 +1,8 @@
 import ChatCore
 import Foundation
 import RedisSchema
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

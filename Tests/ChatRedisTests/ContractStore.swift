@@ -2,8 +2,8 @@ import ChatCore
 import Foundation
 import Glibc
 import RedisSchema
-import Testing
 import TestSupport
+import Testing
 
 // NIOCore has a ChannelEvent of its own.
 import struct NIOCore.ByteBuffer

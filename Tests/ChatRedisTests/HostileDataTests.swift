@@ -1,8 +1,8 @@
 import ChatCore
 import ChatWire
 import Foundation
-import Testing
 import TestSupport
+import Testing
 
 import struct NIOCore.ByteBuffer
 

@@ -1,6 +1,6 @@
 import Foundation
-import Testing
 import TestSupport
+import Testing
 
 /// What other tests stand on.
 struct PrivateRedisTests {

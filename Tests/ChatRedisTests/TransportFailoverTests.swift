@@ -2,8 +2,8 @@ import ChatCore
 import Logging
 import NIOCore
 import NIOPosix
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

@@ -4,8 +4,8 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

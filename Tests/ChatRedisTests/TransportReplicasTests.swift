@@ -1,7 +1,7 @@
 import ChatCore
 import NIOCore
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

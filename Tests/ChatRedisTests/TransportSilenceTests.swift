@@ -1,8 +1,8 @@
 import ChatCore
 import Glibc
 import NIOCore
-import Testing
 import TestSupport
+import Testing
 
 @testable import ChatRedis
 

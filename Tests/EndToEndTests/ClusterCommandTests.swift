@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// `martlet top` and `doctor` as people start them, at a Redis Cluster.
 @Suite(.serialized)

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Nodes on a Redis Cluster.
 @Suite(.serialized)

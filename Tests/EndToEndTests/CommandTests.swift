@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// What `martlet` printed and how it ended.
 struct ProgramResult: Sendable {

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Readers of all speeds in one room.
 @Suite(.serialized)

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
-import Testing
 import TestSupport
+import Testing
 
 /// A node that has no descriptors left for those who want to connect.
 struct ExhaustionTests {

@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Nodes that die or leave, and starts that must be refused.
 @Suite(.serialized)

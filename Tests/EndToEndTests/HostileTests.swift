@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// What somebody publishes and writes who is no node: no node ends of it, and all rooms talk afterwards. MARTLET_FUZZ: how many payloads;
 /// MARTLET_FUZZ_SEED: the same ones again.

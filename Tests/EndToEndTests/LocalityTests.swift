@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Promise 7: channels only for rooms with local sessions, PUBLISH only if another node is in the room, and nothing left behind.
 @Suite(.serialized)

@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Standard error is a pipe that nobody reads.
 @Suite(.serialized)

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// What an operator is told, in each kind of trouble: `/readyz`, one line of the log, a metric and `martlet doctor` name the cause and what
 /// to do, and clients are told something true.

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Redis that moves, falls silent, loses a subscription, or has replicas that do not answer.
 @Suite(.serialized)

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// Redis refuses commands, and its connections stay.
 @Suite(.serialized)

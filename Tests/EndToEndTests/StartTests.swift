@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
-import Testing
 import TestSupport
+import Testing
 
 /// What is said to somebody who starts a node or a tool and has got something wrong.
 @Suite(.serialized)

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// What a user sees: several nodes, one Redis, clients that come and go.
 @Suite(.serialized)

@@ -1,7 +1,7 @@
 import Foundation
 import MartletClient
-import Testing
 import TestSupport
+import Testing
 
 /// One user at the limits: what is too dear is refused, and others notice nothing. The limits are low, so that little is enough.
 @Suite(.serialized)

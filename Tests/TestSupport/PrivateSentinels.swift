@@ -133,7 +133,9 @@ extension PrivateRedis {
     package var isMaster: Bool { (try? cli("INFO", "replication"))?.contains("role:master") ?? false }
 
     /// Asks again and again, for what nobody announces.
-    package func until(_ what: String, within time: Duration = .seconds(60), _ condition: () throws -> Bool) async throws {
+    package func until(_ what: String, within time: Duration = .seconds(60), _ condition: () throws -> Bool)
+        async throws
+    {
         let end = ContinuousClock.now + time
         while try !condition() {
             guard ContinuousClock.now < end else { throw Failure(description: "not in time: \(what)") }

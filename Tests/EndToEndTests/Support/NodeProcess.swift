@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
-import Testing
 import TestSupport
+import Testing
 
 /// One `martlet serve` as a process of its own, as an operator starts it: configured by the environment, ended by signals.
 final class TestNode: @unchecked Sendable {  // `port` is written once, before the node is handed out
