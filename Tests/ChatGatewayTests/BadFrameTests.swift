@@ -2,6 +2,7 @@ import ChatCore
 import ChatGateway
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 /// Bad input is normal input: each gets its clear error, the session goes on, nobody else is disturbed.
@@ -114,7 +115,7 @@ struct BadFrameTests {
                 }
             }
             #expect(refused > 0)
-            try await until("tokens came back") {
+            try await eventually("tokens came back") {
                 try? await client.send(#"{"type":"ping"}"#)
                 return (try? await client.json())?["type"]?.string == "pong"
             }
@@ -151,9 +152,9 @@ struct BadFrameTests {
             _ = try await client.json("welcome")
             for _ in 0..<4 { try await expectError(client, "badFrame") }
             #expect(await client.next() == .close(WebSocketCloseCode(rawValue: 4005), reason: "abuse"))
-            try await until("the service was told") { service.sessions == 0 }
+            try await eventually("the service was told") { service.sessions == 0 }
             client.socket.channel.close(promise: nil)
-            try await until("counted") { await server.counters().sessionsClosed == ["abuse": 1] }
+            try await eventually("counted") { await server.counters().sessionsClosed == ["abuse": 1] }
         }
     }
 
@@ -176,7 +177,7 @@ struct BadFrameTests {
             #expect(given?.rawValue == code)
             #expect(await client.next() == nil, "the server ends its side")
             client.socket.channel.close(promise: nil)
-            try await until("it is gone") { service.sessions == 1 }
+            try await eventually("it is gone") { service.sessions == 1 }
             try await expectAlive(other)
         }
     }

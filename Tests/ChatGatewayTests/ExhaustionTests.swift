@@ -1,6 +1,7 @@
 import ChatCore
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import ChatGateway
@@ -78,7 +79,7 @@ struct ExhaustionTests {
             #expect(service.sessions == 1)
             #expect(await server.counters().timesFull == 1)
             try await first.sendFrame(.close, [0x03, 0xE8])
-            try await until("it is ready again") { await !server.counters().isFull }
+            try await eventually("it is ready again") { await !server.counters().isFull }
             let late = try await TestWebSocket.connect(port: port)
             _ = try await late.json("welcome")
         }
@@ -156,11 +157,11 @@ struct ExhaustionTests {
             var sessions: [TestWebSocket] = []
             for number in 0..<5 { sessions.append(try await TestWebSocket.connect(port: port, "user=u\(number)")) }
             let waiting = [try await TestSocket.connect(port: port), try await TestSocket.connect(port: port)]
-            try await until("both are here") { await server.counters().connections == 7 }
+            try await eventually("both are here") { await server.counters().connections == 7 }
             let third = try await TestSocket.connect(port: port)
             #expect(await third.readToEnd().hasPrefix("HTTP/1.1 429 "))
             try await waiting[0].channel.close().get()
-            try await until("its place is free") { await server.counters().connections <= 6 }
+            try await eventually("its place is free") { await server.counters().connections <= 6 }
             sessions.append(try await TestWebSocket.connect(port: port, "user=late"))
             #expect(await server.counters().refusals == [.addressConnections: 1])
         }

@@ -1,6 +1,7 @@
 import ChatCore
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import ChatGateway
@@ -85,7 +86,7 @@ struct HTTPConnectionTests {
             try await socket.write("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             try await socket.channel.close(mode: .output).get()
             #expect(await socket.readAnswer()?.body == "ok\n")
-            try await until("it is gone") { await server.counters().connections == 0 }
+            try await eventually("it is gone") { await server.counters().connections == 0 }
         }
     }
 

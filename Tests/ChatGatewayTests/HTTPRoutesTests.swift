@@ -1,6 +1,7 @@
 import ChatCore
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import ChatGateway
@@ -10,7 +11,7 @@ struct HTTPRoutesTests {
         let socket = try await TestSocket.connect(port: port)
         try await socket.write(request)
         guard let answer = await socket.readAnswer(hasBody: !request.hasPrefix("HEAD")) else {
-            throw TestFailure(text: "no answer")
+            throw TestFailure("no answer")
         }
         return answer
     }
@@ -131,7 +132,7 @@ struct HTTPRoutesTests {
             try? await socket.write(request + "GET /healthz HTTP/1.1\r\nHost: smuggled\r\n\r\n")
             let all = await socket.readToEnd()
             #expect(!all.contains("200 OK"), "\(all)")
-            try await until("it is gone") { await server.counters().connections == 0 }
+            try await eventually("it is gone") { await server.counters().connections == 0 }
         }
     }
 

@@ -2,6 +2,7 @@ import ChatCore
 import ChatGateway
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 struct HandshakeTests {
@@ -9,7 +10,7 @@ struct HandshakeTests {
     private func answer(_ port: Int, _ request: String) async throws -> (head: String, body: String) {
         let socket = try await TestSocket.connect(port: port)
         try await socket.write(request)
-        guard let answer = await socket.readAnswer() else { throw TestFailure(text: "no answer") }
+        guard let answer = await socket.readAnswer() else { throw TestFailure("no answer") }
         return answer
     }
 
@@ -89,7 +90,7 @@ struct HandshakeTests {
             #expect(service.sessions == 0)
             let refusal: GatewayCounters.Refusal = reason == .badName ? .badName : .unauthenticated
             #expect(await server.counters().refusals == [refusal: 1])
-            try await until("it is gone") { await server.counters().connections == 0 }
+            try await eventually("it is gone") { await server.counters().connections == 0 }
         }
     }
 
@@ -179,7 +180,7 @@ struct HandshakeTests {
             let silent = try await TestSocket.connect(port: port)
             #expect(await silent.readToEnd().hasPrefix("HTTP/1.1 408 "))
             #expect(await server.counters().connectionsTimedOut == 2)
-            try await until("both are gone") { await server.counters().connections == 0 }
+            try await eventually("both are gone") { await server.counters().connections == 0 }
         }
     }
 
@@ -206,7 +207,7 @@ struct HandshakeTests {
             let all = await socket.readToEnd()
             #expect(all.hasPrefix("HTTP/1.1 101 "))
             #expect(!all.contains("HTTP/1.1 200"), "what follows the upgrade is no HTTP any more")
-            try await until("it is gone") { service.sessions == 1 }
+            try await eventually("it is gone") { service.sessions == 1 }
             try await other.send(#"{"type":"ping","ref":1}"#)
             #expect(try await other.json("pong")["ref"]?.integer == 1)
         }
@@ -218,7 +219,7 @@ struct HandshakeTests {
             #expect(await client.next() == .close(WebSocketCloseCode(rawValue: 4003), reason: "nodeFull"))
             try await client.sendFrame(.close, [0x0F, 0xA3])
             #expect(await client.next() == nil)
-            try await until("counted") { await server.counters().sessionsClosed == ["nodeFull": 1] }
+            try await eventually("counted") { await server.counters().sessionsClosed == ["nodeFull": 1] }
         }
     }
 
@@ -229,7 +230,7 @@ struct HandshakeTests {
             let first = try await TestWebSocket.connect(port: port)
             let second = try await TestSocket.connect(port: port)
             #expect(await second.readToEnd().hasPrefix("HTTP/1.1 503 "))
-            try await until("the place is free again") { await server.counters().connections == 1 }
+            try await eventually("the place is free again") { await server.counters().connections == 1 }
             try await first.send(#"{"type":"ping"}"#)
             _ = try await first.json("pong")
             #expect(await server.counters().connectionsRefused == 1)

@@ -2,6 +2,7 @@ import ChatCore
 import ChatGateway
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 /// Writing to the descriptor is for speed alone: what arrives is what was sent, as through the channel.
@@ -11,9 +12,9 @@ struct RawSocketTests {
     private func read(_ count: Int, from: Int, _ client: TestWebSocket) async throws {
         var expected = from
         while expected < from + count {
-            guard case .text(let bytes)? = await client.next() else { throw TestFailure(text: "ended at \(expected)") }
+            guard case .text(let bytes)? = await client.next() else { throw TestFailure("ended at \(expected)") }
             guard let number = Self.number(bytes) else { continue }
-            guard number == expected else { throw TestFailure(text: "\(number) came when \(expected) was due") }
+            guard number == expected else { throw TestFailure("\(number) came when \(expected) was due") }
             expected += 1
         }
     }

@@ -2,6 +2,7 @@ import ChatCore
 import ChatGateway
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 struct SlowSessionTests {
@@ -19,7 +20,7 @@ struct SlowSessionTests {
                 others.append(try await TestWebSocket.connect(port: port, "user=u\(number)&room=busy"))
                 _ = try await others[number].json("joined")
             }
-            try await until("all are in the room") { service.members(of: room) == 4 }
+            try await eventually("all are in the room") { service.members(of: room) == 4 }
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 4_000))
             // In batches that the others read before the next: a test of stalling, not of flooding everybody.
             var seq = 0
@@ -32,7 +33,7 @@ struct SlowSessionTests {
                 }
                 seq += 20
             }
-            try await until("the stalled one is closed") { await server.counters().sessionsClosed["slow"] == 1 }
+            try await eventually("the stalled one is closed") { await server.counters().sessionsClosed["slow"] == 1 }
             #expect(service.sessions == 3)
             #expect(await server.counters().queuedBytes == 0)
             _ = stalled.socket.channel
@@ -48,7 +49,7 @@ struct SlowSessionTests {
             let room = try RoomName("busy")
             let client = try await joinWithoutReading(room, port: port, service)
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
-            try await until("it is found slow") {
+            try await eventually("it is found slow") {
                 for _ in 0..<50 { _ = try? await service.say(room: room, content: content) }
                 return service.sessions == 0
             }
@@ -69,10 +70,10 @@ struct SlowSessionTests {
             #expect(try await service.takesPage())
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
             for _ in 0..<25 { _ = try await service.say(room: room, content: content) }
-            try await until("it is behind") { (try? await service.takesPage()) == false }
+            try await eventually("it is behind") { (try? await service.takesPage()) == false }
             #expect(service.drained.isEmpty)
             try await client.socket.readOn()
-            try await until("it is said to take a page") { service.drained.count == 1 }
+            try await eventually("it is said to take a page") { service.drained.count == 1 }
             #expect(try await service.takesPage())
             #expect(service.drained.count == 1)
         }
@@ -89,7 +90,7 @@ struct SlowSessionTests {
             let client = try await joinWithoutReading(room, port: port, service)
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
             for _ in 0..<30 { _ = try await service.say(room: room, content: content) }
-            try await until("it is closed") { await server.counters().sessionsClosed["slow"] == 1 }
+            try await eventually("it is closed") { await server.counters().sessionsClosed["slow"] == 1 }
             _ = client.socket.channel
         }
     }
@@ -125,7 +126,7 @@ struct SlowSessionTests {
             try await client.sendFrame(.pong, [])
             #expect(await client.next() == .ping([]))
             #expect(await client.closeFrame() == .close(WebSocketCloseCode(rawValue: 4006), reason: "heartbeatMissed"))
-            try await until("the service was told") { service.sessions == 0 }
+            try await eventually("the service was told") { service.sessions == 0 }
         }
     }
 
@@ -133,7 +134,7 @@ struct SlowSessionTests {
         try await withGateway { port, service, server in
             var clients: [TestWebSocket] = []
             for number in 0..<10 { clients.append(try await TestWebSocket.connect(port: port, "user=u\(number)")) }
-            try await until("all are there") { service.sessions == 10 }
+            try await eventually("all are there") { service.sessions == 10 }
             await server.stopAccepting()
             await #expect(throws: (any Error).self) { try await TestWebSocket.connect(port: port) }
             async let closing: Void = server.closeAll(.draining, spread: .milliseconds(400))
@@ -161,7 +162,7 @@ struct SlowSessionTests {
             service.closeSessions(.ended)
             #expect(await client.closeFrame() == .close(WebSocketCloseCode(rawValue: 4007), reason: "ended"))
             #expect(await client.next() == nil)
-            try await until("cut") { await server.counters().connections == 0 }
+            try await eventually("cut") { await server.counters().connections == 0 }
         }
     }
 }

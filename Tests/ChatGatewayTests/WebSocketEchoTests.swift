@@ -2,6 +2,7 @@ import ChatCore
 import ChatGateway
 import ChatWire
 import NIOCore
+import TestSupport
 import Testing
 
 struct WebSocketEchoTests {
@@ -30,11 +31,11 @@ struct WebSocketEchoTests {
             #expect(counters.sessions == 2)
             #expect(counters.framesReceived[.send] == 1)
             ana.socket.channel.close(promise: nil)
-            try await until("ana is gone") { service.sessions == 1 }
+            try await eventually("ana is gone") { service.sessions == 1 }
             try await bob.sendFrame(.close, [0x03, 0xE8])
             #expect(await bob.next() == .close(.normal, reason: ""))
             #expect(await bob.next() == nil)
-            try await until("bob is gone") { service.sessions == 0 }
+            try await eventually("bob is gone") { service.sessions == 0 }
             let after = await server.counters()
             #expect(after.sessionsClosed == ["gone": 1, "peer": 1])
             #expect(after.connections == 0)

@@ -223,29 +223,13 @@ private enum SharedServer {
 
 /// A blocking connection that speaks through the transport's writer and reader.
 final class ContractConnection {
-    private let descriptor: Int32
+    private let socket: LoopbackSocket
     private let reader: RESPReader
 
     init(port: Int) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        socket = try LoopbackSocket(port: port, timeout: 20)
         reader = try RESPReader()
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)
-        let connected = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-        guard descriptor >= 0, connected else { throw StoreFailure("cannot connect to port \(port)") }
-        var timeout = timeval(tv_sec: 20, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
-        var on: Int32 = 1
-        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
     }
-
-    deinit { close(descriptor) }
 
     func ask(_ words: [String]) throws -> Tree { try ask(bytes: words.map { Array($0.utf8) }) }
 
@@ -260,11 +244,8 @@ final class ContractConnection {
 
     /// Sends, then reads until there are `replies`; ``forget()`` when they were read.
     func exchange(_ bytes: ByteBuffer, replies: Int) throws -> RESPReplies {
-        var bytes = bytes
-        while bytes.readableBytes > 0 {
-            let count = bytes.withUnsafeReadableBytes { write(descriptor, $0.baseAddress, $0.count) }
-            guard count > 0 else { throw StoreFailure("cannot write: errno \(errno)") }
-            bytes.moveReaderIndex(forwardBy: count)
+        guard socket.write(bytes.readableBytesView) == bytes.readableBytes else {
+            throw StoreFailure("cannot write: errno \(errno)")
         }
         return try read(until: { $0.count >= replies })
     }
@@ -275,8 +256,7 @@ final class ContractConnection {
     func events(_ codec: RedisCodec) throws -> [ChannelEvent] {
         var writer = RESPWriter()
         writer.command(words: ["PING"])
-        var bytes = writer.take()
-        _ = bytes.readWithUnsafeReadableBytes { write(descriptor, $0.baseAddress, $0.count) }
+        socket.write(writer.take().readableBytesView)
         let replies = try read(until: { $0.count > 0 && $0[$0.count - 1][0].equals("pong") })
         defer { forget() }
         var events: [ChannelEvent] = []
@@ -307,7 +287,7 @@ final class ContractConnection {
         let replies = RESPReplies(arena: reader.arena)
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while !enough(replies) {
-            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            let count = socket.read(into: &chunk)
             guard count > 0 else { throw StoreFailure("Redis did not answer: errno \(errno)") }
             var buffer = ByteBuffer(bytes: chunk[..<count])
             try reader.read(&buffer) { true }

@@ -111,7 +111,7 @@ import Testing
         // If the other masters have not voted within 5 s, the replica gives up, and tells nobody: it is asked again.
         let clock = ContinuousClock()
         var again = clock.now
-        try await cluster.servers[5].until("it is the master") {
+        try await eventually("it is the master", within: .seconds(60)) {
             if cluster.servers[5].isMaster { return true }
             if clock.now >= again {
                 try cluster.servers[5].cli("CLUSTER", "FAILOVER")
@@ -119,7 +119,7 @@ import Testing
             }
             return false
         }
-        try await cluster.servers[2].until("the old one knows") { !cluster.servers[2].isMaster }
+        try await eventually("the old one knows", within: .seconds(60)) { !cluster.servers[2].isMaster }
         #expect(try await servers.ask("GET", keys[2]) == .string(keys[2]))
         #expect(await servers.all.contains { $0.name == "127.0.0.1:\(cluster.servers[5].port)" })
         #expect(await servers.count == 3)
@@ -131,7 +131,7 @@ import Testing
         let slot = HashSlot(ofKey: keys[0])
         // First at its master, which tells the others of it as long as it has it.
         for server in cluster.servers {
-            try await server.until("it has forgotten the slot") {
+            try await eventually("it has forgotten the slot", within: .seconds(60)) {
                 try server.cli("CLUSTER", "DELSLOTS", "\(slot.number)")
                 return try server.cli("CLUSTER", "INFO").contains("cluster_slots_assigned:16383")
             }

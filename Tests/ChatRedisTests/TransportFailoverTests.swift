@@ -126,7 +126,7 @@ import Testing
             stale.stop()
         }
         try sentinels.sentinel(0, "SENTINEL", "FAILOVER", PrivateSentinels.masterName)
-        try await sentinels.servers[1].until("the replica is the master") { sentinels.servers[1].isMaster }
+        try await eventually("the replica is the master", within: .seconds(60)) { sentinels.servers[1].isMaster }
         let master = try master(sentinels.url.replacing("://", with: "://127.0.0.1:\(stale.ports[0]),"))
         defer { master.stop() }
         let link = try await link(master)

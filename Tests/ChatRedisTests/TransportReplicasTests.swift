@@ -17,15 +17,16 @@ import Testing
     private func start() async throws -> (master: PrivateRedis, replica: PrivateRedis, link: LinkProbe) {
         let master = try await PrivateRedis.start()
         let replica = try await PrivateRedis.start(.init(configuration: ["replicaof 127.0.0.1 \(master.port)"]))
-        try await master.until("the replica follows") { try master.cli("INFO", "replication").contains("state=online") }
+        try await eventually("the replica follows", within: .seconds(60)) {
+            try master.cli("INFO", "replication").contains("state=online")
+        }
         let settings = try LinkTesting.settings(master.url) { $0.confirmsReplicas = true }
         return (master, replica, try await LinkTesting.link(settings))
     }
 
     /// The third connection tells nobody that it is up.
     private func waitForReplicas(_ link: LinkProbe) async throws {
-        let end = ContinuousClock.now + .seconds(30)
-        while try await confirm(link, 1, .milliseconds(100)) == nil { try #require(ContinuousClock.now < end) }
+        try await eventually("the replica confirms") { try await confirm(link, 1, .milliseconds(100)) != nil }
     }
 
     @Test func whatWasAnsweredIsOnTheReplicaWhenItConfirms() async throws {

@@ -170,38 +170,21 @@ struct HostileTests {
 /// Bytes to Redis, without a client in between.
 private enum RawRedis {
     static func send(_ bytes: [UInt8], replies: Int, port: Int) throws {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)
-        let connected = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-        guard connected else { throw TestNode.Failure(description: "redis does not listen") }
-        var timeout = timeval(tv_sec: 60, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        let socket = try LoopbackSocket(port: port, timeout: 60)
         var sent = 0
         var heard = 0
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while heard < replies {
             if sent < bytes.count {
-                let count = bytes[sent..<min(sent + 65_536, bytes.count)].withUnsafeBytes {
-                    write(descriptor, $0.baseAddress, $0.count)
-                }
-                guard count > 0 else { throw TestNode.Failure(description: "redis takes no more: \(errno)") }
+                let count = socket.write(bytes[sent..<min(sent + 65_536, bytes.count)])
+                guard count > 0 else { throw TestFailure("redis takes no more: \(errno)") }
                 sent += count
                 // The answers are few bytes each: they fit into the kernel's buffers until all was sent.
                 guard sent == bytes.count || sent % (1 << 20) < 65_536 else { continue }
             }
-            let count = recv(descriptor, &chunk, chunk.count, sent < bytes.count ? Int32(MSG_DONTWAIT) : 0)
+            let count = socket.read(into: &chunk, waits: sent == bytes.count)
             if count > 0 { heard += chunk[..<count].count { $0 == 0x0A } }
-            guard count > 0 || sent < bytes.count else {
-                throw TestNode.Failure(description: "redis fell silent after \(heard)")
-            }
+            guard count > 0 || sent < bytes.count else { throw TestFailure("redis fell silent after \(heard)") }
         }
     }
 }

@@ -91,7 +91,9 @@ struct OutageTests {
             master.stop()
             replica.stop()
         }
-        try await master.until("the replica follows") { try master.cli("INFO", "replication").contains("state=online") }
+        try await eventually("the replica follows", within: .seconds(60)) {
+            try master.cli("INFO", "replication").contains("state=online")
+        }
         let node = try await TestNode.start(
             "node", redis: master.url, ["MARTLET_ACK_REPLICAS": "1", "MARTLET_ACK_DEADLINE": "300ms"])
         defer { node.signal(SIGKILL) }

@@ -49,7 +49,7 @@ package final class PrivateCluster: Sendable {
             try server.cli("CLUSTER", "MEET", "127.0.0.1", "\(servers[0].port)", bus)
         }
         for server in servers {
-            try await server.until("all know each other") {
+            try await eventually("all know each other", within: .seconds(60)) {
                 let nodes = try server.cli("CLUSTER", "NODES").split(separator: "\n")
                 return nodes.count == servers.count && !nodes.contains { $0.contains("handshake") }
             }
@@ -59,12 +59,12 @@ package final class PrivateCluster: Sendable {
             try servers[index].cli("CLUSTER", "REPLICATE", master)
         }
         for server in servers {
-            try await server.until("the cluster is served") {
+            try await eventually("the cluster is served", within: .seconds(60)) {
                 try server.cli("CLUSTER", "INFO").contains("cluster_state:ok")
             }
         }
         for server in servers.dropFirst(masters) {
-            try await server.until("the replica follows") {
+            try await eventually("the replica follows", within: .seconds(60)) {
                 try server.cli("INFO", "replication").contains("master_link_status:up")
             }
         }
@@ -87,7 +87,7 @@ package final class PrivateCluster: Sendable {
                 if let found = servers.first(where: { $0.port == port && $0.pid != nil }) { return found }
             }
         }
-        throw PrivateRedis.Failure(description: "nobody serves slot \(slot)")
+        throw TestFailure("nobody serves slot \(slot)")
     }
 
     /// Moves a slot with its keys, as `redis-cli --cluster reshard` does. `meanwhile` runs when half of it has moved.

@@ -24,12 +24,6 @@ package final class PrivateRedis: @unchecked Sendable {
         }
     }
 
-    package struct Failure: Error, CustomStringConvertible {
-        package var description: String
-
-        package init(description: String) { self.description = description }
-    }
-
     package let port: Int
     /// 0 without TLS.
     package let tlsPort: Int
@@ -75,7 +69,7 @@ package final class PrivateRedis: @unchecked Sendable {
                 lastError = error
             }
         }
-        throw lastError ?? Failure(description: "redis-server did not start")
+        throw lastError ?? TestFailure("redis-server did not start")
     }
 
     /// Starts the server again, on the same ports, empty, also after `kill()`.
@@ -153,17 +147,13 @@ package final class PrivateRedis: @unchecked Sendable {
         process.standardError = FileHandle.nullDevice
         try process.run()
         lock.withLock { self.process = process }
-        let deadline = ContinuousClock.now + .seconds(60)
-        while ContinuousClock.now < deadline {
+        try await eventually("redis-server answers", within: .seconds(60)) {
             guard process.isRunning else {
                 let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
-                throw Failure(description: "redis-server ended at once: \(text.suffix(500))")
+                throw TestFailure("redis-server ended at once: \(text.suffix(500))")
             }
-            if try Self.answersPing(port: port) { return }
-            // Nothing tells from outside that a server listens; this is the one place that has to ask again and again.
-            try await Task.sleep(for: .milliseconds(10))
+            return Self.answersPing(port: port)
         }
-        throw Failure(description: "redis-server did not answer within 60 s")
     }
 
     private func makeCertificate() throws {
@@ -193,7 +183,7 @@ package final class PrivateRedis: @unchecked Sendable {
         let data = output.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
-            throw Failure(description: "\(name) ended with status \(process.terminationStatus)")
+            throw TestFailure("\(name) ended with status \(process.terminationStatus)")
         }
         var text = String(decoding: data, as: UTF8.self)
         if text.hasSuffix("\n") { text.removeLast() }
@@ -208,9 +198,9 @@ package final class PrivateRedis: @unchecked Sendable {
             guard let port = range.randomElement(), given.withLockedValue({ $0.insert(port).inserted }) else {
                 continue
             }
-            if try isFree(port) { return port }
+            if try LoopbackSocket.isFree(port: port) { return port }
         }
-        throw Failure(description: "no free port from \(range.lowerBound) to \(range.upperBound - 1)")
+        throw TestFailure("no free port from \(range.lowerBound) to \(range.upperBound - 1)")
     }
 
     private static let firstPort = 15_000
@@ -222,48 +212,12 @@ package final class PrivateRedis: @unchecked Sendable {
     }()
     private static let given = NIOLockedValueBox<Set<Int>>([])
 
-    private static func isFree(_ port: Int) throws -> Bool {
-        let descriptor = try socket()
-        defer { close(descriptor) }
-        var address = loopback(port: UInt16(port))
-        return withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-    }
-
-    private static func answersPing(port: Int) throws -> Bool {
-        let descriptor = try socket()
-        defer { close(descriptor) }
-        var address = loopback(port: UInt16(port))
-        let connected = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                connect(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-        guard connected else { return false }
-        var timeout = timeval(tv_sec: 1, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
-        let ping = Array("PING\r\n".utf8)
-        guard write(descriptor, ping, ping.count) == ping.count else { return false }
+    private static func answersPing(port: Int) -> Bool {
+        guard let socket = try? LoopbackSocket(port: port, timeout: 1) else { return false }
+        socket.write("PING\r\n".utf8)
         var answer = [UInt8](repeating: 0, count: 64)
-        let count = read(descriptor, &answer, answer.count)
+        let count = socket.read(into: &answer)
         // -LOADING: not yet. -NOAUTH and -NOPERM: it is up.
         return count > 0 && !answer.starts(with: Array("-LOADING".utf8))
-    }
-
-    private static func socket() throws -> Int32 {
-        let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard descriptor >= 0 else { throw Failure(description: "no socket: errno \(errno)") }
-        return descriptor
-    }
-
-    private static func loopback(port: UInt16) -> sockaddr_in {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)
-        return address
     }
 }

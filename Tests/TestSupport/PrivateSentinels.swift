@@ -44,15 +44,17 @@ package final class PrivateSentinels: @unchecked Sendable {
         let ports = try (0..<count).map { _ in try PrivateRedis.freePort() }
         let cluster = PrivateSentinels(
             servers: [master, replica], ports: ports, directory: directory, password: password)
-        try await master.until("the replica follows") { try master.cli("INFO", "replication").contains("state=online") }
+        try await eventually("the replica follows", within: .seconds(60)) {
+            try master.cli("INFO", "replication").contains("state=online")
+        }
         for index in ports.indices {
             try cluster.launch(index, master.port, downAfter: downAfter, sentinelPassword: sentinelPassword)
         }
         for index in ports.indices {
-            try await master.until("sentinel \(index) knows all") {
+            try await eventually("sentinel \(index) knows all", within: .seconds(60)) {
                 guard cluster.isRunning(index) else {
                     let log = cluster.log(of: index)
-                    throw PrivateRedis.Failure(description: "sentinel \(index) ended at once: \(log)")
+                    throw TestFailure("sentinel \(index) ended at once: \(log)")
                 }
                 // Fails until it listens.
                 guard
@@ -131,17 +133,6 @@ package final class PrivateSentinels: @unchecked Sendable {
 extension PrivateRedis {
     /// As it says itself. A server that is being promoted cuts its clients off, the one that asks among them.
     package var isMaster: Bool { (try? cli("INFO", "replication"))?.contains("role:master") ?? false }
-
-    /// Asks again and again, for what nobody announces.
-    package func until(_ what: String, within time: Duration = .seconds(60), _ condition: () throws -> Bool)
-        async throws
-    {
-        let end = ContinuousClock.now + time
-        while try !condition() {
-            guard ContinuousClock.now < end else { throw Failure(description: "not in time: \(what)") }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-    }
 
     /// `run_id` of INFO.
     package func runID() throws -> String {

@@ -3,6 +3,7 @@ import ChatGateway
 import Logging
 import NIOCore
 import NIOPosix
+import TestSupport
 
 /// A gateway on a free port of loopback, with a fake service behind it.
 func withGateway(
@@ -24,7 +25,7 @@ func withGateway(
         logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
     do {
         try await server.start()
-        guard let port = server.boundPort else { throw TestFailure(text: "no port") }
+        guard let port = server.boundPort else { throw TestFailure("no port") }
         try await body(port, service, server)
         await server.stop()
     } catch {
@@ -35,19 +36,9 @@ func withGateway(
     try await group.shutdownGracefully()
 }
 
-/// Waits until `condition` holds; throws after ten seconds.
-func until(_ what: String, _ condition: () async -> Bool) async throws {
-    let clock = ContinuousClock()
-    let end = clock.now + .seconds(10)
-    while await !condition() {
-        guard clock.now < end else { throw TestFailure(text: "never: \(what)") }
-        try await clock.sleep(for: .milliseconds(5))
-    }
-}
-
 /// A client that is alone in the room and reads nothing until it is told to, not even the answer to its handshake.
 func joinWithoutReading(_ room: RoomName, port: Int, _ service: FakeService) async throws -> TestWebSocket {
     let client = try await TestWebSocket.connect(port: port, "user=slow&room=\(room)", autoRead: false)
-    try await until("it is in the room") { service.members(of: room) == 1 }
+    try await eventually("it is in the room") { service.members(of: room) == 1 }
     return client
 }

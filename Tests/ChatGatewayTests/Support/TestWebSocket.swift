@@ -1,5 +1,6 @@
 import ChatWire
 import NIOCore
+import TestSupport
 
 /// A WebSocket client for tests, which can also misbehave.
 final class TestWebSocket {
@@ -27,7 +28,7 @@ final class TestWebSocket {
         let client = TestWebSocket(socket)
         guard autoRead else { return client }
         guard let answer = await socket.readAnswer(hasBody: false), answer.head.hasPrefix("HTTP/1.1 101 ") else {
-            throw TestFailure(text: "the handshake was not accepted")
+            throw TestFailure("the handshake was not accepted")
         }
         return client
     }
@@ -60,10 +61,10 @@ final class TestWebSocket {
             switch event {
             case .text(let bytes): return try JSONValue(parsing: bytes)
             case .ping, .pong: continue
-            case .binary, .close, .refused, .failed: throw TestFailure(text: "not a message: \(event)")
+            case .binary, .close, .refused, .failed: throw TestFailure("not a message: \(event)")
             }
         }
-        throw TestFailure(text: "the connection has gone")
+        throw TestFailure("the connection has gone")
     }
 
     /// The next message of this type; others are skipped.
@@ -81,8 +82,4 @@ final class TestWebSocket {
         }
         return nil
     }
-}
-
-struct TestFailure: Error {
-    var text: String
 }

@@ -5,10 +5,6 @@ import Testing
 
 /// One `martlet serve` as a process of its own, as an operator starts it: configured by the environment, ended by signals.
 final class TestNode: @unchecked Sendable {  // `port` is written once, before the node is handed out
-    struct Failure: Error, CustomStringConvertible {
-        var description: String
-    }
-
     let name: String
     private(set) var port = 0
     private let process = Process()
@@ -87,7 +83,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
 
     private func waitUntilReady() async throws {
         try await eventually("\(name) listens and is ready") { [self] in
-            guard process.isRunning else { throw Failure(description: "\(name) ended: \(output.suffix(2_000))") }
+            guard process.isRunning else { throw TestFailure("\(name) ended: \(output.suffix(2_000))") }
             if port == 0, let line = output.split(separator: "\n").first(where: { $0.contains("notice listening") }) {
                 port = line.split(separator: ":").last.flatMap { Int($0.prefix { $0.isNumber }) } ?? 0
             }
@@ -117,18 +113,6 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     func killNow() async throws {
         signal(SIGKILL)
         try await eventually("\(name) is dead") { [self] in !process.isRunning }
-    }
-}
-
-/// Polls until the condition holds; fails the test when it does not in time. For states that nobody announces.
-func eventually(
-    _ what: String, within time: Duration = .seconds(30), _ condition: () async throws -> Bool
-) async throws {
-    let end = ContinuousClock.now + time
-    while true {
-        if try await condition() { return }
-        guard ContinuousClock.now < end else { throw TestNode.Failure(description: "not in time: \(what)") }
-        try await Task.sleep(for: .milliseconds(20))
     }
 }
 

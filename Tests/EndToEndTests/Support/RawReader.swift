@@ -1,11 +1,11 @@
 import Foundation
-import Glibc
 import MartletClient
+import TestSupport
 
 /// A WebSocket client with a small receive buffer that reads when a test tells it to, and writes down the positions that
 /// it was shown.
 final class RawReader {
-    private let descriptor: Int32
+    private let socket: LoopbackSocket
     private var bytes: [UInt8] = []
     private var isOpen = false
     /// Of `message` frames and of those in `joined`, as they came.
@@ -15,44 +15,21 @@ final class RawReader {
     private(set) var types: [String] = []
 
     init(port: Int, query: String) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        setReceiveBuffer(4_096)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(UInt16(port).bigEndian)
-        address.sin_addr = in_addr(s_addr: UInt32(0x7F00_0001).bigEndian)
-        let connected = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard connected == 0 else { throw TestNode.Failure(description: "cannot connect: errno \(errno)") }
-        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
-        send(
-            raw: Array(
-                ("GET /ws?\(query) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").utf8))
+        socket = try LoopbackSocket(port: port, receiveBuffer: 4_096)
+        socket.setNonBlocking()
+        socket.write(
+            ("GET /ws?\(query) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").utf8)
     }
-
-    deinit { close(descriptor) }
 
     /// From now on it can read fast.
-    func widen() { setReceiveBuffer(1 << 20) }
-
-    private func setReceiveBuffer(_ bytes: Int32) {
-        var bytes = bytes
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))
-    }
+    func widen() { socket.setReceiveBuffer(1 << 20) }
 
     /// A text frame, masked with zeros.
     func send(_ text: String) {
         let payload = Array(text.utf8)
         precondition(payload.count < 126)
-        send(raw: [0x81, 0x80 | UInt8(payload.count), 0, 0, 0, 0] + payload)
-    }
-
-    private func send(raw: [UInt8]) {
-        _ = Glibc.send(descriptor, raw, raw.count, Int32(MSG_NOSIGNAL))
+        socket.write([0x81, 0x80 | UInt8(payload.count), 0, 0, 0, 0] + payload)
     }
 
     /// Reads what has come, at most `limit` bytes.
@@ -60,7 +37,7 @@ final class RawReader {
         var rest = limit
         var buffer = [UInt8](repeating: 0, count: 16_384)
         while rest > 0 {
-            let count = recv(descriptor, &buffer, min(buffer.count, rest), 0)
+            let count = socket.read(into: &buffer, atMost: rest)
             if count == 0 { ended = true }
             guard count > 0 else { break }
             rest -= count
