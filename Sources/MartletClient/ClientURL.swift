@@ -1,3 +1,5 @@
+import ChatWire
+
 /// A node's WebSocket address: `ws://host[:port][/path][?query]`, or `wss:`. Without a path: `/ws`.
 public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
     public var secure: Bool
@@ -57,7 +59,7 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
             separator = "&"
         }
         for parameter in parameters {
-            result += "\(separator)\(Self.escape(parameter.name))=\(Self.escape(parameter.value))"
+            result += "\(separator)\(PercentEncoding.encode(parameter.name))=\(PercentEncoding.encode(parameter.value))"
             separator = "&"
         }
         return result
@@ -70,23 +72,4 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
     }
 
     public var description: String { "\(secure ? "wss" : "ws")://\(authority)\(target(adding: []))" }
-
-    /// Percent-encodes all but RFC 3986's unreserved characters.
-    static func escape(_ text: String) -> String {
-        let digits = Array("0123456789ABCDEF".utf8)
-        var bytes: [UInt8] = []
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                bytes.append(byte)
-            default:
-                bytes.append(UInt8(ascii: "%"))
-                bytes.append(digits[Int(byte >> 4)])
-                bytes.append(digits[Int(byte & 15)])
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
 }
