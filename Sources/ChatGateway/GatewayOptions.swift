@@ -93,13 +93,6 @@ public struct StaticFile: Sendable {
     }
 }
 
-extension TimeAmount {
-    init(_ duration: Duration) {
-        let parts = duration.components
-        self = .nanoseconds(parts.seconds &* 1_000_000_000 &+ parts.attoseconds / 1_000_000_000)
-    }
-}
-
 extension Moment {
     static var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 }

@@ -218,9 +218,7 @@ final class GatewayLoop {
         for (index, session) in sessions.enumerated() {
             let delay = spread * ((Double(index) + 0.5) / Double(total))
             if reason == .draining {
-                let parts = delay.components
-                let milliseconds = parts.seconds * 1_000 + parts.attoseconds / 1_000_000_000_000_000
-                session.send(.draining(reconnectAfter: UInt64(clamping: milliseconds)))
+                session.send(.draining(reconnectAfter: UInt64(clamping: delay.wholeMilliseconds)))
             }
             eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(delay)) { session.close(reason) }
         }

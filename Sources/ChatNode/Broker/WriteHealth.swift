@@ -69,12 +69,3 @@ final class WriteHealth: Sendable {
 }
 
 extension RefusalKind: MetricLabel {}
-
-extension Duration {
-    /// For log lines: milliseconds, rounded down.
-    var wholeMilliseconds: Int64 {
-        let parts = components
-        return parts.seconds.multipliedReportingOverflow(by: 1_000).partialValue
-            &+ parts.attoseconds / 1_000_000_000_000_000
-    }
-}

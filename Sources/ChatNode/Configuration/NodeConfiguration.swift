@@ -116,7 +116,7 @@ extension NodeConfiguration {
 
         /// How often the node says that it lives, in whole milliseconds.
         public var heartbeatInterval: Duration {
-            explicitHeartbeatInterval ?? .milliseconds(DurationText.milliseconds(lease) / 3)
+            explicitHeartbeatInterval ?? .milliseconds(lease.wholeMilliseconds / 3)
         }
     }
 

@@ -38,19 +38,10 @@ enum DurationText {
 
     /// The shortest text that ``parse(_:)`` reads as `duration`; parts of a microsecond are left out.
     static func show(_ duration: Duration) -> String {
-        let parts = duration.components
-        let (whole, overflow) = parts.seconds.multipliedReportingOverflow(by: 1_000_000)
-        let value = overflow ? Int64.max / 2 : whole + parts.attoseconds / 1_000_000_000_000
+        let value = Int64(clamping: duration.attoseconds / 1_000_000_000_000)
         guard value != 0 else { return "0s" }
         let unit = units.last { value % $0.microseconds == 0 } ?? units[0]
         return "\(value / unit.microseconds)\(unit.name)"
-    }
-
-    /// Whole milliseconds of `duration`.
-    static func milliseconds(_ duration: Duration) -> Int64 {
-        let parts = duration.components
-        let (milliseconds, overflow) = parts.seconds.multipliedReportingOverflow(by: 1_000)
-        return overflow ? Int64.max / 2 : milliseconds + parts.attoseconds / 1_000_000_000_000_000
     }
 }
 

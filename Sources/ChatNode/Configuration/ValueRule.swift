@@ -1,3 +1,4 @@
+import ChatCore
 import ChatGateway
 import ChatRedis
 import Glibc
@@ -71,7 +72,7 @@ extension ValueRule where Value == Duration {
                 guard range.contains(value) else { throw Misfit("it is out of range") }
                 switch step {
                 case .microseconds: return value
-                case .milliseconds where value == .milliseconds(DurationText.milliseconds(value)): return value
+                case .milliseconds where value == .milliseconds(value.wholeMilliseconds): return value
                 case .milliseconds: throw Misfit("only whole milliseconds")
                 case .seconds where value == .seconds(value.components.seconds): return value
                 case .seconds: throw Misfit("clients are told whole seconds")

@@ -112,7 +112,7 @@ extension RedisCodec {
         call("martlet_leave", RoomKey.allInOrder, room, arguments: 6, &writer)
         writer.argument(node.text)
         writer.argument(value)
-        writer.argument(settings.roomTTL.wholeMilliseconds)
+        writer.argument(settings.roomTTL.timeToLiveMilliseconds)
         writer.argument(settings.presenceLength)
         writer.argument(cursor)
         writer.argument(isOwn ? "1" : "0" as StaticString)
@@ -145,7 +145,7 @@ extension RedisCodec {
         writer.argument(content.key ?? "")
         writer.argument(content.at)
         bounds(PageBounds(count: settings.historyLength, bytes: settings.historyBytes), &writer)
-        writer.argument(settings.roomTTL.wholeMilliseconds)
+        writer.argument(settings.roomTTL.timeToLiveMilliseconds)
     }
 
     func presence(_ request: PresenceRequest, _ writer: inout RESPWriter) {
@@ -179,11 +179,13 @@ extension RedisCodec {
         writer.argument(keys.node(node))
         json.withBytes { writer.argument(bytes: $0) }
         writer.argument("PX")
-        writer.argument(lease.wholeMilliseconds)
+        writer.argument(lease.timeToLiveMilliseconds)
         // The old value tells whether Redis still knew the node.
         writer.argument("GET")
         writer.command(words: ["ZADD", keys.nodes, String(report.clock), node])
-        writer.command(words: ["PEXPIRE", keys.rooms(ofNode: node), String(settings.nodeRoomsTTL.wholeMilliseconds)])
+        writer.command(words: [
+            "PEXPIRE", keys.rooms(ofNode: node), String(settings.nodeRoomsTTL.timeToLiveMilliseconds),
+        ])
     }
 
     // MARK: Parts

@@ -118,7 +118,7 @@ public struct RedisCodec: RedisCodecProtocol {
         case .hold(let room, let node):
             let key = keys.rooms(ofNode: node.text)
             writer.command(words: ["SADD", key, room.text])
-            writer.command(words: ["PEXPIRE", key, String(settings.nodeRoomsTTL.wholeMilliseconds)])
+            writer.command(words: ["PEXPIRE", key, String(settings.nodeRoomsTTL.timeToLiveMilliseconds)])
             return RedisEncoded(commands: 2, operation: Operation.done.rawValue)
         case .release(let room, let node):
             writer.command(words: ["SREM", keys.rooms(ofNode: node.text), room.text])
@@ -191,14 +191,4 @@ extension RedisCodec {
 
     /// How Redis (`functions.c`) and Valkey begin the error of FCALL for a function that nobody loaded.
     static let functionNotFound = "ERR Function not found"
-}
-
-extension Duration {
-    /// Milliseconds, at least 1: Redis refuses a TTL of 0.
-    var wholeMilliseconds: UInt64 {
-        let parts = components
-        let (scaled, overflow) = parts.seconds.multipliedReportingOverflow(by: 1_000)
-        guard !overflow, scaled >= 0 else { return overflow && parts.seconds > 0 ? 1 << 50 : 1 }
-        return max(1, min(1 << 50, UInt64(scaled) &+ UInt64(max(0, parts.attoseconds) / 1_000_000_000_000_000)))
-    }
 }

@@ -25,7 +25,7 @@ extension RedisLink {
         guard replicas.isUp, servers[.replicas] == server.runID else {
             return confirmLater(count, server, time, then)
         }
-        let milliseconds = max(1, time.components.seconds * 1_000 + time.components.attoseconds / 1_000_000_000_000_000)
+        let milliseconds = max(1, time.wholeMilliseconds)
         var writer = RESPWriter(capacity: 128)
         writer.command(words: codec.replicationMark(tag: replicationTag))
         writer.command(words: ["WAIT", "\(count)", "\(milliseconds)"])

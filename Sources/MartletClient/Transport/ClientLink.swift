@@ -37,7 +37,7 @@ final class ClientLink: @unchecked Sendable {
 
         let request = head
         let bootstrap = ClientBootstrap(group: loop)
-            .connectTimeout(.nanoseconds(Int64(clamping: options.connectTimeout.components.seconds * 1_000_000_000)))
+            .connectTimeout(TimeAmount(options.connectTimeout))
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
             // Small turns: of thousands of sessions on one loop each gets one soon, however much waits for the others.
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4_096))

@@ -113,7 +113,7 @@ public struct MemoryBroker: Sendable {
                 return (.success(.view(view)), [])
             }
         case .leave(let room, let node, let value, _, let isOwn):
-            let expires = now + settings.roomTTL.milliseconds
+            let expires = now + settings.roomTTL.timeToLiveMilliseconds
             return on(room, now) { room, settings in
                 if let events = room.leavePart(node, value: value, now: now, limit: settings.partLength) {
                     return (.success(.leaving(cursor: 1)), events)
@@ -183,7 +183,7 @@ public struct MemoryBroker: Sendable {
             let problem = "ERR martlet: nothing to say: text and data are empty"
             return Answer(result: .failure(.notStored(problem)), events: [])
         }
-        let expires = now + settings.roomTTL.milliseconds
+        let expires = now + settings.roomTTL.timeToLiveMilliseconds
         let runID = runID
         return on(room, now) { room, settings in
             if let problem = room.problem(now: now) { return (.failure(problem), []) }
@@ -215,9 +215,9 @@ public struct MemoryBroker: Sendable {
         switch request {
         case .heartbeat(let report, let lease):
             let known = alive[report.node].map { $0.leaseEnds > now } ?? false
-            alive[report.node] = Node(report: report, leaseEnds: now + lease.milliseconds)
+            alive[report.node] = Node(report: report, leaseEnds: now + lease.timeToLiveMilliseconds)
             registered[report.node] = report.clock
-            nodeRooms[report.node]?.expires = now + settings.nodeRoomsTTL.milliseconds
+            nodeRooms[report.node]?.expires = now + settings.nodeRoomsTTL.timeToLiveMilliseconds
             return .heartbeat(known: known)
         case .nodes:
             let order = registered.sorted { ($0.value, $0.key.text) < ($1.value, $1.key.text) }
@@ -229,7 +229,7 @@ public struct MemoryBroker: Sendable {
         case .hold(let room, let node):
             var rooms = nodeRooms.removeValue(forKey: node) ?? NodeRooms(expires: 0)
             rooms.names.insert(room)
-            rooms.expires = now + settings.nodeRoomsTTL.milliseconds
+            rooms.expires = now + settings.nodeRoomsTTL.timeToLiveMilliseconds
             nodeRooms[node] = rooms
             return .done
         case .release(let room, let node):
@@ -291,14 +291,5 @@ extension MemoryRoom {
         return HistoryPage(
             messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
             hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
-    }
-}
-
-extension Duration {
-    /// Whole milliseconds, at least 1, as Redis takes a TTL.
-    var milliseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        guard seconds >= 0, attoseconds >= 0 else { return 1 }
-        return max(1, UInt64(min(seconds, 1 << 40)) * 1_000 + UInt64(attoseconds) / 1_000_000_000_000_000)
     }
 }
