@@ -81,16 +81,11 @@ struct BrokerFactory {
 
 /// Ties a loop's link to the hub on another loop. Calls and news are values and cross in order.
 private enum MemoryLink {
-    /// What the loop's news go to, once the link is there. Touched on the loop only.
-    private final class Slot {
-        weak var link: MemoryBrokerLink?
-    }
-
     static func make(hub: NIOLoopBound<MemoryBrokerHub>, on loop: any EventLoop) -> any BrokerLink {
-        let slot = NIOLoopBoundBox.makeBoxSendingValue(Slot(), eventLoop: loop)
+        let receiver = NIOLoopBoundBox.makeBoxSendingValue(Weak<MemoryBrokerLink>(), eventLoop: loop)
         let client = hub.eventLoop.submit {
             hub.value.connect { news, connection in
-                loop.execute { slot.value.link?.receive(news, connection: connection) }
+                loop.execute { receiver.value.object?.receive(news, connection: connection) }
             }
         }
         let link = MemoryBrokerLink(
@@ -104,7 +99,7 @@ private enum MemoryLink {
                 loop.assumeIsolatedUnsafeUnchecked().execute(work)
             })
         let bound = UncheckedLink(link)
-        loop.execute { slot.value.link = bound.link }
+        loop.execute { receiver.value.object = bound.link }
         return link
     }
 

@@ -56,13 +56,13 @@ public final class RedisClusterLink: BrokerLink {
     // MARK: BrokerLink
 
     public func start() {
-        let bound = NIOLoopBound(WeakClusterLink(self), eventLoop: eventLoop)
+        let bound = NIOLoopBound(Weak(self), eventLoop: eventLoop)
         cluster.follow { [eventLoop] topology in
-            eventLoop.execute { bound.value.link?.happen { $0.cameToKnow(topology, &$1) } }
+            eventLoop.execute { bound.value.object?.happen { $0.cameToKnow(topology, &$1) } }
         }
         // A connection to a server that is frozen tells nothing for seconds.
         eventLoop.scheduleRepeatedTask(initialDelay: Self.patience, delay: Self.patience) { task in
-            guard let link = bound.value.link, !link.isStopping else { return task.cancel() }
+            guard let link = bound.value.object, !link.isStopping else { return task.cancel() }
             if link.router.isTroubled { link.cluster.troubled(best: nil, last: nil) }
         }
     }
@@ -180,12 +180,6 @@ public final class RedisClusterLink: BrokerLink {
         // Tags are spread evenly, so this finds one unless hardly any slot is served.
         slots.isEmpty ? nil : (0..<200_000).lazy.map { String($0) }.first { slots.contains(HashSlot(ofKey: $0)) }
     }
-}
-
-/// Lets the Cluster not keep its links alive.
-private struct WeakClusterLink {
-    weak var link: RedisClusterLink?
-    init(_ link: RedisClusterLink) { self.link = link }
 }
 
 extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {

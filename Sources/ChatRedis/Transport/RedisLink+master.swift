@@ -7,11 +7,11 @@ extension RedisLink {
     /// Goes where Sentinel says.
     func follow() {
         guard let master = settings.master else { return }
-        let bound = NIOLoopBound(WeakLink(self), eventLoop: eventLoop)
+        let bound = NIOLoopBound(Weak(self), eventLoop: eventLoop)
         let eventLoop = eventLoop
         master.follow { target in
             eventLoop.execute {
-                guard let link = bound.value.link else { return }
+                guard let link = bound.value.object else { return }
                 for connection in link.connections { connection.lead(to: target) }
             }
         }
@@ -39,10 +39,4 @@ extension RedisLink {
         isReadOnly = false
         dropAll(RedisSetupError(.replica, "\(commands.place) has become a replica"))
     }
-}
-
-/// Lets a master not keep its links alive.
-private struct WeakLink {
-    weak var link: RedisLink?
-    init(_ link: RedisLink) { self.link = link }
 }

@@ -228,12 +228,6 @@ protocol RedisLinkCluster: AnyObject {
     func channelLeft(_ room: RoomName, _ reason: String, from link: RedisLink)
 }
 
-/// Lets a timer not keep its object alive.
-private struct Weak<Object: AnyObject> {
-    weak var object: Object?
-    init(_ object: Object) { self.object = object }
-}
-
 extension RedisLink: RedisConnectionOwner {
     func connectionUp(_ role: RedisConnectionRole, _ info: RedisServerInfo) {
         let attempt = role == .commands ? commands.attempts : subscriptions.attempts

@@ -39,13 +39,12 @@ public final class MemoryBrokerLink: BrokerLink {
         hub: MemoryBrokerHub, clock: @escaping () -> UInt64, defer: @escaping (@escaping () -> Void) -> Void
     ) {
         // The hub must reach the link before the link exists.
-        final class Slot { weak var link: MemoryBrokerLink? }
-        let slot = Slot()
+        let link = Weak<MemoryBrokerLink>()
         let client = hub.connect { news, connection in
-            `defer` { slot.link?.receive(news, connection: connection) }
+            `defer` { link.object?.receive(news, connection: connection) }
         }
         self.init(send: { hub.perform($0, from: client, now: clock()) }, defer: `defer`)
-        slot.link = self
+        link.object = self
     }
 
     public func start() {
