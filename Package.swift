@@ -108,7 +108,8 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CLinux", "ChatCore", "ChatNode", "ChatRedis", "ChatWire", "MartletClient", "RedisSchema",
+                "CLinux", "ChatCore", "ChatGateway", "ChatNode", "ChatRedis", "ChatWire", "MartletClient",
+                "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -69,7 +69,7 @@ final class AcceptGate: ChannelDuplexHandler {
     private func look() -> AcceptStateMachine.Look {
         .init(
             lowestFree: probe?.lowestFree(), connections: shared.connections.load(ordering: .relaxed),
-            limit: probe?.limit())
+            limit: probe == nil ? nil : OpenFileLimit.current)
     }
 
     private func tell(_ change: AcceptStateMachine.Action.Change, _ context: ChannelHandlerContext) {
@@ -109,13 +109,6 @@ final class DescriptorProbe {
     }
 
     deinit { close(file) }
-
-    /// How many the process may have open (getrlimit(2)); nil: any number.
-    func limit() -> Int? {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &limit) == 0 else { return nil }
-        return Int(exactly: limit.rlim_cur)
-    }
 
     /// Nil: there is none.
     func lowestFree() -> Int? {

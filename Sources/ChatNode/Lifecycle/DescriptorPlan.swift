@@ -50,7 +50,7 @@ struct DescriptorPlan: Equatable {
 
     /// For this process, as it is now.
     static func current(_ configuration: NodeConfiguration) throws(StartError) -> DescriptorPlan? {
-        guard let files = ProcessSample.maxOpenFiles() else { return nil }
-        return try DescriptorPlan(files: Int(min(files, 1e9)), configuration)
+        guard let files = OpenFileLimit.current else { return nil }
+        return try DescriptorPlan(files: min(files, 1_000_000_000), configuration)
     }
 }

@@ -1,3 +1,4 @@
+import ChatGateway
 import Glibc
 import Logging
 import Metrics
@@ -93,12 +94,8 @@ public enum NodeProcess {
 
     /// Every session is a file descriptor: takes as many as the system allows.
     private static func raiseFileLimit(_ logger: Logger) {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
-        else { return }
-        limit.rlim_cur = limit.rlim_max
-        if setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) != 0 {
-            logger.warning("the limit of open files stays", metadata: [LogKey.count: "\(limit.rlim_cur)"])
-        }
+        guard !OpenFileLimit.raise() else { return }
+        logger.warning(
+            "the limit of open files cannot be raised", metadata: [LogKey.count: "\(OpenFileLimit.current ?? 0)"])
     }
 }

@@ -195,7 +195,9 @@ public final class NodeMetrics: Sendable {
         r.collect("process_resident_memory_bytes", help: "Resident memory.") { ProcessSample.current()?.residentBytes }
         r.collect("process_threads", help: "Threads.") { ProcessSample.current()?.threads }
         r.collect("process_open_fds", help: "Open files and sockets.") { ProcessSample.openFiles() }
-        r.collect("process_max_fds", help: "Files and sockets that may be open.") { ProcessSample.maxOpenFiles() }
+        r.collect("process_max_fds", help: "Files and sockets that may be open.") {
+            OpenFileLimit.current.map(Double.init)
+        }
         let start = ProcessSample.startTime()
         r.collect("process_start_time_seconds", help: "When the process began, in seconds since 1970.") { start }
     }

@@ -52,13 +52,6 @@ struct ProcessSample: Equatable, Sendable {
         return Double(max(0, count - 3))
     }
 
-    /// How many it may have open.
-    static func maxOpenFiles() -> Double? {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &limit) == 0 else { return nil }
-        return Double(limit.rlim_cur)
-    }
-
     /// A whole small file of `/proc`, of which at most 1 MiB is read.
     private static func contents(of path: String) -> String? {
         let file = open(path, O_RDONLY | O_CLOEXEC)

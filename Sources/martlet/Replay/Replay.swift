@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChatGateway
 import Glibc
 import MartletClient
 
@@ -63,14 +64,10 @@ struct Replay: AsyncParsableCommand {
 enum FileLimit {
     /// Raises the soft limit to the hard one. Throws a ``ReplayError`` if that does not hold `sessions` sockets.
     static func raise(toHold sessions: Int) throws(ReplayError) {
-        var limit = rlimit()
-        let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-        guard getrlimit(kind, &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        _ = setrlimit(kind, &limit)
-        guard getrlimit(kind, &limit) == 0, limit.rlim_cur < rlim_t(sessions + 64) else { return }
+        OpenFileLimit.raise()
+        guard let files = OpenFileLimit.current, files < sessions + 64 else { return }
         throw ReplayError(
-            "the trace has \(sessions) users, and this process may open only \(limit.rlim_cur) files: raise it with ulimit -n"
+            "the trace has \(sessions) users, and this process may open only \(files) files: raise the limit with ulimit -n"
         )
     }
 }
