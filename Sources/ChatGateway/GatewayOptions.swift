@@ -94,5 +94,5 @@ public struct StaticFile: Sendable {
 }
 
 extension Moment {
-    static var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
+    package static var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 }

@@ -1,3 +1,4 @@
+import ChatGateway
 import ChatWire
 import Glibc
 import MartletClient
@@ -240,10 +241,10 @@ actor ChatApp {
 
     // MARK: Screen
 
-    private var now: Moment { Moment(nanoseconds: UInt64(clamping: ContinuousClock.now.sinceStart.wholeNanoseconds)) }
+    private var now: Moment { .now }
 
     private func rendered(_ line: ChatLine) -> [String] {
-        let clock = WallTime.milliseconds
+        let clock = WallClock.milliseconds
         if options.json { return [line.json(now: clock)] }
         if case .disconnected(let reason, .some) = line {
             // Every try fails alike: once is enough, the last line of a terminal counts down.

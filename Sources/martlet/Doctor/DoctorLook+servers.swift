@@ -1,4 +1,5 @@
 import ChatCore
+import ChatGateway
 import ChatRedis
 import RedisSchema
 
@@ -71,9 +72,9 @@ extension DoctorLook {
     }
 
     private static func clock(_ inspector: RedisInspector) async throws -> Int? {
-        let before = WallTime.milliseconds
+        let before = WallClock.milliseconds
         let time = TopQueries.time(try await inspector.ask("TIME"))
-        let after = WallTime.milliseconds
+        let after = WallClock.milliseconds
         guard time > 0, after >= before else { return nil }
         return time > after ? -Int(time - after) : time < before ? Int(before - time) : 0
     }
