@@ -1,6 +1,7 @@
 import ChatCore
 import ChatGateway
 import ChatHub
+import ChatRedis
 
 /// The values of a label: an enum, so that there are few of them and all are known when the node starts.
 public protocol MetricLabel: CaseIterable, Hashable, Sendable {
@@ -27,37 +28,32 @@ public enum AppendResult: MetricLabel {
     case notStored
 }
 
-/// What a client sent.
-public enum FrameLabel: MetricLabel {
-    case join, leave, send, signal, history, roster, ping
+extension GatewayCounters.RequestType: MetricLabel {
+    public var label: String { rawValue }
 }
 
 /// Why a session ended.
 public enum SessionEnd: MetricLabel {
-    /// The client closed.
+    /// The client closed the connection.
     case peer
     /// The connection was lost.
     case gone
     /// The client broke the WebSocket protocol.
     case protocolError
-    case draining, slow, unauthenticated, nodeFull, tooManySessions, abuse, heartbeatMissed, ended, internalError
-    case badName, forbidden
+    /// The node closed the connection.
+    case closed(CloseReason)
 
-    public init(_ reason: CloseReason) {
-        self =
-            switch reason {
-            case .draining: .draining
-            case .slow: .slow
-            case .unauthenticated: .unauthenticated
-            case .nodeFull: .nodeFull
-            case .tooManySessions: .tooManySessions
-            case .abuse: .abuse
-            case .heartbeatMissed: .heartbeatMissed
-            case .ended: .ended
-            case .internalError: .internalError
-            case .badName: .badName
-            case .forbidden: .forbidden
-            }
+    public static var allCases: [SessionEnd] {
+        [.peer, .gone, .protocolError] + CloseReason.allCases.map { .closed($0) }
+    }
+
+    public var label: String {
+        switch self {
+        case .peer: "peer"
+        case .gone: "gone"
+        case .protocolError: "protocolError"
+        case .closed(let reason): reason.name
+        }
     }
 }
 
@@ -107,14 +103,7 @@ public enum LimitLabel: MetricLabel {
     }
 }
 
-/// What the node asked Redis: the kinds that ``RedisCodec`` tells apart, with its numbers.
-public enum CommandLabel: UInt8, MetricLabel {
-    /// `view` is also `enter`.
-    case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
-    /// All that is answered with nothing but its end: `hold`, `release`, `forget`, `ping`.
-    case done
-    case memory
-}
+extension RedisCodec.Operation: MetricLabel {}
 
 /// One counter for each value of a label, all there from the start, so that a rate can be computed from the first
 /// increment on.

@@ -1,5 +1,6 @@
 import ChatCore
 import ChatGateway
+import ChatRedis
 
 /// Everything that a node counts and measures: each metric declared once, with its help text, and bound to its handle
 /// when the node starts. Machines count nothing; those who run their actions do.
@@ -15,7 +16,7 @@ public final class NodeMetrics: Sendable {
     public let sessionsOpened: PrometheusCounter
     public let sessionsClosed: CounterSet<SessionEnd>
     public let sessionsRefused: CounterSet<SessionEnd>
-    public let framesReceived: CounterSet<FrameLabel>
+    public let framesReceived: CounterSet<GatewayCounters.RequestType>
     public let framesSent: PrometheusCounter
     public let bytesSent: PrometheusCounter
     public let connections: PrometheusGauge
@@ -53,7 +54,7 @@ public final class NodeMetrics: Sendable {
 
     // Redis and the node
     public let redisReconnects: PrometheusCounter
-    public let redisCommands: HistogramSet<CommandLabel>
+    public let redisCommands: HistogramSet<RedisCodec.Operation>
     public let redisSentCommands: PrometheusCounter
     public let redisSentBytes: PrometheusCounter
     public let redisHeard: PrometheusCounter
@@ -228,7 +229,7 @@ extension NodeMetrics {
 
     /// A session was refused at its handshake.
     public func refused(_ reason: CloseReason) {
-        sessionsRefused[SessionEnd(reason)].increment()
+        sessionsRefused[.closed(reason)].increment()
         switch reason {
         case .nodeFull: limitRefusals[.sessionsPerNode].increment()
         case .tooManySessions: limitRefusals[.sessionsPerUser].increment()

@@ -21,8 +21,8 @@ public final class RedisMetrics: RedisLinkObserver, Sendable {
     }
 
     public func redisAnswered(operation: UInt8, nanoseconds: UInt64) {
-        metrics.redisCommands[CommandLabel(rawValue: operation) ?? .done].recordNanoseconds(
-            Int64(clamping: nanoseconds))
+        let operation = RedisCodec.Operation(rawValue: operation) ?? .done
+        metrics.redisCommands[operation].recordNanoseconds(Int64(clamping: nanoseconds))
     }
 
     public func redisHeard(bytes: Int, accepted: Bool) {

@@ -26,10 +26,15 @@ public struct RedisCodecSettings: Sendable, Hashable {
 ///
 /// Stateless; all loops share one.
 public struct RedisCodec: RedisCodecProtocol {
-    /// How replies are read; the order of the cases is private to a process.
-    enum Operation: UInt8 {
+    /// How replies are read, and the name under which the node's metrics count them. The order of the cases is private to a
+    /// process.
+    public enum Operation: UInt8, CaseIterable, Sendable {
+        /// `view` also reads the replies of `enter`.
         case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms,
-            holders, done, memory
+            holders
+        /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
+        case done
+        case memory
     }
 
     public let keys: RedisKeys
