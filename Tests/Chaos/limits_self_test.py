@@ -8,7 +8,7 @@ import copy
 from abuse_verdict import Case, Phase
 from honest import cpu_of
 from ledger import Ledger, text_of
-from refusals import DRAIN, Outage
+from refusals import DRAIN, LastWords, Outage
 from self_test import judgement, look, start_over
 from stage import Stage
 
@@ -18,10 +18,15 @@ OUTAGE_SECONDS = 4.5
 async def limits_self_test(options, show, state):
     options.rooms, options.sessions = 3, 12
     found = abuse_plants(show)
-    settings = {"MARTLET_LOG_LEVEL": "debug", "MARTLET_DRAIN_TIME": f"{DRAIN:g}s"}
+    settings = {
+        "MARTLET_LOG_LEVEL": "debug",
+        "MARTLET_LOG_QUEUE_BYTES": "8KiB",
+        "MARTLET_DRAIN_TIME": f"{DRAIN:g}s",
+    }
     async with Stage(options, show, state, settings=settings, haproxy=False, acl=True, log_pipes=True) as stage:
         await stage.fill(options.sessions)
         found.update(await refusal_plants(stage))
+        found.update(await last_words_plants(stage))
     judged = Ledger()
     for name, text in found.items():
         if text.startswith(("NOT NOTICED", "NOTICED")):
@@ -262,15 +267,41 @@ REFUSAL_PLANTS = {
 }
 
 
+# name -> (how the node ends, promises one of which must be said to be broken)
+LAST_WORDS_PLANTS = {
+    "a node that leaves says what is missing in its log": (lambda process: process.terminate, set()),
+    "a node ends without a word on what is missing in its log": (lambda process: process.kill, {"bounds"}),
+}
+
+
+def new_ledger(stage):
+    fresh = Ledger()
+    fresh.process_of = stage.cluster.process_of
+    stage.ledger = fresh
+    for session in stage.sessions:
+        session.ledger = fresh
+    return fresh
+
+
+async def last_words_plants(stage):
+    found = {}
+    for name, (how, promises) in LAST_WORDS_PLANTS.items():
+        fresh = new_ledger(stage)
+        stage.speak(rate=60)
+        node = stage.cluster.nodes[0]
+        await LastWords(stage, node).run(how(node.process))
+        await stage.hush()
+        await stage.settled(20)
+        found[f"refusals: {name}"] = judgement({violation.promise for violation in fresh.violations}, promises)
+        stage.show.line(f"  refusals: {name}: {found[f'refusals: {name}']}")
+    return found
+
+
 async def refusal_plants(stage):
     """On a stage that runs; each with a ledger of its own."""
     found = {}
     for name, (kind, how, promises) in REFUSAL_PLANTS.items():
-        fresh = Ledger()
-        fresh.process_of = stage.cluster.process_of
-        stage.ledger = fresh
-        for session in stage.sessions:
-            session.ledger = fresh
+        fresh = new_ledger(stage)
         stage.speak(rate=60)
         how = dict(how)
         leaves, spins = how.pop("leaves", False), how.pop("spins", False)

@@ -61,6 +61,8 @@ async def refusals(options, show, state):
                 outage = Outage(stage, name, node, leaves=name == "log-pipe" and turn + 1 == options.outages)
                 await outage.run(options.seconds)
                 told.append(outage)
+                if outage.leaves:
+                    await LastWords(stage, node).run(node.process.terminate)
             await aftershock(stage, name)
             figures[name] = summary(told)
             show.line(f"  {name}: {figures[name]}")
@@ -317,7 +319,8 @@ class Outage:
                 view.lines(),
             )
         await self.presence_streams(stayed, ends)
-        if self.node and self.node.process.pipe and self.name == "log-pipe":
+        # A node that ends while its pipe is full cannot say anything: see LastWords.
+        if self.node and self.node.process.pipe and self.name == "log-pipe" and not self.leaves:
             await self.dropped_is_told()
 
     async def presence_streams(self, stayed, ends):
@@ -340,7 +343,7 @@ class Outage:
         with self.node.process.log.open("rb") as log:
             log.seek(self.logged)
             lines = log.read().split(b"\n")
-        if not any(DROPPED.search(line) and re.search(rb"[=\s\"]\d+", line) and b"line" in line for line in lines):
+        if not any(dropped_of(line) for line in lines):
             self.broken(
                 "bounds",
                 f"the log of {self.node.name} does not say how many lines were dropped",
@@ -385,6 +388,77 @@ class Outage:
                 wrong += until - at
         if wrong > MOST_WRONG_GREEN:
             self.broken("readiness", f"/readyz of {name} was green for {wrong:.1f} s while nothing could be stored")
+
+
+class LastWords:
+    """A node that lost lines of its log is asked to leave, and its log is read again before it ends: then the log says
+    how many lines are missing. (A node that ends while its pipe is full cannot say so.)
+    """
+
+    def __init__(self, stage, node):
+        self.stage, self.ledger, self.node = stage, stage.ledger, node
+
+    async def run(self, end):
+        """`end` makes the node leave."""
+        process = self.node.process
+        process.pipe.stop()
+        logged = process.log.stat().st_size
+        dropped = await self.drop_lines()
+        self.stage.say(f"{self.node.name} leaves after {dropped} lines of its log were dropped; then its log is read")
+        self.ledger.deaths[self.stage.cluster.process_of(self.node.name)] = self.ledger.now()
+        end()
+        await until(self.is_leaving, DRAIN + 5, f"{self.node.name} is leaving", pause=0.02)
+        process.pipe.go_on()
+        if not await process.ended(DRAIN + 5):
+            text = f"{self.node.name} had not ended {DRAIN + 5:g} s after it was asked to"
+            self.broken("leaving", text, process.tail())
+            process.kill()
+        await asyncio.sleep(0.1)
+        with process.log.open("rb") as log:
+            log.seek(logged)
+            self.judge(dropped, log.read().split(b"\n"))
+        process.start()
+        await self.node.ready(60)
+        await self.stage.answered()
+
+    def broken(self, promise, text, history):
+        self.ledger.broken(promise, "", "", f"log-pipe: {text}", history)
+
+    async def is_leaving(self):
+        return not self.node.process.is_running or not await self.node.is_ready()
+
+    async def drop_lines(self):
+        """Cuts the node's connections to Redis, which it logs, until lines are dropped; returns how many."""
+        before, end = await self.dropped(), self.ledger.now() + 60
+        while self.ledger.now() < end:
+            self.node.proxy.cut("all")
+            await self.stage.spend(0.5)
+            now = await self.dropped()
+            if now > before:
+                return now - before
+        raise Broken(f"{self.node.name} dropped no line of its log within 60 s, though nobody reads it")
+
+    async def dropped(self):
+        code, text = await status(self.node.port, "/metrics")
+        found = re.search(r"(?m)^martlet_log_dropped_total(?:\{[^}]*\})? (\d+)", text)
+        if code != 200 or not found:
+            raise Broken(f"{self.node.name} does not say how many lines of its log were dropped: {code}")
+        return int(found.group(1))
+
+    def judge(self, dropped, lines):
+        told = sum(dropped_of(line) for line in lines)
+        if told < dropped:
+            self.broken(
+                "bounds",
+                f"the log of {self.node.name} says that {told} lines were dropped, and it was {dropped} or more",
+                [line.decode("utf-8", "replace") for line in lines[-6:]],
+            )
+
+
+def dropped_of(line):
+    """How many lines were dropped, as a line of a node's log says; 0 if it says something else."""
+    number = re.search(rb"[=\s\"](\d+)", line[found.end() :]) if (found := DROPPED.search(line)) else None
+    return int(number.group(1)) if number and b"line" in line else 0
 
 
 def seconds(word, after):

@@ -70,6 +70,21 @@ import Testing
         try await pipe.close()
     }
 
+    @Test func aProcessThatEndsSaysWhatIsMissingIfItsLogIsReadInTime() async throws {
+        let pipe = try Pipe(limit: 1_000)
+        for number in 0..<1_000 { pipe.writer.write("line \(number)\n") }
+        let dropped = pipe.writer.dropped
+        #expect(dropped > 0)
+        let reading = Task.detached { try pipe.readAll() }
+        pipe.writer.flush(within: .seconds(30))
+        #expect(pipe.writer.isIdle, "all is written when the process may end")
+        let lines = try await reading.value.split(separator: "\n")
+        let reports = lines.filter { $0.hasSuffix("log lines were dropped, nobody read them") }
+        #expect(lines.last == reports.last)
+        #expect(reports.compactMap { Int($0.split(separator: " ")[1]) }.reduce(0, +) == dropped)
+        try await pipe.close()
+    }
+
     @Test func linesComeWholeAndInOrderFromManyThreads() async throws {
         let pipe = try Pipe(limit: 1 << 20)
         let reading = Task { try pipe.readAll() }
