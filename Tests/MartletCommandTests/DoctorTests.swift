@@ -120,7 +120,19 @@ import Testing
 
     @Test func aLeaseWithoutEndAndMixedVersionsAreSaid() throws {
         #expect(levels([try node("a", alive: true, lease: nil)]) == [.must])
-        #expect(levels([try node("a", alive: true), try node("b", alive: true, version: "2")]) == [.warning])
+        let mixed = [
+            try node("a", alive: true), try node("b", alive: true, version: "2"), try node("c", alive: true),
+            try node("d", alive: false, version: "3"),
+        ]
+        #expect(levels(Array(mixed.prefix(3))) == [.warning])
+        let findings = DoctorNodes.findings(Array(mixed.prefix(3)), at: 100_000, RedisKeys())
+        #expect(findings.first?.problem == "nodes of several versions run: 1 (a, c), 2 (b)")
+        #expect(findings.first?.place == nil)
+        #expect(DoctorNodes.summary([mixed[0], mixed[2]]) == "2 live, version 1: a, c")
+        #expect(DoctorNodes.summary([try node("a", alive: true, version: "")]) == "1 live, version unknown: a")
+        #expect(DoctorNodes.summary([]) == "no node is running")
+        let dead = DoctorNodes.findings(mixed, at: 100_000, RedisKeys()).map(\.problem)
+        #expect(!dead.contains { $0.contains("3 (d)") }, "a dead node runs no version")
     }
 
     @Test func clocksAreJudgedBySkew() {

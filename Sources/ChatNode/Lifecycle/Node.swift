@@ -11,7 +11,7 @@ import ServiceLifecycle
 /// (SIGTERM, SIGINT through the service group), and then leaves in order.
 public struct Node: Service {
     /// The version that heartbeats and `/metrics` tell.
-    public static let version = "0.1.0"
+    public static let version = "0.2.0"
 
     let configuration: NodeConfiguration
     let metrics: NodeMetrics

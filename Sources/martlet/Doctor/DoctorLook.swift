@@ -75,8 +75,7 @@ struct DoctorLook {
         guard let nodes else { return }
         report.add(DoctorNodes.findings(nodes.nodes, at: nodes.time, keys))
         let living = nodes.nodes.filter { $0.report != nil }
-        report.fine(
-            .nodes, living.isEmpty ? "no node is running" : "\(living.count) live: \(Self.list(living.map(\.id.text)))")
+        report.fine(.nodes, DoctorNodes.summary(living))
         try await clocks(redis, keys, living, here: here)
         try await scan(redis, servers, keys, nodes)
         await redis.close()

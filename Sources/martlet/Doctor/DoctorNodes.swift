@@ -45,19 +45,34 @@ enum DoctorNodes {
                         "redis-cli\(keys.isClustered ? " -c" : "") PEXPIRE \(ShellText.quoted(keys.node(node.id.text))) 15000 (a living node renews it)"
                 ))
         }
-        let versions = Set(living.compactMap { $0.report?.version }).subtracting([""])
+        let versions = versions(living)
         if versions.count > 1 {
+            let text = versions.map { "\($0.version) (\(DoctorLook.list($0.nodes)))" }.joined(separator: ", ")
             findings.append(
                 Finding(
-                    .warning, .nodes, nil,
-                    "nodes of several versions run: \(versions.sorted().joined(separator: ", "))",
-                    do: "nothing during an update; otherwise bring them to one version"))
+                    .warning, .nodes, nil, "nodes of several versions run: \(text)",
+                    do: "nothing during a rolling upgrade; otherwise bring all nodes to one version"))
         }
         for node in living where node.report?.draining == true {
             findings.append(
                 Finding(.warning, .nodes, node.id.text, "it is leaving", do: "nothing, unless it stays for minutes"))
         }
         return findings
+    }
+
+    /// The running versions, as the heartbeats tell them, each with its nodes.
+    static func versions(_ living: [TopSample.Node]) -> [(version: String, nodes: [String])] {
+        let groups = Dictionary(grouping: living) { $0.report?.version ?? "" }
+        return groups.sorted { $0.key < $1.key }.map { version, nodes in
+            (version.isEmpty ? "unknown" : version, nodes.map(\.id.text).sorted())
+        }
+    }
+
+    /// The line for nodes of which nothing has to be said.
+    static func summary(_ living: [TopSample.Node]) -> String {
+        guard !living.isEmpty else { return "no node is running" }
+        return "\(living.count) live, "
+            + versions(living).map { "version \($0.version): \(DoctorLook.list($0.nodes))" }.joined(separator: ", ")
     }
 
     /// Nodes from which no heartbeat came while we looked, though their lease runs.
