@@ -66,8 +66,9 @@ class Cluster:
         proxied=True,
         acl=False,
         log_pipes=False,
+        binary=None,
     ):
-        self.binary, self.state, self.settings = options.binary, state, dict(settings or {})
+        self.binary, self.state, self.settings = binary or options.binary, state, dict(settings or {})
         self.settings.update(text.split("=", 1) for text in options.set)
         self.ports = Ports(options.port_base)
         self.redis = (

@@ -30,6 +30,9 @@ from sentinel import sentinel
 from silent_death import silent_death
 from slow_reader import slow_reader
 from storm import storm
+from upgrade import upgrade
+from upgrade_record import upgrade_record
+from upgrade_self_test import upgrade_self_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCENARIOS = {
@@ -43,6 +46,11 @@ SCENARIOS = {
         "connections to Redis stay open and say nothing: noticed, told by /readyz, repaired",
     ),
     "rolling": (rolling, "a rolling restart of all nodes under load: nothing lost or repeated, reconnects spread"),
+    "upgrade": (
+        upgrade,
+        "a cluster of the version of --from is upgraded node by node, goes back, and forward again; nodes die while it "
+        "is mixed",
+    ),
     "failover": (failover, "a lagging replica takes over, again and again"),
     "sentinel": (sentinel, "three sentinels; the master, with a lagging replica, is killed, frozen, cut off alive"),
     "slow-reader": (
@@ -74,6 +82,14 @@ SCENARIOS = {
         limits_self_test,
         "plants what abuse and refusals look for, and looks whether it is noticed",
     ),
+    "upgrade-self-test": (
+        upgrade_self_test,
+        "plants what upgrade looks for, and looks whether it is noticed",
+    ),
+    "upgrade-record": (
+        upgrade_record,
+        "breaks nothing: writes down what this version leaves in Redis, asks and publishes (Tests/Upgrade)",
+    ),
     "cluster-self-test": (
         cluster_self_test,
         "what the scenarios on a Redis Cluster stand on, without nodes; builds nothing",
@@ -96,7 +112,11 @@ def parser():
     )
     made.add_argument("scenario", nargs="?", default="storm", choices=list(SCENARIOS), metavar="SCENARIO")
     made.add_argument("--seed", type=int, help="what is done to whom when (a random one, printed)")
-    made.add_argument("--seconds", type=float, help="how long things break (60); each abuse and each outage of refusals lasts (20)")
+    made.add_argument(
+        "--seconds",
+        type=float,
+        help="how long things break (60), each abuse and each outage of refusals lasts (20), upgrade stays mixed (8)",
+    )
     made.add_argument(
         "--runs", type=int, default=1, help="so many runs in a row, with seed, seed + 1, …; stops at the first failure"
     )
@@ -110,6 +130,14 @@ def parser():
     made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000)")
     made.add_argument("--rooms", type=int, default=30)
     made.add_argument("--rate", type=float, default=150, help="messages said each second, all together (150)")
+    made.add_argument(
+        "--from",
+        dest="from_commit",
+        metavar="COMMIT",
+        help="upgrade: the version to begin with; built once, and kept in ~/.cache",
+    )
+    made.add_argument("--old-binary", metavar="FILE", help="upgrade: this martlet is the version to begin with")
+    made.add_argument("--out", metavar="FOLDER", help="upgrade-record: where the files go")
     made.add_argument("--binary", help="this martlet; otherwise a release build is made")
     made.add_argument(
         "--set",
@@ -245,7 +273,7 @@ def main(arguments):
     if options.sessions is None:
         options.sessions = {"mass-return": 10_000, "slow-reader": 1_000}.get(options.scenario, 300)
     if options.seconds is None:
-        options.seconds = {"abuse": 20, "refusals": 20}.get(options.scenario, 60)
+        options.seconds = {"abuse": 20, "refusals": 20, "upgrade": 8}.get(options.scenario, 60)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
     options.results = []
     for run in range(options.runs):

@@ -26,9 +26,9 @@ async def rolling(options, show, state):
         return stage.ledger, figures
 
 
-async def roll(stage, node):
-    """SIGTERM, gone, started, ready. Returns when each of its sessions was back elsewhere, as a part of the drain
-    time.
+async def roll(stage, node, binary=None):
+    """SIGTERM, gone, started (as another binary, if one is given), ready. Returns when each of its sessions was back
+    elsewhere, as a part of the drain time.
     """
     clock, here = stage.ledger.now, [s for s in stage.sessions if s.welcome and s.welcome["node"] == node.name]
     stage.say(f"SIGTERM {node.name}, which has {len(here)} sessions")
@@ -45,6 +45,8 @@ async def roll(stage, node):
         stage.ledger.broken(
             "leaving", "", node.name, f"ended with status {node.process.child.returncode}", node.process.tail()
         )
+    if binary:
+        node.process.argv[0] = str(binary)
     node.process.start()
     ready = await node.ready(30)
     await until(lambda: all(session.welcome for session in stage.sessions), 20, "all sessions are connected again")

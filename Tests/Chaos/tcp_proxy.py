@@ -21,6 +21,8 @@ class Pipe:
         self.ended = False
 
     def put(self, data):
+        if self.link.proxy.change:
+            data = self.link.proxy.change(data)
         if self.link.swallows or (self.link.swallows_replies and self is self.link.down):
             self.link.proxy.swallowed += len(data)
             return
@@ -147,6 +149,8 @@ class RedisProxy:
         self.target = None
         self.delay = 0.0
         self.swallowed = 0
+        # bytes -> bytes: what passes, in either direction, is replaced.
+        self.change = None
         self.counts = collections.Counter()
         self.server = None
 
