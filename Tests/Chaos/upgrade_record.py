@@ -1,9 +1,10 @@
 """Writes down what a version leaves in Redis, asks of it and publishes, as the fixtures of the next version's tests
-(Tests/Upgrade): scripts/chaos upgrade-record --binary FILE --out FOLDER. One JSON array a line, so that it can be reviewed:
+(Tests/Upgrade): scripts/chaos upgrade-record --binary FILE --out FOLDER. One JSON array a line, so that people can
+review it:
 
     state.jsonl     commands that make the keys as they were when all nodes were killed, but for the heartbeats
-    calls.jsonl     [command, reply]: a command of each form that nodes sent, and what the version's own function library
-                    answers to it, one after the other on that state
+    calls.jsonl     [command, reply]: a command of each form that nodes sent, and what the version's own function
+                    library answers to it, one after the other on that state
     channel.jsonl   [channel, payload]: what was published
     functions.txt   the function library
 """
@@ -42,6 +43,7 @@ ABOUT_CONNECTIONS = {
 WORD = re.compile(r"[A-Za-z_]{2,}|~")
 # Arguments that say which form of a function is meant.
 FORMS = {"delta", "all", "newest", "before", "after", "around"}
+RAISING = ["martlet_once", "martlet_leave", "martlet_enter"]
 BUSY = 60
 # What any program may ask.
 FROM_OUTSIDE = [
@@ -72,14 +74,17 @@ async def upgrade_record(options, show, state):
         library = await source(redis.ask)
         calls = one_of_each_form(commands_of(monitor.lines, ours))
         # First what leaves the epochs of rooms as they are: an append with an older one is refused.
-        calls.sort(key=lambda words: words[1:2] in (["martlet_enter"], ["martlet_leave"]))
-        calls = calls + FROM_OUTSIDE
+        calls.sort(key=lambda words: RAISING.index(words[1]) if words[1] in RAISING else -1)
+        calls = [up_to_date(words, commands) for words in calls] + FROM_OUTSIDE
         replies = await replay(state, stage.cluster.ports.take(), library, commands, calls)
         write(out / "state.jsonl", commands)
         write(out / "calls.jsonl", list(zip(calls, replies)))
-        write(out / "channel.jsonl", [message[2:] for message in channel.lines if message[0] == "pmessage"])
+        published = [message[2:] for message in channel.lines if message[0] == "pmessage"]
+        probes = [message for message in published if "~probe" in message[0]]
+        published = [message for message in published if message not in probes[1:]]
+        write(out / "channel.jsonl", published)
         (out / "functions.txt").write_text(library)
-        figures = {"commands of the state": len(commands), "calls": len(calls), "payloads": len(channel.lines)}
+        figures = {"commands of the state": len(commands), "calls": len(calls), "payloads": len(published)}
         return Ledger(), figures
 
 
@@ -110,13 +115,15 @@ async def life(stage):
     await eve.ask("send", "quiet", text="then I go", key="eve-0", again=False)
     await eve.ask("leave", "quiet")
     await eve.ask("join", "silent", history=0)
+    await bea.ask("leave", "busy")
     ask = stage.cluster.redis.ask
     await ask("FCALL", "martlet_say", "1", PREFIX + "{outside}:log", "bot", "nobody is here")
 
     async def left():
-        return await ask("PTTL", PREFIX + "{quiet}:log") > 0
+        gone = await ask("PTTL", PREFIX + "{quiet}:log") > 0
+        return gone and await ask("HLEN", PREFIX + "{busy}:nodes") == 1
 
-    await until(left, 20, "the node has left the room in which nobody is")
+    await until(left, 20, "the nodes have left the rooms in which nobody of theirs is")
     # All that nodes do by themselves, at least once.
     await asyncio.sleep(7)
 
@@ -223,6 +230,14 @@ def one_of_each_form(commands):
             last.pop(form, None)
             last[form] = words
     return list(last.values())
+
+
+def up_to_date(words, commands):
+    """`once` with the epoch that the room had at the end, as its node would have sent it then."""
+    if words[1] != "martlet_once":
+        return words
+    last = next(command[2] for command in commands if command[:2] == ["XSETID", words[3]])
+    return words[:8] + [last.partition("-")[0]] + words[9:]
 
 
 def form_of(word, index):
