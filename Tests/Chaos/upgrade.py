@@ -20,7 +20,8 @@ from upgrade_dialogue import Dialogue
 
 OLDER, NEWER = "older", "newer"
 # What happens at random while the cluster is mixed, unless --faults says something else.
-MIXED = ["drop-sessions", "wander", "slow-readers", "cut"]
+OF_SESSIONS = ["drop-sessions", "wander", "slow-readers"]
+MIXED = OF_SESSIONS + ["cut"]
 # Seconds until the others have swept a dead node: its lease is 4 s, and this machine may be busy.
 MOST_SWEEP = 15.0
 # Sessions that nobody else shares a room with, so that only a node's list of rooms names those rooms.
@@ -46,6 +47,8 @@ AGAIN = [Step(0, NEWER), Step(1, NEWER), Step(2, NEWER)]
 
 async def upgrade(options, show, state):
     kinds = parse_kinds(options.faults) if options.faults else MIXED
+    if options.redis_cluster:
+        kinds = [kind for kind in kinds if kind in OF_SESSIONS]
     binaries = {OLDER: older_binary(options), NEWER: options.binary}
     async with Stage(
         options,
@@ -53,6 +56,7 @@ async def upgrade(options, show, state):
         state,
         settings={"MARTLET_DRAIN_TIME": f"{DRAIN_SECONDS}s"},
         binary=binaries[OLDER],
+        redis_cluster=options.redis_cluster,
         replica="failover" in kinds,
         acl="acl" in kinds,
         log_pipes="log-pipe" in kinds,
@@ -166,7 +170,8 @@ class Upgrade:
     async def examine(self):
         """`martlet doctor` of the newer version finds nothing that must be done, and names the versions."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MARTLET_")}
-        environment["MARTLET_REDIS_URL"] = f"redis://127.0.0.1:{self.cluster.redis.port}"
+        environment.update({k: v for k, v in self.cluster.settings.items() if k.startswith("MARTLET_REDIS_")})
+        environment["MARTLET_REDIS_URL"] = self.cluster.redis_url(self.cluster.nodes[0])
         process = await asyncio.create_subprocess_exec(
             self.binaries[NEWER], "doctor", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
         )
@@ -196,11 +201,17 @@ class Upgrade:
 
     async def version_told(self, node):
         """What a node's heartbeat says."""
-        return json.loads(await self.cluster.redis.ask("GET", f"{PREFIX}node:{await self.id_of(node)}"))["version"]
+        identity, ask = await self.id_of(node), self.cluster.redis.ask
+        for key in await self.node_keys():
+            if identity in key and await ask("TYPE", key) == "string":
+                return json.loads(await ask("GET", key))["version"]
+        raise Broken(f"{node.name} has no heartbeat")
 
     async def note_library(self):
         """The function library never becomes older, also when nodes of the older version start again."""
-        version = await self.cluster.redis.ask("FCALL", "martlet_version", "0")
+        redis = self.cluster.redis
+        masters = redis.masters if self.cluster.is_redis_cluster else [redis]
+        version = min([await master.ask("FCALL", "martlet_version", "0") for master in masters])
         if self.libraries and version < self.libraries[-1]:
             self.broken(f"the function library went from version {self.libraries[-1]} back to {version}")
         if self.libraries[-1:] != [version]:

@@ -77,6 +77,26 @@ async def not_swept(run):
     return undo
 
 
+async def dies(run):
+    """The newer node dies, and the older ones sweep it: nothing of it stays."""
+    await run.die(run.nodes_of(NEWER)[0])
+
+
+async def other_place(run):
+    """The newer node keeps its list of rooms at a place that the older ones do not know, and dies."""
+    node, ask = run.nodes_of(NEWER)[0], run.cluster.redis.ask
+    node.proxy.change = lambda data: data.replace(b":rooms\r\n", b":place\r\n")
+    await run.die(node)
+    node.proxy.change = None
+
+    async def undo():
+        for key in await ask.keys(PREFIX + "*"):
+            if "{lonely" in key or key.endswith(":place"):
+                await ask("DEL", key)
+
+    return undo
+
+
 async def load(run, change):
     """Loads the function library with a change of its source; returns what loads the right one again."""
     code = await source(run.cluster.redis.ask)
@@ -131,6 +151,8 @@ async def foreign_key(run):
 # name -> (how it is planted, promises one of which must be said to be broken)
 PLANTS = {
     "nothing is wrong": (nothing, set()),
+    "a node dies": (dies, set()),
+    "a version keeps a node's list of rooms elsewhere": (other_place, {"upgrade"}),
     "a list of rooms stays behind": (stale_list, {"upgrade"}),
     "a dead node stays in a room": (not_swept, {"upgrade"}),
     "the function library answers in another form": (other_library, {"two versions"}),
