@@ -50,7 +50,7 @@ let package = Package(
         .target(
             name: "RedisSchema",
             path: "redis",
-            exclude: ["README.md", "redis.conf", "users.acl"],
+            exclude: ["README.md", "SENTINEL-AND-CLUSTER.md", "redis.conf", "users.acl"],
             resources: [.embedInCode("functions")],
             swiftSettings: strict
         ),
@@ -60,7 +60,7 @@ let package = Package(
             dependencies: ["ChatCore", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict + unchecked
         ),
-        .target(name: "ChatWire", dependencies: ["ChatCore"], swiftSettings: strict),
+        .target(name: "ChatWire", dependencies: ["ChatCore"], exclude: ["README.md"], swiftSettings: strict),
         .target(
             name: "ChatRedis",
             dependencies: [
@@ -92,7 +92,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
-            exclude: ["COMPARISON.md", "PRODUCTION.md"],
+            exclude: ["COMPARISON.md", "PRODUCTION.md", "Configuration/README.md"],
             swiftSettings: strict + unchecked
         ),
         .target(
@@ -103,6 +103,7 @@ let package = Package(
                 .product(name: "NIOWebSocket", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ] + nio,
+            exclude: ["README.md"],
             swiftSettings: strict
         ),
         .executableTarget(
@@ -114,9 +115,10 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,
+            exclude: ["README.md"],
             swiftSettings: strict
         ),
-        // The README's bot in Swift: a test compares the two, and runs it.
+        // The bot of Sources/MartletClient/README.md: a test compares the two and runs it.
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
         // What several test targets need: servers of a test's own, sockets, waiting with a deadline, numbers from a seed.
@@ -124,8 +126,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["ChatCore"] + nio, path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore", "TestSupport"], swiftSettings: strict),
         .target(
-            name: "Simulation", dependencies: ["ChatCore", "ChatHub"], path: "Tests/Simulation", exclude: ["README.md"],
-            swiftSettings: strict),
+            name: "Simulation", dependencies: ["ChatCore", "ChatHub"], path: "Tests/Simulation", swiftSettings: strict),
         .executableTarget(
             name: "martlet-sim",
             dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")],

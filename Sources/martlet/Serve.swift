@@ -8,8 +8,8 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a node.",
         discussion: """
-            Configured by environment variables alone; README.md lists them. A value that cannot be used refuses the start (exit code \
-            78), and all such values are listed at once.
+            Configured by environment variables alone; --list-variables prints them. A value that cannot be used refuses \
+            the start (exit code 78), and all such values are listed at once.
             """)
 
     @Flag(help: "Print the table of environment variables (Markdown), and exit.")

@@ -1,4 +1,4 @@
-"""An honest client of martlet.v1, as README.md describes the protocol: keeps for each room the last position it
+"""An honest client of martlet.v1, as Sources/ChatWire/README.md describes it: keeps for each room the last position it
 showed, joins again with it after a loss, repeats unanswered sends with their key, `again` and `since`, and checks
 every frame it is shown.
 """

@@ -54,7 +54,7 @@ extension NodeConfiguration {
     /// The names of all variables, in order.
     public static var variables: [String] { settings.map(\.variable) }
 
-    /// The table of all variables for the README.
+    /// The table of all variables, as `Configuration/README.md` has it.
     public static func markdownTable() -> String {
         let defaults = NodeConfiguration()
         let rows = settings.map { setting in

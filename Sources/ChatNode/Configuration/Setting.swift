@@ -1,7 +1,7 @@
 import Configuration
 
 /// One environment variable: its name, its place in ``NodeConfiguration``, its rule and its words. Loading, the start
-/// message, problems and the table in the README all come from this one declaration.
+/// message, problems and the table in `README.md` all come from this one declaration.
 struct Setting: Sendable {
     /// `redis.url`
     let key: String
