@@ -103,13 +103,13 @@ struct HandshakeTests {
 
     @Test func anAuthenticatorMayTakeItsTimeAndSeesTheToken() async throws {
         struct Tokens: Authenticator {
-            func authenticateAtOnce(_ credentials: Credentials) -> Result<UserID, WireError>? { nil }
-            func authenticate(_ credentials: Credentials) async -> Result<UserID, WireError> {
+            func authenticateAtOnce(_ credentials: Credentials) -> Result<Identity, WireError>? { nil }
+            func authenticate(_ credentials: Credentials) async -> Result<Identity, WireError> {
                 await Task.yield()
                 guard credentials.token == "secret", let user = try? UserID("tina") else {
                     return .failure(WireError(.unauthenticated, "the token is not valid"))
                 }
-                return .success(user)
+                return .success(Identity(user: user))
             }
         }
         try await withGateway(authenticator: Tokens()) { port, _, _ in

@@ -19,7 +19,8 @@ struct SessionPipelineTests {
             eventLoop: channel.eventLoop,
             parts: GatewayParts(
                 options: options, service: service, authenticator: DevelopmentAuthenticator(), logger: logger,
-                routes: routes, shared: GatewayShared(options: options)))
+                routes: routes, shared: GatewayShared(options: options),
+                protocols: .standard(limits: options.limits)))
         try channel.pipeline.syncOperations.addHandler(ConnectionHandler(gateway: gateway))
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.writeInbound(ByteBuffer(string: TestWebSocket.handshake("user=ana&room=a")))

@@ -57,7 +57,7 @@ import Testing
         return try await eventLoop.submit {
             let node = try NodeID("n-1")
             var hub = HubSettings(
-                node: node, rooms: RoomSettings(), encoder: ProtocolRegistry(limits: Limits()))
+                node: node, rooms: RoomSettings(), encoder: ProtocolRegistry.standard(limits: Limits()))
             if let roomsMemory { hub.roomsMemory = roomsMemory }
             let settings = LoopSettings(hub: hub, ackReplicas: ackReplicas, wallClock: { 1_000 })
             let metrics = NodeMetrics(version: "1", node: "n")

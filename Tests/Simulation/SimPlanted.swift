@@ -170,5 +170,11 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(name: "deliver before the reply", bug: .deliverBeforeReply, faults: .none, seed: 500000),
         .init(name: "forget a resubscribe", bug: .forgetResubscribe, seed: 500001),
         .init(name: "holes are not read", rules: .repairHoles, seed: 500005, alone: neverViews),
+        // What stands between rooms and clients.
+        .init(name: "deliveries of a tick are swapped", bug: .deliveriesAreSwapped, faults: .none, seed: 500000),
+        .init(name: "any answer counts for a join", bug: .anyAnswerCounts, seed: 500000),
+        .init(name: "who catches up hears all", bug: .catchingUpHearsAll, seed: 500000),
+        .init(name: "answers keep the node's reference", bug: .answersKeepTheirRef, faults: .none, seed: 500000),
+        .init(name: "acknowledgements are taken by name", bug: .acknowledgementsByName, seed: 500000),
     ]
 }

@@ -1,16 +1,3 @@
-/// Who a session is, as the answer to its first request: from the URL for `martlet.v1`, from a first frame for
-/// protocols that have one. What an answer grants besides the name (rights, an expiry, claims) belongs here, too.
-public struct SessionIdentity: Sendable, Hashable {
-    public var user: UserID
-    /// Nil: the session named no device.
-    public var device: DeviceName?
-
-    public init(user: UserID, device: DeviceName?) {
-        self.user = user
-        self.device = device
-    }
-}
-
 /// The way from the node to one client, on the event loop that accepted the client. Writes are queued and flushed once
 /// per loop tick; a session whose queue outgrows `limits.outboundBytes` is closed as slow.
 public protocol SessionOutlet: AnyObject {

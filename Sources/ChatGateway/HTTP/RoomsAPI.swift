@@ -118,10 +118,10 @@ struct RoomsAPI: Sendable {
         case nil, .null, .string: break
         case .bool, .number, .array, .object: throw WireError(.badField, "user must be a string")
         }
-        let token = request.headers[.authorization].flatMap(HandshakeParameters.bearer)
+        let token = request.headers[.authorization].flatMap(BearerToken.read)
         let credentials = Credentials(user: claimed?.string, token: token)
-        if let result = authenticator.authenticateAtOnce(credentials) { return try result.get() }
-        return try await authenticator.authenticate(credentials).get()
+        if let result = authenticator.authenticateAtOnce(credentials) { return try result.get().user }
+        return try await authenticator.authenticate(credentials).get().user
     }
 
     private func body(_ request: Request) async throws -> JSONValue {

@@ -18,11 +18,15 @@ public struct Node: Service {
     let logger: Logger
     /// Told the port once the node listens: for `MARTLET_PORT=0`, and for tests.
     let onListening: @Sendable (Int) -> Void
+    let protocols: @Sendable (Limits) -> ProtocolRegistry
 
+    /// `protocols`: what clients may speak, within the configured limits.
     public init(
         configuration: NodeConfiguration, metrics: NodeMetrics, logger: Logger,
+        protocols: @escaping @Sendable (Limits) -> ProtocolRegistry = { .standard(limits: $0) },
         onListening: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
+        self.protocols = protocols
         self.configuration = configuration
         self.metrics = metrics
         self.logger = logger
@@ -50,9 +54,8 @@ public struct Node: Service {
     private func serve(_ identity: NodeID, on group: MultiThreadedEventLoopGroup, _ logger: Logger) async throws {
         let brokers = try await BrokerFactory.make(
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
-        var hubSettings = HubSettings(
-            node: identity, rooms: configuration.roomSettings,
-            encoder: ProtocolRegistry(limits: configuration.roomSettings.limits))
+        let protocols = protocols(configuration.roomSettings.limits)
+        var hubSettings = HubSettings(node: identity, rooms: configuration.roomSettings, encoder: protocols)
         hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
         let settings = LoopSettings(
             hub: hubSettings, ackReplicas: configuration.redis.ackReplicas,
@@ -81,7 +84,8 @@ public struct Node: Service {
                 "connections are bounded by the limit of open files", metadata: [LogKey.count: "\(plan.connections)"])
         }
         let gateway = GatewayServer(
-            options: configuration.gatewayOptions(identity, plan), service: hub, eventLoopGroup: group, logger: logger)
+            options: configuration.gatewayOptions(identity, plan), service: hub, protocols: protocols,
+            eventLoopGroup: group, logger: logger)
         do {
             try await gateway.start()
         } catch {

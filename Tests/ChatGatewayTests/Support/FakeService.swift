@@ -26,7 +26,7 @@ final class FakeService: ChatService {
     }
 
     private let state = NIOLockedValueBox(State())
-    let encoder = ProtocolRegistry(limits: Limits())
+    let encoder = ProtocolRegistry.standard(limits: Limits())
     let refusal: CloseReason?
 
     init(refusal: CloseReason? = nil) {

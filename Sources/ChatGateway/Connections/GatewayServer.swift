@@ -34,9 +34,11 @@ public final class GatewayServer: Sendable {
     private let group: any EventLoopGroup
     private let running = NIOLockedValueBox<Running?>(nil)
 
+    /// `protocols`: what clients may speak; nil: what Martlet speaks. The node that is the service has to encode for the same
+    /// ones.
     public init(
         options: GatewayOptions, service: any ChatService,
-        authenticator: any Authenticator = DevelopmentAuthenticator(),
+        authenticator: any Authenticator = DevelopmentAuthenticator(), protocols: ProtocolRegistry? = nil,
         eventLoopGroup: any EventLoopGroup, logger: Logger
     ) {
         let shared = GatewayShared(options: options)
@@ -45,7 +47,7 @@ public final class GatewayServer: Sendable {
             fullness: { shared.fullness.withLockedValue { $0 } })
         parts = GatewayParts(
             options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
-            shared: shared)
+            shared: shared, protocols: protocols ?? .standard(limits: options.limits))
         group = eventLoopGroup
     }
 

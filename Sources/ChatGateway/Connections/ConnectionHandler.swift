@@ -7,8 +7,9 @@ import Synchronization
 /// ones answered by the routes, and gives its place to a session when one of them, the first or a later one, opens a WebSocket.
 /// Requests that come before an answer is out wait, so answers are in order.
 ///
-/// Its rules are in ``RequestReader`` and ``RequestClock``; the two ways on are in `ConnectionHandler+http.swift` and
-/// `ConnectionHandler+webSocket.swift`.
+/// Its rules are in ``RequestReader`` and ``RequestClock``; the ways on are in `ConnectionHandler+http.swift`,
+/// `ConnectionHandler+webSocket.swift` and, for protocols in which a first request says who the client is,
+/// `ConnectionHandler+firstRequest.swift`.
 final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
@@ -20,7 +21,10 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case reading
         /// The routes make an answer. Can transition to `reading`, `closing`, `gone`.
         case answering(Answering)
-        /// The handshake is fine, who the client is is being asked. Can transition to `upgraded`, `closing`, `gone`.
+        /// The WebSocket is open, and the client has not said who it is. Can transition to `authenticating`, `upgraded`,
+        /// `closing`, `gone`.
+        case identifying
+        /// The client has said who it is, and the authenticator was asked. Can transition to `upgraded`, `closing`, `gone`.
         case authenticating
         /// The session has the connection. Final.
         case upgraded
@@ -38,6 +42,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// Of the request whose body is coming.
     var head: RequestHead?
     var clock: RequestClock
+    /// Of a client that says who it is after the handshake.
+    var firstRequest: FirstRequest?
     private(set) var context: ChannelHandlerContext?
     /// The node is full: this one is only told so, or told how the node is.
     private(set) var isDoorway = false
@@ -126,7 +132,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         stopCounting()
         switch state {
         case .answering(let answering): answering.task?.cancel()
-        case .reading, .authenticating, .closing: break
+        case .reading, .identifying, .authenticating, .closing: break
         case .upgraded, .gone: return
         }
         gateway.connectionGone()
@@ -149,6 +155,13 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
         switch state {
+        case .identifying:
+            count(buffer.readableBytes, context)
+            buffer.withUnsafeReadableBytes { identify($0) }
+        case .authenticating where firstRequest != nil:
+            count(buffer.readableBytes, context)
+            firstRequest?.rest += buffer.readableBytesView
+            if let first = firstRequest, first.rest.count > gateway.options.maxHeaderBytes { mayNotRead = true }
         case .reading, .answering, .authenticating:
             count(buffer.readableBytes, context)
             buffer.withUnsafeReadableBytes { reader.received($0) }
@@ -184,7 +197,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func begin(_ head: RequestHead, mayWait: Bool) {
-        if head.path == HTTPRoutes.webSocketPath { return openWebSocket(head) }
+        if let endpoint = gateway.endpoints[head.path] { return openWebSocket(head, endpoint) }
         if isDoorway, !HTTPRoutes.isAnsweredWhenFull(head) { return refuseAsFull() }
         if let expected = head.list("expect").first(where: { $0.lowercased() != "100-continue" }), !head.isOld {
             return refuse(RequestProblem(417, "this cannot be expected: \(expected.prefix(40))"))
@@ -200,7 +213,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         isInputClosed = true
         switch state {
         case .answering: break
-        case .reading, .authenticating, .closing: cut()
+        case .reading, .identifying, .authenticating, .closing: cut()
         case .upgraded, .gone: break
         }
     }
@@ -309,7 +322,11 @@ extension ConnectionHandler: TimedConnection {
     func checkDeadline(now: Moment) {
         guard let over = clock.over(now: now) else { return }
         switch state {
-        case .reading, .authenticating:
+        case .reading, .identifying, .authenticating:
+            if let firstRequest {
+                gateway.counters.connectionsTimedOut += 1
+                return close(firstRequest.opening, .unauthenticated)
+            }
             switch over {
             case .idle: cut()
             case .receiving where isDoorway: refuseAsFull()

@@ -12,10 +12,10 @@ import Synchronization
 final class GatewayLoop {
     let eventLoop: any EventLoop
     let options: GatewayOptions
-    let codec: MartletV1Codec
     let service: any ChatService
     let authenticator: any Authenticator
-    let handshake: WebSocketHandshake
+    /// Where WebSockets are opened, by path.
+    let endpoints: [String: WebSocketEndpoint]
     let logger: Logger
     let routes: HTTPRoutes
     let shared: GatewayShared
@@ -25,19 +25,18 @@ final class GatewayLoop {
     /// Set on drain: no handshake is taken any more.
     var isDraining = false
 
-    private var dirty: [WebSocketSession] = []
+    private var dirty: [any GatewayOutlet] = []
     private let flush = LoopTick.Errand(.sessions)
     let loopTick: LoopTick
-    private var spare: [WebSocketSession] = []
+    private var spare: [any GatewayOutlet] = []
     /// Those that are written to later, as the tick has others to serve as well.
-    private var late: ArraySlice<WebSocketSession> = []
+    private var late: ArraySlice<any GatewayOutlet> = []
     /// All sessions. Heartbeats: each session is in one slot, and one slot is looked at each tick.
-    private var slots: [[WebSocketSession]]
+    private var slots: [[any GatewayOutlet]]
     private var currentSlot = 0
     private var nextSlot = 0
     /// What all sessions begin with.
     let sessionRules: SessionStateMachine.Common
-    let decoder: WebSocketDecoder
     /// Connections with a deadline: before their handshake, speaking HTTP, or closing. Looked at every tick.
     private var timed: [ObjectIdentifier: any TimedConnection] = [:]
     private var isRunning = false
@@ -49,12 +48,10 @@ final class GatewayLoop {
     init(eventLoop: any EventLoop, parts: GatewayParts, loops: Int = 1) {
         self.eventLoop = eventLoop
         options = parts.options
-        codec = MartletV1Codec(limits: parts.options.limits)
         service = parts.service
         loopTick = parts.service.tick(of: eventLoop)
         authenticator = parts.authenticator
-        handshake = WebSocketHandshake(
-            subprotocols: [MartletV1Codec.subprotocol], allowedOrigins: parts.options.allowedOrigins)
+        endpoints = parts.protocols.endpoints(allowedOrigins: parts.options.allowedOrigins)
         logger = parts.logger
         routes = parts.routes
         shared = parts.shared
@@ -64,8 +61,6 @@ final class GatewayLoop {
         slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
         sessionRules = SessionStateMachine.Common(
             limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
-        decoder = WebSocketDecoder(
-            options: .init(role: .server, maxMessageBytes: options.limits.frameBytes, acceptsBinary: false))
     }
 
     func start() {
@@ -102,7 +97,7 @@ final class GatewayLoop {
     }
 
     /// The session has something to write at the end of this tick.
-    func markDirty(_ session: WebSocketSession) {
+    func markDirty(_ session: any GatewayOutlet) {
         dirty.append(session)
         loopTick.ask(flush, self)
     }
@@ -120,7 +115,7 @@ final class GatewayLoop {
     }
 
     /// Writes to those sessions, one after the other, for no longer than a slice of time. Returns where it stopped.
-    private func flush(_ sessions: ArraySlice<WebSocketSession>) -> Int {
+    private func flush(_ sessions: ArraySlice<any GatewayOutlet>) -> Int {
         var looked: Moment?
         var index = sessions.startIndex
         while index < sessions.endIndex {
@@ -150,11 +145,11 @@ final class GatewayLoop {
     /// While one session is written to, which is the kernel's work, the memory of the one after the next is fetched.
     private static let ahead = 2
 
-    private static func prefetch(_ session: WebSocketSession) {
-        thread_prefetch(Unmanaged.passUnretained(session).toOpaque())
+    private static func prefetch(_ session: any GatewayOutlet) {
+        thread_prefetch(Unmanaged<AnyObject>.passUnretained(session).toOpaque())
     }
 
-    func add(_ session: WebSocketSession) {
+    func add(_ session: any GatewayOutlet) {
         counters.sessions += 1
         counters.sessionsOpened += 1
         session.place = (UInt32(nextSlot), UInt32(slots[nextSlot].count))
@@ -162,7 +157,7 @@ final class GatewayLoop {
         nextSlot = (nextSlot + 1) % slots.count
     }
 
-    func remove(_ session: WebSocketSession, reason: String) {
+    func remove(_ session: any GatewayOutlet, reason: String) {
         guard let place = session.place else { return }
         session.place = nil
         counters.sessions -= 1
@@ -257,6 +252,7 @@ struct GatewayParts: Sendable {
     var logger: Logger
     var routes: HTTPRoutes
     var shared: GatewayShared
+    var protocols: ProtocolRegistry
 }
 
 /// What the loops share: only what is touched once for a connection, or before it is a session.

@@ -8,11 +8,12 @@ import NIOCore
 ///
 /// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may
 /// send to many sessions in a loop over its members without one of them going away under it.
-final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
+final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     let gateway: GatewayLoop
+    let protocolID: ProtocolID
     // What a delivery touches comes first and lies together: with thousands of sessions nothing of one is in a cache when its turn comes.
     private var closing = WebSocketCloseStateMachine()
     private var isDirty = false
@@ -27,9 +28,10 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     // What it does not touch.
     private var context: ChannelHandlerContext?
     private var id: SessionID?
+    private let spoken: SpokenProtocol
+    private let reader: any ClientReader
     private var decoder: WebSocketDecoder
     let identity: SessionIdentity
-    /// Where the loop keeps it: among those whose heartbeat is due at the same time. Nil: not yet, or no longer.
     var place: (slot: UInt32, index: UInt32)?
     /// Why it ends, for the count; set once.
     private var endReason: String?
@@ -38,15 +40,21 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     /// Bytes that the kernel had when it was asked last, see ``GatewayCounters/kernelBytes``.
     private var kernelBytes: Int32 = 0
 
-    init(gateway: GatewayLoop, identity: SessionIdentity) {
+    /// `reader` and `decoder` may have been used before the client's identity was known.
+    init(
+        gateway: GatewayLoop, identity: SessionIdentity, speaking spoken: SpokenProtocol, reader: any ClientReader,
+        decoder: WebSocketDecoder
+    ) {
         self.gateway = gateway
         self.identity = identity
+        self.spoken = spoken
+        self.reader = reader
+        self.decoder = decoder
+        protocolID = spoken.id
         machine = SessionStateMachine(common: gateway.sessionRules, now: .now)
-        decoder = gateway.decoder
         queue = OutboundQueue(limit: gateway.options.limits.outboundBytes)
     }
 
-    var protocolID: ProtocolID { ProtocolRegistry.martletV1 }
     var user: UserID { identity.user }
 
     // MARK: Beginning and end
@@ -55,8 +63,9 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         self.context = context
     }
 
-    /// After the handshake was answered: registers with the service, says welcome, joins the room that the URL named.
-    func open(joining firstRoom: RoomName?) {
+    /// After the handshake was answered and the client is known: registers with the service, says welcome, joins the room
+    /// that the client named, and does what it asked for behind that.
+    func open(joining firstRoom: RoomName?, then inputs: [ClientInput] = []) {
         if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
         gateway.add(self)
         switch gateway.service.openSession(identity, outlet: self, on: gateway.eventLoop) {
@@ -73,9 +82,11 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
                         session: "\(options.nodeID)-\(id.raw)", user: identity.user, device: device,
                         node: options.nodeName,
                         heartbeat: options.heartbeatSeconds, limits: options.limits)))
-            guard let firstRoom else { return }
-            let join = ClientRequest(ref: nil, body: .join(room: firstRoom, after: nil, history: nil))
-            run(machine.received(join, now: .now))
+            if let firstRoom {
+                let join = ClientRequest(ref: nil, body: .join(room: firstRoom, after: nil, history: nil))
+                run(machine.received(join, now: .now))
+            }
+            for input in inputs { take(input) }
         }
     }
 
@@ -128,8 +139,8 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     private func handle(_ event: WebSocketDecoder.Event) {
         switch event {
-        case .text(let bytes): if closing.mayReceive { received(bytes) }
-        case .binary: refused(.binary)
+        case .text(let bytes): if closing.mayReceive { received(bytes, isText: true) }
+        case .binary(let bytes): if closing.mayReceive { received(bytes, isText: false) }
         case .refused(let refusal): refused(refusal)
         case .ping(let payload): enqueue(.control(.pong, payload))
         case .pong: break
@@ -153,27 +164,34 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         }
     }
 
-    private func received(_ bytes: [UInt8]) {
+    private func received(_ bytes: [UInt8], isText: Bool) {
         if bytes.count >= Self.longFrame, let id {
             let pause = gateway.service.heard(bytes: bytes.count, from: id, on: gateway.eventLoop)
             if pause > .zero { pauseReading(for: pause) }
         }
-        switch gateway.codec.decode(bytes, isUTF8: true) {
-        case .success(let request):
+        reader.read(bytes, isText: isText) { take($0) }
+    }
+
+    private func take(_ input: ClientInput) {
+        guard closing.mayReceive else { return }
+        switch input {
+        case .request(let request):
             gateway.counters.framesReceived[.init(request.body), default: 0] += 1
             run(machine.received(request, now: .now))
         case .failure(let failure): receivedBadFrame(failure.ref, failure.error)
+        case .hello: receivedBadFrame(nil, WireError(.badField, "the session is known already"))
+        case .goodbye:
+            endReason = endReason ?? "peer"
+            switch closing.close() {
+            case .sendClose: end(with: .close(.normal))
+            case .doNothing: break
+            }
         }
     }
 
     private func refused(_ refusal: WebSocketDecoder.Refusal) {
         guard closing.mayReceive else { return }
-        let error =
-            switch refusal {
-            case .tooLarge: WireError(.frameTooLarge, "a frame may have \(gateway.options.limits.frameBytes) bytes")
-            case .binary: WireError(.binaryFrame, "a binary frame; \(MartletV1Codec.subprotocol) is text")
-            }
-        receivedBadFrame(nil, error)
+        receivedBadFrame(nil, spoken.error(refusal, limits: gateway.options.limits))
     }
 
     private func receivedBadFrame(_ ref: Ref?, _ error: WireError) {
@@ -252,11 +270,11 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
     }
 
     private func encode(_ event: ServerEvent) {
-        enqueue(SharedFrame(event, codec: gateway.codec, viewer: identity.user))
+        enqueue(spoken.frame(event, viewer: identity.user))
     }
 
     private func enqueue(_ frame: SharedFrame) {
-        guard closing.maySend else { return }
+        guard closing.maySend, frame.byteCount > 0 else { return }
         switch append(frame) {
         case .queued, .behind: gateway.counters.framesSent += 1
         case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
@@ -304,11 +322,14 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
 
     private func sayClose(_ reason: CloseReason) {
         endReason = endReason ?? reason.name
+        end(with: SharedFrame(bytes: ByteBuffer(bytes: spoken.farewell(reason)), kind: .reply, isShared: false))
+    }
+
+    /// Sends the last frame behind what is queued; the peer is to close then.
+    private func end(with frame: SharedFrame) {
         machine.closed()
         startCutting()
-        var bytes: [UInt8] = []
-        WebSocketFrame.appendClose(WebSocketCloseCode(rawValue: reason.rawValue), reason: reason.name, to: &bytes)
-        _ = append(SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false))
+        _ = append(frame)
         markDirty()
     }
 
@@ -354,7 +375,6 @@ final class WebSocketSession: ChannelInboundHandler, SessionOutlet {
         gateway.counters.queuedBytes += count - queue.count
     }
 
-    /// The end of the loop tick: writes what it brought; tells the service if the session is ending.
     func tickEnded() {
         isDirty = false
         flush()
@@ -445,7 +465,7 @@ extension WebSocketSession: TimedConnection {
         }
         setKernelBytes(queue.isBehind && !isGone ? Int32(clamping: raw?.unsentBytes ?? 0) : 0)
         switch machine.timerFired(now: now) {
-        case .ping: enqueue(.ping)
+        case .ping: enqueue(spoken.ping)
         case .close(let reason): close(reason)
         case .doNothing: break
         }

@@ -1,0 +1,56 @@
+/// What a client showed to say who it is.
+public struct Credentials: Sendable, Hashable {
+    /// `?user=`, `user` of an HTTP request's body, or the name in a protocol's first frame: a claim, not a proof.
+    public var user: String?
+    /// `Authorization: Bearer …`, `?token=`, or what a protocol's first frame holds in their place.
+    public var token: String?
+
+    public init(user: String?, token: String?) {
+        self.user = user
+        self.token = token
+    }
+}
+
+/// The first request of a client, from its URL or its first frame: who it says it is. The answer is an ``Identity``.
+public struct ClientHello: Sendable, Hashable {
+    public var credentials: Credentials
+    /// Nil: the client names no device; it is given a name.
+    public var device: DeviceName?
+    /// A room that is joined at once.
+    public var room: RoomName?
+
+    public init(credentials: Credentials, device: DeviceName? = nil, room: RoomName? = nil) {
+        self.credentials = credentials
+        self.device = device
+        self.room = room
+    }
+}
+
+/// Who a client is, as the authenticator answered. Whatever else an answer grants (rights, an expiry, claims) becomes a
+/// field here, and so reaches everything that knows the session.
+public struct Identity: Sendable, Hashable {
+    public var user: UserID
+
+    public init(user: UserID) {
+        self.user = user
+    }
+}
+
+/// Who a session is: the client's identity, on one of its devices.
+public struct SessionIdentity: Sendable, Hashable {
+    public var identity: Identity
+    /// Nil: the session named no device.
+    public var device: DeviceName?
+
+    public var user: UserID { identity.user }
+
+    public init(_ identity: Identity, device: DeviceName?) {
+        self.identity = identity
+        self.device = device
+    }
+
+    /// An identity that grants nothing but a name.
+    public init(user: UserID, device: DeviceName?) {
+        self.init(Identity(user: user), device: device)
+    }
+}

@@ -1,0 +1,108 @@
+import ChatCore
+import ChatWire
+import NIOCore
+
+/// A WebSocket that is open and whose client has not said who it is: for protocols in which a first request says so.
+final class FirstRequest {
+    let opening: Opening
+    let reader: any ClientReader
+    var decoder: WebSocketDecoder
+    /// What came in one message with the client's hello, behind it.
+    var behind: [ClientInput] = []
+    /// Bytes behind the message with the hello.
+    var rest: [UInt8] = []
+    /// Messages that were refused.
+    var failures = 0
+
+    init(_ opening: Opening) {
+        self.opening = opening
+        reader = opening.spoken.implementation.makeReader()
+        decoder = opening.spoken.decoder
+    }
+}
+
+/// Reading up to the client's first request. A client that does not say who it is has the time of a handshake, and as
+/// many bad frames as a session has in a minute.
+extension ConnectionHandler {
+    /// Accepts the WebSocket and waits for the client to say who it is.
+    func awaitFirstRequest(_ opening: Opening) {
+        let first = FirstRequest(opening)
+        write(ByteBuffer(string: Self.switching(opening.acceptance)))
+        let greeting = first.reader.greeting
+        if !greeting.isEmpty { write(SharedFrame(greeting, as: opening.spoken.sends).bytes) }
+        firstRequest = first
+        state = .identifying
+        let rest = reader.takeRest()
+        rest.withUnsafeBytes { identify($0) }
+    }
+
+    /// Takes bytes of a client that has not said who it is.
+    func identify(_ bytes: UnsafeRawBufferPointer) {
+        guard let first = firstRequest else { return }
+        var index = 0
+        var hello: ClientHello?
+        while hello == nil, case .identifying = state, let event = first.decoder.next(bytes, &index) {
+            hello = take(event, first)
+        }
+        guard let hello, case .identifying = state else { return }
+        first.rest = Array(bytes[index...])
+        authenticate(hello, first.opening)
+    }
+
+    private func take(_ event: WebSocketDecoder.Event, _ first: FirstRequest) -> ClientHello? {
+        switch event {
+        case .text(let bytes): return read(bytes, isText: true, first)
+        case .binary(let bytes): return read(bytes, isText: false, first)
+        case .refused(let refusal):
+            fail(RequestFailure(ref: nil, error: first.opening.spoken.error(refusal, limits: gateway.options.limits)))
+        case .ping(let payload): write(SharedFrame.control(.pong, payload).bytes)
+        case .pong: break
+        case .close(let code, _): end(code, "")
+        case .failed(let failure):
+            gateway.counters.badFrames["websocket", default: 0] += 1
+            end(failure.code, failure.reason)
+        }
+        return nil
+    }
+
+    private func read(_ bytes: [UInt8], isText: Bool, _ first: FirstRequest) -> ClientHello? {
+        var hello: ClientHello?
+        first.reader.read(bytes, isText: isText) { input in
+            guard case .identifying = state else { return }
+            guard hello == nil else { return first.behind.append(input) }
+            switch input {
+            case .hello(let said): hello = said
+            case .request(let request):
+                fail(
+                    RequestFailure(
+                        ref: request.ref, error: WireError(.unauthenticated, "the client has not said who it is")))
+            case .failure(let failure): fail(failure)
+            case .goodbye: end(.normal, "")
+            }
+        }
+        return hello
+    }
+
+    private func fail(_ failure: RequestFailure) {
+        guard let first = firstRequest else { return }
+        gateway.counters.badFrames[failure.error.code.name, default: 0] += 1
+        say(.error(ref: failure.ref, failure.error), first.opening)
+        first.failures += 1
+        guard first.failures > gateway.options.limits.badFramesPerMinute else { return }
+        gateway.counters.limitRefusals[.badFramesPerMinute, default: 0] += 1
+        close(first.opening, .abuse)
+    }
+
+    /// Sends an event to a client that has no session.
+    func say(_ event: ServerEvent, _ opening: Opening) {
+        let frame = opening.spoken.frame(event, viewer: nil)
+        if frame.byteCount > 0 { write(frame.bytes) }
+    }
+
+    private func end(_ code: WebSocketCloseCode?, _ reason: String) {
+        var bytes: [UInt8] = []
+        WebSocketFrame.appendClose(code, reason: reason, to: &bytes)
+        write(ByteBuffer(bytes: bytes))
+        endOutput()
+    }
+}

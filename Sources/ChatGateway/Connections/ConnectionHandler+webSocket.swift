@@ -1,0 +1,131 @@
+import ChatCore
+import ChatWire
+import NIOCore
+
+/// A WebSocket that is about to become a session: what was agreed on, and what the client says of itself.
+struct Opening {
+    let acceptance: WebSocketHandshake.Acceptance
+    let spoken: SpokenProtocol
+}
+
+extension ConnectionHandler {
+    /// Judges a request for the path of a WebSocket. What the client cannot help, or must not learn more of, is answered
+    /// with a status; what it must know to stop or to come back is a close code, because a browser shows nothing else to a
+    /// page.
+    func openWebSocket(_ head: RequestHead, _ endpoint: WebSocketEndpoint) {
+        guard !gateway.isDraining else {
+            return refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
+        }
+        guard gateway.takesHandshake() else {
+            let most = gateway.options.limits.handshakesPerSecond
+            let error = WireError(.rateLimited, "this node is asked for more than \(most) handshakes a second")
+            return refuse(503, error, [("Retry-After", "1")], because: .handshakeRate)
+        }
+        let acceptance: WebSocketHandshake.Acceptance
+        do throws(WebSocketHandshake.Refusal) {
+            acceptance = try endpoint.handshake.judge(head)
+        } catch {
+            let reason: GatewayCounters.Refusal =
+                switch error.kind {
+                case .noHandshake: .noHandshake
+                case .origin: .origin
+                case .subprotocol: .subprotocol
+                }
+            let code: WireError.Code = error.status == 403 ? .forbidden : .badField
+            return refuse(error.status, WireError(code, error.message), error.fields, because: reason)
+        }
+        let opening = Opening(acceptance: acceptance, spoken: endpoint.spoken(acceptance.subprotocol))
+        if isDoorway { return close(opening, .nodeFull) }
+        do throws(WireError) {
+            guard let hello = try opening.spoken.implementation.hello(in: head) else {
+                return awaitFirstRequest(opening)
+            }
+            authenticate(hello, opening)
+        } catch {
+            close(opening, .badName)
+        }
+    }
+
+    /// Asks the authenticator who the client is; then the connection becomes a session or is closed.
+    func authenticate(_ hello: ClientHello, _ opening: Opening) {
+        if let result = gateway.authenticator.authenticateAtOnce(hello.credentials) {
+            return authenticated(result, hello, opening)
+        }
+        state = .authenticating
+        let promise = gateway.eventLoop.makePromise(of: Result<Identity, WireError>.self)
+        let authenticator = gateway.authenticator
+        promise.completeWithTask { await authenticator.authenticate(hello.credentials) }
+        promise.futureResult.assumeIsolated().whenSuccess { [self] result in
+            guard case .authenticating = state else { return }
+            authenticated(result, hello, opening)
+        }
+    }
+
+    private func authenticated(_ result: Result<Identity, WireError>, _ hello: ClientHello, _ opening: Opening) {
+        switch result {
+        case .success(let identity): upgrade(identity, hello, opening)
+        case .failure(let error):
+            if firstRequest != nil { say(.error(ref: nil, error), opening) }
+            close(opening, Self.closeReason(error.code))
+        }
+    }
+
+    /// What an authenticator's error means for a client that waits for a session.
+    private static func closeReason(_ code: WireError.Code) -> CloseReason {
+        switch code {
+        case .unauthenticated: .unauthenticated
+        case .forbidden: .forbidden
+        case .badName, .badField, .missingField: .badName
+        case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
+            .tooManyWaiting, .noSpace, .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated,
+            .internalError:
+            .internalError
+        }
+    }
+
+    private func upgrade(_ identity: Identity, _ hello: ClientHello, _ opening: Opening) {
+        guard let context else { return }
+        let spoken = opening.spoken
+        let session = WebSocketSession(
+            gateway: gateway, identity: SessionIdentity(identity, device: hello.device ?? Self.inventedDevice()),
+            speaking: spoken, reader: firstRequest?.reader ?? spoken.implementation.makeReader(),
+            decoder: firstRequest?.decoder ?? spoken.decoder)
+        do {
+            try context.pipeline.syncOperations.addHandler(session, position: .after(self))
+        } catch {
+            return cut()
+        }
+        state = .upgraded
+        gateway.stopTiming(self)
+        stopCounting()
+        // Not flushed: it goes out with the first frame, at the end of this tick.
+        if firstRequest == nil {
+            context.write(wrapOutboundOut(ByteBuffer(string: Self.switching(opening.acceptance))), promise: nil)
+        }
+        session.open(joining: hello.room, then: firstRequest?.behind ?? [])
+        let rest = firstRequest?.rest ?? reader.takeRest()
+        if !rest.isEmpty { context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: rest))) }
+        becomeNarrow(context)
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+    }
+
+    private static func inventedDevice() -> DeviceName? {
+        try? DeviceName("d-" + String(UInt64.random(in: 0 ... .max), radix: 36))
+    }
+
+    /// Closes the WebSocket with a code, after accepting it if that was not done before.
+    func close(_ opening: Opening, _ reason: CloseReason) {
+        gateway.refused(.init(reason), from: peer, isTold: isDoorway)
+        var bytes = firstRequest == nil ? Array(Self.switching(opening.acceptance).utf8) : []
+        bytes += opening.spoken.farewell(reason)
+        write(ByteBuffer(bytes: bytes))
+        endOutput()
+    }
+
+    static func switching(_ acceptance: WebSocketHandshake.Acceptance) -> String {
+        var answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        answer += "Sec-WebSocket-Accept: \(acceptance.accept)\r\n"
+        if let subprotocol = acceptance.subprotocol { answer += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
+        return answer + "\r\n"
+    }
+}

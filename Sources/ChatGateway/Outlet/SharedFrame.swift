@@ -1,0 +1,78 @@
+import ChatCore
+import ChatWire
+import NIOCore
+
+/// The encoding of an event for a protocol over WebSocket: a whole frame, header included. A server's frames are not
+/// masked (RFC 6455 §5.1), so they are the same for all receivers; sending one costs a session a reference, no copy.
+final class SharedFrame: FrameEncoding {
+    let kind: Frame.Kind
+    /// Empty: the protocol has no words for the event, and nothing is sent.
+    let bytes: ByteBuffer
+    /// False for a frame that only one session is sent: joining it with others is not worth remembering.
+    let isShared: Bool
+    /// For a presence frame: the room and how many are in it, to be said later to whom it was not sent.
+    let presence: (room: RoomName, count: Int)?
+
+    /// An event as one unfragmented frame, whose payload `encode` appends.
+    convenience init(
+        _ event: ServerEvent, as opcode: WebSocketOpcode, isShared: Bool, _ encode: (inout ByteWriter) -> Void
+    ) {
+        var payload = ByteWriter()
+        encode(&payload)
+        var presence: (room: RoomName, count: Int)?
+        if case .presence(let room, _, _, let count) = event { presence = (room, count) }
+        self.init(
+            bytes: payload.withBytes { Self.frame($0, opcode) }, kind: Frame.Kind(event), isShared: isShared,
+            presence: presence)
+    }
+
+    /// A message for one session.
+    convenience init(_ payload: [UInt8], as opcode: WebSocketOpcode) {
+        self.init(bytes: payload.withUnsafeBytes { Self.frame($0, opcode) }, kind: .reply, isShared: false)
+    }
+
+    init(bytes: ByteBuffer, kind: Frame.Kind, isShared: Bool, presence: (room: RoomName, count: Int)? = nil) {
+        self.bytes = bytes
+        self.presence = presence
+        self.kind = kind
+        self.isShared = isShared
+    }
+
+    func copied() -> any FrameEncoding {
+        var copy = ByteBufferAllocator().buffer(capacity: bytes.readableBytes)
+        copy.writeImmutableBuffer(bytes)
+        return SharedFrame(bytes: copy, kind: kind, isShared: isShared, presence: presence)
+    }
+
+    /// The frame's bytes on the wire.
+    var byteCount: Int { bytes.readableBytes }
+
+    /// Sends nothing.
+    static let nothing = SharedFrame([], as: .text)
+
+    /// A control frame with this payload, of at most 125 bytes.
+    static func control(_ opcode: WebSocketOpcode, _ payload: [UInt8] = []) -> SharedFrame {
+        var bytes: [UInt8] = []
+        WebSocketFrame.append(opcode, payload.prefix(WebSocketFrame.maxControlBytes), to: &bytes)
+        return SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false)
+    }
+
+    /// A close frame.
+    static func close(_ code: WebSocketCloseCode, reason: String = "") -> SharedFrame {
+        var bytes: [UInt8] = []
+        WebSocketFrame.appendClose(code, reason: reason, to: &bytes)
+        return SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false)
+    }
+
+    private static func frame(_ payload: UnsafeRawBufferPointer, _ opcode: WebSocketOpcode) -> ByteBuffer {
+        guard !payload.isEmpty else { return ByteBuffer() }
+        let header = WebSocketFrame.headerBytes(length: payload.count)
+        var buffer = ByteBufferAllocator().buffer(capacity: header + payload.count)
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: header + payload.count) { room in
+            WebSocketFrame.writeHeader(opcode, length: payload.count, to: room)
+            UnsafeMutableRawBufferPointer(rebasing: room[header...]).copyMemory(from: payload)
+            return header + payload.count
+        }
+        return buffer
+    }
+}
