@@ -39,8 +39,21 @@ public protocol SessionHostContext: HostContext {
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
     /// A limit refused a request.
     func refused(by limit: HubLimit)
+    /// What a session did, for the log at debug level.
+    func noted(_ deed: SessionDeed, by session: SessionID)
     /// So long after the first delivery of a batch was made, all of it was handed to the sessions.
     func fannedOut(after time: Duration)
+}
+
+/// What a session did that an operator may look for.
+public enum SessionDeed: Sendable {
+    case opened(UserID, DeviceName)
+    case joined(RoomName, at: Position)
+    case left(RoomName)
+}
+
+extension SessionHostContext {
+    public func noted(_ deed: SessionDeed, by session: SessionID) {}
 }
 
 extension RoomHostContext {

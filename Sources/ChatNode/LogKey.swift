@@ -1,7 +1,7 @@
-/// The metadata keys of all log lines of a node. Constants, so that one search finds every line about a session; at
-/// most 15 bytes, so that a key is stored inline and costs no allocation.
+/// The metadata keys of all log lines of a node. They are constants, so that one search finds every line about a session or a
+/// room, and at most 15 bytes long, so that a key is stored inline and needs no allocation.
 ///
-/// Values are IDs, numbers, words of ours and error texts; never what people say, their tokens or passwords.
+/// Values are IDs, numbers, fixed words and error texts; never messages, tokens or passwords.
 enum LogKey {
     /// This node.
     static let node = "node.id"
@@ -9,43 +9,41 @@ enum LogKey {
     static let peer = "peer.id"
     static let session = "session.id"
     static let room = "room.id"
+    /// The user of a session.
     static let member = "member.id"
+    /// The device of a session.
+    static let device = "device.id"
     /// A Redis pub/sub channel.
     static let channel = "channel"
-    /// Which of the node's event loops.
+    /// The number of an event loop of the node.
     static let shard = "shard"
-    /// Of a Redis Cluster.
+    /// Slots of a Redis Cluster.
     static let slots = "slots"
+    /// A message's or room's position.
     static let position = "position"
-    static let frameType = "frame.type"
-    static let closeCode = "close.code"
-    /// How often it was tried.
-    static let attempt = "attempt"
     static let error = "error"
     /// `host:port` or a path.
     static let address = "address"
-    /// An environment variable…
+    /// An environment variable.
     static let setting = "setting"
-    /// …and what it is set to.
+    /// The value of an environment variable.
     static let value = "value"
     static let version = "version"
-    /// Why, in a word of ours.
+    /// The reason, as a fixed word.
     static let reason = "reason"
     static let count = "count"
     static let rooms = "rooms"
-    /// Sessions, as the node that has them counts.
+    /// The number of sessions of a node.
     static let members = "members"
-    /// How many sends wait.
+    /// The number of waiting sends.
     static let waiting = "waiting"
     /// What the operator can do.
     static let remedy = "remedy"
-    /// How long it took or takes, in milliseconds.
+    /// A duration in milliseconds.
     static let milliseconds = "ms"
 
     static let all = [
-        node, peer, session, room, member, channel, shard, slots, position, frameType, closeCode, attempt, error,
-        address,
-        setting, value,
+        node, peer, session, room, member, device, channel, shard, slots, position, error, address, setting, value,
         version, reason, count, rooms, members, waiting, remedy, milliseconds,
     ]
 }

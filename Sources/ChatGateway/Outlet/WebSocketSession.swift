@@ -123,6 +123,8 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     private func leaveService() {
         guard let id else { return }
         self.id = nil
+        gateway.logger.debug(
+            "session closed", metadata: ["session.id": "\(id.raw)", "reason": "\(endReason ?? "gone")"])
         gateway.service.sessionClosed(id, on: gateway.eventLoop)
     }
 

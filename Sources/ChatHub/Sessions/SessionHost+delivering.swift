@@ -76,6 +76,7 @@ extension SessionHost {
             charge(session.rate, for: events)
             membership.local = room
             session.rooms[room.room] = membership
+            if !(joined.ref?.isOfPage ?? false) { context.noted(.joined(room.room, at: joined.position), by: id) }
             if isLive {
                 room.add(id, session.outlet)
             } else {

@@ -44,6 +44,7 @@ public final class SessionHost {
         let device = identity.device ?? (try? DeviceName("session-\(id.raw)")) ?? Self.unnamedDevice
         sessions[id] = LocalSession(
             id: id, user: identity.user, device: device, outlet: outlet, since: context.now, rate: rate)
+        context.noted(.opened(identity.user, device), by: id)
         return id
     }
 
@@ -195,6 +196,7 @@ public final class SessionHost {
         guard let membership = session.rooms.removeValue(forKey: room) else {
             return session.outlet.send(.error(ref: ref, WireError(.notJoined, "leave: not in this room")))
         }
+        context.noted(.left(room), by: session.id)
         stopDelivering(membership, session)
         if let unanswered = membership.standing.unanswered {
             let error = WireError(.notJoined, "join: the room was left before the join was answered")

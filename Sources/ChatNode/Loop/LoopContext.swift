@@ -109,6 +109,24 @@ extension LoopContext: RoomHostContext, SessionHostContext {
 
     func refused(by limit: HubLimit) { metrics.limitRefusals[LimitLabel(limit)].increment() }
 
+    func noted(_ deed: SessionDeed, by session: SessionID) {
+        switch deed {
+        case .opened(let user, let device):
+            logger.debug(
+                "session opened",
+                metadata: [LogKey.session: "\(session.raw)", LogKey.member: "\(user)", LogKey.device: "\(device)"])
+        case .joined(let room, let position):
+            logger.debug(
+                "session joined a room",
+                metadata: [
+                    LogKey.session: "\(session.raw)", LogKey.room: "\(room)", LogKey.position: "\(position)",
+                ])
+        case .left(let room):
+            logger.debug(
+                "session left a room", metadata: [LogKey.session: "\(session.raw)", LogKey.room: "\(room)"])
+        }
+    }
+
     func fannedOut(after time: Duration) { metrics.fanout.observe(time) }
 
     func trace(_ text: String, in room: RoomName) {
