@@ -54,7 +54,7 @@ import Testing
                   - MARTLET_LIMIT_FRAME_BYTES is "64KB": expected a number of bytes from 1KiB to 16MiB, such as 65536 or 64KiB (the units are B, KiB, MiB and GiB)
                   - MARTLET_LOG_FORMAT is "jsn": expected one of text, json (did you mean json?)
                   - MARTLET_NODE_LEASE (4s) must be at least 3 × MARTLET_HEARTBEAT_INTERVAL (2s): two heartbeats that get lost must not make a living node look dead
-                  - warning: MARTLET_PROT is no setting and has no effect: did you mean MARTLET_PORT?
+                  - warning: MARTLET_PROT is not a setting and has no effect: did you mean MARTLET_PORT?
                 """)
     }
 
@@ -151,7 +151,9 @@ import Testing
         }
         #expect(
             messages(["MARTLET_ROOM_TTL": "20s"]) == [
-                "MARTLET_ROOM_TTL (20s) must be at least MARTLET_NODE_LEASE (15s, the default) + MARTLET_LINGER (10s, the default): a room must not be forgotten while a node may still come back to it"
+                "MARTLET_ROOM_TTL (20s) must be at least MARTLET_NODE_LEASE (15s, the default) "
+                    + "+ MARTLET_LINGER (10s, the default): "
+                    + "a room must not be forgotten while a node may still come back to it"
             ])
         #expect(failure(["MARTLET_REDIS_USER": "ana", "MARTLET_REDIS_URL": "redis://:x@h"]) == nil)
     }
@@ -178,7 +180,7 @@ import Testing
         for typo in typos where !NodeConfiguration.variables.contains(typo) {
             let warnings = try NodeConfiguration.load(environment: [typo: "1"]).warnings
             #expect(
-                warnings.map(\.message) == ["\(typo) is no setting and has no effect: did you mean \(variable)?"])
+                warnings.map(\.message) == ["\(typo) is not a setting and has no effect: did you mean \(variable)?"])
         }
     }
 
@@ -190,7 +192,7 @@ import Testing
         #expect(
             strange.map(\.message)
                 == ["MARTLET_\\u{1B}", "MARTLET_COLOUR_OF_FEATHERS"].map {
-                    "\($0) is no setting and has no effect: no setting is called anything like it"
+                    "\($0) is not a setting and has no effect: no setting has a similar name"
                 })
     }
 
@@ -198,7 +200,7 @@ import Testing
     func aSettingOfAnEarlierVersionIsSaidToBeGone(name: String) throws {
         let warnings = try NodeConfiguration.load(environment: [name: "5ms"]).warnings
         #expect(warnings.map(\.variable) == [name])
-        #expect(warnings.first?.message.hasPrefix("\(name) is gone and has no effect: ") == true)
+        #expect(warnings.first?.message.hasPrefix("\(name) was removed and has no effect: ") == true)
     }
 
     @Test func aPasswordForTheMemoryBrokerIsWarnedOf() throws {

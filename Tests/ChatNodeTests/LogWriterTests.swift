@@ -6,7 +6,7 @@ import Testing
 
 /// A log that nobody reads, or that is read late.
 @Suite struct LogWriterTests {
-    /// A pipe as small as pipes get, and a writer to it.
+    /// The smallest possible pipe, with a writer to it.
     private final class Pipe: Sendable {
         let input: CInt
         let output: CInt
@@ -23,7 +23,7 @@ import Testing
 
         struct Failure: Error {}
 
-        /// Reads until nothing more is there and nothing more is written.
+        /// Reads until the pipe is empty and nothing more is written.
         func readAll() throws -> String {
             _ = fcntl(input, F_SETFL, O_NONBLOCK)
             var all: [UInt8] = []
@@ -33,7 +33,7 @@ import Testing
                 let isIdle = writer.isIdle
                 let count = read(input, &buffer, buffer.count)
                 if count > 0 { all += buffer[..<count] } else if isIdle { break }
-                // Waits here, as other tests may keep a task that yields from its thread for long.
+                // Waits here, because other tests may keep a yielding task from running for long.
                 var ready = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
                 if count <= 0 { poll(&ready, 1, 10) }
             }
@@ -60,7 +60,7 @@ import Testing
         #expect(ContinuousClock.now - before < .seconds(5), "who ends does not wait for long")
 
         let lines = try pipe.readAll().split(separator: "\n")
-        let reports = lines.filter { $0.hasSuffix("log lines were dropped, nobody read them") }
+        let reports = lines.filter { $0.hasSuffix("log lines were dropped because nobody read them") }
         #expect(lines.count == 1_000 - dropped + reports.count)
         #expect(reports.compactMap { Int($0.split(separator: " ")[1]) }.reduce(0, +) == dropped)
         #expect(lines.last == reports.last)

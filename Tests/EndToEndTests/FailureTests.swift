@@ -4,7 +4,7 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// Nodes that die or leave, and starts that must be refused.
+/// Nodes that fail or leave, and starts that must be refused.
 @Suite(.serialized)
 struct FailureTests {
     @Test func aKilledNodesMembersLeaveOnceWithinTheLeaseAndItsClientsMissNothing() async throws {
@@ -36,7 +36,7 @@ struct FailureTests {
         #expect(bob.positions(room).areContiguous)
 
         try await eventually("lost leaves") { ana.seen(room).left[lostUser] == 1 && eve.seen(room).left[lostUser] == 1 }
-        // The lease, and what this machine may add to it.
+        // The lease, and the delay of this machine.
         #expect(ContinuousClock.now - killed < .seconds(3 + 3))
         try await eventually("the roster is true") {
             try Set(cluster.redis("HKEYS", "martlet:{lobby}:roster")) == ["ana", "eve", "bob"]
@@ -61,7 +61,7 @@ struct FailureTests {
         try await talk.value
         try await ana.wait(for: 60, in: room)
         #expect(ana.texts(room) == (0..<60).map(String.init))
-        #expect(leaving.output.contains("notice gone"))
+        #expect(leaving.output.contains("notice the node has left"))
         #expect(try cluster.redis("ZCARD", "martlet:nodes") == ["1"])
     }
 
@@ -78,7 +78,7 @@ struct FailureTests {
         try await cluster.redis.restart()
         let sent = try await ana.client.send("after", to: room)
         try await eventually("bob is shown it") { bob.positions(room).last == sent.position }
-        // The server came back empty: the nodes put back what they remember, or said that the history is void.
+        // The server came back empty: the nodes put back what they remember, or announce that the history is void.
         let log = try cluster.redis("XLEN", "martlet:{outage}:log")
         #expect(log == ["2"] || !bob.seen(room).resets.isEmpty)
         for node in cluster.nodes {
@@ -123,7 +123,7 @@ struct FailureTests {
         } catch ClientError.refused(let fault) {
             #expect(fault.message.contains("WRONGTYPE"))
         } catch ClientError.timedOut {
-            // The client tried again and again, as `unavailable` invites it to.
+            // The client keeps trying, as `unavailable` invites it to.
         }
         let fine = try RoomName("fine")
         try await ana.client.join(fine)

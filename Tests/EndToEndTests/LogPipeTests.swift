@@ -11,7 +11,7 @@ struct LogPipeTests {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
         let pipe = Pipe()
-        // F_SETPIPE_SZ: as small as pipes get.
+        // F_SETPIPE_SZ: the smallest possible pipe.
         _ = fcntl(pipe.fileHandleForWriting.fileDescriptor, 1_031, 4_096)
         let node = try await TestNode.start(
             "node", redis: redis.url,
@@ -26,7 +26,7 @@ struct LogPipeTests {
             let line = metrics.split(separator: "\n").first { $0.hasPrefix("martlet_log_dropped_total ") }
             return line.flatMap { $0.split(separator: " ").last }.flatMap { Double($0) }.map { Int($0) } ?? 0
         }
-        // Redis comes and goes, which is what a node says something about.
+        // Redis fails and comes back, which a node logs.
         for round in 0..<100 {
             redis.kill()
             try await redis.restart()
@@ -41,7 +41,7 @@ struct LogPipeTests {
         let began = ContinuousClock.now
         try await node.terminate()
         #expect(ContinuousClock.now - began < .seconds(8))
-        // What waited is lost with the process, but for what the pipe holds.
+        // Waiting lines are lost with the process, except for those in the pipe.
         try pipe.fileHandleForWriting.close()
         let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         #expect(text.contains("info setting") && before > 10)
@@ -68,6 +68,6 @@ struct LogPipeTests {
         let all = Task.detached { String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self) }
         try await node.terminate()
         let text = await all.value
-        #expect(text.contains("log lines were dropped, nobody read them"), "\(text.suffix(2_000))")
+        #expect(text.contains("log lines were dropped because nobody read them"), "\(text.suffix(2_000))")
     }
 }

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-/// What is said to somebody who starts a node or a tool and has got something wrong.
+/// Messages to somebody who starts a node or a tool with a mistake in its configuration.
 @Suite(.serialized)
 struct StartTests {
     @Test func aPrivateAuthorityIsNamedByAFileAndItsLackIsSaidInWords() async throws {
@@ -94,7 +94,7 @@ struct StartTests {
         try await eventually("it drains") { node.output.contains("leaving, telling sessions to reconnect") }
         try await eventually("it ends", within: .seconds(20)) {
             node.signal(SIGINT)
-            return node.output.contains("asked to leave again, ending at once")
+            return node.output.contains("second signal to stop, exiting at once")
         }
         await ana.close()
     }

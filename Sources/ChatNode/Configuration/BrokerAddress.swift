@@ -1,9 +1,9 @@
 import ChatRedis
 
 extension NodeConfiguration {
-    /// Something that must not be shown. Printing it, in any way, shows `***`.
+    /// A value that must not be shown. Printing it in any way shows `***`.
     public struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-        /// What is to be kept secret.
+        /// The secret value itself.
         public let revealed: String
 
         public init(_ text: String) {
@@ -15,16 +15,17 @@ extension NodeConfiguration {
         public var customMirror: Mirror { Mirror(self, children: [:]) }
     }
 
-    /// Where the broker is: a ``RedisURL``, a ``SentinelURL``, a ``ClusterURL``, or `memory:`. Printing it hides the password.
+    /// The address of the broker: a ``RedisURL``, a ``SentinelURL``, a ``ClusterURL``, or `memory:`. Printing it hides
+    /// the password.
     public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible,
         CustomReflectable
     {
         static let standard = BrokerAddress(unchecked: "redis://127.0.0.1:6379")
 
-        /// The address as it was given, with its password. Not for printing.
+        /// The address as it was given, including its password. Not for printing.
         public let text: String
 
-        /// Throws what is wrong with `text`, without quoting it.
+        /// Throws an error that says what is wrong with `text` without quoting it.
         public init(_ text: String) throws(RedisURLError) {
             if SentinelURL.isOne(text) {
                 _ = try SentinelURL(text)
@@ -40,16 +41,16 @@ extension NodeConfiguration {
             self.text = text
         }
 
-        /// One node alone, with nothing but its own memory.
+        /// Whether the node runs alone, with its own memory as the broker.
         public var isMemory: Bool { text.lowercased() == "memory:" }
 
-        /// Sentinel says where Redis is.
+        /// Whether the address names sentinels, which know the address of Redis.
         public var isSentinel: Bool { SentinelURL.isOne(text) }
 
-        /// Rooms are spread over the masters of a Redis Cluster.
+        /// Whether the address names a Redis Cluster, whose masters share the rooms.
         public var isCluster: Bool { ClusterURL.isOne(text) }
 
-        /// Whether TLS is spoken there.
+        /// Whether the connection uses TLS.
         var isTLS: Bool { text.lowercased().hasPrefix("rediss") }
 
         /// Whether the address holds a password.
@@ -63,8 +64,9 @@ extension NodeConfiguration {
         public var debugDescription: String { description }
         public var customMirror: Mirror { Mirror(self, children: ["text": description]) }
 
-        /// `text` without what is, or might be, a password, whatever form it has: a user name stays if a colon ends it,
-        /// a query keeps its names, and what stands where a port should be stays only if it is a number.
+        /// `text` without anything that is or might be a password, in whatever form it is written. A user name stays if
+        /// a colon ends it, a query keeps its names, and the text at the place of the port stays only if it is a
+        /// number.
         static func redacted(_ text: String) -> String {
             let (head, query) = splitQuery(text)
             let start = head.index(head.startIndex, offsetBy: schemeLength(head))
@@ -82,7 +84,7 @@ extension NodeConfiguration {
             return scheme + user + "***" + rest[at...] + shownQuery
         }
 
-        /// At the last `?` after the last `@`, as a password may hold one too.
+        /// Splits at the last `?` after the last `@`, because a password may contain either.
         private static func splitQuery(_ text: String) -> (head: String, query: String?) {
             let host = text.lastIndex(of: "@") ?? text.startIndex
             guard let mark = text[host...].firstIndex(of: "?") else { return (text, nil) }
@@ -98,7 +100,7 @@ extension NodeConfiguration {
             }.joined(separator: "&")
         }
 
-        /// `redis://:secret`, a password without its host, looks like a port that is no number.
+        /// In `redis://:secret`, a password without a host, the password stands where a port would be.
         private static func redactedPort(_ rest: Substring) -> String {
             guard !rest.hasPrefix("/"), let colon = rest.lastIndex(of: ":") else { return String(rest) }
             let port = rest[rest.index(after: colon)...].prefix { $0 != "/" }

@@ -1,15 +1,15 @@
 /// One reason why the configuration cannot be used.
 public struct ConfigurationProblem: Hashable, Sendable, CustomStringConvertible {
-    /// The variables that it is about: one, or more if they do not fit together.
+    /// The variables concerned: one, or several that do not fit together.
     public var variables: [String]
-    /// One line: variable, given value (never a secret), what is expected and, where it can be told, the likely
-    /// mistake.
+    /// One line: the variable, the given value (never a secret), the expected value and, where it can be told, the
+    /// likely mistake.
     public var message: String
 
     public var description: String { message }
 }
 
-/// Something that does not keep the node from starting, but is probably not meant.
+/// A condition that does not keep the node from starting, but is probably not intended.
 public struct ConfigurationWarning: Hashable, Sendable, CustomStringConvertible {
     public var variable: String
     /// One line.
@@ -18,11 +18,11 @@ public struct ConfigurationWarning: Hashable, Sendable, CustomStringConvertible 
     public var description: String { message }
 }
 
-/// Why a node does not start: everything that is wrong with its environment, at once.
+/// The reasons why a node does not start: all problems of its environment at once.
 public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// Never empty; in the order of the settings, then those about more than one variable.
+    /// Never empty. In the order of the settings, followed by problems that concern more than one variable.
     public var problems: [ConfigurationProblem]
-    /// A misspelt name may be the reason of a problem.
+    /// Warnings are shown too, because a misspelt name may be the cause of a problem.
     public var warnings: [ConfigurationWarning]
 
     /// For standard error: a headline, then one line for each problem and warning.

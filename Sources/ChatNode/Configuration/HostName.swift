@@ -3,12 +3,12 @@ import Glibc
 
 /// Names of hosts and nodes.
 enum HostName {
-    /// What a node ID adds to a node's name: a hyphen and 8 hexadecimal digits.
+    /// What a node ID adds to the name of its node: a hyphen and 8 hexadecimal digits.
     static let idSuffix = "-00000000"
     static let maxNodeNameBytes = NodeID.maxBytes - idSuffix.utf8.count
 
-    /// The host's name made fit for a node's name: characters that are not allowed become hyphens, and it is cut;
-    /// `node` if the host has none.
+    /// The host's name turned into a valid node name: characters that are not allowed become hyphens, and the name is
+    /// shortened. `node` if the host has no name.
     static func current() -> String {
         var bytes = [UInt8](repeating: 0, count: 256)
         let found = bytes.withUnsafeMutableBytes { raw in
@@ -27,14 +27,14 @@ enum HostName {
         return isNodeName(name) ? name : "node"
     }
 
-    /// Whether node IDs can be made from `name`.
+    /// Whether `name` can be the beginning of node IDs.
     static func isNodeName(_ name: String) -> Bool {
         guard !name.isEmpty, !name.unicodeScalars.contains(where: { $0.properties.isWhitespace }) else { return false }
         return (try? NodeID(name + idSuffix)) != nil
     }
 
     /// Whether a server can listen on `host`: an IPv4 or IPv6 address (without brackets), or a name of letters, digits,
-    /// hyphens, dots and underscores. Whether the name means an address of this machine shows when it is bound.
+    /// hyphens, dots and underscores. Only binding shows whether the name stands for an address of this machine.
     static func isListenable(_ host: String) -> Bool {
         if host.contains(":") { return isAddress(host, family: AF_INET6) }
         if host.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {

@@ -1,11 +1,11 @@
-/// Finds what somebody meant who mistyped a name.
+/// Finds the name that was probably meant by a mistyped one.
 enum NearestName {
-    /// The candidate with the fewest typing errors between it and `name`, the first of equals; nil if even that one
-    /// takes more than a third of the longer of the two, which is no typing error any more.
+    /// The candidate with the smallest edit distance to `name`, the first of several. Nil if the distance is more than
+    /// a third of the longer name, which is no longer a typing error.
     static func of(_ name: String, among candidates: [String]) -> String? {
         var best: (candidate: String, distance: Int)?
         for candidate in candidates {
-            // The difference in length is the least that the distance can be.
+            // The distance is at least the difference in length.
             guard abs(candidate.utf8.count - name.utf8.count) < best?.distance ?? Int.max else { continue }
             let found = distance(name, candidate)
             if found < best?.distance ?? Int.max { best = (candidate, found) }
@@ -14,8 +14,8 @@ enum NearestName {
         return best.candidate
     }
 
-    /// How many single errors (a character left out, put in, exchanged, or two neighbours swapped) lead from one to the
-    /// other: the optimal string alignment distance. Only the first 128 bytes count.
+    /// The optimal string alignment distance: the number of single errors (a character omitted, inserted or replaced,
+    /// or two neighbours swapped) between the two. Only the first 128 bytes count.
     static func distance(_ left: String, _ right: String) -> Int {
         let (left, right) = (Array(left.utf8.prefix(128)), Array(right.utf8.prefix(128)))
         var beforeLast: [Int] = []

@@ -1,13 +1,13 @@
 import ChatCore
 
 extension NodeConfiguration {
-    /// A rule that two or more settings obey together.
+    /// A rule that concerns two or more settings.
     struct Check: Sendable {
-        /// Keys; the check is left out if one of them could not be read.
+        /// The keys concerned. The check is skipped if one of them could not be read.
         var keys: [String]
-        /// Whether the configuration obeys it.
+        /// Whether the configuration meets the rule.
         var holds: @Sendable (NodeConfiguration) -> Bool
-        /// What must be, in the words of an operator; names appear as `%0`, `%1` and get their values added.
+        /// The rule in words for operators. `%0`, `%1` stand for the names, which get their values added.
         var rule: String
     }
 
@@ -62,7 +62,7 @@ extension NodeConfiguration {
             rule: "%0 must be shorter than %1: a sender waits for both"),
     ]
 
-    /// What is wrong between settings, without those in `unread`, which have their own problems.
+    /// The rules that are broken, without those that concern a setting in `unread`, which has its own problem.
     func crossProblems(unread: Set<String>) -> [ConfigurationProblem] {
         Self.checks.compactMap { check in
             guard !check.keys.contains(where: unread.contains), !check.holds(self) else { return nil }

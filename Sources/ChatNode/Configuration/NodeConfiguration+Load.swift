@@ -5,14 +5,14 @@ extension NodeConfiguration {
     /// One line of ``effectiveValues()``.
     public struct EffectiveValue: Hashable, Sendable {
         public var variable: String
-        /// Secrets hidden, control characters escaped.
+        /// The value, with secrets hidden and control characters escaped.
         public var value: String
-        /// The environment did not give it.
+        /// Whether the value is the default because the environment gave none.
         public var isDefault: Bool
     }
 
-    /// Reads the environment. What is not given has its default; what is given and cannot be used is a problem, also if
-    /// the default would do. Throws all problems at once. Misspelt names become ``warnings``.
+    /// Reads the environment. A variable that is missing has its default; a given value that cannot be used is a
+    /// problem, even if the default would do. Throws all problems at once. Misspelt names become ``warnings``.
     public static func load(
         environment: [String: String] = ProcessInfo.processInfo.environment
     ) throws(ConfigurationError) -> NodeConfiguration {
@@ -24,8 +24,8 @@ extension NodeConfiguration {
         var problems: [ConfigurationProblem] = []
         var unread: Set<String> = []
         for setting in settings {
-            // Everything is read as text: the reader's typed methods take a value that they cannot convert for one that
-            // was not given.
+            // Everything is read as text, because the reader's typed methods treat a value that they cannot convert
+            // like a missing one.
             guard let raw = reader.string(forKey: setting.configKey, isSecret: secrets.contains(setting.variable))
             else { continue }
             configuration.given.insert(setting.variable)
@@ -42,7 +42,7 @@ extension NodeConfiguration {
         return configuration
     }
 
-    /// Every setting with its value, in order: what a node says once when it starts.
+    /// All settings with their values, in order. A node logs them once when it starts.
     public func effectiveValues() -> [EffectiveValue] {
         Self.settings.map { setting in
             EffectiveValue(
@@ -54,7 +54,7 @@ extension NodeConfiguration {
     /// The names of all variables, in order.
     public static var variables: [String] { settings.map(\.variable) }
 
-    /// The table of all variables, as `Configuration/README.md` has it.
+    /// The table of all variables for the documentation.
     public static func markdownTable() -> String {
         let defaults = NodeConfiguration()
         let rows = settings.map { setting in
@@ -70,13 +70,13 @@ extension NodeConfiguration {
         text == "none" ? text : "`\(text)`"
     }
 
-    /// Markdown would take a lone asterisk for emphasis.
+    /// Markdown would read a lone asterisk as emphasis.
     private static func cell(_ text: String) -> String {
         text.replacing("*", with: "`*`")
     }
 
-    /// Names that begin with our prefix (in any case) and are none of ours, and names that are one of ours but for one
-    /// or two typing errors, wherever those are.
+    /// Warns about unknown names that begin with our prefix (in any case), and about names that differ from one of ours
+    /// by one or two typing errors, with whatever prefix.
     private static func unknownNames(in environment: [String: String]) -> [ConfigurationWarning] {
         let known = settings.map(\.variable)
         let endings = known.map { String($0.dropFirst(Setting.prefix.count)) }
@@ -95,17 +95,17 @@ extension NodeConfiguration {
 
     /// Settings of earlier versions, and what became of them.
     private static let removed = [
-        "MARTLET_GATHER_TIME": "no loop waits for more to come any more",
-        "MARTLET_BUSY_POLL": "no loop looks for more before it sleeps any more",
+        "MARTLET_GATHER_TIME": "loops no longer wait for further messages",
+        "MARTLET_BUSY_POLL": "loops no longer poll before they sleep",
     ]
 
     private static func unknown(_ name: String, suggestion: String?) -> ConfigurationWarning {
         let shown = Printable.escaped(name, limit: 80)
         if let why = removed[name] {
-            return ConfigurationWarning(variable: shown, message: "\(shown) is gone and has no effect: \(why)")
+            return ConfigurationWarning(variable: shown, message: "\(shown) was removed and has no effect: \(why)")
         }
-        let hint = suggestion.map { "did you mean \($0)?" } ?? "no setting is called anything like it"
-        return ConfigurationWarning(variable: shown, message: "\(shown) is no setting and has no effect: \(hint)")
+        let hint = suggestion.map { "did you mean \($0)?" } ?? "no setting has a similar name"
+        return ConfigurationWarning(variable: shown, message: "\(shown) is not a setting and has no effect: \(hint)")
     }
 
     private func valuesWithoutEffect() -> [ConfigurationWarning] {
@@ -114,7 +114,7 @@ extension NodeConfiguration {
             $0.key.hasPrefix("redis.") && $0.key != "redis.url" && given.contains($0.variable)
         }.map {
             ConfigurationWarning(
-                variable: $0.variable, message: "\($0.variable) has no effect, as MARTLET_REDIS_URL is memory:")
+                variable: $0.variable, message: "\($0.variable) has no effect, because MARTLET_REDIS_URL is memory:")
         }
     }
 
@@ -125,7 +125,7 @@ extension NodeConfiguration {
         }.map {
             ConfigurationWarning(
                 variable: $0.variable,
-                message: "\($0.variable) has no effect, as MARTLET_REDIS_URL does not begin with rediss")
+                message: "\($0.variable) has no effect, because MARTLET_REDIS_URL does not begin with rediss")
         }
     }
 
@@ -134,7 +134,7 @@ extension NodeConfiguration {
         return Self.settings.filter { $0.key.hasPrefix("redis.sentinel.") && given.contains($0.variable) }.map {
             ConfigurationWarning(
                 variable: $0.variable,
-                message: "\($0.variable) has no effect, as MARTLET_REDIS_URL is not redis+sentinel://")
+                message: "\($0.variable) has no effect, because MARTLET_REDIS_URL is not redis+sentinel://")
         }
     }
 }

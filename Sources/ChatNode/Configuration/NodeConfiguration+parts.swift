@@ -2,7 +2,7 @@ import ChatCore
 import ChatGateway
 
 extension NodeConfiguration {
-    /// What the rooms are told.
+    /// The settings of the rooms.
     var roomSettings: RoomSettings {
         var settings = RoomSettings()
         settings.historyLength = rooms.historyLength
@@ -13,12 +13,13 @@ extension NodeConfiguration {
         settings.presenceInterval = rooms.presenceInterval
         settings.viewInterval = rooms.viewInterval
         settings.limits = limits
-        // A node's first try to come back may hang for one deadline, and its second one begins a moment later.
+        // After a lost connection, the first attempt to reconnect may hang for one deadline, and the second one begins
+        // a moment later.
         settings.returnGrace = min(redis.deadline * 2 + .seconds(1), limits.sendWait / 2)
         return settings
     }
 
-    /// What the gateway is told. `plan`: nil where the system does not say how many files may be open.
+    /// The settings of the gateway. `plan` is nil where the system does not say how many files may be open.
     func gatewayOptions(_ node: NodeID, _ plan: DescriptorPlan? = nil) -> GatewayOptions {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
         options.host = listener.host

@@ -2,8 +2,8 @@ public import ChatRedis
 public import RedisSchema
 
 extension NodeConfiguration {
-    /// Where Redis is and who we are there: the URL, with the user and the password that stand in variables of their own. Throws for
-    /// `memory:`, which is no Redis.
+    /// The URL of Redis, with the user and the password from their own variables. Throws for `memory:`, which is not a
+    /// Redis.
     public func redisURL() throws(RedisURLError) -> RedisURL {
         var url = try RedisURL(redis.address.text)
         if let user = redis.user { url.user = user }
@@ -12,7 +12,7 @@ extension NodeConfiguration {
         return url
     }
 
-    /// Where nodes of the Cluster are and who we are there. Throws if it is no Cluster that is named.
+    /// The URL of the Cluster, with the user and the password. Throws if the address does not name a Cluster.
     func clusterURL() throws(RedisURLError) -> ClusterURL {
         var url = try ClusterURL(redis.address.text)
         url.authenticate(user: redis.user, password: redis.password?.revealed)
@@ -20,7 +20,7 @@ extension NodeConfiguration {
         return url
     }
 
-    /// The names of what is kept in Redis.
+    /// The names of the keys in Redis.
     public func redisKeys() throws -> RedisKeys {
         guard var keys = RedisKeys(prefix: redis.keyPrefix) else {
             throw StartError("MARTLET_KEY_PREFIX cannot be a prefix of Redis keys")
@@ -29,8 +29,8 @@ extension NodeConfiguration {
         return keys
     }
 
-    /// For tools that look at Redis and are no node: reads only the variables that say where it is (`MARTLET_REDIS_…` and
-    /// `MARTLET_KEY_PREFIX`), so that another one's mistake does not keep them from looking.
+    /// For tools that read Redis without being a node: reads only the variables that describe the connection
+    /// (`MARTLET_REDIS_…` and `MARTLET_KEY_PREFIX`), so that a mistake in another variable does not stop them.
     public static func loadForTools(environment: [String: String]) throws(ConfigurationError) -> NodeConfiguration {
         try load(
             environment: environment.filter { $0.key.hasPrefix("MARTLET_REDIS_") || $0.key == "MARTLET_KEY_PREFIX" })
@@ -38,7 +38,7 @@ extension NodeConfiguration {
 }
 
 extension NodeConfiguration.Redis {
-    /// The files that stand in variables of their own.
+    /// The certificate files, which have variables of their own.
     var tlsFiles: RedisURL.TLS {
         RedisURL.TLS(authorityFile: authorityFile, certificateFile: certificateFile, keyFile: keyFile)
     }

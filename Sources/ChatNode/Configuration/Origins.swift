@@ -1,12 +1,12 @@
 extension NodeConfiguration {
-    /// Which web pages may open a WebSocket (RFC 6455 §10.2). Clients that are no browsers send no origin and are not
-    /// asked.
+    /// The origins of web pages that may open a WebSocket (RFC 6455 §10.2). Clients other than browsers send no origin
+    /// and are not checked.
     public enum Origins: Hashable, Sendable, CustomStringConvertible {
         case any
-        /// As browsers write them: `https://chat.example`, `http://localhost:3000`, in lower case.
+        /// Origins as browsers write them, in lower case: `https://chat.example`, `http://localhost:3000`.
         case only([String])
 
-        /// Reads `*`, or origins separated by commas. Nil if one of them is no origin.
+        /// Reads `*`, or origins separated by commas. Nil if one of them is not an origin.
         init?(_ text: String) {
             if text == "*" {
                 self = .any
@@ -22,7 +22,7 @@ extension NodeConfiguration {
             self = .only(origins)
         }
 
-        /// What is most likely wrong with a text that is no list of origins.
+        /// The most likely mistake in a text that is not a list of origins.
         static func hint(_ text: String) -> String? {
             if text.contains("*") {
                 return "* stands for all origins and only alone: name each one, there are no patterns"
@@ -34,7 +34,7 @@ extension NodeConfiguration {
             return parts.contains { $0.dropFirst(8).contains("/") } ? "an origin ends after host and port" : nil
         }
 
-        /// Whether a page of `origin` may connect; nil: the client sent none.
+        /// Whether a page of `origin` may connect; nil stands for a client that sent none.
         public func allows(_ origin: String?) -> Bool {
             guard let origin else { return true }
             switch self {

@@ -1,4 +1,4 @@
-/// Why a value was not accepted, beyond what is expected anyway: a hint for the likely mistake, or nil.
+/// The reason why a value was not accepted. `hint` names the likely mistake, in addition to what is expected anyway.
 struct Misfit: Error, Equatable {
     var hint: String?
 
@@ -7,7 +7,7 @@ struct Misfit: Error, Equatable {
     }
 }
 
-/// Reads a number and its unit: decimal digits, then letters, nothing else.
+/// Splits a text of decimal digits followed by letters into a number and its unit.
 private func split(_ text: String) throws(Misfit) -> (number: Int64, unit: String) {
     let digits = text.utf8.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     let unit = String(text.utf8.dropFirst(digits.count)) ?? ""
@@ -22,8 +22,7 @@ enum DurationText {
         ("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000),
     ]
 
-    /// Reads a whole number with its unit. A number alone is refused, as nobody can tell seconds from milliseconds by
-    /// it.
+    /// Reads a whole number with its unit. A number alone is refused, because it might mean seconds or milliseconds.
     static func parse(_ text: String) throws(Misfit) -> Duration {
         let (number, unit) = try split(text)
         guard !unit.isEmpty else { throw Misfit("it has no unit: write \(text)s or \(text)ms") }
@@ -36,7 +35,7 @@ enum DurationText {
         return .microseconds(microseconds)
     }
 
-    /// The shortest text that ``parse(_:)`` reads as `duration`; parts of a microsecond are left out.
+    /// The shortest text that ``parse(_:)`` reads as `duration`, without parts of a microsecond.
     static func show(_ duration: Duration) -> String {
         let value = Int64(clamping: duration.attoseconds / 1_000_000_000_000)
         guard value != 0 else { return "0s" }
@@ -51,7 +50,7 @@ enum ByteText {
         ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30),
     ]
 
-    /// Reads a whole number of bytes, or of a binary unit. `KB` and `K` are refused: some take them for 1000, some for
+    /// Reads a whole number of bytes, or of a binary unit. `KB` and `K` are refused, because they may mean 1000 or
     /// 1024.
     static func parse(_ text: String) throws(Misfit) -> Int {
         let (number, unit) = try split(text)

@@ -1,19 +1,19 @@
 import Configuration
 
-/// One environment variable: its name, its place in ``NodeConfiguration``, its rule and its words. Loading, the start
-/// message, problems and the table in `README.md` all come from this one declaration.
+/// One environment variable: its name, its place in ``NodeConfiguration``, its rule and its description. Loading, the
+/// log lines at the start, the problems and the table in the documentation all use this one declaration.
 struct Setting: Sendable {
     /// `redis.url`
     let key: String
     let summary: String
     let type: String
     let range: String
-    /// For the table, where a default differs from machine to machine.
+    /// The default as the table shows it, where it differs from machine to machine.
     let defaultText: String?
     let isSecret: Bool
-    /// The value as it is in a configuration, secrets hidden.
+    /// The value in a configuration as text, with secrets hidden.
     let show: @Sendable (NodeConfiguration) -> String
-    /// Puts a given value into a configuration, or returns what is wrong with it.
+    /// Stores a given value in a configuration, or returns what is wrong with it.
     let apply: @Sendable (String, inout NodeConfiguration) -> ConfigurationProblem?
 
     /// `redis.url` → `MARTLET_REDIS_URL`

@@ -1,10 +1,11 @@
 import ChatGateway
 
 extension NodeConfiguration {
-    /// The addresses whose connections are a proxy's. The default are those that are not the internet's: there a limit for an address
-    /// would be one for all clients of a proxy, and a stranger's address is on the internet.
+    /// The addresses from which reverse proxies connect. By default these are all addresses outside the public
+    /// internet: there a limit for each address would be one limit for all clients of a proxy, while strangers connect
+    /// from the public internet.
     public struct TrustedAddresses: Hashable, Sendable, CustomStringConvertible {
-        /// As it was written.
+        /// The text as it was configured.
         public let description: String
         public let ranges: [AddressRange]
 
@@ -16,7 +17,8 @@ extension NodeConfiguration {
             self.ranges = ranges
         }
 
-        /// Reads `none`, or addresses, ranges and the words `loopback` and `local`, separated by commas. Nil if one of them is none.
+        /// Reads `none`, or addresses, ranges and the words `loopback` and `local`, separated by commas. Nil if one of
+        /// them is invalid.
         init?(_ text: String) {
             guard text != "none" else {
                 self.init(description: text, ranges: [])

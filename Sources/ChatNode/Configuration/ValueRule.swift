@@ -3,19 +3,19 @@ import ChatGateway
 import ChatRedis
 import Glibc
 
-/// How one kind of value is written in the environment: how it is read and shown, and what somebody is told who wrote
-/// it wrong.
+/// The rule for one kind of value in the environment: how it is read and shown, and what an operator is told about a
+/// wrong one.
 struct ValueRule<Value: Sendable>: Sendable {
-    /// One word for the table: `duration`.
+    /// The type, in one word, for the table: `duration`.
     var type: String
-    /// For the table: `1s to 10m`; empty if there is nothing to say.
+    /// The range for the table: `1s to 10m`. Empty if there is none.
     var range: String
-    /// Follows "expected": `a duration from 1s to 10m, such as 15s`.
+    /// The text after "expected": `a duration from 1s to 10m, such as 15s`.
     var expected: String
     var parse: @Sendable (String) throws(Misfit) -> Value
-    /// Must be readable by `parse`, except for secrets.
+    /// The value as text that `parse` can read, except for secrets.
     var show: @Sendable (Value) -> String
-    /// A given value as it may be repeated in a problem.
+    /// A given value as a problem may quote it.
     var quote: @Sendable (String) -> String = { Printable.quoted($0) }
 }
 
@@ -56,7 +56,7 @@ extension ValueRule where Value == Int {
 }
 
 extension ValueRule where Value == Duration {
-    /// What a duration is counted in.
+    /// The unit in which a duration is counted.
     enum Step {
         case microseconds, milliseconds, seconds
     }
@@ -84,7 +84,7 @@ extension ValueRule where Value == Duration {
 }
 
 extension ValueRule where Value == Duration {
-    /// A usual value, which the greatest and the least are not.
+    /// A typical value for an example, which neither end of the range is.
     private static func example(in range: ClosedRange<Duration>, _ step: Step) -> Duration {
         let usual: [Duration] = [
             .seconds(15), .seconds(60), .seconds(3_600), .seconds(5), .seconds(1), .milliseconds(200), .milliseconds(5),
@@ -121,7 +121,7 @@ extension ValueRule where Value == String {
 }
 
 extension ValueRule {
-    /// One of the words.
+    /// One of several words.
     static func word(_ words: [(name: String, value: Value)]) -> Self where Value: Equatable {
         let names = words.map(\.name)
         return ValueRule(
@@ -136,7 +136,7 @@ extension ValueRule {
         )
     }
 
-    /// The same rule for something that may be absent; `none` is shown then.
+    /// The same rule for a value that may be absent, which is shown as `none`.
     func optional(none: String = "none") -> ValueRule<Value?> {
         let (parse, show) = (parse, show)
         return ValueRule<Value?>(
@@ -149,7 +149,8 @@ extension ValueRule {
 }
 
 extension ValueRule where Value == NodeConfiguration.Secret {
-    /// Anything that a person may have chosen as a password, but no control characters: they are left over from a file.
+    /// Any text that a person may have chosen as a password. Control characters are refused, because they are usually
+    /// left over from a file.
     static let secret = ValueRule(
         type: "string, secret", range: "", expected: "a text without control characters",
         parse: { raw throws(Misfit) in
@@ -167,7 +168,8 @@ extension ValueRule where Value == NodeConfiguration.BrokerAddress {
     static let address = ValueRule(
         type: "URL",
         range:
-            "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://, memory:",
+            "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, "
+            + "redis+cluster://, rediss+cluster://, memory:",
         expected: "redis://[[user]:password@]host[:port][/database], rediss://… (TLS), unix:///path, "
             + "redis+sentinel://[[user]:password@]host[:port],host…/master-name[/database], "
             + "redis+cluster://[[user]:password@]host[:port],host… or memory:",

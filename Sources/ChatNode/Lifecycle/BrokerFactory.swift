@@ -7,15 +7,16 @@ import NIOPosix
 import RedisSchema
 import ServiceLifecycle
 
-/// Makes the loops' links to the broker that the configuration names.
+/// Makes the links of the loops to the configured broker.
 struct BrokerFactory {
-    /// One link for each loop; called with the loop's number.
+    /// Makes the link of one loop, which is given by its number.
     let link: (Int, any EventLoop, LoopTick) throws -> any BrokerLink
-    /// After the links have stopped.
+    /// Called after the links have stopped.
     var stop: () -> Void = {}
 
-    /// For Redis: connects once first, so that a wrong password, an old version or a URL that cannot be read refuses the start with a
-    /// clear error. A Redis that is merely away is waited for; a name that does not resolve not for long.
+    /// For Redis: connects once first, so that a wrong password, an old version or an invalid URL stops the start with
+    /// a clear error. A Redis that is only unreachable is waited for; a name that does not resolve is waited for only a
+    /// short time.
     static func make(
         _ configuration: NodeConfiguration, node: NodeID, group: MultiThreadedEventLoopGroup, metrics: NodeMetrics,
         logger: Logger
@@ -32,7 +33,7 @@ struct BrokerFactory {
         let deadline = configuration.redis.deadline
         var common = RedisLinkSettings(
             url: source.url, nodeName: node.text, commandTimeout: deadline, pingInterval: min(.seconds(1), deadline))
-        // A node whose connections are cut again and again is back often enough to say that it lives.
+        // The node must reconnect in time for its heartbeats, even if its connections are cut again and again.
         common.backoffLongest = min(common.backoffLongest, configuration.node.lease / 4)
         common.master = source.master
         common.confirmsReplicas = replicas > 0
@@ -63,7 +64,7 @@ struct BrokerFactory {
         return RedisCodec(keys: keys, settings: settings)
     }
 
-    /// The whole broker in this process, on one of its loops; the others hop.
+    /// Runs the whole broker in this process, on one of its loops. The other loops hop to that one.
     private static func memory(_ configuration: NodeConfiguration, on hubLoop: any EventLoop) async throws
         -> BrokerFactory
     {
@@ -79,7 +80,7 @@ struct BrokerFactory {
     }
 }
 
-/// Ties a loop's link to the hub on another loop. Calls and news are values and cross in order.
+/// Connects the link of a loop to the hub on another loop. Calls and events are values and cross in order.
 private enum MemoryLink {
     static func make(hub: NIOLoopBound<MemoryBrokerHub>, on loop: any EventLoop) -> any BrokerLink {
         let receiver = NIOLoopBoundBox.makeBoxSendingValue(Weak<MemoryBrokerLink>(), eventLoop: loop)
@@ -90,7 +91,7 @@ private enum MemoryLink {
         }
         let link = MemoryBrokerLink(
             send: { call in
-                // The registration above runs before this on the hub's loop, so the future is complete there.
+                // The registration above runs on the hub's loop before this, so the future is complete there.
                 hub.eventLoop.execute {
                     client.whenSuccess { hub.value.perform(call, from: $0, now: WallClock.milliseconds) }
                 }
@@ -103,14 +104,14 @@ private enum MemoryLink {
         return link
     }
 
-    /// Carries the new link to its loop, before anybody else uses it.
+    /// Carries the new link to its loop before anything else uses it.
     private struct UncheckedLink: @unchecked Sendable {  // handed over once, to the loop that owns it from then on
         let link: MemoryBrokerLink
         init(_ link: MemoryBrokerLink) { self.link = link }
     }
 }
 
-/// Why a node does not start; the text says what is wrong and what to change.
+/// The reason why a node does not start, and what to change.
 struct StartError: Error, CustomStringConvertible {
     let description: String
 

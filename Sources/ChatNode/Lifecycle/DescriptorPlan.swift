@@ -1,21 +1,22 @@
 import ChatCore
 import ChatGateway
 
-/// What the limit of open files (RLIMIT_NOFILE) leaves for connections. Every connection is a file to the kernel, and a node that has used
-/// up all of them can neither reach Redis again nor say how it is.
+/// How many connections the limit of open files (RLIMIT_NOFILE) allows. Every connection is an open file to the kernel,
+/// and a node that has used up its files can neither reach Redis again nor answer health checks.
 struct DescriptorPlan: Equatable {
     var budget: DescriptorBudget
-    /// Connections of all kinds.
+    /// The number of connections of all kinds.
     var connections: Int
-    /// The limit of open files, not a setting, bounds them.
+    /// Whether the number is bounded by the limit of open files instead of by a setting.
     var isBound: Bool
 
-    /// Fewer connections than this are no node.
+    /// A node that could accept fewer connections than this does not start.
     private static let fewest = 8
-    /// Masters of a Cluster that connections are kept for; of more, not all come back at once.
+    /// The number of Cluster masters for which descriptors are reserved. With more masters, not all connections are
+    /// lost at the same time.
     private static let masters = 16
 
-    /// Plans for a limit of `files`. Throws if what was configured cannot fit.
+    /// Plans for a limit of `files`. Throws if the configuration cannot fit.
     init(files: Int, _ configuration: NodeConfiguration) throws(StartError) {
         let loops = configuration.node.eventLoops
         let redis: Int
@@ -25,7 +26,8 @@ struct DescriptorPlan: Equatable {
         case false: redis = 2 * loops
         }
         budget = DescriptorBudget(limit: files, reserved: redis + 8, doorway: min(64, max(8, files / 64)))
-        // What the process has open without any connection: its loops, its connections to Redis, the log, the listening socket.
+        // The files that the process opens without any client: loops, connections to Redis, the log, and the listening
+        // socket.
         let own = 12 + 5 * loops + redis
         let room = files - own - budget.reserved - budget.doorway
         let most = configuration.limits.allConnections
@@ -38,17 +40,17 @@ struct DescriptorPlan: Equatable {
             ("MARTLET_LIMIT_CONNECTIONS", limits.allConnections),
         ] where configuration.given.contains(variable) && wanted > room {
             throw StartError(
-                "\(variable) is \(wanted), which needs \(wanted + files - room) open files, and the limit is \(files): raise it "
-                    + "(ulimit -n, LimitNOFILE=) or lower the setting")
+                "\(variable) is \(wanted), which needs \(wanted + files - room) open files, and the limit is \(files): "
+                    + "raise it (ulimit -n, LimitNOFILE=) or lower the setting")
         }
         guard room >= Self.fewest else {
             throw StartError(
-                "the limit of open files is \(files), which leaves no room for connections: "
+                "the limit of open files is \(files), which does not suffice for connections: "
                     + "raise it (ulimit -n, LimitNOFILE=) to \(files - room + Self.fewest) at least")
         }
     }
 
-    /// For this process, as it is now.
+    /// The plan for this process and its present limit.
     static func current(_ configuration: NodeConfiguration) throws(StartError) -> DescriptorPlan? {
         guard let files = OpenFileLimit.current else { return nil }
         return try DescriptorPlan(files: min(files, 1_000_000_000), configuration)

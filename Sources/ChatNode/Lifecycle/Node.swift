@@ -7,16 +7,16 @@ import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-/// A Martlet node, put together: event loops with three hosts each, the gateway in front, the broker behind. Runs until it is asked to leave
-/// (SIGTERM, SIGINT through the service group), and then leaves in order.
+/// A Martlet node: event loops with three hosts each, the gateway in front of them and the broker behind them. It runs
+/// until it is asked to leave (SIGTERM or SIGINT through the service group), and then leaves in order.
 public struct Node: Service {
-    /// The version that heartbeats and `/metrics` tell.
+    /// The version that heartbeats and `/metrics` report.
     public static let version = "0.2.0"
 
     let configuration: NodeConfiguration
     let metrics: NodeMetrics
     let logger: Logger
-    /// Told the port once the node listens: for `MARTLET_PORT=0`, and for tests.
+    /// Called with the port once the node listens, for `MARTLET_PORT=0` and for tests.
     let onListening: @Sendable (Int) -> Void
     let protocols: @Sendable (Limits) -> ProtocolRegistry
 
@@ -33,8 +33,9 @@ public struct Node: Service {
         self.onListening = onListening
     }
 
-    /// Runs the node. Throws if it cannot start: the address is taken, Redis answers but cannot be used (wrong password, too old).
-    /// A Redis that does not answer is waited for; a host name that does not resolve only for `MARTLET_REDIS_NAME_WAIT`.
+    /// Runs the node. Throws if it cannot start: the address is taken, or Redis answers but cannot be used (wrong
+    /// password, too old). A Redis that does not answer is waited for; a host name that does not resolve is waited for
+    /// only for `MARTLET_REDIS_NAME_WAIT`.
     public func run() async throws {
         let identity = try NodeID(Self.makeID(name: configuration.node.name))
         var logger = logger
@@ -81,7 +82,10 @@ public struct Node: Service {
         let plan = try DescriptorPlan.current(configuration)
         if let plan, plan.isBound {
             logger.notice(
-                "connections are bounded by the limit of open files", metadata: [LogKey.count: "\(plan.connections)"])
+                "connections are bounded by the limit of open files",
+                metadata: [
+                    LogKey.count: "\(plan.connections)", LogKey.remedy: "raise the limit (ulimit -n, LimitNOFILE=)",
+                ])
         }
         let gateway = GatewayServer(
             options: configuration.gatewayOptions(identity, plan), service: hub, protocols: protocols,
@@ -89,7 +93,7 @@ public struct Node: Service {
         do {
             try await gateway.start()
         } catch {
-            // Nothing of the links may be left that speaks when the loops end.
+            // No link may send anything after its loop has ended.
             for loop in loops { try? await loop.eventLoop.submit { loop.broker.link.stop() }.get() }
             brokers.stop()
             for loop in loops { try? await loop.eventLoop.submit {}.get() }
@@ -108,7 +112,7 @@ public struct Node: Service {
         brokers.stop()
     }
 
-    /// Unique for each start: the configured name and 32 random bits.
+    /// A unique ID for each start: the configured name and 32 random bits.
     private static func makeID(name: String) -> String {
         let suffix = String(UInt32.random(in: .min ... .max), radix: 16)
         return "\(name)-\(String(repeating: "0", count: 8 - suffix.count))\(suffix)"

@@ -5,7 +5,8 @@ import ChatHub
 import Logging
 import ServiceLifecycle
 
-/// What a node does all its life besides serving: it says that it lives, looks for nodes that do not, and in the end leaves in order.
+/// The periodic work of a node: it sends heartbeats, looks for nodes that have stopped sending them, audits its
+/// connections, and in the end leaves in order.
 final class NodeLife: Sendable {
     private let node: NodeID
     private let configuration: NodeConfiguration
@@ -27,11 +28,13 @@ final class NodeLife: Sendable {
         self.logger = logger
     }
 
-    /// How long Redis remembers a heartbeat. With a sweep every sixth of the lease, a dead node's members are gone within the lease.
+    /// How long Redis keeps a heartbeat. As nodes sweep every sixth of the lease, the members of a dead node are
+    /// removed within the lease.
     static func timeToLive(lease: Duration) -> Duration { lease * 2 / 3 }
     private var sweepInterval: Duration { configuration.node.lease / 6 }
 
-    /// Registers the node before it takes sessions, so that no sweeper takes a newcomer for dead; gives up waiting after `patience`.
+    /// Registers the node before it accepts sessions, so that no other node sweeps it as a dead one. Stops waiting
+    /// after `patience`.
     func firstBeat(within patience: Duration) async {
         let end = ContinuousClock.now + patience
         while await !beat(), ContinuousClock.now < end, !Task.isCancelled {
@@ -64,18 +67,19 @@ final class NodeLife: Sendable {
     private func sweepForever() async {
         var rounds = 0
         while !Task.isCancelled {
-            // Not all nodes in the same moment.
+            // The random pause keeps nodes from sweeping at the same moment.
             do { try await Task.sleep(for: sweepInterval * Double.random(in: 0.75...1)) } catch { return }
             keeper.loop.run { [keeper] in keeper.round() }
             rounds += 1
-            // Once in two leases is enough for what only a failover or a dead connection's bytes can cause.
+            // Only a failover, or data sent on a connection that was believed dead, makes this audit necessary, so once
+            // in two leases is enough.
             if rounds % 12 == 0 {
                 for loop in hub.loops { loop.run { loop.broker.audits.compareHoldings() } }
             }
         }
     }
 
-    /// Has every loop prove its connections, and look at its shared rooms.
+    /// Makes every shard test its connections and compare its shared rooms.
     private func auditForever() async {
         let deadline = configuration.redis.deadline
         while !Task.isCancelled {
@@ -84,7 +88,7 @@ final class NodeLife: Sendable {
         }
     }
 
-    /// Sees whether Redis has memory for new rooms, and gives the system back what this node does not need any more.
+    /// Watches whether Redis has memory for new rooms, and returns unused memory of this node to the system.
     private func watchMemoryForever() async {
         var freed: UInt64 = 0
         var round = 0
@@ -96,7 +100,8 @@ final class NodeLife: Sendable {
             let now = await hub.load().memory.freed
             guard now &- freed >= Self.worthATrim else { continue }
             freed = now
-            // Here, on a thread that serves nobody. The allocator keeps what was freed between what was not, page by page.
+            // This runs on a thread that serves no sessions. Without it the allocator keeps freed pages that lie
+            // between used ones.
             memory_give_back()
         }
     }
@@ -105,7 +110,7 @@ final class NodeLife: Sendable {
     private static let roundsPerTrim = 15
     private static let worthATrim: UInt64 = 16 * 1_048_576
 
-    /// Tells the operator whether the node is ready, and what has happened.
+    /// Logs whether the node is ready, and what has happened.
     private func tellForever() async {
         while !Task.isCancelled {
             do { try await Task.sleep(for: .seconds(1)) } catch { return }
@@ -117,7 +122,7 @@ final class NodeLife: Sendable {
         }
     }
 
-    /// One heartbeat. True if Redis took it.
+    /// Sends one heartbeat. Returns whether Redis accepted it.
     @discardableResult
     private func beat() async -> Bool {
         pulse.update(await hub.load(), draining: hub.admission.isDraining)
@@ -139,8 +144,8 @@ final class NodeLife: Sendable {
         }
     }
 
-    /// Leaves in order (promise 12): no more sessions, those here are told when to reconnect, rooms are given up, the node is
-    /// forgotten.
+    /// Leaves in order (promise 12): the node accepts no more sessions, tells its own when to reconnect, gives up its
+    /// rooms and removes itself from Redis.
     func leave(_ gateway: GatewayServer) async {
         let began = ContinuousClock.now
         let load = await hub.load()
@@ -152,7 +157,7 @@ final class NodeLife: Sendable {
                 LogKey.milliseconds: "\(configuration.node.drainTime.wholeMilliseconds)",
             ])
         hub.admission.drain()
-        // Detached from the cancelled task: leaving must not be cut short by what asked for it.
+        // Detached from the cancelled task, so that the cancellation does not interrupt leaving.
         await Task.detached { [self] in
             await beat()
             await gateway.stopAccepting()
@@ -169,7 +174,7 @@ final class NodeLife: Sendable {
             _ = await keeper.loop.ask(.forget(node))
             let rest = await hub.load()
             logger.notice(
-                "gone",
+                "the node has left",
                 metadata: [
                     LogKey.members: "\(rest.sessions)", LogKey.rooms: "\(rest.rooms)",
                     LogKey.waiting: "\(rest.waitingSends)",

@@ -5,17 +5,17 @@ import Metrics
 import ServiceLifecycle
 import UnixSignals
 
-/// A node as a whole process: reads the environment, sets up logging and metrics, runs the node under a service group.
+/// The process of a node: reads the environment, sets up logging and metrics, and runs the node under a service group.
 public enum NodeProcess {
-    /// Exit codes, after sysexits.h.
+    /// Exit codes as in sysexits.h.
     public enum ExitCode {
         /// EX_CONFIG: the environment cannot be used.
         public static let configuration: Int32 = 78
-        /// EX_UNAVAILABLE: the address is taken, Redis cannot be used.
+        /// EX_UNAVAILABLE: the address is taken, or Redis cannot be used.
         public static let unavailable: Int32 = 69
     }
 
-    /// Returns when the node has left in order; exits the process if it cannot start.
+    /// Returns after the node has left in order. Exits the process if the node cannot start.
     public static func run() async throws {
         let configuration = loadOrExit()
         configuration.log.bootstrap()
@@ -36,15 +36,16 @@ public enum NodeProcess {
         do {
             try await group.run()
         } catch {
-            logger.error("the node cannot run", metadata: [LogKey.error: "\(error)"])
+            logger.error("the node cannot run and exits", metadata: [LogKey.error: "\(error)"])
             LogWriter.standard.flush(within: lastWords)
             exit(ExitCode.unavailable)
         }
         LogWriter.standard.flush(within: lastWords)
     }
 
-    /// The first SIGINT or SIGTERM begins the drain (the service group's business); the second ends the process at once. A terminal's
-    /// Ctrl-C and the script that it also reaches may send two in the same moment, which are one.
+    /// The first SIGINT or SIGTERM begins the drain, which the service group handles; the second one ends the process
+    /// at once. A terminal may deliver Ctrl-C both to the node and to the script that forwards it, so two signals in
+    /// the same moment count as one.
     private static func endAtTheSecondSignal(_ logger: Logger) async {
         var first: ContinuousClock.Instant?
         for await signal in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
@@ -53,13 +54,13 @@ public enum NodeProcess {
                 continue
             }
             guard ContinuousClock.now - began > .milliseconds(500) else { continue }
-            logger.warning("asked to leave again, ending at once")
+            logger.warning("second signal to stop, exiting at once")
             LogWriter.standard.flush(within: lastWords)
             exit(128 + (signal == .sigint ? SIGINT : SIGTERM))
         }
     }
 
-    /// How long a process that ends waits for somebody to read the rest of its log.
+    /// How long an ending process waits until the rest of its log has been written.
     private static let lastWords: Duration = .milliseconds(500)
 
     private static func loadOrExit() -> NodeConfiguration {
@@ -71,7 +72,7 @@ public enum NodeProcess {
         }
     }
 
-    /// Says once what the node runs with. Defaults in one line, what was set a line each.
+    /// Logs the configuration once: a line for each setting, which says whether it is the default.
     private static func announce(_ configuration: NodeConfiguration, _ logger: Logger) {
         for warning in configuration.warnings {
             logger.warning("check the environment", metadata: [LogKey.error: "\(warning.message)"])
@@ -92,7 +93,7 @@ public enum NodeProcess {
         }
     }
 
-    /// Every session is a file descriptor: takes as many as the system allows.
+    /// Every session needs a file descriptor, so the limit is raised as far as the system allows.
     private static func raiseFileLimit(_ logger: Logger) {
         guard !OpenFileLimit.raise() else { return }
         logger.warning(

@@ -2,40 +2,40 @@ import ChatCore
 import ChatHub
 import NIOConcurrencyHelpers
 
-/// What a node says of itself to Redis with each heartbeat, and whether Redis still knew it.
+/// What a node reports to Redis with each heartbeat, and whether Redis still knew the node.
 ///
-/// The node's heartbeats come from two sides: regularly from ``NodeLife``, and from each shard as the first command on each new
-/// command connection. So no room can list a node that Redis has never heard of: such a node, dying young, would be looked for by
-/// nobody.
+/// Heartbeats come from two sides: periodically from ``NodeLife``, and from each shard as the first command on each new
+/// command connection. So no room can list a node of which Redis has never had a heartbeat: if such a node died, no
+/// other node would sweep it.
 final class NodePulse: Sendable {
     private struct State {
         var report: NodeReport
-        /// Redis has heard of us; if it forgets, others may have swept us.
+        /// Whether Redis has had a heartbeat of this node. If Redis forgets the node, others may have swept it.
         var known = false
-        /// The node has taken leave: whatever reconnects now must not register it again.
+        /// Whether the node has left. A connection that comes up later must not register it again.
         var isOver = false
     }
 
     enum Verdict: Equatable {
-        /// Redis did not take it.
+        /// Redis did not accept the heartbeat.
         case failed
         case taken
-        /// Redis took it, and knew nothing of us any more.
+        /// Redis accepted the heartbeat, but did not know the node any more.
         case forgotten
     }
 
-    /// One heartbeat on its way.
+    /// One heartbeat that is not answered yet.
     struct Beat {
         let request: BrokerRequest
-        /// Redis had heard of us when it was made. Two first heartbeats on two connections may be answered in either order, and
-        /// the one that is news says nothing of what came before it.
+        /// Whether Redis already knew the node when this heartbeat was made. Two first heartbeats on two connections
+        /// may be answered in either order, and an answer to the first one ever says nothing about what was before.
         let wasKnown: Bool
     }
 
     private let lease: Duration
     private let state: NIOLockedValueBox<State>
 
-    /// `lease`: how long Redis remembers a heartbeat.
+    /// `lease`: how long Redis keeps a heartbeat.
     init(_ report: NodeReport, lease: Duration) {
         self.lease = lease
         state = NIOLockedValueBox(State(report: report))
@@ -56,12 +56,12 @@ final class NodePulse: Sendable {
         }
     }
 
-    /// The node takes leave: there are no more heartbeats.
+    /// Ends the heartbeats, as the node has left.
     func end() {
         state.withLockedValue { $0.isOver = true }
     }
 
-    /// The heartbeat of this moment; nil after ``end()``. `clock`: ms since 1970.
+    /// Makes the heartbeat to send now; nil after ``end()``. `clock`: milliseconds since 1970.
     func beat(clock: UInt64) -> Beat? {
         state.withLockedValue { state in
             guard !state.isOver else { return nil }

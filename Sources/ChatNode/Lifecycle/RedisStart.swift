@@ -5,13 +5,13 @@ import NIOCore
 import NIOPosix
 import RedisSchema
 
-/// Where Redis is: at a fixed address, where the sentinels say, or spread over a Cluster.
+/// The way to find Redis: a fixed address, sentinels, or a Cluster.
 struct RedisSource: Sendable {
-    /// Of the fixed address; of Sentinel's master, or a Cluster's, all but the address.
+    /// The fixed address. For sentinels and a Cluster, everything but the address.
     let url: RedisURL
     var master: RedisMaster?
     var cluster: RedisCluster?
-    /// Of a Cluster: where what nodes say of themselves is kept.
+    /// For a Cluster, the slot of the key that holds the heartbeats of the nodes.
     let nodesSlot: HashSlot
 
     init(_ configuration: NodeConfiguration, on loop: any EventLoop, _ logger: Logger) throws {
@@ -51,7 +51,7 @@ struct RedisSource: Sendable {
         cluster?.stop()
     }
 
-    /// The Redis that a node should use now; of a Cluster's masters the one that has what nodes say of themselves.
+    /// The Redis that a node should use now. In a Cluster, the master that holds the heartbeats.
     func find() async throws(RedisSetupError) -> RedisURL {
         if let cluster { return try await cluster.find(nodesSlot, within: .seconds(3)) }
         guard let master else { return url }
@@ -60,8 +60,8 @@ struct RedisSource: Sendable {
 }
 
 extension NodeConfiguration {
-    /// Where Redis is at this moment, for tools: ``redisURL()``, the master that the sentinels name, or the Cluster. Throws what is wrong.
-    /// ``redisKeys()`` tells how its keys are named.
+    /// The present address of Redis, for tools: ``redisURL()``, the master that the sentinels name, or the Cluster.
+    /// ``redisKeys()`` returns the names of the keys.
     public func findRedis() async throws -> RedisTarget {
         if redis.address.isCluster {
             return .cluster(try clusterURL(), nodesSlot: HashSlot(ofKey: try redisKeys().nodes))
@@ -75,7 +75,7 @@ extension NodeConfiguration {
     }
 }
 
-/// The first look at Redis, before the node listens.
+/// The first connection to Redis, before the node listens.
 struct RedisStart {
     let source: RedisSource
     let codec: RedisCodec
@@ -84,14 +84,14 @@ struct RedisStart {
 
     private enum Look {
         case usable(RedisServerInfo, RedisURL)
-        /// Waiting may help.
+        /// Redis is unreachable, and waiting may help.
         case away(RedisSetupError)
         case refused(RedisSetupError)
     }
 
-    /// Throws if Redis says no in a way that waiting does not mend, or if its name does not resolve for `nameWait`: a container
-    /// may have to start first, but a name that is misspelt must be said. Returns at once if Redis is away in any other way:
-    /// the links go on trying.
+    /// Throws if Redis refuses in a way that waiting does not change, or if its name does not resolve within
+    /// `nameWait`: the container of Redis may have to start first, but a misspelt name must be reported. Returns at
+    /// once if Redis is unreachable for any other reason, because the links keep trying.
     func waitOrRefuse(nameWait: Duration, replicas: Int) async throws {
         let end = ContinuousClock.now + nameWait
         var isFirst = true
@@ -104,7 +104,7 @@ struct RedisStart {
                 return
             case .refused(let error): throw error
             case .away(let error) where error.code != .unknownHost:
-                logger.warning("redis does not answer yet, waiting", metadata: [LogKey.error: "\(error)"])
+                logger.warning("redis does not answer yet, waiting for it", metadata: [LogKey.error: "\(error)"])
                 return
             case .away(let error):
                 guard ContinuousClock.now < end else {
@@ -136,13 +136,13 @@ struct RedisStart {
             metadata: [LogKey.address: "\(url)", LogKey.version: "\(server.version)"])
         if server.replicas < replicas {
             logger.warning(
-                "redis has fewer replicas than MARTLET_ACK_REPLICAS: no send will be acknowledged",
+                "redis has fewer replicas than MARTLET_ACK_REPLICAS, so no send will be acknowledged",
                 metadata: [LogKey.count: "\(server.replicas)"])
         }
     }
 
-    /// Says which settings of the server are not as redis.conf wants them; `martlet doctor` says the same at length. A server that hides
-    /// them is taken as it is.
+    /// Logs which settings of the server differ from redis.conf; `martlet doctor` explains them. A server that does not
+    /// show its settings is accepted as it is.
     private func warn(of url: RedisURL) async {
         do throws(RedisSetupError) {
             let inspector = try await RedisInspector.connect(
@@ -150,11 +150,11 @@ struct RedisStart {
             defer { inspector.close() }
             for advice in try await RedisAdvice.ask(inspector).advice {
                 logger.log(
-                    level: advice.weight == .must ? .error : .warning, "redis is not set as martlet wants it",
+                    level: advice.weight == .must ? .error : .warning, "a setting of redis should be changed",
                     metadata: [
                         LogKey.address: "\(url)", LogKey.setting: "\(advice.subject)",
                         LogKey.reason: "\(advice.problem)",
-                        LogKey.value: "\(advice.remedy)",
+                        LogKey.remedy: "\(advice.remedy)",
                     ])
             }
         } catch {

@@ -2,23 +2,25 @@ import Glibc
 import NIOConcurrencyHelpers
 import NIOPosix
 
-/// Writes log lines from a thread of its own, so that a reader who does not read (a full pipe, a terminal on hold, a log driver that
-/// hangs) costs lines, and nobody on an event loop ever waits for it.
+/// Writes log lines on a thread of its own. If nothing reads the log (a full pipe, a paused terminal, a hanging log
+/// driver), lines are lost, but no event loop ever waits.
 ///
-/// Lines wait in a queue of at most `limit` bytes. What comes while it is full is dropped and counted, and as soon as there is room again a
-/// line says how many were.
+/// Lines wait in a queue of at most `limit` bytes. Lines that arrive while it is full are dropped and counted; as soon
+/// as there is space again, a line says how many were dropped.
 final class LogWriter: Sendable {
     private struct State {
         /// Whole lines, in order.
         var waiting: [UInt8] = []
-        /// A task on the thread takes from it.
+        /// Whether a task on the thread is taking lines from the queue.
         var isWriting = false
-        /// Lines dropped since the last line that said so, and ever.
+        /// The number of dropped lines: since the last line that reported them, and in total.
         var dropped = 0
         var droppedEver = 0
         var limit: Int
-        /// Makes the line that says how many were dropped.
-        var droppedLine: @Sendable (Int) -> String = { "martlet: \($0) log lines were dropped, nobody read them\n" }
+        /// Makes the line that reports how many lines were dropped.
+        var droppedLine: @Sendable (Int) -> String = {
+            "martlet: \($0) log lines were dropped because nobody read them\n"
+        }
     }
 
     /// Standard error.
@@ -34,7 +36,7 @@ final class LogWriter: Sendable {
         thread.start()
     }
 
-    /// How much may wait, and how the line reads that says what was dropped.
+    /// Sets the size of the queue and the text that reports dropped lines.
     func configure(limit: Int, droppedLine: @escaping @Sendable (Int) -> String) {
         state.withLockedValue {
             $0.limit = limit
@@ -42,16 +44,16 @@ final class LogWriter: Sendable {
         }
     }
 
-    /// Nothing waits, and nothing is being written.
+    /// Whether nothing waits and nothing is being written.
     var isIdle: Bool { state.withLockedValue { !$0.isWriting && $0.waiting.isEmpty } }
 
-    /// Lines dropped so far.
+    /// The number of lines dropped so far.
     var dropped: Int { state.withLockedValue { $0.droppedEver } }
 
-    /// Puts a whole line, with its line break, into the queue, or drops it. Never waits.
+    /// Appends a whole line, including its line break, to the queue, or drops it. Never waits.
     func write(_ line: String) {
         let begins = state.withLockedValue { state in
-            // A line longer than the queue is written all the same when nothing else waits.
+            // A line that is longer than the queue is accepted if nothing else waits.
             guard state.waiting.isEmpty || state.waiting.count + line.utf8.count <= state.limit else {
                 state.dropped += 1
                 state.droppedEver += 1
@@ -68,16 +70,16 @@ final class LogWriter: Sendable {
         if begins { thread.submit { [self] _ in writeAll() } }
     }
 
-    /// Waits until all of it is written, but no longer than `time`. Only for a process that ends.
+    /// Waits until everything is written, but no longer than `time`. Only for a process that is about to end.
     func flush(within time: Duration) {
         let end = ContinuousClock.now + time
         while state.withLockedValue({ $0.isWriting }), ContinuousClock.now < end { usleep(2_000) }
     }
 
-    /// Ends the thread; what is queued is written if it is read. For tests.
+    /// Ends the thread after it has written the queue. For tests.
     func stop() async throws { try await thread.shutdownGracefully() }
 
-    /// On the thread.
+    /// Runs on the thread.
     private func writeAll() {
         while let bytes = take() {
             bytes.withUnsafeBytes { Self.write($0, to: descriptor) }
@@ -100,7 +102,8 @@ final class LogWriter: Sendable {
         }
     }
 
-    /// Writes all of it, waiting as long as it takes. What cannot be written (nobody reads any more) is lost: there is nowhere to say so.
+    /// Writes all bytes, waiting as long as it takes. Bytes that cannot be written, because the reader has gone, are
+    /// lost: there is no place to report it.
     static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: CInt) {
         var rest = bytes
         while let start = rest.baseAddress, !rest.isEmpty {

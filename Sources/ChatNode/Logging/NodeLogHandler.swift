@@ -2,13 +2,13 @@ import FoundationEssentials
 import Logging
 import NIOConcurrencyHelpers
 
-/// Writes log lines for people or for programs, one line each whatever they hold: nothing that a client sends can end a
-/// line, begin another or recolour a terminal.
+/// Writes log lines for people or for programs. Every event is exactly one line, whatever its values contain: nothing
+/// that a client sends can end a line, begin another one or change the colours of a terminal.
 struct NodeLogHandler: LogHandler {
-    /// Where a whole line, its line break included, goes.
+    /// Receives a whole line, including its line break.
     typealias Sink = @Sendable (String) -> Void
 
-    /// How many characters of one value are shown.
+    /// The number of characters of a value that are shown.
     static let valueLimit = 1_024
 
     var logLevel: Logger.Level
@@ -58,8 +58,8 @@ struct NodeLogHandler: LogHandler {
         return line + "\n"
     }
 
-    /// As it is if it can be read without doubt; else in quotes, so that a value cannot pass itself off as a key and
-    /// another value.
+    /// The text itself if it is unambiguous, otherwise in quotes, so that a value cannot look like a key and another
+    /// value.
     private static func textValue(_ text: String) -> String {
         let isPlain =
             !text.isEmpty
@@ -71,8 +71,8 @@ struct NodeLogHandler: LogHandler {
             ? text : Printable.quoted(text, limit: valueLimit)
     }
 
-    /// `{"time":"…","level":"notice","message":"node is ready","node.id":"west-1-0a1b2c3d"}`. A key that would hide one
-    /// of the first three gets an underscore.
+    /// `{"time":"…","level":"notice","message":"node is ready","node.id":"west-1-0a1b2c3d"}`. A key that equals one of
+    /// the first three gets an underscore.
     private static func json(_ time: String, _ event: LogEvent, _ pairs: [(key: String, value: Logger.MetadataValue)])
         -> String
     {
@@ -86,7 +86,7 @@ struct NodeLogHandler: LogHandler {
     }
 }
 
-/// JSON as it is needed for log lines (RFC 8259).
+/// JSON for log lines (RFC 8259).
 private enum JSONText {
     static func value(_ value: Logger.MetadataValue) -> String {
         switch value {
@@ -100,7 +100,7 @@ private enum JSONText {
         }
     }
 
-    /// A JSON string, cut like any value, in which what would disturb a terminal is escaped too.
+    /// A JSON string, shortened like any value, in which characters that would disturb a terminal are escaped too.
     static func string(_ text: String) -> String {
         var result = "\""
         var left = NodeLogHandler.valueLimit
@@ -127,7 +127,7 @@ private enum JSONText {
 }
 
 extension NodeLogHandler {
-    /// The line that says how many others were dropped, as nobody read them in time.
+    /// The line that reports how many lines were dropped because nothing read them in time.
     static func droppedLine(_ count: Int, _ log: NodeConfiguration.Log) -> String {
         let line = NIOLockedValueBox("")
         var log = log
@@ -135,14 +135,14 @@ extension NodeLogHandler {
         let logger = Logger(label: "martlet") { [log] _ in
             NodeLogHandler(log, sink: { text in line.withLockedValue { $0 = text } })
         }
-        logger.warning("log lines were dropped, nobody read them", metadata: [LogKey.count: "\(count)"])
+        logger.warning("log lines were dropped because nobody read them", metadata: [LogKey.count: "\(count)"])
         return line.withLockedValue { $0 }
     }
 }
 
-/// What a process says before it has a log, or as it ends.
+/// Output of a process that has no logger yet, or is about to end.
 enum StandardError {
-    /// Writes `text`, and waits a moment until it is out.
+    /// Writes `text`, and waits a moment until it has been written.
     static func write(_ text: String) {
         LogWriter.standard.write(text)
         LogWriter.standard.flush(within: .seconds(1))
@@ -150,13 +150,13 @@ enum StandardError {
 }
 
 extension NodeConfiguration.Log {
-    /// A logger that writes as configured, whatever swift-log was told globally.
+    /// A logger that writes as configured, whatever the global logging system of swift-log is.
     public func makeLogger(label: String = "martlet") -> Logger {
         Logger(label: label) { _ in NodeLogHandler(self) }
     }
 
-    /// Makes all loggers of the process write as configured, those of libraries too. Once in a process, before the
-    /// first logger is made: swift-log stops the process the second time.
+    /// Makes all loggers of the process, including those of libraries, write as configured. Call it once, before the
+    /// first logger is made: swift-log traps the second time.
     public func bootstrap() {
         let log = self
         LogWriter.standard.configure(limit: queueBytes) { NodeLogHandler.droppedLine($0, log) }

@@ -1,8 +1,8 @@
 /// Makes text from outside safe to show in a log line or a message to an operator.
 enum Printable {
-    /// Whether `scalar` could move the cursor, end a line or turn the reading direction, and so make a line look like
-    /// something that it is not: control characters (Unicode Cc), line and paragraph separators, and the bidirectional
-    /// controls of Unicode Standard Annex #9.
+    /// Whether `scalar` could move the cursor, end a line or change the writing direction, and so misrepresent a line:
+    /// control characters (Unicode Cc), line and paragraph separators, and the bidirectional controls of Unicode
+    /// Standard Annex #9.
     static func isTreacherous(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0..<0x20, 0x7F..<0xA0, 0x200E, 0x200F, 0x2028...0x202E, 0x2066...0x2069, 0xFEFF: true
@@ -10,9 +10,8 @@ enum Printable {
         }
     }
 
-    /// `text` with treacherous characters written as `\n`, `\t` or `\u{1B}`. After `limit` scalars it is cut, and the
-    /// number of bytes left out is said. Backslashes (and quotes, if `quotes`) are escaped too, so that the result can
-    /// be read back.
+    /// `text` with such characters written as `\n`, `\t` or `\u{1B}`. It is cut after `limit` scalars, with the number
+    /// of omitted bytes. Backslashes (and quotes, if `quotes`) are escaped too, so that the result is unambiguous.
     static func escaped(_ text: String, limit: Int, quotes: Bool = false) -> String {
         var result = ""
         var left = limit

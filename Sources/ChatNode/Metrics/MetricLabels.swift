@@ -3,9 +3,9 @@ import ChatGateway
 import ChatHub
 import ChatRedis
 
-/// The values of a label: an enum, so that there are few of them and all are known when the node starts.
+/// The values of a metric's label. An enum, so that there are few of them and all are known when the node starts.
 public protocol MetricLabel: CaseIterable, Hashable, Sendable {
-    /// The value as Prometheus is told.
+    /// The value as Prometheus shows it.
     var label: String { get }
 }
 
@@ -16,13 +16,13 @@ extension MetricLabel {
 extension ViewReason: MetricLabel {}
 extension IgnoredData: MetricLabel {}
 
-/// What became of an append.
+/// The result of an append.
 public enum AppendResult: MetricLabel {
-    /// It has its position.
+    /// The message was stored and has its position.
     case stored
-    /// It was stored before, under the same key.
+    /// A message with the same key had been stored before.
     case repeated
-    /// Another node had raised the room's epoch: it is tried again.
+    /// Another node had raised the room's epoch; the append is tried again.
     case refused
     /// Redis answered with an error.
     case notStored
@@ -61,16 +61,16 @@ extension GatewayCounters.Refusal: MetricLabel {
     public var label: String { rawValue }
 }
 
-/// What was not handed to a session because it was behind; messages never are, it is closed instead.
+/// What a slow session was not sent. Messages are never dropped; the session is closed instead.
 public enum DropReason: MetricLabel {
     case signal, presence
 }
 
-/// How a `join` with a position went; see ``Resumption``.
+/// The result of a `join` with a position; see ``Resumption``.
 public enum RecoveryResult: MetricLabel {
     case complete, gap, reset
 
-    /// Nil for a fresh join, which recovers nothing.
+    /// Nil for a fresh join, which resumes nothing.
     public init?(_ resumption: Resumption) {
         switch resumption {
         case .fresh: return nil
@@ -81,7 +81,7 @@ public enum RecoveryResult: MetricLabel {
     }
 }
 
-/// Which bound of ``Limits`` was reached.
+/// The bound of ``Limits`` that was reached.
 public enum LimitLabel: MetricLabel {
     case frameBytes, roomsPerSession, sessionsPerNode, sessionsPerUser, requestsPerSecond, outboundBytes
     case waitingSendsPerSession, waitingSendsPerRoom, sendWait, badFramesPerMinute
@@ -105,11 +105,11 @@ public enum LimitLabel: MetricLabel {
 
 extension RedisCodec.Operation: MetricLabel {}
 
-/// One counter for each value of a label, all there from the start, so that a rate can be computed from the first
+/// One counter for each value of a label. All exist from the start, so that a rate can be computed from the first
 /// increment on.
 public struct CounterSet<Label: MetricLabel>: Sendable {
     private let counters: [Label: PrometheusCounter]
-    /// Never used, as every case of `Label` has its counter.
+    /// Never used, because every case of `Label` has its counter.
     private let spare = PrometheusCounter()
 
     init(_ registry: PrometheusRegistry, _ name: String, label: String, help: String) {
@@ -121,7 +121,7 @@ public struct CounterSet<Label: MetricLabel>: Sendable {
 
     public subscript(label: Label) -> PrometheusCounter { counters[label] ?? spare }
 
-    /// Takes over totals that somebody else counted, by the labels' texts; others are left out.
+    /// Takes over totals that were counted elsewhere, by the labels' texts. Unknown texts are ignored.
     func raise(to totals: [String: UInt64]) {
         for (label, counter) in counters {
             if let total = totals[label.label] { counter.raise(to: total) }
@@ -132,7 +132,7 @@ public struct CounterSet<Label: MetricLabel>: Sendable {
 /// One histogram for each value of a label.
 public struct HistogramSet<Label: MetricLabel>: Sendable {
     private let histograms: [Label: PrometheusHistogram]
-    /// Never used, as every case of `Label` has its histogram.
+    /// Never used, because every case of `Label` has its histogram.
     private let spare = PrometheusHistogram(bounds: [])
 
     init(_ registry: PrometheusRegistry, _ name: String, label: String, help: String, bounds: [Double]) {

@@ -1,8 +1,8 @@
 import ChatGateway
 
 extension NodeMetrics {
-    /// Takes over what the gateway's loops counted, each for itself and without locks, since the node began. Called
-    /// before the text is made.
+    /// Takes over the totals that the gateway's loops have counted since the start, each for itself and without locks.
+    /// Called before the text is made.
     public func take(_ counters: GatewayCounters) {
         sessions.set(Int64(counters.sessions))
         connections.set(Int64(counters.connections))

@@ -2,12 +2,12 @@ import ChatCore
 import ChatGateway
 import ChatRedis
 
-/// Everything that a node counts and measures: each metric declared once, with its help text, and bound to its handle
-/// when the node starts. Machines count nothing; those who run their actions do.
+/// All metrics of a node. Each is declared once, with its help text, and bound to its handle when the node starts.
+/// State machines do not count; the code that carries out their actions does.
 ///
-/// Names are `martlet_<noun>_<unit>`, in seconds and bytes, counters end in `_total`; labels are words of ours and the
-/// number of a loop, never a room, member, session or path, as every value of a label is a series that a monitoring
-/// system keeps for weeks.
+/// Names are `martlet_<noun>_<unit>`, in seconds and bytes, and those of counters end in `_total`. Labels are fixed
+/// words and the number of a loop, never a room, member, session or path: every value of a label is a series that a
+/// monitoring system keeps for weeks.
 public final class NodeMetrics: Sendable {
     public let registry: PrometheusRegistry
 
@@ -67,7 +67,7 @@ public final class NodeMetrics: Sendable {
     public let nodesSwept: PrometheusCounter
     public let ready: PrometheusGauge
 
-    /// Declares all metrics in `registry`, which must not be another node's. `node` is the node's configured name.
+    /// Declares all metrics in `registry`, which must not belong to another node. `node` is the node's configured name.
     public init(registry: PrometheusRegistry = PrometheusRegistry(), version: String, node: String) {
         let r = registry
         self.registry = r
@@ -87,68 +87,71 @@ public final class NodeMetrics: Sendable {
             "martlet_connections_refused_total", help: "Connections refused because there were too many.")
         refusals = CounterSet(
             r, "martlet_refusals_total", label: "reason",
-            help: "Connections and requests sent away before there was a session, by reason.")
+            help: "Connections and requests refused before there was a session, by reason.")
         full = r.gauge(
             "martlet_full",
-            help: "1 while new connections are sent away because there are too many, or too many open files.")
+            help: "1 while new connections are refused because there are too many connections or open files.")
         timesFull = r.counter("martlet_full_total", help: "Times that the node became full.")
         acceptErrors = r.counter(
-            "martlet_accept_errors_total", help: "Connections that had come and that the kernel could not give.")
+            "martlet_accept_errors_total", help: "Connections that the kernel could not hand over (accept failed).")
         connectionsTimedOut = r.counter(
             "martlet_connections_timed_out_total", help: "Connections that took too long over a request or handshake.")
         outboundQueueBytes = r.gauge("martlet_outbound_queue_bytes", help: "Bytes waiting to be written to sessions.")
         kernelBytes = r.gauge(
             "martlet_socket_unsent_bytes",
-            help: "Bytes in the kernel's buffers for sessions that are behind, as of their last heartbeats.")
+            help: "Bytes in the kernel's buffers for slow sessions, as of their last heartbeats.")
         limitRefusals = CounterSet(
             r, "martlet_limit_refusals_total", label: "limit", help: "Requests and sessions refused because of a limit."
         )
 
         rooms = r.gauge("martlet_rooms", help: "Rooms that this node is in.")
-        waitingSends = r.gauge("martlet_waiting_sends", help: "Sends that wait for their answer.")
-        roomsMemory = r.gauge("martlet_rooms_memory_bytes", help: "Bytes of messages that rooms have in memory.")
+        waitingSends = r.gauge("martlet_waiting_sends", help: "Sends that are not answered yet.")
+        roomsMemory = r.gauge("martlet_rooms_memory_bytes", help: "Bytes of messages that rooms keep in memory.")
         roomsMemoryReleased = r.counter(
             "martlet_rooms_memory_released_bytes_total",
-            help: "Bytes of messages that rooms gave back because of MARTLET_MEMORY_ROOMS.")
+            help: "Bytes of messages that rooms released because of MARTLET_MEMORY_ROOMS.")
         redisMemoryShare = r.gauge(
             "martlet_redis_memory_ratio",
             help:
-                "How much of its maxmemory Redis uses, from 0 to 1; above MARTLET_REDIS_MEMORY_PERCENT no room is begun."
+                "Share of maxmemory that Redis uses, 0 to 1. From MARTLET_REDIS_MEMORY_PERCENT on no room is created."
         )
         appends = CounterSet(
             r, "martlet_appends_total", label: "result", help: "Answers to appends of this node, by result.")
         publishes = r.counter(
-            "martlet_publishes_total", help: "Messages that this node put on a channel for other nodes.")
+            "martlet_publishes_total", help: "Messages that this node published for other nodes.")
         publications = r.counter(
             "martlet_publications_total",
-            help: "Messages shown to this node's sessions, once for each room, whoever said them.")
-        deliveries = r.counter("martlet_deliveries_total", help: "Messages handed to sessions, once for each session.")
+            help: "Messages delivered to the sessions of a room on this node, counted once, whoever sent them.")
+        deliveries = r.counter(
+            "martlet_deliveries_total", help: "Messages delivered to sessions, counted once for each session.")
         deliveriesDropped = CounterSet(
             r, "martlet_deliveries_dropped_total", label: "reason",
-            help: "Frames not handed to a session that was behind, by kind.")
+            help: "Frames that slow sessions were not sent, by kind.")
         fanout = r.histogram(
             "martlet_fanout_seconds",
-            help: "Time from a message's turn in its room to its hand-over to the last local session.",
+            help: "Time from the ordering of a message in its room to its delivery to the last local session.",
             bounds: [0.000_01, 0.000_025] + PrometheusHistogram.secondBounds)
         brokerLag = r.histogram(
             "martlet_broker_lag_seconds",
-            help: "Age of messages of other nodes when they are heard, by two nodes' clocks.",
+            help: "Age of messages of other nodes when they arrive, by the clocks of both nodes.",
             bounds: PrometheusHistogram.secondBounds + [30, 60])
         enters = r.counter("martlet_enters_total", help: "Times that this node entered a room.")
         views = CounterSet(r, "martlet_views_total", label: "reason", help: "Rooms read again from Redis, by reason.")
-        holesRepaired = r.counter("martlet_holes_repaired_total", help: "Holes in a room filled from its log.")
+        holesRepaired = r.counter(
+            "martlet_holes_repaired_total", help: "Holes in a room that were filled from its log.")
         gaps = r.counter(
-            "martlet_gaps_total", help: "Holes that the log no longer fills, announced to a room's sessions.")
-        resets = r.counter("martlet_resets_total", help: "Rooms whose log was lost or set back.")
+            "martlet_gaps_total",
+            help: "Holes that the log could not fill, which were announced to the sessions of the room.")
+        resets = r.counter("martlet_resets_total", help: "Times that the log of a room was lost or set back.")
         alarms = r.counter(
             "martlet_alarms_total",
-            help: "Answers of Redis that contradict what the node knew of a room, which it then entered anew.")
+            help: "Answers of Redis that contradicted the state of a room, which the node then entered again.")
         recoveries = CounterSet(
             r, "martlet_recoveries_total", label: "result",
-            help: "Joins of clients that came back with a position, by result.")
+            help: "Joins with a position, by result.")
         presenceRefresh = r.histogram(
             "martlet_presence_refresh_seconds",
-            help: "Time of one round of the node's heartbeat, which keeps the presence of all its members.")
+            help: "Time of one heartbeat of the node, which keeps the presence of all its members.")
 
         redisReconnects = r.counter("martlet_redis_reconnects_total", help: "Redis connections that were lost.")
         redisCommands = HistogramSet(
@@ -156,29 +159,31 @@ public final class NodeMetrics: Sendable {
             bounds: PrometheusHistogram.secondBounds)
         redisSentCommands = r.counter("martlet_redis_commands_total", help: "Commands sent to Redis.")
         redisSentBytes = r.counter("martlet_redis_sent_bytes_total", help: "Bytes of commands sent to Redis.")
-        redisHeard = r.counter("martlet_redis_heard_total", help: "Messages heard on subscribed channels.")
+        redisHeard = r.counter("martlet_redis_heard_total", help: "Messages received on subscribed channels.")
         redisHeardBytes = r.counter(
-            "martlet_redis_heard_bytes_total", help: "Bytes of messages heard on subscribed channels.")
+            "martlet_redis_heard_bytes_total", help: "Bytes of messages received on subscribed channels.")
         redisUnreadable = r.counter(
-            "martlet_redis_unreadable_total", help: "Messages heard on subscribed channels that are none of ours.")
+            "martlet_redis_unreadable_total",
+            help: "Messages received on subscribed channels that no node can have sent.")
         redisRefusals = CounterSet(
             r, "martlet_redis_refusals_total", label: "kind",
-            help: "Commands that Redis refused while its connections stayed, by the kind of its error.")
+            help: "Commands that Redis refused on a working connection, by the kind of error.")
         redisIgnored = CounterSet(
             r, "martlet_redis_ignored_total", label: "kind",
-            help: "What Redis holds or says that no node wrote, by kind: it was left out, and martlet doctor finds it.")
+            help: "Data in Redis that no node wrote, by kind. It was skipped; martlet doctor finds it.")
         replication = r.histogram(
             "martlet_replication_seconds",
-            help: "Time until enough replicas had what was stored, with MARTLET_ACK_REPLICAS.",
+            help: "Time until enough replicas had a stored message, with MARTLET_ACK_REPLICAS.",
             bounds: PrometheusHistogram.secondBounds)
         notReplicated = r.counter(
             "martlet_not_replicated_total",
-            help: "Sends that were stored, but which not enough replicas had in time, with MARTLET_ACK_REPLICAS.")
+            help: "Messages that were stored, but not on enough replicas in time, with MARTLET_ACK_REPLICAS.")
         nodesSwept = r.counter(
-            "martlet_nodes_swept_total", help: "Dead nodes that this node has taken out of at least one room.")
-        ready = r.gauge("martlet_ready", help: "1 while the node is ready, that is while messages really go round.")
+            "martlet_nodes_swept_total", help: "Dead nodes that this node has removed from at least one room.")
+        ready = r.gauge(
+            "martlet_ready", help: "1 while the node is ready, which means that messages are really delivered.")
         r.gauge(
-            "martlet_build_info", help: "Always 1; what runs, in the labels.",
+            "martlet_build_info", help: "Always 1. The labels name the version and the node.",
             labels: [("version", version), ("node", node)]
         ).set(1.0)
         r.collect(
@@ -188,7 +193,7 @@ public final class NodeMetrics: Sendable {
         Self.declareProcess(r)
     }
 
-    /// What the kernel knows, under the names that all Prometheus clients give it.
+    /// Metrics that the kernel provides, under the names that all Prometheus clients use.
     private static func declareProcess(_ r: PrometheusRegistry) {
         r.collect("process_cpu_seconds_total", kind: .counter, help: "User and system CPU time.") {
             ProcessSample.current()?.cpuSeconds
@@ -196,11 +201,11 @@ public final class NodeMetrics: Sendable {
         r.collect("process_resident_memory_bytes", help: "Resident memory.") { ProcessSample.current()?.residentBytes }
         r.collect("process_threads", help: "Threads.") { ProcessSample.current()?.threads }
         r.collect("process_open_fds", help: "Open files and sockets.") { ProcessSample.openFiles() }
-        r.collect("process_max_fds", help: "Files and sockets that may be open.") {
+        r.collect("process_max_fds", help: "Limit of open files and sockets.") {
             OpenFileLimit.current.map(Double.init)
         }
         let start = ProcessSample.startTime()
-        r.collect("process_start_time_seconds", help: "When the process began, in seconds since 1970.") { start }
+        r.collect("process_start_time_seconds", help: "Start of the process in seconds since 1970.") { start }
     }
 }
 
@@ -208,7 +213,7 @@ extension NodeMetrics {
     /// The text for `/metrics`.
     public func text() -> String { registry.render() }
 
-    /// Counts what a room says is worth counting.
+    /// Counts an event of a room.
     public func count(_ counter: RoomCounter) {
         switch counter {
         case .appended: appends[.stored].increment()
@@ -227,7 +232,7 @@ extension NodeMetrics {
         }
     }
 
-    /// A session was refused at its handshake.
+    /// Counts a session that was refused at its handshake.
     public func refused(_ reason: CloseReason) {
         sessionsRefused[.closed(reason)].increment()
         switch reason {
@@ -238,7 +243,8 @@ extension NodeMetrics {
         }
     }
 
-    /// Whether a loop's `commands` or `subscriptions` connection is up. Looks the metric up by name: for rare events.
+    /// Records whether the `commands` or `subscriptions` connection of a loop is up. Looks the metric up by name, as
+    /// this is rare.
     public func redisUp(connection: String, shard: Int, _ isUp: Bool) {
         registry.gauge(
             "martlet_redis_up", help: "1 while the loop's connection to Redis is ready.",

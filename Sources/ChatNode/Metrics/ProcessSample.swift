@@ -1,12 +1,12 @@
 import Glibc
 
-/// What the kernel says of this process.
+/// What the kernel reports about this process.
 struct ProcessSample: Equatable, Sendable {
-    /// User and system time together.
+    /// User and system time together, in seconds.
     var cpuSeconds: Double
     var residentBytes: Double
     var threads: Double
-    /// After the machine started.
+    /// The start of the process, in seconds after the machine started.
     var startSeconds: Double
 
     /// Reads `/proc/self/stat`; nil where there is none.
@@ -17,8 +17,8 @@ struct ProcessSample: Equatable, Sendable {
         return ProcessSample(stat: stat, ticksPerSecond: Double(ticks), pageBytes: Double(page))
     }
 
-    /// Reads the line of proc(5). The second field, the program's name in parentheses, may hold spaces and parentheses
-    /// itself, so fields are counted from the last one that closes.
+    /// Reads the line of proc(5). The second field, the program's name in parentheses, may contain spaces and
+    /// parentheses itself, so fields are counted from the last closing parenthesis.
     init?(stat: String, ticksPerSecond: Double, pageBytes: Double) {
         guard let close = stat.lastIndex(of: ")") else { return nil }
         let fields = stat[stat.index(after: close)...].split(whereSeparator: { $0 == " " || $0 == "\n" })
@@ -33,7 +33,7 @@ struct ProcessSample: Equatable, Sendable {
         startSeconds = start / ticksPerSecond
     }
 
-    /// When the process began, in seconds since 1970; nil where the kernel does not tell.
+    /// The start of the process in seconds since 1970; nil where the kernel does not tell.
     static func startTime() -> Double? {
         guard let sample = current(), let stat = contents(of: "/proc/stat") else { return nil }
         for line in stat.split(separator: "\n") where line.hasPrefix("btime ") {
@@ -42,17 +42,17 @@ struct ProcessSample: Equatable, Sendable {
         return nil
     }
 
-    /// How many files and sockets the process has open; nil where the kernel does not tell.
+    /// The number of files and sockets that the process has open; nil where the kernel does not tell.
     static func openFiles() -> Double? {
         guard let folder = opendir("/proc/self/fd") else { return nil }
         defer { closedir(folder) }
         var count = 0
         while readdir(folder) != nil { count += 1 }
-        // Without `.`, `..` and the folder itself.
+        // Without `.`, `..` and the descriptor of the directory itself.
         return Double(max(0, count - 3))
     }
 
-    /// A whole small file of `/proc`, of which at most 1 MiB is read.
+    /// The contents of a small file of `/proc`, of which at most 1 MiB is read.
     private static func contents(of path: String) -> String? {
         let file = open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return nil }

@@ -1,20 +1,21 @@
 import Metrics
 import Synchronization
 
-/// A number that only grows. Any thread may increment it, for the price of one atomic addition; loops that count every
-/// delivery should still add up a tick's and increment once, as cores that share a counter wait for each other.
+/// A counter, which only grows. Any thread may increment it at the price of one atomic addition. A loop that counts
+/// every delivery should still add up the deliveries of a tick and increment once, because cores that share a counter
+/// wait for each other.
 public final class PrometheusCounter: CounterHandler, Sendable {
     private let value = Atomic<Int64>(0)
 
     init() {}
 
-    /// Adds `amount`; nothing if it is not positive. Wraps around after 2⁶³.
+    /// Adds `amount` if it is positive. Wraps around after 2⁶³.
     public func increment(by amount: Int64) {
         guard amount > 0 else { return }
         value.wrappingAdd(amount, ordering: .relaxed)
     }
 
-    /// Adds `amount`; nothing if it is not positive.
+    /// Adds `amount` if it is positive.
     public func increment(by amount: Int) {
         increment(by: Int64(amount))
     }
@@ -24,12 +25,13 @@ public final class PrometheusCounter: CounterHandler, Sendable {
         value.wrappingAdd(1, ordering: .relaxed)
     }
 
-    /// Makes it `total` unless it is more already: for what is counted elsewhere and taken over when somebody looks.
+    /// Sets the counter to `total` unless it is higher already: for totals that are counted elsewhere and taken over at
+    /// a scrape.
     public func raise(to total: UInt64) {
         value.max(Int64(clamping: total), ordering: .relaxed)
     }
 
-    /// Begins again at 0, which Prometheus takes for a restart.
+    /// Starts again at 0, which Prometheus recognises as a restart.
     public func reset() {
         value.store(0, ordering: .relaxed)
     }
@@ -37,9 +39,9 @@ public final class PrometheusCounter: CounterHandler, Sendable {
     var current: Int64 { value.load(ordering: .relaxed) }
 }
 
-/// A number that goes up and down. Any thread may change it, without waiting.
+/// A gauge, which goes up and down. Any thread may change it without waiting.
 public final class PrometheusGauge: MeterHandler, RecorderHandler, FloatingPointCounterHandler, Sendable {
-    /// A `Double`'s bits, as there is no atomic addition of floating-point numbers.
+    /// The bits of a `Double`, because there is no atomic addition of floating-point numbers.
     private let bits = Atomic<UInt64>(0)
 
     init() {}
@@ -52,7 +54,7 @@ public final class PrometheusGauge: MeterHandler, RecorderHandler, FloatingPoint
         set(Double(value))
     }
 
-    /// Adds `amount`, which may be negative; nothing if it is not finite.
+    /// Adds `amount`, which may be negative, if it is finite.
     public func add(_ amount: Double) {
         guard amount.isFinite else { return }
         bits.add(amount)
@@ -66,7 +68,7 @@ public final class PrometheusGauge: MeterHandler, RecorderHandler, FloatingPoint
         add(-amount)
     }
 
-    /// What swift-metrics calls a recorder that does not aggregate: the last value counts.
+    /// What swift-metrics calls a recorder that does not aggregate: the gauge keeps the last value.
     public func record(_ value: Int64) {
         set(Double(value))
     }
@@ -82,22 +84,22 @@ public final class PrometheusGauge: MeterHandler, RecorderHandler, FloatingPoint
     var current: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
 }
 
-/// How values are spread: how many were at most each of some fixed bounds, and their sum. Any thread may observe,
-/// without waiting.
+/// The distribution of values: how many were at most each of some fixed bounds, and their sum. Any thread may observe a
+/// value without waiting.
 public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable {
-    /// How many bounds a histogram can have.
+    /// The largest number of bounds of a histogram.
     public static let maxBounds = 24
-    /// 50 µs to 10 s, for what a network or Redis is part of.
+    /// 50 µs to 10 s, for times that include a network or Redis.
     public static let secondBounds = [
         0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
     ]
     /// 1 to 16 Mi, for sizes and counts.
     public static let sizeBounds = (0...12).map { Double(1 << ($0 * 2)) }
 
-    /// Upper bounds, ascending; unused places are infinite, so that every value finds one.
+    /// Upper bounds in ascending order. Unused places are infinite, so that every value finds one.
     private let bounds: InlineArray<24, Double>
     let boundCount: Int
-    /// How many values fell into each bucket alone, the last one being those above all bounds.
+    /// The number of values in each bucket alone. The last bucket has the values above all bounds.
     private let counts = InlineArray<25, Atomic<UInt64>> { _ in Atomic(0) }
     private let sumBits = Atomic<UInt64>(0)
 
@@ -117,7 +119,7 @@ public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable 
         sumBits.add(value)
     }
 
-    /// Counts a time, in seconds. A negative one, the work of two clocks, counts as none.
+    /// Counts a time in seconds. A negative time, which two clocks can produce, counts as 0.
     public func observe(_ duration: Duration) {
         let parts = duration.components
         observe(max(0, Double(parts.seconds) + Double(parts.attoseconds) * 1e-18))
@@ -135,8 +137,8 @@ public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable 
         observe(value)
     }
 
-    /// The bounds with the number of values at most that high, the infinite bound last; and the sum. The last number is
-    /// also the count, so that a reader never sees a count that its buckets do not add up to.
+    /// The bounds with the number of values at most that high, the infinite bound last, and the sum. The last number is
+    /// also the count, so that a reader never sees a count that differs from the buckets.
     var current: (buckets: [(bound: Double, count: UInt64)], sum: Double) {
         var total: UInt64 = 0
         var buckets: [(bound: Double, count: UInt64)] = []
@@ -149,7 +151,7 @@ public final class PrometheusHistogram: TimerHandler, RecorderHandler, Sendable 
 }
 
 extension Atomic where Value == UInt64 {
-    /// Adds to the `Double` whose bits are stored.
+    /// Adds `amount` to the `Double` whose bits are stored.
     fileprivate func add(_ amount: Double) {
         var old = load(ordering: .relaxed)
         while true {

@@ -1,7 +1,7 @@
 import Metrics
 
-/// What libraries report through swift-metrics. Their labels have dots and no help text; illegal characters become
-/// underscores.
+/// Metrics that libraries report through swift-metrics. Their labels contain dots and they have no help text; illegal
+/// characters become underscores.
 extension PrometheusRegistry: MetricsFactory {
     private static let help = "Reported by a library."
 
@@ -24,7 +24,7 @@ extension PrometheusRegistry: MetricsFactory {
         return histogram(label, help: Self.help, labels: dimensions, bounds: PrometheusHistogram.sizeBounds)
     }
 
-    /// Timers are shown in seconds, as Prometheus' conventions ask, and named so.
+    /// Timers are shown and named in seconds, as the conventions of Prometheus demand.
     public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         let name = label.hasSuffix("seconds") ? label : label + "_seconds"
         return histogram(name, help: Self.help, labels: dimensions)

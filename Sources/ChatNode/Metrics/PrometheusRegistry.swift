@@ -1,36 +1,37 @@
 import Metrics
 import NIOConcurrencyHelpers
 
-/// All metrics of a process, as Prometheus wants to read them.
+/// All metrics of a process, in the form that Prometheus reads.
 ///
-/// A metric is declared once, with its help text, and gives a handle that is then used directly; asking for the same
-/// name and labels again gives the same handle. The registry is also a backend for swift-metrics, so that libraries can
-/// report to it. Thread-safe. Nothing here fails: a metric that cannot be shown (its name is taken by another kind)
-/// gives a handle that works and is not shown, and is counted in `martlet_metrics_refused_total`.
+/// A metric is declared once, with its help text, and returns a handle that is then used directly. Declaring the same
+/// name and labels again returns the same handle. The registry is also a backend for swift-metrics, so that libraries
+/// can report to it. It is thread-safe and never fails: a metric that cannot be shown, because another kind of metric
+/// has its name, returns a handle that works but is not shown, and is counted in `martlet_metrics_refused_total`.
 public final class PrometheusRegistry: Sendable {
     public enum Kind: String, Sendable {
         case counter, gauge, histogram
     }
 
-    /// What one line, or a histogram's lines, are made of.
+    /// The source of one line, or of the lines of a histogram.
     enum Series: Sendable {
         case counter(PrometheusCounter)
         case gauge(PrometheusGauge)
         case histogram(PrometheusHistogram)
-        /// Asked for at each scrape; nil: there is nothing to show now.
+        /// Computed at each scrape; nil if there is nothing to show now.
         case collected(@Sendable () -> Double?)
     }
 
     struct Family: Sendable {
         var kind: Kind
         var help: String
-        /// By the text of their labels.
+        /// The series by the text of their labels.
         var series: [String: Series] = [:]
     }
 
-    /// What `/metrics` must say its text is.
+    /// The content type of `/metrics`.
     public static let contentType = PrometheusText.contentType
-    /// How many series (label sets) one metric may have; later ones share one whose label values are all `other`.
+    /// The largest number of series (label sets) of one metric. Further ones share a series whose label values are all
+    /// `other`.
     let seriesLimit: Int
     private let families = NIOLockedValueBox<[String: Family]>([:])
     private let refused: PrometheusCounter
@@ -46,7 +47,7 @@ public final class PrometheusRegistry: Sendable {
         }
     }
 
-    /// A counter; by custom its name ends in `_total`.
+    /// A counter. By convention its name ends in `_total`.
     public func counter(_ name: String, help: String, labels: [(String, String)] = []) -> PrometheusCounter {
         let counter = PrometheusCounter()
         guard case .counter(let found) = series(name, .counter, help, labels, or: .counter(counter)) else {
@@ -59,7 +60,7 @@ public final class PrometheusRegistry: Sendable {
         gauge(name, kind: .gauge, help: help, labels: labels)
     }
 
-    /// A histogram; its bounds are those of the first call with this name and labels.
+    /// A histogram. Its bounds are those of the first call with this name and labels.
     public func histogram(
         _ name: String, help: String, labels: [(String, String)] = [],
         bounds: [Double] = PrometheusHistogram.secondBounds
@@ -71,8 +72,8 @@ public final class PrometheusRegistry: Sendable {
         return found
     }
 
-    /// A number that is asked for at each scrape, on the scraping thread; it is left out when it is nil. A name and
-    /// labels that are already there keep their first closure.
+    /// A number that is computed at each scrape, on the scraping thread. It is omitted when it is nil. If the name and
+    /// labels exist already, the first closure stays.
     public func collect(
         _ name: String, kind: Kind = .gauge, help: String, labels: [(String, String)] = [],
         value: @escaping @Sendable () -> Double?
@@ -87,8 +88,8 @@ public final class PrometheusRegistry: Sendable {
         return found
     }
 
-    /// The series of that name and labels, after making it of `new` if it was not there. Nil: the name is of another
-    /// kind.
+    /// The series with that name and labels, which is made by `new` if it does not exist. Nil if the name belongs to
+    /// another kind of metric.
     private func series(_ name: String, _ kind: Kind, _ help: String, _ labels: [(String, String)], or new: Series)
         -> Series?
     {
@@ -121,7 +122,7 @@ public final class PrometheusRegistry: Sendable {
         }
     }
 
-    /// Forgets the series that `handle` writes to.
+    /// Removes the series that `handle` writes to.
     func remove(_ handle: AnyObject) {
         families.withLockedValue { families in
             for (name, family) in families {
@@ -132,8 +133,7 @@ public final class PrometheusRegistry: Sendable {
         }
     }
 
-    /// The text of all metrics, in the order of their names. Metrics that nobody uses yet are left out only if they
-    /// have no series.
+    /// The text of all metrics in the order of their names. A metric is omitted only if it has no series.
     public func render() -> String {
         let snapshot = families.withLockedValue { $0 }.sorted { $0.key < $1.key }
         var text = ""

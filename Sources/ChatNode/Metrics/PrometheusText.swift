@@ -1,22 +1,23 @@
-/// The words of the Prometheus text exposition format 0.0.4
+/// The Prometheus text exposition format 0.0.4
 /// (https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details).
 enum PrometheusText {
     static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
-    /// `name` with every character that a metric's name must not have made an underscore: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+    /// `name`, with an underscore for every character that the name of a metric must not have:
+    /// `[a-zA-Z_:][a-zA-Z0-9_:]*`.
     static func metricName(_ name: String) -> String {
         legal(name) { $0 == UInt8(ascii: ":") }
     }
 
-    /// The same for a label: `[a-zA-Z_][a-zA-Z0-9_]*`. Names that Prometheus keeps for itself (`__…`, and `le` and
-    /// `quantile`, which say what a sample of a histogram or summary is) are changed.
+    /// The same for the name of a label: `[a-zA-Z_][a-zA-Z0-9_]*`. Names that Prometheus reserves are changed: `__…`,
+    /// and `le` and `quantile`, which describe samples of histograms and summaries.
     static func labelName(_ name: String) -> String {
         let legal = legal(name) { _ in false }
         return legal.hasPrefix("__") || legal == "le" || legal == "quantile" ? "label_" + legal : legal
     }
 
-    /// The inside of the braces: `a="1",b="2"`, ordered by name; empty without labels. Of two labels with one name the
-    /// first counts. Values are cut after 128 characters.
+    /// The text inside the braces: `a="1",b="2"`, ordered by name; empty without labels. If two labels have the same
+    /// name, the first one counts. Values are cut after 128 characters.
     static func labels(_ labels: [(String, String)]) -> String {
         var seen: Set<String> = []
         let pairs = labels.map { (labelName($0.0), $0.1) }.filter { seen.insert($0.0).inserted }.sorted { $0.0 < $1.0 }
@@ -31,7 +32,7 @@ enum PrometheusText {
         escape(text, quotes: false)
     }
 
-    /// As Go's `ParseFloat` reads it.
+    /// The number in the form that Go's `ParseFloat` reads.
     static func number(_ value: Double) -> String {
         if value.isNaN { return "NaN" }
         if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }

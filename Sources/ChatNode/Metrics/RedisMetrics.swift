@@ -1,7 +1,7 @@
 import ChatCore
 import ChatRedis
 
-/// Counts what a loop's Redis link does: one for each ``RedisLink``.
+/// Counts the work of a Redis link. There is one for each ``RedisLink``.
 public final class RedisMetrics: RedisLinkObserver, Sendable {
     private let metrics: NodeMetrics
     private let queuedBytes: PrometheusGauge
@@ -33,7 +33,7 @@ public final class RedisMetrics: RedisLinkObserver, Sendable {
 
     public func redisIgnored(_ kind: IgnoredData) { metrics.redisIgnored[kind].increment() }
 
-    /// The shard hears of it too, knows whether it matters, and counts it.
+    /// The shard is notified too. It knows whether the event matters, and counts it.
     public func redisConnected(_ role: RedisConnectionRole, attempt: Int) {}
     public func redisDisconnected(_ role: RedisConnectionRole) {}
 }
