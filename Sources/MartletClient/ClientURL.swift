@@ -1,6 +1,6 @@
 import ChatWire
 
-/// A node's WebSocket address: `ws://host[:port][/path][?query]`, or `wss:`. Without a path: `/ws`.
+/// A node's WebSocket address: `ws://host[:port][/path][?query]`, or `wss:`. The default path is `/ws`.
 public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
     public var secure: Bool
     public var host: String
@@ -9,7 +9,7 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
     /// Without the question mark; empty if there is none.
     public var query: String
 
-    /// Throws ``ClientError/badArgument(_:)`` that says what is wrong with the address.
+    /// Throws ``ClientError/badArgument(_:)``, which says what is wrong with the address.
     public init(_ text: String) throws(ClientError) {
         func bad(_ problem: String) -> ClientError { .badArgument("address '\(text.prefix(200))': \(problem)") }
         var rest: Substring
@@ -23,7 +23,7 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
             throw bad("expected ws:// or wss://")
         }
         if rest.unicodeScalars.contains(where: { $0.value <= 0x20 || $0.value == 0x7F }) {
-            throw bad("it holds a space or a control character")
+            throw bad("it contains a space or a control character")
         }
         if let hash = rest.firstIndex(of: "#") { rest = rest[..<hash] }
         let end = rest.firstIndex { $0 == "/" || $0 == "?" } ?? rest.endIndex
@@ -37,7 +37,7 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
         let bracket = authority.lastIndex(of: "]")
         if let colon = authority.lastIndex(of: ":"), bracket.map({ $0 < colon }) ?? true {
             guard let number = Int(authority[authority.index(after: colon)...]), (1...65_535).contains(number) else {
-                throw bad("the port is no number from 1 to 65535")
+                throw bad("the port is not a number from 1 to 65535")
             }
             port = number
             authority = authority[..<colon]
@@ -50,7 +50,7 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
         host = String(authority)
     }
 
-    /// The request target: path and query, with more parameters (escaped here) behind those of the address.
+    /// The request target: path and query, followed by more parameters, which are percent-encoded here.
     public func target(adding parameters: [(name: String, value: String)]) -> String {
         var result = path
         var separator = "?"

@@ -1,8 +1,8 @@
 import ChatCore
 import NIOConcurrencyHelpers
 
-/// Events between the loop that makes them and the task that reads them. It never drops one: above its limit it tells the loop
-/// to stop reading from the socket, and below half of it to go on.
+/// Events between the loop that produces them and the task that reads them. The buffer never drops an event: when it is
+/// full, it tells the loop to stop reading from the socket, and when half of it has been read, to continue.
 final class EventBuffer: Sendable {
     private struct State {
         var events: [ClientEvent] = []
@@ -16,7 +16,7 @@ final class EventBuffer: Sendable {
 
     private let state = NIOLockedValueBox(State())
     private let limit: Int
-    /// Called with false when the buffer is full, with true when it is not any more. From any thread.
+    /// Called with false when the buffer is full, and with true when it has space again. From any thread.
     private let setReading: @Sendable (Bool) -> Void
 
     init(limit: Int, setReading: @escaping @Sendable (Bool) -> Void) {
@@ -40,7 +40,7 @@ final class EventBuffer: Sendable {
         if filled { setReading(false) }
     }
 
-    /// What is in the buffer is still read; then it ends.
+    /// Ends the sequence after the events in the buffer have been read.
     func finish() {
         let reader = state.withLockedValue { state in
             state.isFinished = true
@@ -50,7 +50,7 @@ final class EventBuffer: Sendable {
         reader?.resume(returning: nil)
     }
 
-    /// The next event; nil after the last. One reader at a time: a second one ends the first.
+    /// The next event; nil after the last one. There is one reader at a time: a second one ends the first.
     func next() async -> ClientEvent? {
         await withTaskCancellationHandler {
             await withCheckedContinuation { reader in take(reader) }

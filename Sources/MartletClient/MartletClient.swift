@@ -2,8 +2,8 @@
 public import NIOCore
 import NIOPosix
 
-/// A session with Martlet's nodes: it connects, comes back after every loss on whatever node answers, resumes its rooms where it
-/// was, shows each message once and in the room's order, and repeats unanswered sends under the same key.
+/// A session with Martlet nodes. It connects, reconnects after every loss to whatever node answers, resumes its rooms
+/// where it was, shows each message once and in the room's order, and repeats unanswered sends under the same key.
 ///
 ///     let client = try MartletClient("ws://127.0.0.1:8080/ws", user: "ana")
 ///     try await client.connect()
@@ -14,15 +14,15 @@ import NIOPosix
 ///         if case .message(_, let message) = event { … }
 ///     }
 ///
-/// Safe to use from any task. All clients share one group of event loops; none has a thread of its own. End it with
-/// ``close()``, or let it go: the connection ends with the last reference.
+/// Safe to use from any task. All clients share one group of event loops; none has a thread of its own. End a client
+/// with ``close()``, or release it: the connection ends with the last reference.
 public final class MartletClient: Sendable {
     private let session: ClientSession
     private let buffer: EventBuffer
     private let firstWelcome: EventLoopPromise<Welcome>
 
-    /// `urls`: nodes or proxies; it begins with any of them, and goes to the next one when one fails. Throws
-    /// ``ClientError/badArgument(_:)``.
+    /// `urls`: the addresses of nodes or proxies. The client begins with any of them, and goes to the next one when one
+    /// fails. Throws ``ClientError/badArgument(_:)``.
     public init(
         urls: [String], identity: ClientIdentity, options: ClientOptions = ClientOptions(),
         group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
@@ -54,7 +54,8 @@ public final class MartletClient: Sendable {
         loop.execute { holder.session = session }
     }
 
-    /// One address, and a user whom the node takes at their word. Throws ``ClientError/badArgument(_:)``.
+    /// A client with one address and the name of a user, which a node accepts without proof in development mode. Throws
+    /// ``ClientError/badArgument(_:)``.
     public convenience init(_ url: String, user: String, device: String? = nil) throws(ClientError) {
         try self.init(urls: [url], identity: ClientIdentity(user: user, device: device))
     }
@@ -69,8 +70,9 @@ public final class MartletClient: Sendable {
         buffer.finish()
     }
 
-    /// Connects, and returns when a node said `welcome`. It goes on trying until one does; only ``ClientError/rejected(_:)`` and
-    /// ``ClientError/closed`` end that. Requests may be made before it returns. Call it once.
+    /// Connects, and returns when a node has sent `welcome`. It keeps trying until one does; only
+    /// ``ClientError/rejected(_:)`` and ``ClientError/closed`` end the attempts. Requests may be made before it
+    /// returns. Call it once.
     @discardableResult
     public func connect() async throws(ClientError) -> Welcome {
         session.loop.execute { [session] in session.start() }
@@ -81,8 +83,9 @@ public final class MartletClient: Sendable {
         }
     }
 
-    /// Comes into a room, and back into it after every reconnect. `after`: the position of the last message that you have, to be
-    /// shown all that came since; otherwise `history`: how many recent messages to show. They come as events.
+    /// Joins a room, and joins it again after every reconnect. `after`: the position of the last message that the
+    /// caller has, to be shown all later ones; otherwise `history`: how many recent messages to show. The messages come
+    /// as events.
     @discardableResult
     public func join(
         _ room: RoomName, after: Position? = nil, history: Int? = nil
@@ -92,16 +95,16 @@ public final class MartletClient: Sendable {
         return joined
     }
 
-    /// Leaves a room, after the sends made so far are answered.
+    /// Leaves a room after the sends made so far are answered.
     public func leave(_ room: RoomName) async throws(ClientError) {
         _ = try await ask { $0.leave(room, $1) }
     }
 
-    /// Says something in a room, and returns when it is stored. `data`: any JSON text. `key`: yours, if you want to be able to
-    /// repeat the send later, in another process; otherwise the client makes one.
+    /// Sends a message to a room, and returns when it is stored. `data`: any JSON text. `key`: the caller's own key, if
+    /// the send may have to be repeated later by another process; otherwise the client makes one.
     ///
-    /// It is tried again, under the same key, over as many connections as it takes within ``ClientOptions/sendTimeout``. After
-    /// ``ClientError/timedOut`` it is not known whether it was stored.
+    /// The send is repeated under the same key, over as many connections as it takes within
+    /// ``ClientOptions/sendTimeout``. After ``ClientError/timedOut`` it is not known whether the message was stored.
     @discardableResult
     public func send(
         _ text: String?, data: String? = nil, to room: RoomName, key: String? = nil
@@ -109,7 +112,7 @@ public final class MartletClient: Sendable {
         try await send(SendRequest(room: room, text: text, data: data, key: key))
     }
 
-    /// The same with all fields in hand: `again` and `since` for a send that an earlier process began.
+    /// The same with all fields: `again` and `since` for a send that an earlier process began.
     @discardableResult
     public func send(_ request: SendRequest) async throws(ClientError) -> Sent {
         let reply = try await ask { $0.send(request, $1) }
@@ -119,8 +122,8 @@ public final class MartletClient: Sendable {
 
     // MARK: Without waiting
 
-    /// As ``join(_:after:history:)``; `completion` comes later, on an event loop. Requests made one after another by these methods
-    /// reach the node in that order, which tasks of their own would not guarantee.
+    /// Like ``join(_:after:history:)``; `completion` is called later, on an event loop. Requests made one after another
+    /// by these methods reach the node in that order, which separate tasks would not guarantee.
     public func enqueueJoin(
         _ room: RoomName, after: Position? = nil, history: Int? = nil,
         _ completion: @escaping @Sendable (Result<JoinedRoom, ClientError>) -> Void
@@ -138,8 +141,8 @@ public final class MartletClient: Sendable {
         }
     }
 
-    /// As ``send(_:)``; `completion` comes later, on an event loop. Messages of one room are stored in the order of these calls, unless
-    /// the node refuses one for a while and ``ClientOptions/sendWindow`` is above 1.
+    /// Like ``send(_:)``; `completion` is called later, on an event loop. Messages of one room are stored in the order
+    /// of these calls, unless the node refuses one for a while and ``ClientOptions/sendWindow`` is above 1.
     public func enqueueSend(
         _ request: SendRequest, _ completion: @escaping @Sendable (Result<Sent, ClientError>) -> Void
     ) {
@@ -165,23 +168,24 @@ public final class MartletClient: Sendable {
         return page
     }
 
-    /// Reads a page of who is in a room.
+    /// Reads a page of a room's members.
     public func roster(_ room: RoomName, cursor: String? = nil) async throws(ClientError) -> RosterPage {
         let reply = try await ask { $0.roster(room, cursor: cursor, $1) }
         guard case .roster(let page) = reply else { throw .rejected("the answer to a roster request was \(reply)") }
         return page
     }
 
-    /// Tells the others in the room something that is not stored (typing). Lost if there is no connection now.
+    /// Sends a signal to the other members of the room, which is not stored (typing). It is lost if there is no
+    /// connection now.
     public func signal(_ room: RoomName, _ name: String, data: String? = nil) {
         session.loop.execute { [session] in session.signal(room, name, data: data) }
     }
 
-    /// What happens, in order. One reader; ends when the client is closed. A reader that is behind slows the connection down
-    /// (``ClientOptions/eventBuffer``), and loses nothing.
+    /// The events of the client, in order. There is one reader; the sequence ends when the client is closed. A reader
+    /// that is behind slows the connection down (``ClientOptions/eventBuffer``), and loses nothing.
     public var events: ClientEvents { ClientEvents(buffer: buffer) }
 
-    /// Ends the session. Requests that wait fail as ``ClientError/closed``.
+    /// Closes the session. Waiting requests fail as ``ClientError/closed``.
     public func close() async {
         let promise = firstWelcome
         try? await session.loop.submit { [session] in
@@ -217,8 +221,8 @@ public struct ClientEvents: AsyncSequence, Sendable {
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(buffer: buffer) }
 }
 
-/// Breaks the circle between a session and the buffer that slows it down.
+/// Breaks the reference cycle between a session and the buffer that slows it down.
 private final class SessionHolder: @unchecked Sendable {
-    // Proof for @unchecked: touched on the session's loop only.
+    // Proof for @unchecked: used on the session's loop only.
     weak var session: ClientSession?
 }

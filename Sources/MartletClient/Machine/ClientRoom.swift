@@ -1,18 +1,19 @@
 import ChatCore
 
-/// What a client knows of one room, over all connections.
+/// The state of one room, across all connections of a client.
 struct ClientRoom: Sendable {
     enum Phase: Equatable {
-        /// This connection has not asked to join. Can transition to: joining, gone.
+        /// No join has been sent on this connection. Can transition to: joining, gone.
         case out
-        /// `ref`: of the join; nil if the URL asked. Can transition to: joined, out, leaving, gone.
+        /// A join is unanswered. `ref`: the number of the request; nil if the URL of the connection asked. Can
+        /// transition to: joined, out, leaving, gone.
         case joining(ref: UInt64?)
         /// Can transition to: out, leaving.
         case joined
-        /// The node was asked to leave, or will be as soon as it may be (`written`). Can transition to: gone, out (it is
-        /// wanted again).
+        /// The room is to be left. `written`: the request has been sent. Can transition to: gone, out (the caller has
+        /// joined again).
         case leaving(written: Bool)
-        /// Nobody wants the room any more. Can transition to: nothing.
+        /// The room has been left for good. Can transition to: nothing.
         case gone
     }
 
@@ -25,33 +26,33 @@ struct ClientRoom: Sendable {
         var id: UInt64
         var request: SendRequest
         var deadline: Moment
-        /// Written on this connection, and not answered.
+        /// Sent on this connection, and not answered yet.
         var inFlight = false
-        /// An earlier try may have been stored.
+        /// Whether an earlier attempt may have been stored.
         var maybeStored = false
     }
 
     var phase = Phase.out
     /// How many recent messages the first join asks for.
     var history: Int?
-    /// The newest message that was shown, or where the room stood when it was joined.
+    /// The position of the newest message shown, or of the room when it was joined.
     var last: Position?
     var joined: JoinedRoom?
-    /// Who is here; nil when the room is so large that the node tells only the count.
+    /// The members; nil when the room is so large that the node sends only the count.
     var members: Set<UserID>?
     var count = 0
     var joinWaiters: [Waiter] = []
     var leaveWaiters: [Waiter] = []
-    /// Somebody joined while the room was being left.
+    /// Whether the caller has joined again while the room was being left.
     var wantedAgain = false
     /// Unanswered sends in the order in which they were made.
     var sends: [PendingSend] = []
-    /// After the node said "not now": when to ask again, and how often it said so in a row.
+    /// When to send again after a temporary refusal, and the number of refusals in a row.
     var pausedUntil: Moment?
     var refusals = 0
 
-    /// Takes over what the node says of who came and went. Returns what that changes; nil if nothing: a node may say again what
-    /// `joined` said already.
+    /// Applies a presence notice of the node. Returns the changes, or nil if there are none: a node may repeat what
+    /// `joined` contained.
     mutating func presenceChanged(
         joined: [UserID], left: [UserID], count: Int
     ) -> (joined: [UserID], left: [UserID], count: Int)? {
@@ -62,7 +63,7 @@ struct ClientRoom: Sendable {
         }
         let came = joined.filter { known.insert($0).inserted }
         let went = left.filter { known.remove($0) != nil }
-        // Names that do not add up to the count are not all of them: from here on the count alone is known.
+        // Names that do not add up to the count are incomplete, so from here on only the count is known.
         members = known.count == count ? known : nil
         self.count = count
         return came.isEmpty && went.isEmpty && count == before ? nil : (came, went, count)
@@ -76,7 +77,7 @@ struct ClientRoom: Sendable {
         return next
     }
 
-    /// Returns the leaves that are done now: a lost connection has left.
+    /// Returns the leave requests that are complete now, because a lost connection has left the room.
     mutating func connectionLost() -> [UInt64] {
         for index in sends.indices where sends[index].inFlight {
             sends[index].inFlight = false
@@ -97,26 +98,27 @@ struct ClientRoom: Sendable {
         }
     }
 
-    /// The node said "not now": waits a while, longer each time.
+    /// Waits after a temporary refusal, longer each time.
     mutating func pause(_ now: Moment) {
         pausedUntil = now + .milliseconds(50 << min(refusals, 6))
         refusals += 1
     }
 }
 
-/// A request whose answer is data: `history` or `roster`.
+/// A request for data: `history` or `roster`.
 struct Lookup: Equatable, Sendable {
     var id: UInt64
     var body: ClientRequest.Body
     var deadline: Moment
     var written = false
-    /// The node said "not now": when to ask again.
+    /// When to send again after a temporary refusal.
     var pausedUntil: Moment?
 }
 
-/// Keeps to the request rate that the node allows, a tenth below it: what is sent evenly may arrive in heaps.
+/// Keeps to a tenth below the request rate that the node allows, because requests that are sent evenly may arrive in
+/// bursts.
 struct RequestBucket: Sendable {
-    /// Requests a second; 0: no limit.
+    /// Requests a second; 0 means no limit.
     private var rate = 0.0
     private var burst = 0.0
     private var tokens = 0.0
@@ -140,7 +142,7 @@ struct RequestBucket: Sendable {
         return true
     }
 
-    /// When the next request may be sent; nil: now.
+    /// When the next request may be sent; nil means now.
     var nextToken: Moment? {
         guard rate > 0, tokens < 1 else { return nil }
         return updated + .nanoseconds(Int64((1 - tokens) / rate * 1e9) + 1_000)

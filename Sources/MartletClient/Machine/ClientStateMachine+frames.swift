@@ -1,7 +1,7 @@
 import ChatCore
 
 extension ClientStateMachine {
-    /// The node said something.
+    /// Handles a frame from the node.
     mutating func received(_ frame: ServerFrame, now: Moment) {
         switch connection {
         case .idle, .waiting, .closed: return
@@ -14,7 +14,7 @@ extension ClientStateMachine {
         }
     }
 
-    /// The node said something that cannot be read: there is no telling what was lost, so the connection goes.
+    /// Handles a frame that cannot be read. What it contained is unknown, so the connection is given up.
     mutating func receivedUnreadable(_ problem: String, now: Moment) {
         drop(.unreadable(problem), now)
     }
@@ -93,7 +93,7 @@ extension ClientStateMachine {
         case .gap(let gap): lost(gap, in: name)
         }
         for message in joined.messages { show(message, in: name) }
-        // A resumed room goes on where it was: what this answer did not hold comes as messages.
+        // A resumed room continues where it was: messages that are not in this answer follow as events.
         if joined.resumption != .complete, (rooms[name]?.last?.seq ?? 0) < joined.position.seq, joined.messages.isEmpty
         {
             rooms[name]?.last = joined.position
@@ -122,7 +122,8 @@ extension ClientStateMachine {
 
     /// Shows a message if it is newer than all that were shown.
     private mutating func show(_ message: Message, in name: RoomName) {
-        // In place: this runs for each message, and a copy of the room would cost more than the rest.
+        // Changed in place, because this runs for each message, and a copy of the room would cost more than everything
+        // else.
         guard let index = rooms.index(forKey: name) else { return }
         switch rooms.values[index].phase {
         case .joined, .leaving: break
@@ -134,7 +135,7 @@ extension ClientStateMachine {
                 return
             }
             if message.position.seq > last.seq + 1, !options.showsAll {
-                // The node should have said so; what is missing is said all the same.
+                // The node should have announced this hole. It is reported in any case.
                 actions.append(.emit(.gap(name, Gap(after: last, before: message.position))))
             }
         }
@@ -172,7 +173,8 @@ extension ClientStateMachine {
         guard let ref else {
             switch roomInURL.flatMap({ rooms[$0]?.phase }) {
             case .joining(ref: nil): if let name = roomInURL { joinRefused(name, fault, now) }
-            // The join that the URL asked for gave way to our own, which says more (`after`, `history`): its answer comes.
+            // The join in the URL was replaced by our own one, which carries more (`after`, `history`) and will be
+            // answered.
             case .joining where fault.known == .tooManyWaiting: break
             case .out, .joining, .joined, .leaving, .gone, nil: actions.append(.emit(.fault(fault)))
             }
@@ -218,7 +220,7 @@ extension ClientStateMachine {
         rooms[name]?.sends[index].inFlight = false
         switch fault.known {
         case .rateLimited, .tooManyWaiting, .notStored, .draining: break
-        // Whatever else it was, an earlier try may have been stored.
+        // Whatever the refusal was, an earlier attempt may have been stored.
         default: rooms[name]?.sends[index].maybeStored = true
         }
         rooms[name]?.pause(now)

@@ -5,8 +5,8 @@ import struct ChatWire.ByteWriter
 extension ClientStateMachine {
     // MARK: What is asked of the client
 
-    /// Wants to be in the room, now and after every reconnect. `after`: the last position shown, if the caller has one;
-    /// `history`: how many recent messages to show, if it has none.
+    /// Joins the room, now and after every reconnect. `after`: the last position shown, if the caller has one;
+    /// `history`: how many recent messages to show otherwise.
     public mutating func join(_ name: RoomName, after: Position? = nil, history: Int? = nil, now: Moment) -> RequestID {
         let id = serial()
         guard connection != .closed else { return fail(id, .closed) }
@@ -25,7 +25,7 @@ extension ClientStateMachine {
         return id
     }
 
-    /// Leaves the room after its sends so far are answered.
+    /// Leaves the room after the sends made so far are answered.
     public mutating func leave(_ name: RoomName, now: Moment) -> RequestID {
         let id = serial()
         guard connection != .closed else { return fail(id, .closed) }
@@ -45,7 +45,7 @@ extension ClientStateMachine {
         return id
     }
 
-    /// Says something. Without a key it gets one.
+    /// Sends a message. A message without a key gets one.
     public mutating func send(_ request: SendRequest, now: Moment) -> RequestID {
         let id = serial()
         guard connection != .closed else { return fail(id, .closed) }
@@ -63,7 +63,8 @@ extension ClientStateMachine {
         return id
     }
 
-    /// Tells the others something that is not stored (typing). Lost if there is no connection; false if it was not even tried.
+    /// Sends a signal, which is not stored (typing). It is lost if there is no connection. Returns false if it was not
+    /// sent.
     public mutating func signal(_ name: RoomName, _ signal: String, data: String? = nil, now: Moment) -> Bool {
         guard welcome != nil, rooms[name]?.phase == .joined, bucket.take(now) else { return false }
         actions.append(.write(ClientRequest(ref: nil, body: .signal(room: name, name: signal, data: data))))
@@ -94,17 +95,17 @@ extension ClientStateMachine {
             if key.utf8.isEmpty || key.utf8.count > SendRequest.maxKeyBytes {
                 return "a key has 1 to \(SendRequest.maxKeyBytes) bytes, not \(key.utf8.count)"
             }
-            if key.utf8.first == UInt8(ascii: "~") { return "keys that begin with '~' are the nodes'" }
+            if key.utf8.first == UInt8(ascii: "~") { return "keys that begin with '~' are reserved for nodes" }
         }
         return nil
     }
 
-    /// Why the node would not take this send: its frame is too long. A node cannot say whose frame that was, so it must not be
-    /// written. Nil as well while no node has said how much it takes.
+    /// Why the node would not accept this send: its frame is too long. The node could not say whose frame was too long,
+    /// so it must not be sent. Nil also before a node has said how long a frame may be.
     private func tooLong(_ request: SendRequest, _ id: RequestID) -> String? {
         guard let most = welcome?.limits.frameBytes else { return nil }
         let bytes = (request.text?.utf8.count ?? 0) + (request.data?.utf8.count ?? 0)
-        // As JSON a byte takes up to six (`\u0001`); room, key, position and names take less than this.
+        // In JSON a byte takes up to six bytes (`\u0001`); room, key, position and field names take less than this.
         guard bytes * 6 + 2_048 > most else { return nil }
         var frame = ByteWriter()
         var longest = request
@@ -127,7 +128,7 @@ extension ClientStateMachine {
 
     // MARK: What is asked of the node
 
-    /// Writes what may be written now: rooms, then look-ups, then sends.
+    /// Sends what may be sent now: first joins and leaves, then look-ups, then messages.
     mutating func pump(_ now: Moment) {
         guard case .ready(_, let leaveAt) = connection else { return }
         isStarved = false
@@ -139,12 +140,12 @@ extension ClientStateMachine {
             actions.append(
                 .write(ClientRequest(ref: Ref(serial: lookups[index].id), body: lookups[index].body)))
         }
-        // A draining node refuses sends; the next node gets them.
+        // A draining node refuses messages, so the next node gets them.
         guard leaveAt == nil else { return }
         for name in roomOrder where !pumpSends(name, now) || !exit(name, now) { return }
     }
 
-    /// Asks to join a room that this connection has not asked for. False: no request may be made now.
+    /// Joins a room that has not been joined on this connection. Returns false if no request may be sent now.
     private mutating func enter(_ name: RoomName, _ now: Moment) -> Bool {
         guard let room = rooms[name], room.phase == .out, !isPaused(name, now) else { return true }
         if roomInURL == name, room.last == nil, room.history == nil {
@@ -161,7 +162,7 @@ extension ClientStateMachine {
         return true
     }
 
-    /// Leaves a room that somebody wants to leave, once its sends are answered.
+    /// Leaves a room that the caller has left, once its sends are answered.
     private mutating func exit(_ name: RoomName, _ now: Moment) -> Bool {
         guard let room = rooms[name], room.phase == .joined, !room.leaveWaiters.isEmpty, room.sends.isEmpty else {
             return true
@@ -183,7 +184,7 @@ extension ClientStateMachine {
         for index in room.sends.indices where !room.sends[index].inFlight {
             guard inFlight < options.sendWindow else { return true }
             var send = room.sends[index]
-            // It was said before the node told how much it takes. What is behind it goes on from there.
+            // This message was accepted before the node said how long a frame may be. The messages behind it follow.
             if let problem = tooLong(send.request, send.id) {
                 settle(send.id, in: name, .failure(.badArgument(problem)), now)
                 return true
@@ -202,7 +203,7 @@ extension ClientStateMachine {
         return true
     }
 
-    /// Whether one more request may be made now. If not, the timer goes off when it may.
+    /// Whether one more request may be sent now. If not, the timer fires when it may.
     private mutating func take(_ now: Moment) -> Bool {
         isStarved = !bucket.take(now)
         return !isStarved
@@ -217,7 +218,7 @@ extension ClientStateMachine {
 
     // MARK: Endings
 
-    /// Fails what has waited too long.
+    /// Fails requests that have waited too long.
     mutating func expire(_ now: Moment) {
         for lookup in lookups where lookup.deadline <= now {
             actions.append(.complete(lookup.id, .failure(.timedOut)))
@@ -238,7 +239,8 @@ extension ClientStateMachine {
                 actions.append(.complete(waiter.id, .failure(.timedOut)))
             }
             if room.joinWaiters.contains(where: { $0.deadline <= now }), case .joining = room.phase {
-                // The question or its answer got lost (a proxy may drop the URL's ?room=): asked again if anybody still wants it.
+                // The join or its answer was lost (a proxy may drop `?room=` from the URL), so it is sent again if the
+                // room is still wanted.
                 room.phase = .out
                 if roomInURL == name { roomInURL = nil }
             }
@@ -248,7 +250,7 @@ extension ClientStateMachine {
         }
     }
 
-    /// Nobody wants the room any more: what still waits in it fails.
+    /// Removes a room that is not wanted any more. Requests that still wait in it fail.
     mutating func forget(_ name: RoomName, _ error: ClientError) {
         guard let room = rooms.removeValue(forKey: name) else { return }
         roomOrder.removeAll { $0 == name }

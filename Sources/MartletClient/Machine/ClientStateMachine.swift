@@ -1,22 +1,23 @@
 public import ChatCore
 
-/// The rules of a client session over many connections: when to connect where, what to ask again after a loss, what to show and
-/// what to keep back. Pure: events in, actions out; the time comes as an argument, randomness from the seed.
+/// The rules of a client session across many connections: when to connect to which address, what to send again after a
+/// loss, and which messages to show. The machine is pure: events go in, actions come out, the time is an argument and
+/// randomness comes from the seed.
 ///
-/// - Of one room messages are shown in the order of its log, each once. After a reconnect the room is joined with the position of
-///   the last one shown, and what comes is shown from there.
-/// - A send is written only in a room that this connection has joined. It keeps its key over all tries; once it may have been
-///   stored, every further try says `again`.
+/// - The messages of a room are shown in the order of its log, each once. After a reconnect the room is joined with the
+///   position of the last message shown, and the messages after it are shown.
+/// - A send is written only in a room that has been joined on this connection. It keeps its key over all attempts; once
+///   it may have been stored, every further attempt says `again`.
 /// - Each request is completed exactly once.
 ///
-/// After each call the caller carries out ``actions`` in order and empties it, then sees to it that ``timerFired(now:)`` is called
-/// at ``nextDeadline``.
+/// After each call the caller carries out ``actions`` in order and empties it, and then arranges that
+/// ``timerFired(now:)`` is called at ``nextDeadline``.
 public struct ClientStateMachine: Sendable {
-    /// What a request's answer is handed back under.
+    /// Identifies a request in its answer.
     public typealias RequestID = UInt64
 
     public enum Action: Equatable, Sendable {
-        /// Open a connection to this of the client's addresses, with `?room=` if there is one.
+        /// Open a connection to the address with this index, with `?room=` if there is a room.
         case connect(address: Int, room: RoomName?)
         /// End the connection; no `connectionClosed` is expected for it.
         case disconnect
@@ -37,11 +38,12 @@ public struct ClientStateMachine: Sendable {
     enum Connection: Equatable {
         /// Not started. Can transition to: connecting, closed.
         case idle
-        /// Between two tries. Can transition to: connecting, closed.
+        /// Between two attempts. Can transition to: connecting, closed.
         case waiting(until: Moment)
-        /// A connection is being made; the node has not said `welcome`. Can transition to: ready, waiting, closed.
+        /// A connection is being opened; the node has not sent `welcome`. Can transition to: ready, waiting, closed.
         case connecting(deadline: Moment)
-        /// `leaveAt`: the node drains, and this session goes then. Can transition to: waiting, connecting, closed.
+        /// `leaveAt`: the node is draining, and this session leaves it then. Can transition to: waiting, connecting,
+        /// closed.
         case ready(Welcome, leaveAt: Moment?)
         /// Can transition to: nothing.
         case closed
@@ -49,7 +51,7 @@ public struct ClientStateMachine: Sendable {
 
     let options: ClientOptions
     let addresses: Int
-    /// The next connection names its first room in the URL, so that a proxy can hash on it.
+    /// Whether the URL of the next connection names its first room, so that a proxy can hash on it.
     let namesRoom: Bool
     let keyPrefix: String
     var random: SplitMix64
@@ -57,25 +59,25 @@ public struct ClientStateMachine: Sendable {
     public var actions: [Action] = []
     var connection = Connection.idle
     var address: Int
-    /// Failed tries since the last `welcome`.
+    /// The number of failed attempts since the last `welcome`.
     var failures = 0
     var silence = Silence()
     var bucket = RequestBucket()
-    /// Something could not be written because the bucket was empty.
+    /// Whether a request waits because the rate limit is used up.
     var isStarved = false
     var nextSerial: UInt64 = 1
 
     var rooms: [RoomName: ClientRoom] = [:]
     /// The rooms in the order in which they were first joined.
     var roomOrder: [RoomName] = []
-    /// The room that the URL of this connection named and that is not joined yet.
+    /// The room that the URL of this connection named, until it is joined.
     var roomInURL: RoomName?
     /// Requests other than join and send, in the order in which they were made.
     var lookups: [Lookup] = []
-    /// Which room an unanswered send is in.
+    /// The room of each unanswered send.
     var roomOfSend: [RequestID: RoomName] = [:]
 
-    /// `addresses`: how many nodes there are to connect to; it begins with a random one of them. `seed`: any random number.
+    /// `addresses`: the number of addresses, of which a random one is the first. `seed`: any random number.
     public init(addresses: Int, namesRoom: Bool = true, options: ClientOptions = ClientOptions(), seed: UInt64) {
         self.options = options
         self.addresses = max(1, addresses)
@@ -87,7 +89,7 @@ public struct ClientStateMachine: Sendable {
 
     public var isClosed: Bool { connection == .closed }
 
-    /// The node's `welcome` of this connection; nil while there is none.
+    /// The node's `welcome` on this connection; nil before it came.
     public var welcome: Welcome? {
         guard case .ready(let welcome, _) = connection else { return nil }
         return welcome
@@ -95,23 +97,23 @@ public struct ClientStateMachine: Sendable {
 
     // MARK: The connection
 
-    /// Begins. Called once.
+    /// Starts connecting. Called once.
     public mutating func start(now: Moment) {
         guard connection == .idle else { return }
         connect(now)
     }
 
-    /// Bytes came from the node.
+    /// Notes that bytes came from the node.
     public mutating func heard(now: Moment) {
         silence.heard(now)
     }
 
-    /// The socket is read again, or not: nobody can be heard on one that is not read.
+    /// Notes whether the socket is being read: a node cannot be heard while it is not.
     public mutating func readingChanged(_ reads: Bool, now: Moment) {
         silence.readingChanged(reads, now)
     }
 
-    /// The connection could not be made, or ended by itself.
+    /// Handles a connection that could not be opened, or that ended by itself.
     public mutating func connectionClosed(_ reason: DisconnectReason, now: Moment) {
         switch connection {
         case .idle, .waiting, .closed: return
@@ -130,7 +132,7 @@ public struct ClientStateMachine: Sendable {
         actions.append(.emit(.disconnected(reason, retryIn: delay)))
     }
 
-    /// Time passed; call it at ``nextDeadline``. Calling it earlier does nothing.
+    /// Handles the passing of time; call it at ``nextDeadline``. Calling it earlier does nothing.
     public mutating func timerFired(now: Moment) {
         expire(now)
         switch connection {
@@ -158,7 +160,7 @@ public struct ClientStateMachine: Sendable {
         }
     }
 
-    /// Whether an answer is to come, or something that cannot be asked now.
+    /// Whether an answer is outstanding, or a request that cannot be sent now.
     private var isWaiting: Bool {
         if !roomOfSend.isEmpty || !lookups.isEmpty { return true }
         return rooms.values.contains { room in
@@ -169,7 +171,7 @@ public struct ClientStateMachine: Sendable {
         }
     }
 
-    /// Ends the client: every waiting request fails as ``ClientError/closed``.
+    /// Closes the client: every waiting request fails as ``ClientError/closed``.
     public mutating func close() {
         guard connection != .closed else { return }
         let connected: Bool
@@ -184,7 +186,7 @@ public struct ClientStateMachine: Sendable {
         shut(.closed)
     }
 
-    /// When ``timerFired(now:)`` must be called next; nil: not before something else happens.
+    /// When ``timerFired(now:)`` must be called next; nil if only another event can change anything.
     public var nextDeadline: Moment? {
         var next: Moment?
         func consider(_ moment: Moment?) {
@@ -209,13 +211,13 @@ public struct ClientStateMachine: Sendable {
         return next
     }
 
-    /// Drops a connection that is no good any more, as if it had failed.
+    /// Drops a connection that is not usable any more, as if it had failed.
     mutating func drop(_ reason: DisconnectReason, _ now: Moment) {
         actions.append(.disconnect)
         connectionClosed(reason, now: now)
     }
 
-    /// Leaves a draining node for the next one, without delay: the node has spread its sessions already.
+    /// Leaves a draining node for the next one without delay, because the node has spread its sessions already.
     private mutating func move(_ now: Moment) {
         actions.append(.disconnect)
         connectionLost()
@@ -231,8 +233,8 @@ public struct ClientStateMachine: Sendable {
         actions.append(.connect(address: address, room: roomInURL))
     }
 
-    /// A timer that goes off late says that this process is behind, not the node: then what the node said may still wait to be
-    /// read, and gets as long again. Nil: the timer is on time.
+    /// A late timer shows that this process, not the node, was blocked. Bytes of the node may then still wait to be
+    /// read, so it gets the same time again. Nil if the timer is on time.
     static func grace(due: Moment, now: Moment) -> Moment? {
         let late = now - due
         return late > .milliseconds(500) ? now + late : nil
@@ -243,7 +245,7 @@ public struct ClientStateMachine: Sendable {
         return ceiling * Double.random(in: 0..<1, using: &random)
     }
 
-    /// Everything that was asked on the lost connection is asked again on the next one.
+    /// Prepares everything that was sent on the lost connection for the next one.
     private mutating func connectionLost() {
         roomInURL = nil
         for index in lookups.indices { lookups[index].written = false }
@@ -261,7 +263,7 @@ public struct ClientStateMachine: Sendable {
         for name in roomOrder { forget(name, error) }
     }
 
-    /// Why coming back would not help, if so.
+    /// The reason why reconnecting would not help, if there is one.
     private static func rejection(_ reason: DisconnectReason) -> String? {
         switch reason {
         case .status(let status):

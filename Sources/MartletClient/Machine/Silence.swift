@@ -1,7 +1,8 @@
 import ChatCore
 
-/// When a connection counts as dead, though its socket is open (a node or a proxy that is frozen): a node that says nothing after a
-/// request, or for a heartbeat, is asked (`ping`), and left if it does not answer that either. Whatever it says shows that it is there.
+/// Decides when a connection counts as dead although its socket is open, as with a frozen node or proxy. If the node
+/// sends nothing after a request, or within a heartbeat interval, the client sends a `ping`, and gives the connection
+/// up if that is not answered either. Any bytes from the node prove that it is alive.
 struct Silence: Equatable, Sendable {
     enum Action: Equatable {
         case ask
@@ -9,28 +10,28 @@ struct Silence: Equatable, Sendable {
         case doNothing
     }
 
-    /// How long a request may be without any word from the node, and then the ping: eight seconds, so that with the next
-    /// connection what was asked is answered within ten.
+    /// How long a request may stay without any bytes from the node, and then the ping: eight seconds together, so that
+    /// with the next connection the request is answered within ten.
     static let askAfter: Duration = .seconds(4)
     static let leaveAfter: Duration = .seconds(4)
-    /// After this time a connection has shown that it works, and silence is no sign of a slow line.
+    /// After this time a connection has proved that it works, and silence is no sign of a slow line.
     static let provenAfter: Duration = .seconds(60)
-    /// A request of so many bytes gets a second more: a slow line is not a dead one.
+    /// A request of this many bytes gets one more second, because a slow line is not a dead one.
     static let bytesPerSecond = 16_000
 
     private var heartbeat: Duration = .seconds(30)
     private var readyAt = Moment(nanoseconds: 0)
     private var heardAt = Moment(nanoseconds: 0)
-    /// When the first request was made since the node was heard.
+    /// The time of the first request since bytes came from the node.
     private var askedAt: Moment?
-    /// When a ping went out, if nothing was heard since.
+    /// The time of a ping that is not answered.
     private var pingedAt: Moment?
-    /// This process was late: what the node said meanwhile may still wait to be read until then.
+    /// Until then this process may still have to read bytes of the node, because it was blocked.
     private var excusedUntil: Moment?
-    /// What the longest request gets for its length.
+    /// The additional time for the length of the longest request.
     private var slack: Duration = .zero
-    /// Connections in a row that were left for their silence. What seemed dead may only be slow (a long page over a bad line), so
-    /// each gives the next one twice the time.
+    /// The number of successive connections that were given up for silence. An apparently dead connection may only be
+    /// slow (a long page over a bad line), so each of them doubles the time of the next one.
     private var losses = 0
     private var reads = true
 
@@ -67,7 +68,7 @@ struct Silence: Equatable, Sendable {
         slack = .zero
     }
 
-    /// When to judge; nil: not before something else happens.
+    /// When to check again; nil if only another event can change anything.
     func deadline(isWaiting: Bool) -> Moment? {
         guard reads else { return nil }
         var due: Moment

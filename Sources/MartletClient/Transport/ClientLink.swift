@@ -8,9 +8,9 @@ import NIOWebSocket
 
 import struct ChatWire.ByteWriter
 
-/// One WebSocket connection of a ``ClientSession``, from the first SYN to the last FIN. Lives on the session's loop.
+/// One WebSocket connection of a ``ClientSession``, from connecting to closing. It lives on the session's loop.
 final class ClientLink: @unchecked Sendable {
-    // Proof for @unchecked: `let` apart, everything is touched on `loop` only.
+    // Proof for @unchecked: apart from `let`, everything is used on `loop` only.
     private unowned let loop: any EventLoop
     private weak var session: ClientSession?
     private var channel: (any Channel)?
@@ -39,7 +39,8 @@ final class ClientLink: @unchecked Sendable {
         let bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(TimeAmount(options.connectTimeout))
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
-            // Small turns: of thousands of sessions on one loop each gets one soon, however much waits for the others.
+            // Small reads, so that of thousands of sessions on one loop each is served soon, however much the others
+            // have to read.
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4_096))
             .channelOption(.maxMessagesPerRead, value: 1)
             .channelInitializer { channel in
@@ -47,7 +48,7 @@ final class ClientLink: @unchecked Sendable {
                     try self.configure(channel, address, request, options)
                 }
             }
-        // A literal address needs no resolver, which would be a thread's work for each connection.
+        // A literal address needs no resolver, which would block a thread for each connection.
         let connected: EventLoopFuture<any Channel>
         if let socket = try? SocketAddress(ipAddress: address.host, port: address.port) {
             connected = bootstrap.connect(to: socket)
@@ -62,12 +63,12 @@ final class ClientLink: @unchecked Sendable {
         }
     }
 
-    /// Why there is no connection, in the system's words.
+    /// The reason why there is no connection, as the system describes it.
     private static func words(_ error: any Error) -> String {
         switch error {
         case let error as IOError: return String(cString: strerror(error.errnoCode))
         case let error as NIOConnectionError:
-            return error.connectionErrors.first.map { words($0.error) } ?? "nobody knows an address of that name"
+            return error.connectionErrors.first.map { words($0.error) } ?? "the host name does not resolve"
         case ChannelError.connectTimeout: return "no answer in time"
         default: return "\(error)"
         }
@@ -135,7 +136,7 @@ final class ClientLink: @unchecked Sendable {
         if reads { channel.read() }
     }
 
-    /// Ends the connection with a close frame. The session hears no more of it.
+    /// Ends the connection with a close frame. The session gets no more calls.
     func close() {
         guard !isClosed else { return }
         isClosed = true
@@ -173,7 +174,7 @@ final class ClientLink: @unchecked Sendable {
     }
 }
 
-/// Asks for the upgrade, and reads the answer if it is a refusal.
+/// Sends the upgrade request, and reads the answer if it is a refusal.
 private final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPClientResponsePart
     typealias OutboundOut = HTTPClientRequestPart
@@ -213,7 +214,7 @@ private final class FrameHandler: ChannelInboundHandler {
 
     private let link: ClientLink
     private let maxBytes: Int
-    /// The fragments of a message that is not complete.
+    /// The fragments of an incomplete message.
     private var fragments: ByteBuffer?
 
     init(link: ClientLink, maxBytes: Int) {
@@ -231,7 +232,7 @@ private final class FrameHandler: ChannelInboundHandler {
             context.writeAndFlush(wrapOutboundOut(pong), promise: nil)
         case .connectionClose: closed(frame, context)
         case .pong: break
-        default: link.ended(.unreadable("a frame that is no text (opcode \(frame.opcode))"))
+        default: link.ended(.unreadable("a frame that is not text (opcode \(frame.opcode))"))
         }
     }
 
@@ -244,7 +245,7 @@ private final class FrameHandler: ChannelInboundHandler {
         if frame.opcode == .text {
             fragments = data
         } else if fragments == nil || (fragments?.readableBytes ?? 0) + data.readableBytes > maxBytes {
-            link.ended(.unreadable("a continuation without a beginning, or without an end"))
+            link.ended(.unreadable("a continuation frame without a first frame, or a new message inside another one"))
             return
         } else {
             fragments?.writeBuffer(&data)

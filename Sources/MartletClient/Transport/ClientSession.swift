@@ -2,11 +2,11 @@ public import ChatCore
 public import NIOCore
 import NIOPosix
 
-/// Who a client says that it is, and how it proves that.
+/// The identity that a client claims, and its proof.
 public struct ClientIdentity: Sendable, Hashable {
-    /// Sent as `?user=`, which nodes take people's word for in development.
+    /// Sent as `?user=`, which a node accepts without proof in development mode.
     public var user: String?
-    /// Which of the user's devices this is; the node makes one up otherwise.
+    /// The name of the user's device; by default the node makes one up.
     public var device: String?
     /// Sent as `Authorization: Bearer …`.
     public var token: String?
@@ -18,13 +18,13 @@ public struct ClientIdentity: Sendable, Hashable {
     }
 }
 
-/// A client on an event loop: callbacks instead of tasks, for programs that run thousands of sessions. Everybody else wants
-/// ``MartletClient``.
+/// A client on an event loop, with callbacks instead of tasks, for programs that run thousands of sessions. Use
+/// ``MartletClient`` otherwise.
 ///
-/// It reconnects, resumes and repeats by the rules of ``ClientStateMachine``. All methods must be called on `loop`; all callbacks
-/// come on it, never from within the call that asked, and each completion is called exactly once.
+/// It reconnects, resumes and repeats by the rules of ``ClientStateMachine``. All methods must be called on `loop`. All
+/// callbacks are made on it, never within the call that made the request, and each completion is called exactly once.
 public final class ClientSession: @unchecked Sendable {
-    // Proof for @unchecked: `let` apart, everything is touched on `loop` only, which each entry asserts.
+    // Proof for @unchecked: apart from `let`, everything is used on `loop` only, which each method asserts.
     public typealias Completion = (Result<ClientStateMachine.Reply, ClientError>) -> Void
 
     public let loop: any EventLoop
@@ -41,8 +41,8 @@ public final class ClientSession: @unchecked Sendable {
     private var timerDue: Moment?
     private var reads = true
 
-    /// `onEvent` is called on `loop`. `seed`: any random number. `namesRoom`: the connection's URL names the first room, so that a
-    /// proxy can hash on it.
+    /// `onEvent` is called on `loop`. `seed`: any random number. `namesRoom`: the URL of the connection names the first
+    /// room, so that a proxy can hash on it.
     public init(
         addresses: [ClientURL], identity: ClientIdentity, options: ClientOptions = ClientOptions(),
         namesRoom: Bool = true,
@@ -63,7 +63,7 @@ public final class ClientSession: @unchecked Sendable {
         return machine.welcome
     }
 
-    /// Begins to connect. Called once.
+    /// Starts connecting. Called once.
     public func start() {
         loop.assertInEventLoop()
         machine.start(now: now)
@@ -97,7 +97,7 @@ public final class ClientSession: @unchecked Sendable {
         expect(machine.roster(room, cursor: cursor, now: now), completion)
     }
 
-    /// False if there is no connection, or the rate limit forbids it now: the signal is lost.
+    /// Returns false if there is no connection, or if the rate limit forbids it now: the signal is lost.
     @discardableResult
     public func signal(_ room: RoomName, _ name: String, data: String? = nil) -> Bool {
         loop.assertInEventLoop()
@@ -105,14 +105,15 @@ public final class ClientSession: @unchecked Sendable {
         return machine.signal(room, name, data: data, now: now)
     }
 
-    /// Ends it; every request that waits fails as ``ClientError/closed``.
+    /// Closes the session. Every waiting request fails as ``ClientError/closed``.
     public func close() {
         loop.assertInEventLoop()
         machine.close()
         run()
     }
 
-    /// Whether to read from the socket: a consumer that is behind stops it, and so pushes back on the node.
+    /// Sets whether to read from the socket. A consumer that is behind stops reading, and so puts back pressure on the
+    /// node.
     public func setReading(_ reads: Bool) {
         loop.assertInEventLoop()
         self.reads = reads
@@ -153,7 +154,7 @@ public final class ClientSession: @unchecked Sendable {
 
     private func expect(_ id: ClientStateMachine.RequestID, _ completion: @escaping Completion) {
         completions[id] = completion
-        // Not from within the call: a caller may not be ready for its own answer yet.
+        // Completions are not called within the call, because the caller may not be ready for its own answer yet.
         if machine.actions.contains(where: { if case .complete(id, _) = $0 { true } else { false } }) {
             loop.execute { self.run() }
         } else {
@@ -162,7 +163,7 @@ public final class ClientSession: @unchecked Sendable {
     }
 
     private func run() {
-        // A callback may ask for more; what that brings is carried out after what is being carried out now.
+        // A callback may make further requests; their actions are carried out after the present ones.
         guard !isRunning else { return }
         isRunning = true
         while !machine.actions.isEmpty {
@@ -200,7 +201,7 @@ public final class ClientSession: @unchecked Sendable {
             timer = nil
             return
         }
-        // A timer that goes off too early only looks again, so a deadline that moves back needs no new one.
+        // A timer that fires too early only checks again, so a deadline that moves back needs no new timer.
         if timer != nil, let timerDue, timerDue <= due { return }
         timer?.cancel()
         timerDue = due

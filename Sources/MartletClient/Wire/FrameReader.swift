@@ -1,7 +1,8 @@
 import ChatCore
 import ChatWire
 
-/// Reads frames of `martlet.v1` from a node. `message`, of which there are many, is read without building a tree.
+/// Reads frames of `martlet.v1` from a node. `message`, which is by far the most frequent one, is read without building
+/// a tree.
 struct FrameReader {
     private enum Field: Int, CaseIterable {
         case type, ref, room, position, user, at, text, data, key

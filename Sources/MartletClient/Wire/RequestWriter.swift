@@ -55,7 +55,7 @@ extension ClientRequest {
     }
 }
 
-/// A field is its comma, name and colon, written as they are, and its value; no field for nil.
+/// A field consists of its comma, name and colon, which are written as they are, and its value. Nil writes no field.
 extension ByteWriter {
     fileprivate mutating func field(_ name: StaticString, _ text: String?) {
         guard let text else { return }

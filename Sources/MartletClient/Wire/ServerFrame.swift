@@ -1,16 +1,16 @@
 import ChatCore
 
-/// One frame from a node, read.
+/// One frame from a node, decoded.
 enum ServerFrame: Equatable, Sendable {
-    /// Everything but errors, in ChatCore's words.
+    /// Every frame but errors, as an event of ChatCore.
     case event(ServerEvent)
     /// An `error`, whose code this client may not know.
     case fault(ref: UInt64?, ServerFault)
-    /// A `type` that this client does not know: protocols grow, so it is ignored.
+    /// A `type` that this client does not know. It is ignored, because protocols grow.
     case unknown(String)
 }
 
-/// Why a frame is not what `martlet.v1` promises.
+/// Why a frame is not valid `martlet.v1`.
 struct FrameError: Error, Equatable, Sendable {
     var problem: String
 }

@@ -1,7 +1,7 @@
 import ChatCore
 import ChatWire
 
-/// Reads the frames of which there are few, from a JSON tree.
+/// Reads the less frequent frames from a JSON tree.
 struct TreeReader {
     private let tree: JSONValue
 
