@@ -15,7 +15,7 @@ struct Serve: AsyncParsableCommand {
     @Flag(help: "Print the table of environment variables (Markdown), and exit.")
     var listVariables = false
 
-    /// Whatever else was said: nothing of it has an effect, and who says it wants to be told what has.
+    /// Any other argument. None has an effect, and the user should be told so.
     @Argument(parsing: .allUnrecognized, help: .hidden)
     var rest: [String] = []
 

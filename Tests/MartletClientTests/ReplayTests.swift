@@ -4,7 +4,8 @@ import Testing
 @testable import martlet
 
 @Suite struct ReplayTests {
-    /// `users` people in two rooms, who say `count` things in turn; one leaves in between and comes back, one only listens.
+    /// `users` people in two rooms, who send `count` messages in turn; one leaves in between and joins again, one only
+    /// listens.
     private func trace(users: Int = 6, count: Int = 120) throws -> ReplayTrace {
         var lines: [String] = []
         var at = 0
@@ -39,7 +40,7 @@ import Testing
     }
 
     @Test func aFaultlessNodeIsFoundFaultless() async throws {
-        // One event after the other: what was said before somebody's slow join was over would be no delivery to them.
+        // One event at a time: a message sent before somebody's slow join is complete would not be delivered to them.
         let verdict = try await play(.none, ahead: 1)
         #expect(verdict.isGood, "\(verdict.text)")
         #expect(verdict.messages == 120)
@@ -114,7 +115,7 @@ import Testing
         (#"{"at":1,"room":"r","user":"u","event":"wave"}"#, "t:1: 'event'"),
         (#"{"at":1,"room":"","user":"u","event":"join"}"#, "t:1: room name is empty"),
         (#"{"at":1,"room":"r","event":"join"}"#, "t:1: user is empty"),
-        (#"{"at":1,"room":"r","user":"u","event":"message","text":"x"}"#, "t:1: says something in a room"),
+        (#"{"at":1,"room":"r","user":"u","event":"message","text":"x"}"#, "t:1: sends a message to a room"),
         (#"{"at":1,"room":"r","user":"u","event":"leave"}"#, "t:1: leaves a room"),
         ("\n" + #"{"at":1,"room":"r","user":"u","event":"join"}"# + "\n\n{\"at\":0}", "t:4: 'event'"),
     ])

@@ -67,7 +67,7 @@ import Testing
         #expect(second.messagesPerSecond == 11)
         #expect(second.nodes[0].messagesPerSecond == 20)
         #expect(second.deliveriesPerSecond == 200)
-        // No new heartbeat: the rate is still the last one.
+        // Without a new heartbeat the last rate stays.
         let third = watch.look(sample(104_000, [try node("a", clock: 101_000, messages: 40)]))
         #expect(third.nodes[0].messagesPerSecond == 20)
     }
@@ -115,7 +115,7 @@ import Testing
         #expect(watch.look(sample(100_000, nodes, [odd])).behind.isEmpty)
         #expect(
             watch.look(sample(101_000, nodes, [odd])).behind == [
-                "node b wrote down room x but is not in it", "room x still holds node ghost, which is not alive",
+                "node b lists room x but has not entered it", "room x still holds node ghost, which is not alive",
                 "room x: node a entered at epoch 9, the log is at 5: it was set back",
             ])
         #expect(watch.look(sample(102_000, nodes, [room("x", at: 102_000, seq: 1)])).behind.isEmpty)
@@ -187,7 +187,7 @@ import Testing
         #expect(first.server.uptime == 3 && first.server.memory == 7 && first.server.clients == 7)
         #expect(first.server.operationsPerSecond == 7 && first.server.cpu == 8)
         #expect(first.problems == ["redis at c:1 is away"])
-        // What came or went between two looks has used nothing as far as we know.
+        // Servers that appeared or disappeared between two samples are not counted.
         var second = try queries.begin(
             [time, .array([])], servers: ["b:1": info("7.2.0", 5), "c:1": info("7.2.0", 90)])
         second.time += 2_000

@@ -3,14 +3,15 @@ import ArgumentParser
 /// `martlet bench`: loads nodes with rooms full of members, and accounts for every delivery.
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Load nodes with rooms of members, account for every delivery, and measure what it costs.",
+        abstract: "Load nodes with rooms of members, check every delivery, and measure the cost.",
         discussion: """
-            Connects rooms × members sessions, each in one room, spread over the nodes. At a --rate, each room's messages are said \
-            at their times, and lateness is counted from then on; --flat-out keeps so many messages of each room on their way. \
-            Every member's deliveries are held against the room's positions: missing, repeated, swapped, and one order for all. \
-            Exits 1 if the accounts are not exact, 2 if nothing could be measured.
+            Opens rooms × members sessions, each in one room, spread over the nodes. With --rate, the messages of \
+            each room are sent when they are due, and latency is measured from then on; with --flat-out, this many \
+            messages of each room are kept in flight. The deliveries of every member are compared with the positions \
+            of the room: nothing missing or repeated, and one order for all. Exits 1 if a delivery is wrong, and 2 \
+            if nothing could be measured.
 
-            Nodes refuse what is beyond their limits: for high rates start them with a higher \
+            Nodes refuse requests beyond their limits: for high rates start them with a higher \
             MARTLET_LIMIT_REQUESTS_PER_SECOND.
             """)
 
@@ -26,39 +27,39 @@ struct Bench: AsyncParsableCommand {
     @Option(help: "Messages a second, in each room.")
     var rate: Double = 10
 
-    @Option(help: "Messages said at once.")
+    @Option(help: "Messages sent at a time.")
     var burst = 1
 
-    @Option(help: "Instead of a rate: so many messages of each room on their way, the next when all members have one.")
+    @Option(help: "Instead of a rate, keep this many messages of each room in flight.")
     var flatOut: Int?
 
     @Option(help: "Bytes of each message's text, from 32.")
     var size = 100
 
-    @Option(help: "Seconds that are measured.")
+    @Option(help: "Seconds of measurement.")
     var seconds: Double = 10
 
-    @Option(help: "Seconds before them.")
+    @Option(help: "Seconds of warm-up.")
     var warmup: Double = 2
 
     @Flag(help: "All members of a room on one node.")
     var oneNode = false
 
-    @Option(help: "Spread a room's members over so many of the nodes only.")
+    @Option(help: "Spread the members of a room over this many nodes only.")
     var nodesPerRoom: Int?
 
     @Option(
         name: .customLong("protocol"),
-        help: "How the servers are spoken to: \(BenchDialect.allCases.map(\.rawValue).joined(separator: ", ")).")
+        help: "Protocol of the servers: \(BenchDialect.allCases.map(\.rawValue).joined(separator: ", ")).")
     var dialect = BenchDialect.martlet
 
-    @Flag(help: "Acknowledge at once what comes (TCP_QUICKACK), for servers that leave Nagle's algorithm on.")
+    @Flag(help: "Acknowledge received data at once (TCP_QUICKACK), for servers that leave Nagle's algorithm on.")
     var quickAck = false
 
-    @Flag(help: "Say nothing: only hold the connections, and measure what that costs.")
+    @Flag(help: "Send nothing: only hold the connections, and measure their cost.")
     var idle = false
 
-    @Option(help: "Instead of all that: connect, join, leave and close so often a second, in one of the rooms.")
+    @Option(help: "Instead of sending, connect, join a room, leave and close this many times a second.")
     var churn: Double?
 
     @Option(help: "Process of a node, whose CPU and memory are measured; may be given more than once.")
@@ -70,10 +71,10 @@ struct Bench: AsyncParsableCommand {
     @Option(help: "Threads of the generator; each has its own rooms.")
     var threads = 1
 
-    @Option(help: "Beginning of the rooms' and users' names.")
+    @Option(help: "Prefix of the names of rooms and users.")
     var prefix = "bench-"
 
-    @Flag(help: "One JSON object, on standard output.")
+    @Flag(help: "Write one JSON object to standard output.")
     var json = false
 
     func validate() throws {
@@ -95,7 +96,7 @@ struct Bench: AsyncParsableCommand {
             throw ValidationError("--nodes-per-room must be from 1 to 10000")
         }
         guard churn == nil || dialect == .martlet else {
-            throw ValidationError("--churn speaks Martlet's protocol alone, not \(dialect.rawValue)")
+            throw ValidationError("--churn supports only Martlet's protocol, not \(dialect.rawValue)")
         }
         guard (1...64).contains(threads) else { throw ValidationError("--threads must be from 1 to 64") }
         let allowed = prefix.utf8.allSatisfy { ($0 | 0x20) >= 0x61 && ($0 | 0x20) <= 0x7A || $0 == 0x2D || $0 == 0x5F }

@@ -3,8 +3,8 @@ import Dispatch
 import Glibc
 import Histogram
 
-/// Sessions that come and go: connect, join, leave, close, so many a second. What it costs, whether any fails, and whether
-/// the nodes' memory stays where it is.
+/// Sessions that connect, join, leave and close at a fixed rate. Measures their cost, whether any of them fails, and
+/// whether the memory of the nodes stays constant.
 struct BenchChurn {
     var plan: BenchPlan
     var urls: [String]
@@ -17,7 +17,7 @@ struct BenchChurn {
         for url in urls { addresses.append(try BenchAddress(url)) }
         var processes = processes
         for index in processes.indices { processes[index].before = BenchSample.of(processes[index].pid) }
-        // Warm, so that what the first sessions leave behind for good is not counted.
+        // A warm-up, so that memory that the first sessions occupy for good is not counted.
         _ = await run(addresses, seconds: plan.warmup)
         for index in processes.indices { processes[index].start = BenchSample.of(processes[index].pid) }
         let began = BenchPoll.now
@@ -43,7 +43,7 @@ struct BenchChurn {
 struct BenchChurnResult: Sendable {
     var begun: UInt64 = 0
     var finished: UInt64 = 0
-    /// From the beginning of a connection to `joined`, and to `left`.
+    /// Measured from the beginning of a connection to `joined`, and to `left`.
     var joining = Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .two)
     var whole = Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .two)
     var troubles: [String: UInt64] = [:]
@@ -59,7 +59,8 @@ struct BenchChurnOutcome {
 
     var text: String {
         var lines = [
-            "\(result.finished) of \(result.begun) sessions came, joined, left and went in \(BenchReport.short(seconds)) s",
+            "\(result.finished) of \(result.begun) sessions connected, joined, left and closed in "
+                + "\(BenchReport.short(seconds)) s",
             "        joined  p50 \(at(50, result.joining)), p99 \(at(99, result.joining))",
             "          left  p50 \(at(50, result.whole)), p99 \(at(99, result.whole))",
         ]
@@ -67,7 +68,8 @@ struct BenchChurnOutcome {
             guard let cpu = process.cpu, let start = process.start, let end = process.end else { continue }
             let each = BenchReport.short(Double(cpu) / Double(max(1, result.begun)) / 1_000)
             lines.append(
-                "  \(process.role.rawValue) \(process.pid)  \(each) µs a session; memory \(start.memory / 1_024) KB, then "
+                "  \(process.role.rawValue) \(process.pid)  \(each) µs a session; "
+                    + "memory \(start.memory / 1_024) KB, then "
                     + "\(end.memory / 1_024) KB")
         }
         for (trouble, count) in result.troubles.sorted(by: { $0.key < $1.key }) {
@@ -100,7 +102,7 @@ struct BenchChurnOutcome {
     }
 }
 
-/// The thread that makes the sessions.
+/// A thread that makes the sessions.
 private final class BenchChurnThread {
     private final class Session {
         let room: String
@@ -196,7 +198,7 @@ private final class BenchChurnThread {
         if let trouble { end(mark, trouble: trouble) }
     }
 
-    /// Returns why the session cannot go on.
+    /// Returns the reason why the session cannot continue.
     private func take(_ bytes: UnsafeRawBufferPointer, _ session: Session, _ mark: Int) -> String? {
         guard let head = BenchFrames.find("\r\n\r\n", bytes, in: 0..<bytes.count) else { return nil }
         if BenchFrames.find("HTTP/1.1 101", bytes, in: 0..<min(12, bytes.count)) == nil {

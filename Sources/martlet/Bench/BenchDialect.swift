@@ -1,37 +1,40 @@
-/// How a server is spoken to: what asks for a connection, what joins a room there and says something in it, and how a
-/// message is told from whatever else comes. One generator with small dialects measures all servers alike. Pure.
+/// The protocol of a server: the request that opens a connection, the frames that join a room and send a message, and
+/// how a message is recognised among other frames. One generator with small dialects measures all servers in the same
+/// way. Pure.
 enum BenchDialect: String, CaseIterable, Sendable {
     /// A Martlet node: `martlet.v1`.
     case martlet
-    /// nchan's `nchan_pubsub websocket`: a frame is a message, both ways; the path names the channel.
+    /// nchan's `nchan_pubsub websocket`: a frame is a message in both directions, and the path names the channel.
     case nchan
-    /// Socket.IO's protocol 5 over Engine.IO's 4 (<https://socket.io/docs/v4/socket-io-protocol/>), straight over a
-    /// WebSocket, to a server that has the events `join` and `say` and answers with `joined` and `said`.
+    /// Version 5 of Socket.IO's protocol over version 4 of Engine.IO's
+    /// (<https://socket.io/docs/v4/socket-io-protocol/>), directly over a WebSocket, to a server that has the events
+    /// `join` and `say` and answers with `joined` and `said`.
     case socketIO = "socketio"
-    /// STOMP 1.2 (<https://stomp.github.io/stomp-specification-1.2.html>) with a frame in each WebSocket message, as
-    /// RabbitMQ's Web STOMP speaks it; a room is `/topic/ROOM`.
+    /// STOMP 1.2 (<https://stomp.github.io/stomp-specification-1.2.html>) with one frame in each WebSocket message, as
+    /// RabbitMQ's Web STOMP implements it. A room is `/topic/ROOM`.
     case stomp
-    /// As nchan, but nothing else ever comes: the floor that servers are measured against.
+    /// Like nchan, but the server sends nothing else: the lower bound with which servers are compared.
     case raw
 
-    /// What a text frame of the server's means.
+    /// The meaning of a text frame from the server.
     enum Meaning: Equatable {
         case message, acked, joined, left, trouble, other
-        /// To be answered before anything else goes on.
+        /// The client must send this before anything else.
         case asks(Request)
     }
 
-    /// What a client says other than messages.
+    /// Frames of a client other than messages.
     enum Request: Equatable {
         case connect, join, leave, pong
     }
 
-    /// The server answers a send, apart from showing the message.
+    /// Whether the server answers a send, in addition to delivering the message.
     var acks: Bool { self == .martlet }
-    /// The server numbers a room's messages itself. Of others the order in which they were first shown stands for it.
+    /// Whether the server numbers the messages of a room itself. For other servers, the order in which they were first
+    /// delivered takes its place.
     var hasPositions: Bool { self == .martlet }
 
-    /// Once upgraded a connection is in its room; nothing need be said or heard.
+    /// Whether a connection is in its room once it is upgraded, without any further frame.
     var isJoinedOnceUpgraded: Bool {
         switch self {
         case .nchan, .raw: true
@@ -39,7 +42,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// What a client says as soon as it is upgraded.
+    /// The first frame of a client after the upgrade.
     var opening: Request? {
         switch self {
         case .stomp: .connect
@@ -47,7 +50,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// The target of the request for a WebSocket. `path`: as people wrote it behind the host; empty: the usual one.
+    /// The target of the upgrade request. `path`: the path of the given address; empty for the usual one.
     func target(path: String, room: String, user: String) -> String {
         switch self {
         case .martlet: "\(path.isEmpty ? "/ws" : path)?user=\(user)&room=\(room)"
@@ -57,7 +60,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// The text of a request; nil: this server knows none.
+    /// The text of a request; nil if this server has no such request.
     func text(of request: Request, room: String) -> String? {
         switch (self, request) {
         case (.martlet, .leave): #"{"type":"leave","ref":1,"room":"\#(room)"}"#
@@ -71,7 +74,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// What stands before and behind the text in the frame that says it.
+    /// The text of a frame before and after the text of its message.
     func send(in room: String) -> (head: String, tail: String) {
         switch self {
         case .martlet: (#"{"type":"send","ref":1,"room":"\#(room)","text":""#, #"","again":false}"#)
@@ -81,24 +84,24 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// Where a message's text ends in its frame.
+    /// The end of a message's text within its frame.
     func textEnd(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> Int {
         switch self {
         case .martlet, .socketIO: return payload.upperBound - 2
         case .nchan, .raw: return payload.upperBound
         case .stomp:
-            // Line ends may follow the zero that ends a frame.
+            // Line ends may follow the NUL that ends a frame.
             var end = payload.upperBound
             while end > payload.lowerBound, bytes[end - 1] == UInt8(ascii: "\n") { end -= 1 }
             return end - 1
         }
     }
 
-    /// `size`: bytes of each message's text.
+    /// `size`: the bytes of each message's text.
     func meaning(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, size: Int) -> Meaning {
         switch self {
         case .martlet: Self.martletMeaning(bytes, payload)
-        // nchan tells who says something how many heard it, in a text of another length.
+        // nchan tells the sender how many subscribers got the message, in a text of another length.
         case .nchan, .raw: payload.count == size ? .message : .other
         case .socketIO: Self.socketIOMeaning(bytes, payload)
         case .stomp: Self.stompMeaning(bytes, payload)
@@ -116,8 +119,8 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// The first digit is Engine.IO's: 0 open, 2 ping, 4 message. Behind a 4 is Socket.IO's: 0 connect, 1 disconnect,
-    /// 2 event, 4 connect error.
+    /// The first digit belongs to Engine.IO: 0 open, 2 ping, 4 message. After a 4 comes one of Socket.IO: 0 connect, 1
+    /// disconnect, 2 event, 4 connect error.
     private static func socketIOMeaning(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> Meaning {
         guard let first = payload.first else { return .other }
         switch bytes[first] {
@@ -129,7 +132,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         switch bytes[first + 1] {
         case UInt8(ascii: "0"): return .asks(.join)
         case UInt8(ascii: "1"), UInt8(ascii: "4"): return .trouble
-        // 42["said", and 42["joined": their letters at the sixth place tell them apart.
+        // 42["said", and 42["joined": differ in the sixth character.
         case UInt8(ascii: "2") where payload.count > 5:
             switch bytes[first + 4] {
             case UInt8(ascii: "s"): return .message
@@ -151,7 +154,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         }
     }
 
-    /// What a frame that means trouble says, in a few words.
+    /// A short description of a frame that reports an error.
     func trouble(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> String {
         switch self {
         case .martlet:

@@ -1,7 +1,7 @@
 import ChatCore
 
-/// Reads a node's frames with as little work as there can be: where each begins and ends, and of a `message` only its
-/// position and the stamp that the load generator put into it, found at fixed places. Pure.
+/// Reads the frames of a node with as little work as possible: where each frame begins and ends, and of a `message`
+/// only its position and the stamp of the load generator, at fixed offsets. Pure.
 enum BenchFrames {
     struct Frame: Equatable {
         /// The low four bits of a frame's first byte (RFC 6455 §5.2): 1 text, 8 close, 9 ping, 10 pong.
@@ -9,7 +9,7 @@ enum BenchFrames {
         var payload: Range<Int>
     }
 
-    /// The frame that begins at `index`, which moves behind it; nil: there is not all of it yet.
+    /// The frame that begins at `index`, which is moved behind it; nil if the frame is incomplete.
     static func next(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Frame? {
         guard bytes.count - index >= 2 else { return nil }
         var start = index + 2
@@ -20,7 +20,7 @@ enum BenchFrames {
             start = index + 4
         } else if length == 127 {
             guard bytes.count - index >= 10 else { return nil }
-            // More than 2³² − 1 bytes are no frame of a node's.
+            // A node never sends more than 2³² − 1 bytes in a frame.
             length = 0
             for offset in 6..<10 { length = length << 8 | Int(bytes[index + offset]) }
             start = index + 10
@@ -31,7 +31,7 @@ enum BenchFrames {
         return frame
     }
 
-    /// What an event is, by the first letters of its `type`.
+    /// The kind of an event, by the first letters of its `type`.
     enum Kind: Equatable {
         case message, sent, joined, left, error, gap, reset, presence, draining, other
     }
@@ -79,7 +79,7 @@ enum BenchFrames {
         byte >= 0x30 && byte <= 0x39 ? UInt64(byte &- 0x30) : nil
     }
 
-    /// The number that `count` hexadecimal digits from `start` on spell; nil if they are none.
+    /// The number that is written in `count` hexadecimal digits from `start` on; nil if these are not digits.
     static func hex(_ bytes: UnsafeRawBufferPointer, at start: Int, count: Int) -> UInt64? {
         guard start >= 0, start + count <= bytes.count else { return nil }
         var value: UInt64 = 0
@@ -94,7 +94,7 @@ enum BenchFrames {
         return value
     }
 
-    /// Where `text` begins in the range; nil: nowhere.
+    /// Where `text` begins in the range; nil if the range does not contain it.
     static func find(_ text: StaticString, _ bytes: UnsafeRawBufferPointer, in range: Range<Int>) -> Int? {
         let count = text.utf8CodeUnitCount
         guard range.count >= count else { return nil }

@@ -1,15 +1,15 @@
-/// What one member of a room was shown, exactly: what is missing, what came twice or late, and a hash of the order in
-/// which it came. Pure.
+/// An exact record of the messages that one member of a room got: which are missing, which came twice or late, and a
+/// hash of their order. Pure.
 struct BenchLedger {
-    /// The last seq before the first message that counts: where the room stood when the member joined.
+    /// The seq before the first message that counts: the room's last one when the member joined.
     private(set) var base: UInt64 = 0
-    /// The highest seq that was shown.
+    /// The highest seq so far.
     private(set) var last: UInt64 = 0
     private(set) var shown: UInt64 = 0
     private(set) var repeated: UInt64 = 0
-    /// Shown after a later one.
+    /// Messages that came after a later one.
     private(set) var swapped: UInt64 = 0
-    /// FNV-1a over seqs and stamps in the order in which they were shown: equal for members that were shown the same.
+    /// FNV-1a over seqs and stamps in the order in which they came: equal for members that got the same messages.
     private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     private var missing: Set<UInt64> = []
 
@@ -18,13 +18,13 @@ struct BenchLedger {
         last = seq
     }
 
-    /// Returns whether it had not been shown that one before.
+    /// Returns whether the message came for the first time.
     @discardableResult
     mutating func saw(seq: UInt64, stamp: UInt64) -> Bool {
         if seq == last + 1 {
             last = seq
         } else if seq > last {
-            // A member that lost very much is found out by the numbers; it need not take all memory.
+            // The set of missing messages is bounded, because the numbers alone show that very many are missing.
             if missing.count < 1_000_000 { missing.formUnion((last + 1)..<min(seq, last + 1_000_000)) }
             last = seq
         } else if missing.remove(seq) != nil {
@@ -38,22 +38,23 @@ struct BenchLedger {
         return true
     }
 
-    /// How many messages up to `end` it was not shown.
+    /// How many messages up to `end` did not come.
     func missing(upTo end: UInt64) -> UInt64 {
         UInt64(missing.count) + (end > last ? end - last : 0)
     }
 }
 
-/// What all members of a room were shown, held against each other.
+/// A comparison of what all members of a room got.
 struct BenchRoomVerdict: Equatable {
     var messages: UInt64 = 0
     var missing: UInt64 = 0
     var repeated: UInt64 = 0
     var swapped: UInt64 = 0
-    /// All were shown the same messages in the same order.
+    /// Whether all members got the same messages in the same order.
     var isOneOrder = true
 
-    /// `stored`: messages that must have been shown; more than anybody was shown means that some are missing for all.
+    /// `stored`: the number of messages that must have been delivered. If it is higher than what any member got,
+    /// messages are missing for all.
     init(_ members: [BenchLedger], stored: UInt64) {
         let base = members.map(\.base).min() ?? 0
         let seen = members.map(\.last).max() ?? 0
@@ -64,7 +65,7 @@ struct BenchRoomVerdict: Equatable {
             repeated += member.repeated
             swapped += member.swapped
         }
-        // Members that joined at different places cannot be held against each other by their hash.
+        // The hashes of members that joined at different places cannot be compared.
         let comparable = members.filter { $0.base == base }
         isOneOrder = Set(comparable.map(\.hash)).count <= 1
     }

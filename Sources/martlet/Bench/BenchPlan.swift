@@ -1,32 +1,33 @@
-/// What a load run does: who is where, who says what when. Pure; a load run follows it and nothing else.
+/// The plan of a load run: which member is on which node, and who sends when. Pure; a load run does nothing else.
 struct BenchPlan: Equatable {
     var nodes = 1
     var rooms = 1
-    /// Of each room.
+    /// The number of members of each room.
     var members = 10
-    /// Over how many of the nodes a room's members are spread; nil: over all.
+    /// The number of nodes over which the members of a room are spread; nil means all.
     var nodesPerRoom: Int?
-    /// How the nodes are spoken to.
+    /// The protocol of the nodes.
     var dialect = BenchDialect.martlet
-    /// The kernel acknowledges at once what a connection receives, instead of up to 40 ms later: a server that leaves Nagle's
-    /// algorithm on otherwise holds back the second of two small messages for so long.
+    /// Whether the kernel acknowledges received data at once, instead of up to 40 ms later. Otherwise a server that
+    /// leaves Nagle's algorithm on holds back the second of two small messages for that long.
     var acksAtOnce = false
-    /// Bytes of a message's text.
+    /// The number of bytes of a message's text.
     var size = 100
     var pace = Pace.open(perSecond: 10, burst: 1)
     var warmup = 2.0
     var seconds = 10.0
 
     enum Pace: Equatable {
-        /// Messages of each room a second, `burst` at once: at their times, whatever became of those before, so that
-        /// waiting counts (no coordinated omission).
+        /// An open loop: messages of each room a second, `burst` at a time, sent when they are due whatever happened to
+        /// earlier ones, so that waiting is measured (no coordinated omission).
         case open(perSecond: Double, burst: Int)
-        /// So many messages of each room on their way; the next when all members were shown one.
+        /// A closed loop: so many messages of each room are in flight, and the next one is sent when all members got
+        /// one.
         case closed(inFlight: Int)
     }
 
     var connections: Int { rooms * members }
-    /// Messages that a run at this pace asks for in a second; nil: as many as it can.
+    /// The number of messages a second at this pace; nil for as many as possible.
     var messagesPerSecond: Double? {
         switch pace {
         case .open(let perSecond, _): perSecond * Double(rooms)
@@ -34,39 +35,39 @@ struct BenchPlan: Equatable {
         }
     }
 
-    /// The node of a room's member.
+    /// The node to which a room's member connects.
     func node(room: Int, member: Int) -> Int {
         (room + member % max(1, min(nodesPerRoom ?? nodes, nodes))) % nodes
     }
 
-    /// Who says a room's message number `number`: members take turns.
+    /// The member that sends a room's message `number`; members take turns.
     func sender(of number: UInt64) -> Int { Int(number % UInt64(members)) }
 
-    /// The rooms that a thread sees to: each is one thread's, so that its accounts need no lock.
+    /// The rooms of a thread. A room belongs to one thread, so that its records need no lock.
     func rooms(ofThread thread: Int, among threads: Int) -> [Int] {
         (0..<rooms).filter { $0 % threads == thread }
     }
 }
 
-/// When the messages of some rooms are due: each room at its own place within the interval, so that they do not all speak
-/// in the same moment.
+/// When the messages of some rooms are due. Each room has its own place within the interval, so that they do not all
+/// send at the same moment.
 struct BenchSchedule {
     private let count: Int
     private let intervalNanoseconds: Double
     private let start: UInt64
     private var step: UInt64 = 0
 
-    /// `perSecond` times a second for each of `rooms` rooms.
+    /// A schedule of `perSecond` messages a second for each of `rooms` rooms.
     init(rooms: Int, perSecond: Double, start: UInt64) {
         count = max(1, rooms)
         intervalNanoseconds = 1e9 / (perSecond * Double(max(1, rooms)))
         self.start = start
     }
 
-    /// When the next is due.
+    /// When the next message is due.
     var due: UInt64 { start + UInt64(Double(step) * intervalNanoseconds) }
 
-    /// The index of the room whose turn it is, and when that was due.
+    /// The index of the room whose message is next, and when it was due.
     mutating func next() -> (room: Int, due: UInt64) {
         defer { step += 1 }
         return (Int(step % UInt64(count)), due)

@@ -1,13 +1,13 @@
 import Glibc
 
-/// What the kernel knows of a process at one moment.
+/// What the kernel reports about a process at one moment.
 struct BenchSample: Equatable {
-    /// Nanoseconds computed by each of its threads, user and system.
+    /// Nanoseconds of CPU time of each thread, user and system.
     var threads: [Int: UInt64]
-    /// Bytes of memory, without what it shares with files.
+    /// Bytes of memory, without pages of files.
     var memory: UInt64
 
-    /// Nil: there is no such process, or it is not ours to look at.
+    /// Nil if there is no such process, or if it may not be inspected.
     static func of(_ pid: Int) -> BenchSample? {
         guard let status = read("/proc/\(pid)/status"), let stat = read("/proc/\(pid)/stat") else { return nil }
         return BenchSample(
@@ -16,7 +16,7 @@ struct BenchSample: Equatable {
             memory: memory(inStatus: status))
     }
 
-    /// The nanoseconds computed since an earlier sample. (What a thread did that has ended meanwhile is lost.)
+    /// Nanoseconds of CPU time since an earlier sample. Threads that have ended since are not included.
     func computed(since earlier: BenchSample) -> UInt64 {
         threads.reduce(0) { sum, thread in
             let before = earlier.threads[thread.key] ?? 0
@@ -24,7 +24,7 @@ struct BenchSample: Equatable {
         }
     }
 
-    /// The exact figure: the first number of each thread's `schedstat`. Nil if the kernel has none.
+    /// The exact figure, which is the first number in each thread's `schedstat`. Nil if the kernel does not have it.
     private static func threadTimes(_ pid: Int) -> [Int: UInt64]? {
         guard let directory = opendir("/proc/\(pid)/task") else { return nil }
         defer { closedir(directory) }
@@ -33,14 +33,14 @@ struct BenchSample: Equatable {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            // A thread that ended meanwhile has no file any more.
+            // A thread that has ended since has no file any more.
             guard let thread = Int(name), let text = read("/proc/\(pid)/task/\(name)/schedstat") else { continue }
             times[thread] = text.split(separator: " ").first.flatMap { UInt64($0) }
         }
         return times.values.contains { $0 > 0 } ? times : nil
     }
 
-    /// `utime` and `stime` of proc(5), the 14th and 15th field; the second, in parentheses, may hold anything.
+    /// `utime` and `stime` of proc(5), the 14th and 15th field. The second field, in parentheses, may contain anything.
     static func cpu(inStat text: String, ticksPerSecond: UInt64) -> UInt64? {
         guard let end = text.lastIndex(of: ")") else { return nil }
         let fields = text[text.index(after: end)...].split(separator: " ")
@@ -48,8 +48,8 @@ struct BenchSample: Equatable {
         return (user + system) * 1_000_000_000 / max(1, ticksPerSecond)
     }
 
-    /// `RssAnon` and `RssShmem` of proc(5), in bytes: what no file stands behind (nginx keeps its state in memory that its
-    /// processes share). 0 if they are not there.
+    /// `RssAnon` and `RssShmem` of proc(5) in bytes, which is memory without a file (nginx keeps its state in memory
+    /// that its processes share). 0 if they are missing.
     static func memory(inStatus text: String) -> UInt64 {
         var bytes: UInt64 = 0
         for line in text.split(separator: "\n") where line.hasPrefix("RssAnon:") || line.hasPrefix("RssShmem:") {
@@ -70,7 +70,7 @@ struct BenchSample: Equatable {
     }
 }
 
-/// A process that is watched, and what it was at each point of a run.
+/// A process that is measured, with its samples at each point of a run.
 struct BenchProcess {
     enum Role: String {
         case node, redis
@@ -79,9 +79,9 @@ struct BenchProcess {
     let pid: Int
     let role: Role
     var before: BenchSample?
-    /// When all had joined.
+    /// The sample when all members had joined.
     var joined: BenchSample?
-    /// At the beginning and the end of the measured time.
+    /// The samples at the beginning and the end of the measured time.
     var start: BenchSample?
     var end: BenchSample?
 

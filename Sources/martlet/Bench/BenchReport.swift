@@ -1,7 +1,7 @@
 import ChatWire
 import Histogram
 
-/// What a run found, for people and for machines.
+/// The result of a run, for people and for programs.
 enum BenchReport {
     static func text(_ outcome: BenchOutcome) -> String {
         let result = outcome.result
@@ -74,7 +74,7 @@ enum BenchReport {
             + "\(result.acked) of \(result.said) sends acked" + (result.isExact ? ": OK" : ": NOT OK")
     }
 
-    /// Where most deliveries were, as bars: each line is up to twice as late as the one above.
+    /// The distribution of latencies as bars. The bound of each line is twice that of the one above.
     static func picture(_ latencies: Histogram<UInt64>) -> [String] {
         guard latencies.totalCount > 0 else { return [] }
         var counts: [UInt64] = []
@@ -105,7 +105,7 @@ enum BenchReport {
         String(repeating: " ", count: max(0, 14 - name.count)) + name + "  " + text
     }
 
-    /// Nanoseconds as milliseconds or microseconds, whichever reads better.
+    /// Nanoseconds as milliseconds or microseconds, whichever is easier to read.
     static func milliseconds(_ nanoseconds: UInt64) -> String {
         let value = Double(nanoseconds)
         if value >= 1e9 { return short(value / 1e9) + " s" }
@@ -122,7 +122,7 @@ enum BenchReport {
         return hundredths < 0 ? "-" + text : text
     }
 
-    /// One object. Times in microseconds.
+    /// One object. Times are in microseconds.
     static func json(_ outcome: BenchOutcome) -> String {
         let result = outcome.result
         var object: [String: JSONValue] = [

@@ -1,20 +1,21 @@
-/// A room on the thread that sees to it.
+/// A room on the thread to which it belongs.
 final class BenchRoom {
     let number: Int
     let name: String
     var members: [BenchMember] = []
     var frame: BenchSend
     private(set) var said: UInt64 = 0
-    /// Sends that were answered; of a server that answers none, messages that any member was shown.
+    /// Sends that were answered. For a server that does not answer, messages that any member got.
     var acked: UInt64 = 0
-    /// Over all members.
+    /// Deliveries to all members together.
     var delivered: UInt64 = 0
-    /// Deliveries that a closed loop waits for no more.
+    /// Deliveries that a closed loop does not wait for any more.
     private(set) var givenUp: UInt64 = 0
-    /// Where in Martlet's `message` frame the position's digits begin.
+    /// The offset of the position's digits in Martlet's `message` frame.
     let positionAt: Int
-    /// For each message said, its place among those that any member was shown, from 1; 0: none was shown it yet. If all
-    /// members are shown one order, this is that order: who is shown a message before all others was shown all before it.
+    /// For each message sent, its place in the order in which any member got them first, from 1; 0 if no member has got
+    /// it yet. If all members get the messages in one order, this is that order: the member that gets a message before
+    /// all others has got all earlier ones.
     private var places: [UInt32] = []
     private var placed: UInt32 = 0
 
@@ -34,7 +35,7 @@ final class BenchRoom {
         return frame.bytes
     }
 
-    /// The place of a message that a member was just shown; nil: nobody said such a one.
+    /// The place of a message that a member has just got; nil if that message was never sent.
     func place(of number: Int) -> UInt64? {
         guard places.indices.contains(number) else { return nil }
         if places[number] == 0 {
@@ -45,10 +46,10 @@ final class BenchRoom {
         return UInt64(places[number])
     }
 
-    /// How many messages all members were shown, on average.
+    /// How many messages all members got, on average.
     var settled: UInt64 { (delivered + givenUp) / UInt64(max(1, members.count)) }
 
-    /// What is still on its way will not come.
+    /// Stops waiting for the messages in flight.
     func giveUp() {
         let all = said * UInt64(members.count)
         givenUp = all > delivered ? all - delivered : 0
@@ -69,7 +70,7 @@ final class BenchMember {
     var socket: BenchSocket?
     var startedAt: UInt64 = 0
     var ledger = BenchLedger()
-    /// A frame of which not all has come.
+    /// The beginning of an incomplete frame.
     var partial: [UInt8] = []
 
     init(mark: Int, room: BenchRoom, number: Int, node: Int) {

@@ -3,7 +3,7 @@ import Glibc
 import Histogram
 import Synchronization
 
-/// A whole run: connects, warms up, measures, listens to the end; meanwhile watches the processes.
+/// A whole run: connects, warms up, measures, receives the rest, and samples the processes meanwhile.
 struct BenchRun {
     var plan: BenchPlan
     var urls: [String]
@@ -11,7 +11,7 @@ struct BenchRun {
     var threads: Int
     var isIdle: Bool
     var processes: [BenchProcess]
-    /// Told what goes on, a line at a time.
+    /// Called with the progress, one line at a time.
     var progress: @Sendable (String) -> Void
 
     func measure() async throws -> BenchOutcome {
@@ -20,7 +20,7 @@ struct BenchRun {
         var processes = processes
         for index in processes.indices {
             guard let sample = BenchSample.of(processes[index].pid) else {
-                throw BenchError("there is no process \(processes[index].pid), or it cannot be looked at")
+                throw BenchError("there is no process \(processes[index].pid), or it cannot be inspected")
             }
             processes[index].before = sample
         }
@@ -31,7 +31,7 @@ struct BenchRun {
         try await wait { control.ready.load(ordering: .sequentiallyConsistent) == count }
         let joinedIn = BenchPoll.now - began
         progress("\(plan.connections) connections after \(BenchReport.milliseconds(joinedIn))")
-        // What joining left to do (presence, freed memory) is not to be measured.
+        // The aftermath of joining (presence, freed memory) is not to be measured.
         try await Task.sleep(for: .milliseconds(1_500))
         Self.sample(&processes, \.joined)
         let start = BenchPoll.now + 20_000_000
@@ -54,7 +54,7 @@ struct BenchRun {
             plan: plan, isIdle: isIdle, result: result, processes: processes, joinedIn: joinedIn, elapsed: elapsed)
     }
 
-    /// A thread of its own, as it waits in the kernel.
+    /// Runs a thread of its own, because it waits in the kernel.
     private func begin(_ thread: Int, _ count: Int, _ addresses: [BenchAddress], _ control: BenchControl)
         -> Task<BenchResult, Never>
     {
@@ -86,7 +86,7 @@ struct BenchRun {
     }
 }
 
-/// What a run found.
+/// The result of a run.
 struct BenchOutcome {
     var plan: BenchPlan
     var isIdle: Bool
@@ -94,10 +94,10 @@ struct BenchOutcome {
     var processes: [BenchProcess]
     /// Nanoseconds until all had joined.
     var joinedIn: UInt64
-    /// Nanoseconds from the beginning of the measured time until all was heard.
+    /// Nanoseconds from the beginning of the measured time until everything had arrived.
     var elapsed: UInt64
 
-    /// Nanoseconds that all processes of the role computed in the measured time; nil if none was watched.
+    /// Nanoseconds of CPU time of all processes in this role in the measured time; nil if none was sampled.
     func cpu(_ role: BenchProcess.Role) -> UInt64? {
         let all = processes.filter { $0.role == role }.compactMap(\.cpu)
         return all.isEmpty ? nil : all.reduce(0, +)

@@ -1,5 +1,5 @@
-/// What stands at the beginning of every text that the generator says, in hexadecimal digits: enough to hold what is heard
-/// against what was said, whatever the server.
+/// The label at the beginning of every text that the generator sends, in hexadecimal digits. It suffices to compare
+/// what arrives with what was sent, whatever the server.
 struct BenchLabel: Equatable {
     static let stampDigits = 16
     static let nodeDigits = 2
@@ -9,11 +9,11 @@ struct BenchLabel: Equatable {
 
     /// When the message was due, in nanoseconds of the monotonic clock.
     var stamp: UInt64
-    /// The node of who said it, modulo 256.
+    /// The sender's node, modulo 256.
     var node: Int
     /// The room's number, modulo 2²⁴.
     var room: Int
-    /// Which of the room's messages it is, from 0, as they were said.
+    /// The number of the message in its room, from 0, in the order of sending.
     var number: Int
 
     init(stamp: UInt64, node: Int, room: Int, number: Int) {
@@ -23,7 +23,7 @@ struct BenchLabel: Equatable {
         self.number = number & 0xFFFF_FFFF
     }
 
-    /// Nil: there is no label at that place.
+    /// Nil if there is no label at that place.
     init?(_ bytes: UnsafeRawBufferPointer, at start: Int) {
         guard let stamp = BenchFrames.hex(bytes, at: start, count: Self.stampDigits),
             let place = BenchFrames.hex(
@@ -37,12 +37,12 @@ struct BenchLabel: Equatable {
     }
 }
 
-/// The frame that says something in one room, made once; each message writes its label into it.
+/// A frame that sends a message to one room. It is made once, and each message writes its label into it.
 struct BenchSend {
     private(set) var bytes: [UInt8] = []
     private let labelAt: Int
 
-    /// `size`: bytes of the text, at least ``BenchLabel/size``.
+    /// `size`: the bytes of the text, at least ``BenchLabel/size``.
     init(_ dialect: BenchDialect, room: String, size: Int) {
         let (head, tail) = dialect.send(in: room)
         bytes = Self.frameHead(head.utf8.count + size + tail.utf8.count)
@@ -69,10 +69,10 @@ struct BenchSend {
         }
     }
 
-    /// Any other text as a client's frame.
+    /// Any other text as a frame of a client.
     static func frame(_ text: String) -> [UInt8] { frameHead(text.utf8.count) + text.utf8 }
 
-    /// A client must mask (RFC 6455 §5.3); with the key 0 that changes nothing.
+    /// A client must mask (RFC 6455 §5.3); the key 0 leaves the bytes as they are.
     private static func frameHead(_ length: Int) -> [UInt8] {
         var bytes: [UInt8] = [0x81]
         if length < 126 {

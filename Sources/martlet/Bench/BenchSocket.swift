@@ -1,14 +1,14 @@
 import CLinux
 import Glibc
 
-/// A TCP connection that never waits.
+/// A TCP connection that never blocks.
 final class BenchSocket {
     let descriptor: Int32
-    /// What the kernel did not take yet.
+    /// Bytes that the kernel has not accepted yet.
     private var unsent: [UInt8] = []
 
-    /// Begins to connect. On loopback each comes from an address of its own choice (`origin`), as one address has only
-    /// 28,000 ports.
+    /// Begins to connect. On loopback, connections use different source addresses (`origin`), because one address has
+    /// only 28,000 ports.
     init(_ address: BenchAddress, origin: Int) throws(BenchError) {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw BenchError("no socket: \(String(cString: strerror(errno)))") }
@@ -45,7 +45,7 @@ final class BenchSocket {
 
     var hasUnsent: Bool { !unsent.isEmpty }
 
-    /// Sends, or keeps what the kernel does not take now for ``sendRest()``.
+    /// Sends, and keeps what the kernel does not accept now for ``sendRest()``.
     func send(_ bytes: [UInt8]) {
         guard unsent.isEmpty else {
             unsent += bytes
@@ -55,7 +55,7 @@ final class BenchSocket {
         if sent < bytes.count { unsent += bytes[sent...] }
     }
 
-    /// See ``BenchPlan/acksAtOnce``. Holds until the next read.
+    /// See ``BenchPlan/acksAtOnce``. Valid until the next read.
     func acknowledge() { set(Int32(IPPROTO_TCP), TCP_QUICKACK, 1) }
 
     func sendRest() {
@@ -69,18 +69,18 @@ final class BenchSocket {
     }
 }
 
-/// Where a node is.
+/// The address of a node.
 struct BenchAddress {
     let host: String
     let port: UInt16
-    /// Empty if there was none.
+    /// Empty if the URL has no path.
     let path: String
     let text: String
     let socketAddress: sockaddr_in
 
     var isLoopback: Bool { UInt32(bigEndian: socketAddress.sin_addr.s_addr) >> 24 == 127 }
 
-    /// Reads `ws://host[:port][/path]` and looks the host up.
+    /// Reads `ws://host[:port][/path]` and resolves the host.
     init(_ url: String) throws(BenchError) {
         guard url.hasPrefix("ws://") else { throw BenchError("\(url): only ws:// can be measured") }
         let rest = url.dropFirst(5)
@@ -105,7 +105,7 @@ struct BenchAddress {
         socketAddress = first.pointee.ai_addr.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { $0.pointee }
     }
 
-    /// The request that asks for a WebSocket.
+    /// The request that upgrades to a WebSocket.
     func handshake(_ target: String) -> [UInt8] {
         Array(
             ("GET \(target) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -120,7 +120,7 @@ struct BenchError: Error {
     init(_ message: String) { self.message = message }
 }
 
-/// Waits for many sockets and one point in time.
+/// Waits for many sockets and a deadline.
 final class BenchPoll {
     private let descriptor = epoll_create1(Int32(EPOLL_CLOEXEC))
     private let timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
@@ -139,8 +139,9 @@ final class BenchPoll {
         close(descriptor)
     }
 
-    /// Readiness of the socket is told with `mark`; of writing only if `writes`. Told once each time that something comes (or
-    /// can be sent again), so all there is must be read then; the kernel need not ask the socket again each time.
+    /// Reports that the socket is ready with `mark`; that it can be written only if `writes`. It is reported once each
+    /// time data arrives (or can be sent again), so everything must be read then; the kernel need not check the socket
+    /// again each time.
     func add(_ socket: BenchSocket, mark: Int, writes: Bool) { control(EPOLL_CTL_ADD, socket, mark, writes) }
     func change(_ socket: BenchSocket, mark: Int, writes: Bool) { control(EPOLL_CTL_MOD, socket, mark, writes) }
 
@@ -151,8 +152,8 @@ final class BenchPoll {
         epoll_ctl(descriptor, operation, socket.descriptor, &event)
     }
 
-    /// Waits until something is ready or it is `until` (nanoseconds of the monotonic clock), and calls `body` for each
-    /// that is, with its mark.
+    /// Waits until a socket is ready or the time is `until` (nanoseconds of the monotonic clock), and calls `body` for
+    /// each that is ready, with its mark.
     func wait(until: UInt64, _ body: (_ mark: Int, _ canRead: Bool, _ canWrite: Bool) -> Void) {
         var when = itimerspec()
         when.it_value.tv_sec = Int(max(1, until) / 1_000_000_000)

@@ -2,9 +2,9 @@ import ChatCore
 import Glibc
 import Histogram
 
-/// What comes in.
+/// Incoming frames.
 extension BenchThread {
-    /// Reads all there is: until less comes than would have fitted.
+    /// Reads until a read returns less than would have fitted.
     func readable(_ member: BenchMember) {
         var isMore = true
         while isMore, let socket = member.socket {
@@ -21,7 +21,7 @@ extension BenchThread {
         }
     }
 
-    /// The first `count` bytes of the buffer, behind what had come before.
+    /// Handles the first `count` bytes of the buffer, together with what had come before.
     private func read(_ count: Int, _ member: BenchMember) {
         if member.partial.isEmpty {
             let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
@@ -89,7 +89,7 @@ extension BenchThread {
             let seq = seq(of: label, bytes, payload, room)
         else { return result.note("message not of this run and room", 1) }
         let stamp = label.stamp
-        // What comes twice is no delivery: the run would end while others have not come once.
+        // A repeated message is not a delivery: otherwise the run would end while others have not come once.
         guard member.ledger.saw(seq: seq, stamp: stamp) else { return }
         room.delivered += 1
         if stamp >= measureFrom {
@@ -104,7 +104,7 @@ extension BenchThread {
         if case .closed(let inFlight) = plan.pace { keepGoing(room, inFlight: inFlight, now: heardAt) }
     }
 
-    /// The message's place in its room: the server's own, or else that among what members were shown.
+    /// The place of a message in its room: the server's own number, or the order in which members got it.
     private func seq(
         of label: BenchLabel, _ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, _ room: BenchRoom
     ) -> UInt64? {

@@ -3,20 +3,21 @@ import Glibc
 import Histogram
 import Synchronization
 
-/// What the threads of a run and the one that measures tell each other.
+/// The state that the threads of a run share with the one that measures.
 final class BenchControl: Sendable {
-    /// Threads whose members have all joined, or that gave up.
+    /// The number of threads whose members have all joined, or that gave up.
     let ready = Atomic<Int>(0)
-    /// Threads that have heard everything.
+    /// The number of threads that have received everything.
     let done = Atomic<Int>(0)
-    /// When to begin, in nanoseconds of the monotonic clock; 0: not known yet.
+    /// When to begin, in nanoseconds of the monotonic clock; 0 if it is not decided yet.
     let start = Atomic<UInt64>(0)
-    /// For a run that only holds its connections.
+    /// Ends a run that only holds its connections.
     let stop = Atomic<Bool>(false)
 }
 
-/// One thread of the load generator: some rooms with all their members' connections, on one epoll. It is far cheaper than
-/// a node by doing next to nothing with a frame (see ``BenchFrames``), and shares nothing with other threads.
+/// One thread of the load generator: some rooms with the connections of all their members, on one epoll. It costs far
+/// less than a node because it does next to nothing with a frame (see ``BenchFrames``), and shares nothing with other
+/// threads.
 final class BenchThread {
     let plan: BenchPlan
     let addresses: [BenchAddress]
@@ -26,9 +27,9 @@ final class BenchThread {
     var rooms: [BenchRoom] = []
     var members: [BenchMember] = []
     var result = BenchResult()
-    /// What one read takes; whole frames are looked at where they lie.
+    /// The buffer of one read. Complete frames are examined in place.
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 262_144, alignment: 16)
-    /// Messages said from then on count.
+    /// Messages sent from this moment on count.
     var measureFrom = UInt64.max
     var end: UInt64 = 0
     var heardAt: UInt64 = 0
@@ -58,8 +59,8 @@ final class BenchThread {
         buffer.deallocate()
     }
 
-    /// The whole run. Blocks its thread until everything that was said was heard, or some seconds passed in silence
-    /// (at most half a minute: a server that is asked for more than it can do delivers for long).
+    /// The whole run. Blocks its thread until everything has arrived, or nothing has for some seconds (half a minute at
+    /// most: an overloaded server keeps delivering for a long time).
     func run(isIdle: Bool) -> BenchResult {
         connectAll()
         control.ready.add(1, ordering: .sequentiallyConsistent)
@@ -99,7 +100,7 @@ final class BenchThread {
                 next += 1
                 joining += 1
             }
-            // Several rounds of events before the members are counted again.
+            // Handles several rounds of events before the members are counted again.
             for _ in 0..<4 { handleEvents(until: BenchPoll.now + 5_000_000) }
         }
         result.note("not joined in two minutes", UInt64(members.count { $0.phase != .live }))
@@ -169,12 +170,13 @@ final class BenchThread {
         if socket.hasUnsent, !hadUnsent { poll.change(socket, mark: member.mark, writes: true) }
     }
 
-    /// Closed loop: so many are on their way.
+    /// Closed loop: keeps so many messages in flight.
     func keepGoing(_ room: BenchRoom, inFlight: Int, now: UInt64) {
         while now < end, room.said < UInt64(inFlight) + room.settled { say(in: room, stamp: now) }
     }
 
-    /// A closed loop ends for good with the last message that a server lost. After a second of silence it goes on.
+    /// A closed loop would stop for good at the last message that a server lost, so it continues after a second of
+    /// silence.
     private func goOnWithoutTheLost(_ inFlight: Int) {
         let now = BenchPoll.now
         guard heardAt > 0, now > heardAt + 1_000_000_000 else { return }

@@ -6,12 +6,12 @@ import MartletClient
 /// `martlet chat`: a chat on a terminal, or in a pipe.
 struct Chat: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Chat in a room: on a terminal, or with lines in and out.",
+        abstract: "Chat in a room, on a terminal or in a pipe.",
         discussion: """
-            On a terminal you write in the lowest line; /help lists the commands, Ctrl-C ends it. Otherwise each line of standard \
-            input is said as a message, each message shown is a line of standard output, and after the end of the input it waits \
-            until everything is stored. Lines that begin with * are about the room. Exits 1 if something could not be sent or the \
-            node does not want us.
+            On a terminal you write in the lowest line; /help lists the commands, and Ctrl-C exits. In a pipe each \
+            line of standard input is sent as a message, and each message is a line of standard output; after the \
+            end of the input the program waits until everything is stored. Lines that begin with * are about the \
+            room. Exits 1 if a message could not be sent, or if the node rejects the client.
             """)
 
     @Argument(help: "Nodes or proxies: ws://host:port[/ws], wss://…, or as scripts/up prints it, http://host:port.")
@@ -20,13 +20,16 @@ struct Chat: AsyncParsableCommand {
     @Option(help: "The room.")
     var room = "lobby"
 
-    @Option(help: "Who you are (default: $USER).")
+    @Option(help: "Your user name (default: $USER).")
     var user: String?
 
-    @Option(help: "Which of your devices this is.")
+    @Option(help: "Name of this device.")
     var device: String?
 
-    @Option(help: "A token, sent as Authorization: Bearer; @FILE reads it from a file, where others do not see it.")
+    @Option(
+        help:
+            "A token, sent as Authorization: Bearer; @FILE reads it from a file, which hides it from ps."
+    )
     var token: String?
 
     @Option(help: "How many earlier messages to show.")
@@ -35,7 +38,7 @@ struct Chat: AsyncParsableCommand {
     @Flag(help: "One JSON object for each event, with the field names of the client protocol.")
     var json = false
 
-    @Flag(help: "Stay when the input has ended.")
+    @Flag(help: "Continue after the end of the input.")
     var listen = false
 
     func validate() throws {
@@ -72,14 +75,14 @@ struct Chat: AsyncParsableCommand {
         if code != 0 { throw ExitCode(code) }
     }
 
-    /// What people paste: the address of the page, or a host and a port.
+    /// Accepts what people paste: the address of the page, or a host and a port.
     static func address(_ text: String) -> String {
         if text.hasPrefix("http://") { return "ws://" + text.dropFirst(7) }
         if text.hasPrefix("https://") { return "wss://" + text.dropFirst(8) }
         return text.contains("://") ? text : "ws://" + text
     }
 
-    /// A token as it was given, or the first line of the file that it names.
+    /// The token itself, or the first line of the file that the text names.
     private static func secret(_ text: String) throws(ClientError) -> String {
         guard text.hasPrefix("@") else { return text }
         let path = String(text.dropFirst())

@@ -5,24 +5,24 @@ import MartletClient
 import NIOPosix
 import UnixSignals
 
-/// How a chat runs.
+/// The options of a chat.
 struct ChatOptions: Sendable {
     var urls: [String]
     var room: RoomName
     var identity: ClientIdentity
     var history: Int
     var json = false
-    /// Stays after the input has ended.
+    /// Whether the chat continues after the input has ended.
     var listens = false
 }
 
-/// A chat in this process: the client, the keyboard and the screen around ``ChatModel``. Everything passes through this actor, so a
-/// terminal that is slow slows the connection down, and nothing piles up.
+/// A chat in this process: the client, the keyboard and the screen around ``ChatModel``. Everything passes through this
+/// actor, so a slow terminal slows the connection down, and nothing piles up.
 actor ChatApp {
     enum Face {
         /// A person at a terminal.
         case terminal
-        /// Lines in, lines out.
+        /// Lines in, and lines out.
         case pipe
     }
 
@@ -38,7 +38,7 @@ actor ChatApp {
     private var code: Int32 = 0
     private var lastLoss: DisconnectReason?
     private var isClosing = false
-    /// The input waits here while as many messages wait for their answer as may.
+    /// The input waits here while the largest number of messages wait for their answers.
     private var roomToSend: CheckedContinuation<Void, Never>?
     private static let maxPending = 256
 
@@ -58,12 +58,12 @@ actor ChatApp {
         if isTerminal { text.colour = Terminal.wantsColour }
     }
 
-    /// Returns the exit code when it is over.
+    /// Returns the exit code at the end.
     func run() async -> Int32 {
         signal(SIGPIPE, SIG_IGN)
         if face == .terminal {
             raw.enter()
-            // A paste comes between marks, so that its line ends are not taken for Enter.
+            // Bracketed paste, so that the line ends in pasted text are not taken for Enter.
             Terminal.write("\u{1B}[?2004h")
         }
         perform(model.started())
@@ -75,7 +75,7 @@ actor ChatApp {
             await watchEvents()
             tasks.cancelAll()
             finish()
-            // The reader of standard input cannot be woken: the process ends without it.
+            // The reader of standard input cannot be woken, so the process ends without it.
             exit(code)
         }
         return code
@@ -102,7 +102,7 @@ actor ChatApp {
     }
 
     private func watchSignals() async {
-        // Broken pipes show when writing; a lost terminal ends its input.
+        // A broken pipe shows when writing; a lost terminal ends its input.
         for await signal in await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup, .sigwinch) {
             switch signal {
             case .sigwinch: draw([])
@@ -155,7 +155,7 @@ actor ChatApp {
         }
     }
 
-    /// Ctrl-Z: gives the terminal back until the shell continues us.
+    /// Ctrl-Z: returns the terminal to the shell until the process is continued.
     private func suspend() {
         guard face == .terminal else { return }
         Terminal.write(screen.erase(columns: Terminal.size.columns) + "\u{1B}[?2004l")
@@ -201,7 +201,7 @@ actor ChatApp {
         self.code = code
         guard !isClosing else { return }
         isClosing = true
-        // What came before this is still read and shown; then the events end, and so does the run.
+        // Earlier events are still read and shown; then the events end, and so does the run.
         Task { await client.close() }
     }
 
@@ -247,7 +247,7 @@ actor ChatApp {
         let clock = WallClock.milliseconds
         if options.json { return [line.json(now: clock)] }
         if case .disconnected(let reason, .some) = line {
-            // Every try fails alike: once is enough, the last line of a terminal counts down.
+            // Every attempt fails for the same reason, so it is shown once; on a terminal the last line counts down.
             guard reason != lastLoss else { return [] }
             lastLoss = reason
         } else if case .connected = line {
@@ -267,7 +267,7 @@ actor ChatApp {
             if !output.isEmpty, !Terminal.write(output) { quit(1) }
         case .pipe:
             guard !lines.isEmpty else { return }
-            // Whoever read this has gone: there is nobody to show the rest to.
+            // The reader has gone, so there is nobody to show the rest to.
             if !Terminal.write(lines.joined(separator: "\n") + "\n") { quit(1) }
         }
     }
@@ -275,7 +275,7 @@ actor ChatApp {
 
 /// Completes the last word of a line.
 enum ChatCompletion {
-    /// The line with its last word completed, if only one command or name of the room begins like it.
+    /// The line with its last word completed, if exactly one command or name in the room begins with it.
     static func complete(_ line: String, _ model: ChatModel) -> String? {
         let word = line.split(separator: " ", omittingEmptySubsequences: false).last.map(String.init) ?? ""
         guard !word.isEmpty else { return nil }

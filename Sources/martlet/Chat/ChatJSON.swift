@@ -2,7 +2,8 @@ import ChatWire
 import MartletClient
 
 extension ChatLine {
-    /// One JSON object on one line, with the names of the client protocol; `at` where the event has no time of its own is `now`.
+    /// One JSON object on one line, with the names of the client protocol. `at` is `now` if the event has no time of
+    /// its own.
     func json(now: UInt64) -> String {
         switch self {
         case .connected(let welcome):
@@ -109,7 +110,8 @@ extension ChatLine {
         return fields
     }
 
-    /// `type` comes first, as in the protocol. Controls that JSON lets stand (U+007F…U+009F) are escaped too: some terminals obey them.
+    /// `type` comes first, as in the protocol. Control characters that JSON permits (U+007F…U+009F) are escaped too,
+    /// because some terminals obey them.
     private static func object(_ type: String, _ fields: [String: JSONValue]) -> String {
         let text = #"{"type":""# + type + #"","# + JSONValue.object(fields).text.dropFirst()
         guard text.unicodeScalars.contains(where: { (0x7F..<0xA0).contains($0.value) }) else { return text }

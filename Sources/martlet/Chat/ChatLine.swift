@@ -1,6 +1,6 @@
 import MartletClient
 
-/// Something that a chat shows, before it has the form of text or JSON.
+/// An item that a chat shows, before it is formatted as text or JSON.
 enum ChatLine: Equatable {
     case connected(Welcome)
     case disconnected(DisconnectReason, retryIn: Duration?)
@@ -8,22 +8,22 @@ enum ChatLine: Equatable {
     case joined(JoinedRoom)
     case left(RoomName)
     case message(RoomName, Message)
-    /// What `/history` asked for, oldest first.
+    /// The answer to `/history`, oldest first.
     case earlier(RoomName, HistoryPage)
     case presence(RoomName, joined: [UserID], left: [UserID], count: Int)
     case signal(RoomName, user: UserID, name: String, data: String?)
     case gap(RoomName, Gap)
     case reset(RoomName, Reset)
-    /// An own message is stored.
+    /// One of the user's messages has been stored.
     case sent(RoomName, key: String, Sent)
     case notSent(RoomName, text: String, ClientError)
     case people(RoomName, RosterPage)
     case fault(ServerFault)
-    /// An answer to what the person typed: a command that does not exist, help.
+    /// An answer to the user's input: an unknown command, or help.
     case note(String)
 }
 
-/// What a line that a person entered asks for.
+/// The meaning of a line that the user entered.
 enum ChatEntry: Equatable {
     case say(String)
     case join(String)
@@ -31,22 +31,22 @@ enum ChatEntry: Equatable {
     case who(String?)
     case history(Int)
     case rooms, status, help, quit
-    /// Nothing, or nothing that makes sense; the text says why.
+    /// No meaning; the text says why.
     case nothing
     case wrong(String)
 
     static let helpLines = [
-        "/join ROOM      come into a room, or go to it if you are there already",
+        "/join ROOM      join a room, or switch to it if you have joined it",
         "/leave [ROOM]   leave this room, or another one",
         "/who [ROOM]     who is here, with their devices",
         "/history [N]    the N messages (20) before the oldest one shown here",
         "/rooms          the rooms you are in",
         "/status         node, session, position",
         "/quit           leave (also Ctrl-C, Ctrl-D)",
-        "//text          say something that begins with a slash",
+        "//text          send a message that begins with a slash",
     ]
 
-    /// The most that `/history` asks for at a time; a node may give less.
+    /// The largest number of messages that `/history` requests at a time. A node may return fewer.
     static let maxHistory = 1_000
 
     init(_ line: String) {
@@ -86,7 +86,7 @@ enum ChatEntry: Equatable {
         default:
             let shown = TerminalText.cut(TerminalText.harmless(word), to: 40)
             return .wrong(
-                "there is no command \(shown); /help lists them, and //… says something that begins with a slash")
+                "there is no command \(shown); /help lists them, and //… sends a message that begins with a slash")
         }
     }
 
@@ -98,7 +98,7 @@ enum ChatEntry: Equatable {
 }
 
 extension ClientError {
-    /// For the person at the terminal.
+    /// The text for the user.
     var text: String {
         switch self {
         case .badArgument(let problem): problem
@@ -113,7 +113,7 @@ extension ClientError {
 }
 
 extension DisconnectReason {
-    /// For the person at the terminal.
+    /// The text for the user.
     var text: String {
         switch self {
         case .unreachable(let problem): "cannot reach the node: \(problem)"
@@ -121,7 +121,7 @@ extension DisconnectReason {
         case .closeFrame(let code, let reason): "closed by the node: \(reason.isEmpty ? "code \(code)" : reason)"
         case .lost: "connection lost"
         case .silent: "the node is silent"
-        case .unreadable(let problem): "the node said what cannot be read: \(problem)"
+        case .unreadable(let problem): "the node sent a frame that cannot be read: \(problem)"
         case .draining: "the node is leaving"
         case .closed: "closed"
         }

@@ -1,13 +1,14 @@
 import MartletClient
 
-/// The rules of a chat on a terminal or in a pipe: what happens (the client's events, entered lines, time) in, what is to be done out.
-/// Pure; the time comes as an argument.
+/// The rules of a chat on a terminal or in a pipe: events (from the client, entered lines, time) go in, actions come
+/// out. Pure; the time is an argument.
 struct ChatModel {
-    /// How long somebody counts as typing after each sign of it.
+    /// How long a user is shown as typing after each signal.
     static let typingFor: Duration = .seconds(5)
-    /// After this long an own message that is stored is taken off the waiting ones, even if it was never shown (a gap took it).
+    /// After this time a stored message of the user is removed from the waiting ones, even if it was never shown
+    /// because a gap contains it.
     static let storedFor: Duration = .seconds(5)
-    /// Names that are known for completion.
+    /// The number of names kept for completion.
     static let maxPeople = 2_000
 
     enum Connection: Equatable {
@@ -23,15 +24,15 @@ struct ChatModel {
 
     struct Room: Equatable {
         var isIn = false
-        /// The first join was answered, and what it brought is on its way here.
+        /// The first join has been answered, and its result is on the way.
         var wasIn = false
-        /// The oldest message shown, from which `/history` goes back.
+        /// The oldest message shown, from which `/history` continues.
         var oldest: Position?
         var newest: Position?
         var count = 0
         var people: Set<UserID> = []
         var typing: [UserID: Moment] = [:]
-        /// Messages shown while another room was the current one.
+        /// Messages that came while another room was the current one.
         var unread = 0
     }
 
@@ -55,14 +56,14 @@ struct ChatModel {
         case history(RoomName, before: Position?, limit: Int)
         case roster(RoomName, cursor: String?)
         case signalTyping(RoomName)
-        /// End it, with this exit code.
+        /// End the chat with this exit code.
         case quit(Int32)
     }
 
     let user: String
     private let keyPrefix: String
     private let history: Int
-    /// The end of the input ends the chat, once everything is stored.
+    /// Whether the end of the input ends the chat, once everything is stored.
     private let endsWithInput: Bool
     private(set) var connection = Connection.connecting
     private(set) var current: RoomName
@@ -75,7 +76,7 @@ struct ChatModel {
     private var hasQuit = false
     private var typedAt: Moment?
 
-    /// `keyPrefix`: unique for each start, for the keys of what is sent.
+    /// `keyPrefix`: unique for each start, for the keys of messages.
     init(user: String, room: RoomName, history: Int, keyPrefix: String, endsWithInput: Bool) {
         self.user = user
         self.keyPrefix = keyPrefix
@@ -106,13 +107,13 @@ struct ChatModel {
         }
     }
 
-    /// A line came that no node would take; nothing of it is sent.
+    /// Handles a line that is longer than any node accepts. Nothing of it is sent.
     mutating func enteredTooLong() -> [Action] {
         failures += 1
         return [.show(.note("not sent: a line of more than \(LineSplitter.maxLine) bytes"))]
     }
 
-    /// The person is writing: the others are told, at most every half of ``typingFor``.
+    /// The user is typing: tells the others, at most every half of ``typingFor``.
     mutating func typed(now: Moment) -> [Action] {
         guard case .connected = connection, rooms[current]?.isIn == true else { return [] }
         if let typedAt, now - typedAt < Self.typingFor / 2 { return [] }
@@ -145,7 +146,7 @@ struct ChatModel {
         do throws(NameError) {
             return body(&self, try RoomName(name))
         } catch {
-            return [.show(.note("that is no room: \(error)"))]
+            return [.show(.note("invalid room name: \(error)"))]
         }
     }
 
@@ -178,7 +179,8 @@ struct ChatModel {
         case .connecting: return "connecting"
         case .connected(let welcome):
             return
-                "connected to \(welcome.node) as \(welcome.user), device \(welcome.device), session \(welcome.session); in \(current)\(place)"
+                "connected to \(welcome.node) as \(welcome.user), device \(welcome.device), "
+                + "session \(welcome.session); in \(current)\(place)"
         case .waiting(let reason, _): return "not connected: \(reason.text); in \(current)\(place)"
         case .closed: return "closed"
         }
@@ -242,7 +244,7 @@ struct ChatModel {
         if let key = message.content.key, user.text == self.user {
             pending.removeAll { $0.key == key && $0.room == name && $0.state != .sending }
             if let index = pending.firstIndex(where: { $0.key == key && $0.room == name }) {
-                // Its answer is still to come, and ends it.
+                // The answer is still to come, and completes it.
                 pending[index].state = .stored(since: Moment(nanoseconds: 0))
             }
         }
@@ -267,7 +269,7 @@ struct ChatModel {
     }
 
     mutating func joinFailed(_ room: RoomName, _ error: ClientError) -> [Action] {
-        // The client goes on trying after a timeout; only a refusal ends it.
+        // The client keeps trying after a timeout; only a refusal ends it.
         if case .timedOut = error {
             let actions: [Action] = [.show(.note("\(room): no answer to the join yet"))]
             guard inputEnded, endsWithInput, !hasQuit else { return actions }
@@ -287,7 +289,7 @@ struct ChatModel {
         switch result {
         case .success(let sent):
             if send.state == .sending, !sent.repeated {
-                // The client's events come by another way: the message itself may still be under way to us.
+                // The events of the client arrive separately, so the message itself may still be on the way.
                 pending[index].state = .stored(since: now)
             } else {
                 pending.remove(at: index)
@@ -324,7 +326,7 @@ struct ChatModel {
         }
     }
 
-    /// Time passed: called every second.
+    /// Handles the passing of time. Called every second.
     mutating func ticked(now: Moment) -> [Action] {
         for room in order {
             let typing = rooms[room]?.typing.filter { $0.value > now }
@@ -337,7 +339,7 @@ struct ChatModel {
         return endIfDone()
     }
 
-    /// Others who are typing in the current room, in the order of their names.
+    /// Other users who are typing in the current room, ordered by name.
     func typing(now: Moment) -> [UserID] {
         (rooms[current]?.typing ?? [:]).filter { $0.value > now && $0.key.text != user }.keys.sorted {
             $0.text < $1.text

@@ -1,14 +1,14 @@
 import MartletClient
 
-/// The lower lines of a chat on a terminal: own messages on their way, the state, the line being written. Pure.
+/// The lower lines of a chat on a terminal: the user's messages in flight, the state, and the input line. Pure.
 struct ChatFooter: Equatable {
     var lines: [String]
-    /// Columns that each line takes, without its colours.
+    /// The width of each line in columns, without colours.
     var widths: [Int]
     /// The cursor's column in the last line.
     var column: Int
 
-    /// Own messages that are shown on their way; the rest is counted.
+    /// The number of messages in flight that are shown; the others are counted.
     static let maxPending = 5
 
     init(_ model: ChatModel, editor: LineEditor, text: ChatText, columns: Int, now: Moment) {
@@ -40,7 +40,7 @@ struct ChatFooter: Equatable {
         widths.append(TerminalText.width(cut))
     }
 
-    /// One line: connection, room, people, who types, what is unread elsewhere.
+    /// One line: connection, room, number of users, who is typing, and unread messages elsewhere.
     static func state(_ model: ChatModel, _ now: Moment) -> (String, ChatText.Style) {
         let room = model.rooms[model.current]
         var parts = [TerminalText.harmless(model.current.text)]
@@ -84,12 +84,12 @@ struct ChatFooter: Equatable {
     }
 }
 
-/// Keeps the footer at the bottom while lines come in above it, which scroll away into the terminal's own memory. Pure: says which
-/// bytes the terminal gets.
+/// Keeps the footer at the bottom while lines appear above it and scroll away into the terminal's own buffer. Pure:
+/// computes the bytes for the terminal.
 struct ChatScreen {
     private var drawn: ChatFooter?
 
-    /// Takes the footer off, writes `lines` where it was, and the footer below them. Empty if nothing would change.
+    /// Removes the footer, writes `lines` in its place, and the footer below them. Empty if nothing would change.
     mutating func draw(_ lines: [String], _ footer: ChatFooter, columns: Int) -> String {
         guard !lines.isEmpty || footer != drawn else { return "" }
         var output = erase(columns: columns)
@@ -101,8 +101,8 @@ struct ChatScreen {
         return output
     }
 
-    /// Takes the footer off and leaves the cursor where it was. On a terminal that became narrower since, its lines may take several
-    /// rows each.
+    /// Removes the footer and leaves the cursor in its place. If the terminal has become narrower since, the lines may
+    /// occupy several rows each.
     mutating func erase(columns: Int) -> String {
         guard let footer = drawn else { return "" }
         drawn = nil

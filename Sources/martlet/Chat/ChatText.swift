@@ -1,21 +1,21 @@
 import ChatWire
 import MartletClient
 
-/// Chat lines as text, for a terminal or a pipe. Everything that comes from others is made harmless here.
+/// The items of a chat as text, for a terminal or a pipe. All text from other people is made harmless here.
 struct ChatText {
-    /// With escape sequences for colours.
+    /// Whether colours are used (escape sequences).
     var colour = false
-    /// Wraps at this many columns; nil: never.
+    /// The number of columns after which lines are wrapped; nil for never.
     var columns: Int?
-    /// Who reads, for the colour of their name.
+    /// The user at the terminal, whose name has its own colour.
     var user = ""
-    /// Hours and minutes of a time.
+    /// Formats a time as hours and minutes.
     var clock: @Sendable (UInt64) -> String
-    /// Also what changes all the time: typing.
+    /// Whether signals (typing) are shown.
     var showsSignals = false
 
-    /// The lines; none if it is nothing to show here. `room`: where the person is; others are named. `now`: for lines without a time of
-    /// their own.
+    /// The lines; empty if the item is not shown here. `current`: the room that the user looks at; other rooms are
+    /// named. `now`: for items without a time of their own.
     func lines(_ line: ChatLine, in current: RoomName, now: UInt64) -> [String] {
         switch line {
         case .message(let room, let message): return self.message(message, room == current ? nil : room)
@@ -37,7 +37,8 @@ struct ChatText {
             return notice("\(missing) gone from the log of \(room), between \(gap.after) and \(gap.before)", now, .bad)
         case .reset(let room, let reset):
             return notice(
-                "Redis lost part of \(room)'s history: what was shown before this line may be gone; it goes on at \(reset.position)",
+                "Redis lost part of \(room)'s history: what was shown before this line may be gone; "
+                    + "it goes on at \(reset.position)",
                 now, .bad)
         case .sent: return []
         case .notSent(let room, let text, let error):
@@ -60,7 +61,7 @@ struct ChatText {
         var lines = [head + (said.first ?? "")] + said.dropFirst().map { "      " + $0 }
         lines = wrapped(lines, indent: 6)
         guard colour else { return lines }
-        // Only the head has colours, and it is in the first line unless the terminal is very narrow.
+        // Only the head is coloured, and it is in the first line unless the terminal is very narrow.
         if lines[0].hasPrefix(head) {
             let shownName = style(name, content.user.text == user ? .me : .name(Self.colourNumber(content.user.text)))
             lines[0] =
@@ -91,7 +92,7 @@ struct ChatText {
         _ room: RoomName?, _ joined: [UserID], _ left: [UserID], _ count: Int, _ now: UInt64
     ) -> [String] {
         var parts: [String] = []
-        // That one has come oneself is said by the line of the join.
+        // The user's own arrival is shown by the line of the join.
         let others = joined.filter { $0.text != user }
         if !others.isEmpty { parts.append("\(Self.names(others)) came") }
         if !left.isEmpty { parts.append("\(Self.names(left)) left") }
@@ -114,7 +115,7 @@ struct ChatText {
         return users.count > 10 ? shown + " and \(users.count - 10) more" : shown
     }
 
-    /// How many messages a gap took, as far as its positions tell.
+    /// The number of messages in a gap, as far as its positions tell.
     static func missing(_ gap: Gap) -> String {
         guard gap.before.seq > gap.after.seq + 1 else { return "messages are" }
         let count = gap.before.seq - gap.after.seq - 1
@@ -133,7 +134,7 @@ struct ChatText {
         case name(Int)
     }
 
-    /// `text` in colour; harmless already.
+    /// `text` in colour. It must be harmless already.
     func style(_ text: String, _ style: Style) -> String {
         guard colour, !text.isEmpty else { return text }
         let code =
@@ -161,7 +162,8 @@ struct ChatText {
         }
     }
 
-    /// Of the 256 colours some that can be read on black and on white; the same name has always the same one (FNV-1a).
+    /// One of the 256 colours that can be read both on black and on white. The same name always has the same colour
+    /// (FNV-1a).
     static func colourNumber(_ name: String) -> Int {
         let palette = [25, 28, 61, 66, 88, 94, 97, 125, 130, 133, 136, 161, 166, 172, 31, 35]
         let hash = name.utf8.reduce(0x811C_9DC5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }

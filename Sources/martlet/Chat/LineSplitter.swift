@@ -1,17 +1,18 @@
-/// Cuts bytes into lines of text.
+/// Splits bytes into lines of text.
 struct LineSplitter {
     enum Line: Equatable {
         case text(String)
-        /// Longer than ``LineSplitter/maxLine``: none of it is given, for half a line is another one.
+        /// The line is longer than ``LineSplitter/maxLine``. Nothing of it is returned, because half a line has another
+        /// meaning.
         case tooLong
     }
 
-    /// No node takes a longer one by default.
+    /// No node accepts a longer line by default.
     static let maxLine = 1 << 20
     private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
     private var bytes: [UInt8] = []
-    /// No line has ended: a byte order mark may stand before the first one (PowerShell writes one into a pipe).
+    /// No line has ended yet. A byte order mark may stand before the first one (PowerShell writes one into a pipe).
     private var isFirst = true
     private var isTooLong = false
 
@@ -29,7 +30,7 @@ struct LineSplitter {
         return lines
     }
 
-    /// A last line without its end.
+    /// The last line, if it has no line end.
     mutating func rest() -> Line? { bytes.isEmpty ? nil : take() }
 
     private mutating func take() -> Line {

@@ -3,31 +3,32 @@ import ChatGateway
 import Glibc
 import MartletClient
 
-/// `martlet replay`: plays recorded chat through nodes, every user a session of their own, and proves for each session that what it
-/// saw is the room's log.
+/// `martlet replay`: replays recorded chats through nodes, with a session for every user, and proves for each session
+/// that it was shown exactly the room's log.
 struct Replay: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Play recorded chat through nodes, and prove that every session saw its rooms' logs.",
+        abstract: "Replay recorded chats through nodes, and prove that every session saw exactly its rooms' logs.",
         discussion: """
-            A trace is NDJSON, in time order: {"at":ms,"room":"…","user":"…","event":"join"|"leave"|"message","text":"…"}. \
-            Every user is one session, from the first join on. At the end each room's log is read through a node and held \
-            against what each session was shown from its join on: nothing missing, repeated, swapped or different. Exits 1 if it is \
-            not so, and 2 if the replay could not be made.
+            A trace is NDJSON in the order of time: \
+            {"at":ms,"room":"…","user":"…","event":"join"|"leave"|"message","text":"…"}. Every user is one session, \
+            from the first join on. At the end the log of each room is read through a node and compared with what \
+            each session was shown since its join: nothing missing, repeated, reordered or changed. Exits 1 if there \
+            is a difference, and 2 if the replay could not be carried out.
             """)
 
-    @Argument(help: "Traces; several are laid side by side.")
+    @Argument(help: "Trace files; several are merged by time.")
     var files: [String]
 
     @Option(help: "A node or proxy, ws://host:port[/ws]; may be given more than once.")
     var url: [String] = []
 
-    @Option(help: "Times as fast as it was recorded (10, or 0.5). Without it: as fast as it goes.")
+    @Option(help: "Speed as a multiple of the recorded one (10, or 0.5). Default: as fast as possible.")
     var speed: Double?
 
     @Option(help: "Sends of one user that may be unanswered.")
     var window = 8
 
-    @Flag(help: "The summary as one JSON object, on standard output.")
+    @Flag(help: "Write the summary as one JSON object to standard output.")
     var json = false
 
     func validate() throws {
@@ -53,21 +54,22 @@ struct Replay: AsyncParsableCommand {
 
     private func replay() async throws -> ReplayVerdict {
         let trace = try ReplayTrace(files: files)
-        guard !trace.events.isEmpty else { throw ReplayError("the traces hold no event") }
+        guard !trace.events.isEmpty else { throw ReplayError("the traces contain no event") }
         try FileLimit.raise(toHold: trace.users.count)
         return try await ReplayProof(urls: url, options: ReplayOptions(window: window, speed: speed), isQuiet: false)
             .verdict(trace)
     }
 }
 
-/// Lets this process open as many sockets as it needs.
+/// Raises the limit of open files.
 enum FileLimit {
-    /// Raises the soft limit to the hard one. Throws a ``ReplayError`` if that does not hold `sessions` sockets.
+    /// Raises the soft limit to the hard one. Throws a ``ReplayError`` if that does not suffice for `sessions` sockets.
     static func raise(toHold sessions: Int) throws(ReplayError) {
         OpenFileLimit.raise()
         guard let files = OpenFileLimit.current, files < sessions + 64 else { return }
         throw ReplayError(
-            "the trace has \(sessions) users, and this process may open only \(files) files: raise the limit with ulimit -n"
+            "the trace has \(sessions) users, and this process may open only \(files) files: "
+                + "raise the limit with ulimit -n"
         )
     }
 }

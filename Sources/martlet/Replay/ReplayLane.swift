@@ -2,11 +2,13 @@ import ChatCore
 import MartletClient
 import NIOCore
 
-/// The users of one event loop, and what they were shown.
+/// The users on one event loop, and what they were shown.
 final class ReplayLane: @unchecked Sendable {
-    // Proof for @unchecked: `let` apart, everything is touched on `loop` only, and after the run by the one who verifies.
+    // Proof for @unchecked: apart from `let`, everything is used on `loop` only, and after the run by the code that
+    // verifies.
     let loop: any EventLoop
-    /// A cycle, on purpose: what is still on its way on a loop when a run is given up must find it. A program plays one.
+    /// An intended reference cycle: events that are still queued on a loop when a run is given up must find it. A
+    /// process replays one run.
     let run: ReplayRun
     private var users: [Int: ReplayUser] = [:]
     private let roomIndex: [RoomName: Int]
@@ -47,7 +49,7 @@ final class ReplayLane: @unchecked Sendable {
         users = [:]
     }
 
-    /// Who waits, and for what: one of them.
+    /// One of the users that still wait, and what for.
     var trouble: String? {
         for user in users.values { if let trouble = user.trouble { return trouble } }
         return nil
@@ -76,7 +78,7 @@ final class ReplayLane: @unchecked Sendable {
         ) { [weak self] event in self?.observe(event, user) }
     }
 
-    /// Done events are told to the run in batches, one a tick.
+    /// Reports completed events to the run in batches, one for each tick of the loop.
     func eventDone() {
         doneEvents += 1
         guard doneEvents == 1 else { return }
@@ -145,7 +147,7 @@ final class ReplayLane: @unchecked Sendable {
             counts.strays += 1
             return
         }
-        // What a join shows of the past is not counted: the proof begins where the session joined.
+        // Older messages in a join do not count: the proof begins where the session joined.
         guard seq > ranges.values[index].start else { return }
         ranges.values[index].show(seq)
         if !same { ranges.values[index].differs += 1 }
@@ -160,7 +162,7 @@ final class ReplayLane: @unchecked Sendable {
     }
 }
 
-/// What a lane counts. `acked` and `deliveries`: since they were last told to the run.
+/// The counts of a lane. `acked` and `deliveries` are those since the last report to the run.
 struct ReplayCounts {
     var sessions = 0
     var acked = 0
@@ -169,6 +171,6 @@ struct ReplayCounts {
     var reconnects = 0
     var reasons: [String: Int] = [:]
     var resets = 0
-    /// Messages of a room that the session is not in.
+    /// Messages of a room that the session has not joined.
     var strays = 0
 }

@@ -1,27 +1,29 @@
 import ChatCore
 
-/// What one session was shown of one room from one join on, in a few bytes: not the messages, only which, and what was wrong.
+/// A compact record of what one session was shown of one room since one join: not the messages themselves, but which of
+/// them, and what was wrong.
 struct SeenRange: Equatable {
-    /// Index into the trace's users and rooms.
+    /// Indices into the trace's users and rooms.
     var user: Int
     var room: Int
-    /// Where the room stood when the session joined; what is shown begins at the next seq.
+    /// The last seq of the room when the session joined; the messages after it are shown.
     var start: UInt64
-    /// The highest seq that was shown (or `start`).
+    /// The highest seq that was shown, or `start`.
     var last: UInt64
     var shown: UInt64 = 0
     /// Seqs below `last` that were not shown.
     var holes: [ClosedRange<UInt64>] = []
     var repeated: UInt64 = 0
-    /// Shown after a later one.
+    /// Messages shown after a later one.
     var swapped: UInt64 = 0
-    /// Shown with another text or user than others were shown at that seq.
+    /// Messages shown with a text or user that differs from what others were shown at that seq.
     var differs: UInt64 = 0
-    /// Messages that the node said are gone.
+    /// Messages that the node announced as lost.
     var announced: UInt64 = 0
-    /// The first thing that was wrong, in words.
+    /// A description of the first error.
     var example: String?
-    /// The session stayed to the end, so it must have been shown everything up to the room's final position.
+    /// Whether the session stayed to the end, so that it must have been shown everything up to the room's final
+    /// position.
     var isOpen = true
 
     init(user: Int, room: Int, start: UInt64) {
@@ -53,7 +55,7 @@ struct SeenRange: Equatable {
         }
     }
 
-    /// The session stayed until the room's final position.
+    /// Notes that the session stayed until the room's final position.
     mutating func ended(at final: UInt64) {
         guard final > last else { return }
         holes.append((last + 1)...final)
@@ -61,7 +63,7 @@ struct SeenRange: Equatable {
     }
 }
 
-/// The hash of what was said, of the bytes as they are: Unicode's equivalences would hide a changed text.
+/// The hash of a message's exact bytes. Unicode equivalence would hide a changed text.
 func fingerprint(user: String, text: String?) -> UInt64 {
     var hasher = Hasher()
     func combine(_ text: String) {
@@ -74,21 +76,21 @@ func fingerprint(user: String, text: String?) -> UInt64 {
     return UInt64(bitPattern: Int64(hasher.finalize()))
 }
 
-/// What is known of one room's messages from all sessions of one event loop.
+/// The messages of one room, as all sessions of one event loop know them.
 struct RoomLedger {
-    /// seq → fingerprint, as first shown to any session.
+    /// seq → fingerprint of what was first shown to any session.
     var shown: [UInt64: UInt64] = [:]
-    /// seq → fingerprint, as sent and answered.
+    /// seq → fingerprint of what was sent and answered.
     var acked: [UInt64: UInt64] = [:]
-    /// Two sends that were answered with the same position.
+    /// Pairs of sends that were answered with the same position.
     var ackedTwice: UInt64 = 0
-    /// Messages shown with another text or user than others were shown at that seq.
+    /// Messages shown with a text or user that differs from what others were shown at that seq.
     var differs: UInt64 = 0
     var highest: UInt64 = 0
-    /// Where the room stood when the first session joined.
+    /// The last seq of the room when the first session joined.
     var lowestStart = UInt64.max
 
-    /// False: another session was shown something else there.
+    /// Returns false if another session was shown something else there.
     mutating func show(_ seq: UInt64, _ print: UInt64) -> Bool {
         highest = max(highest, seq)
         if let known = shown[seq] { return known == print }

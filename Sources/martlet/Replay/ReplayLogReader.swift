@@ -1,7 +1,7 @@
 import ChatCore
 import MartletClient
 
-/// Reads whole rooms' logs through a node, page by page.
+/// Reads the whole log of rooms through a node, page by page.
 struct ReplayLogReader {
     private let client: MartletClient
 
@@ -20,7 +20,7 @@ struct ReplayLogReader {
         try await client.history(room, HistoryQuery(anchor: .newest, limit: 1)).newest
     }
 
-    /// The log's messages with seqs above `start` and up to `end`, oldest first; fewer if the log was trimmed.
+    /// The messages of the log with seqs above `start` and up to `end`, oldest first. Fewer if the log was trimmed.
     func log(_ room: RoomName, after start: UInt64, upTo end: UInt64) async throws(ClientError) -> [Message] {
         var messages: [Message] = []
         var before: Position?

@@ -1,7 +1,7 @@
 import Glibc
 
-/// Shows how far a replay is, on standard error: one line that is written over on a terminal, a plain line every few seconds in a
-/// pipe.
+/// Shows the progress of a replay on standard error: one line that is overwritten on a terminal, or a plain line every
+/// few seconds in a pipe.
 struct ReplayProgress {
     struct State: Sendable {
         var events = 0
@@ -14,7 +14,7 @@ struct ReplayProgress {
     private let began = ContinuousClock.now
     private var last: (at: ContinuousClock.Instant, deliveries: Int)?
 
-    /// How often ``show(_:_:)`` is worth calling.
+    /// How often ``show(_:_:)`` should be called.
     var interval: Duration { isTerminal ? .milliseconds(200) : .seconds(5) }
 
     mutating func show(_ state: State, _ what: String) {

@@ -3,14 +3,16 @@ import MartletClient
 import NIOCore
 import NIOPosix
 
-/// A whole replay: plays a trace, waits until everybody was shown everything, reads the rooms' logs, and compares.
+/// A whole replay: plays a trace, waits until every session was shown everything, reads the logs of the rooms, and
+/// compares.
 struct ReplayProof {
     var urls: [String]
     var options = ReplayOptions()
-    /// No progress on standard error.
+    /// Whether no progress is written to standard error.
     var isQuiet = true
 
-    /// Throws a ``ReplayError`` or ``ClientError`` if the replay could not be made; what it found wrong is in the verdict.
+    /// Throws a ``ReplayError`` or ``ClientError`` if the replay could not be carried out. The errors that it found are
+    /// in the verdict.
     func verdict(_ trace: ReplayTrace) async throws -> ReplayVerdict {
         var addresses: [ClientURL] = []
         for text in urls { addresses.append(try ClientURL(text)) }

@@ -2,7 +2,7 @@ import ChatCore
 import ChatWire
 
 extension ReplayVerdict {
-    /// For people: a summary, and one line for each room that is not good.
+    /// The report for people: a summary, and one line for each room with an error.
     var text: String {
         var lines: [String] = []
         for room in rooms where !room.isGood { lines.append(room.line) }
@@ -10,16 +10,20 @@ extension ReplayVerdict {
         let trimmed = rooms.filter(\.trimmed)
         if !trimmed.isEmpty {
             lines.append(
-                "the logs of \(trimmed.count) rooms were trimmed (\(trimmed[0].name)…): what is gone from them was checked against "
+                "the logs of \(trimmed.count) rooms were trimmed (\(trimmed[0].name)…): "
+                    + "trimmed messages were compared with "
                     + "what the sessions saw in common; nodes with a higher MARTLET_HISTORY_LENGTH keep it")
         }
         lines.append(
-            "\(messages) messages, \(sessions) sessions, \(rooms.count) rooms, \(deliveries) deliveries in \(Self.short(seconds)) s "
+            "\(messages) messages, \(sessions) sessions, \(rooms.count) rooms, "
+                + "\(deliveries) deliveries in \(Self.short(seconds)) s "
                 + "(\(Int(Double(deliveries) / max(seconds, 0.001))) deliveries/s)")
         lines.append(
             "\(total(\.missing)) missing, \(total(\.repeated)) repeated, \(total(\.swapped)) swapped; "
-                + "\(total(\.differs)) different, \(total(\.lostAcks)) acked but not in the log, \(total(\.stored)) stored twice, "
-                + "\(total(\.holesInLog)) holes in the log; \(failed) failed, \(behind) behind, \(reconnects) reconnects"
+                + "\(total(\.differs)) different, \(total(\.lostAcks)) acked but not in the log, "
+                + "\(total(\.stored)) stored twice, "
+                + "\(total(\.holesInLog)) holes in the log; "
+                + "\(failed) failed, \(behind) behind, \(reconnects) reconnects"
                 + (reasons.isEmpty
                     ? "" : " (\(reasons.map { "\($0.value) × \($0.key)" }.sorted().joined(separator: "; ")))")
         )
@@ -27,7 +31,7 @@ extension ReplayVerdict {
         return lines.joined(separator: "\n")
     }
 
-    /// For machines: one object.
+    /// The report for programs: one object.
     var json: String {
         func number(_ value: some BinaryInteger) -> JSONValue { .number(String(value)) }
         let bad = rooms.filter { !$0.isGood }.map { room in

@@ -3,26 +3,28 @@ import MartletClient
 import NIOCore
 import NIOPosix
 
-/// How a trace is played.
+/// The options of a replay.
 struct ReplayOptions: Sendable {
-    /// Sends of one user that may be unanswered.
+    /// How many sends of one user may be unanswered.
     var window = 8
-    /// Times as fast as it was recorded; nil: as fast as it goes.
+    /// The speed as a multiple of the recorded one; nil for as fast as possible.
     var speed: Double?
-    /// Events that may be under way in all: keeps the joins and leaves of an as-fast-as-it-goes replay near their place among the
-    /// messages.
+    /// How many events may be in progress in all. This keeps the joins and leaves of a replay at full speed near their
+    /// place among the messages.
     var ahead = 1_000
-    /// How long nothing may happen, while something should, before the replay gives up.
+    /// How long nothing may happen, while something should, before the replay is given up.
     var patience: Duration = .seconds(90)
     /// How long no node may answer at the beginning.
     var reaching: Duration = .seconds(10)
-    /// After the last event: how long nothing may come while somebody has not been shown everything.
+    /// How long nothing may arrive after the last event, while a session has not been shown everything.
     var settling: Duration = .seconds(20)
 }
 
-/// Plays a trace: hands its events, in order, to the users of some event loops, and waits until all was seen by all.
+/// Plays a trace: hands its events in order to the users on some event loops, and waits until every session was shown
+/// everything.
 final class ReplayRun: @unchecked Sendable {
-    // Proof for @unchecked: `let` apart, and `lanes`, which is set once in `init`, everything is touched on `home` only.
+    // Proof for @unchecked: apart from `let`, and from `lanes`, which is set once in `init`, everything is used on
+    // `home` only.
     let trace: ReplayTrace
     let addresses: [ClientURL]
     let options: ReplayOptions
@@ -47,7 +49,7 @@ final class ReplayRun: @unchecked Sendable {
         var client = ClientOptions()
         client.sendWindow = options.window
         client.showsAll = true
-        // A machine that plays thousands of people, and perhaps their nodes too, may be slow.
+        // A machine that runs thousands of users, and perhaps their nodes too, may be slow.
         client.connectTimeout = .seconds(30)
         client.requestTimeout = .seconds(60)
         clientOptions = client
@@ -59,7 +61,7 @@ final class ReplayRun: @unchecked Sendable {
 
     // MARK: Playing
 
-    /// Plays all events; returns when each was answered. Throws a ``ReplayError`` if nothing moves any more.
+    /// Plays all events, and returns when each was answered. Throws a ``ReplayError`` if nothing happens any more.
     func play() async throws {
         home.execute { [self] in
             began = .now()
@@ -71,7 +73,7 @@ final class ReplayRun: @unchecked Sendable {
         try await played.futureResult.get()
     }
 
-    /// A copy of how far it is.
+    /// A copy of the progress.
     func currentProgress() async -> ReplayProgress.State {
         (try? await home.submit { [self] in progress }.get()) ?? ReplayProgress.State()
     }
@@ -133,8 +135,8 @@ final class ReplayRun: @unchecked Sendable {
 
     // MARK: Afterwards
 
-    /// Waits until every session that stayed was shown everything up to its rooms' final positions, or nothing comes any more.
-    /// Returns how many sessions' rooms are behind.
+    /// Waits until every session that stayed was shown everything up to the final positions of its rooms, or until
+    /// nothing arrives any more. Returns how many sessions' rooms are behind.
     func settle(_ final: [UInt64]) async throws -> Int {
         var best = Int.max
         var deadline = ContinuousClock.now + options.settling
@@ -158,7 +160,7 @@ final class ReplayRun: @unchecked Sendable {
         }
     }
 
-    /// The highest seq of each room that anybody was shown or sent.
+    /// The highest seq of each room that any session was shown or sent.
     func highest() async throws -> [UInt64] {
         var highest = [UInt64](repeating: 0, count: trace.rooms.count)
         for lane in lanes {

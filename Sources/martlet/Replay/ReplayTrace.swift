@@ -2,7 +2,7 @@ import ChatCore
 import ChatWire
 import Glibc
 
-/// Recorded chat: who joined, left and said what, in time order.
+/// Recorded chats: who joined, left and sent what, in the order of time.
 struct ReplayTrace {
     enum Kind: Equatable {
         case join
@@ -11,7 +11,7 @@ struct ReplayTrace {
     }
 
     struct Event {
-        /// Ms since the trace began.
+        /// Milliseconds since the trace began.
         var at: UInt64
         /// Index into ``ReplayTrace/users``.
         var user: Int
@@ -28,7 +28,7 @@ struct ReplayTrace {
 
     var messages: Int { events.count { if case .message = $0.kind { true } else { false } } }
 
-    /// Reads NDJSON files; several are laid side by side. Throws a ``ReplayError`` that names file and line.
+    /// Reads NDJSON files and merges them by time. Throws a ``ReplayError`` that names the file and the line.
     init(files: [String]) throws(ReplayError) {
         for file in files {
             guard let text = Self.read(file) else {
@@ -41,7 +41,7 @@ struct ReplayTrace {
         events = order.map { events[$0] }
     }
 
-    /// For tests: one file's text.
+    /// Reads the text of one file. For tests.
     init(text: String, file: String) throws(ReplayError) {
         try add(Array(text.utf8), file: file)
     }
@@ -70,12 +70,14 @@ struct ReplayTrace {
         let place = [event.user, event.room]
         switch event.kind {
         case .join:
-            guard present.insert(place).inserted else { throw ReplayError("joins a room in which the user is already") }
+            guard present.insert(place).inserted else {
+                throw ReplayError("joins a room that the user has joined already")
+            }
         case .leave:
-            guard present.remove(place) != nil else { throw ReplayError("leaves a room in which the user is not") }
+            guard present.remove(place) != nil else { throw ReplayError("leaves a room that the user has not joined") }
         case .message:
             guard present.contains(place) else {
-                throw ReplayError("says something in a room in which the user is not")
+                throw ReplayError("sends a message to a room that the user has not joined")
             }
         }
     }
@@ -85,18 +87,18 @@ struct ReplayTrace {
         do { tree = try JSONValue(parsing: line) } catch { throw ReplayError("not JSON: \(error)") }
         guard tree.object != nil else { throw ReplayError("not a JSON object") }
         func text(_ name: String) throws(ReplayError) -> String {
-            guard let text = tree[name]?.string else { throw ReplayError("'\(name)' is missing or no string") }
+            guard let text = tree[name]?.string else { throw ReplayError("'\(name)' is missing or not a string") }
             return text
         }
         guard let at = tree["at"]?.integer, at >= 0 else {
-            throw ReplayError("'at' is missing or no whole number of milliseconds")
+            throw ReplayError("'at' is missing or not a whole number of milliseconds")
         }
         let kind: Kind
         switch try text("event") {
         case "join": kind = .join
         case "leave": kind = .leave
         case "message": kind = .message(try text("text"))
-        default: throw ReplayError("'event' is none of join, leave, message")
+        default: throw ReplayError("'event' is not join, leave or message")
         }
         let room: RoomName
         let user: UserID
@@ -136,7 +138,7 @@ struct ReplayTrace {
     }
 }
 
-/// Why a replay cannot go on, in words for the person who started it.
+/// Why a replay cannot continue, in words for the person who started it.
 struct ReplayError: Error, Equatable, CustomStringConvertible {
     var message: String
 

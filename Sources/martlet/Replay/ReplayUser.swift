@@ -2,15 +2,15 @@ import ChatCore
 import MartletClient
 import NIOCore
 
-/// One user of the trace: a session that does the user's events in their order. Lives on its lane's loop.
+/// One user of the trace: a session that carries out the user's events in order. It lives on its lane's loop.
 final class ReplayUser {
     private unowned let lane: ReplayLane
     private let index: Int
     private var session: ClientSession?
-    /// Events (indices into the trace) that are not done, in order.
+    /// Events that are not done, in order, as indices into the trace.
     private var waiting: [Int] = []
     private var next = 0
-    /// A join or leave is under way: nothing else begins until it is done.
+    /// Whether a join or leave is in progress: nothing else begins until it is done.
     private var isBusy = false
     private var unanswered = 0
     private var roomsJoined: Set<Int> = []
@@ -25,7 +25,7 @@ final class ReplayUser {
         step()
     }
 
-    /// What it waits for, if it waits.
+    /// What the user waits for, if anything.
     var trouble: String? {
         guard isBusy || unanswered > 0 || next < waiting.count else { return nil }
         let name = lane.run.trace.users[index].text
@@ -63,7 +63,7 @@ final class ReplayUser {
         let isNew = session == nil
         let session = session ?? lane.makeSession(index)
         self.session = session
-        // Before the start, so that the first URL names the room for a proxy that hashes on it.
+        // Joined before the start, so that the first URL names the room for a proxy that hashes on it.
         session.join(lane.run.trace.rooms[room]) { [weak self] result in
             self?.roomsJoined.insert(room)
             self?.finished(result, "join")
@@ -79,7 +79,7 @@ final class ReplayUser {
             lane.left(user: index, room: room)
             roomsJoined.remove(room)
             finished(result, "leave")
-            // Who has left the last room is gone; a later join opens a new session.
+            // A user who has left the last room is closed; a later join opens a new session.
             if roomsJoined.isEmpty, waiting.isEmpty, !isBusy { close() }
         }
     }

@@ -1,25 +1,26 @@
 import ChatCore
 
-/// What the replay has proven, for people and for machines.
+/// The result of a replay, for people and for programs.
 struct ReplayVerdict {
-    /// What one room's sessions and log say of each other.
+    /// A comparison of one room's sessions and its log.
     struct Room {
         var name: RoomName
-        /// Messages in the log from the first join of this replay on.
+        /// Messages in the log since the first join of this replay.
         var logged = 0
-        /// The log no longer holds messages that were shown: they are checked against what the sessions saw in common.
+        /// Whether the log no longer contains messages that were shown. Those are compared with what the sessions saw
+        /// in common.
         var trimmed = false
         var missing: UInt64 = 0
         var repeated: UInt64 = 0
         var swapped: UInt64 = 0
-        /// A message shown, sent or logged with different words at the same position.
+        /// Messages shown, sent or logged with different contents at the same position.
         var differs: UInt64 = 0
-        /// Answered with a position that the log does not have.
+        /// Sends that were answered with a position that the log does not contain.
         var lostAcks: UInt64 = 0
-        /// In the log more than once, or answered twice with the same position.
+        /// Messages that are in the log more than once, or were answered twice with the same position.
         var stored: UInt64 = 0
         var holesInLog: UInt64 = 0
-        /// Messages that a node said are gone.
+        /// Messages that a node announced as lost.
         var announced: UInt64 = 0
         var example: String?
 
@@ -27,7 +28,7 @@ struct ReplayVerdict {
             missing + repeated + swapped + differs + lostAcks + stored + holesInLog + announced == 0
         }
 
-        /// One line, for a room that is not good.
+        /// One line for a room with an error.
         var line: String {
             let counts: [(String, UInt64)] = [
                 ("missing", missing), ("repeated", repeated), ("swapped", swapped), ("different", differs),
@@ -43,12 +44,12 @@ struct ReplayVerdict {
     var sessions = 0
     var messages = 0
     var deliveries = 0
-    /// Sessions' rooms that did not get to the final position in time.
+    /// Sessions' rooms that did not reach the final position in time.
     var behind = 0
     var failed = 0
     var failures: [String] = []
     var reconnects = 0
-    /// Why connections were lost, and how often.
+    /// The reasons for which connections were lost, and how often.
     var reasons: [String: Int] = [:]
     var resets = 0
     var strays = 0
@@ -58,7 +59,7 @@ struct ReplayVerdict {
 
     var isGood: Bool { rooms.allSatisfy(\.isGood) && failed == 0 && behind == 0 && strays == 0 && resets == 0 }
 
-    /// `logs`: each room's messages as the node's history gives them, oldest first.
+    /// `logs`: the messages of each room as the node's history returns them, oldest first.
     init(run: ReplayRun, ranges: [SeenRange], ledgers: [RoomLedger], logs: [[Message]]) {
         rooms = run.trace.rooms.map { Room(name: $0) }
         for index in rooms.indices { Self.compare(&rooms[index], ledgers[index], logs[index], run.trace.users) }
@@ -83,7 +84,7 @@ struct ReplayVerdict {
         strays += counts.strays
     }
 
-    /// Holds what was sent and shown against the log.
+    /// Compares what was sent and shown with the log.
     private static func compare(_ room: inout Room, _ ledger: RoomLedger, _ log: [Message], _ users: [UserID]) {
         let start = ledger.lowestStart == .max ? 0 : ledger.lowestStart
         room.differs += ledger.differs
@@ -104,10 +105,10 @@ struct ReplayVerdict {
             if let acked = ledger.acked[seq] {
                 if acked != print { room.differs += 1 }
             } else if known.contains(message.content.user) {
-                // Everything that the trace's users said was answered, so this is a second copy of something (or the remains
-                // of a send that failed, which is counted there).
+                // Everything that the trace's users sent was answered, so this is a second copy of a message, or the
+                // result of a failed send, which is counted there.
                 room.stored += 1
-                room.example = room.example ?? "nobody was told of \(message.position), by \(message.content.user)"
+                room.example = room.example ?? "nobody was shown \(message.position), sent by \(message.content.user)"
             }
             if let shown = ledger.shown[seq], shown != print { room.differs += 1 }
         }

@@ -1,20 +1,20 @@
-/// What a person did on the keyboard.
+/// A key or an action on the keyboard.
 enum Key: Equatable {
     case text(String)
     case enter, backspace, delete, left, right, up, down, home, end, wordLeft, wordRight
-    /// Up to the beginning, up to the end, the word before.
+    /// Delete to the beginning, to the end, and the word before the cursor.
     case killToStart, killToEnd, killWord
     case tab, redraw, interrupt, endOfInput, suspend
-    /// A paste that the terminal brackets: its line ends are text, not Enter.
+    /// A bracketed paste: its line ends are text, not Enter.
     case paste(String)
 }
 
-/// Reads keys out of the bytes of a terminal in raw mode (xterm, "Control Sequences": CSI and SS3 keys, bracketed paste). Bytes that
-/// are no whole key yet wait for the next ones; what is no key at all is left out.
+/// Decodes the bytes of a terminal in raw mode (xterm, "Control Sequences": CSI and SS3 keys, bracketed paste). An
+/// incomplete sequence waits for more bytes; an unknown one is ignored.
 struct KeyDecoder {
     private var waiting: [UInt8] = []
     private var pasted: [UInt8]?
-    /// A paste beyond this many bytes is cut: no message is that long.
+    /// A paste is cut after this many bytes, because no message is that long.
     static let maxPaste = 1 << 20
 
     mutating func decode(_ bytes: [UInt8]) -> [Key] {
@@ -64,7 +64,7 @@ struct KeyDecoder {
         return keys
     }
 
-    /// Nothing more came after an Escape: it was the key itself, which means nothing here.
+    /// Nothing followed an Escape, so it was the key itself, which has no function here.
     mutating func paused() {
         if waiting.first == 0x1B, pasted == nil { waiting.removeAll() }
     }
@@ -97,7 +97,7 @@ struct KeyDecoder {
         }
     }
 
-    /// Takes what was pasted from `start` on; the index behind the closing mark, if that came.
+    /// Takes the pasted text from `start` on. Returns the index behind the closing mark, if it has come.
     private mutating func endOfPaste(from start: Int) -> Int? {
         let mark = Array("\u{1B}[201~".utf8)
         let rest = waiting[start...]
@@ -105,7 +105,7 @@ struct KeyDecoder {
             take(rest[..<end.lowerBound])
             return end.upperBound
         }
-        // The mark may be cut in two.
+        // The mark may have been split.
         let sure = max(start, waiting.count - mark.count + 1)
         take(waiting[start..<sure])
         waiting.removeSubrange(start..<sure)

@@ -1,10 +1,11 @@
-/// The line that a person is writing: characters as they see them (a family of four is one), a cursor, and the lines entered before.
+/// The line that the user is writing: characters as readers see them (a family of four is one), a cursor, and the lines
+/// entered before.
 struct LineEditor {
     private(set) var characters: [Character] = []
-    /// How many characters are before the cursor.
+    /// The number of characters before the cursor.
     private(set) var cursor = 0
     private var history: [String] = []
-    /// Which earlier line is shown; `history.count`: the new one.
+    /// The index of the earlier line that is shown; `history.count` for the new one.
     private var place = 0
     private var draft = ""
     static let historyLimit = 200
@@ -60,14 +61,15 @@ struct LineEditor {
         return .edited
     }
 
-    /// Puts a text in place of the line, the cursor behind it.
+    /// Replaces the line by a text and moves the cursor behind it.
     mutating func replace(with text: String) {
         characters = Array(text)
         cursor = characters.count
     }
 
     private mutating func insert(_ text: String) {
-        // Joined anew: what is typed may be the second half of a character (a mark, a joiner, a Korean final).
+        // Joined again, because the typed text may be the second half of a character (a mark, a joiner, a Korean
+        // final).
         let before = String(characters[..<cursor]) + text.replacing("\r\n", with: "\n").replacing("\r", with: "\n")
         let after = characters[cursor...]
         let joined = Array(before)
@@ -101,7 +103,8 @@ struct LineEditor {
         return start
     }
 
-    /// The part of the line that fits into `columns`, with the cursor inside; and the cursor's column in it. A line end shows as `⏎`.
+    /// The part of the line that fits into `columns` and contains the cursor, and the cursor's column in it. A line end
+    /// is shown as `⏎`.
     func visible(columns: Int) -> (text: String, column: Int) {
         let shown = characters.map { character -> String in
             character.isNewline ? "⏎" : TerminalText.harmless(String(character))

@@ -1,8 +1,8 @@
 import Glibc
 
-/// The terminal of this process: its size, its raw mode, writing to it.
+/// The terminal of this process: its size, its raw mode, and output.
 enum Terminal {
-    /// Columns and rows of the terminal on standard output; 80 × 24 if it does not say.
+    /// Columns and rows of the terminal on standard output; 80 × 24 if they are unknown.
     static var size: (columns: Int, rows: Int) {
         var size = winsize()
         guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0, size.ws_row > 0 else {
@@ -15,13 +15,13 @@ enum Terminal {
     static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
     static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
-    /// Colours are wanted: https://no-color.org, and a terminal that says it can do nothing gets nothing.
+    /// Whether to use colours: see https://no-color.org, and a terminal without capabilities gets none.
     static var wantsColour: Bool {
         guard getenv("NO_COLOR").map({ $0.pointee == 0 }) ?? true else { return false }
         return getenv("TERM").map { String(cString: $0) != "dumb" } ?? false
     }
 
-    /// Writes all of it; false if nobody reads any more.
+    /// Writes all bytes. Returns false if the reader has gone.
     @discardableResult
     static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) -> Bool {
         var bytes = Array(text.utf8)[...]
@@ -39,7 +39,8 @@ enum Terminal {
         return true
     }
 
-    /// Reads what is there, waiting for at least one byte; nil at the end, and for a terminal that is gone. Blocks its thread.
+    /// Reads what is available, waiting for at least one byte. Nil at the end, and for a terminal that has gone. Blocks
+    /// its thread.
     static func read(upTo count: Int = 65_536) -> [UInt8]? {
         while true {
             var failure: Int32 = 0
@@ -59,7 +60,7 @@ enum Terminal {
         }
     }
 
-    /// Standard input without echo, line by line editing and signals, until ``leave()``.
+    /// Standard input without echo, line editing and signals, until ``leave()``.
     final class RawMode {
         private var before = termios()
         private var isRaw = false
@@ -79,7 +80,7 @@ enum Terminal {
         }
     }
 
-    /// Hours and minutes, on the clock of this machine's time zone.
+    /// Hours and minutes in the time zone of this machine.
     static func clock(_ milliseconds: UInt64, seconds: Bool = false) -> String {
         var time = time_t(clamping: milliseconds / 1_000)
         var parts = tm()

@@ -1,14 +1,15 @@
-/// Text from outside on a terminal: made harmless, measured in columns, cut and wrapped.
+/// Text from outside for a terminal: made harmless, measured in columns, cut and wrapped.
 ///
-/// Widths follow Unicode 15: UAX #11 (East Asian Wide and Fullwidth are two columns) and UTS #51 (emoji presentation is two);
-/// combining marks, format characters and conjoining vowels and finals take none. Where terminals differ (flags, families) this is
-/// what xterm, tmux and VTE do by default.
+/// Widths follow Unicode 15: UAX #11 (East Asian Wide and Fullwidth are two columns) and UTS #51 (emoji presentation is
+/// two). Combining marks, format characters and conjoining vowels and finals have no width. Where terminals differ
+/// (flags, families), this is the default of xterm, tmux and VTE.
 enum TerminalText {
-    /// Marks on one letter beyond this many are left out: hundreds of them would climb over other lines.
+    /// Further marks on one letter are removed: hundreds of them would cover other lines.
     static let maxMarks = 8
 
-    /// `text` without anything that a terminal would obey or that would turn or hide other text: control characters (Unicode Cc) show
-    /// as their pictures, bidirectional controls (UAX #9) and line separators as U+FFFD. Tabs become spaces. Never holds a line end.
+    /// `text` without anything that a terminal would obey or that would reorder or hide other text: control characters
+    /// (Unicode Cc) are shown as their pictures, bidirectional controls (UAX #9) and line separators as U+FFFD. Tabs
+    /// become spaces. The result never contains a line end.
     static func harmless(_ text: some StringProtocol) -> String {
         var result = ""
         var marks = 0
@@ -27,8 +28,8 @@ enum TerminalText {
         return result
     }
 
-    /// The same for text of several lines: line ends of all kinds separate the lines. At most `limit` lines, the last of which says how
-    /// many are left out.
+    /// The same for text of several lines, separated by line ends of any kind. At most `limit` lines, of which the last
+    /// one says how many are left out.
     static func harmlessLines(_ text: String, limit: Int = 200) -> [String] {
         let lines = text.split(omittingEmptySubsequences: false) {
             $0 == "\n" || $0 == "\r\n" || $0 == "\r" || $0 == "\u{85}" || $0 == "\u{2028}" || $0 == "\u{2029}"
@@ -40,17 +41,17 @@ enum TerminalText {
 
     // MARK: Widths
 
-    /// Columns that harmless text takes.
+    /// The width of harmless text in columns.
     static func width(_ text: some StringProtocol) -> Int {
         text.reduce(0) { $0 + width($1) }
     }
 
-    /// Columns of one character as a reader sees it: 0, 1 or 2.
+    /// The width of one character as readers see it: 0, 1 or 2 columns.
     static func width(_ character: Character) -> Int {
         let scalars = character.unicodeScalars
         guard let first = scalars.first else { return 0 }
         if first.isASCII, scalars.count == 1 { return first.value < 0x20 || first.value == 0x7F ? 0 : 1 }
-        // U+FE0F asks for the picture of a character that has both, and a flag is two letters.
+        // U+FE0F selects the emoji form of a character that has both, and a flag consists of two letters.
         if scalars.contains(where: { $0.value == 0xFE0F }) { return 2 }
         if (0x1F1E6...0x1F1FF).contains(first.value) { return scalars.count > 1 ? 2 : 1 }
         return scalars.lazy.map(width(of:)).max() ?? 0
@@ -85,7 +86,7 @@ enum TerminalText {
 
     // MARK: Cutting
 
-    /// `text` in at most `columns` columns; if it is longer, its end is an ellipsis.
+    /// `text` in at most `columns` columns. A longer text ends with an ellipsis.
     static func cut(_ text: String, to columns: Int) -> String {
         guard width(text) > columns else { return text }
         guard columns > 0 else { return "" }
@@ -100,14 +101,14 @@ enum TerminalText {
         return result + "…"
     }
 
-    /// `text` in exactly `columns` columns: cut, or filled with spaces on the right (or on the left, for numbers).
+    /// `text` in exactly `columns` columns: cut, or padded with spaces on the right (on the left for numbers).
     static func fit(_ text: String, _ columns: Int, right: Bool = false) -> String {
         let short = cut(text, to: columns)
         let fill = String(repeating: " ", count: max(0, columns - width(short)))
         return right ? fill + short : short + fill
     }
 
-    /// Lines of at most `columns` columns, broken at spaces where there are any. Never empty.
+    /// Lines of at most `columns` columns, broken at spaces if possible. Never empty.
     static func wrapped(_ text: String, to columns: Int) -> [String] {
         let columns = max(2, columns)
         var lines: [String] = []

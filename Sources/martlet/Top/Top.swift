@@ -4,35 +4,37 @@ import ChatRedis
 import Foundation
 import RedisSchema
 
-/// `martlet top`: what the nodes and rooms do, seen from Redis alone.
+/// `martlet top`: the activity of nodes and rooms, as seen from Redis alone.
 struct Top: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Watch nodes and rooms, from Redis alone.",
+        abstract: "Watch nodes and rooms by reading Redis.",
         discussion: """
-            On a terminal a screen that is drawn again with each look (q ends it); in a pipe lines of name=value pairs; with --json \
-            one object for each look. It only reads: 3 commands a look (of a Cluster one more for each further master), 4 for each \
-            node and 3 for each room it looks at, none of which grows with the data. Of more rooms than --rooms it looks at those that were busy, and at others in turn. Exits 2 if \
-            Redis cannot be looked at.
+            Redraws a screen for each sample on a terminal (q exits), writes lines of name=value pairs in a pipe, \
+            and one object for each sample with --json. It only reads: 3 commands for each sample (in a Cluster one \
+            more for each further master), 4 for each node and 3 for each room, none of which grows with the data. \
+            If there are more rooms than --rooms, it reads those that were busy, and the others in turn. Exits 2 if \
+            Redis cannot be read.
             """)
 
     @OptionGroup var place: RedisPlace
 
-    @Option(help: "Seconds between two looks (default: 2; with --once 6, so that every node has told of itself twice).")
+    @Option(
+        help: "Seconds between two samples (default: 2; with --once 6, so that every node has sent two heartbeats).")
     var interval: Double?
 
-    @Option(help: "End after so many views.")
+    @Option(help: "Exit after this many views.")
     var count: Int?
 
     @Flag(help: "One view, after one interval: --count 1.")
     var once = false
 
-    @Option(help: "Rooms to look at, at most, in one look.")
+    @Option(help: "Largest number of rooms to read in one sample.")
     var rooms = 1_000
 
-    @Option(help: "Rooms to name in lines and JSON.")
+    @Option(help: "Number of rooms in plain lines and JSON.")
     var show = 20
 
-    @Flag(help: "One JSON object for each look.")
+    @Flag(help: "One JSON object for each sample.")
     var json = false
 
     func validate() throws {
@@ -57,20 +59,20 @@ struct Top: AsyncParsableCommand {
     }
 }
 
-/// Where the tools find Redis: as a node does, unless it is said otherwise.
+/// The address of Redis for the tools: that of a node, unless the command line gives another one.
 struct RedisPlace: ParsableArguments {
-    @Option(help: "Where Redis is (default: MARTLET_REDIS_URL, _USER and _PASSWORD, as for serve).")
+    @Option(help: "URL of Redis (default: MARTLET_REDIS_URL, _USER and _PASSWORD, as for serve).")
     var redis: String?
 
-    @Option(help: "What the keys begin with (default: MARTLET_KEY_PREFIX, or martlet:).")
+    @Option(help: "Prefix of the keys (default: MARTLET_KEY_PREFIX, or martlet:).")
     var prefix: String?
 
-    /// Exits with code 2 and says why, if there is no telling where.
+    /// Exits with code 2 and the reason if the address cannot be determined.
     func resolved(_ tool: String) async throws -> (RedisTarget, RedisKeys) {
         do {
             let configuration = try NodeConfiguration.loadForTools(environment: merged)
             guard !configuration.redis.address.isMemory else {
-                throw TopError("MARTLET_REDIS_URL is memory:, a node alone that shares nothing to look at")
+                throw TopError("MARTLET_REDIS_URL is memory:, so there is no Redis to read")
             }
             return (try await configuration.findRedis(), try configuration.redisKeys())
         } catch {
@@ -79,7 +81,7 @@ struct RedisPlace: ParsableArguments {
         }
     }
 
-    /// The environment with what was said on the command line in it. A URL of one's own comes with its own user and password.
+    /// The environment, overridden by the command line. A URL on the command line comes with its own user and password.
     var merged: [String: String] {
         var environment = ProcessInfo.processInfo.environment
         if let redis {

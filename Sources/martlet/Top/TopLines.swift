@@ -1,8 +1,9 @@
 import ChatWire
 
 extension TopView {
-    /// For a pipe: a line for the whole, each node, each room (up to `rooms`, busiest first) and each that is behind; each begins with
-    /// the time and what it is about, and holds `name=value` pairs. Values with spaces are quoted.
+    /// The view for a pipe: a line for the whole, for each node, for each room (up to `rooms`, busiest first) and for
+    /// each problem. Each line begins with the time and its subject, and has `name=value` pairs. Values with spaces are
+    /// quoted.
     func plainLines(rooms limit: Int) -> [String] {
         let time = Timestamp.text(self.time)
         func line(_ kind: String, _ pairs: [(String, String?)]) -> String {
@@ -48,7 +49,7 @@ extension TopView {
         return lines + behind.map { line("behind", [("problem", $0)]) }
     }
 
-    /// For machines: one object. What is not known yet is null.
+    /// The view for programs: one object. What is not known yet is null.
     func json(rooms limit: Int) -> String {
         func number(_ value: (some BinaryInteger)?) -> JSONValue { value.map { .number(String($0)) } ?? .null }
         func rate(_ value: Double?) -> JSONValue { Self.number(value).map { .number($0) } ?? .null }

@@ -1,22 +1,22 @@
 import ChatCore
 
-/// Which rooms a look looks at. All, while they are few enough; otherwise those that were busy lately, and of the others some more with
-/// each look, by the cursors of the nodes' lists. Pure.
+/// Decides which rooms a sample reads: all of them while they are few, otherwise those that were busy lately and a
+/// further slice of the others each time, by the cursors of the nodes' lists. Pure.
 struct TopPlan {
-    /// Rooms that one look may look at.
+    /// The largest number of rooms that one sample reads.
     let limit: Int
-    /// Where each node's list goes on.
+    /// The cursor of each node's list.
     private(set) var cursors: [String: String] = [:]
-    /// How many rooms there are, each counted once; nil if the last slices were not all of them.
+    /// The number of rooms, each counted once; nil if the last slices were not all of them.
     private(set) var known: Int?
-    /// Rooms that had a message lately, busiest first, from the last look.
+    /// Rooms with recent messages, busiest first, from the last sample.
     private var busy: [String] = []
 
     init(limit: Int) {
         self.limit = max(1, limit)
     }
 
-    /// The rooms to look at now, each once, and who holds them.
+    /// The rooms to read now, each once, and which nodes hold them.
     mutating func rooms(_ slices: [String: TopQueries.NodeSlice]) -> [(name: String, holders: Set<String>)] {
         var holders: [String: Set<String>] = [:]
         var order: [String] = []
@@ -37,7 +37,7 @@ struct TopPlan {
         return chosen.prefix(limit).map { ($0, holders[$0] ?? []) }
     }
 
-    /// What the look saw: rooms with their messages a second.
+    /// Notes the rooms of a sample with their messages a second.
     mutating func saw(_ rates: [(name: String, rate: Double)]) {
         busy = rates.filter { $0.rate > 0 }.sorted { ($1.rate, $0.name) < ($0.rate, $1.name) }.map(\.name)
     }

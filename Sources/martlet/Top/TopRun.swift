@@ -4,20 +4,20 @@ import NIOPosix
 import RedisSchema
 import UnixSignals
 
-/// How `martlet top` looks.
+/// The options of `martlet top`.
 struct TopOptions: Sendable {
     var target: RedisTarget
     var keys: RedisKeys
     var interval: Duration = .seconds(2)
-    /// Views to show; nil: until it is ended.
+    /// The number of views to show; nil until the user ends it.
     var count: Int?
     var roomLimit = 1_000
-    /// Rooms that lines and JSON name.
+    /// The number of rooms in plain lines and JSON.
     var roomsShown = 20
     var json = false
 }
 
-/// Looks again and again, and shows what it sees. The rules are in ``TopPlan``, ``TopWatch`` and ``TopScreen``.
+/// Takes a sample again and again, and shows it. The rules are in ``TopPlan``, ``TopWatch`` and ``TopScreen``.
 actor TopRun {
     private let options: TopOptions
     private let queries: TopQueries
@@ -25,7 +25,7 @@ actor TopRun {
     private var watch = TopWatch()
     private var servers: RedisServers?
     private let raw = Terminal.RawMode()
-    /// A screen that is drawn over; otherwise lines follow lines.
+    /// Whether a screen is redrawn; otherwise lines follow lines.
     private let isLive: Bool
     private var lastView: TopView?
     private var trouble: String?
@@ -38,7 +38,8 @@ actor TopRun {
         isLive = Terminal.outputIsTerminal && !options.json && options.count == nil
     }
 
-    /// Returns the exit code: 0, or 2 if Redis could not be looked at when it began (or at all, of so many views).
+    /// Returns the exit code: 0, or 2 if Redis could not be read at the beginning (or at all, if the number of views is
+    /// limited).
     func run() async -> Int32 {
         signal(SIGPIPE, SIG_IGN)
         do throws(RedisSetupError) {
@@ -66,7 +67,7 @@ actor TopRun {
                 Terminal.write("\u{1B}[?25h\u{1B}[?1049l")
                 raw.leave()
             }
-            // The reader of the keyboard cannot be woken: the process ends without it.
+            // The reader of the keyboard cannot be woken, so the process ends without it.
             exit(code)
         }
     }
@@ -74,13 +75,13 @@ actor TopRun {
     // MARK: Looking
 
     private func lookAgainAndAgain() async -> Int32 {
-        // Rates need two looks: who asks for a number of views gets none without them.
+        // Rates need two samples, so a limited number of views begins with an additional sample.
         var isFirst = options.count != nil
         var left = options.count ?? .max
         while !Task.isCancelled, !isEnding {
             let view = await look()
             if view == nil, options.count != nil {
-                StandardError.write("top: \(trouble ?? "Redis cannot be looked at")\n")
+                StandardError.write("top: \(trouble ?? "Redis cannot be read")\n")
                 return 2
             }
             if let view, !isFirst {
@@ -94,7 +95,7 @@ actor TopRun {
         return 0
     }
 
-    /// Nil if Redis could not be looked at; ``trouble`` says why, and the next look connects again.
+    /// Takes a sample. Nil if Redis could not be read; ``trouble`` says why, and the next sample connects again.
     private func look() async -> TopView? {
         do {
             let view = watch.look(try await sample())
@@ -121,7 +122,7 @@ actor TopRun {
         count += commands.count
         let rooms = plan.rooms(slices)
         sample.roomsKnown = plan.known ?? sample.roomsKnown
-        // In pieces, so that Redis serves others in between.
+        // In parts, so that Redis serves others in between.
         for start in stride(from: 0, to: rooms.count, by: 100) {
             let piece = rooms[start..<min(start + 100, rooms.count)]
             commands = [["TIME"]] + piece.flatMap { queries.room($0.name) }

@@ -2,89 +2,91 @@ import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// One look at Redis: everything that `martlet top` goes by.
+/// One sample of Redis: everything that `martlet top` uses.
 struct TopSample: Equatable, Sendable {
     struct Node: Equatable, Sendable {
         var id: NodeID
-        /// Its last report; nil if its lease has run out.
+        /// The node's last report; nil if its lease has expired.
         var report: NodeReport?
-        /// Ms until its lease runs out.
+        /// Milliseconds until the lease expires.
         var leaseLeft: Int?
-        /// Time of its last heartbeat, by its own clock, as the set of nodes has it.
+        /// The time of the node's last heartbeat by its own clock, as the set of nodes has it.
         var lastBeat: UInt64
-        /// Rooms that it wrote down.
+        /// The number of rooms in the node's list.
         var heldRooms: Int = 0
     }
 
     struct Room: Equatable, Sendable {
         var name: String
-        /// Redis' clock, ms since 1970, when this room was looked at.
+        /// Redis' clock in milliseconds since 1970, when this room was read.
         var seenAt: UInt64
-        /// The log's last ID; nil if there is no log.
+        /// The last ID of the log; nil if there is no log.
         var last: Position?
         var length = 0
-        /// When the last message was said; nil if the log holds none.
+        /// The time of the last message; nil if the log is empty.
         var lastAt: UInt64?
         var people = 0
         /// Node → epoch at which it entered.
         var nodes: [String: UInt64] = [:]
-        /// Nodes that wrote down that they hold this room.
+        /// Nodes whose lists contain this room.
         var holders: Set<String> = []
-        /// Redis' error for one of the room's keys: it is of a foreign type.
+        /// The error of Redis for one of the room's keys, which is of a foreign type.
         var problem: String?
     }
 
     struct Server: Equatable, Sendable {
-        /// Of a Cluster with several: all, in order.
+        /// In a Cluster with several versions, all of them in order.
         var version = ""
-        /// Of a Cluster the master's that began last; all else is the sum over its masters.
+        /// In a Cluster, the uptime of the master that started last. All other figures are sums over the masters.
         var uptime = 0
         var memory = 0
         var clients = 0
         var operationsPerSecond = 0
-        /// Seconds of CPU that each Redis has used, by its address.
+        /// Seconds of CPU time that each Redis has used, by its address.
         var cpus: [String: Double] = [:]
-        /// Masters of the Cluster; nil: it is none.
+        /// The number of masters of the Cluster; nil if Redis is not a Cluster.
         var masters: Int?
 
         var cpu: Double { cpus.values.reduce(0, +) }
     }
 
-    /// Redis' clock, ms since 1970.
+    /// Redis' clock in milliseconds since 1970.
     var time: UInt64 = 0
     var server = Server()
     var nodes: [Node] = []
     var rooms: [Room] = []
-    /// Rooms that living nodes wrote down, also those that were not looked at (a room on two nodes counts once for each then).
+    /// Rooms in the lists of live nodes, including those that were not read (in that case a room on two nodes counts
+    /// twice).
     var roomsKnown = 0
-    /// What could not be read, and why: a foreign key in a node's place, a right that is missing.
+    /// What could not be read, and why: a foreign key in the place of a node's, or a missing permission.
     var problems: [String] = []
-    /// What this look cost.
+    /// The number of commands that this sample took.
     var commands = 0
     var duration: Duration = .zero
 }
 
-/// The commands of a look and the reading of their replies. Pure. Redis does nothing here that grows with its data: no KEYS, no SCAN of
-/// the key space, and of each node's list of rooms only a slice.
+/// The commands of a sample, and how to read their replies. Pure. No command grows with the data of Redis: there is no
+/// KEYS, no SCAN of the key space, and of each node's list of rooms only a slice is read.
 struct TopQueries {
     let keys: RedisKeys
 
     // MARK: Nodes
 
-    /// The first batch…
+    /// The first batch, for the server that holds the nodes.
     var beginning: [[String]] { [["TIME"], ["ZRANGE", keys.nodes, "0", "-1", "WITHSCORES"]] }
 
-    /// …and what goes with it to each server.
+    /// The command of the first batch that every server gets.
     var server: [[String]] { [["INFO", "server", "memory", "clients", "stats", "cpu"]] }
 
-    /// Reads it. Throws what Redis said if the nodes cannot be read. `servers`: what each said of itself, by its address.
+    /// Reads the first batch. Throws the error of Redis if the nodes cannot be read. `servers`: the reply of each
+    /// server by its address.
     func begin(_ replies: [RedisValue], servers: [String: RedisValue] = [:]) throws(TopError) -> TopSample {
         guard replies.count == 2 else { throw TopError("Redis answered \(replies.count) of 2 commands") }
         if let error = replies[1].error { throw TopError("\(keys.nodes): \(error)") }
         var sample = TopSample()
         sample.time = Self.time(replies[0])
         sample.server = Self.server(servers)
-        // After the word for it: where, and why it cannot be asked.
+        // The text after the error code names the server and the reason why it cannot be asked.
         sample.problems += servers.sorted { $0.key < $1.key }.filter(\.value.isUnserved).map { _, reply in
             String((reply.error ?? "").drop { $0 != " " }.dropFirst())
         }
@@ -139,7 +141,8 @@ struct TopQueries {
         var rooms: [String]
     }
 
-    /// Reads it into the sample; the slices by node. One node's key that cannot be read costs only what it holds.
+    /// Reads the second batch into the sample, and returns the slices by node. If one node's key cannot be read, only
+    /// that node's data is missing.
     func readNodes(_ replies: [RedisValue], into sample: inout TopSample) -> [String: NodeSlice] {
         var slices: [String: NodeSlice] = [:]
         guard replies.count == sample.nodes.count * Self.commandsPerNode else { return slices }
@@ -180,7 +183,7 @@ struct TopQueries {
         let first = replies.startIndex
         guard replies.count == Self.commandsPerRoom else { return room }
         for reply in replies {
-            // A room that a node only just entered has no log yet.
+            // A room that a node has only just entered has no log yet.
             if let error = reply.error, !error.hasPrefix("ERR no such key") { room.problem = error }
         }
         let info = replies[first].pairs
@@ -195,7 +198,7 @@ struct TopQueries {
     }
 }
 
-/// Why a look could not be made.
+/// Why a sample could not be taken.
 struct TopError: Error, Equatable, CustomStringConvertible {
     var description: String
 

@@ -1,14 +1,14 @@
 import ChatCore
 
-/// Lays a view out for people: a table of nodes, who is behind, a table of rooms. Pure.
+/// Lays out a view for people: a table of nodes, the problems, and a table of rooms. Pure.
 struct TopScreen {
-    /// Where Redis is, without its password.
+    /// The address of Redis without its password.
     var address: String
     var columns: Int
-    /// Lines that may be used; nil: as many as it takes (`--once`).
+    /// The number of lines that may be used; nil for as many as necessary (`--once`).
     var rows: Int?
     var colour = false
-    /// How Redis' time is shown.
+    /// Formats the time of Redis.
     var clock: @Sendable (UInt64) -> String
 
     func lines(_ view: TopView) -> [String] {
@@ -26,7 +26,8 @@ struct TopScreen {
         let left = rows.map { max(2, $0 - lines.count - 1) }
         lines += rooms(view, left)
         let looked =
-            "looked at \(view.rooms.count) of \(view.roomsKnown) rooms: \(view.commands) commands, \(Self.milliseconds(view.duration)) ms"
+            "looked at \(view.rooms.count) of \(view.roomsKnown) rooms: \(view.commands) commands, "
+            + "\(Self.milliseconds(view.duration)) ms"
         if let rows {
             lines = Array(lines.prefix(rows - 1))
             lines += Array(repeating: "", count: max(0, rows - 1 - lines.count))
@@ -40,8 +41,10 @@ struct TopScreen {
         let cpu = view.redisCPU.map { " · \(TopText.tenths($0 * 100)) % of a core" } ?? ""
         let masters = server.masters.map { $0 == 1 ? ", 1 master" : ", \($0) masters" } ?? ""
         let redis =
-            "Redis \(TerminalText.harmless(server.version))\(masters) at \(address) · up \(TopText.span(UInt64(max(0, server.uptime)) * 1_000)) · "
-            + "\(TopText.bytes(server.memory)) · \(server.clients) clients · \(TopText.number(server.operationsPerSecond)) commands/s\(cpu)"
+            "Redis \(TerminalText.harmless(server.version))\(masters) at \(address) · "
+            + "up \(TopText.span(UInt64(max(0, server.uptime)) * 1_000)) · "
+            + "\(TopText.bytes(server.memory)) · \(server.clients) clients · "
+            + "\(TopText.number(server.operationsPerSecond)) commands/s\(cpu)"
         let dead = view.nodes.count { $0.state == .dead }
         let nodes = "\(view.present) nodes" + (dead > 0 ? " and \(dead) dead" : "")
         let talk =
@@ -107,7 +110,7 @@ struct TopScreen {
 
     // MARK: Parts
 
-    /// A negative width is a column of text, a positive one of numbers.
+    /// A negative width is a column of text, a positive one a column of numbers.
     private func row(_ name: String, _ width: Int, _ cells: [(String, Int)]) -> String {
         cells.reduce(TerminalText.fit(name, width)) { line, cell in
             line + " " + TerminalText.fit(cell.0, abs(cell.1), right: cell.1 > 0)

@@ -1,6 +1,6 @@
 import ChatWire
 
-/// Numbers and spans, short, as `martlet top` and `doctor` show them.
+/// Short forms of numbers and times for `martlet top` and `doctor`.
 enum TopText {
     /// `0`, `4.2`, `120`, `12.3k`, `4.5M`
     static func number(_ value: Double) -> String {
@@ -14,7 +14,7 @@ enum TopText {
         }
     }
 
-    /// A count: whole below a thousand.
+    /// A count, which is a whole number below a thousand.
     static func number(_ value: Int) -> String { (0..<1_000).contains(value) ? "\(value)" : number(Double(value)) }
 
     /// `512 B`, `1.5 KB`, `2.1 MB`
@@ -28,7 +28,7 @@ enum TopText {
         }
     }
 
-    /// Ms as `340 ms`, `8.2 s`, `5 min`, `3 h`, `12 d`.
+    /// Milliseconds as `340 ms`, `8.2 s`, `5 min`, `3 h`, `12 d`.
     static func span(_ milliseconds: UInt64) -> String {
         switch milliseconds {
         case ..<1_000: "\(milliseconds) ms"

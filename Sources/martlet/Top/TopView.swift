@@ -1,14 +1,14 @@
 import ChatCore
 
-/// What two looks add up to: rates, and who is behind. Pure.
+/// The difference between two samples: rates, and problems. Pure.
 struct TopView: Equatable, Sendable {
     enum NodeState: String, Equatable, Sendable {
         case ok, draining
-        /// No heartbeat for more than half of the longest lease seen.
+        /// There was no heartbeat for more than half of the longest lease seen.
         case late
-        /// Its lease has run out.
+        /// The lease has expired.
         case dead
-        /// It was there a moment ago: it left, or died and was swept.
+        /// The node has disappeared: it left, or died and was swept.
         case gone
     }
 
@@ -19,56 +19,58 @@ struct TopView: Equatable, Sendable {
         var version = ""
         var sessions = 0
         var rooms = 0
-        /// Nil until two of its reports were seen.
+        /// Nil until two of the node's reports were seen.
         var messagesPerSecond: Double?
         var deliveriesPerSecond: Double?
-        /// Ms.
+        /// In milliseconds.
         var leaseLeft: Int?
-        /// Ms by which its clock is ahead of Redis', as far as it is sure; nil until a heartbeat was seen come in.
+        /// Milliseconds by which the node's clock is ahead of Redis', as far as that is certain; nil until a heartbeat
+        /// has arrived.
         var skew: Int?
-        /// Ms.
+        /// In milliseconds.
         var uptime: UInt64?
     }
 
     struct Room: Equatable, Sendable {
         var name: String
-        /// Nil at the first look.
+        /// Nil in the first view.
         var messagesPerSecond: Double?
         var last: Position?
         var length: Int
         var people: Int
         var nodes: Int
-        /// Ms since the last message.
+        /// Milliseconds since the last message.
         var quietFor: UInt64?
     }
 
     var time: UInt64 = 0
     var server = TopSample.Server()
-    /// Share of one core that Redis used between the looks; of a Cluster the sum, of masters that both looks saw.
+    /// The share of one core that Redis used between the samples. In a Cluster, the sum over the masters that both
+    /// samples contain.
     var redisCPU: Double?
     var nodes: [Node] = []
     /// Busiest first.
     var rooms: [Room] = []
     var roomsKnown = 0
-    /// Sentences, worst first.
+    /// Problems in whole sentences, worst first.
     var behind: [String] = []
     var messagesPerSecond: Double?
     var deliveriesPerSecond: Double?
     var commands = 0
     var duration: Duration = .zero
 
-    /// Nodes that are there.
+    /// The number of nodes that are alive.
     var present: Int { nodes.count { $0.state != .dead && $0.state != .gone } }
     var sessions: Int { nodes.reduce(0) { $0 + $1.sessions } }
 }
 
-/// Remembers earlier looks as far as rates and suspicions need them.
+/// Keeps what rates and problems need of earlier samples.
 struct TopWatch {
     private struct Beat {
         var clock: UInt64
         var messages: UInt64
         var deliveries: UInt64
-        /// Redis' clock at the look that first showed this report.
+        /// Redis' clock in the sample that first showed this report.
         var seenAt: UInt64
         var messageRate: Double?
         var deliveryRate: Double?
@@ -83,19 +85,19 @@ struct TopWatch {
     private var beats: [String: Beat] = [:]
     private var glances: [String: Glance] = [:]
     private var suspects: Set<String> = []
-    /// Nodes of the last look, and when each was seen last of those that are there no more.
+    /// The nodes of the last sample, and when each node that has disappeared was seen last.
     private var present: [String: TopView.Node] = [:]
     private var gone: [String: (node: TopView.Node, since: UInt64)] = [:]
-    /// Ms for which a node that is gone stays in view.
+    /// Milliseconds for which a node that has disappeared stays in the view.
     static let memory: UInt64 = 60_000
     private var longestLease = 0
     private var previous: (time: UInt64, cpus: [String: Double])?
-    /// Rooms that are remembered; beyond it all are forgotten and begin anew.
+    /// The number of rooms that are kept; when there are more, all are dropped and collected again.
     private static let maxGlances = 100_000
-    /// Differences of clocks below this are not worth a line: heartbeats travel, and loops are busy.
+    /// Smaller differences between clocks are not reported: heartbeats take time, and loops are busy.
     static let tolerableSkew = 500
 
-    /// The next look. Call it in the order of the looks.
+    /// The next view. Call it in the order of the samples.
     mutating func look(_ sample: TopSample) -> TopView {
         var view = TopView()
         view.time = sample.time
@@ -145,7 +147,7 @@ struct TopWatch {
             uptime: report.clock >= report.started && report.started > 0 ? report.clock - report.started : nil)
     }
 
-    /// Nodes that are not there any more, for a while.
+    /// Nodes that have disappeared, for a while.
     private mutating func departed(_ nodes: [TopView.Node], _ time: UInt64) -> [TopView.Node] {
         let now = Dictionary(nodes.map { ($0.id, $0) }) { first, _ in first }
         for (id, node) in present where now[id] == nil { gone[id] = (node, time) }
@@ -163,13 +165,14 @@ struct TopWatch {
             clock: report.clock, messages: report.messages, deliveries: report.deliveries, seenAt: time)
         guard let old = beats[id] else { return beat }
         guard report.clock != old.clock else { return old }
-        // Both by the node's own clock: how far that is from ours does not matter.
+        // Both times are by the node's own clock, so its difference to ours does not matter.
         if report.clock > old.clock {
             let seconds = Double(report.clock - old.clock) / 1_000
             beat.messageRate = Self.rate(old.messages, report.messages, seconds)
             beat.deliveryRate = Self.rate(old.deliveries, report.deliveries, seconds)
         }
-        // The heartbeat came between two looks; if its time is outside of them, the clocks differ by that much at least.
+        // The heartbeat arrived between two samples. If its time is outside of them, the clocks differ by at least that
+        // much.
         if let from = previousLook {
             beat.skew =
                 report.clock < from ? -Int(from - report.clock) : report.clock > time ? Int(report.clock - time) : 0
@@ -198,7 +201,8 @@ struct TopWatch {
 
     // MARK: Who is behind
 
-    /// What may only be a moment between two commands (a node on its way into a room) is said when two looks show it.
+    /// A state that may only last for a moment between two commands (a node that is entering a room) is reported when
+    /// two samples show it.
     private mutating func behind(_ view: TopView, _ sample: TopSample, _ living: Set<String>) -> [String] {
         var lines = sample.problems
         for node in sample.nodes where node.report == nil {
@@ -209,7 +213,8 @@ struct TopWatch {
         }
         for node in view.nodes where node.state == .late {
             lines.append(
-                "node \(node.id) is late: no heartbeat, \(TopText.span(UInt64(max(0, node.leaseLeft ?? 0)))) of its lease left"
+                "node \(node.id) is late: no heartbeat, "
+                    + "\(TopText.span(UInt64(max(0, node.leaseLeft ?? 0)))) of its lease left"
             )
         }
         for (id, last) in gone.sorted(by: { $0.key < $1.key }) {
@@ -229,13 +234,14 @@ struct TopWatch {
                     now["\(room.name) \(node)"] = "room \(room.name) still holds node \(node), which is not alive"
                 } else if let last = room.last, epoch > last.epoch {
                     now["\(room.name) \(node)"] =
-                        "room \(room.name): node \(node) entered at epoch \(epoch), the log is at \(last.epoch): it was set back"
+                        "room \(room.name): node \(node) entered at epoch \(epoch), "
+                        + "the log is at \(last.epoch): it was set back"
                 }
             }
-            // What could not be read tells nothing.
+            // Data that could not be read proves nothing.
             guard room.problem == nil else { continue }
             for node in room.holders where living.contains(node) && room.nodes[node] == nil {
-                now["\(room.name) \(node)"] = "node \(node) wrote down room \(room.name) but is not in it"
+                now["\(room.name) \(node)"] = "node \(node) lists room \(room.name) but has not entered it"
             }
         }
         lines += now.filter { suspects.contains($0.key) }.values.sorted()
