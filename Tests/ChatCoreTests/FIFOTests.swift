@@ -26,7 +26,7 @@ import Testing
         #expect(queue[0] == 5 && queue.count == 1)
     }
 
-    /// Against a dictionary, through many random operations.
+    /// Compares the queue with a dictionary through many random operations.
     @Test(arguments: [1, 2, 3, 4] as [UInt64]) func behavesLikeADictionaryByNumber(_ seed: UInt64) {
         var random = SplitMix64(seed: seed)
         var queue = FIFO<UInt64>()

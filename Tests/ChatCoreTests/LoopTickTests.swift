@@ -3,7 +3,7 @@ import Testing
 @testable import ChatCore
 
 struct LoopTickTests {
-    /// A loop under the test's hand: what is given to it is called when the test says so.
+    /// An event loop that the test drives: work is called when the test says so.
     private final class Loop: @unchecked Sendable {  // used by one test, on one thread
         var tasks: [@Sendable () -> Void] = []
 
@@ -60,7 +60,7 @@ struct LoopTickTests {
             work.then = { _ in order.append(number) }
             return work
         }
-        // One is asked for again by another: it comes behind those that wait.
+        // A work that another one schedules again comes after those that wait already.
         works[1].then = { [first = works[3]] _ in
             order.append(1)
             first.ask(.broker, of: tick)

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChatCore
 
-/// Who and what can be seen.
+/// Names must consist of visible characters.
 @Suite struct NameRulesTests {
     @Test(arguments: [
         "ana", "Ana Maria", "o'neil", "보라", "ᄒᆞᆫ", "ㄱㄴ", "李小龍", "さくら", "Ζωή", "Ñandú", "e\u{301}", "ç\u{327}", "กำ", "தமிழ்",
@@ -37,7 +37,7 @@ import Testing
         }
     }
 
-    /// (No literal of Swift holds them.)
+    /// No Swift literal can contain these.
     @Test(arguments: [0xFFFE, 0xFDD0, 0x1FFFF, 0x10FFFF] as [UInt32]) func noncharactersAreNone(code: UInt32) throws {
         let scalar = String(Character(try #require(Unicode.Scalar(code))))
         for name in [scalar, "a" + scalar + "b"] { #expect(throws: NameError.self) { try UserID(name) } }
@@ -59,7 +59,7 @@ import Testing
         #expect(throws: NameError.self) { try UserID(name) }
     }
 
-    /// What Redis holds under an older rule can still be told apart, and be ended.
+    /// Names that Redis has stored under an older rule can still be told apart, and be removed.
     @Test func whatIsStoredIsReadAsItIs() throws {
         #expect(try RoomName(stored: "\u{3164}").text == "\u{3164}")
         #expect(try UserID(stored: "a\u{202E}").text == "a\u{202E}")

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChatCore
 
-/// Names and keys are what their bytes are, as in Redis: two spellings of a letter are two.
+/// Names and keys are compared by their bytes, as in Redis: two spellings of a letter are different.
 struct NamesTests {
     private static let one = "caf\u{E9}"
     private static let two = "cafe\u{301}"
@@ -12,7 +12,7 @@ struct NamesTests {
         #expect(try RoomName(Self.one) != RoomName(Self.two) && RoomName(Self.one) == RoomName(Self.one))
         #expect(try UserID(Self.one) != UserID(Self.two) && DeviceName(Self.one) != DeviceName(Self.two))
         #expect(try NodeID(Self.one) != NodeID(Self.two))
-        // Marks in another order: as many bytes.
+        // The same marks in another order take the same number of bytes.
         #expect(try RoomName("q\u{307}\u{323}") != RoomName("q\u{323}\u{307}"))
         let rooms = try Set([RoomName(Self.one), RoomName(Self.two), RoomName(Self.one)])
         #expect(rooms.count == 2)

@@ -3,17 +3,17 @@ import Testing
 @testable import ChatCore
 
 extension RoomHarness {
-    /// The room as it would rest; nil: it does not.
+    /// The packed room; nil if it cannot rest.
     fileprivate func rest() -> RestingRoom? {
         var machine = machine
         return machine.rest(now: now)
     }
 }
 
-/// A room that rests is woken as what it was. (What it does then is what the simulator looks at: two schedules in five rest and wake
-/// every room between any two events.)
+/// A resting room wakes with the state that it had. The simulator tests what it does afterwards: in two of five
+/// schedules every room rests and wakes between any two events.
 struct RestingRoomTests {
-    /// A value and all that is in it, as text: to compare what has no `==`. Dictionaries and sets in one order.
+    /// A value and everything in it as text, to compare values without `==`. Dictionaries and sets are ordered.
     private static func unfolded(_ value: Any) -> String {
         let mirror = Mirror(reflecting: value)
         guard !mirror.children.isEmpty else { return "\(value)" }
@@ -34,7 +34,7 @@ struct RestingRoomTests {
         #expect(rest.position == before.position && rest.isShared == before.hasOthers, sourceLocation: sourceLocation)
     }
 
-    /// Lets pass what a room waits for after anything happened.
+    /// Lets the time pass that a room waits after any event.
     private func calm(_ room: inout RoomHarness) {
         room.pass(.seconds(2))
         room.settlePresence()
@@ -107,7 +107,7 @@ struct RestingRoomTests {
         #expect(joined.messages.map(\.content.text) == ["twice"] && joined.members?.map(\.user.text) == ["ana", "bo"])
     }
 
-    /// Another Redis than the one that the room was entered on: its memory is what may be put back.
+    /// The woken room meets another Redis than the one that it had entered, so its messages may have to be put back.
     @Test func aWokenRoomBringsItsMessagesToAnotherRedis() throws {
         var room = try RoomHarness()
         try room.goInside()

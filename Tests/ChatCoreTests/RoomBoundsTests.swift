@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChatCore
 
-/// Numbers that no node made, at the room's entrance.
+/// Numbers that no node would send must not enter a room.
 @Suite struct RoomBoundsTests {
     private static let clock: UInt64 = 1_795_230_114_073
     private static let wild: [UInt64] =
@@ -14,7 +14,7 @@ import Testing
             clock + PositionBounds.ahead + 3_600_000,
         ]
 
-    /// A room at 2026, live at `clock`-1.
+    /// A room at epoch 2026, live at `clock`-1.
     private func liveRoom() throws -> RoomHarness {
         var room = try RoomHarness()
         room.now = Moment(nanoseconds: Self.clock * 1_000_000)
@@ -35,7 +35,7 @@ import Testing
         }
     }
 
-    /// The forged epoch that ended nodes: it was added to when Redis came back as another.
+    /// This forged epoch made nodes trap: a number was added to it when Redis came back as another server.
     @Test func anAbsurdEpochIsIgnoredAndTheRoomOutlivesThreeRestarts() throws {
         var room = try liveRoom()
         for number in Self.wild where number > Self.clock + PositionBounds.ahead {
@@ -95,7 +95,7 @@ import Testing
             room.pass(.milliseconds(100))
             #expect(room.answer(.view, .success(.view(room.view(number, last: 3)))).contains(.count(.ignored(.bounds))))
             #expect(room.machine.isLive && room.machine.epochs.newest == Self.clock)
-            // Mended: the next read is as any.
+            // The room has recovered, so the next read is an ordinary one.
             room.pass(.seconds(1))
             let entries = [try room.message(Self.clock, 2, "two"), try room.message(Self.clock, 3, "three")]
             #expect(
@@ -104,7 +104,8 @@ import Testing
         }
     }
 
-    /// Somebody set the log ahead, an append was refused, and the log was set back: nobody would ever begin a newer epoch.
+    /// Somebody sets the log ahead, an append is refused, and the log is set back: without this rule nobody would ever
+    /// begin a newer epoch.
     @Test func anEpochThatWasRefusedAndIsTheLogsAgainIsReplaced() throws {
         var room = try liveRoom()
         room.send(1, "hi")
@@ -117,8 +118,9 @@ import Testing
         #expect(done.appended == ["hi"])
     }
 
-    /// The log's only message is from before its history began, as after XSETID or with its epochs lost: named by its own epoch it would be
-    /// void with each view, and the room would enter again and again (simulator, seed 9733).
+    /// The only message of the log is older than the beginning of its history, as after XSETID or when its epochs were
+    /// lost. If its own epoch named it, every view would make it void, and the room would enter again and again
+    /// (simulator, seed 9733).
     @Test func aRoomWhoseHistoryBeginsBehindItsMessagesComesToRest() throws {
         var room = try liveRoom()
         let ahead = Self.clock + 60_000
@@ -130,7 +132,7 @@ import Testing
         room.finishEnter(
             room.view(ahead + 1, last: 1, links: links, history: ahead, verdict: .rewound, entries: entries))
         #expect(room.machine.isLive && room.machine.position == Position(epoch: ahead, seq: 1))
-        // What the functions would judge.
+        // The same result as the functions would return.
         let chain = room.machine.epochs.chain
         let verdict = chain.verdict(of: room.machine.position, epoch: ahead + 1, last: 1, firstAfter: nil)
         #expect(verdict == .ok)
@@ -138,7 +140,7 @@ import Testing
         #expect(joined.first?.resumption == .complete)
     }
 
-    /// A forged epoch that Redis did not believe would be looked for with one view after the other.
+    /// A forged epoch that Redis did not accept would otherwise be looked for with one view after the other.
     @Test func anEpochThatNoEnterExceededIsForgotten() throws {
         var room = try liveRoom()
         room.hearEpoch(Self.clock + PositionBounds.claimedAhead + 3_600_000, base: 1, nodes: [:], by: room.other)
@@ -147,7 +149,7 @@ import Testing
         #expect(room.asked(.view).isEmpty)
     }
 
-    /// Redis' clock was set back, and the presence stream began again below where it was.
+    /// The clock of Redis was set back, so a new presence stream began below the old one.
     @Test func aPresenceStreamThatBeganAgainLowerIsReadAgain() throws {
         var room = try liveRoom()
         let lower = PresenceNotice(
@@ -161,7 +163,7 @@ import Testing
         #expect(!room.asked(.roster).isEmpty)
     }
 
-    /// Whatever is heard and answered, nothing traps, and a sound answer afterwards makes the room live again.
+    /// Whatever events and answers come, nothing traps, and a valid answer afterwards makes the room live again.
     @Test(arguments: 0..<20) func nothingThatIsSaidStopsARoom(seed: UInt64) throws {
         let random = BoundsRandom(state: seed)
         func number() -> UInt64 {
@@ -217,7 +219,7 @@ import Testing
             }
             if room.open.count > 64 { room.open.removeFirst() }
         }
-        // Redis comes back, and is sound.
+        // Redis comes back with valid data.
         room.commandsDown()
         room.subscriptionsDown()
         room.identity = BrokerIdentity(runID: "sound", replicationID: "r")
@@ -234,7 +236,7 @@ import Testing
 
 private struct RoomBoundsFailure: Error {}
 
-/// Numerical Recipes' generator: enough to choose by.
+/// The generator of Numerical Recipes, which suffices for choices.
 private final class BoundsRandom {
     var state: UInt64
     init(state: UInt64) { self.state = state &+ 1 }

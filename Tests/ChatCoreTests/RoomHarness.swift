@@ -2,17 +2,17 @@ import Testing
 
 @testable import ChatCore
 
-/// One room machine, driven by hand: keeps what it asked and was not answered, moves the clock, and answers as a broker would.
+/// Drives one room machine by hand: keeps its unanswered requests, moves the clock, and answers as a broker would.
 struct RoomHarness {
     static let start = Moment(nanoseconds: 1_000_000_000_000)
 
     var machine: RoomStateMachine
     var now = RoomHarness.start
-    /// Requests without an answer, in the order in which they were submitted.
+    /// Unanswered requests in the order in which they were submitted.
     var open: [(serial: UInt64, request: BrokerRequest)] = []
-    /// Everything that the machine ever asked its runner to do.
+    /// All actions of the machine so far.
     var history: [RoomAction] = []
-    /// False: turns come by hand.
+    /// If false, the test gives the room its turns.
     var givesTurns = true
     var turnsAwaited = 0
     var turnsEnded = 0
@@ -47,7 +47,8 @@ struct RoomHarness {
         return actions
     }
 
-    /// Gives the room each turn that it asks for at once, so that what it asks then stands where it asked for the turn.
+    /// Gives the room each turn at once when it asks for it, so that what it does then comes at the place of the
+    /// request.
     private mutating func withTurns(_ actions: [RoomAction]) -> [RoomAction] {
         var result: [RoomAction] = []
         for action in actions {
@@ -81,7 +82,7 @@ struct RoomHarness {
         return on { $0.commandsUp(identity, now: $1, &$2) }
     }
 
-    /// The command connection goes: what was on it ends as `outcomeUnknown`.
+    /// The command connection is lost: its requests end as `outcomeUnknown`.
     @discardableResult
     mutating func commandsDown() -> [RoomAction] {
         let lost = open
@@ -146,7 +147,7 @@ struct RoomHarness {
         hear(.epoch(epoch, base: base, nodes: nodes, by: node))
     }
 
-    /// Moves the clock, firing the timer whenever the machine wants it.
+    /// Moves the clock and fires the timer whenever the machine wants it.
     @discardableResult
     mutating func pass(_ duration: Duration) -> [RoomAction] {
         let end = now + duration
@@ -206,7 +207,7 @@ struct RoomHarness {
             content: MessageContent(user: try UserID(user), at: 1, text: text, key: key))
     }
 
-    /// A view of the room at `epoch`-`last`, this node in it since `value`.
+    /// A view of the room at `epoch`-`last`, in which this node has been since `value`.
     func view(
         _ epoch: UInt64, last: UInt64, base: UInt64? = nil, value: UInt64? = nil, others: [NodeID: UInt64] = [:],
         links: [(UInt64, UInt64)]? = nil, history: UInt64? = nil, verdict: Verdict = .ok, entries: [Message] = []
@@ -219,7 +220,8 @@ struct RoomHarness {
             nodes: others.merging([me: value ?? epoch]) { $1 }, entries: entries)
     }
 
-    /// Joins session 1 and brings the room to `inside` at `epoch`-`last`, the roster read and the own presence told.
+    /// Joins session 1 and brings the room to `inside` at `epoch`-`last`, with the roster read and the own presence
+    /// written.
     mutating func goInside(
         epoch: UInt64 = 100, last: UInt64 = 0, others: [NodeID: UInt64] = [:], entries: [Message] = [],
         links: [(UInt64, UInt64)]? = nil, history: UInt64? = nil
@@ -234,18 +236,18 @@ struct RoomHarness {
         settlePresence()
     }
 
-    /// The `enter` that the machine has asked for is answered and heard.
+    /// Answers the machine's `enter` and delivers its event.
     @discardableResult
     mutating func finishEnter(_ view: RoomView, at location: SourceLocation = #_sourceLocation) -> [RoomAction] {
         let actions = answer(.enter, .success(.view(view)), at: location)
         return actions + hearEpoch(view.epoch, base: view.base, nodes: view.nodes, by: me) + answerFirstRoster()
     }
 
-    /// Joins wait for the first roster, which is asked for right behind `enter`.
+    /// Joins wait for the first roster, which is requested right after `enter`.
     @discardableResult
     mutating func answerFirstRoster() -> [RoomAction] {
         var actions: [RoomAction] = []
-        // The first one asked for may belong to an earlier try to enter.
+        // The first roster that was requested may belong to an earlier attempt to enter.
         while machine.presence.position == nil, !asked(.roster).isEmpty {
             actions += answer(.roster, .success(.roster(RosterSnapshot(position: position(1, 0), members: [:]))))
         }
@@ -276,7 +278,7 @@ extension [RoomAction] {
     var resets: [Reset] { compactMap { if case .deliverReset(let reset) = $0 { reset } else { nil } } }
     var joined: [Joined] { compactMap { if case .goLive(_, let joined) = $0 { joined } else { nil } } }
 
-    /// The positions acknowledged to senders, in order, and whether as repeated.
+    /// The positions acknowledged to senders, in order, and whether they were repeats.
     var sent: [Position] {
         compactMap { if case .answer(_, .sent(_, _, let position, _, _)) = $0 { position } else { nil } }
     }

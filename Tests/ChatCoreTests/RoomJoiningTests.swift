@@ -36,7 +36,7 @@ import Testing
         #expect(joined?.messages.compactMap(\.content.text) == ["m16", "m17", "m18", "m19", "m20"])
     }
 
-    /// What our memory dropped, the log may still hold: only the log knows what is gone.
+    /// The log may still contain what the node's memory dropped: only the log knows what is lost.
     @Test func resumingFromBeforeOurMemoryIsReadFromTheLog() throws {
         var room = try busyRoom(historyLength: 5)
         _ = try room.join(2, "bo", after: room.position(100, 10))
@@ -79,7 +79,7 @@ import Testing
         #expect(joined.joined.first?.messages.compactMap(\.content.text) == ["m22"])
     }
 
-    /// Race 16: a read that was asked for before the join proves nothing.
+    /// Race 16: a read that was requested before the join proves nothing.
     @Test func positionAheadOfAReadThatIsOnItsWayIsReadAgain() throws {
         var room = try busyRoom()
         _ = try room.join(2, "bo", after: room.position(100, 21))
@@ -101,7 +101,7 @@ import Testing
         #expect(joined?.resumption == .reset(Reset(position: room.position(100, 20), reason: .rewound)))
     }
 
-    /// What is older than a node's memory comes page by page from the log, whatever its size.
+    /// Messages older than the node's memory come page by page from the log, however many they are.
     @Test func aLongWayBackIsReadInPages() throws {
         var settings = RoomSettings()
         settings.memoryBytes = 300
@@ -120,7 +120,7 @@ import Testing
         #expect(room.asked(.view) == [.view(room: room.room, after: room.position(100, 9), page: settings.page)])
     }
 
-    /// A node that was away for long catches up page by page, and shows a gap only where the log has one.
+    /// A node that was disconnected for long catches up page by page, and reports a gap only where the log has one.
     @Test func aNodeCatchesUpInPages() throws {
         var room = try busyRoom()
         room.commandsDown()
@@ -141,7 +141,8 @@ import Testing
         #expect(actions.shown == ["m28", "m29", "m30"] && actions.gaps.isEmpty && actions.appended == ["waits"])
     }
 
-    /// Who catches up is in the room: a page that cannot be read is no leaving and coming back (simulator, seed 14190 of the vandal).
+    /// A session that catches up is in the room: a page that cannot be read does not make it leave and join again
+    /// (simulator, seed 14190 with vandalism).
     @Test func aPageThatCannotBeReadLeavesTheSessionInTheRoom() throws {
         var room = try busyRoom(historyLength: 5)
         _ = try room.join(2, "bo")
@@ -187,7 +188,7 @@ import Testing
 }
 
 extension RoomAction {
-    /// It tells of somebody's coming or going.
+    /// Whether the request reports a join or leave.
     fileprivate var isOfPresence: Bool {
         switch self {
         case .deliverPresence, .deliverPresenceApart, .submit(.presence, _): true
@@ -197,7 +198,7 @@ extension RoomAction {
 }
 
 extension RoomHarness {
-    /// Answers open reads of the log from a room whose log holds `oldest`...20, all of epoch 100.
+    /// Answers open reads of the log, which contains `oldest`...20, all of epoch 100.
     mutating func answerDeepReads(oldest: UInt64) {
         while case .view(_, let after, _)? = asked(.view).first {
             let from = max(after?.seq ?? 0, oldest - 1)

@@ -221,7 +221,7 @@ import Testing
         #expect(room.machine.sessionCount == 0)
     }
 
-    /// Every event in every phase, in a random order: no trap, no loop of timers, and always a way back to life.
+    /// Every event in every phase, in random order: no trap, no endless timers, and the room always becomes live again.
     @Test(arguments: 0..<40) func everyInterleavingEndsInsideOrOut(_ block: Int) throws {
         for seed in UInt64(block * 50)..<UInt64(block * 50 + 50) {
             var walk = try RoomWalk(seed: seed)
@@ -233,7 +233,7 @@ import Testing
 }
 
 extension RoomLifecycleTests {
-    /// Found by the simulator (seed 1011588): late bytes of the enter before this one would register us after we left.
+    /// Found by the simulator (seed 1011588): late bytes of an earlier enter would register the node after it had left.
     @Test func roomIsNotLeftRightAfterAnEnter() throws {
         var room = try RoomHarness()
         try room.goInside()
@@ -251,7 +251,7 @@ extension RoomLifecycleTests {
         #expect(room.pass(.seconds(2)).leaves == 1)
     }
 
-    /// What nobody needs is not asked of a Redis that has just come back.
+    /// A Redis that has just come back is not asked for data that nobody needs.
     @Test(arguments: [true, false])
     func aRoomThatNobodyIsInIsGivenUpInsteadOfEnteredAgain(losesCommands: Bool) throws {
         var room = try RoomHarness()

@@ -156,7 +156,7 @@ import Testing
         var room = try RoomHarness()
         try room.goInside()
         var late = notice(0, [try change("bo", room.other, true)], count: 1)
-        // A master that was frozen: its stream went on from the same position.
+        // A master that was frozen, whose stream continued from the same position.
         late.run = "run0"
         #expect(room.hear(.presence(late)).isEmpty)
         late.run = "run1"

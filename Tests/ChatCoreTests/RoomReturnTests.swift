@@ -2,9 +2,11 @@ import Testing
 
 @testable import ChatCore
 
-/// After Redis came back different: who still knows what it lost is waited for, and nobody longer than that.
+/// After Redis came back with other data, the room waits for nodes that still have the lost messages, and no longer
+/// than for those.
 @Suite struct RoomReturnTests {
-    /// Inside beside another node; then the Redis behind both is replaced, and we are the first to be back.
+    /// Inside the room together with another node; then their Redis is replaced, and this node is the first one to be
+    /// back.
     private func back(nodesLost: Bool, last: UInt64 = 0) throws -> RoomHarness {
         var settings = RoomSettings()
         settings.returnGrace = .seconds(2)
@@ -46,7 +48,8 @@ import Testing
         #expect(actions.appended.count == 1)
     }
 
-    /// A client that knows more than the log is reset only when nobody is left who could put it back.
+    /// A client that has seen more than the log contains is reset only when no node is left that could put the messages
+    /// back.
     @Test func aResetOfWhoComesBackWaitsForTheOthers() throws {
         var room = try back(nodesLost: false)
         try room.join(2, after: room.position(100, 7))
@@ -56,8 +59,8 @@ import Testing
         #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(0, 0), reason: .rewound))])
     }
 
-    /// Nothing that the log still holds makes a position of a lost branch one of this history: the log is not read for it, let alone again and
-    /// again (simulator, seed 171832 of the vandal).
+    /// Nothing that the log still contains makes a position of a lost branch part of this history: the log is not read
+    /// for it, let alone repeatedly (simulator, seed 171832 with vandalism).
     @Test func whoHoldsALostPositionBelowOurMemoryIsNotReadFor() throws {
         var room = try back(nodesLost: false, last: 10)
         #expect(room.machine.position?.seq == 10)
@@ -68,8 +71,8 @@ import Testing
         #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(4_000, 10), reason: .rewound))])
     }
 
-    /// What is put back is of older epochs than the one that we entered with. If a newer one is heard of while we read it, our own account of
-    /// the epochs is not that of the log (simulator, seed 194162 of the vandal).
+    /// Messages that are put back belong to older epochs than the one entered with. If a newer epoch begins while they
+    /// are read, the node's own record of epochs differs from that of the log (simulator, seed 194162 with vandalism).
     @Test func whatWasPutBackIsKnownAlsoIfAnotherEpochBeganMeanwhile() throws {
         var room = try back(nodesLost: false)
         room.hearEpoch(6_000, base: 3, nodes: [room.me: 5_000, room.other: 6_000], by: room.other)
@@ -83,7 +86,8 @@ import Testing
         #expect(try room.join(2, after: room.position(100, 3)).joined.first?.resumption == .complete)
     }
 
-    /// A hand's `XADD … *`, or an append to a log that was set back, leaves a seq 0: a node that comes in then has to live with it.
+    /// `XADD … *` by hand, or an append to a log that was set back, leaves a seq 0, and a node that enters must cope
+    /// with it.
     @Test func aLogThatBeginsWithSeqZeroIsReadLikeAnyOther() throws {
         var settings = RoomSettings()
         settings.historyLength = 3

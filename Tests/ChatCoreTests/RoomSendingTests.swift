@@ -43,7 +43,7 @@ import Testing
         #expect(!room.machine.knows(room.position(100, 6), base: 4))
     }
 
-    /// Nothing orders the command connection and the subscribe connection.
+    /// There is no order between the command connection and the subscription connection.
     @Test func sendWhoseOwnEchoComesFirstIsShownOnceAndAnswered() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
@@ -61,7 +61,7 @@ import Testing
         #expect(room.machine.isLive)
     }
 
-    /// Race 7, with a message of somebody else at the position that the set-back log gave.
+    /// Race 7, with another user's message at the position that the set-back log gave.
     @Test func announcedPositionThatAnotherMessageHasIsAnAlarm() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
@@ -212,9 +212,8 @@ import Testing
         #expect(room.answer(.once, .success(.once(outcome))).repeated == [room.position(99, 1)])
     }
 
-    /// Race 3.
-    /// Of a lost branch whose epoch the chain does not have, nobody knows where it parted: nothing is vouched for (simulator, seed 8207). Of one
-    /// that it has, the place is known.
+    /// Race 3. If the chain does not contain the epoch of a lost branch, nobody knows where the branch began, so
+    /// nothing is acknowledged (simulator, seed 8207). If the chain contains it, the place is known.
     @Test(
         arguments: [(90, 38, 0), (150, 38, 0), (100, 21, 21), (100, 38, 30), (60, 9, 9)] as [(UInt64, UInt64, UInt64)])
     func aRepetitionVouchesOnlyForWhatItsClientHasSeen(epoch: UInt64, seq: UInt64, vouched: UInt64) throws {
@@ -266,7 +265,7 @@ import Testing
         #expect(actions.shown.isEmpty)
     }
 
-    /// Race 4: memory shorter than the log cannot tell that a key is new.
+    /// Race 4: if the memory is shorter than the log, it cannot prove that a key is new.
     @Test func keyedSendGoesThroughOnceWhileMemoryIsShorterThanTheWindow() throws {
         var settings = RoomSettings()
         settings.historyLength = 10
@@ -369,13 +368,14 @@ import Testing
             }
         }
         #expect(Set(keys).count == 40)
-        // More than 15 bytes are kept on the heap, each for itself.
+        // A string of more than 15 bytes has a heap allocation of its own.
         #expect(keys.allSatisfy { $0.hasPrefix("~") && $0.utf8.count <= 15 })
     }
 }
 
 extension RoomSendingTests {
-    /// Found by the simulator (seed 1047): Redis looks only at what we have not shown, so we have to look at all of the batch.
+    /// Found by the simulator (seed 1047): Redis looks only for what the node has not shown, so the node must look for
+    /// every send of a batch.
     @Test func everySendOfABatchIsLookedForInMemory() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
@@ -392,7 +392,8 @@ extension RoomSendingTests {
 }
 
 extension RoomSendingTests {
-    /// Found by the simulator (seed 3006): an answer for what is not in our memory yet cannot be kept when Redis loses its tail.
+    /// Found by the simulator (seed 3006): an acknowledgement for a message that is not in memory yet cannot be
+    /// honoured when Redis loses the end of its log.
     @Test func sendIsAnsweredWhenItWasShownNotBefore() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
@@ -421,7 +422,8 @@ extension RoomSendingTests {
 }
 
 extension RoomSendingTests {
-    /// Found by the simulator (seed 302206): the channel may be faster than the answer, and memory may have dropped it by then.
+    /// Found by the simulator (seed 302206): the channel may be faster than the answer, and memory may have dropped the
+    /// message by then.
     @Test func answerForWhatWasShownAndDroppedFromMemoryIsNoAlarm() throws {
         var settings = RoomSettings()
         settings.memoryBytes = 300

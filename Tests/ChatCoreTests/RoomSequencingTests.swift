@@ -248,7 +248,8 @@ import Testing
 }
 
 extension RoomSequencingTests {
-    /// Found by the simulator (seed 1101420): with the commands on one Redis and the channel on another, two branches were mixed.
+    /// Found by the simulator (seed 1101420): with the commands on one Redis and the channel on another, two branches
+    /// were mixed.
     @Test func nothingFromTheChannelIsShownBeforeTheOwnEpochWasHeard() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
@@ -265,7 +266,7 @@ extension RoomSequencingTests {
 }
 
 extension RoomSequencingTests {
-    /// Found by the simulator (seed 2209249): the chain missed an epoch, and a session that came back from it was reset.
+    /// Found by the simulator (seed 2209249): the chain missed an epoch, and a session that resumed from it was reset.
     @Test func epochHeardBeforeTheAnswerToEnterIsLookedInto() throws {
         var room = try RoomHarness()
         room.linksUp()

@@ -2,8 +2,9 @@ import TestSupport
 
 @testable import ChatCore
 
-/// A random walk of one room machine through joins, leaves, sends, answers, errors, lost connections and timers, against the
-/// smallest broker that makes sense: it checks only that the life cycle never gets stuck. The simulator checks the rest.
+/// A random walk of one room machine through joins, leaves, sends, answers, errors, lost connections and timers,
+/// against the smallest useful broker. It checks only that the life cycle never gets stuck; the simulator checks the
+/// rest.
 struct RoomWalk {
     var room: RoomHarness
     var random: SplitMix64
@@ -57,7 +58,7 @@ struct RoomWalk {
         }
     }
 
-    /// Lets everything come right: the phase in which that ends.
+    /// Lets everything succeed, and returns the phase in which that ends.
     mutating func settle(wanted want: Bool) -> String {
         if want {
             enterSession()
@@ -110,7 +111,7 @@ struct RoomWalk {
         room.subscriptionsDown()
     }
 
-    /// Takes over what the machine asked its runner to do.
+    /// Carries out the machine's actions.
     private mutating func collect() {
         while handled < room.history.count {
             switch room.history[handled] {
@@ -187,7 +188,7 @@ struct RoomWalk {
         }
     }
 
-    /// The log is one chain link here: every epoch is taken for the begin of the same history.
+    /// The log is one link of the chain here: every epoch counts as the beginning of the same history.
     private func view(after: Position?) -> RoomView {
         let content = MessageContent(user: room.machine.members.all.values.first?.user ?? Self.nobody, at: 0, text: "m")
         let entries = (min(after?.seq ?? 0, seq)..<seq).map {

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChatCore
 
-/// The table of keys that a room's memory keeps, beside a dictionary that does the same.
+/// Compares the index of keys in a room's memory with a dictionary.
 @Suite struct SeqIndexTests {
     @Test func whatIsPutInIsFoundUntilItIsTakenOut() {
         var index = SeqIndex()
@@ -22,7 +22,7 @@ import Testing
         #expect(index[8] == 0, "the highest seq of all is not kept")
     }
 
-    /// Few different low bits, so that chains are long, wrap around and are torn apart.
+    /// Few different low bits, so that chains are long, wrap around and are split.
     @Test(arguments: [1, 4, 16, 0xFFFF]) func itIsADictionary(spread: Int) {
         var generator = SplitMix64(seed: UInt64(spread))
         var index = SeqIndex()

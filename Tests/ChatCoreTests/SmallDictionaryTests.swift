@@ -48,13 +48,13 @@ struct SmallDictionaryTests {
         #expect(small.keptKey(for: Key(name: "c", mark: 1)) == nil)
     }
 
-    /// What a quiet session and a quiet room take: a field more is 8 MB in a node of a million, so it wants a reason. (Bytes on a
-    /// 64-bit machine.)
+    /// The size of a quiet session and a quiet room. One more field costs 8 MB in a node with a million of them, so it
+    /// needs a reason. (Bytes on a 64-bit machine.)
     @Test func quietStateIsSmall() {
         #expect(MemoryLayout<SessionStateMachine>.size <= 120)
         #expect(MemoryLayout<RoomMember>.stride <= 56)
         #expect(MemoryLayout<RoomStanding>.size <= 16)
-        // 50 of them: how many sessions each user has, and what they were told of each other. (A room at rest has neither.)
+        // 50 of them: the number of sessions of each user, and what was reported of each. (A resting room has neither.)
         #expect(MemoryLayout<RoomStateMachine>.size <= 980)
     }
 

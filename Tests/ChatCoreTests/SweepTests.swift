@@ -34,7 +34,7 @@ import Testing
         #expect(answer(&machine, 5, .done) == [.swept(other, nil, rooms: 1)])
     }
 
-    /// While Redis is away no heartbeat gets through: right after it, everybody looks dead.
+    /// While Redis is unreachable, no heartbeat arrives, so right afterwards every node seems dead.
     @Test func nobodyIsSweptWhileTheConnectionIsYoung() throws {
         var machine = SweepStateMachine(node: try #require(me))
         let patience = SweepStateMachine.roundsOfPatience

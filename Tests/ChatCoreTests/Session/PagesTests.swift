@@ -3,7 +3,7 @@ import Testing
 
 struct PagesTests {
     private func message(_ seq: UInt64, bytes: Int = 904) throws -> Message {
-        // 96 + 3 of the user's name are counted for each.
+        // Each message counts 96 bytes and 3 of the user's name in addition.
         let text = String(repeating: "x", count: bytes - 3)
         return Message(
             position: Position(epoch: 5, seq: seq), content: .init(user: try UserID("ana"), at: 0, text: text))

@@ -5,7 +5,7 @@ import Testing
 struct RequestCostTests {
     private let start = Moment(nanoseconds: 1_000_000_000_000)
 
-    /// How many things of that cost are done in `seconds` by one who tries all the time, every `step`.
+    /// How many requests of that cost a user can make in `seconds` by trying at every `step`.
     private func done(_ rate: CostRate, _ cost: UInt64, seconds: Double, step: Duration, patience: UInt64 = 1) -> Int {
         var state: UInt64 = 0
         var count = 0
@@ -22,7 +22,7 @@ struct RequestCostTests {
 
     @Test(arguments: [10_000, 1_000_000, 65_000_000, 400_000_000] as [UInt64])
     func whoTriesAllTheTimeCostsWhatTheLimitSaysInTheLongRun(cost: UInt64) {
-        // A tenth of a core, three tenths of a second of work at once.
+        // A tenth of a core, and a burst of three tenths of a second.
         let rate = CostRate(perSecond: 100_000_000, burst: 300_000_000)
         let count = done(rate, cost, seconds: 60, step: .microseconds(50))
         let work = Double(count) * Double(cost)
@@ -58,7 +58,7 @@ struct RequestCostTests {
         #expect(RequestCost.roster(.max, read: true) > 0 && RequestCost.read(.max) > 0)
     }
 
-    /// What honest people do is far from the limit.
+    /// Ordinary use is far below the limit.
     @Test func theDefaultsSuitAChat() throws {
         let limits = Limits()
         let rate = limits.costRate

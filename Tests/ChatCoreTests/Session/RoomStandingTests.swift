@@ -17,7 +17,7 @@ struct RoomStandingTests {
 
     private let ref = Ref.string("mine")
 
-    /// The value under test behind a reference, so that expectations can call it.
+    /// Holds the value under test by reference, so that expectations can call it.
     private final class Subject {
         var value: RoomStanding
 
@@ -70,7 +70,7 @@ struct RoomStandingTests {
                 }
             }
             pages += 1
-            // Talk goes on meanwhile.
+            // More messages arrive meanwhile.
             newest += 3
             if let next = standing.nextPage() {
                 #expect(next.after.seq == last)

@@ -37,7 +37,7 @@ struct SessionStateMachineTests {
                 resumption: .fresh))
     }
 
-    /// The reference under which the service was asked; records an issue if it was not.
+    /// The reference of the request to the service; records an issue if there was none.
     private func reference(_ action: SessionStateMachine.RequestAction) -> Ref? {
         guard case .perform(_, let ref) = action else {
             Issue.record("not passed on: \(action)")
