@@ -14,7 +14,7 @@ struct RequestHeadTests {
         }
     }
 
-    /// RFC 9112 §3.2, and what curl sends of a URL with other letters.
+    /// RFC 9112 §3.2, and what curl sends for a URL with other characters.
     @Test(arguments: [
         ("/ws?user=ana", "/ws", "user=ana"), ("/", "/", ""), ("/a?", "/a", ""), ("/a?b?c", "/a", "b?c"),
         ("http://chat.example:8080/ws?room=a", "/ws", "room=a"), ("HTTPS://chat.example", "/", ""),

@@ -5,7 +5,7 @@ import Testing
 struct RequestReaderTests {
     private static let limits = RequestReader.Limits(headBytes: 1_000, headFields: 20, bodyBytes: 100)
 
-    /// What comes of bytes that arrive in pieces of this size: `GET /a`, `body …`, `refused 400`.
+    /// The events for bytes that arrive in parts of this size: `GET /a`, `body …`, `refused 400`.
     private func events(_ bytes: [UInt8], pieces: Int = .max, limits: RequestReader.Limits = limits) -> [String] {
         var reader = RequestReader(limits: limits)
         var told: [String] = []
@@ -30,8 +30,10 @@ struct RequestReaderTests {
     @Test(arguments: [1, 2, 3, 7, 64, .max])
     func requestsOfAConnectionComeOneAfterTheOtherHoweverTheyArrive(pieces: Int) {
         let text =
-            "\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n"
-            + "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0a \r\n0123456789\r\n0\r\n"
+            "\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+            + "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n"
+            + "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + "3;x=\"y\"\r\nabc\r\n0a \r\n0123456789\r\n0\r\n"
             + "X-Sum: 1\r\n\r\nGET /d HTTP/1.0\r\n\r\n"
         #expect(
             events(text, pieces: pieces) == [
@@ -94,7 +96,7 @@ struct RequestReaderTests {
         #expect(!reader.isWithinRequest)
     }
 
-    /// Eight bytes are looked at together: at every place of a word, also beside bytes that look like a borrow.
+    /// Eight bytes are examined together: at every place of a word, also beside bytes that produce a borrow.
     @Test func controlCharactersAreFoundWhereverTheyAre() {
         let plain = [UInt8](repeating: 0x20, count: 40)
         for byte in UInt8.min ... .max {

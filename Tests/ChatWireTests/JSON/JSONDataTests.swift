@@ -1,7 +1,7 @@
 import ChatWire
 import Testing
 
-/// The bounds of data that every reader of JSON takes.
+/// The bounds of data that every JSON reader accepts.
 @Suite struct JSONDataTests {
     private func problem(_ json: String) -> String? {
         Array(json.utf8).withUnsafeBytes { JSONData.problem($0)?.problem }
@@ -28,11 +28,11 @@ import Testing
             String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
         }
         #expect(problem(nest(JSONData.maxDepth)) == nil && problem(nest(JSONData.maxDepth + 1)) != nil)
-        // A page of messages puts a few levels around it, and whoever reads frames with the scanner takes those too.
+        // A page of messages adds a few levels, and readers of frames that use the scanner must accept those too.
         #expect(JSONData.maxDepth + 8 <= JSONScanner.maxDepth)
     }
 
-    /// What is taken is a finite double, and not zero unless it is written as zero.
+    /// Accepted numbers are finite doubles, and zero only if they are written as zero.
     @Test func whatIsTakenIsADouble() {
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<20_000 {

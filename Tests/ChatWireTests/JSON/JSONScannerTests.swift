@@ -67,7 +67,7 @@ struct JSONScannerTests {
     }
 
     private func json(_ write: (inout ByteWriter) -> Void) -> [UInt8] {
-        // As little room as can be had at first, so that it has to grow.
+        // The smallest capacity, so that it has to grow.
         var bytes = ByteWriter(capacity: 0)
         write(&bytes)
         return bytes.array
@@ -89,7 +89,8 @@ struct JSONScannerTests {
         }
     }
 
-    /// Strings are read and written eight bytes at a time: whatever has to be escaped, and wherever it stands.
+    /// Strings are read and written eight bytes at a time: every kind of character that must be escaped, at every
+    /// place.
     @Test(arguments: ["\"", "\\", "\u{0}", "\u{1F}", "\u{7F}", "é", "!", "\u{20}", "€", "😀", "]", "#"])
     func everyCharacterIsWrittenAndReadAtEveryPlace(character: String) throws {
         for before in 0...17 {
@@ -103,7 +104,7 @@ struct JSONScannerTests {
                     #expect(try JSONValue(parsing: Array("[".utf8) + bytes + Array(",1]".utf8)).array?.count == 2)
                     let isPlain = character.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x22 && $0 != 0x5C }
                     #expect(!isPlain || bytes.count == text.utf8.count + 2)
-                    // Without its end it is no string, wherever it stops.
+                    // Without its end it is not a string, wherever it is cut.
                     #expect(throws: JSONError.self) { try JSONValue(parsing: Array(bytes.dropLast())) }
                 }
             }
@@ -123,7 +124,8 @@ struct JSONScannerTests {
         }
     }
 
-    /// Random bytes, and valid text with one byte changed: an answer or an error with an offset inside, never a trap.
+    /// Random bytes, and valid text with one changed byte: the result is a value or an error with a valid offset, never
+    /// a trap.
     @Test func anyBytesAreAnsweredWithoutATrap() {
         var generator = SplitMix64(seed: 20_261_121)
         let valid = Array(

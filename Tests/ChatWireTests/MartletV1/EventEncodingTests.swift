@@ -37,7 +37,7 @@ struct EventEncodingTests {
         #expect(try !text(.message(room: RoomName("lobby"), made, showKey: true)).contains("key"))
     }
 
-    /// A client whose `sent` was lost with its connection finds its send among what it missed.
+    /// A client whose `sent` was lost with its connection recognises its message by the key.
     @Test func listsShowTheirViewerTheKeysOfTheirOwnMessagesOnly() throws {
         let lobby = try RoomName("lobby")
         let messages = [try message(key: "k1"), try message(key: "~made")]

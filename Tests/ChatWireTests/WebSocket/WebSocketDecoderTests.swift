@@ -2,7 +2,7 @@ import ChatCore
 import ChatWire
 import Testing
 
-/// One test for each rule of RFC 6455 §5 to §8 that a receiver must keep; the section is in the name.
+/// One test for each rule of RFC 6455 §5 to §8 for receivers; the section is part of the name.
 struct WebSocketDecoderTests {
     private typealias Harness = WebSocketHarness
 
@@ -243,7 +243,8 @@ struct WebSocketDecoderTests {
         }
     }
 
-    /// Random frames and random bytes: the same events whatever the pieces, one failure at most, never a trap.
+    /// Random frames and random bytes: the events do not depend on how the bytes are split, there is at most one
+    /// failure, and never a trap.
     @Test func randomBytesNeverTrap() {
         var generator = SplitMix64(seed: 6_455)
         for _ in 0..<3_000 {

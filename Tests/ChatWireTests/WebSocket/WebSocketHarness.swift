@@ -2,7 +2,7 @@ import ChatWire
 
 typealias Event = WebSocketDecoder.Event
 
-/// Feeds a decoder and collects what it says.
+/// Feeds a decoder and collects its events.
 struct WebSocketHarness {
     static let key: UInt32 = 0x37FA_213D
     var decoder: WebSocketDecoder

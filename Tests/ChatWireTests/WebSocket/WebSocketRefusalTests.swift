@@ -1,7 +1,8 @@
 import ChatWire
 import Testing
 
-/// What protocol.md adds to RFC 6455: a frame that cannot be read is answered, and only abuse closes.
+/// The protocol's addition to RFC 6455: a frame that cannot be read is answered with an error, and only abuse closes
+/// the session.
 struct WebSocketRefusalTests {
     private typealias Harness = WebSocketHarness
 
