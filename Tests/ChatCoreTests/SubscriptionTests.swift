@@ -7,7 +7,7 @@ import Testing
 
     private func room(_ name: String) throws -> RoomName { try RoomName(name) }
 
-    /// `count`: what Redis says it is subscribed to by then; nil: as for one channel.
+    /// `count`: the number of subscriptions in Redis' reply; nil for that of one channel.
     private func receive(
         _ machine: inout SubscriptionStateMachine, _ kind: SubscriptionStateMachine.Kind, _ channel: String,
         count: Int64? = nil
@@ -125,7 +125,8 @@ import Testing
         #expect(machine.oldestQuestion == Moment(nanoseconds: 9))
     }
 
-    /// A model of Redis answers in order, late, and publishes at random; the machine must agree with it at every step.
+    /// A model of Redis answers in order and late, and publishes at random. The machine must agree with it at every
+    /// step.
     @Test(arguments: 0..<200)
     func itAgreesWithRedisWhateverTheTiming(seed: UInt64) throws {
         var generator = SplitMix64(seed: seed &+ 77)

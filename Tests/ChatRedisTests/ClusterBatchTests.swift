@@ -3,7 +3,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Which master of a Cluster gets which command of a tool, and what is asked once more.
+/// Which master of a Cluster gets which command of a tool, and which commands are repeated.
 @Suite struct ClusterBatchTests {
     @Test(arguments: [
         ("GET a", "a"), ("hgetall a", "a"), ("TYPE a", "a"), ("SSCAN a 0", "a"), ("XINFO STREAM a", "a"),

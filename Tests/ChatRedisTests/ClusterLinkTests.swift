@@ -8,7 +8,8 @@ import Testing
 
 @testable import ChatRedis
 
-/// A link to a real Redis Cluster: requests to the right masters, channels that stay with them, slots that move, masters that fail.
+/// A link to a real Redis Cluster: requests go to the right masters, channels stay with them, slots move, and masters
+/// fail.
 @Suite(.timeLimit(.minutes(3))) struct ClusterLinkTests {
     private let node: NodeID
     private let keys: RedisKeys
@@ -105,7 +106,8 @@ import Testing
         return view.epoch
     }
 
-    /// A slot may go once more, as the masters hear of a move one after the other: what was asked before is void then.
+    /// The slots may be reported lost once more, because the masters hear of a move one after the other. Requests made
+    /// before are void then.
     private func enterAgain(_ room: RoomName, _ link: LinkProbe) async throws -> UInt64 {
         for _ in 0..<60 { if let epoch = try? await enter(room, link, within: .seconds(1)) { return epoch } }
         return try await enter(room, link)
@@ -167,12 +169,13 @@ import Testing
         let slot = HashSlot(of: room)
         let target = try cluster.master(of: HashSlot(of: other).number)
         try await cluster.move(slot.number, to: target) {
-            // Half of the keys are there, half here: what needs all of them is refused, and the room is away.
+            // Half of the keys are there, half here. A command that needs all of them is refused, and the room is
+            // unavailable.
             let refused = try await link.ask(.view(room: room, after: nil, page: PageBounds(count: 1)))
             #expect(refused == .failure(.notConnected))
             #expect(try await link.ask(.roster(room: other)) != .failure(.notConnected), "nobody else is")
         }
-        // With or without another question of ours, the link finds the new master; the channel is gone from the old one.
+        // With or without another request, the link finds the new master, and the channel leaves the old one.
         let epoch = try await enterAgain(room, link)
         #expect(epoch > 0)
         #expect(try target.cli("PUBSUB", "SHARDCHANNELS").contains(keys.channel(of: room.text)))
@@ -219,7 +222,7 @@ import Testing
             told = error?.message ?? ""
         }
         #expect(told.contains("knows nobody that serves any slot"))
-        // The same node as the hint of a MOVED: the others are asked.
+        // The hint of a MOVED names the same server, so the others are asked.
         watch.troubled(best: ClusterAddress(host: "127.0.0.1", port: spare.port), last: nil)
         #expect(try await running.link.ask(.roster(room: try rooms(cluster)[0])) != .failure(.notConnected))
         #expect(watch.masters.count == 3)

@@ -3,12 +3,12 @@ import Testing
 
 @testable import ChatRedis
 
-/// Which master gets what, and what a link's owner is told, as sequences.
+/// Which master gets which request, and what the owner of a link is told, as sequences.
 @Suite struct ClusterRouterTests {
     private typealias Action = ClusterRouter.Action
 
     private let node: NodeID
-    /// Rooms of the first and of the second half of the slots; what nodes say of themselves is in the first.
+    /// Rooms of the first and of the second half of the slots. The keys of the nodes are in the first.
     private let low: RoomName
     private let high: RoomName
     private let nodesSlot: HashSlot
@@ -139,7 +139,7 @@ import Testing
         // The same if it is down already.
         #expect(on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }.isEmpty)
         #expect(on(&router) { $0.submit(enter(high), tag(3), &$1) } == [.complete(tag(3), .failure(.notConnected))])
-        // As soon as the nodes' master is back, the room is entered again.
+        // As soon as the master of the nodes' keys is back, the room is entered again.
         #expect(on(&router) { $0.commandsUp(1, first, &$1) } == [.look(best: nil, last: one)])
         let back = on(&router) { $0.cameToKnow(halves, &$1) }
         #expect(back.last == .commandsUp(second, BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)))
@@ -162,7 +162,7 @@ import Testing
             on(&router) { $0.subscriptionsDown(2, "gone", &$1) } == [
                 .subscriptionsDown("gone", scope), .look(best: nil, last: two),
             ])
-        // Its replica is master now.
+        // Its replica is the master now.
         let moved = topology((one, slots(0..<8_192)), (three, slots(8_192..<16_384)))
         #expect(on(&router) { $0.cameToKnow(moved, &$1) } == [.close(2), .open(3, three, slots(8_192..<16_384))])
         let third = BrokerIdentity(runID: "3", replicationID: "c")
@@ -176,7 +176,7 @@ import Testing
             _ = on(&router) { $0.commandsDown(2, "frozen", &$1) }
             _ = on(&router) { $0.subscriptionsDown(2, "frozen", &$1) }
             #expect(router.isTroubled)
-            // It may have a successor, and be the last to hear of it.
+            // It may have a successor, and be the last one to hear of it.
             #expect(on(&router) { $0.subscriptionsUp(2, second, &$1) } == [.look(best: nil, last: two)])
             #expect(on(&router) { $0.commandsUp(2, second, &$1) } == [.look(best: nil, last: two)])
             #expect(
@@ -204,7 +204,7 @@ import Testing
         }
         let moved = topology(
             (one, slots(0..<8_192).union(slot)), (two, slots(8_192..<16_384).subtracting(slot)))
-        // The first answer says so: the others go with it, in order, and nothing else does.
+        // The first answer says that the slot has moved: the other requests of the slot follow in order, and no others.
         let text = "MOVED \(HashSlot(of: high).number) h:1"
         #expect(
             on(&router) { $0.completed(serials[0], .failure(.notStored(text)), &$1) } == [
@@ -239,7 +239,7 @@ import Testing
                 .look(best: nil, last: nil),
             ])
         #expect(router.hears(high, from: 2))
-        // Asked again, nothing has changed: it is tried again.
+        // After another look nothing has changed, so the request is tried again.
         #expect(on(&router) { $0.cameToKnow(halves, &$1) } == [.commandsUp(second, scope)])
     }
 

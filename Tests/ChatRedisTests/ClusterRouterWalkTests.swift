@@ -3,16 +3,16 @@ import Testing
 
 @testable import ChatRedis
 
-/// Random lives of a Cluster, from a seed: slots move, masters fail, refuse and come back, while rooms ask for things. What must hold is
-/// checked at every step.
+/// Random histories of a Cluster, from a seed: slots move, masters fail, refuse and come back, while rooms make
+/// requests. The invariants are checked at every step.
 @Suite struct ClusterRouterWalkTests {
-    /// The world around a router: masters with their queues, and the owner of the link.
+    /// The environment of a router: masters with their queues, and the owner of the link.
     private struct World {
         struct Master {
             var slots: SlotSet
             var commands = false
             var subscriptions = false
-            /// Not answered, in order.
+            /// Unanswered requests, in order.
             var queue: [(request: BrokerRequest, tag: RequestTag)] = []
         }
 
@@ -25,11 +25,11 @@ import Testing
         // What the owner was told.
         var commandsUp = SlotSet()
         var subscriptionsUp = SlotSet()
-        /// By room: tags that are not answered, in order.
+        /// Unanswered tags by room, in order.
         var open: [RoomName: [UInt64]] = [:]
         var nextTag: UInt64 = 1
         var enters: Set<UInt64> = []
-        /// How the last `hold` of a room stands; nil: on its way.
+        /// The result of a room's last `hold`; nil while it is unanswered.
         var held: [RoomName: Bool?] = [:]
         var problems: [String] = []
 
@@ -72,7 +72,7 @@ import Testing
                 guard let place = open[room]?.firstIndex(of: tag.serial) else {
                     return expect(false, "\(room): \(tag.serial) is answered twice")
                 }
-                // Who cannot be held is not entered, whatever else is on its way.
+                // A room that cannot be held is not entered, whatever else is in flight.
                 let isEnter = enters.remove(tag.serial) != nil && result == .failure(.notConnected)
                 expect(place == 0 || isEnter, "\(room): \(tag.serial) is answered out of order")
                 open[room]?.remove(at: place)
@@ -97,7 +97,7 @@ import Testing
             case 50..<65:
                 held[room] = .some(nil)
                 ask(.hold(room: room, node: node), room, wanted: false)
-                // A hold that is refused at once fails without a word.
+                // A hold that is refused at once fails without an answer.
                 if !masters.values.contains(where: { $0.queue.contains { Self.holds($0.request, room) } }) {
                     held[room] = .some(false)
                 }
@@ -106,7 +106,7 @@ import Testing
             case 70..<75: happen { $0.submit(.nodes, RequestTag(owner: 0, generation: 0, serial: 0), &$1) }
             default: ask(.roster(room: room), room)
             }
-            // (It copies the router.)
+            // Only sometimes, because it copies the router.
             if Int.random(in: 0..<4, using: &random) == 0 { look(at: room) }
         }
 
@@ -125,7 +125,7 @@ import Testing
             happen { $0.submit(request, RequestTag(owner: owner, generation: 0, serial: serial), &$1) }
         }
 
-        /// The owner believes what it was told: whatever is up is served.
+        /// The owner relies on what it was told: every slot that is up must be served.
         private mutating func look(at room: RoomName) {
             let slot = HashSlot(of: room)
             var copy = router
@@ -138,14 +138,14 @@ import Testing
                 actions == [
                     .complete(RequestTag(owner: 0, generation: 0, serial: .max), .failure(.notConnected))
                 ]
-            // Behind a hold it waits.
+            // It waits behind a hold.
             expect(commandsUp.contains(slot) == !isRefused || actions.isEmpty, "\(room): the owner knows better")
         }
 
         private mutating func move() {
             var shares: [Int: SlotSet] = [:]
             for group in 0..<8 {
-                // At times nobody serves a group.
+                // At times no master serves a group of slots.
                 let owner = Int.random(in: 0..<5, using: &random)
                 guard owner < 4 else { continue }
                 let slots = SlotSet((group * 2_048..<(group + 1) * 2_048).compactMap { HashSlot($0) })
@@ -170,7 +170,7 @@ import Testing
             self.nodesSlot = nodesSlot
         }
 
-        /// As a ``RedisLink`` does it: first the news, then what was in flight.
+        /// In the order of a ``RedisLink``: first the change, then the requests in flight.
         private mutating func toggleCommands(_ id: UInt32) {
             guard let master = masters[id] else { return }
             if master.commands {
@@ -211,7 +211,7 @@ import Testing
             if case .hold(let room, _) = request { held[room] = .some(isHeld) }
         }
 
-        /// Everything goes: then nothing may be left unanswered.
+        /// All connections fail; no request may remain unanswered.
         mutating func end() {
             for id in masters.keys.sorted() where masters[id]?.commands == true { toggleCommands(id) }
             for (room, tags) in open { expect(tags.isEmpty, "\(room): \(tags) are never answered") }

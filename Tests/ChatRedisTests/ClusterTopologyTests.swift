@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Slots, what CLUSTER NODES says, and URLs of Clusters.
+/// Slots, the output of CLUSTER NODES, and URLs of Clusters.
 @Suite struct ClusterTopologyTests {
     @Test(arguments: [
         ("123456789", 0x31C3), ("foo", 12_182), ("{user1000}.following", 3_443), ("{user1000}.followers", 3_443),
@@ -81,7 +81,7 @@ import Testing
         let after = try view(
             "aaa 1.1.1.1:1@1 master,fail - 0 0 1 connected", "bbb 1.1.1.2:1@1 master - 0 0 5 connected 0-9")
         #expect(after.seen(after: before).masters.map(\.id) == ["bbb"])
-        // Somebody who was cut off still says what was.
+        // A server that was cut off still reports the earlier state.
         let merged = before.seen(after: after)
         #expect(merged.masters.map(\.id) == ["bbb"] && merged.covered.description == "0-9")
         // Some slots have moved, others have not.
@@ -90,7 +90,7 @@ import Testing
         #expect(moved.seen(after: before).masters.map(\.slots.description) == ["0-4", "5-9"])
         let back = before.seen(after: moved)
         #expect(back.masters.map(\.id) == ["aaa"], "a Cluster without ccc")
-        // A Cluster that was made anew begins at epoch 1.
+        // A new Cluster begins at epoch 1.
         let anew = try view("zzz 1.1.1.9:1@1 master - 0 0 1 connected 0-9")
         #expect(anew.seen(after: after).masters.map(\.id) == ["zzz"])
     }

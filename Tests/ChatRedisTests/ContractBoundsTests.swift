@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// What one request may cost Redis: pages, the index of keys, the bound of a log in bytes.
+/// The bounds of one request's cost in Redis: pages, the index of keys, and the bytes of a log.
 @Suite struct ContractBoundsTests {
     let node: NodeID
 
@@ -35,14 +35,14 @@ import Testing
         #expect(try Self.entriesRead(store, .view(room: store.room, after: nil, page: PageBounds(count: 5))) <= 8)
     }
 
-    /// How many entries XRANGE and XREVRANGE are asked for at most while the request is carried out.
+    /// The largest COUNT of XRANGE and XREVRANGE while the request is carried out.
     private static func entriesRead(_ store: ContractStore, _ request: BrokerRequest) throws -> Int {
         let before = try bytesOut(store)
         _ = try store.reply(request)
         return (try bytesOut(store) - before) / 20_000
     }
 
-    /// What Redis has answered so far, in bytes.
+    /// The bytes that Redis has sent so far.
     private static func bytesOut(_ store: ContractStore) throws -> Int {
         guard case .string(let info) = try store.raw("INFO", "stats") else { throw StoreFailure("no INFO") }
         let text = String(decoding: info, as: UTF8.self)
@@ -64,7 +64,7 @@ import Testing
         let third = Position(epoch: epoch, seq: 4)
         #expect(answer.result == .success(.once(OnceReply(epoch: epoch, base: 0, outcomes: [.repeated(third, at: 7)]))))
         #expect(try store.ask(.once(again)) == answer, "known at once from now on")
-        // What comes later is read once more, and nothing else.
+        // A later entry is read once more, and nothing else.
         try store.raw("XADD", store.key(.log), "\(epoch)-*", "user", "ana", "at", "7", "text", "new", "key", "new")
         let new = OnceRequest(room: store.room, node: node, epoch: epoch, known: 0, sends: [try send("new")])
         #expect(
@@ -73,7 +73,7 @@ import Testing
                     .once(
                         OnceReply(epoch: epoch, base: 0, outcomes: [.repeated(Position(epoch: epoch, seq: 701), at: 7)])
                     )))
-        // Who has looked for it everywhere but in the first entries has those looked at alone.
+        // If the node has looked everywhere but in the first entries, only those are examined.
         let partly = OnceRequest(
             room: store.room, node: node, epoch: epoch, knownFrom: 5, known: 701, sends: [try send("k2")])
         let found = try store.ask(.once(partly)).result
@@ -115,7 +115,7 @@ import Testing
                     .once(
                         OnceReply(
                             epoch: epoch, base: 0, outcomes: [.repeated(Position(epoch: epoch, seq: 21), at: 7)]))))
-        // The log is gone, and begins again: no key of the old one is known.
+        // The log is gone and begins again: no key of the old one is known.
         try store.raw("DEL", store.key(.log))
         let next = try store.enter(node).epoch
         let afresh = OnceRequest(
@@ -126,7 +126,7 @@ import Testing
                     .once(OnceReply(epoch: next, base: 0, outcomes: [.stored(Position(epoch: next, seq: 1))]))))
     }
 
-    /// Only who looks for a key needs the index, so only that names a foreign one.
+    /// Only a request that looks for a key needs the index, so only that one reports a foreign type.
     @Test func aForeignIndexOfKeysIsNamed() async throws {
         let store = try await ContractStore(.redis)
         let epoch = try fill(store, 3, bytes: 10)

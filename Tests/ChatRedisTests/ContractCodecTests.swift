@@ -8,7 +8,7 @@ import struct NIOCore.ByteBuffer
 
 @testable import ChatRedis
 
-/// What the codec makes of replies and payloads that no sane peer sends.
+/// How the codec handles replies and payloads that no working peer sends.
 @Suite struct ContractCodecTests {
     private let codec = RedisCodec()
     private let room: RoomName
@@ -104,7 +104,8 @@ import struct NIOCore.ByteBuffer
     @Test func noRepliesAtAllAreMalformedOrMissing() throws {
         for request in try requests() {
             guard case .completed(.failure) = try decode(request, replies: []) else {
-                // An append's nil, a heartbeat's nil and an empty roster look like no reply; the link never hands over too few.
+                // The nil of an append, the nil of a heartbeat and an empty roster look like no reply; the link never
+                // passes too few replies.
                 if case .heartbeat = request { continue }
                 Issue.record("\(request) made something of nothing")
                 continue
@@ -192,7 +193,7 @@ import struct NIOCore.ByteBuffer
             let text = String(decoding: json, as: UTF8.self)
             #expect(text.hasPrefix("{\"type\":\""))
             #expect(try event(text) == sample, "\(text)")
-            // Any prefix of it is an error that says where.
+            // Every prefix of it is an error with its place.
             for count in 0..<json.count where count.isMultiple(of: 3) {
                 #expect(throws: ChannelPayloadError.self) { try event(String(decoding: json[..<count], as: UTF8.self)) }
             }
@@ -230,7 +231,7 @@ import struct NIOCore.ByteBuffer
         #expect(parts(Array("{}\n{\"a\":\n{}}\n{}".utf8)) == ["{}", "{\"a\":\n{}}", "{}"])
     }
 
-    /// However its talk is timed, a log is trimmed every now and then; a short one always.
+    /// A long log is trimmed now and then, however its messages are timed; a short one is trimmed always.
     @Test func aLongLogIsTrimmedByOneAppendInSixteen() throws {
         var short = RedisCodecSettings()
         short.historyLength = 255
@@ -256,8 +257,8 @@ import struct NIOCore.ByteBuffer
         }
     }
 
-    /// What our nodes write is read by a way of its own. A space at the end, which means nothing, makes it take the other one: both must
-    /// say the same, also of what is broken.
+    /// Payloads that nodes write are read by a fast path. A space at the end, which has no meaning, selects the general
+    /// one: both must give the same result, also for broken payloads.
     @Test func theShortWayToReadAMessageSaysWhatTheLongOneDoes() throws {
         let contents = [
             MessageContent(user: try UserID("ana"), at: 9, text: "hello", key: "~k"),
@@ -289,7 +290,7 @@ import struct NIOCore.ByteBuffer
         }
     }
 
-    /// Nil: it was refused.
+    /// Nil if it was refused.
     private func outcome(_ json: [UInt8]) -> ChannelEvent? {
         json.withUnsafeBufferPointer { try? codec.event(ofPayload: $0) }
     }

@@ -5,10 +5,12 @@ import Testing
 
 @testable import ChatRedis
 
-/// The same random requests to both brokers get the same answers and the same events. Among the requests: nodes that come and go, old
-/// and foreign epochs, positions of other histories, re-sends, snapshots that both go back to (a failover that loses the tail).
+/// The same random requests to both brokers get the same answers and the same events. They include nodes that come and
+/// go, old and foreign epochs, positions of other histories, repeated sends, and snapshots to which both return (a
+/// failover that loses the end of the log).
 @Suite struct ContractDifferentialTests {
-    /// Fixed ones and some fresh ones (as many as MARTLET_TEST_SEEDS says). A failing seed is printed; put it here to walk it again.
+    /// Fixed seeds and some fresh ones (the number is MARTLET_TEST_SEEDS). A failing seed is printed; add it here to
+    /// repeat it.
     static let seeds: [UInt64] = Array(1...40) + (0..<fresh).map { _ in UInt64.random(in: 1_000 ... .max) }
     private static let fresh = ProcessInfo.processInfo.environment["MARTLET_TEST_SEEDS"].flatMap { Int($0) } ?? 2
 
@@ -35,7 +37,8 @@ import Testing
                 story.append("\(request)")
                 let before = Self.clock()
                 let expected = try redis.ask(request)
-                // The memory broker's clock is what Redis' was: its trace is in the answer if it matters.
+                // The clock of the memory broker is set to what Redis' clock was. If that matters, the answer contains
+                // it.
                 memory.now = (Self.times(in: expected).first { $0 >= before && $0 <= Self.clock() } ?? Self.clock()) - 1
                 let answer = try memory.ask(request)
                 walk.learn(expected)
@@ -69,7 +72,8 @@ import Testing
         }
     }
 
-    /// Without what is free: the order inside a presence notice, the place in the Lua that Redis adds to errors.
+    /// Without the parts that may differ: the order within a presence notice, and the place in the Lua code that Redis
+    /// adds to errors.
     private static func normal(_ answer: StoreAnswer) -> StoreAnswer {
         func sorted(_ notice: PresenceNotice) -> PresenceNotice {
             var notice = notice
@@ -97,7 +101,7 @@ import Testing
     }
 }
 
-/// All keys of a test as they were at one moment.
+/// All keys of a test at one moment.
 private struct RedisSnapshot {
     private var dumps: [(key: [UInt8], value: [UInt8])] = []
 
@@ -124,7 +128,7 @@ private struct RedisSnapshot {
     }
 }
 
-/// Makes requests at random, mostly such as a node would make that has learnt from the answers.
+/// Makes random requests, mostly such as a node would make that knows the answers.
 private struct RandomWalk {
     private var generator: SplitMix64
     private let room: RoomName
@@ -136,7 +140,7 @@ private struct RandomWalk {
     private var epochs: [UInt64] = [1]
     private var positions: [Position] = []
     private var held: [NodeID: UInt64] = [:]
-    /// What a node remembers of the log, also when the log has lost it.
+    /// The part of the log that a node remembers, even if the log has lost it.
     private var memory: [Message] = []
     private var tail: [Message] = []
 

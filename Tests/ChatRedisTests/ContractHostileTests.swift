@@ -4,8 +4,8 @@ import Testing
 
 @testable import ChatRedis
 
-/// What somebody with redis-cli writes into a room's keys: the functions leave it out, the sound rest counts, and once a key is mended all
-/// goes on.
+/// Data that somebody writes into a room's keys with redis-cli: the functions skip it, the valid rest counts, and once
+/// a key is repaired everything works again.
 @Suite(.serialized) struct ContractHostileTests {
     private static let wild = [
         "18446744073709551615", "9223372036854775807", "9007199254740992", "9007199254740991", "4503599627370496",
@@ -27,7 +27,7 @@ import Testing
 
     @Test(arguments: wild) func aLastIDThatNoNodeMadeIsRefusedUntilItIsMended(number: String) async throws {
         let (store, view) = try await room()
-        // (XSETID takes less than XADD: an ID of the highest sequence is refused.)
+        // XSETID accepts less than XADD: it refuses an ID with the highest sequence.
         for id in ["\(number)-1", "\(view.epoch)-\(number)"] where Position(id).map({ $0.epoch > view.epoch }) ?? true {
             try store.raw("XSETID", store.key(.log), id)
             let ask: [BrokerRequest] = [
@@ -45,7 +45,7 @@ import Testing
             try store.raw("XSETID", store.key(.log), "\(view.epoch)-1")
             #expect(try store.view().entries.count == 1)
         }
-        // Nobody stays in a room because its log is broken.
+        // No node has to stay in a room because the log is broken.
         try store.raw("XSETID", store.key(.log), "\(number)-1")
         #expect(try store.leave(one, view.epoch).result == .success(.left(true)))
         try store.raw("DEL", store.key(.log))
@@ -59,7 +59,7 @@ import Testing
         let claimed = try store.enter(two, seen: PositionBounds.largest)
         #expect(claimed.epoch > first.epoch + PositionBounds.claimedAhead / 2)
         #expect(claimed.epoch < first.epoch + PositionBounds.claimedAhead + 3_600_000)
-        // What began there is as good as any.
+        // The epoch that began there is as good as any.
         #expect(try store.append(claimed.epoch) == Position(epoch: claimed.epoch, seq: 1))
         let next = try store.enter(one, seen: PositionBounds.largest)
         #expect(next.epoch >= claimed.epoch + 1 && next.epoch < claimed.epoch + 3_600_000)
@@ -85,7 +85,7 @@ import Testing
             let entered = try store.enter(two, after: Position(epoch: view.epoch, seq: 1))
             #expect(entered.last == 1 && entered.epoch < view.epoch + 1_000_000)
         }
-        // The chain of a log that is gone begins no log there.
+        // The chain of a log that is gone does not begin a log there.
         try store.raw("DEL", store.key(.log))
         try store.raw("RPUSH", store.key(.epochs), "9007199254000000-0")
         #expect(try store.enter(two).epoch < view.epoch + 1_000_000)
@@ -98,7 +98,7 @@ import Testing
         let answer = try store.ask(.enter(EnterRequest(room: store.room, node: two, page: PageBounds(count: 5))))
         guard case .success(.view(let entered)) = answer.result else { throw StoreFailure("\(answer)") }
         #expect(Set(entered.nodes.keys) == [one, two])
-        // It hears itself whatever stands there.
+        // The node hears its own event whatever the key contains.
         #expect(answer.events == [.epoch(entered.epoch, base: 1, nodes: entered.nodes, by: two)])
         #expect(try store.reply(.holders(room: store.room)) == .holders(entered.nodes))
     }

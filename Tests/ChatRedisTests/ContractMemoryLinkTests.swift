@@ -1,9 +1,9 @@
 import ChatCore
 import Testing
 
-/// What ``MemoryBrokerLink`` promises as a ``BrokerLink``.
+/// The promises of ``BrokerLink`` as ``MemoryBrokerLink`` keeps them.
 @Suite struct ContractMemoryLinkTests {
-    /// Hears what a link tells, and runs deferred work only when asked to.
+    /// Records the calls of a link, and runs deferred work only when asked to.
     private final class World: BrokerLinkDelegate {
         var heard: [String] = []
         var work: [() -> Void] = []
@@ -12,7 +12,7 @@ import Testing
             while !work.isEmpty { work.removeFirst()() }
         }
 
-        /// What was heard since the last call.
+        /// The calls since the last time.
         func take() -> [String] {
             defer { heard = [] }
             return heard

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Heartbeats, and which rooms a node holds.
+/// Heartbeats, and the lists of rooms that nodes hold.
 @Suite struct ContractNodeTests {
     private let node: NodeID
 
@@ -52,7 +52,7 @@ import Testing
             throw StoreFailure("PTTL")
         }
         #expect(ttl > 2_345 && ttl <= 12_345)
-        // A lease of nothing is one of a millisecond: Redis takes no 0.
+        // A lease of zero becomes one of a millisecond, because Redis refuses 0.
         #expect(try store.reply(.heartbeat(report(node), lease: .zero)) == .heartbeat(known: true))
     }
 
@@ -177,7 +177,8 @@ import Testing
             return result
         }
         let content = MessageContent(user: try UserID("ana"), at: 1, text: "x", key: "k")
-        // `say` on a log that is there, `enter` on one that is not, a raise, a purge: every command that a function calls.
+        // `say` to a log that exists, `enter` to one that does not, a new epoch, a purge: every command that a function
+        // calls.
         _ = try ask(.say(room: room, content: content)).get()
         _ = try ask(.say(room: room, content: content)).get()
         for name in ["a-1", "b-2", "c-3"] {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Re-sends, and messages of those who are in no room.
+/// Repeated sends, and messages from outside of rooms.
 @Suite struct ContractOnceTests {
     let n1: NodeID
     let n2: NodeID
@@ -117,7 +117,7 @@ import Testing
         let store = try await ContractStore(kind)
         let epoch = try store.enter(n1).epoch
         for _ in 0..<30 { _ = try store.append(epoch) }
-        // The log holds 11...30.
+        // The log contains 11...30.
         let sends = [
             try send("a"), try send("b", since: Position(epoch: epoch, seq: 9)),
             try send("c", since: Position(epoch: epoch, seq: 10)), try send("d", again: false),

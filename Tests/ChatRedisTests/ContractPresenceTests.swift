@@ -27,7 +27,7 @@ import Testing
         return members
     }
 
-    /// Redis' Lua takes no more than 8,000 values from one `unpack`.
+    /// Lua in Redis accepts at most 8,000 values from one `unpack`.
     @Test(arguments: StoreKind.allCases)
     func aNodeWithThousandsOfMembersSaysSoAtOnce(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -48,7 +48,7 @@ import Testing
         let came = try #require(try notice(first))
         #expect(came.after.seq == 0 && came.position.seq == 3 && came.count == 2)
         #expect(came.changes.map(\.joined) == [true, true, true])
-        // Alone: nobody else to be told.
+        // The node is alone, so nobody else is told.
         #expect(first.events.isEmpty)
         let v2 = try store.enter(n2).epoch
         let second = try store.presence(n2, v2, [try device("ana", "phone")])
@@ -90,7 +90,7 @@ import Testing
         #expect(try members(store).isEmpty)
     }
 
-    /// A node that leaves a large roster does so in parts; all of its devices, and nobody else's, are gone before it is.
+    /// A node leaves a large roster in parts: all of its devices, and no others, have been removed before the node is.
     @Test(arguments: StoreKind.allCases)
     func aNodeLeavesALargeRosterInParts(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -157,7 +157,7 @@ import Testing
         #expect(told.after == before.position && told.position.seq == before.position.seq + 2 && told.count == 1)
         #expect(Set(told.changes.map(\.user.text)) == ["ana", "bo"])
         #expect(told.changes.allSatisfy { $0.node == n1 && !$0.joined })
-        // Another sweeper comes too late and says nothing.
+        // Another sweeper comes too late and reports nothing.
         #expect(try store.leave(n1, v1) == StoreAnswer(result: .success(.left(false)), events: []))
         #expect(try members(store) == ["bo": ["n2-00000002/b"]])
     }
@@ -175,7 +175,7 @@ import Testing
         #expect(roster.position == Position(epoch: came.position.epoch, seq: 4))
     }
 
-    /// A join without a word, and everything that only waited for one, costs nothing afterwards.
+    /// A presence change that waits for nothing costs nothing afterwards.
     @Test(arguments: StoreKind.allCases)
     func aRoomInWhichNothingWasSaidLeavesNothing(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -248,7 +248,7 @@ import Testing
         #expect(try page(.after(Position(epoch: .max, seq: .max)), 2) == ([], true, false))
         #expect(try page(.newest, 0) == ([], true, false))
         #expect(try page(.newest, -3) == ([], true, false))
-        // Between two epochs: no such position, but a place.
+        // Between two epochs: there is no such position, but a place.
         #expect(
             try page(.before(Position(epoch: positions[4].epoch, seq: 0)), 2) == (Array(positions[2..<4]), true, true))
     }

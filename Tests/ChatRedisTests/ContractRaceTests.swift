@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// The races of room-protocol.md as far as the broker answers them. Each test names its race.
+/// The races of the room protocol that the broker resolves. The name of each test begins with its race.
 @Suite struct ContractRaceTests {
     let n1: NodeID
     let n2: NodeID
@@ -37,12 +37,12 @@ import Testing
         let store = try await ContractStore(kind)
         _ = try store.enter(n1)
         let epoch = try store.enter(n2).epoch
-        // n1 knows `epoch` too and has an append on its way; n2 carries out the re-send first.
+        // n1 knows `epoch` too and has an append in flight; n2 carries out the repeated send first.
         _ = try store.once(n2, epoch, [try send("k")])
         #expect(
             try store.ask(.append(room: store.room, epoch: epoch, content: try content("x", key: "k"))).result
                 == .failure(.refused))
-        // The other way round the re-send finds it.
+        // In the other order the repeated send finds it.
         let other = try await ContractStore(kind)
         _ = try other.enter(n1)
         let both = try other.enter(n2).epoch
@@ -63,8 +63,8 @@ import Testing
         #expect(try store.view().nodes[n1] == alive)
     }
 
-    /// A node that was held up for longer than its lease has a first try in its socket; its client has said the same through another node,
-    /// which is alone by now.
+    /// A node that was blocked for longer than its lease has a first attempt in its socket; its client has repeated the
+    /// send through another node, which is alone by now.
     @Test(arguments: StoreKind.allCases)
     func race18ASweptNodeIsKeptFromAppending(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -83,7 +83,7 @@ import Testing
         #expect(reply.outcomes.count == 1)
         let late = BrokerRequest.append(room: store.room, epoch: epoch, content: try content("x", key: "k"))
         #expect(try store.ask(late).result == .failure(.refused))
-        // Who leaves by itself has nothing on its way.
+        // A node that leaves by itself has nothing in flight.
         let other = try await ContractStore(kind)
         let own = try other.enter(n1).epoch
         let both = try other.enter(n2).epoch
@@ -96,7 +96,7 @@ import Testing
         let store = try await ContractStore(kind)
         let epoch = try store.enter(n1).epoch
         _ = try store.append(epoch)
-        // What a log that was set back does with an append of an epoch that it never had.
+        // A log that was set back accepts an append of an epoch that it never had.
         let position = try store.append(epoch + 5_000)
         #expect(position == Position(epoch: epoch + 5_000, seq: 0))
         let view = try store.view(after: Position(epoch: epoch, seq: 1))
@@ -110,7 +110,7 @@ import Testing
     func race8EpochsOfTwoBranchesDoNotCollide(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let epoch = try store.enter(n1).epoch
-        // The other branch went on to epoch + 400 before it was lost; its node says so.
+        // The other branch had reached epoch + 400 before it was lost, as its node reports.
         let back = try store.enter(n2, seen: epoch + 400, identityChanged: true)
         #expect(back.epoch >= epoch + 1_400)
     }
@@ -120,7 +120,7 @@ import Testing
         let store = try await ContractStore(kind)
         let first = try store.enter(n1).epoch
         for _ in 0..<3 { _ = try store.append(first) }
-        // A node on the lost branch saw first-4 and (later)-5; this branch went on differently.
+        // A node on the lost branch saw first-4 and (later)-5; this branch continued differently.
         let second = try store.enter(n2).epoch
         for _ in 0..<3 { _ = try store.append(second) }
         #expect(try store.view(after: Position(epoch: first, seq: 4)).verdict == .rewound)
@@ -130,7 +130,8 @@ import Testing
 
     // MARK: Race 12: putting back a lost tail
 
-    /// What a node remembers of a history whose end the store lost: `kept` messages are in the log, `lost` more are not.
+    /// The memory of a node whose history the store has partly lost: `kept` messages are in the log, `lost` more are
+    /// not.
     private func lostTail(
         _ store: ContractStore, kept: Int, lost: Int
     ) throws -> (tail: [Message], epoch: UInt64) {
@@ -138,14 +139,15 @@ import Testing
         for index in 0..<kept { _ = try store.append(epoch, "kept \(index)") }
         var tail = try store.view().entries
         for index in 0..<lost {
-            // The second half in an epoch that the store never heard of.
+            // The second half belongs to an epoch that the store never had.
             let position = Position(epoch: index < lost / 2 ? epoch : epoch + 500, seq: UInt64(kept + index + 1))
             tail.append(Message(position: position, content: try content("lost \(index)", key: "k\(index)")))
         }
         return (tail, epoch)
     }
 
-    /// Redis' Lua takes no more than 8,000 values from one `unpack`: a room that remembered 800 messages could not be entered again.
+    /// Lua in Redis accepts at most 8,000 values from one `unpack`: a room whose node remembered 800 messages could not
+    /// be entered again.
     @Test(arguments: StoreKind.allCases)
     func aTailAsLongAsAMemoryIsPutBack(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -166,7 +168,7 @@ import Testing
         #expect(try store.view().entries == tail)
         #expect(view.chain.links.map(\.base) == [0, 5, 7])
         #expect(view.chain.links.map(\.epoch) == [epoch, epoch + 500, view.epoch])
-        // The second finds it there, and adds nothing.
+        // The second node finds them there, and adds nothing.
         let second = try store.enter(n3, after: last, tail: tail, seen: last.epoch, identityChanged: true)
         #expect(second.verdict == .ok && second.last == 7)
         #expect(try store.view().entries == tail)
@@ -198,7 +200,7 @@ import Testing
         let store = try await ContractStore(kind)
         let (tail, epoch) = try lostTail(store, kept: 3, lost: 4)
         let last = try #require(tail.last?.position)
-        // n3 had heard one message less, comes back first, and has said nothing yet.
+        // n3 had received one message less, comes back first, and has sent nothing yet.
         let early = Array(tail.dropLast())
         let lagging = try store.enter(
             n3, after: early.last?.position, tail: early, seen: last.epoch, identityChanged: true)
@@ -207,13 +209,13 @@ import Testing
         #expect(view.verdict == .ok && view.last == 7 && view.base == 7 && view.epoch > lagging.epoch)
         #expect(view.chain.links.map(\.epoch) == [epoch, epoch + 500, view.epoch])
         #expect(try store.view().entries == tail)
-        // What n3 sends now is refused until it has seen it.
+        // What n3 sends now is refused until it has read that message.
         #expect(throws: BrokerError.refused) { _ = try store.append(lagging.epoch) }
         let seen = try store.view(after: early.last?.position)
         #expect(seen.verdict == .ok && seen.entries == Array(tail.suffix(1)))
     }
 
-    /// A room that was begun in the moments that Redis lost: with no log at all, or one without an entry.
+    /// A room that was created in the moments that Redis lost: without a log, or with an empty one.
     @Test(arguments: StoreKind.allCases, [false, true])
     func race12ALogThatIsGoneIsPutBackWhole(kind: StoreKind, entered: Bool) async throws {
         let source = try await ContractStore(kind)
@@ -228,12 +230,12 @@ import Testing
         #expect(view.verdict == .ok && view.last == 7 && view.epoch >= last.epoch + 1_000)
         #expect(view.chain.links.map(\.base) == [0, 5, 7] && view.chain.history == epoch - 5)
         #expect(try store.view().entries == tail)
-        // A client that had seen nothing yet gets all of it; one that had seen something, the rest.
+        // A client that had seen nothing yet gets everything; one that had seen some messages gets the rest.
         #expect(try store.view(after: Position(epoch: 0, seq: 0)).entries == tail)
         #expect(try store.view(after: tail[1].position).entries == Array(tail.dropFirst(2)))
     }
 
-    /// Lua's stack takes 8,000 values: arguments are more.
+    /// The stack of Lua has space for 8,000 values, and arguments take some of it.
     @Test(arguments: StoreKind.allCases)
     func race12TwoThousandMessagesArePutBackAtOnce(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -250,7 +252,8 @@ import Testing
         #expect(reply.position.seq >= 3_000)
     }
 
-    /// What a node still remembers of a long room is put back into a log that is gone: the rest is a gap, not a reset.
+    /// The messages that a node still remembers of a long room are put back into a log that is gone. The rest is a gap,
+    /// not a reset.
     @Test(arguments: StoreKind.allCases)
     func race12ALogThatIsGoneIsPutBackAsFarAsANodeRemembers(kind: StoreKind) async throws {
         let source = try await ContractStore(kind)
@@ -266,7 +269,8 @@ import Testing
         #expect(try store.append(view.epoch).seq == 8)
     }
 
-    /// The first epoch on another Redis is one that the lost branch cannot have given, and everybody is told which one it was.
+    /// The first epoch on another Redis is one that the lost branch cannot have used, and all nodes are told which one
+    /// it was.
     @Test func race8AnotherRedisBeginsFarAboveWhatWasLost() async throws {
         let store = try await ContractStore(.redis)
         let first = try store.enter(n1)
@@ -325,7 +329,7 @@ import Testing
         guard case .said(let next, repeated: false) = try store.reply(.say(room: store.room, content: try content("b")))
         else { throw StoreFailure("not said") }
         #expect(next == Position(epoch: position.epoch, seq: 3))
-        // After n1 entered again nothing is foreign any more.
+        // After n1 has entered again, nothing is foreign any more.
         let back = try store.enter(n1, after: next)
         #expect(back.verdict == .ok)
         guard case .said(let last, repeated: false) = try store.reply(.say(room: store.room, content: try content("c")))
@@ -377,7 +381,7 @@ import Testing
             named += 1
             #expect(text.hasPrefix("WRONGTYPE \(store.key(name)) is a string, martlet keeps a \(name.redisType) there"))
         }
-        // Each of enter and leave looks at all keys; the others only at theirs.
+        // `enter` and `leave` each examine all keys, the others only their own.
         #expect(named >= 2)
         if name == .log {
             let say = try store.ask(.say(room: store.room, content: try content("x")))

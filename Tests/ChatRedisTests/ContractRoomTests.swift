@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Log, fence, enter, view and leave: what room-protocol promises of Redis, on both brokers.
+/// Log, fence, enter, view and leave: what the room protocol requires of Redis, on both brokers.
 @Suite struct ContractRoomTests {
     let n1: NodeID
     let n2: NodeID
@@ -23,7 +23,7 @@ import Testing
         #expect(view.last == 0 && view.base == 0 && view.entries.isEmpty)
         #expect(view.nodes == [n1: view.epoch])
         #expect(view.chain == EpochChain(links: [EpochLink(epoch: view.epoch, base: 0)], history: view.epoch))
-        // The node must hear itself, although nobody else is there.
+        // The node must hear its own event, although no other node is there.
         #expect(answer.events == [.epoch(view.epoch, base: 0, nodes: [n1: view.epoch], by: n1)])
     }
 
@@ -71,7 +71,7 @@ import Testing
             try announce(view.epoch, known: view.last)
                 == StoreAnswer(result: .success(.announced(position)), events: [event]))
         #expect(try announce(old, known: 0) == StoreAnswer(result: .failure(.refused), events: []))
-        // A log that was set back: what it took is told to nobody.
+        // In a log that was set back, the append is published to nobody.
         let low = Position(epoch: view.epoch, seq: view.last + 2)
         #expect(
             try announce(view.epoch, known: low.seq) == StoreAnswer(result: .success(.appended(low)), events: []))
@@ -162,7 +162,7 @@ import Testing
         #expect(try store.enter(n2, seen: far).epoch == far + 1)
         #expect(try store.enter(n1).epoch == far + 2)
         #expect(try store.enter(n1, seen: far, identityChanged: true).epoch == far + 1_000)
-        // A clock ahead counts up to a minute only.
+        // A clock that is ahead counts up to a minute only.
         let other = try await ContractStore(kind)
         let plain = try other.enter(n1).epoch
         let ahead = try other.enter(n1, clock: plain + 10_000_000).epoch
@@ -179,7 +179,8 @@ import Testing
         #expect(view.chain.links.first?.epoch == history && view.chain.history == history)
         for _ in 0..<40 { _ = try store.append(try store.enter(n1).epoch) }
         let links = try store.enter(n2).chain.links
-        // The log holds 21...40: the epoch of message 20, which began at 19, is the oldest that is ok to ask about.
+        // The log contains 21...40: the epoch of message 20, which began at 19, is the oldest one that may be asked
+        // about.
         #expect(links.map(\.base) == Array(19...40))
         #expect(links.count <= ContractStore.historyLength + 2)
     }
@@ -199,7 +200,7 @@ import Testing
                     result: .success(.left(true)), events: [.gone(n1, value: value, nodes: rest, last: position)]))
         #expect(try store.view().nodes == rest)
         #expect(try store.leave(n1, value).result == .success(.left(false)))
-        // Nobody remains who could hear of it.
+        // No node remains that could hear of it.
         #expect(try store.leave(n2, rest[n2] ?? 0) == StoreAnswer(result: .success(.left(true)), events: []))
         #expect(try store.reply(.holders(room: store.room)) == .holders([:]))
         // The history outlives its nodes.
@@ -236,7 +237,7 @@ import Testing
                 try store.raw("DEL", String(decoding: name, as: UTF8.self))
             }
         }
-        // A session that comes back later is told, and never shown a wrong continuation.
+        // A session that resumes later is told, and is never shown a wrong continuation.
         #expect(try store.enter(n1, after: position).verdict == .rewound)
     }
 
@@ -248,7 +249,7 @@ import Testing
         _ = try store.leave(n1, value)
         let again = try store.enter(n2).epoch
         _ = try store.presence(n2, again, [try device("ana", "phone")])
-        // Somebody asks for a key: the index of keys is there.
+        // A look-up of a key creates the index of keys.
         _ = try store.once(n2, again, [try send("k")])
         for name in RoomKey.allCases {
             #expect(try store.raw("PTTL", store.key(name)) == .integer(-1), "\(name)")

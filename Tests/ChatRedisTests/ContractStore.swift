@@ -10,7 +10,7 @@ import struct NIOCore.ByteBuffer
 
 @testable import ChatRedis
 
-/// The brokers that keep the one contract.
+/// The two brokers, which share one contract.
 enum StoreKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case memory, redis
 
@@ -22,16 +22,17 @@ struct StoreAnswer: Equatable {
     var events: [ChannelEvent]
 }
 
-/// Either broker, asked one request at a time: its answer, and all that was published meanwhile on this test's channels.
+/// Either broker, asked one request at a time. Returns the answer and all events that were published meanwhile on the
+/// channels of this test.
 final class ContractStore {
-    /// The bound of logs in these tests: small, so that trimming is easy to reach.
+    /// The length of logs in these tests, which is small so that they are trimmed soon.
     static let historyLength = 20
 
     let kind: StoreKind
     let room: RoomName
     let keys: RedisKeys
     let codec: RedisCodec
-    /// Of the memory broker; moves by one at each request, so that time never stands still.
+    /// The clock of the memory broker. It advances by one with each request.
     var now: UInt64 = 1_700_000_000_000
     private(set) var memory: MemoryBroker
     private let commands: ContractConnection?
@@ -61,7 +62,7 @@ final class ContractStore {
         }
     }
 
-    /// Carries out a request. Malformed answers and payloads are failures of the test.
+    /// Carries out a request. Malformed answers and payloads fail the test.
     func ask(_ request: BrokerRequest) throws -> StoreAnswer {
         guard let commands, let listener else {
             now += 1
@@ -83,7 +84,7 @@ final class ContractStore {
 
     func reply(_ request: BrokerRequest) throws -> BrokerReply { try ask(request).result.get() }
 
-    /// A command as a person types it; its reply as text.
+    /// Runs a command as a person types it, and returns its reply.
     @discardableResult
     func raw(_ words: String...) throws -> Tree {
         guard let commands else { throw StoreFailure("memory knows no commands") }
@@ -97,7 +98,7 @@ final class ContractStore {
         return try commands.ask(bytes: words)
     }
 
-    /// The memory broker loses all since the copy was made.
+    /// Sets the memory broker back to an earlier copy.
     func goBack(to copy: MemoryBroker) { memory = copy }
 
     func key(_ name: RoomKey) -> String { keys.key(name, of: room.text) }
@@ -146,7 +147,7 @@ final class ContractStore {
             .presence(PresenceRequest(room: room, node: node, value: value, changes: changes)))
     }
 
-    /// All parts of it, as of the first one's position.
+    /// All parts of the roster, with the position of the first one.
     func roster() throws -> RosterSnapshot {
         var whole: RosterSnapshot?
         var cursor: UInt64 = 0
@@ -184,7 +185,7 @@ func device(_ user: String, _ device: String, joined: Bool = true) throws -> Pre
     PresenceChange(user: try UserID(user), device: try DeviceName(device), joined: joined)
 }
 
-/// One private server for all contract tests, ended when the test process ends.
+/// One server for all contract tests, which ends with the test process.
 actor SharedRedis {
     static let shared = SharedRedis()
     private var starting: Task<PrivateRedis, any Error>?
@@ -210,7 +211,7 @@ actor SharedRedis {
     }
 }
 
-/// Outlives every test; `atexit` ends the server.
+/// Keeps the server for the whole process; `atexit` ends it.
 private enum SharedServer {
     // Written once, before any other use; read at exit.
     nonisolated(unsafe) static var redis: PrivateRedis?
@@ -221,7 +222,7 @@ private enum SharedServer {
     }
 }
 
-/// A blocking connection that speaks through the transport's writer and reader.
+/// A blocking connection that uses the transport's writer and reader.
 final class ContractConnection {
     private let socket: LoopbackSocket
     private let reader: RESPReader
@@ -242,7 +243,7 @@ final class ContractConnection {
         return tree
     }
 
-    /// Sends, then reads until there are `replies`; ``forget()`` when they were read.
+    /// Sends, then reads until there are `replies`. Call ``forget()`` when they have been used.
     func exchange(_ bytes: ByteBuffer, replies: Int) throws -> RESPReplies {
         guard socket.write(bytes.readableBytesView) == bytes.readableBytes else {
             throw StoreFailure("cannot write: errno \(errno)")
@@ -252,7 +253,7 @@ final class ContractConnection {
 
     func forget() { reader.arena.removeAll() }
 
-    /// All events up to now: Redis answers the PING after what it published before.
+    /// All events so far: Redis answers the PING after what it published before.
     func events(_ codec: RedisCodec) throws -> [ChannelEvent] {
         var writer = RESPWriter()
         writer.command(words: ["PING"])
@@ -273,7 +274,7 @@ final class ContractConnection {
         return events
     }
 
-    /// Each Redis signs notices with its own run, and the model in memory has none.
+    /// Each Redis marks notices with its run, which the model in memory does not have.
     private func unsigned(_ event: ChannelEvent) throws -> ChannelEvent {
         guard case .presence(var notice) = event else { return event }
         guard let run = notice.run, run.count == 16, run.allSatisfy(\.isHexDigit) else {

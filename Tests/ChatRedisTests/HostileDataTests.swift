@@ -8,8 +8,9 @@ import struct NIOCore.ByteBuffer
 
 @testable import ChatRedis
 
-/// Data of people who are no nodes, with numbers near every power of two: nothing traps, nothing beyond bounds comes through, and what is
-/// broken does not hide the sound rest. MARTLET_FUZZ: how many of each (the default takes seconds), MARTLET_FUZZ_SEED: the same ones again.
+/// Data of strangers, with numbers near every power of two: nothing traps, no value is out of bounds, and broken parts
+/// do not hide valid ones. MARTLET_FUZZ is the number of cases (the default takes seconds), MARTLET_FUZZ_SEED repeats a
+/// run.
 @Suite struct HostileDataTests {
     private let codec = RedisCodec()
     private let room: RoomName
@@ -75,7 +76,7 @@ import struct NIOCore.ByteBuffer
         return (decoded, reader.arena.ignored)
     }
 
-    /// A view as the functions answer it, with one part or more that somebody spoiled.
+    /// A view as the functions return it, with one part or more replaced by random data.
     private func view(_ wild: inout WildData) -> String {
         let e = wild.epoch
         func some(_ sound: String, _ spoiled: (inout WildData) -> String) -> String {

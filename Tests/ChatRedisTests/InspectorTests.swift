@@ -36,7 +36,7 @@ import Testing
         #expect(subjects(["appendonly": "yes", "appendfsync": "no"]) == ["warning appendfsync"])
         #expect(subjects([:], ["connected_clients": "80", "maxclients": "100"]) == ["warning maxclients"])
         #expect(subjects([:], ["pubsub_patterns": "1"]) == ["warning pubsub_patterns"])
-        // An output limit of 0 is none at all.
+        // An output limit of 0 means no limit.
         #expect(subjects(["client-output-buffer-limit": "pubsub 0 0 0"]).isEmpty)
     }
 
@@ -81,7 +81,7 @@ import Testing
     @Test func aServerThatDoesNotAnswerOrGoesIsAnErrorAndStaysOne() async throws {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
-        // For the connection as well, which is soon there, but not always within a moment on a busy machine.
+        // The timeout includes the connection, which may take more than a moment on a busy machine.
         let inspector = try await RedisInspector.connect(try RedisURL(redis.url), name: "test", timeout: .seconds(4))
         redis.freeze()
         let late = await #expect(throws: RedisSetupError.self) { try await inspector.ask("PING") }

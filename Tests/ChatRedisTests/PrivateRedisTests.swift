@@ -2,9 +2,10 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What other tests stand on.
+/// Tests of the servers that other tests use.
 struct PrivateRedisTests {
-    /// It once was one that the kernel gave away again before the server (a sentinel) was there: one start in a few hundred failed.
+    /// The kernel once gave such a port to another connection before the server (a sentinel) listened: one start in a
+    /// few hundred failed.
     @Test func aFreePortIsNoneThatTheKernelGivesToOthers() throws {
         let range = try String(contentsOfFile: "/proc/sys/net/ipv4/ip_local_port_range", encoding: .utf8)
         let kernel = try #require(range.split(whereSeparator: \.isWhitespace).first.flatMap { Int($0) })

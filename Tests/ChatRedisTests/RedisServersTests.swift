@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// What tools see of one Redis, and of a real Cluster whose slots move and whose masters fail.
+/// What tools read from one Redis, and from a real Cluster whose slots move and whose masters fail.
 @Suite(.timeLimit(.minutes(3))) struct RedisServersTests {
     private func target(_ cluster: PrivateCluster) throws -> RedisTarget {
         .cluster(try ClusterURL(cluster.url), nodesSlot: HashSlot(ofKey: "martlet:nodes"))
@@ -96,7 +96,7 @@ import Testing
         #expect(present == [true, true, false])
         #expect(await servers.unserved.isEmpty, "it still claims them")
         #expect(try await servers.ask("GET", keys[2]).isUnserved)
-        // A tool that begins only now.
+        // A tool that starts only now.
         let late = try await RedisServers.connect(try target(cluster), name: "test", timeout: .seconds(2))
         #expect(try await late.ask("GET", keys[0]) == .string(keys[0]))
         for server in cluster.servers { server.kill() }
@@ -108,7 +108,8 @@ import Testing
         defer { cluster.stop() }
         let servers = try await RedisServers.connect(try target(cluster), name: "test")
         _ = try await servers.ask(keys.map { ["SET", $0, $0] })
-        // If the other masters have not voted within 5 s, the replica gives up, and tells nobody: it is asked again.
+        // If the other masters have not voted within 5 s, the replica gives up without telling anybody, so it is asked
+        // again.
         let clock = ContinuousClock()
         var again = clock.now
         try await eventually("it is the master", within: .seconds(60)) {
@@ -129,7 +130,7 @@ import Testing
         let cluster = try await PrivateCluster.start(configuration: ["cluster-require-full-coverage no"])
         defer { cluster.stop() }
         let slot = HashSlot(ofKey: keys[0])
-        // First at its master, which tells the others of it as long as it has it.
+        // First at its master, which tells the others as long as it has the slot.
         for server in cluster.servers {
             try await eventually("it has forgotten the slot", within: .seconds(60)) {
                 try server.cli("CLUSTER", "DELSLOTS", "\(slot.number)")

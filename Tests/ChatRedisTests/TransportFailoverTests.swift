@@ -75,7 +75,7 @@ import Testing
         defer { sentinels.stop() }
         let master = try master(sentinels.url)
         defer { master.stop() }
-        // No deadline of our own can be what notices.
+        // The deadlines are so long that they cannot be what notices the failure.
         let link = try await link(master) {
             $0.commandTimeout = .seconds(300)
             $0.pingInterval = .seconds(300)
@@ -111,7 +111,7 @@ import Testing
         sentinels.servers[0].kill()
         try await bothUp(link, sentinels.servers[1])
         try await works(link, 2)
-        // The old master comes back as a master, until a sentinel tells it; nobody goes there.
+        // The old master comes back as a master until a sentinel demotes it; no connection goes there.
         try await sentinels.servers[0].restart()
         try await works(link, 3)
         #expect(try await link.ask(.ping) == .success(.done))
@@ -131,7 +131,7 @@ import Testing
         defer { master.stop() }
         let link = try await link(master)
         try await bothUp(link, sentinels.servers[1])
-        // It is asked every two seconds, and says the same each time.
+        // It is asked every two seconds, and answers the same each time.
         for number in 1...25 {
             try await works(link, UInt64(number))
             try await Task.sleep(for: .milliseconds(100))
@@ -203,7 +203,7 @@ import Testing
             old.stop()
             new.stop()
         }
-        // A name that points elsewhere, for all connections that come from now on.
+        // A name that leads elsewhere for all connections from now on.
         let proxy = try await TCPProxy.start(to: old.port)
         defer { proxy.stop() }
         let link = try await LinkTesting.link(try LinkTesting.settings("redis://127.0.0.1:\(proxy.port)"))

@@ -9,7 +9,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Counts what an observer is told.
+/// Counts the calls to an observer.
 final class CountingObserver: RedisLinkObserver, @unchecked Sendable {
     private let lock = NSLock()
     private var counted = (writes: 0, commands: 0, answers: 0, accepted: 0, rejected: 0, connects: 0, disconnects: 0)
@@ -35,7 +35,7 @@ final class CountingObserver: RedisLinkObserver, @unchecked Sendable {
     func redisDisconnected(_ role: RedisConnectionRole) { lock.withLock { counted.disconnects += 1 } }
 }
 
-/// What the link tests share.
+/// Helpers of the link tests.
 enum LinkTesting {
     static func settings(
         _ url: String, _ change: (inout RedisLinkSettings) -> Void = { _ in }
@@ -48,7 +48,7 @@ enum LinkTesting {
         return settings
     }
 
-    /// A link of its own key prefix; with `isUp` waits until both connections are.
+    /// A link with its own key prefix. With `isUp`, waits until both connections are up.
     static func link(
         _ settings: RedisLinkSettings, observer: CountingObserver? = nil, prefix: String = prefix(),
         brokenLibrary: Bool = false,
@@ -106,16 +106,16 @@ enum LinkTesting {
         }
         let after = observer.counts
         #expect(after.answers - before.answers == 2_000)
-        // A PING of the link's own may come between.
+        // A PING of the link itself may come in between.
         #expect(after.writes - before.writes <= 1 + (after.commands - before.commands - 2_000))
         try await link.stop()
     }
 
-    /// A node that is held up itself does not take that for silence of Redis.
+    /// A node whose loop was blocked does not take that for silence of Redis.
     @Test func whatHasComeAndWasNotReadIsSeen() async throws {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
-        // Its own, as it is held up.
+        // A group of its own, because its loop is blocked.
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let link = try await LinkTesting.link(try LinkTesting.settings(redis.url), on: group.next())
         let request = try LinkTesting.append("lobby", epoch: 7)
@@ -124,7 +124,7 @@ enum LinkTesting {
         try await link.with { broker in
             let bound = NIOLoopBound(broker, eventLoop: eventLoop)
             broker.submit(request, tag: RequestTag(owner: 0, generation: 0, serial: 1))
-            // Behind the task that writes the request, and before the loop looks at its sockets again.
+            // After the task that writes the request, and before the loop checks its sockets again.
             eventLoop.execute {
                 let end = ContinuousClock.now + .seconds(5)
                 while !bound.value.hasUnread, ContinuousClock.now < end { usleep(100) }
@@ -202,7 +202,7 @@ enum LinkTesting {
         try redis.cli("REPLICAOF", "127.0.0.1", "1")
         #expect(text(try await link.ask(try LinkTesting.append("lobby"))).hasPrefix("READONLY"))
         try redis.cli("REPLICAOF", "NO", "ONE")
-        // A replica is no place to stay: the connections were given up.
+        // A link does not stay with a replica, so the connections were given up.
         try await LinkTesting.bothUp(link)
         #expect(try await link.ask(try LinkTesting.append("lobby")) == .success(.appended(Position(epoch: 1, seq: 1))))
         try await link.stop()

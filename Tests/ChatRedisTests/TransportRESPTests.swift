@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// A reply as a tree: what the arena must read back as.
+/// A reply as a tree, with which the contents of the arena are compared.
 indirect enum Tree: Equatable {
     case status(String)
     case error(String)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// WAIT, on its connection of its own.
+/// WAIT, which has a connection of its own.
 @Suite(.serialized) struct TransportReplicasTests {
     private func confirm(
         _ link: LinkProbe, _ count: Int, _ time: Duration = .seconds(30)
@@ -24,7 +24,7 @@ import Testing
         return (master, replica, try await LinkTesting.link(settings))
     }
 
-    /// The third connection tells nobody that it is up.
+    /// The link does not report when its third connection is up.
     private func waitForReplicas(_ link: LinkProbe) async throws {
         try await eventually("the replica confirms") { try await confirm(link, 1, .milliseconds(100)) != nil }
     }

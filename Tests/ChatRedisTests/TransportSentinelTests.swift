@@ -48,7 +48,7 @@ import Testing
 @Suite struct TransportSentinelStateMachineTests {
     private typealias Action = SentinelStateMachine.Action
 
-    /// Three sentinels, unless said otherwise; a clock in ms.
+    /// Three sentinels unless a test says otherwise, and a clock in milliseconds.
     private struct Harness {
         var machine: SentinelStateMachine
         var ms: Int64 = 1_000
@@ -235,7 +235,7 @@ import Testing
 }
 
 @Suite struct TransportSentinelDialogueTests {
-    /// Reads what a sentinel would have sent, and returns what the dialogue made of each reply.
+    /// Reads the bytes of a sentinel, and returns the result of each reply.
     private func hear(_ dialogue: inout SentinelDialogue, _ text: String) throws -> [SentinelDialogue.Event] {
         let reader = try RESPReader()
         var buffer = ByteBuffer(string: text)

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ChatRedis
 
-/// Connections that die without a word, and subscriptions that get lost on a connection that lives.
+/// Connections that fail without being closed, and subscriptions that get lost on a working connection.
 @Suite(.serialized) struct TransportSilenceTests {
     @Test func aSilentNetworkCostsBothConnectionsWithinPingAndDeadline() async throws {
         let redis = try await PrivateRedis.start()
@@ -31,7 +31,7 @@ import Testing
             isCommandsDown = isCommandsDown || event.isCommandsDown
             isSubscriptionsDown = isSubscriptionsDown || event.isSubscriptionsDown
         }
-        // Ping, deadline, and what a busy machine adds.
+        // The ping, the deadline, and the delay of a busy machine.
         #expect(ContinuousClock.now - began < .seconds(10))
         proxy.heal()
         try await LinkTesting.bothUp(link)
@@ -70,7 +70,7 @@ import Testing
         try await link.stop()
     }
 
-    /// The loop does nothing for longer than Redis may take; Redis has answered long since.
+    /// The loop is blocked for longer than Redis may take, while Redis has answered long since.
     @Test func aNodeThatWasHeldUpItselfDoesNotBlameRedis() async throws {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }
@@ -83,7 +83,7 @@ import Testing
             let room = try RoomName("room\(round)")
             try await link.with { $0.subscribe(room) }
             try await link.submit(.ping, serial: round)
-            // Behind the write of what was asked, and in front of the checks.
+            // After the write of the requests, and before the checks.
             try await link.eventLoop.submit { _ = usleep(1_200_000) }.get()
             let expected: [LinkEvent] = [.completed(round, .success(.done)), .subscribed(room)]
             try await eventually("Redis has answered") { expected.allSatisfy(link.all.contains) }

@@ -32,7 +32,8 @@ import Testing
         try await link.stop()
     }
 
-    /// Two rooms in turn, and an append after them: each room's events leave in one PUBLISH, behind the append, and nobody is answered.
+    /// Events of two rooms in turn, followed by an append: the events of each room leave in one PUBLISH after the
+    /// append, and get no answer.
     @Test func whatATickPublishesInARoomLeavesTogether() async throws {
         let redis = try await PrivateRedis.start()
         defer { redis.stop() }

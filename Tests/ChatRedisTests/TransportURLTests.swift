@@ -72,7 +72,7 @@ import Testing
                 .map { _ in pieces.randomElement(using: &generator) ?? "" }.joined()
             guard let url = try? RedisURL(text) else { continue }
             accepted += 1
-            // What it prints can be read again, but for the password.
+            // The printed URL can be read again, except for the password.
             #expect((try? RedisURL(url.description))?.database == url.database, "seed \(seed): \(text)")
         }
         #expect(accepted > 10)

@@ -1,12 +1,13 @@
 import NIOCore
 import NIOPosix
 
-/// A TCP server that is no Redis: says its bytes to whoever speaks first, then closes, or says nothing more.
+/// A TCP server that is not a Redis: it sends its bytes to every client that sends something, and then closes, or sends
+/// nothing more.
 final class FakeServer: Sendable {
     struct Options: Sendable {
         var bytes: [UInt8]
         var closes = false
-        /// Speaks before it is spoken to.
+        /// Sends its bytes before the client sends anything.
         var speaksFirst = false
     }
 

@@ -5,7 +5,7 @@ import Logging
 import NIOCore
 import NIOPosix
 
-/// What a link told its delegate.
+/// A call of a link to its delegate.
 enum LinkEvent: Sendable, Equatable {
     case completed(UInt64, Result<BrokerReply, BrokerError>)
     case subscribed(RoomName)
@@ -16,7 +16,7 @@ enum LinkEvent: Sendable, Equatable {
     case subscriptionsUp(BrokerIdentity, BrokerScope)
     case subscriptionsDown(String, BrokerScope)
 
-    /// Of what is said of a connection.
+    /// The scope of an event about a connection.
     var scope: BrokerScope? {
         switch self {
         case .commandsUp(_, let scope), .commandsDown(_, let scope), .subscriptionsUp(_, let scope),
@@ -43,7 +43,8 @@ enum LinkEvent: Sendable, Equatable {
     }
 }
 
-/// A link on a loop of its own, driven from a test's task: requests in, events out, each wait with a deadline.
+/// A link on a loop of its own that a test's task drives: requests go in, events come out, and each wait has a
+/// deadline.
 final class LinkProbe: @unchecked Sendable {
     struct TimedOut: Error, CustomStringConvertible {
         var description: String
@@ -84,7 +85,7 @@ final class LinkProbe: @unchecked Sendable {
         recorder.probe = self
     }
 
-    /// Does something with the link, on its loop.
+    /// Calls the link on its loop.
     func with(_ body: @escaping @Sendable (any BrokerLink) -> Void) async throws {
         try await eventLoop.submit { body(self.link.value) }.get()
     }
@@ -93,7 +94,7 @@ final class LinkProbe: @unchecked Sendable {
         try await with { $0.submit(request, tag: RequestTag(owner: 1, generation: 2, serial: serial)) }
     }
 
-    /// Submits, and waits for the answer.
+    /// Submits a request, and waits for the answer.
     func ask(_ request: BrokerRequest, serial: UInt64 = .random(in: 1_000_000 ... .max)) async throws -> Result<
         BrokerReply, BrokerError
     > {
@@ -103,9 +104,9 @@ final class LinkProbe: @unchecked Sendable {
         return result
     }
 
-    /// How many replicas confirm.
+    /// The number of replicas that confirm.
     func confirmed(replicas count: Int, within time: Duration = .seconds(30)) async throws -> Int? {
-        // Of whoever answers on the command connection.
+        // The server at the other end of the command connection.
         let server = all.last { $0.isCommandsUp || $0.isCommandsDown }
         guard case .commandsUp(let identity, _)? = server else { return nil }
         let promise = eventLoop.makePromise(of: Int?.self)
@@ -115,10 +116,10 @@ final class LinkProbe: @unchecked Sendable {
 
     func stop() async throws { try await with { $0.stop() } }
 
-    /// Everything heard so far.
+    /// All events so far.
     var all: [LinkEvent] { lock.withLock { events } }
 
-    /// The next event that matches, from where the last one was found on. Fails after `deadline`.
+    /// The next event that matches, after the one found last. Fails after `deadline`.
     @discardableResult
     func next(
         _ what: String, within deadline: Duration = .seconds(60), where matches: @escaping (LinkEvent) -> Bool

@@ -1,10 +1,10 @@
 import ChatCore
 import ChatRedis
 
-/// The smallest codec that shows what the transport does: counters, strings, a function, numbers as channel payloads.
+/// The smallest codec for tests of the transport: counters, strings, a function, and numbers as channel payloads.
 struct TransportCodec: RedisCodecProtocol {
     var prefix: String
-    /// Makes the library one that cannot be loaded.
+    /// Whether the library cannot be loaded.
     var hasBrokenLibrary = false
 
     private enum Operation {
@@ -21,7 +21,7 @@ struct TransportCodec: RedisCodecProtocol {
     func encode(_ request: BrokerRequest, into writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded {
         switch request {
         case .append(let room, let epoch, _):
-            // INCR of the room's counter: the reply tells the order in which Redis carried the requests out.
+            // INCR of the room's counter: the reply shows the order in which Redis carried the requests out.
             writer.command(2)
             writer.argument("INCR" as StaticString)
             writer.beginArgument()
@@ -61,7 +61,7 @@ struct TransportCodec: RedisCodecProtocol {
         }
     }
 
-    /// Numbers with spaces between them.
+    /// Numbers separated by spaces.
     func encodePublish(_ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter) -> RedisEncoded {
         let numbers = events.compactMap { if case .presence(let notice) = $0 { notice.position.seq } else { nil } }
         writer.command(3)
