@@ -62,7 +62,7 @@ struct AddressRatesTests {
 
     @Test func requestsBeyondAnAddressesBudgetAreRefusedAndThoseOfOthersAreNot() async throws {
         try await withGateway {
-            // Five requests at once, and hardly any more within the test.
+            // Five requests at once, and hardly any further ones within the test.
             $0.limits.costPerSecond = 1
             $0.limits.costBurst = Int(RequestCost.httpRequest / 1_000) * 5
         } _: { port, _, server in

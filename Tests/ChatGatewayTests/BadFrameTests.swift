@@ -5,7 +5,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// Bad input is normal input: each gets its clear error, the session goes on, nobody else is disturbed.
+/// Bad input is normal input: each frame gets a clear error, the session continues, and no other session is affected.
 struct BadFrameTests {
     private func expectError(
         _ client: TestWebSocket, _ name: String, ref: String? = nil, sourceLocation: SourceLocation = #_sourceLocation
@@ -158,7 +158,7 @@ struct BadFrameTests {
         }
     }
 
-    /// What RFC 6455 says must close closes, with its code, and only that connection.
+    /// Violations of RFC 6455 close the connection with the code of the RFC, and only that connection.
     @Test(
         arguments: [
             ([0x81, 0x01, 0x61], 1002), ([0x81, 0x81, 0, 0, 0, 0, 0xFF], 1007), ([0x83, 0x80, 0, 0, 0, 0], 1002),

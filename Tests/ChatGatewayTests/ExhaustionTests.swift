@@ -35,8 +35,8 @@ struct ExhaustionTests {
         #expect(machine.asked(Look(lowestFree: 30, connections: 10), now: begin + .seconds(3)).change == .becameOpen)
     }
 
-    /// The process' limit was lowered while it ran: what is left is not for connections (chaos refusals: without a descriptor libdispatch ends
-    /// the process).
+    /// The limit of the process was lowered while it ran. The remaining descriptors must not be used for connections:
+    /// libdispatch ends a process that has none left (`scripts/chaos refusals`).
     @Test func aLimitThatWasLoweredIsHeeded() {
         let budget = DescriptorBudget(limit: 20_000, reserved: 64, doorway: 32)
         var machine = AcceptStateMachine(budget: budget, maxConnections: 19_000, now: begin)

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ChatGateway
 
-/// A connection as RFC 9110 and 9112 want it, apart from what is served on it.
+/// Connections follow RFC 9110 and 9112, whatever is served on them.
 struct HTTPConnectionTests {
     private let path = "/api/rooms/lobby/messages"
 
@@ -20,9 +20,10 @@ struct HTTPConnectionTests {
             #expect(await socket.readAnswer(hasBody: false)?.head == "HTTP/1.1 100 Continue")
             try await socket.write(body)
             #expect(await socket.readAnswer()?.head.hasPrefix("HTTP/1.1 201 ") == true)
-            // With the body, nobody waits.
+            // The body is there already, so nobody waits for `100 Continue`.
             try await socket.write(
-                "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+                "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\n"
+                    + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
             )
             #expect(await socket.readAnswer()?.head.hasPrefix("HTTP/1.1 201 ") == true)
         }
@@ -78,7 +79,7 @@ struct HTTPConnectionTests {
         }
     }
 
-    /// `nc -N`, and proxies that have nothing more to send.
+    /// `nc -N` and some proxies close their side when they have nothing more to send.
     @Test func whoHasAskedMayEndItsSide() async throws {
         try await withGateway { port, _, server in
             let socket = try await TestSocket.connect(port: port)
@@ -111,7 +112,7 @@ struct HTTPConnectionTests {
         }
     }
 
-    /// Longer than what is gathered before it is written.
+    /// Longer than the bytes that are collected for one write.
     @Test func aLongAnswerComesWholeAndTheConnectionStays() async throws {
         try await withGateway {
             $0.staticFiles = [
@@ -151,7 +152,8 @@ struct HTTPConnectionTests {
     private func ask(_ port: Int, _ line: String, _ fields: String, body: String = "") async throws -> String {
         let socket = try await TestSocket.connect(port: port)
         try await socket.write(
-            "\(line) HTTP/1.1\r\nHost: a\r\n\(fields)Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+            "\(line) HTTP/1.1\r\nHost: a\r\n\(fields)"
+                + "Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
         )
         return await socket.readToEnd().lowercased()
     }

@@ -113,7 +113,8 @@ struct HTTPRoutesTests {
         }
     }
 
-    /// A request whose end two readers could see in different places must not be answered as two (RFC 9112 §11.2).
+    /// If two readers could see the end of a request in different places, it must not be answered as two (RFC 9112
+    /// §11.2).
     @Test(arguments: [
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
@@ -147,7 +148,7 @@ struct HTTPRoutesTests {
         }
     }
 
-    /// Slowloris: a byte now and then keeps nothing open.
+    /// Slowloris: a byte now and then does not keep a connection open.
     @Test(arguments: [
         "GET /healthz HTTP/1.1\r\nHost: a\r\nX: ",
         "POST /api/rooms/a/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n{",
@@ -239,17 +240,17 @@ struct HTTPRoutesTests {
             #expect(head.contains("content-encoding: gzip") == isCompressed && head.contains("vary: accept-encoding"))
             let tag = head.split(separator: "\r\n").first { $0.hasPrefix("etag: ") }?.dropFirst(6) ?? ""
             #expect(tag.contains("-gzip") == isCompressed)
-            // As a proxy passes it on.
+            // The tag as a proxy forwards it.
             expect(try await get(port, "/", extra: "If-None-Match: \"x\", W/\(tag)\r\n"), 304)
         }
     }
 
-    /// (That it can be read again, the page in Chromium shows.)
+    /// The test of the page in Chromium shows that browsers can decompress it.
     @Test func whatWouldBeNoShorterIsNotCompressed() {
         #expect(Gzip.compressed([]) == nil && Gzip.compressed(Array("<p>hi".utf8)) == nil)
         let bytes = Gzip.compressed(Array(String(repeating: "Martlet ", count: 40_000).utf8)) ?? []
         #expect(bytes.starts(with: [0x1f, 0x8b, 8]) && bytes.count < 4_000)
-        // ISIZE, the length of what was compressed (RFC 1952 §2.3.1).
+        // ISIZE, the length of the uncompressed data (RFC 1952 §2.3.1).
         #expect(bytes.suffix(4).reversed().reduce(0) { $0 << 8 | Int($1) } == 320_000)
     }
 

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 struct HandshakeTests {
-    /// Sends a request and reads the one answer; the connection is over after it unless it is 101.
+    /// Sends a request and reads its answer. The connection ends afterwards unless the status is 101.
     private func answer(_ port: Int, _ request: String) async throws -> (head: String, body: String) {
         let socket = try await TestSocket.connect(port: port)
         try await socket.write(request)
@@ -74,7 +74,7 @@ struct HandshakeTests {
         }
     }
 
-    /// A browser shows a page nothing of an answer that is not 101: what a client must know is a close code.
+    /// A browser hides an answer other than 101 from the page, so everything that a client must know is a close code.
     @Test(arguments: [
         ("/ws", CloseReason.unauthenticated), ("/ws?user=", .badName), ("/ws?user=a%00b", .badName),
         ("/ws?user=a&room=%7Bx%7D", .badName), ("/ws?user=a&device=\(String(repeating: "d", count: 65))", .badName),
@@ -173,7 +173,7 @@ struct HandshakeTests {
             $0.closeTimeout = .milliseconds(100)
         } _: { port, _, server in
             let socket = try await TestSocket.connect(port: port)
-            // (On a busy machine the time may be over before the first byte.)
+            // On a busy machine the time may be over before the first byte.
             try? await socket.write("GET /ws?user=ana HTTP/1.1\r\nHost: local")
             let all = await socket.readToEnd()
             #expect(all.hasPrefix("HTTP/1.1 408 "))
@@ -237,7 +237,7 @@ struct HandshakeTests {
         }
     }
 
-    /// RFC 9110 §7.8: any request may ask for an upgrade; proxies that keep connections to the node send it as a later one.
+    /// RFC 9110 §7.8: any request may ask for an upgrade. Proxies that reuse connections send it as a later one.
     @Test func aWebSocketOpensWithALaterRequestToo() async throws {
         try await withGateway { port, _, _ in
             let socket = try await TestSocket.connect(port: port)

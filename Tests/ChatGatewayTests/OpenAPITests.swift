@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChatGateway
 
-/// `openapi.json` against the code: every route is described, and nothing else is.
+/// Compares `openapi.json` with the code: every route is described, and nothing else.
 struct OpenAPITests {
     private func document() throws -> JSONValue {
         let file = try #require(WebPage.files["/openapi.json"])
@@ -31,7 +31,7 @@ struct OpenAPITests {
             let path = route.path.split(separator: "/").map { $0.hasPrefix(":") ? "{\($0.dropFirst())}" : String($0) }
             for method in route.methods { served.insert("\(method) /\(path.joined(separator: "/"))") }
         }
-        // Of the static files those that others use; the rest is the page's own affair.
+        // Of the static files only those that others use; the rest belongs to the page.
         for path in ["/", "/martlet.js", "/martlet.d.ts", "/openapi.json"] where WebPage.files[path] != nil {
             served.insert("GET \(path)")
         }
@@ -44,7 +44,7 @@ struct OpenAPITests {
         let codes = schema["properties"]?["code"]?["enum"]?.array?.compactMap(\.integer)
         let known = WireError.Code.allCases.filter { code in
             switch code {
-            // Only a session's requests are answered with these.
+            // Only requests of a session are answered with these.
             case .binaryFrame, .unknownType, .notJoined, .tooManyRooms: false
             default: true
             }

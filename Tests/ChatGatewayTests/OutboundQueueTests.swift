@@ -139,8 +139,8 @@ struct OutboundQueueTests {
         #expect(!stalled)
     }
 
-    /// Whatever is appended, joined, written in parts and dropped: what leaves is what was taken, in order, and the
-    /// count is right.
+    /// Frames are appended, joined, written in parts and dropped at random: the bytes that leave are those that were
+    /// accepted, in order, and the count is right.
     @Test func randomUseKeepsOrderAndCount() {
         var generator = SystemRandomNumberGenerator()
         let seed = generator.next()

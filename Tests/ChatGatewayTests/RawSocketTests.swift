@@ -5,7 +5,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// Writing to the descriptor is for speed alone: what arrives is what was sent, as through the channel.
+/// Writing directly to the descriptor is an optimisation: the client receives the same bytes as through the channel.
 @Suite(.serialized)
 struct RawSocketTests {
     /// Reads `count` messages of the test and expects that they are numbers `from`, `from + 1`, ….
@@ -19,7 +19,7 @@ struct RawSocketTests {
         }
     }
 
-    /// The number at the beginning of a message's text, if all of its text is there; nil: another event.
+    /// The number at the beginning of a message's text, if the text is complete; nil for another event.
     private static func number(_ bytes: [UInt8]) -> Int? {
         let mark = Array(#""text":"#.utf8) + [UInt8(ascii: "\"")]
         guard bytes.starts(with: Array(#"{"type":"message""#.utf8)), let start = bytes.firstRange(of: mark) else {
@@ -64,7 +64,7 @@ struct RawSocketTests {
         }
     }
 
-    /// Sizes, stalls and buffers as a seed has them.
+    /// Sizes, pauses and buffers are chosen by a seed.
     @Test(arguments: 0..<4)
     func whateverTheKernelTakesAtATimeNothingIsLostOrSwapped(_ round: Int) async throws {
         let seed = UInt64.random(in: 0 ... .max)
@@ -103,8 +103,8 @@ struct RawSocketTests {
         }
     }
 
-    /// The channel of a session that is behind may become empty at one stroke; what then goes to the descriptor and does not fit has to
-    /// leave through the channel, although that is full again at once.
+    /// The channel of a slow session may become empty at once. Bytes that are then written to the descriptor and do not
+    /// fit must leave through the channel, although that is full again at once.
     @Test func aBacklogOfLargeMessagesLeavesToItsEnd() async throws {
         try await withGateway {
             $0.limits.outboundBytes = 64 << 20

@@ -4,7 +4,8 @@ import ChatWire
 import Testing
 
 struct RefusalPauseTests {
-    /// A refusal costs about as much as a small request, so whoever goes on is read from more slowly; the answers are all there in the end.
+    /// A refusal costs about as much as a small request, so a client that continues is read more slowly. It gets all
+    /// answers in the end.
     @Test func whoIsRefusedIsListenedToMoreSlowlyAndAnsweredAll() async throws {
         try await withGateway {
             $0.limits.requestsPerSecond = 1
@@ -21,7 +22,7 @@ struct RefusalPauseTests {
             }
             #expect(types.prefix(10).allSatisfy { $0 == "pong" })
             #expect(types.count { $0 == "error" } >= 8)
-            // A read takes a kilobyte, so each of some eight refusals has a pause behind it.
+            // A read takes a kilobyte, so there is a pause after every eight refusals or so.
             #expect(ContinuousClock.now - began > .milliseconds(500))
             #expect(await server.counters().limitRefusals[.requestsPerSecond] ?? 0 >= 8)
         }

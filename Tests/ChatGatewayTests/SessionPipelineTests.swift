@@ -7,7 +7,7 @@ import Testing
 
 @testable import ChatGateway
 
-/// The gateway's handlers in a channel without sockets, so that a loop tick is under the test's hand.
+/// The gateway's handlers in a channel without sockets, in which the test decides when a tick of the loop ends.
 struct SessionPipelineTests {
     private func open(_ service: FakeService) throws -> (EmbeddedChannel, GatewayLoop) {
         var options = GatewayOptions(nodeName: "test", nodeID: try NodeID("test-1"))

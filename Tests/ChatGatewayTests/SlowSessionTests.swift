@@ -6,7 +6,8 @@ import TestSupport
 import Testing
 
 struct SlowSessionTests {
-    /// One reader stalls, three go on: each gets every message once and in order, the stalled one is closed as slow.
+    /// One reader stalls and three continue: each of those gets every message once and in order, and the stalled one is
+    /// closed as slow.
     @Test func aStalledReaderIsClosedAsSlowAndTheOthersGoOn() async throws {
         try await withGateway {
             $0.limits.outboundBytes = 200_000
@@ -22,7 +23,7 @@ struct SlowSessionTests {
             }
             try await eventually("all are in the room") { service.members(of: room) == 4 }
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 4_000))
-            // In batches that the others read before the next: a test of stalling, not of flooding everybody.
+            // In batches that the others read before the next one, because this test is not about flooding them.
             var seq = 0
             while seq < 1_000, service.sessions == 4 || seq < 100 {
                 for _ in 0..<20 { _ = try await service.say(room: room, content: content) }

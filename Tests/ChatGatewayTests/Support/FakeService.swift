@@ -4,7 +4,7 @@ import ChatWire
 import NIOConcurrencyHelpers
 import NIOCore
 
-/// A chat in memory: one order for all, no broker, no presence. What the gateway does with it is what is tested.
+/// A chat in memory for tests of the gateway: one order for all, no broker, no presence.
 final class FakeService: ChatService {
     private struct Member {
         var outlet: NIOLoopBound<any SessionOutlet>
@@ -35,7 +35,7 @@ final class FakeService: ChatService {
 
     var sessions: Int { state.withLockedValue { $0.members.count } }
     var performed: [ClientRequest.Body] { state.withLockedValue { $0.performed } }
-    /// Sessions that were said to take a page now.
+    /// Sessions that were told that they can take a page now.
     var drained: [SessionID] { state.withLockedValue { $0.drained } }
     func setReady(_ isReady: Bool) { state.withLockedValue { $0.isReady = isReady } }
     func members(of room: RoomName) -> Int { state.withLockedValue { $0.rooms[room]?.count ?? 0 } }
@@ -135,7 +135,7 @@ final class FakeService: ChatService {
         }
     }
 
-    /// Encodes once, then one hop for each member's loop, as the node does.
+    /// Encodes once, then hops once to each member's loop, as the node does.
     func deliver(_ event: ServerEvent, to room: RoomName, except: SessionID?) {
         let outlets = state.withLockedValue { state in
             (state.rooms[room] ?? []).filter { $0 != except }.compactMap { state.members[$0] }
@@ -152,13 +152,13 @@ final class FakeService: ChatService {
         }
     }
 
-    /// Asks the only session's outlet, on its loop, whether it takes a page.
+    /// Asks the outlet of the only session, on its loop, whether it takes a page.
     func takesPage() async throws -> Bool {
         guard let outlet = state.withLockedValue({ $0.members.values.first?.outlet }) else { return false }
         return try await outlet.eventLoop.submit { outlet.value.takesPage() }.get()
     }
 
-    /// Closes all sessions from the outside.
+    /// Closes all sessions as an operator would.
     func closeSessions(_ reason: CloseReason) {
         for outlet in state.withLockedValue({ $0.members.values.map(\.outlet) }) {
             outlet.eventLoop.execute { outlet.value.close(reason) }

@@ -5,7 +5,7 @@ import NIOCore
 import NIOPosix
 import TestSupport
 
-/// A gateway on a free port of loopback, with a fake service behind it.
+/// A gateway on a free port of loopback, with a fake service.
 func withGateway(
     service: FakeService = FakeService(), authenticator: any Authenticator = DevelopmentAuthenticator(),
     loops: Int = 2,
@@ -16,7 +16,7 @@ func withGateway(
     options.port = 0
     options.tick = .milliseconds(20)
     options.limits.requestBurst = 100_000
-    // With all suites on two cores a test may not come to its first write for ten seconds.
+    // When all suites run on two cores, a test may not get to its first write for ten seconds.
     options.handshakeTimeout = .seconds(60)
     try change(&options)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)

@@ -1,8 +1,7 @@
 import NIOCore
 import NIOPosix
 
-/// A TCP connection that a test holds in its hands. Everything on it must happen within `deadline`; then it is cut, and
-/// what waits gets nil.
+/// A TCP connection for tests. After `deadline` it is closed, and whatever waits on it gets nil.
 final class TestSocket {
     private final class Collector: ChannelInboundHandler, Sendable {
         typealias InboundIn = ByteBuffer
@@ -49,8 +48,8 @@ final class TestSocket {
         return TestSocket(channel: channel, stream: stream)
     }
 
-    /// Reads again, for good. With the small buffer that it may have, its window can stay below what the peer takes for a segment; then the
-    /// peer's kernel sends one for each time its persist timer fires (RFC 9293 §3.8.6.2.1), 10 KB a second.
+    /// Reads again until the end. With its small buffer, the window can stay below one segment of the peer, whose
+    /// kernel then sends one segment each time its persist timer fires (RFC 9293 §3.8.6.2.1), which is 10 KB a second.
     func readOn() async throws {
         try await channel.setOption(.socketOption(.so_rcvbuf), value: 1 << 20).get()
         try await channel.setOption(.autoRead, value: true).get()
@@ -62,7 +61,7 @@ final class TestSocket {
 
     func write(_ text: String) async throws { try await write(Array(text.utf8)) }
 
-    /// The next bytes, whatever came together; nil: the connection has gone.
+    /// The next bytes that have arrived; nil if the connection has ended.
     func read() async -> [UInt8]? {
         if !leftover.isEmpty {
             defer { leftover = [] }
@@ -78,7 +77,7 @@ final class TestSocket {
         return String(decoding: all, as: UTF8.self)
     }
 
-    /// One HTTP answer: its head, and as much body as it announces.
+    /// One HTTP answer: its head, and as much of a body as it announces.
     func readAnswer(hasBody: Bool = true) async -> (head: String, body: String)? {
         var all: [UInt8] = []
         let end = Array("\r\n\r\n".utf8)

@@ -2,7 +2,7 @@ import ChatWire
 import NIOCore
 import TestSupport
 
-/// A WebSocket client for tests, which can also misbehave.
+/// A WebSocket client for tests, which can also break the protocol.
 final class TestWebSocket {
     let socket: TestSocket
     private var decoder = WebSocketDecoder(options: .init(role: .client, maxMessageBytes: 1 << 24))
@@ -19,7 +19,7 @@ final class TestWebSocket {
             + "Sec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n\(extra)\r\n"
     }
 
-    /// Connects and shakes hands; nil if the answer was not 101.
+    /// Connects and performs the handshake. Throws if the answer was not 101.
     static func connect(
         port: Int, _ query: String = "user=ana", autoRead: Bool = true, extra: String = ""
     ) async throws -> TestWebSocket {
@@ -43,7 +43,7 @@ final class TestWebSocket {
         try await socket.write(bytes)
     }
 
-    /// The next frame or message; nil: the connection has gone.
+    /// The next frame or message; nil if the connection has ended.
     func next() async -> WebSocketDecoder.Event? {
         while events.isEmpty {
             guard let bytes = await socket.read() else { return nil }
@@ -55,7 +55,7 @@ final class TestWebSocket {
         return events.removeFirst()
     }
 
-    /// The next message as JSON; pings are skipped. Throws if something else comes.
+    /// The next message as JSON; pings are skipped. Throws if another frame comes.
     func json() async throws -> JSONValue {
         while let event = await next() {
             switch event {
@@ -75,7 +75,7 @@ final class TestWebSocket {
         }
     }
 
-    /// The close frame that ends it; what comes before is skipped.
+    /// The close frame; frames before it are skipped.
     func closeFrame() async -> WebSocketDecoder.Event? {
         while let event = await next() {
             if case .close = event { return event }
