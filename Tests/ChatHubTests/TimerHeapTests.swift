@@ -3,13 +3,13 @@ import Testing
 
 @testable import ChatHub
 
-/// When rooms want to be woken.
+/// The times at which rooms want to be woken.
 @Suite struct TimerHeapTests {
-    /// Rooms that change their mind again and again: what each wants now, in the order of the slots.
+    /// Rooms that change their times again and again: the present time of each, in the order of the slots.
     private struct Rooms {
         var heap = TimerHeap()
         var wants: [Moment?]
-        /// How many entries were looked at to throw some away.
+        /// The number of entries examined in order to remove some.
         var looked = 0
 
         init(_ count: Int) { wants = Array(repeating: nil, count: count) }
@@ -51,7 +51,8 @@ import Testing
         #expect(woken.count == 100)
     }
 
-    /// A room looks at its log at some moment, and until then wants to be woken for this and that: each time it wants the same again.
+    /// A room compares itself with its log at some time, and wants to be woken for other reasons before: each time it
+    /// wants the same again.
     @Test func whatRoomsWantAgainIsKeptOnce() {
         var rooms = Rooms(100)
         for round in 0..<1_000 {

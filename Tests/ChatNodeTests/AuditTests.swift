@@ -3,7 +3,7 @@ import Testing
 
 @testable import ChatNode
 
-/// The proof that messages go round, and the turns that shared rooms take.
+/// The probe that proves that messages go round, and the turns of shared rooms.
 @Suite struct ProbeTests {
     private let node: NodeID
     private let fresh: Probe
@@ -133,7 +133,7 @@ import Testing
     }
 }
 
-/// The proof that a message could be stored.
+/// The probe that proves that a message could be stored.
 @Suite struct WriteProbeTests {
     private let fresh: Probe
     private let oom = Result<BrokerReply, BrokerError>.failure(.notStored("OOM command not allowed"))

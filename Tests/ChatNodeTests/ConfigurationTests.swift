@@ -6,7 +6,7 @@ import Testing
 @testable import ChatNode
 
 @Suite struct ConfigurationTests {
-    /// For each variable a value that is not the default, and a configuration in which nothing else is in its way.
+    /// For each variable a value that is not the default, and a configuration with which it is valid.
     static let valid: [String: String] = [
         "MARTLET_HOST": "::1", "MARTLET_PORT": "0", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
         "MARTLET_SOCKET_SEND_BUFFER": "32KiB", "MARTLET_SOCKET_RECEIVE_BUFFER": "16KiB",

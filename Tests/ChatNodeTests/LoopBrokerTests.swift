@@ -287,7 +287,8 @@ import Testing
         for probe in loop.broker.proof.probes { prove(probe.room, loop, link) }
     }
 
-    /// While a master is away it is so for all nodes: were they all red, a proxy would let nobody into the others' rooms either.
+    /// While a master is away it is so for all nodes: were they all red, a proxy would let nobody into the others'
+    /// rooms either.
     @Test func aNodeThatHadAllMastersIsReadyWithoutOne() async throws {
         let (first, second) = (identity, BrokerIdentity(runID: "r2", replicationID: "s2"))
         let own = SlotSet([HashSlot(of: try RoomName("lobby"))])

@@ -1,5 +1,5 @@
-/// A strict reader of the Prometheus text exposition format 0.0.4, for tests: it refuses whatever the format does not
-/// allow, also what Prometheus itself would let pass.
+/// A strict reader of the Prometheus text exposition format 0.0.4 for tests. It refuses everything that the format does
+/// not allow, including what Prometheus itself would accept.
 struct Exposition {
     struct Sample: Equatable {
         var name: String
@@ -53,7 +53,7 @@ struct Exposition {
         for (name, family) in families { try Self.check(name, family) }
     }
 
-    /// The value of one series; nil if it is not there.
+    /// The value of one series; nil if it does not exist.
     func value(_ name: String, _ labels: [String: String] = [:]) -> Double? {
         families.values.lazy.flatMap(\.samples).first { $0.name == name && $0.labels == labels }?.value
     }

@@ -368,7 +368,8 @@ import Testing
 
     @Test func theKernelsLineIsReadWhateverTheProgramIsCalled() {
         let stat =
-            "7 (a) b (c)) S 1 7 7 0 -1 4194304 900 0 0 0 250 50 0 0 20 0 3 0 12345 100000000 2000 18446744073709551615 1\n"
+            "7 (a) b (c)) S 1 7 7 0 -1 4194304 900 0 0 0 250 50 0 0 20 0 3 0 12345 100000000 "
+            + "2000 18446744073709551615 1\n"
         let sample = ProcessSample(stat: stat, ticksPerSecond: 100, pageBytes: 4_096)
         #expect(sample?.cpuSeconds == 3)
         #expect(sample?.threads == 3)

@@ -3,8 +3,7 @@ import Testing
 
 @testable import ChatNode
 
-/// What the documents say is so, as far as it can be seen without a node. The commands and bots in them are run by
-/// `Tests/Web/run tutorials`.
+/// The table of variables in the README is the one that the program prints.
 struct ReadmeTests {
     private let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()

@@ -7,7 +7,7 @@ import Testing
 @testable import ChatHub
 @testable import ChatNode
 
-/// What one user may cost, as a loop sees to it.
+/// The cost of one user on a shard.
 @Suite struct UserCostTests {
     final class Outlet: SessionOutlet {
         let protocolID = ProtocolID(rawValue: 0)
@@ -29,7 +29,7 @@ import Testing
         var rosters: Int { events.count { if case .roster = $0 { true } else { false } } }
     }
 
-    /// Hardly anything is paid within a test, however slow the machine is.
+    /// Hardly any cost is paid back within a test, however slow the machine is.
     private static let limits: Limits = {
         var limits = Limits()
         limits.costPerSecond = 1_000
@@ -73,7 +73,7 @@ import Testing
                 reads += 1
                 #expect(link.answer(.success(.roster(snapshot)), where: Self.isRoster))
             }
-            // 30 ms each, of the 200 ms that one may cost at once.
+            // 30 ms each, of a burst of 200 ms.
             #expect((4...15).contains(reads), "\(reads)")
             #expect(outlet.rosters == reads)
             #expect(outlet.errors == Array(repeating: .rateLimited, count: 60 - reads))
@@ -208,7 +208,7 @@ import Testing
         }.get()
     }
 
-    /// Three that are at home on the first of two loops.
+    /// Three rooms whose home is the first of two shards.
     private static func rooms() throws -> [RoomName] {
         Array(try (0..<100).map { try RoomName("room\($0)") }.filter { RoomHost.home(of: $0, among: 2) == 0 }.prefix(3))
     }
