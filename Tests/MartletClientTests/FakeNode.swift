@@ -5,7 +5,7 @@ import NIOHTTP1
 import NIOPosix
 import NIOWebSocket
 
-/// A node in a hundred lines: rooms in memory, one loop, stock WebSocket framing, and faults on demand. Several of them may share
+/// A small node: rooms in memory, one loop, NIO's WebSocket framing, and faults on demand. Several of them may share
 /// their rooms, as nodes share Redis.
 final class FakeNode: Sendable {
     let rooms: FakeRooms
@@ -50,20 +50,20 @@ final class FakeNode: Sendable {
     }
 }
 
-/// The rooms of some fake nodes. Everything is touched on `loop` only.
+/// The rooms of some fake nodes. Everything is used on `loop` only.
 final class FakeRooms: @unchecked Sendable {
     let loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
     fileprivate var sessions: [ObjectIdentifier: FakeSession] = [:]
     fileprivate(set) var logs: [RoomName: [Message]] = [:]
-    /// What the rooms do wrong, once, with the message of this seq, to one of the sessions that are shown it.
+    /// A fault that occurs once, with the message of this seq, in one of the sessions that get it.
     enum Fault: Equatable {
         case none
         case dropped(UInt64)
         case repeated(UInt64)
-        /// Shown after the next one.
+        /// Delivered after the next one.
         case swapped(UInt64)
         case changed(UInt64)
-        /// Shown and answered, and not kept.
+        /// Delivered and acknowledged, but not kept.
         case forgotten(UInt64)
         case storedTwice(UInt64)
         /// Only so many messages are kept.
@@ -74,7 +74,7 @@ final class FakeRooms: @unchecked Sendable {
 
     func commit(_ fault: Fault) async { _ = await onLoop { self.fault = fault } }
 
-    /// How many of the next sends are stored, and their sender cut off before the answer.
+    /// The number of next sends that are stored, after which their sender is disconnected before the answer.
     private var swallow = 0
     private(set) var uris: [String] = []
 
@@ -86,10 +86,10 @@ final class FakeRooms: @unchecked Sendable {
 
     func seenURIs() async -> [String] { await onLoop { self.uris } ?? [] }
 
-    /// Cuts all connections, without a close frame.
+    /// Closes all connections without a close frame.
     func cutAll() async { _ = await onLoop { for session in self.sessions.values { session.cut() } } }
 
-    /// Says something to every session, whatever it is.
+    /// Sends an event to every session.
     func sayToAll(_ event: ServerEvent) async {
         _ = await onLoop { for session in self.sessions.values { session.tell(event) } }
     }
@@ -104,7 +104,7 @@ final class FakeRooms: @unchecked Sendable {
         uris.append(uri)
     }
 
-    /// Stores and delivers. False: the sender is to be cut off instead of answered.
+    /// Stores and delivers. Returns false if the sender is to be disconnected instead of answered.
     fileprivate func append(_ send: SendRequest, _ user: UserID) -> (answer: Bool, position: Position, repeated: Bool) {
         let log = logs[send.room] ?? []
         if let known = log.first(where: { $0.content.key == send.key && $0.content.user == user }) {

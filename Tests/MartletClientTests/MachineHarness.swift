@@ -4,7 +4,7 @@ import Testing
 
 @testable import MartletClient
 
-/// A client state machine with a hand-driven clock, and a node of two hands: the test says what the node says.
+/// A client state machine with a clock that the test moves, and a node whose frames the test writes.
 struct Harness {
     var machine: ClientStateMachine
     var now = Moment(nanoseconds: 1_000_000_000)
@@ -20,7 +20,7 @@ struct Harness {
         return machine.actions
     }
 
-    /// The frames written since the last call, as JSON text; everything else is thrown away.
+    /// The frames written since the last call, as JSON text; other actions are dropped.
     mutating func written() -> [String] {
         take().compactMap { action in
             guard case .write(let request) = action else { return nil }
@@ -30,7 +30,7 @@ struct Harness {
         }
     }
 
-    /// The node says this frame.
+    /// Delivers a frame from the node.
     mutating func hear(_ json: String) throws {
         let frame = try Array(json.utf8).withUnsafeBytes { try FrameReader.read($0).get() }
         machine.heard(now: now)
@@ -62,7 +62,7 @@ struct Harness {
         return harness
     }
 
-    /// The `ref` of the join that waits for its answer.
+    /// The `ref` of the unanswered join.
     func joinRef() throws -> UInt64? {
         guard case .joining(let ref) = machine.rooms[try RoomName("lobby")]?.phase else { return nil }
         return ref
@@ -76,7 +76,7 @@ struct Harness {
             """)
     }
 
-    /// The events since the last call, in short words.
+    /// Short descriptions of the events since the last call.
     mutating func told() -> [String] {
         take().compactMap { action in
             guard case .emit(let event) = action else { return nil }

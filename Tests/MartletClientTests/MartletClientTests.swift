@@ -6,7 +6,7 @@ import Testing
 
 @testable import MartletClient
 
-/// Fails if it takes longer; there are no other waits in these tests.
+/// Fails if the body takes longer; there are no other waits in these tests.
 func within<T: Sendable>(_ limit: Duration = .seconds(20), _ body: @escaping @Sendable () async throws -> T)
     async throws -> T
 {
@@ -25,7 +25,7 @@ func within<T: Sendable>(_ limit: Duration = .seconds(20), _ body: @escaping @Se
 }
 
 extension MartletClient {
-    /// Reads events until `enough` says so; returns the messages' texts.
+    /// Reads events until `enough` returns true, and returns the messages' texts.
     func texts(of room: RoomName, until enough: @escaping @Sendable ([String]) -> Bool) async throws -> [String] {
         try await within {
             var texts: [String] = []

@@ -18,7 +18,7 @@ import Testing
         }
     }
 
-    /// The connection is lost, and the client is in the room again.
+    /// The connection is lost, and the client joins the room again.
     private func comeBack(_ harness: inout Harness, at position: String) throws {
         harness.machine.connectionClosed(.lost, now: harness.now)
         harness.now = try #require(harness.machine.nextDeadline)
@@ -156,7 +156,7 @@ import Testing
             harness.machine.heard(now: harness.now)
             harness.wait(.seconds(5))
         }
-        // (The pings that ask whether the node is there were answered.)
+        // The pings that test the connection were answered.
         let done = harness.take().filter { if case .complete = $0 { true } else { false } }
         #expect(done == [.complete(id, .failure(.timedOut))])
     }
@@ -194,7 +194,8 @@ import Testing
         let lobby = try RoomName("lobby")
         harness.machine.start(now: harness.now)
         _ = harness.machine.join(lobby, now: harness.now)
-        // Before the node has said how much it takes: the first is too long, the third because of what JSON makes of it.
+        // Before the node has said how long a frame may be: the first message is too long, the third one because of its
+        // JSON encoding.
         let long = try harness.send(String(repeating: "x", count: 80_000))
         let short = try harness.send("short")
         let escaped = try harness.send(String(repeating: "\u{1}", count: 11_000))
@@ -217,7 +218,7 @@ import Testing
         }
         #expect(failed == [long, escaped])
         #expect(written == [short, last])
-        // Exactly what the node takes, and a byte more.
+        // Exactly the largest frame, and one byte more.
         let frame = ClientRequest(
             ref: Ref(serial: 99), body: .send(SendRequest(room: lobby, text: "", key: "k", again: false)))
         var bytes = ByteWriter()
@@ -255,7 +256,7 @@ import Testing
     }
 
     @Test func thereIsNoDeadlineInThePastAfterTheTimer() throws {
-        // A deadline that stays in the past would make its timer spin.
+        // A deadline in the past would make its timer fire endlessly.
         var harness = try Harness.inLobby()
         var random = SplitMix64(seed: 7)
         for step in 0..<2_000 {

@@ -3,9 +3,9 @@ import Testing
 
 @testable import MartletClient
 
-/// A node, or a proxy, that is frozen: its sockets stay open, and nothing comes.
+/// A frozen node or proxy: its sockets stay open, and nothing comes.
 @Suite struct SilenceTests {
-    /// Lets the time pass from deadline to deadline, for so long. Returns what happened, each with the seconds since then.
+    /// Lets the time pass from deadline to deadline. Returns what happened, each with the seconds since then.
     private func pass(_ time: Duration, _ harness: inout Harness) -> [String] {
         let began = harness.now
         var log: [String] = []
@@ -87,7 +87,7 @@ import Testing
         #expect(pass(.seconds(31), &harness) == ["30.0 ping"])
         try harness.hear(pong)
         #expect(pass(.seconds(29), &harness).isEmpty)
-        // The node's own ping shows as well that it is there.
+        // The node's own ping also proves that it is alive.
         harness.machine.heard(now: harness.now)
         #expect(pass(.seconds(29), &harness).isEmpty)
         #expect(pass(.seconds(20), &harness) == ["1.0 ping", "5.0 silent", "connect"])
@@ -98,13 +98,13 @@ import Testing
         _ = try harness.send(String(repeating: "x", count: 64_000))
         _ = harness.take()
         #expect(pass(.seconds(30), &harness) == ["8.0 ping", "12.0 silent", "connect"])
-        // Each try after that gets twice the time, up to a heartbeat.
+        // Each further attempt gets twice the time, up to a heartbeat interval.
         for expected in [["8.0 ping", "16.0 silent", "connect"], ["16.0 ping", "32.0 silent", "connect"]] {
             try harness.welcome()
             _ = harness.take()
             #expect(pass(.seconds(60), &harness) == expected)
         }
-        // A connection that has lasted is judged as at first.
+        // A connection that has lasted long is judged like the first one.
         try harness.welcome()
         for _ in 0..<4 {
             _ = pass(.seconds(20), &harness)
@@ -157,7 +157,7 @@ import Testing
         #expect(try told(#""bo""#, "", 2, &harness) == [#"+["bo"] -[] 2"#])
         #expect(try told(#""bo","che""#, #""dan""#, 3, &harness) == [#"+["che"] -[] 3"#])
         #expect(try told("", #""bo""#, 2, &harness) == [#"+[] -["bo"] 2"#])
-        // From here on the count alone is known.
+        // From here on only the count is known.
         #expect(try told("", "", 900, &harness) == ["+[] -[] 900"])
         #expect(try told(#""eva""#, "", 901, &harness) == [#"+["eva"] -[] 901"#])
     }
