@@ -13,7 +13,7 @@ struct BenchDialectTests {
         return send.bytes
     }
 
-    /// What a server that unmasks and reads the frame finds in it.
+    /// What a server finds in the frame after unmasking it.
     private func said(_ dialect: BenchDialect, size: Int = 40) -> String? {
         var decoder = WebSocketDecoder(options: .init(role: .server, maxMessageBytes: 100_000))
         var event: WebSocketDecoder.Event?
@@ -35,7 +35,7 @@ struct BenchDialectTests {
 
     private let text = "0123456789abcdef5a00000700000abcxxxxxxxx"
 
-    /// What the generator says, as the node reads it and says it again: the label is where it looks for it.
+    /// A message of the generator, as a node reads and delivers it: the label is at the expected offset.
     @Test func aSendComesBackFromANodeAsAMessageWhoseLabelAndPositionAreRead() throws {
         let bytes = Array((said(.martlet) ?? "").utf8)
         guard case .success(let request) = MartletV1Codec(limits: Limits()).decode(bytes),
@@ -111,7 +111,8 @@ struct BenchDialectTests {
         #expect(trouble(.socketIO, #"44{"message":"no"}"#) == #"refused: 44{"message":"no"}"#)
     }
 
-    /// The way in: what is said after the upgrade, and then on each question, until the server says that it is done.
+    /// How a room is joined: the frame after the upgrade, then one for each question of the server, until it says that
+    /// the join is complete.
     @Test func everyServersWayIntoARoomIsSpelled() {
         #expect(BenchDialect.stomp.opening == .connect)
         #expect(BenchDialect.socketIO.opening == nil && BenchDialect.martlet.opening == nil)
@@ -167,7 +168,7 @@ struct BenchRoomTests {
         return ledger
     }
 
-    /// The order of saying is nobody's promise: messages said at once through two nodes may take any order, but one for all.
+    /// No order is promised for messages sent at once through two nodes, only that all members see the same one.
     @Test func anOrderThatAllSeeIsExactWhateverItIs() {
         let room = room(4)
         let ledgers = [ledger(room, [2, 0, 1, 3]), ledger(room, [2, 0, 1, 3])]
@@ -187,7 +188,7 @@ struct BenchRoomTests {
         let room = room(4)
         let ledgers = [ledger(room, [0, 1, 3]), ledger(room, [0, 3, 3])]
         let verdict = BenchRoomVerdict(ledgers, stored: room.said)
-        // The third was shown to nobody, the second to one.
+        // The third message was delivered to nobody, the second one to one member.
         #expect(verdict.missing == 3 && verdict.repeated == 1 && !verdict.isOneOrder)
         #expect(room.acked == 3)
         #expect(room.place(of: 4) == nil, "never said")

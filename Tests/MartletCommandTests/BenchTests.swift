@@ -53,7 +53,7 @@ struct BenchFramesTests {
         return bytes
     }
 
-    /// However the bytes are cut, the same frames are found.
+    /// The same frames are found however the bytes are split.
     @Test func framesOfAllLengthsAreFoundWhole() {
         let texts = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000].map { String(repeating: "x", count: $0) }
         let bytes = texts.flatMap(frame)

@@ -271,7 +271,7 @@ import Testing
         #expect(
             screen.draw(["new"], footer, columns: 80)
                 == "\u{1B}[1A\r\u{1B}[Jnew\r\n○ lobby · connecting\r\n> 안녕\r\u{1B}[6C")
-        // Ten columns: the state takes two rows now.
+        // With ten columns, the state takes two rows.
         #expect(screen.erase(columns: 10) == "\u{1B}[2A\r\u{1B}[J")
     }
 

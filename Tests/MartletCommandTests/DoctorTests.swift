@@ -302,7 +302,7 @@ import Testing
         #expect(found { $0.broken.meta["history"] = "-1" }?.remedy?.hasSuffix("history") == true)
         #expect(found { $0.broken.presence = "1-18446744073709551615" }?.remedy?.contains("DEL") == true)
         #expect(found { $0.nodes = ["a": "never"] }?.remedy?.contains("HDEL") == true)
-        // Years ahead of the clock, if there is one.
+        // Years ahead of the clock, if the clock is known.
         var timed = rules
         timed.time = 1_800_000_000_000
         var ahead = sound

@@ -122,7 +122,7 @@ import Testing
         #expect(editor.cursor == 2)
         _ = editor.handle(.backspace)
         #expect(editor.text == "한")
-        // What is typed may be the rest of the character before it.
+        // A typed character may continue the one before it.
         _ = editor.handle(.text("e"))
         _ = editor.handle(.text("\u{301}"))
         #expect(editor.characters.count == 2)
