@@ -3,13 +3,13 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// `martlet top` and `doctor` as people start them, at a Redis Cluster.
+/// `martlet top` and `doctor` as processes, at a Redis Cluster.
 @Suite(.serialized)
 struct ClusterCommandTests {
     /// One room for each master, in the order of their slots.
     private static let rooms = ["news", "lobby", "foo"]
 
-    /// The user that redis/users.acl proposes for nodes.
+    /// The user for nodes in redis/users.acl.
     private static func user() throws -> [String] {
         let root = URL(filePath: #filePath).appending(path: "../../../redis").standardizedFileURL
         let text = try String(contentsOf: root.appending(path: "users.acl"), encoding: .utf8)

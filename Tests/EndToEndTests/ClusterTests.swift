@@ -26,7 +26,7 @@ struct ClusterTests {
         }
     }
 
-    /// Two people, each on a node, in all of the rooms.
+    /// Two users, each on a node, in all of the rooms.
     private func join(_ rooms: [RoomName], _ nodes: [TestNode]) async throws -> (ana: Watcher, bob: Watcher) {
         let ana = try await Watcher.connect("ana", nodes[0])
         let bob = try await Watcher.connect("bob", nodes[1])
@@ -45,7 +45,7 @@ struct ClusterTests {
         for index in 1...2 { nodes.append(try await TestNode.start("node\(index)", redis: cluster.url, sharing)) }
         let rooms = try rooms(cluster)
         let (ana, bob) = try await join(rooms, nodes)
-        // One who talks in each room, one message after the other.
+        // One user sends to each room, one message after the other.
         let talk = rooms.map { room in
             Task {
                 var sent = 0
@@ -66,14 +66,14 @@ struct ClusterTests {
             }
         }
         try await talked(100, in: rooms)
-        // The first room's slot moves to the second master, and back.
+        // The slot of the first room moves to the second master, and back.
         for target in [1, 0] {
             try await cluster.move(try slot(rooms[0], cluster), to: cluster.servers[target]) {
                 try await self.talkedMeanwhile(bob, Array(rooms.dropFirst()))
             }
             try await talked(50, in: rooms)
         }
-        // The third room's master dies; the others do not wait for its replica.
+        // The master of the third room fails; the other rooms do not wait for its replica.
         let third = try slot(rooms[2], cluster)
         let master = try cluster.master(of: third)
         master.kill()

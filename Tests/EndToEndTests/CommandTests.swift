@@ -3,7 +3,7 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// What `martlet` printed and how it ended.
+/// The output and the exit code of `martlet`.
 struct ProgramResult: Sendable {
     var code: Int32
     var output: String
@@ -12,9 +12,10 @@ struct ProgramResult: Sendable {
     var lines: [String] { output.split(whereSeparator: \.isNewline).map(String.init) }
 }
 
-/// A tool of `martlet` as a process, in a pipe.
+/// A tool of `martlet` as a process in a pipe.
 enum Program {
-    /// Runs it to its end, with `input` as its whole standard input. Killed after `limit`, which shows as code 9 or 15.
+    /// Runs it to its end, with `input` as its whole standard input. It is killed after `limit`, which shows as code 9
+    /// or 15.
     static func run(
         _ arguments: [String], input: String = "", environment: [String: String] = [:], limit: Duration = .seconds(60)
     ) async throws -> ProgramResult {
@@ -51,7 +52,7 @@ enum Program {
     }
 }
 
-/// `martlet chat`, `top` and `doctor` as people start them.
+/// `martlet chat`, `top` and `doctor` as processes.
 @Suite(.serialized)
 struct CommandTests {
     @Test func aChatInAPipeSaysEachLineAndEndsWhenAllIsStored() async throws {

@@ -10,7 +10,7 @@ struct DeliveryTests {
         "MARTLET_LIMIT_OUTBOUND_BYTES": "128KiB", "MARTLET_LIMIT_FRAME_BYTES": "16KiB",
         "MARTLET_ROOM_MEMORY_BYTES": "64MiB", "MARTLET_LIMIT_REQUESTS_PER_SECOND": "100000",
         "MARTLET_LIMIT_REQUEST_BURST": "100000", "MARTLET_EVENT_LOOPS": "2",
-        // One says everything here.
+        // One user sends everything here.
         "MARTLET_LIMIT_COST_BURST": "100000000", "MARTLET_LIMIT_USER_BYTES_BURST": "1GiB",
     ]
     private let text = String(repeating: "x", count: 8_000)
@@ -34,7 +34,7 @@ struct DeliveryTests {
         try await ana.wait(for: 900, in: room)
         let first = try #require(ana.positions(room).first)
 
-        // 7 MB missed, 128 KB may wait: the rest must wait where it is.
+        // 7 MB were missed and 128 KB may wait, so the rest must wait in the room's memory.
         let slow = try RawReader(port: cluster.nodes[0].port, query: "user=slow")
         slow.send(#"{"type":"join","ref":1,"room":"busy","after":"\#(first)"}"#)
         try await eventually("the answer begins") {
@@ -48,7 +48,7 @@ struct DeliveryTests {
             return slow.positions.count >= 949 || slow.closeCode != nil || slow.ended
         }
         for count in stride(from: 959, through: 999, by: 10) {
-            // 80 KB at once: less than may wait.
+            // 80 KB at once, which is less than may wait.
             for _ in 0..<10 { try await ana.client.send(text, to: room) }
             try await eventually("what is said then is heard, has \(slow.positions.count) of \(count)") {
                 slow.read()

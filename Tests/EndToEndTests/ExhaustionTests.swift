@@ -3,9 +3,9 @@ import Glibc
 import TestSupport
 import Testing
 
-/// A node that has no descriptors left for those who want to connect.
+/// A node that has no descriptors left for new connections.
 struct ExhaustionTests {
-    /// A client that asks for a session, and reads nothing.
+    /// A client that requests a session, and reads nothing.
     private func knock(_ node: TestNode, _ number: Int) throws -> LoopbackSocket {
         let client = try LoopbackSocket(port: node.port)
         client.write(
@@ -28,13 +28,13 @@ struct ExhaustionTests {
         let before = node.cpu
         let clock = ContinuousClock()
         let began = clock.now
-        // Whoever was sent away comes again.
+        // A refused client comes again.
         while clock.now - began < .seconds(3) {
             clients.removeFirst()
             clients.append(try knock(node, clients.count))
             try await Task.sleep(for: .milliseconds(50))
         }
-        // Of a build that is ten times slower than a release.
+        // A debug build is ten times slower than a release.
         #expect(node.cpu - before < (clock.now - began) / 4)
         for kind in ["normal", "pubsub"] { _ = try redis.cli("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") }
         try await eventually("Redis is back", within: .seconds(10)) {

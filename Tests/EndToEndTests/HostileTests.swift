@@ -4,8 +4,8 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// What somebody publishes and writes who is no node: no node ends of it, and all rooms talk afterwards. MARTLET_FUZZ: how many payloads;
-/// MARTLET_FUZZ_SEED: the same ones again.
+/// Data that strangers publish and write: no node traps, and all rooms work afterwards. MARTLET_FUZZ is the number of
+/// payloads, MARTLET_FUZZ_SEED repeats a run.
 @Suite(.serialized)
 struct HostileTests {
     private static var seed: UInt64 {
@@ -37,7 +37,7 @@ struct HostileTests {
             }
         }
 
-        /// Everybody hears everybody in every room.
+        /// Messages of both reach both in every room.
         func talk(_ text: String) async throws {
             for room in rooms {
                 try await ana.client.send("\(text) of ana", to: room)
@@ -52,7 +52,7 @@ struct HostileTests {
             for node in nodes { #expect(node.isRunning, "\(node.name) ended: \(node.output.suffix(3_000))") }
         }
 
-        /// SIGKILL, and another Redis with nothing in it, so many times.
+        /// Kills Redis and starts an empty one, so many times.
         func restart(_ times: Int) async throws {
             for time in 1...times {
                 try await redis.restart()
@@ -142,7 +142,7 @@ struct HostileTests {
             }
             return text.replacing("\n         ", with: "")
         }
-        // What is left out costs nothing.
+        // Invalid entries are skipped and change nothing else.
         try pair.redis.cli("HSET", "martlet:{v}:nodes", "x{y", "5", "ghost-1", "never")
         try pair.redis.cli("HSET", "martlet:{v}:meta", "branch", "18446744073709551615", "history", "never")
         try pair.redis.cli("LPUSH", "martlet:{v}:epochs", "garbage")
@@ -153,7 +153,7 @@ struct HostileTests {
         for word in ["ghost-1", "field branch", "martlet:{v}:epochs", "eve"] {
             #expect(found.contains(word), "\(found)")
         }
-        // The log itself set where nobody can follow, and back; and deleted.
+        // The log itself is set to where no node can follow, and back; and deleted.
         let before = try last()
         try pair.redis.cli("XSETID", log, "9007199253740000-7")
         let ahead = try await doctor()
@@ -167,7 +167,7 @@ struct HostileTests {
     }
 }
 
-/// Bytes to Redis, without a client in between.
+/// Sends bytes to Redis without a client in between.
 private enum RawRedis {
     static func send(_ bytes: [UInt8], replies: Int, port: Int) throws {
         let socket = try LoopbackSocket(port: port, timeout: 60)
@@ -179,7 +179,7 @@ private enum RawRedis {
                 let count = socket.write(bytes[sent..<min(sent + 65_536, bytes.count)])
                 guard count > 0 else { throw TestFailure("redis takes no more: \(errno)") }
                 sent += count
-                // The answers are few bytes each: they fit into the kernel's buffers until all was sent.
+                // The replies are few bytes each: they fit into the kernel's buffers until everything has been sent.
                 guard sent == bytes.count || sent % (1 << 20) < 65_536 else { continue }
             }
             let count = socket.read(into: &chunk, waits: sent == bytes.count)

@@ -3,7 +3,8 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// Promise 7: channels only for rooms with local sessions, PUBLISH only if another node is in the room, and nothing left behind.
+/// Promise 7: channels only for rooms with local sessions, PUBLISH only if another node is in the room, and nothing
+/// left behind.
 @Suite(.serialized)
 struct LocalityTests {
     @Test func aRoomOnOneNodeIsAppendedToAndNeverPublished() async throws {
@@ -21,7 +22,7 @@ struct LocalityTests {
         #expect(after["xadd", default: 0] - before["xadd", default: 0] >= 150)
         #expect(after["publish", default: 0] - before["publish", default: 0] <= probes, "messages were published")
 
-        // Another node comes in: from now on every message is published, once.
+        // Another node enters: from now on every message is published, once.
         let eve = try await Watcher.connect("eve", cluster.nodes[1])
         try await eve.client.join(room)
         let shared = try calls(cluster)
@@ -31,7 +32,7 @@ struct LocalityTests {
         #expect(published >= 30 && published <= 30 + probes)
     }
 
-    /// Each loop sends a message of its own round every second.
+    /// The number of allowed probes, because each loop sends itself a message every second.
     private let probes = 60
 
     private func calls(_ cluster: Cluster) throws -> [String: Int] {

@@ -3,8 +3,8 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// What an operator is told, in each kind of trouble: `/readyz`, one line of the log, a metric and `martlet doctor` name the cause and what
-/// to do, and clients are told something true.
+/// What an operator is told in each kind of trouble: `/readyz`, one line of the log, a metric and `martlet doctor` name
+/// the cause and the remedy, and clients get a correct error.
 @Suite(.serialized)
 struct OperatorTableTests {
     struct Trouble: Sendable, CustomTestStringConvertible {
@@ -12,7 +12,7 @@ struct OperatorTableTests {
         var configuration: [String] = []
         var begin: @Sendable (PrivateRedis) async throws -> Void
         var end: @Sendable (PrivateRedis) async throws -> Void
-        /// Words of each.
+        /// Words that each of them must contain.
         var readiness: [String]
         var log: [String]
         var metric = "martlet_ready 0"
@@ -185,7 +185,7 @@ struct OperatorTableTests {
         let bob = try await Watcher.connect("bob", cluster.nodes[1])
         try await ana.client.join(room)
         try await bob.client.join(room)
-        // The sweeper has to have seen a report of it with bob in it.
+        // The sweeper must have read a heartbeat with bob in it.
         try await eventually("node2 has told of bob") {
             try cluster.redis("KEYS", "martlet:node:node2-*").contains {
                 try !$0.hasSuffix(":rooms") && cluster.redis("GET", $0).joined().contains(#""sessions":1"#)

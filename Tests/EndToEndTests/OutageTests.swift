@@ -3,7 +3,7 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// Redis that moves, falls silent, loses a subscription, or has replicas that do not answer.
+/// Redis moves, stops answering, loses a subscription, or has replicas that do not answer.
 @Suite(.serialized)
 struct OutageTests {
     private func status(_ node: TestNode) async throws -> Int { try await Shell.status(of: "\(node.http)/readyz") }
@@ -39,16 +39,16 @@ struct OutageTests {
                 bob.texts(room).count >= before + count
             }
         }
-        // More than a handful: the nodes bring what they remember to the new master.
+        // Many messages: the nodes put back what they remember into the new master.
         try await talked(900)
-        // By hand…
+        // A failover by hand,
         try sentinels.sentinel(0, "SENTINEL", "FAILOVER", PrivateSentinels.masterName)
         try await eventually("the replica is the master", within: .seconds(60)) { sentinels.servers[1].isMaster }
         try await talked(20)
         try await eventually("the old master follows", within: .seconds(60)) {
             (try? sentinels.servers[1].cli("INFO", "replication"))?.contains("state=online") ?? false
         }
-        // …and by a crash. Sentinel leaves a while between two failovers.
+        // and one after a crash. Sentinel waits a while between two failovers.
         sentinels.servers[1].kill()
         try await eventually("the first one is the master again", within: .seconds(90)) {
             sentinels.servers[0].isMaster
@@ -137,8 +137,8 @@ struct OutageTests {
 
     // MARK: Silence
 
-    /// Ana on a node that reaches Redis through a proxy, with one loop and views of quiet rooms so rare that they repair nothing; bob on one
-    /// that reaches it directly; both in one room, in which bob has said `first`.
+    /// Ana on a node that reaches Redis through a proxy, with one loop and views of quiet rooms so rare that they
+    /// repair nothing; bob on one that reaches it directly; both in one room, to which bob has sent `first`.
     private struct ProxiedTalk {
         let redis: PrivateRedis
         let proxy: TCPProxy
@@ -234,7 +234,7 @@ struct OutageTests {
         defer { talk.end() }
         let (proxy, room, ana, bob) = (talk.proxy, talk.room, talk.ana, talk.bob)
         var count = 1
-        // The proxy hides whole reads; one that begins with something else passes.
+        // The proxy hides whole reads; a read that begins with something else passes.
         while proxy.hidden == 0, count < 50 {
             #expect(proxy.hide("*3\r\n$7\r\nmessage\r\n$15\r\nmartlet:{lobby}", where: "\r\nSUBSCRIBE\r\n"))
             let began = ContinuousClock.now
@@ -261,7 +261,7 @@ struct OutageTests {
     }
 
     @Test func aRedisClusterIsRefusedByName() async throws {
-        // By itself the bus takes the port + 10,000, which there may not be.
+        // By default the bus uses the port + 10,000, which may be out of range.
         let bus = "cluster-port \(try PrivateRedis.freePort())"
         let redis = try await PrivateRedis.start(.init(configuration: ["cluster-enabled yes", bus]))
         defer { redis.stop() }

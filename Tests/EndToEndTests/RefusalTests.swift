@@ -3,7 +3,7 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// Redis refuses commands, and its connections stay.
+/// Redis refuses commands while its connections stay open.
 @Suite(.serialized)
 struct RefusalTests {
     private func readiness(_ node: TestNode) async throws -> (status: Int, text: String) {
@@ -44,7 +44,7 @@ struct RefusalTests {
             #expect(ContinuousClock.now - ended < .seconds(3))
             try await eventually("they say again that they live") { try heartbeats() == 3 }
         }
-        // Who dies now is found out: later than anybody would have been found who only could not say that it lives.
+        // A node that fails now is noticed: later than a node that could merely not write its heartbeats.
         let dead = cluster.nodes.remove(at: 2)
         try await dead.killNow()
         let eve = try UserID("eve")

@@ -3,7 +3,7 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// What a user sees: several nodes, one Redis, clients that come and go.
+/// What users see: several nodes, one Redis, clients that come and go.
 @Suite(.serialized)
 struct TalkTests {
     @Test func clientsOnDifferentNodesTalkAndOneComesBackElsewhereMissingNothing() async throws {
@@ -74,7 +74,8 @@ struct TalkTests {
         let room = try RoomName("busy")
         let watchers = try await connect(20, cluster, room)
         let churn = Task {
-            // The third node leaves the room and enters it again: every time a new epoch, and refused appends to be sent again.
+            // The third node leaves the room and enters it again, which each time begins a new epoch, so that refused
+            // appends are repeated.
             var rounds = 0
             while !Task.isCancelled {
                 let visitor = try await Watcher.connect("visitor", cluster.nodes[2])
@@ -109,7 +110,7 @@ struct TalkTests {
         }
     }
 
-    /// All on the first two nodes.
+    /// All users are on the first two nodes.
     private func connect(_ count: Int, _ cluster: Cluster, _ room: RoomName) async throws -> [Watcher] {
         var watchers: [Watcher] = []
         for index in 0..<count {

@@ -3,7 +3,8 @@ import MartletClient
 import TestSupport
 import Testing
 
-/// One user at the limits: what is too dear is refused, and others notice nothing. The limits are low, so that little is enough.
+/// One user at the limits: expensive requests are refused, and others notice nothing. The limits are low, so that a few
+/// requests suffice.
 @Suite(.serialized)
 struct UserCostTests {
     private static let environment = [
@@ -39,7 +40,7 @@ struct UserCostTests {
             return eve.types.count { $0 == "error" } > 100
         }
         let heard = members[0].types.count { $0 == "signal" }
-        // 0.4 ms each, of the 20 ms that one may cost at once.
+        // 0.4 ms each, of a burst of 20 ms.
         #expect((20...80).contains(heard), "\(heard)")
         #expect(try await metric(node, "costPerSecond") > 100)
         let bob = try await Watcher.connect("bob", node)
@@ -65,7 +66,7 @@ struct UserCostTests {
             return eve.types.count { $0 == "roster" || $0 == "error" } == 60
         }
         let rosters = eve.types.count { $0 == "roster" }
-        // 1.6 ms for each part of 500, of 20.
+        // 1.6 ms for each part of 500, of 20 ms.
         #expect((5...40).contains(rosters), "\(rosters)")
         #expect(try await metric(node, "costPerSecond") == 60 - rosters)
 
@@ -75,7 +76,7 @@ struct UserCostTests {
         }
         #expect((5...60).contains(statuses.count) && statuses.dropLast().allSatisfy { $0 == 200 }, "\(statuses)")
         #expect(try await Shell.status(of: "\(node.http)/readyz") == 200, "health has an account of its own")
-        // This is another address: the metrics are not to be had for the one that is in debt.
+        // Another address, because the one that is over its limit cannot read the metrics.
         let text = try await Shell.run("curl", ["-s", "-H", "X-Forwarded-For: 192.0.2.1", "\(node.http)/metrics"])
         #expect(text.contains(#"martlet_limit_refusals_total{limit="costOfAddress"} 1"#))
     }

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-/// One `martlet serve` as a process of its own, as an operator starts it: configured by the environment, ended by signals.
+/// One `martlet serve` as a process, as an operator starts it: configured by the environment, ended by signals.
 final class TestNode: @unchecked Sendable {  // `port` is written once, before the node is handed out
     let name: String
     private(set) var port = 0
@@ -12,7 +12,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
 
     var url: String { "ws://127.0.0.1:\(port)/ws" }
     var http: String { "http://127.0.0.1:\(port)" }
-    /// What it has logged so far.
+    /// The log so far.
     var output: String { (try? String(contentsOf: logFile, encoding: .utf8)) ?? "" }
     var pid: pid_t { process.processIdentifier }
     var isRunning: Bool { process.isRunning }
@@ -33,8 +33,8 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
         try? FileManager.default.removeItem(at: logFile)
     }
 
-    /// Starts a node and returns when it is ready.
-    /// `log`: what it writes to, and whose reader it is started without; its port is chosen before. `files`: how many may be open.
+    /// Starts a node and returns when it is ready. `log`: a pipe for the log that nobody reads, in which case the port
+    /// is chosen before. `files`: the limit of open files.
     static func start(
         _ name: String, redis: String, _ environment: [String: String] = [:], log: Pipe? = nil, files: Int? = nil
     ) async throws -> TestNode {
@@ -52,7 +52,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
         return node
     }
 
-    /// Starts a node that is expected to refuse to; returns its exit code and what it said.
+    /// Starts a node that is expected to refuse. Returns its exit code and its output.
     static func refuse(_ environment: [String: String], files: Int? = nil) async throws -> (code: Int32, output: String)
     {
         let node = TestNode(name: "refused")
@@ -70,7 +70,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
             process.arguments = ["serve"]
         }
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { first, _ in first }
-        // A file, not a pipe: a pipe's reader would have to be stopped in the moment in which the process dies.
+        // A file instead of a pipe, whose reader would have to be stopped at the moment in which the process dies.
         try Data().write(to: logFile)
         if let log {
             process.standardError = log
@@ -92,7 +92,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
         }
     }
 
-    /// The CPU time that it has used.
+    /// The CPU time used so far.
     var cpu: Duration {
         let stat = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
         let fields = stat.split(separator: ")").last?.split(separator: " ") ?? []
@@ -104,7 +104,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
         kill(process.processIdentifier, signal)
     }
 
-    /// SIGTERM, and waits until it is gone.
+    /// Sends SIGTERM, and waits until the process has ended.
     func terminate() async throws {
         signal(SIGTERM)
         try await eventually("\(name) leaves") { [self] in !process.isRunning }
@@ -116,7 +116,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     }
 }
 
-/// Programs that a user would use.
+/// Programs that users run.
 enum Shell {
     static func run(_ program: String, _ arguments: [String]) async throws -> String {
         let process = Process()

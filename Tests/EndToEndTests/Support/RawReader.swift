@@ -2,13 +2,13 @@ import Foundation
 import MartletClient
 import TestSupport
 
-/// A WebSocket client with a small receive buffer that reads when a test tells it to, and writes down the positions that
-/// it was shown.
+/// A WebSocket client with a small receive buffer that reads when a test tells it to, and records the positions of the
+/// messages.
 final class RawReader {
     private let socket: LoopbackSocket
     private var bytes: [UInt8] = []
     private var isOpen = false
-    /// Of `message` frames and of those in `joined`, as they came.
+    /// The positions in `message` and `joined` frames, in the order in which they came.
     private(set) var positions: [Position] = []
     private(set) var closeCode: Int?
     private(set) var ended = false
@@ -22,7 +22,7 @@ final class RawReader {
                 + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").utf8)
     }
 
-    /// From now on it can read fast.
+    /// Enlarges the receive buffer, so that it can read fast.
     func widen() { socket.setReceiveBuffer(1 << 20) }
 
     /// A text frame, masked with zeros.
@@ -32,7 +32,7 @@ final class RawReader {
         socket.write([0x81, 0x80 | UInt8(payload.count), 0, 0, 0, 0] + payload)
     }
 
-    /// Reads what has come, at most `limit` bytes.
+    /// Reads what has arrived, at most `limit` bytes.
     func read(atMost limit: Int = 1 << 20) {
         var rest = limit
         var buffer = [UInt8](repeating: 0, count: 16_384)

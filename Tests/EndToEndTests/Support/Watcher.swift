@@ -3,7 +3,7 @@ import MartletClient
 import NIOConcurrencyHelpers
 import TestSupport
 
-/// A client that writes down all that it is shown, exactly as it came (repeats, swaps and holes included).
+/// A client that records everything that it is shown, exactly as it came (repeats, wrong order and holes included).
 final class Watcher: Sendable {
     let client: MartletClient
     let user: String
@@ -61,7 +61,7 @@ final class Watcher: Sendable {
     func positions(_ room: RoomName) -> [Position] { seen(room).messages.map(\.position) }
     func texts(_ room: RoomName) -> [String] { seen(room).messages.map { $0.content.text ?? "" } }
 
-    /// Waits until it was shown so many messages.
+    /// Waits until it has been shown so many messages.
     func wait(for count: Int, in room: RoomName) async throws {
         try await eventually("\(user) is shown \(count) messages, has \(positions(room).count)") {
             positions(room).count >= count
@@ -75,13 +75,13 @@ final class Watcher: Sendable {
 }
 
 extension [Position] {
-    /// Every seq is the one before it + 1, and no epoch goes back.
+    /// Whether every seq is the one before it + 1, and no epoch goes back.
     var areContiguous: Bool {
         zip(self, dropFirst()).allSatisfy { $0.seq + 1 == $1.seq && $0.epoch <= $1.epoch }
     }
 }
 
-/// A Redis and some nodes on it, ended together.
+/// A Redis and some nodes on it, which end together.
 struct Cluster {
     let redis: PrivateRedis
     var nodes: [TestNode]
