@@ -1,11 +1,11 @@
-/// Something that a test needs did not happen.
+/// The reason why a test cannot continue.
 package struct TestFailure: Error, CustomStringConvertible {
     package var description: String
 
     package init(_ description: String) { self.description = description }
 }
 
-/// Asks again and again until the condition holds, for states that nobody announces. Throws when the time is up.
+/// Checks the condition until it holds, for states that nobody announces. Throws when the time is over.
 package func eventually(
     _ what: String, within time: Duration = .seconds(30),
     _ condition: () async throws -> Bool

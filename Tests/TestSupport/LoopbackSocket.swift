@@ -4,8 +4,8 @@ import Glibc
 package final class LoopbackSocket: Sendable {
     package let descriptor: CInt
 
-    /// Connects. `receiveBuffer`: the size of the kernel's receive buffer in bytes. `timeout`: seconds after which a read
-    /// fails.
+    /// Connects. `receiveBuffer`: the size of the kernel's receive buffer in bytes. `timeout`: seconds after which a
+    /// read fails.
     package init(port: Int, receiveBuffer: Int? = nil, timeout: Int? = nil) throws {
         descriptor = try Self.open()
         if let receiveBuffer { setReceiveBuffer(receiveBuffer) }
@@ -45,8 +45,8 @@ package final class LoopbackSocket: Sendable {
         return max(0, count)
     }
 
-    /// Reads into `buffer`, at most `limit` bytes. Returns how many there were: 0 at the end of the connection, negative if
-    /// nothing came in time.
+    /// Reads into `buffer`, at most `limit` bytes. Returns how many there were: 0 at the end of the connection,
+    /// negative if nothing came in time.
     package func read(into buffer: inout [UInt8], atMost limit: Int = .max, waits: Bool = true) -> Int {
         recv(descriptor, &buffer, min(buffer.count, limit), waits ? 0 : CInt(MSG_DONTWAIT))
     }

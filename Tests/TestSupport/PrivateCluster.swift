@@ -1,7 +1,7 @@
 import Foundation
 
-/// A Redis Cluster of a test's own: masters with even shares of the slots, each with its replicas. It ends with `stop()`, or
-/// when the object is released.
+/// A Redis Cluster of a test's own: masters with even shares of the slots, each with its replicas. It ends with
+/// `stop()`, or when the object is released.
 package final class PrivateCluster: Sendable {
     /// The masters first, as they are at the start.
     package let servers: [PrivateRedis]
@@ -21,8 +21,8 @@ package final class PrivateCluster: Sendable {
 
     deinit { stop() }
 
-    /// Returns when every node says that all slots are served. `timeout`: milliseconds after which a node counts as failed.
-    /// `configuration`: lines for all servers.
+    /// Returns when every node says that all slots are served. `timeout`: milliseconds after which a node counts as
+    /// failed. `configuration`: lines for all servers.
     package static func start(
         masters: Int = 3, replicas: Int = 0, timeout: Int = 1_000, password: String? = nil, configuration: [String] = []
     ) async throws -> PrivateCluster {

@@ -2,8 +2,8 @@ import Foundation
 import Glibc
 import NIOConcurrencyHelpers
 
-/// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, nothing saved. It ends
-/// with `stop()`, or when the object goes.
+/// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, without persistence. It ends
+/// with `stop()`, or when the object is released.
 ///
 ///     let redis = try await PrivateRedis.start()
 ///     defer { redis.stop() }
@@ -56,7 +56,7 @@ package final class PrivateRedis: @unchecked Sendable {
             .appending(path: "martlet-test-\(UInt32.random(in: 0 ... .max))")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         var lastError: (any Error)?
-        // Another process may take the port between our look and the server's bind.
+        // Another process may take the port between the check and the server's bind.
         for _ in 0..<5 {
             let redis = PrivateRedis(
                 options: options, port: try freePort(), tlsPort: options.tls ? try freePort() : 0, directory: directory)
@@ -72,7 +72,7 @@ package final class PrivateRedis: @unchecked Sendable {
         throw lastError ?? TestFailure("redis-server did not start")
     }
 
-    /// Starts the server again, on the same ports, empty, also after `kill()`.
+    /// Starts the server again on the same ports, without data. Also after `kill()`.
     package func restart() async throws {
         kill()
         try await launch()
@@ -84,7 +84,7 @@ package final class PrivateRedis: @unchecked Sendable {
         try? FileManager.default.removeItem(at: directory)
     }
 
-    /// Ends the server as a crash does. Returns when it is gone.
+    /// Ends the server like a crash. Returns when it has ended.
     package func kill() {
         let running = lock.withLock {
             let running = process
@@ -96,14 +96,13 @@ package final class PrivateRedis: @unchecked Sendable {
         running.waitUntilExit()
     }
 
-    /// Stops the server's process in the middle of whatever it does (SIGSTOP): connections stay open, and nothing is
-    /// answered.
+    /// Stops the process at any point of its work (SIGSTOP): connections stay open, and nothing is answered.
     package func freeze() { _ = pid.map { Glibc.kill($0, SIGSTOP) } }
 
-    /// Lets it go on.
+    /// Continues the process (SIGCONT).
     package func thaw() { _ = pid.map { Glibc.kill($0, SIGCONT) } }
 
-    /// Runs redis-cli against this server and returns what it printed, without the last line end.
+    /// Runs redis-cli with this server and returns its output, without the last line end.
     @discardableResult
     package func cli(_ arguments: String..., stdin: String? = nil) throws -> String {
         try cli(arguments, stdin: stdin)
@@ -190,8 +189,8 @@ package final class PrivateRedis: @unchecked Sendable {
         return text
     }
 
-    /// A TCP port of loopback that nobody uses, and that nobody gets who lets the kernel choose: between our look and the server's
-    /// bind, every connection that some other test makes could otherwise take it. Never the same one twice.
+    /// A free TCP port of loopback that the kernel does not hand out by itself: between the check and the server's
+    /// bind, a connection of another test could otherwise take it. Never the same port twice.
     package static func freePort() throws -> Int {
         let range = firstPort..<min(firstKernelPort, 65_536)
         for _ in 0..<1_000 {
@@ -204,7 +203,7 @@ package final class PrivateRedis: @unchecked Sendable {
     }
 
     private static let firstPort = 15_000
-    /// From here on the kernel gives ports to whoever does not care (ip(7), `ip_local_port_range`).
+    /// From here on the kernel chooses ports for sockets that do not name one (ip(7), `ip_local_port_range`).
     private static let firstKernelPort: Int = {
         let text = try? String(contentsOfFile: "/proc/sys/net/ipv4/ip_local_port_range", encoding: .utf8)
         let first = text?.split(whereSeparator: \.isWhitespace).first.flatMap { Int($0) } ?? 32_768

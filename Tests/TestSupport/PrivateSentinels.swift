@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 
-/// A master, its replica and some sentinels that watch them, of a test's own. They end with `stop()`, or when the object is
-/// released.
+/// A master, its replica and some sentinels that watch them, of a test's own. They end with `stop()`, or when the
+/// object is released.
 package final class PrivateSentinels: @unchecked Sendable {
     package static let masterName = "mymaster"
 
@@ -29,7 +29,7 @@ package final class PrivateSentinels: @unchecked Sendable {
 
     deinit { stop() }
 
-    /// Returns when every sentinel knows the master, the replica and the other sentinels. `downAfter`: ms.
+    /// Returns when every sentinel knows the master, the replica and the other sentinels. `downAfter`: milliseconds.
     package static func start(
         sentinels count: Int = 3, downAfter: Int = 700, password: String? = nil, sentinelPassword: String? = nil,
         configuration: [String] = []
@@ -56,7 +56,7 @@ package final class PrivateSentinels: @unchecked Sendable {
                     let log = cluster.log(of: index)
                     throw TestFailure("sentinel \(index) ended at once: \(log)")
                 }
-                // Fails until it listens.
+                // Fails until the sentinel listens.
                 guard
                     let answer = try? cluster.sentinel(
                         index, "SENTINEL", "MASTER", masterName, password: sentinelPassword)
@@ -102,7 +102,7 @@ package final class PrivateSentinels: @unchecked Sendable {
         return String(((try? String(contentsOf: file, encoding: .utf8)) ?? "").suffix(500))
     }
 
-    /// What redis-cli prints for a command to that sentinel.
+    /// The output of redis-cli for a command to that sentinel.
     @discardableResult
     package func sentinel(_ index: Int, _ words: String..., password: String? = nil) throws -> String {
         let login = password.map { ["--no-auth-warning", "-a", $0] } ?? []
@@ -131,7 +131,8 @@ package final class PrivateSentinels: @unchecked Sendable {
 }
 
 extension PrivateRedis {
-    /// As it says itself. A server that is being promoted cuts its clients off, the one that asks among them.
+    /// Whether the server is a master, as it reports itself. A server that is being promoted closes its connections,
+    /// including the one that asks.
     package var isMaster: Bool { (try? cli("INFO", "replication"))?.contains("role:master") ?? false }
 
     /// `run_id` of INFO.

@@ -2,11 +2,11 @@ import Foundation
 import NIOCore
 import NIOPosix
 
-/// A TCP proxy between a client and a server on loopback, which can be told to misbehave.
+/// A TCP proxy between a client and a server on loopback, which can disturb the traffic.
 ///
-/// - `silence()`: both sides stay open, and nothing passes any more, on connections that are there and that come.
-/// - `swallow(connection:_:)`, `inject(connection:_:)`: what the server says may vanish, and it may hear what the
-///   client never said.
+/// - `silence()`: both sides stay open, and no data passes any more, on present and on later connections.
+/// - `hide(_:where:)`, `inject(_:where:hiding:)`: replies of the server are dropped, and bytes are sent in the name of
+///   a client.
 package final class TCPProxy: @unchecked Sendable {
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private var channel: (any Channel)?
@@ -17,13 +17,13 @@ package final class TCPProxy: @unchecked Sendable {
     private var hiddenCount = 0
     private var pairs: [Pair] = []
 
-    /// One client with its way to the server.
+    /// One client with its connection to the server.
     fileprivate final class Pair: @unchecked Sendable {  // `server` on the one loop, the rest guarded by `lock`
         let client: any Channel
         var server: (any Channel)?
-        /// What the client said; the first 64 KB.
+        /// The first 64 KB that the client sent.
         var said = ""
-        /// Answers of the server that begin like this never reach the client, once.
+        /// The next reply of the server that begins like this is dropped.
         var swallows: String?
         init(_ client: any Channel) { self.client = client }
     }
@@ -48,15 +48,15 @@ package final class TCPProxy: @unchecked Sendable {
 
     package var port: Int { channel?.localAddress?.port ?? 0 }
 
-    /// Connections that come from now on lead there.
+    /// Later connections lead to this port.
     package func redirect(to port: Int) { lock.withLock { target = port } }
 
     fileprivate var targetNow: Int { lock.withLock { target } }
 
-    /// Nothing passes any more; nothing is closed.
+    /// No data passes any more, and nothing is closed.
     package func silence() { lock.withLock { isSilent = true } }
 
-    /// From now on new connections pass. What was silent stays so, for what got lost is lost.
+    /// Later connections pass data again. The present ones stay silent, because some of their data is lost.
     package func heal() {
         lock.withLock {
             isSilent = false
@@ -64,8 +64,8 @@ package final class TCPProxy: @unchecked Sendable {
         }
     }
 
-    /// The next answer of the server that begins like this, on the connection on which `word` was said, never reaches the
-    /// client. False: there is no such connection.
+    /// Drops the next reply of the server that begins like this, on the connection on which the client sent `word`.
+    /// Returns false if there is no such connection.
     package func hide(_ answer: String, where word: String) -> Bool {
         lock.withLock {
             guard let pair = pairs.last(where: { $0.said.contains(word) && $0.client.isActive }) else { return false }
@@ -74,11 +74,11 @@ package final class TCPProxy: @unchecked Sendable {
         }
     }
 
-    /// How many answers were hidden.
+    /// The number of dropped replies.
     package var hidden: Int { lock.withLock { hiddenCount } }
 
-    /// Says something to the server in the name of the connection on which `word` was said, and hides its answer, which
-    /// begins with `answer`. False: there is no such connection.
+    /// Sends bytes to the server on the connection on which the client sent `word`, and drops the reply, which begins
+    /// with `answer`. Returns false if there is no such connection.
     package func inject(_ bytes: String, where word: String, hiding answer: String) -> Bool {
         let pair = lock.withLock { pairs.last { $0.said.contains(word) && $0.client.isActive } }
         guard let pair, let server = pair.server else { return false }
@@ -154,7 +154,7 @@ package final class TCPProxy: @unchecked Sendable {
         }
 
         func channelInactive(context: ChannelHandlerContext) {
-            // A silent network tells nobody of an end either.
+            // A silent network does not report the end of a connection either.
             if proxy.passes(pair) { other?.close(promise: nil) }
         }
 

@@ -1,7 +1,7 @@
 import ChatCore
 
-/// Payloads and fields as a stranger may publish or write them: the shapes that nodes use, with numbers near every power of
-/// two, invalid names, and JSON of any depth. The same seed gives the same data.
+/// Payloads and fields as a stranger may publish or write them: the shapes that nodes use, with numbers near every
+/// power of two, invalid names, and JSON of any depth. The same seed gives the same data.
 package struct WildData {
     package var generator: SplitMix64
     /// Valid node IDs, so that not every payload is refused at its first field.
