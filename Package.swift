@@ -8,9 +8,9 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-/// For the node's own targets: no checks of exclusive access at run time in release builds, where they cost a tenth of what a
-/// delivery computes; debug builds, and with them all tests, have them. Not for what MartletClient needs: a package with such
-/// flags cannot be another one's dependency.
+/// For the node's own targets: no checks of exclusive access at run time in release builds, where they cost a tenth of
+/// what a delivery computes; debug builds, and with them all tests, have them. Not for what MartletClient needs: a
+/// package with such flags cannot be another one's dependency.
 let unchecked: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
 ]
@@ -121,7 +121,8 @@ let package = Package(
         // The bot of Sources/MartletClient/README.md: a test compares the two and runs it.
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
-        // What several test targets need: servers of a test's own, sockets, waiting with a deadline, numbers from a seed.
+        // What several test targets need: servers of a test's own, sockets, waiting with a deadline, numbers from a
+        // seed.
         .target(
             name: "TestSupport", dependencies: ["ChatCore"] + nio, path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore", "TestSupport"], swiftSettings: strict),

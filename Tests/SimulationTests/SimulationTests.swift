@@ -3,8 +3,8 @@ import Testing
 @testable import ChatCore
 @testable import Simulation
 
-/// The promises of the contract over some schedules of each kind, and over those that once broke one. Many more, fresh ones too, are run by
-/// `martlet-sim`, which `scripts/test` calls: as a release build it is fifty times as fast.
+/// The promises of the contract over some schedules of each kind, and over those that once broke one. Many more, fresh
+/// ones too, are run by `martlet-sim`, which `scripts/test` calls: as a release build it is fifty times as fast.
 @Suite(.serialized) struct SimulationTests {
     @Test func quietSchedulesKeepEveryPromise() throws {
         try check(from: 1, .none)
@@ -46,7 +46,8 @@ import Testing
         try check(from: 5_000, .lostTail)
     }
 
-    /// Somebody publishes and writes what no node would, and Redis restarts: nothing that is published breaks any promise…
+    /// Somebody publishes and writes what no node would, and Redis restarts: nothing that is published breaks any
+    /// promise…
     @Test func nonsenseOnTheChannelBreaksNoPromise() throws {
         try check(from: 6_000, .vandal)
     }

@@ -5,10 +5,11 @@ import Simulation
 @main struct MartletSim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet-sim",
-        abstract: "Runs Martlet's room protocol through random schedules of misfortunes, each made from one seed.",
+        abstract: "Runs Martlet's room protocol through random schedules of faults, each made from one seed.",
         discussion: """
-            Many nodes and clients with the real state machines, a model of Redis and of the network, in virtual time. A schedule that
-            breaks a promise is shrunk and told; exit status 1. The same seed tells the same story on every machine.
+            Many nodes and clients with the real state machines, a model of Redis and of the network, in virtual \
+            time. A schedule that breaks a promise is shrunk and printed, and the exit status is 1. The same seed \
+            gives the same schedule on every machine.
             """)
 
     @Option(help: "Schedules to run.")
@@ -92,7 +93,7 @@ import Simulation
     }
 }
 
-/// What may go wrong in a schedule.
+/// The faults that may occur in a schedule.
 enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
     case none, cuts, crashes, redis, all, tail, vandal, mix
 

@@ -1,8 +1,8 @@
 import Foundation
 import Simulation
 
-/// Runs many schedules at once and gathers what they broke. Which seed meets which misfortunes follows from the seed alone, so a
-/// failure can be run again by itself.
+/// Runs many schedules at once and collects their failures. The faults of a schedule follow from its seed alone, so
+/// that a failure can be repeated by itself.
 struct SimFleet: Sendable {
     enum Report: Sendable {
         case silent, standardError
@@ -94,7 +94,7 @@ struct SimFleet: Sendable {
     }
 }
 
-/// One line that is written over on a terminal; a line every ten seconds in a pipe.
+/// One line that is overwritten on a terminal; a line every ten seconds in a pipe.
 struct SimProgress {
     private let total: UInt64
     private let isSilent: Bool
