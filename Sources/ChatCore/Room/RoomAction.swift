@@ -29,6 +29,8 @@ public enum RoomAction: Sendable, Equatable {
     case refuseJoin(SessionID, ServerEvent)
     /// The page that the session asked for could not be read: it is in the room as before, and asks again.
     case refusePage(SessionID, ServerEvent)
+    /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for something that Redis did for a request.
+    case charge(SessionID, UInt64)
     /// What the log says about the nodes in the room: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
     /// The room is out of use: its runner may forget it.

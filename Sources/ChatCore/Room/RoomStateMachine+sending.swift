@@ -226,7 +226,13 @@ extension RoomStateMachine {
             for number in numbers { sends.requeue(number) }
             lastRefusal = text
             sends.pause(until: now + .milliseconds(250))
-        case .failure(.notConnected), .failure(.again):
+        case .failure(.again):
+            // Redis read another piece of the log to know the keys in it. The sender who asked pays for that.
+            if let payer = numbers.compactMap({ sends[$0]?.waiters.first?.session }).first {
+                actions.append(.charge(payer, RequestCost.indexed))
+            }
+            for number in numbers { sends.requeue(number) }
+        case .failure(.notConnected):
             for number in numbers { sends.requeue(number) }
         case .failure(.outcomeUnknown):
             for number in numbers { sends.doubt(number) }

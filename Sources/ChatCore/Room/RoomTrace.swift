@@ -64,6 +64,7 @@ extension RoomAction {
         case .refuseJoin(let session, let event): "refuseJoin of \(session.trace): \(event.trace)"
         case .refusePage(let session, let event): "refusePage of \(session.trace): \(event.trace)"
         case .sawNodes(let nodes): "sawNodes, \(nodes.count) nodes"
+        case .charge(let session, let cost): "charge session \(session.raw) \(cost) ns"
         case .finished: "finished"
         case .count(let counter): "count \(counter)"
         }

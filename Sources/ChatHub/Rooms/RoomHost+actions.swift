@@ -32,6 +32,7 @@ extension RoomHost {
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
         case .refusePage(let session, let event):
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
+        case .charge(let session, let cost): post(.charge(session, cost), to: session.loop)
         case .sawNodes(let nodes): context.sawNodes(nodes, in: room.name)
         case .finished: return true
         case .count(let counter): context.counted(counter, in: room.name)

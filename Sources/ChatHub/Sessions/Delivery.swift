@@ -10,6 +10,8 @@ public enum Delivery: Sendable {
     case presence(LocalRoom, Frame, except: [SessionID])
     /// Answers a join; what is broadcast later is for this session too.
     indirect case goLive(LocalRoom, SessionID, Joined)
+    /// The session's user pays for what Redis did for its request, in nanoseconds of work.
+    case charge(SessionID, UInt64)
     /// To one session.
     case answer(SessionID, ServerEvent)
     /// The room does not have the session after all.

@@ -15,6 +15,7 @@ extension SessionHost {
                 guard let session = sessions[id] else { continue }
                 if case .error(_, let error) = event { count(error) }
                 session.outlet.send(event)
+            case .charge(let id, let cost): sessions[id]?.rate.charge(cost, now: context.now)
             case .refuse(let room, let id, let event): refused(room, id, event)
             }
         }
