@@ -1,6 +1,6 @@
-/// What Martlet keeps of one room. All keys of a room carry the hash tag `{room}`, so they are in one Redis Cluster slot.
+/// The keys of a room. All of them carry the hash tag `{room}`, so they are in one Redis Cluster slot.
 public enum RoomKey: String, CaseIterable, Sendable {
-    /// Stream: what was said. Its last ID is the room's epoch and last seq, the only truth about both.
+    /// Stream: the messages. Its last ID is the room's epoch and last seq, and the only truth about both.
     case log
     /// Hash: node → the epoch at which it entered.
     case nodes
@@ -8,7 +8,7 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case epochs
     /// Hash: `history` → the epoch at which history began afresh; `run` → run id of the Redis that a node last entered.
     case meta
-    /// Stream: who came and went.
+    /// Stream: the devices that came and went.
     case presence
     /// Hash: user → JSON `{node: [device, …]}`.
     case roster
@@ -25,16 +25,17 @@ public enum RoomKey: String, CaseIterable, Sendable {
     }
 }
 
-/// The names of Martlet's keys and channels. `README.md` is the schema; nothing else in the code spells a key.
+/// The names of Martlet's keys and channels. `README.md` is the schema; no other code spells a key.
 public struct RedisKeys: Hashable, Sendable {
     public static let defaultPrefix = "martlet:"
 
     public let prefix: String
-    /// For a Redis Cluster: all keys of nodes are in one slot, that of ``nodes``.
+    /// For a Redis Cluster: a node's report is in the slot of ``nodes``, and its list of rooms in parts with slots of
+    /// their own.
     public var isClustered = false
 
-    /// Nil if the prefix holds a brace (it would take the place of the room's hash tag), white space or a control character, or is
-    /// longer than 64 bytes.
+    /// Nil if the prefix holds a brace (it would take the place of the room's hash tag), white space or a control
+    /// character, or is longer than 64 bytes.
     public init?(prefix: String) {
         let bad = prefix.utf8.contains {
             $0 <= 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}")
@@ -61,22 +62,56 @@ public struct RedisKeys: Hashable, Sendable {
     /// Sorted set: node → its last heartbeat, ms since 1970 by its own clock.
     public var nodes: String { "\(prefix)nodes" }
 
-    /// String with the lease as TTL: what the node says of itself, JSON.
+    /// String with the lease as TTL: the node's report, JSON.
     public func node(_ id: String) -> String {
         isClustered ? "\(prefix)node:{\(nodes)}:\(id)" : "\(prefix)node:\(id)"
     }
 
-    /// Set: the rooms that the node may be in.
+    /// Set: the rooms that the node may be in. In a Cluster the old list, which nodes keep while nodes of schema 1
+    /// live.
     public func rooms(ofNode id: String) -> String {
         "\(node(id)):rooms"
     }
 
-    /// Of a Cluster: the string that stands in the replication stream as a mark, for a second. `tag` is of a slot of the master.
+    /// Set: one part of the rooms that the node may be in, `martlet:node:{<tag>}:<id>:rooms`; without a Cluster the
+    /// whole list.
+    public func rooms(ofNode id: String, tag: String) -> String {
+        "\(node(id, tag: tag)):rooms"
+    }
+
+    /// A node's channel, `martlet:node:{<tag>}:<id>`, in the slot of the tag; without a Cluster `martlet:node:<id>`.
+    /// The node's keys begin with it.
+    public func node(_ id: String, tag: String) -> String {
+        isClustered ? "\(prefix)node:{\(tag)}:\(id)" : "\(prefix)node:\(id)"
+    }
+
+    /// A user's channel, `martlet:user:{<tag>}`. The user's keys begin with it.
+    public func user(tag: String) -> String {
+        "\(prefix)user:{\(tag)}"
+    }
+
+    /// The node whose list, or part of a list, `name` is; nil if it is none.
+    public func node(ofRooms name: String) -> String? {
+        guard name.hasPrefix("\(prefix)node:"), name.hasSuffix(":rooms") else { return nil }
+        var rest = name.dropFirst(prefix.count + 5).dropLast(6)
+        if isClustered {
+            guard rest.first == "{", let end = rest.firstIndex(of: "}") else { return nil }
+            let tag = rest[rest.index(after: rest.startIndex)..<end]
+            rest = rest[rest.index(after: end)...]
+            guard rest.first == ":", tag == nodes || !tag.isEmpty && tag.utf8.allSatisfy({ (0x30...0x39).contains($0) })
+            else { return nil }
+            rest = rest.dropFirst()
+        }
+        return rest.isEmpty ? nil : String(rest)
+    }
+
+    /// In a Cluster: a string that is written as a mark in the replication stream, and expires after a second. `tag` is
+    /// of a slot of the master.
     public func replicationMark(tag: String) -> String {
         "\(prefix)replicas:{\(tag)}"
     }
 
-    /// Which room's which key `name` is; nil if it is no room's key with this prefix.
+    /// The room whose key `name` is, and which of its keys; nil if it is no key of a room with this prefix.
     public func room(ofKey name: String) -> (room: String, key: RoomKey)? {
         guard name.hasPrefix(prefix) else { return nil }
         let rest = name.dropFirst(prefix.count)

@@ -5,7 +5,7 @@ import Testing
 @Suite struct SubscriptionTests {
     private let now = Moment(nanoseconds: 1)
 
-    private func room(_ name: String) throws -> RoomName { try RoomName(name) }
+    private func room(_ name: String) throws -> Entity { .room(try RoomName(name)) }
 
     /// `count`: the number of subscriptions in Redis' reply; nil for that of one channel.
     private func receive(
@@ -23,12 +23,12 @@ import Testing
     @Test func messagesAreHeardBetweenTheTwoAcknowledgements() throws {
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(receive(&machine, .message, "c:lobby") == .ignore, "not acknowledged")
         #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
         #expect(receive(&machine, .message, "c:lobby") == .heard(lobby))
         #expect(receive(&machine, .message, "c:other") == .ignore)
-        machine.unsubscribe(lobby, now: now)
+        machine.unsubscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(receive(&machine, .message, "c:lobby") == .ignore, "no longer wanted")
         #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
         #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
@@ -37,9 +37,9 @@ import Testing
     @Test func joinLeaveJoinBeforeTheFirstAcknowledgementEndsSubscribed() throws {
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, now: now)
-        machine.unsubscribe(lobby, now: now)
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
+        machine.unsubscribe(lobby, channel: "c:\(lobby)", now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
         #expect(receive(&machine, .message, "c:lobby") == .ignore, "of the subscription that was given up")
         #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
@@ -51,11 +51,11 @@ import Testing
     @Test func leaveJoinLeaveEndsWithNothingLeftBehind() throws {
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         _ = receive(&machine, .subscribe, "c:lobby")
-        machine.unsubscribe(lobby, now: now)
-        machine.subscribe(lobby, now: now)
-        machine.unsubscribe(lobby, now: now)
+        machine.unsubscribe(lobby, channel: "c:\(lobby)", now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
+        machine.unsubscribe(lobby, channel: "c:\(lobby)", now: now)
         for kind in [SubscriptionStateMachine.Kind.unsubscribe, .subscribe, .unsubscribe] {
             _ = receive(&machine, kind, "c:lobby")
         }
@@ -66,12 +66,12 @@ import Testing
     @Test func twoSubscriptionsAreAcknowledgedTwiceAndOneEndIsEnough() throws {
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")
-        machine.subscribe(lobby, now: now)
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
         #expect(receive(&machine, .subscribe, "c:lobby") == .subscribed(lobby))
         #expect(machine.subscribedCount == 1)
-        machine.unsubscribe(lobby, now: now)
+        machine.unsubscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(receive(&machine, .unsubscribe, "c:lobby") == .unsubscribed(lobby))
         #expect(machine.subscribedCount == 0)
     }
@@ -81,17 +81,17 @@ import Testing
         let yard = try room("yard")
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         #expect(failed(receive(&machine, .subscribe, "c:lobby")), "nothing was asked")
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(failed(receive(&machine, .unsubscribe, "c:lobby")), "the other kind")
         machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
-        machine.subscribe(lobby, now: now)
-        machine.subscribe(yard, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
+        machine.subscribe(yard, channel: "c:\(yard)", now: now)
         #expect(failed(receive(&machine, .subscribe, "c:yard")), "the other channel")
         machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(failed(receive(&machine, .pong, "")), "a pong for a subscribe")
         machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         _ = receive(&machine, .subscribe, "c:lobby")
         #expect(failed(receive(&machine, .unsubscribe, "c:lobby")), "taken away by Redis")
         #expect(failed(receive(&machine, .other, "")))
@@ -101,10 +101,10 @@ import Testing
         let lobby = try room("lobby")
         let yard = try room("yard")
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
-        machine.subscribe(lobby, now: now)
+        machine.subscribe(lobby, channel: "c:\(lobby)", now: now)
         #expect(receive(&machine, .subscribe, "c:lobby", count: 1) == .subscribed(lobby))
-        machine.subscribe(yard, now: now)
-        machine.unsubscribe(yard, now: now)
+        machine.subscribe(yard, channel: "c:\(yard)", now: now)
+        machine.unsubscribe(yard, channel: "c:\(yard)", now: now)
         var lost = machine
         #expect(failed(receive(&lost, .subscribe, "c:yard", count: 1)), "one of the two is lost")
         #expect(receive(&machine, .subscribe, "c:yard", count: 2) == .subscribed(yard))
@@ -119,10 +119,31 @@ import Testing
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         #expect(machine.oldestQuestion == nil)
         machine.ping(now: Moment(nanoseconds: 5))
-        machine.subscribe(try room("lobby"), now: Moment(nanoseconds: 9))
+        machine.subscribe(try room("lobby"), channel: "c:lobby", now: Moment(nanoseconds: 9))
         #expect(machine.oldestQuestion == Moment(nanoseconds: 5))
         #expect(receive(&machine, .pong, "") == .ponged(since: Moment(nanoseconds: 5)))
         #expect(machine.oldestQuestion == Moment(nanoseconds: 9))
+    }
+
+    @Test func channelsOfNodesAndUsersAreKnownByTheirNames() throws {
+        let slot = try #require(HashSlot(7))
+        let node = Entity.node(try NodeID("n-1"), slot)
+        let user = Entity.user(try UserID("lobby"))
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 3, behind: 1))
+        machine.subscribe(node, channel: "p:node:{12}:n-1", now: now)
+        machine.subscribe(user, channel: "p:user:{lobby}", now: now)
+        machine.subscribe(try room("lobby"), channel: "p:{lobby}", now: now)
+        #expect(receive(&machine, .subscribe, "p:node:{12}:n-1", count: 1) == .subscribed(node))
+        #expect(receive(&machine, .subscribe, "p:user:{lobby}", count: 2) == .subscribed(user))
+        #expect(receive(&machine, .subscribe, "p:{lobby}", count: 3) == .subscribed(try room("lobby")))
+        #expect(receive(&machine, .message, "p:node:{12}:n-1") == .heard(node))
+        #expect(receive(&machine, .message, "p:user:{lobby}") == .heard(user))
+        #expect(receive(&machine, .message, "p:{lobby}") == .heard(try room("lobby")))
+        #expect(receive(&machine, .message, "p:node:{12}:n-2") == .ignore)
+        machine.unsubscribe(user, channel: "p:user:{lobby}", now: now)
+        #expect(receive(&machine, .message, "p:user:{lobby}") == .ignore)
+        #expect(receive(&machine, .unsubscribe, "p:user:{lobby}", count: 2) == .unsubscribed(user))
+        #expect(receive(&machine, .message, "p:{lobby}") == .heard(try room("lobby")), "of the same name")
     }
 
     /// A model of Redis answers in order and late, and publishes at random. The machine must agree with it at every
@@ -140,12 +161,12 @@ import Testing
             let channel = "c:\(room)"
             switch Int.random(in: 0..<5, using: &generator) {
             case 0:
-                machine.subscribe(room, now: now)
+                machine.subscribe(room, channel: "c:\(room)", now: now)
                 redis.insert(channel)
                 wanted.insert(channel)
                 wire.append((.subscribe, channel, Int64(redis.count)))
             case 1:
-                machine.unsubscribe(room, now: now)
+                machine.unsubscribe(room, channel: "c:\(room)", now: now)
                 redis.remove(channel)
                 wanted.remove(channel)
                 wire.append((.unsubscribe, channel, Int64(redis.count)))

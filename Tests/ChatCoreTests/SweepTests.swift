@@ -24,27 +24,102 @@ import Testing
         let (me, other, room) = (try #require(me), try #require(other), try RoomName("lobby"))
         var machine = SweepStateMachine(node: me)
         _ = rounds(SweepStateMachine.roundsOfPatience, &machine)
-        #expect(rounds(1, &machine) == [.submit(.nodes, serial: 1)])
-        let found = answer(&machine, 1, .nodes([NodeRecord(node: other, report: nil)]))
-        #expect(found == [.found(other, nil), .submit(.rooms(of: other), serial: 2)])
-        #expect(answer(&machine, 2, .rooms([room])) == [.submit(.holders(room: room), serial: 3)])
+        #expect(answer(&machine, 1, .nodes([])) == [.keepOldList(false)])
+        #expect(rounds(1, &machine) == [.submit(.nodes, serial: 2)])
+        let found = answer(&machine, 2, .nodes([NodeRecord(node: other, report: nil)]))
+        #expect(found == [.found(other, nil), .submit(.rooms(of: other), serial: 3)])
+        #expect(answer(&machine, 3, .rooms([room])) == [.submit(.holders(room: room), serial: 4)])
         let leave = BrokerRequest.leave(room: room, node: other, value: 7)
-        #expect(answer(&machine, 3, .holders([other: 7, me: 9])) == [.submit(leave, serial: 4)])
-        #expect(answer(&machine, 4, .left(true)) == [.submit(.forget(other), serial: 5)])
-        #expect(answer(&machine, 5, .done) == [.swept(other, nil, rooms: 1)])
+        #expect(answer(&machine, 4, .holders([other: 7, me: 9])) == [.submit(leave, serial: 5)])
+        #expect(answer(&machine, 5, .left(true)) == [.submit(.forget(other), serial: 6)])
+        // In a Cluster its list is in several parts.
+        #expect(
+            answer(&machine, 6, .forgetting(cursor: 9)) == [.submit(.forget(other, cursor: 9), serial: 7)])
+        #expect(answer(&machine, 7, .done) == [.swept(other, nil, rooms: 1)])
     }
 
     /// While Redis is unreachable, no heartbeat arrives, so right afterwards every node seems dead.
     @Test func nobodyIsSweptWhileTheConnectionIsYoung() throws {
         var machine = SweepStateMachine(node: try #require(me))
         let patience = SweepStateMachine.roundsOfPatience
-        #expect(rounds(patience, &machine).isEmpty)
+        let dead = NodeRecord(node: try #require(other), report: nil)
+        #expect(rounds(patience, &machine) == [.submit(.nodes, serial: 1)])
+        #expect(answer(&machine, 1, .nodes([dead])) == [.keepOldList(false)], "only versions are of interest")
         #expect(rounds(1, &machine).count == 1)
         machine.reset()
         machine.saw(try #require(other), value: 7, in: try RoomName("lobby"))
-        #expect(rounds(patience, &machine).isEmpty)
-        #expect(answer(&machine, 1, .nodes([])).isEmpty, "an answer of the lost connection")
-        #expect(rounds(1, &machine) == [.submit(.nodes, serial: 2)])
-        #expect(answer(&machine, 2, .nodes([])).isEmpty, "what was seen before that is no suspicion any more")
+        #expect(answer(&machine, 2, .nodes([dead])).isEmpty, "an answer of the lost connection")
+        #expect(rounds(patience, &machine) == [.submit(.nodes, serial: 3)])
+        #expect(answer(&machine, 3, .nodes([dead])).isEmpty)
+        #expect(rounds(1, &machine) == [.submit(.nodes, serial: 4)])
+        #expect(answer(&machine, 4, .nodes([])).isEmpty, "what was seen before that is no suspicion any more")
+    }
+
+    // MARK: Beside nodes of schema 1
+
+    private func record(_ node: NodeID, schema: Int) -> NodeRecord {
+        NodeRecord(node: node, report: NodeReport(node: node, address: "", version: "", schema: schema))
+    }
+
+    /// The answer to the next round.
+    private func round(
+        _ machine: inout SweepStateMachine, _ records: [NodeRecord]
+    ) throws -> [SweepStateMachine.Action] {
+        var actions: [SweepStateMachine.Action] = []
+        machine.roundBegan(&actions)
+        guard case .submit(.nodes, let serial)? = actions.first else {
+            Issue.record("no round: \(actions)")
+            return []
+        }
+        return answer(&machine, serial, .nodes(records))
+    }
+
+    @Test func theOldListIsKeptWhileSomebodyReadsNothingElse() throws {
+        let (me, other) = (try #require(me), try #require(other))
+        var machine = SweepStateMachine(node: me)
+        var actions: [SweepStateMachine.Action] = []
+        machine.began(&actions)
+        #expect(actions == [.submit(.nodes, serial: 1)], "at once, as nothing is known before")
+        let (new, old) = (record(me, schema: 2), record(other, schema: 1))
+        #expect(answer(&machine, 1, .nodes([new])) == [.keepOldList(false)])
+        for _ in 0..<SweepStateMachine.roundsOfPatience {
+            #expect(try round(&machine, [new, record(other, schema: 3)]).isEmpty)
+        }
+        #expect(try round(&machine, [new, old]) == [.keepOldList(true)])
+        #expect(try round(&machine, [new, old]).isEmpty, "said once")
+        #expect(
+            try round(&machine, [new, NodeRecord(node: other, report: nil)]).contains(.keepOldList(false)),
+            "a dead node sweeps nobody")
+    }
+
+    /// A node of schema 1 looks for a dead node's rooms in the old list only, finds none, and forgets the node.
+    @Test func whoeverVanishesBesideAnOlderNodeIsSweptAgain() throws {
+        let (me, other) = (try #require(me), try #require(other))
+        let older = record(try NodeID("old-1"), schema: 1)
+        let all = [record(me, schema: 2), record(other, schema: 2)]
+        for isOlderAlive in [false, true] {
+            var machine = SweepStateMachine(node: me)
+            for _ in 0...SweepStateMachine.roundsOfPatience { _ = try round(&machine, all) }
+            let found = try round(&machine, isOlderAlive ? all + [older] : all)
+            #expect(found == (isOlderAlive ? [.keepOldList(true)] : []))
+            let rest = isOlderAlive ? [all[0], older] : [all[0]]
+            let actions = try round(&machine, rest)
+            guard isOlderAlive else {
+                #expect(actions.isEmpty, "whoever leaves in order is forgotten by itself")
+                continue
+            }
+            guard case .found(other, _)? = actions.first, case .submit(.rooms(other, 0), let serial)? = actions.last
+            else {
+                Issue.record("\(actions)")
+                continue
+            }
+            let forget = answer(&machine, serial, .rooms([]))
+            guard case .submit(.forget(other, 0), let last)? = forget.first else {
+                Issue.record("\(forget)")
+                continue
+            }
+            _ = answer(&machine, last, .done)
+            #expect(try round(&machine, rest).isEmpty, "once")
+        }
     }
 }

@@ -65,9 +65,27 @@ import Testing
         _ = probe.subscribed()
         let late = probe.heard(old, now: at(12))
         #expect(!late && !probe.isFresh(now: at(12)))
+    }
+
+    @Test func eachShardProvesItsOwnConnections() throws {
+        var probe = fresh
         var other = try #require(Probe(node: node, shard: 4))
-        #expect(other.room != probe.room, "each shard proves its own connections")
+        _ = probe.begin(now: at(0))
         _ = other.begin(now: at(0))
+        let sent = probe.subscribed()
+        _ = other.subscribed()
+        let event = try #require(sent)
+        let isOthers = other.heard(event, now: at(1))
+        let isOwn = probe.heard(event, now: at(1))
+        #expect(!isOthers && isOwn, "though they use the same channel")
+    }
+
+    @Test func aPartOfTheBrokerIsProvenOnAChannelInItsSlots() throws {
+        let slots = SlotSet([try #require(HashSlot(9_000)), try #require(HashSlot(9_001))])
+        let scope = BrokerScope(slots, holdsNodes: false)
+        let probe = try #require(Probe(node: node, shard: 0, in: scope))
+        #expect(scope.contains(probe.entity))
+        #expect(Probe(node: node, shard: 0, in: BrokerScope(SlotSet(), holdsNodes: false)) == nil)
     }
 }
 

@@ -15,20 +15,20 @@ import Testing
     final class FakeLink: BrokerLink {
         weak var delegate: (any BrokerLinkDelegate)?
         var submitted: [(request: BrokerRequest, tag: RequestTag)] = []
-        var resets: [RoomName] = []
+        var resets: [Entity] = []
         var confirmations: [(Int?) -> Void] = []
         var scopes: [BrokerScope] = [.everything]
 
         func start() {}
         func submit(_ request: BrokerRequest, tag: RequestTag) { submitted.append((request, tag)) }
-        func subscribe(_ room: RoomName) {}
-        func unsubscribe(_ room: RoomName) {}
+        func subscribe(_ entity: Entity) {}
+        func unsubscribe(_ entity: Entity) {}
         func confirm(
             replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
         ) {
             confirmations.append(then)
         }
-        func reset(_ room: RoomName) { resets.append(room) }
+        func reset(_ entity: Entity) { resets.append(entity) }
         func stop() {}
 
         /// Answers the oldest request that `matches`.
@@ -94,7 +94,7 @@ import Testing
             session: SessionID(number: 1, loop: loop.index), user: try UserID("ana"),
             device: try DeviceName("phone"), since: loop.now)
         loop.rooms.happen(.join(join), in: room)
-        loop.broker.brokerSubscribed(room.name)
+        loop.broker.brokerSubscribed(.room(room.name))
         return room.name
     }
 
@@ -185,7 +185,7 @@ import Testing
     }
 
     private static func isProbe(_ request: BrokerRequest) -> Bool {
-        if case .append(let room, _, _) = request { room.text.hasPrefix("~probe") } else { false }
+        if case .tryStoring = request { true } else { false }
     }
 
     @Test func whoIsForgottenEntersOnTheOtherShardsAgain() async throws {
@@ -205,7 +205,7 @@ import Testing
             let node = try NodeID("n-1")
             let view = Self.view(ofANewRoomWith: node, epoch: epoch)
             #expect(parts.links[1].answer(.success(.view(view)), where: Self.isEnter))
-            parts.loops[1].broker.brokerHeard(name, .epoch(epoch, base: 0, nodes: view.nodes, by: node))
+            parts.loops[1].broker.brokerHeard(.room(name), .epoch(epoch, base: 0, nodes: view.nodes, by: node))
             #expect(parts.loops[1].rooms.room(named: name)?.look({ $0.isLive }) == true)
             parts.links[1].submitted = []
             parts.loops[0].broker.brokerCommandsDown("lost", .everything)
@@ -221,7 +221,7 @@ import Testing
             let (loop, link) = (parts.loops[0], parts.links[0])
             loop.broker.brokerSubscriptionsUp(identity, .everything)
             loop.broker.brokerCommandsUp(identity, .everything)
-            loop.broker.brokerSubscribed(try #require(loop.broker.proof.probes.first).room)
+            loop.broker.brokerSubscribed(try #require(loop.broker.proof.probes.first).entity)
             #expect(link.submitted.contains { if case .publish = $0.request { true } else { false } })
             loop.audit(deadline: .seconds(60))
             #expect(link.resets.isEmpty, "not yet")
@@ -248,12 +248,12 @@ import Testing
             #expect(loop.rooms.commands.identity(of: name) == nil && !loop.rooms.commands.isWhole)
             let other = BrokerIdentity(runID: "r2", replicationID: "s2")
             loop.broker.brokerSubscriptionsUp(other, there)
-            loop.broker.brokerSubscribed(name)
+            loop.broker.brokerSubscribed(.room(name))
             loop.broker.brokerCommandsUp(other, there)
             #expect(link.submitted.contains { Self.isEnter($0.request) })
             #expect(loop.rooms.commands.identity(of: name) == other && loop.rooms.commands.isWhole)
             #expect(loop.broker.proof.probes.count == 2, "each master is proven by itself")
-            // The master of the nodes' keys fails over: what this room wrote down there may be lost.
+            // The master fails over that has this room's part of the node's list: it may have lost the part.
             loop.broker.brokerCommandsDown("lost", elsewhere)
             #expect(loop.rooms.room(named: name)?.look({ $0.isHeld }) == true)
             link.submitted = []
@@ -264,27 +264,16 @@ import Testing
         }
     }
 
-    private static func prove(_ room: RoomName, _ loop: Loop, _ link: FakeLink) {
-        loop.broker.brokerSubscribed(room)
-        for case .publish(room, let event) in link.submitted.map(\.request) { loop.broker.brokerHeard(room, event) }
-        // The room is not there: an append and a function say so.
-        for _ in 0..<2 {
-            while link.answer(
-                .failure(.missing),
-                where: {
-                    switch $0 {
-                    case .append(room, _, _), .view(room, _, _): true
-                    default: false
-                    }
-                })
-            {}
-        }
+    private static func prove(_ entity: Entity, _ loop: Loop, _ link: FakeLink) {
+        loop.broker.brokerSubscribed(entity)
+        for case .publish(entity, let event) in link.submitted.map(\.request) { loop.broker.brokerHeard(entity, event) }
+        while link.answer(.success(.done), where: { $0 == .tryStoring(entity) }) {}
     }
 
     /// The rounds of all parts that are reached come back.
     private static func proveAll(_ loop: Loop, _ link: FakeLink) {
         loop.broker.proof.begin()
-        for probe in loop.broker.proof.probes { prove(probe.room, loop, link) }
+        for probe in loop.broker.proof.probes { prove(probe.entity, loop, link) }
     }
 
     /// While a master is away it is so for all nodes: were they all red, a proxy would let nobody into the others'
@@ -310,8 +299,8 @@ import Testing
             // Another round, which only one of the two brings back.
             loop.broker.proof.reset(in: .everything)
             loop.broker.proof.begin()
-            let silent = loop.broker.proof.probes[1].room
-            Self.prove(loop.broker.proof.probes[0].room, loop, link)
+            let silent = loop.broker.proof.probes[1].entity
+            Self.prove(loop.broker.proof.probes[0].entity, loop, link)
             loop.audit(deadline: .zero)
             #expect(link.resets == [silent], "the other master's connections are sound")
             #expect(loop.broker.proof.whyUnready() == nil)

@@ -10,7 +10,7 @@ extension LoopBrokerTests {
         let node = try NodeID("n-1")
         let view = Self.view(ofANewRoomWith: node, epoch: 5_000)
         #expect(link.answer(.success(.view(view)), where: isEnter))
-        loop.broker.brokerHeard(name, .epoch(5_000, base: 0, nodes: view.nodes, by: node))
+        loop.broker.brokerHeard(.room(name), .epoch(5_000, base: 0, nodes: view.nodes, by: node))
         let begin = Position(epoch: 1, seq: 0)
         #expect(
             link.answer(.success(.roster(RosterSnapshot(position: begin, members: [:])))) {
@@ -43,7 +43,7 @@ extension LoopBrokerTests {
 
             let message = Message(
                 position: Position(epoch: 5_000, seq: 1), content: MessageContent(user: try UserID("bo"), at: 1))
-            loop.broker.brokerHeard(name, .message(message, base: 0))
+            loop.broker.brokerHeard(.room(name), .message(message, base: 0))
             #expect(room.isAwake && loop.rooms.awakeCount == 1)
             #expect(room.look { $0.position } == message.position)
             restSoon()

@@ -183,12 +183,12 @@ import Testing
                 let join = JoinRequest(
                     session: SessionID(number: 1, loop: 0), user: user, device: try DeviceName("d"), since: loop.now)
                 loop.rooms.join(join, to: name, UserRate(UserRate.Rules(Limits())))
-                loop.broker.brokerSubscribed(name)
+                loop.broker.brokerSubscribed(.room(name))
                 try LoopBrokerTests.enter(name, loop, link)
                 for seq in 1...UInt64(18) {
                     let content = MessageContent(user: user, at: seq, text: String(repeating: "x", count: 10_000))
                     let message = Message(position: Position(epoch: 5_000, seq: seq), content: content)
-                    loop.broker.brokerHeard(name, .message(message, base: 0))
+                    loop.broker.brokerHeard(.room(name), .message(message, base: 0))
                 }
             }
             #expect(loop.rooms.memory.used > 400_000 && loop.rooms.memory.isReleasing)

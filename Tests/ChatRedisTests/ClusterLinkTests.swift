@@ -106,8 +106,37 @@ import Testing
         return view.epoch
     }
 
-    /// The slots may be reported lost once more, because the masters hear of a move one after the other. Requests made
-    /// before are void then.
+    /// All parts of a node's list.
+    private func held(by node: NodeID, _ link: LinkProbe) async throws -> Set<RoomName> {
+        var rooms: Set<RoomName> = []
+        var cursor: UInt64 = 0
+        while true {
+            switch try await link.ask(.rooms(of: node, cursor: cursor)) {
+            case .success(.rooms(let last)): return rooms.union(last)
+            case .success(.someRooms(let some, let next)):
+                rooms.formUnion(some)
+                cursor = next
+            case let other: throw LinkProbe.TimedOut(description: "\(other)")
+            }
+        }
+    }
+
+    private func forget(_ node: NodeID, _ link: LinkProbe) async throws {
+        var answer = try await link.ask(.forget(node))
+        while case .success(.forgetting(let cursor)) = answer {
+            answer = try await link.ask(.forget(node, cursor: cursor))
+        }
+        #expect(answer == .success(.done))
+    }
+
+    /// The keys of a node, on all masters.
+    private func keys(of node: NodeID, _ cluster: PrivateCluster) throws -> [String] {
+        try cluster.servers.flatMap { server in
+            try server.cli("--scan", "--pattern", "martlet:node:*:\(node)*").split(separator: "\n").map(String.init)
+        }
+    }
+
+    /// A slot may go once more, as the masters hear of a move one after the other: what was asked before is void then.
     private func enterAgain(_ room: RoomName, _ link: LinkProbe) async throws -> UInt64 {
         for _ in 0..<60 { if let epoch = try? await enter(room, link, within: .seconds(1)) { return epoch } }
         return try await enter(room, link)
@@ -129,7 +158,7 @@ import Testing
                         Signal(node: node, session: SessionID(raw: 9), user: try UserID("ana"), name: "typing"))),
                 serial: 0)
             _ = try await link.next("the signal") {
-                if case .heard(room, .signal) = $0 { true } else { false }
+                if case .heard(.room(room), .signal) = $0 { true } else { false }
             }
             let master = try cluster.master(of: HashSlot(of: room).number)
             #expect(try master.cli("PUBSUB", "SHARDCHANNELS").contains(keys.channel(of: room.text)))
@@ -139,7 +168,7 @@ import Testing
             }
             try await link.submit(.say(room: room, content: try content("hello", "s")), serial: 77)
             _ = try await link.next("what was said") {
-                if case .heard(room, .message) = $0 { true } else { false }
+                if case .heard(.room(room), .message) = $0 { true } else { false }
             }
             try await link.with { $0.unsubscribe(room) }
             _ = try await link.next("unsubscribed", where: { $0 == .unsubscribed(room) })
@@ -150,12 +179,168 @@ import Testing
             throw LinkProbe.TimedOut(description: "no nodes")
         }
         #expect(records.map(\.node) == [node] && records.first?.report?.address == "h:1")
-        guard case .success(.rooms(let held)) = try await link.ask(.rooms(of: node)) else {
-            throw LinkProbe.TimedOut(description: "no rooms")
-        }
-        #expect(Set(held) == Set(try rooms(cluster)), "in the list that is in the slot of martlet:nodes")
-        _ = try await link.ask(.forget(node))
+        #expect(try await held(by: node, link) == Set(try rooms(cluster)))
+        try await forget(node, link)
         #expect(try await link.ask(.nodes) == .success(.nodes([])))
+        #expect(try await held(by: node, link).isEmpty)
+        try await running.stop()
+    }
+
+    /// A node owns a channel in any slot, so it can prove of each master that messages go round.
+    @Test func aNodeHearsItselfThroughEachMaster() async throws {
+        let running = try await start()
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        for room in try rooms(cluster) {
+            let slot = HashSlot(of: room)
+            let entity = Entity.node(node, slot)
+            try await link.with { $0.subscribe(entity) }
+            _ = try await link.next("subscribed", where: { $0 == .subscribed(entity) })
+            let signal = Signal(node: node, session: SessionID(raw: 1), user: try UserID("ana"), name: "probe")
+            #expect(try await link.ask(.publish(on: entity, event: .signal(signal))) == .success(.done))
+            _ = try await link.next("the signal", where: { $0 == .heard(entity, .signal(signal)) })
+            let channels = try cluster.master(of: slot.number).cli("PUBSUB", "SHARDCHANNELS")
+            #expect(channels == "martlet:node:{\(slot.tag)}:\(node)")
+            #expect(try await link.ask(.tryStoring(entity)) == .success(.done))
+            try await link.with { $0.unsubscribe(entity) }
+            _ = try await link.next("unsubscribed", where: { $0 == .unsubscribed(entity) })
+        }
+        #expect(try keys(of: node, cluster).isEmpty, "nothing is stored")
+        try await running.stop()
+    }
+
+    /// Whatever the number of nodes, here one: the rooms of a node are written down where the rooms are.
+    @Test func coldEntersAreSpreadOverTheMasters() async throws {
+        let running = try await start()
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        try await link.with { _ = $0.keepOldList(false) }
+        let before = try cluster.servers.map { try Self.calls($0) }
+        let rooms = try (0..<3_000).map { try RoomName("cold \($0)") }
+        let node = node
+        for start in stride(from: 0, to: rooms.count, by: 100) {
+            try await link.with { link in
+                for number in start..<start + 100 {
+                    let room = rooms[number]
+                    link.submit(
+                        .hold(room: room, node: node),
+                        tag: RequestTag(owner: 1, generation: 2, serial: RequestTag.ignoredSerial))
+                    let enter = EnterRequest(
+                        room: room, node: node, clock: 1_700_000_000_000, page: PageBounds(count: 10))
+                    link.submit(.enter(enter), tag: RequestTag(owner: 1, generation: 2, serial: UInt64(number) + 1))
+                }
+            }
+            var answers = 0
+            while answers < 100 {
+                let event = try await link.next("an answer", where: { $0.serial != nil })
+                guard case .completed(_, .success(.view)) = event else {
+                    throw LinkProbe.TimedOut(description: "\(event)")
+                }
+                answers += 1
+            }
+        }
+        let after = try cluster.servers.map { try Self.calls($0) }
+        for name in ["sadd", "fcall", "all"] {
+            let counts = zip(before, after).map { $1[name, default: 0] - $0[name, default: 0] }
+            let (least, most) = (counts.min() ?? 0, counts.max() ?? 0)
+            #expect(Double(most) <= 1.2 * Double(least) && least > 0, "\(name): \(counts)")
+            print("cold enters, \(name) of each master: \(counts)")
+        }
+        #expect(try await held(by: node, link) == Set(rooms))
+        try await forget(node, link)
+        #expect(try keys(of: node, cluster).isEmpty)
+        try await running.stop()
+    }
+
+    /// How often a server was asked for each command; `all` together.
+    private static func calls(_ server: PrivateRedis) throws -> [String: Int] {
+        var calls: [String: Int] = [:]
+        for line in try server.cli("INFO", "commandstats").split(whereSeparator: \.isNewline) {
+            let halves = line.split(separator: ":", maxSplits: 1)
+            guard halves.count == 2, halves[0].hasPrefix("cmdstat_"),
+                let first = halves[1].split(separator: ",").first, let count = Int(first.dropFirst("calls=".count))
+            else { continue }
+            let name = String(halves[0].dropFirst("cmdstat_".count))
+            calls[name] = count
+            calls["all", default: 0] += count
+        }
+        return calls
+    }
+
+    // MARK: Beside nodes of schema 1, which keep and read the old list only
+
+    /// What such a node finds of another one's rooms.
+    private func oldList(of node: NodeID, _ cluster: PrivateCluster) throws -> Set<String> {
+        let master = try cluster.master(of: HashSlot(ofKey: keys.nodes).number)
+        let text = try master.cli("SMEMBERS", "martlet:node:{martlet:nodes}:\(node):rooms")
+        return Set(text.split(separator: "\n").map(String.init))
+    }
+
+    @Test func anOlderNodeFindsTheRoomsOfANewOne() async throws {
+        let running = try await start()
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        let all = try rooms(cluster)
+        let names = Set(all.map(\.text))
+        // Whoever begins does not know yet who lives.
+        for room in all { _ = try await enter(room, link) }
+        #expect(try oldList(of: node, cluster) == names)
+        #expect(try await held(by: node, link) == Set(all))
+        // Nobody older lives: the old list is not written any more.
+        try await link.with { _ = $0.keepOldList(false) }
+        let later = try RoomName("later")
+        _ = try await enter(later, link)
+        #expect(try oldList(of: node, cluster) == names)
+        // An older one has come: what is held is written there again, and what is left is taken out of it.
+        let node = node
+        try await link.with { link in
+            #expect(link.keepOldList(true))
+            for room in all + [later] {
+                link.submit(.hold(room: room, node: node), tag: RequestTag(owner: 0, generation: 0, serial: 0))
+            }
+        }
+        #expect(try await link.ask(.hold(room: later, node: node)) == .success(.done))
+        #expect(try oldList(of: node, cluster) == names.union(["later"]))
+        _ = try await link.ask(.release(room: later, node: node))
+        while try oldList(of: node, cluster) != names { _ = try await link.ask(.nodes) }
+        #expect(try await held(by: node, link) == Set(all))
+        try await running.stop()
+    }
+
+    @Test func aNewNodeSweepsAnOlderOne() async throws {
+        let running = try await start()
+        let (link, cluster) = (running.link, running.cluster)
+        try await everythingUp(link)
+        try await link.with { _ = $0.keepOldList(false) }
+        let old = try NodeID("old-1")
+        // What a node of schema 1 sends.
+        let master = try cluster.master(of: HashSlot(ofKey: keys.nodes).number)
+        let json = #"{"node":"old-1","address":"h:1","version":"1","draining":false}"#
+        _ = try master.cli("SET", "martlet:node:{martlet:nodes}:old-1", json, "PX", "10000")
+        _ = try master.cli("ZADD", "martlet:nodes", "1", "old-1")
+        for room in try rooms(cluster) {
+            _ = try master.cli("SADD", "martlet:node:{martlet:nodes}:old-1:rooms", room.text)
+            let server = try cluster.master(of: HashSlot(of: room).number)
+            let six = ["log", "nodes", "epochs", "meta", "presence", "roster"].map { "martlet:{\(room)}:\($0)" }
+            let arguments = ["old-1", "", "0", "1700000000000", "0", "10:1000", "0"]
+            _ = try server.cli(["FCALL", "martlet_enter", "6"] + six + arguments)
+        }
+        guard case .success(.nodes(let records)) = try await link.ask(.nodes) else {
+            throw LinkProbe.TimedOut(description: "no nodes")
+        }
+        #expect(records.first?.report?.schema == 1)
+        let found = try await held(by: old, link)
+        #expect(found == Set(try rooms(cluster)))
+        for room in found {
+            guard case .success(.holders(let nodes)) = try await link.ask(.holders(room: room)) else {
+                throw LinkProbe.TimedOut(description: "no holders")
+            }
+            let value = try #require(nodes[old])
+            #expect(try await link.ask(.leave(room: room, node: old, value: value)) == .success(.left(true)))
+        }
+        try await forget(old, link)
+        #expect(try keys(of: old, cluster).isEmpty)
+        #expect(try master.cli("ZCARD", "martlet:nodes") == "0")
         try await running.stop()
     }
 

@@ -73,7 +73,7 @@ import Testing
 
     @Test func eachMasterComesWithItsRooms() {
         var router = ClusterRouter(nodesSlot: nodesSlot)
-        #expect(router.scopes.isEmpty && router.owner(of: low) == nil)
+        #expect(router.scopes.isEmpty && router.owner(of: .room(low)) == nil)
         #expect(
             on(&router) { $0.submit(.view(room: low, after: nil, page: PageBounds(count: 1)), tag(1), &$1) } == [
                 .complete(tag(1), .failure(.notConnected))
@@ -82,7 +82,7 @@ import Testing
             on(&router) { $0.cameToKnow(halves, &$1) } == [
                 .open(1, one, slots(0..<8_192)), .open(2, two, slots(8_192..<16_384)),
             ])
-        #expect(router.owner(of: low) == 1 && router.owner(of: high) == 2, "reached or not")
+        #expect(router.owner(of: .room(low)) == 1 && router.owner(of: .room(high)) == 2, "reached or not")
         #expect(
             on(&router) { $0.commandsUp(2, second, &$1) } == [
                 .commandsUp(second, BrokerScope(slots(8_192..<16_384), holdsNodes: false))
@@ -99,7 +99,7 @@ import Testing
             Self.sent(on(&router) { $0.submit(.view(room: high, after: nil, page: PageBounds(count: 1)), tag(2), &$1) })
                 == [2])
         #expect(Self.sent(on(&router) { $0.submit(.nodes, tag(3), &$1) }) == [1])
-        #expect(on(&router) { $0.subscribe(low, &$1) }.isEmpty, "its subscribe connection is down")
+        #expect(on(&router) { $0.subscribe(.room(low), &$1) }.isEmpty, "its subscribe connection is down")
     }
 
     @Test func answersFindWhoAsked() throws {
@@ -116,36 +116,101 @@ import Testing
         #expect(try Self.serial(unasked) == RequestTag.ignoredSerial)
     }
 
-    @Test func enterWaitsForHold() throws {
+    /// A link that knows that no node of schema 1 lives.
+    private func readyWithoutOldList() -> ClusterRouter {
         var router = ready()
-        let held = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
-        #expect(Self.sent(held) == [1])
+        _ = router.keepOldList(false)
+        return router
+    }
+
+    /// A room of the first master whose part of the node's list the second master has.
+    private func roomAtTheBorder() throws -> (RoomName, ClusterTopology) {
+        let room = try #require(
+            try (0..<10_000).lazy.map { try RoomName("border\($0)") }.first {
+                HashSlot(of: $0).number < Holdings.slot(of: $0).number
+            })
+        let border = Holdings.slot(of: room).number
+        return (room, topology((one, slots(0..<border)), (two, slots(border..<16_384))))
+    }
+
+    @Test func holdGoesToTheMasterOfTheRoom() throws {
+        var router = readyWithoutOldList()
+        for (room, part) in [(low, 1), (high, 2)] as [(RoomName, UInt32)] {
+            let held = on(&router) { $0.submit(.hold(room: room, node: node), tag(0), &$1) }
+            #expect(Self.sent(held) == [part])
+            #expect(on(&router) { $0.submit(enter(room), tag(1), &$1) }.isEmpty)
+            #expect(on(&router) { $0.submit(.roster(room: room), tag(2), &$1) }.isEmpty)
+            let other = room == low ? high : low
+            let asked = on(&router) { $0.submit(.roster(room: other), tag(3), &$1) }
+            #expect(Self.sent(asked) == [3 - part], "others do not wait")
+            let serial = try Self.serial(held)
+            #expect(Self.sent(on(&router) { $0.completed(serial, .success(.done), &$1) }) == [part, part])
+            #expect(Self.sent(on(&router) { $0.submit(.roster(room: room), tag(4), &$1) }) == [part])
+            #expect(Self.sent(on(&router) { $0.submit(.release(room: room, node: node), tag(0), &$1) }) == [part])
+        }
+        let old = on(&router) { $0.submit(.release(room: high, node: node, inOldList: true), tag(0), &$1) }
+        #expect(Self.sent(old) == [1])
+    }
+
+    @Test func besideNodesOfSchema1EnterWaitsForBothLists() throws {
+        var router = ready()
+        #expect(router.keepsOldList, "until it is known who lives")
+        let held = on(&router) { $0.submit(.hold(room: high, node: node), tag(9), &$1) }
+        #expect(Self.sent(held) == [2, 1])
+        let serials = held.compactMap { if case .submit(_, _, let tag) = $0 { tag.serial } else { nil } }
         #expect(on(&router) { $0.submit(enter(high), tag(1), &$1) }.isEmpty)
-        #expect(on(&router) { $0.submit(.roster(room: high), tag(2), &$1) }.isEmpty)
-        #expect(Self.sent(on(&router) { $0.submit(.roster(room: low), tag(3), &$1) }) == [1], "others do not wait")
-        let serial = try Self.serial(held)
-        #expect(Self.sent(on(&router) { $0.completed(serial, .success(.done), &$1) }) == [2, 2])
-        #expect(Self.sent(on(&router) { $0.submit(.roster(room: high), tag(4), &$1) }) == [2])
+        #expect(on(&router) { $0.completed(serials[1], .success(.done), &$1) }.isEmpty, "one is not enough")
+        let answered = on(&router) { $0.completed(serials[0], .success(.done), &$1) }
+        #expect(answered.first == .complete(tag(9), .success(.done)) && Self.sent(answered) == [2])
+        #expect(Self.sent(on(&router) { $0.submit(.release(room: high, node: node), tag(0), &$1) }) == [1, 2])
+        let (again, ends) = (router.keepOldList(true), router.keepOldList(false))
+        #expect(!again && !ends)
+        #expect(Self.sent(on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }) == [2])
+        let begins = router.keepOldList(true)
+        #expect(begins, "what is held has to be written there once more")
+    }
+
+    @Test func aHoldOfWhichOneListFailsKeepsTheRoomFromBeingEntered() throws {
+        for failing in [0, 1] {
+            var router = ready()
+            let held = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
+            let serials = held.compactMap { if case .submit(_, _, let tag) = $0 { tag.serial } else { nil } }
+            _ = on(&router) { $0.submit(enter(high), tag(1), &$1) }
+            let full = Result<BrokerReply, BrokerError>.failure(.notStored("OOM no"))
+            _ = on(&router) { $0.completed(serials[failing], full, &$1) }
+            let failed = on(&router) { $0.completed(serials[1 - failing], .success(.done), &$1) }
+            #expect(failed == [.complete(tag(1), .failure(.notConnected))])
+        }
     }
 
     @Test func whoCannotBeHeldIsNotEntered() throws {
-        var router = ready()
-        _ = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
-        _ = on(&router) { $0.submit(enter(high), tag(1), &$1) }
-        _ = on(&router) { $0.submit(.roster(room: high), tag(2), &$1) }
-        let lost = on(&router) { $0.commandsDown(1, "gone", &$1) }
+        let (room, border) = try roomAtTheBorder()
+        var router = ClusterRouter(nodesSlot: nodesSlot)
+        _ = router.keepOldList(false)
+        var actions: [Action] = []
+        router.cameToKnow(border, &actions)
+        for (id, identity) in [(1, first), (2, second)] as [(UInt32, BrokerIdentity)] {
+            router.subscriptionsUp(id, identity, &actions)
+            router.commandsUp(id, identity, &actions)
+        }
+        #expect(router.owner(of: .room(room)) == 1)
+        #expect(Self.sent(on(&router) { $0.submit(.hold(room: room, node: node), tag(0), &$1) }) == [2])
+        _ = on(&router) { $0.submit(enter(room), tag(1), &$1) }
+        _ = on(&router) { $0.submit(.roster(room: room), tag(2), &$1) }
+        let lost = on(&router) { $0.commandsDown(2, "gone", &$1) }
         #expect(lost.contains(.complete(tag(1), .failure(.notConnected))))
-        #expect(Self.sent(lost) == [2], "the roster is read all the same")
+        #expect(Self.sent(lost) == [1], "the roster is read all the same")
         // The same if it is down already.
-        #expect(on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }.isEmpty)
-        #expect(on(&router) { $0.submit(enter(high), tag(3), &$1) } == [.complete(tag(3), .failure(.notConnected))])
-        // As soon as the master of the nodes' keys is back, the room is entered again.
-        #expect(on(&router) { $0.commandsUp(1, first, &$1) } == [.look(best: nil, last: one)])
-        let back = on(&router) { $0.cameToKnow(halves, &$1) }
-        #expect(back.last == .commandsUp(second, BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)))
-        #expect(on(&router) { $0.commandsUp(1, first, &$1) }.count == 1, "once")
-        _ = on(&router) { $0.submit(.hold(room: high, node: node), tag(0), &$1) }
-        #expect(on(&router) { $0.submit(enter(high), tag(4), &$1) }.isEmpty, "waits for the new hold")
+        #expect(on(&router) { $0.submit(.hold(room: room, node: node), tag(0), &$1) }.isEmpty)
+        #expect(on(&router) { $0.submit(enter(room), tag(3), &$1) } == [.complete(tag(3), .failure(.notConnected))])
+        // As soon as the list's master is back, the room is entered again.
+        #expect(on(&router) { $0.commandsUp(2, second, &$1) } == [.look(best: nil, last: two)])
+        let back = on(&router) { $0.cameToKnow(border, &$1) }
+        let scope = BrokerScope(SlotSet([HashSlot(of: room)]), holdsNodes: false)
+        #expect(back.last == .commandsUp(first, scope))
+        #expect(on(&router) { $0.commandsUp(2, second, &$1) }.count == 1, "once")
+        _ = on(&router) { $0.submit(.hold(room: room, node: node), tag(0), &$1) }
+        #expect(on(&router) { $0.submit(enter(room), tag(4), &$1) }.isEmpty, "waits for the new hold")
     }
 
     @Test func aMasterThatFailsTakesOnlyItsOwnRoomsDown() throws {
@@ -217,16 +282,16 @@ import Testing
             on(&router) { $0.submit(.roster(room: high), tag(4), &$1) } == [
                 .complete(tag(4), .failure(.notConnected))
             ])
-        #expect(!router.hears(high, from: 2))
+        #expect(!router.hears(.room(high), from: 2))
         #expect(
             on(&router) { $0.cameToKnow(moved, &$1) } == [
                 .serves(1, slots(0..<8_192).union(slot)), .serves(2, slots(8_192..<16_384).subtracting(slot)),
                 .subscriptionsUp(first, scope), .commandsUp(first, scope),
             ])
         #expect(Self.sent(on(&router) { $0.submit(.roster(room: high), tag(5), &$1) }) == [1])
-        #expect(on(&router) { $0.subscribe(high, &$1) } == [.subscribe(1, high)])
-        #expect(router.hears(high, from: 1) && !router.hears(high, from: 2))
-        #expect(on(&router) { $0.channelLeft(high, "late", from: 2, &$1) }.isEmpty, "that is over")
+        #expect(on(&router) { $0.subscribe(.room(high), &$1) } == [.subscribe(1, .room(high))])
+        #expect(router.hears(.room(high), from: 1) && !router.hears(.room(high), from: 2))
+        #expect(on(&router) { $0.channelLeft(.room(high), "late", from: 2, &$1) }.isEmpty, "that is over")
     }
 
     @Test func aSlotOnItsWayKeepsItsChannel() throws {
@@ -238,8 +303,8 @@ import Testing
                 .commandsDown("TRYAGAIN half", scope), .complete(tag(1), .failure(.notConnected)),
                 .look(best: nil, last: nil),
             ])
-        #expect(router.hears(high, from: 2))
-        // After another look nothing has changed, so the request is tried again.
+        #expect(router.hears(.room(high), from: 2))
+        // Asked again, nothing has changed: it is tried again.
         #expect(on(&router) { $0.cameToKnow(halves, &$1) } == [.commandsUp(second, scope)])
     }
 
@@ -247,7 +312,7 @@ import Testing
         var router = ready()
         let scope = BrokerScope(SlotSet([HashSlot(of: high)]), holdsNodes: false)
         #expect(
-            on(&router) { $0.channelLeft(high, "left", from: 2, &$1) } == [
+            on(&router) { $0.channelLeft(.room(high), "left", from: 2, &$1) } == [
                 .commandsDown("left", scope), .subscriptionsDown("left", scope), .look(best: nil, last: nil),
             ])
         // A connection that comes back has every slot.
@@ -261,7 +326,7 @@ import Testing
         var router = ready()
         _ = on(&router) { $0.cameToKnow(topology((one, slots(0..<8_192))), &$1) }
         #expect(on(&router) { $0.submit(enter(high), tag(1), &$1) } == [.complete(tag(1), .failure(.notConnected))])
-        #expect(on(&router) { $0.subscribe(high, &$1) }.isEmpty)
+        #expect(on(&router) { $0.subscribe(.room(high), &$1) }.isEmpty)
         #expect(on(&router) { $0.cameToKnow(topology(), &$1) }.contains(.close(1)))
     }
 }

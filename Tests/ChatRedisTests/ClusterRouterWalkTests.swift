@@ -29,8 +29,9 @@ import Testing
         var open: [RoomName: [UInt64]] = [:]
         var nextTag: UInt64 = 1
         var enters: Set<UInt64> = []
-        /// The result of a room's last `hold`; nil while it is unanswered.
-        var held: [RoomName: Bool?] = [:]
+        /// The lists into which a room has to be written before it is entered, and those into which it was. (true: the old one.)
+        var wanted: [RoomName: Set<Bool>] = [:]
+        var held: [RoomName: Set<Bool>] = [:]
         var problems: [String] = []
 
         mutating func happen(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
@@ -55,17 +56,19 @@ import Testing
                 expect(masters[id] != nil, "\(id) is not open")
                 masters[id] = nil
             case .submit(let id, let request, let tag):
-                let slot = request.roomOfKeys.map { HashSlot(of: $0) } ?? nodesSlot
+                let slot = request.entity.slot(nodes: nodesSlot)
                 guard let master = masters[id] else { return expect(false, "\(request) goes to nobody") }
                 expect(master.commands && master.slots.contains(slot), "\(request) goes to \(id)")
                 if case .enter(let enter) = request {
-                    expect(held[enter.room] == .some(.some(true)), "\(enter.room) is entered before it is held")
+                    let isHeld = held[enter.room, default: []].isSuperset(of: wanted[enter.room, default: [false]])
+                    expect(isHeld, "\(enter.room) is entered before it is held")
                 }
                 masters[id]?.queue.append((request, tag))
-            case .subscribe(let id, let room), .unsubscribe(let id, let room):
-                let slot = HashSlot(of: room)
+            case .subscribe(let id, let entity), .unsubscribe(let id, let entity):
+                let slot = entity.slot(nodes: nodesSlot)
                 expect(
-                    masters[id]?.subscriptions == true && masters[id]?.slots.contains(slot) == true, "\(room) at \(id)")
+                    masters[id]?.subscriptions == true && masters[id]?.slots.contains(slot) == true,
+                    "\(entity) at \(id)")
             case .look: break
             case .complete(let tag, let result):
                 let room = rooms[Int(tag.owner)]
@@ -92,17 +95,21 @@ import Testing
             case 0..<4: move()
             case 4..<8: if let id { toggleCommands(id) }
             case 8..<12: if let id { toggleSubscriptions(id) }
-            case 12..<14: if let id { happen { $0.channelLeft(room, "left", from: id, &$1) } }
+            case 12..<14: if let id { happen { $0.channelLeft(.room(room), "left", from: id, &$1) } }
             case 14..<50: if let id { answer(id) }
             case 50..<65:
-                held[room] = .some(nil)
-                ask(.hold(room: room, node: node), room, wanted: false)
-                // A hold that is refused at once fails without an answer.
+                // Behind another hold it waits; until then the other one counts.
                 if !masters.values.contains(where: { $0.queue.contains { Self.holds($0.request, room) } }) {
-                    held[room] = .some(false)
+                    held[room] = []
+                    wanted[room] = router.keepsOldList ? [false, true] : [false]
                 }
+                ask(.hold(room: room, node: node), room, wanted: false)
                 ask(.enter(EnterRequest(room: room, node: node, page: PageBounds(count: 1))), room)
-            case 65..<70: ask(.release(room: room, node: node), room, wanted: false)
+            case 65..<67:
+                let isKept = Bool.random(using: &random)
+                if !isKept { for room in wanted.keys { wanted[room] = [false] } }
+                _ = router.keepOldList(isKept)
+            case 67..<70: ask(.release(room: room, node: node), room, wanted: false)
             case 70..<75: happen { $0.submit(.nodes, RequestTag(owner: 0, generation: 0, serial: 0), &$1) }
             default: ask(.roster(room: room), room)
             }
@@ -111,7 +118,7 @@ import Testing
         }
 
         private static func holds(_ request: BrokerRequest, _ room: RoomName) -> Bool {
-            if case .hold(room, _) = request { true } else { false }
+            if case .hold(room, _, _) = request { true } else { false }
         }
 
         private mutating func ask(_ request: BrokerRequest, _ room: RoomName, wanted: Bool = true) {
@@ -130,7 +137,7 @@ import Testing
             let slot = HashSlot(of: room)
             var copy = router
             var actions: [ClusterRouter.Action] = []
-            copy.subscribe(room, &actions)
+            copy.subscribe(.room(room), &actions)
             expect(subscriptionsUp.contains(slot) == !actions.isEmpty, "\(room): the owner knows better of its channel")
             actions = []
             copy.submit(.roster(room: room), RequestTag(owner: 0, generation: 0, serial: .max), &actions)
@@ -208,7 +215,8 @@ import Testing
         }
 
         private mutating func noteHold(_ request: BrokerRequest, _ isHeld: Bool) {
-            if case .hold(let room, _) = request { held[room] = .some(isHeld) }
+            guard case .hold(let room, _, let inOldList) = request else { return }
+            if isHeld { held[room, default: []].insert(inOldList) }
         }
 
         /// All connections fail; no request may remain unanswered.

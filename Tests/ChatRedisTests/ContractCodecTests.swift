@@ -41,7 +41,10 @@ import struct NIOCore.ByteBuffer
             .history(room: room, query: HistoryQuery(anchor: .around(position), limit: 5)),
             .heartbeat(NodeReport(node: node, address: "a", version: "v"), lease: .seconds(1)),
             .nodes, .hold(room: room, node: node), .release(room: room, node: node), .rooms(of: node),
-            .holders(room: room), .forget(node), .ping,
+            .holders(room: room), .forget(node), .ping, .tryStoring(.room(room)),
+            .publish(on: .user(try UserID("ana")), event: .message(tail[0], base: 1)),
+            .rooms(of: node, cursor: Holdings.Cursor(part: 3, scan: 7).raw),
+            .forget(node, cursor: Holdings.Cursor(part: 3).raw),
         ]
     }
 
@@ -211,7 +214,7 @@ import struct NIOCore.ByteBuffer
     @Test func severalEventsAreALineEach() throws {
         let samples = try samples()
         var writer = RESPWriter()
-        let encoded = codec.encodePublish(samples, in: room, into: &writer)
+        let encoded = codec.encodePublish(samples, on: .room(room), into: &writer)
         #expect(writer.isComplete && writer.commands == 1 && encoded.commands == 1)
         let reader = try RESPReader()
         var bytes = writer.take()

@@ -24,9 +24,9 @@ import Testing
             case .failure(let error): heard.append("\(tag.serial) \(error)")
             }
         }
-        func brokerSubscribed(_ room: RoomName) { heard.append("+\(room)") }
-        func brokerUnsubscribed(_ room: RoomName) { heard.append("-\(room)") }
-        func brokerHeard(_ room: RoomName, _ event: ChannelEvent) { heard.append("event in \(room)") }
+        func brokerSubscribed(_ entity: Entity) { heard.append("+\(entity)") }
+        func brokerUnsubscribed(_ entity: Entity) { heard.append("-\(entity)") }
+        func brokerHeard(_ entity: Entity, _ event: ChannelEvent) { heard.append("event in \(entity)") }
         func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) { heard.append("commands up") }
         func brokerCommandsDown(_ reason: String, _ scope: BrokerScope) { heard.append("commands down") }
         func brokerSubscriptionsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {

@@ -102,7 +102,43 @@ import Testing
         try store.raw("SET", store.keys.node(node.text), "not JSON")
         #expect(
             try store.reply(.nodes)
-                == .nodes([NodeRecord(node: node, report: NodeReport(node: node, address: "", version: ""))]))
+                == .nodes([
+                    NodeRecord(node: node, report: NodeReport(node: node, address: "", version: "", schema: 1))
+                ]))
+    }
+
+    /// As the versions before the field wrote it.
+    @Test func aReportThatNamesNoSchemaIsOfTheFirst() async throws {
+        let store = try await ContractStore(.redis)
+        let json = #"{"node":"n1-00000001","address":"h:1","version":"1","sessions":1,"rooms":1,"messages":1,"#
+            + #""deliveries":1,"clock":5,"started":4,"draining":false}"#
+        try store.raw("ZADD", store.keys.nodes, "1", node.text)
+        try store.raw("SET", store.keys.node(node.text), json)
+        guard case .nodes(let records) = try store.reply(.nodes) else { throw StoreFailure("nodes") }
+        #expect(records.first?.report?.schema == 1 && records.first?.report?.clock == 5)
+        _ = try store.reply(.heartbeat(report(node), lease: .seconds(1)))
+        guard case .nodes(let ours) = try store.reply(.nodes) else { throw StoreFailure("nodes") }
+        #expect(ours.first?.report?.schema == NodeReport.currentSchema)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func tryingToStoreStoresNothing(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        for slot in [0, 9_000] {
+            let entity = Entity.node(node, try #require(HashSlot(slot)))
+            #expect(try store.reply(.tryStoring(entity)) == .done)
+            #expect(try store.reply(.tryStoring(.room(store.room))) == .done)
+            #expect(try store.reply(.tryStoring(.user(try UserID("ana {1}")))) == .done)
+        }
+        guard kind == .redis else { return }
+        #expect(try store.raw("EXISTS", store.keys.node(node.text, tag: "") + ":rehearsal") == .integer(0))
+        // A foreign key in its place is refused like any other.
+        try store.raw("SET", store.keys.node(node.text, tag: "") + ":rehearsal", "x")
+        let slot = try #require(HashSlot(0))
+        guard case .failure(.notStored(let text)) = try store.ask(.tryStoring(.node(node, slot))).result else {
+            throw StoreFailure("it was taken")
+        }
+        #expect(text.hasPrefix("WRONGTYPE"))
     }
 
     @Test func theLibraryAnswersWithItsVersionAndLoadsAgain() async throws {
@@ -200,7 +236,10 @@ import Testing
             .roster(room: room), .history(room: room, query: HistoryQuery(anchor: .newest, limit: 5)),
             .heartbeat(report(node), lease: .seconds(1)), .nodes, .hold(room: room, node: node), .rooms(of: node),
             .holders(room: room), .leave(room: room, node: node, value: view.epoch), .release(room: room, node: node),
-            .forget(node), .ping,
+            .forget(node), .ping, .tryStoring(.node(node, try #require(HashSlot(1)))),
+            .publish(
+                on: .node(node, try #require(HashSlot(1))),
+                event: .gone(node, value: 1, nodes: [:], last: Position(epoch: 1, seq: 1))),
             .publish(
                 room: room, event: .message(Message(position: .init(epoch: 1, seq: 1), content: content), base: 0)),
         ]

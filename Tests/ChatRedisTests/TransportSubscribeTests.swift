@@ -55,7 +55,7 @@ import Testing
         let heard = link.all[before...]
         for (index, room) in rooms.enumerated() {
             let numbers = heard.compactMap { event -> UInt64? in
-                guard case .heard(room, .presence(let notice)) = event else { return nil }
+                guard case .heard(.room(room), .presence(let notice)) = event else { return nil }
                 return notice.position.seq
             }
             #expect(numbers == (0..<50).map { UInt64(2 * $0 + index) })
@@ -73,7 +73,7 @@ import Testing
         for seq in 1...20 {
             let message = Message(position: Position(epoch: 1, seq: UInt64(seq)), content: content)
             batches.add(
-                .message(message, base: 0), in: room,
+                .message(message, base: 0), on: .room(room),
                 tag: RequestTag(owner: 0, generation: 0, serial: RequestTag.ignoredSerial))
         }
         #expect(batches.batches.map(\.events.count) == [6, 6, 6, 2])

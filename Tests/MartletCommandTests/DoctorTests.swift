@@ -175,6 +175,9 @@ import Testing
         ("martlet:{lobby}:log", KeyKind.room("lobby", .log)), ("martlet:nodes", .nodes),
         ("martlet:node:{martlet:nodes}:n-1", .node("n-1")), ("martlet:node:n-1", .foreign),
         ("martlet:node:{martlet:nodes}:n-1:rooms", .nodeRooms("n-1")), ("martlet:node:{x}:n-1", .foreign),
+        ("martlet:node:{123}:n-1:rooms", .nodeRooms("n-1")), ("martlet:node:{x}:n-1:rooms", .foreign),
+        ("martlet:node:{123}:n-1", .foreign), ("martlet:node:{123}:a:b:rooms", .foreign),
+        ("martlet:node:n-1:rooms", .foreign),
         ("martlet:replicas:{12}", .replicationMark), ("martlet:replicas:12", .foreign), ("martlet:x{12}", .foreign),
     ])
     func aKeyOfAClusterIsWhatItsNameSays(name: String, kind: KeyKind) {

@@ -121,6 +121,52 @@ import Testing
         #expect(watch.look(sample(102_000, nodes, [room("x", at: 102_000, seq: 1)])).behind.isEmpty)
     }
 
+    /// In a Cluster a node's list has 65 parts, and a look reads as many of them as it may.
+    @Test func partsOfListsAreReadOneAfterTheOther() throws {
+        var keys = RedisKeys()
+        keys.isClustered = true
+        let queries = TopQueries(keys: keys)
+        let empty = RedisValue.array([.string("0"), .array([])])
+        for count in [2, 26] {
+            var sample = TopSample()
+            sample.nodes = try (0..<count).map { try node("n\($0)", clock: 1) }
+            let lists = 520 / count >= 65 ? 65 : 520 / count
+            var cursors: [String: String] = [:]
+            var seen: Set<String> = []
+            var looks = 0
+            repeat {
+                let commands = queries.nodes(sample.nodes, cursors: cursors, slice: 10)
+                for command in commands where command[0] == "SCARD" && command[1].contains(":n1:") {
+                    #expect(seen.insert(command[1]).inserted, "\(command)")
+                }
+                let replies = commands.map { command -> RedisValue in
+                    switch command[0] {
+                    case "SCARD": .integer(command[1].contains("{martlet:nodes}") ? 0 : 3)
+                    case "SSCAN": empty
+                    default: .null
+                    }
+                }
+                let slices = queries.readNodes(replies, cursors: cursors, into: &sample)
+                #expect(sample.nodes[1].heldRooms == 192)
+                cursors = slices.mapValues(\.cursor)
+                looks += 1
+            } while cursors["n1"] != "0" && looks < 100
+            #expect(seen.count == 65 && looks == (65 + lists - 1) / lists)
+        }
+        // A list that is longer than a slice is read on from where the slice ended.
+        var sample = TopSample()
+        sample.nodes = [try node("n", clock: 1)]
+        let commands = queries.nodes(sample.nodes, cursors: [:], slice: 10)
+        let replies = commands.enumerated().map { index, command -> RedisValue in
+            guard command[0] == "SSCAN" else { return .null }
+            return index == 7 ? .array([.string("9"), .array([.string("x")])]) : empty
+        }
+        let slice = try #require(queries.readNodes(replies, cursors: [:], into: &sample)["n"])
+        #expect(slice.rooms == ["x"])
+        let next = queries.nodes(sample.nodes, cursors: ["n": slice.cursor], slice: 10)
+        #expect(next[3] == ["SSCAN", commands[7][1], "9", "COUNT", "10"])
+    }
+
     @Test func repliesAreReadAndForeignTypesAreNamed() throws {
         let info = "# Server\r\nredis_version:7.0.15\r\nused_memory:2048\r\nused_cpu_user:1.5\r\nused_cpu_sys:0.5\r\n"
         var sample = try queries.begin(
@@ -137,7 +183,7 @@ import Testing
                 .string(#"{"address":"h:1","sessions":4}"#), .integer(900), .integer(2),
                 .array([.string("7"), .array([.string("x"), .string("y")])]),
                 .null, .integer(-2), .integer(1), .array([.string("0"), .array([.string("x")])]),
-            ], into: &sample)
+            ], cursors: [:], into: &sample)
         #expect(sample.nodes[0].report?.sessions == 4)
         #expect(sample.nodes[1].report == nil)
         #expect(sample.roomsKnown == 2, "what dead nodes hold is not known rooms")
@@ -148,7 +194,7 @@ import Testing
             [
                 foreign, .integer(-1), .integer(2), .array([.string("0"), .array([.string("x")])]),
                 .string(#"{"sessions":5}"#), .integer(900), .integer(1), .array([.string("0"), .array([])]),
-            ], into: &sample)
+            ], cursors: [:], into: &sample)
         #expect(sample.problems.map { $0.hasPrefix("the keys of node a cannot be read: WRONGTYPE") } == [true])
         #expect(sample.nodes[1].report?.sessions == 5, "one node's key costs no other node")
         #expect(rest["a"]?.rooms == ["x"])

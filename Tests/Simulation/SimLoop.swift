@@ -120,15 +120,15 @@ extension SimLoop: BrokerLink {
         world.showTooEarly(request, on: node)
     }
 
-    func subscribe(_ room: RoomName) {
-        if let node { world.subscribe(node, world.index(of: room), on: true) }
+    func subscribe(_ entity: Entity) {
+        if let node, let room = entity.room { world.subscribe(node, world.index(of: room), on: true) }
     }
 
-    func unsubscribe(_ room: RoomName) {
-        if let node { world.subscribe(node, world.index(of: room), on: false) }
+    func unsubscribe(_ entity: Entity) {
+        if let node, let room = entity.room { world.subscribe(node, world.index(of: room), on: false) }
     }
 
-    func reset(_ room: RoomName) {
+    func reset(_ entity: Entity) {
         if let node { world.resetLinks(node) }
     }
 }

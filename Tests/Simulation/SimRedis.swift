@@ -65,7 +65,7 @@ struct SimRedis {
     func index(of room: RoomName) -> Int { names.firstIndex(of: room) ?? 0 }
 
     mutating func apply(_ request: BrokerRequest, now: UInt64, bugs: Set<PlantedBug>) -> MemoryBroker.Answer {
-        guard let name = request.roomOfKeys else { return nodes.apply(request, now: now) }
+        guard case .room(let name) = request.entity else { return nodes.apply(request, now: now) }
         let index = index(of: name)
         if bugs.contains(.noPersist) { expire(index, now: now) }
         if case .once = request, againEvery > 0 {
@@ -176,7 +176,7 @@ struct SimRedis {
                 outcomes.append(.stored(position))
                 found[key] = .repeated(position, at: send.content.at)
                 let message = Message(position: position, content: send.content)
-                if others { events.append(.init(room: once.room, event: .message(message, base: view.base))) }
+                if others { events.append(.init(on: .room(once.room), event: .message(message, base: view.base))) }
             }
         }
         let reply = OnceReply(epoch: view.epoch, base: view.base, outcomes: outcomes)
@@ -196,7 +196,7 @@ struct SimRedis {
         view.epoch = next.epoch
         view.base = next.base
         events.append(
-            .init(room: once.room, event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node)))
+            .init(on: .room(once.room), event: .epoch(next.epoch, base: next.base, nodes: view.nodes, by: once.node)))
     }
 
     // MARK: planted bugs

@@ -45,8 +45,8 @@ extension SimWorld {
             )
         }
         for publication in answer.events { publish(publication, server) }
-        if case .publish(let room, let event) = request.request, answer.events.isEmpty {
-            publish(.init(room: room, event: event), server)
+        if case .publish(let entity, let event) = request.request, answer.events.isEmpty {
+            publish(.init(on: entity, event: event), server)
         }
         guard !request.isOrphan else {
             requests[id] = nil
@@ -163,10 +163,12 @@ extension SimWorld {
         }
         if on {
             node.subscriptions.subscribed.insert(room)
-            node.subscriptions.machine.subscribe(roomNames[room], now: moment)
+            node.subscriptions.machine.subscribe(
+                .room(roomNames[room]), channel: roomNames[room].text, now: moment)
         } else {
             node.subscriptions.subscribed.remove(room)
-            node.subscriptions.machine.unsubscribe(roomNames[room], now: moment)
+            node.subscriptions.machine.unsubscribe(
+                .room(roomNames[room]), channel: roomNames[room].text, now: moment)
         }
         if on, plan.bugs.contains(.enterBeforeSubscribed) {
             agenda.add(.takenForSubscribed(node: node.index, number: number, room: room), at: now)
@@ -205,8 +207,8 @@ extension SimWorld {
         }
         if plan.bugs.contains(.acknowledgementsByName), on { return node.rooms.subscribed(roomNames[room]) }
         switch action {
-        case .subscribed(let name): node.rooms.subscribed(name)
-        case .unsubscribed(let name): node.rooms.unsubscribed(name)
+        case .subscribed: node.rooms.subscribed(roomNames[room])
+        case .unsubscribed: node.rooms.unsubscribed(roomNames[room])
         case .ignore, .heard, .left, .ponged: fail("\(node.id) takes an acknowledgement for \(action)")
         case .fail(let text): fail("\(node.id) gives up its subscribe connection: \(text)")
         }
@@ -223,7 +225,8 @@ extension SimWorld {
     }
 
     func publish(_ publication: MemoryBroker.Publication, _ server: Int) {
-        let room = servers[server].index(of: publication.room)
+        guard let name = publication.entity.room else { return }
+        let room = servers[server].index(of: name)
         for subscriber in servers[server].subscribers[room] {
             let node = nodes[subscriber.node]
             guard node.isAlive, node.subscriptions.number == subscriber.connection, !node.subscriptions.isDead else {
@@ -247,9 +250,9 @@ extension SimWorld {
             news = .gone(gone, value: value, nodes: nodes, last: Position(epoch: 0, seq: 0))
         }
         let action = onChannel(of: room) { node.subscriptions.machine.received(.message, channel: $0, count: nil) }
-        guard case .heard(let name) = action else { return }
+        guard case .heard = action else { return }
         log("\(node.id) hears \(describe(news))")
-        node.rooms.heard(news, in: name)
+        node.rooms.heard(news, in: roomNames[room])
     }
 
     func cutSubscriber(_ node: SimNode) {
@@ -390,7 +393,7 @@ extension SimWorld {
         case .failover(_, let window, let clockBehind): failover(index, window: window, clockBehind: clockBehind)
         case .publishNonsense(let room, let event):
             guard servers[primary].isAlive, servers[primary].stoppedUntil <= now else { return }
-            publish(.init(room: roomNames[room], event: event), primary)
+            publish(.init(on: .room(roomNames[room]), event: event), primary)
         case .spoil(let room, let deed): spoil(room, deed)
         case .mend(let room): mend(room)
         case .deleteRoom(let room):

@@ -388,7 +388,7 @@ extension SimWorld {
         case .holders: "holders"
         case .history: "history"
         case .trim: "trim"
-        case .heartbeat, .nodes, .rooms, .forget, .memory, .ping: "node business"
+        case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping: "node business"
         }
     }
 
@@ -419,7 +419,9 @@ extension SimWorld {
         case .success(.said(let position, _)): "\(position)"
         case .success(.presence(let reply)): "\(reply.position)"
         case .success(.roster(let roster)): "roster \(roster.position)"
-        case .success(.history), .success(.rooms), .success(.someRooms), .success(.holders), .success(.memory): "…"
+        case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
+            .success(.memory):
+            "…"
         case .failure(let error): "\(error)"
         }
     }

@@ -350,7 +350,7 @@ final class SimWorld {
             switch action {
             case .submit(let request, let serial): submit(node, .sweeper(serial), request)
             case .found(let dead, _): log("\(node.id) finds \(dead) dead")
-            case .swept: break
+            case .swept, .keepOldList: break
             }
         }
     }

@@ -2,15 +2,15 @@
 public enum BrokerReply: Sendable, Equatable {
     case done
     case appended(Position)
-    /// Appended, and published already.
+    /// Appended and published.
     case announced(Position)
     indirect case view(RoomView)
-    /// To `enter`: the log may have lost what the node offers. Nothing was changed; enter again with the messages from this position on,
-    /// that of the log's last entry (0-0: it has none).
+    /// Answers `enter`: the log may have lost messages that the node offers. Nothing was changed. Enter again with the
+    /// messages from this position on, which is that of the log's last entry (0-0: it has none).
     case bring(from: Position)
-    /// Whether the node was in the room with that value (and now is not).
+    /// Whether the node was in the room with that value; now it is not.
     case left(Bool)
-    /// Some of the node's devices have left, the node has not yet: `leave` again with this cursor.
+    /// Some of the node's devices have left, but the node has not: `leave` again with this cursor.
     case leaving(cursor: UInt64)
     indirect case once(OnceReply)
     case said(Position, repeated: Bool)
@@ -19,12 +19,14 @@ public enum BrokerReply: Sendable, Equatable {
     indirect case history(HistoryPage)
     case heartbeat(known: Bool)
     case nodes([NodeRecord])
-    /// The last of the rooms.
+    /// The last rooms of the list.
     case rooms([RoomName])
-    /// Some of the rooms: ask again with this cursor.
+    /// Some rooms of the list: ask again with this cursor.
     case someRooms([RoomName], cursor: UInt64)
+    /// Some of what a node left is deleted: `forget` again with this cursor.
+    case forgetting(cursor: UInt64)
     case holders([NodeID: UInt64])
-    /// In bytes; `most` 0: there is no bound.
+    /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }
 
@@ -34,38 +36,39 @@ public enum BrokerError: Error, Sendable, Equatable {
     case refused
     /// The log (or, for presence, the node's entry) is not there. Certainly nothing was stored.
     case missing
-    /// Redis answered, and certainly stored nothing: OOM, READONLY, LOADING, MISCONF, BUSY, NOPERM, WRONGTYPE … The text is
-    /// Redis' own.
+    /// Redis answered, and certainly stored nothing: OOM, READONLY, LOADING, MISCONF, BUSY, NOPERM, WRONGTYPE … The
+    /// text is the error.
     case notStored(String)
-    /// There was no connection to submit it on. Certainly nothing was stored.
+    /// There was no connection. Certainly nothing was stored.
     case notConnected
-    /// More of the log has to be read than one request may before it is known whether the send was stored: the same request again goes on
-    /// reading. Certainly nothing was stored.
+    /// To learn whether the send was stored, more of the log has to be read than one request may: the same request again
+    /// reads on. Certainly nothing was stored.
     case again
-    /// The connection went, or the deadline passed, before the answer came: it is not known whether it was carried out.
+    /// The connection was lost, or the deadline passed, before the answer came. It is not known whether the request was
+    /// carried out.
     case outcomeUnknown
-    /// Redis' answer makes no sense; the text says what was expected and where. What was carried out is unknown.
+    /// The answer makes no sense; the text says what was expected and where. It is not known what was carried out.
     case malformed(String)
 }
 
 /// A room as it is in the broker at one moment.
 public struct RoomView: Sendable, Equatable {
-    /// The verdict on the position that the request held.
+    /// The verdict on the position in the request.
     public var verdict: Verdict
     /// The log's last ID is `epoch-last`.
     public var epoch: UInt64
     public var last: UInt64
-    /// The seq at which `epoch` began. After `enter`: equal to `last`.
+    /// The seq at which `epoch` began; after `enter` equal to `last`.
     public var base: UInt64
     public var chain: EpochChain
     /// Who is in the room, with the epoch at which each entered.
     public var nodes: [NodeID: UInt64]
-    /// The first epoch that was begun on this Redis process, after a restart or failover: a node with an older value in `nodes` has not
-    /// come back yet, and may bring messages that Redis lost.
+    /// The first epoch that was begun on this Redis process, after a restart or failover. A node with an older value in
+    /// `nodes` has not come back yet, and may bring messages that Redis lost.
     public var branch: UInt64
-    /// Entries after the position, oldest first; if that is nil or rewound the newest.
+    /// Entries after the position, oldest first; the newest entries if the position is nil or rewound.
     public var entries: [Message]
-    /// The bounds of the page kept some back: later ones, or of the newest older ones.
+    /// Whether the bounds of the page excluded some: later ones, or older ones if these are the newest.
     public var hasMore: Bool
 
     public init(
@@ -86,7 +89,7 @@ public struct RoomView: Sendable, Equatable {
 
 public enum OnceOutcome: Hashable, Sendable {
     case stored(Position)
-    /// It had been stored before: its position and time then.
+    /// It was stored before, at this position and time.
     case repeated(Position, at: UInt64)
     /// The log was trimmed since the first try. Nothing was stored now.
     case outcomeUnknown
@@ -141,7 +144,7 @@ public struct PresenceNotice: Sendable, Equatable {
     public var changes: [Change]
     /// Members (users) in the room afterwards.
     public var count: Int
-    /// How the run ID of the Redis begins that says so; nil: it does not say.
+    /// The beginning of the run ID of the Redis that published it; nil if it does not tell.
     public var run: String?
 
     public init(after: Position, position: Position, changes: [Change], count: Int, run: String? = nil) {
@@ -153,7 +156,7 @@ public struct PresenceNotice: Sendable, Equatable {
     }
 }
 
-/// Who is present, at one place of the presence stream.
+/// Who is present, at one position of the presence stream.
 public struct RosterSnapshot: Sendable, Equatable {
     public struct Device: Hashable, Sendable {
         public var node: NodeID
@@ -165,12 +168,12 @@ public struct RosterSnapshot: Sendable, Equatable {
         }
     }
 
-    /// Of the presence stream at the moment of this part.
+    /// The position of the presence stream at the moment of this part.
     public var position: Position
     public var members: [UserID: Set<Device>]
-    /// Users in the room, in all parts.
+    /// The number of users in the room, in all parts.
     public var count: Int
-    /// What to ask for the next part with; 0: this is the last one.
+    /// The cursor of the next part; 0 if this is the last one.
     public var cursor: UInt64
 
     public init(position: Position, members: [UserID: Set<Device>], count: Int? = nil, cursor: UInt64 = 0) {
@@ -200,8 +203,8 @@ public struct HistoryPage: Sendable, Hashable {
 }
 
 extension HistoryPage {
-    /// The page without the messages farthest from what was asked for, so that the others come to about `bytes` bytes at most;
-    /// never without its last one. What was left out is said by `hasOlder` and `hasNewer`.
+    /// The page without the messages farthest from what was asked for, so that the rest has about `bytes` bytes at most,
+    /// but at least one message. `hasOlder` and `hasNewer` tell of what was left out.
     public func limited(toBytes bytes: Int, anchor: HistoryQuery.Anchor) -> HistoryPage {
         var left = messages.reduce(0) { $0 + $1.content.cost }
         var kept = messages[...]
@@ -222,10 +225,10 @@ extension HistoryPage {
     }
 }
 
-/// A node as the broker knows it.
+/// A node as the broker lists it.
 public struct NodeRecord: Sendable, Equatable {
     public var node: NodeID
-    /// Its last report; nil if its lease has run out: the node is dead, or cut off.
+    /// Its last report; nil if its lease has run out, because the node is dead or cut off.
     public var report: NodeReport?
 
     public init(node: NodeID, report: NodeReport?) {

@@ -1,87 +1,106 @@
-/// What a node asks of the broker. Each request gets exactly one ``BrokerReply`` or ``BrokerError``; requests of one link are
-/// carried out in the order in which they were submitted (but for what ``RequestTag/wantsAnswer`` allows). `redis/README.md` says what each
-/// does in Redis.
+/// What a node asks of the broker. Each request gets exactly one ``BrokerReply`` or ``BrokerError``. Requests of one
+/// link are carried out in the order in which they were submitted, except for what ``RequestTag/wantsAnswer`` allows.
+/// `redis/README.md` says what each does in Redis.
 public enum BrokerRequest: Sendable, Equatable {
-    /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the room's epoch is newer,
-    /// `.missing` if there is no log.
+    /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the room's
+    /// epoch is newer, `.missing` if there is no log.
     case append(room: RoomName, epoch: UInt64, content: MessageContent)
-    /// The fenced append and the PUBLISH of what it stored, in one step: one round trip and one wake of Redis instead of two. It is
-    /// published unless its seq is not above `known`, the newest message that the node has shown (race 7). `base`: the seq at which the
-    /// epoch began. → `.announced`; all else as `append`. A link may carry it out as an `append`, and answer `.appended`: then nothing
-    /// was published.
+    /// An append of which other nodes have to hear. If it suits the link, message and PUBLISH are one step, with one round
+    /// trip and one wake-up of Redis instead of two (→ `.announced`); otherwise the link only appends (→ `.appended`), and
+    /// the caller publishes. So the caller decides whether to publish, and the link in how many steps. A message whose
+    /// seq is not above `known`, the newest that the node has shown, is not published (race 7). `base` is the seq at
+    /// which the epoch began. All else as `append`.
     case announce(room: RoomName, epoch: UInt64, base: UInt64?, known: UInt64, content: MessageContent)
-    /// Puts a message that has its position, or a signal, on the room's channel. → `.done`
-    case publish(room: RoomName, event: ChannelEvent)
+    /// Publishes a message that has its position, or a signal, on the entity's channel. → `.done`
+    case publish(on: Entity, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
     indirect case enter(EnterRequest)
     /// Reads the room as it is, with a page of its log. → `.view`
     case view(room: RoomName, after: Position?, page: PageBounds)
-    /// Takes `node` out of the room if it entered with `value`, its presence with it. → `.left`; or `.leaving` if the roster is large: then
-    /// the same again with the cursor of the answer.
+    /// Takes `node` and its members out of the room if it entered with `value`. → `.left`; or `.leaving` if the roster is
+    /// large: then the same again with the cursor of the answer.
     case leave(room: RoomName, node: NodeID, value: UInt64, cursor: UInt64 = 0, isOwn: Bool = false)
-    /// Re-sends: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`, `.missing`, `.again`.
+    /// Sends again: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`,
+    /// `.missing`, `.again`.
     indirect case once(OnceRequest)
     /// A message from somebody who is not in the room (HTTP). → `.said`, or `.again`.
     case say(room: RoomName, content: MessageContent)
     /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
     indirect case presence(PresenceRequest)
-    /// A part of the roster; the first one with a cursor of 0. → `.roster`, with the cursor of the next part. A small roster is one part.
+    /// A part of the roster; the first one with a cursor of 0. → `.roster`, with the cursor of the next part. A small
+    /// roster is one part.
     case roster(room: RoomName, cursor: UInt64 = 0)
     /// A page of the log, oldest first. → `.history`
     case history(room: RoomName, query: HistoryQuery)
     /// Drops the oldest messages until the log is within its bound in bytes. → `.done`
     case trim(room: RoomName)
-    /// Says that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten it; then it enters every
-    /// room again.
+    /// Reports that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten the node, which then
+    /// enters every room again.
     indirect case heartbeat(NodeReport, lease: Duration)
-    /// All nodes ever registered and not yet forgotten. → `.nodes`
+    /// All nodes that were registered and are not forgotten. → `.nodes`
     case nodes
-    /// Writes down, before `enter`, that the node will hold the room. → `.done`
-    case hold(room: RoomName, node: NodeID)
-    /// Takes that back, after `leave`. → `.done`
-    case release(room: RoomName, node: NodeID)
-    /// The rooms that a node wrote down. → `.rooms`; or `.someRooms` if there are many: then the same again with the cursor of the answer.
+    /// Writes down, before `enter`, that the node will hold the room; `inOldList`: where nodes of schema 1 read
+    /// (``Holdings``). → `.done`
+    case hold(room: RoomName, node: NodeID, inOldList: Bool = false)
+    /// Removes the room from the list, after `leave`. → `.done`
+    case release(room: RoomName, node: NodeID, inOldList: Bool = false)
+    /// The rooms that a node wrote down. → `.rooms`; or `.someRooms` if there are more: then the same again with the
+    /// cursor of the answer (``Holdings/Cursor``). A node that reads its own list thereby keeps it from expiring.
     case rooms(of: NodeID, cursor: UInt64 = 0)
     /// Which nodes are in the room, with their enter epochs. → `.holders`
     case holders(room: RoomName)
-    /// Forgets a dead node, after its rooms were swept. → `.done`
-    case forget(NodeID)
+    /// Forgets a dead node, after its rooms were swept. → `.done`; or `.forgetting` if its list has more parts: then
+    /// the same again with the cursor of the answer.
+    case forget(NodeID, cursor: UInt64 = 0)
+    /// Asks whether anything can be stored where the entity's keys are: an append and a function call that the broker
+    /// would refuse like any other, and that store nothing. → `.done`
+    case tryStoring(Entity)
     /// How much memory the broker uses. → `.memory`
     case memory
     /// → `.done`
     case ping
+
+    /// Publishes on the room's channel.
+    public static func publish(room: RoomName, event: ChannelEvent) -> BrokerRequest {
+        .publish(on: .room(room), event: event)
+    }
 }
 
 extension BrokerRequest {
-    /// The room whose keys it is about; nil: what nodes say of themselves, a node's list of its rooms included.
-    public var roomOfKeys: RoomName? {
+    /// Whose keys and channel the request is about.
+    public var entity: Entity {
         switch self {
-        case .append(let room, _, _), .announce(let room, _, _, _, _), .publish(let room, _), .view(let room, _, _),
+        case .append(let room, _, _), .announce(let room, _, _, _, _), .view(let room, _, _),
             .leave(let room, _, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _),
-            .holders(let room),
-            .trim(let room):
-            room
-        case .enter(let request): request.room
-        case .once(let request): request.room
-        case .presence(let request): request.room
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .memory, .ping: nil
+            .holders(let room), .trim(let room):
+            .room(room)
+        case .enter(let request): .room(request.room)
+        case .once(let request): .room(request.room)
+        case .presence(let request): .room(request.room)
+        case .publish(let entity, _), .tryStoring(let entity): entity
+        case .hold(let room, let node, let inOldList), .release(let room, let node, let inOldList):
+            inOldList ? .nodes : .node(node, Holdings.slot(of: room))
+        case .rooms(let node, let cursor), .forget(let node, let cursor):
+            Holdings.Cursor(cursor).entity(of: node)
+        case .heartbeat, .nodes, .memory, .ping: .nodes
         }
     }
 
-    /// The same with fewer things done in one step, for a link that has much to do: many requests share a round trip anyway.
+    /// The same request in plain commands, for a link that has much to do: there, many requests share a round trip
+    /// anyway.
     public var inPlainSteps: BrokerRequest {
         guard case .announce(let room, let epoch, _, _, let content) = self else { return self }
         return .append(room: room, epoch: epoch, content: content)
     }
 }
 
-/// See room-protocol: `enter(node, p, tail, seen, clock, identityChanged)`.
+/// See "The room protocol" in `redis/README.md`.
 public struct EnterRequest: Sendable, Equatable {
     public var room: RoomName
     public var node: NodeID
     /// The position of the newest message that the node has shown; nil if it has shown none.
     public var after: Position?
-    /// The node's newest messages, oldest first, from which a log that lost its tail is put back. Empty unless
+    /// The node's newest messages, oldest first, with which a log that lost its tail is restored. Empty unless
     /// `identityChanged`.
     public var tail: [Message]
     /// The epoch at which the history of `tail` began, for a log of which nothing is left; 0 if there is no tail.
@@ -90,12 +109,12 @@ public struct EnterRequest: Sendable, Equatable {
     public var seen: UInt64
     /// The node's clock, ms since 1970.
     public var clock: UInt64
-    /// The Redis that answers is not the one that the node knew (another run or replication ID).
+    /// Whether the Redis that answers is another one than the node knew (another run or replication ID).
     public var identityChanged: Bool
-    /// Messages of `tail` are not sent unless they are wanted: if the log lost what this node may have, nothing is changed and the answer
-    /// is `.bring`.
+    /// Whether the node has a tail that it sends only if it is needed: if the log lost messages that this node may have,
+    /// nothing is changed and the answer is `.bring`.
     public var offersTail: Bool
-    /// How much of the log is wanted: of what comes after `after`, or if that is nil or rewound of the newest.
+    /// How much of the log is wanted: after `after`, or of the newest messages if that is nil or rewound.
     public var page: PageBounds
 
     public init(
@@ -117,12 +136,12 @@ public struct EnterRequest: Sendable, Equatable {
 
 /// One send whose first try may have been stored already.
 public struct OnceSend: Sendable, Equatable {
-    /// Its `key` is never nil.
+    /// Its `key` is not nil.
     public var content: MessageContent
     /// The position that the client knew at the first try; nil if it did not say.
     public var since: Position?
-    /// True if the client says that this is a repetition. Then "not found" in a log that was trimmed after `since` (or ever,
-    /// if `since` is nil) is ``OnceOutcome/outcomeUnknown``; for a first try it is an append.
+    /// Whether the client says that this is a repetition. Then "not found" in a log that was trimmed after `since` (or ever,
+    /// if `since` is nil) leads to ``OnceOutcome/outcomeUnknown``; a first try is appended.
     public var again: Bool
 
     public init(content: MessageContent, since: Position? = nil, again: Bool = false) {
@@ -135,10 +154,10 @@ public struct OnceSend: Sendable, Equatable {
 public struct OnceRequest: Sendable, Equatable {
     public var room: RoomName
     public var node: NodeID
-    /// The epoch that the node knows; another one in Redis refuses the request, as it would refuse an append.
+    /// The epoch that the node knows. If Redis has another one, it refuses the request, as it would refuse an append.
     public var epoch: UInt64
-    /// The node has looked for the keys among the messages above `knownFrom` up to `known`; Redis looks at the others only. `known` 0: the
-    /// node has looked at none.
+    /// The node has searched the messages above `knownFrom` up to `known` for the keys, so Redis searches only the others.
+    /// With `known` 0 the node has searched none.
     public var knownFrom: UInt64
     public var known: UInt64
     public var sends: [OnceSend]
@@ -159,7 +178,7 @@ public struct OnceRequest: Sendable, Equatable {
 public struct PresenceChange: Hashable, Sendable {
     public var user: UserID
     public var device: DeviceName
-    /// True: the device came; false: it went.
+    /// Whether the device came; otherwise it went.
     public var joined: Bool
 
     public init(user: UserID, device: DeviceName, joined: Bool) {
@@ -172,7 +191,7 @@ public struct PresenceChange: Hashable, Sendable {
 public struct PresenceRequest: Sendable, Equatable {
     public var room: RoomName
     public var node: NodeID
-    /// The epoch with which the node entered: a node that was swept meanwhile is answered `.missing`.
+    /// The epoch with which the node entered. A node that was swept meanwhile gets `.missing`.
     public var value: UInt64
     public var changes: [PresenceChange]
 
@@ -184,8 +203,8 @@ public struct PresenceRequest: Sendable, Equatable {
     }
 }
 
-/// How much of a log one answer may hold: messages, and bytes of them (``MessageContent/storedBytes``). At least one message comes if there is
-/// one and `count` is not 0, however long it is.
+/// The bounds of one answer: messages, and their bytes (``MessageContent/storedBytes``). If there is a message and `count`
+/// is not 0 at least one comes, however long it is.
 public struct PageBounds: Hashable, Sendable {
     public var count: Int
     public var bytes: Int
@@ -196,8 +215,7 @@ public struct PageBounds: Hashable, Sendable {
     }
 }
 
-/// Which part of the log is wanted. Positions need not exist; `before` and `after` exclude the position itself, `around`
-/// includes it.
+/// A part of the log. Positions need not exist; `before` and `after` exclude the position itself, `around` includes it.
 public struct HistoryQuery: Hashable, Sendable {
     public enum Anchor: Hashable, Sendable {
         case newest
@@ -217,12 +235,16 @@ public struct HistoryQuery: Hashable, Sendable {
         self.bytes = bytes
     }
 
-    /// How much comes at most: what is asked for, within what one answer may hold.
+    /// The bounds of the answer: what is asked for, within the bounds of any answer.
     public var page: PageBounds { PageBounds(count: max(0, min(limit, 10_000)), bytes: bytes) }
 }
 
-/// What a node says of itself with each heartbeat: the value of its key, as JSON, for people and `martlet top`.
+/// What a node reports with each heartbeat: the value of its key, as JSON, for other nodes, people and `martlet top`.
 public struct NodeReport: Hashable, Sendable {
+    /// The schema of this version: which keys it writes and where it looks for those of others. 1: the versions before
+    /// the field. 2: in a Cluster a node's list of rooms has parts with slots of their own (``Holdings``).
+    public static let currentSchema = 2
+
     public var node: NodeID
     /// `host:port` that clients or the proxy reach.
     public var address: String
@@ -232,15 +254,18 @@ public struct NodeReport: Hashable, Sendable {
     /// Messages and deliveries since the process began.
     public var messages: UInt64
     public var deliveries: UInt64
-    /// Ms since 1970, by the node's clock: shows skew.
+    /// The node's clock, ms since 1970, which shows its skew.
     public var clock: UInt64
     /// When the process began, ms since 1970.
     public var started: UInt64
     public var draining: Bool
+    /// See ``currentSchema``.
+    public var schema: Int
 
     public init(
         node: NodeID, address: String, version: String, sessions: Int = 0, rooms: Int = 0, messages: UInt64 = 0,
-        deliveries: UInt64 = 0, clock: UInt64 = 0, started: UInt64 = 0, draining: Bool = false
+        deliveries: UInt64 = 0, clock: UInt64 = 0, started: UInt64 = 0, draining: Bool = false,
+        schema: Int = NodeReport.currentSchema
     ) {
         self.node = node
         self.address = address
@@ -252,5 +277,6 @@ public struct NodeReport: Hashable, Sendable {
         self.clock = clock
         self.started = started
         self.draining = draining
+        self.schema = schema
     }
 }

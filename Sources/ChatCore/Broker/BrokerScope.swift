@@ -1,13 +1,12 @@
-/// Which rooms a link speaks of. One Redis serves all of them; of a Redis Cluster each master serves the rooms in its slots, and comes
-/// and goes by itself.
+/// What a link speaks of when it says that a connection came or went. One Redis serves everything; each master of a
+/// Redis Cluster serves the entities in its slots, and comes and goes by itself.
 public struct BrokerScope: Hashable, Sendable, CustomStringConvertible {
     public let slots: SlotSet
-    /// Every room.
+    /// All slots.
     public let isWhole: Bool
-    /// What nodes say of themselves (heartbeats, the rooms they hold) is kept there too.
+    /// Whether ``Entity/nodes`` is among them.
     public let holdsNodes: Bool
 
-    /// All there is.
     public static let everything = BrokerScope(.all, holdsNodes: true)
 
     public init(_ slots: SlotSet, holdsNodes: Bool) {
@@ -16,15 +15,23 @@ public struct BrokerScope: Hashable, Sendable, CustomStringConvertible {
         isWhole = slots == .all
     }
 
-    /// A slot by itself: it is not a connection that came or went, but what it reaches.
+    /// Whether it is a single slot, which moved: no connection came or went.
     public var isOneSlot: Bool { slots.count == 1 }
 
     public func contains(_ room: RoomName) -> Bool { isWhole || slots.contains(HashSlot(of: room)) }
 
-    public var description: String { isWhole ? "all rooms" : "slots \(slots.summary)" }
+    public func contains(_ entity: Entity) -> Bool {
+        switch entity {
+        case .room(let room): contains(room)
+        case .nodes: isWhole || holdsNodes
+        case .user, .node: isWhole || slots.contains(entity.slot(nodes: HashSlot(clamping: 0)))
+        }
+    }
+
+    public var description: String { isWhole ? "all slots" : "slots \(slots.summary)" }
 }
 
-/// Which rooms a connection reaches at the moment, and who answers for them.
+/// What a connection reaches at the moment, and which server answers for it.
 public struct BrokerReach: Sendable {
     private struct Part {
         var scope: BrokerScope
@@ -38,7 +45,7 @@ public struct BrokerReach: Sendable {
     /// Nothing is reached.
     public var isEmpty: Bool { parts.isEmpty }
 
-    /// Every room is reached.
+    /// Every slot is reached.
     public var isWhole: Bool {
         var slots = SlotSet()
         for part in parts {
@@ -48,12 +55,17 @@ public struct BrokerReach: Sendable {
         return slots == .all
     }
 
-    /// Who answers for the room; nil if nobody does.
+    /// The server that answers for the room; nil if none does.
     public func identity(of room: RoomName) -> BrokerIdentity? {
         parts.first { $0.scope.contains(room) }?.identity
     }
 
-    /// Whether that one answers for any room.
+    /// The server that answers for the entity; nil if none does.
+    public func identity(of entity: Entity) -> BrokerIdentity? {
+        parts.first { $0.scope.contains(entity) }?.identity
+    }
+
+    /// Whether that server answers for anything.
     public func isReached(_ identity: BrokerIdentity) -> Bool { parts.contains { $0.identity == identity } }
 
     public mutating func came(_ scope: BrokerScope, _ identity: BrokerIdentity) {

@@ -1,5 +1,5 @@
-/// Where a Redis Cluster keeps a key: one of 16,384 slots, each served by one master (Redis Cluster specification, "Key distribution
-/// model").
+/// Where a Redis Cluster keeps a key: one of 16,384 slots, each of which one master serves (Redis Cluster
+/// specification, "Key distribution model").
 public struct HashSlot: Hashable, Sendable {
     public static let count = 16_384
 
@@ -12,8 +12,13 @@ public struct HashSlot: Hashable, Sendable {
         self.number = number
     }
 
-    /// The slot of a key, or of a shard channel: of what stands between its first `{` and the next `}`, if that is anything; else of
-    /// all of it (Redis Cluster specification, "Hash tags").
+    /// The nearest slot there is.
+    init(clamping number: Int) {
+        self.number = min(max(number, 0), Self.count - 1)
+    }
+
+    /// The slot of a key or of a sharded channel: that of the text between its first `{` and the next `}` unless that
+    /// is empty, else that of the whole name (Redis Cluster specification, "Hash tags").
     public init(ofKey key: String) {
         let bytes = key.utf8
         if let open = bytes.firstIndex(of: UInt8(ascii: "{")) {
@@ -31,12 +36,36 @@ public struct HashSlot: Hashable, Sendable {
         self.init(hashing: room.text.utf8)
     }
 
-    /// CRC16-CCITT (XMODEM): polynomial 0x1021, beginning with 0, neither input nor output reflected.
+    /// The slot of keys with this hash tag, which holds no brace.
+    public init(ofTag tag: String) {
+        self.init(hashing: tag.utf8)
+    }
+
+    /// CRC16-CCITT (XMODEM): polynomial 0x1021, initial value 0, neither input nor output reflected.
     private init(hashing bytes: some Sequence<UInt8>) {
         var crc: UInt16 = 0
         for byte in bytes { crc = crc << 8 ^ Self.table[Int(UInt8(truncatingIfNeeded: crc >> 8) ^ byte)] }
         number = Int(crc) % Self.count
     }
+
+    /// The smallest decimal number whose slot this is: a hash tag for keys that have to be in this slot.
+    public var tag: String { String(Self.tags[number]) }
+
+    /// By slot. Numbers are spread evenly over the slots, so less than 300,000 of them reach all.
+    private static let tags: [UInt32] = {
+        var tags = [UInt32](repeating: .max, count: count)
+        var missing = count
+        var number: UInt32 = 0
+        while missing > 0, number < 4_000_000 {
+            let slot = HashSlot(ofTag: String(number)).number
+            if tags[slot] == .max {
+                tags[slot] = number
+                missing -= 1
+            }
+            number += 1
+        }
+        return tags
+    }()
 
     private static let table: [UInt16] = (0..<256).map { byte in
         (0..<8).reduce(UInt16(byte) << 8) { crc, _ in crc & 0x8000 == 0 ? crc << 1 : crc << 1 ^ 0x1021 }
@@ -94,7 +123,12 @@ public struct SlotSet: Hashable, Sendable, CustomStringConvertible {
         return both
     }
 
-    /// In order.
+    /// The lowest slot of the set.
+    public var first: HashSlot? {
+        words.firstIndex { $0 != 0 }.flatMap { HashSlot($0 << 6 | words[$0].trailingZeroBitCount) }
+    }
+
+    /// The slots of the set, in ascending order.
     public var slots: [HashSlot] {
         var slots: [HashSlot] = []
         for (index, word) in words.enumerated() {
@@ -107,14 +141,14 @@ public struct SlotSet: Hashable, Sendable, CustomStringConvertible {
         return slots
     }
 
-    /// As Redis writes it, `0-5460 7000`; of many ranges only the first, for people who read logs.
+    /// The ranges as Redis writes them, `0-5460 7000`, cut after the first eight: for people who read logs.
     public var summary: String {
         let ranges = ranges
         return ranges.count <= 8
             ? ranges.joined(separator: " ") : ranges.prefix(8).joined(separator: " ") + " … (\(count) slots)"
     }
 
-    /// As Redis writes it: `0-5460 7000`.
+    /// The ranges as Redis writes them: `0-5460 7000`.
     public var description: String { ranges.joined(separator: " ") }
 
     private var ranges: [String] {

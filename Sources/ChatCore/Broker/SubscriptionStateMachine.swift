@@ -9,25 +9,52 @@ public struct ChannelFrame: Hashable, Sendable {
     }
 }
 
-/// A room's name as a dictionary key. A look-up can borrow the bytes of a network buffer, so it needs no copy.
-private enum NameKey: Hashable {
-    case owned(RoomName)
+/// The channel of an entity that is no room. A reference, so that the keys of rooms, which are many, stay small.
+private final class NamedChannel: Sendable {
+    let name: String
+    let entity: Entity
+
+    init(_ name: String, _ entity: Entity) {
+        self.name = name
+        self.entity = entity
+    }
+}
+
+/// A channel as a dictionary key: for a room its name, which the room has anyway; for other entities the channel's
+/// name. The two cannot collide, as names of rooms hold no braces and the channels of other entities do. A look-up can
+/// borrow the bytes of a network buffer, so it needs no copy.
+private enum ChannelKey: Hashable {
+    case room(RoomName)
+    case channel(NamedChannel)
     /// For one look-up only; never stored.
     case borrowed(UnsafeBufferPointer<UInt8>)
 
-    private func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    init(_ entity: Entity, channel: String) {
+        if case .room(let room) = entity { self = .room(room) } else { self = .channel(NamedChannel(channel, entity)) }
+    }
+
+    var entity: Entity? {
         switch self {
-        case .owned(let name):
-            let utf8 = name.text.utf8
-            return utf8.withContiguousStorageIfAvailable { body(UnsafeRawBufferPointer($0)) }
-                ?? Array(utf8).withUnsafeBytes(body)
+        case .room(let room): .room(room)
+        case .channel(let channel): channel.entity
+        case .borrowed: nil
+        }
+    }
+
+    private func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        let utf8: String.UTF8View
+        switch self {
+        case .room(let name): utf8 = name.text.utf8
+        case .channel(let channel): utf8 = channel.name.utf8
         case .borrowed(let bytes): return body(UnsafeRawBufferPointer(bytes))
         }
+        return utf8.withContiguousStorageIfAvailable { body(UnsafeRawBufferPointer($0)) }
+            ?? Array(utf8).withUnsafeBytes(body)
     }
 
     func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
 
-    static func == (left: NameKey, right: NameKey) -> Bool {
+    static func == (left: ChannelKey, right: ChannelKey) -> Bool {
         left.withBytes { left in
             right.withBytes { right in left.count == right.count && left.elementsEqual(right) }
         }
@@ -50,13 +77,13 @@ private enum NameKey: Hashable {
 package struct SubscriptionStateMachine {
     /// A command that Redis has not answered yet.
     enum Question: Equatable {
-        case subscribe(RoomName)
-        case unsubscribe(RoomName)
+        case subscribe(Entity, channel: String)
+        case unsubscribe(Entity, channel: String)
         case ping
     }
 
-    private struct Room {
-        /// Unanswered commands about the room. There is one such record for each room, so 32 bits each.
+    private struct Channel {
+        /// Unanswered commands about the channel. There is one such record for each room, so 32 bits each.
         var pending: Int32 = 0
         var pendingUnsubscribes: Int32 = 0
         /// Redis has acknowledged a SUBSCRIBE and no UNSUBSCRIBE after it.
@@ -71,16 +98,17 @@ package struct SubscriptionStateMachine {
     /// Whether Redis may end a subscription by itself, as in a Cluster.
     private let mayLeave: Bool
     private let frame: ChannelFrame
-    private var rooms: [NameKey: Room] = [:]
+    private var channels: [ChannelKey: Channel] = [:]
     private var questions = FIFO<Asked>()
 
-    /// The number of rooms whose SUBSCRIBE was acknowledged.
+    /// The number of channels whose SUBSCRIBE was acknowledged.
     package private(set) var subscribedCount = 0
     /// The number of unanswered commands.
     package var outstanding: Int { questions.count }
     /// When the oldest unanswered command was sent.
     package var oldestQuestion: Moment? { questions.first?.at }
 
+    /// - Parameter frame: Of the channels of rooms.
     /// - Parameter mayLeave: Redis may end a subscription by itself, because the slot of a sharded channel moves.
     package init(frame: ChannelFrame, mayLeave: Bool = false) {
         self.frame = frame
@@ -89,19 +117,20 @@ package struct SubscriptionStateMachine {
 
     // MARK: Requests
 
-    /// A SUBSCRIBE of the room's channel is sent, whether or not it is subscribed already. Each call gets one
+    /// A SUBSCRIBE of the entity's channel is sent, whether or not it is subscribed already. Each call gets one
     /// ``ReplyAction/subscribed(_:)``.
-    package mutating func subscribe(_ room: RoomName, now: Moment) {
-        rooms[.owned(room), default: Room()].pending += 1
-        questions.append(Asked(question: .subscribe(room), at: now))
+    package mutating func subscribe(_ entity: Entity, channel: String, now: Moment) {
+        channels[ChannelKey(entity, channel: channel), default: Channel()].pending += 1
+        questions.append(Asked(question: .subscribe(entity, channel: channel), at: now))
     }
 
-    /// An UNSUBSCRIBE is sent. Messages of the room are dropped from now on. Each call gets one
+    /// An UNSUBSCRIBE is sent. Messages of the channel are dropped from now on. Each call gets one
     /// ``ReplyAction/unsubscribed(_:)``.
-    package mutating func unsubscribe(_ room: RoomName, now: Moment) {
-        rooms[.owned(room), default: Room()].pending += 1
-        rooms[.owned(room)]?.pendingUnsubscribes += 1
-        questions.append(Asked(question: .unsubscribe(room), at: now))
+    package mutating func unsubscribe(_ entity: Entity, channel: String, now: Moment) {
+        let key = ChannelKey(entity, channel: channel)
+        channels[key, default: Channel()].pending += 1
+        channels[key]?.pendingUnsubscribes += 1
+        questions.append(Asked(question: .unsubscribe(entity, channel: channel), at: now))
     }
 
     /// A PING is sent.
@@ -113,12 +142,12 @@ package struct SubscriptionStateMachine {
 
     /// What the owner does about a line that came.
     package enum ReplyAction: Equatable {
-        case subscribed(RoomName)
-        case unsubscribed(RoomName)
-        /// The line is a message for the room: read its payload.
-        case heard(RoomName)
-        /// Redis ended the room's subscription by itself, because the slot of a sharded channel has moved.
-        case left(RoomName)
+        case subscribed(Entity)
+        case unsubscribed(Entity)
+        /// The line is a message on the entity's channel: read its payload.
+        case heard(Entity)
+        /// Redis ended the subscription by itself, because the slot of a sharded channel has moved.
+        case left(Entity)
         /// The PING that was sent at that time is answered.
         case ponged(since: Moment)
         case ignore
@@ -135,8 +164,8 @@ package struct SubscriptionStateMachine {
     ) -> ReplyAction {
         switch kind {
         case .message:
-            guard let (name, room) = room(of: channel) else { return .ignore }
-            return room.isSubscribed && room.pendingUnsubscribes == 0 ? .heard(name) : .ignore
+            guard let (key, state) = known(channel), let entity = key.entity else { return .ignore }
+            return state.isSubscribed && state.pendingUnsubscribes == 0 ? .heard(entity) : .ignore
         case .subscribe, .unsubscribe:
             let action =
                 mayLeave && isUnasked(kind, channel: channel)
@@ -158,51 +187,56 @@ package struct SubscriptionStateMachine {
         }
     }
 
-    /// The room with that channel; nil if it is not subscribed and nothing about it is unanswered.
-    private func room(of channel: UnsafeBufferPointer<UInt8>) -> (RoomName, Room)? {
-        guard channel.count > frame.before + frame.behind else { return nil }
-        let name = UnsafeBufferPointer(rebasing: channel.dropFirst(frame.before).dropLast(frame.behind))
-        guard let index = rooms.index(forKey: .borrowed(name)), case .owned(let known) = rooms[index].key else {
+    /// What is known of the channel; nil if it is not subscribed and nothing about it is unanswered.
+    private func known(_ channel: UnsafeBufferPointer<UInt8>) -> (ChannelKey, Channel)? {
+        if channel.count > frame.before + frame.behind {
+            let name = UnsafeBufferPointer(rebasing: channel.dropFirst(frame.before).dropLast(frame.behind))
+            if let index = channels.index(forKey: .borrowed(name)), case .room = channels[index].key {
+                return channels[index]
+            }
+        }
+        guard let index = channels.index(forKey: .borrowed(channel)), case .channel = channels[index].key else {
             return nil
         }
-        return (known, rooms[index].value)
+        return channels[index]
     }
 
-    private mutating func set(_ name: RoomName, _ room: Room) {
-        rooms[.owned(name)] = room.pending == 0 && !room.isSubscribed ? nil : room
+    private mutating func set(_ key: ChannelKey, _ state: Channel) {
+        channels[key] = state.pending == 0 && !state.isSubscribed ? nil : state
     }
 
     /// Whether the line acknowledges an UNSUBSCRIBE other than the one whose answer is due.
     private func isUnasked(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> Bool {
         guard kind == .unsubscribe else { return false }
-        guard case .unsubscribe(let name)? = questions.first?.question else { return true }
-        return room(of: channel)?.0 != name
+        guard case .unsubscribe(let entity, _)? = questions.first?.question else { return true }
+        return known(channel)?.0.entity != entity
     }
 
     private mutating func left(channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
-        guard let (name, found) = room(of: channel) else { return .ignore }
-        var room = found
-        if room.isSubscribed { subscribedCount -= 1 }
-        room.isSubscribed = false
-        set(name, room)
-        return .left(name)
+        guard let (key, found) = known(channel), let entity = key.entity else { return .ignore }
+        var state = found
+        if state.isSubscribed { subscribedCount -= 1 }
+        state.isSubscribed = false
+        set(key, state)
+        return .left(entity)
     }
 
-    /// The oldest command was answered with an error, because the channel is not served here. Returns its room; nil if
-    /// it is about none.
-    package mutating func refused() -> RoomName? {
+    /// The oldest command was answered with an error, because the channel is not served here. Returns whose channel it
+    /// is; nil if the command is about none.
+    package mutating func refused() -> Entity? {
         guard let question = questions.first?.question else { return nil }
-        let name: RoomName
+        let (entity, key): (Entity, ChannelKey)
         switch question {
-        case .subscribe(let room), .unsubscribe(let room): name = room
+        case .subscribe(let asked, let channel), .unsubscribe(let asked, let channel):
+            (entity, key) = (asked, ChannelKey(asked, channel: channel))
         case .ping: return nil
         }
         _ = questions.popFirst()
-        guard var room = rooms[.owned(name)] else { return name }
-        room.pending -= 1
-        if case .unsubscribe = question { room.pendingUnsubscribes -= 1 }
-        set(name, room)
-        return name
+        guard var state = channels[key] else { return entity }
+        state.pending -= 1
+        if case .unsubscribe = question { state.pendingUnsubscribes -= 1 }
+        set(key, state)
+        return entity
     }
 
     /// An error came. If a PONG is due, the error is the answer to the PING; otherwise `.ignore`.
@@ -213,26 +247,26 @@ package struct SubscriptionStateMachine {
     }
 
     private mutating func acknowledged(_ kind: Kind, channel: UnsafeBufferPointer<UInt8>) -> ReplyAction {
-        guard let asked = questions.popFirst(), let (known, found) = room(of: channel) else {
+        guard let asked = questions.popFirst(), let (key, found) = known(channel), let entity = key.entity else {
             return .fail("redis acknowledged a subscription that was not asked for")
         }
-        var room = found
+        var state = found
         let action: ReplyAction
         switch (asked.question, kind) {
-        case (.subscribe(let name), .subscribe) where name == known:
-            if !room.isSubscribed { subscribedCount += 1 }
-            room.isSubscribed = true
-            action = .subscribed(name)
-        case (.unsubscribe(let name), .unsubscribe) where name == known:
-            if room.isSubscribed { subscribedCount -= 1 }
-            room.isSubscribed = false
-            room.pendingUnsubscribes -= 1
-            action = .unsubscribed(name)
+        case (.subscribe(let wanted, _), .subscribe) where wanted == entity:
+            if !state.isSubscribed { subscribedCount += 1 }
+            state.isSubscribed = true
+            action = .subscribed(entity)
+        case (.unsubscribe(let wanted, _), .unsubscribe) where wanted == entity:
+            if state.isSubscribed { subscribedCount -= 1 }
+            state.isSubscribed = false
+            state.pendingUnsubscribes -= 1
+            action = .unsubscribed(entity)
         case (.subscribe, _), (.unsubscribe, _), (.ping, _):
             return .fail("redis acknowledged a subscription out of order")
         }
-        room.pending -= 1
-        set(known, room)
+        state.pending -= 1
+        set(key, state)
         return action
     }
 }

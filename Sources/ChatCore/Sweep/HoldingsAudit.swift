@@ -1,16 +1,17 @@
-/// Finds rooms that the broker lists this node in although it does not hold them, and takes it out of them.
+/// Finds rooms in which the broker lists this node although it does not hold them, and takes it out of them.
 ///
-/// A node that lives is swept by nobody, so such an entry would stay for ever: its members in the roster, other nodes' PUBLISH for
-/// nothing. Two things make one: a Redis that came back with an older state (failover, lost tail) in which this node had not
-/// left yet, and the bytes of a dead connection that carried out an old `enter` after the `leave`.
+/// Nobody sweeps a node that lives, so such an entry would stay for ever: its members in the roster, and a useless
+/// PUBLISH for each message. There are two causes: a Redis that came back with an older state (failover, lost tail), in
+/// which this node had not left yet, and the bytes of a dead connection that carried out an old `enter` after the
+/// `leave`.
 ///
-/// Reads the node's own list (`rooms(of:)`, written before each `enter`), then each room that it does not hold, then leaves with
-/// the value read: an `enter` in between has another value and is not touched.
+/// It reads the node's own list (`rooms(of:)`, written before each `enter`), then each listed room that the node does
+/// not hold, then leaves with the value read. An `enter` in between has another value and is not touched.
 public struct HoldingsAudit: Sendable {
     public enum Action: Sendable, Equatable {
-        /// Ask, then call `completed` with this serial.
+        /// Send the request, then call `completed` with this serial.
         case submit(BrokerRequest, serial: UInt64)
-        /// The node was listed in a room that it does not hold; it has been taken out.
+        /// The node was listed in a room that it does not hold, and has been taken out.
         case left(RoomName)
     }
 
@@ -31,25 +32,25 @@ public struct HoldingsAudit: Sendable {
         self.node = node
     }
 
-    /// Begins a round, unless one is still running. Every few leases is enough, and after a connection to another Redis.
+    /// Begins a round, unless one is still running. Once in a few leases is enough.
     public mutating func roundBegan(_ actions: inout [Action]) {
         guard requests.isEmpty else { return }
         submit(.rooms(of: node), .rooms, &actions)
     }
 
-    /// The connection was lost: the next round asks again.
+    /// The connection was lost; the next round starts over.
     public mutating func reset() {
         requests = [:]
         nextPart = nil
     }
 
-    /// `isHeld`: whether the node has that room in use, in whatever phase, at this moment.
+    /// `isHeld`: whether the node uses that room, in any phase, at this moment.
     public mutating func completed(
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, isHeld: (RoomName) -> Bool,
         _ actions: inout [Action]
     ) {
         guard let purpose = requests.removeValue(forKey: serial) else { return }
-        // A long list is worked off part by part, so that Redis is never asked for thousands of things at once.
+        // A list is read part by part, so that Redis never gets thousands of requests at once.
         defer {
             if requests.isEmpty, let cursor = nextPart {
                 nextPart = nil
@@ -67,7 +68,7 @@ public struct HoldingsAudit: Sendable {
             if let value = nodes[node] {
                 submit(.leave(room: room, node: node, value: value), .leave(room, value: value), &actions)
             } else {
-                submit(.release(room: room, node: node), .release, &actions)
+                release(room, &actions)
             }
         case (.leave(let room, let value), .success(.leaving(let cursor))):
             guard !isHeld(room) else { return }
@@ -75,10 +76,16 @@ public struct HoldingsAudit: Sendable {
             submit(next, .leave(room, value: value), &actions)
         case (.leave(let room, _), .success(.left(let was))):
             if was { actions.append(.left(room)) }
-            if !isHeld(room) { submit(.release(room: room, node: node), .release, &actions) }
+            if !isHeld(room) { release(room, &actions) }
         case (.rooms, _), (.holders, _), (.leave, _), (.release, _):
             break
         }
+    }
+
+    /// Also from the old list, which is not kept up to date any more when the last node of schema 1 has gone.
+    private mutating func release(_ room: RoomName, _ actions: inout [Action]) {
+        submit(.release(room: room, node: node), .release, &actions)
+        submit(.release(room: room, node: node, inOldList: true), .release, &actions)
     }
 
     private mutating func submit(_ request: BrokerRequest, _ purpose: Purpose, _ actions: inout [Action]) {

@@ -1,19 +1,23 @@
 /// Finds nodes that died and takes them out of their rooms, so that their members leave every roster within the lease.
 ///
-/// Every node runs one; which of them removes a dead node does not matter, since `leave` compares the enter epoch and is
-/// atomic: the members' leave is said once. A round reads the rooms first and the heartbeats after them, so a node that is
-/// only just coming in is never taken for dead (race 5).
+/// Every node runs one. Which of them removes a dead node does not matter, as `leave` compares the enter epoch and is
+/// atomic: the leave of its members is announced once. A round reads the rooms first and the heartbeats after them, so
+/// a node that is just entering is never taken for dead (race 5).
 public struct SweepStateMachine: Sendable {
     public enum Action: Sendable, Equatable {
-        /// Ask, then call `completed` with this serial.
+        /// Send the request, then call `completed` with this serial.
         case submit(BrokerRequest, serial: UInt64)
-        /// A dead node was found; its rooms are being swept. With the last report that was seen of it.
+        /// A dead node was found and its rooms are being swept; with its last report.
         case found(NodeID, NodeReport?)
-        /// Nothing is left of the dead node; we took it out of so many rooms.
+        /// Nothing is left of the dead node; it was taken out of so many rooms.
         case swept(NodeID, NodeReport?, rooms: Int)
+        /// Whether this node has to keep the old list (``Holdings``), because a node that lives reads no other one.
+        case keepOldList(Bool)
     }
 
     enum Purpose: Sendable, Equatable {
+        /// Only to learn which versions live.
+        case versions
         case nodes
         case rooms(NodeID)
         case holders(RoomName, NodeID)
@@ -24,23 +28,26 @@ public struct SweepStateMachine: Sendable {
     let node: NodeID
     private var requests: [UInt64: Purpose] = [:]
     private var nextSerial: UInt64 = 1
-    /// With a round every sixth of the lease: as long as a heartbeat lasts, so that a node which dies just then is still out of every
-    /// roster within the lease.
+    /// The rounds that pass before the first sweep. With a round every sixth of the lease that is as long as a
+    /// heartbeat lasts, so a node that dies just then is still out of every roster within the lease.
     static let roundsOfPatience = 4
     private var roundsToWait = SweepStateMachine.roundsOfPatience
-    /// Requests that still have to be answered for each dead node, and whether one of them failed.
+    /// The dead nodes that are being swept.
     private var sweeping: [NodeID: Dead] = [:]
-    /// What living nodes said last.
+    /// The last reports of living nodes.
     private var reports: [NodeID: NodeReport] = [:]
+    /// Whether a node of schema 1 lives; nil: not known yet.
+    private var isOlderNodeAlive: Bool?
     /// Nodes that rooms listed before this round read the heartbeats.
     private var suspects: [Suspicion] = []
 
     private struct Dead {
+        /// The number of unanswered requests, and whether one of them failed.
         var open = 0
         var failed = false
-        /// Rooms that it was taken out of.
+        /// The number of rooms that it was taken out of.
         var left = 0
-        /// Where the next part of the dead node's list begins, once this one is done; nil: this is the last.
+        /// Where the next part of its list begins, once this one is done; nil: this is the last.
         var nextPart: UInt64?
     }
 
@@ -60,20 +67,26 @@ public struct SweepStateMachine: Sendable {
         suspects.append(Suspicion(room: room, node: other, value: value))
     }
 
+    /// The node begins: asks which versions live, before the first round is due.
+    public mutating func began(_ actions: inout [Action]) {
+        submit(.nodes, .versions, &actions)
+    }
+
     /// Begins a round, unless one is still running or the connection is young. A round is due every sixth of the lease.
     public mutating func roundBegan(_ actions: inout [Action]) {
         guard roundsToWait == 0 else {
             roundsToWait -= 1
             suspects = []
+            if requests.isEmpty { submit(.nodes, .versions, &actions) }
             return
         }
         guard requests.isEmpty else { return }
         submit(.nodes, .nodes, &actions)
     }
 
-    /// The connection was lost: whatever was asked starts over, but not at once. If it was Redis that was away, nobody's heartbeat came
-    /// through, and who lives needs time to say so: swept, its members would leave and come back, and what it alone
-    /// could put back would not be waited for.
+    /// The connection was lost: everything starts over, but not at once. If Redis was away, nobody's heartbeat arrived,
+    /// and living nodes need time to report. Swept too early, their members would leave and come back, and nobody would
+    /// wait for messages that only they can put back.
     public mutating func reset() {
         roundsToWait = Self.roundsOfPatience
         requests = [:]
@@ -85,6 +98,7 @@ public struct SweepStateMachine: Sendable {
     ) {
         guard let purpose = requests.removeValue(forKey: serial) else { return }
         switch purpose {
+        case .versions: if case .success(.nodes(let records)) = result { versionsRead(records, &actions) }
         case .nodes: nodesRead(result, &actions)
         case .rooms(let dead): roomsRead(of: dead, result, &actions)
         case .holders(let room, let dead): holdersRead(room, of: dead, result, &actions)
@@ -99,6 +113,9 @@ public struct SweepStateMachine: Sendable {
             }
             finished(dead, &actions)
         case .forget(let dead):
+            if case .success(.forgetting(let cursor)) = result {
+                return submit(.forget(dead, cursor: cursor), .forget(dead), &actions)
+            }
             let left = sweeping.removeValue(forKey: dead)?.left ?? 0
             if case .success = result { actions.append(.swept(dead, reports.removeValue(forKey: dead), rooms: left)) }
         }
@@ -107,11 +124,10 @@ public struct SweepStateMachine: Sendable {
     private mutating func nodesRead(_ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]) {
         guard case .success(.nodes(let records)) = result else { return }
         let living = Set(records.filter { $0.report != nil }.map(\.node))
-        for record in records where record.report == nil && record.node != node && sweeping[record.node] == nil {
-            actions.append(.found(record.node, reports[record.node]))
-            sweeping[record.node] = Dead()
-            ask(.rooms(of: record.node), .rooms(record.node), for: record.node, &actions)
-        }
+        for record in records where record.report == nil && record.node != node { sweep(record.node, &actions) }
+        let wasOlderNodeAlive = isOlderNodeAlive ?? false
+        versionsRead(records, &actions)
+        if wasOlderNodeAlive || isOlderNodeAlive ?? false { sweepVanished(records, &actions) }
         let dying = sweeping
         reports = reports.filter { dying[$0.key] != nil }
         for record in records { if let report = record.report { reports[record.node] = report } }
@@ -122,6 +138,28 @@ public struct SweepStateMachine: Sendable {
             let leave = BrokerRequest.leave(room: suspect.room, node: suspect.node, value: suspect.value)
             submit(leave, .leave(suspect.room, suspect.node, value: suspect.value), &actions)
         }
+    }
+
+    private mutating func sweep(_ dead: NodeID, _ actions: inout [Action]) {
+        guard sweeping[dead] == nil else { return }
+        actions.append(.found(dead, reports[dead]))
+        sweeping[dead] = Dead()
+        ask(.rooms(of: dead), .rooms(dead), for: dead, &actions)
+    }
+
+    /// A node of schema 1 may have forgotten a dead node of a later schema without finding all its rooms, if the node
+    /// died before it had written them into the old list. So whoever vanishes beside such a node is swept once more.
+    private mutating func sweepVanished(_ records: [NodeRecord], _ actions: inout [Action]) {
+        let registered = Set(records.map(\.node))
+        let vanished = reports.values.filter { $0.schema > 1 && $0.node != node && !registered.contains($0.node) }
+        for report in vanished.sorted(by: { $0.node < $1.node }) { sweep(report.node, &actions) }
+    }
+
+    private mutating func versionsRead(_ records: [NodeRecord], _ actions: inout [Action]) {
+        let isAlive = records.contains { $0.report.map { $0.schema < 2 } ?? false }
+        guard isAlive != isOlderNodeAlive else { return }
+        isOlderNodeAlive = isAlive
+        actions.append(.keepOldList(isAlive))
     }
 
     private mutating func roomsRead(

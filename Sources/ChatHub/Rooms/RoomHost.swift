@@ -263,9 +263,9 @@ public final class RoomHost {
 
     public func subscriptionsLost(_ scope: BrokerScope) { happenEverywhere(.subscriptionsDown, in: scope) }
 
-    /// Whether both connections that serve the room are there.
-    public func isReached(_ name: RoomName) -> Bool {
-        commands.identity(of: name) != nil && subscriptions.identity(of: name) != nil
+    /// Whether both connections that serve the entity are there.
+    public func isReached(_ entity: Entity) -> Bool {
+        commands.identity(of: entity) != nil && subscriptions.identity(of: entity) != nil
     }
 
     /// The node's lease had run out: others may have taken it out of its rooms.
@@ -277,20 +277,35 @@ public final class RoomHost {
         return table.count
     }
 
-    /// What the node wrote down of its rooms may be lost with a failover of the server that keeps it. Rooms of the same server are
-    /// entered again, and thereby held; those of other servers notice nothing, and are held again by this.
-    public func holdAgain(outside scope: BrokerScope) {
-        for case let room? in table.slots where room.look({ $0.isHeld }) ?? true && !scope.contains(room.name) {
-            let tag = RequestTag(owner: room.slot, generation: room.generation, serial: RequestTag.ignoredSerial)
-            link.submit(.hold(room: room.name, node: settings.node), tag: tag)
+    /// A failover may have lost the lists of rooms that are kept in the scope. Rooms in the scope are entered again, and
+    /// thereby written down; those of other masters notice nothing, and are written down again by this.
+    public func holdAgain(in scope: BrokerScope) {
+        let isOldList = scope.holdsNodes && link.keepsOldList
+        for case let room? in table.slots
+        where !scope.contains(room.name)
+            && (isOldList || scope.contains(.node(settings.node, Holdings.slot(of: room.name))))
+        {
+            holdAgain(room)
         }
+    }
+
+    /// Whether a node of schema 1 lives, which reads the old list only.
+    public func keepOldList(_ isKept: Bool) {
+        guard link.keepOldList(isKept) else { return }
+        for case let room? in table.slots { holdAgain(room) }
+    }
+
+    private func holdAgain(_ room: HomeRoom) {
+        guard room.look({ $0.isHeld }) ?? true else { return }
+        let tag = RequestTag(owner: room.slot, generation: room.generation, serial: RequestTag.ignoredSerial)
+        link.submit(.hold(room: room.name, node: settings.node), tag: tag)
     }
 
     // MARK: audits
 
     /// How many rooms that are reached wait for their return.
     public var recoveringRooms: Int {
-        table.slots.count { $0.map { isReached($0.name) && ($0.look { $0.isRecovering } ?? false) } ?? false }
+        table.slots.count { $0.map { isReached(.room($0.name)) && ($0.look { $0.isRecovering } ?? false) } ?? false }
     }
 
     /// The slots of rooms, of which some may be empty.

@@ -69,14 +69,16 @@ extension BrokerHost: BrokerLinkDelegate {
         continuations.removeValue(forKey: tag.serial)?(result)
     }
 
-    func brokerSubscribed(_ name: RoomName) {
-        if !proof.subscribed(name) { rooms.subscribed(name) }
+    func brokerSubscribed(_ entity: Entity) {
+        if let room = entity.room { rooms.subscribed(room) } else { proof.subscribed(entity) }
     }
 
-    func brokerUnsubscribed(_ name: RoomName) { rooms.unsubscribed(name) }
+    func brokerUnsubscribed(_ entity: Entity) {
+        if let room = entity.room { rooms.unsubscribed(room) }
+    }
 
-    func brokerHeard(_ name: RoomName, _ event: ChatCore.ChannelEvent) {
-        if proof.heard(event, in: name) { return }
+    func brokerHeard(_ entity: Entity, _ event: ChatCore.ChannelEvent) {
+        guard let name = entity.room else { return proof.heard(event, on: entity) }
         if case .message(let message, _) = event {
             let lag = Double(context.wallClock) - Double(message.content.at)
             context.metrics.brokerLag.observe(max(0, lag / 1_000))
@@ -95,8 +97,8 @@ extension BrokerHost: BrokerLinkDelegate {
         if scope.holdsNodes {
             resetKeeper()
             sayWeLive()
-            if !scope.isWhole { rooms.holdAgain(outside: scope) }
         }
+        if !scope.isWhole { rooms.holdAgain(in: scope) }
         rooms.commandsReturned(identity, scope)
         proof.begin()
     }

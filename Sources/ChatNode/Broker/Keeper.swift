@@ -35,6 +35,13 @@ final class Keeper: @unchecked Sendable {
     /// The first loop's command connection is gone, or there again: either way the others need time to say that they live.
     func connectionChanged() { machine.reset() }
 
+    /// Learns which versions live, as the node begins.
+    func begin() {
+        var actions: [SweepStateMachine.Action] = []
+        machine.began(&actions)
+        carryOut(actions)
+    }
+
     /// Looks for dead nodes and takes them out of their rooms; not while Redis does not take our own heartbeat or refuses anything else:
     /// then nobody's comes through, and afterwards they need time to say that they live.
     func round() {
@@ -80,6 +87,8 @@ final class Keeper: @unchecked Sendable {
                     machine.completed(serial: serial, result, &next)
                     carryOut(next)
                 }
+            case .keepOldList(let isKept):
+                for loop in loop.all { loop.run { loop.rooms.keepOldList(isKept) } }
             case .found(let node, let last):
                 logger.info("a node is dead, sweeping its rooms", metadata: Self.metadata(node, last))
             case .swept(let node, let last, let rooms):

@@ -1,10 +1,11 @@
 import ChatCore
 
-/// Proves that a message really goes round: out through the command connection, back through the subscribe connection. Each round
-/// subscribes to a channel of the shard's own and leaves it again, so that between rounds `PUBSUB CHANNELS` lists rooms only.
+/// Proves that a message really goes round: out through the command connection, back through the subscribe connection.
+/// Each round subscribes to a channel of the node and leaves it again, so that between rounds `PUBSUB CHANNELS` lists
+/// rooms only.
 ///
-/// And that it could be stored: Redis takes PUBLISH while it refuses every write. For that the shard asks for an append to the log of a
-/// room that is not there, which Redis refuses as it would any other, and else answers without writing anything.
+/// It also proves that a message could be stored, as Redis accepts PUBLISH while it refuses every write
+/// (``BrokerRequest/tryStoring(_:)``).
 struct Probe {
     enum State: Equatable {
         /// → `subscribing`
@@ -24,8 +25,11 @@ struct Probe {
     /// Writes are asked for at most this often.
     static let writeInterval: Duration = .milliseconds(250)
 
-    let room: RoomName
+    /// The node itself, in a slot of the part of the broker that is probed.
+    let entity: Entity
     private let node: NodeID
+    /// All shards of the node use the same channel, and each has its own session numbers.
+    private let shard: UInt64
     private(set) var state = State.idle
     private(set) var proven: Moment?
     private var round: UInt64 = 0
@@ -37,16 +41,16 @@ struct Probe {
     private var refusedWrite: String?
     private var refusedPublish: String?
 
-    /// For the part of the broker that has these rooms. Nil: it has no room, or hardly any.
+    /// For the part of the broker with that scope. Nil if the scope is empty.
     init?(node: NodeID, shard: Int, in scope: BrokerScope = .everything) {
+        guard let slot = scope.slots.first else { return nil }
         self.node = node
-        // Names of nodes are short and free of braces, so these are names.
-        let names = (0..<200_000).lazy.compactMap { number in
-            try? RoomName("~probe \(node.text.suffix(64)) \(shard)" + (number == 0 ? "" : " \(number)"))
-        }
-        guard let room = names.first(where: { scope.contains($0) }) else { return nil }
-        self.room = room
+        self.shard = UInt64(clamping: shard) & 0xFFFF
+        self.entity = .node(node, slot)
     }
+
+    /// The number of this round in the probe's signals.
+    private var session: SessionID { SessionID(raw: shard << 48 | round & 0xFFFF_FFFF_FFFF) }
 
     /// Whether a round has to begin now.
     mutating func begin(now: Moment) -> Bool {
@@ -65,12 +69,12 @@ struct Probe {
         guard case .subscribing(let since) = state, let user = try? UserID("~probe") else { return nil }
         state = .waiting(since: since)
         round += 1
-        return .signal(Signal(node: node, session: SessionID(raw: round), user: user, name: "probe"))
+        return .signal(Signal(node: node, session: session, user: user, name: "probe"))
     }
 
     /// True if it is our round that came back.
     mutating func heard(_ event: ChannelEvent, now: Moment) -> Bool {
-        guard case .waiting = state, case .signal(let signal) = event, signal.node == node, signal.session.raw == round
+        guard case .waiting = state, case .signal(let signal) = event, signal.node == node, signal.session == session
         else {
             return false
         }
@@ -112,7 +116,7 @@ struct Probe {
         init(_ result: Result<BrokerReply, BrokerError>) {
             self =
                 switch result {
-                // There is no such room: Redis looked, so it would have stored.
+                // Whatever Redis found, it would have stored.
                 case .success, .failure(.missing), .failure(.refused), .failure(.again): .taken
                 case .failure(.notStored(let text)), .failure(.malformed(let text)): .refused(text)
                 case .failure(.notConnected), .failure(.outcomeUnknown): .lost
@@ -142,8 +146,8 @@ struct Probe {
         return refusedWrite == nil && (written.map { now - $0 < Self.validity } ?? false)
     }
 
-    /// The round has been out for longer than Redis may take for any command: SUBSCRIBE and PUBLISH may have been answered, and
-    /// nothing is heard.
+    /// The round has been out for longer than Redis may take for any command: SUBSCRIBE and PUBLISH may have been
+    /// answered, and nothing is heard.
     func isOverdue(now: Moment, deadline: Duration) -> Bool {
         began.map { now - $0 > deadline } ?? false
     }

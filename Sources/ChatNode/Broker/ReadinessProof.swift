@@ -39,31 +39,24 @@ final class ReadinessProof: @unchecked Sendable {
         let scopes = link.scopes
         let (node, shard) = (context.settings.hub.node, context.index)
         probes = scopes.compactMap { scope in
-            probes.first { scope.contains($0.room) } ?? Probe(node: node, shard: shard, in: scope)
+            probes.first { scope.contains($0.entity) } ?? Probe(node: node, shard: shard, in: scope)
         }
         for probe in probes.indices where isReached(probes[probe]) && probes[probe].begin(now: now) {
-            link.subscribe(probes[probe].room)
+            link.subscribe(probes[probe].entity)
         }
         beginWrites()
     }
 
-    /// Asks of each part of the broker whether anything can be stored there: an append, and a function.
+    /// Asks of each part of the broker whether anything can be stored there.
     func beginWrites() {
         for probe in probes.indices where isReached(probes[probe]) && probes[probe].beginWrite(now: now) {
-            let room = probes[probe].room
-            guard let user = try? UserID("~probe") else { continue }
-            let content = MessageContent(user: user, at: 1, text: "probe")
-            context.ask(.append(room: room, epoch: 1, content: content)) { [self] result in
-                guard case .taken = Probe.Write(result) else { return writeAnswered(result, in: room) }
-                context.ask(.view(room: room, after: nil, page: PageBounds(count: 1))) { [self] in
-                    writeAnswered($0, in: room)
-                }
-            }
+            let entity = probes[probe].entity
+            context.ask(.tryStoring(entity)) { [self] in writeAnswered($0, of: entity) }
         }
     }
 
-    private func writeAnswered(_ result: Result<BrokerReply, BrokerError>, in room: RoomName) {
-        guard let probe = probes.firstIndex(where: { $0.room == room }) else { return }
+    private func writeAnswered(_ result: Result<BrokerReply, BrokerError>, of entity: Entity) {
+        guard let probe = probes.firstIndex(where: { $0.entity == entity }) else { return }
         let write = Probe.Write(result)
         guard let asked = probes[probe].answered(write) else { return }
         switch write {
@@ -76,27 +69,24 @@ final class ReadinessProof: @unchecked Sendable {
         proofCame()
     }
 
-    /// True if it is the channel of a probe.
-    func subscribed(_ name: RoomName) -> Bool {
-        guard let probe = probes.firstIndex(where: { $0.room == name }) else { return false }
-        guard let event = probes[probe].subscribed() else { return true }
-        context.ask(.publish(room: name, event: event)) { [self] result in
+    /// The channel of a probe is subscribed.
+    func subscribed(_ entity: Entity) {
+        guard let probe = probes.firstIndex(where: { $0.entity == entity }), let event = probes[probe].subscribed()
+        else { return }
+        context.ask(.publish(on: entity, event: event)) { [self] result in
             // Redis said no, or the connection went: that says nothing of the subscription.
-            guard case .failure(let error) = result, let probe = probes.firstIndex(where: { $0.room == name }) else {
-                return
-            }
+            guard case .failure(let error) = result, let probe = probes.firstIndex(where: { $0.entity == entity })
+            else { return }
             if case .notStored(let text) = error { probes[probe].failed(text) } else { probes[probe].failed() }
         }
-        return true
     }
 
-    /// True if it is the channel of a probe.
-    func heard(_ event: ChatCore.ChannelEvent, in name: RoomName) -> Bool {
-        guard let probe = probes.firstIndex(where: { $0.room == name }) else { return false }
-        guard probes[probe].heard(event, now: now) else { return true }
-        link.unsubscribe(name)
+    /// Something was published on the channel of a probe.
+    func heard(_ event: ChatCore.ChannelEvent, on entity: Entity) {
+        guard let probe = probes.firstIndex(where: { $0.entity == entity }), probes[probe].heard(event, now: now)
+        else { return }
+        link.unsubscribe(entity)
         proofCame()
-        return true
     }
 
     private func proofCame() {
@@ -114,7 +104,7 @@ final class ReadinessProof: @unchecked Sendable {
     // MARK: connections
 
     func reset(in scope: BrokerScope) {
-        for probe in probes.indices where scope.contains(probes[probe].room) { probes[probe].reset() }
+        for probe in probes.indices where scope.contains(probes[probe].entity) { probes[probe].reset() }
     }
 
     func commandsLost(_ reason: String) {
@@ -143,7 +133,7 @@ final class ReadinessProof: @unchecked Sendable {
             context.metrics.alarms.increment()
             for probe in overdue {
                 probes[probe].reset()
-                link.reset(probes[probe].room)
+                link.reset(probes[probe].entity)
             }
             return false
         }
@@ -154,7 +144,7 @@ final class ReadinessProof: @unchecked Sendable {
     /// A loop that never gets to the end of what Redis says is no reason to wait for ever.
     private static let mostPatience = 5
 
-    private func isReached(_ probe: Probe) -> Bool { rooms.isReached(probe.room) }
+    private func isReached(_ probe: Probe) -> Bool { rooms.isReached(probe.entity) }
 
     // MARK: readiness
 

@@ -40,6 +40,7 @@ final class NodeLife: Sendable {
         while await !beat(), ContinuousClock.now < end, !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(50))
         }
+        keeper.shard.run { [keeper] in keeper.begin() }
     }
 
     /// Runs until the node is asked to leave.
@@ -171,7 +172,10 @@ final class NodeLife: Sendable {
                 try? await Task.sleep(for: .milliseconds(20))
             }
             pulse.end()
-            _ = await keeper.loop.ask(.forget(node))
+            var forgotten = await keeper.loop.ask(.forget(node))
+            while case .success(.forgetting(let cursor)) = forgotten {
+                forgotten = await keeper.loop.ask(.forget(node, cursor: cursor))
+            }
             let rest = await hub.load()
             logger.notice(
                 "the node has left",

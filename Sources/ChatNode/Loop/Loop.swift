@@ -20,6 +20,9 @@ final class Loop: @unchecked Sendable {
     let broker: BrokerHost
     private let context: LoopContext
 
+    /// All loops of the node, once this one has started.
+    var all: [Loop] { context.loops }
+
     /// `count`: how many loops the node has.
     init(
         index: Int, of count: Int = 1, eventLoop: any EventLoop, tick: LoopTick, settings: LoopSettings,

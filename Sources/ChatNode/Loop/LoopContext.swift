@@ -15,7 +15,7 @@ final class LoopContext: @unchecked Sendable {
     let metrics: NodeMetrics
     let logger: Logger
     /// All loops of the node, this one included. Set once, before anything runs.
-    private var loops: [Loop] = []
+    private(set) var loops: [Loop] = []
     /// The node's heartbeat and sweeper, on the first loop.
     private(set) var keeper: Keeper?
     private var timer: LoopTimer?

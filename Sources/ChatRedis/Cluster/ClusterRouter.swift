@@ -1,16 +1,19 @@
 import ChatCore
 
-/// Which master gets what, for one link to a Cluster; and what the link's owner is told of slots that move, fail and come back.
+/// Decides, for one link to a Cluster, which master gets which request, and what the link's owner is told about slots
+/// that move, fail and come back.
 ///
-/// - A slot that moves is to its rooms what a lost connection is: both its connections go down, what was in flight ends as
-///   `.outcomeUnknown`, and when somebody serves it again they come up, with the identity of who does. Nothing else is touched. So
-///   rooms need no rule for Clusters.
-/// - A master that comes back is not believed before the Cluster was asked again: frozen for a while, it takes writes for a moment that
-///   are lost when it hears of its successor.
-/// - The same if a master refuses a slot (MOVED, ASK, TRYAGAIN, CLUSTERDOWN): it is *unsettled*, until the Cluster was asked again.
-///   While a slot's keys are moved one by one its rooms are away: a function that finds half of a room's keys is refused by Redis.
-/// - `hold` goes to the master that has the nodes' keys, everything else of a room to its own; `enter` must not be carried out before
-///   its `hold`. So what follows a `hold` waits for its answer, and `enter` fails with it.
+/// - A slot that moves looks to its entities like a lost connection: both connections go down, what was in flight ends
+///   as `.outcomeUnknown`, and when a master serves the slot again they come up, with the identity of that master.
+///   Nothing else is touched, so rooms need no rule for Clusters.
+/// - A master that comes back is not trusted before the Cluster was asked again: if it was frozen for a while, it
+///   accepts writes for a moment, which are lost when it learns of its successor.
+/// - The same holds if a master refuses a slot (MOVED, ASK, TRYAGAIN, CLUSTERDOWN): the slot is *unsettled* until the
+///   Cluster was asked again. While its keys are moved one by one, its rooms are away, as Redis refuses a function that
+///   finds only half of a room's keys.
+/// - `hold` goes to the master of the part of the node's list (``Holdings``), which may be another one than the room's,
+///   and while the old list is kept to the master of the nodes as well. `enter` must not be carried out before its
+///   `hold`. So what follows a `hold` waits for all its answers, and `enter` fails if one of them does.
 struct ClusterRouter {
     typealias PartID = UInt32
 
@@ -21,9 +24,10 @@ struct ClusterRouter {
         case serves(PartID, SlotSet)
         case close(PartID)
         case submit(PartID, BrokerRequest, RequestTag)
-        case subscribe(PartID, RoomName)
-        case unsubscribe(PartID, RoomName)
-        /// Ask the Cluster again: best there, and there only if nobody else answers, for it may not know yet that it is no master any more.
+        case subscribe(PartID, Entity)
+        case unsubscribe(PartID, Entity)
+        /// Ask the Cluster again: best at the first address, and at the second only if nobody else answers, as it may
+        /// not know yet that it is no master any more.
         case look(best: ClusterAddress?, last: ClusterAddress?)
         // For the owner of the link:
         case complete(RequestTag, Result<BrokerReply, BrokerError>)
@@ -38,7 +42,8 @@ struct ClusterRouter {
         var slots: SlotSet
         var commands = Side()
         var subscriptions = Side()
-        /// It was lost before: a server that comes back may have been replaced meanwhile, and be the last to hear of it.
+        /// It was lost before. A server that comes back may have been replaced meanwhile, and be the last to learn of
+        /// it.
         var isSuspect = false
     }
 
@@ -56,17 +61,24 @@ struct ClusterRouter {
         var tag: RequestTag
         var slot: HashSlot
         var part: PartID
-        /// It is a `hold` of this room, which others wait for.
+        /// The room whose `hold` this is; other requests wait for it.
         var held: RoomName?
     }
 
-    /// A `hold` that is not answered, and what came after it.
+    /// A `hold` that is not answered, and what was submitted after it.
     private struct Hold {
+        var tag: RequestTag
+        /// The number of lists from which the answer is missing.
+        var open: Int
+        /// The first failure, and the slot of the list that is not written.
+        var failure: (result: Result<BrokerReply, BrokerError>, list: HashSlot)?
         var waiting: [(request: BrokerRequest, tag: RequestTag)] = []
     }
 
-    /// The slot of what nodes say of themselves.
+    /// The slot of ``Entity/nodes``.
     private let nodesSlot: HashSlot
+    /// ``BrokerLink/keepsOldList``. Until the versions of all nodes are known, nodes of schema 1 are expected.
+    private(set) var keepsOldList = true
     private var parts: [PartID: Part] = [:]
     private var nextPart: PartID = 1
     /// By slot; 0: nobody serves it.
@@ -74,33 +86,33 @@ struct ClusterRouter {
     private var pending: [UInt64: Pending] = [:]
     private var nextSerial = RequestTag.ignoredSerial + 1
     private var holds: [RoomName: Hold] = [:]
-    /// Rooms whose `hold` failed, until the `enter` behind it has.
-    private var unheld: Set<RoomName> = []
-    /// Slots of rooms that could not be entered because the nodes' master was away.
-    private var unentered = SlotSet()
+    /// Rooms whose `hold` failed, with the slot of the list, until the `enter` after it has failed too.
+    private var unheld: [RoomName: HashSlot] = [:]
+    /// Slots of rooms that could not be entered because the master of a list was away, by the slot of the list.
+    private var unentered: [HashSlot: SlotSet] = [:]
 
     init(nodesSlot: HashSlot) {
         self.nodesSlot = nodesSlot
     }
 
-    // MARK: Looking
+    // MARK: Look-up
 
     /// What comes and goes together.
     var scopes: [BrokerScope] { parts.sorted { $0.key < $1.key }.map { scope($0.value.slots) } }
 
-    /// Whether the part speaks for the room.
-    func hears(_ room: RoomName, from id: PartID) -> Bool {
-        let slot = HashSlot(of: room)
+    /// Whether the part is subscribed for the entity.
+    func hears(_ entity: Entity, from id: PartID) -> Bool {
+        let slot = entity.slot(nodes: nodesSlot)
         return owners[slot.number] == id && parts[id]?.subscriptions.reaches(slot) == true
     }
 
-    /// The part that has the room, whether or not it is reached.
-    func owner(of room: RoomName) -> PartID? {
-        let id = owners[HashSlot(of: room).number]
+    /// The part that serves the entity, whether or not it is reached.
+    func owner(of entity: Entity) -> PartID? {
+        let id = owners[entity.slot(nodes: nodesSlot).number]
         return parts[id] == nil ? nil : id
     }
 
-    /// Somebody is away, or refuses some of its slots: the Cluster is to be asked again and again.
+    /// Whether a master is away or refuses some of its slots. Then the Cluster is asked again and again.
     var isTroubled: Bool {
         parts.values.contains {
             $0.commands.identity == nil || $0.subscriptions.identity == nil || !$0.commands.unsettled.isEmpty
@@ -114,7 +126,7 @@ struct ClusterRouter {
 
     // MARK: The Cluster
 
-    /// The Cluster was asked, and this is who serves what: the same as before, or not.
+    /// The Cluster was asked, and this is which master serves what.
     mutating func cameToKnow(_ topology: ClusterTopology, _ actions: inout [Action]) {
         var wanted: [ClusterAddress: SlotSet] = [:]
         for master in topology.masters { wanted[master.address, default: SlotSet()].formUnion(master.slots) }
@@ -144,7 +156,7 @@ struct ClusterRouter {
         for id in parts.keys.sorted() { settle(id, gained[id] ?? SlotSet(), &actions) }
     }
 
-    /// What the part gained, and what it refused before, is tried with it from now on.
+    /// Slots that the part gained, and slots that it refused before, are tried with it from now on.
     private mutating func settle(_ id: PartID, _ gained: SlotSet, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
         if part.commands.identity != nil, part.subscriptions.identity != nil { parts[id]?.isSuspect = false }
@@ -158,7 +170,7 @@ struct ClusterRouter {
         if let identity = part.commands.identity, !commands.isEmpty { up(id, identity, commands, &actions) }
     }
 
-    /// The slots are not the part's any more, or it refused them: as if the connections were lost for them.
+    /// The slots are not served by the part any more, or it refused them: for them both connections count as lost.
     private mutating func takeDown(
         _ slots: SlotSet, of id: PartID, _ reason: String, refused: UInt64? = nil, _ actions: inout [Action]
     ) {
@@ -186,7 +198,7 @@ struct ClusterRouter {
         dropWaiting(in: slots, &actions)
     }
 
-    /// What waits for a `hold` cannot be sent any more.
+    /// Fails what waits for a `hold` and cannot be sent any more.
     private mutating func dropWaiting(in slots: SlotSet, _ actions: inout [Action]) {
         for room in holds.keys where slots.contains(HashSlot(of: room)) {
             let waiting = holds[room]?.waiting ?? []
@@ -201,7 +213,7 @@ struct ClusterRouter {
         if let slots = came(id, on: \.commands, identity, &actions) { up(id, identity, slots, &actions) }
     }
 
-    /// A connection is there. The slots that it reaches; nil: it is not believed yet.
+    /// A connection is up. Returns the slots that it reaches; nil if it is not trusted yet.
     private mutating func came(
         _ id: PartID, on side: WritableKeyPath<Part, Side>, _ identity: BrokerIdentity, _ actions: inout [Action]
     ) -> SlotSet? {
@@ -219,18 +231,22 @@ struct ClusterRouter {
         _ id: PartID, _ identity: BrokerIdentity, _ slots: SlotSet, _ actions: inout [Action]
     ) {
         actions.append(.commandsUp(identity, scope(slots)))
-        unentered.subtract(slots)
-        guard slots.contains(nodesSlot) else { return }
-        // Rooms of other masters waited for this one.
+        // Rooms of other masters may have waited for lists that are kept here.
+        var waited = SlotSet()
+        for (list, rooms) in unentered where slots.contains(list) {
+            waited.formUnion(rooms)
+            unentered[list] = nil
+        }
+        waited.subtract(slots)
+        guard !waited.isEmpty else { return }
         for other in parts.keys.sorted() {
             guard let part = parts[other], let identity = part.commands.identity else { continue }
-            let again = unentered.intersection(part.slots).subtracting(part.commands.unsettled)
+            let again = waited.intersection(part.slots).subtracting(part.commands.unsettled)
             if !again.isEmpty { actions.append(.commandsUp(identity, scope(again))) }
         }
-        unentered = SlotSet()
     }
 
-    /// Also for a try to connect that failed.
+    /// Also called for a failed attempt to connect.
     mutating func commandsDown(_ id: PartID, _ reason: String, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
         if part.commands.identity == nil {
@@ -257,9 +273,9 @@ struct ClusterRouter {
         actions.append(.look(best: nil, last: part.address))
     }
 
-    /// The room's channel is not subscribed there any more, or was refused.
-    mutating func channelLeft(_ room: RoomName, _ reason: String, from id: PartID, _ actions: inout [Action]) {
-        let slot = HashSlot(of: room)
+    /// The entity's channel is not subscribed there any more, or was refused.
+    mutating func channelLeft(_ entity: Entity, _ reason: String, from id: PartID, _ actions: inout [Action]) {
+        let slot = entity.slot(nodes: nodesSlot)
         guard owners[slot.number] == id else { return }
         takeDown(SlotSet([slot]), of: id, reason, &actions)
         var best: ClusterAddress?
@@ -269,47 +285,56 @@ struct ClusterRouter {
 
     // MARK: Requests
 
-    mutating func submit(_ request: BrokerRequest, _ tag: RequestTag, _ actions: inout [Action]) {
-        if let room = request.roomOfKeys {
-            if holds[room] != nil {
-                holds[room]?.waiting.append((request, tag))
-            } else {
-                send(request, tag, of: room, &actions)
-            }
-        } else if case .hold(let room, _) = request {
-            hold(room, request, tag, &actions)
-        } else {
-            route(request, tag, to: nodesSlot, held: nil, &actions)
-        }
+    /// True if all held rooms have to be written into the old list.
+    mutating func keepOldList(_ isKept: Bool) -> Bool {
+        let begins = isKept && !keepsOldList
+        keepsOldList = isKept
+        return begins
     }
 
-    private mutating func send(
-        _ request: BrokerRequest, _ tag: RequestTag, of room: RoomName, _ actions: inout [Action]
-    ) {
-        let slot = HashSlot(of: room)
-        if case .enter = request, unheld.remove(room) != nil {
-            unentered.insert(slot)
-            if tag.wantsAnswer { actions.append(.complete(tag, .failure(.notConnected))) }
-            return
+    mutating func submit(_ request: BrokerRequest, _ tag: RequestTag, _ actions: inout [Action]) {
+        switch request {
+        case .hold(let room, let node, false): return hold(room, by: node, tag, &actions)
+        case .release(let room, let node, false) where keepsOldList:
+            let nobody = RequestTag(owner: 0, generation: 0, serial: RequestTag.ignoredSerial)
+            route(.release(room: room, node: node, inOldList: true), nobody, to: nodesSlot, held: nil, &actions)
+        default: break
         }
-        route(request, tag, to: slot, held: nil, &actions)
+        let entity = request.entity
+        if case .room(let room) = entity {
+            if holds[room] != nil {
+                holds[room]?.waiting.append((request, tag))
+                return
+            }
+            if case .enter = request, let list = unheld.removeValue(forKey: room) {
+                unentered[list, default: SlotSet()].insert(HashSlot(of: room))
+                if tag.wantsAnswer { actions.append(.complete(tag, .failure(.notConnected))) }
+                return
+            }
+        }
+        route(request, tag, to: entity.slot(nodes: nodesSlot), held: nil, &actions)
     }
 
     private mutating func hold(
-        _ room: RoomName, _ request: BrokerRequest, _ tag: RequestTag, _ actions: inout [Action]
+        _ room: RoomName, by node: NodeID, _ tag: RequestTag, _ actions: inout [Action]
     ) {
-        unheld.remove(room)
-        guard part(for: nodesSlot) != nil else {
-            unheld.insert(room)
+        guard holds[room] == nil else {
+            holds[room]?.waiting.append((.hold(room: room, node: node), tag))
+            return
+        }
+        unheld[room] = nil
+        var lists = [(slot: Holdings.slot(of: room), isOld: false)]
+        if keepsOldList { lists.append((nodesSlot, true)) }
+        if let away = lists.first(where: { part(for: $0.slot) == nil }) {
+            unheld[room] = away.slot
             if tag.wantsAnswer { actions.append(.complete(tag, .failure(.notConnected))) }
             return
         }
-        guard holds[room] == nil else {
-            holds[room]?.waiting.append((request, tag))
-            return
+        holds[room] = Hold(tag: tag, open: lists.count)
+        for list in lists {
+            let request = BrokerRequest.hold(room: room, node: node, inOldList: list.isOld)
+            route(request, tag, to: list.slot, held: room, &actions)
         }
-        holds[room] = Hold()
-        route(request, tag, to: nodesSlot, held: room, &actions)
     }
 
     private func part(for slot: HashSlot) -> PartID? {
@@ -355,25 +380,36 @@ struct ClusterRouter {
     private mutating func finish(
         _ request: Pending, _ result: Result<BrokerReply, BrokerError>, _ actions: inout [Action]
     ) {
-        if request.tag.wantsAnswer { actions.append(.complete(request.tag, result)) }
-        guard let room = request.held, let hold = holds.removeValue(forKey: room) else { return }
-        if case .failure = result { unheld.insert(room) }
+        guard let room = request.held else {
+            if request.tag.wantsAnswer { actions.append(.complete(request.tag, result)) }
+            return
+        }
+        guard var hold = holds[room] else { return }
+        hold.open -= 1
+        if case .failure = result, hold.failure == nil { hold.failure = (result, request.slot) }
+        guard hold.open == 0 else {
+            holds[room] = hold
+            return
+        }
+        holds[room] = nil
+        if let failure = hold.failure { unheld[room] = failure.list }
+        if hold.tag.wantsAnswer { actions.append(.complete(hold.tag, hold.failure?.result ?? result)) }
         for (request, tag) in hold.waiting { submit(request, tag, &actions) }
     }
 
     // MARK: Subscriptions
 
-    mutating func subscribe(_ room: RoomName, _ actions: inout [Action]) {
-        if let id = listener(of: room) { actions.append(.subscribe(id, room)) }
+    mutating func subscribe(_ entity: Entity, _ actions: inout [Action]) {
+        if let id = listener(of: entity) { actions.append(.subscribe(id, entity)) }
     }
 
-    mutating func unsubscribe(_ room: RoomName, _ actions: inout [Action]) {
-        if let id = listener(of: room) { actions.append(.unsubscribe(id, room)) }
+    mutating func unsubscribe(_ entity: Entity, _ actions: inout [Action]) {
+        if let id = listener(of: entity) { actions.append(.unsubscribe(id, entity)) }
     }
 
-    /// Nil: down. The order is void: the owner subscribes again once the connection is up.
-    private func listener(of room: RoomName) -> PartID? {
-        let id = owners[HashSlot(of: room).number]
-        return hears(room, from: id) ? id : nil
+    /// Nil if the connection is down. Then the order is void: the owner subscribes again once the connection is up.
+    private func listener(of entity: Entity) -> PartID? {
+        let id = owners[entity.slot(nodes: nodesSlot).number]
+        return hears(entity, from: id) ? id : nil
     }
 }

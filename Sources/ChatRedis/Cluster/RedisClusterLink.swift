@@ -2,10 +2,10 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// An event loop's way to a Redis Cluster: a ``RedisLink`` to each of its masters, and ``ClusterRouter`` to decide which of them gets
-/// what.
+/// A Redis Cluster as one event loop sees it: a ``RedisLink`` to each of its masters, and ``ClusterRouter`` to decide
+/// which of them gets what.
 ///
-/// All on one loop, like every link. Masters come and go with what ``RedisCluster`` learns.
+/// All of it runs on one loop, like every link. Links to masters come and go with what ``RedisCluster`` learns.
 public final class RedisClusterLink: BrokerLink {
     public weak var delegate: (any BrokerLinkDelegate)?
     private let settings: RedisLinkSettings
@@ -17,13 +17,14 @@ public final class RedisClusterLink: BrokerLink {
     private let observer: (any RedisLinkObserver)?
     private var router: ClusterRouter
     private var parts: [ClusterRouter.PartID: Part] = [:]
-    /// The actions of calls from outside that answer them: those wait for the call to return.
+    /// Answers to calls of the owner, which are delivered after the call has returned.
     private var deferred: [ClusterRouter.Action] = []
     private var isStopping = false
-    /// How often the Cluster is asked while something is wrong.
+    /// The interval at which the Cluster is asked while something is wrong.
     private static let patience: TimeAmount = .milliseconds(250)
 
-    /// `settings`: of the link to each master, but for its address. `nodesSlot`: the slot of what nodes say of themselves.
+    /// `settings` are those of the link to each master, except for the address. `nodesSlot` is the slot of
+    /// ``Entity/nodes``.
     public init(
         settings: RedisLinkSettings, cluster: RedisCluster, nodesSlot: HashSlot, codec: any RedisCodecProtocol,
         eventLoop: any EventLoop, tick: LoopTick, logger: Logger, observer: (any RedisLinkObserver)? = nil
@@ -38,12 +39,12 @@ public final class RedisClusterLink: BrokerLink {
         router = ClusterRouter(nodesSlot: nodesSlot)
     }
 
-    /// A link to one master, and what it tells.
+    /// A link to one master, and the receiver of its callbacks.
     fileprivate final class Part {
         let id: ClusterRouter.PartID
         let link: RedisLink
         weak var owner: RedisClusterLink?
-        /// Who answers on its command connection.
+        /// The server that answers on its command connection.
         var identity: BrokerIdentity?
 
         init(_ id: ClusterRouter.PartID, _ link: RedisLink, owner: RedisClusterLink) {
@@ -60,7 +61,7 @@ public final class RedisClusterLink: BrokerLink {
         cluster.follow { [eventLoop] topology in
             eventLoop.execute { bound.value.object?.happen { $0.cameToKnow(topology, &$1) } }
         }
-        // A connection to a server that is frozen tells nothing for seconds.
+        // A connection to a frozen server shows nothing for seconds.
         eventLoop.scheduleRepeatedTask(initialDelay: Self.patience, delay: Self.patience) { task in
             guard let link = bound.value.object, !link.isStopping else { return task.cancel() }
             if link.router.isTroubled { link.cluster.troubled(best: nil, last: nil) }
@@ -75,13 +76,17 @@ public final class RedisClusterLink: BrokerLink {
         call { $0.submit(request, tag, &$1) }
     }
 
-    public func subscribe(_ room: RoomName) {
-        call { $0.subscribe(room, &$1) }
+    public func subscribe(_ entity: Entity) {
+        call { $0.subscribe(entity, &$1) }
     }
 
-    public func unsubscribe(_ room: RoomName) {
-        call { $0.unsubscribe(room, &$1) }
+    public func unsubscribe(_ entity: Entity) {
+        call { $0.unsubscribe(entity, &$1) }
     }
+
+    public var keepsOldList: Bool { router.keepsOldList }
+
+    public func keepOldList(_ isKept: Bool) -> Bool { router.keepOldList(isKept) }
 
     public func confirm(
         replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
@@ -94,9 +99,9 @@ public final class RedisClusterLink: BrokerLink {
 
     public var hasUnread: Bool { parts.values.contains { $0.link.hasUnread } }
 
-    public func reset(_ room: RoomName) {
-        guard let id = router.owner(of: room) else { return }
-        parts[id]?.link.reset(room)
+    public func reset(_ entity: Entity) {
+        guard let id = router.owner(of: entity) else { return }
+        parts[id]?.link.reset(entity)
     }
 
     public func stop() {
@@ -106,7 +111,7 @@ public final class RedisClusterLink: BrokerLink {
 
     // MARK: Actions
 
-    /// From outside: who calls hears nothing before the call has returned.
+    /// A call of the owner, which hears nothing before the call has returned.
     private func call(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
         var actions: [ClusterRouter.Action] = []
         event(&router, &actions)
@@ -123,22 +128,22 @@ public final class RedisClusterLink: BrokerLink {
         for action in actions { tell(action) }
     }
 
-    /// From a connection or from the Cluster.
+    /// An event of a connection or of the Cluster.
     fileprivate func happen(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
         var actions: [ClusterRouter.Action] = []
         event(&router, &actions)
         for action in actions where !perform(action) { tell(action) }
     }
 
-    /// False: it is for the owner.
+    /// False if the action is for the owner.
     private func perform(_ action: ClusterRouter.Action) -> Bool {
         switch action {
         case .open(let id, let address, let slots): open(id, address, slots)
         case .serves(let id, let slots): parts[id]?.link.replicationTag = Self.tag(in: slots)
         case .close(let id): parts.removeValue(forKey: id)?.link.stop()
         case .submit(let id, let request, let tag): parts[id]?.link.submit(request, tag: tag)
-        case .subscribe(let id, let room): parts[id]?.link.subscribe(room)
-        case .unsubscribe(let id, let room): parts[id]?.link.unsubscribe(room)
+        case .subscribe(let id, let entity): parts[id]?.link.subscribe(entity)
+        case .unsubscribe(let id, let entity): parts[id]?.link.unsubscribe(entity)
         case .look(let best, let last): cluster.troubled(best: best, last: last)
         case .complete, .commandsUp, .commandsDown, .subscriptionsUp, .subscriptionsDown: return false
         }
@@ -176,10 +181,7 @@ public final class RedisClusterLink: BrokerLink {
     }
 
     /// A hash tag of one of the slots.
-    private static func tag(in slots: SlotSet) -> String? {
-        // Tags are spread evenly, so this finds one unless hardly any slot is served.
-        slots.isEmpty ? nil : (0..<200_000).lazy.map { String($0) }.first { slots.contains(HashSlot(ofKey: $0)) }
-    }
+    private static func tag(in slots: SlotSet) -> String? { slots.first?.tag }
 }
 
 extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
@@ -187,16 +189,16 @@ extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
         owner?.happen { $0.completed(tag.serial, result, &$1) }
     }
 
-    func brokerSubscribed(_ room: RoomName) {
-        if let owner, owner.hears(room, from: id) { owner.delegate?.brokerSubscribed(room) }
+    func brokerSubscribed(_ entity: Entity) {
+        if let owner, owner.hears(entity, from: id) { owner.delegate?.brokerSubscribed(entity) }
     }
 
-    func brokerUnsubscribed(_ room: RoomName) {
-        if let owner, owner.hears(room, from: id) { owner.delegate?.brokerUnsubscribed(room) }
+    func brokerUnsubscribed(_ entity: Entity) {
+        if let owner, owner.hears(entity, from: id) { owner.delegate?.brokerUnsubscribed(entity) }
     }
 
-    func brokerHeard(_ room: RoomName, _ event: ChatCore.ChannelEvent) {
-        if let owner, owner.hears(room, from: id) { owner.delegate?.brokerHeard(room, event) }
+    func brokerHeard(_ entity: Entity, _ event: ChatCore.ChannelEvent) {
+        if let owner, owner.hears(entity, from: id) { owner.delegate?.brokerHeard(entity, event) }
     }
 
     func brokerKnows(_ room: RoomName, _ position: Position, base: UInt64) -> Bool {
@@ -223,11 +225,11 @@ extension RedisClusterLink.Part: BrokerLinkDelegate, RedisLinkCluster {
 
     func brokerRefused(_ text: String) { owner?.delegate?.brokerRefused(text) }
 
-    func channelLeft(_ room: RoomName, _ reason: String, from link: RedisLink) {
-        owner?.happen { [id] in $0.channelLeft(room, reason, from: id, &$1) }
+    func channelLeft(_ entity: Entity, _ reason: String, from link: RedisLink) {
+        owner?.happen { [id] in $0.channelLeft(entity, reason, from: id, &$1) }
     }
 }
 
 extension RedisClusterLink {
-    fileprivate func hears(_ room: RoomName, from id: ClusterRouter.PartID) -> Bool { router.hears(room, from: id) }
+    fileprivate func hears(_ entity: Entity, from id: ClusterRouter.PartID) -> Bool { router.hears(entity, from: id) }
 }

@@ -1,8 +1,8 @@
 import ChatCore
 import ChatWire
 
-/// Channel payloads and node reports as JSON, as `redis/README.md` describes them. Positions and epochs are strings: readers in many
-/// languages keep numbers as doubles.
+/// Channel payloads and node reports as JSON, as `redis/README.md` describes them. Positions and epochs are strings:
+/// readers in many languages keep numbers as doubles.
 extension ByteWriter {
     mutating func append(_ event: ChannelEvent) {
         switch event {
@@ -45,7 +45,7 @@ extension ByteWriter {
         append(UInt8(ascii: "}"))
     }
 
-    /// What `nodes` keeps of a node while it lives.
+    /// The value of a node's key.
     mutating func append(_ report: NodeReport) {
         appendText(#"{"node":"#)
         appendJSON(report.node.text)
@@ -65,7 +65,9 @@ extension ByteWriter {
         appendJSON(report.clock)
         appendText(#","started":"#)
         appendJSON(report.started)
-        appendText(report.draining ? #","draining":true}"# : #","draining":false}"#)
+        appendText(report.draining ? #","draining":true,"schema":"# : #","draining":false,"schema":"#)
+        appendJSON(report.schema)
+        appendText("}")
     }
 
     private mutating func append(_ message: Message, base: UInt64?) {
@@ -74,7 +76,7 @@ extension ByteWriter {
         append(message.content, base: base)
     }
 
-    /// What follows the position in a `message` payload, all but the last brace.
+    /// The rest of a `message` payload after the position, without the last brace.
     mutating func append(_ content: MessageContent, base: UInt64?) {
         if let base {
             appendText(#","base":""#)

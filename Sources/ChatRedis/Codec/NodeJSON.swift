@@ -1,11 +1,12 @@
 public import ChatCore
 import ChatWire
 
-/// Reads what a node says of itself.
+/// Reads a node's report.
 public enum NodeReportReader {
-    /// A report that cannot be read, as a newer node may write it, still shows that the node lives: then only its name is known.
+    /// A report that cannot be read still shows that the node lives. Then only its name is known, and the oldest schema
+    /// is assumed.
     public static func report(of node: NodeID, _ bytes: UnsafeRawBufferPointer) -> NodeReport {
-        var report = NodeReport(node: node, address: "", version: "")
+        var report = NodeReport(node: node, address: "", version: "", schema: 1)
         guard case .success(let json) = JSONValue.parse(bytes) else { return report }
         report.address = json["address"]?.string ?? ""
         report.version = json["version"]?.string ?? ""
@@ -16,10 +17,11 @@ public enum NodeReportReader {
         report.clock = number(json["clock"])
         report.started = number(json["started"])
         report.draining = json["draining"]?.bool ?? false
+        report.schema = max(1, count(json["schema"]))
         return report
     }
 
-    /// A number that is none, or beyond bounds, is as if it was not there.
+    /// A value that is no number, or beyond the bounds, counts as 0.
     private static func number(_ value: JSONValue?) -> UInt64 {
         guard let number = value?.integer.flatMap({ UInt64(exactly: $0) }), PositionBounds.holds(number) else {
             return 0
@@ -27,13 +29,13 @@ public enum NodeReportReader {
         return number
     }
 
-    /// What is added up over all nodes: no node has more than this of anything.
+    /// A number that is added up over all nodes, so it is bounded.
     private static func count(_ value: JSONValue?) -> Int { Int(min(number(value), 1_000_000_000)) }
 }
 
-/// Reads what the roster keeps of a user: `{"node":["device", …], …}`.
+/// Reads a field of the roster, a user's devices: `{"node":["device", …], …}`.
 public enum RosterReader {
-    /// Nil if it is no JSON object. What else breaks our rules is left out, and costs not the rest: no node of ours wrote it.
+    /// The devices; nil if it is no JSON object. A part that breaks the rules was written by no node, and is left out.
     public static func devices(of bytes: UnsafeRawBufferPointer) -> Set<RosterSnapshot.Device>? {
         guard case .success(let json) = JSONValue.parse(bytes), let nodes = json.object else { return nil }
         var devices: Set<RosterSnapshot.Device> = []

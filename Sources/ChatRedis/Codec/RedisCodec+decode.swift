@@ -1,4 +1,5 @@
 import ChatCore
+import RedisSchema
 
 extension RedisCodec {
     public func decode(_ pending: RedisPending, _ replies: RESPReplies) -> RedisDecoded {
@@ -9,7 +10,7 @@ extension RedisCodec {
         for place in 0..<replies.count {
             guard let text = replies[place].error else { continue }
             if text.hasPrefix(Self.functionNotFound) { return .libraryMissing }
-            // Of a transaction the first error names the cause; EXEC only says that there was one.
+            // The first error names the cause.
             return .completed(.failure(Self.failure(replies[place], text, operation)))
         }
         do throws(BrokerError) {
@@ -37,18 +38,18 @@ extension RedisCodec {
         }
     }
 
-    /// `t_stream.c`: the ID's first part is lower than the last ID's, so the room's epoch is newer.
+    /// `t_stream.c`: the first part of the ID is lower than that of the last ID, so the room has a newer epoch.
     private static let idTooSmall = "ERR The ID specified in XADD is equal or smaller"
 
     private static func failure(_ reply: RESPReply, _ text: String, _ operation: Operation) -> BrokerError {
         if text.hasPrefix("AGAIN ") { return .again }
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
-        // Redis (`script.c`) names no code where a function calls what the user may not. Of a function that only reads nothing was carried
-        // out; another may have stored before (a PUBLISH that is not allowed), and is in doubt.
+        // Redis (`script.c`) gives no error code if a function calls a command that the user may not use. A function that
+        // only reads has changed nothing; another one may have stored something before, so its outcome is unknown.
         if text.contains("user executing the script can't"), operation == .history || operation == .roster {
             return .notStored("NOPERM \(text)")
         }
-        // Our functions' own complaints, all made before anything is written.
+        // Errors of the functions themselves, which they raise before they write anything.
         if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
         guard let error = RedisErrors.brokerError(of: reply, context: "Redis") else {
             return .malformed("\(operation): \(text)")
@@ -66,7 +67,8 @@ extension RedisCodec {
             return try announced(reply)
         case .append, .publish, .done:
             guard replies.count > 0 else { throw .malformed("\(operation): no reply") }
-            return .done
+            // Only `forget` has a number: where it goes on.
+            return pending.number > 0 ? .forgetting(cursor: pending.number) : .done
         case .view:
             if reply.kind == .array, reply[0][0].equals("bring") {
                 return .bring(from: try position(reply[1], "enter: last entry"))
@@ -94,22 +96,29 @@ extension RedisCodec {
         case .nodes:
             return .nodes(try nodes(reply))
         case .rooms:
-            guard reply.count == 2, reply[1].kind == .array else {
-                throw .malformed("rooms: expected a cursor and names")
-            }
-            let cursor = try number(reply[0], "rooms: cursor")
-            // A name that is none of ours was put there by somebody else: no room of this node.
-            let names = (0..<reply[1].count).compactMap { (place) -> RoomName? in
-                let room = reply[1][place].string.flatMap { try? RoomName(stored: $0) }
-                if room == nil { reply.leaveOut(.name) }
-                return room
-            }
-            return cursor == 0 ? .rooms(names) : .someRooms(names, cursor: cursor)
+            // The answer to PEXPIRE comes first, if there is one.
+            return try rooms(replies[max(0, replies.count - 1)], from: Holdings.Cursor(pending.number))
         case .holders:
             return .holders(try holders(reply, "holders"))
         case .memory:
             return try memory(reply)
         }
+    }
+
+    private func rooms(_ reply: RESPReply, from cursor: Holdings.Cursor) throws(BrokerError) -> BrokerReply {
+        guard reply.count == 2, reply[1].kind == .array else {
+            throw .malformed("rooms: expected a cursor and names")
+        }
+        let scan = try number(reply[0], "rooms: cursor")
+        // A text that is no name of a room was put there by somebody else.
+        let names = (0..<reply[1].count).compactMap { (place) -> RoomName? in
+            let room = reply[1][place].string.flatMap { try? RoomName(stored: $0) }
+            if room == nil { reply.leaveOut(.name) }
+            return room
+        }
+        if scan > 0 { return .someRooms(names, cursor: Holdings.Cursor(part: cursor.part, scan: scan).raw) }
+        guard keys.isClustered, let next = cursor.nextPart else { return .rooms(names) }
+        return .someRooms(names, cursor: next.raw)
     }
 
     /// What `maxmemory` is compared with: without the buffers for replicas and the append-only file.
@@ -129,7 +138,7 @@ extension RedisCodec {
 
     private func announced(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
         if reply.isNull { throw .missing }
-        // Stored, but published to nobody: a list of one.
+        // A list of one element: stored, but not published.
         if reply.kind == .array { return .appended(try position(reply[0], "append")) }
         return .announced(try position(reply, "append"))
     }
@@ -202,7 +211,7 @@ extension RedisCodec {
 
     private func roster(_ reply: RESPReply) throws(BrokerError) -> RosterSnapshot {
         guard reply.count == 4 else { throw .malformed("roster: expected 4 elements, got \(reply.count)") }
-        // (A stream whose last entry has an ID that is no position begins again with the next change.)
+        // A stream whose last ID is no position begins again with the next change.
         let position = place(of: reply[0], .roster) ?? Position(epoch: 0, seq: 0)
         let cursor = try number(reply[1], "roster: cursor")
         let count = Int(clamping: try number(reply[2], "roster: members"))
@@ -258,7 +267,7 @@ extension RedisCodec {
         messages.reserveCapacity(reply.count)
         for index in 0..<reply.count {
             let entry = reply[index]
-            // An entry that is none of the room's order is no part of it; what comes before and behind it is.
+            // An entry whose ID is no position is no part of the room's order, but its neighbours are.
             guard let position = self.place(of: entry[0], .entry) else { continue }
             guard entry.count == 2, let content = LogEntry.content(of: entry[1], at: position) else {
                 reply.leaveOut(.entry)

@@ -22,9 +22,9 @@ extension RedisCodec {
         fields(content, &writer)
     }
 
-    /// Trimming looks at the other end of the log, which is cold memory, whether or not there is anything to trim: a twentieth of what a
-    /// message costs Redis. So of a long log's appends one in sixteen trims, by the hash of its time (the mixing of SplitMix64), as talk may
-    /// keep any rhythm.
+    /// Trimming reads the old end of the log, which is cold memory, even if there is nothing to trim: a twentieth of the
+    /// cost of a message. So only one in sixteen appends to a long log trims, selected by a hash of its time (the mixing
+    /// of SplitMix64), as messages may come in any rhythm.
     private func trims(at time: UInt64) -> Bool {
         guard settings.historyLength >= Self.longHistory else { return true }
         var hash = time &* 0x9E37_79B9_7F4A_7C15
@@ -32,10 +32,10 @@ extension RedisCodec {
         return hash >> 60 == 0
     }
 
-    /// From this length on a few dozen messages more do not matter.
+    /// From this length on, a few dozen messages more do not matter.
     private static let longHistory = 256
 
-    /// The same as a function that also publishes. It gets the payload's end as it has to be, so that nothing is encoded in Lua.
+    /// The same by a function that also publishes. It gets the rest of the payload already encoded.
     func announce(
         _ room: RoomName, _ epoch: UInt64, _ base: UInt64?, _ known: UInt64, _ content: MessageContent,
         _ writer: inout RESPWriter
@@ -51,15 +51,19 @@ extension RedisCodec {
         fields(content, &writer)
     }
 
-    func publish(_ room: RoomName, _ events: [ChannelEvent], _ writer: inout RESPWriter) {
+    func publish(_ entity: Entity, _ events: [ChannelEvent], _ writer: inout RESPWriter) {
         writer.command(3)
         writer.argument(keys.isClustered ? "SPUBLISH" as StaticString : "PUBLISH")
-        writer.beginArgument()
-        writer.append(keys.prefix)
-        writer.append("{" as StaticString)
-        writer.append(room.text)
-        writer.append("}" as StaticString)
-        writer.endArgument()
+        if case .room(let room) = entity {
+            writer.beginArgument()
+            writer.append(keys.prefix)
+            writer.append("{" as StaticString)
+            writer.append(room.text)
+            writer.append("}" as StaticString)
+            writer.endArgument()
+        } else {
+            writer.argument(keys.channel(of: entity))
+        }
         var json = ByteWriter()
         for (index, event) in events.enumerated() {
             if index > 0 { json.append(UInt8(ascii: "\n")) }
@@ -92,7 +96,7 @@ extension RedisCodec {
         bounds(page, &writer)
     }
 
-    /// `<count>:<bytes>`, as functions take what is wanted, or kept, at most.
+    /// `<count>:<bytes>`: the bounds of a page or of a log.
     func bounds(_ page: PageBounds, _ writer: inout RESPWriter) {
         writer.beginArgument()
         writer.append(UInt64(clamping: page.count))
@@ -188,6 +192,39 @@ extension RedisCodec {
         ])
     }
 
+    // MARK: A node's list of rooms
+
+    /// Reads on from the cursor. A part in a slot of its own is kept from expiring by whoever reads it: the heartbeat,
+    /// which renews the list of one Redis, goes to another master.
+    func rooms(of node: NodeID, _ cursor: Holdings.Cursor, _ writer: inout RESPWriter) -> RedisEncoded {
+        let key = keys.rooms(of: node, cursor)
+        let isPart = keys.isClustered && cursor.part < Holdings.parts
+        if isPart { writer.command(words: ["PEXPIRE", key, String(settings.nodeRoomsTTL.wholeMilliseconds)]) }
+        writer.command(words: ["SSCAN", key, String(cursor.scan), "COUNT", String(settings.roomsPart)])
+        return RedisEncoded(commands: isPart ? 2 : 1, operation: Operation.rooms.rawValue, number: cursor.raw)
+    }
+
+    /// Deletes the part of the list to which the cursor points; the last call deletes the node too. So a node that was
+    /// taken for dead and lives finds itself forgotten only when nothing of its list is deleted any more, and writes it
+    /// anew.
+    func forget(_ node: NodeID, _ cursor: Holdings.Cursor, _ writer: inout RESPWriter) -> RedisEncoded {
+        if keys.isClustered, cursor.part < Holdings.parts {
+            writer.command(words: ["DEL", keys.rooms(of: node, cursor)])
+            return RedisEncoded(operation: Operation.done.rawValue, number: cursor.nextPart?.raw ?? 0)
+        }
+        writer.command(words: ["ZREM", keys.nodes, node.text])
+        writer.command(words: ["DEL", keys.node(node.text)])
+        writer.command(words: ["DEL", keys.rooms(ofNode: node.text)])
+        return RedisEncoded(commands: 3, operation: Operation.done.rawValue)
+    }
+
+    /// An append and a function, on a key that is never there.
+    func tryStoring(_ entity: Entity, _ writer: inout RESPWriter) {
+        let key = keys.rehearsal(of: entity)
+        writer.command(words: ["XADD", key, "NOMKSTREAM", "1-*", "text", "probe"])
+        writer.command(words: ["FCALL", "martlet_view", "4", key, key, key, key, "", "1:1"])
+    }
+
     // MARK: Parts
 
     /// `FCALL name <keys> …`, up to the function's own arguments.
@@ -228,7 +265,7 @@ extension RedisCodec {
         writer.endArgument()
     }
 
-    /// Fields and values that ``fields(_:_:)`` writes.
+    /// The number of fields and values that ``fields(_:_:)`` writes.
     static func words(of content: MessageContent) -> Int {
         4 + (content.text == nil ? 0 : 2) + (content.data == nil ? 0 : 2) + (content.key == nil ? 0 : 2)
     }

@@ -1,30 +1,30 @@
 import ChatCore
 import RedisSchema
 
-/// Bounds that the codec puts on what it writes.
+/// Bounds of what the codec writes.
 public struct RedisCodecSettings: Sendable, Hashable {
-    /// Messages that a room's log keeps (`MAXLEN ~`, so at times a few more).
+    /// Messages in a room's log (`MAXLEN ~`, so at times a few more).
     public var historyLength = 1_000
-    /// Bytes of memory that a room's log may take.
+    /// Bytes of memory of a room's log.
     public var historyBytes = 4 * 1_048_576
     /// Users in one part of a roster.
     public var rosterPart = 500
     /// Rooms in one part of a node's list.
     public var roomsPart = 100
-    /// Entries that a room's presence stream keeps.
+    /// Entries in a room's presence stream.
     public var presenceLength = 1_000
     /// How long a room that no node holds is kept.
     public var roomTTL: Duration = .seconds(7 * 86_400)
-    /// How long the list of a node's rooms outlives its last heartbeat. Far above any lease: it is what sweepers go by.
+    /// How long the list of a node's rooms outlives the node. Far above any lease, as sweepers depend on it.
     public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
 
     public init() {}
 }
 
-/// Martlet's schema as Redis commands: see `redis/README.md`. Every request is one command or one function call where atomicity
-/// matters, several plain commands where it does not.
+/// Martlet's schema as Redis commands; see `redis/README.md`. A request is one command or one function call where
+/// atomicity matters, and several plain commands where it does not.
 ///
-/// Stateless; all loops share one.
+/// Stateless, so all loops share one.
 public struct RedisCodec: RedisCodecProtocol {
     /// How replies are read, and the name under which the node's metrics count them. The order of the cases is private to a
     /// process.
@@ -45,15 +45,13 @@ public struct RedisCodec: RedisCodecProtocol {
         self.settings = settings
     }
 
-    public func channelName(of room: RoomName) -> String {
-        keys.channel(of: room.text)
-    }
+    public func channelName(of entity: Entity) -> String { keys.channel(of: entity) }
 
     public var channelFrame: ChannelFrame { ChannelFrame(before: keys.prefix.utf8.count + 1, behind: 1) }
 
     public func replicationMark(tag: String?) -> [String] {
         guard let tag else { return ["PUBLISH", keys.prefix + "replicas", ""] }
-        // A Cluster sends what is published over its own bus, not to replicas.
+        // A Cluster sends publications over its own bus, not to replicas.
         return ["SET", keys.replicationMark(tag: tag), "", "PX", "1000"]
     }
 
@@ -81,8 +79,8 @@ public struct RedisCodec: RedisCodecProtocol {
         case .announce(let room, let epoch, let base, let known, let content):
             announce(room, epoch, base, known, content, &writer)
             return kept(.announce)
-        case .publish(let room, let event):
-            return encodePublish([event], in: room, into: &writer)
+        case .publish(let entity, let event):
+            return encodePublish([event], on: entity, into: &writer)
         case .enter(let request):
             enter(request, &writer)
             return kept(.view)
@@ -120,26 +118,24 @@ public struct RedisCodec: RedisCodecProtocol {
             writer.argument("1")
             writer.argument(keys.nodes)
             return kept(.nodes)
-        case .hold(let room, let node):
-            let key = keys.rooms(ofNode: node.text)
+        case .hold(let room, let node, let inOldList):
+            let key = keys.rooms(of: node, with: room, inOldList: inOldList)
             writer.command(words: ["SADD", key, room.text])
             writer.command(words: ["PEXPIRE", key, String(settings.nodeRoomsTTL.timeToLiveMilliseconds)])
             return RedisEncoded(commands: 2, operation: Operation.done.rawValue)
-        case .release(let room, let node):
-            writer.command(words: ["SREM", keys.rooms(ofNode: node.text), room.text])
+        case .release(let room, let node, let inOldList):
+            writer.command(words: ["SREM", keys.rooms(of: node, with: room, inOldList: inOldList), room.text])
             return RedisEncoded(operation: Operation.done.rawValue)
         case .rooms(let node, let cursor):
-            let count = String(settings.roomsPart)
-            writer.command(words: ["SSCAN", keys.rooms(ofNode: node.text), String(cursor), "COUNT", count])
-            return RedisEncoded(operation: Operation.rooms.rawValue)
+            return rooms(of: node, Holdings.Cursor(cursor), &writer)
         case .holders(let room):
             writer.command(words: ["HGETALL", keys.key(.nodes, of: room.text)])
             return RedisEncoded(operation: Operation.holders.rawValue)
-        case .forget(let node):
-            writer.command(words: ["ZREM", keys.nodes, node.text])
-            writer.command(words: ["DEL", keys.node(node.text)])
-            writer.command(words: ["DEL", keys.rooms(ofNode: node.text)])
-            return RedisEncoded(commands: 3, operation: Operation.done.rawValue)
+        case .forget(let node, let cursor):
+            return forget(node, Holdings.Cursor(cursor), &writer)
+        case .tryStoring(let entity):
+            tryStoring(entity, &writer)
+            return kept(.done, commands: 2)
         case .memory:
             writer.command(words: ["INFO", "memory"])
             return RedisEncoded(operation: Operation.memory.rawValue)
@@ -151,9 +147,9 @@ public struct RedisCodec: RedisCodecProtocol {
     }
 
     public func encodePublish(
-        _ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter
+        _ events: [ChannelEvent], on entity: Entity, into writer: inout RESPWriter
     ) -> RedisEncoded {
-        publish(room, events, &writer)
+        publish(entity, events, &writer)
         return RedisEncoded(operation: Operation.publish.rawValue)
     }
 
@@ -169,7 +165,7 @@ extension RedisCodec {
         writer.command(words: ["FCALL", "martlet_version", "0"])
     }
 
-    /// A newer library is good: a change that older nodes could not live with gets functions of other names.
+    /// A newer library will do: a change that older nodes could not work with gets functions of other names.
     public func libraryVerdict(ofCheck reply: RESPReply) -> RedisLibraryVerdict {
         if let text = reply.error {
             if text.hasPrefix(Self.functionNotFound) { return .load }
@@ -194,6 +190,7 @@ extension RedisCodec {
         return RedisErrors.refusals.contains(String(code)) ? .load : .incompatible("FUNCTION LOAD: \(text)")
     }
 
-    /// How Redis (`functions.c`) and Valkey begin the error of FCALL for a function that nobody loaded.
+    /// The beginning of the error with which Redis (`functions.c`) and Valkey answer FCALL of a function that is not
+    /// loaded.
     static let functionNotFound = "ERR Function not found"
 }

@@ -1,36 +1,36 @@
 import ChatCore
 
-/// What a tick has to publish, by room: what is said in one room leaves in one PUBLISH. Each costs Redis a look at who listens and an
-/// answer, and each of the room's nodes one more reply to take apart, its own included.
+/// The publications of a tick, by channel: all events of one channel leave in one PUBLISH. Each PUBLISH costs Redis a
+/// look-up of the subscribers and an answer, and each subscriber a reply to parse.
 struct PublishBatches {
     struct Batch {
-        let room: RoomName
-        /// Of the first one: nobody waits for the answer.
+        let entity: Entity
+        /// That of the first event; nobody waits for the answer.
         let tag: RequestTag
         fileprivate(set) var events: [ChannelEvent]
         /// About how many bytes they will be.
-        fileprivate var cost: Int
+        fileprivate var bytes: Int
     }
 
-    /// So much at most in one PUBLISH: every node keeps it whole until it is read.
+    /// The most bytes in one PUBLISH, as every subscriber buffers it as a whole.
     static let mostBytes = 64 << 10
 
     private(set) var batches: [Batch] = []
-    private var newest: [RoomName: Int] = [:]
+    private var newest: [Entity: Int] = [:]
     /// About how many bytes all of them will be.
     private(set) var bytes = 0
 
     var isEmpty: Bool { batches.isEmpty }
 
-    mutating func add(_ event: ChannelEvent, in room: RoomName, tag: RequestTag) {
+    mutating func add(_ event: ChannelEvent, on entity: Entity, tag: RequestTag) {
         let cost = event.cost
         bytes += cost
-        if let index = newest[room], batches[index].cost + cost <= Self.mostBytes {
+        if let index = newest[entity], batches[index].bytes + cost <= Self.mostBytes {
             batches[index].events.append(event)
-            batches[index].cost += cost
+            batches[index].bytes += cost
         } else {
-            newest[room] = batches.count
-            batches.append(Batch(room: room, tag: tag, events: [event], cost: cost))
+            newest[entity] = batches.count
+            batches.append(Batch(entity: entity, tag: tag, events: [event], bytes: cost))
         }
     }
 

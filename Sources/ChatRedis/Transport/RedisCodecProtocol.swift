@@ -1,16 +1,16 @@
 import ChatCore
 
-/// What a codec wrote for one ``BrokerRequest``.
+/// How a codec encoded one ``BrokerRequest``.
 public struct RedisEncoded: Sendable, Equatable {
-    /// How many commands: that many replies belong to the request. 0 completes it at once as `.done`.
+    /// The number of commands, and so of replies that belong to the request. 0 completes it at once as `.done`.
     public var commands: Int
-    /// The codec's own, handed back with the replies: which kind of request it was…
+    /// The kind of request, which the codec gets back with the replies.
     public var operation: UInt8
-    /// …and what else it needs to know of it (an epoch, a limit).
+    /// Something else that the codec needs to read the replies (an epoch, a cursor).
     public var number: UInt64
-    /// True: the link keeps the request itself and hands it back with the replies. Needed for
-    /// ``RedisDecoded/libraryMissing`` (the request is encoded a second time) and for replies that cannot be read
-    /// without it. Costs a copy: hot requests (append, publish) go without.
+    /// Whether the link keeps the request itself and hands it back with the replies. This is needed for
+    /// ``RedisDecoded/libraryMissing``, where the request is encoded a second time, and for replies that cannot be read
+    /// without it. It costs a copy, so hot requests (append, publish) do without.
     public var keepsRequest: Bool
 
     public init(commands: Int = 1, operation: UInt8, number: UInt64 = 0, keepsRequest: Bool = false) {
@@ -21,7 +21,7 @@ public struct RedisEncoded: Sendable, Equatable {
     }
 }
 
-/// What a link knows of a request whose replies came.
+/// A request whose replies have come.
 public struct RedisPending: Sendable {
     /// From ``RedisEncoded``.
     public var operation: UInt8
@@ -36,28 +36,28 @@ public struct RedisPending: Sendable {
     }
 }
 
-/// What a codec makes of the replies to a request.
+/// How a codec reads the replies to a request.
 public enum RedisDecoded: Sendable, Equatable {
     case completed(Result<BrokerReply, BrokerError>)
-    /// Redis does not know the function ("ERR Function not found"), so nothing was carried out: somebody flushed the
-    /// library. The link loads it again, encodes the request once more and completes it with the second answer; if
-    /// that is `libraryMissing` too, as `.notStored`. Requests submitted later complete after it, although Redis
-    /// carries them out before it. Only for requests with `keepsRequest`.
+    /// Redis does not know the function ("ERR Function not found"), because somebody flushed the library. Nothing was
+    /// carried out. The link loads the library again, encodes the request once more and completes it with the second
+    /// answer, or as `.notStored` if that is `libraryMissing` too. Requests that were submitted later complete after
+    /// it, although Redis carries them out before it. Only for requests with `keepsRequest`.
     case libraryMissing
 }
 
-/// What a codec thinks of the function library that it found in Redis, or loaded into it.
+/// Whether the function library in Redis will do.
 public enum RedisLibraryVerdict: Sendable, Equatable {
     /// This node can work with it.
     case ready
     /// Missing or old: load it.
     case load
-    /// Somebody else's, or too new; the text is for the operator. The connection is given up, and tried again later.
+    /// Another program's, or too new; the text is for the operator. The connection is closed, and tried again later.
     case incompatible(String)
 }
 
-/// Why a payload on a room's channel is no ``ChannelEvent``: anybody with `redis-cli` can publish anything. The text
-/// says what was expected and where, and quotes little of the payload.
+/// Why a payload on a channel is no ``ChannelEvent``: anybody with `redis-cli` can publish anything. The text says what
+/// was expected and where, and quotes little of the payload.
 public struct ChannelPayloadError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String
 
@@ -66,44 +66,44 @@ public struct ChannelPayloadError: Error, Sendable, Equatable, CustomStringConve
     }
 }
 
-/// The schema's side of a ``RedisLink``: what ``BrokerRequest`` means in Redis commands, and what Redis' replies and
-/// channel payloads mean. It knows keys, functions and formats; it knows nothing of connections, order or time.
+/// The schema behind a ``RedisLink``: it translates a ``BrokerRequest`` into Redis commands, and replies and payloads
+/// of channels back. It knows keys, functions and formats, and nothing of connections, order or time.
 ///
-/// Pure and shared by all loops. Replies and bytes that it is handed are valid only until it returns. It never traps
-/// on what Redis sent: that is `.failure(.malformed(…))`.
+/// Pure, and shared by all loops. The replies and bytes that it gets are valid only until it returns. It never traps on
+/// what Redis sent; that is `.failure(.malformed(…))`.
 public protocol RedisCodecProtocol: Sendable {
-    /// Writes the request as one or several commands, which Redis carries out in this order, without anything of this
-    /// link in between (but not atomically).
+    /// Writes the request as one or several commands, which Redis carries out in this order, with no other command of
+    /// this link in between (but not atomically).
     ///
-    /// If it throws, or wrote a command with a wrong number of arguments, what it wrote is taken back and the request
+    /// If it throws, or writes a command with a wrong number of arguments, its output is discarded and the request
     /// completes with the error.
     func encode(_ request: BrokerRequest, into writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded
 
-    /// Writes one PUBLISH of all the events, which are never none, on the room's channel.
-    func encodePublish(_ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter) -> RedisEncoded
+    /// Writes one PUBLISH of all the events, of which there is at least one, on the entity's channel.
+    func encodePublish(_ events: [ChannelEvent], on entity: Entity, into writer: inout RESPWriter) -> RedisEncoded
 
-    /// Reads the replies to a request: as many as it was encoded into, errors included. Errors that any command can
-    /// get (LOADING, READONLY, OOM …) are `RedisErrors.brokerError(of:)`.
+    /// Reads the replies to a request: as many as there were commands, errors included. Errors that any command can get
+    /// (LOADING, READONLY, OOM …) are read by `RedisErrors.brokerError(of:)`.
     func decode(_ pending: RedisPending, _ replies: RESPReplies) -> RedisDecoded
 
-    /// The name of the room's channel. Different rooms, different names.
-    func channelName(of room: RoomName) -> String
-    /// What stands in that name around the room's.
+    /// The name of the entity's channel. Different entities have different names.
+    func channelName(of entity: Entity) -> String
+    /// How the name of a room's channel is built around the name of the room.
     var channelFrame: ChannelFrame { get }
 
-    /// A command that has a place in the stream that replicas follow, and no other effect that lasts. `tag`: in a Cluster, the hash tag
-    /// of a slot that is served there.
+    /// A command that is part of the stream that replicas follow, and has no other lasting effect. `tag`: in a Cluster,
+    /// the hash tag of a slot that is served there.
     func replicationMark(tag: String?) -> [String]
 
-    /// Cuts what was published on a room's channel into its events, in order.
+    /// Cuts a payload of a channel into its events, in order.
     func forEachEvent(
         inPayload payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void)
 
     /// Reads one event of a payload.
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent
 
-    /// The position of a message and the seq at which its epoch began, if the event begins as a node writes it; nil: read all of it.
-    /// Costs next to nothing.
+    /// The position of a message and the seq at which its epoch began, if the event begins as a node writes it; nil:
+    /// the whole event has to be read. This costs next to nothing.
     func place(ofPayload payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)?
 
     // MARK: Connection set-up, on the command connection only
@@ -121,8 +121,8 @@ public protocol RedisCodecProtocol: Sendable {
 
 /// Errors that Redis may give to any command.
 public enum RedisErrors {
-    /// First words of errors with which Redis refuses a command before it touches anything (redis.io; `src/server.c`
-    /// `processCommand`, `src/script.c`). WRONGTYPE belongs here because each of our functions and commands checks
+    /// First words of errors with which Redis refuses a command before it changes anything (redis.io; `src/server.c`
+    /// `processCommand`, `src/script.c`). WRONGTYPE is among them because each function and command of Martlet checks
     /// the type before it writes.
     public static let refusals: Set<String> = [
         "LOADING", "READONLY", "OOM", "MISCONF", "BUSY", "NOPERM", "WRONGTYPE", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN",

@@ -5,14 +5,14 @@ import NIOCore
 extension RedisLink {
     // MARK: Out
 
-    /// Encodes the request into the tick's write. Whatever is wrong completes later, in its turn.
+    /// Encodes the request into the tick's write. A request that cannot be sent completes later, in its turn.
     func enqueue(_ request: BrokerRequest, tag: RequestTag, isStopping: Bool) {
         guard commands.isUp, !isStopping else { return settleLater(tag, .notConnected) }
         guard queue.bytes + publishing.bytes < settings.queuedBytes else {
             return settleLater(tag, .notStored("more than \(settings.queuedBytes) bytes are waiting for redis"))
         }
-        if case .publish(let room, let event) = request, !tag.wantsAnswer {
-            return publishing.add(event, in: room, tag: tag)
+        if case .publish(let entity, let event) = request, !tag.wantsAnswer {
+            return publishing.add(event, on: entity, tag: tag)
         }
         if case .announce = request { announcements += 1 }
         let isQuiet = queue.count < Self.fewRequests && recentAnnouncements < Self.fewRequests
@@ -20,15 +20,17 @@ extension RedisLink {
         encode(request, as: CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
     }
 
-    /// With so many unanswered, or in one tick, Redis reads many commands at once: then a script that saves a round trip costs it more
-    /// (6 to 9 µs, measured) than the plain commands (3 and 1) and being woken twice for all of them.
+    /// With so many requests unanswered, or in one tick, Redis reads many commands at once. Then a script that saves a
+    /// round trip costs it more (6 to 9 µs, measured) than the plain commands (3 and 1 µs) and a second wake-up for all
+    /// of them.
     private static let fewRequests = 32
 
-    /// Behind everything else of the tick. Nobody is told of a PUBLISH that gets lost: who missed it finds the hole.
+    /// After everything else of the tick. Nobody is told of a PUBLISH that is lost; a node that misses it finds the
+    /// hole.
     private func flushPublishing() {
         for batch in publishing.batches {
             write(CommandQueue.Entry(kind: .request, tag: batch.tag, sentAt: now), keeping: nil) { codec, writer in
-                codec.encodePublish(batch.events, in: batch.room, into: &writer)
+                codec.encodePublish(batch.events, on: batch.entity, into: &writer)
             }
         }
         publishing.removeAll()
@@ -40,7 +42,7 @@ extension RedisLink {
         }
     }
 
-    /// `request`: what is kept if the codec wants it to be.
+    /// `request` is kept if the codec asks for that.
     private func write(
         _ template: CommandQueue.Entry, keeping request: BrokerRequest?,
         _ body: (any RedisCodecProtocol, inout RESPWriter) throws(BrokerError) -> RedisEncoded
@@ -88,14 +90,14 @@ extension RedisLink {
         writer.reset()
     }
 
-    /// Completes the requests at the front that need no reply.
+    /// Completes the requests at the front of the queue that need no reply.
     func settle() {
         while queue.isSettled, let (entry, _) = queue.answered() { complete(entry, entry.settlement) }
     }
 
     // MARK: In
 
-    /// False: the connection was dropped.
+    /// False if the connection was dropped.
     func commandReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
         guard let needed = queue.repliesNeeded else {
             commands.drop(RedisSetupError(.notRedis, "\(commands.place) answered what was not asked"))
@@ -112,7 +114,7 @@ extension RedisLink {
             observer?.redisAnswered(operation: entry.operation, nanoseconds: latency)
             let pending = RedisPending(operation: entry.operation, number: entry.number, request: request)
             let decoded = codec.decode(pending, RESPReplies(arena: arena))
-            noteIgnored(arena.ignored, decoded, request?.roomOfKeys)
+            noteIgnored(arena.ignored, decoded, request?.entity)
             arena.removeAll()
             answered(entry, request, decoded)
         case .libraryLoad:
@@ -168,8 +170,8 @@ extension RedisLink {
 
     // MARK: Time
 
-    /// Something asked at `oldest` has no answer, and it is not this loop that has not read it. Bytes that come all the time, and never
-    /// the answer, are believed for some time only.
+    /// Whether a command of the time `oldest` is overdue, and not because this loop has not read the answer. Other
+    /// bytes that arrive meanwhile extend the deadline only ``mostPatience`` times.
     func isSilent(_ connection: RedisConnection, since oldest: Moment, now: Moment) -> Bool {
         let timeout = settings.commandTimeout
         guard now - oldest >= timeout else { return false }
@@ -195,6 +197,6 @@ extension RedisLink {
 }
 
 extension RESPWriter.Mark {
-    /// Commands begun before the mark.
+    /// The number of commands begun before the mark.
     var commandsBefore: Int { commands }
 }

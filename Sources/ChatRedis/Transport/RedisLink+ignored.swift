@@ -1,30 +1,30 @@
 import ChatCore
 import Logging
 
-/// What the link says of what nobody of ours wrote.
+/// Reports of data in Redis that no node wrote.
 extension RedisLink {
-    /// What the reader of an answer left out of it, or why there was nothing in it to be read.
-    func noteIgnored(_ kinds: IgnoredKinds, _ decoded: RedisDecoded, _ room: RoomName?) {
-        for kind in kinds.kinds { ignored(kind, kind.text, in: room) }
+    /// Reports what was left out of an answer, or why none of it could be read.
+    func noteIgnored(_ kinds: IgnoredKinds, _ decoded: RedisDecoded, _ entity: Entity?) {
+        for kind in kinds.kinds { ignored(kind, kind.text, of: entity) }
         switch decoded {
-        case .completed(.failure(.malformed(let text))): ignored(.reply, text, in: room)
+        case .completed(.failure(.malformed(let text))): ignored(.reply, text, of: entity)
         case .completed(.failure(.notStored(let text))) where text.hasPrefix(Self.outOfBounds):
-            ignored(.bounds, text, in: room)
+            ignored(.bounds, text, of: entity)
         case .completed, .libraryMissing: break
         }
     }
 
-    /// How the functions in Redis begin what they say of a log whose last ID no node made.
+    /// The beginning of the functions' error about a log whose last ID no node wrote.
     private static let outOfBounds = "ERR martlet: the last ID "
 
-    /// Counts it, and says so, once a minute for each kind.
-    func ignored(_ kind: IgnoredData, _ problem: String, in room: RoomName?) {
+    /// Counts it, and logs it once a minute for each kind.
+    func ignored(_ kind: IgnoredData, _ problem: String, of entity: Entity?) {
         observer?.redisIgnored(kind)
         guard let count = ignoredLines.happened(kind, now: now) else { return }
         var metadata: Logger.Metadata = [
             "reason": "\(kind)", "error": "\(problem)", "count": "\(count)", "shard": "\(settings.loopIndex)",
         ]
-        if let room { metadata["room.id"] = "\(room)" }
+        if let room = entity?.room { metadata["room.id"] = "\(room)" }
         logger.warning(
             "redis holds or says what no node of ours wrote; ignored (see martlet doctor)", metadata: metadata)
     }

@@ -2,32 +2,32 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// A room whose channel is to be subscribed, or no longer, with the tick's write.
+/// A channel to subscribe to, or to unsubscribe from, with the tick's write.
 struct SubscriptionOrder {
     var subscribes: Bool
-    var room: RoomName
+    var entity: Entity
     var channel: String
 }
 
 extension RedisLink {
-    /// Names in one SUBSCRIBE: Redis takes a million arguments, and answers nobody else while it works on them.
+    /// Names in one SUBSCRIBE. Redis accepts a million arguments, but serves nobody else while it works on them.
     private static let namesPerCommand = 1_000
 
-    /// Channels stay with the master that has their slot. One name a command then: several would have to be of one slot, and each has to
-    /// get an answer of its own, as any of them may have moved.
+    /// In a Cluster channels are sharded. Then each command has one name: several would have to be in one slot, and
+    /// each name needs an answer of its own, as any of them may have moved.
     private var isSharded: Bool { settings.kind == .clusterMaster }
 
     // MARK: Out
 
-    func order(_ room: RoomName, subscribes: Bool) {
-        // While down the order is void: the owner subscribes again once the connection is up.
+    func order(_ entity: Entity, subscribes: Bool) {
+        // While the connection is down the order is void: the owner subscribes again once it is up.
         guard subscriptions.isUp else { return }
         subscriptionBatch.append(
-            SubscriptionOrder(subscribes: subscribes, room: room, channel: codec.channelName(of: room)))
+            SubscriptionOrder(subscribes: subscribes, entity: entity, channel: codec.channelName(of: entity)))
         scheduleTick()
     }
 
-    /// Sends the tick's orders, in order: one command for each run of the same kind.
+    /// Sends the tick's orders in their order, with one command for each run of the same kind.
     func flushSubscriptions() {
         guard !subscriptionBatch.isEmpty || subscriptionPing, subscriptions.isUp else { return }
         var writer = RESPWriter()
@@ -39,9 +39,9 @@ extension RedisLink {
             for order in run {
                 writer.argument(order.channel)
                 if order.subscribes {
-                    machine.subscribe(order.room, now: now)
+                    machine.subscribe(order.entity, channel: order.channel, now: now)
                 } else {
-                    machine.unsubscribe(order.room, now: now)
+                    machine.unsubscribe(order.entity, channel: order.channel, now: now)
                 }
             }
             rest = rest.dropFirst(run.count)
@@ -63,17 +63,18 @@ extension RedisLink {
 
     // MARK: In
 
-    /// False: the connection was dropped.
+    /// False if the connection was dropped.
     func subscriptionReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
         defer { arena.removeAll() }
         let reply = RESPReplies(arena: arena)[0]
         if let error = reply.error {
-            if isSharded, ClusterRefusal(error) != nil, let room = machine.refused() {
-                cluster?.channelLeft(room, error, from: self)
+            if isSharded, ClusterRefusal(error) != nil, let entity = machine.refused() {
+                cluster?.channelLeft(entity, error, from: self)
                 return subscriptions.isUp
             }
             delegate?.brokerRefused(error)
-            // A Redis that cannot save refuses PING with MISCONF, and with BUSY while a script runs: it answers, so it is there.
+            // Redis refuses PING with MISCONF if it cannot save, and with BUSY while a script runs. It answers, so it
+            // is alive.
             if case .ponged(let since) = machine.pingRefused() {
                 sampled(roundTrip: readAt - min(since, readAt))
                 return true
@@ -85,14 +86,14 @@ extension RedisLink {
         let kind = kind(of: reply)
         let count = kind == .message ? nil : reply[2].integer
         switch reply[1].withBytes({ machine.received(kind, channel: $0, count: count) }) {
-        case .left(let room):
-            cluster?.channelLeft(room, "the slot of its channel has moved", from: self)
-        case .heard(let room):
-            heard(room, reply[2])
-        case .subscribed(let room):
-            delegate?.brokerSubscribed(room)
-        case .unsubscribed(let room):
-            delegate?.brokerUnsubscribed(room)
+        case .left(let entity):
+            cluster?.channelLeft(entity, "the slot of its channel has moved", from: self)
+        case .heard(let entity):
+            heard(entity, reply[2])
+        case .subscribed(let entity):
+            delegate?.brokerSubscribed(entity)
+        case .unsubscribed(let entity):
+            delegate?.brokerUnsubscribed(entity)
         case .ponged(let since):
             sampled(roundTrip: readAt - min(since, readAt))
         case .ignore:
@@ -118,19 +119,19 @@ extension RedisLink {
             if word.equals("unsubscribe"), reply.count == 3 { return .unsubscribe }
             return word.equals("pong") ? .pong : .other
         case .status:
-            // Without a subscription PING is answered as on any connection.
+            // While nothing is subscribed, PING is answered as on any other connection.
             return reply.equals("PONG") ? .pong : .other
         case .error, .string, .integer, .null:
             return .other
         }
     }
 
-    private func heard(_ room: RoomName, _ payload: RESPReply) {
-        payload.withBytes { codec.forEachEvent(inPayload: $0) { heard(room, $0) } }
+    private func heard(_ entity: Entity, _ payload: RESPReply) {
+        payload.withBytes { codec.forEachEvent(inPayload: $0) { heard(entity, $0) } }
     }
 
-    private func heard(_ room: RoomName, _ payload: UnsafeBufferPointer<UInt8>) {
-        if let (position, base) = codec.place(ofPayload: payload),
+    private func heard(_ entity: Entity, _ payload: UnsafeBufferPointer<UInt8>) {
+        if case .room(let room) = entity, let (position, base) = codec.place(ofPayload: payload),
             delegate?.brokerKnows(room, position, base: base) ?? false
         {
             observer?.redisHeard(bytes: payload.count, accepted: true)
@@ -139,10 +140,10 @@ extension RedisLink {
         do throws(ChannelPayloadError) {
             let event = try codec.event(ofPayload: payload)
             observer?.redisHeard(bytes: payload.count, accepted: true)
-            delegate?.brokerHeard(room, event)
+            delegate?.brokerHeard(entity, event)
         } catch {
             observer?.redisHeard(bytes: payload.count, accepted: false)
-            ignored(.payload, "\(error)", in: room)
+            ignored(.payload, "\(error)", of: entity)
         }
     }
 

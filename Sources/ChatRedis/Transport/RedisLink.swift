@@ -2,22 +2,22 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// An event loop's way to Redis: ``BrokerLink`` over one command connection and one subscribe connection.
+/// A ``BrokerLink`` to one Redis, over a command connection and a subscribe connection.
 ///
-/// All on one loop, without locks: whoever makes it hands it to that loop. What a loop tick submits leaves in one
-/// write, and requests wait in a queue of plain values (``CommandQueue``), without a promise each.
+/// Confined to one loop, without locks. All requests of a loop tick are sent in one write. They wait for their answers in
+/// a queue of plain values (``CommandQueue``), without a promise for each.
 ///
-/// - A command that is unanswered for `commandTimeout` costs the command connection, for RESP has no request IDs by
-///   which it could be left alone: all that is in flight completes as `.outcomeUnknown`.
-/// - On a loss the delegate hears `brokerCommandsDown` first, then the completions of what was in flight.
-/// - `brokerCommandsDown` and `brokerSubscriptionsDown` are said for every failed try to connect, with its reason.
-/// - With ``RedisLinkSettings/master`` all connections lead to the Redis that Sentinel names, and move together.
-///   Connections that found different servers all the same (a DNS name that points elsewhere by now) do not stay:
-///   the older one is given up.
-/// - READONLY means that the master was made a replica under our feet: all connections are given up.
-/// - When more than `queuedBytes` are unanswered, a request completes as `.notStored`, in its turn.
+/// - If a command is unanswered for `commandTimeout`, the command connection is closed, as RESP has no request IDs that
+///   would allow to abandon one command. Everything in flight completes as `.outcomeUnknown`.
+/// - On a loss the delegate gets `brokerCommandsDown` first, then the completions of what was in flight.
+/// - `brokerCommandsDown` and `brokerSubscriptionsDown` are also called for every failed attempt to connect, with its
+///   reason.
+/// - With ``RedisLinkSettings/master`` all connections lead to the Redis that Sentinel names, and move together. If two
+///   connections reach different servers all the same (a DNS name that points elsewhere by now), the older one is closed.
+/// - READONLY means that the master has become a replica: all connections are closed.
+/// - While more than `queuedBytes` bytes are unanswered, a request completes as `.notStored`, in its turn.
 ///
-/// Ends only by ``stop()``.
+/// The link ends only by ``stop()``.
 public final class RedisLink: BrokerLink, TickWork {
     public weak var delegate: (any BrokerLinkDelegate)?
     public let settings: RedisLinkSettings
@@ -29,21 +29,21 @@ public final class RedisLink: BrokerLink, TickWork {
     let commands: RedisConnection
     let subscriptions: RedisConnection
     let replicas: RedisConnection?
-    /// Run IDs of the servers that the connections are set up with.
+    /// The run ID of the server on each connection that is up.
     var servers: [RedisConnectionRole: String] = [:]
 
     // Commands
     var queue = CommandQueue()
     var writer = RESPWriter()
     var commandsBeforeTick = 0
-    /// What leaves at the end of the tick.
+    /// Publications that are sent at the end of the tick.
     var publishing = PublishBatches()
-    /// Messages for others that were submitted in this tick, and in the last one that had any.
+    /// The number of `announce` requests in this tick, and in the last tick that had any.
     var announcements = 0
     var recentAnnouncements = 0
     var lastCommandActivity = Moment(nanoseconds: 0)
     var isBatchSampled = false
-    /// A command was answered READONLY.
+    /// Whether a command was answered READONLY.
     var isReadOnly = false
 
     // Subscriptions
@@ -53,7 +53,7 @@ public final class RedisLink: BrokerLink, TickWork {
     var lastSubscriptionActivity = Moment(nanoseconds: 0)
     var ignoredLines = LineRate<IgnoredData>(pause: .seconds(60))
 
-    /// Told of channels that this server no longer serves: a Cluster's slots move.
+    /// In a Cluster: told of channels that this server does not serve any more, as slots move.
     weak var cluster: (any RedisLinkCluster)?
     /// In a Cluster: the hash tag of a slot that is served here.
     var replicationTag: String?
@@ -69,12 +69,11 @@ public final class RedisLink: BrokerLink, TickWork {
     private var checks: RepeatedTask?
     private let stoppedPromise: EventLoopPromise<Void>
 
-    /// How long Redis takes to answer: smoothed over commands and PINGs (1/8 of each new sample, as TCP does it, RFC
-    /// 6298).
+    /// The time that Redis takes to answer, smoothed over commands and PINGs (1/8 of each new sample, as in RFC 6298).
     public private(set) var roundTrip: Duration = .milliseconds(1)
     private var hasRoundTrip = false
 
-    /// `tick`: the event loop's. Throws if the URL's certificate authority cannot be read. Does not connect yet.
+    /// `tick` is that of the event loop. Throws if the URL's certificate authority cannot be read. Does not connect yet.
     public convenience init(
         settings: RedisLinkSettings, codec: any RedisCodecProtocol, eventLoop: any EventLoop, tick: LoopTick,
         logger: Logger, observer: (any RedisLinkObserver)? = nil
@@ -86,7 +85,7 @@ public final class RedisLink: BrokerLink, TickWork {
             observer: observer)
     }
 
-    /// `connector`: to ``RedisLinkSettings/url``; nil: the master says where Redis is.
+    /// `connector` leads to ``RedisLinkSettings/url``; nil if the master says where Redis is.
     init(
         settings: RedisLinkSettings, connector: RedisConnector?, codec: any RedisCodecProtocol,
         eventLoop: any EventLoop, tick: LoopTick, logger: Logger, observer: (any RedisLinkObserver)?
@@ -97,8 +96,7 @@ public final class RedisLink: BrokerLink, TickWork {
         self.eventLoop = eventLoop
         self.logger = logger
         self.observer = observer
-        machine = SubscriptionStateMachine(
-            frame: codec.channelFrame, mayLeave: settings.kind == .clusterMaster)
+        machine = Self.machine(codec, settings)
         commands = RedisConnection(
             role: .commands, settings: settings, connector: connector, eventLoop: eventLoop, codec: codec)
         subscriptions = RedisConnection(
@@ -113,10 +111,14 @@ public final class RedisLink: BrokerLink, TickWork {
 
     deinit { stoppedPromise.succeed() }
 
-    /// Done when the link has stopped: nothing of it is left on the loop.
+    /// Completes when the link has stopped and has no work left on the loop.
     public var stopped: EventLoopFuture<Void> { stoppedPromise.futureResult }
 
-    private func newMachine() -> SubscriptionStateMachine {
+    private func newMachine() -> SubscriptionStateMachine { Self.machine(codec, settings) }
+
+    private static func machine(
+        _ codec: any RedisCodecProtocol, _ settings: RedisLinkSettings
+    ) -> SubscriptionStateMachine {
         SubscriptionStateMachine(frame: codec.channelFrame, mayLeave: settings.kind == .clusterMaster)
     }
 
@@ -141,17 +143,17 @@ public final class RedisLink: BrokerLink, TickWork {
         scheduleTick()
     }
 
-    public func subscribe(_ room: RoomName) {
-        order(room, subscribes: true)
+    public func subscribe(_ entity: Entity) {
+        order(entity, subscribes: true)
     }
 
-    public func unsubscribe(_ room: RoomName) {
-        order(room, subscribes: false)
+    public func unsubscribe(_ entity: Entity) {
+        order(entity, subscribes: false)
     }
 
     public var hasUnread: Bool { connections.contains { $0.hasUnread } }
 
-    public func reset(_ room: RoomName) {
+    public func reset(_ entity: Entity) {
         onNextTick { link in
             link.dropAll(RedisSetupError(.closed, "\(link.commands.place): the connection was given up by the node"))
         }
@@ -160,8 +162,7 @@ public final class RedisLink: BrokerLink, TickWork {
     public func stop() {
         guard !isStopping else { return }
         isStopping = true
-        // What was submitted before this leaves in this tick; then the answers are waited for, as long as any
-        // command's.
+        // What was submitted before is sent in this tick, and its answers are waited for within the usual deadline.
         onNextTick { link in
             link.subscriptions.stop()
             link.replicas?.stop()
@@ -185,7 +186,7 @@ public final class RedisLink: BrokerLink, TickWork {
         loopTick.ask(flush, self)
     }
 
-    /// Sends what was submitted since the last one.
+    /// Sends what was submitted since the last tick.
     public func tickEnded(_ phase: LoopTick.Phase) {
         flushCommands()
         if !isStopping { flushSubscriptions() }
@@ -199,7 +200,7 @@ public final class RedisLink: BrokerLink, TickWork {
         eventLoop.assumeIsolatedUnsafeUnchecked().execute { body(self) }
     }
 
-    /// Looks for deadlines that passed and for silence.
+    /// Closes connections whose deadlines have passed, and sends PING on silent ones.
     private func check() {
         let now = RedisConnection.now()
         checkCommands(now: now, isStopping: isStopping)
@@ -222,10 +223,10 @@ public final class RedisLink: BrokerLink, TickWork {
     }
 }
 
-/// What a link belongs to that leads to one of a Cluster's masters. Called on the link's loop.
+/// The owner of a link to one of a Cluster's masters. Called on the link's loop.
 protocol RedisLinkCluster: AnyObject {
-    /// The room's channel is not subscribed there any more, or cannot be; `reason` is Redis' own word if it gave one.
-    func channelLeft(_ room: RoomName, _ reason: String, from link: RedisLink)
+    /// The entity's channel is not subscribed there any more, or cannot be; `reason` is Redis' error if there was one.
+    func channelLeft(_ entity: Entity, _ reason: String, from link: RedisLink)
 }
 
 extension RedisLink: RedisConnectionOwner {
@@ -255,7 +256,7 @@ extension RedisLink: RedisConnectionOwner {
             "no connection to redis",
             metadata: ["channel": "\(role.rawValue)", "shard": "\(settings.loopIndex)", "error": "\(error.message)"])
         servers[role] = nil
-        // Being told to move is Sentinel's own word; all else may mean that there is another master by now.
+        // `.moved` comes from Sentinel itself. Any other error may mean that there is a new master.
         if error.code != .moved { settings.master?.troubled() }
         switch role {
         case .commands:
@@ -291,7 +292,7 @@ extension RedisLink: RedisConnectionOwner {
 }
 
 extension Duration {
-    /// 7/8 of it and 1/8 of the sample; by shifts, as a division of Durations is one of 128 bits.
+    /// 7/8 of this and 1/8 of the sample. It shifts, as dividing a Duration is a division of 128 bits.
     fileprivate func smoothed(with sample: Duration) -> Duration {
         Duration(attoseconds: attoseconds - attoseconds >> 3 + sample.attoseconds >> 3)
     }

@@ -31,13 +31,13 @@ struct RoomFacts: Equatable, Sendable {
     var broken = RoomBounds()
 }
 
-/// What a key is by its name.
+/// The kind of a key, by its name.
 enum KeyKind: Equatable, Sendable {
     case room(String, RoomKey)
     case nodes
     case node(String)
     case nodeRooms(String)
-    /// Of a Cluster: the mark behind which replicas are waited for.
+    /// In a Cluster: the mark that a node writes before it waits for replicas.
     case replicationMark
     case foreign
 
@@ -46,13 +46,11 @@ enum KeyKind: Equatable, Sendable {
             self = .room(room, key)
         } else if name == keys.nodes {
             self = .nodes
+        } else if let node = keys.node(ofRooms: name), (try? NodeID(node)) != nil {
+            self = .nodeRooms(node)
         } else if name.hasPrefix(keys.node("")) {
             let rest = String(name.dropFirst(keys.node("").count))
-            if rest.hasSuffix(":rooms"), (try? NodeID(String(rest.dropLast(6)))) != nil {
-                self = .nodeRooms(String(rest.dropLast(6)))
-            } else {
-                self = (try? NodeID(rest)) != nil ? .node(rest) : .foreign
-            }
+            self = (try? NodeID(rest)) != nil ? .node(rest) : .foreign
         } else if keys.isClustered, Self.isMark(name, keys) {
             self = .replicationMark
         } else {
@@ -65,7 +63,7 @@ enum KeyKind: Equatable, Sendable {
         return name == keys.replicationMark(tag: String(name[name.index(after: open)...].dropLast()))
     }
 
-    /// What TYPE should say; nil: anything.
+    /// The Redis type that it should have; nil: any.
     var type: String? {
         switch self {
         case .room(_, let key): key.redisType
@@ -77,7 +75,7 @@ enum KeyKind: Equatable, Sendable {
     }
 }
 
-/// What is to be said about keys and rooms. Pure.
+/// The findings about keys and rooms. Pure.
 struct DoctorKeys {
     let keys: RedisKeys
     /// Nodes whose lease runs, and all in the set of nodes.

@@ -114,7 +114,7 @@ struct DoctorLook {
         let queries = TopQueries(keys: keys)
         var sample = try queries.begin(try await redis.ask(queries.beginning))
         let commands = queries.nodes(sample.nodes, cursors: [:], slice: 1)
-        _ = queries.readNodes(try await redis.ask(commands), into: &sample)
+        _ = queries.readNodes(try await redis.ask(commands), cursors: [:], into: &sample)
         return sample
     }
 

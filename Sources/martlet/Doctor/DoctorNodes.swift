@@ -28,7 +28,7 @@ enum DoctorNodes {
                         .must, .nodes, node.id.text,
                         problem + ", and none of the \(living.count) living nodes sweeps it",
                         do:
-                            "see the nodes' logs for errors of Redis; by hand: martlet_leave for each room of SMEMBERS \(ShellText.quoted(keys.rooms(ofNode: node.id.text))), then ZREM \(keys.nodes) \(ShellText.quoted(node.id.text))"
+                            "see the nodes' logs for errors of Redis; by hand: martlet_leave for each room of \(lists(node.id, keys)), then ZREM \(keys.nodes) \(ShellText.quoted(node.id.text))"
                     ))
             } else {
                 findings.append(
@@ -58,6 +58,12 @@ enum DoctorNodes {
                 Finding(.warning, .nodes, node.id.text, "it is leaving", do: "nothing, unless it stays for minutes"))
         }
         return findings
+    }
+
+    /// How to read by hand which rooms a node has written down.
+    private static func lists(_ node: NodeID, _ keys: RedisKeys) -> String {
+        guard keys.isClustered else { return "SMEMBERS \(ShellText.quoted(keys.rooms(ofNode: node.text)))" }
+        return "SMEMBERS of each key that SCAN 0 MATCH '\(keys.prefix)node:*:\(node):rooms' COUNT 1000 finds on each master"
     }
 
     /// The running versions, as the heartbeats tell them, each with its nodes.

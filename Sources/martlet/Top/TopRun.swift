@@ -118,7 +118,8 @@ actor TopRun {
         var sample = try await begin(servers)
         var count = sample.commands
         var commands = queries.nodes(sample.nodes, cursors: plan.cursors, slice: options.roomLimit)
-        let slices = queries.readNodes(try await ask(servers, commands), into: &sample)
+        let slices = queries.readNodes(
+            try await ask(servers, commands), cursors: plan.cursors, into: &sample)
         count += commands.count
         let rooms = plan.rooms(slices)
         sample.roomsKnown = plan.known ?? sample.roomsKnown

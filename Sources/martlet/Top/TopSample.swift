@@ -2,7 +2,7 @@ import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// One sample of Redis: everything that `martlet top` uses.
+/// One look at Redis: everything that `martlet top` uses.
 struct TopSample: Equatable, Sendable {
     struct Node: Equatable, Sendable {
         var id: NodeID
@@ -12,7 +12,7 @@ struct TopSample: Equatable, Sendable {
         var leaseLeft: Int?
         /// The time of the node's last heartbeat by its own clock, as the set of nodes has it.
         var lastBeat: UInt64
-        /// The number of rooms in the node's list.
+        /// The number of rooms that it wrote down; in a large Cluster an estimate.
         var heldRooms: Int = 0
     }
 
@@ -123,16 +123,35 @@ struct TopQueries {
         return UInt64(max(0, seconds)) * 1_000 + UInt64(max(0, micros)) / 1_000
     }
 
-    static let commandsPerNode = 4
+    /// The lists that one look reads, at most. A node has one list of rooms, in a Cluster 65.
+    private static let mostLists = 520
+
+    /// How many of its lists are read of each node.
+    private func listsPerNode(_ nodes: Int) -> Int {
+        keys.isClustered ? max(1, min(Holdings.parts + 1, Self.mostLists / max(1, nodes))) : 1
+    }
+
+    /// The lists of a node that are read with this cursor.
+    private func window(_ cursor: String?, nodes: Int) -> Range<Int> {
+        guard keys.isClustered else { return 0..<1 }
+        let first = Holdings.Cursor(cursor.flatMap { UInt64($0) } ?? 0).part
+        return first..<min(Holdings.parts + 1, first + listsPerNode(nodes))
+    }
+
+    private static let commandsPerList = 2
 
     /// The second batch: each node's report, and a slice of its rooms from its cursor on.
     func nodes(_ nodes: [TopSample.Node], cursors: [String: String], slice: Int) -> [[String]] {
         nodes.flatMap { node -> [[String]] in
-            let rooms = keys.rooms(ofNode: node.id.text)
-            return [
-                ["GET", keys.node(node.id.text)], ["PTTL", keys.node(node.id.text)], ["SCARD", rooms],
-                ["SSCAN", rooms, cursors[node.id.text] ?? "0", "COUNT", "\(slice)"],
-            ]
+            let cursor = cursors[node.id.text]
+            let window = window(cursor, nodes: nodes.count)
+            let lists = keys.lists(of: node.id)[window]
+            var scan = cursor ?? "0"
+            if keys.isClustered { scan = String(Holdings.Cursor(UInt64(scan) ?? 0).scan) }
+            return [["GET", keys.node(node.id.text)], ["PTTL", keys.node(node.id.text)]]
+                + lists.enumerated().flatMap { index, list in
+                    [["SCARD", list], ["SSCAN", list, index == 0 ? scan : "0", "COUNT", "\(slice)"]]
+                }
         }
     }
 
@@ -143,28 +162,59 @@ struct TopQueries {
 
     /// Reads the second batch into the sample, and returns the slices by node. If one node's key cannot be read, only
     /// that node's data is missing.
-    func readNodes(_ replies: [RedisValue], into sample: inout TopSample) -> [String: NodeSlice] {
+    func readNodes(
+        _ replies: [RedisValue], cursors: [String: String], into sample: inout TopSample
+    ) -> [String: NodeSlice] {
         var slices: [String: NodeSlice] = [:]
-        guard replies.count == sample.nodes.count * Self.commandsPerNode else { return slices }
+        var rest = replies[...]
         for index in sample.nodes.indices {
-            let answers = replies[(index * Self.commandsPerNode)...].prefix(Self.commandsPerNode)
-            let place = answers.startIndex
             let id = sample.nodes[index].id
+            let window = window(cursors[id.text], nodes: sample.nodes.count)
+            let answers = rest.prefix(2 + window.count * Self.commandsPerList)
+            guard answers.count == 2 + window.count * Self.commandsPerList else { return slices }
+            rest = rest.dropFirst(answers.count)
             if let error = answers.lazy.compactMap(\.error).first {
                 sample.problems.append("the keys of node \(id) cannot be read: \(error)")
             }
-            if let json = answers[place].string {
+            let first = answers.startIndex
+            if let json = answers[first].string {
                 sample.nodes[index].report = Array(json.utf8).withUnsafeBytes { NodeReportReader.report(of: id, $0) }
             }
-            if let left = answers[place + 1].integer, left >= 0 { sample.nodes[index].leaseLeft = left }
-            sample.nodes[index].heldRooms = answers[place + 2].integer ?? 0
+            if let left = answers[first + 1].integer, left >= 0 { sample.nodes[index].leaseLeft = left }
+            let lists = stride(from: first + 2, to: answers.endIndex, by: Self.commandsPerList)
+            sample.nodes[index].heldRooms = held(lists.map { answers[$0].integer ?? 0 }, window)
             if sample.nodes[index].report != nil { sample.roomsKnown += sample.nodes[index].heldRooms }
-            if let scan = answers[place + 3].array, scan.count == 2 {
-                slices[id.text] = NodeSlice(
-                    cursor: scan[0].string ?? "0", rooms: (scan[1].array ?? []).compactMap(\.string))
-            }
+            slices[id.text] = slice(lists.map { answers[$0 + 1] }, window)
         }
         return slices
+    }
+
+    /// The number of rooms in the node's lists. Where only some of them are read the rest is estimated. The old list has no
+    /// rooms that the parts do not have, unless the node writes no parts.
+    private func held(_ counts: [Int], _ window: Range<Int>) -> Int {
+        guard keys.isClustered else { return counts.first ?? 0 }
+        let parts = zip(window, counts).filter { $0.0 < Holdings.parts }.map(\.1)
+        let old = zip(window, counts).first { $0.0 == Holdings.oldList }?.1 ?? 0
+        guard !parts.isEmpty else { return old }
+        return max(old, parts.reduce(0, +) * Holdings.parts / parts.count)
+    }
+
+    /// The rooms in the answers, and where the next look goes on: in the first list that was not read to its end, else after
+    /// the last one.
+    private func slice(_ answers: [RedisValue], _ window: Range<Int>) -> NodeSlice? {
+        var rooms: [String] = []
+        var next: String?
+        for (part, answer) in zip(window, answers) {
+            guard let scan = answer.array, scan.count == 2 else { continue }
+            rooms += (scan[1].array ?? []).compactMap(\.string)
+            let cursor = scan[0].string ?? "0"
+            guard cursor != "0", next == nil else { continue }
+            next = keys.isClustered ? String(Holdings.Cursor(part: part, scan: UInt64(cursor) ?? 0).raw) : cursor
+        }
+        if !keys.isClustered, answers.first?.array?.count != 2 { return nil }
+        let end = window.upperBound <= Holdings.parts && keys.isClustered
+        return NodeSlice(
+            cursor: next ?? (end ? String(Holdings.Cursor(part: window.upperBound).raw) : "0"), rooms: rooms)
     }
 
     // MARK: Rooms

@@ -8,9 +8,13 @@ import NIOPosix
 /// A call of a link to its delegate.
 enum LinkEvent: Sendable, Equatable {
     case completed(UInt64, Result<BrokerReply, BrokerError>)
-    case subscribed(RoomName)
-    case unsubscribed(RoomName)
-    case heard(RoomName, ChatCore.ChannelEvent)
+    case subscribed(Entity)
+    case unsubscribed(Entity)
+    case heard(Entity, ChatCore.ChannelEvent)
+
+    static func subscribed(_ room: RoomName) -> LinkEvent { .subscribed(.room(room)) }
+    static func unsubscribed(_ room: RoomName) -> LinkEvent { .unsubscribed(.room(room)) }
+    static func heard(_ room: RoomName, _ event: ChatCore.ChannelEvent) -> LinkEvent { .heard(.room(room), event) }
     case commandsUp(BrokerIdentity, BrokerScope)
     case commandsDown(String, BrokerScope)
     case subscriptionsUp(BrokerIdentity, BrokerScope)
@@ -163,9 +167,9 @@ final class LinkProbe: @unchecked Sendable {
         func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
             probe?.record(.completed(tag.serial, result))
         }
-        func brokerSubscribed(_ room: RoomName) { probe?.record(.subscribed(room)) }
-        func brokerUnsubscribed(_ room: RoomName) { probe?.record(.unsubscribed(room)) }
-        func brokerHeard(_ room: RoomName, _ event: ChatCore.ChannelEvent) { probe?.record(.heard(room, event)) }
+        func brokerSubscribed(_ entity: Entity) { probe?.record(.subscribed(entity)) }
+        func brokerUnsubscribed(_ entity: Entity) { probe?.record(.unsubscribed(entity)) }
+        func brokerHeard(_ entity: Entity, _ event: ChatCore.ChannelEvent) { probe?.record(.heard(entity, event)) }
         func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
             probe?.record(.commandsUp(identity, scope))
         }

@@ -31,8 +31,8 @@ struct TransportCodec: RedisCodecProtocol {
             writer.append("}" as StaticString)
             writer.endArgument()
             return RedisEncoded(operation: Operation.count, number: epoch)
-        case .publish(let room, let event):
-            return encodePublish([event], in: room, into: &writer)
+        case .publish(let entity, let event):
+            return encodePublish([event], on: entity, into: &writer)
         case .say(let room, let content):
             // Two commands, one request.
             writer.command(3)
@@ -53,20 +53,19 @@ struct TransportCodec: RedisCodecProtocol {
             throw .notStored("the codec does not want to")
         case .ping, .memory, .announce, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
             .release,
-            .rooms,
-            .holders, .trim:
+            .rooms, .tryStoring, .holders, .trim:
             writer.command(1)
             writer.argument("PING" as StaticString)
             return RedisEncoded(operation: Operation.ping)
         }
     }
 
-    /// Numbers separated by spaces.
-    func encodePublish(_ events: [ChannelEvent], in room: RoomName, into writer: inout RESPWriter) -> RedisEncoded {
+    /// Numbers with spaces between them.
+    func encodePublish(_ events: [ChannelEvent], on entity: Entity, into writer: inout RESPWriter) -> RedisEncoded {
         let numbers = events.compactMap { if case .presence(let notice) = $0 { notice.position.seq } else { nil } }
         writer.command(3)
         writer.argument("PUBLISH" as StaticString)
-        writer.argument(channelName(of: room))
+        writer.argument(channelName(of: entity))
         writer.argument(numbers.map { String($0) }.joined(separator: " "))
         return RedisEncoded(operation: Operation.publish)
     }
@@ -99,7 +98,7 @@ struct TransportCodec: RedisCodecProtocol {
         }
     }
 
-    func channelName(of room: RoomName) -> String { prefix + "channel:" + room.text }
+    func channelName(of entity: Entity) -> String { prefix + "channel:\(entity)" }
 
     var channelFrame: ChannelFrame { ChannelFrame(before: prefix.utf8.count + 8, behind: 0) }
 

@@ -1,10 +1,10 @@
-/// Bounds of a ``MemoryBroker``; the same as a Redis node's.
+/// Bounds of a ``MemoryBroker``, the same as those of a node with Redis.
 public struct MemoryBrokerSettings: Sendable, Hashable {
     /// Messages that a room's log keeps.
     public var historyLength = 1_000
     /// Bytes of messages (``MessageContent/storedBytes``) that `trim` leaves in a log.
     public var historyBytes = 4 * 1_048_576
-    /// Users in one part of a roster, rooms in one part of a node's list.
+    /// Users in one part of a roster, and rooms in one part of a node's list.
     public var partLength = 500
     /// How long a room that no node holds is kept.
     public var roomTTL: Duration = .seconds(7 * 86_400)
@@ -14,20 +14,20 @@ public struct MemoryBrokerSettings: Sendable, Hashable {
     public init() {}
 }
 
-/// All that Redis does for Martlet, in memory: the same requests, the same answers, the same events, as the contract suite holds it to
-/// the Lua functions.
+/// Everything that Redis does for Martlet, in memory: the same answers and events to the same requests. The contract
+/// suite runs over both.
 ///
-/// A value, and pure: no clock, no randomness, no I/O; time is an argument, and an answer follows from the requests before it alone. A
-/// copy is a snapshot, so a simulator models a restart with a lost tail, or a failover to a lagging replica, by going back to
-/// an older copy. Isolation is its owner's: one owner at a time changes it, like any value.
+/// A pure value: it has no clock, no randomness and no I/O. Time is an argument, and an answer follows from the
+/// requests before it alone. A copy is a snapshot, so a simulator models a restart with a lost tail, or a failover to a
+/// lagging replica, by going back to an older copy.
 ///
-/// Differences from Redis, on purpose: logs are trimmed exactly (Redis: `MAXLEN ~`), and memory has no limit but the bounds
-/// of rooms.
+/// Differences from Redis, on purpose: logs are trimmed exactly (Redis: `MAXLEN ~`), memory has no limit except the
+/// bounds of rooms, and a node has one list of rooms, not the parts of a Cluster.
 public struct MemoryBroker: Sendable {
-    /// What one request led to.
+    /// The result of a request.
     public struct Answer: Sendable, Equatable {
         public var result: Result<BrokerReply, BrokerError>
-        /// What is published, in order, to all who are subscribed to the room's channel.
+        /// What is published, in order, to all subscribers of the entity's channel.
         public var events: [Publication]
 
         package init(result: Result<BrokerReply, BrokerError>, events: [Publication]) {
@@ -37,11 +37,11 @@ public struct MemoryBroker: Sendable {
     }
 
     public struct Publication: Sendable, Equatable {
-        public var room: RoomName
+        public var entity: Entity
         public var event: ChannelEvent
 
-        public init(room: RoomName, event: ChannelEvent) {
-            self.room = room
+        public init(on entity: Entity, event: ChannelEvent) {
+            self.entity = entity
             self.event = event
         }
     }
@@ -57,11 +57,12 @@ public struct MemoryBroker: Sendable {
     }
 
     public let settings: MemoryBrokerSettings
-    /// Which process this is, in hex digits, as Redis' `run_id`. A copy that goes on as another process has another one.
+    /// Identifies the process, in hex digits, like Redis' `run_id`. A copy that goes on as another process gets a new
+    /// one.
     public var runID = "0"
     private var rooms: [RoomName: MemoryRoom] = [:]
     private var alive: [NodeID: Node] = [:]
-    /// Node → clock of its last report: `martlet:nodes`.
+    /// Node → clock of its last report, as `martlet:nodes` has it.
     private var registered: [NodeID: UInt64] = [:]
     private var nodeRooms: [NodeID: NodeRooms] = [:]
     private var nextSweep: UInt64 = 0
@@ -70,11 +71,11 @@ public struct MemoryBroker: Sendable {
         self.settings = settings
     }
 
-    /// Rooms of which anything is kept.
+    /// The number of rooms of which anything is stored.
     public var roomCount: Int { rooms.count }
 
-    /// Carries out one request at `now`, ms since 1970; atomic as a function in Redis is. `now` may go backwards, as a machine's clock
-    /// may.
+    /// Carries out one request at `now`, ms since 1970, atomically like a function in Redis. `now` may go backwards, as
+    /// a machine's clock may.
     public mutating func apply(_ request: BrokerRequest, now: UInt64) -> Answer {
         sweep(now: now)
         switch request {
@@ -91,8 +92,8 @@ public struct MemoryBroker: Sendable {
                 let message = Message(position: position, content: content)
                 return (.success(.announced(position)), [.message(message, base: base)])
             }
-        case .publish(let room, let event):
-            return Answer(result: .success(.done), events: [Publication(room: room, event: event)])
+        case .publish(let entity, let event):
+            return Answer(result: .success(.done), events: [Publication(on: entity, event: event)])
         case .enter(let request):
             if let problem = Self.problem(request) { return Answer(result: .failure(.notStored(problem)), events: []) }
             let runID = runID
@@ -148,14 +149,14 @@ public struct MemoryBroker: Sendable {
             }
         case .holders(let room):
             return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .memory, .ping:
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
         }
     }
 
     // MARK: Rooms
 
-    /// What somebody does to a room's keys who is no node: for tests.
+    /// For tests: changes a room's keys as somebody who is no node might.
     package mutating func spoil(_ name: RoomName, _ spoil: (inout MemoryRoom) -> Void) {
         var room = rooms.removeValue(forKey: name) ?? MemoryRoom()
         spoil(&room)
@@ -166,12 +167,12 @@ public struct MemoryBroker: Sendable {
         _ name: RoomName, _ now: UInt64,
         _ body: (inout MemoryRoom, MemoryBrokerSettings) -> (Result<BrokerReply, BrokerError>, [ChannelEvent])
     ) -> Answer {
-        // Out of the dictionary while it changes, or its log would be copied.
+        // Taken out of the dictionary while it changes, as its log would be copied otherwise.
         var room = rooms.removeValue(forKey: name) ?? MemoryRoom()
         _ = room.expire(now: now)
         let (result, events) = body(&room, settings)
         if !room.expire(now: now) { rooms[name] = room }
-        return Answer(result: result, events: events.map { Publication(room: name, event: $0) })
+        return Answer(result: result, events: events.map { Publication(on: .room(name), event: $0) })
     }
 
     private mutating func say(_ room: RoomName, _ content: MessageContent, now: UInt64) -> Answer {
@@ -193,7 +194,7 @@ public struct MemoryBroker: Sendable {
         }
     }
 
-    /// Numbers that the functions in Redis do not take: they count with doubles.
+    /// Refuses numbers that the functions in Redis refuse, as numbers in Lua are doubles.
     private static func problem(_ request: EnterRequest) -> String? {
         if !PositionBounds.holds(request.seen) { return "ERR martlet: seen is no whole number below 2^53" }
         if !PositionBounds.holds(request.clock) { return "ERR martlet: clock is no whole number below 2^53" }
@@ -204,12 +205,12 @@ public struct MemoryBroker: Sendable {
 
     private mutating func ofNodes(_ request: BrokerRequest, now: UInt64) -> BrokerReply {
         switch request {
-        case .hold(_, let node), .release(_, let node), .rooms(let node, _):
+        case .hold(_, let node, _), .release(_, let node, _), .rooms(let node, _):
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .memory, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say,
-            .presence, .roster, .history, .holders, .trim:
+        case .nodes, .forget, .tryStoring, .memory, .ping, .append, .announce, .publish, .enter, .view, .leave, .once,
+            .say, .presence, .roster, .history, .holders, .trim:
             break
         }
         switch request {
@@ -226,13 +227,13 @@ public struct MemoryBroker: Sendable {
                     let node = alive[entry.key]
                     return NodeRecord(node: entry.key, report: node.flatMap { $0.leaseEnds > now ? $0.report : nil })
                 })
-        case .hold(let room, let node):
+        case .hold(let room, let node, _):
             var rooms = nodeRooms.removeValue(forKey: node) ?? NodeRooms(expires: 0)
             rooms.names.insert(room)
             rooms.expires = now + settings.nodeRoomsTTL.timeToLiveMilliseconds
             nodeRooms[node] = rooms
             return .done
-        case .release(let room, let node):
+        case .release(let room, let node, _):
             nodeRooms[node]?.names.remove(room)
             if nodeRooms[node]?.names.isEmpty == true { nodeRooms[node] = nil }
             return .done
@@ -240,19 +241,19 @@ public struct MemoryBroker: Sendable {
             let names = nodeRooms[node].map { $0.names.sorted { $0.text < $1.text } } ?? []
             let (part, next) = MemoryParts.part(of: names, from: cursor, limit: settings.partLength) { $0.text }
             return next == 0 ? .rooms(part) : .someRooms(part, cursor: next)
-        case .forget(let node):
+        case .forget(let node, _):
             alive[node] = nil
             registered[node] = nil
             nodeRooms[node] = nil
             return .done
         case .memory: return .memory(used: 0, most: 0)
-        case .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
-            .holders, .trim:
+        case .tryStoring, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence, .roster,
+            .history, .holders, .trim:
             return .done
         }
     }
 
-    /// Gives back the memory of what has expired; a minute late at most, for nobody sees it in between.
+    /// Releases the memory of what has expired, at most a minute late; nobody can see it in between.
     private mutating func sweep(now: UInt64) {
         guard now >= nextSweep else { return }
         nextSweep = now + 60_000

@@ -1,25 +1,26 @@
-/// What a ``MemoryBrokerLink`` asks of the hub. Values, so that they can cross threads.
+/// What a ``MemoryBrokerLink`` asks of the hub: values, which can cross threads.
 public enum MemoryBrokerCall: Sendable, Equatable {
     case submit(BrokerRequest, RequestTag)
-    case subscribe(RoomName)
-    case unsubscribe(RoomName)
-    /// Everything of the client's connection is void: its subscriptions end. `connection` marks the answers from now on.
+    case subscribe(Entity)
+    case unsubscribe(Entity)
+    /// The client's connection is replaced: its subscriptions end. `connection` marks the answers from now on.
     case reconnect(connection: UInt64)
 }
 
-/// What the hub tells a link. Values, so that they can cross threads.
+/// What the hub tells a link: values, which can cross threads.
 public enum MemoryBrokerNews: Sendable, Equatable {
     case completed(RequestTag, Result<BrokerReply, BrokerError>)
-    case subscribed(RoomName)
-    case unsubscribed(RoomName)
-    case heard(RoomName, ChannelEvent)
+    case subscribed(Entity)
+    case unsubscribed(Entity)
+    case heard(Entity, ChannelEvent)
 }
 
-/// The ``MemoryBroker`` of one process with its subscriptions: what `MARTLET_REDIS_URL=memory:` talks to instead of Redis.
+/// The ``MemoryBroker`` of one process with its subscriptions: what nodes with `MARTLET_REDIS_URL=memory:` use instead
+/// of Redis.
 ///
-/// Not thread-safe: who made it calls it from one isolation only. A node with several event loops keeps it on one of them and hops:
-/// calls and news are values for that. Calls must arrive in the order in which their link made them, news in the order in
-/// which the hub gave them; any FIFO (`EventLoop.execute`) does.
+/// Not thread-safe: it is called from one isolation only. A node with several event loops keeps it on one of them, and
+/// the others hop; that is why calls and news are values. Calls must arrive in the order in which their link made them,
+/// and news in the order in which the hub sent them, which `EventLoop.execute` guarantees.
 ///
 ///     // On a node, for each loop (`bound` = NIOLoopBound):
 ///     let client = hub.connect { news, connection in loop.execute { bound.value.receive(news, connection: connection) } }
@@ -33,25 +34,25 @@ public final class MemoryBrokerHub {
 
     private struct Client {
         var connection: UInt64 = 0
-        var rooms: Set<RoomName> = []
+        var entities: Set<Entity> = []
         let deliver: (MemoryBrokerNews, _ connection: UInt64) -> Void
     }
 
     public private(set) var broker: MemoryBroker
     private var clients: [ClientID: Client] = [:]
-    /// In the order in which they connected, so that the same calls always tell everybody in the same order.
-    private var subscribers: [RoomName: [ClientID]] = [:]
+    /// In the order in which they subscribed, so that the same calls always have the same effects in the same order.
+    private var subscribers: [Entity: [ClientID]] = [:]
     private var connected = 0
 
     public init(broker: MemoryBroker = MemoryBroker()) {
         self.broker = broker
     }
 
-    /// Channels that somebody is subscribed to.
-    public var channels: [RoomName] { Array(subscribers.keys) }
+    /// Whose channels somebody is subscribed to.
+    public var channels: [Entity] { Array(subscribers.keys) }
 
-    /// Registers a link. `deliver` is called within ``perform(_:from:now:)``, also of other links' calls; it hands on to the link later
-    /// (a link is not called back from within its own calls).
+    /// Registers a link. `deliver` is called within ``perform(_:from:now:)``, also for calls of other links. It must
+    /// pass the news on later, as a link is not called back from within its own calls.
     public func connect(_ deliver: @escaping (MemoryBrokerNews, _ connection: UInt64) -> Void) -> ClientID {
         connected += 1
         let id = ClientID(raw: connected)
@@ -59,14 +60,14 @@ public final class MemoryBrokerHub {
         return id
     }
 
-    /// Forgets a link: it hears nothing more. What it asked before has been carried out.
+    /// Removes a link, which hears nothing more. What it asked before has been carried out.
     public func disconnect(_ id: ClientID) {
-        drop(clients[id]?.rooms ?? [], of: id)
+        drop(clients[id]?.entities ?? [], of: id)
         clients[id] = nil
     }
 
-    /// Carries out one call of a link at `now`, ms since 1970. The caller's completion comes before the events that its request led to,
-    /// as nothing orders the two connections to Redis either.
+    /// Carries out one call of a link at `now`, ms since 1970. The caller's completion comes before the events of its
+    /// request; with Redis, nothing orders the two connections either.
     public func perform(_ call: MemoryBrokerCall, from id: ClientID, now: UInt64) {
         guard let client = clients[id] else { return }
         switch call {
@@ -74,31 +75,31 @@ public final class MemoryBrokerHub {
             let answer = broker.apply(request, now: now)
             client.deliver(.completed(tag, answer.result), client.connection)
             for event in answer.events { publish(event) }
-        case .subscribe(let room):
-            if clients[id]?.rooms.insert(room).inserted == true { subscribers[room, default: []].append(id) }
-            client.deliver(.subscribed(room), client.connection)
-        case .unsubscribe(let room):
-            clients[id]?.rooms.remove(room)
-            drop([room], of: id)
-            client.deliver(.unsubscribed(room), client.connection)
+        case .subscribe(let entity):
+            if clients[id]?.entities.insert(entity).inserted == true { subscribers[entity, default: []].append(id) }
+            client.deliver(.subscribed(entity), client.connection)
+        case .unsubscribe(let entity):
+            clients[id]?.entities.remove(entity)
+            drop([entity], of: id)
+            client.deliver(.unsubscribed(entity), client.connection)
         case .reconnect(let connection):
-            drop(client.rooms, of: id)
-            clients[id]?.rooms = []
+            drop(client.entities, of: id)
+            clients[id]?.entities = []
             clients[id]?.connection = connection
         }
     }
 
     private func publish(_ publication: MemoryBroker.Publication) {
-        for id in subscribers[publication.room] ?? [] {
+        for id in subscribers[publication.entity] ?? [] {
             guard let client = clients[id] else { continue }
-            client.deliver(.heard(publication.room, publication.event), client.connection)
+            client.deliver(.heard(publication.entity, publication.event), client.connection)
         }
     }
 
-    private func drop(_ rooms: Set<RoomName>, of id: ClientID) {
-        for room in rooms {
-            subscribers[room]?.removeAll { $0 == id }
-            if subscribers[room]?.isEmpty == true { subscribers[room] = nil }
+    private func drop(_ entities: Set<Entity>, of id: ClientID) {
+        for entity in entities {
+            subscribers[entity]?.removeAll { $0 == id }
+            if subscribers[entity]?.isEmpty == true { subscribers[entity] = nil }
         }
     }
 }

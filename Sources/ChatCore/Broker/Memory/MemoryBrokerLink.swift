@@ -1,8 +1,9 @@
-/// A ``BrokerLink`` to a ``MemoryBrokerHub``: both "connections" are up from the start and never fail by themselves.
+/// A ``BrokerLink`` to a ``MemoryBrokerHub``. Both of its connections are up from the start and never fail by
+/// themselves.
 ///
 /// Confined to one event loop, like every link: all calls, and ``receive(_:connection:)``, happen there.
 public final class MemoryBrokerLink: BrokerLink {
-    /// The identity that every link reports: a memory that is lost takes its node with it.
+    /// The identity that every link reports. It never changes, as the memory is lost only together with its node.
     public static let identity = BrokerIdentity(runID: "memory", replicationID: "memory")
 
     private enum State {
@@ -18,15 +19,15 @@ public final class MemoryBrokerLink: BrokerLink {
     private let send: (MemoryBrokerCall) -> Void
     private let `defer`: (@escaping () -> Void) -> Void
     private var state = State.idle
-    /// Goes up with every reset; news of an older one are dropped, as bytes of a dead connection are.
+    /// Incremented by every reset. News of an older connection are dropped, like the bytes of a dead connection.
     private var connection: UInt64 = 0
-    /// Submitted and not completed, in order.
+    /// The tags that were submitted and are not completed, in order.
     private var waiting: [RequestTag] = []
     private var waitingHead = 0
 
     /// - Parameters:
-    ///   - send: brings a call to ``MemoryBrokerHub/perform(_:from:now:)``, in order, now or later.
-    ///   - defer: runs a closure on the link's loop after the current call has returned, in order.
+    ///   - send: passes a call on to ``MemoryBrokerHub/perform(_:from:now:)``, in order, now or later.
+    ///   - defer: runs a closure on the link's loop after the current call has returned; closures keep their order.
     public init(send: @escaping (MemoryBrokerCall) -> Void, defer: @escaping (@escaping () -> Void) -> Void) {
         self.send = send
         self.defer = `defer`
@@ -63,15 +64,15 @@ public final class MemoryBrokerLink: BrokerLink {
         }
     }
 
-    public func subscribe(_ room: RoomName) {
-        if case .up = state { send(.subscribe(room)) }
+    public func subscribe(_ entity: Entity) {
+        if case .up = state { send(.subscribe(entity)) }
     }
 
-    public func unsubscribe(_ room: RoomName) {
-        if case .up = state { send(.unsubscribe(room)) }
+    public func unsubscribe(_ entity: Entity) {
+        if case .up = state { send(.unsubscribe(entity)) }
     }
 
-    public func reset(_ room: RoomName) {
+    public func reset(_ entity: Entity) {
         guard case .up = state else { return }
         connection += 1
         send(.reconnect(connection: connection))
@@ -93,7 +94,7 @@ public final class MemoryBrokerLink: BrokerLink {
             return
         }
         state = .stopped
-        // Ends the subscriptions; what was submitted before still completes.
+        // This ends the subscriptions. What was submitted before still completes.
         send(.reconnect(connection: connection))
     }
 
@@ -104,12 +105,12 @@ public final class MemoryBrokerLink: BrokerLink {
         case (.completed(let tag, let result), _):
             completed()
             delegate?.brokerCompleted(tag, result)
-        case (.subscribed(let room), .up):
-            delegate?.brokerSubscribed(room)
-        case (.unsubscribed(let room), .up):
-            delegate?.brokerUnsubscribed(room)
-        case (.heard(let room, let event), .up):
-            delegate?.brokerHeard(room, event)
+        case (.subscribed(let entity), .up):
+            delegate?.brokerSubscribed(entity)
+        case (.unsubscribed(let entity), .up):
+            delegate?.brokerUnsubscribed(entity)
+        case (.heard(let entity, let event), .up):
+            delegate?.brokerHeard(entity, event)
         case (.subscribed, .idle), (.subscribed, .stopped), (.unsubscribed, .idle), (.unsubscribed, .stopped),
             (.heard, .idle), (.heard, .stopped):
             break
