@@ -1,13 +1,14 @@
 #!lua name=martlet
--- The library's first file: its version, and what all its functions share. All files are one Lua chunk, in the order of
--- their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
+-- The first file of the library: its version, and helpers that all functions share. All files together are one Lua
+-- chunk, in the order of their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
 --
--- Nodes load the library when Redis has none or an older version. Raise this number with every change.
+-- Nodes load the library if Redis has none or an older version. Raise this number with every change of behaviour.
 local VERSION = 10
 
--- The bounds of all numbers, the same as the nodes' (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are doubles: beyond
--- 2^53 + 1 may change nothing. Epochs are milliseconds, far below: one ten years ahead of the clock was never begun, and a new one
--- begins above what a node claims to have seen only if that is less than five years ahead. (A clock before 2020 judges nothing.)
+-- The bounds of all numbers, the same as in nodes (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are
+-- doubles, so adding 1 beyond 2^53 may change nothing. Epochs are milliseconds, which is far below. No node has begun
+-- an epoch ten years ahead of the clock, and a new epoch begins above the one that a node claims to have seen only if
+-- that is less than five years ahead. If the clock is before 2020, neither bound applies.
 local MAX_NUMBER = 9007199254740992 - 1000000
 local AHEAD, CLAIMED_AHEAD, LEAST_CLOCK = 315360000000, 157680000000, 1577836800000
 
@@ -15,13 +16,13 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
--- A whole number within the bounds from what Redis holds; nil for anything else.
+-- The text as a whole number within the bounds; nil for anything else.
 local function whole(text)
     local value = type(text) == 'string' and text:match('^%d+$') and tonumber(text)
     return value and value <= MAX_NUMBER and value or nil
 end
 
--- A whole number from an argument; raises an error that names it.
+-- An argument as a whole number within the bounds; raises an error that names the argument.
 local function number(text, name)
     local value = whole(text)
     if not value then error({err = 'ERR martlet: ' .. name .. ' is no whole number below 2^53'}) end
@@ -35,7 +36,7 @@ local function position(text)
     if epoch and epoch <= MAX_NUMBER and seq <= MAX_NUMBER then return epoch, seq end
 end
 
--- Whether the one ID is below the other; '' is below all.
+-- Whether the left ID is below the right one; '' is below all IDs.
 local function is_before(left, right)
     local left_epoch, left_seq = position(left)
     local right_epoch, right_seq = position(right)
@@ -43,23 +44,24 @@ local function is_before(left, right)
     return left_epoch < right_epoch or (left_epoch == right_epoch and left_seq < right_seq)
 end
 
--- (Never `unpack(args)` without bounds: Lua's stack takes 8,000 values, and a tail or a roster is longer.)
+-- Never call `unpack(args)` without bounds: the stack of Lua has room for 8,000 values, and a tail or a roster is
+-- longer.
 
--- '<count>:<bytes>' as {count, bytes, paged}: how much is wanted, or kept, at most. '<count>': no bound in bytes, and not `paged`; nodes of
--- versions before 9 ask so, who cannot read the rest of a page.
+-- '<count>:<bytes>' as {count, bytes, paged}: the bounds of a page or of a log. '<count>' has no bound in bytes and is
+-- not `paged`; nodes of versions before 9 send that, and cannot ask for the rest of a page.
 local function bounds(text, name)
     local count, bytes = (text or ''):match('^(%d+):(%d+)$')
     if not count then return {count = number(text, name), bytes = math.huge, paged = false} end
     return {count = number(count, name), bytes = number(bytes, name), paged = true}
 end
 
--- Redis' clock, in ms since 1970.
+-- The clock of Redis, in ms since 1970.
 local function now()
     local time = redis.call('TIME')
     return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- The highest epoch that is `ahead` of the clock.
+-- The highest epoch that is at most `ahead` ms ahead of the clock.
 local function newest(ahead)
     local clock = now()
     return clock < LEAST_CLOCK and MAX_NUMBER or math.min(MAX_NUMBER, clock + ahead)
@@ -73,7 +75,7 @@ local function channel(log)
     return log:sub(1, -5)
 end
 
--- Whether this Redis is a node of a Cluster; asked once for each loading of the library.
+-- Whether this Redis is a node of a Cluster; looked up once after each loading of the library.
 local clustered
 local function in_cluster()
     if clustered == nil then
@@ -82,12 +84,14 @@ local function in_cluster()
     return clustered
 end
 
--- In a Cluster a PUBLISH goes to every server; SPUBLISH stays with the master that has the channel's slot, which is the room's.
+-- In a Cluster PUBLISH goes to every server. SPUBLISH stays with the master of the channel's slot, which is also the
+-- room's.
 local function publish(log, payload)
     redis.call(in_cluster() and 'SPUBLISH' or 'PUBLISH', channel(log), payload)
 end
 
--- Raises WRONGTYPE, naming the key, unless each key is absent or of its type. Called before anything is written.
+-- Raises WRONGTYPE with the name of the key unless each key is absent or has its type. Called before anything is
+-- written.
 local function check(types, keys)
     for index, wanted in ipairs(types) do
         local found = redis.call('TYPE', keys[index]).ok
@@ -100,7 +104,7 @@ end
 -- The types of a room's keys, in the order in which functions take them: log nodes epochs meta presence roster.
 local ROOM_TYPES = {'stream', 'hash', 'list', 'hash', 'stream', 'hash'}
 
--- Flat field-value pairs (as Redis gives hashes and entries) as the inside of a JSON object of strings.
+-- Flat fields and values, as Redis returns hashes and entries, as the inside of a JSON object of strings.
 local function json_pairs(flat)
     local parts = {}
     for index = 1, #flat, 2 do

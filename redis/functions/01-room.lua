@@ -1,11 +1,11 @@
--- Where a room's log stands, how it is read in pages, how it is kept in bounds, and how a new epoch begins. Shared by most functions.
+-- The state of a room's log, pages of it, its bounds, and the beginning of a new epoch. Shared by most functions.
 
--- Other keys of a room, by the log's: same hash tag, same slot.
+-- Another key of a room, derived from that of its log: it has the same hash tag and slot.
 local function key_of(log, name)
     return log:sub(1, -4) .. name
 end
 
--- The index of keys that messages were said with; see 04-keys.
+-- The index of the keys of messages; see 04-keys.
 local function index_key(log)
     return key_of(log, 'keys')
 end
@@ -16,9 +16,10 @@ local function entry_size(fields)
     return size
 end
 
--- Entries from `from` to `to` in the order of the command (XRANGE or XREVRANGE): at most `count` and at most `bytes` of fields and values,
--- but at least one if there is one and `count` is not 0. Then whether there are more. XRANGE has no bound in bytes, so it is asked for a
--- few entries at a time, and for no more than should fit by what the earlier ones took: a long one among short ones costs little then.
+-- Returns entries from `from` to `to` in the order of the command (XRANGE or XREVRANGE), at most `count`, and at most
+--       `bytes` bytes of fields and values, but at least one if there is one and `count` is not 0; then whether there
+--       are more. XRANGE has no bound in bytes, so it reads a few entries at a time, no more than should fit by the
+--       size of the earlier ones. So a long entry among short ones costs little.
 local function page(command, log, from, to, count, bytes)
     local taken, total, chunk = {}, 0, 2
     while true do
@@ -42,9 +43,10 @@ local function reversed(list)
     return result
 end
 
--- Drops the oldest entries until the log takes about `bytes` of memory; the newest entry always stays. MEMORY USAGE looks at each node of
--- the stream, of which there are at most as many as messages. (pcall: an ACL user of an older version may not ask; then the log is bounded
--- by its number of messages alone, and `martlet doctor` says so.)
+-- Drops the oldest entries until the log takes about `bytes` bytes of memory; the newest entry always stays. MEMORY
+-- USAGE visits each node of the stream, of which there are at most as many as messages. It is called with pcall, as the
+-- ACL user of an older version may lack the right. Then only the number of messages bounds the log, and `martlet
+-- doctor` reports it.
 local function trim(log, bytes)
     for _ = 1, 8 do
         local used = redis.pcall('MEMORY', 'USAGE', log, 'SAMPLES', 0)
@@ -56,8 +58,8 @@ local function trim(log, bytes)
     end
 end
 
--- Epoch and seq of a stream's last ID, how many entries it has, epoch and seq of the first one (nil: it has none), and the ID of the
--- newest. Nil if no node made that last ID. The key exists.
+-- The epoch and seq of a stream's last ID, its length, the epoch and seq of its first entry (nil if it has none), and
+-- the ID of its newest entry. Nil if the last ID is beyond the bounds, so that no node wrote it. The key exists.
 local function sound_id(stream)
     local info = redis.call('XINFO', 'STREAM', stream)
     local room = {}
@@ -75,7 +77,7 @@ local function sound_id(stream)
     return room.epoch and room.epoch <= newest(AHEAD) and room or nil
 end
 
--- The same for a log, without which nothing can be done.
+-- The same for a log; raises an error if the last ID is beyond the bounds.
 local function last_id(log)
     local room = sound_id(log)
     if not room then
@@ -84,40 +86,40 @@ local function last_id(log)
     return room
 end
 
--- Which Redis this is: another after a restart or failover. `enter` writes it down in meta as `run`. 16 of its 40 digits tell as
--- much, and every room keeps them. Asked once for each loading of the library.
+-- Identifies the Redis process; it is another one after a restart or failover. `enter` stores it in meta as `run`. 16
+-- of its 40 digits are enough, and every room keeps them. Looked up once after each loading of the library.
 local own_run
 local function run_id()
     own_run = own_run or (redis.call('INFO', 'server'):match('run_id:(%x+)') or ''):sub(1, 16)
     return own_run
 end
 
--- What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been
--- given already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that a
--- room last met, or it met none.
+-- The distance between the first epoch on another Redis and all earlier ones. On a branch that was lost, the next
+-- epochs and positions may have been used already, so the distance is 1,000 and an amount that depends on the run ID.
+-- Nil if the room met this Redis last, or none.
 local function jump(meta)
     local run, own = redis.call('HGET', meta, 'run'), run_id()
     if not run or run:sub(1, 16) == own then return nil end
     return 1000 + (tonumber(own:sub(1, 4), 16) or 0)
 end
 
--- A link of the chain as two numbers; zeros for what is none.
+-- A link of the chain as two numbers; zeros if it is not valid.
 local function link(text)
     local epoch, base = position(text)
     return epoch or 0, base or 0
 end
 
--- The room as it is: last ID, `base` (seq at which its epoch began), `history` (epoch at which history began) and `links`, the
--- epoch chain, oldest first, as Redis keeps it (a thousand links: each is parsed only when looked at). `from` 0 reads the
--- whole chain, -1 the newest link. If the chain does not end with the log's epoch (an outsider began the log, or the
--- chain was lost), history begins with that epoch: `afresh`.
+-- The state of the room: the last ID, `base` (the seq at which its epoch began), `history` (the epoch at which history
+-- began) and `links`, the epoch chain, oldest first, as stored. There may be a thousand links, and each is parsed only
+-- when needed. `from` 0 reads the whole chain, -1 the newest link. If the chain does not end with the epoch of the log
+-- (an outsider began the log, or the chain was lost), history begins with that epoch, and `afresh` is set.
 local function read_room(log, epochs, meta, from)
     local room = last_id(log)
     room.links = redis.call('LRANGE', epochs, from, -1)
     local history = redis.call('HGET', meta, 'history')
     room.history = whole(history)
     if history and (room.history or MAX_NUMBER) > room.epoch then
-        -- What stands there is no epoch that began: the oldest that is known counts.
+        -- The stored value is no epoch of this room, so history begins with the oldest link.
         local oldest = link(redis.call('LINDEX', epochs, 0) or nil)
         room.history = oldest > 0 and oldest <= room.epoch and oldest or nil
     end
@@ -132,7 +134,7 @@ local function read_room(log, epochs, meta, from)
     return room
 end
 
--- Adds the epoch that begins at seq `base` to the chain: the newest link goes if nothing was said in it.
+-- Adds the epoch that begins at seq `base` to the chain, and removes the newest link if it has no message.
 local function add_link(epochs, meta, room, epoch, base)
     local links = room.links
     if room.afresh then
@@ -150,8 +152,8 @@ local function add_link(epochs, meta, room, epoch, base)
     room.epoch, room.base = epoch, base
 end
 
--- Raise: begins `epoch` at the log's last seq, so that appends with an older one are refused. Links that ended below the
--- log's first entry go.
+-- Begins `epoch` at the log's last seq, so that appends with an older epoch are refused. Removes links that ended below
+-- the first entry of the log.
 local function raise(log, epochs, meta, room, epoch)
     redis.call('XSETID', log, int(epoch) .. '-' .. int(room.seq))
     add_link(epochs, meta, room, epoch, room.seq)

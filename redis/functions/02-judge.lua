@@ -1,4 +1,4 @@
--- What a room's history says of a position that somebody still holds. Shared by enter and view.
+-- Judges a position that a node or client holds by the room's history. Shared by enter and view.
 
 -- The index of the first link whose epoch is above `epoch`.
 local function first_above(links, epoch)
@@ -10,8 +10,9 @@ local function first_above(links, epoch)
     return low
 end
 
--- The verdict on the position `after` ('': none), as {'ok'}, {'rewound'} or {'gap', first, last}; the entries after it, oldest first, or if
--- there is no position or it is rewound the newest; and whether the bounds of `wanted` kept some back (later ones, or older ones).
+-- Returns the verdict on the position `after` ('' for none), as {'ok'}, {'rewound'} or {'gap', first, last}; then the
+--       entries after it, oldest first, or the newest ones if there is no position or it is rewound; then whether the
+--       bounds of `wanted` excluded some (later ones, or older ones).
 local function judge(log, room, after, wanted)
     local epoch, seq = position(after)
     local verdict, entries, more = {'ok'}, nil, false
@@ -19,7 +20,7 @@ local function judge(log, room, after, wanted)
         local place = first_above(room.links, epoch)
         local known = place == 1 or link(room.links[place - 1]) == epoch
         local _, next_base = link(room.links[place])
-        -- Seq 0 is never a message: nothing that was shown can be void.
+        -- Seq 0 is never a message, so nothing that was shown can be void.
         local rewound = seq > 0 and (epoch > room.epoch or seq > room.seq or epoch < room.history or not known
             or (room.links[place] and next_base < seq))
         if not rewound then
@@ -41,7 +42,7 @@ local function judge(log, room, after, wanted)
     return verdict, entries, more
 end
 
--- What enter and view answer. (No epoch that began is above the log's.)
+-- The answer of enter and view. No epoch of the room is above that of its log.
 local function room_reply(room, nodes, meta, wanted, verdict, entries, more)
     local branch = whole(redis.call('HGET', meta, 'branch')) or 0
     local reply = {

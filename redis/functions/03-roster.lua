@@ -1,7 +1,7 @@
--- Changes of a room's roster and the presence entries that say so. Shared by presence and leave.
+-- Changes of a room's roster with their presence entries. Shared by presence and leave.
 
--- The devices of one user, {node = {device, …}}, as the roster holds them. What is nothing of that kind is left out: no node wrote it,
--- and the next change of that user writes over it.
+-- The devices of a user, {node = {device, …}}, as the roster has them. Anything else was written by no node. It is left
+-- out, and the next change of that user overwrites it.
 local function devices_of(roster, user, text)
     local known, found = pcall(cjson.decode, text or redis.call('HGET', roster, user) or '{}')
     local devices = {}
@@ -15,12 +15,12 @@ local function devices_of(roster, user, text)
     return devices
 end
 
--- A set of changes that is not written yet. `users` caches what they lead to.
+-- A set of changes that is not written yet. `users` caches the resulting devices.
 local function begin_changes(roster)
     return {roster = roster, users = {}, list = {}}
 end
 
--- Notes that a device came (kind 'join') or went ('leave', 'expire'), unless the roster says so already.
+-- Adds that a device came (kind 'join') or went ('leave', 'expire'), unless the roster has that state already.
 local function change(changes, kind, user, device, node)
     local devices = changes.users[user] or devices_of(changes.roster, user)
     changes.users[user] = devices
@@ -35,7 +35,8 @@ local function change(changes, kind, user, device, node)
     changes.list[#changes.list + 1] = {kind = kind, user = user, device = device, node = node}
 end
 
--- Last ID of the presence stream; where it will begin if there is none, and false then. One whose last ID no node made counts as lost.
+-- The last ID of the presence stream; if there is none, the ID at which it will begin, and false. A stream whose last
+-- ID is beyond the bounds counts as lost.
 local function presence_position(presence)
     local last = redis.call('EXISTS', presence) == 1 and sound_id(presence)
     if last then return last.epoch, last.seq, true end
@@ -43,7 +44,8 @@ local function presence_position(presence)
 end
 
 -- Writes the changes into roster and stream. Returns {position, after, count, {user, device, node, joined, …}} for the
--- caller, and the notice as JSON; {position} and nil if nothing changed. IDs of the stream are contiguous, as positions are.
+-- caller, and the notice as JSON; {position} and nil if nothing changed. IDs of the stream are contiguous, as positions
+-- are.
 local function write_changes(changes, presence, maxlen)
     local begin, seq, exists = presence_position(presence)
     if #changes.list == 0 then return {exists and int(begin) .. '-' .. int(seq) or '0-0'} end
@@ -68,8 +70,8 @@ local function write_changes(changes, presence, maxlen)
             .. ',"node":' .. cjson.encode(item.node) .. ',"joined":' .. tostring(joined) .. '}'
     end
     local place, count = int(begin) .. '-' .. int(seq), int(redis.call('HLEN', changes.roster))
-    -- With the run: a master that was frozen says what nodes asked it before when it is none any more, and a Cluster's bus brings that
-    -- to its successor's subscribers.
+    -- It carries the run ID: a master that was frozen carries out old requests when it is no master any more, and the
+    -- bus of a Cluster brings its publications to the subscribers of its successor.
     return {place, after, count, flat}, '{"type":"presence","position":"' .. place .. '","after":"' .. after
         .. '","run":"' .. run_id() .. '","count":' .. count .. ',"changes":[' .. table.concat(json, ',') .. ']}'
 end

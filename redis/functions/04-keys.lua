@@ -1,11 +1,12 @@
--- Recognising what was said before under the same key. Shared by once and say.
+-- Finds messages that were sent before under the same key. Shared by once and say.
 --
--- A log can only be read entry by entry, bodies and all, so `keys`, a hash, remembers where each key was used: 16 hex digits of SHA-1 over
--- user and key -> ID. Appends do not write it. Who needs it brings it up to date first, a bounded piece of the log in each call, so
--- that each entry is read once for all who ask; its field `:indexed` tells how far it got, and of which history. What it says is held
--- against the entry itself, so a hash that two keys share does no harm.
+-- A log can only be read entry by entry with all contents, so `keys`, a hash, stores where each key was used: 16 hex
+-- digits of SHA-1 over user and key -> ID. Appends do not write it. A function that needs it first brings it up to
+-- date, by a bounded piece of the log in each call, so that each entry is read once for all. The field `:indexed` tells
+-- how far the index reaches, and in which history. Every hit is compared with the entry itself, so a collision of
+-- hashes does no harm.
 
--- How much of the log one call reads.
+-- The most of the log that one call reads.
 local PIECE = {count = 256, bytes = 65536}
 
 local function field(flat, name)
@@ -14,7 +15,7 @@ local function field(flat, name)
     end
 end
 
--- What a send is known by: user and key together. Names hold no newline.
+-- Identifies a send: user and key together. Names hold no newline.
 local function mark(flat)
     local count = #flat
     local key = flat[count - 1] == 'key' and flat[count] or field(flat, 'key')
@@ -26,7 +27,7 @@ local function digest(name)
     return redis.sha1hex(name):sub(1, 16)
 end
 
--- Adds the entries, oldest first. The newest use of a key counts: earlier ones may have been trimmed.
+-- Adds the entries, oldest first. The newest use of a key counts, as earlier ones may have been trimmed.
 local function add_to_index(index, entries)
     for _, entry in ipairs(entries) do
         local name = position(entry[1]) and mark(entry[2])
@@ -34,13 +35,14 @@ local function add_to_index(index, entries)
     end
 end
 
--- Whether the log holds entries of an earlier history (it was set back, or an outsider went on with it): then seqs do not order it, and
--- nothing that somebody knows of them counts.
+-- Whether the log has entries of an earlier history (it was set back, or an outsider continued it). Then seqs do not
+-- order it, and nothing that a node knows about them counts.
 local function is_mixed(room)
     return room.first and room.first_epoch < room.history
 end
 
--- Reads the next piece of the log into the index, unless it knows all entries up to the seq `through`. Whether it does now.
+-- Reads the next piece of the log into the index, unless it covers all entries up to the seq `through`. Returns whether
+-- it covers them now.
 local function catch_up(log, room, through)
     local mixed, index = is_mixed(room), index_key(log)
     check({'hash'}, {index})
@@ -48,7 +50,7 @@ local function catch_up(log, room, through)
     local epoch, seq = position(id)
     local is_void = not epoch or history ~= int(room.history) or epoch > room.epoch
         or (epoch == room.epoch and seq > room.seq)
-    -- What was trimmed stays in the index until it outweighs what is there: then it is begun anew.
+    -- Trimmed entries stay in the index until they outnumber the others. Then the index is built anew.
     if is_void or redis.call('HLEN', index) > 2 * room.length + 512 then
         redis.call('DEL', index)
         id, seq = nil, nil
@@ -56,7 +58,7 @@ local function catch_up(log, room, through)
     if id and (id == room.newest or (seq >= through and not mixed)) then return true end
     local entries, more = page('XRANGE', log, id and '(' .. id or '-', '+', PIECE.count, PIECE.bytes)
     add_to_index(index, entries)
-    -- (An entry whose ID is no position is none of the room's, and no place to go on from.)
+    -- An entry whose ID is no position does not belong to the room, and reading does not continue from it.
     local last, reached = #entries, nil
     while last > 0 and not reached do
         local _, seq_there = position(entries[last][1])
@@ -70,8 +72,8 @@ local function catch_up(log, room, through)
     return not more or (reached >= through and not mixed)
 end
 
--- Notes in `found` the newest entry of each wanted mark among those with a seq above `known`: {ID, at}. False: there are more of them than
--- one call reads.
+-- Adds to `found` the newest entry of each wanted mark among those with a seq above `known`, as {ID, at}. False if
+-- there are more entries than one call reads.
 local function search_newest(log, known, wanted, found)
     local entries, more = page('XREVRANGE', log, '+', '-', 64, PIECE.bytes)
     for _, entry in ipairs(entries) do
@@ -85,8 +87,8 @@ local function search_newest(log, known, wanted, found)
     return not more
 end
 
--- Where each of the wanted marks was said, {ID, at}. The caller has looked for them itself among the seqs above `from`, up to `known` (0: it
--- has not). Nil: the index does not reach far enough yet; the same call again reads on.
+-- The entries of the wanted marks, as {ID, at}. The caller has searched the seqs above `from` up to `known` itself (0:
+-- it has not). Nil if the index does not reach far enough yet; then the same call again reads on.
 local function find(log, room, from, known, wanted)
     local found, mixed = {}, is_mixed(room)
     if not room.first or not next(wanted) then return found end

@@ -1,4 +1,4 @@
--- Putting back what a log lost when its Redis restarted or failed over. Used by enter.
+-- Restores what a log lost when its Redis restarted or failed over. Used by enter.
 
 -- The arguments from `start` on as {id, fields}.
 local function read_tail(args, start)
@@ -23,8 +23,8 @@ local function same_message(left, right)
     return seen == #left
 end
 
--- Where `tail` continues the log: the index in it of the log's last entry, 0 if the log is as good as new. Nil: nowhere, for
--- somebody has gone another way meanwhile, or an entry at the end was deleted.
+-- Where `tail` continues the log: the index in it of the log's last entry, 0 if the log has no entry. Nil if it does
+-- not continue the log, because another node has continued it in another way, or an entry at its end was deleted.
 local function place_in(tail, room, newest)
     if not newest then return room.seq == 0 and 0 or nil end
     local _, seq = position(newest[1])
@@ -34,7 +34,7 @@ local function place_in(tail, room, newest)
     end
 end
 
--- Whether the entries behind `place` follow (epoch, seq), and one another, without a hole.
+-- Whether the entries after `place` follow (epoch, seq), and each other, without a hole.
 local function follows(tail, place, epoch, seq)
     for index = place + 1, #tail do
         local e, s = position(tail[index][1])
@@ -44,8 +44,8 @@ local function follows(tail, place, epoch, seq)
     return #tail > place
 end
 
--- The epochs that began behind `epoch`, the last entry's, hold no message: they go, or its IDs could not grow. False if the
--- chain does not know that epoch.
+-- Removes the epochs that began after `epoch`, that of the last entry. They have no message, and IDs could not grow
+-- otherwise. False if the chain does not have that epoch.
 local function cut_chain(epochs, room, epoch)
     local place = first_above(room.links, epoch) - 1
     if place == 0 or room.afresh or link(room.links[place]) ~= epoch then return false end
@@ -58,7 +58,7 @@ local function cut_chain(epochs, room, epoch)
     return true
 end
 
--- The chain of a log that holds nothing begins with the first message that is put back.
+-- The chain of an empty log begins with the first restored message.
 local function begin_chain(epochs, meta, room, history, epoch, seq)
     room.links = {int(epoch) .. '-' .. int(seq - 1)}
     room.epoch, room.base, room.afresh = epoch, seq - 1, nil
@@ -68,7 +68,7 @@ local function begin_chain(epochs, meta, room, history, epoch, seq)
     redis.call('HSET', meta, 'history', int(room.history))
 end
 
--- Puts back what the log lost, with the original IDs, if `tail` continues it (the first node to come back wins).
+-- Restores what the log lost, with the original IDs, if `tail` continues it. The first node to come back wins.
 local function restore(log, epochs, meta, room, tail, history)
     local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     local place = place_in(tail, room, newest)

@@ -2,18 +2,20 @@
 --
 -- KEYS  log nodes epochs meta presence roster, all of one room
 -- ARGV  node · position of the newest message it has shown ('' none) · highest epoch it ever saw here (0 none) · its
---       clock in ms · 0: Redis' identity is as before; 1: it changed; 2: it changed, and the node has newest entries to offer if the log
---       lost some · how much it wants, `<entries>:<bytes>` · the epoch at which the history of what follows began (0: nothing
---       follows) · then its newest entries, oldest first, for each: ID, number of fields and values, fields and values
--- Returns {verdict, last ID, base, history, {chain: 'epoch-base', …}, {node, epoch, …}, {entries}, branch, 1 if there are more entries
---       than these}; verdict: see judge; branch: the first epoch that was begun on this Redis: nodes with an older one have not come
---       back yet. With 2, if the log lost what the node may have: {{'bring'}, ID of the log's last entry, or '0-0'}, and nothing was
---       changed: the node asks again with 1 and what it has from that entry on
--- Atomic all of it: if identity changed and the log lost its tail, or all, that is put back; verdict; new epoch (appends of
---       nodes that do not know it yet are refused); the node's entry; no key of the room expires any more; PUBLISH of
---       the epoch, always, for the node must hear itself before it trusts its subscription.
+--       clock in ms · 0: Redis' identity is as before; 1: it changed; 2: it changed, and the node has newest entries to
+--       offer if the log lost some · how much it wants, `<entries>:<bytes>` · the epoch at which the history of what
+--       follows began (0: nothing follows) · then its newest entries, oldest first, for each: ID, number of fields and
+--       values, fields and values
+-- Returns {verdict, last ID, base, history, {chain: 'epoch-base', …}, {node, epoch, …}, {entries}, branch, 1 if there
+--       are more entries than these}; verdict: see judge; branch: the first epoch that was begun on this Redis: nodes
+--       with an older one have not come back yet. With 2, if the log lost what the node may have: {{'bring'}, ID of the
+--       log's last entry, or '0-0'}, and nothing was changed: the node asks again with 1 and what it has from that
+--       entry on
+-- Atomic all of it: if identity changed and the log lost its tail, or all, that is put back; verdict; new epoch
+--       (appends of nodes that do not know it yet are refused); the node's entry; no key of the room expires any more;
+--       PUBLISH of the epoch, always, for the node must hear itself before it trusts its subscription.
 
--- A log without an entry, at `epoch`; the room's history begins with it.
+-- Begins a log without an entry at `epoch`, with which the room's history begins.
 local function begin_log(log, epochs, meta, epoch)
     redis.call('XGROUP', 'CREATE', log, 'begin', '$', 'MKSTREAM')
     redis.call('XGROUP', 'DESTROY', log, 'begin')

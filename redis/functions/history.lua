@@ -2,8 +2,9 @@
 --
 -- KEYS  log
 -- ARGV  'newest', 'before', 'after' or 'around' · a position ('' with newest) · how much is wanted, `<entries>:<bytes>`
--- Returns {{entries, oldest first}, ID of the log's newest entry or '', 1 if there are older ones, 1 if there are newer ones}. `before` and
---       `after` leave the position itself out, `around` has it in its newer half. There is at least one entry if there is one.
+-- Returns {{entries, oldest first}, ID of the log's newest entry or '', 1 if there are older ones, 1 if there are newer
+--       ones}. `before` and `after` leave the position itself out, `around` has it in its newer half. There is at least
+--       one entry if there is one.
 -- Atomic all of it; changes nothing.
 
 redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}, callback = function(keys, args)
@@ -14,12 +15,12 @@ redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}
     local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     newest = newest and newest[1] or ''
     if anchor ~= 'newest' then
-        -- Whatever lies beyond the bounds of positions is above them all.
+        -- A position beyond the bounds is above all others.
         local epoch, seq = (place or ''):match('^(%d+)%-(%d+)$')
         if not epoch then return {err = 'ERR martlet: not a position'} end
         place = int(math.min(tonumber(epoch), MAX_NUMBER)) .. '-' .. int(math.min(tonumber(seq), MAX_NUMBER))
     end
-    -- Redis refuses an exclusive end that nothing can lie beyond.
+    -- Redis refuses an exclusive end beyond which there can be nothing.
     local below = place == '0-0' and '0-0' or '(' .. place
 
     if anchor == 'newest' or anchor == 'before' then

@@ -2,24 +2,25 @@
 --
 -- KEYS  log nodes epochs meta presence roster, all of one room
 -- ARGV  node · the epoch at which it entered · ms after which a room that nobody holds is forgotten · bound of the
---       presence stream · optional: where the part before ended (0: the first part) · optional: 1 if the node itself leaves, and has an
---       answer to all that it asked
--- Returns 1; 0 if the node is not in the room with that epoch (then nothing was changed); {where it ended} if there is more to do: some of
---       the node's devices have left, and the node itself has not
--- Atomic this part: devices of the node leave the roster, each with an `expire` entry, and a presence notice tells the others. With the
---       last part the node's entry goes, and if other nodes remain, PUBLISH of `gone`; then, if the node was swept, a new epoch and its
---       PUBLISH: a node that was only held up may have appends on their way, which others have repeated for its clients. If none remains,
---       every key of the room gets the TTL; a room in which nothing was ever said leaves nothing. Comparing the epoch keeps a late sweep
---       from removing a node that came back meanwhile.
+--       presence stream · optional: where the part before ended (0: the first part) · optional: 1 if the node itself
+--       leaves, and has an answer to all that it asked
+-- Returns 1; 0 if the node is not in the room with that epoch (then nothing was changed); {where it ended} if there is
+--       more to do: some of the node's devices have left, and the node itself has not
+-- Atomic this part: devices of the node leave the roster, each with an `expire` entry, and a presence notice tells the
+--       others. With the last part the node's entry goes, and if other nodes remain, PUBLISH of `gone`; then, if the
+--       node was swept, a new epoch and its PUBLISH: a node that was only held up may have appends on their way, which
+--       others have repeated for its clients. If none remains, every key of the room gets the TTL; a room in which
+--       nothing was ever said leaves nothing. Comparing the epoch keeps a late sweep from removing a node that came
+--       back meanwhile.
 
--- Users of the roster that one call looks at.
+-- The number of users of the roster that one call reads.
 local PART = 500
 
--- Notes in `changes` that the node's devices among `members` (flat: user, JSON, …) expire; or everybody's.
+-- Adds to `changes` that the node's devices among `members` (flat: user, JSON, …) expire, or everybody's.
 local function expire_devices(changes, roster, members, node, everybody)
     local quoted = cjson.encode(node)
     for index = 1, #members, 2 do
-        -- A look at the text saves decoding those who are elsewhere.
+        -- Searching the text saves decoding the users who are on other nodes.
         local user, text = members[index], members[index + 1]
         if not changes.users[user] and (everybody or text:find(quoted, 1, true)) then
             local devices = devices_of(roster, user, text)
@@ -45,7 +46,7 @@ redis.register_function('martlet_leave', function(keys, args)
     check(ROOM_TYPES, keys)
     if redis.call('HGET', nodes, node) ~= value then return 0 end
 
-    -- With nobody left everybody goes, also devices of nodes that are not in the room.
+    -- If no node remains everybody leaves, also the devices of nodes that are not in the room.
     local empty = redis.call('HLEN', nodes) == 1
     local changes, members = begin_changes(roster), nil
     if cursor then
@@ -59,14 +60,14 @@ redis.register_function('martlet_leave', function(keys, args)
         if notice and not empty then publish(log, notice) end
         return {cursor}
     end
-    -- Nobody stays in a room because its log is broken, and what it holds is not thrown away for that.
+    -- A broken log keeps nobody in the room, and its contents are not deleted.
     local exists = redis.call('EXISTS', log) == 1
     local sound = not exists or sound_id(log)
     local last = exists and sound or {epoch = 0, seq = 0}
     redis.call('HDEL', nodes, node)
     if empty then
         local names = {index_key(log), unpack(keys)}
-        -- (An epoch that is ahead of the clock has to be remembered, so that none below it begins.)
+        -- An epoch that is ahead of the clock has to be kept, so that none below it begins.
         if sound and last.seq == 0 and not last.first and last.epoch <= now() then
             redis.call('DEL', unpack(names))
         else

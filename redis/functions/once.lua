@@ -1,15 +1,16 @@
 -- martlet_once: appends what may have been appended before, once. Fenced like a plain append.
 --
 -- KEYS  log nodes epochs meta
--- ARGV  node · the epoch that it knows · `<from>-<known>`: it has looked for the keys itself among the seqs above `from`, up to `known`
---       (`<known>` alone: from 0) · bound of the log, in messages · then for each send: 1 if it is a repetition, else 0 · position known at the first try ('' none) · number of
---       fields and values · fields and values as they go into the log, `user` and `key` among them
+-- ARGV  node · the epoch that it knows · `<from>-<known>`: it has looked for the keys itself among the seqs above
+--       `from`, up to `known` (`<known>` alone: from 0) · bound of the log, in messages · then for each send: 1 if it
+--       is a repetition, else 0 · position known at the first try ('' none) · number of fields and values · fields and
+--       values as they go into the log, `user` and `key` among them
 -- Returns {epoch, base, outcomes}, an outcome for each send: {'stored', ID} · {'repeated', ID, at} · {'unknown'}: it is
---       a repetition, is not in the log, and the log no longer holds all since the first try (nothing stored);
---       nil if there is no log; error REFUSED if its epoch is another (nothing changed); error AGAIN if more of the log has to be read
---       first than one call reads: the same call again reads on (nothing was stored)
--- Atomic all of it: look-up; appends; if other nodes are in the room PUBLISH of the messages, then a new epoch (it refuses
---       first tries still on their way) and its PUBLISH.
+--       a repetition, is not in the log, and the log no longer holds all since the first try (nothing stored); nil if
+--       there is no log; error REFUSED if its epoch is another (nothing changed); error AGAIN if more of the log has to
+--       be read first than one call reads: the same call again reads on (nothing was stored)
+-- Atomic all of it: look-up; appends; if other nodes are in the room PUBLISH of the messages, then a new epoch (it
+--       refuses first tries still on their way) and its PUBLISH.
 
 redis.register_function('martlet_once', function(keys, args)
     local log, nodes, epochs, meta = unpack(keys)
@@ -53,7 +54,8 @@ redis.register_function('martlet_once', function(keys, args)
             outcomes[place], stored = {'stored', id}, true
         end
     end
-    -- After the appends: a first try that the new epoch refuses can come back in it only behind what was said here.
+    -- After the appends, so that a first try that the new epoch refuses can be repeated only after what was stored
+    -- here.
     if stored and others then
         local reached = last_id(log)
         room.seq, room.first = reached.seq, reached.first

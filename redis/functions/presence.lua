@@ -1,10 +1,10 @@
 -- martlet_presence: devices of a node's users come and go.
 --
 -- KEYS  log nodes presence roster (the log only names the channel)
--- ARGV  node · the epoch at which it entered · 'all' or 'delta' · bound of the presence stream ·
---       then for each device: '+' or '-', user, device. 'all': these, each '+', are all that the node has; others of it go
--- Returns {position, position before, members, {user, device, node, 1 or 0, …}}; {position} if nothing changed;
---       nil if the node is not in the room with that epoch (it was swept: nothing changed)
+-- ARGV  node · the epoch at which it entered · 'all' or 'delta' · bound of the presence stream · then for each device:
+--       '+' or '-', user, device. 'all': these, each '+', are all that the node has; others of it go
+-- Returns {position, position before, members, {user, device, node, 1 or 0, …}}; {position} if nothing changed; nil if
+--       the node is not in the room with that epoch (it was swept: nothing changed)
 -- Atomic all of it: roster, presence entries, and PUBLISH of one notice if another node is in the room.
 
 redis.register_function('martlet_presence', function(keys, args)

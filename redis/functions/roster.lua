@@ -2,9 +2,11 @@
 --
 -- KEYS  presence roster
 -- ARGV  where the part before ended (0: the first part) · about how many users are wanted
--- Returns {last ID of the presence stream or '0-0', where this part ends (0: there is no more), users in the room, {user, JSON, …}}
--- Atomic this part. A roster that is small, or wants no second part, is of one moment. Of one that is read in parts, HSCAN names each user
---       who was there all the time at least once; who came or went meanwhile is told by the presence notices since the first part.
+-- Returns {last ID of the presence stream or '0-0', where this part ends (0: there is no more), users in the room,
+--       {user, JSON, …}}
+-- Atomic this part. A roster that is small, or wants no second part, is of one moment. Of one that is read in parts,
+--       HSCAN names each user who was there all the time at least once; who came or went meanwhile is told by the
+--       presence notices since the first part.
 
 redis.register_function{function_name = 'martlet_roster', flags = {'no-writes'}, callback = function(keys, args)
     local presence, roster = unpack(keys)

@@ -4,8 +4,9 @@
 -- KEYS  log
 -- ARGV  user · text · optional, '' for none: data (JSON) · key: said once per user and key · at in ms (now) · bounds of
 --       the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is forgotten (7 days)
--- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed); error AGAIN if more
---       of the log has to be read first than one call reads: the same call again reads on (nothing was stored)
+-- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed);
+--       error AGAIN if more of the log has to be read first than one call reads: the same call again reads on (nothing
+--       was stored)
 -- Atomic all of it: look-up, append at the log's own epoch (so it never is refused), PUBLISH, always. No log: one
 --       begins, and expires unless a node enters. Restarted or failed-over Redis that no node has entered since: a new
 --       epoch first, for the log may have lost its tail, and a lost message's position must not be given again.
@@ -73,9 +74,9 @@ redis.register_function('martlet_say', function(keys, args)
         end
         local epoch = foreign_epoch(log, room)
         id = redis.call('XADD', log, 'MAXLEN', '~', int(kept.count), int(epoch) .. '-*', unpack(fields))
-        -- One in sixteen looks, as looking at a long log costs more than a message.
+        -- Only one message in sixteen trims, as reading the size of a long log costs more than a message.
         if (room.seq + 1) % 16 == 0 then trim(log, kept.bytes) end
-        -- Nobody holds the room: what is said keeps it.
+        -- No node holds the room, so each message extends its life.
         if redis.call('PTTL', log) > 0 then
             redis.call('PEXPIRE', log, int(ttl))
             redis.call('PEXPIRE', meta, int(ttl))

@@ -1,4 +1,5 @@
--- martlet_trim: keeps a room's log within its bound in bytes. Nodes call it after every so many bytes that they appended.
+-- martlet_trim: keeps a room's log within its bound in bytes. Nodes call it after every so many bytes that they
+-- appended.
 --
 -- KEYS  log
 -- ARGV  bytes of memory that the log may take

@@ -1,8 +1,8 @@
 -- martlet_view: the room as it is; changes nothing.
 --
 -- KEYS  log nodes epochs meta
--- ARGV  a position to be judged ('' none) · how much is wanted, `<entries>:<bytes>`: of what comes after it, or if there is none or it is
---       rewound of the newest
+-- ARGV  a position to be judged ('' none) · how much is wanted, `<entries>:<bytes>`: of what comes after it, or if
+--       there is none or it is rewound of the newest
 -- Returns what martlet_enter returns; nil if there is no log
 -- Atomic all of it: verdict, last ID, nodes and entries are of one moment.
 

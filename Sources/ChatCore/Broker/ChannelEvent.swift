@@ -1,14 +1,14 @@
-/// What is said on a room's channel (`<prefix>{room}`), a JSON object each; `redis/README.md` has the format.
+/// An event on a channel, a JSON object; `redis/README.md` has the format.
 ///
-/// The channel is a doorbell with the news in it, never the truth: it may lose, repeat and reorder. Every event names a place in
-/// a stream, so a receiver can tell.
+/// A channel may lose, repeat and reorder events, and is never the source of truth. Every event but a signal names a
+/// position in a stream, so a receiver notices.
 public enum ChannelEvent: Sendable, Equatable {
     /// A message that was appended. `base` is the seq at which its epoch began; nil if the publisher did not know it
     /// (`martlet_say`).
     case message(Message, base: UInt64?)
-    /// A new epoch began at seq `base` because `by` entered (or re-sent). `nodes` are all nodes in the room now.
+    /// A new epoch began at seq `base` because `by` entered or sent again. `nodes` are all nodes in the room now.
     indirect case epoch(UInt64, base: UInt64, nodes: [NodeID: UInt64], by: NodeID)
-    /// `node`, which had entered at `value`, is out; `last` is the log's last position.
+    /// `node`, which had entered at `value`, has left; `last` is the log's last position.
     indirect case gone(NodeID, value: UInt64, nodes: [NodeID: UInt64], last: Position)
     indirect case presence(PresenceNotice)
     indirect case signal(Signal)
@@ -17,7 +17,7 @@ public enum ChannelEvent: Sendable, Equatable {
 /// Something ephemeral (typing), never stored.
 public struct Signal: Sendable, Equatable {
     public var node: NodeID
-    /// The session it came from, which does not get it back. Unique within `node`.
+    /// The session that sent it, which does not get it back. Unique within `node`.
     public var session: SessionID
     public var user: UserID
     public var name: String

@@ -2,19 +2,19 @@ import ChatCore
 import ChatWire
 import Glibc
 
-/// Reads what was published on a room's channel, whoever published it: fields in any order, unknown ones ignored, epochs and positions
-/// as strings (numbers are taken too).
+/// Reads payloads of channels, by whoever they were published: members in any order, unknown ones ignored, epochs and
+/// positions as strings or numbers.
 ///
-/// Strict about all that decides something (positions, epochs, each within ``PositionBounds``), lenient about what a message says
-/// (``LogEntry``). A node, or a change of presence, that cannot be read is left out: it costs not the others.
+/// Strict about what decides something (positions and epochs within ``PositionBounds``), lenient about the content of
+/// messages (``LogEntry``). A node or a change of presence that cannot be read is left out, and the others are kept.
 struct ChannelEventReader {
-    /// One slice for each member that any type has.
+    /// A slice for each member that an event of any type has.
     private struct Members {
         var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run: JSONSlice?
         var session, user, name, data: JSONSlice?
 
         mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {
-            // By far the most payloads are messages: their members come first.
+            // Most payloads are messages, so their members are compared first.
             if scanner.string(key, equals: "type") {
                 type = value
             } else if scanner.string(key, equals: "position") {
@@ -49,14 +49,14 @@ struct ChannelEventReader {
         }
     }
 
-    /// Entries of the presence stream that one notice is of: every device of a node that is swept, and far more.
+    /// The most entries of the presence stream in one notice: far more than the devices of a node that is swept.
     private static let mostChanges: UInt64 = 10_000_000
 
     private let scanner: JSONScanner
     private var members = Members()
 
-    /// A payload is one event, or several with a line feed between two. One that was written over several lines is still one: between `}`
-    /// and `{` no JSON object has a line feed alone.
+    /// A payload is one event, or several that are separated by line feeds. An event that spans lines is still one: no JSON
+    /// object has a single line feed between `}` and `{`.
     static func forEachEvent(
         in payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
@@ -84,13 +84,13 @@ struct ChannelEventReader {
         }
     }
 
-    /// What stands at the beginning of nearly every payload: `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for any
-    /// other: then it is read as a whole.
+    /// Reads the usual beginning of a payload, `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for any
+    /// other beginning; then the event has to be read as a whole.
     static func place(of payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? {
         head(of: UnsafeRawBufferPointer(payload)).map { ($0.position, $0.base) }
     }
 
-    /// A message exactly as our nodes and functions write it, in one pass; nil for any other, and for all that is wrong.
+    /// Reads, in one pass, a message exactly as nodes and functions write it. Nil for anything else.
     private static func ownMessage(_ payload: UnsafeRawBufferPointer) -> ChannelEvent? {
         guard case (let position, let base, var scanner)? = head(of: payload) else { return nil }
         var entry = LogEntry()
@@ -122,7 +122,7 @@ struct ChannelEventReader {
         return scanner.string(slice)
     }
 
-    /// What ``place(of:)`` reads; the scanner stands behind it.
+    /// The same for a scanner, which stands behind that beginning afterwards.
     private static func head(of payload: UnsafeRawBufferPointer) -> (position: Position, base: UInt64, JSONScanner)? {
         var scanner = JSONScanner(payload)
         guard scanner.skip(#"{"type":"message","position":"#), let place = try? scanner.value(),
@@ -207,7 +207,8 @@ struct ChannelEventReader {
         let count = try number(members.count, "count")
         let after = try position(members.after, "after")
         let position = try position(members.position, "position")
-        // Entries of one stream, as many as a notice can be of: what says otherwise would have us wait for positions that are never given.
+        // Both positions are of one stream, and at most that far apart. Otherwise the node would wait for positions that do
+        // not exist.
         guard position.epoch == after.epoch, position.seq > after.seq, position.seq - after.seq <= Self.mostChanges
         else {
             throw Self.wrong("position", "a few behind 'after'", members.position)
@@ -217,7 +218,7 @@ struct ChannelEventReader {
             run: members.run == nil ? nil : try string(members.run, "run"))
     }
 
-    /// Nil: it names nobody, or what nobody may be called.
+    /// Nil if there is no name, or one that breaks the rules of names.
     private func change(_ slice: JSONSlice) throws(JSONError) -> PresenceNotice.Change? {
         var user: UserID?
         var device: DeviceName?
@@ -240,7 +241,7 @@ struct ChannelEventReader {
         guard let user = try? UserID(try string(members.user, "user")) else {
             throw Self.wrong("user", "a user's name", members.user)
         }
-        // It is one of its node's names for a session, and no number that anybody counts with.
+        // It identifies a session of its node, and nobody calculates with it, so it has no bounds.
         guard let session = members.session, let session = Self.anyNumber(session, scanner) else {
             throw Self.wrong("session", "a whole number", members.session)
         }
@@ -263,7 +264,7 @@ struct ChannelEventReader {
     }
 
     private func nodes() throws(JSONError) -> [NodeID: UInt64] {
-        // An empty Lua table is an array to cjson.
+        // cjson encodes an empty Lua table as an array.
         if let slice = members.nodes, slice.kind == .array, slice.range.count == 2 { return [:] }
         guard let slice = members.nodes, slice.kind == .object else {
             throw Self.wrong("nodes", "an object", members.nodes)
@@ -276,7 +277,7 @@ struct ChannelEventReader {
         return nodes
     }
 
-    /// Walks over an object inside the payload; the slices that `body` gets belong to the scanner that it gets.
+    /// Calls `body` for each member of an object inside the payload, with a scanner to which the slices belong.
     private func object(
         _ slice: JSONSlice, _ body: (JSONSlice, JSONSlice, JSONScanner) throws(JSONError) -> Void
     ) throws(JSONError) {

@@ -1,12 +1,12 @@
 import ChatCore
 import ChatWire
 
-/// What an entry of a room's log says.
+/// Reads the content of an entry in a room's log.
 ///
-/// Anybody may XADD to a log, so this takes whatever fields an entry has: an entry that could not be read would be a hole in the room's
-/// order for ever. What is missing or broken is replaced: the user by ``stranger``, the time by the epoch (about
-/// when it was), broken UTF-8 by U+FFFD, data that is no JSON within the bounds of ``JSONData`` by a JSON string of it, nothing at
-/// all by an empty text.
+/// Anybody may XADD to a log, so any fields are accepted: an entry that could not be read would be a hole in the room's
+/// order for ever. Missing or broken parts are replaced: the user by ``stranger``, the time by the epoch (an
+/// approximation), broken UTF-8 by U+FFFD, data that is no JSON within the bounds of ``JSONData`` by a JSON string of it,
+/// and missing text and data by an empty text.
 struct LogEntry {
     static let stranger: UserID? = try? UserID("unknown")
 
@@ -16,7 +16,7 @@ struct LogEntry {
     var data: String?
     var key: String?
 
-    /// Nil only if `fields` is no array.
+    /// The content; nil only if `fields` is no array.
     static func content(of fields: RESPReply, at position: Position) -> MessageContent? {
         guard fields.kind == .array else { return nil }
         var entry = LogEntry()
@@ -42,7 +42,7 @@ struct LogEntry {
         reply.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// The message, with what is missing filled in.
+    /// The content, with replacements for what is missing.
     func content(at position: Position) -> MessageContent? {
         guard let user = user ?? Self.stranger else { return nil }
         let data = data.map { Self.isJSON($0) ? $0 : Self.quoted($0) }

@@ -1,14 +1,14 @@
 import ChatCore
 
-/// What a reply holds that outsiders can write, read with ``PositionBounds``: what is none of ours is left out and noted.
+/// Reads parts of replies that outsiders can write. Values beyond ``PositionBounds`` are left out, and noted.
 extension RedisCodec {
-    /// The number, if it is one within bounds.
+    /// The number; nil if it is none, or beyond the bounds.
     func bounded(_ reply: RESPReply) -> UInt64? {
         guard let number = reply.unsigned, PositionBounds.holds(number) else { return nil }
         return number
     }
 
-    /// The position; nil, and noted, if that is none.
+    /// The position; nil, and noted, if it is none.
     func place(of reply: RESPReply, _ kind: IgnoredData) -> Position? {
         if reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) }) {
             return position
@@ -17,8 +17,8 @@ extension RedisCodec {
         return nil
     }
 
-    /// The epoch chain of a log that stands at `last`. Behind the last link that is none the rest counts, and history begins there: the same
-    /// as if the older links were lost. (Whether they are in order the room asks.)
+    /// The epoch chain of a log whose last position is `last`. Of a chain with broken links only the part after the last
+    /// broken one counts, as if the older links were lost, and history begins there. The room checks their order.
     func chain(_ reply: RESPReply, history: RESPReply, _ last: Position, base: UInt64) -> EpochChain {
         var links: [EpochLink] = []
         links.reserveCapacity(reply.count)
@@ -41,7 +41,7 @@ extension RedisCodec {
         return EpochChain(links: links, history: begin ?? links[0].epoch)
     }
 
-    /// The first epoch that was begun on this Redis; none that can be read is none.
+    /// The first epoch that was begun on this Redis; 0 if it cannot be read.
     func branch(_ reply: RESPReply) -> UInt64 {
         if let branch = bounded(reply) { return branch }
         reply.leaveOut(.meta)

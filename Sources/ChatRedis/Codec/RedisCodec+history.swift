@@ -2,7 +2,7 @@ import ChatCore
 import RedisSchema
 
 extension RedisCodec {
-    /// `martlet_history`; for nothing but the newest position a plain command, which costs Redis less.
+    /// `martlet_history`; a plain command if only the newest position is wanted, as that costs Redis less.
     func history(_ room: RoomName, _ query: HistoryQuery, _ writer: inout RESPWriter) {
         if query.anchor == .newest, query.limit <= 0 {
             writer.command(6)
