@@ -175,7 +175,7 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .memory, .ping: "none of a room's"
+        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping: "none of a room's"
         }
     }
 }
@@ -198,7 +198,7 @@ extension BrokerReply {
         case .roster(let part):
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
-        case .heartbeat, .nodes, .rooms, .someRooms, .holders, .memory: "none of a room's"
+        case .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory: "none of a room's"
         }
     }
 }

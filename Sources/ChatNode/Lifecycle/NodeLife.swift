@@ -40,7 +40,7 @@ final class NodeLife: Sendable {
         while await !beat(), ContinuousClock.now < end, !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(50))
         }
-        keeper.shard.run { [keeper] in keeper.begin() }
+        keeper.loop.run { [keeper] in keeper.begin() }
     }
 
     /// Runs until the node is asked to leave.
