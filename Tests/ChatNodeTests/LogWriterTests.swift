@@ -79,7 +79,7 @@ import Testing
         pipe.writer.flush(within: .seconds(30))
         #expect(pipe.writer.isIdle, "all is written when the process may end")
         let lines = try await reading.value.split(separator: "\n")
-        let reports = lines.filter { $0.hasSuffix("log lines were dropped, nobody read them") }
+        let reports = lines.filter { $0.hasSuffix("log lines were dropped because nobody read them") }
         #expect(lines.last == reports.last)
         #expect(reports.compactMap { Int($0.split(separator: " ")[1]) }.reduce(0, +) == dropped)
         try await pipe.close()

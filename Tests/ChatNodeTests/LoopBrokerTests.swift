@@ -133,11 +133,14 @@ import Testing
         }
     }
 
-    /// Rounds of the sweeper until it asks who lives; nil: it does not ask.
-    private static func roundsUntilItAsks(_ keeper: Keeper, _ link: FakeLink) -> Int? {
-        (1...12).first { _ in
+    /// Rounds of the sweeper until it begins to sweep a node without a heartbeat; nil: it does not.
+    private static func roundsUntilItSweeps(_ keeper: Keeper, _ link: FakeLink) throws -> Int? {
+        let dead = NodeRecord(node: try NodeID("dead-1"), report: nil)
+        return (1...12).first { _ in
             keeper.round()
-            return link.submitted.contains { if case .nodes = $0.request { true } else { false } }
+            while link.answer(.success(.nodes([dead])), where: { if case .nodes = $0 { true } else { false } }) {}
+            return link.answer(
+                .failure(.outcomeUnknown), where: { if case .rooms(dead.node, _) = $0 { true } else { false } })
         }
     }
 
@@ -153,19 +156,18 @@ import Testing
             loop.broker.brokerSubscriptionsUp(identity, .everything)
             loop.broker.brokerCommandsUp(identity, .everything)
             #expect(link.answer(.success(.heartbeat(known: false)), where: Self.isHeartbeat))
-            let patience = try #require(Self.roundsUntilItAsks(keeper, link))
+            let patience = try #require(try Self.roundsUntilItSweeps(keeper, link))
             #expect(patience > 2)
-            #expect(link.answer(.success(.nodes([])), where: { if case .nodes = $0 { true } else { false } }))
 
             let beat = try #require(keeper.pulse.beat(clock: 2))
             let refused = Result<BrokerReply, BrokerError>.failure(error)
             keeper.health.heartbeat(keeper.pulse.answered(beat, refused), refused, now: loop.now)
-            #expect(Self.roundsUntilItAsks(keeper, link) == nil)
+            #expect(try Self.roundsUntilItSweeps(keeper, link) == nil)
             // Redis takes it again; if it said why it did not, a write has to be taken, too.
             let taken = Result<BrokerReply, BrokerError>.success(.heartbeat(known: true))
             keeper.health.heartbeat(keeper.pulse.answered(beat, taken), taken, now: loop.now)
             keeper.health.stored(asked: loop.now + .seconds(2), now: loop.now + .seconds(2))
-            #expect(Self.roundsUntilItAsks(keeper, link) == patience, "as after a lost connection")
+            #expect(try Self.roundsUntilItSweeps(keeper, link) == patience, "as after a lost connection")
         }
     }
 
