@@ -62,23 +62,10 @@ struct RoomsAPI: Sendable {
             throw WireError(.forbidden, "pages of this origin may not post")
         }
         try refuseBlindPost(request)
-        let body = try await body(request)
-        // The same rules as for a `send` over the WebSocket: the codec knows them.
-        guard case .object(var members) = body else { throw WireError(.badFrame, "the body must be a JSON object") }
-        let claimed = members.removeValue(forKey: "user")
-        members["type"] = .string("send")
-        members["room"] = .string(room.text)
-        for unused in ["again", "since", "ref"] { members[unused] = nil }
-        let send: SendRequest
-        switch codec.decode(Array(JSONValue.object(members).text.utf8), isUTF8: true) {
-        case .failure(let failure): throw failure.error
-        case .success(let decoded):
-            guard case .send(let request) = decoded.body else { throw WireError(.badFrame, "not a message") }
-            send = request
-        }
-        let user = try await user(request, claimed: claimed)
+        let posted = try await posted(request)
+        let user = try await user(request, claimed: posted.user)
         let content = MessageContent(
-            user: user, at: WallClock.milliseconds, text: send.text, data: send.data, key: send.key)
+            user: user, at: WallClock.milliseconds, text: posted.text, data: posted.data, key: posted.key)
         let said = try await service.say(room: room, content: content)
         HTTPAccount.current?.charge(said.cost)
         var bytes = ByteWriter()
@@ -113,18 +100,14 @@ struct RoomsAPI: Sendable {
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
 
-    private func user(_ request: Request, claimed: JSONValue?) async throws(WireError) -> UserID {
-        switch claimed {
-        case nil, .null, .string: break
-        case .bool, .number, .array, .object: throw WireError(.badField, "user must be a string")
-        }
+    private func user(_ request: Request, claimed: String?) async throws(WireError) -> UserID {
         let token = request.headers[.authorization].flatMap(BearerToken.read)
-        let credentials = Credentials(user: claimed?.string, token: token)
+        let credentials = Credentials(user: claimed, token: token)
         if let result = authenticator.authenticateAtOnce(credentials) { return try result.get().user }
         return try await authenticator.authenticate(credentials).get().user
     }
 
-    private func body(_ request: Request) async throws -> JSONValue {
+    private func posted(_ request: Request) async throws -> PostedMessage {
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > options.maxBodyBytes {
             throw tooLong
         }
@@ -134,11 +117,7 @@ struct RoomsAPI: Sendable {
         } catch is NIOTooManyBytesError {
             throw tooLong
         }
-        do throws(JSONError) {
-            return try JSONValue(parsing: Array(buffer.readableBytesView))
-        } catch {
-            throw WireError(.badFrame, "the body is not JSON: \(error)")
-        }
+        return try buffer.withUnsafeReadableBytes { (bytes) throws(WireError) in try PostedMessage(bytes) }
     }
 
     private var tooLong: WireError { WireError(.frameTooLarge, "a body may have \(options.maxBodyBytes) bytes") }

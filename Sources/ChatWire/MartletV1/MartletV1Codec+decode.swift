@@ -31,26 +31,13 @@ extension MartletV1Codec {
     private func send(_ fields: RequestFields) throws(WireError) -> SendRequest {
         let room = try fields.room()
         let request = SendRequest(
-            room: room, text: try fields.string(.text), data: try fields.data(), key: try key(fields),
+            room: room, text: try fields.string(.text), data: try fields.data(), key: try fields.key(),
             again: try fields.bool(.again), since: try fields.position(.since))
-        // An empty text says nothing, and to Redis' function is none.
-        guard request.data != nil || request.text?.isEmpty == false else {
-            let text = request.text == nil ? "text and data are missing" : "text is empty and data is missing"
-            throw WireError(.missingField, "\(text), one of them is needed")
-        }
+        try fields.needContent(text: request.text)
         if request.again == true, request.key == nil {
             throw WireError(.missingField, "key is missing: without it nobody can tell what is sent again")
         }
         return request
-    }
-
-    private func key(_ fields: RequestFields) throws(WireError) -> String? {
-        guard let key = try fields.string(.key, maxBytes: SendRequest.maxKeyBytes) else { return nil }
-        if key.isEmpty { throw WireError(.badField, "key is empty") }
-        if key.utf8.first == UInt8(ascii: "~") {
-            throw WireError(.badField, "key begins with '~', which is for keys that nodes make")
-        }
-        return key
     }
 
     private func signalName(_ fields: RequestFields) throws(WireError) -> String {

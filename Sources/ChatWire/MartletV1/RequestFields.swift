@@ -6,7 +6,7 @@ struct RequestFields {
         /// Made once: the compiler's own list is made anew each time it is asked for.
         static let all = allCases
 
-        case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor
+        case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user
 
         /// The names' bytes, each as one number: none has more than eight.
         private static let words = all.map { name in
@@ -41,6 +41,7 @@ struct RequestFields {
             case .since: "since"
             case .name: "name"
             case .cursor: "cursor"
+            case .user: "user"
             }
         }
     }
@@ -167,6 +168,27 @@ struct RequestFields {
         case .null, .bool, .string: break
         }
         return scanner.text(slice)
+    }
+
+    /// The key of something that is said.
+    func key() throws(WireError) -> String? {
+        guard let key = try string(.key, maxBytes: SendRequest.maxKeyBytes) else { return nil }
+        if key.isEmpty { throw WireError(.badField, "key is empty") }
+        if key.utf8.first == UInt8(ascii: "~") {
+            throw WireError(.badField, "key begins with '~', which is for keys that nodes make")
+        }
+        return key
+    }
+
+    /// Throws if there is nothing to say. An empty text says nothing, and Redis' function takes it for a missing one.
+    func needContent(text: String?) throws(WireError) {
+        guard !has(.data) else { return }
+        guard let text else {
+            throw WireError(.missingField, "text and data are missing, one of them is needed")
+        }
+        if text.isEmpty {
+            throw WireError(.missingField, "text is empty and data is missing, one of them is needed")
+        }
     }
 
     func has(_ name: Name) -> Bool { slices[name.rawValue] != nil }

@@ -1,0 +1,26 @@
+import ChatCore
+
+/// The body of `POST messages`: a JSON object with `user`, and `text`, `data` and `key` under the rules of a `send` over
+/// `martlet.v1`. Fields that mean something only to a session are ignored, as are unknown ones.
+public struct PostedMessage: Hashable, Sendable {
+    /// Who is to have said it: a claim.
+    public var user: String?
+    public var text: String?
+    /// JSON text.
+    public var data: String?
+    public var key: String?
+
+    public init(_ body: UnsafeRawBufferPointer) throws(WireError) {
+        var fields = RequestFields(body)
+        do throws(JSONError) {
+            try fields.read(isUTF8: false)
+        } catch {
+            throw WireError(.badFrame, "the body must be a JSON object: \(error)")
+        }
+        text = try fields.string(.text)
+        data = try fields.data()
+        key = try fields.key()
+        try fields.needContent(text: text)
+        user = try fields.string(.user)
+    }
+}
