@@ -142,7 +142,7 @@ let package = Package(
         .testTarget(
             name: "ChatGatewayTests",
             dependencies: [
-                "ChatGateway", "TestSupport",
+                "ChatGateway", "ChatNode", "TestSupport",
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict

@@ -26,11 +26,12 @@ final class FakeService: ChatService {
     }
 
     private let state = NIOLockedValueBox(State())
-    let encoder = ProtocolRegistry.standard(limits: Limits())
+    let encoder: ProtocolRegistry
     let refusal: CloseReason?
 
-    init(refusal: CloseReason? = nil) {
+    init(refusal: CloseReason? = nil, protocols: ProtocolRegistry = .standard(limits: Limits())) {
         self.refusal = refusal
+        encoder = protocols
     }
 
     var sessions: Int { state.withLockedValue { $0.members.count } }

@@ -8,7 +8,7 @@ import TestSupport
 /// A gateway on a free port of loopback, with a fake service.
 func withGateway(
     service: FakeService = FakeService(), authenticator: any Authenticator = DevelopmentAuthenticator(),
-    loops: Int = 2,
+    loops: Int = 2, protocols: ProtocolRegistry? = nil,
     _ change: (inout GatewayOptions) throws -> Void = { _ in },
     _ body: (_ port: Int, _ service: FakeService, _ server: GatewayServer) async throws -> Void
 ) async throws {
@@ -21,7 +21,7 @@ func withGateway(
     try change(&options)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
     let server = GatewayServer(
-        options: options, service: service, authenticator: authenticator, eventLoopGroup: group,
+        options: options, service: service, authenticator: authenticator, protocols: protocols, eventLoopGroup: group,
         logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
     do {
         try await server.start()
