@@ -3,6 +3,7 @@ import ChatGateway
 import ChatNode
 import ChatWire
 import Logging
+import TestSupport
 import Testing
 
 /// A second client protocol beside `martlet.v1`, through the shipped gateway; where rooms matter, through a whole node.
@@ -65,7 +66,7 @@ import Testing
             }
             try await client.send("quit")
             #expect(await client.next() == .close(.normal, reason: ""))
-            try await until("it has left") { service.sessions == 0 }
+            try await eventually("it has left") { service.sessions == 0 }
             #expect(await server.counters().badFrames["unknownType"] == 1)
         }
     }
@@ -166,7 +167,7 @@ import Testing
             onListening: { continuation.yield($0) })
         let running = Task { try await node.run() }
         var iterator = ports.makeAsyncIterator()
-        guard let port = await iterator.next() else { throw TestFailure(text: "the node does not listen") }
+        guard let port = await iterator.next() else { throw TestFailure("the node does not listen") }
         do {
             try await body(port, counts)
         } catch {
@@ -262,9 +263,9 @@ extension TestWebSocket {
             switch event {
             case .text(let bytes): return String(decoding: bytes, as: UTF8.self)
             case .ping, .pong: continue
-            case .binary, .close, .refused, .failed: throw TestFailure(text: "not a line: \(event)")
+            case .binary, .close, .refused, .failed: throw TestFailure("not a line: \(event)")
             }
         }
-        throw TestFailure(text: "the connection has gone")
+        throw TestFailure("the connection has gone")
     }
 }
