@@ -100,7 +100,8 @@ struct CommandTests {
         try await bob.client.join(room)
         let talk = Task {
             while !Task.isCancelled {
-                try await ana.client.send("tick", to: room)
+                // A send may fail where the machine is so busy that Redis does not answer within the short deadline.
+                _ = try? await ana.client.send("tick", to: room)
                 try await Task.sleep(for: .milliseconds(20))
             }
         }
