@@ -15,10 +15,18 @@ public struct HoldingsAudit: Sendable {
         case left(RoomName)
     }
 
+    /// Where a room is listed. Nobody keeps the old list up to date after the last node of schema 1 has gone, so what
+    /// is left of it is removed here.
+    struct List: Sendable, Equatable {
+        let isOld: Bool
+
+        init(cursor: UInt64) { isOld = Holdings.Cursor(cursor).part == Holdings.oldList }
+    }
+
     enum Purpose: Sendable, Equatable {
-        case rooms
-        case holders(RoomName)
-        case leave(RoomName, value: UInt64)
+        case rooms(List)
+        case holders(RoomName, List)
+        case leave(RoomName, value: UInt64, List)
         case release
     }
 
@@ -35,7 +43,7 @@ public struct HoldingsAudit: Sendable {
     /// Begins a round, unless one is still running. Once in a few leases is enough.
     public mutating func roundBegan(_ actions: inout [Action]) {
         guard requests.isEmpty else { return }
-        submit(.rooms(of: node), .rooms, &actions)
+        submit(.rooms(of: node), .rooms(List(cursor: 0)), &actions)
     }
 
     /// The connection was lost; the next round starts over.
@@ -54,38 +62,36 @@ public struct HoldingsAudit: Sendable {
         defer {
             if requests.isEmpty, let cursor = nextPart {
                 nextPart = nil
-                submit(.rooms(of: node, cursor: cursor), .rooms, &actions)
+                submit(.rooms(of: node, cursor: cursor), .rooms(List(cursor: cursor)), &actions)
             }
         }
         switch (purpose, result) {
-        case (.rooms, .success(.rooms(let rooms))):
-            for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room), &actions) }
-        case (.rooms, .success(.someRooms(let rooms, let cursor))):
+        case (.rooms(let list), .success(.rooms(let rooms))):
+            for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room, list), &actions) }
+        case (.rooms(let list), .success(.someRooms(let rooms, let cursor))):
             nextPart = cursor
-            for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room), &actions) }
-        case (.holders(let room), .success(.holders(let nodes))):
+            for room in rooms where !isHeld(room) { submit(.holders(room: room), .holders(room, list), &actions) }
+        case (.holders(let room, let list), .success(.holders(let nodes))):
             guard !isHeld(room) else { return }
             if let value = nodes[node] {
-                submit(.leave(room: room, node: node, value: value), .leave(room, value: value), &actions)
+                submit(.leave(room: room, node: node, value: value), .leave(room, value: value, list), &actions)
             } else {
-                release(room, &actions)
+                release(room, list, &actions)
             }
-        case (.leave(let room, let value), .success(.leaving(let cursor))):
+        case (.leave(let room, let value, let list), .success(.leaving(let cursor))):
             guard !isHeld(room) else { return }
             let next = BrokerRequest.leave(room: room, node: node, value: value, cursor: cursor)
-            submit(next, .leave(room, value: value), &actions)
-        case (.leave(let room, _), .success(.left(let was))):
+            submit(next, .leave(room, value: value, list), &actions)
+        case (.leave(let room, _, let list), .success(.left(let was))):
             if was { actions.append(.left(room)) }
-            if !isHeld(room) { release(room, &actions) }
+            if !isHeld(room) { release(room, list, &actions) }
         case (.rooms, _), (.holders, _), (.leave, _), (.release, _):
             break
         }
     }
 
-    /// Also from the old list, which is not kept up to date any more when the last node of schema 1 has gone.
-    private mutating func release(_ room: RoomName, _ actions: inout [Action]) {
-        submit(.release(room: room, node: node), .release, &actions)
-        submit(.release(room: room, node: node, inOldList: true), .release, &actions)
+    private mutating func release(_ room: RoomName, _ list: List, _ actions: inout [Action]) {
+        submit(.release(room: room, node: node, inOldList: list.isOld), .release, &actions)
     }
 
     private mutating func submit(_ request: BrokerRequest, _ purpose: Purpose, _ actions: inout [Action]) {

@@ -30,8 +30,8 @@ public enum RefusalKind: String, CaseIterable, Hashable, Sendable {
     /// Whether it is about all that a node wants to store, and not about one key.
     public var isGeneral: Bool { self != .foreignKey }
 
-    /// What an error text of Redis means; nil if it is about the request alone: our functions' own complaints, slots of a Cluster that
-    /// move, and what a link says by itself.
+    /// What an error text of Redis means; nil if it is about the request alone: our functions' own complaints, slots of
+    /// a Cluster that move, and what a link says by itself.
     public init?(text: String) {
         // Redis 7.0 says so of a command inside a function, with ERR.
         if text.hasPrefix("ERR The user executing the script can't") {

@@ -1,11 +1,12 @@
-/// Knows whether Redis refuses what this node wants to store, although its connections stay: since when, how often, in which way;
-/// what is to be said about it, and whether the node may judge others meanwhile.
+/// Knows whether Redis refuses what this node wants to store, although its connections stay: since when, how often, in
+/// which way; what is to be said about it, and whether the node may judge others meanwhile.
 ///
-/// What makes it necessary: while Redis refuses to store, heartbeats expire as they do while it is away, so that everybody looks dead
-/// to whoever looks first when it stores again. A node in this state has the patience of one whose connection was lost.
+/// What makes it necessary: while Redis refuses to store, heartbeats expire as they do while it is away, so that
+/// everybody looks dead to whoever looks first when it stores again. A node in this state has the patience of one whose
+/// connection was lost.
 ///
-/// One for each node. A refusal ends when a write was taken that was asked for after it, and nothing was refused for a while
-/// (``quiet``): on several connections a refusal may be heard after the first write that was taken.
+/// One for each node. A refusal ends when a write was taken that was asked for after it, and nothing was refused for a
+/// while (``quiet``): on several connections a refusal may be heard after the first write that was taken.
 public struct RefusalStateMachine: Sendable {
     /// What the operator is told.
     public struct Report: Sendable, Equatable {
@@ -80,7 +81,8 @@ public struct RefusalStateMachine: Sendable {
     /// The node's own heartbeat was answered, or lost.
     public mutating func heartbeat(taken: Bool) { isUnheard = !taken }
 
-    /// Whether others without a heartbeat may be called dead: not while ours is not taken either, nor while Redis refuses anything.
+    /// Whether others without a heartbeat may be called dead: not while ours is not taken either, nor while Redis
+    /// refuses anything.
     public var mayJudge: Bool { !isUnheard && !isRefusing }
 
     /// Whether Redis refuses in a way that is not about one key.

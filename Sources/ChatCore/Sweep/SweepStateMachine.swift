@@ -26,6 +26,7 @@ public struct SweepStateMachine: Sendable {
     }
 
     let node: NodeID
+    private let watchesVersions: Bool
     private var requests: [UInt64: Purpose] = [:]
     private var nextSerial: UInt64 = 1
     /// The rounds that pass before the first sweep. With a round every sixth of the lease that is as long as a
@@ -57,8 +58,10 @@ public struct SweepStateMachine: Sendable {
         var value: UInt64
     }
 
-    public init(node: NodeID) {
+    /// - Parameter watchesVersions: The broker has an old list (``Holdings``), so it matters which versions live.
+    public init(node: NodeID, watchesVersions: Bool = false) {
         self.node = node
+        self.watchesVersions = watchesVersions
     }
 
     /// A room lists this node, since the enter epoch `value`.
@@ -69,7 +72,7 @@ public struct SweepStateMachine: Sendable {
 
     /// The node begins: asks which versions live, before the first round is due.
     public mutating func began(_ actions: inout [Action]) {
-        submit(.nodes, .versions, &actions)
+        if watchesVersions { submit(.nodes, .versions, &actions) }
     }
 
     /// Begins a round, unless one is still running or the connection is young. A round is due every sixth of the lease.
@@ -77,7 +80,7 @@ public struct SweepStateMachine: Sendable {
         guard roundsToWait == 0 else {
             roundsToWait -= 1
             suspects = []
-            if requests.isEmpty { submit(.nodes, .versions, &actions) }
+            if watchesVersions, requests.isEmpty { submit(.nodes, .versions, &actions) }
             return
         }
         guard requests.isEmpty else { return }
@@ -157,7 +160,7 @@ public struct SweepStateMachine: Sendable {
 
     private mutating func versionsRead(_ records: [NodeRecord], _ actions: inout [Action]) {
         let isAlive = records.contains { $0.report.map { $0.schema < 2 } ?? false }
-        guard isAlive != isOlderNodeAlive else { return }
+        guard watchesVersions, isAlive != isOlderNodeAlive else { return }
         isOlderNodeAlive = isAlive
         actions.append(.keepOldList(isAlive))
     }

@@ -21,7 +21,8 @@ final class Keeper: @unchecked Sendable {
         self.pulse = pulse
         self.health = WriteHealth(metrics: loop.metrics, logger: logger)
         self.news = NodeNews(logger: logger)
-        self.machine = SweepStateMachine(node: loop.settings.hub.node)
+        self.machine = SweepStateMachine(
+            node: loop.settings.hub.node, watchesVersions: loop.broker.link.keepsOldList)
         self.logger = logger
     }
 
