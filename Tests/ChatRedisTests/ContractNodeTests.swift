@@ -110,7 +110,8 @@ import Testing
     /// As the versions before the field wrote it.
     @Test func aReportThatNamesNoSchemaIsOfTheFirst() async throws {
         let store = try await ContractStore(.redis)
-        let json = #"{"node":"n1-00000001","address":"h:1","version":"1","sessions":1,"rooms":1,"messages":1,"#
+        let json =
+            #"{"node":"n1-00000001","address":"h:1","version":"1","sessions":1,"rooms":1,"messages":1,"#
             + #""deliveries":1,"clock":5,"started":4,"draining":false}"#
         try store.raw("ZADD", store.keys.nodes, "1", node.text)
         try store.raw("SET", store.keys.node(node.text), json)

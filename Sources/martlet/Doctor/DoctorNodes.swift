@@ -63,7 +63,8 @@ enum DoctorNodes {
     /// How to read by hand which rooms a node has written down.
     private static func lists(_ node: NodeID, _ keys: RedisKeys) -> String {
         guard keys.isClustered else { return "SMEMBERS \(ShellText.quoted(keys.rooms(ofNode: node.text)))" }
-        return "SMEMBERS of each key that SCAN 0 MATCH '\(keys.prefix)node:*:\(node):rooms' COUNT 1000 finds on each master"
+        return "SMEMBERS of each key that SCAN 0 MATCH '\(keys.prefix)node:*:\(node):rooms' COUNT 1000 finds "
+            + "on each master"
     }
 
     /// The running versions, as the heartbeats tell them, each with its nodes.
