@@ -85,7 +85,8 @@ public struct GatewayCounters: Sendable {
                 case .tooManySessions: .tooManySessions
                 case .badName: .badName
                 case .forbidden: .forbidden
-                case .slow, .abuse, .heartbeatMissed, .ended, .internalError: .internalError
+                case .abuse: .badRequest
+                case .slow, .heartbeatMissed, .ended, .internalError: .internalError
                 }
         }
     }
