@@ -55,16 +55,18 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "ChatCore", swiftSettings: strict),
+        .target(name: "ChatJSON", swiftSettings: strict),
         .target(
             name: "ChatHub",
             dependencies: ["ChatCore", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict + unchecked
         ),
-        .target(name: "ChatWire", dependencies: ["ChatCore"], exclude: ["README.md"], swiftSettings: strict),
+        .target(
+            name: "ChatWire", dependencies: ["ChatCore", "ChatJSON"], exclude: ["README.md"], swiftSettings: strict),
         .target(
             name: "ChatRedis",
             dependencies: [
-                "ChatCore", "ChatWire", "CHiredis", "RedisSchema",
+                "ChatCore", "ChatJSON", "CHiredis", "RedisSchema",
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ] + nio,
             swiftSettings: strict + unchecked
@@ -72,7 +74,7 @@ let package = Package(
         .target(
             name: "ChatGateway",
             dependencies: [
-                "CGzip", "CLinux", "ChatCore", "ChatWire",
+                "CGzip", "CLinux", "ChatCore", "ChatJSON", "ChatWire",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -98,7 +100,7 @@ let package = Package(
         .target(
             name: "MartletClient",
             dependencies: [
-                "ChatCore", "ChatWire",
+                "ChatCore", "ChatJSON", "ChatWire",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -109,7 +111,7 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CLinux", "ChatCore", "ChatGateway", "ChatNode", "ChatRedis", "ChatWire", "MartletClient",
+                "CLinux", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis", "ChatWire", "MartletClient",
                 "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -136,7 +138,7 @@ let package = Package(
         ),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
-        .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatWire"], swiftSettings: strict),
+        .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatJSON", "ChatWire"], swiftSettings: strict),
         .testTarget(
             name: "ChatRedisTests", dependencies: ["ChatCore", "ChatRedis", "TestSupport"], swiftSettings: strict),
         .testTarget(
@@ -152,7 +154,7 @@ let package = Package(
         .testTarget(
             name: "MartletClientTests",
             dependencies: [
-                "MartletClient", "martlet", "ChatCore", "ChatWire",
+                "MartletClient", "martlet", "ChatCore", "ChatJSON", "ChatWire",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
             ] + nio,
@@ -161,7 +163,7 @@ let package = Package(
         .testTarget(
             name: "MartletCommandTests",
             dependencies: [
-                "martlet", "MartletClient", "ChatCore", "ChatWire", "ChatRedis", "RedisSchema",
+                "martlet", "MartletClient", "ChatCore", "ChatJSON", "ChatWire", "ChatRedis", "RedisSchema",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: strict

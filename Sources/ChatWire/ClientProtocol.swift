@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// A protocol that clients speak with the node: how bytes become requests, and events bytes. Order, limits, rights and
 /// resumption belong to rooms and sessions and are the same for all protocols; names of a protocol stay inside it.

@@ -1,5 +1,6 @@
 import ChatCore
 import ChatGateway
+import ChatJSON
 import ChatWire
 import NIOCore
 import TestSupport

@@ -12,6 +12,9 @@ public enum Ref: Hashable, Sendable {
 
 /// One request of a client, read and checked for form by a codec (ChatWire), before any limit was applied.
 public struct ClientRequest: Hashable, Sendable {
+    /// Bytes of the name of a signal.
+    public static let maxSignalNameBytes = 64
+
     public enum Body: Hashable, Sendable {
         case join(room: RoomName, after: Position?, history: Int?)
         case leave(room: RoomName)

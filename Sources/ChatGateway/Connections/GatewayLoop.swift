@@ -1,6 +1,5 @@
 import CLinux
 import ChatCore
-import ChatWire
 import Glibc
 import Logging
 import NIOConcurrencyHelpers

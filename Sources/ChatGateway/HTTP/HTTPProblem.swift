@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore

@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 import Glibc
 
 /// Reads payloads of channels, by whoever they were published: members in any order, unknown ones ignored, epochs and
@@ -246,7 +246,7 @@ struct ChannelEventReader {
             throw Self.wrong("session", "a whole number", members.session)
         }
         let name = try string(members.name, "name")
-        guard name.utf8.count <= MartletV1Codec.maxSignalNameBytes,
+        guard name.utf8.count <= ClientRequest.maxSignalNameBytes,
             !name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
         else { throw Self.wrong("name", "a signal's name", members.name) }
         return Signal(

@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 
 /// Channel payloads and node reports as JSON, as `redis/README.md` describes them. Positions and epochs are strings:
 /// readers in many languages keep numbers as doubles.

@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 
 /// Reads the content of an entry in a room's log.
 ///

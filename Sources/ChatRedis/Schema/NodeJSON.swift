@@ -1,5 +1,5 @@
 public import ChatCore
-import ChatWire
+import ChatJSON
 
 /// Reads a node's report.
 public enum NodeReportReader {

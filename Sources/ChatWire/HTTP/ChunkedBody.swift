@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// A body in chunks (RFC 9112 §7.1) as it comes. Extensions and trailer fields are read and dropped.
 struct ChunkedBody: Sendable {
     private enum State: Sendable {

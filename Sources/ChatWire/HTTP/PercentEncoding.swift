@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// Percent-encoding of URLs (RFC 3986 §2.1).
 public enum PercentEncoding {
     /// Decodes strictly: nil for a `%` without two hexadecimal digits and for bytes that are not UTF-8. In a query `+`

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// The body of `POST messages`: a JSON object with `user`, and `text`, `data` and `key` under the rules of a `send` over
 /// `martlet.v1`. Fields that mean something only to a session are ignored, as are unknown ones.

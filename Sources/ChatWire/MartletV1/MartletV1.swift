@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// The client protocol `martlet.v1`: one JSON object in each text message, in both directions. The client says in the URL
 /// who it is.

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 extension MartletV1Codec {
     func body(_ fields: RequestFields) throws(WireError) -> ClientRequest.Body {
@@ -41,7 +42,7 @@ extension MartletV1Codec {
     }
 
     private func signalName(_ fields: RequestFields) throws(WireError) -> String {
-        let name = try fields.needString(.name, maxBytes: Self.maxSignalNameBytes)
+        let name = try fields.needString(.name, maxBytes: ClientRequest.maxSignalNameBytes)
         if name.isEmpty { throw WireError(.badField, "name is empty") }
         if name.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) }) {
             throw WireError(.badField, "name holds a control character")

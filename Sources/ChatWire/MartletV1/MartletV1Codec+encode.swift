@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 extension MartletV1Codec {
     /// Appends the event's JSON text. `viewer`: whom alone it is for, so that messages inside lists hold the keys of their own

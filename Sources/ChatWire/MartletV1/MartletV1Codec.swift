@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// A client's frame that is no request: what it is told, with its `ref` if that could be read.
 public struct RequestFailure: Error, Hashable, Sendable {
@@ -21,7 +22,6 @@ public struct RequestFailure: Error, Hashable, Sendable {
 public struct MartletV1Codec: Sendable {
     /// The WebSocket subprotocol's name.
     public static let subprotocol = "martlet.v1"
-    public static let maxSignalNameBytes = 64
     public static let maxCursorBytes = 512
 
     /// The most messages that `limit` and `history` may ask for, and what a missing `limit` means.

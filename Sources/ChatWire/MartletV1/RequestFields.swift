@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// Where the fields that requests know stand in a frame, found in one pass. The bytes outlive it.
 struct RequestFields {

@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// Reads a stream of WebSocket frames (RFC 6455 §5–§8) and gives back whole messages and control frames. Pure: bytes
 /// in, events out, in any pieces; idle it holds no memory of its own.
 ///

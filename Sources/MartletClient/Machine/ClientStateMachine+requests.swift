@@ -1,6 +1,6 @@
 public import ChatCore
 
-import struct ChatWire.ByteWriter
+import struct ChatJSON.ByteWriter
 
 extension ClientStateMachine {
     // MARK: What is asked of the client

@@ -6,7 +6,7 @@ import NIOPosix
 import NIOSSL
 import NIOWebSocket
 
-import struct ChatWire.ByteWriter
+import struct ChatJSON.ByteWriter
 
 /// One WebSocket connection of a ``ClientSession``, from connecting to closing. It lives on the session's loop.
 final class ClientLink: @unchecked Sendable {

@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 
 /// Reads frames of `martlet.v1` from a node. `message`, which is by far the most frequent one, is read without building
 /// a tree.

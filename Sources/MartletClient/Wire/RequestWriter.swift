@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 
 extension ClientRequest {
     /// Appends the frame's JSON text.

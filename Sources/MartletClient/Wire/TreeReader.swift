@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 
 /// Reads the less frequent frames from a JSON tree.
 struct TreeReader {

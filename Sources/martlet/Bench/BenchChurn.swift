@@ -1,4 +1,4 @@
-import ChatWire
+import ChatJSON
 import Dispatch
 import Glibc
 import Histogram

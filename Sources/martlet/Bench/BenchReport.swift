@@ -1,4 +1,4 @@
-import ChatWire
+import ChatJSON
 import Histogram
 
 /// The result of a run, for people and for programs.

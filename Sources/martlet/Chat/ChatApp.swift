@@ -1,4 +1,5 @@
 import ChatGateway
+import ChatJSON
 import ChatWire
 import Glibc
 import MartletClient

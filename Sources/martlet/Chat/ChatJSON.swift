@@ -1,4 +1,4 @@
-import ChatWire
+import ChatJSON
 import MartletClient
 
 extension ChatLine {

@@ -1,4 +1,4 @@
-import ChatWire
+import ChatJSON
 
 /// What `martlet doctor` has to say about one thing.
 struct Finding: Equatable, Sendable {

@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 
 extension ReplayVerdict {
     /// The report for people: a summary, and one line for each room with an error.

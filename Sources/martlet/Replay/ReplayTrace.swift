@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 import Glibc
 
 /// Recorded chats: who joined, left and sent what, in the order of time.

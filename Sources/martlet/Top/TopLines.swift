@@ -1,4 +1,4 @@
-import ChatWire
+import ChatJSON
 
 extension TopView {
     /// The view for a pipe: a line for the whole, for each node, for each room (up to `rooms`, busiest first) and for

@@ -1,3 +1,4 @@
+import ChatJSON
 import ChatWire
 import NIOCore
 import TestSupport

@@ -1,4 +1,4 @@
-import ChatWire
+import ChatJSON
 import Testing
 
 /// The bounds of data that every JSON reader accepts.

@@ -1,5 +1,5 @@
 import ChatCore
-import ChatWire
+import ChatJSON
 import Testing
 
 struct JSONScannerTests {
