@@ -192,7 +192,7 @@ import Testing
             case 3: room.hear(.gone(room.other, value: number(), nodes: [:], last: position()))
             case 4:
                 room.hear(.presence(PresenceNotice(after: position(), position: position(), changes: [], count: .max)))
-            case 5: room.on { $0.logReaches(Position(epoch: 1, seq: 1 << 63), now: $1, &$2) }
+            case 5: room.on(.logReaches(Position(epoch: 1, seq: 1 << 63)))
             case 6: room.send(1, "\(step)", key: random.next() % 2 == 0 ? "k\(step)" : nil, since: position())
             case 7: try room.join(2 + random.next() % 3, "bo", after: random.next() % 2 == 0 ? nil : position())
             case 8: room.pass(.milliseconds(Int64(random.next() % 300)))
@@ -215,7 +215,7 @@ import Testing
                     .failure(.refused),
                 ]
                 let reply = replies[Int(random.next() % UInt64(replies.count))]
-                room.on { $0.completed(serial: open.serial, reply, now: $1, &$2) }
+                room.on(.completed(serial: open.serial, reply))
             }
             if room.open.count > 64 { room.open.removeFirst() }
         }

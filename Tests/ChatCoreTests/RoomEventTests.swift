@@ -76,13 +76,13 @@ struct RoomEventTests {
             .roster(cursor: nil, ref: .number("1"), from: session),
         ]
         for event in membersOnly {
-            let actions = room.on { $0.handle(event, now: $1, &$2) }
+            let actions = room.on(event)
             #expect(actions.errors == [.notJoined], "\(event.traceText)")
             #expect(actions == event.refusalOfNonMember.map { [$0] })
         }
         #expect(RoomEvent.leave(session).refusalOfNonMember == nil)
         #expect(RoomEvent.timerFired.refusalOfNonMember == nil)
-        let left = room.on { $0.handle(.leave(session), now: $1, &$2) }
+        let left = room.on(.leave(session))
         #expect(left.isEmpty)
     }
 

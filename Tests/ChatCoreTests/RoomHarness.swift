@@ -30,13 +30,10 @@ struct RoomHarness {
     }
 
     @discardableResult
-    mutating func on(
-        _ body: (inout RoomStateMachine, Moment, inout [RoomAction]) -> Void
-    ) -> [RoomAction] {
+    mutating func on(_ event: RoomEvent) -> [RoomAction] {
         var actions: [RoomAction] = []
         machine.wallClock = now.nanoseconds / 1_000_000
-        body(&machine, now, &actions)
-        machine.assertInvariants()
+        machine.handle(event, now: now, &actions)
         actions = withTurns(actions)
         for action in actions {
             if case .submit(let request, let serial) = action, serial != RequestTag.ignoredSerial {
@@ -57,7 +54,7 @@ struct RoomHarness {
                 turnsAwaited += 1
                 guard givesTurns else { continue }
                 var next: [RoomAction] = []
-                machine.turnCame(now: now, &next)
+                machine.handle(.turnCame, now: now, &next)
                 result += withTurns(next)
             case .endTurn: turnsEnded += 1
             default: result.append(action)
@@ -72,14 +69,12 @@ struct RoomHarness {
 
     @discardableResult
     mutating func linksUp() -> [RoomAction] {
-        let identity = identity
-        return on { $0.commandsUp(identity, now: $1, &$2) } + on { $0.subscriptionsUp(now: $1, &$2) }
+        commandsUp() + subscriptionsUp()
     }
 
     @discardableResult
     mutating func commandsUp() -> [RoomAction] {
-        let identity = identity
-        return on { $0.commandsUp(identity, now: $1, &$2) }
+        on(.commandsUp(identity))
     }
 
     /// The command connection is lost: its requests end as `outcomeUnknown`.
@@ -87,24 +82,24 @@ struct RoomHarness {
     mutating func commandsDown() -> [RoomAction] {
         let lost = open
         open = []
-        var actions = on { $0.commandsDown(now: $1, &$2) }
+        var actions = on(.commandsDown)
         for (serial, _) in lost {
-            actions += on { $0.completed(serial: serial, .failure(.outcomeUnknown), now: $1, &$2) }
+            actions += on(.completed(serial: serial, .failure(.outcomeUnknown)))
         }
         return actions
     }
 
     @discardableResult
-    mutating func subscriptionsDown() -> [RoomAction] { on { $0.subscriptionsDown(now: $1, &$2) } }
+    mutating func subscriptionsDown() -> [RoomAction] { on(.subscriptionsDown) }
 
     @discardableResult
-    mutating func subscriptionsUp() -> [RoomAction] { on { $0.subscriptionsUp(now: $1, &$2) } }
+    mutating func subscriptionsUp() -> [RoomAction] { on(.subscriptionsUp) }
 
     @discardableResult
-    mutating func subscribed() -> [RoomAction] { on { $0.subscribed(now: $1, &$2) } }
+    mutating func subscribed() -> [RoomAction] { on(.subscribed) }
 
     @discardableResult
-    mutating func unsubscribed() -> [RoomAction] { on { $0.unsubscribed(now: $1, &$2) } }
+    mutating func unsubscribed() -> [RoomAction] { on(.unsubscribed) }
 
     @discardableResult
     mutating func join(
@@ -115,12 +110,12 @@ struct RoomHarness {
         let request = JoinRequest(
             session: SessionID(raw: session), user: try UserID(user), device: try DeviceName(device), since: since,
             ref: ref ?? .number("\(session)"), after: after, history: history)
-        return on { $0.join(request, now: $1, &$2) }
+        return on(.join(request))
     }
 
     @discardableResult
     mutating func leave(_ session: UInt64) -> [RoomAction] {
-        on { $0.leave(SessionID(raw: session), now: $1, &$2) }
+        on(.leave(SessionID(raw: session)))
     }
 
     @discardableResult
@@ -129,13 +124,11 @@ struct RoomHarness {
     ) -> [RoomAction] {
         let request = SendRequest(room: room, text: text, key: key, again: again, since: since)
         let at = now.nanoseconds / 1_000_000
-        return on {
-            $0.send(request, ref: .string(text), from: SessionID(raw: session), at: at, now: $1, &$2)
-        }
+        return on(.send(request, ref: .string(text), from: SessionID(raw: session), at: at))
     }
 
     @discardableResult
-    mutating func hear(_ event: ChannelEvent) -> [RoomAction] { on { $0.heard(event, now: $1, &$2) } }
+    mutating func hear(_ event: ChannelEvent) -> [RoomAction] { on(.heard(event)) }
 
     @discardableResult
     mutating func hearMessage(_ message: Message, base: UInt64?) -> [RoomAction] {
@@ -155,7 +148,7 @@ struct RoomHarness {
         var fired = 0
         while let wake = machine.nextWake, wake <= end {
             now = max(now, wake)
-            actions += on { $0.timerFired(now: $1, &$2) }
+            actions += on(.timerFired)
             fired += 1
             guard fired < 10_000 else {
                 Issue.record("the timer asks to be called again and again")
@@ -193,7 +186,7 @@ struct RoomHarness {
             return []
         }
         let serial = open.remove(at: index).serial
-        return on { $0.completed(serial: serial, result, now: $1, &$2) }
+        return on(.completed(serial: serial, result))
     }
 
     func position(_ epoch: UInt64, _ seq: UInt64) -> Position { Position(epoch: epoch, seq: seq) }

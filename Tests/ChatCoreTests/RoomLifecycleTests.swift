@@ -284,7 +284,7 @@ extension RoomLifecycleTests {
         #expect(room.subscribed().isEmpty && room.turnsAwaited == 1)
         room.pass(.seconds(6))
         #expect(room.open.isEmpty, "waiting for a turn is no reason to give connections up")
-        #expect(room.on { $0.turnCame(now: $1, &$2) }.enters == 1 && room.turnsEnded == 0)
+        #expect(room.on(.turnCame).enters == 1 && room.turnsEnded == 0)
         room.finishEnter(room.view(100, last: 0))
         #expect(room.turnsEnded == 1 && room.machine.isLive)
         room.commandsDown()
@@ -292,7 +292,7 @@ extension RoomLifecycleTests {
         #expect(room.turnsAwaited == 2)
         room.commandsDown()
         #expect(room.turnsEnded == 2, "the turn ends with the connection")
-        #expect(room.on { $0.turnCame(now: $1, &$2) }.isEmpty && room.turnsEnded == 3, "and a late one is given back")
+        #expect(room.on(.turnCame).isEmpty && room.turnsEnded == 3, "and a late one is given back")
     }
 
     @Test func aLargeRosterIsLeftInParts() throws {

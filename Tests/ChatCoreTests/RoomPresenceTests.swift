@@ -221,15 +221,11 @@ import Testing
     @Test func signalGoesToEverybodyHereAndToOtherNodesOnlyIfThereAreAny() throws {
         var room = try RoomHarness()
         try room.goInside()
-        let alone = room.on { machine, _, actions in
-            machine.signal(session: SessionID(raw: 1), ref: nil, name: "typing", data: nil, &actions)
-        }
+        let alone = room.on(.signal(name: "typing", data: nil, ref: nil, from: SessionID(raw: 1)))
         #expect(alone.requests.isEmpty)
         #expect(alone.count == 1)
         room.hearEpoch(120, base: 0, nodes: [room.me: 100, room.other: 120], by: room.other)
-        let shared = room.on { machine, _, actions in
-            machine.signal(session: SessionID(raw: 1), ref: nil, name: "typing", data: nil, &actions)
-        }
+        let shared = room.on(.signal(name: "typing", data: nil, ref: nil, from: SessionID(raw: 1)))
         #expect(shared.requests.count == 1)
     }
 

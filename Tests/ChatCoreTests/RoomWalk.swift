@@ -148,7 +148,7 @@ struct RoomWalk {
         } else {
             result = carryOut(request)
         }
-        room.on { $0.completed(serial: serial, result, now: $1, &$2) }
+        room.on(.completed(serial: serial, result))
     }
 
     private mutating func carryOut(_ request: BrokerRequest) -> Result<BrokerReply, BrokerError> {
