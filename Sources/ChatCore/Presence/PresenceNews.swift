@@ -1,9 +1,11 @@
-/// What the sessions of a room have been told of who is there, and what they still have to be told. Part of ``RoomPresence``.
+/// What the sessions of a room were told about who is there, and what they still have to be told. Part of
+/// ``RoomPresence``.
 ///
-/// Who joins is told the roster at that moment: everybody whom Redis lists, and who has joined here without being listed yet. Joins are
-/// told to the others together with what Redis answers (a few at a time, or coming and going would cost more than talk). Sessions that
-/// joined meanwhile know a part of that already: they get news of their own, so that nobody is told of his own arrival, or of anybody twice,
-/// and the count is always that of the roster which follows from what a session was told.
+/// The answer to a join contains the roster at that moment: all users that Redis lists, and those who have joined here
+/// and are not listed yet. Other sessions are told of joins together with the answer of Redis, a few joins at a time,
+/// as presence would otherwise cost more than messages. Sessions that joined meanwhile know a part of that already.
+/// They get news of their own, so that no session is told of its own arrival, or of another one twice, and the count is
+/// always that of the roster which follows from what a session was told.
 struct PresenceNews: Sendable {
     private struct Arrival: Sendable {
         var user: UserID
@@ -20,32 +22,33 @@ struct PresenceNews: Sendable {
         var number: Int
     }
 
-    /// Users who are here and whom the roster does not list yet (or not any more). The value: everybody has been told.
+    /// Users who are here and whom the roster does not list yet, or no longer. The value: all sessions were told.
     private var unlisted = SmallDictionary<UserID, Bool>()
-    /// Of those who came here since the last news, in order.
+    /// Users who came here since the last news, in order.
     private var arrivals: [Arrival] = []
-    /// Who was told of, left, and never was listed.
+    /// Users of whom sessions were told, who left, and who were never listed.
     private var departures: [UserID] = []
     private var fresh: [Fresh] = []
     /// Sessions that have joined since the last news.
     private var joins = 0
 
-    /// Nothing is to be told.
+    /// Whether no session has to be told anything.
     var isSettled: Bool { !hasNews && fresh.isEmpty }
     var hasNews: Bool { !arrivals.isEmpty || !departures.isEmpty }
     /// Users whom the roster does not list.
     var others: [UserID] { unlisted.keys }
     var count: Int { unlisted.count }
 
-    /// Of a settled presence: everybody has been told of these, whom the roster does not list.
+    /// For a settled presence: all sessions were told of these users, whom the roster does not list.
     init(unlisted users: [UserID] = []) {
         for user in users { unlisted[user] = true }
     }
 
-    /// A session of the user is told the roster now, the user among it.
+    /// The answer to a join of that session contains the roster with the user.
     mutating func joined(_ user: UserID, _ session: SessionID, isListed: Bool) {
         if !isListed, unlisted[user] == nil {
-            // Also if everybody was told of the user, who left and is back: whoever joined in between was not (simulator, seed 13060).
+            // Also if all sessions were told of the user, who left and is back: a session that joined in between was
+            // not (simulator, seed 13060).
             unlisted[user] = false
             arrivals.append(Arrival(user: user))
         }
@@ -71,18 +74,18 @@ struct PresenceNews: Sendable {
         }
     }
 
-    /// The roster lists the user from now on. Whether that is news.
+    /// The roster lists the user from now on. Returns whether that is news.
     mutating func isListed(_ user: UserID) -> Bool {
         unlisted.removeValue(forKey: user) == nil
     }
 
-    /// The roster lists the user no more. Whether that is news: not if the user is here.
+    /// The roster does not list the user any more. Returns whether that is news: not if the user is here.
     mutating func isUnlisted(_ user: UserID, isHere: Bool) -> Bool {
         if isHere { unlisted[user] = true }
         return !isHere
     }
 
-    /// News for all sessions, and for some of them other news. Empty lists: none.
+    /// News for all sessions, and for some sessions news of their own.
     struct Told: Equatable {
         var joined: [UserID]
         var left: [UserID]
@@ -97,7 +100,7 @@ struct PresenceNews: Sendable {
         }
     }
 
-    /// What has to be told now, with what has just changed in the roster.
+    /// What has to be told now, together with the changes of the roster.
     mutating func take(joined listed: [UserID], left unlistedNow: [UserID]) -> Told {
         let came = arrivals.filter { $0.goneAt == nil }.map(\.user)
         for user in came where unlisted[user] != nil { unlisted[user] = true }
@@ -107,7 +110,7 @@ struct PresenceNews: Sendable {
         for session in fresh {
             let known = arrivals.prefix(session.arrivals)
             let isKnown = Set(known.lazy.filter { $0.goneAt == nil }.map(\.user))
-            // Those whom it was told of, and who left afterwards.
+            // Users of whom the session was told, and who left afterwards.
             let lost = known.filter { $0.goneAt.map { $0 >= session.number } ?? false }.map(\.user)
             let (joined, left) = Self.net(
                 joined.filter { !isKnown.contains($0) },
@@ -121,7 +124,7 @@ struct PresenceNews: Sendable {
         return told
     }
 
-    /// Without those who left and are there again.
+    /// Both lists without users who are in both: they left and are back.
     private static func net(_ joined: [UserID], _ left: [UserID]) -> (joined: [UserID], left: [UserID]) {
         guard !joined.isEmpty, !left.isEmpty else { return (joined, left) }
         let (came, went) = (Set(joined), Set(left))

@@ -1,5 +1,5 @@
-/// Who is in a room: the devices that are here on this node, what of that Redis has been told, and the roster as the presence
-/// stream adds up to it. Part of ``RoomStateMachine``.
+/// Who is in a room: the devices of this node's sessions, what Redis was told of them, and the roster that the presence
+/// stream adds up to. Part of ``RoomStateMachine``.
 struct RoomPresence: Sendable {
     struct LocalDevice: Hashable, Sendable {
         var user: UserID
@@ -7,7 +7,7 @@ struct RoomPresence: Sendable {
     }
 
     private struct Here: Sendable {
-        /// Our sessions on the device.
+        /// The node's sessions on the device.
         var sessions: Int32 = 0
         /// Redis has been told that the device is here.
         var isTold = false
@@ -39,54 +39,56 @@ struct RoomPresence: Sendable {
         }
     }
 
-    /// Our devices, and those that Redis still has to be told are not here any more.
+    /// The devices of this node, and those that have left of which Redis has not been told yet.
     private var here = SmallDictionary<LocalDevice, Here>()
     /// How many sessions each user has here.
     private var sessions = SmallDictionary<UserID, Int32>()
     private var news = PresenceNews()
-    /// Devices that may differ from what was told, in the order in which they changed.
+    /// Devices that may differ from what Redis was told, in the order in which they changed.
     private var changed: [LocalDevice] = []
     /// When the changes go out.
     @Packed private(set) var flushAt: Moment?
-    /// What is on its way.
+    /// The update that is at the broker.
     private(set) var updating: [PresenceChange]?
 
     /// The roster at `position` of the presence stream; nil: not read yet.
     private var roster = SmallDictionary<UserID, Devices>()
     private(set) var position: Position?
-    /// The roster that is being read shows which of our devices Redis still lists although they are not here: after `enter`, and after an
-    /// update of which we do not know what became.
+    /// The roster that is being read is compared with our devices, as Redis may list some that have left: after
+    /// `enter`.
     private var comparesOurs = false
-    /// A notice was missed, or a read failed: read the roster (again), not before `readAt`.
+    /// A notice was missed, or a read failed: the roster is read (again), not before `readAt`.
     private(set) var wantsRoster = false
     @Packed private(set) var readAt: Moment?
-    /// The read that is on its way. Notices heard meanwhile wait for it: its answer may be older than they are.
+    /// The serial of the read that is at the broker. Notices that are heard meanwhile wait for its answer, which may be
+    /// older.
     @Packed private(set) var reading: UInt64?
     private var heardWhileReading: [PresenceNotice] = []
     private static let heardLimit = 256
-    /// What has come of a roster that is read in parts, as one: none or one (an array takes less of a room at rest).
+    /// The parts of the roster that were read so far, merged into one: none or one (an array takes less memory than an
+    /// optional).
     private var partsRead: [RosterSnapshot] = []
-    /// Devices in one update: what a function does in one call is bounded.
+    /// Devices in one update, as the work of one function call in Redis is bounded.
     static let updateLimit = 250
 
     var isUpdating: Bool { updating != nil }
-    /// How many users are in the room, as its sessions are told.
+    /// How many users are in the room, according to what its sessions were told.
     var count: Int { roster.count + news.count }
-    /// Somebody has to be told of what did not change the roster.
+    /// Whether sessions have to be told of changes that are not in the roster.
     var hasNews: Bool { news.hasNews }
-    /// The roster as a dictionary of its own.
+    /// The roster as a plain dictionary.
     var members: [UserID: Set<RosterSnapshot.Device>] {
         Dictionary(uniqueKeysWithValues: roster.lazy.map { ($0.key, $0.value.all) })
     }
     /// How many of our sessions are in the room with a device.
     var localSessions: Int { here.reduce(0) { $0 + Int($1.value.sessions) } }
 
-    /// What is left when the room is: our sessions, of which nobody was told anything.
-    func forgotten() -> RoomPresence {
+    /// The room is left: only our sessions remain, of which nobody was told anything.
+    mutating func forget() {
         var presence = RoomPresence()
         for (id, state) in here where state.sessions > 0 { presence.here[id] = Here(sessions: state.sessions) }
         presence.sessions = sessions
-        return presence
+        self = presence
     }
 
     // MARK: our own devices
@@ -111,7 +113,8 @@ struct RoomPresence: Sendable {
         if others <= 0 { news.isGone(user) }
     }
 
-    /// A session of the user is told the roster (``joinedRoster(including:limit:)``) now.
+    /// The answer to a join of that session, which is made now, contains the roster
+    /// (``joinedRoster(including:limit:)``).
     mutating func told(_ user: UserID, _ session: SessionID, flush: Moment) {
         news.joined(user, session, isListed: roster[user] != nil)
         if news.hasNews, flushAt == nil { flushAt = flush }
@@ -121,7 +124,7 @@ struct RoomPresence: Sendable {
 
     /// What the sessions have to be told now.
     mutating func takeNews(_ difference: Difference) -> PresenceNews.Told {
-        // It was due for the news' sake.
+        // The flush was due only because of the news.
         if changed.isEmpty { flushAt = nil }
         return news.take(joined: difference.joined, left: difference.left)
     }
@@ -131,8 +134,9 @@ struct RoomPresence: Sendable {
         if flushAt == nil { flushAt = flush }
     }
 
-    /// We enter (again): Redis may have forgotten what we told it, or list what is not here any more. The roster, asked for right behind
-    /// it, shows the latter; the former is told again as soon as the room is live.
+    /// The node enters (again). Redis may have forgotten devices that it was told of: they are told again as soon as
+    /// the room is live. It may list devices that have left: the roster, which is asked for right behind the `enter`,
+    /// shows them.
     mutating func noteEntering(now: Moment) {
         comparesOurs = true
         updating = nil
@@ -145,7 +149,8 @@ struct RoomPresence: Sendable {
         flushAt = changed.isEmpty ? nil : now
     }
 
-    /// The changes to tell, if it is time and nothing else is on its way; what does not fit into one update is due again at once.
+    /// The changes to tell Redis, if they are due and no other update is at the broker. Changes that do not fit into
+    /// one update are due at once again.
     mutating func takeUpdate(now: Moment) -> [PresenceChange]? {
         guard let flushAt, flushAt <= now, updating == nil else { return nil }
         self.flushAt = nil
@@ -181,13 +186,14 @@ struct RoomPresence: Sendable {
         here[id] = state.isNothing ? nil : state
     }
 
-    /// Redis did not take it, or it is not known whether it did: it is told again at `retry`. (Telling twice changes nothing.)
+    /// Redis did not carry out the update, or it is not known whether it did: it is told again at `retry`. (Telling it
+    /// twice changes nothing.)
     mutating func updateFailed(retry: Moment) {
         guard let changes = updating else { return }
         updating = nil
         for change in changes {
             let id = LocalDevice(user: change.user, device: change.device)
-            // Whatever became of it, the opposite of what is true now is assumed to be known there.
+            // Redis is assumed to know the opposite of what is true now, so that it is told in any case.
             tell(id, (here[id]?.sessions ?? 0) == 0)
             changed.append(id)
         }
@@ -196,15 +202,15 @@ struct RoomPresence: Sendable {
 
     // MARK: the roster
 
-    /// A change of members, as clients are told it.
+    /// A change of the roster, as clients are told of it.
     struct Difference: Equatable {
         var joined: [UserID] = []
         var left: [UserID] = []
         var isEmpty: Bool { joined.isEmpty && left.isEmpty }
     }
 
-    /// Applies a notice. Empty if it is old, or waits for a read, or if something was missed before it (then ``wantsRoster``).
-    /// `node`: our own.
+    /// Applies a notice. Nothing changes if it is old, if it waits for a read, or if a notice before it was missed
+    /// (then ``wantsRoster`` is set). `node`: our own.
     mutating func apply(_ notice: PresenceNotice, node: NodeID) -> Difference {
         if reading != nil {
             if heardWhileReading.count < Self.heardLimit {
@@ -223,13 +229,14 @@ struct RoomPresence: Sendable {
         return difference
     }
 
-    /// Changes the roster by a notice that follows it. Whom it is about, and whether each was listed before.
+    /// Changes the roster by a notice that follows it. Returns the users that it is about, and whether each was listed
+    /// before.
     private mutating func change(_ notice: PresenceNotice, node: NodeID) -> [UserID: Bool] {
         guard let position else { return [:] }
-        // Of the same stream an old one was applied already. One of another stream says that ours is gone, wherever that one began: it may be
-        // lower, as Redis' clock may have been set back since.
+        // An old notice of the same stream was applied already. One of another stream shows that ours is gone, even if
+        // that one begins lower: Redis' clock may have been set back.
         guard notice.position.epoch != position.epoch || notice.position.seq > position.seq else { return [:] }
-        // A stream that was empty when we read it has begun since.
+        // The stream was empty when it was read, and has begun since.
         let begins = notice.after.seq == 0 && position.seq == 0
         guard notice.after == position || begins else {
             wantsRoster = true
@@ -245,7 +252,7 @@ struct RoomPresence: Sendable {
         return touched
     }
 
-    /// The same names in the memory that our sessions hold anyway: what Redis says is text of its own each time.
+    /// The same names, as the strings that our sessions hold already: each answer of Redis has strings of its own.
     private func kept(
         _ user: UserID, _ device: DeviceName, _ node: NodeID, ourNode: NodeID
     ) -> (UserID, RosterSnapshot.Device) {
@@ -272,23 +279,23 @@ struct RoomPresence: Sendable {
         readAt = nil
     }
 
-    /// A part came, and with it what to ask for the next one with: only the answer with this serial counts now.
+    /// A part came, and the next one was asked for: only the answer with this serial counts from now on.
     mutating func readPart(_ part: RosterSnapshot, next serial: UInt64) {
         add(part)
         reading = serial
     }
 
-    /// The same user may be in two parts: the later one is as good, as notices say what changed between them.
+    /// The same user may be in two parts. Either will do, as notices say what changed between them.
     private mutating func add(_ part: RosterSnapshot) {
         if partsRead.isEmpty { partsRead = [part] } else { partsRead[0].members.merge(part.members) { $1 } }
     }
 
-    /// If another read is wanted, it begins at `moment`.
+    /// If another read is wanted, it is due at `moment`.
     mutating func readAgain(at moment: Moment) {
         if wantsRoster { readAt = moment }
     }
 
-    /// The read had no answer: another is wanted at `retry`.
+    /// The read failed: another is due at `retry`.
     mutating func readFailed(retry: Moment) {
         reading = nil
         heardWhileReading = []
@@ -297,15 +304,16 @@ struct RoomPresence: Sendable {
         readAt = retry
     }
 
-    /// Takes over a roster whose last part is `lastPart`, and what was heard meanwhile. Returns how it differs from what clients have been
-    /// told. Of our own devices, Redis may list some that are not here: that they left is due at `flush`.
+    /// Takes over a roster whose last part is `lastPart`, and the notices that were heard meanwhile. Returns how it
+    /// differs from what clients were told. If Redis lists devices of this node that have left, it is told so at
+    /// `flush`.
     mutating func replace(with lastPart: RosterSnapshot, node: NodeID, flush: Moment) -> Difference {
         add(lastPart)
         let snapshot = partsRead.first ?? lastPart
         partsRead = []
         let first = position == nil
         let before = roster
-        // That of the first part: what was heard since is applied on top.
+        // The position is that of the first part; notices that were heard since are applied to it.
         position = snapshot.position
         roster = SmallDictionary()
         if comparesOurs { compareOurs(snapshot, node: node, flush: flush) }
@@ -320,7 +328,7 @@ struct RoomPresence: Sendable {
         heardWhileReading = []
         for notice in heard { _ = change(notice, node: node) }
         var difference = Difference()
-        // Nobody was told anything yet of a room whose first roster this is: joins waited for it.
+        // The first roster of a room is no news, as joins waited for it.
         guard !first else {
             for user in news.others where roster[user] != nil { _ = news.isListed(user) }
             return difference
@@ -341,7 +349,7 @@ struct RoomPresence: Sendable {
             for device in devices where device.node == node {
                 let id = LocalDevice(user: user, device: device.device)
                 guard here[id]?.isTold != true else { continue }
-                // Redis knows of it, so that it left has to be told whenever it does (simulator, seed 3769).
+                // Redis lists the device, so it has to be told when the device leaves (simulator, seed 3769).
                 tell(id, true)
                 guard (here[id]?.sessions ?? 0) == 0 else { continue }
                 changed.append(id)
@@ -350,7 +358,7 @@ struct RoomPresence: Sendable {
         }
     }
 
-    /// What a `joined` tells: the roster with the user who joins, or, of more than `limit` users, its size alone.
+    /// The roster in the answer to a join, with the user who joins; only its size if it has more than `limit` users.
     func joinedRoster(including user: UserID, limit: Int) -> (members: [RosterMember]?, count: Int) {
         var unlisted = news.others
         if roster[user] == nil, !unlisted.contains(user) { unlisted.append(user) }
@@ -376,7 +384,7 @@ struct RoomPresence: Sendable {
 // MARK: a room at rest
 
 extension RoomPresence {
-    /// Whether all is told, all is known, and it is of no more than `limit` users.
+    /// Whether nothing has to be told or read, and the roster has at most `limit` users.
     func isSettled(limit: Int) -> Bool {
         updating == nil && flushAt == nil && changed.isEmpty && !comparesOurs && !wantsRoster && readAt == nil
             && reading == nil
@@ -386,7 +394,7 @@ extension RoomPresence {
             && roster.allSatisfy { $0.value.others.count < limit }
     }
 
-    /// Of a settled presence: the roster. Our own devices are those of the room's members.
+    /// Packs the roster of a settled presence. Our own devices follow from the room's members.
     func pack(into packed: inout PackedBytesWriter) {
         packed.add(position ?? Position(epoch: 0, seq: 0))
         packed.add(UInt64(roster.count))
@@ -417,5 +425,22 @@ extension RoomPresence {
         }
         let unlisted = sessions.keys.filter { roster[$0] == nil }
         if !unlisted.isEmpty { news = PresenceNews(unlisted: unlisted) }
+    }
+}
+
+// MARK: invariants
+
+extension RoomPresence {
+    /// Checked after each event in debug builds.
+    func assertInvariants() {
+        assert(changed.isEmpty || flushAt != nil, "a change that Redis was not told of is due at some moment")
+        assert(updating.map { !$0.isEmpty && $0.count <= Self.updateLimit } ?? true, "an update has a bounded size")
+        assert(reading != nil || (heardWhileReading.isEmpty && partsRead.isEmpty), "notices wait only for a read")
+        assert(partsRead.count <= 1)
+        // Large rooms are left out, as tests would take long.
+        guard here.count <= 64 else { return }
+        assert(
+            sessions.reduce(0) { $0 + Int($1.value) } == localSessions,
+            "the sessions of users and those of devices are the same")
     }
 }

@@ -1,12 +1,12 @@
-/// Where a page of a roster that is read from the broker begins, as its client says it: behind a name, and if the roster is too large to
-/// be read at once, in one of its parts. `~<part>` begins a part, `~<part>~<name>` is a name within it.
+/// Where a page of a roster that is read from the broker begins: behind a name and, if the roster is too large to be
+/// read at once, in one of its parts. As text, `~<part>` is the begin of a part and `~<part>~<name>` a name within it.
 public struct RosterCursor: Sendable, Hashable {
-    /// What the broker is asked with.
+    /// The cursor for the broker.
     public var part: UInt64 = 0
-    /// The last name that was told of that part.
+    /// The last name of that part that the client was told.
     public var name: String?
 
-    /// Whatever it says: what is no cursor of ours is taken for a name.
+    /// Reads any text: a text that is not one of our cursors counts as a name.
     public init(_ text: String?) {
         guard let text else { return }
         name = text
@@ -23,7 +23,7 @@ public struct RosterCursor: Sendable, Hashable {
         self.name = name
     }
 
-    /// As clients hand it back.
+    /// The text that a client hands back.
     var text: String? {
         guard part > 0 else { return name }
         return name.map { "~\(part)~\($0)" } ?? "~\(part)"
@@ -31,8 +31,8 @@ public struct RosterCursor: Sendable, Hashable {
 }
 
 extension RosterSnapshot {
-    /// A page of this part of the roster: its members in the order of their names, behind the one that the cursor names. Of a roster that is
-    /// read in parts the order is that of names within each part.
+    /// A page of this part of the roster: its members in the order of their names, behind the name in the cursor. A
+    /// roster that is read in parts is in the order of names within each part.
     public func page(at place: RosterCursor, limit: Int) -> RosterPage {
         var page = RosterPage(of: Array(members.keys), after: place.name, limit: limit) { user in
             Array(Set((members[user] ?? []).map(\.device)))
@@ -48,7 +48,8 @@ extension RosterSnapshot {
 }
 
 extension RosterPage {
-    /// At most `limit` of all `users` with their devices, in the order of their names, after the one that `cursor` names.
+    /// At most `limit` of all `users` with their devices, in the order of their names, after the one that `cursor`
+    /// names.
     init(of users: [UserID], after cursor: String?, limit: Int, devices: (UserID) -> [DeviceName]) {
         let rest = users.filter { user in cursor.map { user.text > $0 } ?? true }.sorted { $0.text < $1.text }
         let page = rest.prefix(max(1, limit))

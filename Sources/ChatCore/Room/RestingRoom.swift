@@ -1,17 +1,17 @@
-/// A live room in which nothing happens, as bytes: with its one message some 230 of them, where a ``RoomStateMachine`` takes 1,400.
-/// Most rooms say nothing most of the time.
+/// A live room in which nothing happens, as bytes: about 230 for a room with one message, instead of 1,400 for a
+/// ``RoomStateMachine``. Most rooms are quiet most of the time.
 public struct RestingRoom: Sendable {
     fileprivate let identity: BrokerIdentity
     fileprivate let bytes: [UInt8]
 
     /// The newest message shown.
     public var position: Position { head.position }
-    /// Other nodes are in the room: what they say must reach us by the channel.
+    /// Other nodes are in the room: their messages must reach us by the channel.
     public var isShared: Bool { head.isShared }
-    /// In bytes.
+    /// Its size in bytes.
     package var size: Int { bytes.count }
 
-    /// What can be read without waking the room stands first.
+    /// The part that can be read without waking the room. It comes first.
     private var head: Head {
         var packed = PackedBytesReader(bytes, known: "")
         return Head(&packed)
@@ -43,7 +43,7 @@ public struct RestingRoom: Sendable {
         }
     }
 
-    /// Whether `other` would wake as the same room.
+    /// Whether `other` wakes as the same room.
     package func isSame(as other: RestingRoom) -> Bool { identity == other.identity && bytes == other.bytes }
 }
 
@@ -57,8 +57,8 @@ extension RoomStateMachine {
         static let bytes = 16_384
     }
 
-    /// The room as it will be woken by ``init(waking:room:common:)``; nil while anybody waits for anything, or if it is large. Forgets
-    /// only what has no effect any more.
+    /// The room as it will be woken by ``init(waking:room:common:)``; nil while anybody waits for anything, or if it is
+    /// large. Forgets only what has no effect any more.
     public mutating func rest(now: Moment) -> RestingRoom? {
         guard isIdle else { return nil }
         forgetWhatIsOver(now: now)

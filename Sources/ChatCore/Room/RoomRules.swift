@@ -1,5 +1,5 @@
-/// The rules that a room keeps because a race broke an earlier version without them, so that a test can switch one off and see that
-/// the simulator notices. For tests of the tests only: a node always has all of them.
+/// The rules that a room keeps because a race broke an earlier version without them. A test can switch one off to see
+/// that the simulator notices. A node always has all of them.
 package struct RoomRules: OptionSet, Sendable, Hashable {
     package let rawValue: UInt32
 
@@ -13,19 +13,19 @@ package struct RoomRules: OptionSet, Sendable, Hashable {
     package static let youngRepeats = RoomRules(rawValue: 1 << 2)
     /// Race 3: queued sends of closed sessions are dropped.
     package static let dropOfClosed = RoomRules(rawValue: 1 << 3)
-    /// Race 5: who hears itself gone enters again.
+    /// Race 5: a node that hears that it is gone enters again.
     package static let heedGone = RoomRules(rawValue: 1 << 4)
     /// Race 7: a position not above the last one shown is an alarm.
     package static let alarm = RoomRules(rawValue: 1 << 5)
-    /// Races 8 and 9: news of another branch is looked into, never shown or ignored.
+    /// Races 8 and 9: after news of another branch the log is read; they are neither shown nor ignored.
     package static let heedBranches = RoomRules(rawValue: 1 << 6)
-    /// Race 10: an `enter` reply purges what was held of older epochs.
+    /// Race 10: the reply to `enter` purges held messages of older epochs.
     package static let purgeHeld = RoomRules(rawValue: 1 << 7)
     /// Race 11: a room is live only when its own `enter` was heard on the channel.
     package static let hearOwnEpoch = RoomRules(rawValue: 1 << 8)
-    /// Race 13: nothing new while appends of an older epoch are unanswered.
+    /// Race 13: no new append while appends of an older epoch are not answered.
     package static let oneEpochInFlight = RoomRules(rawValue: 1 << 10)
-    /// Race 15: what the log does not hold is announced and left behind.
+    /// Race 15: messages that the log does not hold are announced, and the room goes on behind them.
     package static let announceGaps = RoomRules(rawValue: 1 << 11)
     /// Race 16: a position ahead of ours is judged after a read.
     package static let readBeforeVerdict = RoomRules(rawValue: 1 << 12)
@@ -33,7 +33,8 @@ package struct RoomRules: OptionSet, Sendable, Hashable {
     package static let waitForHoles = RoomRules(rawValue: 1 << 13)
     /// A hole is read from the log at all.
     package static let repairHoles = RoomRules(rawValue: 1 << 14)
-    /// After a lost tail: nothing is appended until all nodes of the room had the time to put back what they heard.
+    /// Race 12: after a lost tail, nothing is appended until all nodes of the room had the time to put back what they
+    /// heard.
     package static let awaitReturns = RoomRules(rawValue: 1 << 15)
 
     package static let all = RoomRules(rawValue: .max)

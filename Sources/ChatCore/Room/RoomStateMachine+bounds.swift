@@ -1,15 +1,15 @@
-/// The room's entrance: what is heard and answered is held against ``PositionBounds`` before any rule sees it, so that no rule has to ask
-/// whether a number can be one. Behind it no sum overflows, and no epoch was taken up that lies years ahead.
+/// What is heard and answered is checked against ``PositionBounds`` before any rule applies, so that no rule has to
+/// check its numbers: no sum overflows, and no epoch is taken over that lies years ahead.
 extension RoomStateMachine {
     private var newestEpoch: UInt64 { PositionBounds.newestEpoch(clock: wallClock) }
 
     private func isSound(_ position: Position) -> Bool { position.isWithinBounds && position.epoch <= newestEpoch }
 
-    /// What we say that we have seen. More than Redis' functions believe would be cut there.
+    /// The epoch that the node says it has seen: capped, as Redis' functions would cap it.
     func claim(_ epoch: UInt64) -> UInt64 { min(epoch, PositionBounds.newestClaim(clock: wallClock)) }
 
-    /// This node entered at `epoch`, which is above all others: what was taken for higher was never begun, or belongs to a log that is gone.
-    /// `seen`: the highest epoch that was known when the node asked.
+    /// This node entered at `epoch`, which is above all others: what was taken for higher was never begun, or belongs
+    /// to a log that is gone. `seen`: the highest epoch that was known when the node asked.
     mutating func forget(above epoch: UInt64, seen: UInt64) {
         order.forgetSeen(above: epoch, asked: seen, isCapped: claim(seen) < seen)
         sends.entered(epoch)
@@ -17,7 +17,7 @@ extension RoomStateMachine {
 
     // MARK: what is heard
 
-    /// The event with nothing in it that is beyond bounds; nil: that would be nothing.
+    /// The event without the parts that are out of bounds; nil if nothing is left.
     func sound(_ event: ChannelEvent, _ actions: inout [RoomAction]) -> ChannelEvent? {
         let isSound: Bool
         switch event {
@@ -33,7 +33,7 @@ extension RoomStateMachine {
         case .gone(_, let value, _, let last):
             isSound = self.isSound(last) && PositionBounds.holds(value)
         case .presence(let notice):
-            // The entries of one stream, at least one: what says otherwise would be waited for in vain.
+            // A notice is about at least one entry of one stream. Anything else would be waited for in vain.
             isSound =
                 self.isSound(notice.position) && self.isSound(notice.after)
                 && notice.after.epoch == notice.position.epoch && notice.after.seq < notice.position.seq
@@ -45,7 +45,7 @@ extension RoomStateMachine {
         return nil
     }
 
-    /// The nodes whose values can be epochs; nil: all of them.
+    /// The nodes whose values can be epochs; nil if all can.
     private func soundNodes(_ nodes: [NodeID: UInt64]) -> [NodeID: UInt64]? {
         let newest = newestEpoch
         return nodes.allSatisfy { $0.value <= newest } ? nil : nodes.filter { $0.value <= newest }
@@ -53,7 +53,7 @@ extension RoomStateMachine {
 
     // MARK: what is answered
 
-    /// The answer, or that it makes no sense.
+    /// The answer, or `.malformed` if its numbers are out of bounds.
     func sound(
         _ result: Result<BrokerReply, BrokerError>, _ actions: inout [RoomAction]
     ) -> Result<BrokerReply, BrokerError> {
@@ -92,7 +92,7 @@ extension RoomStateMachine {
         return .failure(.malformed("a number that is beyond 2^53, or years ahead of the clock"))
     }
 
-    /// Where the room stands must be sound; of what else a view tells the sound rest counts.
+    /// A view's position must be within bounds. Other parts that are not are left out.
     private func sound(
         _ view: RoomView, _ result: Result<BrokerReply, BrokerError>, _ actions: inout [RoomAction]
     ) -> Result<BrokerReply, BrokerError> {
@@ -107,7 +107,7 @@ extension RoomStateMachine {
             sound = changed
         }
         if let nodes = soundNodes(view.nodes) { leaveOut(.node) { $0.nodes = nodes } }
-        // An epoch that began is never above the log's.
+        // The epoch at which a branch began is never above the log's.
         if view.branch > view.epoch { leaveOut(.meta) { $0.branch = 0 } }
         if !view.chain.isSound(epoch: view.epoch, last: view.last) {
             leaveOut(.link) { $0.chain = view.chain.sound(epoch: view.epoch, base: view.base, last: view.last) }
@@ -120,7 +120,8 @@ extension RoomStateMachine {
 }
 
 extension EpochChain {
-    /// Whether it can be the chain of a log at `epoch`-`last`: each link above the one before it, the last one the log's own.
+    /// Whether this can be the chain of a log at `epoch`-`last`: each link is above the one before it, and the last one
+    /// is the log's.
     func isSound(epoch: UInt64, last: UInt64) -> Bool {
         guard let newest = links.last, newest.epoch == epoch, newest.base <= last, history <= epoch else {
             return false
@@ -131,7 +132,7 @@ extension EpochChain {
         return true
     }
 
-    /// The newest links that are in order; what was before the first break is lost, so history begins behind it.
+    /// The newest links that are in order. Older ones are lost, so history begins behind the first break.
     func sound(epoch: UInt64, base: UInt64, last: UInt64) -> EpochChain {
         var kept: [EpochLink] = []
         for link in links.reversed() {

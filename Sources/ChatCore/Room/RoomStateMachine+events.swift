@@ -1,6 +1,7 @@
 /// The dispatch: every event enters here.
 extension RoomStateMachine {
-    /// Applies the event and appends what the runner has to do, in order. Before it, the runner sets ``wallClock`` and ``roundTrip``.
+    /// Applies the event and appends what the runner has to do, in order. Before it, the runner sets ``wallClock`` and
+    /// ``roundTrip``.
     public mutating func handle(_ event: RoomEvent, now: Moment, _ actions: inout [RoomAction]) {
         switch event {
         case .join(let request): join(request, now: now, &actions)
@@ -32,18 +33,40 @@ extension RoomStateMachine {
         assertInvariants()
     }
 
-    /// Each part checks its own invariants after each event. Nothing in a release build.
+    /// Each part checks its own invariants after each event. A release build checks nothing.
     package func assertInvariants() {
         order.assertInvariants()
         nodes.assertInvariants(node: node)
         requests.assertInvariants()
         reads.assertInvariants()
         members.assertInvariants()
+        presence.assertInvariants()
         sends.assertInvariants()
     }
 
     private func refuse(_ event: RoomEvent, _ actions: inout [RoomAction]) {
         if let refusal = event.refusalOfNonMember { actions.append(refusal) }
+    }
+
+    /// The broker answered (or will never answer) the request with this serial.
+    public mutating func completed(
+        serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
+    ) {
+        if serial & RoomRequests.appendBit != 0 {
+            let number = serial & ~RoomRequests.appendBit
+            return appendCompleted(number: number, sound(result, &actions), now: now, &actions)
+        }
+        guard let purpose = requests.take(serial) else { return }
+        let result = sound(result, &actions)
+        switch purpose {
+        case .enter: enterCompleted(serial: serial, result, now: now, &actions)
+        case .roster: rosterCompleted(serial: serial, result, now: now, &actions)
+        case .presence: presenceCompleted(result, now: now, &actions)
+        case .leave: leaveCompleted(result, now: now, &actions)
+        case .view(let epochKnown): viewCompleted(result, epochKnown: epochKnown, now: now, &actions)
+        case .older: olderCompleted(serial: serial, result, now: now, &actions)
+        case .once(let numbers): onceCompleted(serial: serial, numbers, result, now: now, &actions)
+        }
     }
 
     // MARK: one method for each event, until all runners pass events

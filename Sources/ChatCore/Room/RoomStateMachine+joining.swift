@@ -1,5 +1,6 @@
+/// How sessions join, catch up and leave.
 extension RoomStateMachine {
-    /// A session wants to be in the room, or (already in it) wants to catch up once more.
+    /// A session wants to be in the room, or is in it and wants to catch up once more.
     public mutating func join(_ request: JoinRequest, now: Moment, _ actions: inout [RoomAction]) {
         if members.asks(request, until: now + settings.limits.sendWait) {
             presence.came(request.user, request.device, now: now + settings.presenceInterval)
@@ -9,7 +10,7 @@ extension RoomStateMachine {
         if isInside { answerJoins(now: now, &actions) }
     }
 
-    /// A session leaves the room, or is gone.
+    /// A session leaves the room, or its connection is gone.
     public mutating func leave(_ session: SessionID, now: Moment, _ actions: inout [RoomAction]) {
         guard let member = members.remove(session) else { return }
         if member.waitingSends > 0 { forgetSends(of: session) }
@@ -18,11 +19,11 @@ extension RoomStateMachine {
         considerLinger(now: now)
     }
 
-    /// Answers every join that can be answered now. One read of the log serves all that need one. `older`: what the log still
-    /// holds from before our memory, for the joins that asked for it.
+    /// Answers each join that can be answered now. One read of the log serves all that need one. `older`: messages from
+    /// before our memory, for the joins that asked for them.
     mutating func answerJoins(older: OlderMessages? = nil, now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !members.waiting.isEmpty else { return }
-        // The first roster is on its way, right behind `enter`: who joins is told who is here.
+        // The first roster was asked for right behind `enter`; the answer to a join contains it.
         guard presence.position != nil || presence.reading == nil else { return }
         var later: [SessionID] = []
         var reachBack: [SessionID] = []
@@ -53,11 +54,11 @@ extension RoomStateMachine {
 
     private enum JoinAnswer {
         case joined(Joined)
-        /// The position is ahead of ours: we lag, or it belongs to a lost branch (race 16).
+        /// The position is ahead of ours: either we lag, or it belongs to a lost branch (race 16).
         case readNewer
         /// Our memory does not reach back to the position; the log may.
         case readOlder
-        /// Redis has come back different, and a node that knows the position may put it back.
+        /// Redis came back without the position, and a node that has its message may put it back.
         case awaitReturns
     }
 
@@ -74,7 +75,7 @@ extension RoomStateMachine {
             messages = order.recent.messages(after: max(after.seq, memoryFrom))
             let mayBeMore = after.seq < memoryFrom && order.judge(after, firstAfter: after.seq + 1) != .rewound
             if mayBeMore {
-                // (A read that our memory has outrun meanwhile is repeated.)
+                // (A read is repeated if our memory has moved beyond it meanwhile.)
                 guard let older, older.serial == join.askedOlder,
                     let joined = older.joined(to: messages, after: after.seq, memoryFrom: memoryFrom)
                 else { return .readOlder }
@@ -103,8 +104,8 @@ extension RoomStateMachine {
 
     // MARK: older than our memory
 
-    /// Reads a page of the log from the position that the first of these joins gave; one read at a time, which serves all who wait then for
-    /// what is in it.
+    /// Reads a page of the log from the position that the first of these joins gave. One such read is at the broker at
+    /// a time; it serves all joins that wait for messages in it.
     private mutating func readOlder(for waiting: [SessionID], _ actions: inout [RoomAction]) {
         guard !reads.isReadingOlder else { return }
         var first: Position?
@@ -129,7 +130,7 @@ extension RoomStateMachine {
         guard reads.takeOlder(serial: serial), isInside else { return }
         switch result {
         case .success(.view(let view)):
-            // Of a position that is rewound there is nothing more to read.
+            // The log holds nothing more for a position that is rewound.
             let hasMore = view.hasMore && view.verdict != .rewound
             let entries = view.verdict == .rewound ? [] : view.entries
             let reach = hasMore ? entries.last?.position.seq ?? view.last : view.last
@@ -138,12 +139,12 @@ extension RoomStateMachine {
         case .failure(.missing):
             enterAgain(now: now, &actions)
         case .success, .failure:
-            // Asked again with the next read of the room.
+            // Joins ask again after the next view.
             reads.olderFailed(now: now)
         }
     }
 
-    /// Refuses a join that was taken from those that wait.
+    /// Refuses the join of a session that was taken from ``RoomMembers/waiting``.
     mutating func failJoin(_ session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
         guard let member = members[session], case .waiting(let join) = member.state else { return }
         if join.ref?.isOfPage ?? false {
@@ -158,7 +159,7 @@ extension RoomStateMachine {
         actions.append(.refuseJoin(session, .error(ref: join.ref, error)))
     }
 
-    /// Joins that waited too long fail; the client may try again.
+    /// Refuses joins that waited too long; the client may try again.
     mutating func expireJoins(now: Moment, _ actions: inout [RoomAction]) {
         while let session = members.takeExpired(now: now) {
             let why = lastRefusal.map { ": \($0)" } ?? ""
@@ -168,17 +169,18 @@ extension RoomStateMachine {
     }
 }
 
-/// What the log holds from before a node's memory.
+/// A page of the log from before a node's memory.
 struct OlderMessages {
     var serial: UInt64
-    /// The seq up to which all that the log held was read.
+    /// The log was read up to this seq.
     var reach: UInt64
     var entries: [Message]
-    /// The log holds more behind them.
+    /// The log holds more behind the entries.
     var hasMore: Bool
 
-    /// The messages after `seq`, with `memory` (which is complete above `memoryFrom`) at their end unless there are more between the two
-    /// than were read. What lies before the last hole is left out: a `joined` has room for one gap. Nil: another read is needed.
+    /// The messages after `seq`, followed by `memory` (which is complete above `memoryFrom`) unless there are more
+    /// between the two than were read. Messages before the last hole are left out, as a `joined` can announce one gap.
+    /// Nil: another read is needed.
     func joined(
         to memory: [Message], after seq: UInt64, memoryFrom: UInt64
     ) -> (messages: [Message], hasMore: Bool)? {

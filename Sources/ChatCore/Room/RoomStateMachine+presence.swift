@@ -1,3 +1,4 @@
+/// Who is in the room: what Redis is told, and what sessions are told.
 extension RoomStateMachine {
     /// Sends the presence changes that are due.
     mutating func flushPresence(now: Moment, _ actions: inout [RoomAction]) {
@@ -6,7 +7,7 @@ extension RoomStateMachine {
             let request = PresenceRequest(room: room, node: node, value: nodes.enterValue, changes: update)
             _ = submit(.presence(request), .presence, &actions)
         } else if !presence.isUpdating, presence.flushAt == nil {
-            // Nothing that Redis has to be told, so it will not answer: who came and went within a moment.
+            // There is nothing to tell Redis, so no answer will come: a user came and left within a moment, say.
             tell(RoomPresence.Difference(), &actions)
         }
         readRosterIfNeeded(now: now, &actions)
@@ -19,6 +20,7 @@ extension RoomStateMachine {
         readRoster(&actions)
     }
 
+    /// Asks for the first part of the roster.
     mutating func readRoster(_ actions: inout [RoomAction]) {
         let serial = submit(.roster(room: room), .roster, &actions)
         presence.readBegan(serial)
@@ -35,10 +37,10 @@ extension RoomStateMachine {
                 tell(difference, &actions)
             }
             flushPresence(now: now, &actions)
-            // Who came back before Redis was told of the leave, say: nothing has changed there.
+            // News that do not change the roster: a user came back before Redis was told of the leave, say.
             if !presence.isUpdating { tell(RoomPresence.Difference(), &actions) }
         case .failure(.missing):
-            // We were swept, or somebody deleted our entry: come back in, then tell everything.
+            // The node was swept, or its entry deleted: it enters again, then tells everything.
             presence.updateFailed(retry: now)
             enterAgain(now: now, &actions)
         case .success, .failure:
@@ -57,7 +59,8 @@ extension RoomStateMachine {
         if case .success(.roster(let snapshot)) = result {
             let difference = presence.replace(with: snapshot, node: node, flush: now)
             tell(difference, &actions)
-            // What was missed while the roster was read is read once more, but not at once: the news may be still on their way.
+            // If something was missed while the roster was read, it is read once more, but not at once: notices may be
+            // on their way.
             presence.readAgain(at: now + settings.presenceInterval)
         } else {
             presence.readFailed(retry: now + .seconds(1))
@@ -67,13 +70,15 @@ extension RoomStateMachine {
     }
 
     mutating func heardPresence(_ notice: PresenceNotice, now: Moment, _ actions: inout [RoomAction]) {
-        // Another Redis, which answered for the room before: its stream went other ways, though its positions may be the next ones.
+        // A notice of a Redis that answered for the room before: its stream is another one, even if its positions seem
+        // to follow.
         guard identity?.signs(notice.run) ?? true else { return }
         let difference = presence.apply(notice, node: node)
         tell(difference, &actions)
         readRosterIfNeeded(now: now, &actions)
     }
 
+    /// Tells all sessions what changed, and those that joined meanwhile the part that they do not know yet.
     private mutating func tell(_ difference: RoomPresence.Difference, _ actions: inout [RoomAction]) {
         guard !difference.isEmpty || presence.hasNews else { return }
         let told = presence.takeNews(difference)

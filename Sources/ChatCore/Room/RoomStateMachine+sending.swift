@@ -1,3 +1,4 @@
+/// How messages are sent: queued, appended or sent once, answered when they are shown.
 extension RoomStateMachine {
     /// A member says something. `at`: the node's clock, ms since 1970.
     mutating func accept(
@@ -20,7 +21,7 @@ extension RoomStateMachine {
         let unsure =
             request.key != nil && request.again == nil && settings.rules.contains(.youngRepeats)
             && (member.resumed || now - member.since < settings.youngSession)
-        // Only a repetition knows where the first try was made.
+        // Only a repetition knows at which position the first try was made.
         let said = request.key != nil && (request.again ?? (request.since != nil))
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data,
@@ -35,7 +36,7 @@ extension RoomStateMachine {
         pump(now: now, &actions)
     }
 
-    /// Sends what may be sent, in the order in which it came.
+    /// Asks the broker for all sends that may go out now, in the order in which they came.
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !sends.isEmpty, let shown = order.last, shown.seq >= order.base,
             sends.mayGoOut(in: order.epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
@@ -74,19 +75,21 @@ extension RoomStateMachine {
         send.again || (send.content.clientKey != nil && (!order.isKeyWindowFull(settings) || hasOutwaitedMemory(send)))
     }
 
-    /// A send that waited here so long that our memory no longer reaches back to when it came: its client may have gone, repeated it
-    /// elsewhere, and that may have been trimmed. Then it is no longer a first try (race 4; simulator, seed 2181).
+    /// Whether our memory no longer reaches back to when the send came. Its client may have reconnected and repeated it
+    /// at another node, and the log may have been trimmed since, so that it is not certainly a first try (race 4;
+    /// simulator, seed 2181).
     private func hasOutwaitedMemory(_ send: PendingSend) -> Bool {
         guard send.content.clientKey != nil, let since = send.since else { return false }
         return order.ofOurHistory(since).seq < order.recent.completeAfter
     }
 
-    /// All sends from `first` on that need it, up to the first that does not, in one request.
+    /// Asks the broker for all sends from `first` on that need `once`, up to the first that does not, in one request.
     private mutating func submitOnce(from first: UInt64, _ actions: inout [RoomAction]) {
         guard sends.fits(order.epoch), let last = order.last else { return }
         var numbers: [UInt64] = []
         var batch: [OnceSend] = []
-        // We have looked for every key of the batch in our memory. Older ones matter if it is not full, or to a repetition that may be older.
+        // Each key of the batch was looked for in our memory. Older messages matter if memory does not hold all keys,
+        // or for a repetition that may be older.
         let memoryFrom = order.recent.completeAfter
         var knownFrom = order.isKeyWindowFull(settings) ? 0 : memoryFrom
         let serial = requests.nextSerial
@@ -122,7 +125,8 @@ extension RoomStateMachine {
             actions.append(.count(.refused))
             sends.requeue(number)
             sends.refused(tried)
-            // Another node entered; its epoch may reach us by the channel first.
+            // Another node entered. Its epoch may reach us by the channel first, so the log is read only if no other
+            // answer is due.
             if sends.unanswered == 0, sends.refusedEpoch >= order.epoch { wantView(.refused, now: now, &actions) }
         case .failure(.missing):
             sends.requeue(number)
@@ -149,7 +153,8 @@ extension RoomStateMachine {
         let isEcho = isPublished && order.wasShown(send.content, at: position)
         let isOld = position.seq == 0 || hasPassed(position)
         if settings.rules.contains(.alarm), isOld, !isEcho {
-            // A log that was set back took it (race 7): show nothing, publish nothing, find out.
+            // A log that was set back stored it (race 7): nothing is shown or published until the room was entered
+            // again.
             actions.append(.count(.alarm))
             sends.doubt(number)
             return enterAgain(now: now, &actions)
@@ -169,8 +174,8 @@ extension RoomStateMachine {
         sequence(message, now: now, &actions)
     }
 
-    /// A message of ours is in the log. After every so many bytes of them the log's bound in bytes is seen to: XADD can only keep the one in
-    /// messages.
+    /// A message of ours is in the log. After a number of bytes, the log is trimmed to its bound in bytes: XADD
+    /// enforces only the bound in messages.
     private mutating func noteAppended(_ content: MessageContent, _ actions: inout [RoomAction]) {
         actions.append(.count(.appended))
         guard sends.noteAppended(bytes: content.storedBytes, trimAfter: settings.historyBytes / 8) else { return }
@@ -182,13 +187,14 @@ extension RoomStateMachine {
         order.last.map { position.seq <= $0.seq } ?? false
     }
 
-    /// The message at `position` was shown, or its place in the log was passed: its sender is answered.
+    /// Answers the sender of the message at `position`, which was shown, or whose place in the log was passed.
     mutating func answerShown(_ position: Position, _ actions: inout [RoomAction]) {
         guard let (number, repeated, at) = sends.storedSend(at: position) else { return }
         finish(number, &actions) { .sent(ref: $0, room: $1, position: position, at: at, repeated: repeated) }
     }
 
-    /// A send that Redis would not store must not be tried again after a later one of its sender was stored.
+    /// Fails sends that Redis would not store, and that would be tried again after a later one of the same user was
+    /// stored.
     private mutating func failOvertaken(by number: UInt64, _ stored: PendingSend, _ actions: inout [RoomAction]) {
         let error = WireError(.notStored, "redis did not store it: \(lastRefusal ?? "")")
         while let earlier = sends.oldestQueued(of: stored.content.user), earlier < number {
@@ -295,12 +301,12 @@ extension RoomStateMachine {
             .answer(waiter.session, .sent(ref: waiter.ref, room: room, position: position, at: at, repeated: true)))
     }
 
-    /// The session is not in the room any more.
+    /// Drops the sends of a session that is not in the room any more.
     mutating func forgetSends(of session: SessionID) {
         sends.forget(session, drops: settings.rules.contains(.dropOfClosed))
     }
 
-    /// The session is not in the room any more, though it lives: its sends are answered (simulator, seed 16078).
+    /// Answers the sends of a session that is not in the room any more, though it is connected (simulator, seed 16078).
     mutating func failSends(of session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
         for ref in sends.refs(of: session) {
             let unknown = WireError(.unavailable, "send: \(error.message); try again with the same key")
@@ -309,7 +315,7 @@ extension RoomStateMachine {
         forgetSends(of: session)
     }
 
-    /// Sends that waited too long fail; the client may try again with the same key.
+    /// Fails sends that waited too long; the client may try again with the same key.
     mutating func expireSends(now: Moment, _ actions: inout [RoomAction]) {
         while let waiters = sends.takeExpired(now: now) {
             actions.append(.count(.sendTimedOut))

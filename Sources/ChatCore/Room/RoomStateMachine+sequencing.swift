@@ -1,10 +1,11 @@
+/// How messages come into one order: what is heard on the channel, what the log says, and what is shown.
 extension RoomStateMachine {
-    /// Messages held before their turn; beyond it the log is read instead.
+    /// How many messages are held before their turn; if there are more, the log is read instead.
     package static let heldLimit = RoomOrder.heldLimit
 
     // MARK: the channel
 
-    /// Something was said on the room's channel.
+    /// Something was published on the room's channel.
     public mutating func heard(_ event: ChannelEvent, now: Moment, _ actions: inout [RoomAction]) {
         switch phase {
         case .out, .unsubscribing: return
@@ -22,8 +23,8 @@ extension RoomStateMachine {
         }
     }
 
-    /// Whether ``heard(_:now:_:)`` would do nothing with a message at that position, of an epoch that began at `base`: it has been shown.
-    /// So that most echoes of our own messages need not be read.
+    /// Whether a message at that position, of an epoch that began at `base`, was shown, so that hearing it would do
+    /// nothing. Most echoes of our own messages need not be parsed because of this.
     public func knows(_ position: Position, base: UInt64) -> Bool {
         canSequence && order.knows(position, base: base)
     }
@@ -62,7 +63,7 @@ extension RoomStateMachine {
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         } else if newEpoch < order.epoch, order.chain.base(of: newEpoch) == nil, newEpoch > nodes.enterValue {
-            // Late news, or news from a branch that was lost: the log knows (race 8).
+            // Late news, or news of a lost branch: the log tells which (race 8).
             wantView(.lowerEpoch, now: now, &actions)
         }
         becomeInsideIfHeard(now: now, &actions)
@@ -75,7 +76,7 @@ extension RoomStateMachine {
         order.saw(epoch: logLast.epoch)
         guard canSequence, let last = order.last else { return }
         if gone == node {
-            // We were swept although we live: others skip their PUBLISH from now on (race 5).
+            // This node was swept although it lives: other nodes skip their PUBLISH from now on (race 5).
             if value == nodes.enterValue, settings.rules.contains(.heedGone) { enterAgain(now: now, &actions) }
             return
         }
@@ -90,14 +91,15 @@ extension RoomStateMachine {
         }
     }
 
-    /// Somebody looked: the log's newest message is `newest`. If it never reaches us by the channel, it is read.
+    /// An audit read the position of the log's newest message. If that message never reaches us by the channel, it is
+    /// read.
     public mutating func logReaches(_ newest: Position, now: Moment, _ actions: inout [RoomAction]) {
         guard canSequence, let last = order.last, newest.seq > last.seq, newest.isWithinBounds else { return }
         order.reaches(newest.seq)
         noteHole(now: now)
     }
 
-    /// The epoch has begun at `base`, as far as Redis goes.
+    /// The epoch has begun at `base`, according to Redis.
     mutating func noteEpoch(_ epoch: UInt64, base: UInt64) {
         order.begin(epoch: epoch, base: base, mostLinks: settings.historyLength + 64)
     }
@@ -106,7 +108,7 @@ extension RoomStateMachine {
 
     private var heedsBranches: Bool { settings.rules.contains(.heedBranches) }
 
-    /// Puts a message, from our own append or from the channel, into its place.
+    /// Puts a message into its place: of our own append, or from the channel.
     mutating func sequence(_ message: Message, now: Moment, _ actions: inout [RoomAction]) {
         order.reaches(message.position.seq)
         guard canSequence, let place = order.place(of: message, heedsBranches: heedsBranches) else {
@@ -132,7 +134,7 @@ extension RoomStateMachine {
         if !order.hold(message) { wantView(.hole, now: now, &actions) }
     }
 
-    /// Shows a message to everybody. It is the next one, and it is in the log.
+    /// Shows a message, which is the next one and in the log, to all sessions.
     private mutating func show(_ message: Message, _ actions: inout [RoomAction]) {
         order.show(message)
         actions.append(.deliver(message))
@@ -159,7 +161,7 @@ extension RoomStateMachine {
 
     // MARK: reading the room
 
-    /// Reads the room from the log as soon as the rate of reads allows; one read at a time.
+    /// Reads the room from the log as soon as the rate of reads allows; one view is at the broker at a time.
     mutating func wantView(_ reason: ViewReason, now: Moment, _ actions: inout [RoomAction]) {
         guard isInside else { return }
         guard reads.mayView(reason, now: now) else { return }
@@ -186,7 +188,8 @@ extension RoomStateMachine {
             return enterAgain(now: now, &actions)
         }
         guard !sends.isRefused(view.epoch) else {
-            // Redis refused that epoch, and now it is the log's: somebody set the log ahead and back again. Only a new one is free of doubt.
+            // Redis refused that epoch, and now it is the log's: the log was set ahead and back again. Only a new epoch
+            // is free of doubt.
             actions.append(.count(.alarm))
             return enterAgain(now: now, &actions)
         }
@@ -198,7 +201,7 @@ extension RoomStateMachine {
         if hasMoved { actions.append(.count(.holeRepaired)) }
         let isNextPageDue = view.hasMore && hasMoved
         reads.viewMerged(isUseful: hasMoved || order.epoch != epochKnown, hasMore: isNextPageDue, now: now)
-        // After a page a position ahead of us may still be our lag.
+        // If there are more pages, a position ahead of ours may still mean that we lag.
         if !view.hasMore { members.viewEnded() }
         if isNextPageDue { wantView(.page, now: now, &actions) }
         answerJoins(now: now, &actions)
@@ -217,22 +220,24 @@ extension RoomStateMachine {
         }
     }
 
-    /// A quiet room is compared with Redis now and then: a PUBLISH that a crash swallowed has no other witness (race 6).
+    /// A quiet room is compared with Redis now and then: nothing else shows that a crash swallowed a PUBLISH (race 6).
     mutating func scheduleQuietView(now: Moment) {
         reads.scheduleQuietView(in: settings.viewInterval, jitter: spread, now: now)
     }
 
+    /// Takes note of the nodes of a view, and of those that may still put back what Redis lost.
     mutating func noteNodes(of view: RoomView, now: Moment) {
         nodes.saw(view, node: node, waitUntil: now + settings.returnGrace)
     }
 
-    /// Takes over what the log says, and shows what we missed.
+    /// Takes over what the log says, and shows the messages that were missed.
     private mutating func merge(_ view: RoomView, _ actions: inout [RoomAction]) {
         if order.adopt(view, branch: nodes.branch) { nodes.adopt(view.nodes, node: node) }
         mergeEntries(view, &actions)
     }
 
-    /// The answer to `enter`, in the order that the room protocol gives: adopt, purge what is held, reset or gap, merge, drain.
+    /// The answer to `enter`, in the order that the room protocol gives: adopt, purge what is held, reset or gap,
+    /// merge, drain.
     mutating func mergeEnter(_ view: RoomView, _ actions: inout [RoomAction]) {
         order.enter(view, purgesHeld: settings.rules.contains(.purgeHeld))
         nodes.adopt(view.nodes, node: node)
@@ -256,7 +261,7 @@ extension RoomStateMachine {
             guard announcesGaps || last.seq == entry.position.seq - 1 else { break }
             show(entry, &actions)
         }
-        // What the page had no room for is read next.
+        // (Entries that did not fit into the page are read next.)
         while announcesGaps, !view.hasMore, let last = order.last, last.seq < view.last {
             drainHeld(below: view.last + 1, &actions)
             guard let end = order.gapEnd(in: view) else { break }
@@ -266,14 +271,14 @@ extension RoomStateMachine {
         retryHeld(&actions)
     }
 
-    /// The log does not hold what lies between (race 15): everybody is told exactly that, and the room goes on.
+    /// Tells all sessions that the log does not hold the messages before `next` (race 15), and goes on behind them.
     private mutating func announceGap(before next: Position, _ actions: inout [RoomAction]) {
         guard let last = order.last, next.seq > last.seq + 1 else { return }
         actions.append(.count(.gap))
         actions.append(.deliverGap(Gap(after: last, before: next)))
         order.skip(to: next)
         for seq in sends.unshown(after: last.seq, through: next.seq - 1) {
-            // Stored, and trimmed before it was shown.
+            // Stored, but trimmed before it was shown.
             answerShown(Position(epoch: order.chain.epoch(of: seq) ?? 0, seq: seq), &actions)
         }
     }

@@ -1,18 +1,32 @@
-/// One room on one node: what the node says to the broker about it, what it shows to its sessions, and when.
+/// One room on one node: what the node asks of the broker about it, what it shows to its sessions, and when.
 ///
-/// The rules are those of `redis/README.md`, "The room protocol": SUBSCRIBE before `enter`, appends fenced by the epoch, nothing
-/// shown before it has a position, holes read from the log, whoever may have missed something enters again. The machine does
-/// no I/O and knows no clock: its runner (a home loop, or the simulator) feeds it events and carries out its actions in
-/// order. It never traps on anything that Redis, a peer or a race can cause.
+/// The rules are those of `redis/README.md`, "The room protocol": SUBSCRIBE before `enter`, appends fenced by the
+/// epoch, nothing shown before it has a position, holes read from the log, and a node that may have missed something
+/// enters again. The machine does no I/O and reads no clock: its runner (a home loop, or the simulator) passes events
+/// to ``handle(_:now:_:)`` and carries out the actions that follow, in order. It never traps on anything that Redis, a
+/// peer or a race can cause.
+///
+/// It is composed of parts, each with private state and invariants of its own:
+///
+/// - ``RoomOrder``: which message is next, and what is known of the log
+/// - ``RoomSends``: what our sessions have sent and what is not answered yet
+/// - ``RoomReads`` and ``RoomRequests``: when the log is read, and what was asked
+/// - ``RoomNodes``: which nodes are in the room
+/// - ``RoomMembers``: which of our sessions are in the room, or wait to be
+/// - ``RoomPresence``: which users are in the room, on whatever node
+///
+/// The machine itself has the phase, the connections and the turn, and decides what an event means for which part. Its
+/// fields are not private, as its methods are in one file for each kind of event. The parts are stored in place: a
+/// method of a part changes it where it is, without a copy.
 public struct RoomStateMachine: Sendable {
     enum Phase: Sendable, Equatable {
         /// Not in use. → `subscribing`
         case out
         /// SUBSCRIBE was sent, or waits for the connection. → `entering`, when acknowledged
         case subscribing
-        /// `enter` was sent, or waits for the connection. → `inside`, when its reply was merged and its own epoch was heard ·
-        /// `subscribing`, when the subscribe connection is lost · `unsubscribing`, when Redis refuses and nobody is left.
-        /// (Indirect: hardly any room is ever in this state.)
+        /// `enter` was sent, or waits for the connection. → `inside`, when its reply was merged and its own epoch was
+        /// heard · `subscribing`, when the subscribe connection is lost · `unsubscribing`, when Redis refuses and
+        /// nobody is left. (Indirect: hardly any room is ever in this state.)
         indirect case entering(Entering)
         /// The room is live. → `entering` · `subscribing` · `leaving`
         case inside
@@ -25,20 +39,21 @@ public struct RoomStateMachine: Sendable {
     struct Entering: Sendable, Equatable {
         /// The `enter` that is on its way; nil: it waits for the connection or for `retryAt`.
         var serial: UInt64?
-        /// The highest epoch that we had seen when we asked: what we enter with is above it, or it never was.
+        /// The highest epoch that was known when the room asked. The new epoch is above it, unless it was never begun.
         var seen: UInt64 = 0
         /// The epoch with which we entered, once its reply was merged.
         var merged: UInt64?
         var deadline: Moment?
         var retryAt: Moment?
         var failures = 0
-        /// The room was live when the connection went, and nothing of it can still be carried out but what a `leave` undoes.
+        /// The room was live when the connection was lost, and nothing that may still be carried out needs more than a
+        /// `leave` to undo it.
         var wasLive = false
-        /// Redis lost what we have from this position on, and wants it.
+        /// Redis lost the messages from this position on and asks for them.
         var bringsFrom: Position?
     }
 
-    /// Whether the runner lets the room enter or leave now.
+    /// Whether the runner lets the room enter or leave now: it lets a few rooms at a time.
     enum Turn: Sendable {
         case none, awaited, held
     }
@@ -63,10 +78,10 @@ public struct RoomStateMachine: Sendable {
     var turn = Turn.none
     var commandsUp = false
     var subscriptionsUp = false
-    /// An `enter` of ours was, or may have been, carried out, and no `leave` since.
+    /// An `enter` of this node was, or may have been, carried out, and no `leave` since.
     var mayBeRegistered = false
+    /// The broker at the other end of the command connection, and the one that answered the last `enter`.
     var identity: BrokerIdentity?
-    /// The broker that answered our last `enter`.
     var enteredIdentity: BrokerIdentity?
     /// The node's clock, ms since 1970: set by the runner before each event.
     public var wallClock: UInt64 = 0
@@ -74,19 +89,16 @@ public struct RoomStateMachine: Sendable {
     public var roundTrip: Duration = .milliseconds(1)
 
     var order: RoomOrder
-    // Who is here, and who waits.
     var nodes = RoomNodes()
     var members = RoomMembers()
     var presence = RoomPresence()
+    /// When a room without sessions is left.
     @Packed var lingerUntil: Moment?
     /// When a `leave` that Redis refused is asked again.
     @Packed var leaveRetryAt: Moment?
-
     var sends: RoomSends
-    /// Why Redis refused something of this room, in its own words; nil: it has not since the room was entered.
+    /// Why Redis refused something in this room, in its own words; nil: it has not since the room was entered.
     var lastRefusal: String?
-
-    // What is asked.
     var requests = RoomRequests()
     var reads = RoomReads()
     /// Jitter in 0..<1, fixed per room and node, so that periodic work does not fire everywhere at once.
@@ -99,7 +111,7 @@ public struct RoomStateMachine: Sendable {
         self.spreadSteps = UInt16(max(0, min(spread * 65_536, 65_535)))
         let settings = common.settings
         self.order = RoomOrder(settings)
-        // Somebody else may have let the log grow: soon after the room is entered it is looked at for the first time.
+        // Other nodes may have let the log grow: its bound in bytes is enforced soon after the room was entered.
         self.sends = RoomSends(bytesSinceTrim: max(0, settings.historyBytes / 8 - 65_536))
     }
 
@@ -116,27 +128,19 @@ public struct RoomStateMachine: Sendable {
     var canSequence: Bool {
         switch phase {
         case .inside, .leaving: order.last != nil
-        // What is heard between the reply and our own epoch was said before it (then the reply has it), or by another Redis.
+        // What is heard between the reply and our own epoch was published before the epoch, so that the reply has it,
+        // or by another Redis.
         case .entering, .out, .subscribing, .unsubscribing: false
         }
     }
 
+    /// Appends a request to the broker, and notes what it is for. Returns its serial.
     mutating func submit(_ request: BrokerRequest, _ purpose: RoomRequests.Purpose, _ actions: inout [RoomAction])
         -> UInt64
     {
         let serial = requests.add(purpose)
         actions.append(.submit(request, serial: serial))
         return serial
-    }
-}
-
-/// What makes a send the same send.
-struct SendKey: Hashable, Sendable {
-    var user: UserID
-    var key: String
-
-    static func == (left: SendKey, right: SendKey) -> Bool {
-        left.user == right.user && left.key.isSame(as: right.key)
     }
 }
 
@@ -153,7 +157,7 @@ extension RoomStateMachine {
         case .out, .subscribing, .unsubscribing: false
         }
     }
-    /// Live, with other nodes in it: what they say must reach us by the channel.
+    /// Live, with other nodes in it: their messages must reach us by the channel.
     public var isShared: Bool { phase == .inside && hasOthers }
     /// Sends without an answer.
     public var waitingSends: Int { sends.count }
@@ -161,7 +165,7 @@ extension RoomStateMachine {
     public var heldMessages: Int { order.heldCount }
     /// The newest message shown; nil before the room was entered.
     public var position: Position? { order.last }
-    /// For those who look inside: the simulator, and a trace.
+    // For the simulator.
     package var epochs: (newest: UInt64, chain: EpochChain) { (order.epoch, order.chain) }
     package var rememberedMessages: Int { order.recent.count }
     package var openRequests: Int { requests.count }
@@ -169,8 +173,8 @@ extension RoomStateMachine {
     package var present: [UserID: Set<RosterSnapshot.Device>] { presence.members }
     /// Whether the session is in the room or waits to be.
     public func has(_ session: SessionID) -> Bool { members[session] != nil }
-    /// The room was live and a lost connection interrupted it. False for a room that Redis refuses: that is the room's trouble, not
-    /// the node's.
+    /// The room was live and a lost connection interrupted it. False for a room that Redis refuses: then the cause is
+    /// in the room, not in the node's connections.
     public var isRecovering: Bool {
         guard order.last != nil, !members.isEmpty else { return false }
         switch phase {
@@ -189,76 +193,5 @@ extension RoomStateMachine {
         case .leaving: "leaving"
         case .unsubscribing: "unsubscribing"
         }
-    }
-
-    /// When `timerFired` wants to be called; nil: not before the next event.
-    public var nextWake: Moment? {
-        var wake: Moment?
-        func consider(_ moment: Moment?) {
-            guard let moment else { return }
-            wake = wake.map { min($0, moment) } ?? moment
-        }
-        consider(lingerUntil)
-        consider(members.deadline)
-        if case .entering(let entering) = phase {
-            consider(entering.deadline)
-            consider(entering.retryAt)
-        }
-        if !sends.isEmpty {
-            consider(sends.deadline)
-            if isInside { consider(sends.pausedUntil) }
-        }
-        if isInside, !sends.isEmpty || !members.waiting.isEmpty { consider(nodes.returnsUntil) }
-        if phase == .leaving { consider(leaveRetryAt) }
-        if isInside {
-            consider(order.holeDeadline)
-            consider(reads.nextWake)
-            if !presence.isUpdating { consider(presence.flushAt) }
-            consider(presence.readAt)
-        }
-        return wake
-    }
-
-    /// Does what has come due.
-    public mutating func timerFired(now: Moment, _ actions: inout [RoomAction]) {
-        expireJoins(now: now, &actions)
-        expireSends(now: now, &actions)
-        if case .entering(let entering) = phase {
-            if let deadline = entering.deadline, deadline <= now {
-                enterTimedOut(now: now, &actions)
-            } else if let retryAt = entering.retryAt, retryAt <= now {
-                phase = .entering(
-                    Entering(serial: entering.serial, failures: entering.failures, bringsFrom: entering.bringsFrom))
-                requestEnter(now: now, &actions)
-            }
-        }
-        if phase == .leaving, let at = leaveRetryAt, at <= now {
-            leaveRetryAt = nil
-            requestLeave(&actions)
-        }
-        if isInside { timerFiredInside(now: now, &actions) }
-        if let lingerUntil, lingerUntil <= now { lingerEnded(now: now, &actions) }
-    }
-
-    /// An empty queue or dictionary keeps its room for what comes next. Nothing came for a while, and most rooms are quiet most of
-    /// the time: a room of one message kept 500 bytes of it.
-    private mutating func releaseMemory() {
-        sends.releaseMemory()
-        order.releaseMemory()
-        members.releaseMemory()
-    }
-
-    /// Each due moment is cleared before it is acted on: one that stayed would make the runner's timer spin.
-    private mutating func timerFiredInside(now: Moment, _ actions: inout [RoomAction]) {
-        if order.takeDueHole(now: now) { wantView(.hole, now: now, &actions) }
-        if let reason = reads.takeWanted(now: now) { wantView(reason, now: now, &actions) }
-        if reads.takeQuietView(now: now) {
-            releaseMemory()
-            wantView(.quiet, now: now, &actions)
-        }
-        sends.endPause(now: now)
-        if nodes.endWaiting(now: now) { answerJoins(now: now, &actions) }
-        flushPresence(now: now, &actions)
-        pump(now: now, &actions)
     }
 }

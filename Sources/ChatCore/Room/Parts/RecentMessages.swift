@@ -1,24 +1,24 @@
-/// The newest messages of a room in the node's memory, without holes except announced ones, and the keys in them: what makes
-/// joining, coming back and recognising a repetition free of Redis.
+/// The newest messages of a room in the node's memory, without holes except announced ones, and the keys in them. With
+/// them, joins, resumed sessions and repeated sends need no read of Redis.
 struct RecentMessages: Sendable {
     private struct Kept {
         var message: Message
-        /// Of its user and key; nil: it has no key.
+        /// The hash of its user and key; nil if it has no key.
         var hash: Int?
     }
 
     /// Oldest first; those before `head` are dropped already and hold no text.
     private var storage: [Kept] = []
     private var head = 0
-    /// By the hash of user and key, the seq of the message that used it last: 16 bytes, where the keys themselves took 56. The message is
-    /// asked whether it is the one.
+    /// By the hash of user and key, the seq of the message that used it last: 16 bytes, where the keys themselves took
+    /// 56. Whether it is the message that is looked for is checked against the message.
     private var keys = SeqIndex()
     private(set) var cost = 0
     let capacity: Int
     let costLimit: Int
     /// No message with a seq above this one was dropped or missed: the memory is complete from there to its end.
     private(set) var completeAfter: UInt64 = 0
-    /// It holds as much as its bounds allow: messages were dropped for those that came later.
+    /// It holds as much as its bounds allow: messages were dropped for later ones.
     private(set) var isFull = false
 
     init(capacity: Int, costLimit: Int) {
@@ -40,7 +40,7 @@ struct RecentMessages: Sendable {
     var last: Message? { storage.last?.message }
     private var newestSeq: UInt64? { storage.last?.message.position.seq }
 
-    /// Starts afresh: complete for all seqs above `seq`.
+    /// Starts empty: complete for all seqs above `seq`.
     mutating func reset(completeAfter seq: UInt64) {
         storage.removeAll()
         keys = SeqIndex()
@@ -50,7 +50,8 @@ struct RecentMessages: Sendable {
         completeAfter = seq
     }
 
-    /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the bounds.
+    /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the
+    /// bounds.
     mutating func append(_ message: Message) {
         if let newest = newestSeq, message.position.seq > newest &+ 1 {
             noteGap(through: message.position.seq - 1)
@@ -70,7 +71,7 @@ struct RecentMessages: Sendable {
         completeAfter = max(completeAfter, seq)
     }
 
-    /// Drops the oldest messages until the others cost that much at most; never the newest one. Gives their room back.
+    /// Drops the oldest messages until the others cost that much at most; never the newest one. Releases their memory.
     mutating func shrink(toCost most: Int) {
         guard count > 1, cost > most else { return }
         while count > 1, cost > most { dropOldest() }
@@ -97,7 +98,7 @@ struct RecentMessages: Sendable {
         if let message = message(seq: seq), message.content.isOf(user, key) {
             return (message.position, message.content.at)
         }
-        // A later one with the same hash is in its place.
+        // A later message with the same hash has replaced it in the index.
         let found = storage[head...].last { $0.message.content.isOf(user, key) }?.message
         return found.map { ($0.position, $0.content.at) }
     }
@@ -126,7 +127,7 @@ struct RecentMessages: Sendable {
         (index(after: seq)..<count).map { self[$0] }
     }
 
-    /// The newest `limit` messages, oldest first; none from before a hole, of which whoever joins is told nothing.
+    /// The newest `limit` messages, oldest first; none from before a hole, as a join does not announce it.
     func newest(_ limit: Int) -> [Message] {
         (max(index(after: completeAfter), count - max(0, limit))..<count).map { self[$0] }
     }
@@ -134,7 +135,7 @@ struct RecentMessages: Sendable {
     /// The message with that seq; nil if it is not in memory.
     func message(seq: UInt64) -> Message? {
         guard let newest = newestSeq, seq <= newest else { return nil }
-        // Without holes, which are rare, the place is known.
+        // Holes are rare; without them the index follows from the seq.
         let guess = count - 1 - Int(clamping: newest - seq)
         if guess >= 0, storage[head + guess].message.position.seq == seq { return self[guess] }
         let index = index(after: seq &- 1)

@@ -1,5 +1,5 @@
-/// The nodes in the room, as Redis and the channel tell of them, and which of them may still put back what Redis lost. Part of
-/// ``RoomStateMachine``.
+/// The nodes in the room, as Redis and the channel tell of them, and which of them may still put back what Redis lost.
+/// Part of ``RoomStateMachine``.
 struct RoomNodes: Sendable {
     /// The nodes in the room, this one included, with the epoch at which each entered.
     private var values = SmallDictionary<NodeID, UInt64>()
@@ -8,8 +8,9 @@ struct RoomNodes: Sendable {
     /// The newest epoch of our own that was heard on the channel.
     private var heardOwnEpoch: UInt64 = 0
 
-    /// The first epoch that was begun on this Redis, the nodes that have not come back to it, and until when we wait for them: what they alone
-    /// heard before it was lost they can put back only while nobody goes on from where the log ends.
+    /// The first epoch that was begun on this Redis, the nodes that have not come back to it, and until when we wait
+    /// for them: what they alone heard before it was lost they can put back only while nobody goes on from where the
+    /// log ends.
     private(set) var branch: UInt64 = 0
     private var awaited: Set<NodeID> = []
     @Packed private(set) var returnsUntil: Moment?
@@ -62,7 +63,8 @@ struct RoomNodes: Sendable {
         return awaited.remove(node) != nil
     }
 
-    /// A view tells of the nodes and of the branch. If Redis came back different since the last view, others may have something to put back.
+    /// A view tells of the nodes and of the branch. If Redis came back different since the last view, others may have
+    /// something to put back.
     mutating func saw(_ view: RoomView, node: NodeID, waitUntil until: Moment) {
         if view.branch > branch {
             branch = view.branch
@@ -89,7 +91,8 @@ struct RoomNodes: Sendable {
 
     // MARK: the room's life
 
-    /// We no longer listen: what is known of the nodes may be out of date. Our own value stays, as keys of our messages hold it.
+    /// We no longer listen: what is known of the nodes may be out of date. Our own value stays, as keys of our messages
+    /// hold it.
     mutating func forget() {
         let enterValue = enterValue
         self = RoomNodes()

@@ -1,8 +1,9 @@
-/// Everything that can happen to a room on one node. The runner of a ``RoomStateMachine`` (a home loop, or the simulator) passes each event to
-/// ``RoomStateMachine/handle(_:now:_:)`` and carries out the actions that follow.
+/// Everything that can happen to a room on one node. The runner of a ``RoomStateMachine`` (a home loop, or the
+/// simulator) passes each event to ``RoomStateMachine/handle(_:now:_:)`` and carries out the actions that follow.
 ///
-/// An event is a value, so that it can be compared, logged (``traceText``) and stored. The cases are not indirect: an event is passed by
-/// reference on the stack, and a heap allocation for each `send` would cost more than its 136 bytes there.
+/// An event is a value, so that it can be compared, logged (``traceText``) and stored. The cases are not indirect: an
+/// event is passed by reference on the stack, and a heap allocation for each `send` would cost more than its 136 bytes
+/// there.
 public enum RoomEvent: Sendable, Equatable {
     // MARK: from a session
 
@@ -42,21 +43,24 @@ public enum RoomEvent: Sendable, Equatable {
     case timerFired
     /// The room may enter or leave now, as it asked with ``RoomAction/awaitTurn(urgent:)``.
     case turnCame
-    /// An audit read the position of the log's newest message. If that message never reaches us by the channel, it is read.
+    /// An audit read the position of the log's newest message. If that message never reaches us by the channel, it is
+    /// read.
     case logReaches(Position)
     /// The node's lease had run out: other nodes may have removed it from the room.
     case nodeForgotten
     /// The node shuts down: a room without sessions does not linger.
     case nodeLeaves
-    /// The node needs memory: forget the oldest messages until about that many bytes of them are left. Never the newest one.
+    /// The node needs memory: forget the oldest messages until about that many bytes of them are left. Never the newest
+    /// one.
     case releaseMemory(toBytes: Int)
 }
 
 extension RoomEvent {
     /// The answer if the session that asks is not in the room; nil for an event that does not need a member.
     ///
-    /// This is the only place that answers `notJoined` to an event. ``RoomStateMachine/handle(_:now:_:)`` uses it, as only the room knows
-    /// who is in it; a runner that has no such room, so that nobody is in it, carries out the same action.
+    /// This is the only place that answers `notJoined` to an event. ``RoomStateMachine/handle(_:now:_:)`` uses it, as
+    /// only the room knows who is in it; a runner that has no such room, so that nobody is in it, carries out the same
+    /// action.
     public var refusalOfNonMember: RoomAction? {
         switch self {
         case .send(_, let ref, let session, _): Self.refuse(session, ref, "send")
@@ -71,5 +75,31 @@ extension RoomEvent {
 
     private static func refuse(_ session: SessionID, _ ref: Ref?, _ request: String) -> RoomAction {
         .answer(session, .error(ref: ref, WireError(.notJoined, "\(request): not in this room")))
+    }
+}
+
+/// A `join` as it reaches the room: ``RoomEvent/join(_:)``.
+public struct JoinRequest: Sendable, Equatable {
+    public var session: SessionID
+    public var user: UserID
+    public var device: DeviceName
+    /// When the session began.
+    public var since: Moment
+    public var ref: Ref?
+    public var after: Position?
+    /// How many recent messages are wanted when `after` is nil or void.
+    public var history: Int
+
+    public init(
+        session: SessionID, user: UserID, device: DeviceName, since: Moment, ref: Ref? = nil, after: Position? = nil,
+        history: Int = 0
+    ) {
+        self.session = session
+        self.user = user
+        self.device = device
+        self.since = since
+        self.ref = ref
+        self.after = after
+        self.history = history
     }
 }

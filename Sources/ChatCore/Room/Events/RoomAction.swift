@@ -1,39 +1,41 @@
-/// What a room's runner has to do, in this order.
+/// What a room's runner has to do, in the order in which the actions were appended.
 public enum RoomAction: Sendable, Equatable {
-    /// SUBSCRIBE to the room's channel; then call `subscribed`.
+    /// SUBSCRIBE to the room's channel. When it is acknowledged: ``RoomEvent/subscribed``.
     case subscribe
-    /// UNSUBSCRIBE; then call `unsubscribed`.
+    /// UNSUBSCRIBE. When it is acknowledged: ``RoomEvent/unsubscribed``.
     case unsubscribe
-    /// Ask the broker; then call `completed` with this serial.
+    /// Ask the broker. When it has answered, or never will: ``RoomEvent/completed(serial:_:)`` with this serial.
     case submit(BrokerRequest, serial: UInt64)
-    /// The room wants to enter or to leave, which is dear: call `turnCame` when it may, for a few rooms at a time. `urgent`: sessions wait.
+    /// The room wants to enter or to leave, which is expensive for Redis: ``RoomEvent/turnCame`` when it may, a few
+    /// rooms at a time. `urgent`: sessions wait.
     case awaitTurn(urgent: Bool)
-    /// It is done, or does not want to any more: another room may.
+    /// The room has entered or left, or does not want to any more: another room may.
     case endTurn
-    /// The connections answer, but not to us: drop them.
+    /// The connections look alive, but requests have no answer: drop them.
     case resetLinks
     /// To all live sessions of the room.
     case deliver(Message)
     indirect case deliverGap(Gap)
     indirect case deliverReset(Reset)
     case deliverPresence(joined: [UserID], left: [UserID], count: Int)
-    /// The same, but not to these sessions, which know a part of it already and get answers of their own.
+    /// The same, except to these sessions, which know a part of it already and get answers of their own.
     indirect case deliverPresenceApart(joined: [UserID], left: [UserID], count: Int, except: [SessionID])
-    /// To all live sessions but the one it came from, if that is ours.
+    /// To all live sessions except the one it came from, if that is a session of this node.
     indirect case deliverSignal(Signal)
-    /// To one session, which is live from now on: everything delivered after this is for it too.
+    /// To one session, which is live from now on: everything that is delivered after this is for it as well.
     indirect case goLive(SessionID, Joined)
     /// To one session.
     case answer(SessionID, ServerEvent)
     /// The session's join failed: it is not in the room.
     case refuseJoin(SessionID, ServerEvent)
-    /// The page that the session asked for could not be read: it is in the room as before, and asks again.
+    /// The page that the session asked for could not be read. The session is in the room as before, and asks again.
     case refusePage(SessionID, ServerEvent)
-    /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for something that Redis did for a request.
+    /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for something that Redis did for
+    /// a request.
     case charge(SessionID, UInt64)
-    /// What the log says about the nodes in the room: the sweeper looks for dead ones.
+    /// The nodes in the room, according to Redis: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
-    /// The room is out of use: its runner may forget it.
+    /// The room is out of use: the runner may forget it.
     case finished
     /// Something worth counting happened.
     case count(RoomCounter)
@@ -53,7 +55,7 @@ public enum RoomCounter: Hashable, Sendable {
     case reset
     case alarm
     case sendTimedOut
-    /// Something that no node said was left out.
+    /// Data that no node wrote was left out.
     case ignored(IgnoredData)
 }
 

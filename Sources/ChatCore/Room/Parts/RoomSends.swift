@@ -1,8 +1,9 @@
-/// The sends of this node's sessions that have no final answer yet, in the order in which they came. Part of ``RoomStateMachine``.
+/// The sends of this node's sessions that have no final answer yet, in the order in which they came. Part of
+/// ``RoomStateMachine``.
 ///
-/// A send is `queued`, then asked of the broker (`appending`, `inOnce`), then `stored` until its message is shown, or `uncertain` if the
-/// connection was lost before the answer. The machine decides which of them may be asked and answers their senders; this part keeps the
-/// state of each and the bounds that hold for all of them.
+/// A send is `queued`, then asked of the broker (`appending`, `inOnce`), then `stored` until its message is shown, or
+/// `uncertain` if the connection was lost before the answer. The machine decides which of them may be asked and answers
+/// their senders; this part keeps the state of each and the bounds that hold for all of them.
 struct RoomSends: Sendable {
     private var queue = FIFO<PendingSend>()
     /// The sends with a client's key, by user and key: a repetition is added to the first try.
@@ -85,10 +86,12 @@ struct RoomSends: Sendable {
         if let clientKey { keys[SendKey(user: send.content.user, key: clientKey)] = number }
     }
 
-    /// A key for a send without one, so that this node itself can tell whether a try was stored before the connection was lost.
+    /// A key for a send without one, so that this node itself can tell whether a try was stored before the connection
+    /// was lost.
     ///
-    /// No node enters a room with the same value as another (the last digit of the node tells values of a lost branch apart). Up to a million
-    /// and a half of them in a room fit into the 15 bytes that a string keeps in place, without a heap block.
+    /// No node enters a room with the same value as another (the last digit of the node tells values of a lost branch
+    /// apart). Up to a million and a half of them in a room fit into the 15 bytes that a string keeps in place, without
+    /// a heap block.
     mutating func makeKey(node: NodeID, enterValue: UInt64) -> String {
         madeKeys += 1
         let most = 2 + Self.digits36 + 1 + Self.digits36
@@ -124,8 +127,8 @@ struct RoomSends: Sendable {
 
     // MARK: asking the broker
 
-    /// Whether queued sends may be asked in that epoch now. `mixesEpochs`: also while appends of another epoch are not answered (a rule that a
-    /// test switched off).
+    /// Whether queued sends may be asked in that epoch now. `mixesEpochs`: also while appends of another epoch are not
+    /// answered (a rule that a test switched off).
     mutating func mayGoOut(in epoch: UInt64, mixesEpochs: Bool, now: Moment) -> Bool {
         guard onceInFlight == nil, refusedEpoch < epoch, mixesEpochs || fits(epoch) else { return false }
         if let pausedUntil {
@@ -164,7 +167,8 @@ struct RoomSends: Sendable {
 
     // MARK: answers
 
-    /// The append of that send has an answer. Returns the send and the epoch of the append; nil: no append of it waits for an answer.
+    /// The append of that send has an answer. Returns the send and the epoch of the append; nil: no append of it waits
+    /// for an answer.
     mutating func appendAnswered(_ number: UInt64) -> (send: PendingSend, epoch: UInt64)? {
         guard let send = queue[number], case .appending(let epoch) = send.state else { return nil }
         unanswered -= 1
@@ -208,7 +212,8 @@ struct RoomSends: Sendable {
         unshown.isEmpty ? [] : unshown.keys.filter { $0 > first && $0 <= last }.sorted()
     }
 
-    /// The send whose message at that position was shown, and what its sender is told; nil: it is not ours, or not stored there.
+    /// The send whose message at that position was shown, and what its sender is told; nil: it is not ours, or not
+    /// stored there.
     func storedSend(at position: Position) -> (number: UInt64, repeated: Bool, at: UInt64)? {
         guard let number = unshown[position.seq],
             case .stored(position, let repeated, let at)? = queue[number]?.state
@@ -222,8 +227,8 @@ struct RoomSends: Sendable {
         unshown = SmallDictionary()
     }
 
-    /// After `enter`: what was at the broker when the connection was lost is in what was just read, or is tried again. `goesOnce`: through
-    /// `once`, which does not store it twice.
+    /// After `enter`: what was at the broker when the connection was lost is in what was just read, or is tried again.
+    /// `goesOnce`: through `once`, which does not store it twice.
     mutating func settleUncertain(goesOnce: Bool) {
         for number in queue.numbers where queue[number]?.state == .uncertain {
             guard queue[number]?.waiters.isEmpty == false else {
@@ -268,8 +273,8 @@ struct RoomSends: Sendable {
         for number in queue.numbers { remove(number) }
     }
 
-    /// The session is gone. `drops`: what it alone waits for and is not at the broker is dropped, so that its repetition at another node
-    /// remains the only try (race 3).
+    /// The session is gone. `drops`: what it alone waits for and is not at the broker is dropped, so that its
+    /// repetition at another node remains the only try (race 3).
     mutating func forget(_ session: SessionID, drops: Bool) {
         for number in queue.numbers {
             queue.update(number) { $0.waiters.removeAll { $0.session == session } }
@@ -281,8 +286,8 @@ struct RoomSends: Sendable {
         }
     }
 
-    /// The waiters of the oldest send if its deadline has passed; nil: no send has expired. A send whose answer is still to come is kept
-    /// without waiters.
+    /// The waiters of the oldest send if its deadline has passed; nil: no send has expired. A send whose answer is
+    /// still to come is kept without waiters.
     mutating func takeExpired(now: Moment) -> [PendingSend.Waiter]? {
         guard let number = oldestAwaited, let send = queue[number], send.deadline <= now else { return nil }
         queue.update(number) { $0.waiters.removeAll() }
@@ -295,8 +300,8 @@ struct RoomSends: Sendable {
 
     // MARK: the room's life
 
-    /// The room was entered at that epoch, which is above all others: an older refusal says nothing about it, and a newer one was of a log that
-    /// is gone.
+    /// The room was entered at that epoch, which is above all others: an older refusal says nothing about it, and a
+    /// newer one was of a log that is gone.
     mutating func entered(_ epoch: UInt64) {
         if refusedEpoch >= epoch { refusedEpoch = 0 }
     }

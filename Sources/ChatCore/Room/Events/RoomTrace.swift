@@ -1,7 +1,8 @@
 /// What a room received and what it did, as one line each, for `MARTLET_LOG_LEVEL=trace`.
 ///
-/// The lines hold names of users, devices and nodes, positions, serials and counts. They never hold what people say (text, data, keys, names
-/// of signals), nor a client's `ref`, nor the text of an error, which may repeat any of these. Nothing is computed until a property is read.
+/// The lines hold names of users, devices and nodes, positions, serials and counts. They never hold what people say
+/// (text, data, keys, names of signals), nor a client's `ref`, nor the text of an error, which may repeat any of these.
+/// Nothing is computed until a property is read.
 extension RoomEvent {
     /// What happened, without payload.
     public var traceText: String {

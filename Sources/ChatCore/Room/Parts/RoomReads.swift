@@ -72,10 +72,11 @@ struct RoomReads: Sendable {
         return true
     }
 
-    /// The next comparison of a quiet room with the log is due after `interval` (a quarter less or more, by the room's `jitter`).
+    /// The next comparison of a quiet room with the log is due after `interval` (a quarter less or more, by the room's
+    /// `jitter`).
     ///
-    /// Rooms share the moments at which they look: one turn of the loop, one write and one read serve all that are due. There are ten such
-    /// moments a second, so that no burst of views (45 µs of Redis each) delays anybody.
+    /// Rooms share the moments at which they look: one turn of the loop, one write and one read serve all that are due.
+    /// There are ten such moments a second, so that no burst of views (45 µs of Redis each) delays anybody.
     mutating func scheduleQuietView(in interval: Duration, jitter: Double, now: Moment) {
         let due = now + interval * (0.75 + jitter / 2)
         let grid: UInt64 = 100_000_000

@@ -1,4 +1,5 @@
-/// The requests of a room that have no answer yet, but for appends, whose serial is the number of their send. Part of ``RoomStateMachine``.
+/// The requests of a room that have no answer yet, but for appends, whose serial is the number of their send. Part of
+/// ``RoomStateMachine``.
 struct RoomRequests: Sendable {
     /// What a request was for, so that its answer finds its place.
     enum Purpose: Sendable, Equatable {

@@ -37,7 +37,8 @@ struct RoomMembers: Sendable {
         return isNew
     }
 
-    /// The session's join is answered, or its page could not be read: it is in the room. The caller takes it from ``waiting``.
+    /// The session's join is answered, or its page could not be read: it is in the room. The caller takes it from
+    /// ``waiting``.
     mutating func isLive(_ session: SessionID) { all[session]?.state = .live }
 
     /// Only these wait from now on.

@@ -1,9 +1,9 @@
-/// The order of the room's messages: which message was shown last, which may be shown next, and what is known of the log. Part of
-/// ``RoomStateMachine``.
+/// The order of the room's messages: which message was shown last, which may be shown next, and what is known of the
+/// log. Part of ``RoomStateMachine``.
 ///
-/// The log's order is by seq, and each epoch began at a seq (its base), so a message is the next one if its seq is and the chain of epochs
-/// says that it belongs to this history. Messages that come before their turn are held. The machine shows what this part hands out, and asks
-/// for a read of the log when something does not fit.
+/// The log's order is by seq, and each epoch began at a seq (its base), so a message is the next one if its seq is and
+/// the chain of epochs says that it belongs to this history. Messages that come before their turn are held. The machine
+/// shows what this part hands out, and asks for a read of the log when something does not fit.
 struct RoomOrder: Sendable {
     /// The newest message shown; nil until the first `enter` was merged.
     private(set) var last: Position?
@@ -38,15 +38,15 @@ struct RoomOrder: Sendable {
     /// When the missing message is read from the log; nil: none is missed.
     var holeDeadline: Moment? { hole?.deadline }
 
-    /// Whether the message at that position was shown; by memory, or by the chain if memory does not reach back. The seq is not above the last
-    /// one.
+    /// Whether the message at that position was shown; by memory, or by the chain if memory does not reach back. The
+    /// seq is not above the last one.
     func wasShown(_ position: Position) -> Bool {
         guard position.seq > recent.completeAfter else { return chain.epoch(of: position.seq) == position.epoch }
         return recent.message(seq: position.seq)?.position == position
     }
 
-    /// Whether that content was shown at that position: our own message came by the channel before the answer to its append, as nothing orders
-    /// the two connections. Another message with that position has another user or key.
+    /// Whether that content was shown at that position: our own message came by the channel before the answer to its
+    /// append, as nothing orders the two connections. Another message with that position has another user or key.
     func wasShown(_ content: MessageContent, at position: Position) -> Bool {
         guard let shown = recent.message(seq: position.seq) else { return false }
         return shown.position == position && shown.content.user == content.user && shown.content.key == content.key
@@ -64,7 +64,8 @@ struct RoomOrder: Sendable {
         return position > Position(epoch: epoch, seq: last.seq) || position.seq > last.seq
     }
 
-    /// What the log, as far as it is known, says of a client's position. `firstAfter`: the first seq behind it that can be shown.
+    /// What the log, as far as it is known, says of a client's position. `firstAfter`: the first seq behind it that can
+    /// be shown.
     func judge(_ after: Position, firstAfter: UInt64?) -> Verdict {
         guard let last else { return .rewound }
         // (A message from before the history began is known by another position.)
@@ -83,8 +84,9 @@ struct RoomOrder: Sendable {
 
     /// The last place of the history as it is now that a position stands for.
     ///
-    /// A seq of a lost branch may be far ahead of where the branches parted, and would vouch for messages that nobody has looked at (simulator,
-    /// seed 400017). Where a branch parted whose epoch the chain does not have, nobody knows (seed 8207).
+    /// A seq of a lost branch may be far ahead of where the branches parted, and would vouch for messages that nobody
+    /// has looked at (simulator, seed 400017). Where a branch parted whose epoch the chain does not have, nobody knows
+    /// (seed 8207).
     func ofOurHistory(_ since: Position) -> Position {
         guard let oldest = chain.links.first else { return since }
         if chain.base(of: since.epoch) == nil, since.epoch > oldest.epoch || since.seq > oldest.base {
@@ -100,14 +102,16 @@ struct RoomOrder: Sendable {
 
     mutating func saw(epoch: UInt64) { seenEpoch = max(seenEpoch, epoch) }
 
-    /// This node entered at `epoch`, which is above all others, after it had claimed to have seen `asked`. What it took for higher was never
-    /// begun, or belongs to a log that is gone: kept, it would be waited for in vain, or looked for with one view after the other.
-    /// `isCapped`: Redis did not believe all of the claim. (What was heard since we asked is news.)
+    /// This node entered at `epoch`, which is above all others, after it had claimed to have seen `asked`. What it took
+    /// for higher was never begun, or belongs to a log that is gone: kept, it would be waited for in vain, or looked
+    /// for with one view after the other. `isCapped`: Redis did not believe all of the claim. (What was heard since we
+    /// asked is news.)
     mutating func forgetSeen(above epoch: UInt64, asked: UInt64, isCapped: Bool) {
         if seenEpoch == asked, seenEpoch > epoch, isCapped { seenEpoch = epoch }
     }
 
-    /// The epoch has begun at `base`, as far as Redis goes. `mostLinks`: from so many on, epochs from before our memory are forgotten.
+    /// The epoch has begun at `base`, as far as Redis goes. `mostLinks`: from so many on, epochs from before our memory
+    /// are forgotten.
     mutating func begin(epoch newEpoch: UInt64, base newBase: UInt64, mostLinks: Int) {
         epoch = newEpoch
         base = newBase
@@ -135,7 +139,8 @@ struct RoomOrder: Sendable {
         case ofAnotherBranch
     }
 
-    /// Where the message belongs; nil before the room was entered. `heedsBranches`: false if a test switched that rule off.
+    /// Where the message belongs; nil before the room was entered. `heedsBranches`: false if a test switched that rule
+    /// off.
     func place(of message: Message, heedsBranches: Bool) -> Place? {
         guard let last else { return nil }
         let position = message.position
@@ -165,7 +170,8 @@ struct RoomOrder: Sendable {
         recent.append(message)
     }
 
-    /// The held message that is the next one, if its seq is below `limit` and it belongs to the log as it is known. It is not held any longer.
+    /// The held message that is the next one, if its seq is below `limit` and it belongs to the log as it is known. It
+    /// is not held any longer.
     mutating func takeNext(below limit: UInt64 = .max, heedsBranches: Bool) -> Message? {
         guard !held.isEmpty, let last, last.seq + 1 < limit, let message = held[last.seq + 1],
             message.position.epoch <= epoch,
@@ -204,7 +210,8 @@ struct RoomOrder: Sendable {
         if let last { hole = (last.seq + 1, deadline) }
     }
 
-    /// Whether the deadline of the missing message has passed. It is cleared: one that stayed would make the timer fire at once again.
+    /// Whether the deadline of the missing message has passed. It is cleared: one that stayed would make the timer fire
+    /// at once again.
     mutating func takeDueHole(now: Moment) -> Bool {
         guard let hole, hole.deadline <= now else { return false }
         self.hole = nil
@@ -216,8 +223,8 @@ struct RoomOrder: Sendable {
 
     // MARK: what the log says
 
-    /// Takes over the chain of the answer to `enter`, and drops what was held of older epochs. `purgesHeld`: false if a test switched that rule
-    /// off (race 10).
+    /// Takes over the chain of the answer to `enter`, and drops what was held of older epochs. `purgesHeld`: false if a
+    /// test switched that rule off (race 10).
     mutating func enter(_ view: RoomView, purgesHeld: Bool) {
         epoch = view.epoch
         base = view.base
@@ -228,8 +235,8 @@ struct RoomOrder: Sendable {
         }
     }
 
-    /// Begins afresh with the entries of the view: nothing was shown before, or the log does not continue it. In the latter case returns the
-    /// position from which the room goes on.
+    /// Begins afresh with the entries of the view: nothing was shown before, or the log does not continue it. In the
+    /// latter case returns the position from which the room goes on.
     mutating func restart(with view: RoomView) -> Position? {
         let first = view.entries.first?.position.seq
         // (A log that was set back, or written to by hand, can hold a seq 0.)
@@ -237,8 +244,8 @@ struct RoomOrder: Sendable {
         for entry in view.entries { recent.append(entry) }
         let isVoid = last != nil
         var newest = view.entries.last?.position ?? position(of: view.last)
-        // An entry of an earlier history, of which the chain knows nothing: by its own position every read would call us rewound, and we would
-        // enter again and again (simulator, seed 19186).
+        // An entry of an earlier history, of which the chain knows nothing: by its own position every read would call
+        // us rewound, and we would enter again and again (simulator, seed 19186).
         if newest.seq > 0, newest.epoch < view.chain.history { newest = position(of: newest.seq) }
         if newest.seq < view.last {
             newest = position(of: view.last)
@@ -248,11 +255,12 @@ struct RoomOrder: Sendable {
         return isVoid ? newest : nil
     }
 
-    /// Takes over the chain of a view, which may be older than what the channel told since. `branch`: the newest one that is known. True: the
-    /// view is as new as what is known, so its nodes count as well.
+    /// Takes over the chain of a view, which may be older than what the channel told since. `branch`: the newest one
+    /// that is known. True: the view is as new as what is known, so its nodes count as well.
     mutating func adopt(_ view: RoomView, branch: UInt64) -> Bool {
         if view.epoch >= epoch {
-            // Ours may lack an epoch whose news we missed while entering; the log's never does (simulator, seed 2209249).
+            // Ours may lack an epoch whose news we missed while entering; the log's never does (simulator, seed
+            // 2209249).
             chain = withMemory(view.chain)
             epoch = view.epoch
             base = view.base
@@ -266,8 +274,9 @@ struct RoomOrder: Sendable {
         return false
     }
 
-    /// What was heard before a view was asked for had been appended before. If the log, which reaches to `last`, does not know it, no log ever
-    /// will. `seqs`: what was held then; `known`: the highest seq that was told of then. (What was heard since may be ahead of the view.)
+    /// What was heard before a view was asked for had been appended before. If the log, which reaches to `last`, does
+    /// not know it, no log ever will. `seqs`: what was held then; `known`: the highest seq that was told of then. (What
+    /// was heard since may be ahead of the view.)
     mutating func forgetUnknown(held seqs: Set<UInt64>, known: UInt64, logReaches last: UInt64) {
         for seq in seqs where seq > last { held[seq] = nil }
         if knownLast <= known { knownLast = max(last, base, held.keys.max() ?? 0) }
@@ -276,8 +285,8 @@ struct RoomOrder: Sendable {
     /// The log reaches to that seq; what was told of beyond it counts only if it is held.
     mutating func logReaches(_ seq: UInt64) { knownLast = max(seq, held.keys.max() ?? 0) }
 
-    /// The end of the gap in front of us, in a log that ends at the view's last seq and holds nothing from here on; nil: we are there. The gap ends
-    /// at the first held message that belongs to the log.
+    /// The end of the gap in front of us, in a log that ends at the view's last seq and holds nothing from here on;
+    /// nil: we are there. The gap ends at the first held message that belongs to the log.
     func gapEnd(in view: RoomView) -> Position? {
         guard let last, last.seq < view.last else { return nil }
         let next = held.keys.filter { $0 > last.seq && $0 <= view.last && isOfChain($0) }.min() ?? view.last + 1
@@ -290,14 +299,14 @@ struct RoomOrder: Sendable {
         return message.position.epoch <= epoch && chain.epoch(of: seq) == message.position.epoch
     }
 
-    /// The log's chain, reaching back as far as our memory: only its epoch tells whether a position there is of a lost branch (simulator, seed
-    /// 118996 of the vandal).
+    /// The log's chain, reaching back as far as our memory: only its epoch tells whether a position there is of a lost
+    /// branch (simulator, seed 118996 of the vandal).
     private func withMemory(_ known: EpochChain) -> EpochChain {
         known.reachingBack(by: chain, toEntry: recent.completeAfter &+ 1, shown: last?.seq ?? 0)
     }
 
-    /// The position of a message that we never had. Before the first message it is 0-0 whatever the epoch, so that it is below every message
-    /// that comes, also one that is put back (simulator, seed 19).
+    /// The position of a message that we never had. Before the first message it is 0-0 whatever the epoch, so that it
+    /// is below every message that comes, also one that is put back (simulator, seed 19).
     private func position(of seq: UInt64) -> Position {
         seq == 0 ? Position(epoch: 0, seq: 0) : Position(epoch: chain.epoch(of: seq) ?? epoch, seq: seq)
     }
@@ -312,7 +321,8 @@ struct RoomOrder: Sendable {
         if held.isEmpty { held = [:] }
     }
 
-    /// We no longer listen: what is known of the room is worth nothing. The highest epoch seen remains, as the next `enter` must begin above it.
+    /// We no longer listen: what is known of the room is worth nothing. The highest epoch seen remains, as the next
+    /// `enter` must begin above it.
     mutating func forget() {
         last = nil
         epoch = 0
