@@ -1,7 +1,7 @@
 /// The connections to the broker come and go, and the room's turns to enter and to leave.
 extension RoomStateMachine {
     /// The command connection is up, to the broker with this identity.
-    public mutating func commandsUp(_ identity: BrokerIdentity, now: Moment, _ actions: inout [RoomAction]) {
+    mutating func commandsUp(_ identity: BrokerIdentity, now: Moment, _ actions: inout [RoomAction]) {
         commandsUp = true
         self.identity = identity
         switch phase {
@@ -16,7 +16,7 @@ extension RoomStateMachine {
     }
 
     /// The command connection is lost. Requests on it complete as `.outcomeUnknown`, before or after this.
-    public mutating func commandsDown(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func commandsDown(now: Moment, _ actions: inout [RoomAction]) {
         commandsUp = false
         // A refusal that was answered on it does not explain why requests have no answer now.
         lastRefusal = nil
@@ -31,13 +31,13 @@ extension RoomStateMachine {
     }
 
     /// The subscribe connection is up. It has no subscriptions.
-    public mutating func subscriptionsUp(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func subscriptionsUp(now: Moment, _ actions: inout [RoomAction]) {
         subscriptionsUp = true
         if phase == .subscribing { actions.append(.subscribe) }
     }
 
     /// The subscribe connection is lost, all subscriptions with it, and whatever was published since.
-    public mutating func subscriptionsDown(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func subscriptionsDown(now: Moment, _ actions: inout [RoomAction]) {
         subscriptionsUp = false
         nodes.channelLost()
         switch phase {
@@ -84,7 +84,7 @@ extension RoomStateMachine {
     }
 
     /// The room may enter or leave. It gives the turn back if it does not want to any more.
-    public mutating func turnCame(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func turnCame(now: Moment, _ actions: inout [RoomAction]) {
         guard turn == .awaited else { return actions.append(.endTurn) }
         turn = .held
         let asked = requests.nextSerial

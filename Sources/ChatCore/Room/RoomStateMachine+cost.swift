@@ -50,7 +50,7 @@ extension RoomStateMachine {
 
     /// Forgets the oldest messages until about `bytes` bytes are left; never the newest one. Whoever asks for forgotten
     /// messages is told from the log.
-    public mutating func releaseMemory(toBytes bytes: Int) {
+    mutating func releaseMemory(toBytes bytes: Int) {
         order.shrink(toBytes: bytes)
     }
 }

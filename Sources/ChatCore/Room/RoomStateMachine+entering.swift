@@ -7,7 +7,7 @@ extension RoomStateMachine {
     }
 
     /// The SUBSCRIBE was acknowledged: from now on everything published in the room reaches us.
-    public mutating func subscribed(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func subscribed(now: Moment, _ actions: inout [RoomAction]) {
         guard phase == .subscribing else { return }
         phase = .entering(Entering())
         requestEnter(now: now, &actions)
@@ -25,7 +25,7 @@ extension RoomStateMachine {
     }
 
     /// The node's lease had run out: other nodes may have removed it from the room.
-    public mutating func nodeForgotten(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func nodeForgotten(now: Moment, _ actions: inout [RoomAction]) {
         enterAgain(now: now, &actions)
     }
 

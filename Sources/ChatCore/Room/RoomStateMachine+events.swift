@@ -49,7 +49,7 @@ extension RoomStateMachine {
     }
 
     /// The broker answered (or will never answer) the request with this serial.
-    public mutating func completed(
+    private mutating func completed(
         serial: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
         if serial & RoomRequests.appendBit != 0 {
@@ -67,27 +67,5 @@ extension RoomStateMachine {
         case .older: olderCompleted(serial: serial, result, now: now, &actions)
         case .once(let numbers): onceCompleted(serial: serial, numbers, result, now: now, &actions)
         }
-    }
-
-    // MARK: one method for each event, until all runners pass events
-
-    /// A session says something. `at`: the node's clock, ms since 1970.
-    public mutating func send(
-        _ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, now: Moment,
-        _ actions: inout [RoomAction]
-    ) {
-        handle(.send(request, ref: ref, from: session, at: at), now: now, &actions)
-    }
-
-    /// A session asks who is here.
-    public mutating func roster(session: SessionID, ref: Ref?, cursor: String?, _ actions: inout [RoomAction]) {
-        handle(.roster(cursor: cursor, ref: ref, from: session), now: Moment(nanoseconds: 0), &actions)
-    }
-
-    /// A session signals.
-    public mutating func signal(
-        session: SessionID, ref: Ref?, name: String, data: String?, _ actions: inout [RoomAction]
-    ) {
-        handle(.signal(name: name, data: data, ref: ref, from: session), now: Moment(nanoseconds: 0), &actions)
     }
 }

@@ -1,7 +1,7 @@
 /// How sessions join, catch up and leave.
 extension RoomStateMachine {
     /// A session wants to be in the room, or is in it and wants to catch up once more.
-    public mutating func join(_ request: JoinRequest, now: Moment, _ actions: inout [RoomAction]) {
+    mutating func join(_ request: JoinRequest, now: Moment, _ actions: inout [RoomAction]) {
         if members.asks(request, until: now + settings.limits.sendWait) {
             presence.came(request.user, request.device, now: now + settings.presenceInterval)
         }
@@ -11,7 +11,7 @@ extension RoomStateMachine {
     }
 
     /// A session leaves the room, or its connection is gone.
-    public mutating func leave(_ session: SessionID, now: Moment, _ actions: inout [RoomAction]) {
+    mutating func leave(_ session: SessionID, now: Moment, _ actions: inout [RoomAction]) {
         guard let member = members.remove(session) else { return }
         if member.waitingSends > 0 { forgetSends(of: session) }
         presence.sessionLeft(session)

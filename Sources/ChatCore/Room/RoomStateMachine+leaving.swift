@@ -13,7 +13,7 @@ extension RoomStateMachine {
     }
 
     /// The node shuts down: a room without sessions does not linger.
-    public mutating func nodeLeaves(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func nodeLeaves(now: Moment, _ actions: inout [RoomAction]) {
         guard members.isEmpty, lingerUntil != nil else { return }
         lingerEnded(now: now, &actions)
     }
@@ -88,7 +88,7 @@ extension RoomStateMachine {
     }
 
     /// The UNSUBSCRIBE was acknowledged.
-    public mutating func unsubscribed(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func unsubscribed(now: Moment, _ actions: inout [RoomAction]) {
         guard phase == .unsubscribing else { return }
         becomeOut(now: now, &actions)
     }

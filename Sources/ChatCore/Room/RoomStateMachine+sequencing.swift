@@ -6,7 +6,7 @@ extension RoomStateMachine {
     // MARK: the channel
 
     /// Something was published on the room's channel.
-    public mutating func heard(_ event: ChannelEvent, now: Moment, _ actions: inout [RoomAction]) {
+    mutating func heard(_ event: ChannelEvent, now: Moment, _ actions: inout [RoomAction]) {
         switch phase {
         case .out, .unsubscribing: return
         case .subscribing, .entering, .inside, .leaving: break
@@ -93,7 +93,7 @@ extension RoomStateMachine {
 
     /// An audit read the position of the log's newest message. If that message never reaches us by the channel, it is
     /// read.
-    public mutating func logReaches(_ newest: Position, now: Moment, _ actions: inout [RoomAction]) {
+    mutating func logReaches(_ newest: Position, now: Moment, _ actions: inout [RoomAction]) {
         guard canSequence, let last = order.last, newest.seq > last.seq, newest.isWithinBounds else { return }
         order.reaches(newest.seq)
         noteHole(now: now)

@@ -29,7 +29,7 @@ extension RoomStateMachine {
     }
 
     /// Does what is due.
-    public mutating func timerFired(now: Moment, _ actions: inout [RoomAction]) {
+    mutating func timerFired(now: Moment, _ actions: inout [RoomAction]) {
         expireJoins(now: now, &actions)
         expireSends(now: now, &actions)
         if case .entering(let entering) = phase {

@@ -176,7 +176,8 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping: "none of a room's"
+        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping:
+            "none of a room's"
         }
     }
 }
