@@ -24,7 +24,10 @@ import Testing
         let known = Self.epochs(in: (fixture.state + fixture.calls.map(\.words)).joined().joined(separator: " "))
         for call in fixture.calls {
             let reply = try UpgradeFixture.text(Self.json(try await inspector.ask([call.words]).first ?? .null))
-            #expect(Self.masked(reply, known) == Self.masked(call.reply, known), "\(call.words)")
+            // Redis 7.0 tells the members of a set in an order of its own in each process.
+            let isSet = call.words[0] == "SSCAN"
+            let (now, then) = (Self.masked(reply, known), Self.masked(call.reply, known))
+            #expect(isSet ? now.sorted() == then.sorted() : now == then, "\(call.words)")
         }
         inspector.close()
     }

@@ -235,6 +235,9 @@ extension SimWorld {
 
     func toClient(_ session: SimSession, _ event: ServerEvent) {
         let client = clients[session.client]
+        if case .reset(let room, let reset) = event, plan.faults == .lostTail {
+            fail("\(session.node.id) resets \(room) to \(reset.position) though it knew what Redis lost")
+        }
         guard client.connection == session.connection else { return }
         if client.lag == 0 { return received(client, event) }
         client.lastFrame = max(client.lastFrame, now + client.lag)

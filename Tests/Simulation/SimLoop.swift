@@ -16,6 +16,9 @@ final class SimLoop: @unchecked Sendable {
     private var tasks: [Int: () -> Void] = [:]
     private var nextTask = 0
     private var wake: UInt64?
+    /// When the last of what goes to rooms, and to sessions, arrives there.
+    private var toHome: UInt64 = 0
+    private var toSessions: UInt64 = 0
 
     init(world: SimWorld) {
         self.world = world
@@ -58,7 +61,14 @@ extension SimLoop: RoomHostContext, SessionHostContext {
     var wallClock: UInt64 { world.wall(node?.skew ?? 0) }
 
     func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void) {
-        if let node { body(node.rooms) }
+        hop(&toHome) { [unowned self] in if let node { body(node.rooms) } }
+    }
+
+    /// Sessions and rooms are on two loops, if the schedule has it so: what one hands to the other comes later, in order.
+    private func hop(_ last: inout UInt64, _ body: @escaping () -> Void) {
+        guard world.plan.hasHops else { return body() }
+        last = max(last, world.now + world.random.below(2 * millisecond))
+        run(at: last, body)
     }
 
     func wake(at moment: Moment) {
@@ -70,16 +80,20 @@ extension SimLoop: RoomHostContext, SessionHostContext {
     }
 
     func schedule(after delay: Duration, _ body: @escaping () -> Void) {
+        run(at: (world.moment + delay).nanoseconds, body)
+    }
+
+    private func run(at: UInt64, _ body: @escaping () -> Void) {
         guard let node else { return }
         nextTask += 1
         tasks[nextTask] = body
-        let at = (world.moment + delay).nanoseconds
         world.agenda.add(.task(node: node.index, nextTask), at: at)
     }
 
     func hand(_ batch: [Delivery], to loop: Int, made: Moment) {
-        guard let node else { return }
-        node.sessions.receive(world.tampered(batch, on: node), made: made)
+        hop(&toSessions) { [unowned self] in
+            if let node { node.sessions.receive(world.tampered(batch, on: node), made: made) }
+        }
     }
 
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {

@@ -96,6 +96,8 @@ package struct SimPlan: Sendable {
     var goneTellsLast = true
     /// Rooms go to rest, and are woken, between any two events.
     var restsRooms: Bool { seed % 5 < 2 }
+    /// Rooms and sessions are on two loops of a node.
+    var hasHops: Bool { seed % 3 == 1 }
 
     /// What the nodes' hosts are told.
     func hubSettings(of node: NodeID) -> HubSettings {
@@ -296,6 +298,6 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case catchingUpHearsAll
     /// A session's answers are told with the node's reference instead of the client's.
     case answersKeepTheirRef
-    /// An acknowledged SUBSCRIBE counts although UNSUBSCRIBE was asked for behind it.
-    case acknowledgementsByName
+    /// A new subscribe connection is taken for subscribed to what the one before was.
+    case subscriptionsOutliveTheirConnection
 }

@@ -175,6 +175,7 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(name: "any answer counts for a join", bug: .anyAnswerCounts, seed: 500000),
         .init(name: "who catches up hears all", bug: .catchingUpHearsAll, seed: 500000),
         .init(name: "answers keep the node's reference", bug: .answersKeepTheirRef, faults: .none, seed: 500000),
-        .init(name: "acknowledgements are taken by name", bug: .acknowledgementsByName, seed: 500000),
+        .init(
+            name: "subscriptions outlive their connection", bug: .subscriptionsOutliveTheirConnection, seed: 500000),
     ]
 }

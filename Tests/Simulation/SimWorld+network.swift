@@ -205,7 +205,6 @@ extension SimWorld {
         let action = onChannel(of: room) {
             node.subscriptions.machine.received(on ? .subscribe : .unsubscribe, channel: $0, count: Int64(count))
         }
-        if plan.bugs.contains(.acknowledgementsByName), on { return node.rooms.subscribed(roomNames[room]) }
         switch action {
         case .subscribed: node.rooms.subscribed(roomNames[room])
         case .unsubscribed: node.rooms.unsubscribed(roomNames[room])
@@ -291,7 +290,9 @@ extension SimWorld {
         guard servers[server].isAlive, servers[server].stoppedUntil <= now else { return reconnectSubscriptions(node) }
         node.subscriptions.server = server
         node.subscriptions.isUp = true
-        node.subscriptions.machine = SubscriptionStateMachine(frame: ChannelFrame(before: 0, behind: 0))
+        if !plan.bugs.contains(.subscriptionsOutliveTheirConnection) {
+            node.subscriptions.machine = SubscriptionStateMachine(frame: ChannelFrame(before: 0, behind: 0))
+        }
         node.subscriptions.lastArrival = now
         node.subscriptions.lastReply = now
         log("\(node.id) subscriptions up to redis\(server)")
