@@ -140,7 +140,8 @@ let package = Package(
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatJSON", "ChatWire"], swiftSettings: strict),
         .testTarget(
-            name: "ChatRedisTests", dependencies: ["ChatCore", "ChatJSON", "ChatRedis", "TestSupport"], swiftSettings: strict),
+            name: "ChatRedisTests", dependencies: ["ChatCore", "ChatJSON", "ChatRedis", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "ChatGatewayTests",
             dependencies: [

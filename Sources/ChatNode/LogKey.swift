@@ -1,5 +1,5 @@
-/// The metadata keys of all log lines of a node. They are constants, so that one search finds every line about a session or a
-/// room, and at most 15 bytes long, so that a key is stored inline and needs no allocation.
+/// The metadata keys of all log lines of a node. They are constants, so that one search finds every line about a
+/// session or a room, and at most 15 bytes long, so that a key is stored inline and needs no allocation.
 ///
 /// Values are IDs, numbers, fixed words and error texts; never messages, tokens or passwords.
 enum LogKey {

@@ -1,6 +1,7 @@
 import FoundationEssentials
 
-/// The Markdown pages of a repository and the links between them. Nothing here uses the network: links to other hosts are not followed.
+/// The Markdown pages of a repository and the links between them. Nothing here uses the network: links to other hosts
+/// are not followed.
 struct Documents {
     /// The text of each page by its path from the top of the repository.
     var pages: [String: String]

@@ -293,7 +293,9 @@ import Testing
             loop.broker.brokerSubscriptionsUp(first, elsewhere)
             loop.broker.brokerCommandsUp(first, elsewhere)
             Self.proveAll(loop, link)
-            #expect(loop.broker.proof.whyUnready()?.contains("for some of the cluster's slots") == true, "it never had the other")
+            #expect(
+                loop.broker.proof.whyUnready()?.contains("for some of the cluster's slots") == true,
+                "it never had the other")
             loop.broker.brokerSubscriptionsUp(second, there)
             loop.broker.brokerCommandsUp(second, there)
             Self.proveAll(loop, link)

@@ -107,7 +107,9 @@ import Testing
 
             let (other, quiet, _) = try Self.open(loop)
             loop.sessions.perform(.join(room: name, after: nil, history: nil), ref: nil, from: other)
-            for _ in 0..<20 { loop.sessions.perform(.signal(room: name, name: "typing", data: nil), ref: nil, from: other) }
+            for _ in 0..<20 {
+                loop.sessions.perform(.signal(room: name, name: "typing", data: nil), ref: nil, from: other)
+            }
             loop.rooms.outboxes.tickEnded(.deliveries)
             #expect(quiet.errors.isEmpty)
         }

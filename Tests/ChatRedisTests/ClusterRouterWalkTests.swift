@@ -29,7 +29,8 @@ import Testing
         var open: [RoomName: [UInt64]] = [:]
         var nextTag: UInt64 = 1
         var enters: Set<UInt64> = []
-        /// The lists into which a room has to be written before it is entered, and those into which it was. (true: the old one.)
+        /// The lists into which a room has to be written before it is entered, and those into which it was. (true: the
+        /// old one.)
         var wanted: [RoomName: Set<Bool>] = [:]
         var held: [RoomName: Set<Bool>] = [:]
         var problems: [String] = []

@@ -194,7 +194,8 @@ struct UpgradeTests {
     }
 }
 
-/// A node of the older version in the room `lobby`: it sends what that version sent, with the epoch and the positions of now.
+/// A node of the older version in the room `lobby`: it sends what that version sent, with the epoch and the positions
+/// of now.
 private struct OlderNode {
     struct Answer {
         var text: String

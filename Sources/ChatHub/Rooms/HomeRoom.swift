@@ -25,9 +25,9 @@ final class HomeRoom {
     private var others: [Local] = []
     /// What the sessions that are in the room, or waiting to be, speak.
     private(set) var protocols = ProtocolCounts()
-    /// When the shard's timer will look at the room again.
+    /// When the loop's timer will look at the room again.
     var wake: Moment?
-    /// Bytes of messages that the room has in memory, as the shard counts them, and when that changed last.
+    /// Bytes of messages that the room has in memory, as the loop counts them, and when that changed last.
     var cost = 0
     var usedAt = Moment(nanoseconds: 0)
     /// Who brought the room here, until it is known what that cost.

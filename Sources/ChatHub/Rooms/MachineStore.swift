@@ -5,7 +5,7 @@ import Glibc
 /// the heap they would lie between what stays, and what a storm of reconnects had woken would never be given back (measured: half a
 /// kilobyte for each room that rests again).
 ///
-/// Not thread-safe: of one shard.
+/// Not thread-safe: of one loop.
 final class MachineStore {
     private struct Block {
         let start: UnsafeMutablePointer<RoomStateMachine>

@@ -30,7 +30,8 @@ extension RoomHost {
         onlyMembers(of: request.room, event, session, ref, rate) { $0.cost(of: request, from: session) }
     }
 
-    func signal(_ name: String, data: String?, ref: Ref?, from session: SessionID, in room: RoomName, _ rate: UserRate) {
+    func signal(_ name: String, data: String?, ref: Ref?, from session: SessionID, in room: RoomName, _ rate: UserRate)
+    {
         let bytes = name.utf8.count + (data?.utf8.count ?? 0)
         let event = RoomEvent.signal(name: name, data: data, ref: ref, from: session)
         onlyMembers(of: room, event, session, ref, rate) { RequestCost.fanOut(bytes: bytes, to: $0.receivers) }

@@ -1,7 +1,7 @@
 import ChatCore
 import HeapModule
 
-/// The rooms of a shard by the moment at which they want to be woken. Entries that a room no longer wants are skipped when they
+/// The rooms of a loop by the moment at which they want to be woken. Entries that a room no longer wants are skipped when they
 /// come up, so changing one's mind costs nothing; when they are the half of all, they are thrown away.
 struct TimerHeap {
     struct Entry: Comparable {
@@ -29,7 +29,7 @@ struct TimerHeap {
         heap = Heap(heap.unordered.filter { isWanted($0) && kept.insert($0.slot).inserted })
     }
 
-    /// What a shard of few rooms keeps without looking.
+    /// What a loop of few rooms keeps without looking.
     private static let spare = 64
 
     /// Removes and returns the earliest entry, if it is due.

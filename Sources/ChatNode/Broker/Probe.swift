@@ -28,7 +28,7 @@ struct Probe {
     /// The node itself, in a slot of the part of the broker that is probed.
     let entity: Entity
     private let node: NodeID
-    /// All shards of the node use the same channel, and each has its own session numbers.
+    /// All loops of the node use the same channel, and each has its own session numbers.
     private let shard: UInt64
     private(set) var state = State.idle
     private(set) var proven: Moment?

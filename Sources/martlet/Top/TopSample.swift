@@ -189,8 +189,8 @@ struct TopQueries {
         return slices
     }
 
-    /// The number of rooms in the node's lists. Where only some of them are read the rest is estimated. The old list has no
-    /// rooms that the parts do not have, unless the node writes no parts.
+    /// The number of rooms in the node's lists. Where only some of them are read the rest is estimated. The old list
+    /// has no rooms that the parts do not have, unless the node writes no parts.
     private func held(_ counts: [Int], _ window: Range<Int>) -> Int {
         guard keys.isClustered else { return counts.first ?? 0 }
         let parts = zip(window, counts).filter { $0.0 < Holdings.parts }.map(\.1)
@@ -199,8 +199,8 @@ struct TopQueries {
         return max(old, parts.reduce(0, +) * Holdings.parts / parts.count)
     }
 
-    /// The rooms in the answers, and where the next look goes on: in the first list that was not read to its end, else after
-    /// the last one.
+    /// The rooms in the answers, and where the next look goes on: in the first list that was not read to its end, else
+    /// after the last one.
     private func slice(_ answers: [RedisValue], _ window: Range<Int>) -> NodeSlice? {
         var rooms: [String] = []
         var next: String?
