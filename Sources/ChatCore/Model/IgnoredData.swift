@@ -1,26 +1,27 @@
-/// Kinds of what Redis or a channel holds that no node and no function of ours wrote, and that is left out: each is counted, logged once a
-/// minute, and found by `martlet doctor`. The sound rest around it counts.
+/// Kinds of invalid data in Redis or on a channel that no node and no function of ours wrote. A node ignores such data
+/// and uses the valid rest around it. Each occurrence is counted, logged at most once a minute, and found by `martlet
+/// doctor`.
 public enum IgnoredData: UInt8, CaseIterable, Hashable, Sendable {
-    /// A payload on a channel that is no event.
+    /// A payload on a channel that is not an event.
     case payload
     /// An epoch that is years ahead of the clock, or a number beyond 2^53.
     case bounds
-    /// A field of a room's `nodes` that is no node, or whose value is no epoch.
+    /// A field of a room's `nodes` that is not a node, or whose value is not an epoch.
     case node
-    /// A link of a room's `epochs` that is none; the older ones count no more.
+    /// An invalid link of a room's `epochs`; the older links are ignored too.
     case link
-    /// A field of a room's `meta` that is no number.
+    /// A field of a room's `meta` that is not a number.
     case meta
-    /// An entry of a log whose ID is no position.
+    /// An entry of a log whose ID is not a position.
     case entry
-    /// What a roster holds of a user that is no list of devices by node, or a name in it that is none.
+    /// An entry of a roster that is not a list of devices by node, or that holds an invalid name.
     case roster
-    /// A name in a list of nodes or rooms that is none.
+    /// An invalid name in a list of nodes or rooms.
     case name
-    /// An answer of Redis of which nothing could be read.
+    /// An answer of Redis that could not be parsed.
     case reply
 
-    /// What is logged, for people.
+    /// The description in the log.
     public var text: String {
         switch self {
         case .payload: "a payload on a room's channel is no event"
@@ -36,7 +37,7 @@ public enum IgnoredData: UInt8, CaseIterable, Hashable, Sendable {
     }
 }
 
-/// Some kinds of ``IgnoredData``; a byte or two, so that noting costs nothing.
+/// A set of ``IgnoredData`` kinds in two bytes, so that recording one costs nothing.
 public struct IgnoredKinds: OptionSet, Hashable, Sendable {
     public let rawValue: UInt16
 

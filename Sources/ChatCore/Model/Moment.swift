@@ -7,7 +7,7 @@ public struct Moment: Hashable, Sendable, Comparable {
     }
 
     public static func + (moment: Moment, duration: Duration) -> Moment {
-        // A division that `components` would make twice, and of far larger numbers.
+        // `components` would divide twice, and far larger numbers.
         let nanoseconds = Int64(clamping: duration.attoseconds / 1_000_000_000)
         if nanoseconds < 0 {
             let back = UInt64(nanoseconds.magnitude)

@@ -1,18 +1,21 @@
-/// The rules that all names share: 1 to `maxBytes` bytes of UTF-8, and what stands in them can be seen, so that two names that look the
-/// same are mostly the same, and nobody is called by nothing at all.
+/// The rules for all names: 1 to `maxBytes` bytes of UTF-8, and only visible content, so that names that look the same
+/// are mostly the same, and no name is invisible.
 ///
-/// By Unicode's properties, after PRECIS (RFC 8264 and 8266, the classes of user names and nicknames). Not in a name:
+/// The rules use Unicode's properties and follow PRECIS (RFC 8264 and 8266, the classes of user names and nicknames). A
+/// name must not contain:
 ///
 /// - control characters, line and paragraph separators, private use, unassigned code points and noncharacters;
-/// - default-ignorable code points (zero-width space, word joiner, soft hyphen, Hangul fillers, tags …), bidirectional controls and all
-///   other format characters, which show nothing of themselves;
-/// - the blanks that are no white space: U+2800 (Braille) and U+1D159.
+/// - default-ignorable code points (zero-width space, word joiner, soft hyphen, Hangul fillers, tags …),
+///   bidirectional controls and all other format characters, which show nothing by themselves;
+/// - blanks that are not white space: U+2800 (Braille) and U+1D159.
 ///
-/// Three of them are part of what people write, and are taken where they have a meaning: joiners between letters of scripts that
-/// join (Arabic, Indic …) and between emoji, variation selectors behind what has two looks, and the tags of the three flags that
-/// have some. At least one character shows by itself: no name is only white space and marks.
+/// Three kinds of hidden characters are part of normal text and are accepted where they have a meaning: joiners between
+/// letters of joining scripts (Arabic, Indic …) and between emoji, variation selectors after characters with two
+/// presentations, and the tags of the three flags that use them. At least one character must be visible by itself: a
+/// name cannot consist of white space and marks.
 enum NameRules {
-    /// `reserved`: ASCII characters that mean something else. `mustBeSeen` false: only control characters and separators are refused.
+    /// `reserved`: ASCII characters with another meaning, which are refused. If `mustBeSeen` is false, only control
+    /// characters and separators are refused, and the reserved characters.
     static func validate(
         _ text: String, noun: String, maxBytes: Int, reserved: StaticString = "", because reason: String = "",
         mustBeSeen: Bool = true
@@ -20,7 +23,7 @@ enum NameRules {
         let count = text.utf8.count
         guard count > 0 else { throw NameError("\(noun) is empty") }
         guard count <= maxBytes else { throw NameError("\(noun) is \(count) bytes long, the limit is \(maxBytes)") }
-        // Nearly every name is visible ASCII characters and nothing else.
+        // Fast path: nearly all names consist of visible ASCII characters.
         let isPlain = text.utf8.withContiguousStorageIfAvailable { bytes in
             bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F && !reserved.holds($0) }
         }
@@ -47,7 +50,7 @@ enum NameRules {
         var place = 0
         while place < scalars.count {
             let scalar = scalars[place]
-            // Looking a property up costs more than all else here.
+            // Looking up a property costs more than everything else here.
             if (0x20..<0x7F).contains(scalar.value) {
                 if scalar.value > 0x20 { visible = true }
                 place += 1
@@ -73,14 +76,14 @@ enum NameRules {
     }
 
     private enum Look {
-        /// By itself.
+        /// Visible by itself.
         case shows
         case blank
-        /// Only upon another character.
+        /// Visible only on another character.
         case mark
-        /// Only by what it does to its neighbours.
+        /// Visible only through its effect on its neighbours.
         case hidden
-        /// Not everywhere the same, or nowhere anything.
+        /// Not the same everywhere, or without any meaning.
         case never
     }
 
@@ -91,7 +94,7 @@ enum NameRules {
         if properties.isDefaultIgnorableCodePoint || properties.isBidiControl { return .hidden }
         switch properties.generalCategory {
         case .control, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: return .never
-        // Some of these show something, but no name needs them (PRECIS has none of them either).
+        // Some of these are visible, but no name needs them (PRECIS does not allow them either).
         case .format: return .hidden
         case .spaceSeparator: return .blank
         case .nonspacingMark, .spacingMark, .enclosingMark: return .mark
@@ -101,7 +104,7 @@ enum NameRules {
 
     // MARK: what is hidden and means something
 
-    /// Whether the hidden character at that place does what it is for.
+    /// Whether the hidden character at that index has its intended effect.
     private static func isMeant(_ scalars: [Unicode.Scalar], _ place: Int) -> Bool {
         guard place > 0 else { return false }
         let before = scalars[place - 1]
@@ -109,18 +112,19 @@ enum NameRules {
         switch scalars[place].value {
         case 0x200C: return joinsLetters(before, after)
         case 0x200D: return joinsLetters(before, after) || joinsEmoji(before, after)
-        // How what stands before it looks: as text or as an emoji. A digit has only the one that a keycap needs.
+        // They select how the character before is shown, as text or as an emoji. For a digit only the one that a keycap
+        // needs is accepted.
         case 0xFE0E, 0xFE0F:
             return before.properties.isEmoji && (!before.isASCII || after?.value == 0x20E3)
-        // The forms of a Mongolian letter.
+        // They select the form of a Mongolian letter.
         case 0x180B...0x180D, 0x180F: return (0x1820...0x18AA).contains(before.value)
         case 0x180E: return (0x1820...0x18AA).contains(before.value) && (0x1820...0x18AA).contains(after?.value ?? 0)
         default: return false
         }
     }
 
-    /// RFC 5892, appendix A.1 and A.2, without its tables of which letter joins on which side: behind a virama, or between two letters of
-    /// scripts that join.
+    /// RFC 5892, appendix A.1 and A.2, without its tables of the sides on which each letter joins: a joiner is accepted
+    /// after a virama, or between two letters of joining scripts.
     private static func joinsLetters(_ before: Unicode.Scalar, _ after: Unicode.Scalar?) -> Bool {
         guard isOfJoiningScript(before), isLetter(before) else { return false }
         guard let after else { return before.properties.canonicalCombiningClass.rawValue == 9 }
@@ -137,7 +141,7 @@ enum NameRules {
         scalar.properties.isDefaultIgnorableCodePoint || scalar.properties.generalCategory == .format
     }
 
-    /// A letter or a mark upon one.
+    /// Whether it is a letter, or a mark on one.
     private static func isLetter(_ scalar: Unicode.Scalar) -> Bool {
         guard !isHidden(scalar) else { return false }
         switch scalar.properties.generalCategory {
@@ -147,7 +151,8 @@ enum NameRules {
         }
     }
 
-    /// Arabic, Syriac, Thaana, N'Ko, Mandaic; the scripts of India, Tibet, Burma and their neighbours; Mongolian, Khmer; Adlam.
+    /// Arabic, Syriac, Thaana, N'Ko, Mandaic; the scripts of India, Tibet, Burma and their neighbours; Mongolian,
+    /// Khmer; Adlam.
     private static func isOfJoiningScript(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x0600...0x0DFF, 0x0F00...0x109F, 0x1700...0x18AF, 0x1900...0x1CFF, 0xA800...0xA8FF, 0xA930...0xAAFF,
@@ -157,8 +162,8 @@ enum NameRules {
         }
     }
 
-    /// The flags of England, Scotland and Wales: a black flag, tags that name the region, and a tag that ends them (UTS #51, "RGI emoji tag
-    /// sequences"). Any other tags could say anything, and show nothing.
+    /// The flags of England, Scotland and Wales: a black flag, tags that name the region, and a tag that ends them (UTS
+    /// #51, "RGI emoji tag sequences"). Other tags could hold any text and would be invisible.
     private enum Flag {
         static let base: UInt32 = 0x1F3F4
         static let end: UInt32 = 0xE007F
@@ -166,7 +171,7 @@ enum NameRules {
             region.unicodeScalars.map { 0xE0000 + $0.value } + [end]
         }
 
-        /// How many of the scalars behind the black flag are the tags of one of these.
+        /// The number of scalars after the black flag that are the tags of one of these flags; 0 if there are none.
         static func length(of scalars: ArraySlice<Unicode.Scalar>) -> Int {
             regions.first { region in scalars.prefix(region.count).map(\.value) == region }?.count ?? 0
         }

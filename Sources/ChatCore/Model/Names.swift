@@ -9,11 +9,13 @@ public struct NameError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension String {
-    /// Whether the bytes are the same, as Redis sees it. `==` takes two spellings of a letter for the same ("é" is one scalar or two), and
-    /// so what Redis keeps apart would be one on a node, and not on the next. (Equal bytes have equal hashes.)
+    /// Whether the bytes are equal, which is how Redis compares. `==` treats two encodings of a letter as equal ("é"
+    /// is one scalar or two), so that names which Redis distinguishes would be equal on a node. (Equal bytes have
+    /// equal hashes.)
     func isSame(as other: String) -> Bool {
         guard utf8.count == other.utf8.count else { return false }
-        // Of strings that Swift made this is always there, and far quicker than one character after the other.
+        // Strings made by Swift always have contiguous storage, and comparing it is much faster than comparing bytes
+        // one by one.
         let same = utf8.withContiguousStorageIfAvailable { left in
             other.utf8.withContiguousStorageIfAvailable { right in left.elementsEqual(right) }
         }
@@ -24,9 +26,9 @@ extension String {
 
 /// The name of a room: what people join.
 ///
-/// 1 to ``maxBytes`` bytes of UTF-8 that can be seen (``NameRules``), and no braces: all Redis keys of a room carry its name as the
-/// Cluster hash tag `{room}`, and a brace inside would move some of them to another slot (Redis Cluster specification,
-/// "Hash tags").
+/// 1 to ``maxBytes`` bytes of visible UTF-8 (``NameRules``) without braces: all Redis keys of a room carry its name as
+/// the Cluster hash tag `{room}`, and a brace inside would move some of them to another slot (Redis Cluster
+/// specification, "Hash tags").
 public struct RoomName: Hashable, Sendable, CustomStringConvertible {
     public static let maxBytes = 128
     public let text: String
@@ -39,8 +41,8 @@ public struct RoomName: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
-    /// A name that Redis holds: also one that may be seen no more, as an earlier version let people call a room. What was begun under it
-    /// has to be ended under it.
+    /// A name from Redis, which may be invisible, because an earlier version allowed that. What was begun under such a
+    /// name has to be ended under it.
     public init(stored text: String) throws(NameError) {
         try NameRules.validate(
             text, noun: "room name", maxBytes: Self.maxBytes, reserved: "{}",
@@ -53,8 +55,7 @@ public struct RoomName: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
-/// The person (or program) behind one or more sessions. 1 to ``maxBytes`` bytes of UTF-8 that can be
-/// seen (``NameRules``).
+/// The person (or program) behind one or more sessions: 1 to ``maxBytes`` bytes of visible UTF-8 (``NameRules``).
 public struct UserID: Hashable, Sendable, CustomStringConvertible {
     public static let maxBytes = 128
     public let text: String
@@ -65,13 +66,13 @@ public struct UserID: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
-    /// A name that a node tells of: also one that may be seen no more.
+    /// A name from another node, which may be invisible, because an earlier version allowed that.
     public init(stored text: String) throws(NameError) {
         try NameRules.validate(text, noun: "user", maxBytes: Self.maxBytes, mustBeSeen: false)
         self.text = text
     }
 
-    /// A name that was one before.
+    /// For a text that is known to be a valid name.
     init(kept text: String) {
         self.text = text
     }
@@ -81,7 +82,7 @@ public struct UserID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
-/// One of a user's devices, as the client names it (`?device=phone`). 1 to ``maxBytes`` bytes of UTF-8 that can be seen
+/// One of a user's devices, as the client names it (`?device=phone`): 1 to ``maxBytes`` bytes of visible UTF-8
 /// (``NameRules``). A session that names none gets a name of its own.
 public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
     public static let maxBytes = 64
@@ -93,13 +94,13 @@ public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
-    /// A name that a node tells of: also one that may be seen no more.
+    /// A name from another node, which may be invisible, because an earlier version allowed that.
     public init(stored text: String) throws(NameError) {
         try NameRules.validate(text, noun: "device", maxBytes: Self.maxBytes, mustBeSeen: false)
         self.text = text
     }
 
-    /// A name that was one before.
+    /// For a text that is known to be a valid name.
     init(kept text: String) {
         self.text = text
     }
@@ -109,8 +110,8 @@ public struct DeviceName: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
-/// One start of one node process: `<node name>-<8 hex digits>`. A restarted process is another node, so nothing that the
-/// old one left in Redis can be taken for the new one's.
+/// One start of one node process: `<node name>-<8 hex digits>`. A restarted process is another node, so nothing that
+/// the old one left in Redis can be mistaken for data of the new one.
 public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
     public static let maxBytes = 96
     public let text: String
@@ -123,7 +124,7 @@ public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
         self.text = text
     }
 
-    /// A name that was one before.
+    /// For a text that is known to be a valid name.
     init(kept text: String) {
         self.text = text
     }
@@ -135,8 +136,8 @@ public struct NodeID: Hashable, Sendable, CustomStringConvertible, Comparable {
     public static func < (left: NodeID, right: NodeID) -> Bool { left.text < right.text }
 }
 
-/// One session inside one node. Unique for the life of the process and never reused, so an answer to a session that has
-/// gone finds nobody instead of somebody else.
+/// One session inside one node. The ID is unique for the life of the process and never reused, so an answer to a
+/// session that has ended reaches nobody instead of another session.
 public struct SessionID: Hashable, Sendable, Comparable {
     public let raw: UInt64
 

@@ -1,7 +1,7 @@
 /// A message's place in its room: `<epoch>-<seq>`, which is also its ID in the room's Redis stream.
 ///
-/// `seq` goes up by exactly 1 over the room's whole life. `epoch` is the version of the room's nodes and history and only
-/// grows. Positions of one history compare as Redis compares stream IDs: by epoch, then by seq.
+/// `seq` increases by exactly 1 over the room's whole life. `epoch` is the version of the room's nodes and history and
+/// never decreases. Positions of one history are ordered like stream IDs in Redis: by epoch, then by seq.
 public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible {
     public var epoch: UInt64
     public var seq: UInt64
@@ -11,12 +11,13 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
         self.seq = seq
     }
 
-    /// Reads `<epoch>-<seq>`, two decimal numbers without sign or space, each within ``PositionBounds``. Nil for anything else.
+    /// Parses `<epoch>-<seq>`, two decimal numbers without sign or space, each within ``PositionBounds``. Returns nil
+    /// for anything else.
     public init?(_ text: some StringProtocol) {
         self.init(utf8: text.utf8)
     }
 
-    /// Reads `<epoch>-<seq>` from bytes. Nil for anything else, and for a number beyond ``PositionBounds``.
+    /// Parses `<epoch>-<seq>` from bytes. Returns nil for anything else, and for a number beyond ``PositionBounds``.
     @inlinable public init?(utf8 bytes: some Sequence<UInt8>) {
         var numbers: (UInt64, UInt64) = (0, 0)
         var digits = 0
@@ -24,7 +25,7 @@ public struct Position: Hashable, Sendable, Comparable, CustomStringConvertible 
         for byte in bytes {
             switch byte {
             case UInt8(ascii: "0")...UInt8(ascii: "9"):
-                // So many nines fit into 64 bits, and more digits are beyond any bound.
+                // Any 19 digits fit into 64 bits, and a number with more digits is beyond all bounds.
                 guard digits < 19 else { return nil }
                 let digit = UInt64(byte - UInt8(ascii: "0"))
                 if second { numbers.1 = numbers.1 &* 10 &+ digit } else { numbers.0 = numbers.0 &* 10 &+ digit }

@@ -1,41 +1,41 @@
-/// What a client is told when a request fails: a stable number and name, a sentence for a developer, and whether the same
-/// request may succeed later.
+/// The error that a client gets when a request fails: a stable number and name, a sentence for developers, and whether
+/// the same request may succeed later.
 public struct WireError: Error, Hashable, Sendable {
-    /// Numbers are part of the protocol: never reused, never changed. 1xx the request is wrong, 2xx a limit, 3xx identity,
-    /// 4xx the outcome, 5xx our fault.
+    /// Numbers are part of the protocol and are never reused or changed. 1xx: the request is wrong; 2xx: a limit; 3xx:
+    /// identity; 4xx: the outcome; 5xx: a fault of the node.
     public enum Code: Int, Sendable, CaseIterable {
-        /// The frame is no JSON object, or not UTF-8; the message says at which byte.
+        /// The frame is not a JSON object, or not UTF-8; the message says at which byte.
         case badFrame = 100
-        /// A binary frame: martlet.v1 is text.
+        /// The frame is binary, but martlet.v1 is a text protocol.
         case binaryFrame = 101
         /// The frame is longer than `limits.frameBytes`.
         case frameTooLarge = 102
-        /// `type` names nothing that we know.
+        /// The `type` is unknown.
         case unknownType = 103
-        /// A field that the request needs is not there.
+        /// A required field is missing.
         case missingField = 104
-        /// A field is there with a wrong type or value.
+        /// A field has a wrong type or value.
         case badField = 105
         /// A room, user or device name breaks the rules of names.
         case badName = 106
         /// The session is not in that room.
         case notJoined = 107
-        /// HTTP only: no such page.
+        /// HTTP only: there is no such page.
         case notFound = 108
-        /// The session is in as many rooms as it may be.
+        /// The session is in as many rooms as the limit allows.
         case tooManyRooms = 200
         /// Too many requests a second: slow down, then try again.
         case rateLimited = 201
         /// Too many sends of this session or room wait for their answer.
         case tooManyWaiting = 202
-        /// Redis has hardly any memory left: no room is begun for now. Rooms that are there go on.
+        /// Redis has hardly any memory left, so no new room can be created for now. Existing rooms continue.
         case noSpace = 203
         /// No or wrong credentials.
         case unauthenticated = 300
-        /// Known, but not allowed.
+        /// The client is known, but not allowed to do this.
         case forbidden = 301
-        /// The log could not be reached in time, so it is not known whether the send was stored: try again with the same key
-        /// and `again`.
+        /// The log could not be reached in time, so it is not known whether the send was stored: try again with the
+        /// same key and `again`.
         case unavailable = 400
         /// The send was tried too long ago to tell whether it was stored. It was not stored now.
         case outcomeUnknown = 401
@@ -43,10 +43,11 @@ public struct WireError: Error, Hashable, Sendable {
         case notStored = 402
         /// The node is leaving: reconnect and try again.
         case draining = 403
-        /// Stored and shown, but fewer replicas than the node waits for (`MARTLET_ACK_REPLICAS`) have it, so a failover may
-        /// still lose it: try again with the same key and `again`; the answer is `sent`, `repeated`, once they have it.
+        /// Stored and shown, but fewer replicas than the node waits for (`MARTLET_ACK_REPLICAS`) have it, so a failover
+        /// may still lose it. Try again with the same key and `again`; the answer is `sent`, `repeated`, once they have
+        /// it.
         case notReplicated = 404
-        /// A fault in the node. It is in the log under the same words.
+        /// A fault in the node. It is logged with the same words.
         case internalError = 500
 
         /// The stable name that goes with the number.
@@ -74,8 +75,8 @@ public struct WireError: Error, Hashable, Sendable {
     }
 }
 
-/// Why the node closes a WebSocket: close codes of our own (RFC 6455 §7.4.2 leaves 4000–4999 to applications). Part of the
-/// protocol: never reused, never changed.
+/// Why the node closes a WebSocket: the close codes of the protocol (RFC 6455 §7.4.2 leaves 4000–4999 to
+/// applications). They are never reused or changed.
 public enum CloseReason: UInt16, Sendable, CaseIterable {
     /// The node is leaving.
     case draining = 4000
@@ -83,13 +84,13 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     case slow = 4001
     /// No or wrong credentials.
     case unauthenticated = 4002
-    /// The node has as many sessions as it may have.
+    /// The node has reached its limit of sessions.
     case nodeFull = 4003
-    /// The user has as many sessions on this node as one may have.
+    /// The user has reached the limit of sessions of one user on this node.
     case tooManySessions = 4004
     /// Too many frames that could not be read, or requests far beyond the rate.
     case abuse = 4005
-    /// No answer to the node's pings.
+    /// The client did not answer the node's pings.
     case heartbeatMissed = 4006
     /// The session was ended by an operator.
     case ended = 4007
@@ -97,13 +98,13 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     case internalError = 4008
     /// The user, device or room in the URL breaks the rules of names, or is not percent-encoded UTF-8.
     case badName = 4009
-    /// The client is known, but may have no session here.
+    /// The client is known, but is not allowed to have a session here.
     case forbidden = 4010
 
     /// The stable name, sent as the close frame's reason.
     public var name: String { "\(self)" }
 
-    /// Whether a client should come back by itself.
+    /// Whether a client should reconnect by itself.
     public var reconnect: Bool {
         switch self {
         case .draining, .slow, .nodeFull, .heartbeatMissed, .internalError: true

@@ -1,14 +1,15 @@
-/// Something that lasts, as an operator is told of it: when it begins, then less and less often while it lasts, and when it ends.
+/// A condition that lasts, as it is reported to the operator: when it begins, then at growing intervals while it lasts,
+/// and when it ends.
 public struct Condition: Sendable {
     public enum Action: Sendable, Equatable {
         case doNothing
         case began(String)
-        /// It goes on; for how long it has, and why by now.
+        /// It goes on: the current reason, and how long it has lasted.
         case lasts(String, Duration)
         case ended(Duration)
     }
 
-    /// After so long it is said again, then after twice as long, up to ``longest``.
+    /// The condition is reported again after this time, and then after twice as long each time, up to ``longest``.
     static let firstPause: Duration = .seconds(5)
     static let longest: Duration = .seconds(300)
 
@@ -21,7 +22,7 @@ public struct Condition: Sendable {
     /// Whether it lasts.
     public var isOn: Bool { since != nil }
 
-    /// It is so for this reason, or not so (nil).
+    /// Reports whether the condition holds: the reason if it does, nil if it does not.
     public mutating func isSo(_ reason: String?, now: Moment) -> Action {
         guard let reason else {
             guard let since else { return .doNothing }
@@ -39,10 +40,10 @@ public struct Condition: Sendable {
     }
 }
 
-/// One kind of event that may come by the hundred, as an operator is told of it: a line for what came together, then one for each growing
-/// interval in which more came.
+/// One kind of event that may happen hundreds of times, as it is reported to the operator: one line for the first
+/// events, then one line for each growing interval in which more happened.
 public struct Recurrence: Sendable {
-    /// What comes within this time is one line.
+    /// Events within this time share the first line.
     static let gathering: Duration = .milliseconds(900)
     static let firstPause: Duration = .seconds(5)
     static let longest: Duration = .seconds(300)
@@ -54,7 +55,7 @@ public struct Recurrence: Sendable {
 
     public init() {}
 
-    /// It happened. True if it is the first of those that a line will be about.
+    /// Records an event. Returns true if it is the first one of those that the next line will report.
     public mutating func happened(now: Moment) -> Bool {
         count += 1
         guard firstUnsaid == nil else { return false }
@@ -62,10 +63,11 @@ public struct Recurrence: Sendable {
         return true
     }
 
-    /// How often it happened, if that is to be said now, and over what time. Asked every second or so.
+    /// If a line is due: how often the event happened since the last line, and over what time. To be called about once
+    /// a second.
     public mutating func due(now: Moment) -> (count: Int, over: Duration)? {
         guard let first = firstUnsaid else {
-            // Quiet for as long as it would be silent about: the next time is news again.
+            // After a quiet time of two pauses the next event is reported like the first one.
             if let saidAt, now - saidAt >= pause * 2 { (self.saidAt, pause) = (nil, Self.firstPause) }
             return nil
         }

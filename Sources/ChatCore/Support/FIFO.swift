@@ -1,5 +1,5 @@
-/// A queue whose elements keep their number: the first element ever appended has number 0, the next 1, and so on, whether or
-/// not earlier ones have been removed. Look-up by number is O(1), so an answer finds its question.
+/// A queue whose elements keep their number: the first element ever appended has number 0, the next one 1, and so on,
+/// whether or not earlier ones have been removed. A look-up by number is O(1), so that an answer finds its question.
 struct FIFO<Element: Sendable>: Sendable {
     private var storage: [Element?] = []
     private var head = 0
@@ -7,7 +7,7 @@ struct FIFO<Element: Sendable>: Sendable {
     private var origin: UInt64 = 0
     private(set) var count = 0
 
-    /// Empty, as if so many elements had been appended and removed.
+    /// Creates an empty queue, as if `nextNumber` elements had been appended and removed.
     init(nextNumber: UInt64 = 0) {
         origin = nextNumber
     }
@@ -69,7 +69,7 @@ struct FIFO<Element: Sendable>: Sendable {
         isEmpty ? nil : remove(origin + UInt64(head))
     }
 
-    /// Gives back the memory of what was removed, if nothing is left.
+    /// Releases the storage if the queue is empty.
     mutating func releaseMemory() {
         guard isEmpty else { return }
         origin = nextNumber

@@ -1,5 +1,6 @@
-/// Which events are worth a line in the log: the first of each kind, then one line in ``pause`` at most, with how many there were. The
-/// kinds are few and ours, such as the cases of an enumeration: they are never forgotten.
+/// Limits the lines in the log for each kind of event: one for the first event, then at most one in each ``pause``,
+/// with the number of events. Kinds are never forgotten, so there must be few of them, such as the cases of an
+/// enumeration.
 public struct LineRate<Kind: Hashable & Sendable>: Sendable {
     private let pause: Duration
     private var entries: [Kind: (saidAt: Moment, unsaid: Int)] = [:]
@@ -8,7 +9,7 @@ public struct LineRate<Kind: Hashable & Sendable>: Sendable {
         self.pause = pause
     }
 
-    /// How many the line is about, this one too; nil: no line now.
+    /// The number of events that the line reports, including this one; nil if no line is due.
     public mutating func happened(_ kind: Kind, now: Moment) -> Int? {
         let unsaid = entries[kind]?.unsaid ?? 0
         if let saidAt = entries[kind]?.saidAt, now - saidAt < pause {

@@ -1,35 +1,37 @@
-/// What an event loop does at the end of a tick, in the order of its ``Phase``s: one task of the loop for all of it, as each task costs
-/// about as much as a frame. Whoever has something to do there has an ``Errand``, and asks for it.
+/// The work that an event loop does at the end of a tick, in the order of its ``Phase``s. All of it shares one task of
+/// the loop, because each task costs about as much as a frame. Each piece of work has an ``Errand``, which is scheduled
+/// with ``ask(_:_:)``.
 public final class LoopTick: @unchecked Sendable {
     // Proof for @unchecked: touched on its loop only.
 
-    /// An earlier one is done before a later one, also if a later one asks for it.
+    /// Errands of an earlier phase run before those of a later one, even if a later one schedules them.
     public enum Phase: Int, CaseIterable, Sendable {
-        /// What rooms say is handed to sessions.
+        /// Deliveries of rooms are handed to sessions.
         case deliveries
-        /// What the broker is asked leaves.
+        /// Requests to the broker are written.
         case broker
-        /// What sessions are told leaves.
+        /// Frames are written to sessions.
         case sessions
     }
 
-    /// Something that is done at the end of a tick, once, however often it was asked for.
+    /// A piece of work that runs once at the end of a tick, however often it was scheduled.
     public final class Errand {
         let phase: Phase
-        /// Whose it is, while it is asked for; nil: it is not.
+        /// The object that does the work, while it is scheduled; otherwise nil.
         fileprivate var work: (any TickWork)?
-        /// The one that was asked for after it, in the same phase.
+        /// The errand that was scheduled after this one, in the same phase.
         fileprivate var next: Errand?
 
         public init(_ phase: Phase) {
             self.phase = phase
         }
 
-        /// From being asked for until it is done.
+        /// Whether it is scheduled and has not run yet.
         public var isAsked: Bool { work != nil }
     }
 
-    /// Those of one phase, in the order in which they were asked for: linked, so that asking needs no memory.
+    /// The scheduled errands of one phase, in the order in which they were scheduled. They form a linked list, so that
+    /// scheduling allocates no memory.
     private struct Line {
         var first: Errand?
         var last: Errand?
@@ -39,12 +41,13 @@ public final class LoopTick: @unchecked Sendable {
     private var lines = Array(repeating: Line(), count: Phase.allCases.count)
     private var isScheduled = false
 
-    /// `execute`: has the loop call something after all that it is doing now.
+    /// `execute` makes the loop call a closure after everything that it is doing now.
     public init(execute: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void) {
         self.execute = execute
     }
 
-    /// Has the errand done in its phase of this tick, if it is not already asked for. `work`: whose it is, always the same.
+    /// Schedules the errand for its phase of this tick, unless it is scheduled already. `work` is the object that does
+    /// it, always the same one for an errand.
     public func ask(_ errand: Errand, _ work: any TickWork) {
         guard !errand.isAsked else { return }
         errand.work = work
@@ -65,7 +68,7 @@ public final class LoopTick: @unchecked Sendable {
         isScheduled = false
     }
 
-    /// The first in which something is asked for.
+    /// The first phase in which an errand is scheduled.
     private var nextPhase: Phase? {
         for phase in Phase.allCases where lines[phase.rawValue].first != nil { return phase }
         return nil
@@ -84,8 +87,9 @@ public final class LoopTick: @unchecked Sendable {
     }
 }
 
-/// Somebody who has something to do at the end of a loop's tick.
+/// An object that has work to do at the end of a loop's tick.
 public protocol TickWork: AnyObject {
-    /// What was asked for by ``LoopTick/ask(_:_:)``, no longer asked for; on the loop.
+    /// Does the work of an errand that was scheduled with ``LoopTick/ask(_:_:)``. Called on the loop, when the errand
+    /// is no longer scheduled.
     func tickEnded(_ phase: LoopTick.Phase)
 }

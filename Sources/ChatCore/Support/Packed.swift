@@ -1,5 +1,5 @@
-/// An optional moment or number in eight bytes instead of sixteen: state that every room keeps a dozen of. The highest number stands for
-/// nil; it is no moment and no serial of this world.
+/// An optional moment or number in eight bytes instead of sixteen, as each room has a dozen of them. The highest number
+/// stands for nil; it is never a real moment or serial.
 @propertyWrapper
 struct Packed<Value: EightBytes>: Sendable {
     private var raw = UInt64.max
@@ -12,7 +12,7 @@ struct Packed<Value: EightBytes>: Sendable {
     }
 }
 
-/// A value that is a number.
+/// A value that can be represented as a 64-bit number.
 protocol EightBytes: Sendable {
     init(eightBytes: UInt64)
     var eightBytes: UInt64 { get }

@@ -1,12 +1,12 @@
-/// Numbers and texts one behind the other, as short as they can be said: numbers in the base 128, low digits first (LEB128), epochs and
-/// other times by what they differ from an ``anchor``, a name that was said before as its place.
+/// A compact sequence of numbers and texts. Numbers are in base 128, low digits first (LEB128). Epochs and other times
+/// are written as their difference from an ``anchor``, and a name that was written before as its index.
 struct PackedBytesWriter {
     private(set) var bytes: [UInt8] = []
-    /// What numbers that are added as `near` are near to.
+    /// The number from which the difference of `near` numbers is taken.
     var anchor: UInt64 = 0
     private var names: [String]
 
-    /// `known`: names that reader and writer have in common.
+    /// `known`: a name that reader and writer have in common.
     init(known: String) {
         names = [known]
         bytes.reserveCapacity(512)
@@ -21,13 +21,13 @@ struct PackedBytesWriter {
         bytes.append(UInt8(truncatingIfNeeded: rest))
     }
 
-    /// The shorter the less it differs from the anchor, in either direction.
+    /// Takes fewer bytes the less the number differs from the anchor, in either direction.
     mutating func add(near number: UInt64) {
         let difference = Int64(bitPattern: number &- anchor)
         add(UInt64(bitPattern: difference << 1 ^ difference >> 63))
     }
 
-    /// A moment that is the highest number is no moment of this world.
+    /// The highest number is never a real moment.
     mutating func add(_ moment: Moment?) { add(moment.map { $0.nanoseconds &+ 1 } ?? 0) }
 
     mutating func add(_ flag: Bool) { bytes.append(flag ? 1 : 0) }
@@ -51,10 +51,11 @@ struct PackedBytesWriter {
     }
 }
 
-/// Names that have a place: they are looked through one by one, so not many.
+/// The number of names that have an index. It is small because the search among them is linear.
 private let mostNames = 64
 
-/// Reads what a ``PackedBytesWriter`` wrote. Past the end, which nobody reads who reads what was written, all is zero.
+/// Reads what a ``PackedBytesWriter`` wrote. Past the end, which a reader of such bytes does not reach, all bytes are
+/// zero.
 struct PackedBytesReader {
     private let bytes: [UInt8]
     private var place = 0

@@ -1,7 +1,8 @@
-/// From hashes to seqs, for keys that are themselves good hashes: an open table with linear probing (Knuth, TAOCP 3, 6.4, algorithm L;
-/// removal is algorithm R). A dictionary hashes each of them once more, which costs ten times as much as all else here.
+/// A map from hashes to seqs, for keys that are themselves good hashes: an open table with linear probing (Knuth, TAOCP
+/// 3, 6.4, algorithm L; removal is algorithm R). A dictionary would hash each key once more, which costs ten times as
+/// much as everything else here.
 ///
-/// The only entry is kept in place, as quiet rooms have no more.
+/// A single entry is stored inline, because quiet rooms have no more.
 struct SeqIndex: Sendable {
     private struct Slot {
         var hash = 0
@@ -10,11 +11,11 @@ struct SeqIndex: Sendable {
     }
 
     private var only = Slot()
-    /// Empty as long as there is at most one entry, else a power of two.
+    /// Empty as long as there is at most one entry; otherwise the count is a power of two.
     private var slots: [Slot] = []
     private(set) var count = 0
 
-    /// The seq under that hash.
+    /// The seq that is stored for the hash.
     subscript(hash: Int) -> UInt64? {
         guard count > 0 else { return nil }
         guard !slots.isEmpty else { return only.hash == hash ? only.next &- 1 : nil }
@@ -22,7 +23,7 @@ struct SeqIndex: Sendable {
         return slot.next == 0 ? nil : slot.next &- 1
     }
 
-    /// Puts the seq there, in place of another.
+    /// Stores the seq for the hash and replaces an earlier one.
     mutating func set(_ hash: Int, to seq: UInt64) {
         guard seq < .max else { return }
         let new = Slot(hash: hash, next: seq + 1)
@@ -41,7 +42,7 @@ struct SeqIndex: Sendable {
         slots[place] = new
     }
 
-    /// Removes the hash if that seq is under it.
+    /// Removes the hash if this seq is stored for it.
     mutating func remove(_ hash: Int, at seq: UInt64) {
         guard self[hash] == seq else { return }
         count -= 1
@@ -52,7 +53,7 @@ struct SeqIndex: Sendable {
         while true {
             next = (next + 1) & mask
             guard slots[next].next != 0 else { break }
-            // It may move to the free place if that lies between its own first place and here.
+            // The entry may move to the free place if that lies between the entry's own first place and here.
             if (next &- slots[next].hash) & mask >= (next &- free) & mask {
                 slots[free] = slots[next]
                 free = next

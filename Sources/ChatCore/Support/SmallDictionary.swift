@@ -1,5 +1,5 @@
-/// A dictionary that keeps its only entry in place. Most sessions are in one room, and a quiet room has one of everything: measured,
-/// a dictionary of one takes 130 to 200 bytes beyond its entry.
+/// A dictionary that stores a single entry inline. Most sessions are in one room, and a quiet room has one entry of
+/// everything; a measured dictionary with one entry takes 130 to 200 bytes beyond the entry.
 package struct SmallDictionary<Key: Hashable, Value> {
     /// The only entry; nil if there is none, or more than one.
     @usableFromInline var one: (key: Key, value: Value)?
@@ -60,7 +60,7 @@ package struct SmallDictionary<Key: Hashable, Value> {
         return value
     }
 
-    /// The key that is kept here and equal to this one.
+    /// The stored key that is equal to this one.
     @inlinable package func keptKey(for key: Key) -> Key? {
         guard let one else { return all.index(forKey: key).map { all[$0].key } }
         return one.key == key ? one.key : nil

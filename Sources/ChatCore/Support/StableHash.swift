@@ -1,5 +1,5 @@
-/// A hash that is the same in every process and version, for what is compared between them or spreads work: 64-bit FNV-1a
-/// (draft-eastlake-fnv). Not for keys that a stranger chooses in order to make them collide.
+/// A hash that is the same in every process and version, for values that are compared between processes or spread work
+/// over them: 64-bit FNV-1a (draft-eastlake-fnv). It is not for keys that an attacker may choose so that they collide.
 package struct StableHash: Sendable {
     package private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
 

@@ -1,6 +1,6 @@
-/// Who may do something dear next: at most `limit` at a time for each of several servers, those whom somebody waits for first, else in the
-/// order in which they asked. So that after a lost connection, or when thousands of lingers end at once, other requests are answered
-/// in between. Pure.
+/// Decides who may start an expensive operation next. At most `limit` operations run at a time for each of several
+/// servers. Urgent ones, for which somebody waits, come first; the others follow in the order in which they asked. So
+/// other requests are answered in between after a lost connection, or when thousands of lingers end at once. Pure.
 public struct Turns<ID: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
     private struct Queue: Sendable {
         var held = 0
@@ -11,7 +11,7 @@ public struct Turns<ID: Hashable & Sendable, Server: Hashable & Sendable>: Senda
     private struct Asked: Sendable {
         var server: Server
         var isHeld: Bool
-        /// In the queue that it is in.
+        /// The number in its queue.
         var number: UInt64
         var isUrgent: Bool
     }
@@ -24,12 +24,12 @@ public struct Turns<ID: Hashable & Sendable, Server: Hashable & Sendable>: Senda
         self.limit = max(1, limit)
     }
 
-    /// Nobody has a turn or waits for one.
+    /// Whether nobody has a turn or waits for one.
     public var isEmpty: Bool { asked.isEmpty }
-    /// How many wait for their turn.
+    /// The number of those that wait for their turn.
     public var waiting: Int { asked.count - queues.values.reduce(0) { $0 + $1.held } }
 
-    /// `id` wants to do something at that server. Asking twice changes nothing.
+    /// `id` asks for a turn at the server. Asking twice changes nothing.
     public mutating func ask(_ id: ID, at server: Server, isUrgent: Bool) {
         guard asked[id] == nil else { return }
         var queue = queues[server] ?? Queue()
@@ -38,7 +38,7 @@ public struct Turns<ID: Hashable & Sendable, Server: Hashable & Sendable>: Senda
         asked[id] = Asked(server: server, isHeld: false, number: number, isUrgent: isUrgent)
     }
 
-    /// `id` is done, or has changed its mind.
+    /// `id` has finished, or no longer wants a turn.
     public mutating func ended(_ id: ID) {
         guard let entry = asked.removeValue(forKey: id), var queue = queues[entry.server] else { return }
         if entry.isHeld {
@@ -52,7 +52,7 @@ public struct Turns<ID: Hashable & Sendable, Server: Hashable & Sendable>: Senda
         queues[entry.server] = isIdle ? nil : queue
     }
 
-    /// Whose turn it is now; nil: nobody's.
+    /// Gives a turn to the next one in a queue and returns it; nil if nobody may start now.
     public mutating func next() -> ID? {
         for (server, queue) in queues where queue.held < limit {
             var queue = queue

@@ -1,5 +1,5 @@
-/// A reference that does not keep its object alive, for timers, callbacks and registries that outlive it. A class, so that
-/// it can be captured before its object exists.
+/// A weak reference for timers, callbacks and registries that outlive the object. It is a class, so that it can be
+/// captured before its object exists.
 package final class Weak<Object: AnyObject> {
     package weak var object: Object?
 
