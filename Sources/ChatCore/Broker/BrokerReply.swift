@@ -41,13 +41,13 @@ public enum BrokerError: Error, Sendable, Equatable {
     case notStored(String)
     /// There was no connection. Certainly nothing was stored.
     case notConnected
-    /// To learn whether the send was stored, more of the log has to be read than one request may: the same request again
-    /// reads on. Certainly nothing was stored.
+    /// More of the log has to be read to learn whether the send was stored than one request may read: the same request
+    /// again continues. Certainly nothing was stored.
     case again
     /// The connection was lost, or the deadline passed, before the answer came. It is not known whether the request was
     /// carried out.
     case outcomeUnknown
-    /// The answer makes no sense; the text says what was expected and where. It is not known what was carried out.
+    /// The answer could not be parsed; the text says what was expected and where. It is not known what was carried out.
     case malformed(String)
 }
 
@@ -203,8 +203,8 @@ public struct HistoryPage: Sendable, Hashable {
 }
 
 extension HistoryPage {
-    /// The page without the messages farthest from what was asked for, so that the rest has about `bytes` bytes at most,
-    /// but at least one message. `hasOlder` and `hasNewer` tell of what was left out.
+    /// The page without the messages farthest from what was asked for, so that the rest has at most about `bytes`
+    /// bytes, but at least one message. `hasOlder` and `hasNewer` include what was left out.
     public func limited(toBytes bytes: Int, anchor: HistoryQuery.Anchor) -> HistoryPage {
         var left = messages.reduce(0) { $0 + $1.content.cost }
         var kept = messages[...]

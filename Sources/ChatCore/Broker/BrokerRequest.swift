@@ -2,14 +2,14 @@
 /// link are carried out in the order in which they were submitted, except for what ``RequestTag/wantsAnswer`` allows.
 /// `redis/README.md` says what each does in Redis.
 public enum BrokerRequest: Sendable, Equatable {
-    /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the room's
-    /// epoch is newer, `.missing` if there is no log.
+    /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the
+    /// room's epoch is newer, `.missing` if there is no log.
     case append(room: RoomName, epoch: UInt64, content: MessageContent)
-    /// An append of which other nodes have to hear. If it suits the link, message and PUBLISH are one step, with one round
-    /// trip and one wake-up of Redis instead of two (→ `.announced`); otherwise the link only appends (→ `.appended`), and
-    /// the caller publishes. So the caller decides whether to publish, and the link in how many steps. A message whose
-    /// seq is not above `known`, the newest that the node has shown, is not published (race 7). `base` is the seq at
-    /// which the epoch began. All else as `append`.
+    /// An append of which other nodes have to hear. If it suits the link, message and PUBLISH are one step, with one
+    /// round trip and one wake-up of Redis instead of two (→ `.announced`); otherwise the link only appends (→
+    /// `.appended`), and the caller publishes. So the caller decides whether to publish, and the link in how many
+    /// steps. A message whose seq is not above `known`, the newest that the node has shown, is not published (race 7).
+    /// `base` is the seq at which the epoch began. Otherwise it is like `append`.
     case announce(room: RoomName, epoch: UInt64, base: UInt64?, known: UInt64, content: MessageContent)
     /// Publishes a message that has its position, or a signal, on the entity's channel. → `.done`
     case publish(on: Entity, event: ChannelEvent)
@@ -17,8 +17,8 @@ public enum BrokerRequest: Sendable, Equatable {
     indirect case enter(EnterRequest)
     /// Reads the room as it is, with a page of its log. → `.view`
     case view(room: RoomName, after: Position?, page: PageBounds)
-    /// Takes `node` and its members out of the room if it entered with `value`. → `.left`; or `.leaving` if the roster is
-    /// large: then the same again with the cursor of the answer.
+    /// Takes `node` and its members out of the room if it entered with `value`. → `.left`; or `.leaving` if the
+    /// roster is large: then the same again with the cursor of the answer.
     case leave(room: RoomName, node: NodeID, value: UInt64, cursor: UInt64 = 0, isOwn: Bool = false)
     /// Sends again: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`,
     /// `.missing`, `.again`.
@@ -34,8 +34,8 @@ public enum BrokerRequest: Sendable, Equatable {
     case history(room: RoomName, query: HistoryQuery)
     /// Drops the oldest messages until the log is within its bound in bytes. → `.done`
     case trim(room: RoomName)
-    /// Reports that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten the node, which then
-    /// enters every room again.
+    /// Reports that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten the node, which
+    /// then enters every room again.
     indirect case heartbeat(NodeReport, lease: Duration)
     /// All nodes that were registered and are not forgotten. → `.nodes`
     case nodes
@@ -111,8 +111,8 @@ public struct EnterRequest: Sendable, Equatable {
     public var clock: UInt64
     /// Whether the Redis that answers is another one than the node knew (another run or replication ID).
     public var identityChanged: Bool
-    /// Whether the node has a tail that it sends only if it is needed: if the log lost messages that this node may have,
-    /// nothing is changed and the answer is `.bring`.
+    /// Whether the node has a tail that it sends only if it is needed: if the log lost messages that this node may
+    /// have, nothing is changed and the answer is `.bring`.
     public var offersTail: Bool
     /// How much of the log is wanted: after `after`, or of the newest messages if that is nil or rewound.
     public var page: PageBounds
@@ -140,8 +140,8 @@ public struct OnceSend: Sendable, Equatable {
     public var content: MessageContent
     /// The position that the client knew at the first try; nil if it did not say.
     public var since: Position?
-    /// Whether the client says that this is a repetition. Then "not found" in a log that was trimmed after `since` (or ever,
-    /// if `since` is nil) leads to ``OnceOutcome/outcomeUnknown``; a first try is appended.
+    /// Whether the client says that this is a repetition. Then "not found" in a log that was trimmed after `since` (or
+    /// ever, if `since` is nil) leads to ``OnceOutcome/outcomeUnknown``; a first try is appended.
     public var again: Bool
 
     public init(content: MessageContent, since: Position? = nil, again: Bool = false) {
@@ -156,8 +156,8 @@ public struct OnceRequest: Sendable, Equatable {
     public var node: NodeID
     /// The epoch that the node knows. If Redis has another one, it refuses the request, as it would refuse an append.
     public var epoch: UInt64
-    /// The node has searched the messages above `knownFrom` up to `known` for the keys, so Redis searches only the others.
-    /// With `known` 0 the node has searched none.
+    /// The node has searched the messages above `knownFrom` up to `known` for the keys, so Redis searches only the
+    /// others. With `known` 0 the node has searched none.
     public var knownFrom: UInt64
     public var known: UInt64
     public var sends: [OnceSend]
@@ -203,8 +203,8 @@ public struct PresenceRequest: Sendable, Equatable {
     }
 }
 
-/// The bounds of one answer: messages, and their bytes (``MessageContent/storedBytes``). If there is a message and `count`
-/// is not 0 at least one comes, however long it is.
+/// The bounds of one answer: messages, and their bytes (``MessageContent/storedBytes``). If there is a message and
+/// `count` is not 0, the answer holds at least one, however long it is.
 public struct PageBounds: Hashable, Sendable {
     public var count: Int
     public var bytes: Int
@@ -226,7 +226,7 @@ public struct HistoryQuery: Hashable, Sendable {
 
     public var anchor: Anchor
     public var limit: Int
-    /// Bytes of messages (``MessageContent/storedBytes``) in the page; at least one message comes, however long.
+    /// Bytes of messages (``MessageContent/storedBytes``) in the page, which holds at least one message, however long.
     public var bytes: Int
 
     public init(anchor: Anchor, limit: Int, bytes: Int = .max) {

@@ -9,7 +9,7 @@ public struct EpochLink: Hashable, Sendable {
     }
 }
 
-/// What the log says of a position that somebody still holds.
+/// The log's verdict on a position that somebody still holds.
 public enum Verdict: Hashable, Sendable {
     /// Everything after the position is still there.
     case ok
@@ -19,14 +19,14 @@ public enum Verdict: Hashable, Sendable {
     case rewound
 }
 
-/// The epochs of a room's log with the seq at which each began, oldest first: what tells a position of this history from one
-/// of a branch that was lost, although both look contiguous by seq (race 9).
+/// The epochs of a room's log with the seq at which each began, oldest first. The chain distinguishes a position of
+/// this history from one of a branch that was lost, although both look contiguous by seq (race 9).
 ///
-/// Epochs in which nothing was said are dropped when the next one begins, and so are those that ended below the log's first
+/// Epochs without messages are dropped when the next one begins, and so are those that ended below the log's first
 /// entry, so the chain is never longer than the log + 2.
 public struct EpochChain: Hashable, Sendable {
     public var links: [EpochLink]
-    /// The epoch at which history began (afresh). A position of an older epoch is rewound.
+    /// The epoch at which history began, or began afresh. A position of an older epoch is rewound.
     public var history: UInt64
 
     public init(links: [EpochLink], history: UInt64) {
@@ -34,11 +34,11 @@ public struct EpochChain: Hashable, Sendable {
         self.history = history
     }
 
-    /// Judges `position` (always a message's position, or where history began) against a log whose last seq is `last` in
-    /// epoch `epoch` and whose first entry after `position` has the seq `firstAfter` (nil: there is none).
+    /// Judges `position` (always a message's position, or where history began) against a log whose last seq is `last`
+    /// in epoch `epoch` and whose first entry after `position` has the seq `firstAfter` (nil: there is none).
     public func verdict(of position: Position?, epoch: UInt64, last: UInt64, firstAfter: UInt64?) -> Verdict {
         guard let position else { return .ok }
-        // Seq 0 is never a message: nothing that was shown can be void.
+        // Seq 0 is never a message, so nothing was shown that could be void.
         guard position.seq > 0 else { return judge(after: 0, firstAfter ?? last + 1) }
         if position > Position(epoch: epoch, seq: last) || position.seq > last { return .rewound }
         if position.epoch < history { return .rewound }
@@ -70,8 +70,8 @@ public struct EpochChain: Hashable, Sendable {
         links.append(EpochLink(epoch: epoch, base: base))
     }
 
-    /// This chain, which the log had in `epoch` when its last seq was `last`, with the epochs that `other` has heard of since. Nil: these
-    /// began below `last`, so they are not of the same history.
+    /// This chain, which the log had in `epoch` when its last seq was `last`, extended by the epochs that `other` knows
+    /// of since then. Returns nil if these began below `last`, and so are not of the same history.
     public func continued(by other: EpochChain, after epoch: UInt64, last: UInt64) -> EpochChain? {
         let newer = other.links.drop { $0.epoch <= epoch }
         guard newer.first.map({ $0.base >= last }) ?? true else { return nil }
@@ -80,9 +80,9 @@ public struct EpochChain: Hashable, Sendable {
         return chain
     }
 
-    /// This chain of the log, with what `other`, an earlier account of the same history, knows of before it, down to the entry `seq`: the log
-    /// may have been trimmed below what a node remembers. `shown`: the seq up to which `other` was followed message by message; what it only
-    /// heard of beyond that may lack epochs.
+    /// This chain of the log, extended backwards, down to the entry `seq`, by the earlier epochs in `other`, an earlier
+    /// chain of the same history: the log may have been trimmed below what a node remembers. `shown` is the seq up to
+    /// which `other` followed every message; beyond it `other` may lack epochs.
     public func reachingBack(by other: EpochChain, toEntry seq: UInt64, shown: UInt64) -> EpochChain {
         guard other.history == history, let first = links.first, first.base <= shown,
             let place = other.links.firstIndex(of: first), place > other.links.startIndex
@@ -99,7 +99,7 @@ public struct EpochChain: Hashable, Sendable {
 }
 
 extension EpochChain {
-    /// The epoch in which the message with that seq was (or will be) said, as far as the chain reaches; nil for an empty chain.
+    /// The epoch of the message with that seq, existing or future, as far as the chain reaches; nil for an empty chain.
     public func epoch(of seq: UInt64) -> UInt64? {
         links.last(where: { $0.base < seq })?.epoch ?? links.first?.epoch
     }

@@ -23,7 +23,9 @@ public enum MemoryBrokerNews: Sendable, Equatable {
 /// and news in the order in which the hub sent them, which `EventLoop.execute` guarantees.
 ///
 ///     // On a node, for each loop (`bound` = NIOLoopBound):
-///     let client = hub.connect { news, connection in loop.execute { bound.value.receive(news, connection: connection) } }
+///     let client = hub.connect { news, connection in
+///         loop.execute { bound.value.receive(news, connection: connection) }
+///     }
 ///     let link = MemoryBrokerLink(
 ///         send: { call in hubLoop.execute { boundHub.value.perform(call, from: client, now: clock()) } },
 ///         defer: { work in … run work in the link's loop's next tick … })
@@ -48,7 +50,7 @@ public final class MemoryBrokerHub {
         self.broker = broker
     }
 
-    /// Whose channels somebody is subscribed to.
+    /// The entities whose channels have a subscriber.
     public var channels: [Entity] { Array(subscribers.keys) }
 
     /// Registers a link. `deliver` is called within ``perform(_:from:now:)``, also for calls of other links. It must

@@ -1,8 +1,8 @@
-/// A room's log in memory: what a Redis stream is to ``MemoryBroker``, with exact trimming.
+/// A room's log in memory: the counterpart of a Redis stream in ``MemoryBroker``, with exact trimming.
 struct MemoryLog: Sendable {
-    /// The last ID. Not always the last entry's: a new epoch moves it, and entries may be gone.
+    /// The last ID. It is not always the last entry's, because a new epoch moves it, and entries may have been removed.
     private(set) var last: Position
-    // Trimmed entries stay in front until they are half of the array, so that trimming is no move of the whole log.
+    // Trimmed entries stay at the front until they are half of the array, so that trimming does not move the whole log.
     private var storage: [Message] = []
     private var head = 0
 
@@ -26,7 +26,7 @@ struct MemoryLog: Sendable {
         entries[..<index { $0 >= position }]
     }
 
-    /// The first index whose position `holds`; positions only grow.
+    /// The first index whose position satisfies `holds`; positions are in ascending order.
     private func index(_ holds: (Position) -> Bool) -> Int {
         var low = head
         var high = storage.count
@@ -37,8 +37,8 @@ struct MemoryLog: Sendable {
         return low
     }
 
-    /// `XADD <epoch>-*`: nil if the last ID has a newer epoch. If it has an older one the log goes on at seq 0, as a Redis stream does
-    /// (race 7). `limit`: entries to keep.
+    /// `XADD <epoch>-*`. Returns nil if the last ID has a newer epoch. If it has an older one, the log continues at seq
+    /// 0, as a Redis stream does (race 7). `limit`: entries to keep.
     mutating func append(_ content: MessageContent, epoch: UInt64, limit: Int) -> Position? {
         guard epoch >= last.epoch else { return nil }
         let position = Position(epoch: epoch, seq: epoch == last.epoch ? last.seq + 1 : 0)
@@ -58,12 +58,12 @@ struct MemoryLog: Sendable {
         last.epoch = epoch
     }
 
-    /// `XSETID` by somebody else. For tests.
+    /// `XSETID` by another client, for tests.
     mutating func set(last position: Position) {
         last = position
     }
 
-    /// Drops the oldest messages until the others are of so many bytes; the newest stays.
+    /// Drops the oldest messages until the others fit into that many bytes; the newest message stays.
     mutating func trim(toBytes bytes: Int) {
         let kept = entries.reversed().fitting(PageBounds(count: .max, bytes: bytes))
         trim(to: max(1, kept))

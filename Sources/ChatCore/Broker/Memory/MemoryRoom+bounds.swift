@@ -1,10 +1,10 @@
 extension MemoryRoom {
-    /// Whether it is within ``PositionBounds`` and not years ahead of the broker's clock.
+    /// Whether the position is within ``PositionBounds`` and not years ahead of the broker's clock.
     func isSound(_ position: Position, now: UInt64) -> Bool {
         position.isWithinBounds && position.epoch <= PositionBounds.newestEpoch(clock: now)
     }
 
-    /// What Redis' functions say of a log whose last ID no node made; nil: all is well.
+    /// The error of the functions in Redis for a log whose last ID cannot be a node's; nil if the log is sound.
     func problem(now: UInt64) -> BrokerError? {
         guard let log, !isSound(log.last, now: now) else { return nil }
         return .notStored(
@@ -14,11 +14,11 @@ extension MemoryRoom {
 
 // MARK: for tests
 
-/// What somebody with redis-cli does to a room's keys. The simulator's vandal does it; nobody else.
+/// Changes that somebody with redis-cli may make to a room's keys. Only the simulator's vandal makes them.
 package enum Vandalism: Sendable, Equatable {
     /// XSETID.
     case lastID(Position)
-    /// XSETID to the same seq in an epoch that much later.
+    /// XSETID to the same seq in an epoch that is that many milliseconds later.
     case ahead(UInt64)
     /// HSET of a field in `nodes`.
     case node(NodeID, UInt64)
@@ -35,7 +35,7 @@ extension MemoryRoom {
     package mutating func suffer(_ deed: Vandalism) {
         switch deed {
         case .lastID(let position):
-            // (Redis refuses an ID below that of the last entry; an older one is what a failover makes.)
+            // (Redis refuses an ID below that of the last entry; only a failover leads to an older one.)
             if let last = log?.last, position > last { log?.set(last: position) }
         case .ahead(let milliseconds):
             if let last = log?.last {
@@ -50,13 +50,13 @@ extension MemoryRoom {
         }
     }
 
-    /// Puts right what is broken, as an operator does who reads `martlet doctor`: `last` is where the log stood before, and `isGhost` names
-    /// nodes that never were (nobody sweeps them in a room that nobody holds).
+    /// Repairs what is damaged, like an operator who follows `martlet doctor`. `last` is where the log stood before,
+    /// and `isGhost` identifies nodes that never existed (nobody sweeps them in a room that no node holds).
     package mutating func mend(last: Position?, now: UInt64, isGhost: (NodeID) -> Bool) {
         if let log, !isSound(log.last, now: now), let last { self.log?.set(last: last) }
         nodes = nodes.filter { $0.value <= PositionBounds.newestEpoch(clock: now) && !isGhost($0.key) }
     }
 
-    /// Where the log stands.
+    /// The log's last ID.
     package var lastID: Position? { log?.last }
 }

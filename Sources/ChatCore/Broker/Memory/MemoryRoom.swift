@@ -1,20 +1,21 @@
 /// One room as ``MemoryBroker`` keeps it: the six keys of `redis/README.md` as values.
 package struct MemoryRoom: Sendable {
-    /// What everybody is told who asks for a room that is not there, or its position in presence.
+    /// The answer to a request for a room that does not exist, or for its position in presence.
     static let nowhere = Position(epoch: 0, seq: 0)
 
     var log: MemoryLog?
-    /// Nil: never written (an outsider began the log), or lost.
+    /// Nil if it was never written (an outsider began the log), or was lost.
     var chain: EpochChain?
     var nodes: [NodeID: UInt64] = [:]
-    /// The run id of the broker that a node last entered, or an outsider who began the log spoke to.
+    /// The run ID of the broker that a node last entered, or that an outsider who began the log used.
     var run: String?
-    /// The first epoch that was begun on that broker.
+    /// The first epoch that began on that broker.
     var branch: UInt64 = 0
-    /// The last ID of the presence stream, whose entries nobody reads here.
+    /// The last ID of the presence stream. Its entries are not kept, as nobody reads them here.
     var presence: Position?
     var roster: [UserID: [NodeID: [DeviceName]]] = [:]
-    /// Ms since 1970. The log has its own: what an outsider says in an empty room renews it alone.
+    /// In ms since 1970. The log has its own expiry, because a message from an outsider to an empty room renews only
+    /// the log.
     var logExpires: UInt64?
     var restExpires: UInt64?
 
@@ -38,10 +39,10 @@ package struct MemoryRoom: Sendable {
 
     // MARK: Epochs
 
-    /// The chain as it is to be read: if it does not end with the log's epoch, history begins with that epoch.
+    /// The chain as readers see it: if it does not end with the log's epoch, history begins with that epoch.
     func readChain(_ log: MemoryLog) -> EpochChain {
         if var chain, let newest = chain.links.last, newest.epoch == log.last.epoch, newest.base <= log.last.seq {
-            // What stands there is no epoch that began: the oldest that is known counts.
+            // The value is not an epoch that began, so the oldest known one is used.
             if chain.history > log.last.epoch { chain.history = min(chain.links[0].epoch, log.last.epoch) }
             return chain
         }
@@ -58,7 +59,7 @@ package struct MemoryRoom: Sendable {
         chain.prune(firstEntry: log.first ?? log.last.seq + 1)
     }
 
-    /// Refuses what a node that was taken out may still have on its way.
+    /// Begins a new epoch, so that appends which a removed node may still have under way are refused.
     mutating func fence(now: UInt64) -> [ChannelEvent] {
         guard var log, let outsider = try? NodeID("leave") else { return [] }
         self.log = nil
@@ -69,9 +70,9 @@ package struct MemoryRoom: Sendable {
         return [.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: outsider)]
     }
 
-    /// What the first epoch of another Redis is above all earlier ones: on a branch that was lost the next epochs may have been given
-    /// already, and positions with them, so 1,000 and an amount of its own, from the run id. Nil: this is the Redis that the room
-    /// last met, or it met none.
+    /// By how much the first epoch on another Redis exceeds all earlier ones. A branch that was lost may have used the
+    /// next epochs already, and positions with them, so the distance is 1,000 and a number from the run ID. Nil if this
+    /// is the Redis that the room used last, or if it used none.
     private func jump(_ runID: String) -> UInt64? {
         guard let run, run != runID else { return nil }
         return 1_000 + (UInt64(runID.prefix(4), radix: 16) ?? 0)
@@ -116,7 +117,7 @@ package struct MemoryRoom: Sendable {
         return view(judge(log, chain, after, page), log, chain)
     }
 
-    /// Nil: nothing was changed, for the node may have what the log lost.
+    /// Returns nil if nothing was changed, because the node may have what the log lost.
     mutating func enter(_ request: EnterRequest, runID: String, now: UInt64) -> RoomView? {
         if request.identityChanged, request.offersTail {
             guard let log, judge(log, readChain(log), request.after, request.page).verdict != .rewound else {
@@ -154,8 +155,8 @@ package struct MemoryRoom: Sendable {
         return view(judged, log, chain)
     }
 
-    /// Puts back what the log lost, if `tail` continues its last entry (or the log is as good as new) without a hole and nobody has
-    /// gone another way meanwhile. Epochs that began since hold no message: they make room.
+    /// Restores what the log lost, if `tail` continues its last entry (or the log is as good as new) without a hole and
+    /// no other message was stored meanwhile. Epochs that began since then hold no message and are removed.
     private func restore(
         _ log: inout MemoryLog, _ chain: inout EpochChain, _ tail: [Message], history: UInt64
     ) -> Bool {
@@ -170,7 +171,7 @@ package struct MemoryRoom: Sendable {
         let missing = tail[place...]
         guard let first = missing.first, Self.follows(missing, newest?.position) else { return false }
         if let newest {
-            // (A chain that was lost knows only the log's last epoch.)
+            // (A chain that was lost contains only the log's last epoch.)
             guard let known = chain.links.lastIndex(where: { $0.epoch == newest.position.epoch }) else { return false }
             chain.links.removeSubrange((known + 1)...)
         } else {
@@ -190,7 +191,8 @@ package struct MemoryRoom: Sendable {
         return true
     }
 
-    /// Whether the messages follow `last`, and one another, without a hole. After nothing any may come.
+    /// Whether the messages follow `last`, and one another, without a hole. If `last` is nil, any message may come
+    /// first.
     private static func follows(_ messages: ArraySlice<Message>, _ last: Position?) -> Bool {
         var last = last
         for message in messages {
@@ -211,17 +213,17 @@ package struct MemoryRoom: Sendable {
         return log?.append(content, epoch: epoch, limit: limit).map { .success($0) } ?? .failure(.refused)
     }
 
-    /// Re-sends; events only if anybody but the caller is in the room.
+    /// Sends again. Returns events only if another node is in the room.
     mutating func once(
         _ request: OnceRequest, limit: Int, now: UInt64
     ) -> (Result<OnceReply, BrokerError>, [ChannelEvent]) {
         guard var log else { return (.failure(.missing), []) }
         guard log.last.epoch == request.epoch else { return (.failure(.refused), []) }
-        // One owner, or the first append would copy the log.
+        // The log must have one owner, or the first append would copy it.
         self.log = nil
         var chain = readChain(log)
         var found: [UserKey: (Position, UInt64)] = [:]
-        // A log that holds entries of an earlier history is not ordered by seqs: nothing that somebody knows of them counts.
+        // A log with entries of an earlier history is not ordered by seq, so what a node knows of its seqs is ignored.
         let isMixed = log.entries.first.map { $0.position.epoch < chain.history } ?? false
         for message in log.entries {
             let seq = message.position.seq
@@ -250,13 +252,14 @@ package struct MemoryRoom: Sendable {
             if let key { found[key] = (position, send.content.at) }
             outcomes.append(.stored(position))
         }
-        // After the appends: a first try that the new epoch refuses can come back in it only behind what was said here.
+        // This happens after the appends: a first try that the new epoch refuses can come back in it only after what
+        // was appended here.
         if others, stored {
             raise(&log, &chain, to: max(now, log.last.epoch + 1))
             events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: request.node))
         }
         let reply = OnceReply(epoch: log.last.epoch, base: chain.links.last?.base ?? log.last.seq, outcomes: outcomes)
-        // A chain that was only read is not written, as in Redis.
+        // As in Redis, a chain that was only read is not written.
         if others, stored { self.chain = chain }
         self.log = log
         return (.success(reply), events)
@@ -290,14 +293,14 @@ package struct MemoryRoom: Sendable {
         }
         let appended = log.append(content, epoch: log.last.epoch, limit: limit)
         self.log = log
-        // Never nil: an append at the log's own epoch is not refused.
+        // It is never nil, because an append in the log's own epoch is not refused.
         guard let position = appended else { return (log.last, false, events) }
         if logExpires != nil { logExpires = expires }
         return (position, false, events + [.message(Message(position: position, content: content), base: nil)])
     }
 }
 
-/// Whose key: keys of different users never meet.
+/// An idempotency key together with its user, so that keys of different users never collide.
 package struct UserKey: Hashable {
     package var user: UserID
     package var key: String
