@@ -106,8 +106,8 @@ extension RoomStateMachine {
         }
     }
 
-    /// Redis answers and refuses (LOADING, READONLY, WRONGTYPE …): sessions that wait are told why, and the room tries
-    /// again, less and less often.
+    /// Redis answers and refuses (LOADING, READONLY, WRONGTYPE …). Waiting sessions are told why, and the room tries
+    /// again, at growing intervals.
     private mutating func enterRefused(
         _ text: String, _ entering: Entering, now: Moment, _ actions: inout [RoomAction]
     ) {

@@ -1,18 +1,19 @@
-/// What a client puts into a request to recognise the reply: any string or number of up to ``maxBytes`` bytes, echoed as it came.
+/// The value by which a client recognises the reply to its request: any string or number of up to ``maxBytes`` bytes,
+/// returned as it was sent.
 public enum Ref: Hashable, Sendable {
     public static let maxBytes = 64
     case string(String)
     /// The number's JSON text, so that 1, 1.0 and 1e0 come back as they were sent.
     case number(String)
-    /// The session's own, in place of the client's while the request is on its way; no client sees one.
+    /// A value of the session itself, which replaces the client's while the request is under way. No client sees one.
     case own(serial: UInt64)
-    /// The same of a page of what a session missed, which no client asked for.
+    /// The same for a page of missed messages, which no client asked for.
     case page(serial: UInt64)
 }
 
-/// One request of a client, read and checked for form by a codec (ChatWire), before any limit was applied.
+/// One request of a client, parsed and checked for form by a codec (ChatWire), before any limit is applied.
 public struct ClientRequest: Hashable, Sendable {
-    /// Bytes of the name of a signal.
+    /// The maximum number of bytes of a signal's name.
     public static let maxSignalNameBytes = 64
 
     public enum Body: Hashable, Sendable {
@@ -21,7 +22,7 @@ public struct ClientRequest: Hashable, Sendable {
         case send(SendRequest)
         case signal(room: RoomName, name: String, data: String?)
         case history(room: RoomName, query: HistoryQuery)
-        /// `cursor` is what the last page gave; nil for the first page.
+        /// `cursor` comes from the previous page; nil for the first page.
         case roster(room: RoomName, cursor: String?)
         case ping
     }
@@ -35,7 +36,7 @@ public struct ClientRequest: Hashable, Sendable {
     }
 }
 
-/// A message that a client wants in the log. At least one of `text` and `data` is there.
+/// A message that a client wants to store in the log. At least one of `text` and `data` is present.
 public struct SendRequest: Hashable, Sendable {
     public static let maxKeyBytes = 64
     public var room: RoomName
@@ -44,8 +45,9 @@ public struct SendRequest: Hashable, Sendable {
     public var data: String?
     /// 1…``maxKeyBytes`` bytes, not beginning with `~`.
     public var key: String?
-    /// True: a repetition of a send whose answer the client did not get. False: certainly the first try. Nil: the client did not
-    /// say; then a keyed send of a session younger than ten seconds or resumed counts as a repetition (race 3).
+    /// True for a repetition of a send whose answer the client did not get; false if it is certainly the first try. Nil
+    /// if the client did not say; then a keyed send of a session that is resumed or younger than ten seconds counts as
+    /// a repetition (race 3).
     public var again: Bool?
     /// The position that the client knew at the first try.
     public var since: Position?

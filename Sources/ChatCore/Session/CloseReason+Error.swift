@@ -1,2 +1,2 @@
-/// A session that may not be opened is refused with the reason that its WebSocket is closed with.
+/// A session that may not be opened is refused with the reason for which its WebSocket is closed.
 extension CloseReason: Error {}

@@ -1,7 +1,7 @@
-/// Cutting what a session is sent in pages by bytes, as counts alone bound nothing: a hundred messages may be a hundred
-/// times the largest frame. Pure arithmetic over ``MessageContent/cost``. (``HistoryPage`` has its own.)
+/// Cuts what a session is sent into pages by bytes, because counts alone bound nothing: a hundred messages may be a
+/// hundred times the largest frame. Pure arithmetic over ``MessageContent/cost``. (``HistoryPage`` has its own.)
 extension Collection<Message> {
-    /// How many messages, from the first on, fit into `bytes`; at least one, if there is one.
+    /// The number of messages, from the first on, that fit into `bytes`; at least one, if there is one.
     func fitting(_ bytes: Int) -> Int {
         var rest = bytes
         var count = 0
@@ -15,7 +15,7 @@ extension Collection<Message> {
 }
 
 extension Collection<Message> {
-    /// How many messages, from the first on, one answer of the broker holds.
+    /// The number of messages, from the first on, that one answer of the broker holds.
     func fitting(_ page: PageBounds) -> Int {
         var rest = page.bytes
         var count = 0
@@ -29,9 +29,9 @@ extension Collection<Message> {
 }
 
 extension Joined {
-    /// Leaves out what does not fit into `bytes` and `count`. Of recent messages the newest stay, and the client may ask
-    /// for those before; of missed ones the oldest stay, and the result is true: the rest must follow before anything
-    /// else of the room.
+    /// Leaves out the messages that do not fit into `bytes` and `count`. Of recent messages the newest stay, and the
+    /// client may ask for those before. Of missed ones the oldest stay, and the result is true: the rest must follow
+    /// before anything else of the room.
     public mutating func bound(bytes: Int, count: Int) -> Bool {
         switch resumption {
         case .fresh, .reset:

@@ -1,27 +1,30 @@
-/// What a request costs, in nanoseconds of a core: of the node or of Redis, of whichever it takes more. Estimates that are right within a
-/// factor of two for what is dear, so that who is at the limit costs about what the limit says. Reads of Redis count twice: one Redis serves
-/// all nodes, and a user who is at the limit on two of them is not to cost it more than on one. Pure.
+/// The cost of a request, in nanoseconds of a core: of the node or of Redis, whichever is greater. The estimates for
+/// expensive requests are right within a factor of two, so that a user at the limit costs about what the limit says.
+/// Reads from Redis count twice, because one Redis serves all nodes, and a user who is at the limit on two of them must
+/// not cost it more than on one. Pure.
 ///
-/// Measured with 100-byte and 60 kB messages on two cores of a shared virtual machine (Redis 7.0.15, release build, the kernel's work for
-/// the node's sockets included). On a faster machine everybody may do a little less than the machine could bear.
+/// Measured with 100-byte and 60 kB messages on two cores of a shared virtual machine (Redis 7.0.15, release build,
+/// including the kernel's work for the node's sockets). On a faster machine users may do a little less than the machine
+/// could bear.
 public enum RequestCost {
     /// A frame that is read, checked, carried out and answered.
     public static let request: UInt64 = 15_000
-    /// Each byte of a long frame: read and parsed, whatever it says.
+    /// Each byte of a long frame, for reading and parsing it, whatever it contains.
     public static let byteRead: UInt64 = 5
-    /// Each byte of it that is said in a room: stored, kept.
+    /// Each byte of it that is sent to a room, for storing and keeping it.
     public static let byteIn: UInt64 = 8
-    /// A frame for one receiver, written to a socket of its own.
+    /// A frame for one receiver, written to its own socket.
     public static let receiver: UInt64 = 9_000
     /// Each byte of it.
     public static let byteOut: UInt64 = 2
     /// A room that the node is not in yet: SUBSCRIBE, `enter`, the roster, presence, and `leave` afterwards.
     public static let newRoom: UInt64 = 900_000
-    /// A piece of a room's log, read for somebody who missed more than the memory has: as many bytes as one call reads.
+    /// A piece of a room's log that is read for a session which missed more than the node has in memory. The piece has
+    /// as many bytes as one call reads.
     public static let missed: UInt64 = 1_400_000
     /// A join of a room that the node is in: presence in Redis, the roster and the newest messages for one session.
     public static let join: UInt64 = 80_000
-    /// A read of Redis that is none of a whole room.
+    /// A read from Redis other than that of a whole room.
     public static let read: UInt64 = 120_000
     /// Each message of a page, read from Redis, decoded and encoded.
     public static let entry: UInt64 = 6_000
@@ -31,19 +34,20 @@ public enum RequestCost {
     public static let rosterEntry: UInt64 = 3_000
     /// Each user of a roster that is in memory: sorted, for a page.
     public static let rosterMember: UInt64 = 250
-    /// Redis looks for a key in the index of a log: 60 to 90 µs, 150 to 280 µs where the log's first message is long.
+    /// Redis looks up a key in the index of a log: 60 to 90 µs, or 150 to 280 µs if the log's first message is long.
     public static let keyLookup: UInt64 = 400_000
-    /// Redis reads a piece of a log into its index, which it does once for each message (``BrokerError/again``): 390 µs for one message
-    /// of 60 kB, 1.3 ms for 256 short ones.
+    /// Redis reads a piece of a log into its index, once for each message (``BrokerError/again``): 390 µs for one
+    /// message of 60 kB, 1.3 ms for 256 short ones.
     public static let indexed: UInt64 = 1_400_000
-    /// An HTTP request, and often a connection for it alone.
+    /// An HTTP request, which often has a connection of its own.
     public static let httpRequest: UInt64 = 250_000
-    /// One that is refused: it is read and answered all the same.
+    /// A refused HTTP request, which is read and answered all the same.
     public static let httpRefusal: UInt64 = 200_000
-    /// Receivers of a message in a room that this node is not in, so that it does not know how many there are.
+    /// The assumed number of receivers of a message in a room that this node is not in, as their number is unknown.
     public static let unknownReceivers = 100
 
-    /// What is known when the request has been read. What it then moves comes on top.
+    /// The part of the cost that is known when the request has been read. The cost of the data that it moves is added
+    /// later.
     public static func before(_ body: ClientRequest.Body) -> UInt64 {
         switch body {
         case .join: request + join
@@ -54,12 +58,12 @@ public enum RequestCost {
         }
     }
 
-    /// A frame about a message of `bytes` bytes, to each of `receivers` sessions.
+    /// A frame about a message of `bytes` bytes, sent to each of `receivers` sessions.
     public static func fanOut(bytes: Int, to receivers: Int) -> UInt64 {
         times(receivers, receiver &+ times(bytes, byteOut))
     }
 
-    /// A page of these messages for one session; `read`: from Redis.
+    /// A page of these messages for one session. `read`: whether it is read from Redis.
     public static func page(_ messages: some Sequence<Message>, read: Bool) -> UInt64 {
         var cost: UInt64 = 0
         for message in messages {
@@ -68,15 +72,15 @@ public enum RequestCost {
         return cost
     }
 
-    /// A roster of `count` users, of which a page is told; `read`: from Redis.
+    /// A roster of `count` users, of which one page is sent. `read`: whether it is read from Redis.
     public static func roster(_ count: Int, read: Bool) -> UInt64 {
         times(count, read ? rosterEntry : rosterMember)
     }
 
-    /// A frame of so many bytes, whatever it says.
+    /// Reading a frame of that many bytes, whatever it contains.
     public static func read(bytes: Int) -> UInt64 { times(bytes, byteRead) }
 
-    /// So many messages, read from the log.
+    /// Reading that many messages from the log.
     public static func read(_ count: Int) -> UInt64 { times(count, entry) }
 
     private static func times(_ count: Int, _ cost: UInt64) -> UInt64 {
@@ -86,7 +90,8 @@ public enum RequestCost {
 }
 
 extension ClientRequest.Body {
-    /// After how many bursts a user is refused this: who comes back asks to join all rooms at once, and nobody is kept from leaving.
+    /// After how many bursts a user is refused this request. A client that reconnects joins all its rooms at once, and
+    /// leaving is never refused.
     public var patience: UInt64 {
         switch self {
         case .join: 5
@@ -97,6 +102,6 @@ extension ClientRequest.Body {
 }
 
 extension SendRequest {
-    /// Bytes of what is said.
+    /// The number of bytes that count as sent to the room.
     public var byteCount: Int { (text?.utf8.count ?? 0) + (data?.utf8.count ?? 0) + (key?.utf8.count ?? 0) }
 }

@@ -1,16 +1,16 @@
-/// What a node says to one session. A codec (ChatWire) turns it into a frame.
+/// An event that a node sends to one session. A codec (ChatWire) turns it into a frame.
 public enum ServerEvent: Hashable, Sendable {
     indirect case welcome(Welcome)
     indirect case joined(Joined)
     case left(ref: Ref?, room: RoomName)
     case sent(ref: Ref?, room: RoomName, position: Position, at: UInt64, repeated: Bool)
-    /// `showKey`: the session's own user said it, so the frame holds the client's key.
+    /// `showKey`: the session's own user is the sender, so the frame holds the client's key.
     case message(room: RoomName, Message, showKey: Bool)
     case presence(room: RoomName, joined: [UserID], left: [UserID], count: Int)
     case signal(room: RoomName, user: UserID, name: String, data: String?)
     case gap(room: RoomName, Gap)
     case reset(room: RoomName, Reset)
-    /// Milliseconds, different for each session.
+    /// In milliseconds, different for each session.
     case draining(reconnectAfter: UInt64)
     indirect case history(ref: Ref?, room: RoomName, HistoryPage)
     indirect case roster(ref: Ref?, room: RoomName, RosterPage)
@@ -19,13 +19,13 @@ public enum ServerEvent: Hashable, Sendable {
 }
 
 public struct Welcome: Hashable, Sendable {
-    /// Unique over all nodes and times.
+    /// Unique over all nodes and all time.
     public var session: String
     public var user: UserID
     public var device: DeviceName
     /// The node's configured name.
     public var node: String
-    /// Seconds between the node's pings; a client that hears nothing for three times that long may reconnect.
+    /// Seconds between the node's pings. A client that hears nothing for three times that long may reconnect.
     public var heartbeat: Int
     public var limits: Limits
 
@@ -50,10 +50,11 @@ public struct Gap: Hashable, Sendable {
     }
 }
 
-/// What the client holds of the room is void; the room goes on at `position`.
+/// What the client knows of the room is void; the room continues at `position`.
 public struct Reset: Hashable, Sendable {
     public enum Reason: String, Hashable, Sendable {
-        /// The log was lost or set back (failover, flush), and the client's position is not part of what it is now.
+        /// The log was lost or set back (failover, flush), and the client's position is not part of its present
+        /// history.
         case rewound
     }
 
@@ -66,7 +67,7 @@ public struct Reset: Hashable, Sendable {
     }
 }
 
-/// How a `join` with `after` went.
+/// The result of a `join` with `after`.
 public enum Resumption: Hashable, Sendable {
     /// `after` was not given.
     case fresh
@@ -79,15 +80,16 @@ public enum Resumption: Hashable, Sendable {
 public struct Joined: Hashable, Sendable {
     public var ref: Ref?
     public var room: RoomName
-    /// The newest message's; what comes after it will come as `message`.
+    /// The position of the newest message; later ones will come as `message`.
     public var position: Position
     /// Oldest first.
     public var messages: [Message]
-    /// Nil when the room is large: then `count` alone is told.
+    /// Nil if the room is large; then only `count` is sent.
     public var members: [RosterMember]?
     public var count: Int
     public var resumption: Resumption
-    /// What was missed is longer than these messages: the rest has to be asked for before anything else of the room. No client sees it.
+    /// More was missed than these messages: the session has to ask for the rest before anything else of the room is
+    /// sent to it. It is not shown to clients.
     public var hasMore: Bool
 
     public init(
@@ -115,7 +117,7 @@ public struct RosterMember: Hashable, Sendable {
     }
 }
 
-/// Members in the order of their names. `cursor` fetches the next page; nil: this is the last one.
+/// Members in the order of their names. `cursor` fetches the next page; nil if this is the last one.
 public struct RosterPage: Hashable, Sendable {
     public var members: [RosterMember]
     public var count: Int

@@ -3,8 +3,8 @@ struct PendingSend: Sendable {
     enum State: Sendable, Equatable {
         /// Certainly not stored. → `appending` · `inOnce`
         case queued
-        /// At the broker, as an append in this epoch, or in the `once` request with this serial. → `stored` · `queued`,
-        /// when it was refused · `uncertain`
+        /// At the broker, as an append in this epoch, or in the `once` request with this serial. → `stored` ·
+        /// `queued`, when it was refused · `uncertain`
         case appending(epoch: UInt64)
         case inOnce(serial: UInt64)
         /// In the log, but not shown yet. It is answered when it is shown, so that our memory and the verdict on what
