@@ -1,8 +1,9 @@
 import ChatCore
 
-/// A room on its home loop: the machine with the rules, or what rests of it, and where its members are. Confined to the home loop.
+/// A room on its home loop: its state machine, or the compact form of it at rest, and the loops of its members.
+/// Confined to the home loop.
 final class HomeRoom {
-    /// A loop on which sessions are in the room or waiting to be.
+    /// A loop with sessions that are in the room or wait for the answer to their join.
     private struct Local {
         let loop: Int32
         var sessions: Int32 = 0
@@ -10,7 +11,7 @@ final class HomeRoom {
     }
 
     private enum State {
-        /// The machine is there, a place of the store.
+        /// The machine is in memory, in a place of the store.
         case awake(UnsafeMutablePointer<RoomStateMachine>)
         case resting(RestingRoom)
     }
@@ -20,19 +21,20 @@ final class HomeRoom {
     let name: RoomName
     private let store: MachineStore
     private var state: State
-    /// The loops that have, or had, sessions of the room. Most rooms have few people: the first loop is kept in place.
+    /// The loops that have, or had, sessions of the room. As most rooms have few members, the first loop is stored
+    /// inline.
     private var first: Local?
     private var others: [Local] = []
-    /// What the sessions that are in the room, or waiting to be, speak.
+    /// The protocols of the sessions that are in the room or wait for the answer to their join.
     private(set) var protocols = ProtocolCounts()
     /// When the loop's timer will look at the room again.
     var wake: Moment?
     /// Bytes of messages that the room has in memory, as the loop counts them, and when that changed last.
     var cost = 0
     var usedAt = Moment(nanoseconds: 0)
-    /// Who brought the room here, until it is known what that cost.
+    /// The user who brought the room here, until the cost of that is known.
     var payer: UserRate?
-    /// When the room may go to rest, if nothing happens until then.
+    /// When the room may go to rest, if nothing happens before.
     var restAt = Moment(nanoseconds: 0)
 
     init(slot: UInt32, generation: UInt32, machine: consuming RoomStateMachine, in store: MachineStore) {
@@ -63,16 +65,16 @@ final class HomeRoom {
         state = .awake(store.put(RoomStateMachine(waking: rest, room: name, common: common)))
     }
 
-    /// Looks at the machine, or changes it, where it is. A method that is called through a property is given a copy of the whole
-    /// machine, with a retain for everything in it (measured: a tenth of a node's CPU under load). Nil: the room rests, so it is
-    /// live, nobody waits, and nothing is missing.
+    /// Reads or changes the machine in place. (A method that is called through a property works on a copy of the whole
+    /// machine, with a retain for everything in it; measured, that takes a tenth of a node's CPU under load.) Returns
+    /// nil if the room rests; then it is live, nobody waits, and nothing is missing.
     @inline(__always)
     func look<Result>(_ body: (inout RoomStateMachine) -> Result) -> Result? {
         guard case .awake(let machine) = state else { return nil }
         return body(&machine.pointee)
     }
 
-    /// Looks at the machine; that of a room at rest is woken for the look alone.
+    /// Passes the machine to the body. That of a room at rest is unpacked only for this call.
     func inspect<Result>(
         _ common: RoomStateMachine.Common, _ body: (inout RoomStateMachine) -> Result
     ) -> Result {
@@ -84,7 +86,7 @@ final class HomeRoom {
         }
     }
 
-    /// Puts the room to rest, if nobody waits for anything. False: it stays awake.
+    /// Puts the room to rest, if nothing is pending. Returns false if it stays awake.
     func rest(now: Moment) -> Bool {
         guard case .awake(let machine) = state else { return true }
         guard let rest = machine.pointee.rest(now: now) else { return false }
@@ -93,7 +95,7 @@ final class HomeRoom {
         return true
     }
 
-    /// Live, with other nodes in it.
+    /// Whether the room is live, with other nodes in it.
     var isShared: Bool {
         switch state {
         case .awake: look { $0.isShared } ?? false
@@ -101,7 +103,7 @@ final class HomeRoom {
         }
     }
 
-    /// Whether it would change nothing to be told that the room's log reaches to that position.
+    /// Whether the room already knows all messages up to that position of its log.
     func reaches(_ newest: Position) -> Bool {
         switch state {
         case .awake: false
@@ -111,7 +113,7 @@ final class HomeRoom {
 
     // MARK: members
 
-    /// Each loop that has sessions of the room, with its members: loops without any get no deliveries.
+    /// Each loop that has sessions of the room, with its members. Loops without members get no deliveries.
     @inline(__always)
     func forEachLoop(_ body: (Int, LocalRoom) -> Void) {
         if let first, first.sessions > 0 { body(Int(first.loop), first.members) }

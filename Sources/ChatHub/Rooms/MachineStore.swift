@@ -1,17 +1,17 @@
 import ChatCore
 import Glibc
 
-/// Where the machines of rooms that are awake live: blocks of memory of their own, which go back to the system when they are empty. On
-/// the heap they would lie between what stays, and what a storm of reconnects had woken would never be given back (measured: half a
-/// kilobyte for each room that rests again).
+/// The memory of the machines of awake rooms: separate blocks, which are returned to the system when they are empty. On
+/// the heap the machines would lie between long-lived objects, and the memory of rooms that a storm of reconnects had
+/// woken would never be returned (measured: half a kilobyte for each room that rests again).
 ///
-/// Not thread-safe: of one loop.
+/// Not thread-safe: confined to one loop.
 final class MachineStore {
     private struct Block {
         let start: UnsafeMutablePointer<RoomStateMachine>
-        /// Else it is of the heap: the system had nothing else.
+        /// Otherwise it was allocated on the heap, because the system could map no more memory.
         let isMapped: Bool
-        /// A bit for each place that is free.
+        /// One bit for each place, set if the place is free.
         var free: UInt64 = .max
 
         func holds(_ place: UnsafeMutablePointer<RoomStateMachine>) -> Bool {
@@ -22,18 +22,18 @@ final class MachineStore {
     private static let placesPerBlock = UInt64.bitWidth
     private static let blockBytes = placesPerBlock * MemoryLayout<RoomStateMachine>.stride
 
-    /// Filled from the front, so that those at the end become empty.
+    /// Blocks are filled from the front, so that those at the end become empty.
     private var blocks: [Block] = []
 
-    /// Rooms hold the store, so there is no machine left.
+    /// Rooms hold a reference to the store, so no machine is left.
     deinit {
         for block in blocks { Self.free(block) }
     }
 
-    /// How many machines there is room for.
+    /// The number of machines for which memory is allocated.
     var capacity: Int { blocks.count * Self.placesPerBlock }
 
-    /// Puts the machine into a place, which is its own until ``end(_:)``.
+    /// Moves the machine into a place, which belongs to it until ``end(_:)``.
     func put(_ machine: consuming RoomStateMachine) -> UnsafeMutablePointer<RoomStateMachine> {
         let index = blocks.firstIndex { $0.free != 0 } ?? addBlock()
         let bit = blocks[index].free.trailingZeroBitCount
@@ -43,12 +43,12 @@ final class MachineStore {
         return place
     }
 
-    /// Ends the machine in that place, which is one that ``put(_:)`` returned.
+    /// Destroys the machine in that place, which ``put(_:)`` returned.
     func end(_ place: UnsafeMutablePointer<RoomStateMachine>) {
         guard let index = blocks.firstIndex(where: { $0.holds(place) }) else { return }
         place.deinitialize(count: 1)
         blocks[index].free |= 1 << UInt64(place - blocks[index].start)
-        // The last one stays: the next room wakes soon.
+        // The last block stays, because the next room wakes soon.
         guard blocks[index].free == .max, blocks.count > 1 else { return }
         Self.free(blocks.remove(at: index))
     }

@@ -1,6 +1,7 @@
 import ChatCore
 
-/// What the rooms of one loop hand to the sessions of each loop: gathered during a tick, handed over at its end.
+/// The deliveries of the rooms of one loop to the sessions of each loop: gathered during a tick, handed over at its
+/// end.
 final class Outboxes: TickWork {
     private let index: Int
     private let tick: LoopTick
@@ -17,7 +18,7 @@ final class Outboxes: TickWork {
         self.context = context
     }
 
-    /// Puts a delivery into the batch for that loop.
+    /// Adds a delivery to the batch for that loop.
     func post(_ delivery: Delivery, to loop: Int) {
         guard boxes.indices.contains(loop) else { return assertionFailure("there is no loop \(loop)") }
         boxes[loop].append(delivery)
@@ -31,7 +32,7 @@ final class Outboxes: TickWork {
             var batch: [Delivery] = []
             swap(&batch, &boxes[loop])
             context.hand(batch, to: loop, made: since)
-            // The memory of a batch that this loop has handed out itself is used again.
+            // The memory of a batch that this loop has delivered itself is reused.
             guard loop == index, boxes[loop].isEmpty else { continue }
             batch.removeAll(keepingCapacity: batch.capacity <= 4_096)
             swap(&batch, &boxes[loop])

@@ -2,7 +2,7 @@ import ChatCore
 
 /// The interpreter of ``RoomAction``.
 extension RoomHost {
-    /// True if the room is finished.
+    /// Returns true if the room is finished.
     func carryOut(_ action: RoomAction, _ room: HomeRoom) -> Bool {
         if context.isTracing { context.trace("-> \(action.traceText)", in: room.name) }
         switch action {

@@ -1,6 +1,7 @@
 import ChatCore
 
-/// What a room says to all of its sessions: encoded here, once for each protocol that somebody in the room speaks.
+/// The events that a room sends to all of its sessions. They are encoded here, once for each protocol that is spoken in
+/// the room.
 extension RoomHost {
     func deliver(_ message: Message, _ room: HomeRoom) {
         messages &+= 1
@@ -28,7 +29,7 @@ extension RoomHost {
         room.forEachLoop { post(.presence($1, frame, except: except), to: $0) }
     }
 
-    /// Nil: no session is there to be told.
+    /// Returns nil if there is no session to send it to.
     private func frame(_ event: ServerEvent, _ room: HomeRoom) -> Frame? {
         room.protocols.isEmpty ? nil : Frame(event, for: room.protocols, by: settings.encoder)
     }

@@ -1,8 +1,8 @@
 import ChatCore
 
-/// What the rooms of the loop take of memory, and how it is taken back.
+/// The memory that the loop's rooms use for messages, and its release.
 extension RoomHost {
-    /// Messages of the room came into memory, or went.
+    /// The number of bytes of messages that the room has in memory has changed.
     func remember(_ room: HomeRoom, _ cost: Int) {
         memory.used += cost - room.cost
         room.cost = cost
@@ -16,7 +16,8 @@ extension RoomHost {
         context.schedule(after: Self.beforeRelease) { [self] in releaseMemory() }
     }
 
-    /// Takes memory from the rooms in which nothing was said for longest; a little at a time, for others use the loop as well.
+    /// Releases memory of the rooms that have been quiet for longest, a little at a time, because the loop has other
+    /// work as well.
     private func releaseMemory() {
         let idlest = table.slots.compactMap { $0 }.filter { $0.cost > 0 }.sorted { $0.usedAt < $1.usedAt }
         let end = context.now + Self.releaseTime

@@ -1,8 +1,8 @@
 import ChatCore
 
-/// What sessions ask of rooms, and what that costs their user.
+/// The requests of sessions to rooms, and their charges to the user.
 extension RoomHost {
-    /// A session wants to be in the room, or to be told more of what it has missed.
+    /// A session asks to join the room, or for more of what it has missed.
     func join(_ request: JoinRequest, to name: RoomName, _ rate: UserRate) {
         let isNew = room(named: name) == nil
         let room = openRoom(name)
@@ -42,7 +42,8 @@ extension RoomHost {
         onlyMembers(of: room, event, session, ref, rate) { RequestCost.roster($0.users, read: false) }
     }
 
-    /// Lets something happen that only a member may cause, if its user may spend what it costs. Nobody is in a room that is not in use.
+    /// Passes a members-only event to the room, if its user may spend what it costs. A room that is not in use has no
+    /// members.
     private func onlyMembers(
         of name: RoomName, _ event: RoomEvent, _ session: SessionID, _ ref: Ref?, _ rate: UserRate,
         cost: (inout RoomStateMachine) -> UInt64
@@ -60,13 +61,13 @@ extension RoomHost {
         happen(event, in: room)
     }
 
-    /// Whether the session is in the room or waits to be.
+    /// Whether the session is in the room or waits for the answer to its join.
     func has(_ session: SessionID, in room: HomeRoom) -> Bool {
         awaken(room)
         return room.look { $0.has(session) } ?? false
     }
 
-    /// What it costs that somebody says so who need not be in the room.
+    /// The cost of a message from a sender who need not be in the room.
     public func cost(ofSaying content: MessageContent, in name: RoomName) -> UInt64 {
         let room = room(named: name)
         if let room { awaken(room) }

@@ -1,21 +1,21 @@
 import ChatCore
 
-/// A room that enters or leaves: one life of a slot.
+/// A room that enters or leaves: one use of a slot.
 struct TurnID: Hashable, Sendable {
     var slot: UInt32
     var generation: UInt32
 }
 
-/// Rooms enter and leave a few at a time: after a lost connection, or when thousands of lingers end at once, what others ask is
-/// answered in between.
+/// Only a few rooms enter or leave at a time, so that other requests are answered in between after a lost connection,
+/// or when thousands of lingers end at once.
 extension RoomHost {
-    /// Rooms that enter or leave at once at one server. Each costs Redis a page of the room's log at most (0.5 to 3 ms), so what comes
-    /// behind them waits for a few hundredths of a second at most.
+    /// The number of rooms that enter or leave at once at one server. Each costs Redis at most a page of the room's log
+    /// (0.5 to 3 ms), so that requests behind them wait for a few hundredths of a second at most.
     public static let turnsAtOnce = 8
 
     func awaitTurn(_ room: HomeRoom, isUrgent: Bool) {
         let id = TurnID(slot: room.slot, generation: room.generation)
-        // Without a connection nothing can be asked: the room wants another turn when it is there.
+        // Without a connection nothing can be requested. The room asks for another turn when there is one.
         guard let server = commands.identity(of: room.name) else { return }
         turns.ask(id, at: server, isUrgent: isUrgent)
     }
@@ -24,7 +24,7 @@ extension RoomHost {
         turns.ended(TurnID(slot: room.slot, generation: room.generation))
     }
 
-    /// Lets rooms have their turn as long as there is one. After each event, when its actions are carried out.
+    /// Gives rooms their turns while there are any. To be called after each event, when its actions are carried out.
     func grantTurns() {
         guard !isGrantingTurns, !turns.isEmpty else { return }
         isGrantingTurns = true

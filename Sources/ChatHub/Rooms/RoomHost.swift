@@ -1,7 +1,7 @@
 import ChatCore
 
-/// The rooms whose home is one loop: lets events happen in them and carries out what follows from it. It knows where a room's
-/// sessions are only by loop; ``SessionHost`` knows the sessions.
+/// The rooms whose home is one loop. It passes events to them and carries out the resulting actions. It knows only the
+/// loops on which a room's sessions are; ``SessionHost`` knows the sessions.
 ///
 /// Not thread-safe: confined to its loop.
 public final class RoomHost {
@@ -15,21 +15,21 @@ public final class RoomHost {
     let outboxes: Outboxes
     var table = RoomTable()
     var memory: RoomsMemory
-    /// Rooms whose machine is in memory, and perhaps some that were closed since.
+    /// Rooms whose machine is in memory. Some of them may have been closed since.
     private var awakeRooms: [HomeRoom] = []
     private var timers = TimerHeap()
-    /// Arrays of actions that are used again.
+    /// Arrays of actions for reuse.
     private var pool: [[RoomAction]] = []
-    /// Which rooms enter or leave now, at each of the broker's servers.
+    /// The rooms that enter or leave now, at each of the broker's servers.
     var turns: Turns<TurnID, BrokerIdentity>
     var isGrantingTurns = false
-    /// Who carries out commands, and who publishes, for which rooms.
+    /// The servers that carry out commands, and those that publish, and for which rooms.
     public private(set) var commands = BrokerReach()
     public private(set) var subscriptions = BrokerReach()
-    /// Messages that rooms were shown, since the node started.
+    /// Messages shown to rooms since the node started.
     var messages: UInt64 = 0
 
-    /// `count`: how many loops the node has. `turnsAtOnce`: rooms that enter or leave at once at one server.
+    /// `count`: the number of loops of the node. `turnsAtOnce`: rooms that enter or leave at once at one server.
     public init(
         index: Int, of count: Int, settings: HubSettings, link: any BrokerLink, tick: LoopTick,
         context: any RoomHostContext, turnsAtOnce: Int = RoomHost.turnsAtOnce
@@ -44,8 +44,8 @@ public final class RoomHost {
         turns = Turns(limit: turnsAtOnce)
     }
 
-    /// The loop that is home to the room: its ``StableHash``, then mixed (the finaliser of MurmurHash3), as FNV alone hardly
-    /// carries a name's last bytes into the upper half: `room1` to `room99` would all have one home.
+    /// The room's home loop: its ``StableHash``, then mixed (the finaliser of MurmurHash3), because FNV alone hardly
+    /// carries a name's last bytes into the upper half, so that `room1` to `room99` would all have one home.
     public static func home(of room: RoomName, among count: Int) -> Int {
         guard count > 1 else { return 0 }
         var hash = StableHash(room.text).value
@@ -55,15 +55,15 @@ public final class RoomHost {
 
     // MARK: rooms
 
-    /// How many rooms are in use.
+    /// The number of rooms in use.
     public var count: Int { table.count }
 
     public func isInUse(_ name: RoomName) -> Bool { table.contains(name) }
 
-    /// The room if it is in use here.
+    /// The room, if it is in use here.
     func room(named name: RoomName) -> HomeRoom? { table.room(named: name) }
 
-    /// The room, put into use if it is not.
+    /// The room, which is put into use if it is not in use yet.
     func openRoom(_ name: RoomName) -> HomeRoom {
         if let room = room(named: name) { return room }
         let now = context.now
@@ -90,8 +90,8 @@ public final class RoomHost {
 
     // MARK: events
 
-    /// Lets something happen in the room and carries out what follows from it. `awake`: for how long the room does not go to rest
-    /// after it.
+    /// Passes an event to the room's machine and carries out the resulting actions. `awake`: for how long the room
+    /// stays awake after it.
     func happen(_ event: RoomEvent, in room: HomeRoom, awake: Duration = RoomHost.restAfter) {
         var actions = pool.popLast() ?? []
         let now = context.now
@@ -125,15 +125,15 @@ public final class RoomHost {
         awakeRooms.append(room)
     }
 
-    /// How long nothing happens in a room that goes to rest.
+    /// The idle time after which a room goes to rest.
     static let restAfter: Duration = .seconds(1)
-    /// The same after what the room's timer begins, mostly to compare a quiet room with its log: about as long as Redis takes to
-    /// answer. (Of 10,000 quiet rooms, 333 are compared each second.)
+    /// The same after an event of the room's timer, which mostly compares a quiet room with its log: about as long as
+    /// Redis takes to answer. (Of 10,000 quiet rooms, 333 are compared each second.)
     static let upkeep: Duration = .milliseconds(100)
-    /// How long a room stays awake that could not go to rest.
+    /// How long a room that could not go to rest stays awake.
     private static let stayAwake: Duration = .seconds(30)
 
-    /// Puts the rooms to rest in which nothing happens. To be called once a second.
+    /// Puts idle rooms to rest. To be called once a second.
     public func restRooms() {
         let now = context.now
         var kept = 0
@@ -151,13 +151,14 @@ public final class RoomHost {
         if awakeRooms.isEmpty { awakeRooms = [] }
     }
 
-    /// Puts every room to rest that may rest, whatever happened in it a moment ago: so the simulator tries rest between any two events.
+    /// Puts every room to rest that may rest, even if something has just happened in it, so that the simulator tests
+    /// rest between any two events.
     package func restAtOnce() {
         let now = context.now
         awakeRooms.removeAll { !table.holds($0) || $0.rest(now: now) }
     }
 
-    /// Looks at a room's machine for tests and the simulator. A room at rest stays at rest.
+    /// Passes a room's machine to the body, for tests and the simulator. A room at rest stays at rest.
     @discardableResult
     package func inspect<Result>(_ name: RoomName, _ body: (inout RoomStateMachine) -> Result) -> Result? {
         room(named: name)?.inspect(common, body)
@@ -168,17 +169,17 @@ public final class RoomHost {
         _ = room(named: name)?.look(body)
     }
 
-    /// How many rooms have their machine in memory.
+    /// The number of rooms whose machine is in memory.
     var awakeCount: Int { awakeRooms.count }
 
     // MARK: deliveries
 
-    /// Puts a delivery into the batch for that loop; the batch leaves at the end of the tick.
+    /// Adds a delivery to the batch for that loop; the batch is handed over at the end of the tick.
     public func post(_ delivery: Delivery, to loop: Int) { outboxes.post(delivery, to: loop) }
 
     // MARK: timers
 
-    /// Sees to it that the room is woken when it wants to be.
+    /// Sets the timer for the moment at which the room wants to be woken.
     private func arm(_ room: HomeRoom) {
         guard let wake = room.look({ $0.nextWake }) ?? nil else { return }
         if let armed = room.wake, armed <= wake { return }
@@ -193,13 +194,13 @@ public final class RoomHost {
         if let next = timers.next { context.wake(at: next) }
     }
 
-    /// The room that is to be woken then; nil: it is gone, or has changed its mind.
+    /// The room of the entry; nil if it is gone, or no longer wants to be woken then.
     private func room(wantedBy entry: TimerHeap.Entry) -> HomeRoom? {
         guard let room = table.room(in: entry.slot, generation: entry.generation) else { return nil }
         return room.wake == entry.moment ? room : nil
     }
 
-    /// Wakes the rooms that wanted to be woken by now. Called as ``RoomHostContext/wake(at:)`` asks.
+    /// Wakes the rooms whose moment has come. Called as requested by ``RoomHostContext/wake(at:)``.
     public func timersDue() {
         let now = context.now
         while let entry = timers.popDue(now) {
@@ -212,14 +213,14 @@ public final class RoomHost {
 
     // MARK: what the broker says
 
-    /// A request with that tag was answered. Requests of others than rooms are not for this host.
+    /// A request with that tag was answered. Answers to requests that no room made are not passed to this host.
     public func completed(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
         guard tag.wantsAnswer, let room = table.room(in: tag.owner, generation: tag.generation) else { return }
-        // Whatever asked has seen to how long the room stays awake.
+        // The request has already determined how long the room stays awake.
         happen(.completed(serial: tag.serial, result), in: room, awake: .zero)
     }
 
-    /// The room that asked, for a log line.
+    /// The room that made the request, for a log line.
     public func name(of tag: RequestTag) -> RoomName? {
         table.room(in: tag.owner, generation: tag.generation)?.name
     }
@@ -241,8 +242,8 @@ public final class RoomHost {
         room(named: name)?.look { $0.knows(position, base: base) } ?? false
     }
 
-    /// Commands for these rooms are carried out from now on, by that server. Rooms are told by ``commandsReturned(_:_:)``, so that the
-    /// node can say first that it lives.
+    /// From now on that server carries out commands for these rooms. Rooms are told by ``commandsReturned(_:_:)``, so
+    /// that the node can report first that it lives.
     public func commandsCame(_ identity: BrokerIdentity, _ scope: BrokerScope) { commands.came(scope, identity) }
 
     public func commandsReturned(_ identity: BrokerIdentity, _ scope: BrokerScope) {
@@ -263,22 +264,22 @@ public final class RoomHost {
 
     public func subscriptionsLost(_ scope: BrokerScope) { happenEverywhere(.subscriptionsDown, in: scope) }
 
-    /// Whether both connections that serve the entity are there.
+    /// Whether both connections that serve the entity are up.
     public func isReached(_ entity: Entity) -> Bool {
         commands.identity(of: entity) != nil && subscriptions.identity(of: entity) != nil
     }
 
-    /// The node's lease had run out: others may have taken it out of its rooms.
+    /// The node's lease had run out, so other nodes may have taken it out of its rooms.
     public func nodeForgotten() { happenEverywhere(.nodeForgotten) }
 
-    /// Gives up the rooms that nobody is in, as the node leaves. Returns how many are still in use.
+    /// Gives up the rooms without sessions, as the node leaves. Returns how many are still in use.
     public func leaveRooms() -> Int {
         happenEverywhere(.nodeLeaves)
         return table.count
     }
 
-    /// A failover may have lost the lists of rooms that are kept in the scope. Rooms in the scope are entered again, and
-    /// thereby written down; those of other masters notice nothing, and are written down again by this.
+    /// A failover may have lost the lists of rooms that are kept in the scope. Rooms in the scope enter again, which
+    /// writes them down; rooms of other masters notice nothing, so they are written down again here.
     public func holdAgain(in scope: BrokerScope) {
         let isOldList = scope.holdsNodes && link.keepsOldList
         for case let room? in table.slots
@@ -289,7 +290,7 @@ public final class RoomHost {
         }
     }
 
-    /// Whether a node of schema 1 lives, which reads the old list only.
+    /// Whether a node of schema 1 lives, which reads only the old list.
     public func keepOldList(_ isKept: Bool) {
         guard link.keepOldList(isKept) else { return }
         for case let room? in table.slots { holdAgain(room) }
@@ -303,23 +304,23 @@ public final class RoomHost {
 
     // MARK: audits
 
-    /// How many rooms that are reached wait for their return.
+    /// The number of rooms whose servers are reached and that have not returned yet.
     public var recoveringRooms: Int {
         table.slots.count { $0.map { isReached(.room($0.name)) && ($0.look { $0.isRecovering } ?? false) } ?? false }
     }
 
-    /// The slots of rooms, of which some may be empty.
+    /// The number of slots of rooms, some of which may be empty.
     public var slotCount: Int { table.slots.count }
 
     /// Whether the room in that slot is live, with other nodes in it.
     public func isShared(slot: Int) -> Bool { table.slots[slot]?.isShared ?? false }
 
-    /// The room in that slot, to be compared with its log by ``logReaches(_:in:)``.
+    /// The room in that slot, if it is to be compared with its log by ``logReaches(_:in:)``.
     public func sharedRoom(slot: Int) -> (name: RoomName, generation: UInt32)? {
         table.slots[slot].map { ($0.name, $0.generation) }
     }
 
-    /// The log of a room reaches to that position, as of a read of it.
+    /// A read of a room's log showed that the log reaches to that position.
     public func logReaches(_ newest: Position, in room: (name: RoomName, generation: UInt32)) {
         guard let home = self.room(named: room.name), home.generation == room.generation, !home.reaches(newest) else {
             return
@@ -340,8 +341,8 @@ public final class RoomHost {
 }
 
 extension SessionID {
-    /// A session's ID contains the loop that accepted it (its lowest byte) and the protocol that it speaks (the next one), so
-    /// that a room's home loop knows both of every session.
+    /// A session's ID contains the loop that accepted it (its lowest byte) and the protocol that it speaks (the next
+    /// byte), so that a room's home loop knows both of every session.
     public init(number: UInt64, loop: Int, protocolID: ProtocolID = ProtocolID(rawValue: 0)) {
         self.init(raw: number << 16 | UInt64(protocolID.rawValue) << 8 | UInt64(loop & 0xFF))
     }

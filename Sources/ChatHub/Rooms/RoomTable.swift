@@ -1,7 +1,7 @@
 import ChatCore
 
-/// The rooms of one loop, by slot and by name. A slot is used again when its room is gone; the generation tells one life of a slot
-/// from the next.
+/// The rooms of one loop, by slot and by name. A slot is reused when its room is gone; the generation distinguishes one
+/// use of a slot from the next.
 struct RoomTable {
     private(set) var slots: [HomeRoom?] = []
     private var free: [UInt32] = []
@@ -10,7 +10,7 @@ struct RoomTable {
     private var recent: HomeRoom?
     private var nextGeneration: UInt32 = 1
 
-    /// How many rooms there are.
+    /// The number of rooms.
     var count: Int { byName.count }
 
     func contains(_ name: RoomName) -> Bool { byName[name] != nil }
@@ -22,7 +22,7 @@ struct RoomTable {
         return recent
     }
 
-    /// The room in that slot, if it is still the same one.
+    /// The room in that slot, if the generation is still the same.
     func room(in slot: UInt32, generation: UInt32) -> HomeRoom? {
         guard Int(slot) < slots.count, let room = slots[Int(slot)], room.generation == generation else { return nil }
         return room
@@ -33,7 +33,7 @@ struct RoomTable {
         Int(room.slot) < slots.count && slots[Int(room.slot)] === room
     }
 
-    /// Puts a room into a slot; `make` is told which, and the generation.
+    /// Adds a room to a slot; `make` is given the slot and the generation.
     mutating func add(_ name: RoomName, _ make: (_ slot: UInt32, _ generation: UInt32) -> HomeRoom) -> HomeRoom {
         assert(byName[name] == nil, "a name has one room")
         let slot = free.popLast() ?? UInt32(slots.count)

@@ -1,13 +1,13 @@
 /// The messages of a loop's rooms in memory, in bytes. Confined to the loop.
 public struct RoomsMemory: Sendable {
-    /// What they may take; beyond it the rooms give some back.
+    /// The limit; beyond it the rooms release some memory.
     let limit: Int
     public internal(set) var used = 0
-    /// Since the node started: taken back because of the limit.
+    /// Bytes that were released because of the limit, since the node started.
     public private(set) var released: UInt64 = 0
-    /// The same together with what went with its room.
+    /// The same, including the memory that was freed together with its room.
     public private(set) var freed: UInt64 = 0
-    /// Memory is being taken back, a little at a time.
+    /// Whether memory is being released at present, a little at a time.
     var isReleasing = false
 
     init(limit: Int) {
@@ -15,7 +15,7 @@ public struct RoomsMemory: Sendable {
     }
 
     var isOver: Bool { used > limit }
-    /// Below the limit, so that memory is not taken back for each message.
+    /// The goal is below the limit, so that memory is not released for each message.
     var isAboveGoal: Bool { used > limit / 8 * 7 }
 
     public mutating func add(_ other: RoomsMemory) {
@@ -29,7 +29,7 @@ public struct RoomsMemory: Sendable {
         freed &+= UInt64(max(0, bytes))
     }
 
-    /// A room is given up, with what it had in memory.
+    /// A room is given up, together with its messages in memory.
     mutating func forgot(_ bytes: Int) {
         used -= bytes
         freed &+= UInt64(max(0, bytes))

@@ -1,8 +1,8 @@
 import ChatCore
 import HeapModule
 
-/// The rooms of a loop by the moment at which they want to be woken. Entries that a room no longer wants are skipped when they
-/// come up, so changing one's mind costs nothing; when they are the half of all, they are thrown away.
+/// The rooms of a loop, ordered by the moment at which they want to be woken. Entries that a room no longer wants are
+/// skipped when they come up, so replacing one costs nothing. When half of all entries are obsolete, they are removed.
 struct TimerHeap {
     struct Entry: Comparable {
         var moment: Moment
@@ -14,22 +14,23 @@ struct TimerHeap {
 
     private var heap = Heap<Entry>()
 
-    /// The earliest moment anybody may want.
+    /// The earliest moment at which a room may want to be woken.
     var next: Moment? { heap.min?.moment }
 
-    /// How many there are, wanted or not.
+    /// The number of entries, including obsolete ones.
     var count: Int { heap.count }
 
-    /// Wakes a room then. `rooms`: how many there are. `isWanted`: whether a room would still be woken by that entry.
+    /// Adds an entry that wakes a room. `rooms`: the number of rooms. `isWanted`: whether a room would still be woken
+    /// by that entry.
     mutating func add(_ entry: Entry, rooms: Int, isWanted: (Entry) -> Bool) {
         heap.insert(entry)
         guard heap.count > 2 * rooms + Self.spare else { return }
-        // A room that wants again what it once wanted has two entries of that moment.
+        // A room that asks again for an earlier moment has two entries of that moment.
         var kept: Set<UInt32> = []
         heap = Heap(heap.unordered.filter { isWanted($0) && kept.insert($0.slot).inserted })
     }
 
-    /// What a loop of few rooms keeps without looking.
+    /// The number of obsolete entries that a loop with few rooms keeps without checking.
     private static let spare = 64
 
     /// Removes and returns the earliest entry, if it is due.

@@ -30,8 +30,8 @@ public enum RoomAction: Sendable, Equatable {
     case refuseJoin(SessionID, ServerEvent)
     /// The page that the session asked for could not be read. The session is in the room as before, and asks again.
     case refusePage(SessionID, ServerEvent)
-    /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for something that Redis did for
-    /// a request.
+    /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for what Redis did for a
+    /// request.
     case charge(SessionID, UInt64)
     /// The nodes in the room, according to Redis: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
