@@ -1,51 +1,51 @@
 import ChatCore
 
-/// What both hosts of a loop need of the node around them. A node implements it with an event loop, the simulator with
+/// The services of the node that both hosts of a loop need. A node implements it with an event loop, the simulator with
 /// virtual time.
 ///
 /// Not thread-safe: everything is called on the hosts' loop.
 public protocol HostContext: AnyObject {
-    /// A clock that never goes back.
+    /// A monotonic clock.
     var now: Moment { get }
-    /// Milliseconds since 1970, for the time that a message was said at.
+    /// Milliseconds since 1970, for the time of a message.
     var wallClock: UInt64 { get }
     /// Runs the body on the home loop of a room, with that loop's rooms: at once if it is this loop.
     func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void)
 }
 
-/// What a ``RoomHost`` needs.
+/// The services that a ``RoomHost`` needs.
 public protocol RoomHostContext: HostContext {
-    /// Has ``RoomHost/timersDue()`` called at that moment, or earlier. Only the earliest moment counts.
+    /// Calls ``RoomHost/timersDue()`` at that moment, or earlier. Only the earliest moment counts.
     func wake(at moment: Moment)
-    /// Has the body called later on this loop.
+    /// Calls the body later on this loop.
     func schedule(after delay: Duration, _ body: @escaping () -> Void)
-    /// Hands the deliveries of one tick to the sessions of that loop, in their order. `made`: when the first was made.
+    /// Hands the deliveries of one tick to the sessions of that loop, in order. `made`: when the first was made.
     func hand(_ batch: [Delivery], to loop: Int, made: Moment)
     /// A send was stored. Answers the session by ``RoomHost/post(_:to:)``, at once or when replicas have confirmed it.
     func answerStored(_ session: SessionID, _ event: ServerEvent, in room: RoomName)
     /// The room's log lists these nodes.
     func sawNodes(_ nodes: [NodeID: UInt64], in room: RoomName)
     func counted(_ counter: RoomCounter, in room: RoomName)
-    /// A client's join with a position was answered.
+    /// A client's join with a position was answered, for the count of such answers.
     func recovered(_ resumption: Resumption)
-    /// What rooms receive and do is written down (`MARTLET_LOG_LEVEL=trace`).
+    /// Whether the events and actions of rooms are logged (`MARTLET_LOG_LEVEL=trace`).
     var isTracing: Bool { get }
     func trace(_ text: String, in room: RoomName)
 }
 
-/// What a ``SessionHost`` needs.
+/// The services that a ``SessionHost`` needs.
 public protocol SessionHostContext: HostContext {
     /// Asks the broker; `then` is called once, later, on this loop.
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
     /// A limit refused a request.
     func refused(by limit: HubLimit)
-    /// What a session did, for the log at debug level.
+    /// Logs an action of a session at debug level.
     func noted(_ deed: SessionDeed, by session: SessionID)
-    /// So long after the first delivery of a batch was made, all of it was handed to the sessions.
+    /// All of a batch was handed to the sessions, `time` after its first delivery was made.
     func fannedOut(after time: Duration)
 }
 
-/// What a session did that an operator may look for.
+/// An action of a session that an operator may look for.
 public enum SessionDeed: Sendable {
     case opened(UserID, DeviceName)
     case joined(RoomName, at: Position)

@@ -1,10 +1,10 @@
 import ChatCore
 
-/// What the hosts of all loops of a node have in common.
+/// The settings that the hosts of all loops of a node share.
 public struct HubSettings: Sendable {
     public var node: NodeID
     public var rooms: RoomSettings
-    /// Encodes what is sent to sessions, for the protocols that are registered.
+    /// Encodes events for the registered protocols.
     public let encoder: any FrameEncoder
     /// Bytes of messages that all rooms of the node may keep in memory.
     public var roomsMemory = 512 * 1_048_576
@@ -18,17 +18,17 @@ public struct HubSettings: Sendable {
     }
 }
 
-/// What a loop's hosts count, since the node started; gauges are of this moment.
+/// The counts of a loop's hosts since the node started; gauges are current values.
 public struct HubLoad: Sendable {
     public var sessions = 0
     public var rooms = 0
     /// Sends that wait for Redis.
     public var waitingSends = 0
-    /// Messages that rooms of this loop were shown, since the node started.
+    /// Messages shown to rooms of this loop since the node started.
     public var messages: UInt64 = 0
     /// Frames handed to sessions of this loop, since the node started.
     public var deliveries: UInt64 = 0
-    /// Messages that rooms have in memory.
+    /// The messages of rooms in memory.
     public var memory = RoomsMemory(limit: 0)
 
     public init(sessions: Int = 0) {
@@ -36,7 +36,7 @@ public struct HubLoad: Sendable {
     }
 }
 
-/// A limit that a host enforces, for the refusal's count.
+/// A limit that a host enforces, for counting refusals.
 public enum HubLimit: Sendable, CaseIterable {
     case requestsPerSecondPerUser, joinsPerSecond, costPerSecond, userBytesPerSecond, redisMemory, waitingPages
     case waitingSendsPerRoom

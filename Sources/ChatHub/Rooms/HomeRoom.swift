@@ -103,7 +103,8 @@ final class HomeRoom {
         }
     }
 
-    /// Whether the room already knows all messages up to that position of its log.
+    /// Whether the room rests and knows all messages of its log up to that position, so that reporting the position to
+    /// it would change nothing.
     func reaches(_ newest: Position) -> Bool {
         switch state {
         case .awake: false

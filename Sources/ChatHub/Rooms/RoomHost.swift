@@ -315,7 +315,7 @@ public final class RoomHost {
     /// Whether the room in that slot is live, with other nodes in it.
     public func isShared(slot: Int) -> Bool { table.slots[slot]?.isShared ?? false }
 
-    /// The room in that slot, if it is to be compared with its log by ``logReaches(_:in:)``.
+    /// The room in that slot, whose log the caller reads and then reports to ``logReaches(_:in:)``.
     public func sharedRoom(slot: Int) -> (name: RoomName, generation: UInt32)? {
         table.slots[slot].map { ($0.name, $0.generation) }
     }

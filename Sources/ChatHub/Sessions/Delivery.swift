@@ -1,25 +1,26 @@
 import ChatCore
 
-/// What a room's home loop hands to a loop that has members of the room. Deliveries of one home loop arrive in the order in which
-/// it made them, many at a time.
+/// A delivery from a room's home loop to a loop with members of the room. Deliveries from one home loop arrive in the
+/// order in which it made them, in batches.
 public enum Delivery: Sendable {
-    /// To all live sessions of the room on that loop. `own`: the message, if sessions of the user who said it are shown more.
+    /// For all live sessions of the room on that loop. `own`: the message, if the sessions of its sender get a frame
+    /// with the key.
     case broadcast(LocalRoom, Frame, own: OwnMessage?)
     case signal(LocalRoom, Frame, except: SessionID)
-    /// Who came and went, to all but these, who know a part of it already.
+    /// A change of presence, for all sessions except these, which already know a part of it.
     case presence(LocalRoom, Frame, except: [SessionID])
-    /// Answers a join; what is broadcast later is for this session too.
+    /// The answer to a join. Later broadcasts are for this session too.
     indirect case goLive(LocalRoom, SessionID, Joined)
-    /// The session's user pays for what Redis did for its request, in nanoseconds of work.
+    /// Charges the session's user for what Redis did for a request, in nanoseconds of work.
     case charge(SessionID, UInt64)
-    /// To one session.
+    /// For one session.
     case answer(SessionID, ServerEvent)
-    /// The room does not have the session after all.
+    /// The room does not accept the session after all.
     case refuse(LocalRoom, SessionID, ServerEvent)
 }
 
-/// A message with a key, which the sessions of the user who said it are shown. Most loops have none of them, so its frame is made by
-/// the first loop that needs it.
+/// A message with a key, which only the sender's sessions are shown. Most loops have no such session, so the frame is
+/// made by the first loop that needs it.
 public final class OwnMessage: Sendable {
     let message: Message
 

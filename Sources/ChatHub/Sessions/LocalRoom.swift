@@ -1,39 +1,40 @@
 import ChatCore
 
-/// The live sessions of one room on one loop: the array that a broadcast walks. Beside them those that are catching up:
-/// of what is broadcast they get presence alone, as everything else will come with their pages.
+/// The live sessions of one room on one loop, as the array over which a broadcast iterates, and the sessions that are
+/// catching up. Of all broadcasts, the latter get only presence, because everything else comes with their pages.
 ///
-/// Made by the room's home loop and handed around as a token; its contents are touched on the members' loop only.
+/// It is created by the room's home loop and passed around as a token; its contents are accessed only on the members'
+/// loop.
 public final class LocalRoom: @unchecked Sendable {
     // Proof for @unchecked: `room` and `home` are constant; the rest is confined to one loop (see above).
 
     struct Member {
         var session: SessionID
-        /// Differs for different users, nearly always: so that a broadcast need not look into every session for who its user is.
+        /// Nearly always differs for different users, so that a broadcast need not look up each session's user.
         var userHash: Int
         var outlet: any SessionOutlet
     }
 
     public let room: RoomName
-    /// Most rooms have one member on a loop, or none: it is kept in place. Nil: there is none at all.
+    /// Most rooms have at most one member on a loop, so the first one is stored inline. Nil if there is none.
     private var first: Member?
     private var others: [Member] = []
-    /// Where a session is, once there are too many to look through: 0 is the first, others follow.
+    /// The index of each session, when there are too many for a linear search: 0 is the first, others follow.
     private var indices: [SessionID: Int] = [:]
-    /// Sessions that are sent what they missed first.
+    /// Sessions that are first sent what they missed.
     package private(set) var catchingUp: [SessionID: any SessionOutlet] = [:]
 
-    /// Up to so many members are looked through, in less time than hashing takes.
+    /// Up to this many members a linear search takes less time than hashing.
     private static let fewMembers = 16
 
     init(room: RoomName) {
         self.room = room
     }
 
-    /// How many sessions are live.
+    /// The number of live sessions.
     var count: Int { first == nil ? 0 : others.count + 1 }
 
-    /// Each live session, as they were when the call began.
+    /// Each session that is live when the call begins.
     @inline(__always)
     func forEachMember(_ body: (Member) -> Void) {
         let others = others
@@ -47,7 +48,7 @@ public final class LocalRoom: @unchecked Sendable {
         return others.firstIndex { $0.session == session }.map { $0 + 1 }
     }
 
-    /// From now on broadcasts are for the session.
+    /// Adds a live session, which gets all broadcasts from now on.
     func add(_ session: SessionID, _ outlet: any SessionOutlet) {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard index(of: session) == nil else { return }
@@ -65,7 +66,7 @@ public final class LocalRoom: @unchecked Sendable {
         }
     }
 
-    /// The session is sent what it missed first.
+    /// Adds a session that is first sent what it missed.
     func addCatchingUp(_ session: SessionID, _ outlet: any SessionOutlet) {
         remove(session)
         catchingUp[session] = outlet
@@ -74,7 +75,7 @@ public final class LocalRoom: @unchecked Sendable {
     func remove(_ session: SessionID) {
         if !catchingUp.isEmpty { catchingUp[session] = nil }
         guard let index = index(of: session) else { return }
-        // The last one takes its place.
+        // The last session takes its place.
         guard let moved = others.popLast() else {
             first = nil
             indices = [:]
@@ -85,7 +86,7 @@ public final class LocalRoom: @unchecked Sendable {
         } else if index <= others.count {
             others[index - 1] = moved
         }
-        // Its capacity, which only grows, goes with the last of them.
+        // The array's capacity only grows, so it is released with the last element.
         if others.isEmpty { others = [] }
         guard !indices.isEmpty else { return }
         indices[session] = nil

@@ -7,13 +7,13 @@ final class LocalSession {
     let device: DeviceName
     let outlet: any SessionOutlet
     let since: Moment
-    /// What the user may ask, over all of the user's sessions on this node.
+    /// The rate limits of the user, shared by all of the user's sessions on this node.
     let rate: UserRate
-    /// Where the session stands in each room that it asked to be in.
+    /// The session's state in each room that it asked to join.
     var rooms = SmallDictionary<RoomName, LocalMembership>()
-    /// Pages that wait their turn.
+    /// Pages that wait for their turn.
     var pages: [PageRequest] = []
-    /// A page is on its way.
+    /// Whether a page is under way.
     var isPaging = false
 
     init(
@@ -28,16 +28,16 @@ final class LocalSession {
     }
 }
 
-/// A session's place in a room.
+/// The membership of a session in a room.
 struct LocalMembership {
     var standing: RoomStanding
-    /// The room's sessions on this loop, among which it is; nil: the join is not answered yet.
+    /// The room's sessions on this loop, which include this one; nil while the join is not answered.
     var local: LocalRoom?
 }
 
-/// A long answer: made when the session has read the one before.
+/// A long answer, which is made when the session has read the previous one.
 enum PageRequest {
-    /// The next of what the session missed in the room.
+    /// The next page of what the session missed in the room.
     case missed(RoomName)
     case history(RoomName, HistoryQuery, Ref?)
     case roster(RoomName, String?, Ref?)

@@ -1,8 +1,9 @@
 import ChatCore
 
-/// What rooms hand to the sessions of this loop.
+/// The deliveries of rooms to the sessions of this loop.
 extension SessionHost {
-    /// What a home loop made for the sessions of this loop in one tick, in its order; the first delivery at `made`.
+    /// Delivers what a home loop made for the sessions of this loop in one tick, in order. `made`: when the first
+    /// delivery was made.
     public func receive(_ batch: [Delivery], made: Moment) {
         for delivery in batch {
             switch delivery {
@@ -22,14 +23,14 @@ extension SessionHost {
         context.fannedOut(after: context.now - made)
     }
 
-    /// Presence is for those who catch up, too.
+    /// Sends a frame to all sessions of the room. Presence is also sent to sessions that are catching up.
     private func tell(_ room: LocalRoom, _ frame: Frame, except: Set<SessionID>) {
         for (session, outlet) in room.catchingUp where !except.contains(session) { outlet.send(frame) }
         deliveries &+= UInt64(room.count)
         room.forEachMember { if !except.contains($0.session) { $0.outlet.send(frame) } }
     }
 
-    /// From so many members on, a frame is copied for this loop.
+    /// From this number of members on, the frame is copied for this loop.
     private static let worthACopy = 16
 
     private func broadcast(_ room: LocalRoom, _ frame: Frame, _ own: OwnMessage?) {
@@ -45,7 +46,7 @@ extension SessionHost {
         broadcastOwn(own, frame, room)
     }
 
-    /// The sessions of the user who said it are shown its key.
+    /// The sessions of the message's sender are shown its key.
     private func broadcastOwn(_ own: OwnMessage, _ frame: Frame, _ room: LocalRoom) {
         let user = own.message.content.user
         let userHash = user.hashValue
@@ -89,7 +90,7 @@ extension SessionHost {
         }
     }
 
-    /// The room refused a join and does not have the session, or could not read a page for it.
+    /// The room refused a join and does not accept the session, or could not read a page for it.
     private func refused(_ room: LocalRoom, _ id: SessionID, _ event: ServerEvent) {
         guard let session = sessions[id], case .error(let ref, let error) = event else { return }
         switch session.rooms[room.room]?.standing.refused(ref) {
@@ -106,7 +107,7 @@ extension SessionHost {
         }
     }
 
-    /// Charges for what a session is told of what was said before it came.
+    /// Charges for the earlier messages that a session is sent.
     private func charge(_ rate: UserRate, for events: [ServerEvent]) {
         var cost: UInt64 = 0
         for event in events {
@@ -122,7 +123,7 @@ extension SessionHost {
         if cost > 0 { rate.charge(cost, now: context.now) }
     }
 
-    /// Counts what a room refused because of a limit.
+    /// Counts a room's refusals because of a limit.
     private func count(_ error: WireError) {
         switch error.code {
         case .tooManyWaiting: context.refused(by: .waitingSendsPerRoom)
@@ -133,7 +134,7 @@ extension SessionHost {
 }
 
 extension ServerEvent {
-    /// How many messages the session is told.
+    /// The number of messages in the event.
     fileprivate var messageCount: UInt64 {
         switch self {
         case .joined(let joined): UInt64(joined.messages.count)

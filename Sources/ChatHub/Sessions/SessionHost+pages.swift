@@ -1,13 +1,13 @@
 import ChatCore
 
-/// Long answers, one at a time for each session and each when the session has read what was sent before: what a client
-/// asks for at once, or has missed, costs the node a page of memory and no more, however slowly it reads.
+/// Sends long answers one at a time for each session, each when the session has read what was sent before. So whatever
+/// a client asks for at once, or has missed, costs the node one page of memory, however slowly the client reads.
 extension SessionHost {
     /// Bytes of messages in one answer.
     var pageBytes: Int { settings.rooms.limits.historyPageBytes }
-    /// Messages in one `joined`; what was missed beyond comes as `message` frames behind it.
+    /// Messages in one `joined`. Further missed messages follow as `message` frames.
     static let joinedPage = 100
-    /// `history` and `roster` requests of one session that wait their turn.
+    /// The number of `history` and `roster` requests of one session that may wait for their turn.
     static let maxWaitingPages = 64
 
     func page(_ request: PageRequest, ref: Ref?, _ session: LocalSession) {
@@ -18,18 +18,18 @@ extension SessionHost {
         sendPages(session)
     }
 
-    /// The session has read most of what it was sent.
+    /// The session has read most of what was sent to it.
     public func drained(_ id: SessionID) {
         guard let session = sessions[id] else { return }
         sendPages(session)
     }
 
-    /// Begins the next page, if the session may have one now; if not, ``sessionDrained(_:)`` follows.
+    /// Begins the next page, if the session may have one now; otherwise ``drained(_:)`` is called later.
     func sendPages(_ session: LocalSession) {
         while !session.isPaging, !session.pages.isEmpty, session.outlet.takesPage() {
             switch session.pages.removeFirst() {
             case .missed(let room):
-                // Nil: it left meanwhile, or joined anew.
+                // It is nil if the session has left or joined anew in the meantime.
                 guard let next = session.rooms[room]?.standing.nextPage() else { continue }
                 session.isPaging = true
                 askToJoin(room, after: next.after, history: 0, ref: next.ref, session)
@@ -45,7 +45,8 @@ extension SessionHost {
         }
     }
 
-    /// What a page costs is known when it has been read: the next one waits for that, and is refused if it was too much.
+    /// The cost of a page is known only after it has been read. So the next page waits until then, and is refused if
+    /// the cost was too high.
     private func maySpend(_ session: LocalSession, _ ref: Ref?) -> Bool {
         if session.rate.spend(0, now: context.now) { return true }
         refuse(.costPerSecond, ref, session)
@@ -75,7 +76,7 @@ extension SessionHost {
         }
     }
 
-    /// Of a room that the session is not in.
+    /// Reads the roster of a room that the session is not in.
     private func readRoster(_ room: RoomName, _ cursor: String?, ref: Ref?, _ session: LocalSession) {
         let (id, rate, limit) = (session.id, session.rate, settings.rooms.limits.rosterPage)
         let place = RosterCursor(cursor)

@@ -1,14 +1,14 @@
 import ChatCore
 
-/// The sessions that one loop accepted: where each stands in its rooms, what it asks, and what it is told.
+/// The sessions that one loop accepted: their state in each room, their requests, and what is sent to them.
 ///
-/// Whether a session is in a room is known once on each side: here by ``RoomStanding`` (how far it has caught up), on the room's home loop
-/// by the room's machine (who is in the room). A request that only members may make is answered by the home loop, which sees requests in
-/// the order in which they were made.
+/// Membership is recorded once on each side: here by ``RoomStanding`` (how far the session has caught up), and on the
+/// room's home loop by the room's machine (who is in the room). A members-only request is answered by the home loop,
+/// which sees requests in the order in which they were made.
 ///
 /// Not thread-safe: confined to its loop.
 public final class SessionHost {
-    /// The loop's number in the node, and how many there are.
+    /// The loop's number in the node, and the number of loops.
     let index: Int
     let loops: Int
     let settings: HubSettings
@@ -20,7 +20,7 @@ public final class SessionHost {
     /// Frames handed to sessions, since the node started.
     public internal(set) var deliveries: UInt64 = 0
 
-    /// `count`: how many loops the node has.
+    /// `count`: the number of loops of the node.
     public init(
         index: Int, of count: Int, settings: HubSettings, context: any SessionHostContext
     ) {
@@ -32,12 +32,12 @@ public final class SessionHost {
         joinRate = TokenBucket(perSecond: joins, burst: joins, now: context.now)
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     public var count: Int { sessions.count }
 
     // MARK: coming and going
 
-    /// A client was admitted. `rate`: what its user may ask of the node.
+    /// A client was admitted. `rate`: the rate limits of its user.
     public func open(_ identity: SessionIdentity, rate: UserRate, outlet: any SessionOutlet) -> SessionID {
         let id = SessionID(number: nextSession, loop: index, protocolID: outlet.protocolID)
         nextSession += 1
@@ -53,7 +53,7 @@ public final class SessionHost {
         return name
     }()
 
-    /// The connection has gone: the session leaves its rooms. Returns whose it was; nil: it had gone before.
+    /// The connection was closed: the session leaves its rooms. Returns its user; nil if it was closed before.
     public func close(_ id: SessionID) -> UserID? {
         guard let session = sessions.removeValue(forKey: id) else { return nil }
         for (room, membership) in session.rooms {
@@ -66,14 +66,14 @@ public final class SessionHost {
     /// Whether the session has asked to be in the room, and has not left it since.
     package func hasAsked(_ id: SessionID, for room: RoomName) -> Bool { sessions[id]?.rooms[room] != nil }
 
-    /// The `ref` of the session's join that waits for its answer; see ``RoomStanding/unanswered``.
+    /// The `ref` of the session's unanswered join; see ``RoomStanding/unanswered``.
     package func unansweredJoin(of id: SessionID, in room: RoomName) -> Ref?? {
         sessions[id]?.rooms[room]?.standing.unanswered ?? nil
     }
 
     // MARK: requests
 
-    /// A request that passed the session's own limits.
+    /// Carries out a request that passed the session's own limits.
     public func perform(_ body: ClientRequest.Body, ref: Ref?, from id: SessionID) {
         guard let session = sessions[id] else { return }
         let (now, rate) = (context.now, session.rate)
@@ -91,7 +91,7 @@ public final class SessionHost {
         case .signal(let room, let name, let data):
             atHome(of: room) { $0.signal(name, data: data, ref: ref, from: id, in: room, rate) }
         case .roster(let room, let cursor):
-            // A member is answered from memory, others from Redis.
+            // A member is answered from memory, other sessions from Redis.
             guard session.rooms[room] != nil else { return page(.roster(room, cursor, ref), ref: ref, session) }
             atHome(of: room) { $0.roster(of: room, cursor: cursor, ref: ref, for: id, rate) }
         case .history(let room, let query): page(.history(room, query, ref), ref: ref, session)
@@ -99,18 +99,19 @@ public final class SessionHost {
         }
     }
 
-    /// Runs the body with the rooms of the loop that is home to the room.
+    /// Runs the body on the room's home loop, with that loop's rooms.
     func atHome(of room: RoomName, _ body: @escaping @Sendable (RoomHost) -> Void) {
         context.atHome(RoomHost.home(of: room, among: loops), body)
     }
 
-    /// After how many bursts the session is refused this: one more join of a room that it is in is no coming back.
+    /// After how many bursts the session is refused this request. A repeated join of a room that it is in does not
+    /// count as a reconnect.
     private func patience(with body: ClientRequest.Body, of session: LocalSession) -> UInt64 {
         if case .join(let room, _, _) = body, session.rooms[room] != nil { return 1 }
         return body.patience
     }
 
-    /// Answers that a limit forbids it, and counts that.
+    /// Answers that a limit was reached, and counts the refusal.
     func refuse(_ limit: HubLimit, _ ref: Ref?, _ session: LocalSession) {
         context.refused(by: limit)
         session.outlet.send(.error(ref: ref, error(of: limit)))
@@ -138,7 +139,7 @@ public final class SessionHost {
 
     private func join(_ room: RoomName, after: Position?, history: Int?, ref: Ref?, _ session: LocalSession) {
         guard joinRate.take(now: context.now) else { return refuse(.joinsPerSecond, ref, session) }
-        // Until the answer, nothing of the room is for this session: the answer holds all that it missed.
+        // Until the answer nothing of the room is sent to this session, because the answer holds all that it missed.
         if let membership = session.rooms[room] {
             stopDelivering(membership, session)
             if let unanswered = membership.standing.unanswered {
@@ -165,13 +166,13 @@ public final class SessionHost {
         atHome(of: room) { $0.join(request, to: room, rate) }
     }
 
-    /// While Redis has hardly any memory left: a room that is there may be joined, but none is begun.
+    /// While Redis has hardly any memory left, existing rooms can be joined, but no new room is created.
     private func joinIfItExists(
         _ room: RoomName, after: Position?, history: Int, ref: Ref?, _ session: LocalSession
     ) {
         let id = session.id
         findOut(whether: room) { [self] exists in
-            // It may have left, or have joined anew, while Redis was asked.
+            // The session may have left or joined anew while Redis was asked.
             guard let session = sessions[id], let asked = session.rooms[room]?.standing.unanswered, asked == ref else {
                 return
             }
@@ -181,7 +182,8 @@ public final class SessionHost {
         }
     }
 
-    /// Whether a node is in the room, or something was said there. True also if Redis did not answer: whoever asks will find out.
+    /// Whether a node is in the room, or its log exists. The result is also true if Redis did not answer, because the
+    /// request that follows will fail by itself.
     public func findOut(whether room: RoomName, exists then: @escaping (Bool) -> Void) {
         context.ask(.holders(room: room)) { [context] result in
             guard case .success(.holders(let nodes)) = result, nodes.isEmpty else { return then(true) }
@@ -206,7 +208,7 @@ public final class SessionHost {
         session.outlet.send(.left(ref: ref, room: room))
     }
 
-    /// Broadcasts are not for the session any more, and an answer with a page does not count.
+    /// Ends broadcasts to the session; an answer with a page that is still under way is ignored.
     private func stopDelivering(_ membership: LocalMembership, _ session: LocalSession) {
         membership.local?.remove(session.id)
         guard membership.standing.isAskingForPage else { return }
@@ -221,7 +223,8 @@ public final class SessionHost {
 
     // MARK: charges
 
-    /// Bytes of a long frame came in, which had to be read whatever they are. Returns for how long the session is not to be read from.
+    /// Charges for the bytes of a long frame, which had to be read whatever they are. Returns for how long the session
+    /// must not be read from.
     public func heard(_ bytes: Int, from id: SessionID) -> Duration {
         guard let rate = sessions[id]?.rate else { return .zero }
         let now = context.now
@@ -231,13 +234,13 @@ public final class SessionHost {
 }
 
 extension WireError {
-    /// The answer to who would begin a room while Redis has hardly any memory left.
+    /// The error for a session that would create a room while Redis has hardly any memory left.
     public static let noSpaceInRedis = WireError(
         .noSpace, "redis has hardly any memory left, so no room is begun for now")
 }
 
 extension BrokerError {
-    /// What a client is told when a request to Redis fails. `what`: the client's request.
+    /// The error for a client whose request to Redis failed. `what`: the client's request.
     public func wireError(_ what: String) -> WireError {
         switch self {
         case .refused, .missing: WireError(.unavailable, "\(what): the room changed meanwhile; try again")

@@ -1,14 +1,15 @@
 import ChatCore
 import Synchronization
 
-/// What one user may ask of this node, and what that may cost it, whatever loop the sessions are on. Any thread, without waiting.
+/// The rate limits of one user on this node, for requests and their cost, over the sessions on all loops. It can be
+/// used on any thread and never waits.
 public final class UserRate: Sendable {
-    /// What all users may; kept once.
+    /// The limits, which are the same for all users and stored once.
     public final class Rules: Sendable {
         let requests: CellRate
-        /// Nanoseconds of work, see ``RequestCost``.
+        /// In nanoseconds of work, see ``RequestCost``.
         let cost: CostRate
-        /// Bytes said in rooms.
+        /// In bytes sent to rooms.
         let bytes: CostRate
 
         public init(_ limits: Limits) {
@@ -27,25 +28,26 @@ public final class UserRate: Sendable {
         self.rules = rules
     }
 
-    /// Takes one request; false: too many.
+    /// Takes one request. Returns false if there were too many.
     public func take(now: Moment) -> Bool {
         Self.change(taken) { rules.requests.take($0, now: now) }
     }
 
-    /// Takes what a request costs; false: the user has cost too much already. See ``CostRate/take(_:_:patience:now:)``.
+    /// Takes the cost of a request. Returns false if the user has cost too much already. See
+    /// ``CostRate/take(_:_:patience:now:)``.
     public func spend(_ cost: UInt64, patience: UInt64 = 1, now: Moment) -> Bool {
         Self.change(spent) { rules.cost.take($0, cost, patience: patience, now: now) }
     }
 
-    /// Charges for what was done already.
+    /// Charges for work that was done already.
     public func charge(_ cost: UInt64, now: Moment) {
         _ = Self.change(spent) { rules.cost.charge($0, cost, now: now) }
     }
 
-    /// How long it takes until the user may cost something again.
+    /// The time until the user may make expensive requests again.
     public func debt(now: Moment) -> Duration { rules.cost.debt(spent.load(ordering: .relaxed), now: now) }
 
-    /// Takes bytes that are said in a room; false: too many.
+    /// Takes bytes that are sent to a room. Returns false if there were too many.
     public func say(_ bytes: Int, now: Moment) -> Bool {
         Self.change(said) { rules.bytes.take($0, UInt64(max(0, bytes)), now: now) }
     }
