@@ -3,12 +3,13 @@ import ChatHub
 import Logging
 import NIOCore
 
-/// One loop's connections to the broker: passes what they say to the rooms, and asks on behalf of the node and of HTTP requests. What it
-/// looks into by itself has types of its own: ``ReadinessProof``, ``LoopAudits``, ``ReplicaAcks``.
+/// One loop's connections to the broker. It passes their events to the rooms, and makes requests on behalf of the node
+/// and of HTTP requests. Its periodic checks have types of their own: ``ReadinessProof``, ``LoopAudits``,
+/// ``ReplicaAcks``.
 ///
 /// Not thread-safe: confined to its loop.
 final class BrokerHost: @unchecked Sendable {
-    // Proof for @unchecked: every member but the constants is touched on the loop only.
+    // Proof for @unchecked: all members except the constants are accessed only on the loop.
 
     let link: any BrokerLink
     let rooms: RoomHost
@@ -35,10 +36,11 @@ final class BrokerHost: @unchecked Sendable {
 
     // MARK: our own requests
 
-    /// The owner in tags of requests that no room made.
+    /// The owner in the tags of requests that no room made.
     static let ownTag: UInt32 = .max
 
-    /// Asks the broker on behalf of the node, of a session's page or of an HTTP request. `then` is called once, on the loop.
+    /// Makes a request on behalf of the node, of a session's page or of an HTTP request. `then` is called once, on the
+    /// loop.
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
         let serial = nextContinuation
         nextContinuation += 1
@@ -46,13 +48,13 @@ final class BrokerHost: @unchecked Sendable {
         link.submit(request, tag: RequestTag(owner: Self.ownTag, generation: 0, serial: serial))
     }
 
-    /// The node's heartbeat, on this loop's connection.
+    /// Sends the node's heartbeat on this loop's connection.
     private func sayWeLive() {
         guard let keeper = context.keeper, let beat = keeper.pulse.beat(clock: context.wallClock) else { return }
         ask(beat.request) { [self] result in
             let verdict = keeper.pulse.answered(beat, result)
             keeper.health.heartbeat(verdict, result, now: context.now)
-            // Rooms of this loop enter after the heartbeat anyway.
+            // Rooms of this loop enter after the heartbeat in any case.
             guard verdict == .forgotten else { return }
             keeper.forgotten()
             for other in context.others { other.run { other.rooms.nodeForgotten() } }
@@ -93,7 +95,7 @@ extension BrokerHost: BrokerLinkDelegate {
     func brokerCommandsUp(_ identity: BrokerIdentity, _ scope: BrokerScope) {
         rooms.commandsCame(identity, scope)
         say(.commands, scope, isWhole: rooms.commands.isWhole)
-        // First of all on this connection, before a room can be entered on it.
+        // The heartbeat comes first on this connection, before any room can be entered on it.
         if scope.holdsNodes {
             resetKeeper()
             sayWeLive()
@@ -130,7 +132,7 @@ extension BrokerHost: BrokerLinkDelegate {
         rooms.subscriptionsLost(scope)
     }
 
-    /// Others need time to say that they live.
+    /// Gives other nodes time to send their heartbeats.
     private func resetKeeper() {
         if let keeper = context.keeper, keeper.loop.index == context.index { keeper.connectionChanged() }
     }
@@ -138,14 +140,14 @@ extension BrokerHost: BrokerLinkDelegate {
     private enum Connection {
         case commands, subscriptions
 
-        /// The metric's label.
+        /// The label of the metric.
         var label: String {
             switch self {
             case .commands: "commands"
             case .subscriptions: "subscriptions"
             }
         }
-        /// The log's word.
+        /// The word in log lines.
         var word: String {
             switch self {
             case .commands: "command"
@@ -154,7 +156,7 @@ extension BrokerHost: BrokerLinkDelegate {
         }
     }
 
-    /// `reason`: why it is down. Of a Cluster the connection to each master gets its own line, too.
+    /// `reason`: why the connection is down. In a Cluster the connection to each master gets a line of its own, too.
     private func say(_ connection: Connection, _ scope: BrokerScope, isWhole: Bool, _ reason: String? = nil) {
         context.metrics.redisUp(connection: connection.label, shard: context.index, isWhole)
         if !scope.isWhole {
@@ -163,7 +165,7 @@ extension BrokerHost: BrokerLinkDelegate {
                 LogKey.slots: "\(scope.slots.summary)",
             ]
             if let reason { metadata[LogKey.error] = "\(reason)" }
-            // A Cluster's slots move by the thousand, one after the other.
+            // The slots of a Cluster move by the thousand, one after the other.
             let level: Logger.Level = scope.isOneSlot ? .debug : .info
             context.logger.log(
                 level: level, reason == nil ? "redis serves slots again" : "redis does not serve slots",
@@ -178,7 +180,8 @@ extension BrokerHost: BrokerLinkDelegate {
         context.keeper?.health.refused(kind, text, now: context.now)
     }
 
-    /// Redis said no, and is still there. If it is about more than one key, we ask at once whether anything can be stored.
+    /// Redis refused a request, but is still reachable. If the refusal may concern more than one key, the node tests at
+    /// once whether anything can be stored.
     private func redisRefused(_ text: String, _ tag: RequestTag) {
         guard let kind = RefusalKind(text: text) else { return }
         let isOfRoom = tag.owner != Self.ownTag

@@ -2,16 +2,16 @@ import ChatCore
 import ChatHub
 import Logging
 
-/// Runs the sweeper on the first loop's connections. Confined to that loop, but for what says otherwise.
+/// Runs the sweeper on the first loop's connections. Confined to that loop, except where noted.
 final class Keeper: @unchecked Sendable {
-    // Proof for @unchecked: `loop` is constant; the rest is touched on that loop only, or is Sendable.
+    // Proof for @unchecked: `loop` is constant; the rest is accessed only on that loop, or is Sendable.
 
     let loop: Loop
     /// The node's heartbeat. May be used on any loop.
     let pulse: NodePulse
-    /// Whether Redis takes what the node wants to store. May be used on any loop.
+    /// Whether Redis accepts the node's writes. May be used on any loop.
     let health: WriteHealth
-    /// What the operator is told of all loops together.
+    /// The messages to the operator, for all loops together.
     let news: NodeNews
     private var machine: SweepStateMachine
     private let logger: Logger
@@ -26,25 +26,26 @@ final class Keeper: @unchecked Sendable {
         self.logger = logger
     }
 
-    /// Redis knew nothing of this node any more: its rooms are to be entered again.
+    /// Redis had forgotten this node, so its rooms have to be entered again.
     func forgotten() { logger.warning("redis had forgotten this node, entering its rooms again") }
 
     func saw(_ nodes: [NodeID: UInt64], in room: RoomName) {
         for (node, value) in nodes { machine.saw(node, value: value, in: room) }
     }
 
-    /// The first loop's command connection is gone, or there again: either way the others need time to say that they live.
+    /// The first loop's command connection was lost or restored. In both cases other nodes need time to send their
+    /// heartbeats.
     func connectionChanged() { machine.reset() }
 
-    /// Learns which versions live, as the node begins.
+    /// Learns the versions of the live nodes when the node starts.
     func begin() {
         var actions: [SweepStateMachine.Action] = []
         machine.began(&actions)
         carryOut(actions)
     }
 
-    /// Looks for dead nodes and takes them out of their rooms; not while Redis does not take our own heartbeat or refuses anything else:
-    /// then nobody's comes through, and afterwards they need time to say that they live.
+    /// Looks for dead nodes and takes them out of their rooms. It does not do so while Redis refuses our own heartbeat
+    /// or other writes, because then no node's heartbeat is accepted, and afterwards the nodes need time to send them.
     func round() {
         guard health.mayJudge else { return machine.reset() }
         var actions: [SweepStateMachine.Action] = []
@@ -52,7 +53,8 @@ final class Keeper: @unchecked Sendable {
         carryOut(actions)
     }
 
-    /// Asks Redis how much of its memory it uses: from `percent` on no room is begun, until it is a little less again.
+    /// Asks Redis how much of its memory it uses. From `percent` on no new room is created, until the use is a little
+    /// lower again.
     func lookAtMemory(percent: Int) async {
         guard case .success(.memory(let used, let most)) = await loop.ask(.memory) else { return }
         let share = most == 0 ? 0 : Double(used) / Double(most)
@@ -71,7 +73,7 @@ final class Keeper: @unchecked Sendable {
 
     private static let slack = 0.02
 
-    /// `last`: the last report that was seen of it.
+    /// `last`: the last report of the node that was seen.
     private static func metadata(_ node: NodeID, _ last: NodeReport?) -> Logger.Metadata {
         var metadata: Logger.Metadata = [LogKey.peer: "\(node)"]
         if let last { metadata[LogKey.members] = "\(last.sessions)" }
@@ -94,7 +96,7 @@ final class Keeper: @unchecked Sendable {
                 logger.info("a node is dead, sweeping its rooms", metadata: Self.metadata(node, last))
             case .swept(let node, let last, let rooms):
                 if rooms > 0 { loop.metrics.nodesSwept.increment() }
-                // Who finds nothing left to do says so more quietly: another node has told.
+                // A node that finds nothing left to do logs at a lower level, because another node has reported it.
                 var metadata = Self.metadata(node, last)
                 metadata[LogKey.rooms] = "\(rooms)"
                 metadata[LogKey.remedy] =

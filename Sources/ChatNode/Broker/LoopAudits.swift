@@ -2,8 +2,8 @@ import ChatCore
 import ChatHub
 import Logging
 
-/// What a loop compares with Redis although nothing seems wrong: the tails of shared rooms, and the list of rooms that the node is in.
-/// Confined to its loop.
+/// The checks that a loop makes against Redis although nothing seems wrong: the tails of shared rooms, and the list of
+/// rooms that the node is in. Confined to its loop.
 final class LoopAudits {
     private unowned let rooms: RoomHost
     private unowned let context: LoopContext
@@ -29,7 +29,7 @@ final class LoopAudits {
         }
     }
 
-    /// Takes the node out of rooms of this loop that Redis lists it in although it does not hold them.
+    /// Takes the node out of rooms of this loop that Redis lists for the node, but that the node does not hold.
     func compareHoldings() {
         var actions: [HoldingsAudit.Action] = []
         holdings.roundBegan(&actions)
@@ -42,7 +42,7 @@ final class LoopAudits {
             case .submit(let request, let serial):
                 context.ask(request) { [self] result in
                     var next: [HoldingsAudit.Action] = []
-                    // Rooms of other loops are theirs to judge.
+                    // Rooms of other loops are checked by those loops.
                     let isHeld = { [rooms, context] in !context.isHome(of: $0) || rooms.isInUse($0) }
                     holdings.completed(serial: serial, result, isHeld: isHeld, &next)
                     carryOut(next)

@@ -2,10 +2,10 @@ import ChatCore
 import Logging
 import NIOConcurrencyHelpers
 
-/// What a node tells its operator of things that happen in many places at once or again and again: one line at once, and then one for each
-/// growing interval, with how often and for how long.
+/// The messages of a node to its operator about events that happen in many places at once or repeatedly: one line at
+/// once, and then one for each growing interval, with the number of events and the duration.
 final class NodeNews: Sendable {
-    /// What may happen by the hundred.
+    /// An event that may happen hundreds of times.
     enum Event: CaseIterable {
         case historyLost
         case alarm
@@ -15,7 +15,7 @@ final class NodeNews: Sendable {
         /// Why the node is not ready.
         var unready = Condition()
         var wasReady = false
-        /// Connections to Redis that are not there, and since when any is missing.
+        /// The connections to Redis that are down, and since when any of them is.
         var down: Set<String> = []
         var downSince: Moment?
         var events: [Event: (recurrence: Recurrence, room: RoomName?)] = [:]
@@ -30,7 +30,7 @@ final class NodeNews: Sendable {
 
     // MARK: events
 
-    /// It happened in that room.
+    /// The event happened in that room.
     func happened(_ event: Event, in room: RoomName, now: Moment) {
         state.withLockedValue { state in
             var entry = state.events[event] ?? (Recurrence(), nil)
@@ -39,7 +39,7 @@ final class NodeNews: Sendable {
         }
     }
 
-    /// Says what is due. Once a second.
+    /// Logs the lines that are due. To be called once a second.
     func tick(now: Moment) {
         for event in Event.allCases {
             let due = state.withLockedValue { state -> (count: Int, over: Duration, room: RoomName?)? in
@@ -74,7 +74,8 @@ final class NodeNews: Sendable {
 
     // MARK: connections
 
-    /// A connection of the node is there, or was lost or not made for that reason. `level`: of its own line, if it is one of many.
+    /// A connection of the node is up (`reason` is nil), or was lost or could not be made for that reason. `level`:
+    /// that of its own line, if it is one of many.
     func connection(_ name: String, shard: Int, down reason: String?, now: Moment) {
         let key = "\(shard) \(name)"
         var metadata: Logger.Metadata = [LogKey.shard: "\(shard)", LogKey.channel: "\(name)"]
@@ -103,7 +104,8 @@ final class NodeNews: Sendable {
 
     // MARK: readiness
 
-    /// Whether the node is ready at this moment, and if not why; `waiting` sends wait for Redis meanwhile.
+    /// Reports the reasons why the node is not ready at this moment; if there are none, it is ready. `waiting`: the
+    /// number of sends that wait for Redis meanwhile.
     func readiness(_ reasons: [String], waiting: Int, now: Moment) {
         let reason = reasons.isEmpty ? nil : reasons.joined(separator: "; ")
         let (action, isFirst) = state.withLockedValue { state in

@@ -1,8 +1,8 @@
 import ChatCore
 
-/// Proves that a message really goes round: out through the command connection, back through the subscribe connection.
-/// Each round subscribes to a channel of the node and leaves it again, so that between rounds `PUBSUB CHANNELS` lists
-/// rooms only.
+/// Proves that a message makes a full round: out through the command connection, back through the subscribe connection.
+/// Each round subscribes to a channel of the node and unsubscribes again, so that between rounds `PUBSUB CHANNELS`
+/// lists rooms only.
 ///
 /// It also proves that a message could be stored, as Redis accepts PUBLISH while it refuses every write
 /// (``BrokerRequest/tryStoring(_:)``).
@@ -16,13 +16,13 @@ struct Probe {
         case waiting(since: Moment)
     }
 
-    /// A proof is good for this long…
+    /// The time for which a proof is valid.
     static let validity: Duration = .seconds(5)
-    /// …and renewed after this…
+    /// The time after which a proof is renewed.
     static let renewal: Duration = .seconds(1)
-    /// …and while a round takes longer than this, the last one proves nothing any more.
+    /// While a round takes longer than this, the last proof no longer counts.
     static let patience: Duration = .seconds(1)
-    /// Writes are asked for at most this often.
+    /// The minimum time between two test writes.
     static let writeInterval: Duration = .milliseconds(250)
 
     /// The node itself, in a slot of the part of the broker that is probed.
@@ -36,12 +36,12 @@ struct Probe {
     /// When the write was asked for that is under way, and the last one.
     private var writing: Moment?
     private var wroteLast: Moment?
-    /// When a write was last asked for that was taken.
+    /// When the last accepted test write was requested.
     private var written: Moment?
     private var refusedWrite: String?
     private var refusedPublish: String?
 
-    /// For the part of the broker with that scope. Nil if the scope is empty.
+    /// A probe for the part of the broker with that scope. Nil if the scope is empty.
     init?(node: NodeID, shard: Int, in scope: BrokerScope = .everything) {
         guard let slot = scope.slots.first else { return nil }
         self.node = node
@@ -64,7 +64,7 @@ struct Probe {
         return true
     }
 
-    /// The event to publish, once the channel is heard.
+    /// The event to publish, once the channel is subscribed.
     mutating func subscribed() -> ChannelEvent? {
         guard case .subscribing(let since) = state, let user = try? UserID("~probe") else { return nil }
         state = .waiting(since: since)
@@ -72,7 +72,7 @@ struct Probe {
         return .signal(Signal(node: node, session: session, user: user, name: "probe"))
     }
 
-    /// True if it is our round that came back.
+    /// Returns true if the event is that of the present round.
     mutating func heard(_ event: ChannelEvent, now: Moment) -> Bool {
         guard case .waiting = state, case .signal(let signal) = event, signal.node == node, signal.session == session
         else {
@@ -84,7 +84,7 @@ struct Probe {
         return true
     }
 
-    /// The message could not be sent: there will be nothing to hear. `refusal`: what Redis said.
+    /// The message could not be sent, so none will come back. `refusal`: the error of Redis.
     mutating func failed(_ refusal: String? = nil) {
         state = .idle
         if let refusal {
@@ -93,12 +93,12 @@ struct Probe {
         }
     }
 
-    /// Why Redis refuses to store, or to publish, in its own words.
+    /// Why Redis refuses to store or to publish, as its error says.
     var refusal: String? { refusedWrite ?? refusedPublish }
 
     // MARK: writes
 
-    /// Whether a write has to be asked for now.
+    /// Whether a test write has to be requested now.
     mutating func beginWrite(now: Moment) -> Bool {
         if let writing, now - writing <= Self.validity { return false }
         if let wroteLast, now - wroteLast < Self.writeInterval { return false }
@@ -107,7 +107,7 @@ struct Probe {
         return true
     }
 
-    /// What became of a write.
+    /// The result of a test write.
     enum Write: Equatable {
         case taken
         case refused(String)
@@ -116,7 +116,7 @@ struct Probe {
         init(_ result: Result<BrokerReply, BrokerError>) {
             self =
                 switch result {
-                // Whatever Redis found, it would have stored.
+                // With any of these answers Redis would have stored the message.
                 case .success, .failure(.missing), .failure(.refused), .failure(.again): .taken
                 case .failure(.notStored(let text)), .failure(.malformed(let text)): .refused(text)
                 case .failure(.notConnected), .failure(.outcomeUnknown): .lost
@@ -124,7 +124,7 @@ struct Probe {
         }
     }
 
-    /// When the write was asked for that was answered; nil: the connections were lost since.
+    /// When the write that was answered had been requested; nil if the connections were lost since then.
     mutating func answered(_ write: Write) -> Moment? {
         guard let asked = writing else { return nil }
         writing = nil
@@ -140,14 +140,14 @@ struct Probe {
         return asked
     }
 
-    /// Redis takes writes.
+    /// Whether Redis accepts writes.
     func canStore(now: Moment) -> Bool {
         if let writing, now - writing > Self.patience { return false }
         return refusedWrite == nil && (written.map { now - $0 < Self.validity } ?? false)
     }
 
-    /// The round has been out for longer than Redis may take for any command: SUBSCRIBE and PUBLISH may have been
-    /// answered, and nothing is heard.
+    /// Whether the round has taken longer than Redis may take for any command: SUBSCRIBE and PUBLISH may have been
+    /// answered, and no message came back.
     func isOverdue(now: Moment, deadline: Duration) -> Bool {
         began.map { now - $0 > deadline } ?? false
     }
@@ -159,7 +159,7 @@ struct Probe {
         }
     }
 
-    /// A connection was lost: nothing is proven any more.
+    /// A connection was lost, so the earlier proofs no longer count.
     mutating func reset() {
         state = .idle
         proven = nil

@@ -3,21 +3,21 @@ import ChatHub
 import Logging
 import NIOCore
 
-/// Whether a loop can carry a message round: ``Probe``s for each part of the broker that comes and goes by itself, and what `/readyz` is told.
-/// Confined to its loop.
+/// Determines whether messages of a loop make a full round through the broker: ``Probe``s for each part of the broker
+/// that fails independently, and the answer of `/readyz`. Confined to its loop.
 final class ReadinessProof: @unchecked Sendable {
-    // Proof for @unchecked: every member but the constants is touched on the loop only.
+    // Proof for @unchecked: all members except the constants are accessed only on the loop.
 
     private let link: any BrokerLink
     private unowned let rooms: RoomHost
     private unowned let context: LoopContext
-    /// One for each part of the broker that comes and goes by itself.
+    /// One probe for each part of the broker that fails independently.
     private(set) var probes: [Probe] = []
-    /// All of them were proven at once before.
+    /// Whether all of them have been proven at the same time before.
     private var wasWhole = false
-    /// No room has waited for its return since no part at all was reached.
+    /// Whether all rooms have returned since the time when no part of the broker was reached.
     private var areRoomsBack = false
-    /// Who waits for the probes' rounds.
+    /// The callers that wait for the probes' rounds.
     private var waits: [UInt64: () -> Void] = [:]
     private var nextWait: UInt64 = 1
     /// Why the connections were last lost, or could not be made.
@@ -34,7 +34,8 @@ final class ReadinessProof: @unchecked Sendable {
 
     // MARK: rounds
 
-    /// Begins a round for each part of the broker that is due for one: SUBSCRIBE, PUBLISH, hear it, UNSUBSCRIBE.
+    /// Begins a round for each part of the broker for which one is due: SUBSCRIBE, PUBLISH, receive the message,
+    /// UNSUBSCRIBE.
     func begin() {
         let scopes = link.scopes
         let (node, shard) = (context.settings.hub.node, context.index)
@@ -47,7 +48,7 @@ final class ReadinessProof: @unchecked Sendable {
         beginWrites()
     }
 
-    /// Asks of each part of the broker whether anything can be stored there.
+    /// Tests for each part of the broker whether anything can be stored there.
     func beginWrites() {
         for probe in probes.indices where isReached(probes[probe]) && probes[probe].beginWrite(now: now) {
             let entity = probes[probe].entity
@@ -62,7 +63,7 @@ final class ReadinessProof: @unchecked Sendable {
         switch write {
         case .taken: context.keeper?.health.stored(asked: asked, now: now)
         case .refused(let text):
-            // What has a kind was counted when it came.
+            // Refusals of a known kind were counted when they came.
             if RefusalKind(text: text) == nil { context.keeper?.health.refused(.other, text, now: now) }
         case .lost: break
         }
@@ -74,14 +75,14 @@ final class ReadinessProof: @unchecked Sendable {
         guard let probe = probes.firstIndex(where: { $0.entity == entity }), let event = probes[probe].subscribed()
         else { return }
         context.ask(.publish(on: entity, event: event)) { [self] result in
-            // Redis said no, or the connection went: that says nothing of the subscription.
+            // Redis refused it, or the connection was lost, which says nothing about the subscription.
             guard case .failure(let error) = result, let probe = probes.firstIndex(where: { $0.entity == entity })
             else { return }
             if case .notStored(let text) = error { probes[probe].failed(text) } else { probes[probe].failed() }
         }
     }
 
-    /// Something was published on the channel of a probe.
+    /// An event came on the channel of a probe.
     func heard(_ event: ChatCore.ChannelEvent, on entity: Entity) {
         guard let probe = probes.firstIndex(where: { $0.entity == entity }), probes[probe].heard(event, now: now)
         else { return }
@@ -119,9 +120,10 @@ final class ReadinessProof: @unchecked Sendable {
         endWaits()
     }
 
-    /// Gives up connections on which no message goes round, and begins what is due. True if all is well. To be called once a second.
+    /// Closes connections on which no message makes a full round, and begins the rounds that are due. Returns true if
+    /// all is well. To be called once a second.
     func audit(deadline: Duration) -> Bool {
-        // What Redis has said and this loop has not read yet may be the answer.
+        // The answer may be among the data from Redis that this loop has not read yet.
         let overdue = probes.indices.filter {
             isReached(probes[$0]) && probes[$0].isOverdue(now: now, deadline: deadline)
                 && (!link.hasUnread || probes[$0].isOverdue(now: now, deadline: deadline * Self.mostPatience))
@@ -141,19 +143,20 @@ final class ReadinessProof: @unchecked Sendable {
         return true
     }
 
-    /// A loop that never gets to the end of what Redis says is no reason to wait for ever.
+    /// A loop that never finishes reading the data from Redis does not wait for ever.
     private static let mostPatience = 5
 
     private func isReached(_ probe: Probe) -> Bool { rooms.isReached(probe.entity) }
 
     // MARK: readiness
 
-    /// Why this loop cannot carry a message round; nil: it just did. Waits for the proof, but not longer than `patience`.
+    /// Calls `then` with the reason why messages of this loop do not make a full round, or with nil if one just did.
+    /// Waits for the proof, but not longer than `patience`.
     func unreadiness(within patience: Duration, _ then: @escaping (String?) -> Void) {
         begin()
         let reason = whyUnready()
         if probes.contains(where: { $0.refusal != nil }) { return then(reason) }
-        // What is up only has to be proven.
+        // If all needed connections are up, only the proof is missing.
         let unproven = probes.filter { !isProven($0) }
         let canWait = wasWhole ? unproven.contains { isReached($0) } : unproven.allSatisfy { isReached($0) }
         if reason == nil || !canWait || unproven.isEmpty { return then(reason) }
@@ -167,9 +170,10 @@ final class ReadinessProof: @unchecked Sendable {
         isReached(probe) && probe.isFresh(now: now) && probe.canStore(now: now)
     }
 
-    /// A Redis has one part, and a Cluster one for each master. A node that has never had all of them is not ready; later a part may be
-    /// away and come back, as it does for all nodes then: were all red, a proxy would let nobody into the rooms of the others either. After
-    /// all of them were away a node is ready when the rooms are entered again.
+    /// The reason why this loop is not ready, or nil. One Redis has one part, and a Cluster has one for each master. A
+    /// node that has never had all of them is not ready. Later a part may fail and return without making the node
+    /// unready, because it fails for all nodes: if all were unready, a proxy would let nobody into the rooms of the
+    /// other masters either. After all parts have failed, a node is ready when its rooms are entered again.
     func whyUnready() -> String? {
         let shard = "shard \(context.index)"
         if !wasWhole || !probes.contains(where: { isProven($0) }) {

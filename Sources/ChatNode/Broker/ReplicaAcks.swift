@@ -6,12 +6,12 @@ import NIOCore
 enum HeldAnswer {
     /// A session's `sent`.
     case session(SessionID, ServerEvent)
-    /// A request from outside (HTTP).
+    /// A request over HTTP.
     case request(CheckedContinuation<Bool, Never>)
 }
 
-/// Acknowledgements that wait for replicas (`MARTLET_ACK_REPLICAS`): one ``ReplicationGate`` for each server that stored what they
-/// acknowledge. Confined to its loop.
+/// Acknowledgements that wait for replicas (`MARTLET_ACK_REPLICAS`): one ``ReplicationGate`` for each server that
+/// stored the acknowledged messages. Confined to its loop.
 final class ReplicaAcks {
     private let link: any BrokerLink
     private unowned let rooms: RoomHost
@@ -26,13 +26,13 @@ final class ReplicaAcks {
         self.context = context
     }
 
-    /// Answers when enough replicas have what was stored.
+    /// Answers when enough replicas have the stored message.
     func hold(_ held: HeldAnswer, in room: RoomName) {
         guard let server = rooms.commands.identity(of: room) else { return refuse(held) }
         switch gates[server, default: ReplicationGate(replicas: replicas)].hold(held) {
         case .wait: break
         case .gather:
-            // All that this tick answers is asked for together.
+            // One question covers all answers of this tick.
             context.eventLoop.assumeIsolated().execute { [self] in
                 if let round = gates[server]?.tickEnded() { askReplicas(round, of: server) }
             }
@@ -43,7 +43,7 @@ final class ReplicaAcks {
     private func askReplicas(_ round: UInt64, of server: BrokerIdentity) {
         let began = context.now
         link.confirm(replicas: replicas, of: server, within: context.settings.ackDeadline) { [self] count in
-            // A late answer of an old round finds its gate, and no such round.
+            // The gate ignores a late answer to an old round.
             guard let answer = gates[server]?.answered(round: round, replicas: count) else { return }
             if !answer.confirmed.isEmpty {
                 context.metrics.replication.recordNanoseconds((context.now - began).nanosecondsRoundedUp)
@@ -54,12 +54,12 @@ final class ReplicaAcks {
         }
     }
 
-    /// Some servers are gone: what they were to confirm is refused.
+    /// Some servers are gone: the acknowledgements that they should have confirmed are refused.
     func serversWent() {
         for server in gates.keys where !rooms.commands.isReached(server) {
             for held in gates[server]?.connectionLost() ?? [] { refuse(held) }
         }
-        // Each life of a server has an identity of its own.
+        // A server has a new identity after each restart, so old gates have to be removed.
         if gates.count > Self.mostGates { gates = gates.filter { rooms.commands.isReached($0.key) } }
     }
 
@@ -85,7 +85,7 @@ final class ReplicaAcks {
 }
 
 extension WireError {
-    /// What was sent is stored at that position, but too few replicas have confirmed it.
+    /// The error for a message that is stored at that position, but that too few replicas have confirmed.
     static func notReplicated(_ position: Position, replicas: Int) -> WireError {
         WireError(
             .notReplicated,

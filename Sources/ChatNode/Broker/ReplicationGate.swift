@@ -1,22 +1,24 @@
 import ChatCore
 
-/// Holds back what says "stored" until enough replicas have it (`MARTLET_ACK_REPLICAS`).
+/// Holds back acknowledgements until enough replicas have the stored message (`MARTLET_ACK_REPLICAS`).
 ///
-/// One question is out at a time, and covers all that was held when it went; what comes meanwhile waits for the next: a
-/// slow replica delays acknowledgements, never messages, and never costs Redis more than one WAIT a round trip.
+/// One question is under way at a time, and covers everything that was held when it was sent; later acknowledgements
+/// wait for the next one. So a slow replica delays acknowledgements, never messages, and costs Redis at most one WAIT a
+/// round trip.
 ///
-/// What nobody could confirm is refused, not forgotten: the message is stored and shown, only not safe. Pure.
+/// An acknowledgement that could not be confirmed is refused, not dropped: the message is stored and shown, but not
+/// safe. Pure.
 struct ReplicationGate<Held> {
     enum State: Equatable {
         /// → `gathering`
         case idle
-        /// Something is held; the question goes out at the end of the tick. → `asking`, `idle` (connection lost)
+        /// Something is held; the question is sent at the end of the tick. → `asking`, `idle` (connection lost)
         case gathering
         /// → `idle`, `asking` (more was held meanwhile)
         case asking(round: UInt64)
     }
 
-    /// More acknowledgements are not held, but refused at once: clients that repeat are rate-limited, memory is not.
+    /// Acknowledgements beyond this number are refused at once: clients that repeat are rate-limited, memory is not.
     static var limit: Int { 65_536 }
 
     let replicas: Int
@@ -25,7 +27,7 @@ struct ReplicationGate<Held> {
     private var asked: [Held] = []
     private var round: UInt64 = 0
 
-    /// `replicas`: how many must confirm; 0: nothing is ever held.
+    /// `replicas`: the number of replicas that must confirm; with 0 nothing is ever held.
     init(replicas: Int) {
         self.replicas = replicas
     }
@@ -33,11 +35,11 @@ struct ReplicationGate<Held> {
     var count: Int { waiting.count + asked.count }
 
     enum HoldAction: Equatable {
-        /// It waits.
+        /// It is held.
         case wait
-        /// It waits, and `tickEnded` must be called.
+        /// It is held, and `tickEnded` must be called.
         case gather
-        /// It was not taken.
+        /// It was not accepted.
         case refuse
     }
 
@@ -49,7 +51,7 @@ struct ReplicationGate<Held> {
         return .gather
     }
 
-    /// Ask now, and call `answered` with this round; nil: not now.
+    /// Returns the round for which to send the question now and then to call `answered`; nil if none is to be sent now.
     mutating func tickEnded() -> UInt64? {
         guard state == .gathering else { return nil }
         return ask()
@@ -58,11 +60,11 @@ struct ReplicationGate<Held> {
     struct Answer {
         var confirmed: [Held] = []
         var refused: [Held] = []
-        /// Ask again, with this round.
+        /// The round for which to send the next question; nil if there is none.
         var asks: UInt64?
     }
 
-    /// So many replicas have it; nil: nothing is known.
+    /// The question was answered with the number of replicas; nil if the number is not known.
     mutating func answered(round: UInt64, replicas count: Int?) -> Answer {
         guard state == .asking(round: round) else { return Answer() }
         var answer = Answer()
@@ -73,8 +75,8 @@ struct ReplicationGate<Held> {
         return answer
     }
 
-    /// The command connection is gone, and with it the Redis that all this was said of: a promise about another one would be
-    /// worth nothing. All that was held, to be refused.
+    /// The command connection is lost, and with it the Redis to which the acknowledgements refer: a promise about
+    /// another one would be worth nothing. Returns everything that was held, which is to be refused.
     mutating func connectionLost() -> [Held] {
         defer {
             waiting = []

@@ -2,7 +2,7 @@ import ChatCore
 import Logging
 import NIOConcurrencyHelpers
 
-/// Whether Redis takes what this node wants to store: ``RefusalStateMachine`` for all of its shards, which tell it what they hear.
+/// Whether Redis accepts this node's writes: one ``RefusalStateMachine`` for all loops, which report what they observe.
 final class WriteHealth: Sendable {
     private let machine = NIOLockedValueBox(RefusalStateMachine())
     private let metrics: NodeMetrics
@@ -13,25 +13,25 @@ final class WriteHealth: Sendable {
         self.logger = logger
     }
 
-    /// Redis said no. `place`: what of, if it is about a room alone.
+    /// Redis refused a request. `place`: the room, if the refusal is about one room alone.
     func refused(_ kind: RefusalKind, _ text: String, in place: RoomName? = nil, now: Moment) {
         metrics.redisRefusals[kind].increment()
         happen(in: place) { $0.refused(kind, text, now: now, &$1) }
     }
 
-    /// A write was taken that was asked for at `asked`.
+    /// A write that was requested at `asked` was accepted.
     func stored(asked: Moment, now: Moment) {
         happen { $0.stored(asked: asked, now: now, &$1) }
     }
 
-    /// Our own heartbeat was answered, or lost.
+    /// Our own heartbeat was answered, or its answer was lost.
     func heartbeat(_ verdict: NodePulse.Verdict, _ result: Result<BrokerReply, BrokerError>, now: Moment) {
         machine.withLockedValue { $0.heartbeat(taken: verdict != .failed) }
-        // An error of no kind that we know; the others were counted when they came.
+        // An error of an unknown kind; the others were counted when they came.
         if case .failure(.malformed(let text)) = result { refused(.other, text, now: now) }
     }
 
-    /// Whether nodes without a heartbeat may be called dead.
+    /// Whether nodes without a heartbeat may be considered dead.
     var mayJudge: Bool { machine.withLockedValue { $0.mayJudge } }
 
     private func happen(
