@@ -33,7 +33,7 @@ struct Probe {
     private(set) var state = State.idle
     private(set) var proven: Moment?
     private var round: UInt64 = 0
-    /// When the write was asked for that is under way, and the last one.
+    /// When the test write that is under way was requested, and the last one.
     private var writing: Moment?
     private var wroteLast: Moment?
     /// When the last accepted test write was requested.

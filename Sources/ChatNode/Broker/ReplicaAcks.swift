@@ -59,7 +59,7 @@ final class ReplicaAcks {
         for server in gates.keys where !rooms.commands.isReached(server) {
             for held in gates[server]?.connectionLost() ?? [] { refuse(held) }
         }
-        // A server has a new identity after each restart, so old gates have to be removed.
+        // A server has a new identity after each restart, so gates of servers that are gone have to be removed.
         if gates.count > Self.mostGates { gates = gates.filter { rooms.commands.isReached($0.key) } }
     }
 

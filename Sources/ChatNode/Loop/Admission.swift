@@ -2,14 +2,14 @@ import ChatCore
 import ChatHub
 import NIOConcurrencyHelpers
 
-/// Who may open a session on this node: a bound for the node, one for each user, nobody while it leaves. Asked once for each
-/// connection, never for a message, so a lock is fair.
+/// Decides who may open a session on this node: there is a limit for the node and one for each user, and a node that
+/// leaves admits nobody. It is asked once for each connection, never for a message, so a lock is cheap enough.
 final class Admission: Sendable {
     private struct State {
         var total = 0
         var byUser: [UserID: Entry] = [:]
         var draining = false
-        /// Of those who left, or speak over HTTP without a session here.
+        /// The rates of users without a session here: those who left, and those who use only HTTP.
         var visitors: [UserID: UserRate] = [:]
     }
 
@@ -18,7 +18,7 @@ final class Admission: Sendable {
         var rate: UserRate
     }
 
-    /// Visitors whose rate is remembered.
+    /// The number of visitors whose rate is remembered.
     private static let maxVisitors = 10_000
 
     private let state = NIOLockedValueBox(State())
@@ -30,7 +30,7 @@ final class Admission: Sendable {
         rules = UserRate.Rules(limits)
     }
 
-    /// Admitted, and counted until `leave`; with what the user may ask over all sessions.
+    /// Admits the user, who is counted until `leave`. Returns the rate that all sessions of the user share.
     func enter(_ user: UserID) -> Result<UserRate, CloseReason> {
         state.withLockedValue { state in
             if state.draining { return .failure(.draining) }
@@ -50,12 +50,12 @@ final class Admission: Sendable {
             state.total -= 1
             entry.count -= 1
             state.byUser[user] = entry.count > 0 ? entry : nil
-            // Or coming back would be a way to a fresh budget.
+            // Otherwise reconnecting would reset the user's rate limit.
             if entry.count == 0 { Self.remember(entry.rate, of: user, &state) }
         }
     }
 
-    /// What a user may ask who may have no session here.
+    /// The rate of a user who may have no session here.
     func rate(of user: UserID) -> UserRate {
         state.withLockedValue { state in
             if let rate = state.byUser[user]?.rate ?? state.visitors[user] { return rate }
@@ -66,7 +66,8 @@ final class Admission: Sendable {
     }
 
     private static func remember(_ rate: UserRate, of user: UserID, _ state: inout State) {
-        // Forgetting all of them at once lets each begin anew, which happens at most once in so many new visitors.
+        // Forgetting all visitors at once resets their limits, but happens at most once for this number of new
+        // visitors.
         if state.visitors.count >= maxVisitors { state.visitors = [:] }
         state.visitors[user] = rate
     }

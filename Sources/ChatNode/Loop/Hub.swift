@@ -5,14 +5,14 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 
-/// The node as the gateway sees it: finds the loop for everything.
+/// The node as the gateway sees it. It passes each call to the right loop.
 final class Hub: ChatService {
     let loops: [Loop]
     let admission: Admission
     private let indices: [ObjectIdentifier: Int]
     private let settings: LoopSettings
     private let metrics: NodeMetrics
-    /// What the counters have been told of the loops' own counts.
+    /// The part of the loops' own counts that the counters have been given already.
     private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
     private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
     private let metricsCache = TextCache(lasts: .milliseconds(250))
@@ -61,7 +61,8 @@ final class Hub: ChatService {
         admission.leave(user)
     }
 
-    /// The tick of one of our loops, which accept all sessions; for any other loop a tick for the caller alone.
+    /// The tick of one of the node's loops, which accept all sessions; for any other loop a new tick for the caller
+    /// alone.
     func tick(of loop: any EventLoop) -> LoopTick {
         self.loop(loop)?.tick ?? LoopTick(of: loop)
     }
@@ -93,7 +94,7 @@ final class Hub: ChatService {
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
         var result = await home.ask(.say(room: room, content: content))
-        // Each call reads a piece of the log: as many as its bounds allow, a few in all.
+        // Each call reads a piece of the log, so a few calls read as much as the log's bounds allow.
         for _ in 0..<Self.mostReads where result == .failure(.again) {
             result = await home.ask(.say(room: room, content: content))
         }
@@ -111,7 +112,7 @@ final class Hub: ChatService {
     /// How often a `say` with a key is repeated while Redis reads the room's log, 256 messages or 64 KB at a time.
     private static let mostReads = 1_000
 
-    /// Whoever says so over HTTP: it counts as what that user says.
+    /// Charges a message that is sent over HTTP to its user, like one from a session.
     private func charge(_ content: MessageContent, _ cost: UInt64, now: Moment) throws(WireError) {
         let rate = admission.rate(of: content.user)
         let limits = settings.hub.rooms.limits
@@ -143,7 +144,7 @@ final class Hub: ChatService {
 
     func readiness() async -> Readiness {
         if admission.isDraining { return Readiness(reasons: ["the node is leaving"]) }
-        // All at once: each may wait for a proof that does not come.
+        // The loops are asked concurrently, because each may wait for a proof that does not come.
         let reasons = await withTaskGroup(of: (Int, String?).self) { tasks in
             for loop in loops { tasks.addTask { (loop.index, await loop.unreadiness()) } }
             return await tasks.reduce(into: [(Int, String)]()) { all, one in
@@ -154,7 +155,7 @@ final class Hub: ChatService {
         return Readiness(reasons: reasons)
     }
 
-    /// Made at most four times a second: it looks at everything, on every loop.
+    /// The metrics. They are made at most four times a second, because that reads state on every loop.
     func metricsText() async -> String { await metricsCache.text { await self.makeMetricsText() } }
 
     private func makeMetricsText() async -> String {
@@ -175,12 +176,12 @@ final class Hub: ChatService {
 
     // MARK: the node's own business
 
-    /// From now on `/metrics` tells what the gateway counts.
+    /// From now on `/metrics` includes the gateway's counts.
     func attach(_ server: GatewayServer) {
         gateway.withLockedValue { $0 = server }
     }
 
-    /// What the node is doing, over all loops.
+    /// The present load of the node, over all loops.
     func load() async -> HubLoad {
         var load = HubLoad(sessions: admission.total)
         for loop in loops {

@@ -3,10 +3,11 @@ import ChatHub
 import Logging
 import NIOCore
 
-/// One event loop of the node with its three hosts: the rooms whose home it is, the sessions that it accepted, and its two connections to
-/// the broker. Nothing in it is touched by another thread; loops talk to each other by ``run(_:)``, a batch at a time.
+/// One event loop of the node with its three hosts: the rooms whose home it is, the sessions that it accepted, and its
+/// two connections to the broker. No other thread accesses its contents; loops pass work to each other by ``run(_:)``,
+/// in batches.
 final class Loop: @unchecked Sendable {
-    // Proof for @unchecked: the hosts are touched on `eventLoop` only (see `run`).
+    // Proof for @unchecked: the hosts are accessed only on `eventLoop` (see `run`).
 
     /// The loop's number in the node: the label `shard` of log lines and metrics.
     let index: Int
@@ -23,7 +24,7 @@ final class Loop: @unchecked Sendable {
     /// All loops of the node, once this one has started.
     var all: [Loop] { context.loops }
 
-    /// `count`: how many loops the node has.
+    /// `count`: the number of loops of the node.
     init(
         index: Int, of count: Int = 1, eventLoop: any EventLoop, tick: LoopTick, settings: LoopSettings,
         link: any BrokerLink, metrics: NodeMetrics, logger: Logger
@@ -41,7 +42,7 @@ final class Loop: @unchecked Sendable {
         broker = BrokerHost(link: link, rooms: rooms, context: context)
     }
 
-    /// Connects the loops with each other and this one with the broker. Called once, on the loop.
+    /// Connects the loops with each other, and this one with the broker. Called once, on the loop.
     func start(_ loops: [Loop], keeper: Keeper) {
         eventLoop.assertInEventLoop()
         context.attach(loops, keeper)
@@ -50,7 +51,7 @@ final class Loop: @unchecked Sendable {
 
     var now: Moment { .now }
 
-    /// Runs the body on this loop: at once if we are on it.
+    /// Runs the body on this loop; at once, if the caller is on it.
     func run(_ body: @escaping @Sendable () -> Void) {
         if eventLoop.inEventLoop { return body() }
         eventLoop.execute(body)
@@ -63,7 +64,7 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// What this loop is doing.
+    /// The present load of this loop.
     var load: HubLoad {
         var load = rooms.load
         load.sessions = sessions.count
@@ -71,7 +72,7 @@ final class Loop: @unchecked Sendable {
         return load
     }
 
-    /// What is done once a second: the connections are proven, whoever asks or not, and quiet rooms go to rest.
+    /// The work of each second: the connections are proven, even if nobody asks, and quiet rooms go to rest.
     func audit(deadline: Duration) {
         guard !rooms.commands.isEmpty, !rooms.subscriptions.isEmpty, broker.proof.audit(deadline: deadline) else {
             return
@@ -82,7 +83,8 @@ final class Loop: @unchecked Sendable {
 
     // MARK: from any task
 
-    /// Why this loop cannot carry a message round; nil: it just did. Waits for the proof, but not longer than `patience`.
+    /// The reason why messages of this loop do not make a full round through the broker; nil if one just did. Waits for
+    /// the proof, but not longer than `patience`.
     func unreadiness(within patience: Duration = .seconds(2)) async -> String? {
         await withCheckedContinuation { continuation in
             run { [self] in broker.proof.unreadiness(within: patience) { continuation.resume(returning: $0) } }
@@ -96,14 +98,14 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Whether a node is in the room, or something was said there.
+    /// Whether a node is in the room, or its log exists.
     func exists(_ room: RoomName) async -> Bool {
         await withCheckedContinuation { continuation in
             run { [self] in sessions.findOut(whether: room) { continuation.resume(returning: $0) } }
         }
     }
 
-    /// Whether enough replicas have everything that was answered for the room so far.
+    /// Whether enough replicas have everything that was acknowledged in the room so far.
     func isReplicated(in room: RoomName) async -> Bool {
         if settings.ackReplicas == 0 { return true }
         return await withCheckedContinuation { continuation in
@@ -112,10 +114,10 @@ final class Loop: @unchecked Sendable {
     }
 }
 
-/// What all loops of a node have in common.
+/// The settings that all loops of a node share.
 struct LoopSettings: Sendable {
     var hub: HubSettings
-    /// How many replicas must have what a sender is told is stored, and how long they may take.
+    /// How many replicas must have a message before its sender is told that it is stored, and how long they may take.
     var ackReplicas = 0
     var ackDeadline: Duration = .seconds(1)
     var wallClock: @Sendable () -> UInt64

@@ -3,11 +3,11 @@ import ChatHub
 import Logging
 import NIOCore
 
-/// The node around the hosts of one event loop: its clocks and timers, the other loops, metrics and the log.
+/// The services of the node for the hosts of one event loop: clocks and timers, the other loops, metrics and the log.
 ///
-/// Confined to its loop, but for what is constant.
+/// Confined to its loop, except for constants.
 final class LoopContext: @unchecked Sendable {
-    // Proof for @unchecked: every member but the constants is touched on `eventLoop` only.
+    // Proof for @unchecked: all members except the constants are accessed only on `eventLoop`.
 
     let index: Int
     let eventLoop: any EventLoop
@@ -37,7 +37,7 @@ final class LoopContext: @unchecked Sendable {
         timer = LoopTimer(eventLoop) { [unowned self] in own?.rooms.timersDue() }
     }
 
-    /// The loop that this is the context of; nil before it has started.
+    /// The loop to which this context belongs; nil before it has started.
     private var own: Loop? { loops.indices.contains(index) ? loops[index] : nil }
 
     /// All loops but this one.
@@ -80,7 +80,7 @@ extension LoopContext: RoomHostContext, SessionHostContext {
 
     // MARK: what hosts tell
 
-    /// Passes the nodes that a room lists to the sweeper, which compares them with those that live.
+    /// Passes the nodes that a room lists to the sweeper, which compares them with the live nodes.
     func sawNodes(_ nodes: [NodeID: UInt64], in room: RoomName) {
         let others = nodes.filter { $0.key != settings.hub.node }
         guard !others.isEmpty, let keeper else { return }

@@ -2,6 +2,6 @@ import ChatCore
 import NIOCore
 
 extension Moment {
-    /// The clock of event loops, which never goes back.
+    /// The monotonic clock of event loops.
     static var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 }

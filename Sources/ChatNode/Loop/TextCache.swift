@@ -1,6 +1,7 @@
 import NIOConcurrencyHelpers
 
-/// A text that is made at most once in a while, however many ask for it: those who ask meanwhile are given the one that is there.
+/// A text that is made at most once in a certain time, however many callers ask for it. Later callers get the present
+/// text.
 final class TextCache: Sendable {
     private struct State {
         var text = ""
