@@ -1,5 +1,5 @@
-/// Whether the peer of a connection still lives. A ping goes out when one side was silent for an interval; a peer from
-/// which nothing at all came in the interval after a ping is dead.
+/// Determines whether the peer of a connection is still alive. A ping is sent when one side was silent for an interval;
+/// a peer that sends nothing at all in the interval after a ping is dead.
 public struct Heartbeat: Hashable, Sendable {
     public enum Action: Equatable, Sendable {
         case ping
@@ -7,7 +7,7 @@ public struct Heartbeat: Hashable, Sendable {
         case doNothing
     }
 
-    /// In nanoseconds: half as long as a `Duration`, and every session has one.
+    /// In nanoseconds: half the size of a `Duration`, because every session has one.
     private let interval: UInt64
     private var due: Moment
     private var heardSince = false
@@ -20,13 +20,13 @@ public struct Heartbeat: Hashable, Sendable {
         due = after
     }
 
-    /// Anything came from the peer.
+    /// Something was received from the peer.
     public mutating func heard() { heardSince = true }
 
-    /// Anything went to the peer.
+    /// Something was sent to the peer.
     public mutating func spoke() { spokeSince = true }
 
-    /// Does something once an interval, however often it is called.
+    /// Returns what to do. It acts once an interval, however often it is called.
     public mutating func timerFired(now: Moment) -> Action {
         guard now >= due else { return .doNothing }
         due = Moment(nanoseconds: now.nanoseconds &+ interval)

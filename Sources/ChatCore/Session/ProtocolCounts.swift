@@ -1,4 +1,5 @@
-/// How many sessions of a room speak each protocol. A room in which all speak the same one allocates nothing for it.
+/// The number of sessions of a room for each protocol. A room in which all speak the same one allocates no memory for
+/// it.
 public struct ProtocolCounts: Sendable {
     private struct Count: Sendable {
         var protocolID: ProtocolID
@@ -10,14 +11,14 @@ public struct ProtocolCounts: Sendable {
 
     public init() {}
 
-    /// Nobody is there.
+    /// Whether there are no sessions.
     public var isEmpty: Bool { main == nil }
-    /// One of the protocols that are spoken; nil: there are none.
+    /// One of the protocols that are spoken; nil if there are none.
     public var first: ProtocolID? { main?.protocolID }
-    /// All the others.
+    /// All other protocols that are spoken.
     public var others: [ProtocolID] { rest.isEmpty ? [] : rest.map(\.protocolID) }
 
-    /// One more session speaks it.
+    /// Counts one more session that speaks the protocol.
     public mutating func add(_ protocolID: ProtocolID) {
         guard let main else {
             main = Count(protocolID: protocolID, sessions: 1)
@@ -32,7 +33,7 @@ public struct ProtocolCounts: Sendable {
         }
     }
 
-    /// One session fewer speaks it.
+    /// Counts one session fewer that speaks the protocol.
     public mutating func remove(_ protocolID: ProtocolID) {
         if let main, main.protocolID == protocolID {
             self.main?.sessions -= 1

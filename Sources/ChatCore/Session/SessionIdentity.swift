@@ -1,4 +1,4 @@
-/// What a client showed to say who it is.
+/// The credentials with which a client identifies itself.
 public struct Credentials: Sendable, Hashable {
     /// `?user=`, `user` of an HTTP request's body, or the name in a protocol's first frame: a claim, not a proof.
     public var user: String?
@@ -11,10 +11,11 @@ public struct Credentials: Sendable, Hashable {
     }
 }
 
-/// The first request of a client, from its URL or its first frame: who it says it is. The answer is an ``Identity``.
+/// The first request of a client, from its URL or its first frame, with its claimed identity. The answer is an
+/// ``Identity``.
 public struct ClientHello: Sendable, Hashable {
     public var credentials: Credentials
-    /// Nil: the client names no device; it is given a name.
+    /// Nil if the client names no device; then it is given a name.
     public var device: DeviceName?
     /// A room that is joined at once.
     public var room: RoomName?
@@ -26,8 +27,8 @@ public struct ClientHello: Sendable, Hashable {
     }
 }
 
-/// Who a client is, as the authenticator answered. Whatever else an answer grants (rights, an expiry, claims) becomes a
-/// field here, and so reaches everything that knows the session.
+/// The identity of a client, as the authenticator answered. Whatever else an answer grants (rights, an expiry, claims)
+/// becomes a field here, and so reaches everything that knows the session.
 public struct Identity: Sendable, Hashable {
     public var user: UserID
 
@@ -36,10 +37,10 @@ public struct Identity: Sendable, Hashable {
     }
 }
 
-/// Who a session is: the client's identity, on one of its devices.
+/// The identity of a session: the client's identity, on one of its devices.
 public struct SessionIdentity: Sendable, Hashable {
     public var identity: Identity
-    /// Nil: the session named no device.
+    /// Nil if the session named no device.
     public var device: DeviceName?
 
     public var user: UserID { identity.user }

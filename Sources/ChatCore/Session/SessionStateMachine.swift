@@ -1,34 +1,34 @@
-/// What one session may do, and what became of what it asked: the limits of promise 9, which rooms it is in, whose
-/// reply is whose, and whether the client still lives.
+/// The rules for one session: the limits of promise 9, which rooms it is in, which answer belongs to which request, and
+/// whether the client is still alive.
 ///
-/// Every request that goes on to the service gets a reference of the machine's own (``Ref/number(_:)`` with a text that
-/// no client can send), so that the answer finds what it answers whatever the client put into `ref`, also if it put
-/// nothing or the same twice. Signals have no answer but a failure; they keep the client's.
+/// Every request that is passed to the service gets a reference of the machine's own (``Ref/own(serial:)``, which no
+/// client can send), so that the answer finds its request whatever the client put into `ref`, even if it is missing or
+/// used twice. Signals have no answer except an error; they keep the client's.
 ///
 /// Decisions:
-/// - `send` and `signal` need the room to be joined, or its `join` to be under way: then they queue behind it. A room
-///   whose `leave` was asked is left at once for the client's requests; what the node had on its way may still arrive
-///   until `left`.
-/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails the session is
-///   not in the room any more, for what it was shown has a hole now; only a limit (2xx) refuses a join and leaves
+/// - `send` and `signal` require that the room is joined, or that its `join` is under way: then they queue behind it.
+///   For the client's requests a room is left as soon as `leave` is requested; events that were under way may still
+///   arrive until `left`.
+/// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails, the session is
+///   no longer in the room, because what it was shown now has a hole. Only a limit (2xx) refuses a join and leaves
 ///   everything as it was.
-/// - `history` and `roster` need no membership, as over HTTP.
+/// - `history` and `roster` require no membership, as over HTTP.
 /// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate
 ///   for a minute is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be
 ///   read.
 public struct SessionStateMachine: Sendable {
     private enum State: Sendable, Equatable {
-        /// The session lives. Can transition to `closed`.
+        /// The session is open. Can transition to `closed`.
         case open
-        /// The node closes it, or it has gone: nothing that comes means anything. Final.
+        /// The node closes it, or its connection is gone: all events are ignored. Final.
         case closed
     }
 
-    /// A room that the session is in, or about to be.
+    /// A room that the session is in, or is joining.
     private struct Membership: Sendable {
         /// Joins that wait for their answer. (There can be no more than `pending` holds, so 32 bits do.)
         var joining: Int32 = 0
-        /// Leaves that wait for their answer: the room is not the client's any more.
+        /// Leaves that wait for their answer: for the client the room is left already.
         var leaving: Int32 = 0
         var isJoined = false
 
@@ -49,7 +49,7 @@ public struct SessionStateMachine: Sendable {
         var ref: Ref?
     }
 
-    /// Counts what happens within a minute from the first.
+    /// Counts events within a minute from the first one.
     private struct MinuteCounter: Sendable {
         private var began: Moment?
         private var count = 0
@@ -65,13 +65,13 @@ public struct SessionStateMachine: Sendable {
         }
     }
 
-    /// What hardly any session needs.
+    /// Counters that hardly any session needs.
     private struct Offences: Sendable {
         var badFrames = MinuteCounter()
         var refusals = MinuteCounter()
     }
 
-    /// What all sessions of a node have in common, kept once: a node has a lot of sessions.
+    /// What all sessions of a node have in common, stored once because a node has many sessions.
     public final class Common: Sendable {
         let limits: Limits
         let heartbeat: Duration
@@ -84,18 +84,18 @@ public struct SessionStateMachine: Sendable {
         }
     }
 
-    // What is touched whenever something is written comes first.
+    // Fields that are accessed at each write come first.
     private var state = State.open
     private var life: Heartbeat
     private let common: Common
     private var limits: Limits { common.limits }
     private var rooms = SmallDictionary<RoomName, Membership>()
-    /// In the order in which they were asked, which is nearly that of the answers.
+    /// In the order of the requests, which is nearly that of the answers.
     private var pending: [Pending] = []
     private var waitingSends = 0
     private var nextSerial: UInt64 = 0
     private var taken: UInt64 = 0
-    /// Of the session's own; empty, or one: on the heap only for whom it is needed.
+    /// Empty or one element: an optional that takes heap memory only when it is needed.
     private var offences: [Offences] = []
 
     public init(common: Common, now: Moment) {
@@ -108,11 +108,11 @@ public struct SessionStateMachine: Sendable {
     }
 
     public var isOpen: Bool { state == .open }
-    /// How many sends wait for their answer.
+    /// The number of sends that wait for their answer.
     public var sendsWaiting: Int { waitingSends }
 
     public enum RequestAction: Equatable, Sendable {
-        /// Hand it to the service with this `ref`.
+        /// Pass it to the service with this `ref`.
         case perform(ClientRequest.Body, ref: Ref?)
         case reply(ServerEvent)
         case replyAndClose(ServerEvent, CloseReason)
@@ -150,7 +150,7 @@ public struct SessionStateMachine: Sendable {
         }
     }
 
-    /// A frame came in that is no request.
+    /// A frame came in that is not a request.
     public mutating func receivedBadFrame(ref: Ref?, _ error: WireError, now: Moment) -> RequestAction {
         guard state == .open else { return .doNothing }
         let reply = ServerEvent.error(ref: ref, error)
@@ -161,8 +161,8 @@ public struct SessionStateMachine: Sendable {
         return .reply(reply)
     }
 
-    /// Returns the event as the client is to see it (its own `ref` in place of the machine's); nil if the session is
-    /// closed. Notes what it means for the session's rooms and waiting sends.
+    /// Returns the event as the client is to see it (with its own `ref` in place of the machine's); nil if the session
+    /// is closed. Updates the session's rooms and waiting sends.
     public mutating func outgoing(_ event: ServerEvent) -> ServerEvent? {
         guard state == .open else { return nil }
         switch event {
@@ -183,10 +183,10 @@ public struct SessionStateMachine: Sendable {
         }
     }
 
-    /// Bytes of the client came in, whatever they say.
+    /// Bytes came in from the client, whatever they are.
     public mutating func heard() { life.heard() }
 
-    /// Something was written to the client, so it knows that the node lives.
+    /// Something was written to the client, so it knows that the node is alive.
     public mutating func spoke() { life.spoke() }
 
     public enum TimerAction: Equatable, Sendable {
@@ -237,7 +237,7 @@ public struct SessionStateMachine: Sendable {
         guard case .own(let serial) = ref else { return ref }
         guard let index = pending.firstIndex(where: { $0.serial == serial }) else { return nil }
         let asked = pending.remove(at: index)
-        // An empty array keeps its room, and most sessions are quiet most of the time.
+        // An empty array keeps its capacity, and most sessions are quiet most of the time.
         if pending.isEmpty { pending = [] }
         switch asked.question {
         case .join(let room):
@@ -248,7 +248,7 @@ public struct SessionStateMachine: Sendable {
         case .leave(let room):
             update(room) { membership in
                 membership.leaving -= 1
-                // Refused because there was no such room, it is left as well.
+                // A leave that was refused because the session is not in the room ends the membership as well.
                 if !isLimit { membership.isJoined = false }
             }
         case .send: waitingSends -= 1

@@ -13,10 +13,10 @@ public struct TokenBucket: Hashable, Sendable {
         filledAt = now
     }
 
-    /// Takes a token; false if there is none.
+    /// Takes a token. Returns false if there is none.
     public mutating func take(now: Moment) -> Bool {
         if now > filledAt {
-            // At most the time that fills the bucket counts, so the product cannot overflow.
+            // No more time counts than fills the bucket, so the product cannot overflow.
             let passed = min(now.nanoseconds - filledAt.nanoseconds, 2_000_000_000 * 1_000_000_000)
             let (gained, overflow) = passed.multipliedReportingOverflow(by: perSecond)
             level = overflow ? capacity : min(capacity, level + min(gained, capacity))

@@ -1,4 +1,4 @@
-/// How Redis says no without closing the connection.
+/// The kinds of refusals with which Redis answers without closing the connection.
 public enum RefusalKind: String, CaseIterable, Hashable, Sendable {
     /// OOM: `maxmemory` is reached.
     case outOfMemory
@@ -18,22 +18,22 @@ public enum RefusalKind: String, CaseIterable, Hashable, Sendable {
     case masterDown
     /// CLUSTERDOWN: slots of the Cluster are not served.
     case clusterDown
-    /// NOAUTH, WRONGPASS: the connection is no user's any more.
+    /// NOAUTH, WRONGPASS: the connection is no longer authenticated.
     case noPassword
     /// The function library is gone and cannot be loaded again.
     case library
-    /// WRONGTYPE: somebody else's key is where one of ours should be. About that key alone.
+    /// WRONGTYPE: a foreign key has the name of one of ours. It concerns that key alone.
     case foreignKey
     /// Any other error.
     case other
 
-    /// Whether it is about all that a node wants to store, and not about one key.
+    /// Whether it concerns all writes of a node, and not one key alone.
     public var isGeneral: Bool { self != .foreignKey }
 
-    /// What an error text of Redis means; nil if it is about the request alone: our functions' own complaints, slots of
-    /// a Cluster that move, and what a link says by itself.
+    /// The kind of an error text from Redis; nil if the error concerns the request alone: errors of our own functions,
+    /// moving slots of a Cluster, and errors that a link makes itself.
     public init?(text: String) {
-        // Redis 7.0 says so of a command inside a function, with ERR.
+        // Redis 7.0 reports it like this for a command inside a function, with ERR.
         if text.hasPrefix("ERR The user executing the script can't") {
             self = .noPermission
             return
@@ -57,13 +57,13 @@ public enum RefusalKind: String, CaseIterable, Hashable, Sendable {
         case "WRONGTYPE": self = .foreignKey
         case "ERR", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT", "NOSCRIPT", "NOTBUSY", "UNKILLABLE", "REFUSED": return nil
         default:
-            // Redis' codes are words in capitals; what others call theirs is not known here.
+            // Error codes of Redis are words in capitals; other texts are unknown here.
             guard !word.isEmpty, word.utf8.allSatisfy({ (0x41...0x5A).contains($0) }) else { return nil }
             self = .other
         }
     }
 
-    /// What an operator does about it.
+    /// What the operator can do about it.
     public var remedy: String {
         switch self {
         case .outOfMemory:

@@ -1,19 +1,19 @@
-/// Knows whether Redis refuses what this node wants to store, although its connections stay: since when, how often, in
-/// which way; what is to be said about it, and whether the node may judge others meanwhile.
+/// Tracks whether Redis refuses this node's writes although its connections stay up: since when, how often and with
+/// which error; what to report about it, and whether the node may judge others meanwhile.
 ///
-/// What makes it necessary: while Redis refuses to store, heartbeats expire as they do while it is away, so that
-/// everybody looks dead to whoever looks first when it stores again. A node in this state has the patience of one whose
-/// connection was lost.
+/// It is necessary because heartbeats expire while Redis refuses writes, just as they do while it is away, so that all
+/// nodes look dead to the first one that looks when writes are accepted again. So a node in this state waits as long as
+/// one whose connection was lost.
 ///
-/// One for each node. A refusal ends when a write was taken that was asked for after it, and nothing was refused for a
-/// while (``quiet``): on several connections a refusal may be heard after the first write that was taken.
+/// There is one for each node. A refusal ends when a write that was requested after it is accepted and nothing was
+/// refused for a while (``quiet``): with several connections, a refusal may be received after the first accepted write.
 public struct RefusalStateMachine: Sendable {
-    /// What the operator is told.
+    /// A report to the operator.
     public struct Report: Sendable, Equatable {
         public var kind: RefusalKind
-        /// Redis' own words, of the last one.
+        /// The text of the last error from Redis.
         public var text: String
-        /// How many since they began, and for how long that has been.
+        /// The number of refusals since they began, and for how long they have lasted.
         public var count: Int
         public var lasted: Duration
 
@@ -28,13 +28,13 @@ public struct RefusalStateMachine: Sendable {
     public enum Action: Sendable, Equatable {
         /// Redis refuses: at once for the first of its kind, then once in ``repeatAfter``.
         case warn(Report)
-        /// It does not any more. Follows a `warn`.
+        /// Redis no longer refuses. Follows a `warn`.
         case ended(Report)
     }
 
     /// One warning for each kind in this time.
     public static let repeatAfter: Duration = .seconds(60)
-    /// So long after the last refusal a write that was taken ends it.
+    /// A refusal ends with an accepted write at the earliest this long after the last refusal.
     static let quiet: Duration = .milliseconds(1_500)
 
     private struct Tally {
@@ -47,9 +47,9 @@ public struct RefusalStateMachine: Sendable {
 
     /// What is refused at present.
     private var tallies: [RefusalKind: Tally] = [:]
-    /// When each kind was last warned of.
+    /// When the last warning of each kind was given.
     private var saidAt: [RefusalKind: Moment] = [:]
-    /// The node's own heartbeat was not taken the last time.
+    /// Whether the node's last heartbeat was not accepted.
     private var isUnheard = false
 
     public init() {}
@@ -68,7 +68,7 @@ public struct RefusalStateMachine: Sendable {
         tallies[kind] = tally
     }
 
-    /// A write was taken that was asked for at `asked`.
+    /// A write that was requested at `asked` was accepted.
     public mutating func stored(asked: Moment, now: Moment, _ actions: inout [Action]) {
         guard !tallies.isEmpty else { return }
         for kind in RefusalKind.allCases {
@@ -78,14 +78,14 @@ public struct RefusalStateMachine: Sendable {
         }
     }
 
-    /// The node's own heartbeat was answered, or lost.
+    /// The node's own heartbeat was answered, or its answer was lost.
     public mutating func heartbeat(taken: Bool) { isUnheard = !taken }
 
-    /// Whether others without a heartbeat may be called dead: not while ours is not taken either, nor while Redis
-    /// refuses anything.
+    /// Whether nodes without a heartbeat may be considered dead: not while our own is not accepted either, nor while
+    /// Redis refuses anything.
     public var mayJudge: Bool { !isUnheard && !isRefusing }
 
-    /// Whether Redis refuses in a way that is not about one key.
+    /// Whether Redis refuses something that concerns more than one key.
     public var isRefusing: Bool { tallies.keys.contains { $0.isGeneral } }
 
     private func report(_ kind: RefusalKind, _ tally: Tally, now: Moment) -> Report {
