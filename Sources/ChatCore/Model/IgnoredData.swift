@@ -24,15 +24,15 @@ public enum IgnoredData: UInt8, CaseIterable, Hashable, Sendable {
     /// The description in the log.
     public var text: String {
         switch self {
-        case .payload: "a payload on a room's channel is no event"
+        case .payload: "a payload on a room's channel is not an event"
         case .bounds: "a number is beyond 2^53 or an epoch years ahead of the clock"
-        case .node: "a field of a room's nodes is no node with its epoch"
-        case .link: "a link of a room's epochs is no <epoch>-<seq> that follows the one before"
-        case .meta: "a field of a room's meta is no number"
-        case .entry: "an entry of a room's log has an ID that is no position"
-        case .roster: "a roster holds what is no list of devices by node"
-        case .name: "a list of nodes or rooms holds what is no name"
-        case .reply: "an answer makes no sense"
+        case .node: "a field of a room's nodes is not a node with its epoch"
+        case .link: "a link of a room's epochs is not an <epoch>-<seq> that follows the one before"
+        case .meta: "a field of a room's meta is not a number"
+        case .entry: "an entry of a room's log has an ID that is not a position"
+        case .roster: "an entry of a roster is not a list of devices by node"
+        case .name: "a list of nodes or rooms holds an invalid name"
+        case .reply: "an answer could not be parsed"
         }
     }
 }

@@ -87,7 +87,7 @@ public struct Limits: Hashable, Sendable {
     /// The error for a user who has sent more bytes than the limit.
     public var tooManyBytes: WireError {
         let (most, burst) = (userBytesPerSecond, userBytesBurst)
-        return WireError(.rateLimited, "the user says more than \(most) bytes a second (\(burst) at once)")
+        return WireError(.rateLimited, "the user sends more than \(most) bytes a second (\(burst) at once)")
     }
 
     /// The error for a user whose requests have cost more than the limit.

@@ -65,14 +65,14 @@ enum NameRules {
                 place += 1
             case .hidden:
                 guard isMeant(scalars, place) else {
-                    throw NameError("\(noun) holds \(code(scalar)), which cannot be seen there")
+                    throw NameError("\(noun) holds \(code(scalar)), which is invisible there")
                 }
                 place += 1
             case .never:
-                throw NameError("\(noun) holds \(code(scalar)), which is no character of a name")
+                throw NameError("\(noun) holds \(code(scalar)), which is not allowed in a name")
             }
         }
-        guard visible else { throw NameError("\(noun) is only white space, or holds nothing that can be seen") }
+        guard visible else { throw NameError("\(noun) consists of white space and marks, or holds nothing visible") }
     }
 
     private enum Look {

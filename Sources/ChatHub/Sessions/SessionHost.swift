@@ -125,13 +125,13 @@ public final class SessionHost {
                 .rateLimited,
                 "the user's sessions on this node make more than \(limits.userRequestsPerSecond) requests a second")
         case .joinsPerSecond:
-            WireError(.rateLimited, "this node is asked for more than \(limits.joinsPerSecond) joins a second")
+            WireError(.rateLimited, "this node gets more than \(limits.joinsPerSecond) joins a second")
         case .costPerSecond: limits.tooDear
         case .userBytesPerSecond: limits.tooManyBytes
         case .redisMemory: .noSpaceInRedis
         case .waitingPages:
-            WireError(.tooManyWaiting, "\(Self.maxWaitingPages) requests of the session for pages wait already")
-        case .waitingSendsPerRoom: WireError(.tooManyWaiting, "too many sends wait in this room")
+            WireError(.tooManyWaiting, "\(Self.maxWaitingPages) requests of the session for pages are waiting already")
+        case .waitingSendsPerRoom: WireError(.tooManyWaiting, "too many sends are waiting in this room")
         }
     }
 
@@ -143,7 +143,7 @@ public final class SessionHost {
         if let membership = session.rooms[room] {
             stopDelivering(membership, session)
             if let unanswered = membership.standing.unanswered {
-                let error = WireError(.tooManyWaiting, "join: another join of the same room came behind it")
+                let error = WireError(.tooManyWaiting, "join: a later join of the same room has replaced it")
                 session.outlet.send(.error(ref: unanswered, error))
             }
             session.rooms[room]?.local = nil
@@ -248,7 +248,7 @@ extension BrokerError {
         case .notConnected: WireError(.unavailable, "\(what): no connection to redis")
         case .again: WireError(.unavailable, "\(what): redis has to read more of the room's log first; try again")
         case .outcomeUnknown: WireError(.unavailable, "\(what): redis did not answer in time")
-        case .malformed: WireError(.internalError, "\(what): redis gave an answer that makes no sense")
+        case .malformed: WireError(.internalError, "\(what): redis sent an answer that could not be parsed")
         }
     }
 }

@@ -65,9 +65,9 @@ final class Keeper: @unchecked Sendable {
         guard percent < 100, isShort != space.isShort else { return }
         space.isShort = isShort
         if isShort {
-            logger.warning("redis has hardly any memory left, no room is begun until it has")
+            logger.warning("redis has hardly any memory left, so no new room can be created until it has more")
         } else {
-            logger.notice("redis has memory again, rooms are begun")
+            logger.notice("redis has memory again, so new rooms can be created")
         }
     }
 

@@ -49,7 +49,7 @@ final class LoopAudits {
                 }
             case .left:
                 context.logger.notice(
-                    "redis listed this node in a room that it does not hold",
+                    "redis listed this node in a room that the node does not hold",
                     metadata: [LogKey.shard: "\(context.index)"])
             }
         }

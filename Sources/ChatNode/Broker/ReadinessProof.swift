@@ -130,7 +130,7 @@ final class ReadinessProof: @unchecked Sendable {
         }
         guard overdue.isEmpty else {
             context.logger.warning(
-                "a message did not go round through redis in time, giving its connections up",
+                "a message did not make a full round through redis in time, closing its connections",
                 metadata: [LogKey.shard: "\(context.index)", LogKey.milliseconds: "\(deadline.wholeMilliseconds)"])
             context.metrics.alarms.increment()
             for probe in overdue {

@@ -96,7 +96,7 @@ extension LoopContext: RoomHostContext, SessionHostContext {
     private func sayIgnored(_ kind: IgnoredData, in room: RoomName) {
         guard let count = ignoredLines.happened(kind, now: now) else { return }
         logger.warning(
-            "a room was told what no node of ours said; ignored (see martlet doctor)",
+            "a room received data that no node wrote; the data is ignored (see martlet doctor)",
             metadata: [
                 LogKey.reason: "\(kind)", LogKey.error: "\(kind.text)", LogKey.room: "\(room)",
                 LogKey.count: "\(count)", LogKey.shard: "\(index)",
