@@ -102,7 +102,7 @@ enum NameRules {
         }
     }
 
-    // MARK: what is hidden and means something
+    // MARK: hidden characters with a meaning
 
     /// Whether the hidden character at that index has its intended effect.
     private static func isMeant(_ scalars: [Unicode.Scalar], _ place: Int) -> Bool {

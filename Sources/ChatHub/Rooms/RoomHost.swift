@@ -90,8 +90,8 @@ public final class RoomHost {
 
     // MARK: events
 
-    /// Passes an event to the room's machine and carries out the resulting actions. `awake`: for how long the room
-    /// stays awake after it.
+    /// Passes an event to the room's machine and carries out the resulting actions. `awake`: the minimum time for which
+    /// the room stays awake after it.
     func happen(_ event: RoomEvent, in room: HomeRoom, awake: Duration = RoomHost.restAfter) {
         var actions = pool.popLast() ?? []
         let now = context.now
@@ -211,7 +211,7 @@ public final class RoomHost {
         armTimers()
     }
 
-    // MARK: what the broker says
+    // MARK: events of the broker
 
     /// A request with that tag was answered. Answers to requests that no room made are not passed to this host.
     public func completed(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {

@@ -25,7 +25,7 @@ struct TimerHeap {
     mutating func add(_ entry: Entry, rooms: Int, isWanted: (Entry) -> Bool) {
         heap.insert(entry)
         guard heap.count > 2 * rooms + Self.spare else { return }
-        // A room that asks again for an earlier moment has two entries of that moment.
+        // A room that asks again for a moment for which it had asked before has two entries of that moment.
         var kept: Set<UInt32> = []
         heap = Heap(heap.unordered.filter { isWanted($0) && kept.insert($0.slot).inserted })
     }

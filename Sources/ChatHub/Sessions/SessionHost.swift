@@ -35,7 +35,7 @@ public final class SessionHost {
     /// The number of sessions.
     public var count: Int { sessions.count }
 
-    // MARK: coming and going
+    // MARK: opening and closing sessions
 
     /// A client was admitted. `rate`: the rate limits of its user.
     public func open(_ identity: SessionIdentity, rate: UserRate, outlet: any SessionOutlet) -> SessionID {
@@ -182,8 +182,8 @@ public final class SessionHost {
         }
     }
 
-    /// Whether a node is in the room, or its log exists. The result is also true if Redis did not answer, because the
-    /// request that follows will fail by itself.
+    /// Whether a node is in the room, or its log has held a message. The result is also true if Redis did not answer,
+    /// because the request that follows will then fail by itself.
     public func findOut(whether room: RoomName, exists then: @escaping (Bool) -> Void) {
         context.ask(.holders(room: room)) { [context] result in
             guard case .success(.holders(let nodes)) = result, nodes.isEmpty else { return then(true) }

@@ -62,7 +62,7 @@ final class BrokerHost: @unchecked Sendable {
     }
 }
 
-// MARK: what the connections say
+// MARK: events of the connections
 
 extension BrokerHost: BrokerLinkDelegate {
     func brokerCompleted(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {

@@ -174,7 +174,7 @@ final class Hub: ChatService {
         return metrics.text()
     }
 
-    // MARK: the node's own business
+    // MARK: the node itself
 
     /// From now on `/metrics` includes the gateway's counts.
     func attach(_ server: GatewayServer) {

@@ -98,7 +98,7 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Whether a node is in the room, or its log exists.
+    /// Whether a node is in the room, or its log has held a message.
     func exists(_ room: RoomName) async -> Bool {
         await withCheckedContinuation { continuation in
             run { [self] in sessions.findOut(whether: room) { continuation.resume(returning: $0) } }

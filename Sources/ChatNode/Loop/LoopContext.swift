@@ -78,7 +78,7 @@ extension LoopContext: RoomHostContext, SessionHostContext {
         own.broker.acks.hold(.session(session, event), in: room)
     }
 
-    // MARK: what hosts tell
+    // MARK: reports of the hosts
 
     /// Passes the nodes that a room lists to the sweeper, which compares them with the live nodes.
     func sawNodes(_ nodes: [NodeID: UInt64], in room: RoomName) {
