@@ -1,36 +1,37 @@
 import ChatCore
 import NIOCore
 
-/// What the gateway needs of the node. ChatNode implements it; the gateway knows nothing of rooms' insides or Redis.
+/// What the gateway needs from the node. ChatNode implements it; the gateway knows nothing of Redis or of how rooms
+/// work.
 ///
-/// Calls about a session come on the event loop that accepted it, and so do the answers.
+/// Calls about a session are made on the event loop that accepted it, and are answered on that loop.
 public protocol ChatService: AnyObject, Sendable {
-    /// A client finished its handshake. Registers the session, or says why it may not be (node full, too many of the user).
-    /// `outlet` is held until `sessionClosed`.
+    /// A client finished its handshake. Registers the session, or returns why it cannot be registered (the node is
+    /// full, or the user has too many sessions). The service keeps `outlet` until `sessionClosed`.
     func openSession(
         _ identity: SessionIdentity, outlet: any SessionOutlet, on loop: any EventLoop
     ) -> Result<SessionID, CloseReason>
-    /// A request that passed the session's own limits. Its answer is a ``ServerEvent`` with `ref`, given to the outlet; for a
-    /// `.signal` only a failure is answered.
+    /// A request that passed the session's own limits. The answer is a ``ServerEvent`` with `ref`, sent to the outlet;
+    /// a `.signal` is answered only if it fails.
     func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop)
-    /// The session's client said something long, whatever it was. How long it is not to be read from, because its user costs the node
-    /// too much; zero: it may go on.
+    /// The client of this session sent a long frame of any type. Returns how long the session must not be read, because
+    /// its user costs the node too much; zero means that it may go on.
     func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration
-    /// A session whose ``SessionOutlet/takesPage()`` was false may have a page now. Said once for each time, never from
-    /// within a call to its outlet.
+    /// A session whose ``SessionOutlet/takesPage()`` was false can take a page now. Called once per such refusal, and
+    /// never from within a call to its outlet.
     func sessionDrained(_ session: SessionID, on loop: any EventLoop)
-    /// The connection has gone: the session leaves its rooms.
+    /// The connection is closed: the session leaves its rooms.
     func sessionClosed(_ session: SessionID, on loop: any EventLoop)
 
-    /// Ends the loop's ticks, for whoever is on it.
+    /// The end-of-tick hook of the loop, for anything that runs on the loop.
     func tick(of loop: any EventLoop) -> LoopTick
 
     // HTTP, from any task.
     func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage
-    /// Appends as somebody who is not in the room; with a key at most once.
+    /// Appends a message from a sender who is not in the room; with a key, at most once.
     func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said
     func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage
-    /// Whether a message really goes round, and if not, why.
+    /// Whether the node can deliver messages, and if not, why.
     func readiness() async -> Readiness
     /// Prometheus text exposition format 0.0.4.
     func metricsText() async -> String
@@ -40,12 +41,12 @@ extension ChatService {
     public func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration { .zero }
 }
 
-/// What became of something that was said over HTTP.
+/// The outcome of a message that was posted over HTTP.
 public struct Said: Sendable, Hashable {
     public var position: Position
-    /// The key was known.
+    /// The key was known, so nothing was stored again.
     public var repeated: Bool
-    /// Nanoseconds of work (``RequestCost``), for whoever asked.
+    /// The work it took, in nanoseconds (``RequestCost``), to be charged to the caller.
     public var cost: UInt64
 
     public init(position: Position, repeated: Bool, cost: UInt64 = 0) {
@@ -55,7 +56,7 @@ public struct Said: Sendable, Hashable {
     }
 }
 
-/// Why a node is not ready; empty reasons: it is.
+/// Why a node is not ready. If `reasons` is empty, it is ready.
 public struct Readiness: Sendable, Hashable {
     public var reasons: [String]
 

@@ -2,18 +2,18 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// Everything about the gateway that can be set. Defaults are written here once.
+/// All settings of the gateway. The defaults are defined here only.
 public struct GatewayOptions: Sendable {
     /// Name or address to listen on.
     public var host = "127.0.0.1"
-    /// 0: any free port; ``GatewayServer/boundPort`` tells which.
+    /// 0 means any free port; ``GatewayServer/boundPort`` returns which.
     public var port = 8080
     public var limits = Limits()
     /// How often a quiet session is pinged, and how long it may take to answer. Whole seconds, at least 1.
     public var heartbeatSeconds = 25
-    /// What `welcome` says in `node`.
+    /// The value of `node` in `welcome`.
     public var nodeName: String
-    /// Makes session names unique over all nodes and times.
+    /// Makes session names unique across all nodes and over time.
     public var nodeID: NodeID
 
     /// How long a connection may take from its first byte (or from being accepted) to a complete request head or
@@ -23,40 +23,40 @@ public struct GatewayOptions: Sendable {
     public var responseTimeout: Duration = .seconds(30)
     /// How long an HTTP connection may stay open between requests.
     public var idleTimeout: Duration = .seconds(75)
-    /// How long a peer may take to answer a close frame, and to read what was queued before it, before the connection
-    /// is cut.
+    /// How long a peer may take to read what was queued and to answer a close frame before the connection is closed.
     public var closeTimeout: Duration = .seconds(5)
 
-    /// How long a connection to a node that is full may take to say what it wants.
+    /// How long a connection to a full node may take to send its request.
     public var doorwayTime: Duration = .milliseconds(500)
-    /// Connections of all kinds; more are told that the node is full.
+    /// The maximum number of connections of all kinds; further ones are refused as the node is full.
     public var maxConnections = 110_000
-    /// How many files and sockets the process may have open, and what of them is not for connections; nil: nobody looks.
+    /// How many files and sockets the process may have open, and how many of them are reserved; nil disables the check.
     public var descriptors: DescriptorBudget?
-    /// Bytes of a request's head, first line and all fields.
+    /// The maximum size of a request's head: first line and all fields.
     public var maxHeaderBytes: Int { limits.headBytes }
-    /// Bytes of an HTTP request's body: what is said over HTTP may be as long as what is said over a WebSocket.
+    /// The maximum size of an HTTP request's body: the same as for a frame on a WebSocket.
     public var maxBodyBytes: Int { limits.frameBytes }
-    /// Connections from here are not counted by their address, and believed in what they say of the client's (`X-Forwarded-For`).
+    /// Connections from these addresses are exempt from the limits for addresses, and their `X-Forwarded-For` is
+    /// trusted.
     public var trustedAddresses = AddressRange.loopback + AddressRange.local
-    /// Connections that the kernel holds before they are accepted.
+    /// Connections that the kernel queues before they are accepted.
     public var backlog: Int32 = 4_096
-    /// Bytes that one read of a WebSocket takes at most. The buffer lives as long as the read; up to about this size, memory comes
-    /// from the thread's own cache.
+    /// The most bytes that one read of a WebSocket takes. The buffer lives as long as the read; up to about this size,
+    /// memory comes from the thread's own cache.
     public var receiveBufferBytes = 1_024
-    /// The kernel's send buffer of a connection, in bytes; nil: as the kernel sees fit (it grows to megabytes for a
-    /// peer that is slow to read).
+    /// The kernel's send buffer of a connection, in bytes; nil leaves it to the kernel (it grows to megabytes for a
+    /// peer that reads slowly).
     public var sendBufferBytes: Int32?
-    /// The kernel's receive buffer of a connection, in bytes; nil: as the kernel sees fit.
+    /// The kernel's receive buffer of a connection, in bytes; nil leaves it to the kernel.
     public var receiveSocketBytes: Int32?
-    /// Whether sessions are written to past the channel (see `RawSocket`). Only for plaintext: a handler that changes
-    /// bytes on their way would be passed by.
+    /// Whether sessions are written to directly, bypassing the channel (see `RawSocket`). For plaintext only: a handler
+    /// that transforms bytes would be bypassed.
     public var writesToDescriptor = true
-    /// Origins whose pages may connect and post; nil: all. Compared in lower case.
+    /// Origins whose pages may connect and post; nil means all. Compared in lower case.
     public var allowedOrigins: Set<String>?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.
     public var staticFiles: [String: StaticFile] = [:]
-    /// How often a loop looks at what is due. Tests make it short.
+    /// How often a loop checks deadlines. Tests make it short.
     public var tick: Duration = .seconds(1)
 
     public init(nodeName: String, nodeID: NodeID) {
@@ -77,7 +77,7 @@ extension GatewayOptions {
 
 /// A file that the gateway serves from memory.
 public struct StaticFile: Sendable {
-    /// Scripts, styles and connections of the page's own origin, nothing else.
+    /// Allows scripts, styles and connections of the page's own origin, and nothing else.
     public static let defaultPolicy =
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         + "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

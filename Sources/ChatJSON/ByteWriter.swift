@@ -1,11 +1,11 @@
-/// Bytes that are put together from many small pieces: what runs for each message. A piece costs a look at the room that is left and
-/// a copy, where an array also looks whether it is shared, each time.
+/// A buffer that is assembled from many small pieces; this runs for each message. Appending costs a check of the
+/// remaining capacity and a copy, whereas an array also checks each time whether it is shared.
 public struct ByteWriter: ~Copyable {
     @usableFromInline var start: UnsafeMutableRawPointer
     @usableFromInline var capacity: Int
     @usableFromInline var written = 0
 
-    /// `capacity`: bytes to make room for at first; more comes by itself.
+    /// `capacity` is the number of bytes to allocate at first; the buffer grows as needed.
     public init(capacity: Int = 512) {
         self.capacity = max(16, capacity)
         start = .allocate(byteCount: self.capacity, alignment: 1)
@@ -13,22 +13,22 @@ public struct ByteWriter: ~Copyable {
 
     deinit { start.deallocate() }
 
-    /// How many bytes there are.
+    /// The number of bytes written.
     @inlinable public var count: Int { written }
 
-    /// What was written. Valid inside `body` only.
+    /// The written bytes. They are valid inside `body` only.
     @inlinable
     public borrowing func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         body(UnsafeRawBufferPointer(start: start, count: written))
     }
 
-    /// A copy of what was written.
+    /// A copy of the written bytes.
     public var array: [UInt8] { withBytes { Array($0) } }
 
-    /// Forgets what was written, and keeps the room.
+    /// Removes all bytes, and keeps the capacity.
     public mutating func removeAll() { written = 0 }
 
-    /// Makes room for so many more bytes.
+    /// Ensures capacity for this many more bytes.
     @inlinable
     public mutating func reserve(_ more: Int) {
         if capacity &- written < more { grow(more) }
@@ -57,7 +57,7 @@ public struct ByteWriter: ~Copyable {
         written &+= bytes.count
     }
 
-    /// Appends text as it is.
+    /// Appends text without escaping it.
     @inlinable
     public mutating func appendText(_ text: StaticString) {
         let size = text.utf8CodeUnitCount
@@ -66,7 +66,7 @@ public struct ByteWriter: ~Copyable {
         written &+= size
     }
 
-    /// Appends text as it is.
+    /// Appends text without escaping it.
     public mutating func appendRaw(_ text: String) {
         var text = text
         text.withUTF8 { append(contentsOf: UnsafeRawBufferPointer($0)) }

@@ -1,19 +1,20 @@
-/// The bounds of `data`: JSON that people send, and that programs in any language read, each with the JSON reader that it has. The grammar
-/// (RFC 8259) has no limit for numbers and nesting, readers have, and some die of what is beyond theirs: Python refuses integers of more than
-/// 4,300 digits, Go and C++ numbers that no double can hold, .NET more than 64 levels.
+/// The bounds of `data`: JSON that clients send, and that programs in any language read with their own JSON parsers.
+/// The grammar (RFC 8259) does not limit numbers and nesting, but parsers do, and some fail on what exceeds their
+/// limits: Python rejects integers of more than 4,300 digits, Go and C++ reject numbers that no double can hold, and
+/// .NET rejects more than 64 levels.
 public enum JSONData {
-    /// Levels of arrays and objects. A message stands in some of a frame's own.
+    /// Levels of arrays and objects. A message itself is nested in some levels of a frame.
     public static let maxDepth = 32
-    /// Digits of one number, those of its exponent too.
+    /// Digits of one number, including those of its exponent.
     public static let maxDigits = 100
-    /// A number that is not zero is at least 10^-307, and below 10^308: a double with all its digits.
+    /// A number other than zero is at least 10^-307 and below 10^308, where a double has its full precision.
     static let maxExponent = 307
 
-    /// What is wrong with a number, for an error message.
+    /// The problem with a number, for an error message.
     static let numberProblem =
         "a number with more than \(maxDigits) digits, or that is not between 1e-\(maxExponent) and 1e\(maxExponent + 1)"
 
-    /// Why the text, which is UTF-8, is no JSON within these bounds; nil: it is.
+    /// Why the text, which is UTF-8, is not JSON within these bounds; nil if it is.
     public static func problem(_ bytes: UnsafeRawBufferPointer) -> JSONError? {
         var scanner = JSONScanner(data: bytes)
         do throws(JSONError) {
@@ -24,13 +25,14 @@ public enum JSONData {
         }
     }
 
-    /// Whether a number's text, whose grammar was checked, is within the bounds.
+    /// Whether the text of a number, whose grammar was checked, is within the bounds.
     static func isWithinBounds(_ number: UnsafeRawBufferPointer) -> Bool {
-        // Nearly every number is short and plain.
+        // The fast path: nearly every number is short and has no exponent.
         if number.count <= 15, !number.contains(where: { $0 | 0x20 == UInt8(ascii: "e") }) { return true }
         guard number.count <= maxDigits + 5 else { return false }
         var digits = 0
-        /// Places of the first digit that is not zero before (or, negative, behind) the point; nil: there is none.
+        /// The power of ten of the first digit that is not zero (0 for the digit before the point, -1 for the one after
+        /// it); nil if there is none.
         var places: Int?
         var fraction = 0
         var isFraction = false

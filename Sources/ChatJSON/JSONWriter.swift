@@ -1,4 +1,4 @@
-/// Writing JSON without strings in between.
+/// Writes JSON without intermediate strings.
 extension ByteWriter {
     /// Appends a decimal number.
     public mutating func appendJSON(_ number: UInt64) {
@@ -31,7 +31,7 @@ extension ByteWriter {
         appendJSON(UInt64(number.magnitude))
     }
 
-    /// Appends a string in quotes, escaped as RFC 8259 §7 demands and no more.
+    /// Appends a string in quotes. It escapes what RFC 8259 §7 requires, and no more.
     public mutating func appendJSON(_ text: String) {
         var text = text
         text.withUTF8 { appendQuoted(UnsafeRawBufferPointer($0)) }
@@ -44,7 +44,7 @@ extension ByteWriter {
         written &+= 1
         var index = 0
         while index < size {
-            // Eight at a time as long as none of them needs an escape.
+            // Eight bytes at a time as long as none of them needs an escape.
             if index &+ 8 <= size {
                 let word = text.loadUnaligned(fromByteOffset: index, as: UInt64.self)
                 start.storeBytes(of: word, toByteOffset: written, as: UInt64.self)
@@ -82,7 +82,7 @@ extension ByteWriter {
 }
 
 extension UInt16 {
-    /// A number below 100 as two digits in a row.
+    /// A number below 100 as two adjacent digits.
     @inline(__always)
     fileprivate static func digits(_ number: UInt64) -> UInt16 {
         let tens = number / 10
@@ -91,9 +91,10 @@ extension UInt16 {
 }
 
 extension UInt64 {
-    /// How many of its eight bytes, from the first in memory on, stand before a quote, a backslash or a control character, which all end
-    /// a run of plain text in a JSON string: the tests for zero bytes and for bytes below a number of S. E. Anderson, "Bit Twiddling
-    /// Hacks". They may flag bytes in vain, but only behind one that they flag rightly.
+    /// The number of bytes in this word, in memory order, before the first quote, backslash or control character; each
+    /// of these ends a run of plain text in a JSON string. The tests for zero bytes and for bytes below a number are
+    /// from S. E. Anderson, "Bit Twiddling Hacks". They may flag a byte wrongly, but only after one that they flag
+    /// rightly.
     @inline(__always)
     var plainJSONBytes: Int {
         let word = littleEndian

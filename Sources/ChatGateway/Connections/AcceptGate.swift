@@ -5,15 +5,15 @@ import NIOConcurrencyHelpers
 import NIOCore
 import Synchronization
 
-/// Stands before the listening socket and lets connections in when ``AcceptStateMachine`` says so. NIO by itself asks the kernel again and
-/// again for a connection that it cannot have, with all of a core.
+/// Controls the listening socket and accepts connections when ``AcceptStateMachine`` allows it. Without it, NIO retries
+/// a failing accept in a loop and takes a whole core.
 final class AcceptGate: ChannelDuplexHandler {
     typealias InboundIn = NIOAny
     typealias InboundOut = NIOAny
     typealias OutboundIn = NIOAny
     typealias OutboundOut = NIOAny
 
-    /// How often a full node looks whether it still is, and how often at most it says that it is.
+    /// How often a full node checks whether it is still full, and the shortest interval at which it logs that it is.
     private static let lookAgain: TimeAmount = .seconds(1)
     private static let tellAgain: Duration = .seconds(60)
 
@@ -89,7 +89,8 @@ final class AcceptGate: ChannelDuplexHandler {
         }
     }
 
-    /// Nobody may come for a while after others have gone.
+    /// Checks periodically while the node is full, because no connection may arrive for a while after others were
+    /// closed.
     private func watchOver(_ context: ChannelHandlerContext) {
         watch = context.eventLoop.assumeIsolated().scheduleTask(in: Self.lookAgain) { [self] in
             guard context.channel.isActive else { return }
@@ -98,11 +99,11 @@ final class AcceptGate: ChannelDuplexHandler {
     }
 }
 
-/// Knows which descriptor the kernel would give next.
+/// Finds the descriptor that the kernel would assign next.
 final class DescriptorProbe {
     private let file: CInt
 
-    /// Nil: there is not even one for it.
+    /// Nil if no descriptor is free for the probe itself.
     init?() {
         file = open("/dev/null", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return nil }
@@ -110,7 +111,7 @@ final class DescriptorProbe {
 
     deinit { close(file) }
 
-    /// Nil: there is none.
+    /// Nil if no descriptor is free.
     func lowestFree() -> Int? {
         let lowest = fcntl(file, F_DUPFD_CLOEXEC, 0)
         guard lowest >= 0 else { return nil }

@@ -1,18 +1,18 @@
 import ChatCore
 
-/// How many files and sockets the process may have open, and what of them is kept from connections: what is opened when the node is full,
-/// such as new connections to Redis, must find its place.
+/// How many files and sockets the process may have open, and how many of them are reserved. Descriptors that are opened
+/// while the node is full, such as new connections to Redis, need the reserve.
 ///
-/// The kernel gives each new descriptor the lowest number that is free. So a connection whose number is `end` or more is one too many,
-/// whoever has the others; nothing has to be counted.
+/// The kernel assigns the lowest free number to each new descriptor. A connection whose number is `end` or above
+/// therefore exceeds the budget, whatever holds the lower numbers, so nothing has to be counted.
 public struct DescriptorBudget: Sendable, Hashable {
     /// RLIMIT_NOFILE.
     public var limit: Int
-    /// For Redis, the log and whatever the system's libraries open.
+    /// For Redis, the log and anything that the system's libraries open.
     public var reserved: Int
-    /// For connections to a full node: each is told so, or is asking how the node is, and goes.
+    /// For connections to a full node: each is refused, or answered a health request, and closed.
     public var doorway: Int
-    /// The number of connections that may be comes from here, not from a setting.
+    /// Whether this budget, rather than a setting, determines the maximum number of connections.
     public var boundsConnections: Bool
 
     public init(limit: Int, reserved: Int, doorway: Int, boundsConnections: Bool = false) {
@@ -22,9 +22,9 @@ public struct DescriptorBudget: Sendable, Hashable {
         self.boundsConnections = boundsConnections
     }
 
-    /// Connections that stay have numbers below this.
+    /// Sessions and other lasting connections have descriptors below this.
     var end: Int { limit - reserved - doorway }
-    /// No connection has a number from here on.
+    /// Every connection has a descriptor below this.
     var doorwayEnd: Int { limit - reserved }
 }
 
@@ -33,7 +33,7 @@ struct AcceptStateMachine {
     enum State: Equatable {
         /// → `full`
         case open
-        /// Connections are taken one by one and seldom, to be told so. → `open`
+        /// Connections are accepted one by one and at a low rate, only to be refused. → `open`
         case full
     }
 
@@ -43,29 +43,29 @@ struct AcceptStateMachine {
             case becameOpen
         }
 
-        /// Take up to so many; 0: none now, ask again after `wait`.
+        /// Accept up to this many connections; 0 means none now, and to ask again after `wait`.
         var accept: Int
         var wait: Duration = .zero
         var change: Change?
     }
 
     struct Look: Equatable {
-        /// The lowest free descriptor; nil: none is free, or nobody looked.
+        /// The lowest free descriptor; nil if none is free or if it was not determined.
         var lowestFree: Int?
         /// Open now.
         var connections: Int
-        /// RLIMIT_NOFILE as it is now; nil: nobody looked.
+        /// The current RLIMIT_NOFILE; nil if it was not determined.
         var limit: Int?
     }
 
-    /// Connections taken in one tick, which may be 5 ms apart while sessions are written to.
+    /// Connections accepted in one tick. Ticks may be 5 ms apart while sessions are written to.
     static let atOnce = 256
-    /// While the node is full.
+    /// Connections accepted per second while the node is full.
     static let doorwayPerSecond = 50
-    /// What is kept free of a limit that was lowered while the process ran. Without a descriptor libdispatch, which runs Swift's tasks and
-    /// looks into /proc when they block, ends the process.
+    /// The minimum reserve if the limit was lowered while the process ran. If libdispatch, which runs Swift's tasks and
+    /// opens files in /proc when they block, gets no descriptor, it ends the process.
     static let leastKept = 8
-    /// How long nothing is taken after the kernel has said that it cannot.
+    /// How long to accept nothing after the kernel reported an error.
     static let pause: Duration = .milliseconds(250)
 
     private(set) var state = State.open
@@ -85,7 +85,7 @@ struct AcceptStateMachine {
         pausedUntil = now + Self.pause
     }
 
-    /// May connections be taken now?
+    /// Decides whether connections may be accepted now.
     mutating func asked(_ look: Look, now: Moment) -> Action {
         let change = update(look)
         if let pausedUntil, now < pausedUntil { return Action(accept: 0, wait: pausedUntil - now, change: change) }
@@ -101,7 +101,7 @@ struct AcceptStateMachine {
         }
     }
 
-    /// Whether the node is full, without asking for anything.
+    /// Updates whether the node is full, without deciding on connections.
     mutating func update(_ look: Look) -> Action.Change? {
         switch state {
         case .open:
@@ -109,7 +109,7 @@ struct AcceptStateMachine {
             state = .full
             return .becameFull(reason: reason(look))
         case .full:
-            // Not with each one that goes, or it would be told again and again.
+            // Not at the first connection that closes, or the state would flap and be logged each time.
             guard room(look) > slack else { return nil }
             state = .open
             return .becameOpen
@@ -124,7 +124,7 @@ struct AcceptStateMachine {
         return min(byCount, bounds.end - (look.lowestFree ?? budget.limit))
     }
 
-    /// Connections that stay have numbers below `end`, those of the doorway below `doorwayEnd`.
+    /// Lasting connections have descriptors below `end`, those of the doorway below `doorwayEnd`.
     private func bounds(_ look: Look) -> (end: Int, doorwayEnd: Int)? {
         guard let budget else { return nil }
         guard let limit = look.limit, limit < budget.limit else { return (budget.end, budget.doorwayEnd) }

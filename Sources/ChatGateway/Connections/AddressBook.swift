@@ -1,16 +1,16 @@
 import ChatCore
 import NIOConcurrencyHelpers
 
-/// What the connections of one address that are no sessions (yet) may cost, over all loops: how many there are at once, and how many
-/// bytes a second they bring. Touched when a connection comes, reads before it is a session, and goes, so a lock is fair.
+/// Limits per address, over all loops, for connections that are not sessions (yet): how many are open at once, and how
+/// many bytes a second they send. It is used when such a connection opens, reads and closes, so a lock is cheap enough.
 final class AddressBook: Sendable {
     private struct Entry {
         var connections = 0
-        /// Of the ``CostRate`` of bytes.
+        /// The state of the ``CostRate`` for bytes.
         var taken: UInt64 = 0
     }
 
-    /// Up to this many addresses are remembered before those are forgotten that nothing is known against.
+    /// Above this many addresses, those without any open connection or debt are removed.
     private static let enough = 4_096
 
     private struct State {
@@ -22,14 +22,14 @@ final class AddressBook: Sendable {
     private let connections: Int
     private let rate: CostRate
 
-    /// `bytesPerSecond` in the long run, and four times as many at once after a quiet time.
+    /// `bytesPerSecond` is the sustained rate; four times as many are allowed at once after a quiet time.
     init(connections: Int, bytesPerSecond: Int) {
         self.connections = connections
         let (burst, overflow) = bytesPerSecond.multipliedReportingOverflow(by: 4)
         rate = CostRate(perSecond: bytesPerSecond, burst: overflow ? .max : burst)
     }
 
-    /// One more connection, until ``leave(_:)``. False: there are too many, and it is not counted.
+    /// Counts one more connection, until ``leave(_:)``. Returns false if there are too many; then it is not counted.
     func enter(_ address: PeerAddress, now: Moment) -> Bool {
         state.withLockedValue { state in
             var entry = state.entries[address] ?? Entry()
@@ -41,7 +41,8 @@ final class AddressBook: Sendable {
         }
     }
 
-    /// The connection has gone, or is a session now. What it has brought stays known: coming back is no way to a fresh budget.
+    /// The connection is closed, or is a session now. The bytes that it sent stay on record: otherwise reconnecting
+    /// would reset the address's rate limit.
     func leave(_ address: PeerAddress) {
         state.withLockedValue { state in
             guard var entry = state.entries[address] else { return }
@@ -50,7 +51,7 @@ final class AddressBook: Sendable {
         }
     }
 
-    /// A connection has read so many bytes. Returns how long it has to wait before it reads on.
+    /// Records that a connection has read this many bytes. Returns how long it has to wait before it reads again.
     func take(_ bytes: Int, from address: PeerAddress, now: Moment) -> Duration {
         state.withLockedValue { state in
             var entry = state.entries[address] ?? Entry()
@@ -60,12 +61,12 @@ final class AddressBook: Sendable {
         }
     }
 
-    /// How many addresses are remembered.
+    /// The number of addresses on record.
     var count: Int { state.withLockedValue { $0.entries.count } }
 
     private static func sweep(_ state: inout State, _ now: Moment) {
         state.entries = state.entries.filter { $0.value.connections > 0 || $0.value.taken > now.nanoseconds }
-        // Each address is looked at a bounded number of times, however many there are.
+        // The cost per address is bounded, however many there are.
         state.sweepAt = max(enough, state.entries.count * 2)
     }
 }

@@ -1,9 +1,11 @@
 import ChatCore
 import NIOConcurrencyHelpers
 
-/// What each address may still cost the node. Asked once for an HTTP request or a handshake, never for a message, so a lock is fair.
+/// A rate limit per address. It is used once per HTTP request or handshake, never per message, so a lock is cheap
+/// enough.
 final class AddressRates: Sendable {
-    /// Addresses that are remembered; beyond it those that owe nothing are forgotten, and if that is not enough all of them.
+    /// The maximum number of addresses on record. Beyond it, addresses without debt are removed, and if that does not
+    /// suffice, all of them.
     private static let most = 32_768
 
     private let rate: CostRate
@@ -13,7 +15,8 @@ final class AddressRates: Sendable {
         self.rate = rate
     }
 
-    /// Takes that much; zero: taken. Else nothing was taken, and there is something to take again after that time.
+    /// Takes the cost from the address's budget and returns zero. If the budget does not suffice, takes nothing and
+    /// returns the time after which it does.
     func take(_ cost: UInt64, from address: PeerAddress, now: Moment) -> Duration {
         paid.withLockedValue { paid in
             let before = paid[address] ?? 0
@@ -23,7 +26,7 @@ final class AddressRates: Sendable {
         }
     }
 
-    /// Charges for what was done already.
+    /// Charges for work that was done already.
     func charge(_ cost: UInt64, to address: PeerAddress, now: Moment) {
         guard cost > 0 else { return }
         paid.withLockedValue { paid in
@@ -41,6 +44,6 @@ final class AddressRates: Sendable {
         paid[address] = state
     }
 
-    /// How many are remembered.
+    /// The number of addresses on record.
     var count: Int { paid.withLockedValue { $0.count } }
 }

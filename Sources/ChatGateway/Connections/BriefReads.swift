@@ -1,14 +1,14 @@
 import NIOCore
 
-/// How a connection reads: into a buffer that lives no longer than the read.
+/// Allocates read buffers for a connection that live no longer than the read.
 ///
-/// NIO's pool keeps a connection's first buffer for good, measured 608 bytes of it with the 512 that were used here, and lends it
-/// again as long as the allocator names a size. This allocator names none: the first buffer, kept but never lent again, holds 16
-/// bytes, and each read after it gets a fresh one, which a thread's cache of free memory hands out in tens of nanoseconds. The pool
-/// must hold one buffer (`maxMessagesPerRead` 1), or it would keep the second as well. What one read leaves in the kernel's buffer,
-/// the next turn of the event loop reads.
+/// NIO's pool keeps the first buffer of a connection for good (608 bytes were measured for the 512 bytes that were used
+/// here) and lends it again as long as the allocator names a size. This allocator names none. The first buffer, which
+/// is kept but never lent again, has 16 bytes, and each later read gets a fresh buffer, which the thread's malloc cache
+/// provides in tens of nanoseconds. The pool must hold one buffer (`maxMessagesPerRead` 1), as it would keep a second
+/// one as well. Bytes that one read leaves in the kernel's buffer are read in the next iteration of the event loop.
 struct BriefReads: RecvByteBufferAllocator {
-    /// What a read that is not the first takes at most.
+    /// The maximum size of every read but the first.
     let capacity: Int
     private var isFirst = true
 
@@ -18,7 +18,7 @@ struct BriefReads: RecvByteBufferAllocator {
 
     func nextBufferSize() -> Int? { nil }
 
-    /// "The next one may be larger": what makes the pool ask for a fresh buffer.
+    /// Returns "the next read may be larger", which makes the pool ask for a fresh buffer.
     mutating func record(actualReadBytes: Int) -> Bool {
         isFirst = false
         return true

@@ -2,16 +2,16 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// A WebSocket that is about to become a session: what was agreed on, and what the client says of itself.
+/// A WebSocket that is about to become a session: the negotiated protocol, and what the client says about itself.
 struct Opening {
     let acceptance: WebSocketHandshake.Acceptance
     let spoken: SpokenProtocol
 }
 
 extension ConnectionHandler {
-    /// Judges a request for the path of a WebSocket. What the client cannot help, or must not learn more of, is answered
-    /// with a status; what it must know to stop or to come back is a close code, because a browser shows nothing else to a
-    /// page.
+    /// Validates a request for the path of a WebSocket. A fault that the client cannot fix, or whose details it must
+    /// not learn, is answered with an HTTP status. If the client must know whether to stop or to retry, it gets a close
+    /// code, because a browser shows nothing else to a page.
     func openWebSocket(_ head: RequestHead, _ endpoint: WebSocketEndpoint) {
         guard !gateway.isDraining else {
             return refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
@@ -70,7 +70,7 @@ extension ConnectionHandler {
         }
     }
 
-    /// What an authenticator's error means for a client that waits for a session.
+    /// The close code for an authenticator's error.
     private static func closeReason(_ code: WireError.Code) -> CloseReason {
         switch code {
         case .unauthenticated: .unauthenticated
@@ -98,7 +98,7 @@ extension ConnectionHandler {
         state = .upgraded
         gateway.stopTiming(self)
         stopCounting()
-        // Not flushed: it goes out with the first frame, at the end of this tick.
+        // Not flushed: it is sent with the first frame, at the end of this tick.
         if firstRequest == nil {
             context.write(wrapOutboundOut(ByteBuffer(string: Self.switching(opening.acceptance))), promise: nil)
         }
@@ -113,7 +113,7 @@ extension ConnectionHandler {
         try? DeviceName("d-" + String(UInt64.random(in: 0 ... .max), radix: 36))
     }
 
-    /// Closes the WebSocket with a code, after accepting it if that was not done before.
+    /// Closes the WebSocket with a code. Accepts it first if that was not done before.
     func close(_ opening: Opening, _ reason: CloseReason) {
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)
         var bytes = firstRequest == nil ? Array(Self.switching(opening.acceptance).utf8) : []

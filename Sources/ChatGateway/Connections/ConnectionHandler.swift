@@ -3,13 +3,13 @@ import ChatWire
 import NIOCore
 import Synchronization
 
-/// The first handler of every connection, and the only one until it becomes a WebSocket: reads requests one after the other, has HTTP
-/// ones answered by the routes, and gives its place to a session when one of them, the first or a later one, opens a WebSocket.
-/// Requests that come before an answer is out wait, so answers are in order.
+/// The first handler of every connection, and the only one until it becomes a WebSocket. It reads requests one after
+/// the other, has the routes answer HTTP requests, and is replaced by a session when any request opens a WebSocket.
+/// Requests that arrive before an answer is sent wait, so answers are in order.
 ///
-/// Its rules are in ``RequestReader`` and ``RequestClock``; the ways on are in `ConnectionHandler+http.swift`,
-/// `ConnectionHandler+webSocket.swift` and, for protocols in which a first request says who the client is,
-/// `ConnectionHandler+firstRequest.swift`.
+/// The rules are in ``RequestReader`` and ``RequestClock``. What follows a request is in
+/// `ConnectionHandler+http.swift`, `ConnectionHandler+webSocket.swift` and, for protocols that identify the client in
+/// their first request, `ConnectionHandler+firstRequest.swift`.
 final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
@@ -17,45 +17,46 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundOut = ByteBuffer
 
     enum State {
-        /// A request is coming, or will come. Can transition to all others.
+        /// A request is being received or awaited. Can transition to all others.
         case reading
-        /// The routes make an answer. Can transition to `reading`, `closing`, `gone`.
+        /// The routes are producing an answer. Can transition to `reading`, `closing`, `gone`.
         case answering(Answering)
-        /// The WebSocket is open, and the client has not said who it is. Can transition to `authenticating`, `upgraded`,
-        /// `closing`, `gone`.
+        /// The WebSocket is open, and the client has not identified itself. Can transition to `authenticating`,
+        /// `upgraded`, `closing`, `gone`.
         case identifying
-        /// The client has said who it is, and the authenticator was asked. Can transition to `upgraded`, `closing`, `gone`.
+        /// The client has identified itself, and the authenticator was asked. Can transition to `upgraded`, `closing`,
+        /// `gone`.
         case authenticating
-        /// The session has the connection. Final.
+        /// A session has taken over the connection. Final.
         case upgraded
-        /// All has been said; waiting for the peer to close. Can transition to `gone`.
+        /// Everything was sent; waiting for the peer to close. Can transition to `gone`.
         case closing
         case gone
     }
 
-    /// What one read takes while requests are longer than a session's frames usually are.
+    /// The size of a read while requests are longer than a session's frames usually are.
     private static let wideReadBytes = 8_192
 
     let gateway: GatewayLoop
     var state = State.reading
     var reader: RequestReader
-    /// Of the request whose body is coming.
+    /// The head of the request whose body is being received.
     var head: RequestHead?
     var clock: RequestClock
-    /// Of a client that says who it is after the handshake.
+    /// Set while a client has yet to identify itself after the handshake.
     var firstRequest: FirstRequest?
     private(set) var context: ChannelHandlerContext?
-    /// The node is full: this one is only told so, or told how the node is.
+    /// The node is full: this connection is refused, or answered a health request.
     private(set) var isDoorway = false
-    /// The peer sends nothing more.
+    /// The peer has closed its side.
     var isInputClosed = false
-    /// What the limits for an address count this connection under; nil: it is not counted (any more).
+    /// The address under which this connection is counted; nil if it is not counted (any more).
     private var counted: PeerAddress?
     private(set) var peer: PeerAddress?
 
     private var isCounted = false
     private var isWide = false
-    /// Reads wait: too much waits here, or too much came from this address.
+    /// Reading is paused, because too much is waiting here or too much came from this address.
     private var mayNotRead = false
     private var isReadHeld = false
     private var isThrottled = false
@@ -139,7 +140,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         state = .gone
     }
 
-    /// From now on the limits for an address do not count this one.
+    /// Stops counting this connection for the limits of its address.
     func stopCounting() {
         guard let address = counted else { return }
         counted = nil
@@ -177,7 +178,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// Does what the bytes that are here ask for, up to the next answer that takes time.
+    /// Processes the bytes that were received, up to the next answer that takes time.
     func pump() {
         while case .reading = state, let event = reader.next() {
             switch event {
@@ -230,7 +231,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context?.read()
     }
 
-    /// Bytes of strangers: a connection waits when its address has brought too many.
+    /// Counts bytes of clients that are not authenticated: a connection pauses when its address has sent too many.
     private func count(_ bytes: Int, _ context: ChannelHandlerContext) {
         guard let counted, !isThrottled else { return }
         let wait = gateway.shared.addresses.take(bytes, from: counted, now: .now)
@@ -243,14 +244,14 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// A request that does not come in one read is read in larger pieces.
+    /// Makes reads larger if a request did not arrive in one read.
     private func widen(_ context: ChannelHandlerContext) {
         guard !isWide else { return }
         isWide = true
         try? context.channel.syncOptions?.setOption(.recvAllocator, value: BriefReads(capacity: Self.wideReadBytes))
     }
 
-    /// As a session reads.
+    /// Sets the read size of a session.
     func becomeNarrow(_ context: ChannelHandlerContext) {
         mayNotRead = false
         isThrottled = false
@@ -263,7 +264,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: false)
     }
 
-    /// Where a request comes from: what trusted proxies say of it, or the connection's other end.
+    /// The origin of a request: as trusted proxies state it, or else the peer's address.
     func client(of head: RequestHead) -> PeerAddress? {
         PeerAddress.client(peer, forwardedFor: head.list("x-forwarded-for"), trusted: gateway.options.trustedAddresses)
     }
@@ -274,14 +275,15 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context?.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
     }
 
-    /// Ends our side of the connection; the peer has `closeTimeout` to end its own, or the kernel could throw away what it was told.
+    /// Ends our side of the connection. The peer has `closeTimeout` to end its own; if we closed at once, the kernel
+    /// could discard what was sent.
     func endOutput() {
         state = .closing
         clock.closes(now: .now)
         mayNotRead = false
         isThrottled = false
         readOn()
-        // A node that is full has no place for those who wait; all that this one has sent was read.
+        // A full node has no descriptors for connections that wait. Everything that this peer has sent was read.
         guard !isInputClosed, !isDoorway else { return cut() }
         context?.close(mode: .output, promise: nil)
     }
@@ -304,7 +306,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         _ status: Int, _ error: WireError, _ fields: [(name: String, value: String)] = [],
         because reason: GatewayCounters.Refusal
     ) {
-        // The warning of a full node stands for all that it sends away.
+        // A full node logs one warning for all connections that it refuses.
         gateway.refused(reason, from: peer, isTold: isDoorway)
         gateway.counters.handshakesRefused[status, default: 0] += 1
         write(HTTPAnswer.refusal(status, error, fields))

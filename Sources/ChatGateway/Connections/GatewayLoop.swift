@@ -6,8 +6,8 @@ import NIOConcurrencyHelpers
 import NIOCore
 import Synchronization
 
-/// What the connections of one event loop share: who is dirty this tick, whose heartbeat is next, which deadlines run,
-/// and what was counted. Confined to its loop: no locks.
+/// State that the connections of one event loop share: sessions to be written to this tick, heartbeats, deadlines and
+/// counters. Confined to its loop, so without locks.
 final class GatewayLoop {
     let eventLoop: any EventLoop
     let options: GatewayOptions
@@ -21,29 +21,29 @@ final class GatewayLoop {
 
     var counters = GatewayCounters()
     var joiner = FrameJoiner()
-    /// Set on drain: no handshake is taken any more.
+    /// Set on drain: handshakes are refused.
     var isDraining = false
 
     private var dirty: [any GatewayOutlet] = []
     private let flush = LoopTick.Errand(.sessions)
     let loopTick: LoopTick
     private var spare: [any GatewayOutlet] = []
-    /// Those that are written to later, as the tick has others to serve as well.
+    /// Sessions whose write is postponed, as the tick has others to serve as well.
     private var late: ArraySlice<any GatewayOutlet> = []
-    /// All sessions. Heartbeats: each session is in one slot, and one slot is looked at each tick.
+    /// All sessions, for heartbeats: each session is in one slot, and one slot is processed each tick.
     private var slots: [[any GatewayOutlet]]
     private var currentSlot = 0
     private var nextSlot = 0
-    /// What all sessions begin with.
+    /// The session rules that all sessions share.
     let sessionRules: SessionStateMachine.Common
-    /// Connections with a deadline: before their handshake, speaking HTTP, or closing. Looked at every tick.
+    /// Connections with a deadline: before their handshake, speaking HTTP, or closing. Checked every tick.
     private var timed: [ObjectIdentifier: any TimedConnection] = [:]
     private var isRunning = false
     /// This loop's share of the node's handshakes.
     private var handshakeRate: TokenBucket
     private var refusalLines = LineRate<GatewayCounters.Refusal>(pause: .seconds(10))
 
-    /// `loops`: how many there are.
+    /// `loops` is the total number of loops.
     init(eventLoop: any EventLoop, parts: GatewayParts, loops: Int = 1) {
         self.eventLoop = eventLoop
         options = parts.options
@@ -71,12 +71,12 @@ final class GatewayLoop {
         scheduleTick(in: max(options.tick, .milliseconds(1)), putOff: 0)
     }
 
-    /// `putOff`: how often it was put off already.
+    /// `putOff` is the number of times the tick was postponed already.
     private func scheduleTick(in time: Duration, putOff: Int) {
         let due = Moment.now + time
         eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { [weak self] in
             guard let self, isRunning else { return }
-            // The loop was held up: what peers have said meanwhile is read before anybody is judged by what was heard.
+            // The loop was blocked: data that peers sent meanwhile is read before any of them is judged as silent.
             if Moment.now - due > Self.heldUp, putOff < Self.mostPutOff {
                 return scheduleTick(in: Self.forReading, putOff: putOff + 1)
             }
@@ -95,7 +95,7 @@ final class GatewayLoop {
         for session in slots.joined() { session.cut() }
     }
 
-    /// The session has something to write at the end of this tick.
+    /// Marks a session that has something to write at the end of this tick.
     func markDirty(_ session: any GatewayOutlet) {
         dirty.append(session)
         loopTick.ask(flush, self)
@@ -113,7 +113,8 @@ final class GatewayLoop {
         joiner.clear()
     }
 
-    /// Writes to those sessions, one after the other, for no longer than a slice of time. Returns where it stopped.
+    /// Writes to the sessions, one after the other, for no longer than a time slice. Returns the index where it
+    /// stopped.
     private func flush(_ sessions: ArraySlice<any GatewayOutlet>) -> Int {
         var looked: Moment?
         var index = sessions.startIndex
@@ -129,7 +130,8 @@ final class GatewayLoop {
         return index
     }
 
-    /// What is said to many, or is long, is written in slices: others on the loop, who have little to be told, do not wait for all of it.
+    /// Long writes and broadcasts are written in slices, so that other sessions on the loop with little to send do not
+    /// wait for all of them.
     private func scheduleLate() {
         eventLoop.assumeIsolated().scheduleTask(in: Self.betweenSlices) { [self] in
             late = late[flush(late)...]
@@ -138,10 +140,10 @@ final class GatewayLoop {
     }
 
     private static let slice: Duration = .milliseconds(5)
-    /// Long enough that the loop looks at its sockets.
+    /// Long enough that the loop polls its sockets.
     private static let betweenSlices = TimeAmount.microseconds(50)
 
-    /// While one session is written to, which is the kernel's work, the memory of the one after the next is fetched.
+    /// While the kernel writes to one session, the memory of the session this many places ahead is prefetched.
     private static let ahead = 2
 
     private static func prefetch(_ session: any GatewayOutlet) {
@@ -167,7 +169,7 @@ final class GatewayLoop {
         last.place = place
     }
 
-    /// Whether one more handshake may be looked at; if not, it is counted.
+    /// Whether one more handshake is accepted; a refusal is counted.
     func takesHandshake() -> Bool {
         guard handshakeRate.take(now: .now) else {
             counters.limitRefusals[.handshakesPerSecond, default: 0] += 1
@@ -176,7 +178,7 @@ final class GatewayLoop {
         return true
     }
 
-    /// A connection was accepted. False: there are too many.
+    /// Counts an accepted connection. Returns false if there are too many.
     func connectionCame() -> Bool {
         counters.connections += 1
         return shared.connections.add(1, ordering: .relaxed).newValue <= options.maxConnections
@@ -187,10 +189,10 @@ final class GatewayLoop {
         shared.connections.subtract(1, ordering: .relaxed)
     }
 
-    /// Whether the limits for an address are none of its business.
+    /// Whether the address is exempt from the limits for addresses.
     func isTrusted(_ address: PeerAddress) -> Bool { options.trustedAddresses.contains { $0.contains(address) } }
 
-    /// Somebody is sent away. `isTold`: it is in the log already.
+    /// Records a refusal. `isTold`: it is in the log already.
     func refused(_ reason: GatewayCounters.Refusal, from address: PeerAddress?, isTold: Bool = false) {
         counters.refusals[reason, default: 0] += 1
         guard !isTold, let count = refusalLines.happened(reason, now: .now) else { return }
@@ -235,15 +237,15 @@ extension GatewayLoop: TickWork {
     }
 }
 
-/// Something on a connection that must be done by a certain time.
+/// An object on a connection that has a deadline.
 protocol TimedConnection: AnyObject {
-    /// Closes the connection if its time is over.
+    /// Closes the connection if its deadline has passed.
     func checkDeadline(now: Moment)
     /// Closes the connection at once.
     func cut()
 }
 
-/// What all loops are made from.
+/// What every loop is constructed from.
 struct GatewayParts: Sendable {
     var options: GatewayOptions
     var service: any ChatService
@@ -254,16 +256,16 @@ struct GatewayParts: Sendable {
     var protocols: ProtocolRegistry
 }
 
-/// What the loops share: only what is touched once for a connection, or before it is a session.
+/// State that the loops share: only what is touched once per connection, or before it is a session.
 final class GatewayShared: Sendable {
     let connections = Atomic<Int>(0)
-    /// Tasks that answer HTTP requests.
+    /// The number of tasks that are answering HTTP requests.
     let answering = Atomic<Int>(0)
-    /// Why new connections are sent away; nil: they are not.
+    /// Why new connections are refused; nil if they are not.
     let fullness = NIOLockedValueBox<String?>(nil)
-    /// How often that began.
+    /// How often the node became full.
     let timesFull = Atomic<UInt64>(0)
-    /// How often the kernel could not give a connection that had come.
+    /// How often the kernel failed to accept a connection.
     let acceptErrors = Atomic<UInt64>(0)
     let addresses: AddressBook
 

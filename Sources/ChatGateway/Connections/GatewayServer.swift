@@ -14,9 +14,9 @@ public struct GatewayError: Error, Equatable, Sendable, CustomStringConvertible 
     }
 }
 
-/// A host and a port in one text.
+/// Formats a host and a port as one text.
 public enum HostPort {
-    /// An IPv6 address gets the brackets that keep its colons and the port's apart (RFC 3986 §3.2.2).
+    /// Puts an IPv6 address in brackets, which separate its colons from the port's (RFC 3986 §3.2.2).
     public static func text(_ host: String, _ port: Int) -> String {
         host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
@@ -34,8 +34,8 @@ public final class GatewayServer: Sendable {
     private let group: any EventLoopGroup
     private let running = NIOLockedValueBox<Running?>(nil)
 
-    /// `protocols`: what clients may speak; nil: what Martlet speaks. The node that is the service has to encode for the same
-    /// ones.
+    /// `protocols` are those that clients may use; nil means Martlet's own. The node that implements the service has to
+    /// encode for the same ones.
     public init(
         options: GatewayOptions, service: any ChatService,
         authenticator: any Authenticator = DevelopmentAuthenticator(), protocols: ProtocolRegistry? = nil,
@@ -51,10 +51,10 @@ public final class GatewayServer: Sendable {
         group = eventLoopGroup
     }
 
-    /// The port that is listened on; nil before ``start()``.
+    /// The port that the server listens on; nil before ``start()``.
     public var boundPort: Int? { running.withLockedValue { $0?.listener.localAddress?.port } }
 
-    /// Listens. Throws a ``GatewayError`` if the address cannot be had.
+    /// Starts to listen. Throws a ``GatewayError`` if the address cannot be bound.
     public func start() async throws {
         var loops: [NIOLoopBound<GatewayLoop>] = []
         let count = Array(group.makeIterator()).count
@@ -85,7 +85,8 @@ public final class GatewayServer: Sendable {
         for (eventLoop, gateway) in zip(group.makeIterator(), loops) { byLoop[ObjectIdentifier(eventLoop)] = gateway }
         let gateways = byLoop
         var bootstrap = ServerBootstrap(group: group)
-        // Connections inherit them from the socket that they are accepted on (socket(7)), and the kernel does not change them any more.
+        // Connections inherit these options from the listening socket (socket(7)); the kernel does not change them
+        // later.
         if let bytes = options.sendBufferBytes {
             bootstrap = bootstrap.serverChannelOption(.socketOption(.so_sndbuf), value: .init(bytes))
         }
@@ -127,16 +128,15 @@ public final class GatewayServer: Sendable {
         }
     }
 
-    /// Closes the listening socket: no connection comes any more; those that are open stay, but a handshake on one is
-    /// answered 503.
+    /// Closes the listening socket. Open connections stay, but a handshake on one of them is answered with 503.
     public func stopAccepting() async {
         guard let (listener, loops) = running.withLockedValue({ $0.map { ($0.listener, $0.loops) } }) else { return }
         try? await listener.close().get()
         for loop in loops { try? await Self.on(loop) { $0.isDraining = true } }
     }
 
-    /// Tells every session to come back at a time of its own within `spread`, and closes it with `reason` at that time
-    /// if it is still there. Returns when all are gone, at the latest `spread` and the closing time later.
+    /// Asks every session to reconnect at a different time within `spread`, and closes it with `reason` at that time if
+    /// it is still open. Returns when all are closed, at the latest after `spread` plus the close timeout.
     public func closeAll(_ reason: CloseReason, spread: Duration) async {
         guard let loops = running.withLockedValue({ $0?.loops }) else { return }
         for loop in loops { try? await Self.on(loop) { $0.closeAll(reason, spread: spread) } }
@@ -145,8 +145,8 @@ public final class GatewayServer: Sendable {
         while clock.now < end, await counters().sessions > 0 { try? await clock.sleep(for: .milliseconds(20)) }
     }
 
-    /// Closes the listener, cuts every connection and ends the timers. Returns when the answers that were being made
-    /// are given up; then the event loops may be shut down.
+    /// Closes the listener and every connection, and ends the timers. Returns when pending answers were abandoned; then
+    /// the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
         guard let loops = running.withLockedValue({ $0?.loops }) else { return }
@@ -162,7 +162,7 @@ public final class GatewayServer: Sendable {
         for loop in loops { try? await Self.on(loop) { $0.stop() } }
     }
 
-    /// What all loops have counted.
+    /// The sum of all loops' counters.
     public func counters() async -> GatewayCounters {
         var sum = GatewayCounters()
         for loop in running.withLockedValue({ $0?.loops }) ?? [] {

@@ -1,7 +1,8 @@
 import Glibc
 import NIOCore
 
-/// The address that a connection comes from. An IPv4 address is kept as the IPv6 one that it is mapped to, so that both forms are the same.
+/// The address of a connection's peer. An IPv4 address is stored as the IPv4-mapped IPv6 address, so that both forms
+/// are equal.
 public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
     let high: UInt64
     let low: UInt64
@@ -13,11 +14,11 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
 
     private static let mapped: UInt64 = 0xFFFF_0000_0000
 
-    /// Reads an address as people write it, without a port or brackets; nil: it is none.
+    /// Parses an address in its usual notation, without a port or brackets; nil if it is not one.
     public init?(_ text: some StringProtocol) {
         var four = in_addr()
         var six = in6_addr()
-        // The interface of a link-local address is none of ours.
+        // The zone of a link-local address is of no use here.
         let text = String(text.prefix { $0 != "%" })
         if inet_pton(AF_INET, text, &four) == 1 {
             self.init(four)
@@ -28,7 +29,7 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Nil: a connection that has no address, such as one over a Unix socket.
+    /// Nil for a connection without an address, such as one over a Unix socket.
     init?(_ address: SocketAddress?) {
         switch address {
         case .v4(let address)?:
@@ -58,7 +59,7 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
 
     var isIPv4: Bool { high == 0 && low >> 32 == 0xFFFF }
 
-    /// What counts as one address: of IPv6 the /64, as whoever has one of its addresses has them all.
+    /// The unit that limits apply to: for IPv6 the /64, as a client that has one of its addresses has them all.
     var network: PeerAddress { isIPv4 ? self : PeerAddress(high: high, low: 0) }
 
     public var description: String {
@@ -79,7 +80,7 @@ public struct AddressRange: Hashable, Sendable {
     private let first: PeerAddress
     private let bits: Int
 
-    /// Reads `10.0.0.0/8`, `fd00::/8` or a single address; nil: it is none.
+    /// Parses `10.0.0.0/8`, `fd00::/8` or a single address; nil if it is none of these.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let part = parts.first, let address = PeerAddress(part) else { return nil }
@@ -103,18 +104,18 @@ public struct AddressRange: Hashable, Sendable {
 
     /// The machine itself.
     public static let loopback = ["127.0.0.0/8", "::1"].compactMap { AddressRange($0) }
-    /// Networks that are not the internet (RFC 1918, 4193, 6598, 3927, 4291): where proxies stand.
+    /// Networks that are not the internet (RFC 1918, 4193, 6598, 3927, 4291), where proxies usually are.
     public static let local = [
         "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10",
     ].compactMap { AddressRange($0) }
 }
 
 extension PeerAddress {
-    /// The client behind the proxies that are trusted: of `X-Forwarded-For`, from its end, the first address that is no such proxy's.
+    /// The client behind trusted proxies: the last address in `X-Forwarded-For` that is not a trusted proxy.
     static func client(_ peer: PeerAddress?, forwardedFor: [String], trusted: [AddressRange]) -> PeerAddress? {
         guard var client = peer else { return nil }
         let isTrusted = { (address: PeerAddress) in trusted.contains { $0.contains(address) } }
-        // A client may send as many as a head holds; a proxy adds one.
+        // A client may send as many addresses as a head can hold; a proxy adds one.
         for text in forwardedFor.reversed().prefix(16) {
             guard isTrusted(client), let address = PeerAddress(withoutPort(text)) else { break }
             client = address

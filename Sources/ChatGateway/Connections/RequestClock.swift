@@ -1,11 +1,12 @@
 import ChatCore
 
-/// How long one connection that is no session has been at what it is doing: a request must be complete within `receiving` from its first
-/// byte (so dripping bytes gains nothing), an answer within `answering`, and between requests it may idle. Pure.
+/// Deadlines for one connection that is not a session: a request must be complete within `receiving` from its first
+/// byte (so sending it slowly gains nothing), an answer within `answering`, and between requests the connection may be
+/// idle for a while. Pure.
 struct RequestClock {
     enum Activity: Equatable {
         case idle
-        /// A request's first byte has come, or is due because the connection is new; its end has not.
+        /// The first byte of a request has come, or is due because the connection is new; its end has not come.
         case receiving
         case answering
         case closing
@@ -32,18 +33,18 @@ struct RequestClock {
         if activity == .idle { change(to: .receiving, times.receiving, now) }
     }
 
-    /// The routes have a whole request.
+    /// The routes have received a whole request.
     mutating func answers(now: Moment) {
         isNew = false
         change(to: .answering, times.answering, now)
     }
 
-    /// A part of an answer that has no end has gone out.
+    /// A part of a streamed answer was sent.
     mutating func answerGoesOn(now: Moment) {
         if activity == .answering { end = now + times.answering }
     }
 
-    /// Nothing more can be done with what has come.
+    /// Everything that was received is processed.
     mutating func waits(isWithinRequest: Bool, now: Moment) {
         if isNew { return }
         if isWithinRequest {
@@ -55,10 +56,10 @@ struct RequestClock {
 
     mutating func closes(now: Moment) { change(to: .closing, times.closing, now) }
 
-    /// What is going on ends after `time` at the latest.
+    /// Limits the current activity to `time` from now.
     mutating func shorten(to time: Duration, now: Moment) { end = min(end, now + time) }
 
-    /// What takes too long; nil: nothing.
+    /// The activity that exceeded its deadline; nil if there is none.
     func over(now: Moment) -> Activity? { now >= end ? activity : nil }
 
     private mutating func change(to activity: Activity, _ time: Duration, _ now: Moment) {

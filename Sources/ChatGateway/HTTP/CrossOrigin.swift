@@ -3,14 +3,15 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdCore
 
-/// What pages of other origins may read (the Fetch standard, "CORS protocol"): the client module and the API's description, which hold
-/// nothing secret, all of them; the API those that may open a WebSocket. Also answers what is about no path.
+/// What pages of other origins may read (the Fetch standard, "CORS protocol"). The client module and the API's
+/// description are public, so every page may read them; the API may be read by pages that may open a WebSocket. Also
+/// answers requests that concern no path.
 struct CrossOrigin: RouterMiddleware {
-    /// Nil: all.
+    /// Nil means all.
     let allowed: Set<String>?
 
     private static let open: Set<String> = ["/martlet.js", "/openapi.json"]
-    /// How long a browser need not ask again.
+    /// How long a browser may cache the answer to a preflight request.
     private static let maxAge = "600"
 
     func handle(

@@ -4,11 +4,12 @@ import Hummingbird
 import HummingbirdCore
 import Synchronization
 
-/// What HTTP requests may cost: each address has a budget of its own, as nobody has proven to be any user.
+/// The cost limits of HTTP requests: each address has a budget of its own, as no user is authenticated.
 final class HTTPAccounts: Sendable {
-    /// Of all requests but those for health…
+    /// The budget for all requests except health checks.
     let addresses: AddressRates
-    /// …which have another one: a proxy that asks on behalf of many would else take a busy node for a dead one.
+    /// The budget for health checks. It is separate, as a proxy that forwards many clients would otherwise take a busy
+    /// node for a dead one.
     let health: AddressRates
     private let refusals = Atomic<UInt64>(0)
 
@@ -22,31 +23,32 @@ final class HTTPAccounts: Sendable {
 
     func countRefusal() { refusals.add(1, ordering: .relaxed) }
 
-    /// The account of whoever asks: a client that a trusted proxy names, or the connection's other end; all on Unix sockets have one.
+    /// The account to charge: that of the client named by a trusted proxy, or of the peer's address. All Unix sockets
+    /// share one.
     func account(of client: PeerAddress?) -> HTTPAccount {
         HTTPAccount(accounts: self, address: client?.network ?? PeerAddress(high: 0, low: 1))
     }
 }
 
-/// Who pays for the request that is being answered.
+/// The account that is charged for the current request.
 struct HTTPAccount: Sendable {
-    /// Nil: nobody does (in tests of parts).
+    /// Nil in unit tests, where nothing is charged.
     @TaskLocal static var current: HTTPAccount?
 
     let accounts: HTTPAccounts
     let address: PeerAddress
 
-    /// Charges for what the request turned out to cost.
+    /// Charges for the actual cost of the request.
     func charge(_ cost: UInt64) { accounts.addresses.charge(cost, to: address, now: .now) }
 }
 
-/// Takes what a request costs before it is answered, and charges for the answer's bytes. Who may not cost more now is answered only after a
-/// while: a refusal is not free either.
+/// Takes the cost of a request before it is answered, and charges for the bytes of the answer. If the budget is
+/// exhausted, the refusal is delayed, as a refusal is not free either.
 struct ChargesAddress: RouterMiddleware {
     let accounts: HTTPAccounts
-    /// Longer than this nobody waits to be refused.
+    /// The maximum delay of a refusal.
     private static let patience: Duration = .seconds(1)
-    /// Nor shorter: who asks again at once on few connections is not refused a thousand times a second.
+    /// The minimum delay: a client that retries at once on a few connections is not refused a thousand times a second.
     private static let leastWait: Duration = .milliseconds(100)
 
     func handle(

@@ -42,7 +42,7 @@ struct HTTPRoutes: Sendable {
         }
     }
 
-    /// What a node that is full still tells whoever looks after it.
+    /// Requests that even a full node answers, for its operators.
     static func isAnsweredWhenFull(_ head: RequestHead) -> Bool {
         ["/healthz", "/readyz", "/metrics"].contains(head.path)
     }
@@ -62,7 +62,7 @@ struct HTTPRoutes: Sendable {
         var methods: [String] { handlers.keys.map(\.rawValue).sorted() }
     }
 
-    /// All but the static files. `openapi.json` describes each of them; a test holds the two together.
+    /// All routes but the static files. `openapi.json` describes each of them; a test compares the two.
     static func routes(
         _ api: RoomsAPI, _ service: any ChatService, fullness: @escaping @Sendable () -> String? = { nil }
     ) -> [Route] {
@@ -81,19 +81,19 @@ struct HTTPRoutes: Sendable {
             Route(
                 "/api/rooms/:room/roster",
                 [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
-            // Described with the others, but answered before any of them is asked.
+            // Listed with the other routes, but answered before the router is reached.
             Route(
                 webSocketPath,
                 [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path speaks WebSocket"), status: 426) }]),
         ]
     }
 
-    /// The methods that are refused where they are not served; others are known nowhere.
+    /// Methods that get 405 where they are not served; all others are unknown.
     static let known: [HTTPRequest.Method] =
         [.get, .head, .post, .put, .delete, .patch, .options, .trace, .connect]
         + ["QUERY"].compactMap { HTTPRequest.Method(rawValue: $0) }
 
-    /// Adds a path: its methods, HEAD where there is GET, OPTIONS that says which there are, and 405 for the others.
+    /// Adds a path: its methods, HEAD if there is GET, OPTIONS that lists them, and 405 for the others.
     private static func serve(_ router: Router<GatewayRequestContext>, _ route: Route) {
         var handlers = route.handlers
         if let get = handlers[.get] {
@@ -140,7 +140,7 @@ struct HTTPRoutes: Sendable {
         return bytes.array
     }
 
-    /// The HTTP status that says the same as an error's code.
+    /// The HTTP status that corresponds to an error's code.
     static func status(of code: WireError.Code) -> Int {
         switch code {
         case .badFrame, .binaryFrame, .unknownType, .missingField, .badField, .badName: 400

@@ -6,7 +6,7 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 
-/// `/api/rooms/{room}/…`: rooms for programs that need no session. All errors are ``WireError``s or ``HTTPProblem``s.
+/// `/api/rooms/{room}/…`: rooms for programs without a session. All errors are ``WireError``s or ``HTTPProblem``s.
 struct RoomsAPI: Sendable {
     let options: GatewayOptions
     let service: any ChatService
@@ -78,8 +78,8 @@ struct RoomsAPI: Sendable {
         return HTTPRoutes.json(bytes.array, status: said.repeated ? .ok : .created)
     }
 
-    /// A page of another origin may have its visitors' browsers post a form without being asked; JSON only after the browser has asked
-    /// (the Fetch standard's "CORS-preflight fetch"). Programs that are no browsers need not say what they send.
+    /// A page of another origin can make its visitors' browsers post a form without a preflight request, but not JSON
+    /// (the Fetch standard's "CORS-preflight fetch"). Programs other than browsers need not send a content type.
     private func refuseBlindPost(_ request: Request) throws(HTTPProblem) {
         let site = HTTPField.Name("Sec-Fetch-Site").flatMap { request.headers[$0] }
         guard request.headers[.origin] != nil || site != nil else { return }

@@ -4,23 +4,23 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 
-/// A static file, ready to be sent, as it is and compressed: revalidated each time by its entity tag (RFC 9110 §8.8.3), so a new version of
-/// the node is never shown with an old page.
+/// A static file, ready to be sent, both uncompressed and compressed. Clients revalidate it each time by its entity tag
+/// (RFC 9110 §8.8.3), so a new version of the node is never used with an old page.
 struct StaticPage: Sendable {
-    /// The file in one coding.
+    /// The file in one content coding.
     private struct Form: Sendable {
         var body: ByteBuffer
         var headers: HTTPFields
     }
 
     private let plain: Form
-    /// Nil: compressed it would be no shorter.
+    /// Nil if compression would not make it shorter.
     private let compressed: Form?
-    /// Of both forms.
+    /// The entity tags of both forms.
     private let tags: Set<String>
 
     init(_ file: StaticFile) {
-        // To tell versions apart, nothing more.
+        // Only tells versions apart; it need not be secure.
         var hash = StableHash()
         hash.add(bytes: file.bytes)
         let name = String(hash.value, radix: 16)
@@ -34,7 +34,7 @@ struct StaticPage: Sendable {
         headers[.xContentTypeOptions] = "nosniff"
         headers[.contentSecurityPolicy] = file.contentSecurityPolicy
         if let name = HTTPField.Name("Referrer-Policy") { headers[name] = "no-referrer" }
-        // Modules and their types: pages of other origins are made with them, and nothing in them is secret.
+        // Modules and their types: they are public, and pages of other origins use them.
         let isShared = ["text/javascript", "application/typescript"].contains { file.contentType.hasPrefix($0) }
         if isShared, let name = HTTPField.Name("Access-Control-Allow-Origin") { headers[name] = "*" }
         headers[.vary] = "accept-encoding"
@@ -50,8 +50,8 @@ struct StaticPage: Sendable {
         return Response(status: .ok, headers: form.headers, body: ResponseBody(byteBuffer: form.body))
     }
 
-    /// Whether the client has one of the forms, by a list of tags in which weak ones are as good (RFC 9110 §13.1.2): proxies that compress
-    /// weaken a tag.
+    /// Whether the client has one of the forms, according to a list of tags. Weak tags count as well (RFC 9110
+    /// §13.1.2), because proxies that compress weaken a tag.
     private func isKnown(_ header: String?) -> Bool {
         guard let header else { return false }
         return header.split(whereSeparator: { $0 == "," || $0 == " " }).contains { tag in

@@ -3,29 +3,31 @@ import ChatWire
 import Logging
 import NIOCore
 
-/// One WebSocket: the only handler in its channel's pipeline, and the session's way out for the service. It holds no
-/// rules: the decoder, the close machine and the session machine decide, this carries out.
+/// One WebSocket: the only handler in its channel's pipeline, and the outlet through which the service reaches the
+/// session. It holds no rules: the decoder, the close machine and the session machine decide, and this class carries
+/// their decisions out.
 ///
 /// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may
-/// send to many sessions in a loop over its members without one of them going away under it.
+/// loop over its members and send to each without any session being removed meanwhile.
 final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     let gateway: GatewayLoop
     let protocolID: ProtocolID
-    // What a delivery touches comes first and lies together: with thousands of sessions nothing of one is in a cache when its turn comes.
+    // The fields that a delivery touches come first and are adjacent: with thousands of sessions, none of them is in a
+    // cache when it is written to.
     private var closing = WebSocketCloseStateMachine()
     private var isDirty = false
-    /// The service waits until there is room for a page.
+    /// The service waits until a page can be sent.
     private var isPageWanted = false
-    /// Within `send`: the service is not to be told of anything now.
+    /// Within `send`: the service must not be called now.
     private var isFlushingEarly = false
     private var isGone = false
     private var raw: RawSocket?
     private var queue: OutboundQueue
     private var machine: SessionStateMachine
-    // What it does not touch.
+    // Fields that a delivery does not touch.
     private var context: ChannelHandlerContext?
     private var id: SessionID?
     private let spoken: SpokenProtocol
@@ -33,14 +35,14 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     private var decoder: WebSocketDecoder
     let identity: SessionIdentity
     var place: (slot: UInt32, index: UInt32)?
-    /// Why it ends, for the count; set once.
+    /// Why the session ends, for the counters; set once.
     private var endReason: String?
     private var cutAt: Moment?
     private var isPausing = false
-    /// Bytes that the kernel had when it was asked last, see ``GatewayCounters/kernelBytes``.
+    /// Bytes that the kernel held at the last check, see ``GatewayCounters/kernelBytes``.
     private var kernelBytes: Int32 = 0
 
-    /// `reader` and `decoder` may have been used before the client's identity was known.
+    /// `reader` and `decoder` may have been used before the client was identified.
     init(
         gateway: GatewayLoop, identity: SessionIdentity, speaking spoken: SpokenProtocol, reader: any ClientReader,
         decoder: WebSocketDecoder
@@ -63,8 +65,8 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         self.context = context
     }
 
-    /// After the handshake was answered and the client is known: registers with the service, says welcome, joins the room
-    /// that the client named, and does what it asked for behind that.
+    /// Called after the handshake was answered and the client is known: registers with the service, sends `welcome`,
+    /// joins the room that the client named, and performs requests that followed in the same message.
     func open(joining firstRoom: RoomName?, then inputs: [ClientInput] = []) {
         if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
         gateway.add(self)
@@ -101,7 +103,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A connection that the peer reset; nothing that the node could do, or that anybody should be told.
+        // The peer reset the connection. The node can do nothing about it, and nobody needs to be told.
         context.close(promise: nil)
     }
 
@@ -230,7 +232,8 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         encode(event)
     }
 
-    /// Whoever asks for too much is listened to again after a moment only: a refusal costs the node as much as a small request.
+    /// A client that exceeded a limit is read again only after a pause, because a refusal costs the node as much as a
+    /// small request.
     private func pauseReading(for time: Duration = WebSocketSession.refusalPause) {
         guard !isPausing, !isGone, let options = context?.channel.syncOptions else { return }
         isPausing = true
@@ -243,7 +246,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     }
 
     private static let refusalPause: Duration = .milliseconds(100)
-    /// What is shorter costs about the same whatever its length is.
+    /// The cost of a shorter frame hardly depends on its length.
     private static let longFrame = 1_024
 
     func takesPage() -> Bool {
@@ -254,13 +257,14 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         return false
     }
 
-    /// Three quarters of what may wait are free, and the peer reads.
+    /// At least three quarters of the queue's limit are free, and the peer reads.
     private var hasRoomForPage: Bool { !queue.isBehind && queue.count <= gateway.options.limits.outboundBytes / 4 }
 
     func send(_ frame: Frame) {
         guard let encoding = frame.encoding(for: protocolID) else { return encode(frame.event) }
-        // The type is checked in debug builds only, because this runs once per delivery. The ID proves it: for a protocol
-        // over WebSocket ``ProtocolRegistry`` makes nothing else, and the frame returned what was made for this ID.
+        // The type is checked in debug builds only, because this runs once per delivery. The ID guarantees it: for a
+        // protocol over WebSocket, ``ProtocolRegistry`` creates nothing else, and the frame returned what was created
+        // for this ID.
         enqueue(unsafeDowncast(encoding, to: SharedFrame.self))
     }
 
@@ -281,9 +285,10 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         case .queued, .behind: gateway.counters.framesSent += 1
         case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
         case .overflow:
-            // A tick that brings more than may wait is no fault of a peer that keeps up: it gets what there is first.
+            // A tick that brings more than the limit is not the fault of a peer that keeps up: what is queued is
+            // written first.
             if queue.isBehind {
-                // Nor is it one that the node has not got round to writing to: the kernel would take it.
+                // Nor is the peer slow if the node has not written to it yet: the kernel would take more bytes.
                 guard raw?.hasRoom ?? false else { return giveUpAsSlow() }
                 queue.pardon()
             } else {
@@ -300,8 +305,8 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         }
     }
 
-    /// The close frame goes out behind what the channel has taken already; what waited here is void, as the client will
-    /// come back with the last position that it saw.
+    /// The close frame is sent after the bytes that the channel has taken already. Queued bytes are dropped, as the
+    /// client will reconnect with the last position that it saw.
     private func giveUpAsSlow() {
         discardQueue()
         queue.catchUp()
@@ -327,7 +332,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         end(with: SharedFrame(bytes: ByteBuffer(bytes: spoken.farewell(reason)), kind: .reply, isShared: false))
     }
 
-    /// Sends the last frame behind what is queued; the peer is to close then.
+    /// Sends the last frame after what is queued; then the peer is expected to close.
     private func end(with frame: SharedFrame) {
         machine.closed()
         startCutting()
@@ -335,7 +340,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         markDirty()
     }
 
-    /// Sends a close frame before anything else that waits, then nothing more.
+    /// Sends a close frame ahead of everything that is queued, and nothing after it.
     private func sayLast(_ code: WebSocketCloseCode?, reason: String) {
         machine.closed()
         startCutting()
@@ -349,9 +354,9 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         markDirty()
     }
 
-    /// Ends our side once what was written is out, and waits (a bounded time) for the peer to end its own (RFC 6455
-    /// §7.1.1): closed at once, bytes of the peer still unread would make the kernel reset the connection and take our
-    /// close frame with it.
+    /// Ends our side once everything was written, and waits (a bounded time) for the peer to end its own (RFC 6455
+    /// §7.1.1). If we closed at once, unread bytes from the peer would make the kernel reset the connection, and our
+    /// close frame would be lost.
     private func disconnect() {
         startCutting()
         context?.close(mode: .output, promise: nil)
@@ -384,7 +389,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         if !machine.isOpen { leaveService() }
     }
 
-    /// After a flush: what was put off because the peer was behind can be done if it is not any more.
+    /// Called after a flush: performs what was postponed while the peer was behind, if it has caught up.
     private func caughtUp() {
         guard machine.isOpen, !queue.isBehind else { return }
         for (room, count) in queue.payOwed() ?? [:] {
@@ -401,13 +406,13 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         if case .everything = outcome { return }
         guard let context else { return }
         let channel = context.channel
-        // What the kernel did not take is in the channel and has to be flushed, also by a session that was behind until now and
-        // a channel that is full with it: nobody would tell us later.
+        // Bytes that the kernel did not take are in the channel and have to be flushed. This also applies to a session
+        // that was behind until now and whose bytes fill the channel: no event would trigger the flush later.
         if case .nothing = outcome, queue.isBehind, !channel.isWritable { return }
-        // Again and again, because flushing can make the channel writable at once, and nobody would tell us later.
+        // Repeated, because flushing can make the channel writable at once, and no event would report that later.
         repeat {
-            // Asking for writability after each write keeps what the channel holds within its water mark; the rest
-            // waits here, where it is counted and can be dropped.
+            // Checking writability after each write keeps the channel within its high-water mark. The rest waits in the
+            // queue, where it is counted and can be dropped.
             while channel.isWritable, let buffer = next() { context.write(wrapOutboundOut(buffer), promise: nil) }
             machine.spoke()
             context.flush()
@@ -417,8 +422,9 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
 
     private enum RawOutcome { case everything, part, nothing }
 
-    /// Writes to the descriptor: everything is with the kernel now, or a part and the rest of that buffer in the channel. The path of
-    /// nearly every delivery: it touches nothing of the channel, whose memory nobody has looked at since the last one.
+    /// Writes to the descriptor. Afterwards everything is with the kernel, or the kernel has a part and the channel has
+    /// the rest of that buffer. Nearly every delivery takes this path: it does not touch the channel, whose memory has
+    /// left the caches since the last delivery.
     private func writeRaw() -> RawOutcome {
         if raw?.isThroughChannel ?? true {
             guard let context, raw?.isUsable(context) ?? false else { return .nothing }
@@ -460,7 +466,7 @@ extension WebSocketSession: TimedConnection {
     }
 
     func heartbeatDue(now: Moment) {
-        // A peer that takes nothing for a whole heartbeat does not read, however little waits for it.
+        // A peer that takes no bytes for a whole heartbeat interval is not reading, however little is queued for it.
         if machine.isOpen, queue.hasStalled() {
             guard !isGone, raw?.hasRoom ?? false else { return giveUpAsSlow() }
             flush()

@@ -1,4 +1,4 @@
-/// Where a node of a Cluster says that it is.
+/// The address that a node of a Cluster announces.
 struct ClusterAddress: Hashable, Sendable, CustomStringConvertible {
     var host: String
     var port: Int
@@ -8,7 +8,7 @@ struct ClusterAddress: Hashable, Sendable, CustomStringConvertible {
         self.port = port
     }
 
-    /// `host:port`, also with an IPv6 address without brackets, as Redis writes it; nil if it is none.
+    /// Parses `host:port`, also with an IPv6 address without brackets, as Redis writes it; nil if it is not an address.
     init?(_ text: some StringProtocol) {
         guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
             (1...65_535).contains(port)
@@ -20,14 +20,14 @@ struct ClusterAddress: Hashable, Sendable, CustomStringConvertible {
     var description: String { host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
-/// An error with which a Cluster's node refuses what was asked before it touches anything (Redis Cluster specification, "Redirection
-/// and resharding"; `src/cluster.c`, clusterRedirectClient).
+/// An error with which a node of a Cluster refuses a request before it changes anything (Redis Cluster specification,
+/// "Redirection and resharding"; `src/cluster.c`, clusterRedirectClient).
 enum ClusterRefusal: Equatable {
-    /// The slot is another master's: there, if the node knows.
+    /// Another master serves the slot, at this address if the node knows it.
     case moved(ClusterAddress?)
-    /// The slot is on its way to another master, key by key: what was asked for has left, or only a part of it has.
+    /// The slot is being migrated to another master, key by key: all or some of the requested keys have been moved.
     case migrating
-    /// The Cluster, or the slot, is not served at the moment.
+    /// The Cluster or the slot is not served at the moment.
     case down
 
     init?(_ error: String) {
@@ -42,7 +42,7 @@ enum ClusterRefusal: Equatable {
         }
     }
 
-    /// Where the error sends whoever asked for something that is on its way: `ASK <slot> <host>:<port>`.
+    /// The address to which the error redirects a request for keys that are being moved: `ASK <slot> <host>:<port>`.
     static func detour(_ error: String) -> ClusterAddress? {
         let words = error.split(separator: " ", maxSplits: 3)
         guard words.first == "ASK", words.count > 2, let address = ClusterAddress(words[2]), !address.host.isEmpty

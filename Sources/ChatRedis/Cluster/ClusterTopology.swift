@@ -1,21 +1,21 @@
 import ChatCore
 
-/// Who serves which slots, as one node of the Cluster sees it.
+/// Which master serves which slots, as one node of the Cluster sees it.
 struct ClusterTopology: Equatable, Sendable {
     struct Master: Equatable, Sendable {
         var id: String
         var address: ClusterAddress
-        /// The version of its claim to its slots: of two that claim a slot the higher one has it (Redis Cluster specification,
-        /// "Configuration epoch").
+        /// The version of its claim to its slots: if two masters claim a slot, the one with the higher epoch owns it
+        /// (Redis Cluster specification, "Configuration epoch").
         var epoch: UInt64
         var slots: SlotSet
     }
 
-    /// Those that serve at least one slot.
+    /// The masters that serve at least one slot.
     var masters: [Master]
-    /// All that are not known to be gone, masters and replicas: whom to ask.
+    /// All masters and replicas that are not known to have failed; any of them can be asked for the topology.
     var nodes: [ClusterAddress]
-    /// All that are known.
+    /// The IDs of all known nodes.
     private var ids: Set<String>
 
     init(masters: [Master], nodes: [ClusterAddress]) {
@@ -24,8 +24,8 @@ struct ClusterTopology: Equatable, Sendable {
         ids = Set(masters.map(\.id))
     }
 
-    /// Reads the answer to CLUSTER NODES. `asked`: where it was asked; `names`: host names are wanted rather than addresses, for a
-    /// certificate holds them. The text of the error says what is wrong.
+    /// Parses the reply to CLUSTER NODES. `asked` is the address of the node that replied; `names` prefers host names
+    /// to addresses, because certificates contain names. The text of the error says what is wrong.
     init(nodes text: String, from asked: ClusterAddress, names: Bool) throws(ClusterTopologyError) {
         (masters, nodes, ids) = ([], [], [])
         for line in text.split(separator: "\n") {
@@ -46,7 +46,7 @@ struct ClusterTopology: Equatable, Sendable {
             guard !slots.isEmpty else { continue }
             masters.append(Master(id: String(words[0]), address: address, epoch: epoch, slots: slots))
         }
-        // Each node begins with itself.
+        // Each node lists itself first, so the order differs between nodes.
         masters.sort { $0.id < $1.id }
         guard !ids.isEmpty else { throw ClusterTopologyError("CLUSTER NODES names no node") }
     }
@@ -62,7 +62,7 @@ struct ClusterTopology: Equatable, Sendable {
         return address
     }
 
-    /// `0-5460 7000 [93-<-id]`: what is on its way stands in brackets, and is not counted.
+    /// `0-5460 7000 [93-<-id]`: slots that are being migrated stand in brackets, and are not counted.
     private static func slots(_ words: ArraySlice<Substring>) throws(ClusterTopologyError) -> SlotSet {
         var slots = SlotSet()
         for word in words where !word.hasPrefix("[") {
@@ -75,8 +75,9 @@ struct ClusterTopology: Equatable, Sendable {
         return slots
     }
 
-    /// What is true if this was seen after `known`. A node that has been cut off sees what was: of two masters that claim a slot, the
-    /// higher epoch has it. A master that the seen Cluster does not know at all has no claim any more.
+    /// The topology after this one was observed, given what was `known`. A node that is partitioned off reports an
+    /// outdated topology: if two masters claim a slot, the one with the higher epoch owns it. A master that is unknown
+    /// to the observed Cluster loses its claims.
     func seen(after known: ClusterTopology) -> ClusterTopology {
         var merged = self
         for old in known.masters where ids.contains(old.id) {
@@ -103,11 +104,11 @@ struct ClusterTopology: Equatable, Sendable {
         }
     }
 
-    /// Slots that somebody serves.
+    /// Slots that some master serves.
     var covered: SlotSet { masters.reduce(into: SlotSet()) { $0.formUnion($1.slots) } }
 }
 
-/// Why an answer to CLUSTER NODES tells nothing.
+/// Why a reply to CLUSTER NODES cannot be used.
 struct ClusterTopologyError: Error, Equatable, CustomStringConvertible {
     let description: String
 

@@ -1,14 +1,15 @@
-/// Where some nodes of a Redis Cluster are, and who we are there.
+/// The addresses of some nodes of a Redis Cluster, and the credentials for it.
 ///
 ///     redis+cluster://[[user]:password@]host[:6379][,host[:6379] …]
 ///     rediss+cluster://…[?insecure=1][&ca=/path/to/ca.pem]
 ///
-/// One that answers is enough: it knows the others. Parts are percent-decoded as in a ``RedisURL``. A Cluster has database 0 only.
+/// One address that answers is enough, as every node knows the others. Parts are percent-decoded as in a ``RedisURL``.
+/// A Cluster has database 0 only.
 public struct ClusterURL: Sendable, Hashable, CustomStringConvertible {
-    /// More are of no use: any of them knows all masters.
+    /// More are of no use, as any of them knows all masters.
     static let mostSeeds = 64
 
-    /// The nodes that are named.
+    /// The nodes that the URL names.
     public internal(set) var seeds: [RedisURL]
 
     public init(_ text: String) throws(RedisURLError) {
@@ -37,7 +38,7 @@ public struct ClusterURL: Sendable, Hashable, CustomStringConvertible {
         schemes.contains { text.lowercased().hasPrefix($0.prefix) }
     }
 
-    /// Who we are, at every node.
+    /// Sets the credentials for every node.
     public mutating func authenticate(user: String?, password: String?) {
         for index in seeds.indices {
             if let user { seeds[index].user = user }
@@ -45,12 +46,12 @@ public struct ClusterURL: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// The files are for every node; without effect if they do not speak TLS.
+    /// Sets the TLS files for every node; without effect if the URL does not use TLS.
     public mutating func secure(with files: RedisURL.TLS) {
         for index in seeds.indices { seeds[index].tls?.take(filesOf: files) }
     }
 
-    /// A node of the Cluster that is there.
+    /// The URL of the Cluster's node at this address.
     func node(_ address: ClusterAddress) -> RedisURL {
         var url = seeds.first ?? RedisURL(address: .tcp(host: address.host, port: address.port))
         url.address = .tcp(host: address.host, port: address.port)

@@ -3,10 +3,11 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 
-/// Knows which masters a Redis Cluster has and which slots each serves, for all links of a node, and tells them whenever it has asked.
+/// Knows which masters a Redis Cluster has and which slots each serves, for all links of a node, and notifies the links
+/// after each query.
 ///
-/// Asks any node that answers: those that the URL names and those that the Cluster names; every few seconds, and at once when a link
-/// found that something is not as it was. May be used from anywhere.
+/// Queries any node that answers, out of those that the URL names and those that the Cluster reports. It does so every
+/// few seconds, and at once when a link found that the topology has changed. It may be used from any thread.
 public final class RedisCluster: Sendable {
     public let url: ClusterURL
     private let logger: Logger
@@ -14,33 +15,33 @@ public final class RedisCluster: Sendable {
     private let state = NIOLockedValueBox(State())
     private let wake: AsyncStream<Void>.Continuation
     private let wakes: AsyncStream<Void>
-    /// To nodes of the Cluster, for links…
+    /// Connects links to nodes of the Cluster.
     let connector: RedisConnector
-    /// …and for asking.
+    /// Queries a node for the topology.
     private let question: ClusterQuestion
 
     private struct State {
         var topology: ClusterTopology?
         var followers: [@Sendable (ClusterTopology) -> Void] = []
-        /// Where the newest answer may be had…
+        /// The node that probably knows the newest topology.
         var best: ClusterAddress?
-        /// …and where perhaps not.
+        /// Nodes that may have an outdated topology.
         var last: Set<ClusterAddress> = []
-        /// Why nobody could be asked, the last time.
+        /// Why no node could be queried in the last round.
         var trouble: RedisSetupError?
-        /// How often everybody was asked.
+        /// The number of completed rounds of queries.
         var rounds = 0
         var task: Task<Void, Never>?
     }
 
-    /// How often it asks when nothing is wrong…
+    /// The interval between queries while nothing is wrong.
     private static let interval: TimeAmount = .seconds(5)
-    /// …and how long it waits at least before it asks again.
+    /// The minimum pause between two queries.
     private static let pause: Duration = .milliseconds(100)
 
     /// Throws if the URL's certificate authority cannot be read. Does not connect yet.
     ///
-    /// `timeout`: how long a node may take to be connected, and to answer.
+    /// `timeout` applies to connecting to a node and to its answer, each.
     public init(
         _ url: ClusterURL, timeout: Duration = .seconds(1), connectTimeout: Duration = .seconds(5),
         eventLoop: any EventLoop, logger: Logger
@@ -56,7 +57,7 @@ public final class RedisCluster: Sendable {
 
     deinit { stop() }
 
-    /// Begins to ask. Called once.
+    /// Starts to query. Called once.
     public func start() {
         let timer = loop.scheduleRepeatedTask(initialDelay: Self.interval, delay: Self.interval) { [wake] _ in
             wake.yield()
@@ -72,7 +73,7 @@ public final class RedisCluster: Sendable {
         state.withLockedValue { $0.task = task }
     }
 
-    /// Followers hear nothing more.
+    /// Stops; followers are not called any more.
     public func stop() {
         wake.finish()
         state.withLockedValue { state in
@@ -82,7 +83,8 @@ public final class RedisCluster: Sendable {
         }
     }
 
-    /// `changed` is called whenever the Cluster was asked, also if the answer is the same, and at once if it is known. On any thread.
+    /// `changed` is called after every query, even if the topology is the same, and at once if it is known. It may be
+    /// called on any thread.
     func follow(_ changed: @escaping @Sendable (ClusterTopology) -> Void) {
         let known = state.withLockedValue { state in
             state.followers.append(changed)
@@ -91,7 +93,8 @@ public final class RedisCluster: Sendable {
         if let known { changed(known) }
     }
 
-    /// Something is not as it was: asks again soon, `best` first, and `last` only if nobody else answers.
+    /// Called when the topology seems outdated: queries again soon, `best` first, and `last` only if nobody else
+    /// answers.
     func troubled(best: ClusterAddress?, last: ClusterAddress?) {
         state.withLockedValue { state in
             if let best { state.best = best }
@@ -100,7 +103,7 @@ public final class RedisCluster: Sendable {
         wake.yield()
     }
 
-    /// The master of a slot, as soon as it is known. Fails with what is wrong if it is not known in time.
+    /// The master of a slot, as soon as it is known. Throws the reason if it is not known in time.
     public func find(_ slot: HashSlot, within patience: Duration) async throws(RedisSetupError) -> RedisURL {
         let end = ContinuousClock.now + patience
         while true {
@@ -122,14 +125,14 @@ public final class RedisCluster: Sendable {
         }
     }
 
-    /// All masters that are known.
+    /// All known masters.
     public var masters: [RedisURL] {
         state.withLockedValue { $0.topology }?.masters.map { url.node($0.address) } ?? []
     }
 
     // MARK: Asking
 
-    /// False: it is over.
+    /// Returns false after the object was stopped.
     private func look() async -> Bool {
         var errors: [RedisSetupError] = []
         for target in candidates() {
@@ -145,7 +148,7 @@ public final class RedisCluster: Sendable {
         return !Task.isCancelled
     }
 
-    /// Whom to ask, in order: each once.
+    /// The nodes to query, in order and without duplicates.
     private func candidates() -> [RedisURL] {
         let (best, last, topology) = state.withLockedValue { state in
             defer { (state.best, state.last) = (nil, []) }
@@ -162,7 +165,7 @@ public final class RedisCluster: Sendable {
     private func learn(_ seen: ClusterTopology) {
         let (topology, isNews, wasTroubled, followers) = state.withLockedValue { state in
             let topology = state.topology.map { seen.seen(after: $0) } ?? seen
-            // (Slots move by the thousand.)
+            // (A migration moves thousands of slots.)
             let isNews =
                 topology.masters.map(\.address) != state.topology?.masters.map(\.address)
                 || topology.covered != state.topology?.covered
@@ -185,7 +188,7 @@ public final class RedisCluster: Sendable {
     }
 
     private func failed(_ errors: [RedisSetupError]) {
-        // One that waiting does not mend says most.
+        // An error that waiting does not cure is the most informative one.
         let error =
             errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): nobody to ask")
         let isNews = state.withLockedValue { state in

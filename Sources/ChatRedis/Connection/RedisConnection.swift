@@ -1,24 +1,24 @@
 import ChatCore
 import NIOCore
 
-/// Who uses a ``RedisConnection``. All on its loop.
+/// The user of a ``RedisConnection``. All calls are made on its loop.
 protocol RedisConnectionOwner: AnyObject {
-    /// Set up: commands may be written.
+    /// The connection is set up: commands may be written.
     func connectionUp(_ role: RedisConnectionRole, _ info: RedisServerInfo)
-    /// Lost, or not set up. Said once for each failure; the next try follows by itself.
+    /// The connection was lost, or could not be set up. Called once for each failure; the next attempt follows
+    /// automatically.
     func connectionDown(_ role: RedisConnectionRole, _ error: RedisSetupError, wasUp: Bool)
-    /// One more whole reply is in the arena, which the owner empties. False: the connection was dropped, read no
-    /// further.
+    /// One more complete reply is in the arena, which the owner empties. Returns false if the connection was dropped
+    /// and reading must stop.
     func connectionReplied(_ role: RedisConnectionRole, _ arena: RESPArena, readAt: Moment) -> Bool
-    /// The replies that came together are done.
+    /// All replies that were received together have been delivered.
     func connectionReadEnded(_ role: RedisConnectionRole)
 }
 
-/// One connection to Redis that is always there, or on its way back: connects, sets up by
-/// ``RedisHandshakeStateMachine``, hands over replies, and after a failure waits and begins again. Confined to its
-/// loop.
+/// A connection to Redis that reconnects by itself: it connects, performs the set-up of ``RedisHandshakeStateMachine``,
+/// delivers replies, and after a failure waits and starts again. Confined to its loop.
 ///
-/// Where it leads may change while it lives (``lead(to:)``): then it is given up and begins again there at once.
+/// Its target may change (``lead(to:)``): then the connection is closed and set up again at the new target at once.
 final class RedisConnection: RedisChannelOwner {
     typealias Handler = RedisChannelHandler<RedisConnection>
 
@@ -31,7 +31,7 @@ final class RedisConnection: RedisChannelOwner {
         case settingUp(Handler, RedisHandshakeStateMachine)
         /// Can transition to: waiting, stopped.
         case up(Handler, since: Moment)
-        /// For the next try, or to be told where Redis is. Can transition to: connecting, stopped.
+        /// Waits for the next attempt, or for the address of Redis. Can transition to: connecting, stopped.
         case waiting
         /// Final.
         case stopped
@@ -40,16 +40,16 @@ final class RedisConnection: RedisChannelOwner {
     let role: RedisConnectionRole
     private let settings: RedisLinkSettings
     private let eventLoop: any EventLoop
-    /// Nil: not known yet where Redis is.
+    /// Nil while the address of Redis is not known.
     private var connector: RedisConnector?
-    /// Nil: the library is not looked at.
+    /// Nil if the function library is not checked.
     private let codec: (any RedisCodecProtocol)?
-    /// False: the first failure is the end (a probe).
+    /// False for a probe, which ends at the first failure.
     private let retries: Bool
     weak var owner: (any RedisConnectionOwner)?
 
     private var state = State.idle
-    /// Since the last connection that was set up, and ever.
+    /// `attempt` counts since the last successful set-up, `tries` since the start.
     private var attempt = 0
     private var tries = 0
     private var backoff: ReconnectBackoff
@@ -76,17 +76,17 @@ final class RedisConnection: RedisChannelOwner {
         if case .up = state { true } else { false }
     }
 
-    /// Tries since the last connection that was set up.
+    /// The number of attempts since the last successful set-up.
     var attempts: Int { attempt }
 
-    /// The Redis it leads to, for messages.
+    /// The target's address, for messages.
     var place: String {
         connector.map { "redis at \($0.url)" } ?? "the redis that sentinel names"
     }
 
     // MARK: Requests
 
-    /// Redis is there from now on. Nothing happens if it leads there already.
+    /// Sets the target. Nothing happens if it is the same as before.
     func lead(to target: RedisConnector) {
         guard target.url != connector?.url else { return }
         let error = RedisSetupError(.moved, "\(place) is no longer the master; sentinel names \(target.url)")
@@ -110,24 +110,24 @@ final class RedisConnection: RedisChannelOwner {
         connect()
     }
 
-    /// Sends in one write; nothing if the connection is not up.
+    /// Sends the buffer in one write; does nothing if the connection is not up.
     func write(_ buffer: ByteBuffer) {
         if case .up(let handler, _) = state { handler.write(buffer) }
     }
 
-    /// Bytes of Redis wait to be read.
+    /// Whether bytes from Redis wait to be read.
     var hasUnread: Bool {
         if case .up(let handler, _) = state { handler.hasUnread } else { false }
     }
 
-    /// Redis is at it: bytes of it wait to be read, or came within the last `time`. A node that was held up itself must not take that
-    /// for silence.
+    /// Whether Redis is answering: bytes from it wait to be read, or arrived within the last `time`. A node that was
+    /// blocked itself must not take that for silence.
     func isAnswering(within time: Duration, now: Moment) -> Bool {
         guard case .up(let handler, let since) = state else { return false }
         return handler.hasUnread || (readAt > since && now - readAt < time)
     }
 
-    /// Gives the connection up, as if it had failed.
+    /// Closes the connection as if it had failed.
     func drop(_ error: RedisSetupError) {
         switch state {
         case .settingUp(let handler, _), .up(let handler, _):
@@ -140,7 +140,7 @@ final class RedisConnection: RedisChannelOwner {
         }
     }
 
-    /// Closes for good. Tells nobody.
+    /// Closes it for good, without telling the owner.
     func stop() {
         switch state {
         case .settingUp(let handler, _), .up(let handler, _): handler.close()
@@ -202,7 +202,7 @@ final class RedisConnection: RedisChannelOwner {
         if case .up = state { owner?.connectionReadEnded(role) }
     }
 
-    /// False: nothing more is wanted from this channel.
+    /// Returns false if nothing more must be read from this channel.
     func replied(_ arena: RESPArena, from handler: Handler) -> Bool {
         switch state {
         case .up(let current, _) where current === handler:
@@ -285,7 +285,7 @@ final class RedisConnection: RedisChannelOwner {
         drop(RedisSetupError(.closed, "\(place) closed the connection\(when)"))
     }
 
-    /// What a connection that never got ready may have in common with others that did not.
+    /// Likely causes if the connection was closed before it ever became ready.
     private var setupHint: String {
         connector?.url.tls == nil ? " (is it a Redis? does it want rediss://?)" : " (is it a Redis? does it speak TLS?)"
     }
@@ -303,7 +303,7 @@ final class RedisConnection: RedisChannelOwner {
 
     // MARK: Failing
 
-    /// `again`: how long to wait before the next try; nil: by the backoff.
+    /// `pause` is the time until the next attempt; nil uses the backoff.
     private func failed(_ error: RedisSetupError, again pause: Duration? = nil) {
         timer?.cancel()
         var wasUp = false

@@ -4,21 +4,21 @@ import NIOCore
 import NIOPosix
 import NIOSSL
 
-/// Opens channels to one Redis: TCP or unix socket, with or without TLS. Names are looked up off the loop, by NIO.
-/// May be shared.
+/// Opens channels to one Redis: TCP or Unix socket, with or without TLS. NIO resolves names outside the event loop. May
+/// be shared.
 struct RedisConnector: Sendable {
     let url: RedisURL
     let timeout: Duration
     private let tls: NIOSSLContext?
 
-    /// The same way to another address.
+    /// The same settings for another address.
     init(_ other: RedisConnector, url: RedisURL) {
         self.url = url
         timeout = other.timeout
         tls = other.tls
     }
 
-    /// Reads the file of the certificate authority, if the URL names one: fails as `.tls` if it cannot be read.
+    /// Reads the file of the certificate authority if the URL names one; fails as `.tls` if it cannot be read.
     init(url: RedisURL, timeout: Duration) throws(RedisSetupError) {
         self.url = url
         self.timeout = timeout
@@ -52,7 +52,8 @@ struct RedisConnector: Sendable {
         }
     }
 
-    /// Connects; the channel's events go to `owner`. Fails if there is no channel; what happens later the owner hears.
+    /// Connects; the channel's events go to `owner`. The future fails if no channel is established; later failures are
+    /// reported to the owner.
     func connect<Owner: RedisChannelOwner>(
         _ owner: Owner, attempt: Int, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Void> {
@@ -79,8 +80,8 @@ struct RedisConnector: Sendable {
     private static func tlsHandler(_ context: NIOSSLContext, _ url: RedisURL) throws -> NIOSSLClientHandler {
         switch url.address {
         case .tcp(let host, _):
-            // Server name indication takes names only (RFC 6066 §3); an address is verified against the certificate
-            // by NIOSSL.
+            // Server name indication takes names only (RFC 6066 §3); NIOSSL verifies an address against the
+            // certificate.
             let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
             return try NIOSSLClientHandler(context: context, serverHostname: isAddress ? nil : host)
         case .unix:
@@ -90,13 +91,13 @@ struct RedisConnector: Sendable {
 
     // MARK: Errors
 
-    /// What went wrong, in words that name the address.
+    /// Describes the error and names the address.
     func describe(_ error: any Error) -> RedisSetupError {
         let (code, text) = cause(error)
         return RedisSetupError(code, "redis at \(url) \(text)")
     }
 
-    /// The same without the address.
+    /// Describes the error without the address.
     func reason(_ error: any Error) -> String { cause(error).1 }
 
     private func cause(_ error: any Error) -> (RedisSetupError.Code, String) {
@@ -122,14 +123,14 @@ struct RedisConnector: Sendable {
 }
 
 extension IOError {
-    /// The system's words for it (strerror(3), which glibc makes safe for threads), without the name of the call.
+    /// The system's description (strerror(3), which glibc makes thread-safe), without the name of the call.
     var plainText: String {
         guard let words = strerror(errnoCode) else { return "error \(errnoCode)" }
         return String(cString: words)
     }
 }
 
-/// What BoringSSL means, without the dump of its stack, which names files of the machine that built it.
+/// The meaning of an error of BoringSSL, without its stack dump, which contains file names of the build machine.
 enum TLSText {
     static func of(_ error: any Error) -> String {
         let text = "\(error)"
