@@ -1,26 +1,27 @@
 import ChatCore
 import ChatJSON
 
-/// A protocol that clients speak with the node: how bytes become requests, and events bytes. Order, limits, rights and
-/// resumption belong to rooms and sessions and are the same for all protocols; names of a protocol stay inside it.
+/// A protocol between clients and the node: it translates bytes into requests, and events into bytes. Order, limits,
+/// rights and resumption are up to rooms and sessions and are the same for all protocols; the vocabulary of a protocol
+/// is confined to its own code.
 ///
-/// One value serves many connections. What one connection has to remember is in its ``ClientReader``.
+/// One value serves many connections. The state of a single connection is in its ``ClientReader``.
 public protocol ClientProtocol: Sendable {
-    /// What errors call it, such as the name of its WebSocket subprotocol.
+    /// The name in error messages, such as that of its WebSocket subprotocol.
     var name: String { get }
-    /// Which kind of WebSocket messages carry it.
+    /// The kind of WebSocket messages that it uses.
     var framing: ProtocolFraming { get }
-    /// How a quiet client is asked whether it still lives.
+    /// How to check whether a quiet client is still alive.
     var ping: ProtocolPing { get }
 
-    /// What the opening HTTP request says of the client. Nil: the client says who it is in a request of the protocol, which
-    /// its reader gives as ``ClientInput/hello(_:)``. Throws what is wrong with the names in the request.
+    /// The identity in the opening HTTP request. Nil if the client identifies itself in a request of the protocol,
+    /// which the reader returns as ``ClientInput/hello(_:)``. Throws if names in the request are invalid.
     func hello(in head: RequestHead) throws(WireError) -> ClientHello?
-    /// Reads what one connection brings.
+    /// Creates the reader of one connection.
     func makeReader() -> any ClientReader
-    /// Appends the payload that tells a client of the event. Appends nothing if the protocol has no words for it: then
-    /// nothing is sent. `viewer`: the only user who will see it; then messages in lists include the keys of that user's own
-    /// sends. Called once for all sessions that speak the protocol in a room, so it cannot depend on a connection.
+    /// Appends the payload for an event. Appends nothing if the protocol cannot express the event: then nothing is
+    /// sent. `viewer` is the only user who will see it; messages in lists then include the keys of that user's own
+    /// sends. Called once for all sessions of a room that use the protocol, so it cannot depend on a connection.
     func encode(_ event: ServerEvent, viewer: UserID?, into bytes: inout ByteWriter)
     /// How a client is told that its session ends.
     func farewell(_ reason: CloseReason) -> ProtocolFarewell
@@ -35,9 +36,9 @@ extension ClientProtocol {
     }
 }
 
-/// Which kind of WebSocket messages carry a protocol.
+/// The kind of WebSocket messages that a protocol uses.
 public struct ProtocolFraming: Sendable, Hashable {
-    /// What the node sends.
+    /// The kind that the node sends.
     public var sends: WebSocketOpcode
     /// Whether a client may send binary messages as well as text. If not, each is answered with an error.
     public var takesBinary: Bool
@@ -51,15 +52,15 @@ public struct ProtocolFraming: Sendable, Hashable {
 public enum ProtocolPing: Sendable, Hashable {
     /// A ping of the WebSocket.
     case transport
-    /// A message of the protocol. Anything at all that the client sends counts as its answer.
+    /// A message of the protocol. Anything that the client sends counts as its answer.
     case payload([UInt8])
 }
 
 /// How a client is told that its session ends.
 public struct ProtocolFarewell: Sendable, Hashable {
-    /// A last message before the WebSocket is closed; empty: none.
+    /// A last message before the WebSocket is closed; none if it is empty.
     public var payload: [UInt8]
-    /// What the WebSocket's close frame says.
+    /// The code in the WebSocket's close frame.
     public var code: WebSocketCloseCode
     public var text: String
 
@@ -70,23 +71,23 @@ public struct ProtocolFarewell: Sendable, Hashable {
     }
 }
 
-/// What a client wants, in the node's words.
+/// A client's input, independent of the protocol.
 public enum ClientInput: Sendable, Hashable {
-    /// Who the client is. Asked once; for protocols whose opening request does not say it.
+    /// The client's identity. Sent once, in protocols whose opening request does not contain it.
     case hello(ClientHello)
     case request(ClientRequest)
-    /// Bytes that are no request: answered with the error, in the protocol's form.
+    /// Bytes that are not a valid request: answered with the error, in the protocol's form.
     case failure(RequestFailure)
     /// The client ends its session.
     case goodbye
 }
 
-/// Reads what one connection of a ``ClientProtocol`` brings. Confined to the connection's event loop.
+/// Reads the input of one connection of a ``ClientProtocol``. Confined to the connection's event loop.
 public protocol ClientReader: AnyObject {
-    /// Sent as soon as the connection is open, before the client has said anything; empty: nothing.
+    /// Sent as soon as the connection is open, before the client has sent anything; nothing if it is empty.
     var greeting: [UInt8] { get }
-    /// Takes a message of the transport and gives what it holds, in order: usually one input, or none yet. The bytes of a
-    /// text message are UTF-8.
+    /// Reads a message of the transport and returns its inputs in order: usually one, or none yet. The bytes of a text
+    /// message are UTF-8.
     func read(_ bytes: [UInt8], isText: Bool, _ body: (ClientInput) -> Void)
 }
 

@@ -1,16 +1,17 @@
 import ChatCore
 
-/// A batch on its way to the masters of a Cluster: which of them gets which commands, and which are asked once more. Pure.
+/// A batch of commands for the masters of a Cluster: which master gets which commands, and which commands are sent
+/// again. Pure.
 ///
-/// A command goes to the master that serves the slot of its key, one without a key to the master that has what nodes say of themselves.
-/// What is refused (MOVED, ASK, CLUSTERDOWN), or was with a master that got lost, is open again, for when the Cluster was asked who
-/// serves what; so commands must be such that asking twice does no harm.
+/// A command goes to the master that serves the slot of its key; a command without a key goes to the master of the
+/// nodes' keys. A command that is refused (MOVED, ASK, CLUSTERDOWN), or was sent to a master that was lost, is open
+/// again until the topology was queried. Commands must therefore be safe to repeat.
 struct ClusterBatch {
-    /// What goes to one master, in one write.
+    /// The commands for one master, sent in one write.
     struct Part: Equatable {
         let address: ClusterAddress
         fileprivate(set) var commands: [[String]] = []
-        /// Where in the batch each stands; nil for an `ASKING` before one.
+        /// The index of each command in the batch; nil for an `ASKING` that precedes one.
         fileprivate var places: [Int?] = []
 
         init(address: ClusterAddress) { self.address = address }
@@ -18,13 +19,13 @@ struct ClusterBatch {
 
     private let commands: [[String]]
     private let nodesSlot: HashSlot
-    /// One for each command. Of what is open: why.
+    /// One reply for each command. For an open command it holds the reason why it is open.
     private(set) var replies: [RedisValue]
-    /// Commands that are to be asked.
+    /// The indices of commands that have to be sent.
     private var open: [Int]
-    /// Where a master sent us for one command only, for its slot moves.
+    /// Redirections for a single command, whose slot is being migrated.
     private var detours: [Int: ClusterAddress] = [:]
-    /// Where the newest word about the slots may be had.
+    /// The node that probably knows the newest topology.
     private(set) var hint: ClusterAddress?
 
     init(_ commands: [[String]], nodesSlot: HashSlot) {
@@ -34,10 +35,10 @@ struct ClusterBatch {
         open = Array(commands.indices)
     }
 
-    /// Something has to be asked still.
+    /// Whether some commands still have to be sent.
     var isOpen: Bool { !open.isEmpty }
 
-    /// What is open, by the master that serves it; what nobody serves stays so.
+    /// The open commands, by the master that serves their slots. A command whose slot nobody serves stays open.
     mutating func parts(_ topology: ClusterTopology) -> [Part] {
         var parts: [Part] = []
         var rest: [Int] = []
@@ -73,7 +74,7 @@ struct ClusterBatch {
         }
     }
 
-    /// The master could not be asked.
+    /// Called when the master could not be reached.
     mutating func lost(_ part: Part, _ error: RedisSetupError) {
         for case let place? in part.places {
             replies[place] = Self.reply(to: error)
@@ -81,12 +82,12 @@ struct ClusterBatch {
         }
     }
 
-    /// What stands for the reply of a master that could not be asked.
+    /// The substitute for the reply of a master that could not be reached.
     static func reply(to error: RedisSetupError) -> RedisValue { .error("CLUSTERDOWN \(error.message)") }
 }
 
 extension RedisValue {
-    /// An error that says nothing of what was asked for, but that no master of the Cluster could be asked for it.
+    /// Whether this error only says that no master of the Cluster could be asked.
     public var isUnserved: Bool {
         guard case .error(let text) = self else { return false }
         return ClusterRefusal(text) != nil

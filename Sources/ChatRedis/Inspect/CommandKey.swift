@@ -1,6 +1,6 @@
-/// By what a Cluster decides which master a command is for: its first key, or its shard channel.
+/// The key by which a Cluster routes a command: its first key, or its shard channel.
 enum CommandKey {
-    /// Nil: the command has none, and any master may answer it.
+    /// Nil if the command has no key; any master may answer it.
     static func of(_ command: [String]) -> String? {
         func word(_ place: Int) -> String? { command.count > place ? command[place] : nil }
         switch command.first?.uppercased() {

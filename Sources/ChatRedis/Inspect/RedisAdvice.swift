@@ -1,19 +1,19 @@
 import ChatCore
 
-/// Something about a Redis server that is not as Martlet wants it. One list of rules for the node, which warns when it starts, and for
-/// `martlet doctor`, which explains; `redis/redis.conf` holds the reasons at length.
+/// A deviation of a Redis server from what Martlet needs. The same rules serve the node, which warns when it starts,
+/// and `martlet doctor`, which explains; `redis/redis.conf` gives the reasons in detail.
 public struct RedisAdvice: Sendable, Hashable {
     public enum Weight: Sendable, Hashable {
-        /// It works, but not as well, or only until something else happens.
+        /// It works, but with a loss of efficiency, or only until some other failure happens.
         case warning
-        /// A promise is broken, or will be.
+        /// A guarantee is violated, or will be.
         case must
     }
 
     public var weight: Weight
-    /// The name of the setting, or what of INFO.
+    /// The name of the setting, or of the subject in INFO.
     public var subject: String
-    /// What it is, and what follows from that.
+    /// The current value, and its consequence.
     public var problem: String
     /// What to do.
     public var remedy: String
@@ -25,21 +25,22 @@ public struct RedisAdvice: Sendable, Hashable {
         self.remedy = remedy
     }
 
-    /// The settings that ``on(configuration:info:)`` looks at: one CONFIG GET.
+    /// The settings that ``on(configuration:info:)`` checks, for one CONFIG GET.
     public static let settings = [
         "stream-node-max-bytes", "maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "save",
         "client-output-buffer-limit", "timeout", "tcp-keepalive", "lazyfree-lazy-expire", "min-replicas-to-write",
     ]
-    /// The sections of INFO.
+    /// The sections of INFO that it reads.
     public static let sections = ["server", "memory", "persistence", "clients", "stats", "replication", "errorstats"]
 
-    /// All that is to be said; what is missing from `configuration` or `info` (an ACL may hide it) is not judged.
+    /// All advice on these values. A value that is missing from `configuration` or `info` (an ACL may hide it) is not
+    /// checked.
     public static func on(configuration: [String: String], info: [String: String]) -> [RedisAdvice] {
         memory(configuration, info) + durability(configuration, info) + connections(configuration, info)
             + refusals(configuration, info)
     }
 
-    /// Asks a server, and judges. Throws if it cannot be asked. `advice` is empty if there is nothing to be said.
+    /// Queries a server and checks it. Throws if it cannot be queried. `advice` is empty if everything is fine.
     public static func ask(_ inspector: RedisInspector) async throws(RedisSetupError) -> (
         advice: [RedisAdvice], configuration: [String: String], info: [String: String], refused: [String]
     ) {
@@ -142,7 +143,7 @@ public struct RedisAdvice: Sendable, Hashable {
                     "it is \(wanted), and \(there) replicas follow closely enough: Redis refuses every write (NOREPLICAS)",
                     "bring the replicas back, or CONFIG SET min-replicas-to-write \(there)"))
         }
-        // Errors of one command count here, too; these words are about all of them.
+        // Errors of single commands are counted there, too; these error codes concern all commands.
         let words = ["OOM", "MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "MASTERDOWN"]
         for word in words {
             guard let text = info["errorstat_\(word)"], let count = Int(text.drop { $0 != "=" }.dropFirst()), count > 0,
@@ -201,7 +202,7 @@ public struct RedisAdvice: Sendable, Hashable {
         return advice
     }
 
-    /// Hard and soft limit in bytes of `normal 0 0 0 slave … pubsub 33554432 8388608 60`.
+    /// The hard and soft limit in bytes, from `normal 0 0 0 slave … pubsub 33554432 8388608 60`.
     static func pubsubLimit(_ text: String) -> (hard: Int, soft: Int)? {
         let words = text.split(separator: " ")
         guard let place = words.firstIndex(of: "pubsub"), words.count > place + 2, let hard = Int(words[place + 1]),

@@ -2,19 +2,19 @@ import ChatCore
 public import NIOCore
 import NIOPosix
 
-/// One connection to Redis for tools that look: any commands in, their replies out. It loads no function library and subscribes to
-/// nothing, and it does not come back when it is lost: who looks decides when to look again.
+/// One connection to Redis for inspection tools: any commands in, their replies out. It loads no function library,
+/// subscribes to nothing, and does not reconnect: the tool decides when to try again.
 ///
-/// Safe to use from any task; batches are answered in the order in which they were asked. RESP has no request IDs, so a batch that is
-/// not answered in time costs the connection.
+/// Safe to use from any task; batches are answered in the order in which they were submitted. RESP has no request IDs,
+/// so the connection is closed if a batch is not answered in time.
 public final class RedisInspector: Sendable {
-    /// What Redis said of itself when the connection was made.
+    /// What Redis reported when the connection was set up.
     public let server: RedisServerInfo
     private let pipe: NIOLoopBound<InspectorPipe>
     private let timeout: Duration
 
-    /// Connects. Throws what is wrong, also if it is a replica or older than 7.0. `name` is for CLIENT LIST; `timeout` for connecting, and
-    /// for each batch.
+    /// Connects. Throws the reason if that fails, also if the server is a replica or older than 7.0. `name` is shown in
+    /// CLIENT LIST; `timeout` applies to connecting and to each batch.
     public static func connect(
         _ url: RedisURL, name: String, kind: RedisServerKind = .single, timeout: Duration = .seconds(5),
         on loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
@@ -47,7 +47,7 @@ public final class RedisInspector: Sendable {
 
     deinit { close() }
 
-    /// Sends the commands in one write and returns a reply for each, errors included. Throws if the connection is or gets lost.
+    /// Sends the commands in one write and returns a reply for each, errors included. Throws if the connection is lost.
     public func ask(_ commands: [[String]]) async throws(RedisSetupError) -> [RedisValue] {
         guard !commands.isEmpty else { return [] }
         let loop = pipe.eventLoop
@@ -55,7 +55,7 @@ public final class RedisInspector: Sendable {
         return try await Self.unwrapped(answered)
     }
 
-    /// One command.
+    /// Sends one command.
     public func ask(_ words: String...) async throws(RedisSetupError) -> RedisValue {
         try await ask([words]).first ?? .null
     }
@@ -77,7 +77,7 @@ public final class RedisInspector: Sendable {
     }
 }
 
-/// The connection's side of it, on its loop.
+/// The part of an inspector that runs on the connection's loop.
 private final class InspectorPipe: RedisConnectionOwner {
     private struct Batch {
         var wanted: Int

@@ -2,21 +2,22 @@ public import ChatCore
 public import NIOCore
 import NIOPosix
 
-/// The one Redis that nodes share, or all masters of their Cluster, for tools that look: any commands in, their replies out, wherever
-/// they have to go.
+/// The single Redis of the nodes, or all masters of their Cluster, for inspection tools: any commands in, their replies
+/// out, whichever server has to answer them.
 ///
-/// To one Redis it is a ``RedisInspector`` and nothing more. Of a Cluster it knows who serves what, asks each master for its share of a
-/// batch in one write, all at the same time, and asks who serves what again when it is refused, when a connection is lost, and
-/// every few seconds. One master that is away costs only the replies that it would have given (``RedisValue/isUnserved``).
+/// For a single Redis it is only a ``RedisInspector``. For a Cluster it knows the topology, sends each master its part
+/// of a batch in one write, all at the same time, and queries the topology again after a refusal, after a lost
+/// connection, and every few seconds. A master that is unreachable costs only the replies that it would have given
+/// (``RedisValue/isUnserved``).
 public actor RedisServers {
-    /// One Redis, or a master of the Cluster.
+    /// The single Redis, or a master of the Cluster.
     public struct Server: Sendable {
         public let url: RedisURL
-        /// Nil: all, and no Cluster.
+        /// Nil for a single Redis, which has all keys.
         public let slots: SlotSet?
-        /// It has what nodes say of themselves.
+        /// Whether it serves the nodes' keys.
         public let hasNodes: Bool
-        /// For commands that are asked of this one; or why it cannot be asked.
+        /// For commands to this server; or the reason why it cannot be reached.
         public let inspector: Result<RedisInspector, RedisSetupError>
 
         /// `host:port`
@@ -24,13 +25,14 @@ public actor RedisServers {
         public var kind: RedisServerKind { slots == nil ? .single : .clusterMaster }
     }
 
-    /// What one server said to commands that all were asked.
+    /// The replies of one server to commands that every server was sent.
     public struct Answer: Sendable {
         /// `host:port`
         public let server: String
         public let replies: Result<[RedisValue], RedisSetupError>
 
-        /// To the command at that place; if it was not asked, an error (``RedisValue/isUnserved``).
+        /// The reply to the command at that place; an error if the server could not be asked
+        /// (``RedisValue/isUnserved``).
         public subscript(place: Int) -> RedisValue {
             switch replies {
             case .success(let replies): place < replies.count ? replies[place] : .null
@@ -41,7 +43,7 @@ public actor RedisServers {
 
     private struct Connection {
         var inspector: Result<RedisInspector, RedisSetupError>
-        /// When one that failed is tried again.
+        /// When to try again after a failure.
         var next: ContinuousClock.Instant
     }
 
@@ -51,20 +53,22 @@ public actor RedisServers {
     private let loop: any EventLoop
     private let connector: RedisConnector
     private let question: ClusterQuestion
-    /// Of a Cluster: who serves what, and when that was asked.
+    /// For a Cluster: the topology, and when it was queried.
     private var topology = ClusterTopology(masters: [], nodes: [])
-    /// In the order of their slots.
+    /// Ordered by their slots.
     private var masters: [ClusterTopology.Master] = []
     private var learned = ContinuousClock.now
     private var connections: [RedisURL: Connection] = [:]
 
-    /// After this it is asked again who serves what, though nothing is wrong: a master may have come.
+    /// The topology is queried again after this time even if nothing is wrong, as a master may have been added.
     private static let staleness: Duration = .seconds(5)
-    /// A master that could not be connected is tried again after this, and after a few times what the try took.
+    /// A master that could not be reached is tried again after this time plus four times the duration of the failed
+    /// attempt.
     private static let pause: Duration = .seconds(1)
 
-    /// Connects. Throws what is wrong: at one Redis all that ``RedisInspector`` finds wrong, at a Cluster that no node of it can be asked
-    /// who serves what, or none of its masters anything. `name` is for CLIENT LIST; `timeout` for each connection, and for each batch.
+    /// Connects. Throws the reason if that fails: for a single Redis as ``RedisInspector`` does; for a Cluster if no
+    /// node answers the topology query, or no master can be reached. `name` is shown in CLIENT LIST; `timeout` applies
+    /// to each connection and to each batch.
     public static func connect(
         _ target: RedisTarget, name: String, timeout: Duration = .seconds(5),
         on loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
@@ -107,7 +111,7 @@ public actor RedisServers {
 
     // MARK: Servers
 
-    /// One Redis, or all masters that serve something, in the order of their slots; connected, as far as they can be.
+    /// The single Redis, or all masters with slots, ordered by their slots and connected as far as possible.
     public var all: [Server] {
         get async {
             guard case .cluster(let url, let nodesSlot) = target else {
@@ -124,10 +128,10 @@ public actor RedisServers {
         }
     }
 
-    /// How many servers there are.
+    /// The number of servers.
     public var count: Int { target.isCluster ? masters.count : 1 }
 
-    /// Slots that no master of the Cluster claims.
+    /// The slots of the Cluster that no master claims.
     public var unserved: SlotSet { target.isCluster ? SlotSet.all.subtracting(topology.covered) : SlotSet() }
 
     public func close() {
@@ -160,19 +164,20 @@ public actor RedisServers {
 
     // MARK: Asking
 
-    /// A reply for each command, errors included. Throws if the one Redis, or all masters, cannot be asked.
+    /// Returns a reply for each command, errors included. Throws if the single Redis, or every master, is unreachable.
     ///
-    /// What a Cluster refuses is asked once more, and what went with a connection: give commands that only read.
+    /// Commands that a Cluster refuses, or that were lost with a connection, are sent once more, so they must only
+    /// read.
     public func ask(_ commands: [[String]]) async throws(RedisSetupError) -> [RedisValue] {
         try await ask(commands, each: []).replies
     }
 
-    /// One command.
+    /// Sends one command.
     public func ask(_ words: String...) async throws(RedisSetupError) -> RedisValue {
         try await ask([words]).first ?? .null
     }
 
-    /// The same, and in the same writes commands that each server is asked.
+    /// Sends the batch, and in the same writes the commands `extra` to every server.
     public func ask(
         _ commands: [[String]], each extra: [[String]]
     ) async throws(RedisSetupError) -> (replies: [RedisValue], each: [Answer]) {
@@ -199,7 +204,7 @@ public actor RedisServers {
         return (batch.replies, extra.isEmpty ? [] : answers)
     }
 
-    /// One round of it: what the masters said to `extra`, or that they could not be asked.
+    /// Runs one round of a batch. Returns the replies to `extra` of each master, or that it could not be reached.
     private func ask(_ batch: inout ClusterBatch, _ extra: [[String]], _ url: ClusterURL) async -> [Answer] {
         var parts = batch.parts(topology)
         if !extra.isEmpty {
@@ -228,7 +233,7 @@ public actor RedisServers {
             do throws(RedisSetupError) {
                 return .success(try await inspector.ask(commands))
             } catch {
-                // Connected anew the next time.
+                // It is connected again the next time.
                 if connections[url]?.inspector.value === inspector { connections[url] = nil }
                 return .failure(error)
             }
@@ -237,7 +242,7 @@ public actor RedisServers {
 
     // MARK: The Cluster
 
-    /// Asks who serves what: masters that are connected, then everybody who is known.
+    /// Queries the topology: from masters that are connected first, then from every known node.
     private func learn(_ hint: ClusterAddress?) async throws(RedisSetupError) {
         guard case .cluster(let url, _) = target else { return }
         let known = (topology.masters.map(\.address) + topology.nodes).map { url.node($0) }
@@ -270,7 +275,7 @@ public actor RedisServers {
         throw errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): nobody to ask")
     }
 
-    /// At the same time; in order.
+    /// Runs the operation for all items concurrently, and returns the results in order.
     private func each<Item: Sendable, Value: Sendable>(
         _ items: [Item], _ body: @escaping @Sendable (Item) async -> Value
     ) async -> [Value] {

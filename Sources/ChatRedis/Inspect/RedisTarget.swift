@@ -1,9 +1,9 @@
 public import ChatCore
 
-/// What a tool looks at.
+/// The Redis that a tool inspects.
 public enum RedisTarget: Sendable, Hashable, CustomStringConvertible {
     case single(RedisURL)
-    /// `nodesSlot`: the slot of what nodes say of themselves.
+    /// `nodesSlot` is the slot of the nodes' keys.
     case cluster(ClusterURL, nodesSlot: HashSlot)
 
     public var isCluster: Bool {
@@ -13,7 +13,7 @@ public enum RedisTarget: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// Who we are there; nil: the default user.
+    /// The user to log in as; nil is the default user.
     public var user: String? {
         switch self {
         case .single(let url): url.user

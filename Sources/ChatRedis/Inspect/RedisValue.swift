@@ -1,9 +1,10 @@
-/// A reply of Redis as a value of its own, for tools: unlike ``RESPReply`` it may be kept. Text that is not UTF-8 is repaired.
+/// A reply of Redis that owns its contents, for tools: unlike a ``RESPReply`` it may be kept. Text that is not UTF-8 is
+/// repaired.
 public enum RedisValue: Sendable, Hashable {
     case null
     case integer(Int64)
     case string(String)
-    /// `ERR …`: of one command, while others of the same batch may have succeeded.
+    /// `ERR …`: concerns one command; others of the same batch may have succeeded.
     case error(String)
     case array([RedisValue])
 
@@ -22,7 +23,7 @@ public enum RedisValue: Sendable, Hashable {
         return text
     }
 
-    /// The number, also if Redis gave it as text.
+    /// The number, even if Redis returned it as text.
     public var integer: Int? {
         switch self {
         case .integer(let number): Int(exactly: number)
@@ -41,7 +42,7 @@ public enum RedisValue: Sendable, Hashable {
         return text
     }
 
-    /// An array of names and values (HGETALL, CONFIG GET, XINFO) as a dictionary; empty for anything else.
+    /// An array of names and values (HGETALL, CONFIG GET, XINFO) as a dictionary; empty for any other value.
     public var pairs: [String: RedisValue] {
         guard case .array(let elements) = self else { return [:] }
         var result: [String: RedisValue] = [:]
@@ -51,7 +52,7 @@ public enum RedisValue: Sendable, Hashable {
         return result
     }
 
-    /// The lines `name:value` of INFO; empty for anything else.
+    /// The `name:value` lines of INFO; empty for any other value.
     public var info: [String: String] {
         guard case .string(let text) = self else { return [:] }
         var result: [String: String] = [:]

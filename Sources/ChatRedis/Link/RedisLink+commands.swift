@@ -5,7 +5,7 @@ import NIOCore
 extension RedisLink {
     // MARK: Out
 
-    /// Encodes the request into the tick's write. A request that cannot be sent completes later, in its turn.
+    /// Encodes the request into the write of this tick. A request that cannot be sent completes later, in its turn.
     func enqueue(_ request: BrokerRequest, tag: RequestTag, isStopping: Bool) {
         guard commands.isUp, !isStopping else { return settleLater(tag, .notConnected) }
         guard queue.bytes + publishing.bytes < settings.queuedBytes else {
@@ -20,13 +20,12 @@ extension RedisLink {
         encode(request, as: CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
     }
 
-    /// With so many requests unanswered, or in one tick, Redis reads many commands at once. Then a script that saves a
-    /// round trip costs it more (6 to 9 µs, measured) than the plain commands (3 and 1 µs) and a second wake-up for all
-    /// of them.
+    /// Below this number of requests, both unanswered and in one tick, functions that save a round trip pay off. Above
+    /// it, Redis reads many commands at once, and a function costs it more (6 to 9 µs, measured) than the plain
+    /// commands (3 and 1 µs) and a second wake-up for all of them.
     private static let fewRequests = 32
 
-    /// After everything else of the tick. Nobody is told of a PUBLISH that is lost; a node that misses it finds the
-    /// hole.
+    /// Called after everything else of the tick. A lost PUBLISH is not reported; a node that misses it detects the gap.
     private func flushPublishing() {
         for batch in publishing.batches {
             write(CommandQueue.Entry(kind: .request, tag: batch.tag, sentAt: now), keeping: nil) { codec, writer in
@@ -42,7 +41,7 @@ extension RedisLink {
         }
     }
 
-    /// `request` is kept if the codec asks for that.
+    /// `request` is kept if the codec requires it.
     private func write(
         _ template: CommandQueue.Entry, keeping request: BrokerRequest?,
         _ body: (any RedisCodecProtocol, inout RESPWriter) throws(BrokerError) -> RedisEncoded
@@ -97,7 +96,7 @@ extension RedisLink {
 
     // MARK: In
 
-    /// False if the connection was dropped.
+    /// Returns false if the connection was dropped.
     func commandReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
         guard let needed = queue.repliesNeeded else {
             commands.drop(RedisSetupError(.notRedis, "\(commands.place) answered what was not asked"))
@@ -170,8 +169,8 @@ extension RedisLink {
 
     // MARK: Time
 
-    /// Whether a command of the time `oldest` is overdue, and not because this loop has not read the answer. Other
-    /// bytes that arrive meanwhile extend the deadline only ``mostPatience`` times.
+    /// Whether the oldest command, sent at `oldest`, is overdue although this loop has read everything that arrived.
+    /// Other bytes that arrive meanwhile extend the deadline only ``mostPatience`` times.
     func isSilent(_ connection: RedisConnection, since oldest: Moment, now: Moment) -> Bool {
         let timeout = settings.commandTimeout
         guard now - oldest >= timeout else { return false }

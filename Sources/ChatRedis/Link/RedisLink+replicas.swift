@@ -8,13 +8,13 @@ struct Confirmation {
     var then: (Int?) -> Void
 }
 
-/// How many replicas have what was written.
+/// Confirms how many replicas have received what was written.
 ///
-/// WAIT holds its connection until enough replicas answered or its time is over (redis.io, "WAIT"). On the command
-/// connection one slow replica would hold up every room of the loop, heartbeats included; so it has a connection of its
-/// own. WAIT looks at what *its own* connection wrote last, so a mark goes before it (a PUBLISH to nobody; in a Cluster a key
-/// that expires): that has a place in the replication stream after everything that was answered so far, and costs Redis a
-/// microsecond.
+/// WAIT blocks its connection until enough replicas have answered or its timeout has passed (redis.io, "WAIT"). On the
+/// command connection one slow replica would delay every room of the loop, heartbeats included, so WAIT has a
+/// connection of its own. It considers only what *its own* connection wrote last, so a mark is written before it (a
+/// PUBLISH without subscribers; in a Cluster a key that expires). The mark follows everything that was answered so far
+/// in the replication stream, and costs Redis a microsecond.
 extension RedisLink {
     public func confirm(
         replicas count: Int, of server: BrokerIdentity, within time: Duration, _ then: @escaping (Int?) -> Void
@@ -33,7 +33,7 @@ extension RedisLink {
         replicas.write(writer.take())
     }
 
-    /// The connection is on its way: right after the start, or after all were lost.
+    /// The connection is being set up: right after the start, or after all connections were lost.
     private func confirmLater(
         _ count: Int, _ server: BrokerIdentity, _ time: Duration, _ then: @escaping (Int?) -> Void
     ) {
@@ -44,7 +44,7 @@ extension RedisLink {
         }
     }
 
-    /// False: the connection was dropped.
+    /// Returns false if the connection was dropped.
     func confirmationReplied(_ arena: RESPArena) -> Bool {
         let replies = RESPReplies(arena: arena)
         guard replies.count >= 2 else { return true }
@@ -65,13 +65,13 @@ extension RedisLink {
 
     func checkConfirmations(now: Moment) {
         guard let oldest = confirmations.first, oldest.deadline <= now else { return }
-        // What waits to be read may be the answer.
+        // Unread bytes may hold the answer.
         let isRead = !(replicas?.isAnswering(within: .zero, now: now) ?? false)
         guard isRead || now - oldest.deadline >= settings.commandTimeout else { return }
         replicas?.drop(RedisSetupError(.timedOut, "\(commands.place) did not answer WAIT in time"))
     }
 
-    /// The connection is gone: nothing is known.
+    /// The connection is gone, so the outcome of its confirmations is unknown.
     func failConfirmations() {
         while let confirmation = confirmations.popFirst() { confirmation.then(nil) }
     }

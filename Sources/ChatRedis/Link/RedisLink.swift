@@ -4,8 +4,8 @@ import NIOCore
 
 /// A ``BrokerLink`` to one Redis, over a command connection and a subscribe connection.
 ///
-/// Confined to one loop, without locks. All requests of a loop tick are sent in one write. They wait for their answers in
-/// a queue of plain values (``CommandQueue``), without a promise for each.
+/// Confined to one loop, without locks. All requests of a loop tick are sent in one write. They wait for their answers
+/// in a queue of plain values (``CommandQueue``), without a promise for each.
 ///
 /// - If a command is unanswered for `commandTimeout`, the command connection is closed, as RESP has no request IDs that
 ///   would allow to abandon one command. Everything in flight completes as `.outcomeUnknown`.
@@ -13,7 +13,7 @@ import NIOCore
 /// - `brokerCommandsDown` and `brokerSubscriptionsDown` are also called for every failed attempt to connect, with its
 ///   reason.
 /// - With ``RedisLinkSettings/master`` all connections lead to the Redis that Sentinel names, and move together. If two
-///   connections reach different servers all the same (a DNS name that points elsewhere by now), the older one is closed.
+///   connections reach different servers nevertheless (because a DNS name has changed), the older one is closed.
 /// - READONLY means that the master has become a replica: all connections are closed.
 /// - While more than `queuedBytes` bytes are unanswered, a request completes as `.notStored`, in its turn.
 ///
@@ -64,7 +64,7 @@ public final class RedisLink: BrokerLink, TickWork {
     private var isStopping = false
     private let loopTick: LoopTick
     private let flush = LoopTick.Errand(.broker)
-    /// The clock, read once a tick.
+    /// The current time, read once a tick.
     private var tickNow: Moment?
     private var checks: RepeatedTask?
     private let stoppedPromise: EventLoopPromise<Void>
@@ -73,7 +73,8 @@ public final class RedisLink: BrokerLink, TickWork {
     public private(set) var roundTrip: Duration = .milliseconds(1)
     private var hasRoundTrip = false
 
-    /// `tick` is that of the event loop. Throws if the URL's certificate authority cannot be read. Does not connect yet.
+    /// `tick` is that of the event loop. Throws if the URL's certificate authority cannot be read. Does not connect
+    /// yet.
     public convenience init(
         settings: RedisLinkSettings, codec: any RedisCodecProtocol, eventLoop: any EventLoop, tick: LoopTick,
         logger: Logger, observer: (any RedisLinkObserver)? = nil
@@ -85,7 +86,7 @@ public final class RedisLink: BrokerLink, TickWork {
             observer: observer)
     }
 
-    /// `connector` leads to ``RedisLinkSettings/url``; nil if the master says where Redis is.
+    /// `connector` leads to ``RedisLinkSettings/url``; nil if ``RedisLinkSettings/master`` provides the address.
     init(
         settings: RedisLinkSettings, connector: RedisConnector?, codec: any RedisCodecProtocol,
         eventLoop: any EventLoop, tick: LoopTick, logger: Logger, observer: (any RedisLinkObserver)?
@@ -225,7 +226,7 @@ public final class RedisLink: BrokerLink, TickWork {
 
 /// The owner of a link to one of a Cluster's masters. Called on the link's loop.
 protocol RedisLinkCluster: AnyObject {
-    /// The entity's channel is not subscribed there any more, or cannot be; `reason` is Redis' error if there was one.
+    /// The channel of the entity is not subscribed any more, or cannot be; `reason` is Redis' error if there was one.
     func channelLeft(_ entity: Entity, _ reason: String, from link: RedisLink)
 }
 
@@ -292,7 +293,7 @@ extension RedisLink: RedisConnectionOwner {
 }
 
 extension Duration {
-    /// 7/8 of this and 1/8 of the sample. It shifts, as dividing a Duration is a division of 128 bits.
+    /// 7/8 of this value plus 1/8 of the sample. It uses shifts, as dividing a Duration is a 128-bit division.
     fileprivate func smoothed(with sample: Duration) -> Duration {
         Duration(attoseconds: attoseconds - attoseconds >> 3 + sample.attoseconds >> 3)
     }

@@ -55,8 +55,8 @@ struct ChannelEventReader {
     private let scanner: JSONScanner
     private var members = Members()
 
-    /// A payload is one event, or several that are separated by line feeds. An event that spans lines is still one: no JSON
-    /// object has a single line feed between `}` and `{`.
+    /// A payload is one event, or several that are separated by line feeds. An event that spans lines is still one: no
+    /// JSON object has a single line feed between `}` and `{`.
     static func forEachEvent(
         in payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
@@ -84,8 +84,8 @@ struct ChannelEventReader {
         }
     }
 
-    /// Reads the usual beginning of a payload, `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for any
-    /// other beginning; then the event has to be read as a whole.
+    /// Reads the usual beginning of a payload, `{"type":"message","position":"<epoch>-<seq>","base":"<seq>",`. Nil for
+    /// any other beginning; then the event has to be read as a whole.
     static func place(of payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)? {
         head(of: UnsafeRawBufferPointer(payload)).map { ($0.position, $0.base) }
     }
@@ -122,7 +122,7 @@ struct ChannelEventReader {
         return scanner.string(slice)
     }
 
-    /// The same for a scanner, which stands behind that beginning afterwards.
+    /// Does the same with a scanner, and leaves the scanner after that beginning.
     private static func head(of payload: UnsafeRawBufferPointer) -> (position: Position, base: UInt64, JSONScanner)? {
         var scanner = JSONScanner(payload)
         guard scanner.skip(#"{"type":"message","position":"#), let place = try? scanner.value(),
@@ -207,8 +207,8 @@ struct ChannelEventReader {
         let count = try number(members.count, "count")
         let after = try position(members.after, "after")
         let position = try position(members.position, "position")
-        // Both positions are of one stream, and at most that far apart. Otherwise the node would wait for positions that do
-        // not exist.
+        // Both positions belong to one stream, and are at most that far apart. Otherwise the node would wait for
+        // positions that do not exist.
         guard position.epoch == after.epoch, position.seq > after.seq, position.seq - after.seq <= Self.mostChanges
         else {
             throw Self.wrong("position", "a few behind 'after'", members.position)

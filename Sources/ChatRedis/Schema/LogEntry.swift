@@ -3,10 +3,10 @@ import ChatJSON
 
 /// Reads the content of an entry in a room's log.
 ///
-/// Anybody may XADD to a log, so any fields are accepted: an entry that could not be read would be a hole in the room's
-/// order for ever. Missing or broken parts are replaced: the user by ``stranger``, the time by the epoch (an
-/// approximation), broken UTF-8 by U+FFFD, data that is no JSON within the bounds of ``JSONData`` by a JSON string of it,
-/// and missing text and data by an empty text.
+/// Anybody may XADD to a log, so any fields are accepted: an entry that could not be read would be a permanent gap in
+/// the room's order. Missing or broken parts are replaced: the user by ``stranger``, the time by the epoch (an
+/// approximation), broken UTF-8 by U+FFFD, data that is not JSON within the bounds of ``JSONData`` by a JSON string of
+/// it, and missing text and data by an empty text.
 struct LogEntry {
     static let stranger: UserID? = try? UserID("unknown")
 

@@ -2,13 +2,13 @@ import ChatCore
 
 /// Reads parts of replies that outsiders can write. Values beyond ``PositionBounds`` are left out, and noted.
 extension RedisCodec {
-    /// The number; nil if it is none, or beyond the bounds.
+    /// The number; nil if it is not one, or beyond the bounds.
     func bounded(_ reply: RESPReply) -> UInt64? {
         guard let number = reply.unsigned, PositionBounds.holds(number) else { return nil }
         return number
     }
 
-    /// The position; nil, and noted, if it is none.
+    /// The position; nil, and noted, if it is not one.
     func place(of reply: RESPReply, _ kind: IgnoredData) -> Position? {
         if reply.kind == .string || reply.kind == .status, let position = reply.withBytes({ Position(utf8: $0) }) {
             return position
@@ -17,8 +17,9 @@ extension RedisCodec {
         return nil
     }
 
-    /// The epoch chain of a log whose last position is `last`. Of a chain with broken links only the part after the last
-    /// broken one counts, as if the older links were lost, and history begins there. The room checks their order.
+    /// The epoch chain of a log whose last position is `last`. If links of the chain are broken, only the part after
+    /// the last broken one counts, as if the older links were lost, and history begins there. The room checks their
+    /// order.
     func chain(_ reply: RESPReply, history: RESPReply, _ last: Position, base: UInt64) -> EpochChain {
         var links: [EpochLink] = []
         links.reserveCapacity(reply.count)

@@ -44,8 +44,8 @@ extension RedisCodec {
     private static func failure(_ reply: RESPReply, _ text: String, _ operation: Operation) -> BrokerError {
         if text.hasPrefix("AGAIN ") { return .again }
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
-        // Redis (`script.c`) gives no error code if a function calls a command that the user may not use. A function that
-        // only reads has changed nothing; another one may have stored something before, so its outcome is unknown.
+        // Redis (`script.c`) gives no error code if a function calls a command that the user may not use. A function
+        // that only reads has changed nothing; another one may have stored something before, so its outcome is unknown.
         if text.contains("user executing the script can't"), operation == .history || operation == .roster {
             return .notStored("NOPERM \(text)")
         }
@@ -67,7 +67,7 @@ extension RedisCodec {
             return try announced(reply)
         case .append, .publish, .done:
             guard replies.count > 0 else { throw .malformed("\(operation): no reply") }
-            // Only `forget` has a number: where it goes on.
+            // Only `forget` has a number, the cursor at which it continues.
             return pending.number > 0 ? .forgetting(cursor: pending.number) : .done
         case .view:
             if reply.kind == .array, reply[0][0].equals("bring") {
@@ -110,7 +110,7 @@ extension RedisCodec {
             throw .malformed("rooms: expected a cursor and names")
         }
         let scan = try number(reply[0], "rooms: cursor")
-        // A text that is no name of a room was put there by somebody else.
+        // A member that is not a valid room name was put there by another program.
         let names = (0..<reply[1].count).compactMap { (place) -> RoomName? in
             let room = reply[1][place].string.flatMap { try? RoomName(stored: $0) }
             if room == nil { reply.leaveOut(.name) }
@@ -121,7 +121,7 @@ extension RedisCodec {
         return .someRooms(names, cursor: next.raw)
     }
 
-    /// What `maxmemory` is compared with: without the buffers for replicas and the append-only file.
+    /// The memory that is compared with `maxmemory`: without the buffers for replicas and the append-only file.
     private func memory(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
         var numbers: [Substring: UInt64] = [:]
         for line in (reply.string ?? "").split(whereSeparator: \.isNewline) {
@@ -211,7 +211,7 @@ extension RedisCodec {
 
     private func roster(_ reply: RESPReply) throws(BrokerError) -> RosterSnapshot {
         guard reply.count == 4 else { throw .malformed("roster: expected 4 elements, got \(reply.count)") }
-        // A stream whose last ID is no position begins again with the next change.
+        // A stream whose last ID is not a position starts anew with the next change.
         let position = place(of: reply[0], .roster) ?? Position(epoch: 0, seq: 0)
         let cursor = try number(reply[1], "roster: cursor")
         let count = Int(clamping: try number(reply[2], "roster: members"))
@@ -267,7 +267,7 @@ extension RedisCodec {
         messages.reserveCapacity(reply.count)
         for index in 0..<reply.count {
             let entry = reply[index]
-            // An entry whose ID is no position is no part of the room's order, but its neighbours are.
+            // An entry whose ID is not a position is no part of the room's order, but its neighbours are.
             guard let position = self.place(of: entry[0], .entry) else { continue }
             guard entry.count == 2, let content = LogEntry.content(of: entry[1], at: position) else {
                 reply.leaveOut(.entry)

@@ -3,7 +3,8 @@ import ChatJSON
 import RedisSchema
 
 extension RedisCodec {
-    /// `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`: the hot path. Every argument goes straight into the buffer.
+    /// `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`: the hot path. Every argument is written directly into the
+    /// buffer.
     func append(_ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ writer: inout RESPWriter) {
         let trims = trims(at: content.at)
         writer.command((trims ? 7 : 4) + Self.words(of: content))
@@ -22,9 +23,9 @@ extension RedisCodec {
         fields(content, &writer)
     }
 
-    /// Trimming reads the old end of the log, which is cold memory, even if there is nothing to trim: a twentieth of the
-    /// cost of a message. So only one in sixteen appends to a long log trims, selected by a hash of its time (the mixing
-    /// of SplitMix64), as messages may come in any rhythm.
+    /// Trimming reads the old end of the log, which is cold memory, even if there is nothing to trim: a twentieth of
+    /// the cost of a message. So only one in sixteen appends to a long log trims, selected by a hash of its time (the
+    /// mixing function of SplitMix64), as messages may arrive in any rhythm.
     private func trims(at time: UInt64) -> Bool {
         guard settings.historyLength >= Self.longHistory else { return true }
         var hash = time &* 0x9E37_79B9_7F4A_7C15
@@ -32,10 +33,10 @@ extension RedisCodec {
         return hash >> 60 == 0
     }
 
-    /// From this length on, a few dozen messages more do not matter.
+    /// From this length on, a few dozen extra messages do not matter.
     private static let longHistory = 256
 
-    /// The same by a function that also publishes. It gets the rest of the payload already encoded.
+    /// Appends by a function that also publishes. It gets the rest of the payload already encoded.
     func announce(
         _ room: RoomName, _ epoch: UInt64, _ base: UInt64?, _ known: UInt64, _ content: MessageContent,
         _ writer: inout RESPWriter
@@ -218,7 +219,7 @@ extension RedisCodec {
         return RedisEncoded(commands: 3, operation: Operation.done.rawValue)
     }
 
-    /// An append and a function, on a key that is never there.
+    /// An append and a function call, on a key that never exists.
     func tryStoring(_ entity: Entity, _ writer: inout RESPWriter) {
         let key = keys.rehearsal(of: entity)
         writer.command(words: ["XADD", key, "NOMKSTREAM", "1-*", "text", "probe"])
@@ -265,7 +266,7 @@ extension RedisCodec {
         writer.endArgument()
     }
 
-    /// The number of fields and values that ``fields(_:_:)`` writes.
+    /// The number of arguments that ``fields(_:_:)`` writes.
     static func words(of content: MessageContent) -> Int {
         4 + (content.text == nil ? 0 : 2) + (content.data == nil ? 0 : 2) + (content.key == nil ? 0 : 2)
     }

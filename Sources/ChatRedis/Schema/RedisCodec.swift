@@ -26,8 +26,8 @@ public struct RedisCodecSettings: Sendable, Hashable {
 ///
 /// Stateless, so all loops share one.
 public struct RedisCodec: RedisCodecProtocol {
-    /// How replies are read, and the name under which the node's metrics count them. The order of the cases is private to a
-    /// process.
+    /// How replies are read, and the name under which the node's metrics count them. The order of the cases matters
+    /// only within a process.
     public enum Operation: UInt8, CaseIterable, Sendable {
         /// `view` also reads the replies of `enter`.
         case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms,

@@ -2,11 +2,11 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// Finds the master that Sentinel watches, for all links of a node, and tells them when it is another.
+/// Finds the master that Sentinel monitors, for all links of a node, and notifies them when it changes.
 ///
-/// Works on one event loop from ``start()`` to ``stop()``; may be called from anywhere.
+/// Works on one event loop from ``start()`` to ``stop()``; it may be called from any thread.
 public final class RedisMaster: @unchecked Sendable {
-    // Proof for @unchecked: every member but the constants is touched on `eventLoop` only (see `onLoop`).
+    // Safe as @unchecked Sendable: every member but the constants is accessed on `eventLoop` only (see `onLoop`).
 
     public let url: SentinelURL
     private let eventLoop: any EventLoop
@@ -23,7 +23,7 @@ public final class RedisMaster: @unchecked Sendable {
 
     /// Throws if the URL's certificate authority cannot be read. Does not connect yet.
     ///
-    /// `deadline`: how long a sentinel may take to answer; `connectTimeout` is for the Redis that is found.
+    /// `deadline` limits the time of a sentinel's answer; `connectTimeout` applies to the Redis that is found.
     public convenience init(
         _ url: SentinelURL, deadline: Duration = .seconds(1), connectTimeout: Duration = .seconds(5),
         eventLoop: any EventLoop, logger: Logger
@@ -52,7 +52,7 @@ public final class RedisMaster: @unchecked Sendable {
         self.peers = peers
     }
 
-    /// Begins to ask. Called once.
+    /// Starts to query the sentinels. Called once.
     public func start() {
         onLoop { [self] in
             for peer in peers { peer.owner = self }
@@ -60,7 +60,7 @@ public final class RedisMaster: @unchecked Sendable {
         }
     }
 
-    /// Closes all connections; followers hear nothing more, who waits fails.
+    /// Closes all connections; followers are not called any more, and pending `find` calls fail.
     public func stop() {
         onLoop { [self] in
             isStopped = true
@@ -74,7 +74,7 @@ public final class RedisMaster: @unchecked Sendable {
         }
     }
 
-    /// The master, as soon as it is known. Fails with what is wrong if it is not known in time.
+    /// The master, as soon as it is known. Throws the reason if it is not known in time.
     public func find(within patience: Duration) async throws(RedisSetupError) -> RedisURL {
         let future = eventLoop.flatSubmit { [self] in waitForMaster(patience) }
         do {
@@ -86,7 +86,7 @@ public final class RedisMaster: @unchecked Sendable {
         }
     }
 
-    /// `led` is called at once if the master is known, and whenever it is another: on this object's loop.
+    /// `led` is called at once if the master is known, and whenever it changes, on this object's loop.
     func follow(_ led: @escaping @Sendable (RedisConnector) -> Void) {
         onLoop { [self] in
             guard !isStopped else { return }
@@ -95,7 +95,7 @@ public final class RedisMaster: @unchecked Sendable {
         }
     }
 
-    /// A connection to the master failed, or the master is none.
+    /// Called when a connection to the master failed, or when the server is not a master.
     func troubled() {
         onLoop { [self] in happen { $0.troubled(now: $1, &$2) } }
     }

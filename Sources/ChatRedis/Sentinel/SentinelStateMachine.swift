@@ -1,26 +1,27 @@
 import ChatCore
 
-/// Which Redis is the master, by the word of all listed sentinels.
+/// Determines which Redis is the master, from the answers of all listed sentinels.
 ///
-/// Each sentinel is kept on a connection, on which it is asked now and then, and tells of `+switch-master` in between.
-/// The word with the highest configuration epoch is the newest (redis.io "Sentinel", "Configuration epochs"): a sentinel
-/// that was cut off says an older one, and is not believed. What was believed once is given up for an *older* epoch only
-/// on the word of a majority of the listed sentinels, long after it: then the sentinels were set up anew.
+/// Each sentinel has a permanent connection, on which it is queried periodically and sends `+switch-master` in between.
+/// The answer with the highest configuration epoch is the newest (redis.io "Sentinel", "Configuration epochs"): a
+/// sentinel that was partitioned off gives an older one, and is ignored. An answer with an *older* epoch than the
+/// accepted one replaces it only if a majority of the listed sentinels gives it long after the last change: then the
+/// sentinels were set up anew.
 ///
-/// An address is only where to try: who connects asks the Redis for its role, and says ``troubled(now:_:)`` if it is no
-/// master. Pure: time is an argument, sentinels are named by their place in the list.
+/// An address is only a candidate: the client asks the Redis there for its role, and calls ``troubled(now:_:)`` if it
+/// is not a master. Pure: time is an argument, and sentinels are identified by their index in the list.
 struct SentinelStateMachine {
     struct Settings: Equatable {
         var sentinels: Int
-        /// A sentinel that says nothing is asked again after this; its silence is noticed with it.
+        /// The interval at which a sentinel is queried, and at which its silence is noticed.
         var askInterval: Duration = .seconds(2)
-        /// How long a connection, or an answer, may take.
+        /// The time limit for connecting, and for an answer.
         var deadline: Duration = .seconds(1)
-        /// However often the master fails, a sentinel is not asked more often than this.
+        /// The minimum interval between queries of one sentinel, however often the master fails.
         var shortestPause: Duration = .milliseconds(100)
-        /// At first, how long one sentinel's word waits for those of the others.
+        /// At the start, how long the first answer waits for those of other sentinels.
         var patience: Duration = .milliseconds(300)
-        /// How long after the last change a majority with an older epoch is believed.
+        /// How long after the last change an older epoch is accepted from a majority.
         var stubbornness: Duration = .seconds(10)
     }
 
@@ -29,22 +30,22 @@ struct SentinelStateMachine {
         var port: Int
     }
 
-    /// What a sentinel says.
+    /// The answer of a sentinel.
     enum Answer: Equatable {
-        /// The master, and the configuration epoch in which it became it.
+        /// The master, and the configuration epoch in which it was promoted.
         case master(Address, epoch: UInt64)
-        /// It watches no master of that name.
+        /// It monitors no master of that name.
         case unknownName
     }
 
     enum Action: Equatable {
         case connect(Int)
-        /// Ask on its connection.
+        /// Query the sentinel on its connection.
         case ask(Int)
         case close(Int)
-        /// The master is there.
+        /// The master is at this address.
         case lead(to: Address)
-        /// A sentinel that had answered cannot be asked any more, or one answers again: for the log.
+        /// A sentinel that had answered is unreachable now, or one answers again: for the log.
         case lost(Int, String)
         case back(Int)
     }
@@ -63,7 +64,7 @@ struct SentinelStateMachine {
     private struct Sentinel {
         var phase: Phase
         var word: Word?
-        /// Why it has no word; nil: it was not tried to the end yet.
+        /// Why it has no answer; nil if no attempt has ended yet.
         var trouble: String?
         var knowsName = true
         var failures = 0
@@ -85,16 +86,16 @@ struct SentinelStateMachine {
         self.settings = settings
     }
 
-    /// The master, as far as is known.
+    /// The currently accepted master.
     var master: Address? { believed?.address }
 
-    /// Every sentinel was asked, and none has a word: why, in their order.
+    /// The reasons, in the sentinels' order, if every sentinel was tried and none has an answer.
     var troubles: [String]? {
         let texts = sentinels.compactMap { $0.word == nil ? $0.trouble : nil }
         return texts.count == sentinels.count && !texts.isEmpty ? texts : nil
     }
 
-    /// All sentinels that answer watch no master of that name.
+    /// Whether all sentinels that answer monitor no master of that name.
     var isNameUnknown: Bool {
         sentinels.contains { !$0.knowsName } && sentinels.allSatisfy { $0.word == nil }
     }
@@ -109,7 +110,7 @@ struct SentinelStateMachine {
         }
     }
 
-    /// The connection is there, and the first question goes out on it.
+    /// The connection is established, and the first query is sent on it.
     mutating func connected(_ index: Int, now: Moment, _ actions: inout [Action]) {
         guard sentinels.indices.contains(index), case .connecting = sentinels[index].phase else { return }
         sentinels[index].phase = .asked(since: now)
@@ -137,12 +138,12 @@ struct SentinelStateMachine {
         decide(now: now, &actions)
     }
 
-    /// It told of `+switch-master`. Its words are not enough: the epoch is what counts.
+    /// The sentinel announced `+switch-master`. The announcement lacks the epoch, so the sentinel is queried again.
     mutating func switched(now: Moment, _ actions: inout [Action]) {
         askAll(now: now, after: .zero, &actions)
     }
 
-    /// The connection could not be had, or is gone, or brought an error.
+    /// The connection could not be established, is lost, or returned an error.
     mutating func failed(_ index: Int, _ reason: String, now: Moment, _ actions: inout [Action]) {
         guard sentinels.indices.contains(index) else { return }
         if case .waiting = sentinels[index].phase { return }
@@ -156,12 +157,12 @@ struct SentinelStateMachine {
         decide(now: now, &actions)
     }
 
-    /// The master failed, or is none: somebody may know better by now.
+    /// The master failed, or is not a master: a sentinel may know a new one by now.
     mutating func troubled(now: Moment, _ actions: inout [Action]) {
         askAll(now: now, after: settings.shortestPause, &actions)
     }
 
-    /// When ``timerFired(now:_:)`` wants to be called; nil before ``started(now:_:)``.
+    /// When to call ``timerFired(now:_:)``; nil before ``started(now:_:)``.
     var nextWake: Moment? {
         var wakes = sentinels.map { sentinel in
             switch sentinel.phase {
@@ -191,7 +192,7 @@ struct SentinelStateMachine {
                 actions.append(.ask(index))
             }
         }
-        // The patience with those that are silent is over, and `nextWake` must not name it again.
+        // The wait for silent sentinels is over, and `nextWake` must not return it again.
         if believed == nil, let first = firstWordAt, first + settings.patience <= now {
             decide(now: now, &actions)
             if believed == nil { firstWordAt = nil }
@@ -211,7 +212,7 @@ struct SentinelStateMachine {
                     sentinels[index].phase = .listening(asked: asked, askAt: min(askAt, asked + pause))
                 }
             case .asked:
-                // Its answer may be older than what we want to know.
+                // The pending answer may be older than the information that is needed.
                 sentinels[index].asksAgain = true
             case .waiting, .connecting:
                 break
@@ -231,7 +232,7 @@ struct SentinelStateMachine {
         if best.epoch > old.epoch {
             believe(best, now: now, &actions)
         } else if best.epoch == old.epoch {
-            // Moved without a failover, as by `sentinel announce-ip`, or set up by hand.
+            // The address changed without a failover, as by `sentinel announce-ip`, or was set by hand.
             guard best.address != old.address, isMajority(votes(for: best, words)) else { return }
             believe(best, now: now, &actions)
         } else {
@@ -247,7 +248,7 @@ struct SentinelStateMachine {
         if isOther { actions.append(.lead(to: word.address)) }
     }
 
-    /// The highest epoch; at the same epoch the address that most name, then the one that is named first.
+    /// The answer with the highest epoch; at the same epoch the most frequent address, and then the first one.
     private func newest(_ words: [Word]) -> Word? {
         var best: Word?
         for word in words {

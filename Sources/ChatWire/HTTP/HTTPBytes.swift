@@ -1,19 +1,20 @@
-/// What HTTP says of single bytes (RFC 9110 §5.6.2, RFC 9112).
+/// Classes of bytes in HTTP (RFC 9110 §5.6.2, RFC 9112).
 enum HTTPBytes {
     static let tab: UInt8 = 0x09
     static let lineFeed: UInt8 = 0x0A
     static let carriageReturn: UInt8 = 0x0D
     static let space: UInt8 = 0x20
 
-    /// The first control character from `start` on; nil: there is none. Looks at eight bytes at a time, as every byte that a stranger
-    /// sends comes by here.
+    /// The index of the first control character at or after `start`; nil if there is none. It checks eight bytes at a
+    /// time, because every received byte passes through here.
     static func firstControl(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
         let ones: UInt64 = 0x0101_0101_0101_0101
         let highs: UInt64 = 0x8080_8080_8080_8080
         var index = start
         while index &+ 8 <= bytes.count {
             let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self))
-            // A borrow can mark a byte above one that is marked rightly, never one below, and the lowest is the one that is taken.
+            // A borrow can wrongly mark a byte above one that is marked rightly, but never below, and the lowest mark
+            // is used.
             let low = (word &- ones &* 0x20) & ~word & highs
             let swapped = word ^ (ones &* 0x7F)
             let delete = (swapped &- ones) & ~swapped & highs
@@ -42,8 +43,8 @@ enum HTTPBytes {
         }
     }
 
-    /// A host with or without a port (RFC 3986 §3.2), without a user. A comma, which the grammar allows, is refused: it is two hosts for
-    /// a reader that joins lines.
+    /// A host with or without a port (RFC 3986 §3.2), and without user information. A comma, which the grammar allows,
+    /// is refused, because a parser that joins header lines would read two hosts.
     static func isAuthority(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

@@ -1,5 +1,5 @@
-/// Reads the head of a request as its bytes come: each is looked at once, however small the pieces. Pure; keeps no bytes, only where
-/// in the caller's buffer things stand.
+/// Scans the head of a request as its bytes arrive. It reads each byte once, however small the pieces are. Pure; it
+/// keeps no bytes, only the positions of the parts in the caller's buffer.
 struct HeadScan: Sendable {
     struct RequestLine: Hashable, Sendable {
         var method: Range<Int>
@@ -7,12 +7,12 @@ struct HeadScan: Sendable {
         var isOld: Bool
     }
 
-    /// Lines before a request that hold nothing are passed over (RFC 9112 §2.2), but not without end.
+    /// Empty lines before a request are ignored (RFC 9112 §2.2), up to this number.
     private static let maxEmptyLines = 8
 
     private let maxBytes: Int
     private let maxFields: Int
-    /// From the start of the head. Bytes before it were looked at.
+    /// Relative to the start of the head. Bytes before it were scanned.
     private var scanned = 0
     private var lineStart = 0
     private var emptyLines = 0
@@ -24,7 +24,8 @@ struct HeadScan: Sendable {
         self.maxFields = maxFields
     }
 
-    /// Looks at what has come of a head that begins at `start`. Returns where it ends; nil: that has not come yet.
+    /// Scans the received part of a head that begins at `start`. Returns the end of the head; nil if it has not arrived
+    /// yet.
     mutating func scan(_ bytes: [UInt8], from start: Int) throws(RequestProblem) -> Int? {
         let outcome = bytes.withUnsafeBytes { all in
             read(UnsafeRawBufferPointer(rebasing: all[start...]))
@@ -35,14 +36,14 @@ struct HeadScan: Sendable {
         }
     }
 
-    /// The head that ``scan(_:from:)`` found the end of; `bytes` begin with it.
+    /// The head whose end ``scan(_:from:)`` found, and with which `bytes` begin.
     func head(of bytes: [UInt8]) throws(RequestProblem) -> RequestHead {
         guard let line else { throw RequestProblem(400, "the request is empty") }
         return try RequestHead(bytes: bytes, line: line, places: places)
     }
 
     private mutating func read(_ bytes: UnsafeRawBufferPointer) -> Result<Int?, RequestProblem> {
-        // What is no text at all, such as TLS, need not be waited for.
+        // Bytes that are not text, such as TLS, are refused at once.
         if lineStart == 0, let first = bytes.first, !HTTPBytes.isToken(first), first != HTTPBytes.carriageReturn {
             return .failure(RequestProblem(400, "byte 0: a request begins with a method"))
         }
@@ -79,7 +80,7 @@ struct HeadScan: Sendable {
             : RequestProblem(431, "the request's head is longer than \(maxBytes) bytes")
     }
 
-    /// True: it was the empty line that ends the head.
+    /// Returns true at the empty line that ends the head.
     private mutating func lineEnded(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> Bool
     {
         if range.isEmpty {
@@ -115,7 +116,7 @@ struct HeadScan: Sendable {
             method: range.lowerBound..<first, target: target, isOld: try isOld(bytes, last..<range.upperBound))
     }
 
-    /// HTTP/1.0; false: a later HTTP/1, which is read as 1.1 (RFC 9110 §2.5).
+    /// True for HTTP/1.0; false for a later HTTP/1, which is read as 1.1 (RFC 9110 §2.5).
     private static func isOld(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> Bool {
         let version = bytes[range]
         guard version.count == 8, zip(version, "HTTP/".utf8).allSatisfy({ $0 == $1 }) else {
@@ -132,7 +133,7 @@ struct HeadScan: Sendable {
         return minor == UInt8(ascii: "0")
     }
 
-    /// A field's line, which has no control characters but tabs.
+    /// Reads a field line, which has no control characters except tabs.
     static func field(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) throws(RequestProblem) -> RequestHead.Place
     {
         var colon = range.lowerBound

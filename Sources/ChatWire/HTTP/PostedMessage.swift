@@ -1,10 +1,10 @@
 import ChatCore
 import ChatJSON
 
-/// The body of `POST messages`: a JSON object with `user`, and `text`, `data` and `key` under the rules of a `send` over
-/// `martlet.v1`. Fields that mean something only to a session are ignored, as are unknown ones.
+/// The body of `POST messages`: a JSON object with `user`, and `text`, `data` and `key` under the rules of a `send`
+/// over `martlet.v1`. Fields that only apply to a session are ignored, as are unknown ones.
 public struct PostedMessage: Hashable, Sendable {
-    /// Who is to have said it: a claim.
+    /// The user who is named as the sender; it is not verified.
     public var user: String?
     public var text: String?
     /// JSON text.

@@ -1,6 +1,6 @@
-/// The head of an HTTP/1 request (RFC 9112). What only this node would read otherwise than others is refused, because two readers
-/// that differ about where a request ends are how requests are smuggled past a proxy (§11.2); what is merely unusual is taken:
-/// values may hold any bytes but control characters (obs-text, RFC 9110 §5.5), a target may name the host.
+/// The head of an HTTP/1 request (RFC 9112). Ambiguous heads are refused: if two parsers disagree about where a request
+/// ends, requests can be smuggled past a proxy (§11.2). Heads that are merely unusual are accepted: values may hold any
+/// bytes except control characters (obs-text, RFC 9110 §5.5), and a target may name the host.
 public struct RequestHead: Hashable, Sendable {
     /// Where the request's body ends.
     public enum Framing: Hashable, Sendable {
@@ -9,23 +9,23 @@ public struct RequestHead: Hashable, Sendable {
         case chunked
     }
 
-    /// Where a field stands in `bytes`.
+    /// The position of a field in `bytes`.
     struct Place: Hashable, Sendable {
         var name: Range<Int>
         var value: Range<Int>
     }
 
     public let method: String
-    /// `*` for a request that is about the whole server (§3.2.4).
+    /// `*` for a request that concerns the whole server (§3.2.4).
     public let path: String
     public let query: String
-    /// HTTP/1.0: the connection ends unless the client asks for more, and nothing is sent in chunks.
+    /// HTTP/1.0: the connection ends unless the client asks to keep it, and answers are not chunked.
     public let isOld: Bool
     public let framing: Framing
     let bytes: [UInt8]
     let places: [Place]
 
-    /// Path and query, as they came.
+    /// Path and query, as received.
     public var target: String { query.isEmpty ? path : "\(path)?\(query)" }
 
     /// Whether another request may follow on the connection (§9.3).
@@ -61,13 +61,13 @@ public struct RequestHead: Hashable, Sendable {
         }
     }
 
-    /// The one value of a field; nil if it is not there or there more than once.
+    /// The value of a field that occurs once; nil if it is absent or occurs more than once.
     public func only(_ name: String) -> String? {
         let all = values(name)
         return all.count == 1 ? all[0] : nil
     }
 
-    /// All fields in order, as they came.
+    /// Calls `body` for all fields in order, as received.
     public func forEachField(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Void) {
         for place in places { body(bytes[place.name], bytes[place.value]) }
     }
@@ -95,7 +95,7 @@ public struct RequestHead: Hashable, Sendable {
 
     // MARK: Making one
 
-    /// Reads a whole head, its empty line included.
+    /// Parses a whole head, including its empty line.
     public init(_ bytes: [UInt8]) throws(RequestProblem) {
         var scan = HeadScan(maxBytes: .max, maxFields: .max)
         guard let end = try scan.scan(bytes, from: 0) else { throw RequestProblem(400, "the request has no end") }
@@ -103,7 +103,7 @@ public struct RequestHead: Hashable, Sendable {
         self = try scan.head(of: bytes)
     }
 
-    /// `bytes`: what `places` and the lines' ranges point into.
+    /// `places` and the ranges of the request line refer to `bytes`.
     init(bytes: [UInt8], line: HeadScan.RequestLine, places: [Place]) throws(RequestProblem) {
         self.bytes = bytes
         self.places = places
@@ -122,7 +122,7 @@ public struct RequestHead: Hashable, Sendable {
         framing = try Self.framing(bytes, places, isOld: line.isOld)
     }
 
-    /// The forms of §3.2; a host in the target replaces the Host field, and the node has but one.
+    /// The target forms of §3.2. A host in the target replaces the Host field; the node does not distinguish hosts.
     private static func target(
         _ bytes: [UInt8], _ range: Range<Int>, _ method: String
     ) throws(RequestProblem) -> (path: String, query: String) {
@@ -144,7 +144,7 @@ public struct RequestHead: Hashable, Sendable {
         return (path.isEmpty ? "/" : String(path), String(rest[rest.utf8.index(after: mark)...]))
     }
 
-    /// What follows `http://host:port`.
+    /// The part after `http://host:port`.
     private static func afterAuthority(_ text: Substring) throws(RequestProblem) -> Substring {
         for scheme in ["http://", "https://", "ws://", "wss://"] where text.utf8.count > scheme.utf8.count {
             let start = text.utf8.index(text.startIndex, offsetBy: scheme.utf8.count)
@@ -167,7 +167,7 @@ public struct RequestHead: Hashable, Sendable {
             guard !digits.isEmpty, digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
                 throw RequestProblem(400, "Content-Length must be a number")
             }
-            // Longer than any limit: too large, whatever it says.
+            // A number with more digits than any limit is too large in any case.
             let number = Int(String(decoding: digits, as: UTF8.self)) ?? .max
             return number == 0 ? .none : .length(number)
         }

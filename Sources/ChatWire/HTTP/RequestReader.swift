@@ -1,14 +1,14 @@
-/// Makes requests of what one connection brings, one after the other. Pure: bytes in, events out.
+/// Splits the bytes of one connection into consecutive requests. Pure: bytes in, events out.
 ///
-/// Its user takes a request's events up to `body` and, when that is answered, goes on; what came meanwhile waits. After `head` it may
-/// stop for good and take the rest, as a WebSocket does.
+/// The caller reads the events of a request up to `body`, answers it, and then continues; bytes that arrive meanwhile
+/// wait. After `head` the caller may stop for good and take the remaining bytes, as for a WebSocket.
 public struct RequestReader: Sendable {
     public enum Event: Sendable, Equatable {
-        /// A request has begun, and its head is complete. `mayWait`: nothing of its body has come.
+        /// A request has begun, and its head is complete. `mayWait`: no byte of its body has arrived.
         case head(RequestHead, mayWait: Bool)
         /// Its body is complete; empty if it has none.
         case body([UInt8])
-        /// It is none that can be served, and nothing more can be read.
+        /// The request is refused, and nothing more can be read.
         case refused(RequestProblem)
     }
 
@@ -27,7 +27,7 @@ public struct RequestReader: Sendable {
     private enum State: Sendable {
         /// → `length`, `chunked`, `failed`, or itself for a request without a body
         case head(HeadScan)
-        /// The body of the last head is to be told, and is there as a whole when so many bytes have come. → `head`
+        /// The body of the last head is due, and is complete when this many bytes have arrived. → `head`
         case length(Int)
         /// → `head`, `failed`
         case chunked(ChunkedBody)
@@ -38,7 +38,7 @@ public struct RequestReader: Sendable {
     private let limits: Limits
     private var state: State
     private var bytes: [UInt8] = []
-    /// In `bytes`: what is before it was read.
+    /// An index into `bytes`: everything before it was read.
     private var start = 0
 
     public init(limits: Limits) {
@@ -50,10 +50,10 @@ public struct RequestReader: Sendable {
         HeadScan(maxBytes: limits.headBytes, maxFields: limits.headFields)
     }
 
-    /// Bytes that have come and were not read.
+    /// The number of received bytes that were not read.
     public var waiting: Int { bytes.count - start }
 
-    /// A request has begun and is not complete.
+    /// Whether a request has begun and is not complete.
     public var isWithinRequest: Bool {
         switch state {
         case .head, .failed: waiting > 0
@@ -66,19 +66,19 @@ public struct RequestReader: Sendable {
         bytes.append(contentsOf: piece)
     }
 
-    /// What comes behind the last head, which is no HTTP any more. Nothing can be read after it.
+    /// The bytes after the last head, which are not HTTP any more. Nothing can be read afterwards.
     public mutating func takeRest() -> [UInt8] {
         state = .failed
         defer { discard() }
         return Array(bytes[start...])
     }
 
-    /// The next event; nil: more has to come.
+    /// The next event; nil if more bytes are needed.
     public mutating func next() -> Event? {
         switch state {
         case .head(var scan):
             guard waiting > 0 else { return nil }
-            // Held by `scan` alone while it changes.
+            // So that `scan` holds the only reference while it is modified.
             state = .failed
             do throws(RequestProblem) {
                 guard let end = try scan.scan(bytes, from: start) else {
@@ -142,7 +142,7 @@ public struct RequestReader: Sendable {
         }
     }
 
-    /// Gives the memory back: most connections wait most of the time.
+    /// Frees the memory, as most connections are idle most of the time.
     private mutating func discard() {
         bytes = []
         start = 0

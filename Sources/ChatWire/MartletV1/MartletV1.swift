@@ -1,8 +1,8 @@
 import ChatCore
 import ChatJSON
 
-/// The client protocol `martlet.v1`: one JSON object in each text message, in both directions. The client says in the URL
-/// who it is.
+/// The client protocol `martlet.v1`: one JSON object in each text message, in both directions. The client identifies
+/// itself in the URL.
 public final class MartletV1: ClientProtocol, ClientReader {
     public let codec: MartletV1Codec
 
@@ -12,8 +12,8 @@ public final class MartletV1: ClientProtocol, ClientReader {
 
     public var name: String { MartletV1Codec.subprotocol }
 
-    /// Reads `?user=`, `?token=` (or `Authorization: Bearer`), `?device=` and `?room=`. Throws `badField` for a query that
-    /// is not properly encoded, `badName` for names that break the rules.
+    /// Reads `?user=`, `?token=` (or `Authorization: Bearer`), `?device=` and `?room=`. Throws `badField` for a query
+    /// that is not properly encoded, and `badName` for invalid names.
     public func hello(in head: RequestHead) throws(WireError) -> ClientHello? {
         guard let query = PercentEncoding.query(head.query, only: ["user", "token", "device", "room"]) else {
             throw WireError(.badField, "the query is not percent-encoded UTF-8")
@@ -30,7 +30,7 @@ public final class MartletV1: ClientProtocol, ClientReader {
         }
     }
 
-    /// A connection has nothing to remember, so this one reader serves all of them.
+    /// A connection has no state, so this one reader serves all of them.
     public func makeReader() -> any ClientReader { self }
 
     public func read(_ bytes: [UInt8], isText: Bool, _ body: (ClientInput) -> Void) {

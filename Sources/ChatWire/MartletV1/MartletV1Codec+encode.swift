@@ -2,8 +2,8 @@ import ChatCore
 import ChatJSON
 
 extension MartletV1Codec {
-    /// Appends the event's JSON text. `viewer`: whom alone it is for, so that messages inside lists hold the keys of their own
-    /// sends, by which a client that never heard `sent` recognises them.
+    /// Appends the event's JSON text. `viewer` is the only user who will receive it: messages inside lists then hold
+    /// the keys of that user's own sends, by which a client that never received `sent` recognises them.
     public func encode(_ event: ServerEvent, viewer: UserID? = nil, into bytes: inout ByteWriter) {
         switch event {
         case .welcome(let welcome): encode(welcome, into: &bytes)
@@ -55,8 +55,8 @@ extension MartletV1Codec {
         bytes.append(UInt8(ascii: "}"))
     }
 
-    /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces: what an error is on the WebSocket and over
-    /// HTTP.
+    /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces: the form of an error both on the WebSocket and
+    /// over HTTP.
     public static func fields(of error: WireError, into bytes: inout ByteWriter) {
         bytes.field("\"code\":", error.code.rawValue)
         bytes.field(",\"name\":", error.code.name)
@@ -171,7 +171,7 @@ extension MartletV1Codec {
     }
 }
 
-/// A field is its comma, name and colon, written as they are, and its value.
+/// A field is written as its comma, name and colon, which are literal text, and its value.
 extension ByteWriter {
     fileprivate mutating func field(_ name: StaticString, _ text: String) {
         appendText(name)

@@ -1,22 +1,22 @@
 import ChatJSON
 
-/// Reads a stream of WebSocket frames (RFC 6455 §5–§8) and gives back whole messages and control frames. Pure: bytes
-/// in, events out, in any pieces; idle it holds no memory of its own.
+/// Parses a stream of WebSocket frames (RFC 6455 §5–§8) into whole messages and control frames. Pure: bytes in, events
+/// out, in pieces of any size. An idle decoder holds no memory of its own.
 ///
-/// What it checks: the mask (§5.1), reserved bits and opcodes and the shortest length form (§5.2), fragmentation
-/// (§5.4), control frames (§5.5), close bodies (§5.5.1, §7.4), UTF-8 (§8.1), as soon as the bytes show it.
+/// It checks the mask (§5.1), reserved bits and opcodes and the shortest length form (§5.2), fragmentation (§5.4),
+/// control frames (§5.5), close bodies (§5.5.1, §7.4) and UTF-8 (§8.1), as early as the bytes allow.
 ///
-/// A message that is too large, or binary where only text is spoken, does not fail the connection: it is *refused*,
-/// once, as soon as a header shows it, and the rest of it is skipped. Its bytes are not interpreted, so §8.1 does not
+/// A message that is too large, or binary where only text is accepted, does not fail the connection. It is *refused*,
+/// once, as soon as a header shows it, and its remaining bytes are skipped. They are not interpreted, so §8.1 does not
 /// apply to them. A message so large that skipping it would itself be abuse (`maxSkippedBytes`) fails the connection
-/// with 1009, as §7.4.1 has it.
+/// with 1009, as described in §7.4.1.
 ///
-/// After a close frame or a failure nothing more is decoded (§5.5.1, §7.1.7: what follows is discarded).
+/// After a close frame or a failure nothing more is decoded (§5.5.1, §7.1.7: further bytes are discarded).
 public struct WebSocketDecoder: Sendable {
     public enum Role: Sendable {
-        /// Reads what clients send: every frame must be masked.
+        /// Reads frames of clients: every frame must be masked.
         case server
-        /// Reads what a server sends: no frame may be masked.
+        /// Reads frames of a server: no frame may be masked.
         case client
     }
 
@@ -24,9 +24,9 @@ public struct WebSocketDecoder: Sendable {
         public var role: Role
         /// The longest message, all fragments together, in bytes.
         public var maxMessageBytes: Int
-        /// False: binary messages are refused.
+        /// If false, binary messages are refused.
         public var acceptsBinary: Bool
-        /// A refused message that would make more than this be skipped fails the connection.
+        /// If skipping a refused message would exceed this many bytes, the connection fails.
         public var maxSkippedBytes: Int
 
         public init(role: Role, maxMessageBytes: Int, acceptsBinary: Bool = true, maxSkippedBytes: Int? = nil) {
@@ -59,9 +59,9 @@ public struct WebSocketDecoder: Sendable {
         case binary([UInt8])
         case ping([UInt8])
         case pong([UInt8])
-        /// The peer closes; no code: its close frame had no body.
+        /// The peer closes; the code is nil if its close frame had no body.
         case close(WebSocketCloseCode?, reason: String)
-        /// A message was refused; the connection goes on.
+        /// A message was refused; the connection continues.
         case refused(Refusal)
         case failed(Failure)
     }
@@ -72,7 +72,7 @@ public struct WebSocketDecoder: Sendable {
         case header
         /// Inside a frame's payload. Can transition to `header`, `ended`.
         case payload(FrameInProgress)
-        /// A close frame or a failure was given out. Final.
+        /// A close frame or a failure was returned. Final.
         case ended
     }
 
@@ -84,17 +84,17 @@ public struct WebSocketDecoder: Sendable {
         var isFinal: Bool
     }
 
-    /// The data message that is under way, over all its fragments (§5.4).
+    /// The current data message, over all its fragments (§5.4).
     private struct MessageInProgress: Sendable {
         var bytes: [UInt8] = []
-        /// Refused: the rest is skipped.
+        /// Set for a refused message, whose remaining bytes are skipped.
         var skipped: Int?
         var isText: Bool
         var validator = UTF8Validator()
     }
 
-    /// On the heap, once for a decoder and all its copies: the copies of an unused one are the cheapest of decoders, and a node has a
-    /// lot of them.
+    /// Allocated once for a decoder and all its copies: copying an unused decoder is the cheapest way to create one,
+    /// and a node has many.
     private final class Shared: Sendable {
         let options: Options
 
@@ -114,14 +114,13 @@ public struct WebSocketDecoder: Sendable {
         shared = Shared(options)
     }
 
-    /// True after a close frame or a failure.
+    /// Whether a close frame or a failure was returned.
     public var hasEnded: Bool {
         guard case .ended = state else { return false }
         return true
     }
 
-    /// Takes bytes from `index` on until something happened or they are used up. Nil: all were used up and nothing
-    /// happened.
+    /// Reads bytes from `index` on until an event is complete. Returns nil if all bytes were read without one.
     public mutating func next(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Event? {
         while true {
             switch state {
@@ -160,7 +159,7 @@ public struct WebSocketDecoder: Sendable {
         return .failed(failure)
     }
 
-    /// Checks a header that is complete; gives an event if it refuses the message.
+    /// Checks a complete header; returns an event if it refuses the message.
     private mutating func begin(_ header: HeaderBytes.Parsed) throws(Failure) -> Event? {
         guard header.reservedBits == 0 else {
             throw Self.broken("a reserved bit is set and no extension was negotiated")
@@ -214,13 +213,13 @@ public struct WebSocketDecoder: Sendable {
         return event
     }
 
-    /// Unmasks a piece of a payload into where it belongs, checking UTF-8 as it comes.
+    /// Unmasks a piece of a payload into its destination, and checks UTF-8 as it arrives.
     private mutating func take(_ piece: UnsafeRawBufferPointer, of frame: FrameInProgress) throws(Failure) {
         if frame.opcode.isControl {
             Self.append(piece, unmaskedFor: frame, to: &control)
             return
         }
-        // Taken out and put back, so that the array is changed in place and never copied.
+        // Moved out and put back, so that the array is modified in place and never copied.
         guard var current = message, current.skipped == nil else { return }
         message = nil
         defer { message = current }
@@ -245,7 +244,7 @@ public struct WebSocketDecoder: Sendable {
         }
     }
 
-    /// A frame's payload is complete: gives what it completes.
+    /// The payload of a frame is complete: returns the event that it completes, if any.
     private mutating func finish(_ frame: FrameInProgress) throws(Failure) -> Event? {
         switch frame.opcode {
         case .ping: return .ping(takeControl())

@@ -17,7 +17,7 @@ public struct WebSocketCloseCode: RawRepresentable, Hashable, Sendable {
     public static let goingAway = WebSocketCloseCode(rawValue: 1001)
     public static let protocolError = WebSocketCloseCode(rawValue: 1002)
     public static let unacceptableData = WebSocketCloseCode(rawValue: 1003)
-    /// §8.1: a text message that is not UTF-8.
+    /// §8.1: a text message was not UTF-8.
     public static let invalidPayload = WebSocketCloseCode(rawValue: 1007)
     public static let messageTooBig = WebSocketCloseCode(rawValue: 1009)
 
@@ -27,8 +27,9 @@ public struct WebSocketCloseCode: RawRepresentable, Hashable, Sendable {
         self.rawValue = rawValue
     }
 
-    /// Whether the code may stand in a close frame. §7.4.1 and §7.4.2: below 1000 is unused, 1004 reserved, 1005, 1006
-    /// and 1015 are for APIs only, 1016…2999 for later versions; 1012…1014 were registered with IANA after the RFC.
+    /// Whether the code may be used in a close frame. §7.4.1 and §7.4.2: below 1000 is unused, 1004 is reserved, 1005,
+    /// 1006 and 1015 are for APIs only, and 1016…2999 are for later versions; 1012…1014 were registered with IANA after
+    /// the RFC.
     public var mayBeSent: Bool {
         switch rawValue {
         case 1000...1003, 1007...1014, 3000...4999: true
@@ -37,7 +38,7 @@ public struct WebSocketCloseCode: RawRepresentable, Hashable, Sendable {
     }
 }
 
-/// Writing WebSocket frames (RFC 6455 §5.2) into bytes.
+/// Writes WebSocket frames (RFC 6455 §5.2) into byte buffers.
 public enum WebSocketFrame {
     /// The longest header: two bytes, an eight-byte length, a masking key.
     public static let maxHeaderBytes = 14
@@ -62,10 +63,10 @@ public enum WebSocketFrame {
         if let maskingKey { appendBigEndian(UInt64(maskingKey), 4, to: &bytes) }
     }
 
-    /// Bytes of the header of an unmasked frame.
+    /// The length of the header of an unmasked frame.
     public static func headerBytes(length: Int) -> Int { length <= 125 ? 2 : length <= 0xFFFF ? 4 : 10 }
 
-    /// Writes the header of an unmasked frame that is a whole message; there is room for it.
+    /// Writes the header of an unmasked, unfragmented message; the destination must have enough room.
     public static func writeHeader(_ opcode: WebSocketOpcode, length: Int, to bytes: UnsafeMutableRawBufferPointer) {
         bytes[0] = 0x80 | opcode.rawValue
         switch headerBytes(length: length) {
@@ -93,8 +94,8 @@ public enum WebSocketFrame {
         for (index, byte) in payload.enumerated() { bytes.append(byte ^ maskByte(maskingKey, index)) }
     }
 
-    /// Appends a close frame. Without a code its body is empty; the reason is cut to what fits a control frame, between
-    /// characters.
+    /// Appends a close frame. Without a code its body is empty; the reason is truncated to what fits into a control
+    /// frame, at a character boundary.
     public static func appendClose(
         _ code: WebSocketCloseCode?, reason: String = "", maskingKey: UInt32? = nil, to bytes: inout [UInt8]
     ) {
@@ -110,7 +111,7 @@ public enum WebSocketFrame {
         append(.close, body, maskingKey: maskingKey, to: &bytes)
     }
 
-    /// Octet `index` of a payload is masked with octet `index % 4` of the key, the first being the most significant
+    /// Octet `index` of a payload is masked with octet `index % 4` of the key, where octet 0 is the most significant
     /// (§5.3).
     @inline(__always)
     static func maskByte(_ key: UInt32, _ index: Int) -> UInt8 {
