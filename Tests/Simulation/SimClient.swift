@@ -1,17 +1,17 @@
 import ChatCore
 import ChatHub
 
-/// One client program: one device of one user. It remembers what it showed and what it said until it was answered, comes back with its
-/// last position, and repeats with the same key.
+/// One client program: one device of one user. It remembers the messages that it showed, and those that it sent until
+/// they are answered. It reconnects with its last position, and repeats unanswered sends with the same key.
 final class SimClient {
     struct Send {
         var key: String
         var keyed: Bool
         var text: String
         var since: Position?
-        /// How often it went out.
+        /// How often it was sent.
         var tries: Int
-        /// The ref of the try that waits for its answer.
+        /// The ref of the attempt that waits for its answer.
         var waiting: Int?
     }
 
@@ -25,20 +25,21 @@ final class SimClient {
         var isWanted = false
         var isLive = false
         var isJoining = false
-        /// The ref of the join that waits: an answer to an earlier one, before a `leave`, may still come.
+        /// The ref of the pending join: an answer to an earlier one, before a `leave`, may still arrive.
         var joinRef: Ref?
-        /// The last position that was shown: what is handed in as `after`.
+        /// The last position that was shown, which is sent as `after`.
         var last: Position?
-        /// The seq that has to come next.
+        /// The seq that must come next.
         var next: UInt64?
-        /// All that was shown since the last reset.
+        /// All messages that were shown since the last reset.
         var shown: [Message] = []
         var sends: [Send] = []
-        /// Answered with a position, and not voided by a reset since.
+        /// Sends that were answered with a position, and not voided by a reset since.
         var acknowledged: [Acknowledged] = []
-        /// Who is there, as it follows from what the client was told.
+        /// The users who are present, according to what the client was told.
         var roster: Set<UserID> = []
-        /// Answered while the client was behind and had not been shown it yet: what it comes back with does not vouch for them.
+        /// Sends that were answered before the client was shown them, as it was behind: its position does not cover
+        /// them.
         var ahead: [Acknowledged] = []
     }
 
@@ -46,17 +47,16 @@ final class SimClient {
     let user: UserID
     let device: DeviceName
     var rooms: [Room]
-    /// The session it has, on which node.
+    /// Its current session, and the node of that session.
     var session: (node: Int, id: SessionID)?
-    /// Counts connections: frames of an older one reach nobody.
+    /// Counts connections: frames of an older one are discarded.
     var connection = 0
     var nextKey = 0
     var nextRef = 0
-    /// Frames take this long to the client (a slow session).
+    /// The delay of frames to the client (a slow session).
     var lag: UInt64 = 0
     var lastFrame: UInt64 = 0
-    /// Positions of first tries of this connection, by room, in the order in which they were said.
-    /// Keys that went out on this connection.
+    /// Keys that were sent on this connection.
     var resent: Set<String> = []
     var firstTries: [Int: [(ref: Int, position: Position?)]] = [:]
 
@@ -94,7 +94,7 @@ extension SimWorld {
         agenda.add(.clientConnect(client: client.index, connection: client.connection), at: now + wait)
     }
 
-    /// The connection is gone. `deaf`: the newest frames did not arrive either.
+    /// The connection is lost. `deaf`: the newest frames did not arrive either.
     func lost(_ client: SimClient, deaf: UInt64) {
         client.session = nil
         client.connection = nextConnection
@@ -103,7 +103,7 @@ extension SimWorld {
             client.rooms[room].isLive = false
             client.rooms[room].isJoining = false
             for place in client.rooms[room].sends.indices { client.rooms[room].sends[place].waiting = nil }
-            // Without a key nobody can repeat it.
+            // A send without a key cannot be repeated.
             client.rooms[room].sends.removeAll { !$0.keyed }
         }
         log("client\(client.index) is disconnected")
@@ -142,7 +142,7 @@ extension SimWorld {
         node.outlets[id]?.received(ClientRequest(ref: ref, body: join))
     }
 
-    /// The client's session on a node that runs; a stopped node is spoken to later, so nothing is said to it now.
+    /// The client's session on a running node. A stopped node gets input later, so nothing is sent to it now.
     private func running(_ client: SimClient) -> (SimNode, SessionID)? {
         guard let (index, id) = client.session, nodes[index].isAlive else { return nil }
         guard nodes[index].stoppedUntil <= now else {
@@ -213,7 +213,8 @@ extension SimWorld {
         client.rooms[room].sends[place].waiting = ref
         client.rooms[room].sends[place].tries += 1
         let send = client.rooms[room].sends[place]
-        // Simple clients do not say that they repeat: coming back with a position, or just connected, is enough (race 3).
+        // Simple clients do not mark a send as a repetition: a client that returned with a position, or has just
+        // connected, is assumed to repeat (race 3).
         let isFresh = client.resent.insert(send.key).inserted
         let again: Bool? =
             send.tries > 1

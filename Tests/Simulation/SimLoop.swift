@@ -1,15 +1,15 @@
 import ChatCore
 import ChatHub
 
-/// The surroundings of a simulated node's hosts, in virtual time: clocks, timers and the link, whose connections ``SimWorld`` cuts, silences
-/// and delays. What the hosts are told and asked is what they are told and asked in a node.
+/// The environment of a simulated node's hosts, in virtual time: clocks, timers and the link, whose connections
+/// ``SimWorld`` cuts, silences and delays. The hosts get the same calls and results as in a real node.
 final class SimLoop: @unchecked Sendable {
-    // Proof for @unchecked: a schedule runs on one thread.
+    // Safe as @unchecked Sendable: a schedule runs on one thread.
 
     unowned let world: SimWorld
     weak var node: SimNode?
     weak var delegate: (any BrokerLinkDelegate)?
-    /// Work for the end of the tick, which is the end of the event that is carried out.
+    /// Tasks for the end of the tick, which is the end of the current event.
     private var tickTasks: [@Sendable () -> Void] = []
     private var asks: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
     private var nextAsk: UInt64 = 1
@@ -147,17 +147,18 @@ extension SimLoop: BrokerLink {
     }
 }
 
-/// One session of a simulated client on the node that accepted it: the shipped ``SessionStateMachine`` between the client and the hosts.
+/// One session of a simulated client on the node that accepted it: the shipped ``SessionStateMachine`` between the
+/// client and the hosts.
 final class SimSession: SessionOutlet {
     unowned let world: SimWorld
     unowned let node: SimNode
     let client: Int
-    /// The client's connection; a client that has gone has another one.
+    /// The number of the client's connection; a reconnected client has another one.
     let connection: Int
     let user: UserID
     var id = SessionID(raw: 0)
     private var machine: SessionStateMachine
-    /// It has read what it was sent, so it may be sent a page.
+    /// The client has read what it was sent, so it may be sent a page.
     private var hasRead = false
     private var isWaitingToRead = false
 
@@ -172,7 +173,7 @@ final class SimSession: SessionOutlet {
 
     var protocolID: ProtocolID { ProtocolID(rawValue: 0) }
 
-    /// What the client sent arrives.
+    /// A request of the client arrives.
     func received(_ request: ClientRequest) {
         switch machine.received(request, now: world.moment) {
         case .perform(let body, let ref): node.sessions.perform(body, ref: ref, from: id)
@@ -190,7 +191,7 @@ final class SimSession: SessionOutlet {
 
     func send(_ frame: Frame) { world.toClient(self, frame.event) }
 
-    /// Each page waits until the client has read what came before it.
+    /// Each page waits until the client has read everything before it.
     func takesPage() -> Bool {
         guard !hasRead else {
             hasRead = false
@@ -214,7 +215,7 @@ final class SimSession: SessionOutlet {
     func closed() { machine.closed() }
 }
 
-/// Clients of the simulation are handed events as they are.
+/// Passes events to the simulation's clients without encoding them.
 struct SimEncoder: FrameEncoder {
     private final class Encoding: FrameEncoding {
         func copied() -> any FrameEncoding { self }

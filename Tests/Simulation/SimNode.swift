@@ -1,24 +1,24 @@
 import ChatCore
 import ChatHub
 
-/// One start of one node process: the hosts of its one loop, its sessions, its two connections.
+/// One run of one node process: the hosts of its single loop, its sessions, and its two connections.
 final class SimNode {
-    /// One direction is a pipe: what goes in first comes out first.
+    /// Each direction is a pipe, which preserves order.
     struct Connection {
         var number = 0
         var isUp = false
         var server = 0
         var lastArrival: UInt64 = 0
         var lastReply: UInt64 = 0
-        /// Nothing comes back any more, although it looks alive.
+        /// Replies do not arrive any more, although the connection looks alive.
         var isSilent = false
-        /// Nor does anything arrive.
+        /// Requests do not arrive either.
         var isDead = false
         /// Requests without an answer, oldest first.
         var open: [Int] = []
-        /// Channels that the node believes it subscribed to.
+        /// Channels that the node believes it is subscribed to.
         var subscribed: Set<Int> = []
-        /// What it is subscribed to as the node sees it, by the machine that runs in nodes.
+        /// The subscriptions as the node tracks them, with the state machine that real nodes use.
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 0, behind: 0))
     }
 
@@ -34,9 +34,9 @@ final class SimNode {
     let sessions: SessionHost
     var commands = Connection()
     var subscriptions = Connection()
-    /// The sessions' ways out.
+    /// The outlets of the sessions.
     var outlets: [SessionID: SimSession] = [:]
-    /// Rooms that were in use after the last event.
+    /// Rooms that were held after the last event.
     var held: Set<Int> = []
     var sweeper: SweepStateMachine
     var audit: HoldingsAudit
@@ -59,7 +59,7 @@ final class SimNode {
     }
 }
 
-/// A request on its way.
+/// A request in transit.
 struct SimRequest {
     enum Owner {
         case room(RequestTag)
@@ -95,13 +95,13 @@ enum SimEvent {
     /// A session has read what it was sent, so it may be sent a page.
     case hasRead(node: Int, SessionID)
     case timer(node: Int, at: UInt64)
-    /// Something that a host put off.
+    /// A task that a host deferred.
     case task(node: Int, Int)
     case heartbeat(node: Int)
     case sweep(node: Int)
     case start(slot: Int)
     case sessionLost(node: Int, SessionID)
-    /// A send that waited in the socket of a node that was stopped, whatever its client has done since.
+    /// A send that waited in the socket of a stopped node, whatever its client has done since.
     case said(node: Int, SessionID, ClientRequest)
     case clientConnect(client: Int, connection: Int)
     case clientRejoin(client: Int, connection: Int, room: Int)

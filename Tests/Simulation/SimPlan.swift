@@ -1,37 +1,38 @@
 import ChatCore
 import ChatHub
 
-/// What people, operators and bad luck do in one schedule. Made from a seed; shrunk by leaving moves out.
+/// What clients, operators and failures do in one schedule. It is generated from a seed, and shrunk by leaving out
+/// moves.
 package struct SimPlan: Sendable {
     enum Move: Sendable {
         case connect(client: Int, slot: Int)
-        /// The client is gone; the node learns it after `lag`. Frames of the last `deaf` ns never arrived.
+        /// The client disconnects; the node notices it after `lag`. Frames of the last `deaf` ns never arrived.
         case disconnect(client: Int, deaf: UInt64, lag: UInt64)
         case join(client: Int, room: Int)
         case leave(client: Int, room: Int)
         case send(client: Int, room: Int, count: Int, keyed: Bool)
-        /// A program says something without a node.
+        /// A program sends a message without a node.
         case say(room: Int)
         case cutCommands(slot: Int)
         case cutSubscriptions(slot: Int)
-        /// The connection only looks alive for so long.
+        /// The connection only looks alive for this long.
         case silenceCommands(slot: Int, for: UInt64)
         case silenceSubscriptions(slot: Int, for: UInt64)
         case crash(slot: Int, restartAfter: UInt64)
         case stopNode(slot: Int, for: UInt64)
         case stopRedis(for: UInt64)
         case slowNetwork(for: UInt64)
-        /// Redis dies and comes back with what it had `lost` ns before.
+        /// Redis crashes and restarts with the state that it had `lost` ns before.
         case restartRedis(lost: UInt64, down: UInt64)
-        /// A replica that lags by `lost` takes over; nodes may talk to the old primary for `window` more.
+        /// A replica that lags by `lost` is promoted; nodes may talk to the old primary for another `window`.
         case failover(lost: UInt64, window: UInt64, clockBehind: UInt64)
-        /// All keys of the room are gone.
+        /// All keys of the room are deleted.
         case deleteRoom(room: Int)
-        /// Somebody who is no node publishes what no node would.
+        /// A program that is not a node publishes an event that no node would.
         case publishNonsense(room: Int, ChannelEvent)
-        /// Somebody writes into the room's keys…
+        /// Somebody writes invalid data into the room's keys.
         case spoil(room: Int, Vandalism)
-        /// …and somebody puts right what cannot be lived with.
+        /// Somebody repairs what nodes cannot recover from.
         case mend(room: Int)
     }
 
@@ -40,7 +41,7 @@ package struct SimPlan: Sendable {
         var move: Move
     }
 
-    /// Which misfortunes a plan may hold.
+    /// The kinds of failures that a plan may contain.
     package struct Faults: OptionSet, Sendable {
         package let rawValue: Int
         package static let cuts = Faults(rawValue: 1)
@@ -48,20 +49,20 @@ package struct SimPlan: Sendable {
         package static let stops = Faults(rawValue: 4)
         package static let redis = Faults(rawValue: 8)
         package static let deletes = Faults(rawValue: 16)
-        /// Redis dies and loses its last moments, and nothing else goes wrong: everything has to come back.
+        /// Redis crashes and loses its last moments, and nothing else fails: everything has to be recovered.
         package static let lostTail = Faults(rawValue: 32)
-        /// Somebody publishes and writes what no node would.
+        /// Somebody publishes and writes data that no node would.
         package static let vandal = Faults(rawValue: 64)
         package static let none: Faults = []
         package static let all: Faults = [.cuts, .crashes, .stops, .redis]
-        /// What `martlet-sim` runs in turn.
+        /// The sets that `martlet-sim` uses in turn.
         package static let kinds: [Faults] = [
             .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis],
         ]
 
         package init(rawValue: Int) { self.rawValue = rawValue }
 
-        /// The word for `--faults`; a number for a set that has none.
+        /// The argument of `--faults`: a word, or a number for a set that has no name.
         package var name: String {
             let names = ["none", "cuts", "crashes", "redis", "all", "tail", "vandal"]
             return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
@@ -76,21 +77,21 @@ package struct SimPlan: Sendable {
     var historyLength = 1_000
     var memoryBytes = 4 * 1_048_576
     var appendWindow = 256
-    /// Bytes of one read of a log, and of one page that a session is sent; users in one part of a roster.
+    /// The bytes of one read of a log, and of one page that a session is sent; and the users in one part of a roster.
     var pageBytes = 131_072
     var sessionPageBytes = 262_144
     var partLength = 500
     var historyBytes = 4 * 1_048_576
-    /// One in so many re-sends has to be asked again, as Redis reads its log; 0: none.
+    /// One in this many re-sends must be repeated, as Redis reads its log; 0 for none.
     var againEvery = 0
-    /// ms by which each slot's clock is off.
+    /// The error of each slot's clock, in ms.
     var skews: [Int64] = []
     var moves: [Timed] = []
     var end: UInt64 = 10 * second
     var rules = RoomRules.all
     var bugs: Set<PlantedBug> = []
     var viewInterval: Duration = .seconds(5)
-    /// A second line of defence can be taken away, to test the first.
+    /// False disables a second line of defence, to test the first.
     var heedsForgotten = true
     var knowsForeignRedis = true
     var goneTellsLast = true
@@ -99,7 +100,7 @@ package struct SimPlan: Sendable {
     /// Rooms and sessions are on two loops of a node.
     var hasHops: Bool { seed % 3 == 1 }
 
-    /// What the nodes' hosts are told.
+    /// The settings of a node's hosts.
     func hubSettings(of node: NodeID) -> HubSettings {
         var settings = RoomSettings()
         settings.historyLength = historyLength
@@ -107,8 +108,9 @@ package struct SimPlan: Sendable {
         settings.pageBytes = pageBytes
         settings.historyBytes = historyBytes
         settings.appendWindow = appendWindow
-        // Longer than the bytes of a dead connection live, as ten seconds are: an `enter` that is carried out after the room was left
-        // and its entry in the node's list released has no witness but its own epoch (seed 1011588).
+        // Longer than the bytes of a dead connection live, as the real ten seconds are. An `enter` that is carried out
+        // after the room was left and its entry in the node's list was released can be detected by nothing but its own
+        // epoch (seed 1011588).
         settings.linger = .milliseconds(1_200)
         settings.viewInterval = bugs.contains(.noQuietView) ? .seconds(1_000_000) : viewInterval
         settings.enterDeadline = .seconds(2)
@@ -120,14 +122,14 @@ package struct SimPlan: Sendable {
         return HubSettings(node: node, rooms: settings, encoder: SimEncoder())
     }
 
-    /// What sessions and users may do: more than the clients of a schedule ever do, so that no limit is reached.
+    /// The limits of sessions and users: more than the clients of a schedule ever do, so that no limit is reached.
     static let limits: Limits = {
         var limits = Limits()
         limits.sendWait = .seconds(4)
         limits.joinsPerSecond = 1_000_000
         limits.requestsPerSecond = 1_000_000
         limits.requestBurst = 1_000_000
-        // Together with `outboundBytes` it decides how large a page is; frames are not encoded here.
+        // Together with `outboundBytes` it determines the size of a page; frames are not encoded here.
         limits.frameBytes = 1
         limits.costPerSecond = 1_000_000_000_000
         limits.costBurst = 1_000_000_000_000
@@ -149,7 +151,7 @@ package struct SimPlan: Sendable {
         skews = (0..<slots).map { _ in
             random.oneIn(3) ? Int64(random.below(240_000)) - 120_000 : Int64(random.below(20))
         }
-        // Numbers of their own, so that what they bound can change without changing every other schedule.
+        // A separate generator, so that the bounds can change without changing every other schedule.
         var bounds = SimRandom(seed: seed ^ 0xB0B0)
         if bounds.oneIn(2) { pageBytes = [1, 90, 400][bounds.below(3)] }
         if bounds.oneIn(3) { sessionPageBytes = 300 }
@@ -166,7 +168,7 @@ package struct SimPlan: Sendable {
         let mischief = faults.isEmpty || faults == .lostTail ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
         var clock = random.below(second)
         for _ in 0..<count {
-            // Bursts of things at nearly the same moment, then a pause.
+            // Bursts of moves at nearly the same moment, and then a pause.
             clock += random.oneIn(4) ? random.below(2 * end / UInt64(count) * 2) : random.below(4 * millisecond)
             if clock > end { clock = random.below(end) }
             let move =
@@ -179,14 +181,14 @@ package struct SimPlan: Sendable {
         moves.sort { $0.at < $1.at }
     }
 
-    /// Up to three restarts that lose what was said last. What a node heard it can put back if its memory reaches so far and nobody
-    /// went on from the shorter log: outsiders, and nodes that are new to the room, cannot know that there is somebody to wait for,
-    /// so nobody comes or goes meanwhile.
+    /// Up to three restarts that lose the last messages. A node can restore the messages that it received if its memory
+    /// reaches back far enough and nobody continued from the shorter log. External programs and nodes that are new to
+    /// the room cannot know that they have to wait for such a node, so nobody joins or leaves meanwhile.
     private mutating func loseTail(_ random: inout SimRandom) {
         historyLength = 1_000
         memoryBytes = 4 * 1_048_576
         historyBytes = 4 * 1_048_576
-        // A node that came a moment before remembers what its first page held.
+        // A node that entered a moment before remembers the contents of its first page.
         pageBytes = 131_072
         moves.removeAll { if case .say = $0.move { true } else { false } }
         for _ in 0..<1 + random.below(3) {
@@ -260,43 +262,44 @@ package struct SimPlan: Sendable {
     }
 }
 
-/// Faults planted into the simulated world, one at a time, to test the simulator. Those inside the machine are ``RoomRules``.
+/// Faults that are planted into the simulated world, one at a time, to test the simulator. Faults inside the state
+/// machine are ``RoomRules``.
 enum PlantedBug: String, CaseIterable, Sendable {
     /// Appends are never refused.
     case noFence
-    /// `enter` goes out before SUBSCRIBE is acknowledged.
+    /// `enter` is sent before SUBSCRIBE is acknowledged.
     case enterBeforeSubscribed
-    /// Own messages are shown before Redis answered.
+    /// Own messages are shown before Redis has answered.
     case deliverBeforeReply
-    /// After the subscribe connection came back a room is taken for subscribed.
+    /// After the subscribe connection was restored, a room counts as subscribed.
     case forgetResubscribe
     /// `once` appends without a new epoch (race 2).
     case onceDoesNotRaise
     /// `once` begins its epoch before it appends (race 2).
     case onceRaisesBefore
-    /// `once` stores what it cannot know to be new (race 4).
+    /// `once` stores a message although it cannot know whether it is new (race 4).
     case onceStoresUnknown
-    /// `leave` removes without comparing (race 5).
+    /// `leave` removes the entry without comparing it (race 5).
     case leaveWithoutComparing
-    /// Redis is never asked when nothing seems wrong (race 6).
+    /// Redis is never queried when nothing seems wrong (race 6).
     case noQuietView
-    /// `gone` does not say where the log ends (race 6).
+    /// `gone` does not include the end of the log (race 6).
     case goneWithoutLast
-    /// `enter` does not raise above what was seen (race 8).
+    /// `enter` does not raise the epoch above those that were seen (race 8).
     case enterForgetsSeen
-    /// Whoever comes back appends what he thinks is missing (race 12).
+    /// A node that returns appends what it thinks is missing (race 12).
     case putBackBlindly
-    /// A room expires under its nodes (race 14).
+    /// A room expires while nodes hold it (race 14).
     case noPersist
-    /// A node that was swept may append as if it had not been (race 18).
+    /// A node that was swept may still append (race 18).
     case sweepDoesNotFence
-    /// What rooms hand to sessions in one tick arrives in another order.
+    /// The deliveries of rooms to sessions in one tick arrive in another order.
     case deliveriesAreSwapped
-    /// A session takes any answer for that of the join that it waits for.
+    /// A session takes any answer for that of its pending join.
     case anyAnswerCounts
-    /// What is said is for sessions that catch up, too.
+    /// Messages are also delivered to sessions that are catching up.
     case catchingUpHearsAll
-    /// A session's answers are told with the node's reference instead of the client's.
+    /// A session's answers carry the node's reference instead of the client's.
     case answersKeepTheirRef
     /// A new subscribe connection is taken for subscribed to what the one before was.
     case subscriptionsOutliveTheirConnection

@@ -1,21 +1,21 @@
 import ChatCore
 
-/// A rule switched off, to see that the simulator notices: the test of the tests.
+/// A rule that is switched off to check that the simulator notices: this tests the tests.
 package struct PlantedFault: Sendable, CustomStringConvertible {
-    /// Which race of room-protocol it brings back; nil: one of the general ones.
+    /// The race in room-protocol that it reintroduces; nil for a general one.
     package var race: Int?
     package var name: String
     var rules: RoomRules = []
     var bug: PlantedBug?
     var faults: SimPlan.Faults = .cuts
-    /// A schedule that is known to find it.
+    /// The seed of a schedule that is known to find it.
     package var seed: UInt64
-    /// Takes other lines of defence away, in the schedule with the rule and in the one without it.
+    /// Disables other lines of defence, both in the schedule with the rule and in the one without it.
     var alone: @Sendable (inout SimPlan) -> Void = { _ in }
 
     package var description: String { name }
 
-    /// Whether this schedule breaks a promise with the rule off, and none with it on.
+    /// Whether this schedule violates a guarantee with the rule off, and none with it on.
     package func isFound(seed: UInt64) throws -> Bool {
         var sound = SimPlan(seed: seed, faults: faults)
         alone(&sound)
@@ -26,10 +26,10 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         return try Simulation.run(sound) == nil
     }
 
-    /// Nobody reads a room in which nothing seems wrong.
+    /// No node reads a room in which nothing seems wrong.
     private static let neverViews: @Sendable (inout SimPlan) -> Void = { $0.viewInterval = .seconds(1_000_000) }
 
-    /// Nobody ends the old primary.
+    /// The old primary is not terminated.
     private static let oldPrimaryLivesOn: @Sendable (inout SimPlan) -> Void = { plan in
         neverViews(&plan)
         for place in plan.moves.indices {
@@ -38,10 +38,11 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         }
     }
 
-    /// A Redis that comes back goes on as if it were the same, so that only what the nodes have seen keeps epochs apart.
+    /// A restarted Redis continues as if it were the same one, so that only what the nodes have seen keeps epochs
+    /// apart.
     private static let noJump: @Sendable (inout SimPlan) -> Void = { $0.knowsForeignRedis = false }
 
-    /// The connection breaks just when a room is left, and somebody comes back to it at once.
+    /// The connection breaks just when a room is left, and a client returns to it at once.
     private static let leavesAreCut: @Sendable (inout SimPlan) -> Void = { plan in
         var random = SimRandom(seed: plan.seed ^ 0xBEEF)
         plan.end += 10 * second
@@ -65,7 +66,7 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         }
     }
 
-    /// Nodes crash right after somebody said something, and nobody else says anything.
+    /// Nodes crash right after a message was sent, and nobody else sends anything.
     private static let crashesAfterSends: @Sendable (inout SimPlan) -> Void = { plan in
         var random = SimRandom(seed: plan.seed ^ 0xC0FFEE)
         for timed in plan.moves {
@@ -75,10 +76,12 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         }
     }
 
-    /// Whoever is taken for gone is not kept from appending, so that only what others are told of it tells them.
+    /// A node that is taken for dead is not prevented from appending, so that only `gone` notices tell it that it was
+    /// swept.
     private static let sweptAreNotFenced: @Sendable (inout SimPlan) -> Void = { $0.bugs.insert(.sweepDoesNotFence) }
 
-    /// A node is held up for longer than its lease, with a send in its socket, which the client repeats elsewhere after the sweep.
+    /// A node is blocked for longer than its lease, with a send in its socket that the client repeats elsewhere after
+    /// the sweep.
     private static let heldUpWithASend: @Sendable (inout SimPlan) -> Void = { plan in
         var random = SimRandom(seed: plan.seed ^ 0xF00D)
         var clock = plan.end
@@ -99,9 +102,10 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         }
     }
 
-    /// Not here: queued sends of closed sessions that go out (race 3). The fence, `once` and the look into memory before each try hide it in all
-    /// but a few schedules in ten thousand. And branches that are not told apart (race 9): since a room shows nothing before its own epoch
-    /// was heard, it meets no other branch's messages. Sequence tests of the room have both.
+    /// Two faults are missing here. Queued sends of closed sessions that are sent later (race 3) are hidden by the
+    /// fence, by `once` and by the look-up in memory before each attempt in all but a few schedules in ten thousand.
+    /// Branches that are not told apart (race 9) have no effect, since a room shows nothing before its own epoch was
+    /// received and so meets no messages of another branch. Sequence tests of the room cover both.
     package static let all: [PlantedFault] = [
         .init(race: 1, name: "no enter after a lost command connection", rules: .enterAfterLoss, seed: 500036),
         .init(race: 1, name: "no dedupe on re-append", rules: .onceAfterLoss, seed: 500032),
@@ -170,7 +174,7 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(name: "deliver before the reply", bug: .deliverBeforeReply, faults: .none, seed: 500000),
         .init(name: "forget a resubscribe", bug: .forgetResubscribe, seed: 500001),
         .init(name: "holes are not read", rules: .repairHoles, seed: 500005, alone: neverViews),
-        // What stands between rooms and clients.
+        // Faults between rooms and clients.
         .init(name: "deliveries of a tick are swapped", bug: .deliveriesAreSwapped, faults: .none, seed: 500000),
         .init(name: "any answer counts for a join", bug: .anyAnswerCounts, seed: 500000),
         .init(name: "who catches up hears all", bug: .catchingUpHearsAll, seed: 500000),

@@ -4,12 +4,12 @@ import ChatCore
 struct SimRandom: Sendable {
     private var generator: SplitMix64
 
-    /// Neighbouring seeds are spread first, so that their schedules have nothing in common.
+    /// Neighbouring seeds are scrambled first, so that their schedules have nothing in common.
     init(seed: UInt64) { generator = SplitMix64(seed: seed &* 0x2545_F491_4F6C_DD1D &+ 0x9E37_79B9_7F4A_7C15) }
 
     mutating func next() -> UInt64 { generator.next() }
 
-    /// 0..<bound.
+    /// A number in 0..<bound.
     mutating func below(_ bound: Int) -> Int { bound <= 1 ? 0 : Int(next() % UInt64(bound)) }
 
     mutating func below(_ bound: UInt64) -> UInt64 { bound <= 1 ? 0 : next() % bound }
@@ -22,7 +22,7 @@ struct SimRandom: Sendable {
     }
 }
 
-/// What happens when, in virtual nanoseconds. Equal moments keep the order in which they were added.
+/// The pending events by virtual time in nanoseconds. Events at the same time keep the order in which they were added.
 struct Agenda<Event> {
     private struct Entry {
         var time: UInt64

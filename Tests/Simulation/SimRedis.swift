@@ -1,16 +1,16 @@
 import ChatCore
 
-/// One Redis process: a memory broker for each room (so that one room's keys can be lost alone), one for the nodes, and who is
-/// subscribed. A value, so that a lagging replica or a log with a lost tail is an older copy.
+/// One Redis process: a memory broker for each room (so that the keys of one room can be lost alone), one for the
+/// nodes, and the subscriptions. It is a value, so a lagging replica or a log with a lost tail is an older copy.
 struct SimRedis {
     struct Room {
         var broker: MemoryBroker
         /// Every entry that the log ever held in its present history, trimmed or not.
         var truth: [Message] = []
-        /// The seq with which it begins: what a node put back into an empty log is only as much as it remembered.
+        /// The first seq of `truth`: a node restores only as much of an empty log as it remembered.
         var truthFrom: UInt64 = 0
         var expires: UInt64?
-        /// Where the log stood before somebody set it where no node can follow.
+        /// The last position before somebody set it beyond what nodes can follow.
         var stoodAt: Position?
     }
 
@@ -23,13 +23,13 @@ struct SimRedis {
     var rooms: [Room]
     var nodes: MemoryBroker
     var subscribers: [[Subscriber]]
-    /// ms by which its clock is off.
+    /// The error of its clock, in ms.
     var skew: Int64 = 0
     var isAlive = true
     var stoppedUntil: UInt64 = 0
     let names: [RoomName]
     let settings: MemoryBrokerSettings
-    /// One in so many re-sends is answered `.again`; 0: none.
+    /// One in this many re-sends is answered `.again`; 0 for none.
     var againEvery = 0
     private var resends = 0
 
@@ -84,7 +84,7 @@ struct SimRedis {
         if isEmpty, rooms[index].expires == nil { rooms[index].expires = now + 1_000 }
     }
 
-    /// Takes note of what was stored.
+    /// Records what was stored.
     private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64)
     {
         switch (request, answer.result) {
@@ -100,7 +100,7 @@ struct SimRedis {
         case (.say(_, let content), .success(.said(let position, false))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.enter(let enter), .success(.view(let view))):
-            // Begun anew; or set back by a vandal, and then it may hold a seq 0.
+            // The log was begun anew, or was set back by a vandal and may then hold a seq 0.
             if view.last == 0 { (rooms[index].truth, rooms[index].truthFrom) = (entries(index, now: now), 0) }
             if enter.identityChanged { takeNewEntries(index, now: now) }
         default: break
@@ -141,9 +141,10 @@ struct SimRedis {
 
     // MARK: repetitions
 
-    /// `once` as it must not be: without a new epoch, or with one that begins before the appends. Then a first try that was refused
-    /// by the new epoch may come back in that same epoch before its node has seen the repetition, and is stored beside it (seed
-    /// 300994); with the epoch last, whoever learns it has to show everything up to its base, the repetition among it.
+    /// A wrong `once`: without a new epoch, or with one that begins before the appends. A first attempt that was
+    /// refused because of the new epoch may then be retried in that same epoch before its node has seen the repetition,
+    /// and is stored as well (seed 300994). If the epoch comes last, a node that learns it has to show everything up to
+    /// its base, including the repetition.
     private mutating func once(
         _ once: OnceRequest, _ index: Int, _ now: UInt64, raisesFirst: Bool
     ) -> MemoryBroker.Answer {
@@ -183,7 +184,7 @@ struct SimRedis {
         return .init(result: .success(.once(reply)), events: events)
     }
 
-    /// Begins an epoch, as if a node had come and gone.
+    /// Begins an epoch, as if a node had entered and left.
     private mutating func raise(
         _ view: inout RoomView, _ once: OnceRequest, _ index: Int, _ now: UInt64,
         _ events: inout [MemoryBroker.Publication]

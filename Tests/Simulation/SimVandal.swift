@@ -1,11 +1,11 @@
 import ChatCore
 
-/// Somebody with redis-cli, bad intentions and no knowledge: what is published and written could be nobody's. (With knowledge, whoever can
-/// write to Redis can say in any room what he likes.)
+/// A user of redis-cli with bad intentions and no knowledge: no node could have published or written these data. (With
+/// knowledge, anybody who can write to Redis can send any message to any room.)
 enum SimVandal {
     private static let year: UInt64 = 31_536_000_000
 
-    /// Near a power of two, or near the clock.
+    /// A number near a power of two, or near the clock.
     static func number(_ random: inout SimRandom) -> UInt64 {
         let near = UInt64(random.below(3))
         if random.oneIn(5) { return SimWorld.wallStart + random.below(2 * PositionBounds.ahead) }

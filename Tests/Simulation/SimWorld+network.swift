@@ -1,7 +1,7 @@
 import ChatCore
 import ChatHub
 
-/// The connections between nodes and Redis: each a pipe in both directions, with no order between two of them.
+/// The connections between nodes and Redis. Each is a pipe in both directions; there is no order between two of them.
 extension SimWorld {
     // MARK: commands
 
@@ -41,7 +41,8 @@ extension SimWorld {
         note(answer, request.request)
         if keepsTrace, let text = describe(answer.result) {
             log(
-                "redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> \(text)"
+                "redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> "
+                    + "\(text)"
             )
         }
         for publication in answer.events { publish(publication, server) }
@@ -89,7 +90,7 @@ extension SimWorld {
         }
     }
 
-    /// The connection is gone. Some of its bytes may still arrive at the server, late.
+    /// The connection is lost. Some of its bytes may still reach the server, late.
     func cut(_ connection: inout SimNode.Connection) {
         connection.isUp = false
         let late = connection.open.isEmpty ? 0 : random.below(connection.open.count + 1)
@@ -102,7 +103,7 @@ extension SimWorld {
                 requests[id] = nil
             }
         }
-        // What the server had before the silence is not there a second time: those are the ones still on their way.
+        // Requests that the server received before the silence do not arrive a second time; those in transit still do.
         connection.open = []
     }
 
@@ -139,12 +140,12 @@ extension SimWorld {
         log("\(node.id) commands up to redis\(server)")
         let identity = servers[server].identity
         node.rooms.commandsCame(identity, .everything)
-        // First of all, so that no room lists a node that nobody would find dead (seed 202155).
+        // This comes first, so that no room lists a node that nobody would find dead (seed 202155).
         reportAlive(node)
         node.rooms.commandsReturned(identity, .everything)
     }
 
-    /// The primary; while a failover is under way perhaps still the old one.
+    /// The primary; during a failover it may still be the old one.
     private func serverToReach() -> Int {
         if !isQuiet, let old = servers.indices.last(where: { $0 != primary && servers[$0].isAlive }), random.oneIn(2) {
             return old
@@ -190,7 +191,7 @@ extension SimWorld {
         let subscriber = SimRedis.Subscriber(node: index, connection: number)
         servers[server].subscribers[room].removeAll { $0 == subscriber }
         if on { servers[server].subscribers[room].append(subscriber) }
-        // As Redis does, an acknowledgement tells how many channels the connection is subscribed to by then.
+        // As in Redis, an acknowledgement contains the number of channels that the connection is subscribed to by then.
         let count = servers[server].subscribers.count { $0.contains(subscriber) }
         node.subscriptions.lastReply = max(node.subscriptions.lastReply, now + delay())
         agenda.add(
@@ -213,7 +214,7 @@ extension SimWorld {
         }
     }
 
-    /// The room is taken for subscribed without an answer, as planted bugs have it.
+    /// The room counts as subscribed without an answer, for planted bugs.
     func takenForSubscribed(_ index: Int, _ number: Int, _ room: Int, _ event: SimEvent) {
         guard let node = awake(index, event), node.subscriptions.number == number else { return }
         node.rooms.subscribed(roomNames[room])
@@ -302,7 +303,7 @@ extension SimWorld {
 
     // MARK: Redis itself
 
-    /// The process is gone: every connection to it breaks, some noticed later than others.
+    /// The process ends: every connection to it breaks, some of them noticed later than others.
     func serverDies(_ server: Int) {
         guard servers[server].isAlive else { return }
         log("redis\(server) dies")
@@ -351,7 +352,7 @@ extension SimWorld {
 
     private func noteLoss(from old: SimRedis, to new: SimRedis) {
         for (left, right) in zip(old.rooms, new.rooms) where left.truth.count != right.truth.count { hasLost = true }
-        // Epochs that were lost with nothing said in them make positions of history's begin void.
+        // If epochs without messages are lost, positions at the beginning of the history become void.
         hasLost = true
     }
 

@@ -1,7 +1,7 @@
 import ChatCore
 import ChatHub
 
-/// The promises, checked as things happen and once everything has settled.
+/// The guarantees, checked after each event and once the world has settled.
 extension SimWorld {
     // MARK: what Redis took
 
@@ -29,7 +29,8 @@ extension SimWorld {
     private func checkStored(_ client: SimClient, _ room: Int, _ message: Message) {
         if !stored[room].contains(message) {
             fail(
-                "client\(client.index) is shown \(message.position) \(message.content.text ?? "") in room\(room), which no log ever took"
+                "client\(client.index) is shown \(message.position) \(message.content.text ?? "") in room\(room), "
+                    + "which no log ever took"
             )
         }
     }
@@ -59,7 +60,8 @@ extension SimWorld {
         log("client\(client.index) is told of a gap \(gap.after)..\(gap.before)")
         if let next = client.rooms[room].next, gap.after.seq + 1 != next || gap.before.seq <= next {
             fail(
-                "client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before) where seq \(next) comes next"
+                "client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before) where seq \(next) "
+                    + "comes next"
             )
         }
         checkGap(client, room, gap)
@@ -67,20 +69,21 @@ extension SimWorld {
         client.rooms[room].next = gap.before.seq
     }
 
-    /// What is announced as gone must be gone.
+    /// Messages that are announced as gone must be gone.
     private func checkGap(_ client: SimClient, _ room: Int, _ gap: Gap) {
         guard !hasLost else { return }
         let there = servers[primary].entries(room, now: wall(servers[primary].skew))
             .filter { $0.position.seq > gap.after.seq && $0.position.seq < gap.before.seq }
         if let first = there.first {
             fail(
-                "client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before), but the log holds \(first.position)"
+                "client\(client.index) in room\(room) is told of the gap \(gap.after)..\(gap.before), but the log "
+                    + "holds \(first.position)"
             )
         }
     }
 
-    /// Once the log was trimmed past a position, its epochs are forgotten too, and nobody can tell whether it was on a branch that a
-    /// failover lost: the client is told of the gap, and that is all.
+    /// Once the log was trimmed past a position, its epochs are forgotten too, and nobody can tell whether it was on a
+    /// branch that a failover lost. The client is told of the gap, and nothing else.
     private func forgetUnverifiable(_ client: SimClient, _ room: Int) {
         guard hasLost else { return }
         client.rooms[room].shown = []
@@ -101,7 +104,8 @@ extension SimWorld {
         guard client.rooms[room].isJoining, client.rooms[room].joinRef == joined.ref else { return }
         let after = client.rooms[room].last
         log(
-            "client\(client.index) is in room\(room) at \(joined.position) with \(joined.messages.map(\.position)) \(joined.resumption)"
+            "client\(client.index) is in room\(room) at \(joined.position) with \(joined.messages.map(\.position)) "
+                + "\(joined.resumption)"
         )
         client.rooms[room].isJoining = false
         client.rooms[room].isLive = true
@@ -133,10 +137,11 @@ extension SimWorld {
             client.rooms[room].shown.append(message)
         }
         if let seq = expected, seq != joined.position.seq + 1 {
-            // The rest comes as messages, page by page.
+            // The rest arrives as messages, page by page.
             guard let last = joined.messages.last, seq <= joined.position.seq else {
                 return fail(
-                    "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq \(seq)"
+                    "client\(client.index) joins room\(room) at \(joined.position), but what it got ends before seq "
+                        + "\(seq)"
                 )
             }
             client.rooms[room].last = last.position
@@ -156,7 +161,8 @@ extension SimWorld {
         }
     }
 
-    /// Only changes are told, never that the client itself came, and the count is that of the roster that follows.
+    /// Presence reports only changes, never that the client itself joined, and the count is that of the resulting
+    /// roster.
     func receivedPresence(_ client: SimClient, _ room: Int, _ joined: [UserID], _ left: [UserID], _ count: Int) {
         guard client.rooms[room].isLive else { return }
         let before = client.rooms[room].roster
@@ -164,24 +170,27 @@ extension SimWorld {
         client.rooms[room].roster = before.union(joined).subtracting(left)
         if !wrong.isEmpty || client.rooms[room].roster.count != count {
             fail(
-                "client\(client.index) (\(client.user)) in room\(room) knows \(before.map(\.text).sorted()) and is told +\(joined) -\(left) =\(count)"
+                "client\(client.index) (\(client.user)) in room\(room) knows \(before.map(\.text).sorted()) and is "
+                    + "told +\(joined) -\(left) =\(count)"
             )
         }
     }
 
-    /// A client that comes back is reset only if what it holds is not in the log's history.
+    /// A client that returns is reset only if its messages are not in the log's history.
     private func checkReset(_ client: SimClient, _ room: Int) {
         if !hasLost {
             return fail("client\(client.index) comes back to room\(room) and is reset although Redis lost nothing")
         }
         guard !isVandalised, let last = client.rooms[room].shown.last, client.rooms[room].last == last.position,
             servers.filter(\.isAlive).count == 1,
-            // Until its node notices (30 ms) and the frame is here (as long again), it may speak for an old primary (seed 2102771).
+            // Until its node notices (30 ms) and the frame arrives (as long again), the answer may come from an old
+            // primary (seed 2102771).
             now > lastServerDeath + 100 * millisecond
         else { return }
         if truth(room).contains(last) {
             fail(
-                "client\(client.index) comes back to room\(room) after \(last.position), which the log has, and is reset"
+                "client\(client.index) comes back to room\(room) after \(last.position), which the log has, and is "
+                    + "reset"
             )
         }
     }
@@ -193,13 +202,14 @@ extension SimWorld {
     func checkAcknowledged(_ client: SimClient, _ room: Int, _ send: SimClient.Send, _ position: Position) {
         if !stored[room].contains(where: { $0.position == position && $0.content.text == send.text }) {
             fail(
-                "client\(client.index) is told that \(send.key) is at \(position) in room\(room), but the log never took it there"
+                "client\(client.index) is told that \(send.key) is at \(position) in room\(room), but the log never "
+                    + "took it there"
             )
         }
     }
 
-    /// What one session says for the first time keeps its order (race 13); unless a log that refused the first was mended by hand before the
-    /// second came.
+    /// Messages that one session sends for the first time keep their order (race 13), unless a log that refused the
+    /// first one was repaired by hand before the second one arrived.
     func checkOrder(_ client: SimClient, _ room: Int, _ ref: Int, _ position: Position) {
         guard !moved.contains(room), var tries = client.firstTries[room],
             let place = tries.firstIndex(where: { $0.ref == ref })
@@ -212,7 +222,8 @@ extension SimWorld {
             guard let there = other.position, index != place else { continue }
             if (index < place) != (there < position) {
                 fail(
-                    "client\(client.index) said two things in room\(room) that are stored swapped: \(there) and \(position)"
+                    "client\(client.index) said two things in room\(room) that are stored swapped: \(there) and "
+                        + "\(position)"
                 )
             }
         }
@@ -287,7 +298,8 @@ extension SimWorld {
         let from = servers[primary].rooms[index].truthFrom
         for message in room.shown where message.position.seq >= from && truth[message.position] != message.content {
             fail(
-                "\(who) was shown \(message.position) \(message.content.text ?? ""), which is not in the log, and was not reset"
+                "\(who) was shown \(message.position) \(message.content.text ?? ""), which is not in the log, and was "
+                    + "not reset"
             )
         }
         for sent in room.acknowledged where sent.position.seq >= from && truth[sent.position]?.text != sent.text {
@@ -305,7 +317,7 @@ extension SimWorld {
         }
     }
 
-    /// Rosters are true: in Redis, and on every node that holds the room.
+    /// Rosters must be right, in Redis and on every node that holds the room.
     private func rosterFault() -> String? {
         for room in roomNames.indices {
             var expected: [UserID: Set<RosterSnapshot.Device>] = [:]
@@ -330,7 +342,7 @@ extension SimWorld {
         return nil
     }
 
-    /// All parts of what Redis has.
+    /// All parts of the roster in Redis.
     private func wholeRoster(_ room: Int) -> [UserID: Set<RosterSnapshot.Device>]? {
         var members: [UserID: Set<RosterSnapshot.Device>] = [:]
         var cursor: UInt64 = 0
@@ -373,7 +385,8 @@ extension SimWorld {
         case .announce(_, let epoch, _, let known, let content):
             "announce \(content.text ?? "") at \(epoch)-* behind \(known)"
         case .enter(let enter):
-            "enter after \(enter.after?.description ?? "nothing") seen \(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
+            "enter after \(enter.after?.description ?? "nothing") seen "
+                + "\(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
         case .view(_, let after, _): "view after \(after?.description ?? "nothing")"
         case .leave(_, let node, let value, _, _): "leave \(node) \(value)"
         case .once(let once):
@@ -407,7 +420,9 @@ extension SimWorld {
     func describe(_ result: Result<BrokerReply, BrokerError>) -> String? {
         switch result {
         case .success(.view(let view)):
-            "\(view.verdict) \(view.epoch)-\(view.last) base \(view.base) chain \(view.chain.links.map { "\($0.epoch)-\($0.base)" }) nodes \(view.nodes.keys.sorted()) entries \(view.entries.map(\.position))"
+            "\(view.verdict) \(view.epoch)-\(view.last) base \(view.base) chain "
+                + "\(view.chain.links.map { "\($0.epoch)-\($0.base)" }) nodes \(view.nodes.keys.sorted()) entries "
+                + "\(view.entries.map(\.position))"
         case .success(.appended(let position)): "\(position)"
         case .success(.announced(let position)): "\(position), published"
         case .success(.once(let reply)): "\(reply.epoch) base \(reply.base) \(reply.outcomes)"

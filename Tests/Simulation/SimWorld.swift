@@ -1,8 +1,8 @@
 import ChatCore
 import ChatHub
 
-/// The whole of Martlet in virtual time: nodes, clients, Redis and the network between them, everything from one plan. It stops
-/// at the first broken promise.
+/// The whole of Martlet in virtual time: nodes, clients, Redis and the network between them, all generated from one
+/// plan. It stops at the first violated guarantee.
 final class SimWorld {
     static let wallStart: UInt64 = 1_700_000_000_000
     static let lease = Duration.seconds(3)
@@ -17,29 +17,29 @@ final class SimWorld {
     var primary = 0
     var snapshots: [Int: SimRedis] = [:]
     var nodes: [SimNode] = []
-    /// The living node of each slot.
+    /// The running node of each slot.
     var slots: [Int?]
     var clients: [SimClient]
     var requests: [Int: SimRequest] = [:]
     var nextRequest = 0
     var nextConnection = 1
-    /// Nodes in whose rooms something has happened in this event.
+    /// Nodes with changes in their rooms in this event.
     var touched: [SimNode] = []
     /// Loops whose tick ends with this event.
     var ticking: [SimLoop] = []
     var slowUntil: UInt64 = 0
-    /// No more misfortunes: everything has to come right.
+    /// No more failures occur: everything has to recover.
     var isQuiet = false
-    /// When a Redis last ended.
+    /// When a Redis process last ended.
     var lastServerDeath: UInt64 = 0
-    /// Redis lost something, so a reset is no lie.
+    /// Redis lost data, so a reset is legitimate.
     var hasLost = false
-    /// Somebody wrote into a room's keys, so that a reset may have no other reason.
+    /// Somebody wrote into a room's keys, which may be the only reason for a reset.
     var isVandalised = false
-    /// Rooms whose last ID was moved by hand.
+    /// Rooms whose last ID was changed by hand.
     var moved: Set<Int> = []
     var violation: String?
-    /// Every position ever taken, in whatever branch: what may be shown.
+    /// Every message ever stored, on any branch: only these may be shown.
     var stored: [Set<Message>]
     var keepsTrace: Bool
     var trace: [String] = []
@@ -59,7 +59,7 @@ final class SimWorld {
         servers[0].againEvery = plan.againEvery
         slots = Array(repeating: nil, count: plan.slots)
         clients = try (0..<plan.clients).map {
-            // Every third client is a second device of an earlier one's user.
+            // Every third client is a second device of the user of an earlier one.
             SimClient(
                 index: $0, user: try UserID("user\($0 % 3 == 2 ? $0 - 1 : $0)"), device: try DeviceName("device\($0)"),
                 rooms: plan.rooms)
@@ -84,7 +84,7 @@ final class SimWorld {
 
     func wall(_ skew: Int64) -> UInt64 { UInt64(max(0, Int64(Self.wallStart + now / millisecond) + skew)) }
 
-    /// How long something takes to get through.
+    /// The random delay of a transmission.
     func delay() -> UInt64 {
         if now < slowUntil, random.oneIn(3) { return random.below(300 * millisecond) }
         if random.oneIn(40) { return random.below(30 * millisecond) }
@@ -93,7 +93,7 @@ final class SimWorld {
 
     // MARK: running
 
-    /// Runs the plan, then lets everything settle. Returns what was broken first; nil: every promise was kept.
+    /// Runs the plan, and then lets everything settle. Returns the first violation; nil if every guarantee was kept.
     func run() -> String? {
         for slot in 0..<plan.slots { agenda.add(.start(slot: slot), at: 0) }
         for (index, timed) in plan.moves.enumerated() {
@@ -106,8 +106,8 @@ final class SimWorld {
         }
         advance(to: plan.end)
         quieten()
-        // Long enough for leases, backoffs, lost doorbells and the last retries; a lease ends later by as much as Redis' clock was
-        // set back by failovers, for a TTL is a moment of that clock (seeds 2209524, 2217524).
+        // Long enough for leases, backoffs, lost doorbells and the last retries. A lease ends later by as much as
+        // failovers have set back Redis' clock, as a TTL refers to that clock (seeds 2209524, 2217524).
         let setBack = servers.map { UInt64(max(0, -$0.skew)) }.max() ?? 0
         for _ in 0..<12 + Int(setBack / 5_000) where violation == nil {
             advance(to: now + 5 * second)
@@ -130,7 +130,7 @@ final class SimWorld {
         now = max(now, end)
     }
 
-    /// Nothing bad happens from now on: everybody who crashed starts again, everybody connects.
+    /// No failures from now on: every crashed node starts again, and every client connects.
     private func quieten() {
         isQuiet = true
         log("--- quiet from here ---")
@@ -209,7 +209,7 @@ final class SimWorld {
         }
     }
 
-    /// The node, if it lives and runs; a stopped one gets the event when it goes on.
+    /// The node, if it is running; a stopped one gets the event when it continues.
     func awake(_ index: Int, _ event: SimEvent) -> SimNode? {
         let node = nodes[index]
         guard node.isAlive else { return nil }
@@ -246,7 +246,8 @@ final class SimWorld {
         cutSubscriber(node)
         node.isAlive = false
         slots[slot] = nil
-        // In order: the same seed has to tell the same story, and a dictionary has another order in every process.
+        // In order, as the same seed must produce the same run, and the order of a dictionary differs between
+        // processes.
         for (_, session) in node.outlets.sorted(by: { $0.key < $1.key })
         where clients[session.client].connection == session.connection {
             lost(clients[session.client], deaf: 0)
@@ -264,7 +265,7 @@ final class SimWorld {
         submit(node, .heartbeat, .heartbeat(report, lease: Self.lease))
     }
 
-    /// The end of an event: ticks end, and what nodes hold is looked at.
+    /// The end of an event: ticks end, and the state of nodes is checked.
     private func settle() {
         while let loop = ticking.popLast() { loop.tickEnds() }
         let nodes = touched
@@ -278,7 +279,7 @@ final class SimWorld {
         }
     }
 
-    /// A link that has much to do takes plain steps: always, never, or now and then, as the schedule has it.
+    /// Whether a link under load uses plain commands: always, never, or sometimes, as the schedule determines.
     func takesPlainSteps() -> Bool {
         switch plan.seed % 3 {
         case 0: false
@@ -303,7 +304,7 @@ final class SimWorld {
 
     // MARK: planted bugs
 
-    /// Planted: own messages are shown before Redis answered.
+    /// Planted: own messages are shown before Redis has answered.
     func showTooEarly(_ request: BrokerRequest, on node: SimNode) {
         guard plan.bugs.contains(.deliverBeforeReply),
             case .append(let room, let epoch, let content) = request.inPlainSteps
@@ -315,7 +316,7 @@ final class SimWorld {
         }
     }
 
-    /// What a loop hands to sessions, with the planted bugs of hosts.
+    /// The deliveries of a loop to sessions, changed by the planted bugs of hosts.
     func tampered(_ batch: [Delivery], on node: SimNode) -> [Delivery] {
         if plan.bugs.contains(.deliveriesAreSwapped), batch.count > 1, random.oneIn(8) { return batch.reversed() }
         if plan.bugs.contains(.anyAnswerCounts) { return batch.map { takingForAsked($0, on: node) } }

@@ -1,6 +1,6 @@
 import ChatCore
 
-/// Runs schedules, and makes a failing one small and readable.
+/// Runs schedules, and shrinks a failing one to a small and readable one.
 package enum Simulation {
     package struct Failure: CustomStringConvertible, Sendable {
         package var plan: SimPlan
@@ -10,8 +10,8 @@ package enum Simulation {
         package var description: String {
             """
             seed \(plan.seed): \(violation)
-            \(plan.slots) nodes, \(plan.rooms) rooms, \(plan.clients) clients, history \(plan.historyLength), memory \(plan.memoryBytes), \
-            window \(plan.appendWindow), \(plan.moves.count) moves after shrinking:
+            \(plan.slots) nodes, \(plan.rooms) rooms, \(plan.clients) clients, history \(plan.historyLength), \
+            memory \(plan.memoryBytes), window \(plan.appendWindow), \(plan.moves.count) moves after shrinking:
             \(plan.moves.map { "  \($0.at / millisecond) ms \($0.move)" }.joined(separator: "\n"))
             history:
             \(history.suffix(400).map { "  \($0)" }.joined(separator: "\n"))
@@ -21,14 +21,14 @@ package enum Simulation {
 
     package static func run(_ plan: SimPlan) throws -> String? { try SimWorld(plan).run() }
 
-    /// The whole story of a plan, and what it broke.
+    /// The whole history of a plan, and its violation.
     package static func tell(_ plan: SimPlan) throws -> (violation: String?, history: [String]) {
         let world = try SimWorld(plan, trace: true)
         let violation = world.run()
         return (violation, world.trace)
     }
 
-    /// The failure of the plan, shrunk; nil if it keeps every promise.
+    /// The failure of the plan, shrunk; nil if every guarantee is kept.
     package static func check(_ plan: SimPlan, shrinks: Bool = true) throws -> Failure? {
         guard let first = try run(plan) else { return nil }
         let small = shrinks ? try shrink(plan) : plan
@@ -37,7 +37,7 @@ package enum Simulation {
         return Failure(plan: small, violation: violation, history: world.trace)
     }
 
-    /// Leaves out moves, in ever smaller runs, as long as it still fails (with whatever violation).
+    /// Leaves out moves, in runs of decreasing length, as long as the plan still fails (with any violation).
     private static func shrink(_ plan: SimPlan) throws -> SimPlan {
         var plan = plan
         var budget = 400

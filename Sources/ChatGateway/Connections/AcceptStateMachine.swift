@@ -134,7 +134,8 @@ struct AcceptStateMachine {
     private func reason(_ look: Look) -> String {
         if let budget, budget.boundsConnections || look.connections < maxConnections {
             return
-                "as many files and sockets are open as may be (\(budget.limit), some of them kept; \(look.connections) connections)"
+                "as many files and sockets are open as may be (\(budget.limit), some of them kept; \(look.connections) "
+                + "connections)"
         }
         return "as many connections are open as may be (\(maxConnections))"
     }

@@ -71,7 +71,11 @@ struct HTTPRoutes: Sendable {
             Route("/readyz", [.get: { _, _ in readiness(await service.readiness(), fullness()) }]),
             Route(
                 "/metrics",
-                [.get: { _, _ in text(await service.metricsText(), type: "text/plain; version=0.0.4; charset=utf-8") }]),
+                [
+                    .get: { _, _ in
+                        text(await service.metricsText(), type: "text/plain; version=0.0.4; charset=utf-8")
+                    }
+                ]),
             Route(
                 "/api/rooms/:room/messages",
                 [

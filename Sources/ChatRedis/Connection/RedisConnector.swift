@@ -144,8 +144,8 @@ enum TLSText {
     private static let meanings: [(String, String)] = [
         (
             "CERTIFICATE_VERIFY_FAILED",
-            "certificate verify failed: self-signed certificate in chain, or an authority that this machine does not trust "
-                + "(MARTLET_REDIS_CA names the file of a private one)"
+            "certificate verify failed: self-signed certificate in chain, or an authority that this machine does not "
+                + "trust (MARTLET_REDIS_CA names the file of a private one)"
         ),
         ("failedToValidateHostname", "certificate verify failed: it is not for this host name"),
         ("unableToValidateCertificate", "certificate verify failed: it is not for this host name"),

@@ -59,8 +59,10 @@ public struct RedisAdvice: Sendable, Hashable {
             advice.append(
                 RedisAdvice(
                     .warning, "stream-node-max-bytes",
-                    "it is \(bytes): Redis reserves that much for the log and the presence of every room, however short",
-                    "set it to 512 (CONFIG SET stream-node-max-bytes 512, and in redis.conf): a small room then takes a sixth"
+                    "it is \(bytes): Redis reserves that much for the log and the presence of every room, however "
+                        + "short",
+                    "set it to 512 (CONFIG SET stream-node-max-bytes 512, and in redis.conf): a small room then takes "
+                        + "a sixth"
                 ))
         }
         let limit = configuration["maxmemory"].flatMap { Int($0) } ?? 0
@@ -69,7 +71,8 @@ public struct RedisAdvice: Sendable, Hashable {
                 limit > 0
                     ? RedisAdvice(
                         .must, "maxmemory-policy",
-                        "it is \(policy) with a maxmemory of \(limit) bytes: Redis deletes rooms' logs and nodes' leases in silence when memory is short",
+                        "it is \(policy) with a maxmemory of \(limit) bytes: Redis deletes rooms' logs and nodes' "
+                            + "leases in silence when memory is short",
                         "CONFIG SET maxmemory-policy noeviction, and in redis.conf: an error is better than a lost room"
                     )
                     : RedisAdvice(
@@ -83,7 +86,8 @@ public struct RedisAdvice: Sendable, Hashable {
                 advice.append(
                     RedisAdvice(
                         share >= 1 ? .must : .warning, "maxmemory",
-                        "\(used) of \(limit) bytes are used (\(Int(share * 100)) %): at 100 % nothing can be said in any room",
+                        "\(used) of \(limit) bytes are used (\(Int(share * 100)) %): at 100 % nothing can be said in "
+                            + "any room",
                         "raise maxmemory, or shorten MARTLET_HISTORY_LENGTH and MARTLET_ROOM_TTL"))
             }
         }
@@ -105,8 +109,10 @@ public struct RedisAdvice: Sendable, Hashable {
                 RedisAdvice(
                     .warning, "appendonly",
                     saves
-                        ? "it is no: a crash of Redis loses what was acknowledged since the last snapshot, unless a node remembers it"
-                        : "it is no, and no snapshots are made either: a restart of Redis loses everything that no node remembers",
+                        ? "it is no: a crash of Redis loses what was acknowledged since the last snapshot, unless a "
+                            + "node remembers it"
+                        : "it is no, and no snapshots are made either: a restart of Redis loses everything that no "
+                            + "node remembers",
                     "CONFIG SET appendonly yes, and in redis.conf"))
         }
         if configuration["appendonly"] == "yes", configuration["appendfsync"] == "no" {
@@ -140,7 +146,8 @@ public struct RedisAdvice: Sendable, Hashable {
             advice.append(
                 RedisAdvice(
                     .must, "min-replicas-to-write",
-                    "it is \(wanted), and \(there) replicas follow closely enough: Redis refuses every write (NOREPLICAS)",
+                    "it is \(wanted), and \(there) replicas follow closely enough: Redis refuses every write "
+                        + "(NOREPLICAS)",
                     "bring the replicas back, or CONFIG SET min-replicas-to-write \(there)"))
         }
         // Errors of single commands are counted there, too; these error codes concern all commands.
@@ -166,7 +173,8 @@ public struct RedisAdvice: Sendable, Hashable {
             advice.append(
                 RedisAdvice(
                     .warning, "client-output-buffer-limit pubsub",
-                    "it is \(hard >> 20) MB, or \(soft >> 20) MB for a while: a burst in a large room cuts nodes that are busy for a moment off their channels",
+                    "it is \(hard >> 20) MB, or \(soft >> 20) MB for a while: a burst in a large room cuts nodes that "
+                        + "are busy for a moment off their channels",
                     "CONFIG SET client-output-buffer-limit \"pubsub 256mb 64mb 60\", and in redis.conf"))
         }
         if let seconds = configuration["timeout"].flatMap({ Int($0) }), seconds > 0 {

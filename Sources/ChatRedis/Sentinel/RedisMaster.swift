@@ -131,7 +131,8 @@ public final class RedisMaster: @unchecked Sendable {
         if !troubles.isEmpty, troubles.allSatisfy({ $0.hasPrefix(SentinelDialogue.noSentinel) }) {
             return RedisSetupError(
                 .notRedis,
-                "\(reasons): let MARTLET_REDIS_URL name it with redis:// (or redis+cluster://), or the sentinels' port (26379)"
+                "\(reasons): let MARTLET_REDIS_URL name it with redis:// (or redis+cluster://), or the sentinels' port "
+                    + "(26379)"
             )
         }
         return RedisSetupError(

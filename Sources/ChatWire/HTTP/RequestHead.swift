@@ -1,6 +1,6 @@
 /// The head of an HTTP/1 request (RFC 9112). Ambiguous heads are refused: if two parsers disagree about where a request
-/// ends, requests can be smuggled past a proxy (§11.2). Heads that are merely unusual are accepted: values may hold any
-/// bytes except control characters (obs-text, RFC 9110 §5.5), and a target may name the host.
+/// ends, requests can be smuggled past a proxy (§11.2). Heads that are merely unusual are accepted: values may hold
+/// any bytes except control characters (obs-text, RFC 9110 §5.5), and a target may name the host.
 public struct RequestHead: Hashable, Sendable {
     /// Where the request's body ends.
     public enum Framing: Hashable, Sendable {

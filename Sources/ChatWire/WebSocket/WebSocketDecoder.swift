@@ -1,7 +1,7 @@
 import ChatJSON
 
-/// Parses a stream of WebSocket frames (RFC 6455 §5–§8) into whole messages and control frames. Pure: bytes in, events
-/// out, in pieces of any size. An idle decoder holds no memory of its own.
+/// Parses a stream of WebSocket frames (RFC 6455 §5–§8) into whole messages and control frames. Pure: bytes in,
+/// events out, in pieces of any size. An idle decoder holds no memory of its own.
 ///
 /// It checks the mask (§5.1), reserved bits and opcodes and the shortest length form (§5.2), fragmentation (§5.4),
 /// control frames (§5.5), close bodies (§5.5.1, §7.4) and UTF-8 (§8.1), as early as the bytes allow.

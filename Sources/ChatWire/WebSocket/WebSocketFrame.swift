@@ -27,9 +27,9 @@ public struct WebSocketCloseCode: RawRepresentable, Hashable, Sendable {
         self.rawValue = rawValue
     }
 
-    /// Whether the code may be used in a close frame. §7.4.1 and §7.4.2: below 1000 is unused, 1004 is reserved, 1005,
-    /// 1006 and 1015 are for APIs only, and 1016…2999 are for later versions; 1012…1014 were registered with IANA after
-    /// the RFC.
+    /// Whether the code may be used in a close frame. §7.4.1 and §7.4.2: below 1000 is unused, 1004 is reserved,
+    /// 1005, 1006 and 1015 are for APIs only, and 1016…2999 are for later versions; 1012…1014 were registered with
+    /// IANA after the RFC.
     public var mayBeSent: Bool {
         switch rawValue {
         case 1000...1003, 1007...1014, 3000...4999: true

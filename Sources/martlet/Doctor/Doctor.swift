@@ -6,10 +6,10 @@ struct Doctor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Find what is wrong with the environment, Redis, nodes and rooms, and say what to do.",
         discussion: """
-            Reads the environment as serve would, and looks at Redis: version, settings, function library, the user's rights, nodes, \
-            their clocks, keys and rooms. It changes nothing, and asks in small batches; of the database it looks through at most \
-            --keys keys and says so if there are more. Exits 0 if nothing must be done, 1 if something must, 2 if it could not look \
-            (or not at everything).
+            Reads the environment as serve would, and looks at Redis: version, settings, function library, the user's \
+            rights, nodes, their clocks, keys and rooms. It changes nothing, and asks in small batches; of the \
+            database it looks through at most --keys keys and says so if there are more. Exits 0 if nothing must be \
+            done, 1 if something must, 2 if it could not look (or not at everything).
             """)
 
     @OptionGroup var place: RedisPlace

@@ -2,9 +2,9 @@ import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// What of a room's keys can be no node's work, as it stands there.
+/// Values in a room's keys that no node can have written, as they are stored.
 struct RoomBounds: Equatable, Sendable {
-    /// The log's last ID, and that of its first and last entry.
+    /// The log's last ID, and the IDs of its first and last entry.
     var lastID: String?
     var firstEntry: String?
     var lastEntry: String?
@@ -32,7 +32,8 @@ extension DoctorKeys {
 
     private var newestEpoch: UInt64 { PositionBounds.newestEpoch(clock: time) }
 
-    /// Numbers beyond ``PositionBounds``, and what is no number where nodes keep one: nodes and functions leave it out.
+    /// Findings about numbers beyond ``PositionBounds`` and about values that should be numbers: nodes and functions
+    /// ignore them.
     func bounds(_ room: RoomFacts) -> [Finding] {
         logBounds(room) + chainBounds(room) + metaBounds(room) + presenceBounds(room) + nodeBounds(room)
     }
@@ -50,7 +51,7 @@ extension DoctorKeys {
                     do: "\(cli) XDEL \(log) \(ShellText.quoted(entry)), then look again"))
         }
         guard let last = room.broken.lastID, position(last) == nil else { return findings }
-        // Where it stood is what its epochs and entries say.
+        // The previous last position follows from its epochs and entries.
         let link = position(room.broken.links.last)
         let entry = position(room.broken.lastEntry)
         let before = link.map { Position(epoch: $0.epoch, seq: max($0.seq, entry?.seq ?? 0)) } ?? entry
@@ -77,9 +78,12 @@ extension DoctorKeys {
         return [
             Finding(
                 .must, .rooms, name,
-                "\(broken.count) of its \(links.count) links are no <epoch>-<seq> that follows the one before (the first: number \(first + 1), \(room.broken.links[first])): who comes back with an older position is reset",
+                "\(broken.count) of its \(links.count) links are no <epoch>-<seq> that follows the one before (the "
+                    + "first: number \(first + 1), \(room.broken.links[first])): who comes back with an older "
+                    + "position is reset",
                 do:
-                    "\(cli) LREM \(ShellText.quoted(name)) 0 \(ShellText.quoted(room.broken.links[first])), then look again"
+                    "\(cli) LREM \(ShellText.quoted(name)) 0 \(ShellText.quoted(room.broken.links[first])), then look "
+                    + "again"
             )
         ]
     }
@@ -106,7 +110,7 @@ extension DoctorKeys {
         ]
     }
 
-    /// Of nodes that live: what others leave behind is found as such.
+    /// Only for living nodes: leftovers of others have findings of their own.
     private func nodeBounds(_ room: RoomFacts) -> [Finding] {
         let name = keys.key(.nodes, of: room.name)
         return room.nodes.sorted { $0.key < $1.key }.compactMap { node, value in
@@ -116,7 +120,8 @@ extension DoctorKeys {
                 .must, .rooms, "\(name), field \(node)",
                 "its value (\(value)) is no epoch: the node is not known to be there",
                 do:
-                    "\(cli) HDEL \(ShellText.quoted(name)) \(ShellText.quoted(node)): the node enters again when it looks"
+                    "\(cli) HDEL \(ShellText.quoted(name)) \(ShellText.quoted(node)): the node enters again when it "
+                    + "looks"
             )
         }
     }

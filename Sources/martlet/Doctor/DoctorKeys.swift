@@ -2,31 +2,31 @@ import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// A key as the scan found it.
+/// A key that the scan found.
 struct KeyFacts: Equatable, Sendable {
     var name: String
-    /// What TYPE says; `none` if it went meanwhile.
+    /// The reply to TYPE; `none` if the key was deleted meanwhile.
     var type: String
-    /// Ms; -1: none, -2: the key is gone.
+    /// In ms; -1 if it does not expire, -2 if the key is gone.
     var ttl: Int
 }
 
-/// A room as it is in Redis.
+/// The state of a room in Redis.
 struct RoomFacts: Equatable, Sendable {
     var name: String
     var keys: [RoomKey: KeyFacts] = [:]
-    /// Node → epoch at which it entered, as it stands there.
+    /// Node → the epoch at which it entered, as stored.
     var nodes: [String: String] = [:]
     var length = 0
     var first: Position?
     var last: Position?
-    /// The log's last ID, also of an entry that was deleted.
+    /// The last ID of the log, even if its entry was deleted.
     var generated: Position?
-    /// IDs of the log around its holes, if somebody looked closer: after, before.
+    /// The holes in the log, as IDs after and before each, if they were examined.
     var holes: [Gap] = []
-    /// User → what the roster holds of them; a part of a large one.
+    /// User → the stored roster entry; only a part of a large roster.
     var roster: [String: String] = [:]
-    /// Connections that are subscribed to the channel.
+    /// The number of connections that are subscribed to the channel.
     var subscribers: Int?
     var broken = RoomBounds()
 }
@@ -63,7 +63,7 @@ enum KeyKind: Equatable, Sendable {
         return name == keys.replicationMark(tag: String(name[name.index(after: open)...].dropLast()))
     }
 
-    /// The Redis type that it should have; nil: any.
+    /// The Redis type that it should have; nil if any will do.
     var type: String? {
         switch self {
         case .room(_, let key): key.redisType
@@ -78,12 +78,12 @@ enum KeyKind: Equatable, Sendable {
 /// The findings about keys and rooms. Pure.
 struct DoctorKeys {
     let keys: RedisKeys
-    /// Nodes whose lease runs, and all in the set of nodes.
+    /// Nodes whose lease has not expired, and all in the set of nodes.
     let living: Set<String>
     let registered: Set<String>
-    /// For the commands that findings propose.
+    /// For the commands that findings suggest.
     var roomTTL: Int = 604_800_000
-    /// Redis' clock, ms since 1970; 0: not known.
+    /// Redis' clock, in ms since 1970; 0 if it is unknown.
     var time: UInt64 = 0
     var cli: String { keys.isClustered ? "redis-cli -c" : "redis-cli" }
 
@@ -115,7 +115,8 @@ struct DoctorKeys {
             return Finding(
                 .warning, .keys, key.name, "it is left of a dead node that nobody sweeps any more\(expiry)",
                 do:
-                    "look for the node in the rooms of SMEMBERS \(ShellText.quoted(key.name)) (this finds those too), then DEL it"
+                    "look for the node in the rooms of SMEMBERS \(ShellText.quoted(key.name)) (this finds those too), "
+                    + "then DEL it"
             )
         }
     }
@@ -123,7 +124,7 @@ struct DoctorKeys {
     // MARK: Rooms
 
     func findings(_ room: RoomFacts) -> [Finding] {
-        // A foreign type says it all.
+        // A key of the wrong type is reported on its own.
         guard room.keys.allSatisfy({ $0.value.type == $0.key.redisType || $0.value.type == "none" }) else { return [] }
         return bounds(room) + nodes(room) + lifetimes(room) + log(room) + roster(room)
     }
@@ -131,7 +132,7 @@ struct DoctorKeys {
     private func nodes(_ room: RoomFacts) -> [Finding] {
         var findings: [Finding] = []
         for (node, value) in room.nodes.sorted(by: { $0.key < $1.key }) where !living.contains(node) {
-            // What is registered is swept; DoctorNodes says so.
+            // A registered node will be swept; DoctorNodes reports it.
             guard !registered.contains(node) else { continue }
             let names = [RoomKey.log, .nodes, .epochs, .meta, .presence, .roster].map {
                 ShellText.quoted(keys.key($0, of: room.name))
@@ -139,9 +140,11 @@ struct DoctorKeys {
             findings.append(
                 Finding(
                     .must, .rooms, "\(room.name), node \(node)",
-                    "\(keys.key(.nodes, of: room.name)) holds a dead node that nobody knows: its members stay in the roster, and every message is published to it",
+                    "\(keys.key(.nodes, of: room.name)) holds a dead node that nobody knows: its members stay in the "
+                        + "roster, and every message is published to it",
                     do:
-                        "\(cli) FCALL martlet_leave 6 \(names.joined(separator: " ")) \(ShellText.quoted(node)) \(ShellText.quoted(value)) \(roomTTL) 1000"
+                        "\(cli) FCALL martlet_leave 6 \(names.joined(separator: " ")) \(ShellText.quoted(node)) "
+                        + "\(ShellText.quoted(value)) \(roomTTL) 1000"
                 ))
         }
         let alive = room.nodes.keys.count { living.contains($0) }
@@ -149,9 +152,11 @@ struct DoctorKeys {
             findings.append(
                 Finding(
                     .must, .rooms, room.name,
-                    "\(alive) living nodes are in it, but only \(subscribers) listen to its channel: messages reach the others late",
+                    "\(alive) living nodes are in it, but only \(subscribers) listen to its channel: messages reach "
+                        + "the others late",
                     do:
-                        "see the logs of \(room.nodes.keys.filter(living.contains).sorted().joined(separator: ", ")) for lost connections to Redis"
+                        "see the logs of \(room.nodes.keys.filter(living.contains).sorted().joined(separator: ", ")) "
+                        + "for lost connections to Redis"
                 ))
         }
         return findings
@@ -174,7 +179,8 @@ struct DoctorKeys {
         return [
             Finding(
                 .must, .rooms, room.name,
-                "nodes are in it, but \(expiring.map(\.value.name).joined(separator: ", ")) will expire in \(TopText.span(UInt64(soonest))): its history would be lost",
+                "nodes are in it, but \(expiring.map(\.value.name).joined(separator: ", ")) will expire in "
+                    + "\(TopText.span(UInt64(soonest))): its history would be lost",
                 do: expiring.map { "\(cli) PERSIST \(ShellText.quoted($0.value.name))" }.joined(separator: "; "))
         ]
     }
@@ -196,7 +202,8 @@ struct DoctorKeys {
                     .warning, .rooms, log,
                     "it holds entries whose IDs no node made (\(first) to \(last)): somebody used XADD … *",
                     do:
-                        "write with martlet_say; a node that sees it begins the history anew and tells its clients (reset)"
+                        "write with martlet_say; a node that sees it begins the history anew and tells its clients "
+                        + "(reset)"
                 ))
             return findings
         }
@@ -212,7 +219,8 @@ struct DoctorKeys {
                 Finding(
                     .warning, .rooms, log, "it has holes, \(missing) messages are missing\(place)",
                     do:
-                        "nothing brings them back; clients are told of the gap. Nodes never delete from the middle: see who does (XDEL)"
+                        "nothing brings them back; clients are told of the gap. Nodes never delete from the middle: "
+                        + "see who does (XDEL)"
                 ))
         }
         if let generated = room.generated, generated.seq > last.seq {
@@ -245,7 +253,8 @@ struct DoctorKeys {
                     .warning, .rooms, roster,
                     "it names \(Self.names(ghosts)) on nodes that are not in the room (\(Self.names(lost.sorted())))",
                     do:
-                        "it is right again when they or the last node leave; or \(cli) HDEL \(ShellText.quoted(roster)) and the name"
+                        "it is right again when they or the last node leave; or \(cli) HDEL "
+                        + "\(ShellText.quoted(roster)) and the name"
                 ))
         }
         if !unreadable.isEmpty {
@@ -253,7 +262,8 @@ struct DoctorKeys {
                 Finding(
                     .must, .rooms, roster, "what it holds of \(Self.names(unreadable)) is not {\"node\": [\"device\"]}",
                     do:
-                        "\(cli) HDEL \(ShellText.quoted(roster)) and the name: a living node writes its members again when it next enters"
+                        "\(cli) HDEL \(ShellText.quoted(roster)) and the name: a living node writes its members again "
+                        + "when it next enters"
                 ))
         }
         return findings

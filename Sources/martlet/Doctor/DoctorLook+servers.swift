@@ -3,17 +3,17 @@ import ChatGateway
 import ChatRedis
 import RedisSchema
 
-/// The one Redis, or a master of the Cluster, that could be connected.
+/// The single Redis, or a master of the Cluster, that could be connected.
 struct DoctorTarget: Sendable {
     var server: RedisServers.Server
     var inspector: RedisInspector
-    /// For findings; nil if there is only one.
+    /// For findings; nil if there is only one server.
     var name: String?
 }
 
-/// What each server is asked by itself.
+/// The checks that are made on each server by itself.
 extension DoctorLook {
-    /// Those that can be asked. What is missing is a finding.
+    /// Returns the servers that can be reached. An unreachable one is a finding.
     mutating func present(_ redis: RedisServers, replicas: Int) async -> [DoctorTarget] {
         let all = await redis.all
         var servers: [DoctorTarget] = []
@@ -47,17 +47,18 @@ extension DoctorLook {
         }
     }
 
-    /// Whether anything can be stored.
+    /// Checks whether anything can be stored.
     mutating func writes(_ servers: [DoctorTarget], _ keys: RedisKeys) async throws {
         for server in servers {
-            // Of a Cluster, any master but one says that the room is another's.
+            // In a Cluster, all masters but one reply that the room belongs to another one.
             let reply = try await server.inspector.ask([DoctorServer.write(keys)]).first ?? .null
             if let error = reply.error, error.hasPrefix("MOVED") || error.hasPrefix("ASK") { continue }
             report.add(DoctorServer.written(reply, at: server.name))
         }
     }
 
-    /// Ms by which this machine's clock is ahead of Redis', as far as it is sure; of a Cluster, of the one that has the nodes' keys.
+    /// By how many ms this machine's clock is ahead of Redis', as far as the measurement shows; in a Cluster, of the
+    /// master that serves the nodes' keys.
     mutating func clock(_ servers: [DoctorTarget]) async throws -> Int? {
         var skews: [(server: RedisServers.Server, skew: Int)] = []
         for server in servers {
@@ -90,7 +91,7 @@ extension DoctorLook {
                 continue
             }
             let found = DoctorServer.library(list, nodes: nodes, at: server.name)
-            // That nobody has loaded it yet is said once.
+            // That the library is not loaded yet is reported only once.
             report.add(found.filter { !report.findings.contains($0) })
         }
         if isSeen, !servers.isEmpty, !report.findings.contains(where: { $0.area == .library }) {
@@ -98,7 +99,7 @@ extension DoctorLook {
         }
     }
 
-    /// On connections of their own, which end with the transaction that nobody carries out.
+    /// Uses separate connections, which are closed with the transaction that is never executed.
     mutating func rights(_ servers: [DoctorTarget], _ keys: RedisKeys, user: String) async throws {
         var isSeen = true
         for server in servers {

@@ -3,24 +3,24 @@ import ChatNode
 import ChatRedis
 import RedisSchema
 
-/// How an examination is made.
+/// The settings of an examination.
 struct DoctorOptions: Sendable {
     /// The environment, as `serve` would read it.
     var environment: [String: String]
-    /// Keys of the database that are looked through.
+    /// The maximum number of keys to scan.
     var keyLimit = 200_000
-    /// Rooms that are looked at.
+    /// The maximum number of rooms to examine.
     var roomLimit = 20_000
     /// How long to wait for a heartbeat of each node.
     var wait: Duration = .seconds(6)
-    /// How long after the first look those rooms are looked at again in which something was found.
+    /// How long after the first pass the rooms with findings are examined again.
     var secondLook: Duration = .milliseconds(1_500)
 }
 
-/// Looks at everything, in bounded batches that only read, and collects what the rules say of it.
+/// Examines everything, in bounded batches that only read, and collects the findings of the rules.
 struct DoctorLook {
     let options: DoctorOptions
-    /// Told what is being done, and how far it is (0…1).
+    /// Called with the current step and the progress (0…1).
     let progress: @Sendable (String, Double) -> Void
     var report = DoctorReport()
 
@@ -71,7 +71,7 @@ struct DoctorLook {
         let nodes = try await nodesOrWhyNot(redis, keys)
         try await library(servers, nodes?.nodes.count { $0.report != nil } ?? 0)
         try await rights(servers, keys, user: target.user ?? "default")
-        // Without the nodes nobody can tell which of a room's are dead.
+        // Without the nodes it is impossible to tell which nodes of a room are dead.
         guard let nodes else { return }
         report.add(DoctorNodes.findings(nodes.nodes, at: nodes.time, keys))
         let living = nodes.nodes.filter { $0.report != nil }
@@ -84,7 +84,7 @@ struct DoctorLook {
     private mutating func nodesOrWhyNot(_ redis: RedisServers, _ keys: RedisKeys) async throws -> TopSample? {
         do {
             let sample = try await nodes(redis, keys)
-            // A key of a foreign type the scan finds; what we may not read would make living nodes look dead.
+            // The scan finds keys of the wrong type. Keys that we may not read would make living nodes look dead.
             if let refused = sample.problems.first(where: {
                 $0.contains("NOPERM") || $0.contains("CLUSTERDOWN")
             }) {
@@ -148,7 +148,8 @@ struct DoctorLook {
         }
         report.fine(
             .clocks,
-            "\(clocks.count) nodes and this machine differ from Redis' by less than \(TopText.span(UInt64(DoctorNodes.skewWarning)))"
+            "\(clocks.count) nodes and this machine differ from Redis' by less than "
+                + "\(TopText.span(UInt64(DoctorNodes.skewWarning)))"
         )
     }
 
@@ -192,7 +193,7 @@ struct DoctorLook {
         return rules
     }
 
-    /// All keys of the prefix, or as many as may be; nil if they cannot be listed.
+    /// All keys with the prefix, up to the limit; nil if they cannot be listed.
     private mutating func keyNames(_ servers: [DoctorTarget], _ queries: DoctorQueries) async throws -> [String]? {
         var total = 0
         for server in servers { total += try await server.inspector.ask("DBSIZE").integer ?? 0 }
@@ -220,7 +221,8 @@ struct DoctorLook {
         return names.sorted()
     }
 
-    /// Looks at rooms, and a moment later once more at everything in which something was found: nodes come and go while we look.
+    /// Examines rooms, and a moment later examines everything with findings once more, because nodes come and go
+    /// meanwhile.
     private mutating func judge(
         _ redis: RedisServers, _ queries: DoctorQueries, _ rules: DoctorKeys, rooms: [String], keys: [String]
     ) async throws {
@@ -247,7 +249,7 @@ struct DoctorLook {
         }
     }
 
-    /// The rooms as they are, and how many of them no master could be asked for.
+    /// The state of the rooms, and the number of rooms whose master could not be asked.
     private func look(
         _ redis: RedisServers, _ queries: DoctorQueries, _ rooms: [String]
     ) async throws -> (facts: [RoomFacts], unserved: Int) {

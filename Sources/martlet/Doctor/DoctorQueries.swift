@@ -2,16 +2,16 @@ import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// The commands of an examination of keys and rooms, and the reading of their replies. Pure; all commands only read.
+/// The commands that examine keys and rooms, and the parsing of their replies. Pure; all commands only read.
 struct DoctorQueries {
     let keys: RedisKeys
 
-    /// Users of one roster that are looked at.
+    /// The maximum number of users of one roster that are examined.
     static let rosterPage = 1_000
-    /// Entries of a log with holes that are looked at to say where they are.
+    /// The maximum number of entries that are examined to locate the holes in a log.
     static let logPage = 2_000
 
-    /// `MATCH` of SCAN for our prefix: what would be a pattern in it is escaped.
+    /// The `MATCH` argument of SCAN for our prefix, whose special characters are escaped.
     var pattern: String {
         var result = ""
         for character in keys.prefix {
@@ -35,7 +35,7 @@ struct DoctorQueries {
 
     private static let kinds = RoomKey.allCases
 
-    /// Everything about one room, in one piece of a batch.
+    /// All commands for one room, adjacent in a batch.
     func room(_ name: String) -> [[String]] {
         types(Self.kinds.map { keys.key($0, of: name) }) + [
             ["HGETALL", keys.key(.nodes, of: name)], ["XINFO", "STREAM", keys.key(.log, of: name)],

@@ -1,6 +1,6 @@
 import ChatJSON
 
-/// What `martlet doctor` has to say about one thing.
+/// One result of `martlet doctor`.
 struct Finding: Equatable, Sendable {
     enum Level: Int, Equatable, Sendable, Comparable {
         case ok, warning, must
@@ -16,7 +16,7 @@ struct Finding: Equatable, Sendable {
         }
     }
 
-    /// The part of the examination: one ok for each that is fine.
+    /// The part of the examination; each part without problems is reported as ok.
     enum Area: String, CaseIterable, Sendable {
         case configuration, redis, settings, library, rights, nodes, clocks, keys, rooms
     }
@@ -26,7 +26,7 @@ struct Finding: Equatable, Sendable {
     /// The setting, key, node or room that it is about; nil for the whole area.
     var place: String?
     var problem: String
-    /// What to do; nil if nothing is.
+    /// What to do; nil if nothing is to be done.
     var remedy: String?
 
     init(_ level: Level, _ area: Area, _ place: String? = nil, _ problem: String, do remedy: String? = nil) {
@@ -37,19 +37,19 @@ struct Finding: Equatable, Sendable {
         self.remedy = remedy
     }
 
-    /// The same finding of a second look, however its figures have changed.
+    /// Identifies the same finding in a second pass, even if its figures have changed.
     var identity: String { "\(area.rawValue) \(level.rawValue) \(place ?? "")" }
 }
 
-/// All findings, and whether something could not be looked at.
+/// All findings, and whether something could not be examined.
 struct DoctorReport: Equatable, Sendable {
     var findings: [Finding] = []
-    /// What could not be looked at, and why.
+    /// What could not be examined, and why.
     var unseen: [String] = []
 
     mutating func add(_ more: [Finding]) { findings += more }
 
-    /// An area in which nothing was found gets its line, too.
+    /// Adds the ok line of an area without findings.
     mutating func fine(_ area: Finding.Area, _ summary: String) {
         guard !findings.contains(where: { $0.area == area && $0.level > .ok }) else { return }
         findings.append(Finding(.ok, area, nil, summary))
@@ -57,12 +57,13 @@ struct DoctorReport: Equatable, Sendable {
 
     func count(_ level: Finding.Level) -> Int { findings.count { $0.level == level } }
 
-    /// 0: nothing must be done; 1: something must; 2: something could not be looked at (and nothing that was must be done).
+    /// 0: no finding must be acted on; 1: some must; 2: something could not be examined (and no finding must be acted
+    /// on).
     var exitCode: Int32 { count(.must) > 0 ? 1 : unseen.isEmpty ? 0 : 2 }
 
     // MARK: Form
 
-    /// For people. Findings of one kind beyond `limit` are counted.
+    /// The report for people. At most `limit` findings of one kind are listed; the others are counted.
     func lines(columns: Int?, colour: Bool, limit: Int = 20) -> [String] {
         var lines: [String] = []
         for area in Finding.Area.allCases {
@@ -112,7 +113,7 @@ struct DoctorReport: Equatable, Sendable {
         return pieces.enumerated().map { ($0.offset == 0 ? shown : "         ") + $0.element }
     }
 
-    /// For machines: one object with all findings.
+    /// The report for programs: one object with all findings.
     var json: String {
         func number(_ value: Int) -> JSONValue { .number("\(value)") }
         let all = findings.map { finding in

@@ -3,11 +3,11 @@ import ChatNode
 import ChatRedis
 import RedisSchema
 
-/// What is to be said about the environment, the server, its functions and our rights in it. Pure.
+/// The findings about the environment, the server, its functions and our rights there. Pure.
 enum DoctorServer {
     // MARK: Configuration
 
-    /// What `martlet serve` would say of this environment.
+    /// The problems that `martlet serve` would report for this environment.
     static func configuration(_ environment: [String: String]) -> [Finding] {
         let warnings: [ConfigurationWarning]
         var findings: [Finding] = []
@@ -31,7 +31,8 @@ enum DoctorServer {
 
     // MARK: Server
 
-    /// `MARTLET_ACK_REPLICAS` replicas must be there, or no send is acknowledged. `server`, here and below: which of several masters it is.
+    /// `MARTLET_ACK_REPLICAS` replicas must be connected, or no send is acknowledged. `server`, here and below, names
+    /// one of several masters.
     static func replicas(_ found: Int, wanted: Int, at server: String? = nil) -> [Finding] {
         guard found < wanted else { return [] }
         let what = server.map { "the master at \($0): no send in its rooms" } ?? "this Redis: no send"
@@ -55,25 +56,26 @@ enum DoctorServer {
         server.map { "\(what) at \($0)" } ?? what
     }
 
-    /// How redis-cli is called for one of several masters, `host:port`.
+    /// The redis-cli call for one of several masters, `host:port`.
     private static func cli(_ server: String?) -> String {
         guard let server, let colon = server.lastIndex(of: ":") else { return "redis-cli" }
         let host = server[..<colon].filter { $0 != "[" && $0 != "]" }
         return "redis-cli -h \(host) -p \(server[server.index(after: colon)...])"
     }
 
-    /// Slots of a Cluster that no master claims. `server`: one to mend it at.
+    /// The slots of a Cluster that no master claims. `server` is one on which to repair that.
     static func unserved(_ slots: SlotSet, at server: String?) -> [Finding] {
         guard !slots.isEmpty else { return [] }
         return [
             Finding(
                 .must, .redis, "slots \(slots.summary)",
-                "nobody serves them: their rooms wait, and with cluster-require-full-coverage yes (the default) all rooms do",
+                "nobody serves them: their rooms wait, and with cluster-require-full-coverage yes (the default) all "
+                    + "rooms do",
                 do: "redis-cli --cluster fix \(server ?? "HOST:PORT"), or CLUSTER ADDSLOTS at one of the masters")
         ]
     }
 
-    /// A master of a Cluster that cannot be asked while others can.
+    /// A master of a Cluster that cannot be reached while others can.
     static func away(_ server: String, _ slots: SlotSet?, _ error: RedisSetupError) -> Finding {
         Finding(
             .must, .redis, "the master at \(server)",
@@ -83,7 +85,7 @@ enum DoctorServer {
                 : remedy(error.code))
     }
 
-    /// Why there is no connection: nothing can be said, and there is nothing else to look at.
+    /// Why there is no connection; without one, nothing else can be examined.
     static func connection(_ error: RedisSetupError) -> Finding {
         Finding(.must, .redis, nil, error.message, do: remedy(error.code))
     }
@@ -91,12 +93,15 @@ enum DoctorServer {
     private static func remedy(_ code: RedisSetupError.Code) -> String {
         switch code {
         case .unreachable, .closed:
-            "see that Redis runs there, listens on that address (bind, protected-mode) and no firewall is in between; or correct MARTLET_REDIS_URL"
+            "see that Redis runs there, listens on that address (bind, protected-mode) and no firewall is in between; "
+                + "or correct MARTLET_REDIS_URL"
         case .unknownHost: "correct the host name in MARTLET_REDIS_URL, or add it to DNS"
         case .timedOut:
-            "see whether Redis hangs (its log, SLOWLOG, a script that runs, a process that is stopped) or a firewall drops packets; with TLS there, use rediss://"
+            "see whether Redis hangs (its log, SLOWLOG, a script that runs, a process that is stopped) or a firewall "
+                + "drops packets; with TLS there, use rediss://"
         case .tls:
-            "a private authority: MARTLET_REDIS_CA=file.pem; a certificate of ours: MARTLET_REDIS_CERTIFICATE and MARTLET_REDIS_KEY; no TLS there: redis://"
+            "a private authority: MARTLET_REDIS_CA=file.pem; a certificate of ours: MARTLET_REDIS_CERTIFICATE and "
+                + "MARTLET_REDIS_KEY; no TLS there: redis://"
         case .wrongPassword, .passwordNeeded:
             "set MARTLET_REDIS_PASSWORD (and MARTLET_REDIS_USER for an ACL user) to what Redis wants"
         case .noSuchDatabase: "correct the database number in MARTLET_REDIS_URL, or raise databases in redis.conf"
@@ -117,14 +122,15 @@ enum DoctorServer {
 
     // MARK: Writes
 
-    /// An append to the log of a room that is not there: refused as any other, and else nothing is written.
+    /// An append to the log of a room that does not exist: it is refused like any other append would be, and otherwise
+    /// writes nothing.
     static func write(_ keys: RedisKeys) -> [String] {
         ["XADD", keys.key(.log, of: "~martlet-doctor"), "NOMKSTREAM", "1-1", "a", "b"]
     }
 
     static func written(_ reply: RedisValue, at server: String? = nil) -> [Finding] {
         guard let error = reply.error else { return [] }
-        // The rights are looked at by name.
+        // The rights are checked one by one elsewhere.
         let kind = RefusalKind(text: error)
         if kind == .noPermission { return [] }
         return [
@@ -136,7 +142,7 @@ enum DoctorServer {
 
     // MARK: Library
 
-    /// `list`: the reply to `FUNCTION LIST LIBRARYNAME martlet WITHCODE`. `nodes`: how many live.
+    /// `list` is the reply to `FUNCTION LIST LIBRARYNAME martlet WITHCODE`, `nodes` the number of living nodes.
     static func library(_ list: RedisValue, nodes: Int, at server: String? = nil) -> [Finding] {
         let name = place(FunctionLibrary.name, server)
         let load = "cat redis/functions/*.lua | \(cli(server)) -x FUNCTION LOAD REPLACE"
@@ -176,7 +182,8 @@ enum DoctorServer {
             return [
                 Finding(
                     .must, .library, name,
-                    "it calls itself version \(version) but is not the one that this martlet brings: somebody changed it",
+                    "it calls itself version \(version) but is not the one that this martlet brings: somebody changed "
+                        + "it",
                     do: load)
             ]
         }
@@ -185,8 +192,8 @@ enum DoctorServer {
 
     // MARK: Rights
 
-    /// One of each kind of command that a node or its functions give, as `MULTI` takes them: Redis checks rights when it queues a
-    /// command, and nothing of this is ever carried out.
+    /// One command of each kind that a node or its functions issue, to be queued after `MULTI`: Redis checks rights
+    /// when it queues a command, and none of these is ever executed.
     static func rehearsal(_ keys: RedisKeys) -> [[String]] {
         let room = "martlet-doctor"
         func key(_ kind: RoomKey) -> String { keys.key(kind, of: room) }
@@ -210,7 +217,8 @@ enum DoctorServer {
         ]
     }
 
-    /// `replies`: to `MULTI`, then to each of ``rehearsal(_:)``. Nil if rights cannot be told (the user may not even `MULTI`).
+    /// `replies` are those to `MULTI` and then to each of ``rehearsal(_:)``. Nil if rights cannot be determined
+    /// (because the user may not even use `MULTI`).
     static func rights(
         _ replies: [RedisValue], _ keys: RedisKeys, user: String, at server: String? = nil
     ) -> [Finding]? {
@@ -227,13 +235,14 @@ enum DoctorServer {
         guard !missing.isEmpty else { return [] }
         let problem =
             "it may not, on keys and channels that begin with \(keys.prefix): \(missing.joined(separator: ", "))"
-        // A node lives without settings to compare.
+        // A node can work without comparing the settings.
         let harmless = missing == ["CONFIG GET"]
         return [
             Finding(
                 harmless ? .warning : .must, .rights, place("user \(user)", server), problem,
                 do:
-                    "give a node's user the rights of the user martlet in redis/users.acl (with your prefix in place of martlet:)"
+                    "give a node's user the rights of the user martlet in redis/users.acl (with your prefix in place "
+                    + "of martlet:)"
             )
         ]
     }
