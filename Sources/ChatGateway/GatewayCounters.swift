@@ -1,15 +1,15 @@
 import ChatCore
 
-/// What the gateway counts. Each loop has its own, touched by nobody else, so counting costs an addition and no lock;
-/// ``GatewayServer/counters()`` adds them up when somebody asks.
+/// The gateway's counters. Each loop has its own, which nothing else accesses, so counting costs an addition and no
+/// lock; ``GatewayServer/counters()`` adds them up on request.
 public struct GatewayCounters: Sendable {
-    /// Open now.
+    /// The number of sessions that are open now.
     public var sessions = 0
-    /// Open now, of all kinds.
+    /// The number of connections of all kinds that are open now.
     public var connections = 0
-    /// Waiting now in the sessions' outbound queues.
+    /// Bytes that are waiting in the sessions' outbound queues now.
     public var queuedBytes = 0
-    /// Waiting in the kernel's buffers for sessions that are behind, as of their last heartbeats.
+    /// Bytes in the kernel's buffers of sessions that are behind, as of their last heartbeats.
     public var kernelBytes = 0
     public var sessionsOpened: UInt64 = 0
     /// By reason: a ``CloseReason``'s name, `peer` (the client closed), `gone` (the connection was lost),
@@ -19,27 +19,27 @@ public struct GatewayCounters: Sendable {
     public var framesReceived: [RequestType: UInt64] = [:]
     /// By the code's name.
     public var badFrames: [String: UInt64] = [:]
-    /// Frames given to sessions, shared ones once for each session.
+    /// Frames sent to sessions; a shared frame counts once for each session.
     public var framesSent: UInt64 = 0
-    /// Presence changes and signals that a session which is behind was not sent.
+    /// Presence changes and signals that were dropped because the session was behind.
     public var framesDropped: [Frame.Kind: UInt64] = [:]
     public var bytesSent: UInt64 = 0
     /// Requests that ended their connection, handshakes among them, by HTTP status.
     public var handshakesRefused: [Int: UInt64] = [:]
-    /// Connections and requests refused before there was a session.
+    /// Connections and requests that were refused before there was a session.
     public var refusals: [Refusal: UInt64] = [:]
-    /// Connections that took too long over their request or handshake.
+    /// Connections that exceeded the time limit of their request or handshake.
     public var connectionsTimedOut: UInt64 = 0
-    /// Connections to a node that was full.
+    /// Connections that were refused because the node was full.
     public var connectionsRefused: UInt64 = 0
-    /// Whether the node is full: new connections are sent away.
+    /// Whether the node is full and refuses new connections.
     public var isFull = false
-    /// How often it became so.
+    /// How often the node became full.
     public var timesFull: UInt64 = 0
-    /// How often the kernel could not give a connection that had come.
+    /// How often the kernel failed to accept a connection.
     public var acceptErrors: UInt64 = 0
 
-    /// Refused because of a limit that the gateway itself looks at.
+    /// Refusals because of limits that the gateway itself checks.
     public var limitRefusals: [Limit: UInt64] = [:]
 
     public init() {}
@@ -50,7 +50,7 @@ public struct GatewayCounters: Sendable {
         case costOfAddress
         case headBytes, connectionsPerAddress, bytesPerSecondPerAddress
 
-        /// The limit behind what the session machine refused; nil: it was none.
+        /// The limit that made the session machine refuse something; nil if it was none.
         init?(refusing code: WireError.Code) {
             switch code {
             case .tooManyRooms: self = .roomsPerSession
@@ -64,15 +64,16 @@ public struct GatewayCounters: Sendable {
         }
     }
 
-    /// Why somebody was sent away before there was a session.
+    /// Why a client was refused before there was a session.
     public enum Refusal: String, Sendable, CaseIterable {
-        /// Not HTTP, or not as it must be; its head or body is too long; it did not come in time.
+        /// The request is not valid HTTP; its head or body is too long; or it did not arrive in time.
         case badRequest, headTooLarge, bodyTooLarge, timeout
-        /// A request for the WebSocket's path that opens none, a page of another origin, an unknown subprotocol.
+        /// A request for the WebSocket's path that is not a handshake; a page of another origin; an unknown
+        /// subprotocol.
         case noHandshake, origin, subprotocol
-        /// The names in the URL, and who the client is.
+        /// Invalid names in the URL, and failed authentication or authorisation.
         case badName, unauthenticated, forbidden
-        /// What the node has too much of.
+        /// A limit of the node was reached.
         case nodeFull, tooManySessions, handshakeRate, addressConnections
         case draining, internalError
 

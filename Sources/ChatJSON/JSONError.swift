@@ -1,8 +1,8 @@
 /// Why bytes are not JSON (RFC 8259), and where.
 public struct JSONError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// Counted from 0; the length of the input if it ended too early.
+    /// Zero-based; the length of the input if it ended too early.
     public var offset: Int
-    /// What stands there or was expected there, without repeating the input.
+    /// What was found or expected there, without repeating the input.
     public var problem: String
 
     public init(offset: Int, problem: String) {

@@ -1,22 +1,22 @@
 extension JSONScanner {
-    /// The value of a string that this scanner has found, escapes resolved.
+    /// The value of a string that this scanner has found, with its escapes resolved.
     public func string(_ slice: JSONSlice) -> String {
         let inner = inside(slice)
         guard slice.kind == .string(escaped: true) else { return String(decoding: inner, as: UTF8.self) }
         return String(decoding: Self.unescape(inner), as: UTF8.self)
     }
 
-    /// The bytes between a string's quotes, as they stand in the input.
+    /// The raw bytes between a string's quotes.
     public func inside(_ slice: JSONSlice) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: bytes[slice.range.lowerBound + 1..<slice.range.upperBound - 1])
     }
 
-    /// A value's text, as it stands in the input.
+    /// The raw text of a value.
     public func text(_ slice: JSONSlice) -> String {
         String(decoding: UnsafeRawBufferPointer(rebasing: bytes[slice.range]), as: UTF8.self)
     }
 
-    /// Whether a string that this scanner has found is `text`.
+    /// Whether the value of a string that this scanner has found is `text`.
     public func string(_ slice: JSONSlice, equals text: StaticString) -> Bool {
         if slice.kind == .string(escaped: true) { return string(slice) == text.description }
         let count = text.utf8CodeUnitCount
@@ -27,13 +27,13 @@ extension JSONScanner {
         return true
     }
 
-    /// A number's value if it is a whole number without fraction and exponent that fits.
+    /// The value of a number that is written without fraction and exponent and fits; nil for any other.
     public func integer(_ slice: JSONSlice) -> Int? {
         guard slice.kind == .number else { return nil }
         return Int(text(slice))
     }
 
-    /// Resolves escapes whose form the scanner has already checked.
+    /// Resolves escapes whose syntax the scanner has already checked.
     private static func unescape(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(bytes.count)

@@ -1,15 +1,15 @@
-/// What kind of JSON value stands at a place, and where its text is.
+/// The kind of a JSON value, and the position of its text.
 public struct JSONSlice: Hashable, Sendable {
     public enum Kind: Hashable, Sendable {
         case null
         case bool(Bool)
         case number
-        /// `escaped`: it holds at least one backslash, so its text is not its value.
+        /// `escaped`: the string holds at least one backslash, so its text differs from its value.
         case string(escaped: Bool)
         case array
         case object
 
-        /// With its article, for error messages.
+        /// The kind with its article, for error messages.
         public var noun: String {
             switch self {
             case .null: "null"
@@ -23,7 +23,7 @@ public struct JSONSlice: Hashable, Sendable {
     }
 
     public var kind: Kind
-    /// The value's bytes in the input; of a string, with its quotes.
+    /// The range of the value's bytes in the input; for a string, including its quotes.
     public var range: Range<Int>
 
     public init(kind: Kind, range: Range<Int>) {
@@ -32,13 +32,13 @@ public struct JSONSlice: Hashable, Sendable {
     }
 }
 
-/// A strict reader of JSON text (RFC 8259) that walks over bytes and copies nothing: it checks the grammar and says
-/// where values are. No comments, no trailing commas, no leading zeros, no control characters in strings, no lone
-/// surrogates in `\u` escapes; nesting is limited, so no input can exhaust the stack.
+/// A strict scanner for JSON text (RFC 8259) that copies nothing: it checks the grammar and reports the positions of
+/// values. It accepts no comments, no trailing commas, no leading zeros, no control characters in strings, and no lone
+/// surrogates in `\u` escapes. Nesting is limited, so no input can exhaust the stack.
 ///
-/// The bytes must be UTF-8 already (``UTF8Validator``) and outlive the scanner.
+/// The bytes must be valid UTF-8 (``UTF8Validator``) and outlive the scanner.
 public struct JSONScanner {
-    /// How deep arrays and objects may nest.
+    /// The maximum nesting depth of arrays and objects.
     public static let maxDepth = 64
 
     public let bytes: UnsafeRawBufferPointer
@@ -51,14 +51,14 @@ public struct JSONScanner {
         self.bytes = bytes
     }
 
-    /// A scanner that takes only what every reader of JSON takes: see ``JSONData``.
+    /// A scanner that accepts only what every JSON parser accepts: see ``JSONData``.
     init(data bytes: UnsafeRawBufferPointer) {
         self.bytes = bytes
         depthLimit = JSONData.maxDepth
         boundsNumbers = true
     }
 
-    /// Reads one value with white space around it, and expects the end of the input behind it.
+    /// Reads one value with optional white space around it, and expects the end of the input after it.
     public mutating func document() throws(JSONError) -> JSONSlice {
         skipSpace()
         let value = try value()
@@ -72,7 +72,7 @@ public struct JSONScanner {
         if offset < bytes.count { throw fail("text after the end of the JSON value") }
     }
 
-    /// Goes on behind the text if exactly that stands here.
+    /// Skips the text if exactly that is at the current position; otherwise does nothing.
     public mutating func skip(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
         guard bytes.count - offset >= count else { return false }
@@ -122,8 +122,8 @@ public struct JSONScanner {
         return JSONSlice(kind: kind, range: start..<offset)
     }
 
-    /// Reads an object, which begins at ``offset``, and hands over each member's name and value in order; the same name
-    /// may come more than once.
+    /// Reads an object, which begins at ``offset``, and calls `body` with the name and value of each member in order;
+    /// the same name may occur more than once.
     public mutating func members(
         _ body: (_ name: JSONSlice, _ value: JSONSlice) throws(JSONError) -> Void
     ) throws(JSONError) {
@@ -145,7 +145,7 @@ public struct JSONScanner {
         }
     }
 
-    /// Reads an array, which begins at ``offset``, and hands over each element in order.
+    /// Reads an array, which begins at ``offset``, and calls `body` with each element in order.
     public mutating func elements(_ body: (JSONSlice) throws(JSONError) -> Void) throws(JSONError) {
         try descend()
         if closes(UInt8(ascii: "]")) { return }
@@ -213,7 +213,7 @@ public struct JSONScanner {
         }
     }
 
-    /// Walks over a string; returns whether it holds escapes.
+    /// Scans a string; returns whether it holds escapes.
     private mutating func string() throws(JSONError) -> Bool {
         offset += 1
         var escaped = false

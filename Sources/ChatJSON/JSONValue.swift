@@ -1,7 +1,7 @@
-/// A whole JSON value in memory, for whoever reads JSON off the hot path: the client library, the tools, configuration.
+/// A complete JSON value in memory, for code off the hot path: the client library, the tools, and configuration.
 ///
-/// Numbers stay text, so nothing is lost of what does not fit a `Double`. Of members with the same name the last one
-/// counts.
+/// Numbers are kept as text, so those that do not fit a `Double` lose nothing. If members have the same name, the last
+/// one counts.
 public enum JSONValue: Hashable, Sendable {
     case null
     case bool(Bool)
@@ -11,18 +11,18 @@ public enum JSONValue: Hashable, Sendable {
     case array([JSONValue])
     case object([String: JSONValue])
 
-    /// Reads JSON text: UTF-8, one value, nothing behind it. The error names the byte.
+    /// Parses JSON text: UTF-8, one value, nothing after it. The error names the byte.
     public init(parsing bytes: [UInt8]) throws(JSONError) {
         let result = bytes.withUnsafeBytes { Self.parse($0) }
         self = try result.get()
     }
 
-    /// Reads JSON text.
+    /// Parses JSON text.
     public init(parsing text: String) throws(JSONError) {
         try self.init(parsing: Array(text.utf8))
     }
 
-    /// Reads JSON text in memory that somebody else owns.
+    /// Parses JSON text in memory that the caller owns.
     public static func parse(_ bytes: UnsafeRawBufferPointer) -> Result<JSONValue, JSONError> {
         do throws(JSONError) {
             var validator = UTF8Validator()
@@ -52,7 +52,7 @@ public enum JSONValue: Hashable, Sendable {
         return flag
     }
 
-    /// The number, if it is written as a whole number and fits.
+    /// The number, if it is written as an integer and fits.
     public var integer: Int? {
         guard case .number(let text) = self else { return nil }
         return Int(text)
@@ -73,14 +73,14 @@ public enum JSONValue: Hashable, Sendable {
         return members
     }
 
-    /// Compact JSON text, an object's members in the order of their names.
+    /// Compact JSON text, with an object's members sorted by name.
     public var text: String {
         var bytes = ByteWriter()
         write(to: &bytes)
         return bytes.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// Appends compact JSON text, an object's members in the order of their names.
+    /// Appends compact JSON text, with an object's members sorted by name.
     public func write(to bytes: inout ByteWriter) {
         switch self {
         case .null: bytes.appendText("null")
@@ -106,7 +106,7 @@ public enum JSONValue: Hashable, Sendable {
         }
     }
 
-    /// Builds what a scanner has found to be well formed, so nothing below can fail.
+    /// Builds a value from text that a scanner has found to be well formed, so nothing here can fail.
     private static func build(_ bytes: UnsafeRawBufferPointer, _ slice: JSONSlice) -> JSONValue {
         var scanner = JSONScanner(UnsafeRawBufferPointer(rebasing: bytes[slice.range]))
         switch slice.kind {

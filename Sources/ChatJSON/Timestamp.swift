@@ -3,7 +3,7 @@ public enum Timestamp {
     /// 9999-12-31T23:59:59.999Z: RFC 3339 has four digits for the year. Later times are written as this one.
     public static let maximum: UInt64 = 253_402_300_799_999
 
-    /// Appends the 24 characters.
+    /// Appends the 24 characters of a time.
     public static func append(_ milliseconds: UInt64, to bytes: inout ByteWriter) {
         let time = min(milliseconds, maximum)
         let day = time / 86_400_000
@@ -25,14 +25,14 @@ public enum Timestamp {
         bytes.append(UInt8(ascii: "Z"))
     }
 
-    /// The same as text.
+    /// The text of a time.
     public static func text(_ milliseconds: UInt64) -> String {
         var bytes = ByteWriter(capacity: 24)
         append(milliseconds, to: &bytes)
         return bytes.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// Reads exactly the form that ``append(_:to:)`` writes; nil for anything else.
+    /// Parses exactly the format that ``append(_:to:)`` writes; nil for anything else.
     public static func milliseconds(_ text: String) -> UInt64? {
         let bytes = Array(text.utf8)
         let form = Array("dddd-dd-ddTdd:dd:dd.dddZ".utf8)
@@ -62,8 +62,8 @@ public enum Timestamp {
     @inline(__always)
     private static func digit(_ number: UInt64) -> UInt8 { UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: number % 10) }
 
-    /// Days since 1970 to a date of the Gregorian calendar: Howard Hinnant, "chrono-Compatible Low-Level Date
-    /// Algorithms", `civil_from_days`, for days that are not negative.
+    /// The date that is this many days after 1970-01-01 in the Gregorian calendar: Howard Hinnant, "chrono-Compatible
+    /// Low-Level Date Algorithms", `civil_from_days`, for days that are not negative.
     private static func civil(day: UInt64) -> (year: UInt64, month: UInt64, day: UInt64) {
         let shifted = day + 719_468
         let era = shifted / 146_097

@@ -1,22 +1,21 @@
-/// Checks UTF-8 (RFC 3629) piece by piece: no overlong forms, no surrogates, nothing above U+10FFFF. A character may be
-/// cut anywhere between two pieces, as WebSocket fragments do.
+/// Validates UTF-8 (RFC 3629) piece by piece: no overlong forms, no surrogates, nothing above U+10FFFF. A character may
+/// be split between two pieces at any byte, as in WebSocket fragments.
 public struct UTF8Validator: Sendable, Equatable {
-    /// What the next byte must be for the character to go on.
+    /// The number of continuation bytes that the current character still needs, and the valid range of the next one.
     private var needed: UInt8 = 0
     private var low: UInt8 = 0x80
     private var high: UInt8 = 0xBF
 
     public init() {}
 
-    /// True if the bytes so far end with a whole character.
+    /// Whether the bytes so far end with a complete character.
     @inlinable
     public var isComplete: Bool { pending == 0 }
 
-    /// How many more bytes the character at the end needs.
+    /// The number of bytes that the last character still needs.
     public var pending: Int { Int(needed) }
 
-    /// Takes the next piece. Returns the offset in it of the first byte that cannot stand there; nil if all is well so
-    /// far.
+    /// Checks the next piece. Returns the offset in it of the first invalid byte; nil if all bytes so far are valid.
     public mutating func check(_ bytes: UnsafeRawBufferPointer) -> Int? {
         var index = 0
         let count = bytes.count
@@ -31,7 +30,7 @@ public struct UTF8Validator: Sendable, Equatable {
         return nil
     }
 
-    /// The offset of the first byte from `start` on that is not ASCII; eight at a time.
+    /// The offset of the first byte that is not ASCII, at or after `start`; checks eight bytes at a time.
     private static func skipASCII(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
         var index = start
         while index + 8 <= bytes.count {

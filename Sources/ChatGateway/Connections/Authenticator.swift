@@ -1,14 +1,14 @@
 import ChatCore
 
-/// Decides who a client is. An error is `unauthenticated` (HTTP 401), `forbidden` (403) or `badName` (400).
+/// Determines who a client is. An error is `unauthenticated` (HTTP 401), `forbidden` (403) or `badName` (400).
 public protocol Authenticator: Sendable {
-    /// The answer, if it takes no waiting; nil: ask ``authenticate(_:)``.
+    /// The answer if it is available without waiting; nil means to call ``authenticate(_:)``.
     func authenticateAtOnce(_ credentials: Credentials) -> Result<Identity, WireError>?
-    /// The answer, after asking whoever knows.
+    /// The answer, possibly after asking another service.
     func authenticate(_ credentials: Credentials) async -> Result<Identity, WireError>
 }
 
-/// Believes what the client says: for development only. The node warns of it when it starts.
+/// Trusts the client's claim: for development only. The node logs a warning when it starts.
 public struct DevelopmentAuthenticator: Authenticator {
     public init() {}
 

@@ -2,16 +2,17 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// A WebSocket that is open and whose client has not said who it is: for protocols in which a first request says so.
+/// A WebSocket that is open and whose client has not identified itself, for protocols that do so in their first
+/// request.
 final class FirstRequest {
     let opening: Opening
     let reader: any ClientReader
     var decoder: WebSocketDecoder
-    /// What came in one message with the client's hello, behind it.
+    /// Requests that followed the client's hello in the same message.
     var behind: [ClientInput] = []
-    /// Bytes behind the message with the hello.
+    /// Bytes that followed the message with the hello.
     var rest: [UInt8] = []
-    /// Messages that were refused.
+    /// The number of refused messages.
     var failures = 0
 
     init(_ opening: Opening) {
@@ -21,10 +22,10 @@ final class FirstRequest {
     }
 }
 
-/// Reading up to the client's first request. A client that does not say who it is has the time of a handshake, and as
-/// many bad frames as a session has in a minute.
+/// Reading up to the client's first request. The client must identify itself within the time limit for a handshake, and
+/// may send as many bad frames as a session may in a minute.
 extension ConnectionHandler {
-    /// Accepts the WebSocket and waits for the client to say who it is.
+    /// Accepts the WebSocket and waits for the client to identify itself.
     func awaitFirstRequest(_ opening: Opening) {
         let first = FirstRequest(opening)
         write(ByteBuffer(string: Self.switching(opening.acceptance)))
@@ -36,7 +37,7 @@ extension ConnectionHandler {
         rest.withUnsafeBytes { identify($0) }
     }
 
-    /// Takes bytes of a client that has not said who it is.
+    /// Processes bytes of a client that has not identified itself.
     func identify(_ bytes: UnsafeRawBufferPointer) {
         guard let first = firstRequest else { return }
         var index = 0

@@ -10,21 +10,21 @@ import Synchronization
 /// A request that the routes are answering.
 struct Answering {
     var isHead: Bool
-    /// Another request may follow.
+    /// Whether another request may follow.
     var isPersistent: Bool
-    /// HTTP/1.0: no chunks.
+    /// Whether it is HTTP/1.0, which has no chunks.
     var isOld: Bool
     var isChunked = false
     var task: Task<Void, Never>?
 }
 
 extension ConnectionHandler {
-    /// Has the routes answer a whole request; the next one waits.
+    /// Has the routes answer a complete request; the next one waits.
     func answer(_ head: RequestHead, _ body: [UInt8]) {
         guard let context, let request = HTTPRequest(head) else {
             return refuse(RequestProblem(400, "the method or a field's name is none"))
         }
-        // Whoever has asked may end its side and still get the answer.
+        // A client may close its side after the request and still get the answer.
         try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
         clock.answers(now: .now)
         let isPersistent = head.isPersistent && !isDoorway
@@ -42,19 +42,19 @@ extension ConnectionHandler {
         state = .answering(answering)
     }
 
-    /// A whole answer, or the beginning of one whose parts follow.
+    /// Writes a complete answer, or the beginning of a streamed one.
     fileprivate func answered(_ response: Response, _ body: ByteBuffer?) {
         guard case .answering(var answering) = state else { return }
         answering.isPersistent = answering.isPersistent && !gateway.isDraining && !isInputClosed
         answering.isChunked = body == nil && !answering.isOld && response.headers[.contentLength] == nil
-        // Without a length or chunks it is the end of the connection that ends the body.
+        // Without a length or chunks, the end of the connection marks the end of the body.
         if body == nil, !answering.isChunked, response.headers[.contentLength] == nil { answering.isPersistent = false }
         state = .answering(answering)
         write(HTTPAnswer.bytes(response, body, answering))
         if body != nil { answerEnded() }
     }
 
-    /// The next part of a body; done when it has been written.
+    /// Writes the next part of a body; the future completes when it was written.
     fileprivate func answerGoesOn(_ part: ByteBuffer) -> EventLoopFuture<Void> {
         guard case .answering(let answering) = state, let context, part.readableBytes > 0 else {
             let error = ChannelError.ioOnClosedChannel
@@ -76,9 +76,9 @@ extension ConnectionHandler {
     }
 }
 
-/// Brings an answer from the task that makes it to its connection.
+/// Passes an answer from the task that produces it to its connection.
 private struct AnswerOutlet: Sendable {
-    /// A body up to this size, whose length is known, is gathered and written at once.
+    /// A body of known length up to this size is collected and written at once.
     private static let mostAtOnce = 1_048_576
 
     let handler: NIOLoopBound<ConnectionHandler>
@@ -97,7 +97,7 @@ private struct AnswerOutlet: Sendable {
                 loop.execute { handler.value.answerEnded() }
             }
         } catch {
-            // Its beginning may be out: only the end of the connection says that the rest is missing.
+            // The beginning may have been sent; only closing the connection tells the client that the rest is missing.
             loop.execute { handler.value.answerEnded(isWhole: false) }
         }
     }

@@ -1,8 +1,8 @@
 import ChatCore
 import ChatWire
 
-/// The client protocols that a gateway speaks, and how a connection is recognised as one of them: by the path and the
-/// subprotocol of its WebSocket handshake. A protocol's ``ProtocolID`` is its place in the list.
+/// The client protocols of a gateway. The path and the subprotocol of a WebSocket handshake select one of them. A
+/// protocol's ``ProtocolID`` is its index in the list.
 ///
 /// A protocol is added with one line:
 ///
@@ -10,17 +10,17 @@ import ChatWire
 public struct ProtocolRegistry: FrameEncoder {
     struct Registration: Sendable {
         var path: String
-        /// Nil: the protocol is spoken without one.
+        /// Nil if the protocol is used without a subprotocol.
         var subprotocol: String?
         var make: @Sendable (Limits) -> any ClientProtocol
     }
 
     let limits: Limits
     private(set) var registrations: [Registration] = []
-    /// For the node's encodings; each loop of the gateway has its own.
+    /// For the node's encodings; each loop of the gateway has a copy of its own.
     private var spoken: [SpokenProtocol] = []
 
-    /// No protocol is registered yet.
+    /// Creates a registry without protocols.
     public init(limits: Limits) {
         self.limits = limits
     }
@@ -35,9 +35,9 @@ public struct ProtocolRegistry: FrameEncoder {
     }
 
     /// Adds a protocol for WebSockets that are opened at this path. A client that offers several subprotocols gets the
-    /// first of its own that is spoken; one that offers none gets what was registered first for the path.
+    /// first one in its own list that is registered; one that offers none gets the first one registered for the path.
     ///
-    /// `make` is called a few times: event loops do not share a protocol's value.
+    /// `make` is called several times, as event loops do not share a protocol's value.
     public mutating func register(
         at path: String, subprotocol: String?, _ make: @escaping @Sendable (Limits) -> any ClientProtocol
     ) {
@@ -56,7 +56,7 @@ public struct ProtocolRegistry: FrameEncoder {
         return spoken[Int(protocolID.rawValue)].frame(event, viewer: viewer)
     }
 
-    /// What WebSockets are opened for, by path.
+    /// The endpoints for WebSockets, by path.
     func endpoints(allowedOrigins: Set<String>?) -> [String: WebSocketEndpoint] {
         var endpoints: [String: WebSocketEndpoint] = [:]
         for (index, registration) in registrations.enumerated() {
@@ -72,7 +72,7 @@ public struct ProtocolRegistry: FrameEncoder {
     }
 }
 
-/// A path at which WebSockets are opened.
+/// A path at which WebSockets can be opened.
 struct WebSocketEndpoint {
     private(set) var handshake: WebSocketHandshake
     private let first: SpokenProtocol
@@ -89,6 +89,6 @@ struct WebSocketEndpoint {
         handshake.subprotocols.append(subprotocol)
     }
 
-    /// What is spoken after a handshake that agreed on this subprotocol; nil: the client offered none.
+    /// The protocol for a handshake that agreed on this subprotocol; nil means that the client offered none.
     func spoken(_ subprotocol: String?) -> SpokenProtocol { subprotocol.flatMap { bySubprotocol[$0] } ?? first }
 }

@@ -2,7 +2,7 @@ import Hummingbird
 import HummingbirdCore
 import Logging
 
-/// What a request of the HTTP API brings besides itself.
+/// The context of a request of the HTTP API.
 struct GatewayRequestContext: RequestContext {
     struct Source: RequestContextSource {
         let logger: Logger
@@ -10,7 +10,7 @@ struct GatewayRequestContext: RequestContext {
     }
 
     var coreContext: CoreRequestContextStorage
-    /// Where it comes from: what trusted proxies say of it, or the connection's other end. Nil: unknown.
+    /// The client's address: as trusted proxies state it, or else the peer's. Nil if it is unknown.
     let client: PeerAddress?
 
     init(source: Source) {

@@ -1,8 +1,8 @@
 import CGzip
 
-/// gzip (RFC 1952), for what is compressed once and sent often.
+/// gzip (RFC 1952) for data that is compressed once and sent often.
 enum Gzip {
-    /// Nil: it would be no shorter.
+    /// Nil if the result would not be shorter.
     static func compressed(_ bytes: [UInt8]) -> [UInt8]? {
         let output = [UInt8](unsafeUninitializedCapacity: bytes.count) { output, count in
             count = bytes.withUnsafeBufferPointer {
@@ -12,7 +12,7 @@ enum Gzip {
         return output.isEmpty ? nil : output
     }
 
-    /// Whether a client that sends this `Accept-Encoding` takes gzip (RFC 9110 §12.5.3).
+    /// Whether a client that sends this `Accept-Encoding` accepts gzip (RFC 9110 §12.5.3).
     static func isAccepted(_ header: String?) -> Bool {
         guard let header else { return false }
         var anything: Bool?

@@ -6,14 +6,14 @@ import NIOConcurrencyHelpers
 import NIOCore
 import NIOHTTP1
 
-/// Answers as bytes (RFC 9112).
+/// Encodes answers as bytes (RFC 9112).
 enum HTTPAnswer {
-    /// The head of an answer and, if `body` is there, all of it; nil: the parts of the body follow.
+    /// The head of an answer and, if `body` is given, all of the body; if it is nil, the parts of the body follow.
     static func bytes(_ response: Response, _ body: ByteBuffer?, _ request: Answering) -> ByteBuffer {
         let status = response.status.code
         var buffer = ByteBuffer()
         buffer.writeString("HTTP/1.1 \(status) \(HTTPResponseStatus(statusCode: status).reasonPhrase)\r\n")
-        // RFC 9110 §8.6: none with these.
+        // RFC 9110 §8.6: no Content-Length with these statuses.
         let mayHaveLength = status >= 200 && status != 204 && status != 304
         for field in response.headers {
             switch field.name {
@@ -44,7 +44,7 @@ enum HTTPAnswer {
         return buffer
     }
 
-    /// An error after which the connection ends.
+    /// An error answer after which the connection ends.
     static func refusal(_ status: Int, _ error: WireError, _ fields: [(name: String, value: String)]) -> ByteBuffer {
         let body = HTTPRoutes.body(of: error)
         var head = "HTTP/1.1 \(status) \(HTTPResponseStatus(statusCode: status).reasonPhrase)\r\n"
@@ -57,7 +57,7 @@ enum HTTPAnswer {
     }
 }
 
-/// Gathers a body.
+/// Collects a body.
 final class GatheredBody: ResponseBodyWriter, Sendable {
     let buffer = NIOLockedValueBox(ByteBuffer())
 
@@ -76,7 +76,7 @@ final class GatheredBody: ResponseBodyWriter, Sendable {
 }
 
 extension HTTPRequest {
-    /// What the routes are told of a request; nil: a name in it is none.
+    /// The request as the routes receive it; nil if a field has an invalid name.
     init?(_ head: RequestHead) {
         guard let method = Method(rawValue: head.method) else { return nil }
         var fields = HTTPFields()

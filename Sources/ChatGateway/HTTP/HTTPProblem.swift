@@ -5,7 +5,7 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 
-/// An HTTP answer that is an error: a status, fields that go with it, and what the client is told.
+/// An error as an HTTP answer: a status, its header fields, and the error for the client.
 struct HTTPProblem: Error {
     var status: Int
     var error: WireError
@@ -23,7 +23,7 @@ struct HTTPProblem: Error {
     }
 }
 
-/// Every error leaves as JSON, also those that the router makes itself.
+/// Sends every error as JSON, including those of the router itself.
 struct ErrorsAsJSON: RouterMiddleware {
     func handle(
         _ request: Request, context: GatewayRequestContext,

@@ -1,6 +1,6 @@
 /// The chat page, the client module and the description of the HTTP API, embedded in the binary.
 public enum WebPage {
-    /// By the path under which they are served.
+    /// The files by the path under which they are served.
     public static var files: [String: StaticFile] {
         [
             "/": file(PackageResources.index_html, "text/html; charset=utf-8"),

@@ -1,12 +1,13 @@
 import ChatCore
 
-/// A session's outlet as its gateway loop knows it, whatever carries the session.
+/// A session's outlet as its gateway loop sees it, whatever the transport.
 protocol GatewayOutlet: SessionOutlet {
-    /// Where the loop keeps it: among those whose heartbeat is due at the same time. Nil: not yet, or no longer.
+    /// Its place in the loop's list of sessions whose heartbeats are due at the same time. Nil before it was added and
+    /// after it was removed.
     var place: (slot: UInt32, index: UInt32)? { get set }
-    /// The end of the loop tick: writes what the tick brought; tells the service if the session is ending.
+    /// The end of the loop tick: writes what the tick brought, and tells the service if the session is ending.
     func tickEnded()
-    /// About once in a heartbeat interval.
+    /// Called about once in a heartbeat interval.
     func heartbeatDue(now: Moment)
     /// Closes the connection at once.
     func cut()

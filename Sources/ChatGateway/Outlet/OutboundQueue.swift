@@ -1,17 +1,18 @@
 import ChatCore
 import NIOCore
 
-/// What waits to be written to one session. While the peer keeps up, it holds what one loop tick brought, joined into
-/// one buffer; once the channel says that the peer is behind, it holds frames in order up to a limit, and gives up
-/// presence and signals first. Of presence that was given up the newest count of each room is owed.
+/// The bytes that wait to be written to one session. While the peer keeps up, the queue holds the output of one loop
+/// tick, joined into one buffer. Once the channel reports that the peer is behind, it holds frames in order up to a
+/// limit, and drops presence and signals first. For dropped presence changes it remembers the newest count of each
+/// room, to be sent later.
 struct OutboundQueue {
     enum Outcome: Equatable {
-        /// It waits for the end of the tick. `isFirst`: nothing waited before.
+        /// The frame waits for the end of the tick. `isFirst`: the queue was empty before.
         case queued(isFirst: Bool)
-        /// The session is behind: it waits for the peer to read.
+        /// The session is behind: the frame waits for the peer to read.
         case behind
         case dropped
-        /// More than `limit` bytes wait: the session is too slow.
+        /// More than `limit` bytes are waiting: the session is too slow.
         case overflow
     }
 
@@ -21,13 +22,13 @@ struct OutboundQueue {
         case own(ByteBuffer)
     }
 
-    /// Bytes that wait here, not those that the channel has taken.
+    /// The bytes in this queue, without those that the channel has taken.
     private(set) var count = 0
     private(set) var isBehind = false
-    /// Since ``hasStalled()`` was asked last, the peer was behind all the time and read nothing.
+    /// Whether the peer has been behind and has read nothing since the last call of ``hasStalled()``.
     private var isStuck = false
     private var tick = Tick.nothing
-    /// Full buffers of this tick, before `tick`; or, while behind, frames in order.
+    /// Full buffers of this tick, which precede `tick`; or, while the peer is behind, frames in order.
     private var backlog: [ByteBuffer] = []
     private var backlogStart = 0
     private let limit: Int
@@ -65,27 +66,27 @@ struct OutboundQueue {
         return .dropped
     }
 
-    /// The rooms whose changes of presence were not sent, with their newest counts, to be said now that the peer keeps
-    /// up. Asked once: what is returned is owed no more.
+    /// The rooms whose presence changes were dropped, with their newest counts, to be sent now that the peer keeps up.
+    /// Each is returned only once.
     mutating func payOwed() -> [RoomName: Int]? {
         guard !isBehind, owed != nil else { return nil }
         defer { owed = nil }
         return owed
     }
 
-    /// The session left the room: nothing of it is owed.
+    /// The session left the room, so no presence count of it has to be sent.
     mutating func forgetOwed(_ room: RoomName) {
         owed?[room] = nil
     }
 
-    /// True if since the last question the peer was behind and took nothing at all.
+    /// Whether the peer has been behind and has taken no bytes since the last call.
     mutating func hasStalled() -> Bool {
         defer { isStuck = isBehind }
         return isStuck && isBehind
     }
 
     private mutating func join(_ frame: SharedFrame, _ joiner: inout FrameJoiner) {
-        // Taken out, so that an own buffer is the only reference and is appended to in place.
+        // Moved out, so that a buffer of our own has only one reference and is appended to in place.
         let before = tick
         tick = .nothing
         switch before {
@@ -113,7 +114,7 @@ struct OutboundQueue {
         }
     }
 
-    /// The next buffer to write; nil: nothing waits.
+    /// The next buffer to write; nil if none is waiting.
     mutating func next() -> ByteBuffer? {
         isStuck = false
         if backlogStart < backlog.count {
@@ -141,7 +142,7 @@ struct OutboundQueue {
         }
     }
 
-    /// The channel takes no more for now.
+    /// The channel takes no more bytes for now.
     mutating func fallBehind() {
         guard !isBehind else { return }
         isBehind = true
@@ -153,13 +154,13 @@ struct OutboundQueue {
         tick = .nothing
     }
 
-    /// Everything was handed to the channel and it takes more.
+    /// Everything was passed to the channel, and it takes more.
     mutating func catchUp() {
         isBehind = false
         isPardoned = false
     }
 
-    /// It is not the peer that is slow: as much again may wait until everything was handed to the channel.
+    /// The peer is not to blame for the delay: the limit is doubled until everything was passed to the channel.
     mutating func pardon() {
         isPardoned = true
     }

@@ -3,18 +3,19 @@ import ChatJSON
 import ChatWire
 import NIOCore
 
-/// The encoding of an event for a protocol over WebSocket: a whole frame, header included. A server's frames are not
-/// masked (RFC 6455 §5.1), so they are the same for all receivers; sending one costs a session a reference, no copy.
+/// The encoding of an event for a protocol over WebSocket: a complete frame, including its header. A server's frames
+/// are not masked (RFC 6455 §5.1), so they are the same for all receivers; sending one to a session costs a reference,
+/// not a copy.
 final class SharedFrame: FrameEncoding {
     let kind: Frame.Kind
-    /// Empty: the protocol has no words for the event, and nothing is sent.
+    /// Empty if the protocol cannot express the event; then nothing is sent.
     let bytes: ByteBuffer
-    /// False for a frame that only one session is sent: joining it with others is not worth remembering.
+    /// False for a frame that is sent to one session only; joins with it are not cached.
     let isShared: Bool
-    /// For a presence frame: the room and how many are in it, to be said later to whom it was not sent.
+    /// For a presence frame: the room and its member count, which is sent later to sessions that did not get the frame.
     let presence: (room: RoomName, count: Int)?
 
-    /// An event as one unfragmented frame, whose payload `encode` appends.
+    /// Encodes an event as one unfragmented frame; `encode` appends its payload.
     convenience init(
         _ event: ServerEvent, as opcode: WebSocketOpcode, isShared: Bool, _ encode: (inout ByteWriter) -> Void
     ) {
@@ -45,10 +46,10 @@ final class SharedFrame: FrameEncoding {
         return SharedFrame(bytes: copy, kind: kind, isShared: isShared, presence: presence)
     }
 
-    /// The frame's bytes on the wire.
+    /// The size of the encoded frame.
     var byteCount: Int { bytes.readableBytes }
 
-    /// Sends nothing.
+    /// An empty frame, which sends nothing.
     static let nothing = SharedFrame([], as: .text)
 
     /// A control frame with this payload, of at most 125 bytes.

@@ -2,14 +2,14 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// A registered protocol, with what its sessions have in common.
+/// A registered protocol, with the data that its sessions share.
 final class SpokenProtocol: Sendable {
     let id: ProtocolID
     let implementation: any ClientProtocol
-    /// What all connections begin with.
+    /// The initial decoder of all connections.
     let decoder: WebSocketDecoder
     let ping: SharedFrame
-    /// Which kind of WebSocket messages the node sends.
+    /// The kind of WebSocket messages that the node sends.
     let sends: WebSocketOpcode
 
     init(id: ProtocolID, implementation: any ClientProtocol, limits: Limits) {
@@ -25,7 +25,7 @@ final class SpokenProtocol: Sendable {
         }
     }
 
-    /// The event as one frame. `viewer`: the only user who is sent it.
+    /// The event as one frame. `viewer` is the only user who receives it.
     func frame(_ event: ServerEvent, viewer: UserID?) -> SharedFrame {
         let implementation = implementation
         return SharedFrame(event, as: sends, isShared: viewer == nil) { bytes in
@@ -33,7 +33,7 @@ final class SpokenProtocol: Sendable {
         }
     }
 
-    /// The last bytes of a session that ends for this reason, close frame included.
+    /// The last bytes of a session that ends for this reason, including the close frame.
     func farewell(_ reason: CloseReason) -> [UInt8] {
         let farewell = implementation.farewell(reason)
         var bytes: [UInt8] = []
@@ -44,7 +44,7 @@ final class SpokenProtocol: Sendable {
         return bytes
     }
 
-    /// What a client is told whose message is refused before it is read.
+    /// The error for a client whose message is refused before it is read.
     func error(_ refusal: WebSocketDecoder.Refusal, limits: Limits) -> WireError {
         switch refusal {
         case .tooLarge: WireError(.frameTooLarge, "a frame may have \(limits.frameBytes) bytes")
