@@ -1,6 +1,6 @@
 import NIOCore
 
-/// Asks a node of a Cluster who serves what.
+/// Queries a node of a Cluster for the topology.
 struct ClusterQuestion: Sendable {
     let connector: RedisConnector
     let loop: any EventLoop
@@ -14,7 +14,7 @@ struct ClusterQuestion: Sendable {
         return try await Self.ask(inspector, at: target)
     }
 
-    /// On one that is there.
+    /// On an existing connection.
     static func ask(_ inspector: RedisInspector, at target: RedisURL) async throws(RedisSetupError) -> ClusterTopology {
         let reply = try await inspector.ask("CLUSTER", "NODES")
         if case .error(let text) = reply {
@@ -30,7 +30,8 @@ struct ClusterQuestion: Sendable {
         } catch {
             throw RedisSetupError(.notRedis, "redis at \(target): \(error)")
         }
-        // A node that was taken out of the Cluster (CLUSTER RESET) is one of its own: what it says is not about ours.
+        // A node that was removed from the Cluster (CLUSTER RESET) is a Cluster of its own: its answer does not concern
+        // ours.
         guard !topology.masters.isEmpty else {
             throw RedisSetupError(
                 .noCluster,

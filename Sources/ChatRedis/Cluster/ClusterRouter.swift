@@ -1,35 +1,35 @@
 import ChatCore
 
 /// Decides, for one link to a Cluster, which master gets which request, and what the link's owner is told about slots
-/// that move, fail and come back.
+/// that move, fail and recover.
 ///
-/// - A slot that moves looks to its entities like a lost connection: both connections go down, what was in flight ends
-///   as `.outcomeUnknown`, and when a master serves the slot again they come up, with the identity of that master.
-///   Nothing else is touched, so rooms need no rule for Clusters.
-/// - A master that comes back is not trusted before the Cluster was asked again: if it was frozen for a while, it
+/// - To its entities, a slot that moves looks like a lost connection: both connections go down, requests in flight end
+///   as `.outcomeUnknown`, and when a master serves the slot again, the connections come up with the identity of that
+///   master. Nothing else is affected, so rooms need no rules for Clusters.
+/// - A master that comes back is not trusted before the Cluster was queried again: if it was frozen for a while, it
 ///   accepts writes for a moment, which are lost when it learns of its successor.
-/// - The same holds if a master refuses a slot (MOVED, ASK, TRYAGAIN, CLUSTERDOWN): the slot is *unsettled* until the
-///   Cluster was asked again. While its keys are moved one by one, its rooms are away, as Redis refuses a function that
-///   finds only half of a room's keys.
-/// - `hold` goes to the master of the part of the node's list (``Holdings``), which may be another one than the room's,
-///   and while the old list is kept to the master of the nodes as well. `enter` must not be carried out before its
-///   `hold`. So what follows a `hold` waits for all its answers, and `enter` fails if one of them does.
+/// - The same applies if a master refuses a slot (MOVED, ASK, TRYAGAIN, CLUSTERDOWN): the slot is *unsettled* until the
+///   Cluster was queried again. While its keys are migrated one by one, its rooms are unavailable, as Redis refuses a
+///   function that finds only some of a room's keys.
+/// - `hold` goes to the master of the part of the node's list (``Holdings``), which may differ from the room's, and
+///   while the old list is kept also to the master of the nodes. `enter` must not be carried out before its `hold`. So
+///   requests after a `hold` wait for all its answers, and `enter` fails if one of these is a failure.
 struct ClusterRouter {
     typealias PartID = UInt32
 
     enum Action: Equatable {
-        /// Connect to the master there, which serves these slots.
+        /// Connect to the master at this address, which serves these slots.
         case open(PartID, ClusterAddress, SlotSet)
-        /// Its slots are these from now on.
+        /// The part serves these slots from now on.
         case serves(PartID, SlotSet)
         case close(PartID)
         case submit(PartID, BrokerRequest, RequestTag)
         case subscribe(PartID, Entity)
         case unsubscribe(PartID, Entity)
-        /// Ask the Cluster again: best at the first address, and at the second only if nobody else answers, as it may
-        /// not know yet that it is no master any more.
+        /// Query the Cluster again: preferably at the first address, and at the second only if nobody else answers, as
+        /// that node may not know yet that it is not a master any more.
         case look(best: ClusterAddress?, last: ClusterAddress?)
-        // For the owner of the link:
+        // Actions for the owner of the link:
         case complete(RequestTag, Result<BrokerReply, BrokerError>)
         case commandsUp(BrokerIdentity, BrokerScope)
         case commandsDown(String, BrokerScope)
@@ -42,16 +42,16 @@ struct ClusterRouter {
         var slots: SlotSet
         var commands = Side()
         var subscriptions = Side()
-        /// It was lost before. A server that comes back may have been replaced meanwhile, and be the last to learn of
-        /// it.
+        /// Whether it was lost before. A server that comes back may have been replaced meanwhile, and may be the last
+        /// to learn of that.
         var isSuspect = false
     }
 
-    /// One kind of connection to a master.
+    /// One of the two connections to a master.
     private struct Side {
-        /// Nil: not up.
+        /// Nil if it is not up.
         var identity: BrokerIdentity?
-        /// Slots that the master refused on it.
+        /// Slots that the master refused on this connection.
         var unsettled = SlotSet()
 
         func reaches(_ slot: HashSlot) -> Bool { identity != nil && !unsettled.contains(slot) }
@@ -61,16 +61,16 @@ struct ClusterRouter {
         var tag: RequestTag
         var slot: HashSlot
         var part: PartID
-        /// The room whose `hold` this is; other requests wait for it.
+        /// The room of this `hold`; other requests wait for it.
         var held: RoomName?
     }
 
-    /// A `hold` that is not answered, and what was submitted after it.
+    /// A `hold` that is not answered, and the requests that were submitted after it.
     private struct Hold {
         var tag: RequestTag
-        /// The number of lists from which the answer is missing.
+        /// The number of lists whose answer is missing.
         var open: Int
-        /// The first failure, and the slot of the list that is not written.
+        /// The first failure, and the slot of the list that was not written.
         var failure: (result: Result<BrokerReply, BrokerError>, list: HashSlot)?
         var waiting: [(request: BrokerRequest, tag: RequestTag)] = []
     }
@@ -81,14 +81,14 @@ struct ClusterRouter {
     private(set) var keepsOldList = true
     private var parts: [PartID: Part] = [:]
     private var nextPart: PartID = 1
-    /// By slot; 0: nobody serves it.
+    /// By slot; 0 if nobody serves it.
     private var owners = [PartID](repeating: 0, count: HashSlot.count)
     private var pending: [UInt64: Pending] = [:]
     private var nextSerial = RequestTag.ignoredSerial + 1
     private var holds: [RoomName: Hold] = [:]
     /// Rooms whose `hold` failed, with the slot of the list, until the `enter` after it has failed too.
     private var unheld: [RoomName: HashSlot] = [:]
-    /// Slots of rooms that could not be entered because the master of a list was away, by the slot of the list.
+    /// Slots of rooms that could not be entered because the master of a list was unavailable, by the slot of the list.
     private var unentered: [HashSlot: SlotSet] = [:]
 
     init(nodesSlot: HashSlot) {
@@ -97,7 +97,7 @@ struct ClusterRouter {
 
     // MARK: Look-up
 
-    /// What comes and goes together.
+    /// The parts that come up and go down as a whole.
     var scopes: [BrokerScope] { parts.sorted { $0.key < $1.key }.map { scope($0.value.slots) } }
 
     /// Whether the part is subscribed for the entity.
@@ -106,13 +106,14 @@ struct ClusterRouter {
         return owners[slot.number] == id && parts[id]?.subscriptions.reaches(slot) == true
     }
 
-    /// The part that serves the entity, whether or not it is reached.
+    /// The part that serves the entity, whether or not it can be reached.
     func owner(of entity: Entity) -> PartID? {
         let id = owners[entity.slot(nodes: nodesSlot).number]
         return parts[id] == nil ? nil : id
     }
 
-    /// Whether a master is away or refuses some of its slots. Then the Cluster is asked again and again.
+    /// Whether a master is unavailable or refuses some of its slots. While this is true, the Cluster is queried
+    /// repeatedly.
     var isTroubled: Bool {
         parts.values.contains {
             $0.commands.identity == nil || $0.subscriptions.identity == nil || !$0.commands.unsettled.isEmpty
@@ -126,7 +127,7 @@ struct ClusterRouter {
 
     // MARK: The Cluster
 
-    /// The Cluster was asked, and this is which master serves what.
+    /// The Cluster was queried, with this result.
     mutating func cameToKnow(_ topology: ClusterTopology, _ actions: inout [Action]) {
         var wanted: [ClusterAddress: SlotSet] = [:]
         for master in topology.masters { wanted[master.address, default: SlotSet()].formUnion(master.slots) }
@@ -156,7 +157,7 @@ struct ClusterRouter {
         for id in parts.keys.sorted() { settle(id, gained[id] ?? SlotSet(), &actions) }
     }
 
-    /// Slots that the part gained, and slots that it refused before, are tried with it from now on.
+    /// Uses the part from now on for slots that it gained, and for slots that it refused before.
     private mutating func settle(_ id: PartID, _ gained: SlotSet, _ actions: inout [Action]) {
         guard let part = parts[id] else { return }
         if part.commands.identity != nil, part.subscriptions.identity != nil { parts[id]?.isSuspect = false }
@@ -170,7 +171,7 @@ struct ClusterRouter {
         if let identity = part.commands.identity, !commands.isEmpty { up(id, identity, commands, &actions) }
     }
 
-    /// The slots are not served by the part any more, or it refused them: for them both connections count as lost.
+    /// The part does not serve the slots any more, or refused them: for these slots both connections count as lost.
     private mutating func takeDown(
         _ slots: SlotSet, of id: PartID, _ reason: String, refused: UInt64? = nil, _ actions: inout [Action]
     ) {
@@ -181,7 +182,7 @@ struct ClusterRouter {
         if !reached.isEmpty { actions.append(.subscriptionsDown(reason, scope(reached))) }
     }
 
-    /// `refused`: the request that the master certainly did not carry out.
+    /// `refused` is the request that the master certainly did not carry out.
     private mutating func takeDownCommands(
         _ slots: SlotSet, of id: PartID, _ reason: String, refused: UInt64? = nil, _ actions: inout [Action]
     ) {
@@ -198,7 +199,7 @@ struct ClusterRouter {
         dropWaiting(in: slots, &actions)
     }
 
-    /// Fails what waits for a `hold` and cannot be sent any more.
+    /// Fails the requests that wait for a `hold` and cannot be sent any more.
     private mutating func dropWaiting(in slots: SlotSet, _ actions: inout [Action]) {
         for room in holds.keys where slots.contains(HashSlot(of: room)) {
             let waiting = holds[room]?.waiting ?? []
@@ -213,7 +214,7 @@ struct ClusterRouter {
         if let slots = came(id, on: \.commands, identity, &actions) { up(id, identity, slots, &actions) }
     }
 
-    /// A connection is up. Returns the slots that it reaches; nil if it is not trusted yet.
+    /// A connection is up. Returns the slots that it reaches; nil if the master is not trusted yet.
     private mutating func came(
         _ id: PartID, on side: WritableKeyPath<Part, Side>, _ identity: BrokerIdentity, _ actions: inout [Action]
     ) -> SlotSet? {
@@ -231,7 +232,7 @@ struct ClusterRouter {
         _ id: PartID, _ identity: BrokerIdentity, _ slots: SlotSet, _ actions: inout [Action]
     ) {
         actions.append(.commandsUp(identity, scope(slots)))
-        // Rooms of other masters may have waited for lists that are kept here.
+        // Rooms of other masters may have waited for lists that this master keeps.
         var waited = SlotSet()
         for (list, rooms) in unentered where slots.contains(list) {
             waited.formUnion(rooms)
@@ -273,7 +274,7 @@ struct ClusterRouter {
         actions.append(.look(best: nil, last: part.address))
     }
 
-    /// The entity's channel is not subscribed there any more, or was refused.
+    /// The entity's channel is not subscribed there any more, or the subscription was refused.
     mutating func channelLeft(_ entity: Entity, _ reason: String, from id: PartID, _ actions: inout [Action]) {
         let slot = entity.slot(nodes: nodesSlot)
         guard owners[slot.number] == id else { return }
@@ -285,7 +286,7 @@ struct ClusterRouter {
 
     // MARK: Requests
 
-    /// True if all held rooms have to be written into the old list.
+    /// Returns true if all held rooms have to be written into the old list.
     mutating func keepOldList(_ isKept: Bool) -> Bool {
         let begins = isKept && !keepsOldList
         keepsOldList = isKept
@@ -373,7 +374,7 @@ struct ClusterRouter {
             takeDownCommands(slots, of: request.part, text, refused: serial, &actions)
             actions.append(.look(best: nil, last: nil))
         }
-        // Unless it went with the others.
+        // Unless it was failed together with the others.
         if pending.removeValue(forKey: serial) != nil { finish(request, .failure(.notConnected), &actions) }
     }
 
@@ -407,7 +408,8 @@ struct ClusterRouter {
         if let id = listener(of: entity) { actions.append(.unsubscribe(id, entity)) }
     }
 
-    /// Nil if the connection is down. Then the order is void: the owner subscribes again once the connection is up.
+    /// Nil if the connection is down. Then the request is dropped: the owner subscribes again once the connection is
+    /// up.
     private func listener(of entity: Entity) -> PartID? {
         let id = owners[entity.slot(nodes: nodesSlot).number]
         return hears(entity, from: id) ? id : nil

@@ -2,10 +2,11 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// A Redis Cluster as one event loop sees it: a ``RedisLink`` to each of its masters, and ``ClusterRouter`` to decide
-/// which of them gets what.
+/// A link from one event loop to a Redis Cluster: a ``RedisLink`` to each of its masters, and a ``ClusterRouter`` that
+/// decides which of them gets which request.
 ///
-/// All of it runs on one loop, like every link. Links to masters come and go with what ``RedisCluster`` learns.
+/// All of it runs on one loop, like every link. Links to masters are added and removed as ``RedisCluster`` reports
+/// them.
 public final class RedisClusterLink: BrokerLink {
     public weak var delegate: (any BrokerLinkDelegate)?
     private let settings: RedisLinkSettings
@@ -20,7 +21,7 @@ public final class RedisClusterLink: BrokerLink {
     /// Answers to calls of the owner, which are delivered after the call has returned.
     private var deferred: [ClusterRouter.Action] = []
     private var isStopping = false
-    /// The interval at which the Cluster is asked while something is wrong.
+    /// The interval at which the Cluster is queried while something is wrong.
     private static let patience: TimeAmount = .milliseconds(250)
 
     /// `settings` are those of the link to each master, except for the address. `nodesSlot` is the slot of
@@ -61,7 +62,7 @@ public final class RedisClusterLink: BrokerLink {
         cluster.follow { [eventLoop] topology in
             eventLoop.execute { bound.value.object?.happen { $0.cameToKnow(topology, &$1) } }
         }
-        // A connection to a frozen server shows nothing for seconds.
+        // A connection to a frozen server does not fail for seconds.
         eventLoop.scheduleRepeatedTask(initialDelay: Self.patience, delay: Self.patience) { task in
             guard let link = bound.value.object, !link.isStopping else { return task.cancel() }
             if link.router.isTroubled { link.cluster.troubled(best: nil, last: nil) }
@@ -111,7 +112,7 @@ public final class RedisClusterLink: BrokerLink {
 
     // MARK: Actions
 
-    /// A call of the owner, which hears nothing before the call has returned.
+    /// Handles a call of the owner, which gets no callback before the call has returned.
     private func call(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
         var actions: [ClusterRouter.Action] = []
         event(&router, &actions)
@@ -128,14 +129,14 @@ public final class RedisClusterLink: BrokerLink {
         for action in actions { tell(action) }
     }
 
-    /// An event of a connection or of the Cluster.
+    /// Handles an event of a connection or of the Cluster.
     fileprivate func happen(_ event: (inout ClusterRouter, inout [ClusterRouter.Action]) -> Void) {
         var actions: [ClusterRouter.Action] = []
         event(&router, &actions)
         for action in actions where !perform(action) { tell(action) }
     }
 
-    /// False if the action is for the owner.
+    /// Returns false if the action is for the owner.
     private func perform(_ action: ClusterRouter.Action) -> Bool {
         switch action {
         case .open(let id, let address, let slots): open(id, address, slots)
@@ -180,7 +181,7 @@ public final class RedisClusterLink: BrokerLink {
         link.start()
     }
 
-    /// A hash tag of one of the slots.
+    /// A hash tag in one of the slots.
     private static func tag(in slots: SlotSet) -> String? { slots.first?.tag }
 }
 

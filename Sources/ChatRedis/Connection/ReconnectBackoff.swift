@@ -1,5 +1,5 @@
-/// How long to wait before the next try to connect: doubled with each failure up to a limit, and spread at random
-/// over the upper half, so that nodes that lost one Redis together do not come back together.
+/// The delay before the next attempt to connect. It doubles with each failure up to a limit, and is random in the upper
+/// half, so that nodes that lost the same Redis do not reconnect all at once.
 struct ReconnectBackoff: Sendable, Equatable {
     let first: Duration
     let longest: Duration
@@ -11,7 +11,7 @@ struct ReconnectBackoff: Sendable, Equatable {
         self.longest = max(first, longest)
     }
 
-    /// The wait after one more failure: between half and the whole of `first * 2^(failures - 1)`, at most `longest`.
+    /// The delay after one more failure: between half and the whole of `first * 2^(failures - 1)`, at most `longest`.
     mutating func failed(using generator: inout some RandomNumberGenerator) -> Duration {
         var whole = first
         for _ in 0..<min(failures, 30) where whole < longest { whole *= 2 }
@@ -20,6 +20,6 @@ struct ReconnectBackoff: Sendable, Equatable {
         return whole * Double.random(in: 0.5...1, using: &generator)
     }
 
-    /// The connection lasted: the next failure waits as little as the first did.
+    /// The connection was stable: the next failure waits as long as the first one did.
     mutating func succeeded() { failures = 0 }
 }

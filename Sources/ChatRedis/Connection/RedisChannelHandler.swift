@@ -2,34 +2,38 @@ import ChatCore
 import Glibc
 import NIOCore
 
-/// Who uses a channel to a Redis or a Sentinel: a ``RedisConnection`` or ``SentinelPeer``. All on its loop.
+/// The user of a channel to a Redis or a Sentinel: a ``RedisConnection`` or ``SentinelPeer``. All calls are made on its
+/// loop.
 protocol RedisChannelOwner: AnyObject {
     func channelActive(_ handler: RedisChannelHandler<Self>)
-    /// Bytes came; ``replied(_:from:)`` for each whole reply in them, then ``readEnded()``.
+    /// Bytes arrived. ``replied(_:from:)`` follows for each complete reply in them, and then ``readEnded()``.
     func readBegan()
-    /// One more reply is in the arena, which the owner empties. False: nothing more is wanted from this channel.
+    /// One more reply is in the arena, which the owner empties. Returns false if nothing more must be read from this
+    /// channel.
     func replied(_ arena: RESPArena, from handler: RedisChannelHandler<Self>) -> Bool
     func readEnded()
-    /// What came is no RESP2.
+    /// The received bytes are not RESP2.
     func broke(_ error: RESPError, from handler: RedisChannelHandler<Self>)
     func channelFailed(_ error: any Error, from handler: RedisChannelHandler<Self>)
     func channelInactive(_ handler: RedisChannelHandler<Self>)
 }
 
-/// One channel to Redis: bytes in, replies to its owner. Holds no rules.
+/// One channel to Redis: it parses bytes and passes replies to its owner. It makes no decisions.
 final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// Which try to connect this is: a channel that comes late, after the owner has begun another try, is nobody's.
+    /// The number of the attempt to connect: a channel that is established after the owner has begun another attempt is
+    /// ignored.
     let attempt: Int
     private let reader: RESPReader
-    /// Nil once the connection has done with this channel: what still comes is nobody's.
+    /// Nil once the owner has closed this channel: anything that arrives later is ignored.
     private var connection: Owner?
     private var context: ChannelHandlerContext?
-    /// Asked for once: the question takes microseconds.
+    /// Determined once, as that takes microseconds.
     private var socket: CInt?
-    /// Active, and its owner wants what comes. A closed channel's descriptor may be another one's already.
+    /// Whether the channel is active and its owner wants its input. The descriptor of a closed channel may belong to
+    /// another one.
     private var isOpen = false
 
     init(_ connection: Owner, attempt: Int) throws(RESPError) {
@@ -83,19 +87,19 @@ final class RedisChannelHandler<Owner: RedisChannelOwner>: ChannelInboundHandler
         connection?.channelFailed(error, from: self)
     }
 
-    /// Bytes, or the end, wait to be read.
+    /// Whether bytes, or the end of the stream, wait to be read.
     var hasUnread: Bool {
         guard isOpen, let socket else { return false }
         var wait = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
         return poll(&wait, 1, 0) > 0
     }
 
-    /// Sends in one write.
+    /// Sends the buffer in one write.
     func write(_ buffer: ByteBuffer) {
         context?.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
     }
 
-    /// Closes the channel, and tells nobody.
+    /// Closes the channel without notifying the owner.
     func close() {
         connection = nil
         isOpen = false

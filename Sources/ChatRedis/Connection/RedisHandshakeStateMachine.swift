@@ -1,34 +1,34 @@
 import ChatCore
 
-/// What Redis said of itself at set-up.
+/// What Redis reported about itself during set-up.
 public struct RedisServerInfo: Sendable, Equatable {
     public var identity: BrokerIdentity
-    /// `redis_version`; Valkey says which Redis it is compatible with.
+    /// `redis_version`; Valkey reports the version of Redis that it is compatible with.
     public var version: String
-    /// Replicas that follow it at this moment.
+    /// The number of replicas that follow it at this moment.
     public var replicas: Int
 }
 
-/// The set-up of one connection, up to the moment when requests may go out: who we are, which database, what our name
-/// is, which Redis answers, whether it is one that we can work with, and, on the command connection, whether it has
-/// our functions.
+/// The set-up of one connection, until requests may be sent. It authenticates, selects the database, sets the client
+/// name, checks that the Redis is one that we support, and, on the command connection, makes sure that it has our
+/// functions.
 ///
-/// Two or three round trips: everything before the function library goes out at once.
+/// It takes two or three round trips: everything before the function library is sent at once.
 struct RedisHandshakeStateMachine {
     struct Settings: Sendable, Equatable {
         var user: String?
         var password: String?
         var database: Int
-        /// What CLIENT LIST shows.
+        /// The name in CLIENT LIST.
         var clientName: String
-        /// The command connection has its library checked; the subscribe connection does not need it.
+        /// Whether the library is checked. The command connection needs it, the subscribe connection does not.
         var checksLibrary: Bool
         /// For messages: the URL without its password.
         var address: String
         var kind = RedisServerKind.single
     }
 
-    /// The oldest Redis with Functions and `XADD <ms>-*`.
+    /// The oldest version of Redis with Functions and `XADD <ms>-*`.
     static let oldestMajor = 7
 
     enum Step: Equatable, Sendable {
@@ -42,7 +42,7 @@ struct RedisHandshakeStateMachine {
     private enum State: Equatable {
         /// Can transition to: greeting, failed.
         case idle
-        /// The pipelined commands are out; `steps` are not answered yet. Can transition to: checkingLibrary, ready,
+        /// The pipelined commands were sent; `steps` are not answered yet. Can transition to: checkingLibrary, ready,
         /// failed.
         case greeting(steps: [Step])
         /// Can transition to: loadingLibrary, ready, failed.
@@ -87,16 +87,16 @@ struct RedisHandshakeStateMachine {
         return .send(commands)
     }
 
-    /// A reply, as far as the set-up looks at it.
+    /// The content of a reply that matters to the set-up.
     enum Reply: Equatable {
         case text(String)
         case error(String)
-        /// What the codec made of the reply to a library check or load.
+        /// The verdict of the codec on the reply to a library check or load.
         case library(RedisLibraryVerdict)
         case other
     }
 
-    /// How the next reply is to be read.
+    /// How to read the next reply.
     enum Expectation: Equatable { case plain, libraryCheck, libraryLoad, nothing }
 
     var expectation: Expectation {
@@ -147,7 +147,8 @@ struct RedisHandshakeStateMachine {
         case (.select, .error(let text)):
             return general(text) ?? error(.noSuchDatabase, "has no database \(settings.database): \(text)")
         case (.setName, .error(let text)):
-            // A name is for people who read CLIENT LIST; an ACL that forbids it forbids nothing that we need.
+            // The name is for people who read CLIENT LIST. An ACL that forbids it does not forbid anything that we
+            // need.
             return text.hasPrefix("NOPERM") ? nil : general(text)
         case (.infoServer, .error(let text)), (.infoReplication, .error(let text)):
             return general(text) ?? error(.notRedis, "refuses INFO: \(text)")

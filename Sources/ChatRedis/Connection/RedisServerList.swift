@@ -1,14 +1,14 @@
-/// `[[user]:password@]host[:port][,host[:port] …][/path][?options]`: what URLs of several servers have in common.
+/// The common syntax of URLs with several servers: `[[user]:password@]host[:port][,host[:port] …][/path][?options]`.
 struct RedisServerList {
-    /// With its `@`.
+    /// Including its `@`.
     let login: Substring
     let hosts: [Substring]
-    /// With its slash.
+    /// Including its slash.
     let path: Substring
-    /// With its question mark.
+    /// Including its question mark.
     let options: Substring
 
-    /// `text`: what follows the scheme.
+    /// `text` is what follows the scheme.
     init(_ text: Substring) {
         let authority = text.prefix { !"/?#".contains($0) }
         let login = authority.lastIndex(of: "@").map { authority[...$0] } ?? ""
@@ -19,7 +19,7 @@ struct RedisServerList {
         options = tail.dropFirst(path.count)
     }
 
-    /// Each server by itself, as a URL with that scheme.
+    /// A URL with that scheme for each server.
     func servers(
         _ scheme: String, defaultPort: Int, path: String = ""
     ) throws(RedisURLError) -> [RedisURL] {

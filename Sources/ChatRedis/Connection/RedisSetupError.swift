@@ -1,43 +1,44 @@
-/// Why a connection to Redis could not be set up. The message is for the operator: what is wrong, at which address,
-/// and what would help. It never holds a password.
+/// Why a connection to Redis could not be set up. The message is for the operator: what is wrong, at which address, and
+/// what would help. It never contains a password.
 public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertible {
     public enum Code: Sendable, Equatable, CaseIterable {
-        /// Nobody listens there, or there is no way.
+        /// Nothing listens at the address, or there is no route to it.
         case unreachable
-        /// The name has no address.
+        /// The name does not resolve to an address.
         case unknownHost
-        /// No connection, or no answer to the set-up, in time.
+        /// Connecting, or an answer during set-up, took too long.
         case timedOut
-        /// The TLS handshake failed: certificate, versions, or no TLS there.
+        /// The TLS handshake failed: because of the certificate or the versions, or because the server does not use
+        /// TLS.
         case tls
-        /// WRONGPASS, or a password where none is set.
+        /// WRONGPASS, or a password was given although none is set.
         case wrongPassword
         /// NOAUTH.
         case passwordNeeded
-        /// The ACL user may not do what a node must.
+        /// The ACL user lacks rights that a node needs.
         case notPermitted
         case noSuchDatabase
         /// Redis below 7.0.
         case wrongVersion
-        /// A replica: it could not be written to.
+        /// The server is a replica, which accepts no writes.
         case replica
-        /// Something else answers there.
+        /// The server is not a Redis.
         case notRedis
-        /// The function library is somebody else's, too new, or cannot be loaded.
+        /// The function library belongs to another program, is too new, or cannot be loaded.
         case library
-        /// Redis is loading its data, or otherwise busy.
+        /// Redis is loading its data, or is busy otherwise.
         case busy
         /// The connection was closed during set-up.
         case closed
-        /// Sentinel says that another Redis is the master now.
+        /// According to Sentinel, another Redis is the master now.
         case moved
-        /// No sentinel can be asked.
+        /// No sentinel can be reached.
         case noSentinel
-        /// No sentinel knows a master of that name.
+        /// No sentinel knows a master with that name.
         case unknownMaster
-        /// A Redis Cluster where the URL names a single Redis, or the other way round.
+        /// The URL names a single Redis, but the server is part of a Redis Cluster, or the other way round.
         case cluster
-        /// No node of the Cluster can be asked who serves what.
+        /// No node of the Cluster can be queried.
         case noCluster
     }
 
@@ -51,11 +52,11 @@ public struct RedisSetupError: Error, Sendable, Equatable, CustomStringConvertib
 
     public var description: String { message }
 
-    /// Whether waiting may help. Otherwise somebody must change a setting, here or in Redis, and a node that starts
-    /// should refuse to.
+    /// Whether waiting may help. Otherwise a setting must be changed, here or in Redis, and a node should refuse to
+    /// start.
     public var mayHeal: Bool {
         switch code {
-        // A name that does not resolve: containers start in any order.
+        // A name that does not resolve is included, as containers start in any order.
         case .unreachable, .unknownHost, .timedOut, .replica, .busy, .closed, .moved, .noSentinel, .noCluster: true
         case .tls, .wrongPassword, .passwordNeeded, .notPermitted, .noSuchDatabase, .wrongVersion,
             .notRedis, .library, .unknownMaster, .cluster:

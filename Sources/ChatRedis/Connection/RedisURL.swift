@@ -1,16 +1,16 @@
-/// Why a text is no ``RedisURL``. Says which part is wrong and what is expected. Never quotes the text: it may hold a
-/// password, and in a mistyped URL the password may stand anywhere.
+/// Why a text is not a ``RedisURL``: which part is wrong and what is expected. It never quotes the text, which may
+/// contain a password, in a mistyped URL at any place.
 public struct RedisURLError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String
 }
 
-/// Where a Redis is and who we are there.
+/// The address of a Redis and the credentials for it.
 ///
 ///     redis://[[user]:password@]host[:6379][/db]
 ///     rediss://[[user]:password@]host[:6379][/db][?insecure=1][&ca=/path/to/ca.pem]
 ///     unix://[[user]:password@]/path/to/socket[?db=1]
 ///
-/// User, password, path and option values are percent-decoded (RFC 3986 §2.1). An IPv6 address stands in brackets.
+/// User, password, path and option values are percent-decoded (RFC 3986 §2.1). An IPv6 address is written in brackets.
 public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
     public enum Address: Sendable, Hashable {
         case tcp(host: String, port: Int)
@@ -18,11 +18,11 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
     }
 
     public struct TLS: Sendable, Hashable {
-        /// The server's certificate is not verified: for tests only. `insecure=1`
+        /// Whether the server's certificate is not verified: for tests only. `insecure=1`
         public var insecure: Bool
-        /// PEM file of the authority to trust instead of the system's. `ca=…`
+        /// The PEM file of the authority to trust instead of the system's. `ca=…`
         public var authorityFile: String?
-        /// PEM files of our own certificate (and those that it is signed by) and its key, if Redis wants one.
+        /// The PEM files of our own certificate chain and its key, if Redis requires them.
         public var certificateFile: String?
         public var keyFile: String?
 
@@ -35,7 +35,7 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
             self.keyFile = keyFile
         }
 
-        /// Those files of `other` that are given replace ours.
+        /// Replaces our files by those that `other` has.
         public mutating func take(filesOf other: TLS) {
             authorityFile = other.authorityFile ?? authorityFile
             certificateFile = other.certificateFile ?? certificateFile
@@ -107,7 +107,7 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
         /// Nil without `@`.
         var userInfo: Substring?
         var host: Substring
-        /// With its slash.
+        /// Including its slash.
         var path: Substring
         var query: Substring
 

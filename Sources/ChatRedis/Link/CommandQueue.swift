@@ -1,10 +1,10 @@
 import ChatCore
 
-/// The requests that are out on a command connection, in order: RESP has no request IDs, so the oldest unanswered
-/// request is the one that the next reply belongs to.
+/// The unanswered requests on a command connection, in order. RESP has no request IDs, so the next reply belongs to the
+/// oldest unanswered request.
 ///
-/// Completions leave in the order of submission, also when a request had to be sent a second time because Redis had
-/// lost the function library: those that were submitted after it wait for it here.
+/// Completions are returned in the order of submission, even if a request had to be sent a second time because Redis
+/// had lost the function library: completions of requests that were submitted after it wait here.
 struct CommandQueue {
     enum Kind: Equatable {
         case request
@@ -22,12 +22,12 @@ struct CommandQueue {
         var number: UInt64
         var bytes: Int
         var sentAt: Moment
-        /// There is a request for it in `kept`.
+        /// Whether `kept` holds the request.
         var keepsRequest = false
-        /// The place among the completions that it holds open, if this is the second try.
+        /// For a second attempt: the position among the completions that is reserved for it.
         var slot: UInt64?
-        /// With `commands == 0`: how it ends when its turn comes; nil is `.done`. So that even a request that was
-        /// never sent completes in order.
+        /// The result of an entry with `commands == 0` when its turn comes; nil is `.done`. With this, even a request
+        /// that was never sent completes in order.
         var failure: BrokerError?
 
         init(kind: Kind, tag: RequestTag, sentAt: Moment, commands: Int = 0, failure: BrokerError? = nil) {
@@ -41,11 +41,11 @@ struct CommandQueue {
             bytes = 0
         }
 
-        /// How it ends without a reply.
+        /// The result if no reply is needed.
         var settlement: Result<BrokerReply, BrokerError> { failure.map { .failure($0) } ?? .success(.done) }
     }
 
-    /// A completion that is due.
+    /// A completion to be delivered.
     struct Completion: Equatable {
         var tag: RequestTag
         var result: Result<BrokerReply, BrokerError>
@@ -53,24 +53,24 @@ struct CommandQueue {
 
     private struct Slot {
         var tag: RequestTag
-        /// Nil: the second try is under way.
+        /// Nil while the second attempt is pending.
         var result: Result<BrokerReply, BrokerError>?
     }
 
     private var entries = RingBuffer<Entry>()
     private var kept = RingBuffer<BrokerRequest>()
-    /// Entries at the end that were not handed to the connection yet.
+    /// The number of entries at the end that were not passed to the connection yet.
     private var unsent = 0
-    /// Completions from the oldest second try on. Empty but for the rare moment of a second try.
+    /// The completions since the oldest second attempt. Nearly always empty.
     private var held = RingBuffer<Slot>()
     private var firstSlot: UInt64 = 0
-    /// Bytes of all requests that are not answered.
+    /// The size of all unanswered requests.
     private(set) var bytes = 0
     private(set) var loadsPending = 0
 
     var count: Int { entries.count }
     var isEmpty: Bool { entries.isEmpty && held.isEmpty }
-    /// How many replies the oldest entry needs; nil if nothing was sent that is not answered.
+    /// The number of replies that the oldest entry needs; nil if every sent request is answered.
     var repliesNeeded: Int? { entries.count > unsent ? entries.first?.commands : nil }
     /// Whether the oldest entry needs no reply at all.
     var isSettled: Bool { entries.first?.commands == 0 }
@@ -88,10 +88,10 @@ struct CommandQueue {
         unsent += 1
     }
 
-    /// All that was submitted was handed to the connection.
+    /// All submitted requests were passed to the connection.
     mutating func sent() { unsent = 0 }
 
-    /// The oldest entry has all its replies: it leaves.
+    /// The oldest entry has all its replies: removes it.
     mutating func answered() -> (entry: Entry, request: BrokerRequest?)? {
         guard let entry = entries.popFirst() else { return nil }
         bytes -= entry.bytes
@@ -100,8 +100,8 @@ struct CommandQueue {
         return (entry, entry.keepsRequest ? kept.popFirst() : nil)
     }
 
-    /// The completion that is due at once; nil if it has to wait for an earlier one (or the completions that it sets
-    /// free come from ``released()``).
+    /// The completion to deliver at once; nil if it has to wait for an earlier one, or if ``released()`` returns it
+    /// together with those that waited for it.
     mutating func completed(_ entry: Entry, _ result: Result<BrokerReply, BrokerError>) -> Completion? {
         if let slot = entry.slot {
             let offset = Int(clamping: slot &- firstSlot)
@@ -113,13 +113,13 @@ struct CommandQueue {
         return nil
     }
 
-    /// The request is tried a second time: later completions wait for it. The slot for the new entry.
+    /// The request is sent a second time, and later completions wait for it. Returns the position for the new entry.
     mutating func triedAgain(_ entry: Entry) -> UInt64 {
         held.append(Slot(tag: entry.tag, result: nil))
         return firstSlot &+ UInt64(held.count - 1)
     }
 
-    /// The next completion that no longer waits for anything; nil if there is none.
+    /// The next completion that does not wait any more; nil if there is none.
     mutating func released() -> Completion? {
         guard let slot = held.first, let result = slot.result else { return nil }
         _ = held.popFirst()
@@ -127,8 +127,8 @@ struct CommandQueue {
         return Completion(tag: slot.tag, result: result)
     }
 
-    /// The connection is gone: completions for all that was out, in order. What was handed to it may have been
-    /// carried out; what was not, certainly not.
+    /// The connection is lost: returns completions for all requests, in order. Requests that were passed to the
+    /// connection may have been carried out; the others certainly were not.
     mutating func connectionLost() -> [Completion] {
         var completions: [Completion] = []
         var late: [UInt64: Result<BrokerReply, BrokerError>] = [:]

@@ -1,23 +1,23 @@
 import ChatCore
 
-/// The publications of a tick, by channel: all events of one channel leave in one PUBLISH. Each PUBLISH costs Redis a
-/// look-up of the subscribers and an answer, and each subscriber a reply to parse.
+/// The publications of a tick, by channel: all events of one channel are sent in one PUBLISH. Each PUBLISH costs Redis
+/// a look-up of the subscribers and a reply, and each subscriber a message to parse.
 struct PublishBatches {
     struct Batch {
         let entity: Entity
-        /// That of the first event; nobody waits for the answer.
+        /// The tag of the first event; nothing waits for the reply.
         let tag: RequestTag
         fileprivate(set) var events: [ChannelEvent]
-        /// About how many bytes they will be.
+        /// Their approximate size.
         fileprivate var bytes: Int
     }
 
-    /// The most bytes in one PUBLISH, as every subscriber buffers it as a whole.
+    /// The maximum size of one PUBLISH, as every subscriber buffers it as a whole.
     static let mostBytes = 64 << 10
 
     private(set) var batches: [Batch] = []
     private var newest: [Entity: Int] = [:]
-    /// About how many bytes all of them will be.
+    /// The approximate size of all events.
     private(set) var bytes = 0
 
     var isEmpty: Bool { batches.isEmpty }

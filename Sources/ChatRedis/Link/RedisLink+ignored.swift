@@ -17,7 +17,7 @@ extension RedisLink {
     /// The beginning of the functions' error about a log whose last ID no node wrote.
     private static let outOfBounds = "ERR martlet: the last ID "
 
-    /// Counts it, and logs it once a minute for each kind.
+    /// Counts an event, and logs it at most once a minute for each kind.
     func ignored(_ kind: IgnoredData, _ problem: String, of entity: Entity?) {
         observer?.redisIgnored(kind)
         guard let count = ignoredLines.happened(kind, now: now) else { return }

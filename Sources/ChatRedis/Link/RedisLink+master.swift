@@ -2,9 +2,9 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// All connections of a link to one and the same master.
+/// Keeps all connections of a link on the same master.
 extension RedisLink {
-    /// Goes where Sentinel says.
+    /// Moves to the Redis that Sentinel names.
     func follow() {
         guard let master = settings.master else { return }
         let bound = NIOLoopBound(Weak(self), eventLoop: eventLoop)
@@ -17,13 +17,14 @@ extension RedisLink {
         }
     }
 
-    /// Gives all connections up, as if they had failed.
+    /// Drops all connections as if they had failed.
     func dropAll(_ error: RedisSetupError) {
         for connection in connections { connection.drop(error) }
     }
 
-    /// The connection for `role` was just set up. Others that lead to another server, or to an earlier life of this
-    /// one, are older, so it is they who go: what is said on one must be heard on the other.
+    /// The connection for `role` was just set up. Other connections that lead to another server, or to an earlier run
+    /// of this one, are older and are dropped, because messages that are sent on one connection must be received on the
+    /// other.
     func dropStrangers(to role: RedisConnectionRole) {
         guard let server = servers[role] else { return }
         for other in connections where other.isUp && servers[other.role] != server {
@@ -34,7 +35,7 @@ extension RedisLink {
         }
     }
 
-    /// Redis refuses to write because it was made a replica (`src/server.c`, READONLY): it is no place to stay.
+    /// Redis refuses writes because it was made a replica (`src/server.c`, READONLY), so the link must leave it.
     func turnedIntoReplica() {
         isReadOnly = false
         dropAll(RedisSetupError(.replica, "\(commands.place) has become a replica"))

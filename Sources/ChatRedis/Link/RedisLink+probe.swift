@@ -3,10 +3,10 @@ import NIOCore
 import NIOPosix
 
 extension RedisLink {
-    /// Connects once, sets up as a command connection does, and closes: tells at start whether a node can work with
-    /// that Redis.
+    /// Connects once, performs the set-up of a command connection, and closes: determines at the start whether a node
+    /// can work with that Redis.
     ///
-    /// Throws what is wrong; ``RedisSetupError/mayHeal`` says whether waiting may help. With a `codec` the function
+    /// Throws the problem; ``RedisSetupError/mayHeal`` says whether waiting may help. With a `codec` the function
     /// library is checked too, and loaded if it is missing or old. Takes at most twice `timeout`.
     public static func probe(
         _ url: RedisURL, kind: RedisServerKind = .single, codec: (any RedisCodecProtocol)? = nil,
@@ -25,7 +25,7 @@ extension RedisLink {
             probe.connection = connection
             connection.owner = probe
             connection.start()
-            // The probe lives until it has its answer.
+            // Keeps the probe alive until it has its result.
             probe.promise.futureResult.assumeIsolatedUnsafeUnchecked().whenComplete { _ in probe.end() }
             return probe.promise.futureResult
         }

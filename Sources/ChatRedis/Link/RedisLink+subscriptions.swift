@@ -2,7 +2,7 @@ import ChatCore
 import Logging
 import NIOCore
 
-/// A channel to subscribe to, or to unsubscribe from, with the tick's write.
+/// A channel to subscribe to, or to unsubscribe from, in the write of this tick.
 struct SubscriptionOrder {
     var subscribes: Bool
     var entity: Entity
@@ -10,7 +10,8 @@ struct SubscriptionOrder {
 }
 
 extension RedisLink {
-    /// Names in one SUBSCRIBE. Redis accepts a million arguments, but serves nobody else while it works on them.
+    /// The number of names in one SUBSCRIBE. Redis accepts a million arguments, but serves no other client while it
+    /// processes them.
     private static let namesPerCommand = 1_000
 
     /// In a Cluster channels are sharded. Then each command has one name: several would have to be in one slot, and
@@ -20,14 +21,14 @@ extension RedisLink {
     // MARK: Out
 
     func order(_ entity: Entity, subscribes: Bool) {
-        // While the connection is down the order is void: the owner subscribes again once it is up.
+        // While the connection is down, the order is dropped: the owner subscribes again once it is up.
         guard subscriptions.isUp else { return }
         subscriptionBatch.append(
             SubscriptionOrder(subscribes: subscribes, entity: entity, channel: codec.channelName(of: entity)))
         scheduleTick()
     }
 
-    /// Sends the tick's orders in their order, with one command for each run of the same kind.
+    /// Sends the orders of the tick in sequence, with one command for each run of the same kind.
     func flushSubscriptions() {
         guard !subscriptionBatch.isEmpty || subscriptionPing, subscriptions.isUp else { return }
         var writer = RESPWriter()
@@ -63,7 +64,7 @@ extension RedisLink {
 
     // MARK: In
 
-    /// False if the connection was dropped.
+    /// Returns false if the connection was dropped.
     func subscriptionReplied(_ arena: RESPArena, readAt: Moment) -> Bool {
         defer { arena.removeAll() }
         let reply = RESPReplies(arena: arena)[0]

@@ -2,34 +2,33 @@ import ChatCore
 
 /// How a ``RedisLink`` behaves.
 public struct RedisLinkSettings: Sendable {
-    /// Where Redis is; without use if `master` is given.
+    /// The address of Redis; unused if `master` is given.
     public var url: RedisURL
-    /// Sentinel names the master: both connections lead there, and follow when it is another.
+    /// Sentinel names the master: all connections lead there, and follow when it changes.
     public var master: RedisMaster?
-    /// What kind of Redis is expected there.
+    /// The kind of Redis that is expected there.
     public var kind = RedisServerKind.single
     /// A third connection, on which ``BrokerLink/confirm(replicas:within:_:)`` waits for replicas.
     public var confirmsReplicas = false
     /// Names the node in CLIENT LIST: `martlet:<node>:<loop>:<commands|subscriptions|replicas>`.
     public var nodeName: String
     public var loopIndex: Int
-    /// How long a command may be unanswered before its connection is given up: RESP has no request IDs, so there is
-    /// no other way to leave it. Also for SUBSCRIBE, UNSUBSCRIBE and PING.
+    /// How long a command may be unanswered before its connection is closed: RESP has no request IDs, so a single
+    /// command cannot be abandoned. It also applies to SUBSCRIBE, UNSUBSCRIBE and PING.
     public var commandTimeout: Duration
-    /// How long a try to connect may take, set-up included; the name look-up and TCP connect, and then the set-up,
-    /// each.
+    /// The time limit for the name look-up and TCP connect, and separately for the set-up after it.
     public var connectTimeout: Duration
-    /// A connection on which nothing was asked for so long is asked PING, so that a silent death is seen after this +
+    /// A connection that was idle this long is sent a PING, so that a silent failure is detected after this time plus
     /// `commandTimeout`.
     public var pingInterval: Duration
-    /// First wait after a failure, doubled up to `backoffLongest`, with jitter.
+    /// The delay after the first failure. It doubles up to `backoffLongest`, with jitter.
     public var backoffFirst: Duration
     public var backoffLongest: Duration
-    /// A connection that lasted so long was a good one: the next failure waits `backoffFirst`.
+    /// A connection that lasted this long was stable: the next failure waits `backoffFirst`.
     public var stableAfter: Duration
-    /// Bytes of requests that may be unanswered on the command connection. Beyond that a request completes as
-    /// `.notStored`: Redis is there but too slow, so trying again later helps, while `.notConnected` would make the
-    /// caller wait for a reconnect that never comes.
+    /// The maximum size of unanswered requests on the command connection. Above it a request completes as `.notStored`:
+    /// Redis is connected but too slow, so trying again later helps, whereas `.notConnected` would make the caller wait
+    /// for a reconnect that never happens.
     public var queuedBytes: Int
 
     public init(
@@ -51,7 +50,7 @@ public struct RedisLinkSettings: Sendable {
     }
 
     func handshake(_ role: RedisConnectionRole, _ url: RedisURL) -> RedisHandshakeStateMachine.Settings {
-        // CLIENT SETNAME takes printable ASCII without spaces (`src/networking.c`, validateClientName).
+        // CLIENT SETNAME accepts printable ASCII without spaces (`src/networking.c`, validateClientName).
         let name = nodeName.unicodeScalars.map { (0x21...0x7E).contains($0.value) ? Character($0) : "_" }
         return RedisHandshakeStateMachine.Settings(
             user: url.user, password: url.password, database: url.database,
@@ -60,13 +59,13 @@ public struct RedisLinkSettings: Sendable {
     }
 }
 
-/// What kind of Redis a connection takes.
+/// The kinds of Redis that a connection accepts.
 public enum RedisServerKind: Sendable, Hashable {
-    /// A master that is no part of a Cluster.
+    /// A master that is not part of a Cluster.
     case single
     /// A master of a Cluster: channels are sharded (SSUBSCRIBE).
     case clusterMaster
-    /// Any node of a Cluster: it is only asked who serves what.
+    /// Any node of a Cluster, which is only queried for the topology.
     case clusterNode
 }
 
@@ -74,19 +73,19 @@ public enum RedisServerKind: Sendable, Hashable {
 public enum RedisConnectionRole: String, Sendable, CaseIterable {
     case commands
     case subscriptions
-    /// Only if replicas are waited for.
+    /// Only if the link waits for replicas.
     case replicas
 }
 
-/// Told what a link does, for metrics. Called on the link's loop, often: count and return.
+/// Receives a link's events for metrics. Called on the link's loop, often: implementations should only count.
 public protocol RedisLinkObserver: AnyObject {
-    /// One write left with so many commands and bytes; `queuedBytes` of requests are unanswered with it.
+    /// One write with this many commands and bytes was sent; unanswered requests have `queuedBytes` with it.
     func redisSent(commands: Int, bytes: Int, queuedBytes: Int)
-    /// A request of kind `operation` (``RedisEncoded/operation``) was answered, so long after it was submitted.
+    /// A request of kind `operation` (``RedisEncoded/operation``) was answered, this long after it was submitted.
     func redisAnswered(operation: UInt8, nanoseconds: UInt64)
-    /// A message came on a subscribed channel; `accepted` is false if its payload is no ``ChannelEvent``.
+    /// A message arrived on a subscribed channel; `accepted` is false if its payload is not a ``ChannelEvent``.
     func redisHeard(bytes: Int, accepted: Bool)
-    /// Something of what Redis holds or says was left out.
+    /// Data in Redis or in a message were ignored.
     func redisIgnored(_ kind: IgnoredData)
     /// A connection was set up. `attempt` is 1 at the first try.
     func redisConnected(_ role: RedisConnectionRole, attempt: Int)

@@ -1,4 +1,4 @@
-/// A queue in one array that is used in a circle: no allocation once it is as long as it gets. (NIO's CircularBuffer
+/// A queue in a circular array, which does not allocate once it has reached its maximum length. (NIO's CircularBuffer
 /// is generic code of another module; this one is specialised here.)
 struct RingBuffer<Element> {
     private var storage: [Element?] = Array(repeating: nil, count: 16)
@@ -8,7 +8,7 @@ struct RingBuffer<Element> {
     var isEmpty: Bool { count == 0 }
     var first: Element? { count == 0 ? nil : storage[head] }
 
-    /// The element `offset` places behind the first; nil if there is none.
+    /// The element at `offset` after the first; nil if there is none.
     subscript(offset: Int) -> Element? {
         get { offset >= 0 && offset < count ? storage[place(offset)] : nil }
         set {

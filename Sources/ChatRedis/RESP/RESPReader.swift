@@ -5,31 +5,31 @@
 import CHiredis
 import NIOCore
 
-/// The bytes of a connection are no RESP2, or more than we take. The connection cannot go on.
+/// The received bytes are not RESP2, or exceed our limits. The connection cannot be used any more.
 struct RESPError: Error, Equatable, CustomStringConvertible {
     var description: String
 }
 
-/// Cuts a byte stream into replies, in ``arena``. Any chunking of the same bytes gives the same replies.
+/// Splits a byte stream into replies, in ``arena``. The result does not depend on how the bytes are split into chunks.
 ///
-/// Hostile or broken bytes end in a ``RESPError``: nesting over 7 and bad lengths (hiredis), replies over
-/// `maxReplyBytes`, or with more than `maxElements` elements (ours, for hiredis would believe an array length of two
-/// thousand million).
+/// Hostile or broken bytes end in a ``RESPError``: nesting over 7 and invalid lengths (checked by hiredis), replies
+/// over `maxReplyBytes`, and replies with more than `maxElements` elements (checked here, as hiredis would accept an
+/// array length of two thousand million).
 final class RESPReader {
     static let maxReplyBytes = 256 << 20
     static let maxElements = 4 << 20
-    /// hiredis moves what is left of its buffer after every 1 KiB consumed (`redisReaderGetReply`), so it is fed in
-    /// small slices: with 64 KiB at once it moves 32 bytes for each byte read, with these one.
+    /// hiredis moves the rest of its buffer after every 1 KiB consumed (`redisReaderGetReply`), so it is fed in small
+    /// slices: with 64 KiB at once it moves 32 bytes for each byte read, with these slices one.
     static let sliceBytes = 2_048
 
     let arena = RESPArena()
     private let reader: UnsafeMutablePointer<redisReader>
     private let functions: UnsafeMutablePointer<redisReplyObjectFunctions>
-    /// Bytes fed since the last whole reply.
+    /// Bytes fed since the last complete reply.
     private var unfinishedBytes = 0
     private(set) var failure: RESPError?
 
-    /// Fails only without memory.
+    /// Fails only if memory is exhausted.
     init() throws(RESPError) {
         functions = .allocate(capacity: 1)
         functions.initialize(to: Self.objectFunctions)
@@ -38,7 +38,7 @@ final class RESPReader {
             throw RESPError(description: "no memory for a reply reader")
         }
         self.reader = reader
-        // 0 would keep the room of a giant reply for ever; a small limit would free and allocate at every read.
+        // 0 would keep the capacity of a giant reply for ever; a small limit would free and allocate at every read.
         reader.pointee.maxbuf = 4 << 20
         reader.pointee.privdata = Unmanaged.passUnretained(arena).toOpaque()
     }
@@ -48,8 +48,8 @@ final class RESPReader {
         functions.deallocate()
     }
 
-    /// Takes the bytes of `buffer` and calls `body` after each whole reply, whose root is then the arena's last. Who
-    /// has seen enough replies empties the arena. Stops when `body` returns false.
+    /// Reads the bytes of `buffer` and calls `body` after each complete reply, whose root is then the last one in the
+    /// arena. The caller empties the arena after processing replies. Stops when `body` returns false.
     func read(_ buffer: inout ByteBuffer, _ body: () -> Bool) throws(RESPError) {
         if let failure { throw failure }
         while buffer.readableBytes > 0 {
@@ -63,7 +63,7 @@ final class RESPReader {
         }
     }
 
-    /// False if `body` wants no more.
+    /// Returns false if `body` wants no more replies.
     private func drain(_ body: () -> Bool) throws(RESPError) -> Bool {
         while true {
             var object: UnsafeMutableRawPointer?
@@ -98,7 +98,7 @@ final class RESPReader {
 
     // MARK: hiredis' callbacks
 
-    // An object is its node's index + 1: hiredis takes NULL for "no memory".
+    // An object is the index of its node + 1, as hiredis takes NULL for "no memory".
     private static var objectFunctions: redisReplyObjectFunctions {
         var functions = redisReplyObjectFunctions()
         functions.createString = { task, text, count in
@@ -123,7 +123,7 @@ final class RESPReader {
         functions.createNil = { task in
             RESPReader.with(task) { _, _ in RESPArena.Node(kind: .null, value: 0, count: 0) }
         }
-        // Nothing is owned by an object: the arena is emptied as a whole.
+        // Objects own nothing: the arena is emptied as a whole.
         functions.freeObject = { _ in }
         return functions
     }

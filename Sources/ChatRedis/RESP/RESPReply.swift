@@ -1,25 +1,26 @@
 import ChatCore
 
-/// The replies of one connection that are being read, flat: one array of nodes, one of bytes. Filled by
-/// ``RESPReader``, emptied when a request was answered; both arrays keep their room, so a reply costs no allocation.
+/// The replies of one connection that are being read, in flat form: one array of nodes, one of bytes. ``RESPReader``
+/// fills it, and it is emptied when a request was answered. Both arrays keep their capacity, so a reply costs no
+/// allocation.
 ///
 /// Confined to the connection's event loop.
 final class RESPArena {
     struct Node {
         var kind: RESPReply.Kind
-        /// Integer: its value. Text: offset into `bytes`. Array: index of its first element.
+        /// Integer: its value. Text: the offset into `bytes`. Array: the index of its first element.
         var value: Int64
-        /// Text: bytes. Array: elements.
+        /// Text: the number of bytes. Array: the number of elements.
         var count: Int
     }
 
     private(set) var nodes: [Node] = []
     private(set) var bytes: [UInt8] = []
-    /// Index of each whole reply.
+    /// The index of each complete reply.
     private(set) var roots: [Int] = []
-    /// What was left out of the replies by whoever read them.
+    /// The kinds of data that readers of the replies ignored.
     var ignored: IgnoredKinds = []
-    /// A reply had more elements than ``RESPReader`` takes.
+    /// Whether a reply had more elements than ``RESPReader`` accepts.
     var overflowed = false
 
     init() {
@@ -27,8 +28,8 @@ final class RESPArena {
         bytes.reserveCapacity(4_096)
     }
 
-    /// Forgets all replies. Room that one giant reply took is given back. Only between two replies: hiredis names the
-    /// arrays of an unfinished one by their index.
+    /// Removes all replies, and frees the capacity that a giant reply took. Call it only between two replies: hiredis
+    /// refers to the arrays of an unfinished one by their index.
     func removeAll() {
         nodes.removeAll(keepingCapacity: nodes.capacity <= 65_536)
         bytes.removeAll(keepingCapacity: bytes.capacity <= 1_048_576)
@@ -38,8 +39,8 @@ final class RESPArena {
 
     func appendRoot(_ index: Int) { roots.append(index) }
 
-    /// Adds a node; an element takes the place that its array keeps for it, an array keeps places for its elements,
-    /// which arrive one by one. The node's index.
+    /// Adds a node. An element takes the place that its array reserved for it; an array reserves places for its
+    /// elements, which arrive one by one. Returns the node's index.
     func add(_ node: Node, parent: Int?, place: Int) -> Int {
         var node = node
         var index = nodes.count
@@ -56,7 +57,7 @@ final class RESPArena {
         return index
     }
 
-    /// Copies text into the arena. Its offset.
+    /// Copies text into the arena. Returns its offset.
     func append(_ text: UnsafeRawBufferPointer) -> Int {
         let offset = bytes.count
         bytes.append(contentsOf: text)
@@ -64,10 +65,10 @@ final class RESPArena {
     }
 }
 
-/// One reply of Redis, or one element of it: a cheap view. Valid only until the call that it was handed to returns; a
-/// view kept longer reads as null, or as another reply, but never as foreign memory.
+/// A view of one reply of Redis, or of one of its elements. It is valid only until the call that it was passed to
+/// returns; a view that is kept longer reads as null, or as another reply, but never as foreign memory.
 ///
-/// Whatever Redis sent, nothing here traps: an index that is not there is a null, a value of another kind is nil.
+/// Nothing here traps, whatever Redis sent: an index out of range gives a null, and a value of another kind gives nil.
 public struct RESPReply {
     public enum Kind: UInt8, Sendable {
         /// `+OK`
@@ -99,7 +100,7 @@ public struct RESPReply {
 
     public var isNull: Bool { kind == .null }
 
-    /// Notes that the reader left out what stands here or inside: the link counts it, and says so in the log.
+    /// Records that the reader ignored this value or a part of it: the link counts and logs that.
     public func leaveOut(_ kind: IgnoredData) { arena.ignored.insert(IgnoredKinds(kind)) }
 
     /// The value of an integer, or of a string that is a decimal number (Redis gives hash values as strings); nil
@@ -123,13 +124,13 @@ public struct RESPReply {
         }
     }
 
-    /// Elements of an array; 0 for all else.
+    /// The number of elements of an array; 0 for all other kinds.
     public var count: Int {
         let node = node
         return node.kind == .array ? node.count : 0
     }
 
-    /// The element at `place`; a null if this is no array or has no such element.
+    /// The element at `place`; a null if this is not an array or has no such element.
     public subscript(place: Int) -> RESPReply {
         let node = node
         guard node.kind == .array, place >= 0, place < node.count else { return RESPReply(arena: arena, index: -1) }
@@ -145,12 +146,12 @@ public struct RESPReply {
         }
     }
 
-    /// The text of an error reply, whatever bytes it holds; nil if this is none.
+    /// The text of an error reply, whatever bytes it holds; nil if this is not an error.
     public var error: String? {
         kind == .error ? withBytes { String(decoding: $0.prefix(512), as: UTF8.self) } : nil
     }
 
-    /// The error's first word (`NOAUTH`, `ERR`); nil if this is no error.
+    /// The error's first word (`NOAUTH`, `ERR`); nil if this is not an error.
     public var errorCode: Substring? {
         error.map { $0.prefix { $0 != " " } }
     }
@@ -222,8 +223,7 @@ public struct RESPReply {
     }
 }
 
-/// The replies to one request: one for each command that it was encoded into, in order. As short-lived as
-/// ``RESPReply``.
+/// The replies to one request: one for each of its commands, in order. As short-lived as a ``RESPReply``.
 public struct RESPReplies {
     private let arena: RESPArena
 

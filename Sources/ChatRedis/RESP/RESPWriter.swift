@@ -1,24 +1,24 @@
 import NIOCore
 
-/// Writes Redis commands as RESP arrays of bulk strings, one after another, into one buffer: what a loop tick brings
-/// leaves in one write. Nothing is allocated per command or argument (`redisFormatCommandArgv` mallocs each).
+/// Encodes Redis commands as RESP arrays of bulk strings, one after another, into one buffer: all commands of a loop
+/// tick are sent in one write. Nothing is allocated per command or argument (`redisFormatCommandArgv` mallocs each).
 ///
-/// A command is `command(n)` followed by exactly n arguments. A wrong count would shift every later reply to somebody
-/// else's request, so who encodes through a writer takes a ``mark`` first and goes back to it unless ``isComplete``.
+/// A command is `command(n)` followed by exactly n arguments. A wrong count would assign every later reply to the wrong
+/// request, so code that encodes with a writer takes a ``mark`` first and rewinds to it unless ``isComplete``.
 ///
 /// Format: redis.io "RESP protocol specification", arrays and bulk strings.
 public struct RESPWriter: Sendable {
-    /// A place to go back to.
+    /// A position to which the writer can be rewound.
     public struct Mark: Sendable {
         var writerIndex: Int
         var commands: Int
     }
 
-    /// What was written and not yet taken.
+    /// The encoded bytes that were not taken yet.
     public private(set) var buffer: ByteBuffer
-    /// Commands begun since the writer was made: each brings one reply.
+    /// The number of commands begun since the writer was created; each gets one reply.
     public private(set) var commands = 0
-    /// Arguments that the last command still lacks; negative if it got too many.
+    /// The number of arguments that the last command still lacks; negative if it got too many.
     public private(set) var missingArguments = 0
     private var argumentStart: Int?
 
@@ -30,10 +30,10 @@ public struct RESPWriter: Sendable {
     /// Whether every command begun has all its arguments.
     public var isComplete: Bool { missingArguments == 0 && argumentStart == nil }
 
-    /// Where the writer is now; only between commands.
+    /// The current position; only between commands.
     public var mark: Mark { Mark(writerIndex: buffer.writerIndex, commands: commands) }
 
-    /// Forgets all that was written after `mark`. The mark must be of this writer and since the last ``take()``.
+    /// Removes everything after `mark`. The mark must be of this writer and not be older than the last ``take()``.
     public mutating func rewind(to mark: Mark) {
         buffer.moveWriterIndex(to: mark.writerIndex)
         commands = mark.commands
@@ -41,15 +41,15 @@ public struct RESPWriter: Sendable {
         argumentStart = nil
     }
 
-    /// All that was written, for one write to the channel. The writer goes on with an empty buffer.
+    /// Returns the encoded bytes, for one write to the channel. The writer continues with an empty buffer.
     public mutating func take() -> ByteBuffer {
         let taken = buffer
         reset()
         return taken
     }
 
-    /// Forgets what was written, after ``buffer`` was handed to a channel. Its room is used again if the channel is
-    /// done with it.
+    /// Removes the encoded bytes, after ``buffer`` was passed to a channel. Its memory is reused if the channel has
+    /// released it.
     public mutating func reset() {
         if buffer.capacity > 1 << 18 {
             buffer = ByteBufferAllocator().buffer(capacity: 4_096)
@@ -70,7 +70,7 @@ public struct RESPWriter: Sendable {
         write(atMost: 23) { Self.header(UInt8(ascii: "*"), UInt64(max(argumentCount, 0)), $0) }
     }
 
-    /// A command whose arguments are all text: for set-up, not for hot paths.
+    /// Encodes a command whose arguments are all text: for set-up, not for hot paths.
     public mutating func command(words: [String]) {
         command(words.count)
         for word in words { argument(word) }
@@ -118,10 +118,10 @@ public struct RESPWriter: Sendable {
 
     // MARK: One argument out of parts
 
-    /// Begins an argument that is put together from parts (`<prefix>{room}:log`, `<epoch>-*`);
-    /// ``append(_:)-(String)`` and its like follow, then ``endArgument()``. The parts need not be counted.
+    /// Begins an argument that is assembled from parts (`<prefix>{room}:log`, `<epoch>-*`). Calls of
+    /// ``append(_:)-(String)`` and its variants follow, then ``endArgument()``. The number of parts is arbitrary.
     public mutating func beginArgument() {
-        // Room for the header of 10...99 bytes, by far the most; endArgument() moves the others.
+        // Reserves the header for 10...99 bytes, by far the most frequent; endArgument() moves the others.
         write(atMost: 5) { Self.header(UInt8(ascii: "$"), 99, $0) }
         argumentStart = buffer.writerIndex
     }
@@ -146,7 +146,7 @@ public struct RESPWriter: Sendable {
         }
     }
 
-    /// Ends the argument that ``beginArgument()`` began. Does nothing if none was.
+    /// Ends the argument that ``beginArgument()`` began. Does nothing if there is none.
     public mutating func endArgument() {
         guard let start = argumentStart else { return }
         argumentStart = nil
@@ -172,7 +172,8 @@ public struct RESPWriter: Sendable {
 
     // MARK: Bytes
 
-    /// One look at the buffer for a whole argument. `body` is given room for `size` bytes and says how many it wrote.
+    /// Accesses the buffer once for a whole argument. `body` is given room for `size` bytes and returns how many it
+    /// wrote.
     @inline(__always)
     private mutating func write(atMost size: Int, _ body: (UnsafeMutableRawPointer) -> Int) {
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { room in room.baseAddress.map(body) ?? 0 }
@@ -191,7 +192,7 @@ public struct RESPWriter: Sendable {
         return 2
     }
 
-    /// Decimal digits of `number`.
+    /// The number of decimal digits of `number`.
     static func digits(_ number: UInt64) -> Int {
         var count = 1
         var rest = number

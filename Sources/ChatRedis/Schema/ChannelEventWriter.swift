@@ -76,7 +76,7 @@ extension ByteWriter {
         append(message.content, base: base)
     }
 
-    /// The rest of a `message` payload after the position, without the last brace.
+    /// Appends the part of a `message` payload after the position, without the last brace.
     mutating func append(_ content: MessageContent, base: UInt64?) {
         if let base {
             appendText(#","base":""#)

@@ -3,8 +3,8 @@ import ChatJSON
 
 /// Reads a node's report.
 public enum NodeReportReader {
-    /// A report that cannot be read still shows that the node lives. Then only its name is known, and the oldest schema
-    /// is assumed.
+    /// A report that cannot be read still shows that the node is alive. Then only its name is known, and the oldest
+    /// schema is assumed.
     public static func report(of node: NodeID, _ bytes: UnsafeRawBufferPointer) -> NodeReport {
         var report = NodeReport(node: node, address: "", version: "", schema: 1)
         guard case .success(let json) = JSONValue.parse(bytes) else { return report }
@@ -21,7 +21,7 @@ public enum NodeReportReader {
         return report
     }
 
-    /// A value that is no number, or beyond the bounds, counts as 0.
+    /// A value that is not a number, or beyond the bounds, counts as 0.
     private static func number(_ value: JSONValue?) -> UInt64 {
         guard let number = value?.integer.flatMap({ UInt64(exactly: $0) }), PositionBounds.holds(number) else {
             return 0
@@ -29,13 +29,14 @@ public enum NodeReportReader {
         return number
     }
 
-    /// A number that is added up over all nodes, so it is bounded.
+    /// A number that is summed over all nodes, so it is bounded.
     private static func count(_ value: JSONValue?) -> Int { Int(min(number(value), 1_000_000_000)) }
 }
 
 /// Reads a field of the roster, a user's devices: `{"node":["device", …], …}`.
 public enum RosterReader {
-    /// The devices; nil if it is no JSON object. A part that breaks the rules was written by no node, and is left out.
+    /// The devices; nil if the field is not a JSON object. A part that breaks the rules was not written by a node, and
+    /// is ignored.
     public static func devices(of bytes: UnsafeRawBufferPointer) -> Set<RosterSnapshot.Device>? {
         guard case .success(let json) = JSONValue.parse(bytes), let nodes = json.object else { return nil }
         var devices: Set<RosterSnapshot.Device> = []

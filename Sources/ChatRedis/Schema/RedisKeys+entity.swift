@@ -2,7 +2,7 @@ public import ChatCore
 public import RedisSchema
 
 extension RedisKeys {
-    /// All places where a node's list of rooms may be: in a Cluster its parts, and then the old list.
+    /// All keys that a node's list of rooms may use: in a Cluster its parts, and then the old list.
     public func lists(of node: NodeID) -> [String] {
         guard isClustered else { return [rooms(ofNode: node.text)] }
         return (0...Holdings.oldList).map { rooms(of: node, Holdings.Cursor(part: $0)) }
@@ -18,7 +18,7 @@ extension RedisKeys {
         }
     }
 
-    /// A key that nothing is ever stored in, in the entity's slot: for ``BrokerRequest/tryStoring(_:)``.
+    /// A key in the entity's slot that never exists: for ``BrokerRequest/tryStoring(_:)``.
     func rehearsal(of entity: Entity) -> String { channel(of: entity) + ":rehearsal" }
 
     /// The part of a node's list of rooms to which the cursor points.

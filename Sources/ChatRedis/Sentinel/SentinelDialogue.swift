@@ -1,8 +1,8 @@
-/// What is said on one connection to a sentinel: asked for the master, it answers; in between it is subscribed to
-/// `+switch-master`. Pure; knows the order in which Redis answers, and no time.
+/// The protocol on one connection to a sentinel: it is queried for the master, and in between subscribed to
+/// `+switch-master`. Pure: it knows the order of Redis' replies, but no time.
 ///
-/// With RESP2 a subscribed connection takes no other commands, so each question is: unsubscribe, ask, subscribe, in one
-/// write. What happens between the answer and the SUBSCRIBE is in the next answer.
+/// With RESP2 a subscribed connection accepts no other commands, so each query consists of UNSUBSCRIBE, the question
+/// and SUBSCRIBE, in one write. A change between the answer and the SUBSCRIBE is in the next answer.
 struct SentinelDialogue {
     private enum Expected: Equatable {
         case auth
@@ -16,7 +16,7 @@ struct SentinelDialogue {
     }
 
     enum Event: Equatable {
-        /// Nothing yet, or nothing that matters.
+        /// Nothing to report yet.
         case none
         case answered(SentinelStateMachine.Answer)
         /// `+switch-master` for our master.
@@ -41,7 +41,7 @@ struct SentinelDialogue {
         self.clientName = clientName
     }
 
-    /// The commands that ask for the master, for one write.
+    /// The commands that query the master, for one write.
     mutating func question() -> [[String]] {
         var commands: [[String]] = []
         func add(_ what: Expected, _ words: [String]) {
@@ -93,7 +93,7 @@ struct SentinelDialogue {
         return .none
     }
 
-    /// Names and values, one after the other. Without the right to ask (an error) every epoch counts as 0.
+    /// Names and values alternate. Without the right to ask (an error reply) every epoch counts as 0.
     private mutating func described(_ reply: RESPReply) -> Event {
         guard let address else { return .answered(.unknownName) }
         var epoch: UInt64 = 0
@@ -111,7 +111,7 @@ struct SentinelDialogue {
             ? "has no password set, but one is given for sentinels" : "refuses AUTH: \(text)"
     }
 
-    /// What a Redis says that is no sentinel.
+    /// The problem with a Redis that is not a sentinel.
     static let noSentinel = "is no sentinel but a plain Redis"
 
     private static func isNone(_ error: String) -> String {

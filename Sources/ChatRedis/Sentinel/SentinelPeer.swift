@@ -1,14 +1,14 @@
 import ChatCore
 import NIOCore
 
-/// Who uses a ``SentinelPeer``. On its loop.
+/// The user of a ``SentinelPeer``. All calls are made on its loop.
 protocol SentinelPeerOwner: AnyObject {
     func sentinelConnected(_ index: Int)
     func sentinelSaid(_ index: Int, _ event: SentinelDialogue.Event)
     func sentinelFailed(_ index: Int, _ reason: String)
 }
 
-/// The connection to one sentinel, for as long as it lasts; what to do next its owner says. Confined to its loop.
+/// The connection to one sentinel, for as long as it lasts; the owner decides what to do next. Confined to its loop.
 final class SentinelPeer: RedisChannelOwner {
     private enum State {
         /// Can transition to: connecting.
@@ -59,7 +59,7 @@ final class SentinelPeer: RedisChannelOwner {
         handler.write(writer.take())
     }
 
-    /// Tells nobody.
+    /// Closes without notifying the owner.
     func close() {
         if case .up(let handler, _) = state { handler.close() }
         state = .idle

@@ -1,20 +1,20 @@
-/// Where the sentinels are that know the master, and who we are at the master.
+/// The addresses of the sentinels that know the master, and the credentials for the master.
 ///
 ///     redis+sentinel://[[user]:password@]host[:26379][,host[:26379] …]/master-name[/db]
 ///     rediss+sentinel://…[?insecure=1][&ca=/path/to/ca.pem]
 ///
 /// User and password are the master's; sentinels may have their own (``sentinelUser``, ``sentinelPassword``). With
-/// `rediss+sentinel` both speak TLS. Parts are percent-decoded as in a ``RedisURL``.
+/// `rediss+sentinel` both use TLS. Parts are percent-decoded as in a ``RedisURL``.
 public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
     public static let defaultPort = 26_379
     /// More are a mistake: each has two or three connections to each of the others.
     static let mostSentinels = 32
 
-    /// Each sentinel, with its own user and password.
+    /// The sentinels, each with its own user and password.
     public internal(set) var sentinels: [RedisURL]
-    /// What the sentinels call the master (`sentinel monitor <name> …`).
+    /// The sentinels' name for the master (`sentinel monitor <name> …`).
     public internal(set) var masterName: String
-    /// The master, but for its address: that is the first sentinel's, and means nothing.
+    /// The settings for the master, except for its address: the one here is the first sentinel's, and has no meaning.
     private(set) var template: RedisURL
 
     public init(_ text: String) throws(RedisURLError) {
@@ -54,7 +54,7 @@ public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
         schemes.contains { text.lowercased().hasPrefix($0.prefix) }
     }
 
-    /// Who we are at the master.
+    /// The user at the master.
     public var user: String? {
         get { template.user }
         set { template.user = newValue }
@@ -64,18 +64,18 @@ public struct SentinelURL: Sendable, Hashable, CustomStringConvertible {
         set { template.password = newValue }
     }
 
-    /// Who we are at the sentinels: the same at all of them.
+    /// Sets the credentials for the sentinels, which are the same at all of them.
     public mutating func authenticate(user: String?, password: String?) {
         for index in sentinels.indices { (sentinels[index].user, sentinels[index].password) = (user, password) }
     }
 
-    /// The files are for the sentinels and for the master; without effect if none speaks TLS.
+    /// Sets the TLS files for the sentinels and for the master; without effect if none of them uses TLS.
     public mutating func secure(with files: RedisURL.TLS) {
         template.tls?.take(filesOf: files)
         for index in sentinels.indices { sentinels[index].tls?.take(filesOf: files) }
     }
 
-    /// The master, if it is there.
+    /// The URL of the master at this address.
     public func master(host: String, port: Int) -> RedisURL {
         var url = template
         url.address = .tcp(host: host, port: port)

@@ -1,22 +1,22 @@
 import ChatJSON
 
-/// A body in chunks (RFC 9112 §7.1) as it comes. Extensions and trailer fields are read and dropped.
+/// Decodes a chunked body (RFC 9112 §7.1) as it arrives. Extensions and trailer fields are read and discarded.
 struct ChunkedBody: Sendable {
     private enum State: Sendable {
         /// → `data`, `trailer` after the chunk of size 0
         case size
-        /// So many bytes of the chunk are still to come. → `end`
+        /// The number of bytes of the chunk that are still to come. → `end`
         case data(Int)
-        /// The line end behind a chunk. → `size`
+        /// The line end after a chunk. → `size`
         case end
         /// → `complete`
         case trailer
         case complete
     }
 
-    /// A size, its extensions and its line end.
+    /// The limit for a size, its extensions and its line end.
     private static let maxLineBytes = 256
-    /// Looked at again whenever more of it comes.
+    /// The limit for a trailer line, which is scanned again whenever more of it arrives.
     private static let maxTrailerLineBytes = 1_024
 
     private let maxBytes: Int
@@ -31,7 +31,7 @@ struct ChunkedBody: Sendable {
 
     static func tooLong(_ bytes: Int) -> RequestProblem { RequestProblem(413, "a body may have \(bytes) bytes") }
 
-    /// Reads from `start` on. Returns up to where it has read, and whether the body ends there.
+    /// Reads from `start` on. Returns the index up to which it has read, and whether the body ends there.
     mutating func read(_ bytes: [UInt8], from start: Int) throws(RequestProblem) -> (end: Int, isComplete: Bool) {
         var index = start
         while true {
@@ -79,7 +79,7 @@ struct ChunkedBody: Sendable {
         _ = try result.get()
     }
 
-    /// Where the line that begins at `start` ends; nil: that has not come yet.
+    /// The end of the line that begins at `start`; nil if it has not arrived yet.
     private static func line(_ bytes: [UInt8], _ start: Int, atMost most: Int) throws(RequestProblem) -> Int? {
         let found = bytes.withUnsafeBytes { all in
             var index = start

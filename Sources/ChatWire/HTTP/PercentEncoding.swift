@@ -68,14 +68,14 @@ public enum PercentEncoding {
         return fields
     }
 
-    /// As ``query(_:)``, of these names alone: the others are passed over, whatever they hold.
+    /// Like ``query(_:)``, but only for these names: other fields are ignored, whatever they contain.
     public static func query(_ text: some StringProtocol, only names: [String]) -> [String: String]? {
         var fields: [String: String] = [:]
         let bytes = Array(text.utf8)
         let longest = 3 * (names.map(\.utf8.count).max() ?? 0)
         var start = 0
         while let (nameRange, value) = pair(bytes, &start) {
-            // Strangers may send very many.
+            // Clients may send a great many of them.
             guard nameRange.count <= longest, let name = wanted(bytes, nameRange, names), fields[name] == nil else {
                 continue
             }
@@ -93,7 +93,7 @@ public enum PercentEncoding {
         return nil
     }
 
-    /// The next pair from `start` on, which is moved behind it; nil: there is none.
+    /// The next pair at or after `start`, which is advanced past it; nil if there is none.
     private static func pair(_ bytes: [UInt8], _ start: inout Int) -> (name: Range<Int>, value: Range<Int>)? {
         while start < bytes.count, bytes[start] == UInt8(ascii: "&") { start += 1 }
         guard start < bytes.count else { return nil }

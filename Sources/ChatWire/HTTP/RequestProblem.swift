@@ -1,8 +1,8 @@
-/// Why a client's bytes are no request that is served; the connection ends with it.
+/// Why a client's bytes are not a request that can be served; the connection ends with it.
 public struct RequestProblem: Error, Hashable, Sendable {
-    /// The HTTP status that says so.
+    /// The corresponding HTTP status.
     public var status: Int
-    /// Says where, for a developer.
+    /// The details, for a developer.
     public var text: String
 
     public init(_ status: Int, _ text: String) {

@@ -23,7 +23,7 @@ extension MartletV1Codec {
 
     private static let types = "join, leave, send, signal, history, roster and ping"
 
-    /// A word of the client's may be repeated to it; anything longer or stranger is only described.
+    /// A single word of the client may be quoted in an error; anything longer or unusual is only described.
     private static func shown(_ text: String) -> String {
         let plain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "'") }
         return plain && (1...32).contains(text.utf8.count) ? "'\(text)'" : "(\(text.utf8.count) bytes)"

@@ -1,7 +1,7 @@
 import ChatCore
 import ChatJSON
 
-/// A client's frame that is no request: what it is told, with its `ref` if that could be read.
+/// A client's frame that is not a valid request: the error for the client, with its `ref` if that could be read.
 public struct RequestFailure: Error, Hashable, Sendable {
     public var ref: Ref?
     public var error: WireError
@@ -12,11 +12,11 @@ public struct RequestFailure: Error, Hashable, Sendable {
     }
 }
 
-/// The client protocol `martlet.v1`: JSON text in, ``ClientRequest`` out, and ``ServerEvent`` to JSON text. It checks
-/// form only; what a session may do is the session state machine's.
+/// The client protocol `martlet.v1`: it decodes JSON text to ``ClientRequest``, and encodes ``ServerEvent`` as JSON
+/// text. It checks only the form; the session state machine decides what a session may do.
 ///
 /// Requests: unknown fields are ignored; a field that is `null` counts as absent; of fields with the same name the last
-/// one counts. An error names the field, and never repeats more than a word of what the client sent.
+/// one counts. An error names the field, and never quotes more than one word of the client's input.
 ///
 /// Events: compact JSON, `type` first, positions as strings, times as RFC 3339 with milliseconds.
 public struct MartletV1Codec: Sendable {
@@ -24,14 +24,14 @@ public struct MartletV1Codec: Sendable {
     public static let subprotocol = "martlet.v1"
     public static let maxCursorBytes = 512
 
-    /// The most messages that `limit` and `history` may ask for, and what a missing `limit` means.
+    /// The maximum number of messages that `limit` and `history` may ask for, and the default of `limit`.
     public let historyPage: Int
 
     public init(limits: Limits) {
         historyPage = limits.historyPage
     }
 
-    /// Reads a request. `isUTF8`: the bytes were checked already, as the text of a WebSocket message is.
+    /// Reads a request. `isUTF8`: the bytes were validated already, as those of a WebSocket text message are.
     public func decode(_ bytes: UnsafeRawBufferPointer, isUTF8: Bool = false) -> Result<ClientRequest, RequestFailure> {
         var fields = RequestFields(bytes)
         do throws(JSONError) {

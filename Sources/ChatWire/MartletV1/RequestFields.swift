@@ -1,25 +1,25 @@
 import ChatCore
 import ChatJSON
 
-/// Where the fields that requests know stand in a frame, found in one pass. The bytes outlive it.
+/// The positions of the known fields in a frame, found in one pass. The bytes must outlive this value.
 struct RequestFields {
     enum Name: Int, CaseIterable {
-        /// Made once: the compiler's own list is made anew each time it is asked for.
+        /// Created once, as the compiler's own list is created anew at each access.
         static let all = allCases
 
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user
 
-        /// The names' bytes, each as one number: none has more than eight.
+        /// The bytes of each name as one number: no name has more than eight.
         private static let words = all.map { name in
             name.text.withUTF8Buffer { $0.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) } }
         }
 
-        /// The name of which these are the bytes.
+        /// The field whose name consists of these bytes.
         init?(_ bytes: UnsafeRawBufferPointer) {
             guard bytes.count <= 8 else { return nil }
             var word: UInt64 = 0
             for (place, byte) in bytes.enumerated() { word |= UInt64(byte) << UInt64(8 &* place) }
-            // A NUL at the end is none of the name's bytes.
+            // A NUL at the end is not part of any name.
             guard let index = Self.words.firstIndex(of: word), Self.all[index].text.utf8CodeUnitCount == bytes.count
             else { return nil }
             self = Self.all[index]
@@ -55,7 +55,7 @@ struct RequestFields {
         slices = Array(repeating: nil, count: Name.all.count)
     }
 
-    /// Reads the whole frame; what was found before an error stays.
+    /// Reads the whole frame; fields that were found before an error are kept.
     mutating func read(isUTF8: Bool) throws(JSONError) {
         let bytes = scanner.bytes
         if !isUTF8 {
@@ -90,13 +90,13 @@ struct RequestFields {
         switch slice.kind {
         case .number:
             let text = scanner.text(slice)
-            // It comes back in the reply.
+            // It is sent back in the reply.
             if JSONData.problem(UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])) != nil {
                 throw WireError(.badField, "ref is a number that not every reader of JSON takes")
             }
             (ref, count) = (.number(text), text.utf8.count)
         case .string:
-            // An escape is at most twelve bytes for one: nothing longer can be a ref, however it is read.
+            // An escape takes at most twelve bytes for one: a longer text cannot be a ref, however it is decoded.
             guard slice.range.count <= Ref.maxBytes * 12 + 2 else { throw tooLong(.ref, Ref.maxBytes) }
             let text = scanner.string(slice)
             (ref, count) = (.string(text), text.utf8.count)
@@ -171,7 +171,7 @@ struct RequestFields {
         return scanner.text(slice)
     }
 
-    /// The key of something that is said.
+    /// The key of a send.
     func key() throws(WireError) -> String? {
         guard let key = try string(.key, maxBytes: SendRequest.maxKeyBytes) else { return nil }
         if key.isEmpty { throw WireError(.badField, "key is empty") }
@@ -181,7 +181,7 @@ struct RequestFields {
         return key
     }
 
-    /// Throws if there is nothing to say. An empty text says nothing, and Redis' function takes it for a missing one.
+    /// Throws if there is no content. An empty text counts as none, as Redis' function takes it for a missing one.
     func needContent(text: String?) throws(WireError) {
         guard !has(.data) else { return }
         guard let text else {

@@ -1,11 +1,11 @@
-/// A frame's header (RFC 6455 §5.2) as it comes in, byte by byte if need be. Fixed size, no allocation.
+/// Collects a frame's header (RFC 6455 §5.2), byte by byte if necessary. Fixed size, no allocation.
 struct HeaderBytes: Sendable {
     struct Parsed {
         var isFinal: Bool
         var reservedBits: UInt8
         var opcode: UInt8
         var length: UInt64
-        /// The length stands in the smallest of the three forms that can hold it.
+        /// Whether the length uses the smallest of the three forms that can hold it.
         var isShortest: Bool
         var maskingKey: UInt32?
     }
@@ -15,10 +15,10 @@ struct HeaderBytes: Sendable {
     private var maskingKey: UInt32 = 0
     private var first: UInt8 = 0
     private var second: UInt8 = 0
-    /// Of at most 14.
+    /// At most 14.
     private var count: UInt8 = 0
 
-    /// Takes bytes from `index` on up to the end of the header; nil: it goes on in the next piece.
+    /// Reads bytes from `index` on up to the end of the header; nil if it continues in the next piece.
     mutating func take(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> Parsed? {
         while index < bytes.count {
             let byte = bytes[index]

@@ -8,7 +8,7 @@ public enum WebSocketAccept {
         base64(sha1(Array(key.utf8) + Array(suffix.utf8)))
     }
 
-    /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes, as §4.2.1 item 5 demands.
+    /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes, as §4.2.1 item 5 requires.
     public static func isKey(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         guard bytes.count == 24, bytes.suffix(2) == [UInt8(ascii: "="), UInt8(ascii: "=")] else { return false }
@@ -31,7 +31,7 @@ public enum WebSocketAccept {
         return String(decoding: result, as: UTF8.self)
     }
 
-    /// FIPS 180-4. Good enough for a handshake, which needs no secrecy (RFC 6455 §10.8), and for nothing else.
+    /// FIPS 180-4. Sufficient for a handshake, which needs no secrecy (RFC 6455 §10.8), and for nothing else.
     static func sha1(_ input: [UInt8]) -> [UInt8] {
         var state: [UInt32] = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0xC3D2_E1F0]
         var padded = input + [0x80]

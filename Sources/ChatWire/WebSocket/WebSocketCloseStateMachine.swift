@@ -1,13 +1,13 @@
-/// The closing handshake of one WebSocket (RFC 6455 §5.5.1, §7.1), seen from the server: who has sent a close frame,
-/// what may still be sent, and when the TCP connection is to be closed (by the server, §7.1.1, so that the client does
-/// not wait).
+/// The closing handshake of one WebSocket (RFC 6455 §5.5.1, §7.1) on the server's side: who has sent a close frame,
+/// what may still be sent, and when to close the TCP connection (the server does that first, §7.1.1, so that the
+/// client does not wait).
 public struct WebSocketCloseStateMachine: Sendable, Equatable {
     private enum State: Sendable, Equatable {
-        /// Frames go both ways. Can transition to `closeSent`, `closed`.
+        /// Frames are sent in both directions. Can transition to `closeSent`, `closed`.
         case open
-        /// Our close frame went out; the peer's is awaited. Can transition to `closed`.
+        /// Our close frame was sent; the peer's is awaited. Can transition to `closed`.
         case closeSent
-        /// Both went, or the connection has failed or gone. Final.
+        /// Both close frames were sent, or the connection has failed or is lost. Final.
         case closed
     }
 
@@ -17,7 +17,7 @@ public struct WebSocketCloseStateMachine: Sendable, Equatable {
 
     /// Whether messages, pings and pongs may be sent: not after our close frame (§5.5.1).
     public var maySend: Bool { state == .open }
-    /// Whether what the peer sends still means something to the application.
+    /// Whether input from the peer is still passed to the application.
     public var mayReceive: Bool { state == .open }
     public var isClosed: Bool { state == .closed }
 
@@ -27,7 +27,7 @@ public struct WebSocketCloseStateMachine: Sendable, Equatable {
         case doNothing
     }
 
-    /// We want to close.
+    /// The server wants to close.
     public mutating func close() -> CloseAction {
         switch state {
         case .open:
@@ -40,12 +40,12 @@ public struct WebSocketCloseStateMachine: Sendable, Equatable {
     public enum CloseReceivedAction: Equatable, Sendable {
         /// Answer with a close frame of the same code, then close the TCP connection.
         case replyAndDisconnect
-        /// Ours had gone before: the handshake is complete, close the TCP connection.
+        /// Our close frame was sent before: the handshake is complete, close the TCP connection.
         case disconnect
         case doNothing
     }
 
-    /// The peer's close frame came.
+    /// The peer's close frame arrived.
     public mutating func closeReceived() -> CloseReceivedAction {
         switch state {
         case .open:
@@ -59,13 +59,13 @@ public struct WebSocketCloseStateMachine: Sendable, Equatable {
     }
 
     public enum FailAction: Equatable, Sendable {
-        /// Send a close frame that says why, then close the TCP connection (§7.1.7: nothing more is read).
+        /// Send a close frame with the reason, then close the TCP connection (§7.1.7: nothing more is read).
         case sendCloseAndDisconnect
         case disconnect
         case doNothing
     }
 
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     public mutating func failed() -> FailAction {
         switch state {
         case .open:
@@ -78,7 +78,7 @@ public struct WebSocketCloseStateMachine: Sendable, Equatable {
         }
     }
 
-    /// The TCP connection has gone, or the wait for the peer's close frame is over.
+    /// The TCP connection is lost, or the wait for the peer's close frame has timed out.
     public mutating func disconnected() {
         state = .closed
     }

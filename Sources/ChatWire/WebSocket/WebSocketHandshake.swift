@@ -1,14 +1,15 @@
-/// The server's side of the opening handshake (RFC 6455 §4.2), apart from who the client is: what a request for the
-/// WebSocket path is answered with.
+/// The server's side of the opening handshake (RFC 6455 §4.2), except for authentication: determines the answer to a
+/// request for the WebSocket path.
 ///
-/// Subprotocols: one of those offered that we speak is chosen; a client that offers none is taken without (it then
-/// speaks the first of ours); one that offers only others is refused with 400. §4.2.2 would also allow to take it
-/// without a subprotocol, but then a browser closes the connection without telling anybody why.
+/// Subprotocols: one of the offered subprotocols that we support is selected. A client that offers none is accepted
+/// without one, and then uses the first of ours. A client that offers only unknown ones is refused with 400. §4.2.2
+/// would also allow to accept it without a subprotocol, but then a browser closes the connection without giving a
+/// reason.
 public struct WebSocketHandshake: Sendable {
     public struct Refusal: Error, Sendable {
-        /// What is wrong, for the count.
+        /// The kind of problem, for the counters.
         public enum Kind: Sendable {
-            /// Not GET, no upgrade to WebSocket, another version, a key that is none, a body.
+            /// Not GET, no upgrade to WebSocket, another version, an invalid key, or a body.
             case noHandshake
             case origin
             case subprotocol
@@ -17,20 +18,20 @@ public struct WebSocketHandshake: Sendable {
         public var kind: Kind
         public var status: Int
         public var message: String
-        /// Fields that the status needs.
+        /// Header fields that the status requires.
         public var fields: [(name: String, value: String)]
     }
 
     public struct Acceptance: Hashable, Sendable {
         /// The value of `Sec-WebSocket-Accept`.
         public var accept: String
-        /// Nil: the client offered none.
+        /// Nil if the client offered none.
         public var subprotocol: String?
     }
 
     public var subprotocols: [String]
-    /// Nil: any. Otherwise the origins (`https://chat.example.org`) whose pages may connect; a client that sends no
-    /// Origin is no browser and may always.
+    /// Nil means any. Otherwise the origins (`https://chat.example.org`) whose pages may connect; a client that sends
+    /// no Origin is not a browser and is always allowed.
     public var allowedOrigins: Set<String>?
 
     public init(subprotocols: [String], allowedOrigins: Set<String>? = nil) {
@@ -38,13 +39,13 @@ public struct WebSocketHandshake: Sendable {
         self.allowedOrigins = allowedOrigins
     }
 
-    /// Judges a request for the WebSocket path.
+    /// Validates a request for the WebSocket path.
     public func judge(_ head: RequestHead) throws(Refusal) -> Acceptance {
         guard head.method == "GET" else {
             throw Refusal(405, "a WebSocket is opened with GET", [("Allow", "GET")])
         }
         let version = ("Sec-WebSocket-Version", "13")
-        // An upgrade in a request of HTTP/1.0 is to be ignored (RFC 9110 §7.8).
+        // An upgrade in an HTTP/1.0 request must be ignored (RFC 9110 §7.8).
         guard !head.isOld, head.list("upgrade").contains(where: { $0.lowercased() == "websocket" }),
             head.list("connection").contains(where: { $0.lowercased() == "upgrade" })
         else { throw Refusal(426, "this path speaks WebSocket", [("Upgrade", "websocket"), version]) }
