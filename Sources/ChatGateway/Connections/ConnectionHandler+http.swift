@@ -22,7 +22,7 @@ extension ConnectionHandler {
     /// Has the routes answer a complete request; the next one waits.
     func answer(_ head: RequestHead, _ body: [UInt8]) {
         guard let context, let request = HTTPRequest(head) else {
-            return refuse(RequestProblem(400, "the method or a field's name is none"))
+            return refuse(RequestProblem(400, "the method or the name of a field is invalid"))
         }
         // A client may close its side after the request and still get the answer.
         try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)

@@ -201,7 +201,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if let endpoint = gateway.endpoints[head.path] { return openWebSocket(head, endpoint) }
         if isDoorway, !HTTPRoutes.isAnsweredWhenFull(head) { return refuseAsFull() }
         if let expected = head.list("expect").first(where: { $0.lowercased() != "100-continue" }), !head.isOld {
-            return refuse(RequestProblem(417, "this cannot be expected: \(expected.prefix(40))"))
+            return refuse(RequestProblem(417, "unsupported expectation: \(expected.prefix(40))"))
         }
         self.head = head
         if mayWait, head.expectsContinue { write(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n")) }

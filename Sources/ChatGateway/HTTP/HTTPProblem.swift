@@ -19,7 +19,7 @@ struct HTTPProblem: Error {
 
     static func methodNotAllowed(_ allowed: String) -> HTTPProblem {
         HTTPProblem(
-            WireError(.badField, "this path knows the methods \(allowed)"), status: 405, field: (.allow, allowed))
+            WireError(.badField, "this path supports only \(allowed)"), status: 405, field: (.allow, allowed))
     }
 }
 

@@ -88,7 +88,7 @@ struct HTTPRoutes: Sendable {
             // Listed with the other routes, but answered before the router is reached.
             Route(
                 webSocketPath,
-                [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path speaks WebSocket"), status: 426) }]),
+                [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path is for WebSocket"), status: 426) }]),
         ]
     }
 

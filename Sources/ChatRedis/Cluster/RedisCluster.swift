@@ -190,7 +190,7 @@ public final class RedisCluster: Sendable {
     private func failed(_ errors: [RedisSetupError]) {
         // An error that waiting does not cure is the most informative one.
         let error =
-            errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): nobody to ask")
+            errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): no node to ask")
         let isNews = state.withLockedValue { state in
             defer { state.trouble = error }
             return state.trouble?.code != error.code

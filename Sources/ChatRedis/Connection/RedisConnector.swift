@@ -151,7 +151,7 @@ enum TLSText {
         ("unableToValidateCertificate", "certificate verify failed: it is not for this host name"),
         (
             "CERTIFICATE_REQUIRED",
-            "it wants a certificate of ours (MARTLET_REDIS_CERTIFICATE and MARTLET_REDIS_KEY)"
+            "it requires a client certificate (MARTLET_REDIS_CERTIFICATE and MARTLET_REDIS_KEY)"
         ),
         (
             "ALERT_UNKNOWN_CA",

@@ -272,7 +272,7 @@ public actor RedisServers {
                 errors.append(error)
             }
         }
-        throw errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): nobody to ask")
+        throw errors.first { !$0.mayHeal } ?? errors.first ?? RedisSetupError(.noCluster, "\(url): no node to ask")
     }
 
     /// Runs the operation for all items concurrently, and returns the results in order.

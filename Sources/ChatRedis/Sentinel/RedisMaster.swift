@@ -136,7 +136,7 @@ public final class RedisMaster: @unchecked Sendable {
             )
         }
         return RedisSetupError(
-            .noSentinel, "no sentinel tells where \"\(name)\" is" + (reasons.isEmpty ? "" : ": \(reasons)"))
+            .noSentinel, "no sentinel knows the address of \"\(name)\"" + (reasons.isEmpty ? "" : ": \(reasons)"))
     }
 
     private func connector(to address: SentinelStateMachine.Address) -> RedisConnector {

@@ -129,7 +129,7 @@ struct HeadScan: Sendable {
         guard digit.contains(major), dot == UInt8(ascii: "."), digit.contains(minor) else {
             throw RequestProblem(400, "the first line does not end with a version of HTTP")
         }
-        guard major == UInt8(ascii: "1") else { throw RequestProblem(505, "only HTTP/1 is spoken here") }
+        guard major == UInt8(ascii: "1") else { throw RequestProblem(505, "only HTTP/1 is supported here") }
         return minor == UInt8(ascii: "0")
     }
 

@@ -176,7 +176,7 @@ public struct RequestHead: Hashable, Sendable {
         }
         guard !isOld else { throw RequestProblem(400, "HTTP/1.0 has no Transfer-Encoding") }
         guard codings.count == 1, String(decoding: bytes[coding.value], as: UTF8.self).lowercased() == "chunked" else {
-            throw RequestProblem(501, "of transfer codings only chunked is known")
+            throw RequestProblem(501, "the only supported transfer coding is chunked")
         }
         return .chunked
     }

@@ -164,7 +164,7 @@ struct RequestFields {
         switch slice.kind {
         case .number, .array, .object:
             if let problem = JSONData.problem(UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])) {
-                throw WireError(.badField, "data holds what not every reader of JSON takes: \(problem)")
+                throw WireError(.badField, "data contains JSON that not every parser accepts: \(problem)")
             }
         case .null, .bool, .string: break
         }

@@ -48,9 +48,9 @@ public struct WebSocketHandshake: Sendable {
         // An upgrade in an HTTP/1.0 request must be ignored (RFC 9110 §7.8).
         guard !head.isOld, head.list("upgrade").contains(where: { $0.lowercased() == "websocket" }),
             head.list("connection").contains(where: { $0.lowercased() == "upgrade" })
-        else { throw Refusal(426, "this path speaks WebSocket", [("Upgrade", "websocket"), version]) }
+        else { throw Refusal(426, "this path is for WebSocket", [("Upgrade", "websocket"), version]) }
         guard head.only("sec-websocket-version") == "13" else {
-            throw Refusal(426, "only version 13 of WebSocket is spoken", [("Upgrade", "websocket"), version])
+            throw Refusal(426, "only version 13 of WebSocket is supported", [("Upgrade", "websocket"), version])
         }
         guard let key = head.only("sec-websocket-key"), WebSocketAccept.isKey(key) else {
             throw Refusal(400, "Sec-WebSocket-Key must be there once and be the base64 of 16 bytes")

@@ -43,7 +43,7 @@ extension DoctorLook {
             isSeen = isSeen && !configuration.isEmpty
         }
         if isSeen, !servers.isEmpty {
-            report.fine(.settings, "all that Martlet cares about are as redis/redis.conf wants them")
+            report.fine(.settings, "all settings that Martlet depends on are as in redis/redis.conf")
         }
     }
 

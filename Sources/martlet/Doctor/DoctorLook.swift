@@ -236,7 +236,7 @@ struct DoctorLook {
             first.formUnion(findings.map(\.identity))
         }
         guard !odd.isEmpty || !keys.isEmpty else { return }
-        progress("looking again at what was odd", 0)
+        progress("examining the findings again", 0)
         try await Task.sleep(for: options.secondLook)
         let now = self.rules(queries.keys, try await nodes(redis, queries.keys))
         for facts in try await look(redis, queries, odd).facts {
