@@ -241,7 +241,7 @@ struct ChannelEventReader {
         guard let user = try? UserID(try string(members.user, "user")) else {
             throw Self.wrong("user", "a user's name", members.user)
         }
-        // It identifies a session of its node, and nobody calculates with it, so it has no bounds.
+        // It identifies a session of its node and is not used for calculations, so it has no bounds.
         guard let session = members.session, let session = Self.anyNumber(session, scanner) else {
             throw Self.wrong("session", "a whole number", members.session)
         }

@@ -16,7 +16,7 @@ struct LogEntry {
     var data: String?
     var key: String?
 
-    /// The content; nil only if `fields` is no array.
+    /// The content; nil only if `fields` is not an array.
     static func content(of fields: RESPReply, at position: Position) -> MessageContent? {
         guard fields.kind == .array else { return nil }
         var entry = LogEntry()

@@ -195,8 +195,8 @@ extension RedisCodec {
 
     // MARK: A node's list of rooms
 
-    /// Reads on from the cursor. A part in a slot of its own is kept from expiring by whoever reads it: the heartbeat,
-    /// which renews the list of one Redis, goes to another master.
+    /// Continues reading from the cursor. The reader of a part in a slot of its own also extends its TTL, because the
+    /// heartbeat, which does so for the list in a single Redis, goes to another master.
     func rooms(of node: NodeID, _ cursor: Holdings.Cursor, _ writer: inout RESPWriter) -> RedisEncoded {
         let key = keys.rooms(of: node, cursor)
         let isPart = keys.isClustered && cursor.part < Holdings.parts
@@ -205,9 +205,9 @@ extension RedisCodec {
         return RedisEncoded(commands: isPart ? 2 : 1, operation: Operation.rooms.rawValue, number: cursor.raw)
     }
 
-    /// Deletes the part of the list to which the cursor points; the last call deletes the node too. So a node that was
-    /// taken for dead and lives finds itself forgotten only when nothing of its list is deleted any more, and writes it
-    /// anew.
+    /// Deletes the part of the list to which the cursor points; the last call deletes the node too. A node that was
+    /// wrongly taken for dead therefore finds itself forgotten only when no more of its list will be deleted, and
+    /// writes it anew.
     func forget(_ node: NodeID, _ cursor: Holdings.Cursor, _ writer: inout RESPWriter) -> RedisEncoded {
         if keys.isClustered, cursor.part < Holdings.parts {
             writer.command(words: ["DEL", keys.rooms(of: node, cursor)])

@@ -165,7 +165,7 @@ extension RedisCodec {
         writer.command(words: ["FCALL", "martlet_version", "0"])
     }
 
-    /// A newer library will do: a change that older nodes could not work with gets functions of other names.
+    /// A newer library is accepted: a change that is incompatible with older nodes uses functions of other names.
     public func libraryVerdict(ofCheck reply: RESPReply) -> RedisLibraryVerdict {
         if let text = reply.error {
             if text.hasPrefix(Self.functionNotFound) { return .load }

@@ -21,7 +21,7 @@ public struct RedisEncoded: Sendable, Equatable {
     }
 }
 
-/// A request whose replies have come.
+/// A request whose replies have arrived.
 public struct RedisPending: Sendable {
     /// From ``RedisEncoded``.
     public var operation: UInt8
@@ -39,25 +39,26 @@ public struct RedisPending: Sendable {
 /// How a codec reads the replies to a request.
 public enum RedisDecoded: Sendable, Equatable {
     case completed(Result<BrokerReply, BrokerError>)
-    /// Redis does not know the function ("ERR Function not found"), because somebody flushed the library. Nothing was
+    /// Redis does not know the function ("ERR Function not found"), because the library was flushed. Nothing was
     /// carried out. The link loads the library again, encodes the request once more and completes it with the second
     /// answer, or as `.notStored` if that is `libraryMissing` too. Requests that were submitted later complete after
     /// it, although Redis carries them out before it. Only for requests with `keepsRequest`.
     case libraryMissing
 }
 
-/// Whether the function library in Redis will do.
+/// Whether the function library in Redis can be used.
 public enum RedisLibraryVerdict: Sendable, Equatable {
     /// This node can work with it.
     case ready
     /// Missing or old: load it.
     case load
-    /// Another program's, or too new; the text is for the operator. The connection is closed, and tried again later.
+    /// It belongs to another program, or is too new; the text is for the operator. The connection is closed, and tried
+    /// again later.
     case incompatible(String)
 }
 
-/// Why a payload on a channel is no ``ChannelEvent``: anybody with `redis-cli` can publish anything. The text says what
-/// was expected and where, and quotes little of the payload.
+/// Why a payload on a channel is not a ``ChannelEvent``: anybody with `redis-cli` can publish anything. The text says
+/// what was expected and where, and quotes little of the payload.
 public struct ChannelPayloadError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String
 
@@ -95,15 +96,15 @@ public protocol RedisCodecProtocol: Sendable {
     /// the hash tag of a slot that is served there.
     func replicationMark(tag: String?) -> [String]
 
-    /// Cuts a payload of a channel into its events, in order.
+    /// Splits a payload of a channel into its events, in order.
     func forEachEvent(
         inPayload payload: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void)
 
     /// Reads one event of a payload.
     func event(ofPayload payload: UnsafeBufferPointer<UInt8>) throws(ChannelPayloadError) -> ChannelEvent
 
-    /// The position of a message and the seq at which its epoch began, if the event begins as a node writes it; nil:
-    /// the whole event has to be read. This costs next to nothing.
+    /// The position of a message and the seq at which its epoch began, if the event begins as a node writes it. If nil,
+    /// the whole event has to be read. The cost is negligible.
     func place(ofPayload payload: UnsafeBufferPointer<UInt8>) -> (Position, base: UInt64)?
 
     // MARK: Connection set-up, on the command connection only
@@ -131,7 +132,7 @@ public enum RedisErrors {
     ]
 
     /// The meaning of an error reply: `.notStored` with Redis' own text for a refusal, `.malformed` for any other
-    /// error, with `context` (which command) before it. Nil if the reply is no error.
+    /// error, with `context` (which command) before it. Nil if the reply is not an error.
     public static func brokerError(of reply: RESPReply, context: StaticString) -> BrokerError? {
         guard let text = reply.error, let code = reply.errorCode else { return nil }
         return refusals.contains(String(code)) ? .notStored(text) : .malformed("\(context): \(text)")
