@@ -64,7 +64,8 @@ extension SimLoop: RoomHostContext, SessionHostContext {
         hop(&toHome) { [unowned self] in if let node { body(node.rooms) } }
     }
 
-    /// In schedules with hops, sessions and rooms are on two loops: what one hands to the other arrives later, in order.
+    /// In schedules with hops, sessions and rooms are on two loops: what one hands to the other arrives later, in
+    /// order.
     private func hop(_ last: inout UInt64, _ body: @escaping () -> Void) {
         guard world.plan.hasHops else { return body() }
         last = max(last, world.now + world.random.below(2 * millisecond))

@@ -295,8 +295,8 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case sweepDoesNotFence
     /// The deliveries of rooms to sessions in one tick arrive in another order.
     case deliveriesAreSwapped
-    /// A session takes any answer for that of its pending join.
-    case anyAnswerCounts
+    /// What a session missed comes in pages, and each page loses its last message.
+    case pagesLoseTheirEnd
     /// Messages are also delivered to sessions that are catching up.
     case catchingUpHearsAll
     /// A session's answers carry the node's reference instead of the client's.

@@ -319,7 +319,7 @@ final class SimWorld {
     /// The deliveries of a loop to sessions, changed by the planted bugs of hosts.
     func tampered(_ batch: [Delivery], on node: SimNode) -> [Delivery] {
         if plan.bugs.contains(.deliveriesAreSwapped), batch.count > 1, random.oneIn(8) { return batch.reversed() }
-        if plan.bugs.contains(.anyAnswerCounts) { return batch.map { takingForAsked($0, on: node) } }
+        if plan.bugs.contains(.pagesLoseTheirEnd) { return batch.map(losingItsEnd) }
         guard plan.bugs.contains(.catchingUpHearsAll) else { return batch }
         for case .broadcast(let room, let frame, _) in batch {
             for (_, outlet) in room.catchingUp.sorted(by: { $0.key < $1.key }) { outlet.send(frame) }
@@ -327,11 +327,11 @@ final class SimWorld {
         return batch
     }
 
-    private func takingForAsked(_ delivery: Delivery, on node: SimNode) -> Delivery {
-        guard case .goLive(let room, let id, var joined) = delivery,
-            case .some(let asked) = node.sessions.unansweredJoin(of: id, in: room.room)
+    private func losingItsEnd(_ delivery: Delivery) -> Delivery {
+        guard case .goLive(let room, let id, var joined) = delivery, joined.ref?.isOfPage ?? false,
+            joined.messages.count > 1
         else { return delivery }
-        joined.ref = asked
+        joined.messages.removeLast()
         return .goLive(room, id, joined)
     }
 

@@ -66,11 +66,6 @@ public final class SessionHost {
     /// Whether the session has asked to be in the room, and has not left it since.
     package func hasAsked(_ id: SessionID, for room: RoomName) -> Bool { sessions[id]?.rooms[room] != nil }
 
-    /// The `ref` of the session's unanswered join; see ``RoomStanding/unanswered``.
-    package func unansweredJoin(of id: SessionID, in room: RoomName) -> Ref?? {
-        sessions[id]?.rooms[room]?.standing.unanswered ?? nil
-    }
-
     // MARK: requests
 
     /// Carries out a request that passed the session's own limits.
