@@ -163,11 +163,26 @@ import Testing
         let pending = RedisPending(operation: encoded.operation, number: encoded.number, request: request)
         #expect(codec.decode(pending, replies) == .libraryMissing)
         connection.forget()
-        codec.encodeLibraryLoad(into: &writer)
+        codec.encodeLibraryLoad(replacing: true, into: &writer)
         #expect(codec.libraryVerdict(ofLoad: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
         connection.forget()
         codec.encodeLibraryCheck(into: &writer)
         #expect(codec.libraryVerdict(ofCheck: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
+    }
+
+    /// Nodes of two versions share a Redis whose functions were flushed: whoever loads second must not undo the first.
+    @Test func aNewerLibraryThatAnotherNodeHasLoadedMeanwhileStays() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let connection = try ContractConnection(port: redis.port)
+        let newer = "#!lua name=martlet\nredis.register_function('martlet_version', function() return 1000 end)"
+        #expect(try connection.ask(["FUNCTION", "LOAD", newer]) == .string(Array("martlet".utf8)))
+        let codec = RedisCodec()
+        var writer = RESPWriter()
+        codec.encodeLibraryLoad(replacing: false, into: &writer)
+        #expect(codec.libraryVerdict(ofLoad: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
+        connection.forget()
+        #expect(try connection.ask(["FCALL", "martlet_version", "0"]) == .integer(1_000))
     }
 
     // MARK: redis.conf and users.acl
@@ -201,7 +216,7 @@ import Testing
         #expect(try connection.ask(["AUTH", "martlet", "change-me"]) == .status("OK"))
         let codec = RedisCodec()
         var writer = RESPWriter()
-        codec.encodeLibraryLoad(into: &writer)
+        codec.encodeLibraryLoad(replacing: true, into: &writer)
         #expect(codec.libraryVerdict(ofLoad: try connection.exchange(writer.take(), replies: 1)[0]) == .ready)
         connection.forget()
         let room = try RoomName("lobby")

@@ -199,7 +199,7 @@ actor SharedRedis {
             SharedServer.keep(redis)
             let connection = try ContractConnection(port: redis.port)
             var writer = RESPWriter()
-            RedisCodec().encodeLibraryLoad(into: &writer)
+            RedisCodec().encodeLibraryLoad(replacing: true, into: &writer)
             let replies = try connection.exchange(writer.take(), replies: 1)
             guard case .ready = RedisCodec().libraryVerdict(ofLoad: replies[0]) else {
                 throw StoreFailure("FUNCTION LOAD: \(replies[0].error ?? "?")")

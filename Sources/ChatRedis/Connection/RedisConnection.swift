@@ -246,7 +246,7 @@ final class RedisConnection: RedisChannelOwner {
             write(handler) { codec, writer in codec.encodeLibraryCheck(into: &writer) }
             return true
         case .loadLibrary:
-            write(handler) { codec, writer in codec.encodeLibraryLoad(into: &writer) }
+            write(handler) { codec, writer in codec.encodeLibraryLoad(replacing: true, into: &writer) }
             return true
         case .ready(let info):
             timer?.cancel()

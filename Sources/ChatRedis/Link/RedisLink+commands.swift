@@ -148,7 +148,8 @@ extension RedisLink {
         if queue.loadsPending == 0 {
             logger.warning(
                 "redis has lost the function library; loading it again", metadata: ["shard": "\(settings.loopIndex)"])
-            codec.encodeLibraryLoad(into: &writer)
+            // Without REPLACE: another node may have loaded a newer library since.
+            codec.encodeLibraryLoad(replacing: false, into: &writer)
             let load = CommandQueue.Entry(kind: .libraryLoad, tag: entry.tag, sentAt: now, commands: 1)
             queue.submitted(load, keeping: nil)
         }

@@ -177,20 +177,25 @@ extension RedisCodec {
         return version < FunctionLibrary.version ? .load : .ready
     }
 
-    public func encodeLibraryLoad(into writer: inout RESPWriter) {
-        writer.command(4)
+    public func encodeLibraryLoad(replacing: Bool, into writer: inout RESPWriter) {
+        writer.command(replacing ? 4 : 3)
         writer.argument("FUNCTION")
         writer.argument("LOAD")
-        writer.argument("REPLACE")
+        if replacing { writer.argument("REPLACE") }
         writer.argument(bytes: FunctionLibrary.source)
     }
 
     public func libraryVerdict(ofLoad reply: RESPReply) -> RedisLibraryVerdict {
-        guard let text = reply.error, let code = reply.errorCode else { return .ready }
+        guard let text = reply.error, let code = reply.errorCode, !text.hasSuffix(Self.alreadyExists) else {
+            return .ready
+        }
         return RedisErrors.refusals.contains(String(code)) ? .load : .incompatible("FUNCTION LOAD: \(text)")
     }
 
     /// The beginning of the error with which Redis (`functions.c`) and Valkey answer FCALL of a function that is not
     /// loaded.
     static let functionNotFound = "ERR Function not found"
+    /// The end of the error for FUNCTION LOAD without REPLACE (`Library 'martlet' already exists`): another node was
+    /// first.
+    static let alreadyExists = "already exists"
 }

@@ -113,8 +113,8 @@ public protocol RedisCodecProtocol: Sendable {
     func encodeLibraryCheck(into writer: inout RESPWriter)
     /// Reads its reply, errors included.
     func libraryVerdict(ofCheck reply: RESPReply) -> RedisLibraryVerdict
-    /// Writes one command that loads the library, replacing an older one.
-    func encodeLibraryLoad(into writer: inout RESPWriter)
+    /// Writes one command that loads the library. `replacing`: in place of an older one, which the check has found.
+    func encodeLibraryLoad(replacing: Bool, into writer: inout RESPWriter)
     /// Reads its reply. `.load` means that it failed; a check follows (another node may have been faster), and no
     /// second load.
     func libraryVerdict(ofLoad reply: RESPReply) -> RedisLibraryVerdict

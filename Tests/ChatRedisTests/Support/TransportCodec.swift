@@ -125,7 +125,7 @@ struct TransportCodec: RedisCodecProtocol {
 
     func libraryVerdict(ofCheck reply: RESPReply) -> RedisLibraryVerdict { reply.count == 0 ? .load : .ready }
 
-    func encodeLibraryLoad(into writer: inout RESPWriter) {
+    func encodeLibraryLoad(replacing: Bool, into writer: inout RESPWriter) {
         let body = hasBrokenLibrary ? "nonsense(" : "redis.register_function('\(function)', function() return 42 end)"
         writer.command(words: ["FUNCTION", "LOAD", "REPLACE", "#!lua name=\(library)\n\(body)"])
     }
