@@ -2,8 +2,9 @@
 -- The first file of the library: its version, and helpers that all functions share. All files together are one Lua
 -- chunk, in the order of their names: cat redis/functions/*.lua | redis-cli -x FUNCTION LOAD REPLACE
 --
--- Nodes load the library if Redis has none or an older version. Raise this number with every change of behaviour.
-local VERSION = 10
+-- Nodes load the library if Redis has none or an older version. Raise this number with every change of these files: doctor
+-- compares a library of the same version byte by byte.
+local VERSION = 11
 
 -- The bounds of all numbers, the same as in nodes (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are
 -- doubles, so adding 1 beyond 2^53 may change nothing. Epochs are milliseconds, which is far below. No node has begun
