@@ -18,7 +18,7 @@ public enum RequestCost {
     /// Each byte of it.
     public static let byteOut: UInt64 = 2
     /// A room that the node is not in yet: SUBSCRIBE, `enter`, the roster, presence, and `leave` afterwards.
-    public static let newRoom: UInt64 = 900_000
+    public static let newRoom: UInt64 = 1_300_000
     /// A piece of a room's log that is read for a session which missed more than the node has in memory. The piece has
     /// as many bytes as one call reads.
     public static let missed: UInt64 = 1_400_000
@@ -35,7 +35,7 @@ public enum RequestCost {
     /// Each user of a roster that is in memory: sorted, for a page.
     public static let rosterMember: UInt64 = 250
     /// Redis looks up a key in the index of a log: 60 to 90 µs, or 150 to 280 µs if the log's first message is long.
-    public static let keyLookup: UInt64 = 400_000
+    public static let keyLookup: UInt64 = 550_000
     /// Redis reads a piece of a log into its index, once for each message (``BrokerError/again``): 390 µs for one
     /// message of 60 kB, 1.3 ms for 256 short ones.
     public static let indexed: UInt64 = 1_400_000
