@@ -2,7 +2,7 @@ import ChatCore
 
 /// A rule that is switched off to check that the simulator notices: this tests the tests.
 package struct PlantedFault: Sendable, CustomStringConvertible {
-    /// The race in room-protocol that it reintroduces; nil for a general one.
+    /// The number of the race (Tests/README.md, "The races") that it reintroduces; nil for a general one.
     package var race: Int?
     package var name: String
     var rules: RoomRules = []
