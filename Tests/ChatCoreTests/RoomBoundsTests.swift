@@ -204,7 +204,8 @@ import Testing
                 guard let open = room.open.first else { continue }
                 room.open.removeFirst()
                 let replies: [Result<BrokerReply, BrokerError>] = [
-                    .success(.view(try view())), .success(.appended(position())), .success(.announced(position())),
+                    .success(.view(try view())), .success(.appended(position())),
+                    .success(.appended(position(), isPublished: true)),
                     .success(.once(OnceReply(epoch: number(), base: number(), outcomes: [.stored(position())]))),
                     .success(
                         .once(

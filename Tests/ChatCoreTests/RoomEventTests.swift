@@ -22,6 +22,7 @@ struct RoomEventTests {
         let once = OnceRequest(
             room: room.room, node: room.me, epoch: 100, known: 1, sends: [OnceSend(content: content)])
         let enter = EnterRequest(room: room.room, node: room.me, tail: [message], page: PageBounds(count: 10))
+        let others = OtherNodes(known: 4, base: 3)
         let device = try DeviceName("phone")
         let join = JoinRequest(session: session, user: user, device: device, since: room.now, ref: ref)
         return (
@@ -33,10 +34,11 @@ struct RoomEventTests {
                 .completed(serial: 3, .success(.appended(message.position))),
                 .completed(serial: 3, .failure(.notStored("ERR unknown command '\(secret)'"))),
                 .completed(serial: 3, .failure(.malformed(secret))),
+                .completed(serial: 3, .success(.appended(message.position, isPublished: true))),
             ],
             [
                 .submit(.append(room: room.room, epoch: 100, content: content), serial: 1),
-                .submit(.announce(room: room.room, epoch: 100, base: 0, known: 0, content: content), serial: 1),
+                .submit(.append(room: room.room, epoch: 100, content: content, others: others), serial: 1),
                 .submit(.publish(room: room.room, event: .message(message, base: 0)), serial: RequestTag.ignoredSerial),
                 .submit(.enter(enter), serial: 2), .submit(.once(once), serial: 2), .deliver(message),
                 .deliverSignal(signal), .goLive(session, joined),
@@ -61,6 +63,9 @@ struct RoomEventTests {
         #expect(events[2].traceText == "send of session 7, 18 bytes, with a key, again true")
         #expect(events[8].traceText == "completed request 3: appended 100-1")
         #expect(events[9].traceText == "completed request 3: notStored ERR")
+        #expect(events[11].traceText == "completed request 3: appended 100-1 and published")
+        #expect(actions[0].traceText.contains("append in epoch 100, ") && !actions[0].traceText.contains("others"))
+        #expect(actions[1].traceText.contains("append in epoch 100, for others behind 4, base 3, "))
         #expect(actions[5].traceText.hasPrefix("deliver 100-1 of user ana, "))
         let append = RoomEvent.completed(serial: RoomRequests.appendBit | 5, .failure(.refused))
         #expect(append.traceText == "completed append of send 5: refused")

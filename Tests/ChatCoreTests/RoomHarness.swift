@@ -165,7 +165,7 @@ struct RoomHarness {
 
     func isKind(_ request: BrokerRequest, _ kind: Kind) -> Bool {
         switch (request, kind) {
-        case (.append, .append), (.announce, .append), (.enter, .enter), (.view, .view), (.leave, .leave),
+        case (.append, .append), (.enter, .enter), (.view, .view), (.leave, .leave),
             (.once, .once),
             (.presence, .presence),
             (.roster, .roster):
@@ -296,7 +296,7 @@ extension [RoomAction] {
     }
 
     var appended: [String] {
-        requests.compactMap { if case .append(_, _, let content) = $0.inPlainSteps { content.text } else { nil } }
+        requests.compactMap { if case .append(_, _, let content, _) = $0 { content.text } else { nil } }
     }
 
     var published: [Message] {

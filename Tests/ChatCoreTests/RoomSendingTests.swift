@@ -25,14 +25,13 @@ import Testing
             ])
     }
 
-    @Test func sendAmongOtherNodesAsksForAppendAndPublishInOneStep() throws {
+    @Test func sendAmongOtherNodesSaysWhatPublishingItTakes() throws {
         var room = try RoomHarness()
         try room.goInside(last: 4, others: [room.other: 90])
         room.send(1, "hello")
-        guard case .announce(_, 100, base: 4, known: 4, let content)? = room.asked(.append).first else {
-            return #expect(Bool(false))
-        }
-        let actions = room.answer(.append, .success(.announced(room.position(100, 5))))
+        guard case .append(_, 100, let content, others: OtherNodes(known: 4, base: 4))? = room.asked(.append).first
+        else { return #expect(Bool(false)) }
+        let actions = room.answer(.append, .success(.appended(room.position(100, 5), isPublished: true)))
         #expect(actions.published.isEmpty, "it is published")
         #expect(actions.shown == ["hello"])
         #expect(actions.sent == [room.position(100, 5)])
@@ -48,26 +47,26 @@ import Testing
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
         room.send(1, "hello", key: "k")
-        guard case .append(_, _, let content)? = room.asked(.append).first?.inPlainSteps else {
+        guard case .append(_, _, let content, _)? = room.asked(.append).first else {
             return #expect(Bool(false))
         }
         let echo = Message(position: room.position(100, 1), content: content)
         let heard = room.hearMessage(echo, base: 0)
         #expect(heard.shown == ["hello"])
         #expect(heard.sent.isEmpty, "the answer says that it is stored")
-        let answered = room.answer(.append, .success(.announced(room.position(100, 1))))
+        let answered = room.answer(.append, .success(.appended(room.position(100, 1), isPublished: true)))
         #expect(answered.shown.isEmpty)
         #expect(answered.sent == [room.position(100, 1)])
         #expect(room.machine.isLive)
     }
 
     /// Race 7, with another user's message at the position that the set-back log gave.
-    @Test func announcedPositionThatAnotherMessageHasIsAnAlarm() throws {
+    @Test func publishedPositionThatAnotherMessageHasIsAnAlarm() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
         room.send(1, "mine")
         room.hearMessage(try room.message(100, 1, "theirs"), base: 0)
-        let answered = room.answer(.append, .success(.announced(room.position(100, 1))))
+        let answered = room.answer(.append, .success(.appended(room.position(100, 1), isPublished: true)))
         #expect(answered.shown.isEmpty && answered.sent.isEmpty)
         #expect(answered.enters == 1)
     }
@@ -146,7 +145,7 @@ import Testing
         var room = try RoomHarness()
         try room.goInside()
         room.send(1, "x", key: "k")
-        guard case .append(_, _, let content)? = room.asked(.append).first?.inPlainSteps else {
+        guard case .append(_, _, let content, _)? = room.asked(.append).first else {
             return #expect(Bool(false))
         }
         room.commandsDown()
@@ -364,7 +363,7 @@ import Testing
             try room.goInside(epoch: epoch)
             for index in 0..<20 { room.send(1, "\(index)") }
             keys += room.asked(.append).compactMap { request -> String? in
-                if case .append(_, _, let content) = request.inPlainSteps { content.key } else { nil }
+                if case .append(_, _, let content, _) = request { content.key } else { nil }
             }
         }
         #expect(Set(keys).count == 40)

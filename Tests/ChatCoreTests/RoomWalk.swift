@@ -153,14 +153,10 @@ struct RoomWalk {
 
     private mutating func carryOut(_ request: BrokerRequest) -> Result<BrokerReply, BrokerError> {
         switch request {
-        case .append(_, let tried, _):
+        case .append(_, let tried, _, let others):
             guard tried >= epoch else { return .failure(.refused) }
             seq += 1
-            return .success(.appended(Position(epoch: epoch, seq: seq)))
-        case .announce(_, let tried, _, _, _):
-            guard tried >= epoch else { return .failure(.refused) }
-            seq += 1
-            return .success(.announced(Position(epoch: epoch, seq: seq)))
+            return .success(.appended(Position(epoch: epoch, seq: seq), isPublished: others != nil))
         case .enter(let enter):
             epoch = max(epoch, enter.seen) + 1
             value = epoch

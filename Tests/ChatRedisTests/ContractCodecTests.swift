@@ -26,7 +26,7 @@ import struct NIOCore.ByteBuffer
         let position = Position(epoch: 5, seq: 1)
         return [
             .append(room: room, epoch: 5, content: content),
-            .announce(room: room, epoch: 5, base: nil, known: 0, content: content),
+            .append(room: room, epoch: 5, content: content, others: OtherNodes(known: 0, base: nil)),
             .publish(room: room, event: .message(tail[0], base: 1)),
             .enter(EnterRequest(room: room, node: node, after: position, tail: tail, page: PageBounds(count: 5))),
             .view(room: room, after: position, page: PageBounds(count: 5)),
@@ -348,6 +348,23 @@ import struct NIOCore.ByteBuffer
             #expect(RedisKeys(prefix: prefix) == nil)
         }
         #expect(RedisKeys(prefix: "")?.key(.meta, of: "r") == "{r}:meta")
+    }
+
+    @Test func onlyAnAppendForOthersOverAnIdleLinkIsACallOfTheFunction() throws {
+        let content = MessageContent(user: try UserID("ana"), at: 1, text: "x")
+        for others in [nil, OtherNodes(known: 4, base: 3)] {
+            for isBusy in [false, true] {
+                var writer = RESPWriter()
+                let request = BrokerRequest.append(room: room, epoch: 5, content: content, others: others)
+                let encoded = try codec.encode(request, isBusy: isBusy, into: &writer)
+                let isCall = String(buffer: writer.buffer).contains("martlet_append")
+                #expect(isCall == (others != nil && !isBusy))
+                #expect(isCall != String(buffer: writer.buffer).contains("XADD"))
+                // The names under which metrics count them.
+                let name = RedisCodec.Operation(rawValue: encoded.operation).map { "\($0)" }
+                #expect(name == (isCall ? "announce" : "append"))
+            }
+        }
     }
 
     @Test func onlyCallsOfFunctionsKeepTheirRequest() throws {

@@ -168,7 +168,7 @@ private struct RandomWalk {
                 memory.append(entry)
             }
             memory = memory.suffix(30)
-        case .success(.appended(let position)), .success(.announced(let position)), .success(.said(let position, _)):
+        case .success(.appended(let position, _)), .success(.said(let position, _)):
             positions.append(position)
         case .success(.once(let reply)):
             epoch = reply.epoch
@@ -211,9 +211,10 @@ private struct RandomWalk {
         switch number(0..<100) {
         case 0..<14: return .append(room: room, epoch: someEpoch(), content: content())
         case 14..<28:
-            let known = chance(80) ? positions.last?.seq ?? 0 : UInt64(number(0..<100))
-            let base = chance(50) ? nil : UInt64(number(0..<9))
-            return .announce(room: room, epoch: someEpoch(), base: base, known: known, content: content())
+            let others = OtherNodes(
+                known: chance(80) ? positions.last?.seq ?? 0 : UInt64(number(0..<100)),
+                base: chance(50) ? nil : UInt64(number(0..<9)))
+            return .append(room: room, epoch: someEpoch(), content: content(), others: others)
         case 28..<40: return .enter(enter(node))
         case 40..<48: return .view(room: room, after: position(), page: page())
         case 48..<55:

@@ -56,25 +56,26 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
-    func anAnnouncedAppendIsPublishedInTheSameStep(kind: StoreKind) async throws {
+    func anAppendForOthersIsPublishedInTheSameStep(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let old = try store.enter(n1).epoch
         let view = try store.enter(n2)
         let content = MessageContent(
             user: try UserID("보라 \"q\""), at: 7, text: "줄\n\u{0}😀", data: #"{"a":[1]}"#, key: "~k")
-        func announce(_ epoch: UInt64, known: UInt64) throws -> StoreAnswer {
-            try store.ask(.announce(room: store.room, epoch: epoch, base: view.base, known: known, content: content))
+        func append(_ epoch: UInt64, known: UInt64) throws -> StoreAnswer {
+            let others = OtherNodes(known: known, base: view.base)
+            return try store.ask(.append(room: store.room, epoch: epoch, content: content, others: others))
         }
         let position = Position(epoch: view.epoch, seq: view.last + 1)
         let event = ChannelEvent.message(Message(position: position, content: content), base: view.base)
         #expect(
-            try announce(view.epoch, known: view.last)
-                == StoreAnswer(result: .success(.announced(position)), events: [event]))
-        #expect(try announce(old, known: 0) == StoreAnswer(result: .failure(.refused), events: []))
+            try append(view.epoch, known: view.last)
+                == StoreAnswer(result: .success(.appended(position, isPublished: true)), events: [event]))
+        #expect(try append(old, known: 0) == StoreAnswer(result: .failure(.refused), events: []))
         // In a log that was set back, the append is published to nobody.
         let low = Position(epoch: view.epoch, seq: view.last + 2)
         #expect(
-            try announce(view.epoch, known: low.seq) == StoreAnswer(result: .success(.appended(low)), events: []))
+            try append(view.epoch, known: low.seq) == StoreAnswer(result: .success(.appended(low)), events: []))
         #expect(try store.view().entries.map(\.position) == [position, low])
     }
 
@@ -83,8 +84,9 @@ import Testing
         let store = try await ContractStore(kind)
         let content = MessageContent(user: try UserID("ana"), at: 1, text: "x")
         #expect(try store.ask(.append(room: store.room, epoch: 5, content: content)).result == .failure(.missing))
-        let announce = BrokerRequest.announce(room: store.room, epoch: 5, base: nil, known: 0, content: content)
-        #expect(try store.ask(announce) == StoreAnswer(result: .failure(.missing), events: []))
+        let others = OtherNodes(known: 0, base: nil)
+        let published = BrokerRequest.append(room: store.room, epoch: 5, content: content, others: others)
+        #expect(try store.ask(published) == StoreAnswer(result: .failure(.missing), events: []))
         #expect(
             try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 5))).result == .failure(.missing))
         let once = OnceRequest(room: store.room, node: n1, epoch: 5, known: 0, sends: [try send("k")])

@@ -126,7 +126,7 @@ final class ContractStore {
 
     func append(_ epoch: UInt64, _ text: String = "x", key: String? = nil) throws -> Position {
         let content = MessageContent(user: try UserID("ana"), at: 7, text: text, key: key)
-        guard case .appended(let position) = try reply(.append(room: room, epoch: epoch, content: content)) else {
+        guard case .appended(let position, _) = try reply(.append(room: room, epoch: epoch, content: content)) else {
             throw StoreFailure("append: no position")
         }
         return position

@@ -77,9 +77,9 @@ enum LinkTesting {
 
     static func prefix() -> String { "t\(UInt32.random(in: 0 ... .max)):" }
 
-    static func append(_ room: String, epoch: UInt64 = 1) throws -> BrokerRequest {
-        .append(
-            room: try RoomName(room), epoch: epoch, content: MessageContent(user: try UserID("ana"), at: 0, text: "x"))
+    static func append(_ room: String, epoch: UInt64 = 1, others: OtherNodes? = nil) throws -> BrokerRequest {
+        let content = MessageContent(user: try UserID("ana"), at: 0, text: "x")
+        return .append(room: try RoomName(room), epoch: epoch, content: content, others: others)
     }
 
     static func publish(_ room: String, _ number: UInt64) throws -> BrokerRequest {
@@ -108,6 +108,36 @@ enum LinkTesting {
         #expect(after.answers - before.answers == 2_000)
         // A PING of the link itself may come in between.
         #expect(after.writes - before.writes <= 1 + (after.commands - before.commands - 2_000))
+        try await link.stop()
+    }
+
+    /// With 32 requests unanswered, and in the tick after one with 32 appends for others, the link is busy.
+    @Test func theLinkIsBusyWhileManyRequestsAreOnTheirWay() async throws {
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        let link = try await LinkTesting.link(try LinkTesting.settings(redis.url))
+        let alone = try LinkTesting.append("lobby")
+        let shared = try LinkTesting.append("lobby", others: OtherNodes(known: 0, base: 0))
+        func isPublished(_ result: Result<BrokerReply, BrokerError>?) -> Bool? {
+            if case .success(.appended(_, let isPublished))? = result { isPublished } else { nil }
+        }
+        #expect(isPublished(try await link.ask(shared)) == true)
+        #expect(isPublished(try await link.ask(alone)) == false)
+        try await link.with { link in
+            for serial in 1...100 {
+                link.submit(shared, tag: RequestTag(owner: 0, generation: 0, serial: UInt64(serial)))
+            }
+        }
+        var answers: [Bool?] = []
+        for serial in 1...100 {
+            let event = try await link.next("answer \(serial)") { $0.serial != nil }
+            if case .completed(_, let result) = event { answers.append(isPublished(result)) }
+        }
+        // A PING of the link itself may be unanswered too.
+        #expect(answers.prefix(31).allSatisfy { $0 == true })
+        #expect(answers.count == 100 && answers.dropFirst(32).allSatisfy { $0 == false })
+        #expect(isPublished(try await link.ask(shared)) == false, "the last tick that had any had a hundred")
+        #expect(isPublished(try await link.ask(shared)) == true)
         try await link.stop()
     }
 

@@ -37,7 +37,8 @@ import Testing
         }
         try await waitForReplicas(link)
         for number in 1...50 {
-            guard case .success(.appended(let position)) = try await link.ask(try LinkTesting.append("lobby")) else {
+            let answer = try await link.ask(try LinkTesting.append("lobby"))
+            guard case .success(.appended(let position, _)) = answer else {
                 Issue.record("not appended")
                 return
             }

@@ -129,7 +129,7 @@ extension SimLoop: BrokerLink {
 
     func submit(_ request: BrokerRequest, tag: RequestTag) {
         guard let node else { return }
-        let request = world.takesPlainSteps() ? request.inPlainSteps : request
+        let request = world.takesPlainSteps() ? request.withoutPublishing : request
         world.log("\(node.id) asks \(world.describe(request))")
         world.submit(node, .room(tag), request)
         world.showTooEarly(request, on: node)
@@ -145,6 +145,14 @@ extension SimLoop: BrokerLink {
 
     func reset(_ entity: Entity) {
         if let node { world.resetLinks(node) }
+    }
+}
+
+extension BrokerRequest {
+    /// What a busy link does of the request in one step: an append that leaves publishing to the caller.
+    fileprivate var withoutPublishing: BrokerRequest {
+        guard case .append(let room, let epoch, let content, _) = self else { return self }
+        return .append(room: room, epoch: epoch, content: content)
     }
 }
 

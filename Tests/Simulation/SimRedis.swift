@@ -88,9 +88,7 @@ struct SimRedis {
     private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64)
     {
         switch (request, answer.result) {
-        case (.append(_, _, let content), .success(.appended(let position))),
-            (.announce(_, _, _, _, let content), .success(.appended(let position))),
-            (.announce(_, _, _, _, let content), .success(.announced(let position))):
+        case (.append(_, _, let content, _), .success(.appended(let position, _))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.once(let once), .success(.once(let reply))):
             for (send, outcome) in zip(once.sends, reply.outcomes) {
@@ -170,9 +168,8 @@ struct SimRedis {
             } else {
                 if raisesFirst, others, !stored { raise(&view, once, index, now, &events) }
                 let append = BrokerRequest.append(room: once.room, epoch: view.epoch, content: send.content)
-                guard case .success(.appended(let position)) = rooms[index].broker.apply(append, now: now).result else {
-                    continue
-                }
+                let answer = rooms[index].broker.apply(append, now: now)
+                guard case .success(.appended(let position, _)) = answer.result else { continue }
                 stored = true
                 outcomes.append(.stored(position))
                 found[key] = .repeated(position, at: send.content.at)
@@ -206,14 +203,10 @@ struct SimRedis {
         _ request: BrokerRequest, _ index: Int, _ now: UInt64, _ bugs: Set<PlantedBug>
     ) -> MemoryBroker.Answer {
         switch request {
-        case .append(let room, let epoch, let content) where bugs.contains(.noFence):
-            let current = view(index, now: now)?.epoch ?? epoch
-            return rooms[index].broker.apply(
-                .append(room: room, epoch: max(epoch, current), content: content), now: now)
-        case .announce(let room, let epoch, let base, let known, let content) where bugs.contains(.noFence):
+        case .append(let room, let epoch, let content, let others) where bugs.contains(.noFence):
             let current = max(epoch, view(index, now: now)?.epoch ?? epoch)
             return rooms[index].broker.apply(
-                .announce(room: room, epoch: current, base: base, known: known, content: content), now: now)
+                .append(room: room, epoch: current, content: content, others: others), now: now)
         case .once(var once) where bugs.contains(.onceStoresUnknown):
             for place in once.sends.indices { once.sends[place].again = false }
             return rooms[index].broker.apply(.once(once), now: now)

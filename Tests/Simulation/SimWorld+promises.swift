@@ -7,9 +7,7 @@ extension SimWorld {
 
     func note(_ answer: MemoryBroker.Answer, _ request: BrokerRequest) {
         switch (request, answer.result) {
-        case (.append(let room, _, let content), .success(.appended(let position))),
-            (.announce(let room, _, _, _, let content), .success(.appended(let position))),
-            (.announce(let room, _, _, _, let content), .success(.announced(let position))),
+        case (.append(let room, _, let content, _), .success(.appended(let position, _))),
             (.say(let room, let content), .success(.said(let position, _))):
             stored[servers[0].index(of: room)].insert(Message(position: position, content: content))
         case (.once(let once), .success(.once(let reply))):
@@ -381,9 +379,8 @@ extension SimWorld {
 
     func describe(_ request: BrokerRequest) -> String {
         switch request {
-        case .append(_, let epoch, let content): "append \(content.text ?? "") at \(epoch)-*"
-        case .announce(_, let epoch, _, let known, let content):
-            "announce \(content.text ?? "") at \(epoch)-* behind \(known)"
+        case .append(_, let epoch, let content, let others):
+            "append \(content.text ?? "") at \(epoch)-*\(others.map { " and publish behind \($0.known)" } ?? "")"
         case .enter(let enter):
             "enter after \(enter.after?.description ?? "nothing") seen "
                 + "\(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
@@ -423,8 +420,7 @@ extension SimWorld {
             "\(view.verdict) \(view.epoch)-\(view.last) base \(view.base) chain "
                 + "\(view.chain.links.map { "\($0.epoch)-\($0.base)" }) nodes \(view.nodes.keys.sorted()) entries "
                 + "\(view.entries.map(\.position))"
-        case .success(.appended(let position)): "\(position)"
-        case .success(.announced(let position)): "\(position), published"
+        case .success(.appended(let position, let isPublished)): "\(position)\(isPublished ? ", published" : "")"
         case .success(.once(let reply)): "\(reply.epoch) base \(reply.base) \(reply.outcomes)"
         case .success(.heartbeat), .success(.nodes): nil
         case .success(.done): "done"

@@ -307,7 +307,7 @@ final class SimWorld {
     /// Planted: own messages are shown before Redis has answered.
     func showTooEarly(_ request: BrokerRequest, on node: SimNode) {
         guard plan.bugs.contains(.deliverBeforeReply),
-            case .append(let room, let epoch, let content) = request.inPlainSteps
+            case .append(let room, let epoch, let content, _) = request
         else { return }
         let seq = node.rooms.inspect(room) { $0.position?.seq ?? 0 } ?? 0
         let message = Message(position: Position(epoch: epoch, seq: seq + 1), content: content)

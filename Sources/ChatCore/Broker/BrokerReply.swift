@@ -1,9 +1,8 @@
 /// The broker's answer to a ``BrokerRequest``.
 public enum BrokerReply: Sendable, Equatable {
     case done
-    case appended(Position)
-    /// Appended and published.
-    case announced(Position)
+    /// Answers `append`. If it was not published in the same step, that is left to the caller.
+    case appended(Position, isPublished: Bool = false)
     indirect case view(RoomView)
     /// Answers `enter`: the log may have lost messages that the node offers. Nothing was changed. Enter again with the
     /// messages from this position on, which is that of the log's last entry (0-0: it has none).

@@ -3,14 +3,10 @@
 /// `redis/README.md` says what each does in Redis.
 public enum BrokerRequest: Sendable, Equatable {
     /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the
-    /// room's epoch is newer, `.missing` if there is no log.
-    case append(room: RoomName, epoch: UInt64, content: MessageContent)
-    /// An append of which other nodes have to hear. If it suits the link, message and PUBLISH are one step, with one
-    /// round trip and one wake-up of Redis instead of two (→ `.announced`); otherwise the link only appends (→
-    /// `.appended`), and the caller publishes. So the caller decides whether to publish, and the link in how many
-    /// steps. A message whose seq is not above `known`, the newest that the node has shown, is not published (race 7).
-    /// `base` is the seq at which the epoch began. Otherwise it is like `append`.
-    case announce(room: RoomName, epoch: UInt64, base: UInt64?, known: UInt64, content: MessageContent)
+    /// room's epoch is newer, `.missing` if there is no log. `others` is a fact of the room: it is nil if the node is
+    /// alone in it. Whether message and PUBLISH are one step, the link alone decides; if they are not, the answer says
+    /// so, and the caller publishes.
+    case append(room: RoomName, epoch: UInt64, content: MessageContent, others: OtherNodes? = nil)
     /// Publishes a message that has its position, or a signal, on the entity's channel. → `.done`
     case publish(on: Entity, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
@@ -70,9 +66,8 @@ extension BrokerRequest {
     /// Whose keys and channel the request is about.
     public var entity: Entity {
         switch self {
-        case .append(let room, _, _), .announce(let room, _, _, _, _), .view(let room, _, _),
-            .leave(let room, _, _, _, _), .say(let room, _), .roster(let room, _), .history(let room, _),
-            .holders(let room), .trim(let room):
+        case .append(let room, _, _, _), .view(let room, _, _), .leave(let room, _, _, _, _), .say(let room, _),
+            .roster(let room, _), .history(let room, _), .holders(let room), .trim(let room):
             .room(room)
         case .enter(let request): .room(request.room)
         case .once(let request): .room(request.room)
@@ -85,12 +80,19 @@ extension BrokerRequest {
         case .heartbeat, .nodes, .memory, .ping: .nodes
         }
     }
+}
 
-    /// The same request in plain commands, for a link that has much to do: there, many requests share a round trip
-    /// anyway.
-    public var inPlainSteps: BrokerRequest {
-        guard case .announce(let room, let epoch, _, _, let content) = self else { return self }
-        return .append(room: room, epoch: epoch, content: content)
+/// Says of an append that other nodes are in the room and have to hear of the message, and what publishing it takes.
+public struct OtherNodes: Hashable, Sendable {
+    /// The seq of the newest message that the node has shown. A message whose seq is not above it is not published, as
+    /// the log was set back (race 7).
+    public var known: UInt64
+    /// The seq at which the epoch of the append began; nil if the node does not know it.
+    public var base: UInt64?
+
+    public init(known: UInt64, base: UInt64?) {
+        self.known = known
+        self.base = base
     }
 }
 

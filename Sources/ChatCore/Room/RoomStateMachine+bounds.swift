@@ -60,7 +60,7 @@ extension RoomStateMachine {
         guard case .success(let reply) = result else { return result }
         let isSound: Bool
         switch reply {
-        case .appended(let position), .announced(let position), .said(let position, _), .bring(let position):
+        case .appended(let position, _), .said(let position, _), .bring(let position):
             isSound = self.isSound(position)
         case .view(let view):
             return sound(view, result, &actions)

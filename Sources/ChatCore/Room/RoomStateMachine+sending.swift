@@ -57,8 +57,8 @@ extension RoomStateMachine {
 
     private func append(_ content: MessageContent, shown: UInt64) -> BrokerRequest {
         let epoch = order.epoch
-        guard hasOthers else { return .append(room: room, epoch: epoch, content: content) }
-        return .announce(room: room, epoch: epoch, base: order.chain.base(of: epoch), known: shown, content: content)
+        let others = hasOthers ? OtherNodes(known: shown, base: order.chain.base(of: epoch)) : nil
+        return .append(room: room, epoch: epoch, content: content, others: others)
     }
 
     /// Answers a send whose key has been shown since it was queued.
@@ -117,10 +117,8 @@ extension RoomStateMachine {
     ) {
         guard let (send, tried) = sends.appendAnswered(number) else { return }
         switch result {
-        case .success(.appended(let position)):
-            appended(number, send, at: position, isPublished: false, now: now, &actions)
-        case .success(.announced(let position)):
-            appended(number, send, at: position, isPublished: true, now: now, &actions)
+        case .success(.appended(let position, let isPublished)):
+            appended(number, send, at: position, isPublished: isPublished, now: now, &actions)
         case .failure(.refused):
             actions.append(.count(.refused))
             sends.requeue(number)

@@ -38,9 +38,9 @@ public final class RedisLink: BrokerLink, TickWork {
     var commandsBeforeTick = 0
     /// Publications that are sent at the end of the tick.
     var publishing = PublishBatches()
-    /// The number of `announce` requests in this tick, and in the last tick that had any.
-    var announcements = 0
-    var recentAnnouncements = 0
+    /// The number of appends of which others have to hear in this tick, and in the last tick that had any.
+    var sharedAppends = 0
+    var recentSharedAppends = 0
     var lastCommandActivity = Moment(nanoseconds: 0)
     var isBatchSampled = false
     /// Whether a command was answered READONLY.

@@ -64,7 +64,7 @@ extension RedisCodec {
         let reply = replies[0]
         switch operation {
         case .announce:
-            return try announced(reply)
+            return try appendedAndPublished(reply)
         case .append, .publish, .done:
             guard replies.count > 0 else { throw .malformed("\(operation): no reply") }
             // Only `forget` has a number, the cursor at which it continues.
@@ -136,11 +136,11 @@ extension RedisCodec {
 
     // MARK: Replies of functions
 
-    private func announced(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
+    private func appendedAndPublished(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
         if reply.isNull { throw .missing }
         // A list of one element: stored, but not published.
-        if reply.kind == .array { return .appended(try position(reply[0], "append")) }
-        return .announced(try position(reply, "append"))
+        let isPublished = reply.kind != .array
+        return .appended(try position(isPublished ? reply : reply[0], "append"), isPublished: isPublished)
     }
 
     private func view(_ reply: RESPReply) throws(BrokerError) -> RoomView {

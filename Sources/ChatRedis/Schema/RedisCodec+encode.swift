@@ -3,9 +3,24 @@ import ChatJSON
 import RedisSchema
 
 extension RedisCodec {
+    /// Decides the form of an append, which is decided nowhere else: `martlet_append`, which also publishes, if others
+    /// have to hear of the message and the link is not busy; otherwise a plain `XADD`. What a busy link stores for
+    /// others is published later by the room, together with what else it says in that tick.
+    func append(
+        _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes?, isBusy: Bool,
+        _ writer: inout RESPWriter
+    ) -> RedisEncoded {
+        if let others, !isBusy {
+            appendAndPublish(room, epoch, content, others, &writer)
+            return kept(.announce)
+        }
+        append(room, epoch, content, &writer)
+        return RedisEncoded(operation: Operation.append.rawValue)
+    }
+
     /// `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`: the hot path. Every argument is written directly into the
     /// buffer.
-    func append(_ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ writer: inout RESPWriter) {
+    private func append(_ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ writer: inout RESPWriter) {
         let trims = trims(at: content.at)
         writer.command((trims ? 7 : 4) + Self.words(of: content))
         writer.argument("XADD")
@@ -37,16 +52,15 @@ extension RedisCodec {
     private static let longHistory = 256
 
     /// Appends by a function that also publishes. It gets the rest of the payload already encoded.
-    func announce(
-        _ room: RoomName, _ epoch: UInt64, _ base: UInt64?, _ known: UInt64, _ content: MessageContent,
-        _ writer: inout RESPWriter
+    private func appendAndPublish(
+        _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes, _ writer: inout RESPWriter
     ) {
         call("martlet_append", [.log], room, arguments: 4 + Self.words(of: content), &writer)
         writer.argument(epoch)
         writer.argument(settings.historyLength)
-        writer.argument(known)
+        writer.argument(others.known)
         var rest = ByteWriter()
-        rest.append(content, base: base)
+        rest.append(content, base: others.base)
         rest.append(UInt8(ascii: "}"))
         rest.withBytes { writer.argument(bytes: $0) }
         fields(content, &writer)

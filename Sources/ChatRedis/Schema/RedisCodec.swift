@@ -26,12 +26,13 @@ public struct RedisCodecSettings: Sendable, Hashable {
 ///
 /// Stateless, so all loops share one.
 public struct RedisCodec: RedisCodecProtocol {
-    /// How replies are read, and the name under which the node's metrics count them. The order of the cases matters
-    /// only within a process.
+    /// How replies are read, and the name under which the node's metrics count them (`martlet_redis_command_seconds`).
+    /// The order of the cases matters only within a process.
     public enum Operation: UInt8, CaseIterable, Sendable {
+        /// The two forms of an append: a plain `XADD`, and the function that also publishes.
+        case append, announce
         /// `view` also reads the replies of `enter`.
-        case append, announce, publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms,
-            holders
+        case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
         case memory
@@ -70,15 +71,11 @@ public struct RedisCodec: RedisCodecProtocol {
     }
 
     public func encode(
-        _ request: BrokerRequest, into writer: inout RESPWriter
+        _ request: BrokerRequest, isBusy: Bool = false, into writer: inout RESPWriter
     ) throws(BrokerError) -> RedisEncoded {
         switch request {
-        case .append(let room, let epoch, let content):
-            append(room, epoch, content, &writer)
-            return RedisEncoded(operation: Operation.append.rawValue)
-        case .announce(let room, let epoch, let base, let known, let content):
-            announce(room, epoch, base, known, content, &writer)
-            return kept(.announce)
+        case .append(let room, let epoch, let content, let others):
+            return append(room, epoch, content, others, isBusy: isBusy, &writer)
         case .publish(let entity, let event):
             return encodePublish([event], on: entity, into: &writer)
         case .enter(let request):
@@ -153,7 +150,7 @@ public struct RedisCodec: RedisCodecProtocol {
         return RedisEncoded(operation: Operation.publish.rawValue)
     }
 
-    private func kept(_ operation: Operation, commands: Int = 1) -> RedisEncoded {
+    func kept(_ operation: Operation, commands: Int = 1) -> RedisEncoded {
         RedisEncoded(commands: commands, operation: operation.rawValue, keepsRequest: true)
     }
 }

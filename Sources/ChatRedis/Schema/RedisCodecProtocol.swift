@@ -78,7 +78,12 @@ public protocol RedisCodecProtocol: Sendable {
     ///
     /// If it throws, or writes a command with a wrong number of arguments, its output is discarded and the request
     /// completes with the error.
-    func encode(_ request: BrokerRequest, into writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded
+    ///
+    /// - Parameter isBusy: Whether the link has so much to do that requests share a round trip anyway, so that the
+    ///   cheapest commands are better than the fewest.
+    func encode(
+        _ request: BrokerRequest, isBusy: Bool, into writer: inout RESPWriter
+    ) throws(BrokerError) -> RedisEncoded
 
     /// Writes one PUBLISH of all the events, of which there is at least one, on the entity's channel.
     func encodePublish(_ events: [ChannelEvent], on entity: Entity, into writer: inout RESPWriter) -> RedisEncoded

@@ -13,15 +13,19 @@ struct TransportCodec: RedisCodecProtocol {
         static let publish: UInt8 = 3
         static let pair: UInt8 = 4
         static let function: UInt8 = 5
+        static let countInOneStep: UInt8 = 6
     }
 
     private var library: String { "t" + prefix.filter { $0.isLetter || $0.isNumber } }
     private var function: String { library + "_answer" }
 
-    func encode(_ request: BrokerRequest, into writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded {
+    func encode(
+        _ request: BrokerRequest, isBusy: Bool, into writer: inout RESPWriter
+    ) throws(BrokerError) -> RedisEncoded {
         switch request {
-        case .append(let room, let epoch, _):
-            // INCR of the room's counter: the reply shows the order in which Redis carried the requests out.
+        case .append(let room, let epoch, _, let others):
+            // INCR of the room's counter: the reply shows the order in which Redis carried the requests out. The answer
+            // shows whether the link was busy.
             writer.command(2)
             writer.argument("INCR" as StaticString)
             writer.beginArgument()
@@ -30,7 +34,8 @@ struct TransportCodec: RedisCodecProtocol {
             writer.append(room.text)
             writer.append("}" as StaticString)
             writer.endArgument()
-            return RedisEncoded(operation: Operation.count, number: epoch)
+            let isOneStep = others != nil && !isBusy
+            return RedisEncoded(operation: isOneStep ? Operation.countInOneStep : Operation.count, number: epoch)
         case .publish(let entity, let event):
             return encodePublish([event], on: entity, into: &writer)
         case .say(let room, let content):
@@ -51,8 +56,7 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.function, keepsRequest: true)
         case .forget:
             throw .notStored("the codec does not want to")
-        case .ping, .memory, .announce, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold,
-            .release,
+        case .ping, .memory, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release,
             .rooms, .tryStoring, .holders, .trim:
             writer.command(1)
             writer.argument("PING" as StaticString)
@@ -86,8 +90,10 @@ struct TransportCodec: RedisCodecProtocol {
             }
         }
         switch pending.operation {
-        case Operation.count:
-            return .completed(.success(.appended(Position(epoch: pending.number, seq: replies[0].unsigned ?? 0))))
+        case Operation.count, Operation.countInOneStep:
+            let position = Position(epoch: pending.number, seq: replies[0].unsigned ?? 0)
+            let isPublished = pending.operation == Operation.countInOneStep
+            return .completed(.success(.appended(position, isPublished: isPublished)))
         case Operation.pair:
             let length = replies[1].unsigned ?? 0
             return .completed(.success(.said(Position(epoch: 0, seq: length), repeated: !replies[0].equals("OK"))))

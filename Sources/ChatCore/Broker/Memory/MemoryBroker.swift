@@ -79,18 +79,14 @@ public struct MemoryBroker: Sendable {
     public mutating func apply(_ request: BrokerRequest, now: UInt64) -> Answer {
         sweep(now: now)
         switch request {
-        case .append(let room, let epoch, let content):
-            return on(room, now) { room, settings in
-                (room.append(content, epoch: epoch, limit: settings.historyLength).map { .appended($0) }, [])
-            }
-        case .announce(let room, let epoch, let base, let known, let content):
+        case .append(let room, let epoch, let content, let others):
             return on(room, now) { room, settings in
                 let appended = room.append(content, epoch: epoch, limit: settings.historyLength)
-                guard case .success(let position) = appended, position.seq > known else {
+                guard let others, case .success(let position) = appended, position.seq > others.known else {
                     return (appended.map { .appended($0) }, [])
                 }
                 let message = Message(position: position, content: content)
-                return (.success(.announced(position)), [.message(message, base: base)])
+                return (.success(.appended(position, isPublished: true)), [.message(message, base: others.base)])
             }
         case .publish(let entity, let event):
             return Answer(result: .success(.done), events: [Publication(on: entity, event: event)])
@@ -209,8 +205,8 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .tryStoring, .memory, .ping, .append, .announce, .publish, .enter, .view, .leave, .once,
-            .say, .presence, .roster, .history, .holders, .trim:
+        case .nodes, .forget, .tryStoring, .memory, .ping, .append, .publish, .enter, .view, .leave, .once, .say,
+            .presence, .roster, .history, .holders, .trim:
             break
         }
         switch request {
@@ -247,8 +243,8 @@ public struct MemoryBroker: Sendable {
             nodeRooms[node] = nil
             return .done
         case .memory: return .memory(used: 0, most: 0)
-        case .tryStoring, .ping, .append, .announce, .publish, .enter, .view, .leave, .once, .say, .presence, .roster,
-            .history, .holders, .trim:
+        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
+            .holders, .trim:
             return .done
         }
     }

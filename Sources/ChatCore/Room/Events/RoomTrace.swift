@@ -158,9 +158,8 @@ extension PresenceNotice {
 extension BrokerRequest {
     fileprivate var trace: String {
         switch self {
-        case .append(_, let epoch, let content): "append in epoch \(epoch), \(content.trace)"
-        case .announce(_, let epoch, let base, let known, let content):
-            "announce in epoch \(epoch)\(base.map { ", base \($0)" } ?? ""), known \(known), \(content.trace)"
+        case .append(_, let epoch, let content, let others):
+            "append in epoch \(epoch)\(others.map { ", \($0.trace)" } ?? ""), \(content.trace)"
         case .publish(_, let event): "publish \(event.trace)"
         case .enter(let request):
             "enter after \(request.after?.description ?? "nothing"), seen \(request.seen), "
@@ -182,12 +181,15 @@ extension BrokerRequest {
     }
 }
 
+extension OtherNodes {
+    fileprivate var trace: String { "for others behind \(known)\(base.map { ", base \($0)" } ?? "")" }
+}
+
 extension BrokerReply {
     fileprivate var trace: String {
         switch self {
         case .done: "done"
-        case .appended(let position): "appended \(position)"
-        case .announced(let position): "announced \(position)"
+        case .appended(let position, let isPublished): "appended \(position)\(isPublished ? " and published" : "")"
         case .view(let view):
             "view \(view.verdict) at \(view.epoch)-\(view.last), base \(view.base), branch \(view.branch), "
                 + "\(view.nodes.count) nodes, \(view.entries.count) messages\(view.hasMore ? " and more" : "")"
