@@ -6,9 +6,9 @@
 /// used twice. Signals have no answer except an error; they keep the client's.
 ///
 /// Decisions:
-/// - `send` and `signal` require that the room is joined, or that its `join` is under way: then they queue behind it.
-///   For the client's requests a room is left as soon as `leave` is requested; events that were under way may still
-///   arrive until `left`.
+/// - `send`, `signal` and `leave` require that the room is joined, or that its `join` is under way: then they queue
+///   behind it. For the client's requests a room is left as soon as `leave` is requested; events that were under way
+///   may still arrive until `left`.
 /// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails, the session is
 ///   no longer in the room, because what it was shown now has a hole. Only a limit (2xx) refuses a join and leaves
 ///   everything as it was.
@@ -248,7 +248,6 @@ public struct SessionStateMachine: Sendable {
         case .leave(let room):
             update(room) { membership in
                 membership.leaving -= 1
-                // A leave that was refused because the session is not in the room ends the membership as well.
                 if !isLimit { membership.isJoined = false }
             }
         case .send: waitingSends -= 1
@@ -268,6 +267,9 @@ public struct SessionStateMachine: Sendable {
         return offences[0][keyPath: kind].add(now: now)
     }
 
+    /// The only place on the session's side that refuses a request because the session is not in the room. The room
+    /// refuses in another one, ``RoomEvent/refusalOfNonMember``, and neither can do without the other: only the session
+    /// knows a `leave` as soon as it is requested, and only the room knows whether the join before a `send` succeeded.
     private func notJoined(_ request: ClientRequest) -> RequestAction {
         error(request, .notJoined, "the session has not joined this room")
     }

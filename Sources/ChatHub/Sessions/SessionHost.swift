@@ -3,8 +3,9 @@ import ChatCore
 /// The sessions that one loop accepted: their state in each room, their requests, and what is sent to them.
 ///
 /// Membership is recorded once on each side: here by ``RoomStanding`` (how far the session has caught up), and on the
-/// room's home loop by the room's machine (who is in the room). A members-only request is answered by the home loop,
-/// which sees requests in the order in which they were made.
+/// room's home loop by the room's machine (who is in the room). A members-only request is refused by
+/// ``SessionStateMachine`` before it gets here, or by the home loop, which sees requests in the order in which they
+/// were made; never by this host.
 ///
 /// Not thread-safe: confined to its loop.
 public final class SessionHost {
@@ -134,8 +135,10 @@ public final class SessionHost {
 
     private func join(_ room: RoomName, after: Position?, history: Int?, ref: Ref?, _ session: LocalSession) {
         guard joinRate.take(now: context.now) else { return refuse(.joinsPerSecond, ref, session) }
+        var isMember = false
         // Until the answer nothing of the room is sent to this session, because the answer holds all that it missed.
         if let membership = session.rooms[room] {
+            isMember = membership.local != nil
             stopDelivering(membership, session)
             if let unanswered = membership.standing.unanswered {
                 let error = WireError(.tooManyWaiting, "join: a later join of the same room has replaced it")
@@ -147,7 +150,7 @@ public final class SessionHost {
             session.rooms[room] = LocalMembership(standing: RoomStanding(joining: ref), local: nil)
         }
         let history = min(history ?? 0, settings.rooms.limits.historyPage)
-        guard settings.redisSpace.isShort else {
+        guard settings.redisSpace.isShort, !isMember else {
             return askToJoin(room, after: after, history: history, ref: ref, session)
         }
         joinIfItExists(room, after: after, history: history, ref: ref, session)
@@ -173,6 +176,8 @@ public final class SessionHost {
             }
             if exists { return askToJoin(room, after: after, history: history, ref: ref, session) }
             session.rooms[room] = nil
+            // An earlier join of the same session may have reached the room.
+            leaveHome(room, session)
             refuse(.redisMemory, ref, session)
         }
     }
@@ -189,15 +194,18 @@ public final class SessionHost {
         }
     }
 
+    /// Takes the session out of the room, and answers `left` whatever it had of the room: a session whose join was
+    /// refused meanwhile is out of the room, which is what it asks for. That a session never joined is answered by
+    /// ``SessionStateMachine``.
     private func leave(_ room: RoomName, ref: Ref?, _ session: LocalSession) {
-        guard let membership = session.rooms.removeValue(forKey: room) else {
-            return session.outlet.send(.error(ref: ref, WireError(.notJoined, "leave: not in this room")))
-        }
-        context.noted(.left(room), by: session.id)
-        stopDelivering(membership, session)
-        if let unanswered = membership.standing.unanswered {
-            let error = WireError(.notJoined, "join: the room was left before the join was answered")
-            session.outlet.send(.error(ref: unanswered, error))
+        if let membership = session.rooms.removeValue(forKey: room) {
+            context.noted(.left(room), by: session.id)
+            stopDelivering(membership, session)
+            if let unanswered = membership.standing.unanswered {
+                // What became of the join, which gets no other answer.
+                let error = WireError(.notJoined, "join: the room was left before the join was answered")
+                session.outlet.send(.error(ref: unanswered, error))
+            }
         }
         leaveHome(room, session)
         session.outlet.send(.left(ref: ref, room: room))

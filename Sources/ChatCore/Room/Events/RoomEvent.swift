@@ -60,7 +60,8 @@ extension RoomEvent {
     ///
     /// This is the only place that answers `notJoined` to an event. ``RoomStateMachine/handle(_:now:_:)`` uses it, as
     /// only the room knows who is in it; a runner that has no such room, so that nobody is in it, carries out the same
-    /// action.
+    /// action. (A request that its own session knows to be wrong is refused before it becomes an event, by
+    /// ``SessionStateMachine``.)
     public var refusalOfNonMember: RoomAction? {
         switch self {
         case .send(_, let ref, let session, _): Self.refuse(session, ref, "send")
