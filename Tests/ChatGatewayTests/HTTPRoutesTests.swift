@@ -114,6 +114,25 @@ struct HTTPRoutesTests {
         }
     }
 
+    /// A proxy that closes a path to the public compares it as it is written.
+    @Test func aPathIsServedInOneFormOnly() async throws {
+        try await withGateway { port, _, _ in
+            let others = [
+                "//metrics", "/metrics/", "/metrics//", "///healthz", "/%6Detrics", "/./metrics", "/x/../metrics",
+                "/api//rooms/lobby/roster", "/api/rooms//roster", "/api/rooms/lobby//roster",
+                "/api/rooms/lobby/roster/", "//ws", "http://localhost//metrics",
+            ]
+            for path in others {
+                expect(try await get(port, path), 404, "notFound")
+                expect(try await get(port, path + "?x=//"), 404, "notFound")
+            }
+            expect(try await post(port, "//api/rooms/lobby/messages", #"{"user":"a","text":"x"}"#), 404, "notFound")
+            expect(try await get(port, "/metrics?x=//"), 200)
+            let roster = try await get(port, "/api/rooms/%2Fa%2F%2Fb%2F/roster")
+            #expect(roster.body == #"{"room":"/a//b/","roster":[],"count":0}"#)
+        }
+    }
+
     /// If two readers could see the end of a request in different places, it must not be answered as two (RFC 9112
     /// §11.2).
     @Test(arguments: [

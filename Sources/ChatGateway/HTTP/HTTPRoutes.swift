@@ -24,6 +24,7 @@ struct HTTPRoutes: Sendable {
         router.add(middleware: CrossOrigin(allowed: options.allowedOrigins))
         router.add(middleware: ErrorsAsJSON())
         router.add(middleware: ChargesAddress(accounts: accounts))
+        router.add(middleware: OnePathEach())
         let api = RoomsAPI(options: options, service: service, authenticator: authenticator)
         for route in Self.routes(api, service, fullness: fullness) { Self.serve(router, route) }
         for (path, file) in options.staticFiles {
@@ -157,5 +158,18 @@ struct HTTPRoutes: Sendable {
         case .noSpace, .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }
+    }
+}
+
+/// Answers 404 to a path with an empty segment. The router ignores empty segments, so that `//metrics` and `/metrics/`
+/// would be served like `/metrics`, past a proxy that closes that path and past what other middlewares do for it.
+private struct OnePathEach: RouterMiddleware {
+    func handle(
+        _ request: Request, context: GatewayRequestContext,
+        next: (Request, GatewayRequestContext) async throws -> Response
+    ) async throws -> Response {
+        let path = request.uri.path
+        guard path == "/" || !(path.hasSuffix("/") || path.contains("//")) else { throw HTTPError(.notFound) }
+        return try await next(request, context)
     }
 }
