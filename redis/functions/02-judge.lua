@@ -11,8 +11,8 @@ local function first_above(links, epoch)
 end
 
 -- Returns the verdict on the position `after` ('' for none), as {'ok'}, {'rewound'} or {'gap', first, last}; then the
---       entries after it, oldest first, or the newest ones if there is no position or it is rewound; then whether the
---       bounds of `wanted` excluded some (later ones, or older ones).
+--       entries after it, oldest first, and whether the bounds of `wanted` excluded later ones. There are no entries
+--       (nil) if there is no position or it is rewound: then the newest ones are the answer, and room_reply reads them.
 local function judge(log, room, after, wanted)
     local epoch, seq = position(after)
     local verdict, entries, more = {'ok'}, nil, false
@@ -35,15 +35,15 @@ local function judge(log, room, after, wanted)
             verdict = {'gap', int(seq + 1), int(next - 1)}
         end
     end
+    return verdict, entries, more
+end
+
+-- The answer of enter and view, from what judge returned. No epoch of the room is above that of its log.
+local function room_reply(log, room, nodes, meta, wanted, verdict, entries, more)
     if not entries then
         entries, more = page('XREVRANGE', log, '+', '-', wanted.count, wanted.bytes)
         entries = reversed(entries)
     end
-    return verdict, entries, more
-end
-
--- The answer of enter and view. No epoch of the room is above that of its log.
-local function room_reply(room, nodes, meta, wanted, verdict, entries, more)
     local branch = whole(redis.call('HGET', meta, 'branch')) or 0
     local reply = {
         verdict, int(room.epoch) .. '-' .. int(room.seq), int(room.base), int(room.history), room.links,

@@ -63,5 +63,5 @@ redis.register_function('martlet_enter', function(keys, args)
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
     redis.call('PERSIST', index_key(log))
     publish_epoch(log, nodes, room, node)
-    return room_reply(room, nodes, meta, wanted, verdict, entries, more)
+    return room_reply(log, room, nodes, meta, wanted, verdict, entries, more)
 end)

@@ -13,5 +13,5 @@ redis.register_function{function_name = 'martlet_view', flags = {'no-writes'}, c
     check({'stream', 'hash', 'list', 'hash'}, keys)
     if redis.call('EXISTS', log) == 0 then return false end
     local room = read_room(log, epochs, meta, 0)
-    return room_reply(room, nodes, meta, wanted, judge(log, room, after, wanted))
+    return room_reply(log, room, nodes, meta, wanted, judge(log, room, after, wanted))
 end}
