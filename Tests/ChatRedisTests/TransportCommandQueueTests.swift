@@ -17,6 +17,15 @@ import Testing
         return release(&queue)
     }
 
+    /// The oldest request has to be sent a second time.
+    private func tryAgain(_ queue: inout CommandQueue) throws {
+        let answered = queue.answered()
+        let first = try #require(answered).entry
+        var again = entry(first.tag.serial)
+        again.slot = queue.triedAgain(first)
+        queue.submitted(again, keeping: .ping)
+    }
+
     private func release(_ queue: inout CommandQueue) -> [UInt64] {
         var serials: [UInt64] = []
         while let completion = queue.released() { serials.append(completion.tag.serial) }
@@ -42,26 +51,14 @@ import Testing
         #expect(queue.repliesNeeded == 1)
     }
 
-    @Test func aSecondTryHoldsTheLaterCompletionsBack() {
+    @Test func aSecondTryHoldsTheLaterCompletionsBack() throws {
         var queue = CommandQueue()
         for serial in 1...4 { queue.submitted(entry(UInt64(serial)), keeping: .ping) }
         queue.sent()
-        guard let (first, _) = queue.answered() else {
-            Issue.record("nothing answered")
-            return
-        }
-        var again = entry(1)
-        again.slot = queue.triedAgain(first)
-        queue.submitted(again, keeping: .ping)
+        try tryAgain(&queue)
         #expect(answer(&queue) == [])
         // The third has to be tried again too.
-        guard let (third, _) = queue.answered() else {
-            Issue.record("nothing answered")
-            return
-        }
-        var thirdAgain = entry(3)
-        thirdAgain.slot = queue.triedAgain(third)
-        queue.submitted(thirdAgain, keeping: .ping)
+        try tryAgain(&queue)
         #expect(answer(&queue) == [])
         #expect(answer(&queue) == [1, 2])
         #expect(answer(&queue) == [3, 4])
@@ -71,17 +68,11 @@ import Testing
         #expect(answer(&queue) == [5])
     }
 
-    @Test func aLossCompletesEverythingOnceInOrder() {
+    @Test func aLossCompletesEverythingOnceInOrder() throws {
         var queue = CommandQueue()
         for serial in 1...3 { queue.submitted(entry(UInt64(serial)), keeping: .ping) }
         queue.sent()
-        guard let (first, _) = queue.answered() else {
-            Issue.record("nothing answered")
-            return
-        }
-        var again = entry(1)
-        again.slot = queue.triedAgain(first)
-        queue.submitted(again, keeping: .ping)
+        try tryAgain(&queue)
         queue.sent()
         #expect(answer(&queue) == [])
         queue.submitted(entry(4, commands: 0, failure: .notStored("full")), keeping: nil)

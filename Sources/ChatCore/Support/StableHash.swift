@@ -11,7 +11,10 @@ package struct StableHash: Sendable {
 
     package mutating func add(_ text: String) { add(bytes: text.utf8) }
 
+    /// Adds a number in one step, which is cheaper than its eight bytes and gives another value.
+    package mutating func add(number: UInt64) { value = (value ^ number) &* 0x100_0000_01B3 }
+
     package mutating func add(bytes: some Sequence<UInt8>) {
-        for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        for byte in bytes { add(number: UInt64(byte)) }
     }
 }

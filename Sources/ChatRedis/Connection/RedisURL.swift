@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// Why a text is not a ``RedisURL``: which part is wrong and what is expected. It never quotes the text, which may
 /// contain a password, in a mistyped URL at any place.
 public struct RedisURLError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -210,31 +212,13 @@ public struct RedisURL: Sendable, Hashable, CustomStringConvertible {
     }
 
     static func decoded(_ text: some StringProtocol, _ noun: String) throws(RedisURLError) -> String {
-        var bytes: [UInt8] = []
-        var rest = text.utf8.makeIterator()
-        while let byte = rest.next() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard let high = rest.next().flatMap(hexadecimal), let low = rest.next().flatMap(hexadecimal) else {
-                throw .init("\(noun) holds a % that two hexadecimal digits do not follow; write % itself as %25")
-            }
-            bytes.append(high << 4 | low)
+        guard let bytes = percentDecoded(text.utf8) else {
+            throw .init("\(noun) holds a % that two hexadecimal digits do not follow; write % itself as %25")
         }
         guard let decoded = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
             throw .init("\(noun) is not UTF-8 text when percent-decoded")
         }
         return decoded
-    }
-
-    private static func hexadecimal(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-        default: nil
-        }
     }
 }
 

@@ -7,143 +7,79 @@ extension ByteWriter {
     mutating func append(_ event: ChannelEvent) {
         switch event {
         case .message(let message, let base):
-            append(message, base: base)
+            field(#"{"type":"message","position":"#, message.position)
+            appendRest(ofMessage: message.content, base: base)
+            return
         case .epoch(let epoch, let base, let nodes, let by):
-            appendText(#"{"type":"epoch","epoch":""#)
-            appendJSON(epoch)
-            appendText(#"","base":""#)
-            appendJSON(base)
-            appendText(#"","nodes":"#)
-            append(nodes)
-            appendText(#","by":"#)
-            appendJSON(by.text)
+            field(#"{"type":"epoch","epoch":"#, quoted: epoch)
+            field(#","base":"#, quoted: base)
+            field(#","nodes":"#, nodes)
+            field(#","by":"#, by.text)
         case .gone(let node, let value, let nodes, let last):
-            appendText(#"{"type":"gone","node":"#)
-            appendJSON(node.text)
-            appendText(#","value":""#)
-            appendJSON(value)
-            appendText(#"","nodes":"#)
-            append(nodes)
-            appendText(#","last":"#)
-            append(last)
+            field(#"{"type":"gone","node":"#, node.text)
+            field(#","value":"#, quoted: value)
+            field(#","nodes":"#, nodes)
+            field(#","last":"#, last)
         case .presence(let notice):
-            append(notice)
-        case .signal(let signal):
-            appendText(#"{"type":"signal","node":"#)
-            appendJSON(signal.node.text)
-            appendText(#","session":""#)
-            appendJSON(signal.session.raw)
-            appendText(#"","user":"#)
-            appendJSON(signal.user.text)
-            appendText(#","name":"#)
-            appendJSON(signal.name)
-            if let data = signal.data {
-                appendText(#","data":"#)
-                appendRaw(data)
+            field(#"{"type":"presence","position":"#, notice.position)
+            field(#","after":"#, notice.after)
+            if let run = notice.run { field(#","run":"#, run) }
+            field(#","count":"#, notice.count)
+            field(#","changes":"#, list: notice.changes) { change, bytes in
+                bytes.field(#"{"user":"#, change.user.text)
+                bytes.field(#","device":"#, change.device.text)
+                bytes.field(#","node":"#, change.node.text)
+                bytes.appendText(change.joined ? #","joined":true}"# : #","joined":false}"#)
             }
+        case .signal(let signal):
+            field(#"{"type":"signal","node":"#, signal.node.text)
+            field(#","session":"#, quoted: signal.session.raw)
+            field(#","user":"#, signal.user.text)
+            field(#","name":"#, signal.name)
+            if let data = signal.data { field(#","data":"#, raw: data) }
         }
         append(UInt8(ascii: "}"))
+    }
+
+    /// Appends the part of a `message` payload after the position, which is all that a node knows before the message is
+    /// stored.
+    mutating func appendRest(ofMessage content: MessageContent, base: UInt64?) {
+        if let base { field(#","base":"#, quoted: base) }
+        field(#","entry":{"user":"#, content.user.text)
+        field(#","at":"#, quoted: content.at)
+        if let text = content.text { field(#","text":"#, text) }
+        if let data = content.data { field(#","data":"#, data) }
+        if let key = content.key { field(#","key":"#, key) }
+        appendText("}}")
     }
 
     /// The value of a node's key.
     mutating func append(_ report: NodeReport) {
-        appendText(#"{"node":"#)
-        appendJSON(report.node.text)
-        appendText(#","address":"#)
-        appendJSON(report.address)
-        appendText(#","version":"#)
-        appendJSON(report.version)
-        appendText(#","sessions":"#)
-        appendJSON(report.sessions)
-        appendText(#","rooms":"#)
-        appendJSON(report.rooms)
-        appendText(#","messages":"#)
-        appendJSON(report.messages)
-        appendText(#","deliveries":"#)
-        appendJSON(report.deliveries)
-        appendText(#","clock":"#)
-        appendJSON(report.clock)
-        appendText(#","started":"#)
-        appendJSON(report.started)
-        appendText(report.draining ? #","draining":true,"schema":"# : #","draining":false,"schema":"#)
-        appendJSON(report.schema)
-        appendText("}")
-    }
-
-    private mutating func append(_ message: Message, base: UInt64?) {
-        appendText(#"{"type":"message","position":"#)
-        append(message.position)
-        append(message.content, base: base)
-    }
-
-    /// Appends the part of a `message` payload after the position, without the last brace.
-    mutating func append(_ content: MessageContent, base: UInt64?) {
-        if let base {
-            appendText(#","base":""#)
-            appendJSON(base)
-            append(UInt8(ascii: "\""))
-        }
-        appendText(#","entry":{"user":"#)
-        appendJSON(content.user.text)
-        appendText(#","at":""#)
-        appendJSON(content.at)
-        append(UInt8(ascii: "\""))
-        if let text = content.text {
-            appendText(#","text":"#)
-            appendJSON(text)
-        }
-        if let data = content.data {
-            appendText(#","data":"#)
-            appendJSON(data)
-        }
-        if let key = content.key {
-            appendText(#","key":"#)
-            appendJSON(key)
-        }
+        field(#"{"node":"#, report.node.text)
+        field(#","address":"#, report.address)
+        field(#","version":"#, report.version)
+        field(#","sessions":"#, report.sessions)
+        field(#","rooms":"#, report.rooms)
+        field(#","messages":"#, report.messages)
+        field(#","deliveries":"#, report.deliveries)
+        field(#","clock":"#, report.clock)
+        field(#","started":"#, report.started)
+        appendText(report.draining ? #","draining":true"# : #","draining":false"#)
+        field(#","schema":"#, report.schema)
         append(UInt8(ascii: "}"))
     }
 
-    private mutating func append(_ notice: PresenceNotice) {
-        appendText(#"{"type":"presence","position":"#)
-        append(notice.position)
-        appendText(#","after":"#)
-        append(notice.after)
-        if let run = notice.run {
-            appendText(#","run":"#)
-            appendJSON(run)
-        }
-        appendText(#","count":"#)
-        appendJSON(notice.count)
-        appendText(#","changes":["#)
-        for (index, change) in notice.changes.enumerated() {
-            if index > 0 { append(UInt8(ascii: ",")) }
-            appendText(#"{"user":"#)
-            appendJSON(change.user.text)
-            appendText(#","device":"#)
-            appendJSON(change.device.text)
-            appendText(#","node":"#)
-            appendJSON(change.node.text)
-            appendText(change.joined ? #","joined":true}"# : #","joined":false}"#)
-        }
-        append(UInt8(ascii: "]"))
+    private mutating func field(_ name: StaticString, _ position: Position) {
+        field(name, quoted: position.epoch, position.seq)
     }
 
-    private mutating func append(_ position: Position) {
-        append(UInt8(ascii: "\""))
-        appendJSON(position.epoch)
-        append(UInt8(ascii: "-"))
-        appendJSON(position.seq)
-        append(UInt8(ascii: "\""))
-    }
-
-    private mutating func append(_ nodes: [NodeID: UInt64]) {
+    private mutating func field(_ name: StaticString, _ nodes: [NodeID: UInt64]) {
+        appendText(name)
         append(UInt8(ascii: "{"))
         for (index, node) in nodes.keys.sorted().enumerated() {
             if index > 0 { append(UInt8(ascii: ",")) }
             appendJSON(node.text)
-            appendText(#":""#)
-            appendJSON(nodes[node] ?? 0)
-            append(UInt8(ascii: "\""))
+            field(":", quoted: nodes[node] ?? 0)
         }
         append(UInt8(ascii: "}"))
     }

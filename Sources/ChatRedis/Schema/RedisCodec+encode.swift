@@ -60,8 +60,7 @@ extension RedisCodec {
         writer.argument(settings.historyLength)
         writer.argument(others.known)
         var rest = ByteWriter()
-        rest.append(content, base: others.base)
-        rest.append(UInt8(ascii: "}"))
+        rest.appendRest(ofMessage: content, base: others.base)
         rest.withBytes { writer.argument(bytes: $0) }
         fields(content, &writer)
     }

@@ -12,26 +12,7 @@ public enum PercentEncoding {
         guard bytes.contains(where: { $0 == percent || $0 == plus && isQuery }) else {
             return String(validating: bytes, as: UTF8.self)
         }
-        var decoded: [UInt8] = []
-        decoded.reserveCapacity(bytes.count)
-        var index = bytes.startIndex
-        while index < bytes.endIndex {
-            let byte = bytes[index]
-            index += 1
-            switch byte {
-            case percent:
-                guard index + 1 < bytes.endIndex, let high = hexDigit(bytes[index]),
-                    let low = hexDigit(bytes[index + 1])
-                else {
-                    return nil
-                }
-                decoded.append(UInt8(high << 4 | low))
-                index += 2
-            case plus where isQuery: decoded.append(UInt8(ascii: " "))
-            default: decoded.append(byte)
-            }
-        }
-        return String(validating: decoded, as: UTF8.self)
+        return percentDecoded(bytes, plusIsSpace: isQuery).flatMap { String(validating: $0, as: UTF8.self) }
     }
 
     private static let percent = UInt8(ascii: "%")

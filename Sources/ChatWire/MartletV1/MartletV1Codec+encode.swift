@@ -8,47 +8,47 @@ extension MartletV1Codec {
         switch event {
         case .welcome(let welcome): encode(welcome, into: &bytes)
         case .joined(let joined): encode(joined, viewer, into: &bytes)
-        case .left(let ref, let room): begin("left", ref, room, &bytes)
+        case .left(let ref, let room): bytes.begin("left", ref: ref, room: room)
         case .sent(let ref, let room, let position, let at, let repeated):
-            begin("sent", ref, room, &bytes)
+            bytes.begin("sent", ref: ref, room: room)
             bytes.field(",\"position\":", position)
             bytes.field(",\"at\":", at: at)
             if repeated { bytes.appendText(",\"repeated\":true") }
         case .message(let room, let message, let showKey):
-            begin("message", nil, room, &bytes)
+            bytes.begin("message", ref: nil, room: room)
             bytes.append(UInt8(ascii: ","))
             fields(of: message, showKey: showKey, &bytes)
         case .presence(let room, let joined, let left, let count):
-            begin("presence", nil, room, &bytes)
+            bytes.begin("presence", ref: nil, room: room)
             bytes.field(",\"joined\":", list: joined) { $1.appendJSON($0.text) }
             bytes.field(",\"left\":", list: left) { $1.appendJSON($0.text) }
             bytes.field(",\"count\":", count)
         case .signal(let room, let user, let name, let data):
-            begin("signal", nil, room, &bytes)
+            bytes.begin("signal", ref: nil, room: room)
             bytes.field(",\"user\":", user.text)
             bytes.field(",\"name\":", name)
             if let data { bytes.field(",\"data\":", raw: data) }
         case .gap(let room, let gap):
-            begin("gap", nil, room, &bytes)
+            bytes.begin("gap", ref: nil, room: room)
             fields(of: gap, &bytes)
         case .reset(let room, let reset):
-            begin("reset", nil, room, &bytes)
+            bytes.begin("reset", ref: nil, room: room)
             fields(of: reset, &bytes)
         case .draining(let reconnectAfter):
-            begin("draining", nil, nil, &bytes)
+            bytes.begin("draining", ref: nil, room: nil)
             bytes.appendText(",\"reconnectAfter\":")
             bytes.appendJSON(reconnectAfter)
         case .history(let ref, let room, let page):
-            begin("history", ref, room, &bytes)
+            bytes.begin("history", ref: ref, room: room)
             bytes.append(UInt8(ascii: ","))
             fields(of: page, viewer: viewer, into: &bytes)
         case .roster(let ref, let room, let page):
-            begin("roster", ref, room, &bytes)
+            bytes.begin("roster", ref: ref, room: room)
             bytes.append(UInt8(ascii: ","))
             fields(of: page, into: &bytes)
-        case .pong(let ref): begin("pong", ref, nil, &bytes)
+        case .pong(let ref): bytes.begin("pong", ref: ref, room: nil)
         case .error(let ref, let error):
-            begin("error", ref, nil, &bytes)
+            bytes.begin("error", ref: ref, room: nil)
             bytes.append(UInt8(ascii: ","))
             Self.fields(of: error, into: &bytes)
         }
@@ -86,18 +86,6 @@ extension MartletV1Codec {
         bytes.appendText(page.hasNewer ? ",\"newer\":true" : ",\"newer\":false")
     }
 
-    private func begin(_ type: StaticString, _ ref: Ref?, _ room: RoomName?, _ bytes: inout ByteWriter) {
-        bytes.appendText("{\"type\":\"")
-        bytes.appendText(type)
-        bytes.append(UInt8(ascii: "\""))
-        switch ref {
-        case .string(let text): bytes.field(",\"ref\":", text)
-        case .number(let text): bytes.field(",\"ref\":", raw: text)
-        case .own, .page, nil: break
-        }
-        if let room { bytes.field(",\"room\":", room.text) }
-    }
-
     private func fields(of message: Message, showKey: Bool, _ bytes: inout ByteWriter) {
         let content = message.content
         bytes.field("\"position\":", message.position)
@@ -129,7 +117,7 @@ extension MartletV1Codec {
     }
 
     private func encode(_ welcome: Welcome, into bytes: inout ByteWriter) {
-        begin("welcome", nil, nil, &bytes)
+        bytes.begin("welcome", ref: nil, room: nil)
         bytes.field(",\"session\":", welcome.session)
         bytes.field(",\"user\":", welcome.user.text)
         bytes.field(",\"device\":", welcome.device.text)
@@ -149,7 +137,7 @@ extension MartletV1Codec {
     }
 
     private func encode(_ joined: Joined, _ viewer: UserID?, into bytes: inout ByteWriter) {
-        begin("joined", joined.ref, joined.room, &bytes)
+        bytes.begin("joined", ref: joined.ref, room: joined.room)
         bytes.field(",\"position\":", joined.position)
         switch joined.resumption {
         case .fresh: break
@@ -168,51 +156,5 @@ extension MartletV1Codec {
         bytes.field(",\"messages\":", list: joined.messages) { message, bytes in encode(message, viewer, into: &bytes) }
         if let members = joined.members { fields(of: members, &bytes) }
         bytes.field(",\"count\":", joined.count)
-    }
-}
-
-/// A field is written as its comma, name and colon, which are literal text, and its value.
-extension ByteWriter {
-    fileprivate mutating func field(_ name: StaticString, _ text: String) {
-        appendText(name)
-        appendJSON(text)
-    }
-
-    fileprivate mutating func field(_ name: StaticString, raw text: String) {
-        appendText(name)
-        appendRaw(text)
-    }
-
-    fileprivate mutating func field(_ name: StaticString, _ number: Int) {
-        appendText(name)
-        appendJSON(number)
-    }
-
-    fileprivate mutating func field(_ name: StaticString, at milliseconds: UInt64) {
-        appendText(name)
-        append(UInt8(ascii: "\""))
-        Timestamp.append(milliseconds, to: &self)
-        append(UInt8(ascii: "\""))
-    }
-
-    fileprivate mutating func field(_ name: StaticString, _ position: Position) {
-        appendText(name)
-        append(UInt8(ascii: "\""))
-        appendJSON(position.epoch)
-        append(UInt8(ascii: "-"))
-        appendJSON(position.seq)
-        append(UInt8(ascii: "\""))
-    }
-
-    fileprivate mutating func field<Item>(
-        _ name: StaticString, list: [Item], _ body: (Item, inout ByteWriter) -> Void
-    ) {
-        appendText(name)
-        append(UInt8(ascii: "["))
-        for (index, element) in list.enumerated() {
-            if index > 0 { append(UInt8(ascii: ",")) }
-            body(element, &self)
-        }
-        append(UInt8(ascii: "]"))
     }
 }

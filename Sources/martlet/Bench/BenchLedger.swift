@@ -1,3 +1,5 @@
+import ChatCore
+
 /// An exact record of the messages that one member of a room got: which are missing, which came twice or late, and a
 /// hash of their order. Pure.
 struct BenchLedger {
@@ -9,8 +11,8 @@ struct BenchLedger {
     private(set) var repeated: UInt64 = 0
     /// Messages that came after a later one.
     private(set) var swapped: UInt64 = 0
-    /// FNV-1a over seqs and stamps in the order in which they came: equal for members that got the same messages.
-    private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    /// Over seqs and stamps in the order in which they came: equal for members that got the same messages.
+    private(set) var hash = StableHash()
     private var missing: Set<UInt64> = []
 
     mutating func joined(at seq: UInt64) {
@@ -34,7 +36,8 @@ struct BenchLedger {
             return false
         }
         shown += 1
-        hash = ((hash ^ seq) &* 0x100_0000_01b3 ^ stamp) &* 0x100_0000_01b3
+        hash.add(number: seq)
+        hash.add(number: stamp)
         return true
     }
 
@@ -67,6 +70,6 @@ struct BenchRoomVerdict: Equatable {
         }
         // The hashes of members that joined at different places cannot be compared.
         let comparable = members.filter { $0.base == base }
-        isOneOrder = Set(comparable.map(\.hash)).count <= 1
+        isOneOrder = Set(comparable.map(\.hash.value)).count <= 1
     }
 }

@@ -1,3 +1,4 @@
+import ChatCore
 import ChatWire
 import MartletClient
 
@@ -162,11 +163,9 @@ struct ChatText {
         }
     }
 
-    /// One of the 256 colours that can be read both on black and on white. The same name always has the same colour
-    /// (FNV-1a).
+    /// One of the 256 colours that can be read both on black and on white. The same name always has the same colour.
     static func colourNumber(_ name: String) -> Int {
         let palette = [25, 28, 61, 66, 88, 94, 97, 125, 130, 133, 136, 161, 166, 172, 31, 35]
-        let hash = name.utf8.reduce(0x811C_9DC5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
-        return palette[Int(hash % UInt32(palette.count))]
+        return palette[Int(StableHash(name).value % UInt64(palette.count))]
     }
 }
