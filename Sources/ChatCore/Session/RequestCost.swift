@@ -16,7 +16,7 @@ public enum RequestCost {
     /// A frame for one receiver, written to its own socket.
     public static let receiver: UInt64 = 9_000
     /// Each byte of it.
-    public static let byteOut: UInt64 = 2
+    public static let byteOut: UInt64 = 3
     /// A room that the node is not in yet: SUBSCRIBE, `enter`, the roster, presence, and `leave` afterwards.
     public static let newRoom: UInt64 = 1_300_000
     /// A piece of a room's log that is read for a session which missed more than the node has in memory. The piece has
