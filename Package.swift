@@ -45,6 +45,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CLibcrypto"),
         .target(name: "CGzip", cSettings: [.treatAllWarnings(as: .error)], linkerSettings: [.linkedLibrary("z")]),
         .systemLibrary(name: "CLinux"),
         .target(
@@ -72,6 +73,16 @@ let package = Package(
             swiftSettings: strict + unchecked
         ),
         .target(
+            name: "ChatAccess",
+            dependencies: [
+                "ChatCore", "ChatJSON", "CLibcrypto",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ] + nio,
+            exclude: ["README.md"],
+            swiftSettings: strict + unchecked
+        ),
+        .target(
             name: "ChatGateway",
             dependencies: [
                 "CGzip", "CLinux", "ChatCore", "ChatJSON", "ChatWire",
@@ -88,7 +99,7 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CLinux", "ChatCore", "ChatHub", "ChatWire", "ChatRedis", "ChatGateway",
+                "CLinux", "ChatAccess", "ChatCore", "ChatHub", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -111,8 +122,8 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CLinux", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis", "ChatWire", "MartletClient",
-                "RedisSchema",
+                "CLinux", "ChatAccess", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis", "ChatWire",
+                "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -140,18 +151,28 @@ let package = Package(
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatJSON", "ChatWire"], swiftSettings: strict),
         .testTarget(
+            name: "ChatAccessTests",
+            dependencies: [
+                "ChatAccess", "ChatCore", "ChatJSON", "TestSupport",
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ] + nio,
+            exclude: ["Fixtures/make.py"],
+            resources: [.embedInCode("Fixtures/tokens.json")],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "ChatRedisTests", dependencies: ["ChatCore", "ChatJSON", "ChatRedis", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "ChatGatewayTests",
             dependencies: [
-                "ChatGateway", "ChatNode", "TestSupport",
+                "ChatAccess", "ChatGateway", "ChatNode", "TestSupport",
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
         ),
         .testTarget(
-            name: "ChatNodeTests", dependencies: ["ChatNode"] + nio, swiftSettings: strict),
+            name: "ChatNodeTests", dependencies: ["ChatAccess", "ChatNode"] + nio, swiftSettings: strict),
         .testTarget(
             name: "MartletClientTests",
             dependencies: [
