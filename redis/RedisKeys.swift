@@ -62,6 +62,9 @@ public struct RedisKeys: Hashable, Sendable {
     /// Sorted set: node → its last heartbeat, ms since 1970 by its own clock.
     public var nodes: String { "\(prefix)nodes" }
 
+    /// Stream: what all nodes have to apply. In a Cluster it is in the slot of ``nodes``.
+    public var commands: String { isClustered ? "\(prefix)commands:{\(nodes)}" : "\(prefix)commands" }
+
     /// String with the lease as TTL: the node's report, JSON.
     public func node(_ id: String) -> String {
         isClustered ? "\(prefix)node:{\(nodes)}:\(id)" : "\(prefix)node:\(id)"

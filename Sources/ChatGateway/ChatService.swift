@@ -17,6 +17,10 @@ public protocol ChatService: AnyObject, Sendable {
     /// The client of this session sent a long frame of any type. Returns how long the session must not be read, because
     /// its user costs the node too much; zero means that it may go on.
     func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration
+    /// The session's client has sent a new token, and the authenticator has answered. The session is told by `renewed`,
+    /// or by an error.
+    func renew(
+        _ session: SessionID, _ answer: Result<Identity, WireError>, ref: Ref?, on loop: any EventLoop)
     /// A session whose ``SessionOutlet/takesPage()`` was false can take a page now. Called once per such refusal, and
     /// never from within a call to its outlet.
     func sessionDrained(_ session: SessionID, on loop: any EventLoop)
@@ -27,10 +31,14 @@ public protocol ChatService: AnyObject, Sendable {
     func tick(of loop: any EventLoop) -> LoopTick
 
     // HTTP, from any task.
-    func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage
+    // `grant`: what the sender of the request may do; nil means everything. Throws `forbidden` if that does not include
+    // the request.
+    func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage
     /// Appends a message from a sender who is not in the room; with a key, at most once.
-    func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said
-    func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage
+    func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said
+    func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage
+    /// Has all nodes apply a command within a second. `by`: who orders it. Returns the command's position.
+    func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position
     /// Whether the node can deliver messages, and if not, why.
     func readiness() async -> Readiness
     /// Prometheus text exposition format 0.0.4.
@@ -59,9 +67,12 @@ public struct Said: Sendable, Hashable {
 /// Why a node is not ready. If `reasons` is empty, it is ready.
 public struct Readiness: Sendable, Hashable {
     public var reasons: [String]
+    /// What does not keep the node from serving, but an operator should know.
+    public var warnings: [String]
 
-    public init(reasons: [String]) {
+    public init(reasons: [String], warnings: [String] = []) {
         self.reasons = reasons
+        self.warnings = warnings
     }
 
     public var isReady: Bool { reasons.isEmpty }

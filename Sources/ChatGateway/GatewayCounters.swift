@@ -72,7 +72,7 @@ public struct GatewayCounters: Sendable {
         /// subprotocol.
         case noHandshake, origin, subprotocol
         /// Invalid names in the URL, and failed authentication or authorisation.
-        case badName, unauthenticated, forbidden
+        case badName, unauthenticated, forbidden, expired, revoked
         /// A limit of the node was reached.
         case nodeFull, tooManySessions, handshakeRate, addressConnections
         case draining, internalError
@@ -86,6 +86,8 @@ public struct GatewayCounters: Sendable {
                 case .tooManySessions: .tooManySessions
                 case .badName: .badName
                 case .forbidden: .forbidden
+                case .expired: .expired
+                case .revoked: .revoked
                 case .abuse: .badRequest
                 case .slow, .heartbeatMissed, .ended, .internalError: .internalError
                 }
@@ -93,7 +95,7 @@ public struct GatewayCounters: Sendable {
     }
 
     public enum RequestType: String, Sendable, CaseIterable {
-        case join, leave, send, signal, history, roster, ping
+        case join, leave, send, signal, history, roster, ping, token
 
         init(_ body: ClientRequest.Body) {
             self =
@@ -105,6 +107,7 @@ public struct GatewayCounters: Sendable {
                 case .history: .history
                 case .roster: .roster
                 case .ping: .ping
+                case .token: .token
                 }
         }
     }

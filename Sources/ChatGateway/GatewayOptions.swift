@@ -54,6 +54,8 @@ public struct GatewayOptions: Sendable {
     public var writesToDescriptor = true
     /// Origins whose pages may connect and post; nil means all. Compared in lower case.
     public var allowedOrigins: Set<String>?
+    /// The name of the cookie that may carry a token; nil if none may. Requires ``allowedOrigins``.
+    public var tokenCookie: String?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.
     public var staticFiles: [String: StaticFile] = [:]
     /// How often a loop checks deadlines. Tests make it short.

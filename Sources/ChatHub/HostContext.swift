@@ -39,6 +39,8 @@ public protocol SessionHostContext: HostContext {
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
     /// A limit refused a request.
     func refused(by limit: HubLimit)
+    /// A session has made a request without this right.
+    func forbade(_ right: Rights)
     /// Logs an action of a session at debug level.
     func noted(_ deed: SessionDeed, by session: SessionID)
     /// All of a batch was handed to the sessions, `time` after its first delivery was made.
@@ -50,10 +52,12 @@ public enum SessionDeed: Sendable {
     case opened(UserID, DeviceName)
     case joined(RoomName, at: Position)
     case left(RoomName)
+    case removed(RoomName, Removal.Reason)
 }
 
 extension SessionHostContext {
     public func noted(_ deed: SessionDeed, by session: SessionID) {}
+    public func forbade(_ right: Rights) {}
 }
 
 extension RoomHostContext {

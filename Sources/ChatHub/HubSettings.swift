@@ -8,6 +8,8 @@ public struct HubSettings: Sendable {
     public let encoder: any FrameEncoder
     /// Bytes of messages that all rooms of the node may keep in memory.
     public var roomsMemory = 512 * 1_048_576
+    /// How long a session may stay after its token has expired, in milliseconds.
+    public var tokenGrace: UInt64 = 25_000
     /// Whether Redis has memory for new rooms.
     public let redisSpace = RedisSpace()
 

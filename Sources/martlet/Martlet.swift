@@ -8,5 +8,7 @@ struct Martlet: AsyncParsableCommand {
         commandName: "martlet",
         abstract: "A chat node: one room across many nodes, through Redis.",
         version: "martlet \(Node.version)",
-        subcommands: [Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self])
+        subcommands: [
+            Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self, Token.self, User.self, Commands.self,
+        ])
 }

@@ -170,7 +170,8 @@ struct HTTPConnectionTests {
             #expect(preflight.hasPrefix("http/1.1 204 "))
             #expect(preflight.contains("access-control-allow-origin: *\r\n"))
             #expect(preflight.contains("access-control-allow-methods: get, head, options, post\r\n"))
-            #expect(preflight.contains("access-control-allow-headers: authorization, content-type\r\n"))
+            let fields = "authorization, content-type, idempotency-key"
+            #expect(preflight.contains("access-control-allow-headers: \(fields)\r\n"))
             #expect(try await ask(port, "GET \(path)?limit=x", origin).contains("access-control-allow-origin: *\r\n"))
             #expect(try await !ask(port, "GET /metrics", origin).contains("access-control"))
         }

@@ -54,7 +54,7 @@ struct RawSocketTests {
             for part in 0..<6 {
                 try await channel.setOption(.autoRead, value: part % 2 == 1).get()
                 for _ in 0..<300 {
-                    _ = try await service.say(room: room, content: try content(sent, bytes: 4_000))
+                    _ = try await service.say(room: room, content: try content(sent, bytes: 4_000), by: nil)
                     sent += 1
                 }
             }
@@ -89,7 +89,7 @@ struct RawSocketTests {
                 for _ in 0..<Int(seeded.next() % 12) {
                     let bytes =
                         seeded.next() % 3 == 0 ? Int(seeded.next() % 40_000) + 20 : Int(seeded.next() % 300) + 20
-                    _ = try await service.say(room: room, content: try content(sent, bytes: bytes))
+                    _ = try await service.say(room: room, content: try content(sent, bytes: bytes), by: nil)
                     sent += 1
                 }
             }
@@ -114,7 +114,8 @@ struct RawSocketTests {
             let room = try RoomName("busy")
             let client = try await joinWithoutReading(room, port: port, service)
             for number in 0..<60 {
-                _ = try await service.say(room: room, content: try content(number, bytes: 150_000 + number * 3_001))
+                _ = try await service.say(
+                    room: room, content: try content(number, bytes: 150_000 + number * 3_001), by: nil)
             }
             try await client.socket.readOn()
             _ = await client.socket.readAnswer(hasBody: false)
@@ -130,7 +131,9 @@ struct RawSocketTests {
         } _: { port, service, _ in
             let room = try RoomName("busy")
             let client = try await joinWithoutReading(room, port: port, service)
-            for number in 0..<100 { _ = try await service.say(room: room, content: try content(number, bytes: 4_000)) }
+            for number in 0..<100 {
+                _ = try await service.say(room: room, content: try content(number, bytes: 4_000), by: nil)
+            }
             service.closeSessions(.ended)
             try await client.socket.readOn()
             _ = await client.socket.readAnswer(hasBody: false)

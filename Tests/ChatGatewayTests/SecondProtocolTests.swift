@@ -147,14 +147,7 @@ import Testing
     /// A whole node with its rooms in memory, in which both protocols are spoken and their encodings are counted.
     private func withNode(_ body: (_ port: Int, _ counts: Counts) async throws -> Void) async throws {
         let counts = Counts()
-        let configuration = try NodeConfiguration.load(environment: [
-            "MARTLET_REDIS_URL": "memory:", "MARTLET_PORT": "0", "MARTLET_EVENT_LOOPS": "2",
-            "MARTLET_DRAIN_TIME": "500ms",
-        ])
-        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
-        let node = Node(
-            configuration: configuration, metrics: NodeMetrics(version: "1", node: "n"),
-            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
+        try await withMemoryNode(
             protocols: { limits in
                 var registry = ProtocolRegistry(limits: limits)
                 registry.register(at: "/ws", subprotocol: MartletV1Codec.subprotocol) {
@@ -165,19 +158,7 @@ import Testing
                 }
                 return registry
             },
-            onListening: { continuation.yield($0) })
-        let running = Task { try await node.run() }
-        var iterator = ports.makeAsyncIterator()
-        guard let port = await iterator.next() else { throw TestFailure("the node does not listen") }
-        do {
-            try await body(port, counts)
-        } catch {
-            running.cancel()
-            _ = try? await running.value
-            throw error
-        }
-        running.cancel()
-        try await running.value
+            { port in try await body(port, counts) })
     }
 
     /// What `martlet.v1` shows of a message, as a line.

@@ -27,7 +27,7 @@ struct SlowSessionTests {
             // In batches that the others read before the next one, because this test is not about flooding them.
             var seq = 0
             while seq < 1_000, service.sessions == 4 || seq < 100 {
-                for _ in 0..<20 { _ = try await service.say(room: room, content: content) }
+                for _ in 0..<20 { _ = try await service.say(room: room, content: content, by: nil) }
                 for client in others {
                     for number in 1...20 {
                         #expect(try await client.json("message")["position"]?.string == "1-\(seq + number)")
@@ -52,7 +52,7 @@ struct SlowSessionTests {
             let client = try await joinWithoutReading(room, port: port, service)
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
             try await eventually("it is found slow") {
-                for _ in 0..<50 { _ = try? await service.say(room: room, content: content) }
+                for _ in 0..<50 { _ = try? await service.say(room: room, content: content, by: nil) }
                 return service.sessions == 0
             }
             #expect(await server.counters().sessions == 1)
@@ -71,7 +71,7 @@ struct SlowSessionTests {
             let client = try await joinWithoutReading(room, port: port, service)
             #expect(try await service.takesPage())
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
-            for _ in 0..<25 { _ = try await service.say(room: room, content: content) }
+            for _ in 0..<25 { _ = try await service.say(room: room, content: content, by: nil) }
             try await eventually("it is behind") { (try? await service.takesPage()) == false }
             #expect(service.drained.isEmpty)
             try await client.socket.readOn()
@@ -91,7 +91,7 @@ struct SlowSessionTests {
             let room = try RoomName("busy")
             let client = try await joinWithoutReading(room, port: port, service)
             let content = MessageContent(user: try UserID("bot"), at: 0, text: String(repeating: "x", count: 10_000))
-            for _ in 0..<30 { _ = try await service.say(room: room, content: content) }
+            for _ in 0..<30 { _ = try await service.say(room: room, content: content, by: nil) }
             try await eventually("it is closed") { await server.counters().sessionsClosed["slow"] == 1 }
             _ = client.socket.channel
         }

@@ -107,6 +107,40 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        (["MARTLET_AUTH": "none", "MARTLET_HOST": "0.0.0.0"], ["MARTLET_AUTH"]),
+        (
+            ["MARTLET_AUTH": "none", "MARTLET_TOKEN_HMAC_SECRET": "a secret of thirty-two bytes, or more"],
+            ["MARTLET_AUTH"]
+        ),
+        (["MARTLET_TOKEN_JWKS_URL": "https://issuer.example/keys"], ["MARTLET_TOKEN_JWKS_URL"]),
+        (["MARTLET_TOKEN_JWKS_URL": "https://issuer.example/keys", "MARTLET_TOKEN_AUDIENCE": "chat"], []),
+        (["MARTLET_TOKEN_HMAC_SECRET": String(repeating: "ab", count: 16)], ["MARTLET_TOKEN_HMAC_SECRET"]),
+        (["MARTLET_TOKEN_HMAC_SECRET": "a secret of thirty-two bytes, or more"], []),
+    ])
+    func weakSettingsOfAccessAreWarnings(environment: [String: String], variables: [String]) throws {
+        let warnings = try NodeConfiguration.load(environment: environment).warnings
+        #expect(warnings.map(\.variable) == variables)
+        #expect(!warnings.contains { $0.message.contains("abab") || $0.message.contains("thirty-two") })
+    }
+
+    @Test(arguments: [
+        ("MARTLET_TOKEN_HMAC_SECRET", "short", "it has 5 bytes"),
+        ("MARTLET_TOKEN_HMAC_SECRET_PREVIOUS", "a secret of thirty-two bytes, or more@soon", "seconds since 1970"),
+        ("MARTLET_TOKEN_ALGORITHMS", "HS256,none", "never accepted"),
+        ("MARTLET_TOKEN_COOKIE", "a b", "name of a cookie"),
+        ("MARTLET_TOKEN_JWKS_URL", "http://issuer.example/keys", "http:// is for this machine only"),
+        ("MARTLET_API_KEYS", "bot:1234:read", "API key 1 (bot)"), ("MARTLET_AUTH", "none?", "did you mean none"),
+        ("MARTLET_TOKEN_PUBLIC_KEYS", "/nowhere.pem", "No such file"),
+    ])
+    func unusableKeysOfTokensAreNamedAndNotShown(variable: String, value: String, part: String) {
+        let problems = failure([variable: value])?.problems ?? []
+        #expect(problems.map(\.variables) == [[variable]])
+        #expect(problems.first?.message.contains(part) == true, "\(problems)")
+        let isSecret = ["SECRET", "API_KEYS"].contains { variable.contains($0) }
+        #expect(!isSecret || problems.first?.message.contains(value) == false)
+    }
+
     @Test func settingsThatDoNotFitTogetherSaySo() {
         let broken: [([String: String], [String])] = [
             (["MARTLET_HEARTBEAT_INTERVAL": "6s"], ["MARTLET_NODE_LEASE", "MARTLET_HEARTBEAT_INTERVAL"]),
@@ -142,6 +176,9 @@ import Testing
                 ["MARTLET_ACK_REPLICAS": "1", "MARTLET_ACK_DEADLINE": "15s"],
                 ["MARTLET_ACK_DEADLINE", "MARTLET_LIMIT_SEND_WAIT"]
             ),
+            (["MARTLET_HOST": "0.0.0.0"], ["MARTLET_AUTH", "MARTLET_HOST"]),
+            (["MARTLET_TOKEN_COOKIE": "chat"], ["MARTLET_TOKEN_COOKIE", "MARTLET_ALLOWED_ORIGINS"]),
+            (["MARTLET_ANONYMOUS": "read"], ["MARTLET_ANONYMOUS", "MARTLET_AUTH"]),
         ]
         #expect(broken.count == NodeConfiguration.checks.count)
         for (environment, variables) in broken {

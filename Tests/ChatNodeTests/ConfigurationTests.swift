@@ -1,3 +1,4 @@
+import ChatAccess
 import ChatCore
 import ChatGateway
 import Logging
@@ -38,7 +39,14 @@ import Testing
         "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
         "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
-        "MARTLET_LIMIT_HEAD_BYTES": "21KiB", "MARTLET_LIMIT_HEAD_FIELDS": "22",
+        "MARTLET_LIMIT_HEAD_BYTES": "21KiB", "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
+        "MARTLET_ANONYMOUS": "chat", "MARTLET_TOKEN_HMAC_SECRET": "a secret of thirty-two bytes, or more",
+        "MARTLET_TOKEN_HMAC_SECRET_PREVIOUS": "another secret of thirty-two bytes@1800000000",
+        "MARTLET_TOKEN_PUBLIC_KEYS": "/etc/hosts,/etc/group", "MARTLET_TOKEN_JWKS_URL": "https://issuer.example/keys",
+        "MARTLET_TOKEN_ISSUER": "https://issuer.example", "MARTLET_TOKEN_AUDIENCE": "chat",
+        "MARTLET_TOKEN_LEEWAY": "5s", "MARTLET_TOKEN_GRACE": "6s", "MARTLET_TOKEN_MAX_LIFETIME": "7d",
+        "MARTLET_TOKEN_ALGORITHMS": "HS256,EdDSA", "MARTLET_TOKEN_COOKIE": "__Host-chat",
+        "MARTLET_API_KEYS": "bot:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08:read+send@team:*",
     ]
 
     @Test func everyVariableIsReadIntoItsPlace() throws {
@@ -56,6 +64,17 @@ import Testing
         #expect(configuration.listener.closeTimeout == .seconds(4))
         #expect(configuration.listener.backlog == 77)
         #expect(configuration.listener.trustedAddresses.description == "192.0.2.1")
+        let access = configuration.access
+        #expect(access.mode == .automatic && access.isOn && access.anonymous == .chat)
+        #expect(access.secret?.revealed == "a secret of thirty-two bytes, or more")
+        #expect(access.previousSecrets.all.map(\.validUntil) == [1_800_000_000_000])
+        #expect(access.publicKeyFiles == ["/etc/hosts", "/etc/group"])
+        #expect(access.keySet?.description == "https://issuer.example/keys")
+        #expect(access.issuer == "https://issuer.example" && access.audience == "chat")
+        #expect(access.leeway == .seconds(5) && access.grace == .seconds(6))
+        #expect(access.longestLife == .seconds(7 * 86_400))
+        #expect(access.algorithms == [.hs256, .edDSA] && access.cookie == "__Host-chat")
+        #expect(access.apiKeys.keys.keys.map(\.name) == ["bot"])
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))
         #expect(configuration.node.heartbeatInterval == .seconds(1))

@@ -248,7 +248,7 @@ import Testing
             for sample in family.samples {
                 let known: Set = [
                     "le", "reason", "kind", "type", "result", "limit", "command", "connection", "shard", "version",
-                    "node",
+                    "node", "right", "carrier",
                 ]
                 #expect(Set(sample.labels.keys).isSubset(of: known), "\(sample)")
             }

@@ -272,6 +272,7 @@ private final class FakeSession: ChannelInboundHandler {
         case .roster(let room, _):
             tell(.roster(ref: request.ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: tell(.pong(ref: request.ref))
+        case .token: tell(.renewed(ref: request.ref, expiresIn: nil))
         case .signal(let room, let name, let data):
             for session in rooms.sessions.values where session !== self && session.joined.contains(room) {
                 session.tell(.signal(room: room, user: user, name: name, data: data))

@@ -258,7 +258,7 @@ extension SimWorld {
         case .error(let ref, let error): receivedError(client, ref, error)
         case .presence(let name, let joined, let left, let count):
             receivedPresence(client, index(of: name), joined, left, count)
-        case .welcome, .left, .signal, .draining, .history, .roster, .pong: break
+        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .removed: break
         }
     }
 

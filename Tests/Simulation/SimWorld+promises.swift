@@ -398,7 +398,7 @@ extension SimWorld {
         case .holders: "holders"
         case .history: "history"
         case .trim: "trim"
-        case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping: "node business"
+        case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands: "node business"
         }
     }
 
@@ -431,7 +431,7 @@ extension SimWorld {
         case .success(.presence(let reply)): "\(reply.position)"
         case .success(.roster(let roster)): "roster \(roster.position)"
         case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
-            .success(.memory):
+            .success(.memory), .success(.commanded), .success(.commands):
             "…"
         case .failure(let error): "\(error)"
         }

@@ -7,8 +7,8 @@ import { FakeClock, FakeNode, FakeStore, failure, seeded, settled } from './fake
 
 test('connecting says who it is and asks for the subprotocol', async () => {
     const { client, node } = await online({ token: 'secret', query: { room: 'x y' } });
-    assert.equal(node.socket.url.href, 'ws://node.test/ws?room=x+y&user=ana&device=laptop&token=secret');
-    assert.deepEqual(node.socket.protocols, ['martlet.v1']);
+    assert.equal(node.socket.url.href, 'ws://node.test/ws?room=x+y&user=ana&device=laptop');
+    assert.deepEqual(node.socket.protocols, ['martlet.v1', 'bearer.secret']);
     assert.equal(await client.ready, client);
     assert.deepEqual([client.state, client.node, client.user, client.session], ['online', 'node-1', 'ana', 's1']);
 });
@@ -41,7 +41,62 @@ test('a token function is asked at each connection, and one that fails is asked 
     await clock.until(() => client.state === 'online', 'it is online');
     node.socket.drop();
     await clock.until(() => client.state === 'online', 'it is online again');
-    assert.deepEqual(node.sockets.map((socket) => socket.url.searchParams.get('token')), ['t2', 't3']);
+    assert.deepEqual(node.sockets.map((socket) => socket.protocols), [['martlet.v1', 'bearer.t2'], ['martlet.v1', 'bearer.t3']]);
+    assert.equal(node.socket.url.searchParams.get('token'), null);
+});
+
+test('a token that cannot be a subprotocol goes into the URL', async () => {
+    const { node, clock, client } = await online({ token: 'with space' });
+    await clock.until(() => client.state === 'online', 'it is online');
+    assert.deepEqual(node.socket.protocols, ['martlet.v1']);
+    assert.equal(node.socket.url.searchParams.get('token'), 'with space');
+});
+
+test('a token is renewed before it expires, and again after a refusal', async () => {
+    let asked = 0;
+    const tokens = [];
+    const node = new FakeNode(new FakeClock());
+    const seconds = () => Math.round(node.clock.now() / 1_000);
+    node.welcome = { expires: 100 };
+    node.intercept = (frame) => {
+        if (frame.type !== 'token') return undefined;
+        tokens.push([frame.token, seconds()]);
+        if (tokens.length === 1) return failure(frame.ref, 300, 'unauthenticated', false);
+        return { type: 'token', ref: frame.ref, expires: 1_000 };
+    };
+    const { clock, client } = await online({ token: () => `t${asked += 1}` }, node);
+    await clock.until(() => client.state === 'online', 'it is online');
+    const began = seconds();
+    await clock.advance(85_000);
+    assert.deepEqual(tokens.map(([token, at]) => [token, at - began]), [['t2', 70], ['t3', 75]]);
+    assert.equal(node.sockets.length, 1, 'without a reconnect');
+    await clock.advance(900_000);
+    assert.deepEqual(tokens.length, 3);
+    assert.equal(client.state, 'online');
+});
+
+test('a token that expired without a successor brings a new connection with a new one; one that was revoked does not', async () => {
+    let asked = 0;
+    const { node, clock, client } = await online({ token: () => `t${asked += 1}` });
+    await clock.until(() => client.state === 'online', 'it is online');
+    node.socket.drop(4011, 'expired');
+    await clock.until(() => client.state === 'online', 'it is online again');
+    assert.deepEqual(node.socket.protocols, ['martlet.v1', 'bearer.t2']);
+    node.socket.drop(4012, 'revoked');
+    await clock.until(() => client.state === 'closed', 'it is closed');
+    assert.equal(node.sockets.length, 2);
+});
+
+test('a room that the node takes the session out of fails with the reason', async () => {
+    const { client, room, clock, node } = await joined();
+    const failed = [];
+    room.on('failed', (error) => failed.push(error));
+    node.socket.emit({ type: 'left', room: room.name, reason: 'forbidden' });
+    await clock.until(() => failed.length === 1, 'the room failed');
+    assert.equal(failed[0].reason, 'forbidden');
+    assert.match(failed[0].message, /no longer gives you a right/);
+    assert.equal(room.state, 'failed');
+    assert.equal(client.rooms.size, 0);
 });
 
 test('leaving settles everything and stops the messages; the room can be joined again', async () => {

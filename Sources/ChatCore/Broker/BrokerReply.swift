@@ -25,6 +25,9 @@ public enum BrokerReply: Sendable, Equatable {
     /// Some of what a node left is deleted: `forget` again with this cursor.
     case forgetting(cursor: UInt64)
     case holders([NodeID: UInt64])
+    /// The command's place in the stream.
+    case commanded(Position)
+    case commands([CommandEntry])
     /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }

@@ -51,6 +51,10 @@ public enum BrokerRequest: Sendable, Equatable {
     /// Asks whether anything can be stored where the entity's keys are: an append and a function call that the broker
     /// would refuse like any other, and that store nothing. → `.done`
     case tryStoring(Entity)
+    /// Adds a command for all nodes. `by`: who orders it. → `.commanded`
+    indirect case command(NodeCommand, by: String)
+    /// The commands after that one, oldest first, at most `count`; nil means from the first one on. → `.commands`
+    case commands(after: Position?, count: Int)
     /// How much memory the broker uses. → `.memory`
     case memory
     /// → `.done`
@@ -77,7 +81,7 @@ extension BrokerRequest {
             inOldList ? .nodes : .node(node, Holdings.slot(of: room))
         case .rooms(let node, let cursor), .forget(let node, let cursor):
             Holdings.Cursor(cursor).entity(of: node)
-        case .heartbeat, .nodes, .memory, .ping: .nodes
+        case .heartbeat, .nodes, .memory, .ping, .command, .commands: .nodes
         }
     }
 }

@@ -100,6 +100,10 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     case badName = 4009
     /// The client is known, but is not allowed to have a session here.
     case forbidden = 4010
+    /// The session's token has expired, and no new one came in time.
+    case expired = 4011
+    /// The session's token was revoked.
+    case revoked = 4012
 
     /// The stable name, sent as the close frame's reason.
     public var name: String { "\(self)" }
@@ -107,8 +111,9 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     /// Whether a client should reconnect by itself.
     public var reconnect: Bool {
         switch self {
-        case .draining, .slow, .nodeFull, .heartbeatMissed, .internalError: true
-        case .unauthenticated, .tooManySessions, .abuse, .ended, .badName, .forbidden: false
+        // Of `expired`: with a new token.
+        case .draining, .slow, .nodeFull, .heartbeatMissed, .internalError, .expired: true
+        case .unauthenticated, .tooManySessions, .abuse, .ended, .badName, .forbidden, .revoked: false
         }
     }
 }

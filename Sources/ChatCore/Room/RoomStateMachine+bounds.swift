@@ -74,7 +74,8 @@ extension RoomStateMachine {
                 && (presence.notice.map { self.isSound($0.position) && self.isSound($0.after) } ?? true)
         case .roster(let roster):
             isSound = self.isSound(roster.position)
-        case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory:
+        case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory,
+            .commanded, .commands:
             isSound = true
         }
         return isSound ? result : unsound(&actions)

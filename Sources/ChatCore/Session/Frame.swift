@@ -99,7 +99,9 @@ extension Frame.Kind {
             case .message, .gap, .reset: .message
             case .presence: .presence
             case .signal: .signal
-            case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .error: .reply
+            case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .renewed, .expiring, .removed,
+                .error:
+                .reply
             }
     }
 }

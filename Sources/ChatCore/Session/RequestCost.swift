@@ -39,6 +39,8 @@ public enum RequestCost {
     /// Redis reads a piece of a log into its index, once for each message (``BrokerError/again``): 390 µs for one
     /// message of 60 kB, 1.3 ms for 256 short ones.
     public static let indexed: UInt64 = 1_400_000
+    /// The signature of a token is verified: 60 to 150 µs.
+    public static let verification: UInt64 = 150_000
     /// An HTTP request, which often has a connection of its own.
     public static let httpRequest: UInt64 = 250_000
     /// A refused HTTP request, which is read and answered all the same.
@@ -52,6 +54,7 @@ public enum RequestCost {
         switch body {
         case .join: request + join
         case .leave, .ping: request
+        case .token: request + verification
         case .send(let send): request + UInt64(send.byteCount) * byteIn
         case .signal(_, let name, let data): request + UInt64(name.utf8.count + (data?.utf8.count ?? 0)) * byteIn
         case .history, .roster: request + read
@@ -96,7 +99,7 @@ extension ClientRequest.Body {
         switch self {
         case .join: 5
         case .leave: .max
-        case .send, .signal, .history, .roster, .ping: 1
+        case .send, .signal, .history, .roster, .ping, .token: 1
         }
     }
 }

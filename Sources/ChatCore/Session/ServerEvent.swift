@@ -15,7 +15,25 @@ public enum ServerEvent: Hashable, Sendable {
     indirect case history(ref: Ref?, room: RoomName, HistoryPage)
     indirect case roster(ref: Ref?, room: RoomName, RosterPage)
     case pong(ref: Ref?)
+    /// The session's new token is accepted; it expires in that many seconds, or not at all.
+    case renewed(ref: Ref?, expiresIn: UInt64?)
+    /// The session's token has expired. Without a new one the session is closed after that many milliseconds.
+    case expiring(closesIn: UInt64)
+    /// The session was made to leave the room.
+    case removed(room: RoomName, Removal)
     case error(ref: Ref?, WireError)
+}
+
+extension ServerEvent {
+    /// The room in which the session is no more after this event.
+    public var roomLeft: RoomName? {
+        switch self {
+        case .left(_, let room), .removed(let room, _): room
+        case .welcome, .joined, .sent, .message, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
+            .renewed, .expiring, .error:
+            nil
+        }
+    }
 }
 
 public struct Welcome: Hashable, Sendable {
@@ -28,14 +46,20 @@ public struct Welcome: Hashable, Sendable {
     /// Seconds between the node's pings. A client that hears nothing for three times that long may reconnect.
     public var heartbeat: Int
     public var limits: Limits
+    /// The seconds until the session's token expires; nil if it does not.
+    public var expiresIn: UInt64?
 
-    public init(session: String, user: UserID, device: DeviceName, node: String, heartbeat: Int, limits: Limits) {
+    public init(
+        session: String, user: UserID, device: DeviceName, node: String, heartbeat: Int, limits: Limits,
+        expiresIn: UInt64? = nil
+    ) {
         self.session = session
         self.user = user
         self.device = device
         self.node = node
         self.heartbeat = heartbeat
         self.limits = limits
+        self.expiresIn = expiresIn
     }
 }
 

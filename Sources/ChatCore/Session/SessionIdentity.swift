@@ -2,13 +2,29 @@
 public struct Credentials: Sendable, Hashable {
     /// `?user=`, `user` of an HTTP request's body, or the name in a protocol's first frame: a claim, not a proof.
     public var user: String?
-    /// `Authorization: Bearer …`, `?token=`, or what a protocol's first frame holds in their place.
+    /// A token or a key that proves who the client is; nil if it has sent none.
     public var token: String?
+    /// How the token was sent.
+    public var carrier: TokenCarrier
 
-    public init(user: String?, token: String?) {
+    public init(user: String?, token: String?, carrier: TokenCarrier = .field) {
         self.user = user
         self.token = token
+        self.carrier = carrier
     }
+}
+
+/// How a client sends its token, in the order in which the node looks for one.
+public enum TokenCarrier: String, Sendable, Hashable, CaseIterable {
+    /// A field of the protocol, such as that of its first frame.
+    case field
+    /// `Authorization: Bearer …`
+    case authorization
+    /// The WebSocket subprotocol `bearer.<token>`.
+    case subprotocol
+    case cookie
+    /// `?token=`: it is written to the logs of proxies.
+    case query
 }
 
 /// The first request of a client, from its URL or its first frame, with its claimed identity. The answer is an
@@ -27,13 +43,16 @@ public struct ClientHello: Sendable, Hashable {
     }
 }
 
-/// The identity of a client, as the authenticator answered. Whatever else an answer grants (rights, an expiry, claims)
-/// becomes a field here, and so reaches everything that knows the session.
+/// The identity of a client, as the authenticator answered. Whatever else an answer grants becomes a field here, and so
+/// reaches everything that knows the session.
 public struct Identity: Sendable, Hashable {
     public var user: UserID
+    /// What the client may do; nil in development mode, where everybody may do everything.
+    public var grant: Grant?
 
-    public init(user: UserID) {
+    public init(user: UserID, grant: Grant? = nil) {
         self.user = user
+        self.grant = grant
     }
 }
 

@@ -146,7 +146,7 @@ public struct SessionStateMachine: Sendable {
         case .signal(let room, _, _):
             guard isMember(room) else { return notJoined(request) }
             return .perform(request.body, ref: request.ref)
-        case .history, .roster: return ask(request, .other)
+        case .history, .roster, .token: return ask(request, .other)
         }
     }
 
@@ -179,7 +179,12 @@ public struct SessionStateMachine: Sendable {
         case .error(let ref, let error):
             return .error(ref: settle(ref, succeeded: false, isLimit: (200..<300).contains(error.code.rawValue)), error)
         case .pong(let ref): return .pong(ref: settle(ref, succeeded: true))
-        case .welcome, .message, .presence, .signal, .gap, .reset, .draining: return event
+        case .renewed(let ref, let expiresIn):
+            return .renewed(ref: settle(ref, succeeded: true), expiresIn: expiresIn)
+        case .removed(let room, _):
+            update(room) { $0.isJoined = false }
+            return event
+        case .welcome, .message, .presence, .signal, .gap, .reset, .draining, .expiring: return event
         }
     }
 

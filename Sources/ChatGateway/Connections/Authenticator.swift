@@ -6,6 +6,15 @@ public protocol Authenticator: Sendable {
     func authenticateAtOnce(_ credentials: Credentials) -> Result<Identity, WireError>?
     /// The answer, possibly after asking another service.
     func authenticate(_ credentials: Credentials) async -> Result<Identity, WireError>
+    /// The sender of an HTTP request that names no user. Nil means that everybody may do everything.
+    func caller(_ credentials: Credentials) async -> Result<Identity?, WireError>
+}
+
+extension Authenticator {
+    public func caller(_ credentials: Credentials) async -> Result<Identity?, WireError> {
+        if let result = authenticateAtOnce(credentials) { return result.map { $0 } }
+        return await authenticate(credentials).map { $0 }
+    }
 }
 
 /// Trusts the client's claim: for development only. The node logs a warning when it starts.
@@ -26,4 +35,6 @@ public struct DevelopmentAuthenticator: Authenticator {
     public func authenticate(_ credentials: Credentials) async -> Result<Identity, WireError> {
         authenticateAtOnce(credentials) ?? .failure(WireError(.unauthenticated, "user is missing"))
     }
+
+    public func caller(_ credentials: Credentials) async -> Result<Identity?, WireError> { .success(nil) }
 }

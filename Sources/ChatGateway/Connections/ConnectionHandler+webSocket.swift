@@ -37,12 +37,13 @@ extension ConnectionHandler {
         let opening = Opening(acceptance: acceptance, spoken: endpoint.spoken(acceptance.subprotocol))
         if isDoorway { return close(opening, .nodeFull) }
         do throws(WireError) {
-            guard let hello = try opening.spoken.implementation.hello(in: head) else {
+            guard var hello = try opening.spoken.implementation.hello(in: head) else {
                 return awaitFirstRequest(opening)
             }
+            hello.credentials = try gateway.carriers.credentials(in: head, hello.credentials)
             authenticate(hello, opening)
         } catch {
-            close(opening, .badName)
+            close(opening, Self.closeReason(error.code))
         }
     }
 
@@ -63,7 +64,11 @@ extension ConnectionHandler {
 
     private func authenticated(_ result: Result<Identity, WireError>, _ hello: ClientHello, _ opening: Opening) {
         switch result {
-        case .success(let identity): upgrade(identity, hello, opening)
+        case .success(let identity):
+            if let device = identity.grant?.device, hello.device.map({ $0 != device }) ?? false {
+                return close(opening, .forbidden)
+            }
+            upgrade(identity, hello, opening)
         case .failure(let error):
             if firstRequest != nil { say(.error(ref: nil, error), opening) }
             close(opening, Self.closeReason(error.code))
@@ -87,7 +92,9 @@ extension ConnectionHandler {
         guard let context else { return }
         let spoken = opening.spoken
         let session = WebSocketSession(
-            gateway: gateway, identity: SessionIdentity(identity, device: hello.device ?? Self.inventedDevice()),
+            gateway: gateway,
+            identity: SessionIdentity(
+                identity, device: hello.device ?? identity.grant?.device ?? Self.inventedDevice()),
             speaking: spoken, reader: firstRequest?.reader ?? spoken.implementation.makeReader(),
             decoder: firstRequest?.decoder ?? spoken.decoder)
         do {

@@ -13,6 +13,7 @@ final class GatewayLoop {
     let options: GatewayOptions
     let service: any ChatService
     let authenticator: any Authenticator
+    let carriers: TokenCarriers
     /// Where WebSockets are opened, by path.
     let endpoints: [String: WebSocketEndpoint]
     let logger: Logger
@@ -50,6 +51,8 @@ final class GatewayLoop {
         service = parts.service
         loopTick = parts.service.tick(of: eventLoop)
         authenticator = parts.authenticator
+        carriers = TokenCarriers(
+            cookie: parts.options.tokenCookie, allowedOrigins: parts.options.allowedOrigins)
         endpoints = parts.protocols.endpoints(allowedOrigins: parts.options.allowedOrigins)
         logger = parts.logger
         routes = parts.routes

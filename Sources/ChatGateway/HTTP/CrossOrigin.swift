@@ -41,7 +41,7 @@ struct CrossOrigin: RouterMiddleware {
         }
         if request.method == .options, asks(request) {
             set("Access-Control-Allow-Methods", response.headers[.allow] ?? "GET", &response)
-            set("Access-Control-Allow-Headers", "Authorization, Content-Type", &response)
+            set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key", &response)
             set("Access-Control-Max-Age", Self.maxAge, &response)
         } else {
             set("Access-Control-Expose-Headers", "Retry-After", &response)

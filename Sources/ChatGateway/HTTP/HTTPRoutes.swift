@@ -25,8 +25,10 @@ struct HTTPRoutes: Sendable {
         router.add(middleware: ErrorsAsJSON())
         router.add(middleware: ChargesAddress(accounts: accounts))
         router.add(middleware: OnePathEach())
-        let api = RoomsAPI(options: options, service: service, authenticator: authenticator)
-        for route in Self.routes(api, service, fullness: fullness) { Self.serve(router, route) }
+        let caller = APICaller(options: options, authenticator: authenticator)
+        let rooms = RoomsAPI(options: options, service: service, caller: caller)
+        let access = AccessAPI(service: service, caller: caller)
+        for route in Self.routes(rooms, access, service, fullness: fullness) { Self.serve(router, route) }
         for (path, file) in options.staticFiles {
             let page = StaticPage(file)
             Self.serve(router, Route(path, [.get: { request, _ in page.response(to: request) }]))
@@ -65,7 +67,8 @@ struct HTTPRoutes: Sendable {
 
     /// All routes but the static files. `openapi.json` describes each of them; a test compares the two.
     static func routes(
-        _ api: RoomsAPI, _ service: any ChatService, fullness: @escaping @Sendable () -> String? = { nil }
+        _ api: RoomsAPI, _ access: AccessAPI, _ service: any ChatService,
+        fullness: @escaping @Sendable () -> String? = { nil }
     ) -> [Route] {
         [
             Route("/healthz", [.get: { _, _ in text("ok\n") }]),
@@ -86,6 +89,7 @@ struct HTTPRoutes: Sendable {
             Route(
                 "/api/rooms/:room/roster",
                 [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
+            Route("/api/revocations", [.post: { request, _ in try await access.revoke(request) }]),
             // Listed with the other routes, but answered before the router is reached.
             Route(
                 webSocketPath,
@@ -116,8 +120,12 @@ struct HTTPRoutes: Sendable {
 
     private static func readiness(_ readiness: Readiness, _ fullness: String?) -> Response {
         let reasons = readiness.reasons + (fullness.map { ["connections: \($0)"] } ?? [])
-        let body = JSONValue.object(["ready": .bool(reasons.isEmpty), "reasons": .array(reasons.map { .string($0) })])
-        return json(Array(body.text.utf8), status: reasons.isEmpty ? .ok : .serviceUnavailable)
+        var members: [String: JSONValue] = [
+            "ready": .bool(reasons.isEmpty), "reasons": .array(reasons.map { .string($0) }),
+        ]
+        if !readiness.warnings.isEmpty { members["warnings"] = .array(readiness.warnings.map { .string($0) }) }
+        return json(
+            Array(JSONValue.object(members).text.utf8), status: reasons.isEmpty ? .ok : .serviceUnavailable)
     }
 
     static func text(_ text: String, type: String = "text/plain; charset=utf-8") -> Response {

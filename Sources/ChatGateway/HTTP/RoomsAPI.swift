@@ -10,13 +10,13 @@ import NIOCore
 struct RoomsAPI: Sendable {
     let options: GatewayOptions
     let service: any ChatService
-    let authenticator: any Authenticator
+    let caller: APICaller
     private let codec: MartletV1Codec
 
-    init(options: GatewayOptions, service: any ChatService, authenticator: any Authenticator) {
+    init(options: GatewayOptions, service: any ChatService, caller: APICaller) {
         self.options = options
         self.service = service
-        self.authenticator = authenticator
+        self.caller = caller
         codec = MartletV1Codec(limits: options.limits)
     }
 
@@ -36,7 +36,8 @@ struct RoomsAPI: Sendable {
         }
         guard given <= 1 else { throw WireError(.badField, "at most one of before, after and around is allowed") }
         let limit = try limit(query["limit"])
-        let page = try await service.history(room: room, query: HistoryQuery(anchor: anchor, limit: limit))
+        let grant = try await caller.reader(request)
+        let page = try await service.history(room: room, query: HistoryQuery(anchor: anchor, limit: limit), by: grant)
         HTTPAccount.current?.charge(RequestCost.page(page.messages, read: true))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
@@ -57,17 +58,14 @@ struct RoomsAPI: Sendable {
     /// `POST messages` with `{"user","text","data","key"}`: 201 with the position, 200 if the key was known.
     func say(_ request: Request, room: String?) async throws -> Response {
         let room = try name(room)
-        if let origins = options.allowedOrigins, let origin = request.headers[.origin],
-            !origins.contains(origin.lowercased())
-        {
-            throw WireError(.forbidden, "pages of this origin may not post")
-        }
-        try refuseBlindPost(request)
-        let posted = try await posted(request)
-        let user = try await user(request, claimed: posted.user)
+        try caller.refuseForeignPage(request)
+        let buffer = try await caller.body(of: request)
+        let posted = try buffer.withUnsafeReadableBytes { (bytes) throws(WireError) in try PostedMessage(bytes) }
+        let sender = try await caller.sender(request, claimed: posted.user)
         let content = MessageContent(
-            user: user, at: WallClock.milliseconds, text: posted.text, data: posted.data, key: posted.key)
-        let said = try await service.say(room: room, content: content)
+            user: sender.user, at: WallClock.milliseconds, text: posted.text, data: posted.data,
+            key: try key(request, posted.key))
+        let said = try await service.say(room: room, content: content, by: sender.grant)
         HTTPAccount.current?.charge(said.cost)
         var bytes = ByteWriter()
         bytes.appendText("{\"room\":")
@@ -78,17 +76,6 @@ struct RoomsAPI: Sendable {
         return HTTPRoutes.json(bytes.array, status: said.repeated ? .ok : .created)
     }
 
-    /// A page of another origin can make its visitors' browsers post a form without a preflight request, but not JSON
-    /// (the Fetch standard's "CORS-preflight fetch"). Programs other than browsers need not send a content type.
-    private func refuseBlindPost(_ request: Request) throws(HTTPProblem) {
-        let site = HTTPField.Name("Sec-Fetch-Site").flatMap { request.headers[$0] }
-        guard request.headers[.origin] != nil || site != nil else { return }
-        let type = request.headers[.contentType]?.prefix { $0 != ";" }.lowercased() ?? ""
-        guard type.split(separator: " ").first == "application/json" else {
-            throw HTTPProblem(WireError(.badField, "a page must post application/json"), status: 415)
-        }
-    }
-
     /// `GET roster?cursor=`
     func roster(_ request: Request, room: String?) async throws -> Response {
         let room = try name(room)
@@ -96,32 +83,20 @@ struct RoomsAPI: Sendable {
         if let cursor, cursor.utf8.count > MartletV1Codec.maxCursorBytes {
             throw WireError(.badField, "cursor is longer than \(MartletV1Codec.maxCursorBytes) bytes")
         }
-        let page = try await service.roster(room: room, cursor: cursor)
+        let page = try await service.roster(room: room, cursor: cursor, by: try await caller.reader(request))
         HTTPAccount.current?.charge(RequestCost.roster(min(page.count, options.limits.rosterPage), read: true))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
 
-    private func user(_ request: Request, claimed: String?) async throws(WireError) -> UserID {
-        let token = request.headers[.authorization].flatMap(BearerToken.read)
-        let credentials = Credentials(user: claimed, token: token)
-        if let result = authenticator.authenticateAtOnce(credentials) { return try result.get().user }
-        return try await authenticator.authenticate(credentials).get().user
+    /// The key under which a message is stored at most once: that of the body, or that of the `Idempotency-Key` field
+    /// (draft-ietf-httpapi-idempotency-key-header), whose value is a string in quotes or a bare text.
+    private func key(_ request: Request, _ posted: String?) throws(WireError) -> String? {
+        guard let name = HTTPField.Name("Idempotency-Key"), let field = request.headers[name] else { return posted }
+        var key = Substring(field)
+        if key.count >= 2, key.first == "\"", key.last == "\"" { key = key.dropFirst().dropLast() }
+        if let posted, posted != key { throw WireError(.badField, "Idempotency-Key and key differ") }
+        return try PostedMessage.checked(key: String(key), called: "Idempotency-Key")
     }
-
-    private func posted(_ request: Request) async throws -> PostedMessage {
-        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > options.maxBodyBytes {
-            throw tooLong
-        }
-        let buffer: ByteBuffer
-        do {
-            buffer = try await request.body.collect(upTo: options.maxBodyBytes)
-        } catch is NIOTooManyBytesError {
-            throw tooLong
-        }
-        return try buffer.withUnsafeReadableBytes { (bytes) throws(WireError) in try PostedMessage(bytes) }
-    }
-
-    private var tooLong: WireError { WireError(.frameTooLarge, "a body may have \(options.maxBodyBytes) bytes") }
 
     private func name(_ text: String?) throws(WireError) -> RoomName {
         guard let text, let decoded = PercentEncoding.decode(text) else {

@@ -83,7 +83,8 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
                     Welcome(
                         session: "\(options.nodeID)-\(id.raw)", user: identity.user, device: device,
                         node: options.nodeName,
-                        heartbeat: options.heartbeatSeconds, limits: options.limits)))
+                        heartbeat: options.heartbeatSeconds, limits: options.limits,
+                        expiresIn: identity.identity.grant?.expires(after: WallClock.milliseconds))))
             if let firstRoom {
                 let join = ClientRequest(ref: nil, body: .join(room: firstRoom, after: nil, history: nil))
                 run(machine.received(join, now: .now))
@@ -207,6 +208,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
 
     private func run(_ action: SessionStateMachine.RequestAction) {
         switch action {
+        case .perform(.token(let token), let ref): renew(token, ref)
         case .perform(let body, let ref):
             guard let id else { return }
             gateway.service.perform(body, ref: ref, from: id, on: gateway.eventLoop)
@@ -223,11 +225,26 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         }
     }
 
+    /// Asks the authenticator about a new token of the client.
+    private func renew(_ token: String, _ ref: Ref?) {
+        let credentials = Credentials(user: nil, token: token)
+        if let answer = gateway.authenticator.authenticateAtOnce(credentials) { return renewed(answer, ref) }
+        let promise = gateway.eventLoop.makePromise(of: Result<Identity, WireError>.self)
+        let authenticator = gateway.authenticator
+        promise.completeWithTask { await authenticator.authenticate(credentials) }
+        promise.futureResult.assumeIsolated().whenSuccess { [self] in renewed($0, ref) }
+    }
+
+    private func renewed(_ answer: Result<Identity, WireError>, _ ref: Ref?) {
+        guard let id else { return }
+        gateway.service.renew(id, answer, ref: ref, on: gateway.eventLoop)
+    }
+
     // MARK: Out
 
     func send(_ event: ServerEvent) {
         guard let event = machine.outgoing(event) else { return }
-        if case .left(_, let room) = event { queue.forgetOwed(room) }
+        if let room = event.roomLeft { queue.forgetOwed(room) }
         if case .error(_, let error) = event, error.code == .rateLimited { pauseReading() }
         encode(event)
     }

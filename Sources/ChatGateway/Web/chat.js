@@ -32,6 +32,7 @@ const talk = new TalkView(
 function start() {
     applyTheme(memory.read('page').theme);
     const query = new URLSearchParams(location.search);
+    takeToken();
     const saved = memory.read('page');
     const user = query.get('user') ?? saved.user ?? '';
     byId('name').value = user;
@@ -40,6 +41,14 @@ function start() {
     if (query.get('user') && byId('room').value) enter();
     else if (saved.user && saved.open) enter();
     else showWelcome('');
+}
+
+/** Takes a token out of the address (`#token=…`), which no server is sent, so that nobody sees it there. */
+function takeToken() {
+    const token = new URLSearchParams(location.hash.slice(1)).get('token');
+    if (!token) return;
+    byId('token').value = token;
+    history.replaceState(null, '', location.pathname + location.search);
 }
 
 function roomInAddress() {
@@ -107,6 +116,8 @@ function signOut(error = '') {
 function words(error) {
     switch (error.reason) {
         case 'unauthenticated': return 'The node does not take this name or token.';
+        case 'expired': return 'The token has expired.';
+        case 'revoked': return 'The token was revoked.';
         case 'badName': return 'The node does not take this name.';
         case 'forbidden': return 'The node lets you have no session here.';
         case 'tooManySessions': return 'You are signed in too often already. Close a tab, then enter again.';

@@ -228,7 +228,7 @@ export type ConnectOptions = {
     device?: string | undefined;
     /**
      * Proof of who you are. A function is asked at each
-     * connection.
+     * connection, and again before the token expires: then the session goes on with the new one.
      */
     token?: string | (() => string | Promise<string>) | undefined;
     /**

@@ -26,7 +26,7 @@
  * @property {string} [device] Which of your devices this is; others see it in the roster. The node makes one up
  * otherwise.
  * @property {string | (() => string | Promise<string>)} [token] Proof of who you are. A function is asked at each
- * connection.
+ * connection, and again before the token expires: then the session goes on with the new one.
  * @property {Record<string, string>} [query] More query parameters for the node's URL, for instance what a proxy
  * hashes on.
  * @property {number} [sendTimeout] Ms after which a send that has no answer fails. Default 60,000.
@@ -129,6 +129,12 @@ const LOCAL_CODES = {
 const ASK_AFTER = 4_000;
 const DOUBT_AFTER = 1_500;
 const LEAVE_AFTER = 4_000;
+/** A token is renewed when a tenth of its time is left, but not later than these ms before its end. */
+const RENEW_BEFORE = 30_000;
+/** Ms until a token that could not be had, or was refused, is asked for again. */
+const RENEW_AGAIN = 5_000;
+/** What may be sent as a WebSocket's subprotocol (RFC 9110, "token"). */
+const PLAIN = /^[\w!#$%&'*+.^`|~-]+$/;
 /** In a room of so few a node names people: if it does not, the session was behind, and the roster is read. */
 const FEW = 50;
 /** Bytes of a request for each of which another ms is granted: a slow line is not a dead one. */
@@ -147,6 +153,8 @@ export const CLOSE_CODES = /** @type {Readonly<Record<number, { name: string, re
     4008: { name: 'internalError', reconnect: true, why: 'a fault in the node' },
     4009: { name: 'badName', reconnect: false, why: 'the name of the user, device or room breaks the rules of names' },
     4010: { name: 'forbidden', reconnect: false, why: 'this client may have no session here' },
+    4011: { name: 'expired', reconnect: true, why: 'the token has expired' },
+    4012: { name: 'revoked', reconnect: false, why: 'the token was revoked' },
 }));
 
 /** Why something failed: what every promise of this module rejects with. */
@@ -324,6 +332,7 @@ export class Client extends Emitter {
     #stableTimer = null;
     #drainTimer = null;
     #pumpTimer = null;
+    #tokenTimer = null;
     #heartbeat = 30_000;
     /** When the node was heard last, and when this connection began. */
     #heard = 0;
@@ -447,11 +456,14 @@ export class Client extends Emitter {
 
     #dial(token) {
         const url = new URL(this.#url);
-        if (token) url.searchParams.set('token', token);
+        const protocols = ['martlet.v1'];
+        // As a subprotocol it is in no log of a proxy; the node does not send it back.
+        if (token && PLAIN.test(token)) protocols.push(`bearer.${token}`);
+        else if (token) url.searchParams.set('token', token);
         const Socket = this._options.WebSocket ?? globalThis.WebSocket ?? NodeSocket;
         let socket;
         try {
-            socket = new Socket(url.href, ['martlet.v1']);
+            socket = new Socket(url.href, protocols);
         } catch (error) {
             const { message } = /** @type {Error} */ (error);
             this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${message}`));
@@ -487,6 +499,8 @@ export class Client extends Emitter {
             answered(frame);
         } else if (frame.type === 'draining') {
             this.#draining(frame);
+        } else if (frame.type === 'expiring') {
+            this.#renew();
         } else if (frame.type === 'error') {
             // A join that the URL asked for (`query: { room }`) gives way to the room's own.
             const named = this.rooms.get(this.#url.searchParams.get('room') ?? '');
@@ -514,11 +528,48 @@ export class Client extends Emitter {
         // hammered.
         this.#stableTimer = this._clock.setTimeout(() => { this.#attempt = 0; }, 5_000);
         this.#look(this.#heard + this.#heartbeat);
+        this.#renewIn(frame.expires);
         this._clock.clearTimeout(this.#readyTimer);
         if (!this.#ready.settled) this.#ready.resolve(this);
         this.#setState('online');
         this._emit('welcome', frame);
         for (const room of [...this.rooms.values()]) if (this.#isUp) room._connected();
+    }
+
+    /** Renews the token before it expires, `expires` seconds from now. */
+    #renewIn(expires) {
+        this._clock.clearTimeout(this.#tokenTimer);
+        if (typeof expires !== 'number' || typeof this._options.token !== 'function') return;
+        const ms = expires * 1_000;
+        // Timers take 31 bits.
+        const wait = Math.min(ms - Math.max(ms / 10, Math.min(RENEW_BEFORE, ms / 2)), 2 ** 31 - 1);
+        this.#tokenTimer = this._clock.setTimeout(() => this.#renew(), wait);
+    }
+
+    /** Asks the application for a token, and gives it to the node. */
+    #renew() {
+        this._clock.clearTimeout(this.#tokenTimer);
+        const { token } = this._options;
+        if (typeof token !== 'function') return;
+        const socket = this.#socket;
+        const again = (error) => {
+            if (this.#socket !== socket || !this.#isUp) return;
+            this._emit('error', error);
+            this.#tokenTimer = this._clock.setTimeout(() => this.#renew(), RENEW_AGAIN);
+        };
+        Promise.resolve().then(token).then(
+            (fresh) => {
+                if (this.#socket !== socket || !this.#isUp) return;
+                this._request({ type: 'token', token: fresh }, (frame) => {
+                    if (frame.type === 'error') again(wireError(frame, undefined, 'the new token'));
+                    else this.#renewIn(frame.expires);
+                });
+            },
+            (error) => {
+                const message = `there is no new token: ${error?.message ?? error}`;
+                again(new MartletError('unreachable', message, { retry: true }));
+            },
+        );
     }
 
     /** The node leaves: move, at the moment that it gave to this session alone. */
@@ -629,7 +680,7 @@ export class Client extends Emitter {
      */
     #drop(code) {
         this.#pinged = null;
-        const timers = [this.#connectTimer, this.#lookTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer];
+        const timers = [this.#connectTimer, this.#lookTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer, this.#tokenTimer];
         for (const timer of timers) this._clock.clearTimeout(timer);
         this.#pumpTimer = null;
         this.#lookAt = Infinity;
@@ -702,6 +753,13 @@ export class Client extends Emitter {
         return false;
     }
 }
+
+/** Why a node takes a session out of a room. */
+const REMOVALS = {
+    forbidden: 'your token no longer gives you a right to be here',
+    kicked: 'a moderator sent you out',
+    banned: 'a moderator banned you',
+};
 
 /**
  * One room, as this client knows it. Its events: {@link RoomEvents}.
@@ -958,10 +1016,21 @@ export class Room extends Emitter {
             case 'presence':
                 this.#presence(frame);
                 break;
+            case 'left':
+                this.#removed(frame);
+                break;
             case 'signal':
                 this._emit('signal', { user: frame.user, name: frame.name, data: frame.data });
                 break;
         }
+    }
+
+    /** The node took this session out of the room. */
+    #removed(frame) {
+        const why = REMOVALS[frame.reason] ?? frame.reason;
+        const until = frame.until ? `, until ${frame.until}` : '';
+        this.#client.rooms.delete(this.name);
+        this._fail(new MartletError(frame.reason ?? 'left', `the room ${this.name}: ${why}${until}`, { room: this.name }));
     }
 
     /** @internal Writes what can be written now: reads at once, sends in order and within the window. */

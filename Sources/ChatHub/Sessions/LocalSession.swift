@@ -7,6 +7,8 @@ final class LocalSession {
     let device: DeviceName
     let outlet: any SessionOutlet
     let since: Moment
+    /// What the session's token allows; nil in development mode.
+    var grant: Grant?
     /// The rate limits of the user, shared by all of the user's sessions on this node.
     let rate: UserRate
     /// The session's state in each room that it asked to join.
@@ -17,11 +19,13 @@ final class LocalSession {
     var isPaging = false
 
     init(
-        id: SessionID, user: UserID, device: DeviceName, outlet: any SessionOutlet, since: Moment, rate: UserRate
+        id: SessionID, user: UserID, device: DeviceName, grant: Grant?, outlet: any SessionOutlet, since: Moment,
+        rate: UserRate
     ) {
         self.id = id
         self.user = user
         self.device = device
+        self.grant = grant
         self.outlet = outlet
         self.since = since
         self.rate = rate
@@ -33,6 +37,8 @@ struct LocalMembership {
     var standing: RoomStanding
     /// The room's sessions on this loop, which include this one; nil while the join is not answered.
     var local: LocalRoom?
+    /// The session's rights in the room, evaluated at the join and at each renewal of its token.
+    var rights: Rights
 }
 
 /// A long answer, which is made when the session has read the previous one.

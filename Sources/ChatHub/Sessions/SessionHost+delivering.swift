@@ -116,7 +116,8 @@ extension SessionHost {
                 cost &+= RequestCost.page(joined.messages, read: false)
                 cost &+= RequestCost.roster(joined.members?.count ?? 0, read: false)
             case .message(_, let message, _): cost &+= RequestCost.page(CollectionOfOne(message), read: false)
-            case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .error:
+            case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
+                .renewed, .expiring, .removed, .error:
                 break
             }
         }
@@ -139,7 +140,9 @@ extension ServerEvent {
         switch self {
         case .joined(let joined): UInt64(joined.messages.count)
         case .message: 1
-        case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .error: 0
+        case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
+            .expiring, .removed, .error:
+            0
         }
     }
 }

@@ -16,6 +16,8 @@ public final class SessionHost {
     unowned let context: any SessionHostContext
     var sessions: [SessionID: LocalSession] = [:]
     private var nextSession: UInt64 = 1
+    /// When the sessions' tokens expire.
+    var expiries = Expiries()
     /// This loop's share of the node's joins.
     private var joinRate: TokenBucket
     /// Frames handed to sessions, since the node started.
@@ -44,7 +46,9 @@ public final class SessionHost {
         nextSession += 1
         let device = identity.device ?? (try? DeviceName("session-\(id.raw)")) ?? Self.unnamedDevice
         sessions[id] = LocalSession(
-            id: id, user: identity.user, device: device, outlet: outlet, since: context.now, rate: rate)
+            id: id, user: identity.user, device: device, grant: identity.identity.grant, outlet: outlet,
+            since: context.now, rate: rate)
+        expiries.add(identity.identity.grant, of: id)
         context.noted(.opened(identity.user, device), by: id)
         return id
     }
@@ -77,6 +81,7 @@ public final class SessionHost {
         guard rate.spend(RequestCost.before(body), patience: patience(with: body, of: session), now: now) else {
             return refuse(.costPerSecond, ref, session)
         }
+        guard isAllowed(body, ref, session) else { return }
         switch body {
         case .join(let room, let after, let history): join(room, after: after, history: history, ref: ref, session)
         case .leave(let room): leave(room, ref: ref, session)
@@ -92,6 +97,7 @@ public final class SessionHost {
             atHome(of: room) { $0.roster(of: room, cursor: cursor, ref: ref, for: id, rate) }
         case .history(let room, let query): page(.history(room, query, ref), ref: ref, session)
         case .ping: session.outlet.send(.pong(ref: ref))
+        case .token: assertionFailure("the gateway asks its authenticator about a token")
         }
     }
 
@@ -147,7 +153,8 @@ public final class SessionHost {
             session.rooms[room]?.local = nil
             session.rooms[room]?.standing.joinAsked(ref)
         } else {
-            session.rooms[room] = LocalMembership(standing: RoomStanding(joining: ref), local: nil)
+            session.rooms[room] = LocalMembership(
+                standing: RoomStanding(joining: ref), local: nil, rights: session.grant?.rights(in: room) ?? .all)
         }
         let history = min(history ?? 0, settings.rooms.limits.historyPage)
         guard settings.redisSpace.isShort, !isMember else {
@@ -212,14 +219,14 @@ public final class SessionHost {
     }
 
     /// Ends broadcasts to the session; an answer with a page that is still under way is ignored.
-    private func stopDelivering(_ membership: LocalMembership, _ session: LocalSession) {
+    func stopDelivering(_ membership: LocalMembership, _ session: LocalSession) {
         membership.local?.remove(session.id)
         guard membership.standing.isAskingForPage else { return }
         session.isPaging = false
         sendPages(session)
     }
 
-    private func leaveHome(_ room: RoomName, _ session: LocalSession) {
+    func leaveHome(_ room: RoomName, _ session: LocalSession) {
         let (id, rate) = (session.id, session.rate)
         atHome(of: room) { $0.leave(id, room, rate) }
     }

@@ -44,6 +44,18 @@ enum HostName {
         return host.utf8.count <= 253 && labels.allSatisfy { isLabel($0) }
     }
 
+    /// Whether only this machine can reach a server that listens on `host`: an address of 127.0.0.0/8, `::1`, or
+    /// `localhost`.
+    static func isLoopback(_ host: String) -> Bool {
+        if host.lowercased() == "localhost" { return true }
+        var address = in6_addr()
+        if inet_pton(AF_INET6, host, &address) == 1 {
+            var loopback = in6addr_loopback
+            return memcmp(&address, &loopback, MemoryLayout<in6_addr>.size) == 0
+        }
+        return host.hasPrefix("127.") && isAddress(host, family: AF_INET)
+    }
+
     private static func isLabel(_ label: Substring) -> Bool {
         !label.isEmpty && label.utf8.count <= 63
             && label.utf8.allSatisfy { byte in

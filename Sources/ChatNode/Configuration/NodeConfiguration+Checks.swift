@@ -11,7 +11,9 @@ extension NodeConfiguration {
         var rule: String
     }
 
-    static let checks: [Check] = [
+    static let checks: [Check] = accessChecks + connectionChecks
+
+    private static let connectionChecks: [Check] = [
         Check(
             keys: ["node.lease", "heartbeat.interval"],
             holds: { $0.node.lease >= $0.node.heartbeatInterval * 3 },

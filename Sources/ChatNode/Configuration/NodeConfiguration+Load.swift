@@ -35,7 +35,8 @@ extension NodeConfiguration {
             }
         }
         problems += configuration.crossProblems(unread: unread)
-        configuration.warnings = unknownNames(in: environment) + configuration.valuesWithoutEffect()
+        configuration.warnings =
+            unknownNames(in: environment) + configuration.valuesWithoutEffect() + configuration.weakAccess()
         guard problems.isEmpty else {
             throw ConfigurationError(problems: problems, warnings: configuration.warnings)
         }

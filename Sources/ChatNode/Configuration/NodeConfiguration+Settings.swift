@@ -4,7 +4,7 @@ import Logging
 extension NodeConfiguration {
     /// All variables, in the order in which they are shown.
     static let settings: [Setting] =
-        listenerSettings + nodeSettings + redisSettings + roomSettings + limitSettings + logSettings
+        listenerSettings + accessSettings + nodeSettings + redisSettings + roomSettings + limitSettings + logSettings
 
     private static let listenerSettings: [Setting] = [
         Setting(
@@ -13,8 +13,8 @@ extension NodeConfiguration {
                 "address or host name",
                 expected: "an IP address (IPv6 without brackets) or a host name, without a port",
                 isValid: HostName.isListenable),
-            "Address to listen on. `0.0.0.0` accepts connections from everywhere; without tokens anybody may then "
-                + "claim to be any user."),
+            "Address to listen on. `0.0.0.0` accepts connections from everywhere; that requires keys of tokens, or "
+                + "`MARTLET_AUTH=none`."),
         Setting("port", \.listener.port, .int(0...65_535), "Port for WebSocket and HTTP; `0` means any free one."),
         Setting(
             "allowed.origins", \.listener.allowedOrigins, .origins,

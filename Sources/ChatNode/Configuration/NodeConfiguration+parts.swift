@@ -19,6 +19,9 @@ extension NodeConfiguration {
         return settings
     }
 
+    /// How long a session may stay after its token has expired, in milliseconds.
+    var tokenGrace: UInt64 { UInt64(clamping: access.grace.wholeMilliseconds) }
+
     /// The settings of the gateway. `plan` is nil where the system does not say how many files may be open.
     func gatewayOptions(_ node: NodeID, _ plan: DescriptorPlan? = nil) -> GatewayOptions {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
@@ -40,6 +43,7 @@ extension NodeConfiguration {
         options.trustedAddresses = listener.trustedAddresses.ranges
         options.maxConnections = plan?.connections ?? limits.allConnections
         options.descriptors = plan?.budget
+        options.tokenCookie = access.cookie
         options.staticFiles = WebPage.files
         return options
     }

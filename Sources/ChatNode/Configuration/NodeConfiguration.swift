@@ -11,6 +11,7 @@ import NIOCore
 /// lists them.
 public struct NodeConfiguration: Sendable {
     public var listener = Listener()
+    public var access = Access()
     public var redis = Redis()
     public var node = Node()
     public var rooms = Rooms()

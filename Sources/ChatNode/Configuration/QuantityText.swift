@@ -1,6 +1,6 @@
 /// The reason why a value was not accepted. `hint` names the likely mistake, in addition to what is expected anyway.
-struct Misfit: Error, Equatable {
-    var hint: String?
+package struct Misfit: Error, Equatable {
+    package var hint: String?
 
     init(_ hint: String? = nil) {
         self.hint = hint
@@ -17,13 +17,13 @@ private func split(_ text: String) throws(Misfit) -> (number: Int64, unit: Strin
 }
 
 /// Durations as they are written in the environment: `500us`, `250ms`, `10s`, `2m`, `1h`, `7d`.
-enum DurationText {
+package enum DurationText {
     private static let units: [(name: String, microseconds: Int64)] = [
         ("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000),
     ]
 
     /// Reads a whole number with its unit. A number alone is refused, because it might mean seconds or milliseconds.
-    static func parse(_ text: String) throws(Misfit) -> Duration {
+    package static func parse(_ text: String) throws(Misfit) -> Duration {
         let (number, unit) = try split(text)
         guard !unit.isEmpty else { throw Misfit("it has no unit: write \(text)s or \(text)ms") }
         guard let factor = units.first(where: { $0.name == unit })?.microseconds else {
@@ -36,7 +36,7 @@ enum DurationText {
     }
 
     /// The shortest text that ``parse(_:)`` reads as `duration`, without parts of a microsecond.
-    static func show(_ duration: Duration) -> String {
+    package static func show(_ duration: Duration) -> String {
         let value = Int64(clamping: duration.attoseconds / 1_000_000_000_000)
         guard value != 0 else { return "0s" }
         let unit = units.last { value % $0.microseconds == 0 } ?? units[0]

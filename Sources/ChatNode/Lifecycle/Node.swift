@@ -19,6 +19,7 @@ public struct Node: Service {
     /// Called with the port once the node listens, for `MARTLET_PORT=0` and for tests.
     let onListening: @Sendable (Int) -> Void
     let protocols: @Sendable (Limits) -> ProtocolRegistry
+    let revocations = NodeRevocations()
 
     /// `protocols`: what clients may speak, within the configured limits.
     public init(
@@ -58,6 +59,7 @@ public struct Node: Service {
         let protocols = protocols(configuration.roomSettings.limits)
         var hubSettings = HubSettings(node: identity, rooms: configuration.roomSettings, encoder: protocols)
         hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
+        hubSettings.tokenGrace = configuration.tokenGrace
         let settings = LoopSettings(
             hub: hubSettings, ackReplicas: configuration.redis.ackReplicas,
             ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
@@ -70,14 +72,21 @@ public struct Node: Service {
                 metrics: metrics, logger: logger)
         }
         let hub = Hub(loops: loops, settings: settings, metrics: metrics)
+        let tokens = try authenticator(logger)
         guard let first = loops.first else { return }
+        try tokens?.start(on: first.eventLoop)
+        defer { tokens?.stop() }
+        hub.attach(tokens)
         let report = NodeReport(
             node: identity, address: "", version: Self.version, started: WallClock.milliseconds)
         let pulse = NodePulse(report, lease: NodeLife.timeToLive(lease: configuration.node.lease))
         let keeper = Keeper(loop: first, pulse: pulse, logger: logger)
         for loop in loops { try await loop.eventLoop.submit { loop.start(loops, keeper: keeper) }.get() }
-        let life = NodeLife(node: identity, configuration: configuration, hub: hub, keeper: keeper, logger: logger)
+        let commands = CommandReader(keeper: keeper, hub: hub, revocations: revocations, logger: logger)
+        let life = NodeLife(
+            node: identity, configuration: configuration, hub: hub, keeper: keeper, commands: commands, logger: logger)
         await life.firstBeat(within: .seconds(2))
+        if tokens != nil { await commands.begin(within: .seconds(2)) }
 
         let plan = try DescriptorPlan.current(configuration)
         if let plan, plan.isBound {
@@ -88,8 +97,9 @@ public struct Node: Service {
                 ])
         }
         let gateway = GatewayServer(
-            options: configuration.gatewayOptions(identity, plan), service: hub, protocols: protocols,
-            eventLoopGroup: group, logger: logger)
+            options: configuration.gatewayOptions(identity, plan), service: hub,
+            authenticator: tokens ?? DevelopmentAuthenticator(), protocols: protocols, eventLoopGroup: group,
+            logger: logger)
         do {
             try await gateway.start()
         } catch {
@@ -103,13 +113,25 @@ public struct Node: Service {
         let port = gateway.boundPort ?? configuration.listener.port
         life.address = HostPort.text(configuration.listener.host, port)
         logger.notice("listening", metadata: [LogKey.address: "\(life.address)"])
-        logger.warning("anybody may claim to be any user: identity is by ?user= until tokens are configured")
+        if tokens == nil {
+            logger.warning(
+                "development mode: anybody may claim to be any user and may do everything",
+                metadata: [LogKey.remedy: "set MARTLET_TOKEN_HMAC_SECRET or another key of tokens"])
+        }
         onListening(port)
 
         await life.run()
         await life.leave(gateway)
         for loop in loops { try? await loop.eventLoop.submit { loop.broker.link.stop() }.get() }
         brokers.stop()
+    }
+
+    /// Verifies tokens; nil in development mode.
+    private func authenticator(_ logger: Logger) throws -> TokenAuthenticator? {
+        guard configuration.access.isOn else { return nil }
+        return try TokenAuthenticator(
+            configuration.access, revocations: revocations, metrics: metrics, logger: logger,
+            clock: { WallClock.milliseconds })
     }
 
     /// A unique ID for each start: the configured name and 32 random bits.

@@ -12,6 +12,7 @@ final class NodeLife: Sendable {
     private let configuration: NodeConfiguration
     private let hub: Hub
     private let keeper: Keeper
+    private let commands: CommandReader
     private let logger: Logger
     private var pulse: NodePulse { keeper.pulse }
 
@@ -20,11 +21,15 @@ final class NodeLife: Sendable {
         set { pulse.address = newValue }
     }
 
-    init(node: NodeID, configuration: NodeConfiguration, hub: Hub, keeper: Keeper, logger: Logger) {
+    init(
+        node: NodeID, configuration: NodeConfiguration, hub: Hub, keeper: Keeper, commands: CommandReader,
+        logger: Logger
+    ) {
         self.node = node
         self.configuration = configuration
         self.hub = hub
         self.keeper = keeper
+        self.commands = commands
         self.logger = logger
     }
 
@@ -52,6 +57,8 @@ final class NodeLife: Sendable {
                 tasks.addTask { await self.auditForever() }
                 tasks.addTask { await self.watchMemoryForever() }
                 tasks.addTask { await self.tellForever() }
+                tasks.addTask { await self.endExpiredForever() }
+                tasks.addTask { await self.commands.run() }
                 await tasks.waitForAll()
             }
         }
@@ -120,6 +127,14 @@ final class NodeLife: Sendable {
             let now = keeper.loop.now
             keeper.news.readiness(readiness.reasons, waiting: await hub.load().waitingSends, now: now)
             keeper.news.tick(now: now)
+        }
+    }
+
+    /// Ends the sessions whose tokens have expired.
+    private func endExpiredForever() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .milliseconds(500)) } catch { return }
+            for loop in hub.loops { loop.run { loop.sessions.endExpired() } }
         }
     }
 

@@ -15,6 +15,7 @@ final class Hub: ChatService {
     /// The part of the loops' own counts that the counters have been given already.
     private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
     private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
+    private let tokens = NIOLockedValueBox<TokenAuthenticator?>(nil)
     private let metricsCache = TextCache(lasts: .milliseconds(250))
 
     init(loops: [Loop], settings: LoopSettings, metrics: NodeMetrics) {
@@ -52,6 +53,12 @@ final class Hub: ChatService {
         self.loop(loop)?.sessions.heard(bytes, from: session) ?? .zero
     }
 
+    func renew(
+        _ session: SessionID, _ answer: Result<Identity, WireError>, ref: Ref?, on loop: any EventLoop
+    ) {
+        self.loop(loop)?.sessions.renew(session, answer, ref: ref)
+    }
+
     func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
         self.loop(loop)?.sessions.drained(session)
     }
@@ -69,9 +76,16 @@ final class Hub: ChatService {
 
     // MARK: HTTP
 
+    private func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
+        guard let error = AccessDecision.refusal(of: right, in: room, by: grant) else { return }
+        if let label = RightLabel(right) { metrics.forbidden[label].increment() }
+        throw error
+    }
+
     private func home(of room: RoomName) -> Loop { loops[RoomHost.home(of: room, among: loops.count)] }
 
-    func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage {
+    func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
+        try allow(.read, in: room, by: grant)
         var query = query
         query.limit = max(1, min(query.limit, settings.hub.rooms.limits.historyPage))
         query.bytes = settings.hub.rooms.limits.historyPageBytes
@@ -83,7 +97,8 @@ final class Hub: ChatService {
         }
     }
 
-    func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said {
+    func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
+        try allow(.send, in: room, by: grant)
         let home = home(of: room)
         let cost = await home.call { $0.rooms.cost(ofSaying: content, in: room) }
         try charge(content, cost, now: home.now)
@@ -132,13 +147,23 @@ final class Hub: ChatService {
         }
     }
 
-    func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
+    func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
+        try allow(.read, in: room, by: grant)
         let place = RosterCursor(cursor)
         switch await home(of: room).ask(.roster(room: room, cursor: place.part)) {
         case .success(.roster(let part)):
             return part.page(at: place, limit: settings.hub.rooms.limits.rosterPage)
         case .success: throw BrokerError.malformed("").wireError("roster")
         case .failure(let error): throw error.wireError("roster")
+        }
+    }
+
+    func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position {
+        guard let first = loops.first else { throw WireError(.unavailable, "the node is starting") }
+        switch await first.ask(.command(command, by: by)) {
+        case .success(.commanded(let position)): return position
+        case .success: throw BrokerError.malformed("").wireError("command")
+        case .failure(let error): throw error.wireError("command")
         }
     }
 
@@ -151,8 +176,13 @@ final class Hub: ChatService {
                 if let reason = one.1 { all.append((one.0, reason)) }
             }
         }.sorted { $0.0 < $1.0 }.map(\.1)
-        metrics.ready.set(reasons.isEmpty ? 1.0 : 0.0)
-        return Readiness(reasons: reasons)
+        let tokens = tokens.withLockedValue { $0 }
+        let trouble = tokens?.keySetTrouble
+        let fatal = trouble.flatMap { $0.isFatal ? $0.text : nil }
+        var all = reasons + (fatal.map { [$0] } ?? [])
+        if let tokens, !tokens.knowsRevocations { all.append("the node has not read which tokens are revoked") }
+        metrics.ready.set(all.isEmpty ? 1.0 : 0.0)
+        return Readiness(reasons: all, warnings: fatal == nil ? trouble.map { [$0.text] } ?? [] : [])
     }
 
     /// The metrics. They are made at most four times a second, because that reads state on every loop.
@@ -175,6 +205,11 @@ final class Hub: ChatService {
     }
 
     // MARK: the node itself
+
+    /// From now on readiness includes the keys of tokens.
+    func attach(_ authenticator: TokenAuthenticator?) {
+        tokens.withLockedValue { $0 = authenticator }
+    }
 
     /// From now on `/metrics` includes the gateway's counts.
     func attach(_ server: GatewayServer) {

@@ -109,6 +109,10 @@ extension LoopContext: RoomHostContext, SessionHostContext {
 
     func refused(by limit: HubLimit) { metrics.limitRefusals[LimitLabel(limit)].increment() }
 
+    func forbade(_ right: Rights) {
+        if let label = RightLabel(right) { metrics.forbidden[label].increment() }
+    }
+
     func noted(_ deed: SessionDeed, by session: SessionID) {
         switch deed {
         case .opened(let user, let device):
@@ -124,6 +128,12 @@ extension LoopContext: RoomHostContext, SessionHostContext {
         case .left(let room):
             logger.debug(
                 "session left a room", metadata: [LogKey.session: "\(session.raw)", LogKey.room: "\(room)"])
+        case .removed(let room, let reason):
+            logger.debug(
+                "session was made to leave a room",
+                metadata: [
+                    LogKey.session: "\(session.raw)", LogKey.room: "\(room)", LogKey.reason: "\(reason.rawValue)",
+                ])
         }
     }
 

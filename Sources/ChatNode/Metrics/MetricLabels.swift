@@ -103,6 +103,28 @@ public enum LimitLabel: MetricLabel {
     }
 }
 
+/// The right that a refused request lacked.
+public enum RightLabel: MetricLabel {
+    case read, send, signal, amend, amendAny, moderate
+
+    /// Nil for a set of several rights.
+    public init?(_ right: Rights) {
+        guard let label = Self.allCases.first(where: { $0.right == right }) else { return nil }
+        self = label
+    }
+
+    private var right: Rights {
+        switch self {
+        case .read: .read
+        case .send: .send
+        case .signal: .signal
+        case .amend: .amend
+        case .amendAny: .amendAny
+        case .moderate: .moderate
+        }
+    }
+}
+
 extension RedisCodec.Operation: MetricLabel {}
 
 /// One counter for each value of a label. All exist from the start, so that a rate can be computed from the first

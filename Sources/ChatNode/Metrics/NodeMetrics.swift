@@ -29,6 +29,10 @@ public final class NodeMetrics: Sendable {
     public let outboundQueueBytes: PrometheusGauge
     public let kernelBytes: PrometheusGauge
     public let limitRefusals: CounterSet<LimitLabel>
+    public let forbidden: CounterSet<RightLabel>
+    public let tokens: CounterSet<CarrierLabel>
+    public let tokenRefusals: CounterSet<TokenRefusal>
+    public let keySetFetches: CounterSet<KeySetResult>
 
     // Rooms
     public let rooms: PrometheusGauge
@@ -100,6 +104,16 @@ public final class NodeMetrics: Sendable {
         kernelBytes = r.gauge(
             "martlet_socket_unsent_bytes",
             help: "Bytes in the kernel's buffers for slow sessions, as of their last heartbeats.")
+        forbidden = CounterSet(
+            r, "martlet_forbidden_total", label: "right",
+            help: "Requests that were refused because the token gives no right to them in the room.")
+        tokens = CounterSet(
+            r, "martlet_tokens_total", label: "carrier", help: "Tokens that were accepted, by the way they came.")
+        tokenRefusals = CounterSet(
+            r, "martlet_token_refusals_total", label: "reason",
+            help: "Tokens and keys that were refused, by what is wrong with them.")
+        keySetFetches = CounterSet(
+            r, "martlet_key_set_fetches_total", label: "result", help: "Attempts to fetch the key set, by result.")
         limitRefusals = CounterSet(
             r, "martlet_limit_refusals_total", label: "limit", help: "Requests and sessions refused because of a limit."
         )
@@ -238,7 +252,8 @@ extension NodeMetrics {
         switch reason {
         case .nodeFull: limitRefusals[.sessionsPerNode].increment()
         case .tooManySessions: limitRefusals[.sessionsPerUser].increment()
-        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError, .badName, .forbidden:
+        case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError, .badName, .forbidden,
+            .expired, .revoked:
             break
         }
     }

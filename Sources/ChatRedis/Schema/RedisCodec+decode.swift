@@ -100,6 +100,10 @@ extension RedisCodec {
             return try rooms(replies[max(0, replies.count - 1)], from: Holdings.Cursor(pending.number))
         case .holders:
             return .holders(try holders(reply, "holders"))
+        case .command:
+            return .commanded(try position(reply, "command"))
+        case .commands:
+            return .commands(try commands(reply))
         case .memory:
             return try memory(reply)
         }

@@ -35,7 +35,7 @@ public struct RedisCodec: RedisCodecProtocol {
         case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
-        case memory
+        case memory, command, commands
     }
 
     public let keys: RedisKeys
@@ -133,6 +133,12 @@ public struct RedisCodec: RedisCodecProtocol {
         case .tryStoring(let entity):
             tryStoring(entity, &writer)
             return kept(.done, commands: 2)
+        case .command(let order, let by):
+            command(order, by: by, &writer)
+            return kept(.command)
+        case .commands(let after, let count):
+            commands(after: after, count: count, &writer)
+            return RedisEncoded(operation: Operation.commands.rawValue)
         case .memory:
             writer.command(words: ["INFO", "memory"])
             return RedisEncoded(operation: Operation.memory.rawValue)

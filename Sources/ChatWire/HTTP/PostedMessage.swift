@@ -11,6 +11,11 @@ public struct PostedMessage: Hashable, Sendable {
     public var data: String?
     public var key: String?
 
+    /// The key, if it follows the rules of keys. `name`: what the error calls it.
+    public static func checked(key: String, called name: String) throws(WireError) -> String {
+        try RequestFields.checked(key: key, called: name)
+    }
+
     public init(_ body: UnsafeRawBufferPointer) throws(WireError) {
         var fields = RequestFields(body)
         do throws(JSONError) {

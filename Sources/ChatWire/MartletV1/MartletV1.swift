@@ -12,14 +12,17 @@ public final class MartletV1: ClientProtocol, ClientReader {
 
     public var name: String { MartletV1Codec.subprotocol }
 
-    /// Reads `?user=`, `?token=` (or `Authorization: Bearer`), `?device=` and `?room=`. Throws `badField` for a query
-    /// that is not properly encoded, and `badName` for invalid names.
+    /// Reads `?user=`, `?device=` and `?room=`. Nil for `?auth=frame`: the client sends who it is, and its token, in
+    /// its first frame. Throws `badField` for a query that is not properly encoded, and `badName` for invalid names.
     public func hello(in head: RequestHead) throws(WireError) -> ClientHello? {
-        guard let query = PercentEncoding.query(head.query, only: ["user", "token", "device", "room"]) else {
+        guard let query = PercentEncoding.query(head.query, only: ["user", "device", "room", "auth"]) else {
             throw WireError(.badField, "the query is not percent-encoded UTF-8")
         }
-        let bearer = head.first("authorization").flatMap(BearerToken.read)
-        let credentials = Credentials(user: query["user"], token: bearer ?? query["token"])
+        if let auth = query["auth"] {
+            guard auth == "frame" else { throw WireError(.badField, "auth must be frame") }
+            return nil
+        }
+        let credentials = Credentials(user: query["user"], token: nil)
         do {
             return ClientHello(
                 credentials: credentials,
@@ -34,10 +37,7 @@ public final class MartletV1: ClientProtocol, ClientReader {
     public func makeReader() -> any ClientReader { self }
 
     public func read(_ bytes: [UInt8], isText: Bool, _ body: (ClientInput) -> Void) {
-        switch codec.decode(bytes, isUTF8: isText) {
-        case .success(let request): body(.request(request))
-        case .failure(let failure): body(.failure(failure))
-        }
+        body(bytes.withUnsafeBytes { codec.read($0, isUTF8: isText) })
     }
 
     public func encode(_ event: ServerEvent, viewer: UserID?, into bytes: inout ByteWriter) {

@@ -2,8 +2,25 @@ import ChatCore
 import ChatJSON
 
 extension MartletV1Codec {
-    func body(_ fields: RequestFields) throws(WireError) -> ClientRequest.Body {
-        let type = try fields.needString(.type)
+    /// The maximum length of a token, in bytes.
+    public static let maxTokenBytes = 16_384
+
+    /// The client's first frame, `{"type":"hello","token":…}`.
+    func hello(_ fields: RequestFields) throws(WireError) -> ClientHello {
+        let token = try fields.needString(.token, maxBytes: Self.maxTokenBytes)
+        var hello = ClientHello(credentials: Credentials(user: try fields.string(.user), token: token))
+        if let device = try fields.string(.device) {
+            do throws(NameError) {
+                hello.device = try DeviceName(device)
+            } catch {
+                throw WireError(.badName, error.description)
+            }
+        }
+        if fields.has(.room) { hello.room = try fields.room() }
+        return hello
+    }
+
+    func body(_ type: String, _ fields: RequestFields) throws(WireError) -> ClientRequest.Body {
         switch type {
         case "join":
             return .join(
@@ -17,11 +34,12 @@ extension MartletV1Codec {
         case "roster":
             return .roster(room: try fields.room(), cursor: try fields.string(.cursor, maxBytes: Self.maxCursorBytes))
         case "ping": return .ping
+        case "token": return .token(try fields.needString(.token, maxBytes: Self.maxTokenBytes))
         default: throw WireError(.unknownType, "type \(Self.shown(type)) is not known; the types are \(Self.types)")
         }
     }
 
-    private static let types = "join, leave, send, signal, history, roster and ping"
+    private static let types = "join, leave, send, signal, history, roster, token and ping"
 
     /// A single word of the client may be quoted in an error; anything longer or unusual is only described.
     private static func shown(_ text: String) -> String {

@@ -47,6 +47,16 @@ extension MartletV1Codec {
             bytes.append(UInt8(ascii: ","))
             fields(of: page, into: &bytes)
         case .pong(let ref): bytes.begin("pong", ref: ref, room: nil)
+        case .renewed(let ref, let expiresIn):
+            bytes.begin("token", ref: ref, room: nil)
+            if let expiresIn { bytes.field(",\"expires\":", Int(clamping: expiresIn)) }
+        case .expiring(let closesIn):
+            bytes.begin("expiring", ref: nil, room: nil)
+            bytes.field(",\"closesIn\":", Int(clamping: closesIn))
+        case .removed(let room, let removal):
+            bytes.begin("left", ref: nil, room: room)
+            bytes.field(",\"reason\":", removal.reason.rawValue)
+            if let until = removal.until { bytes.field(",\"until\":", at: until) }
         case .error(let ref, let error):
             bytes.begin("error", ref: ref, room: nil)
             bytes.append(UInt8(ascii: ","))
@@ -123,6 +133,7 @@ extension MartletV1Codec {
         bytes.field(",\"device\":", welcome.device.text)
         bytes.field(",\"node\":", welcome.node)
         bytes.field(",\"heartbeat\":", welcome.heartbeat)
+        if let expiresIn = welcome.expiresIn { bytes.field(",\"expires\":", Int(clamping: expiresIn)) }
         let limits = welcome.limits
         bytes.field(",\"limits\":{\"frameBytes\":", limits.frameBytes)
         bytes.field(",\"roomsPerSession\":", limits.roomsPerSession)

@@ -33,6 +33,16 @@ public struct MartletV1Codec: Sendable {
 
     /// Reads a request. `isUTF8`: the bytes were validated already, as those of a WebSocket text message are.
     public func decode(_ bytes: UnsafeRawBufferPointer, isUTF8: Bool = false) -> Result<ClientRequest, RequestFailure> {
+        switch read(bytes, isUTF8: isUTF8) {
+        case .request(let request): return .success(request)
+        case .failure(let failure): return .failure(failure)
+        case .hello, .goodbye:
+            return .failure(RequestFailure(ref: nil, error: WireError(.unknownType, "a hello is not a request")))
+        }
+    }
+
+    /// Reads a request, or the first frame of a client whose opening request had no token.
+    func read(_ bytes: UnsafeRawBufferPointer, isUTF8: Bool) -> ClientInput {
         var fields = RequestFields(bytes)
         do throws(JSONError) {
             try fields.read(isUTF8: isUTF8)
@@ -43,7 +53,9 @@ public struct MartletV1Codec: Sendable {
         var ref: Ref?
         do throws(WireError) {
             ref = try fields.ref()
-            return .success(ClientRequest(ref: ref, body: try body(fields)))
+            let type = try fields.needString(.type)
+            guard type != "hello" else { return .hello(try hello(fields)) }
+            return .request(ClientRequest(ref: ref, body: try body(type, fields)))
         } catch {
             return .failure(RequestFailure(ref: ref, error: error))
         }

@@ -7,7 +7,9 @@ struct RequestFields {
         /// Created once, as the compiler's own list is created anew at each access.
         static let all = allCases
 
-        case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user
+        case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user,
+            token,
+            device
 
         /// The bytes of each name as one number: no name has more than eight.
         private static let words = all.map { name in
@@ -43,6 +45,8 @@ struct RequestFields {
             case .name: "name"
             case .cursor: "cursor"
             case .user: "user"
+            case .token: "token"
+            case .device: "device"
             }
         }
     }
@@ -173,10 +177,17 @@ struct RequestFields {
 
     /// The key of a send.
     func key() throws(WireError) -> String? {
-        guard let key = try string(.key, maxBytes: SendRequest.maxKeyBytes) else { return nil }
-        if key.isEmpty { throw WireError(.badField, "key is empty") }
+        try string(.key).map { (key) throws(WireError) in try Self.checked(key: key, called: "key") }
+    }
+
+    /// The key, if it follows the rules of keys. `name`: what the error calls it.
+    static func checked(key: String, called name: String) throws(WireError) -> String {
+        if key.utf8.count > SendRequest.maxKeyBytes {
+            throw WireError(.badField, "\(name) is longer than \(SendRequest.maxKeyBytes) bytes")
+        }
+        if key.isEmpty { throw WireError(.badField, "\(name) is empty") }
         if key.utf8.first == UInt8(ascii: "~") {
-            throw WireError(.badField, "key begins with '~', which is for keys that nodes make")
+            throw WireError(.badField, "\(name) begins with '~', which is for keys that nodes make")
         }
         return key
     }

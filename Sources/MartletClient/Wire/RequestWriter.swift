@@ -35,6 +35,9 @@ extension ClientRequest {
             bytes.begin("roster", ref: ref, room: room)
             if let cursor { bytes.field(",\"cursor\":", cursor) }
         case .ping: bytes.begin("ping", ref: ref, room: nil)
+        case .token(let token):
+            bytes.begin("token", ref: ref, room: nil)
+            bytes.field(",\"token\":", token)
         }
         bytes.append(UInt8(ascii: "}"))
     }

@@ -35,6 +35,7 @@ struct RoomFacts: Equatable, Sendable {
 enum KeyKind: Equatable, Sendable {
     case room(String, RoomKey)
     case nodes
+    case commands
     case node(String)
     case nodeRooms(String)
     /// In a Cluster: the mark that a node writes before it waits for replicas.
@@ -46,6 +47,8 @@ enum KeyKind: Equatable, Sendable {
             self = .room(room, key)
         } else if name == keys.nodes {
             self = .nodes
+        } else if name == keys.commands {
+            self = .commands
         } else if let node = keys.node(ofRooms: name), (try? NodeID(node)) != nil {
             self = .nodeRooms(node)
         } else if name.hasPrefix(keys.node("")) {
@@ -68,6 +71,7 @@ enum KeyKind: Equatable, Sendable {
         switch self {
         case .room(_, let key): key.redisType
         case .nodes: "zset"
+        case .commands: "stream"
         case .node, .replicationMark: "string"
         case .nodeRooms: "set"
         case .foreign: nil
@@ -98,7 +102,7 @@ struct DoctorKeys {
                 do: "see what it is and who wrote it, then RENAME or DEL it")
         }
         switch kind {
-        case .room, .nodes, .replicationMark: return nil
+        case .room, .nodes, .commands, .replicationMark: return nil
         case .foreign:
             return Finding(
                 .warning, .keys, key.name, "it begins with \(keys.prefix) but is none of Martlet's keys",

@@ -23,6 +23,7 @@ final class FakeService: ChatService {
         var held: [(NIOLoopBound<any SessionOutlet>, ServerEvent)] = []
         var performed: [ClientRequest.Body] = []
         var drained: [SessionID] = []
+        var commands: [NodeCommand] = []
     }
 
     private let state = NIOLockedValueBox(State())
@@ -36,6 +37,7 @@ final class FakeService: ChatService {
 
     var sessions: Int { state.withLockedValue { $0.members.count } }
     var performed: [ClientRequest.Body] { state.withLockedValue { $0.performed } }
+    var commands: [NodeCommand] { state.withLockedValue { $0.commands } }
     /// Sessions that were told that they can take a page now.
     var drained: [SessionID] { state.withLockedValue { $0.drained } }
     func setReady(_ isReady: Bool) { state.withLockedValue { $0.isReady = isReady } }
@@ -69,6 +71,16 @@ final class FakeService: ChatService {
                     outlet: bound, user: identity.user, device: identity.device, protocolID: protocolID)
                 return id
             })
+    }
+
+    func renew(
+        _ session: SessionID, _ answer: Result<Identity, WireError>, ref: Ref?, on loop: any EventLoop
+    ) {
+        guard let outlet = state.withLockedValue({ $0.members[session]?.outlet }) else { return }
+        switch answer {
+        case .success: outlet.value.send(.renewed(ref: ref, expiresIn: nil))
+        case .failure(let error): outlet.value.send(.error(ref: ref, error))
+        }
     }
 
     func sessionDrained(_ session: SessionID, on loop: any EventLoop) {
@@ -108,6 +120,7 @@ final class FakeService: ChatService {
         case .roster(let room, _):
             outlet.value.send(.roster(ref: ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: outlet.value.send(.pong(ref: ref))
+        case .token: break
         }
     }
 
@@ -171,9 +184,11 @@ final class FakeService: ChatService {
         return HistoryPage(messages: log, newest: log.last?.position, hasOlder: false, hasNewer: false)
     }
 
-    func history(room: RoomName, query: HistoryQuery) async throws(WireError) -> HistoryPage { page(room) }
+    func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
+        page(room)
+    }
 
-    func say(room: RoomName, content: MessageContent) async throws(WireError) -> Said {
+    func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
         if let key = content.key,
             let known = state.withLockedValue({ $0.logs[room]?.first(where: { $0.content.key == key }) })
         {
@@ -184,9 +199,14 @@ final class FakeService: ChatService {
         return Said(position: message.position, repeated: false)
     }
 
-    func roster(room: RoomName, cursor: String?) async throws(WireError) -> RosterPage {
+    func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
         if room.text == "away" { throw WireError(.unavailable, "Redis is away") }
         return RosterPage(members: [], count: 0, cursor: nil)
+    }
+
+    func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position {
+        state.withLockedValue { $0.commands.append(command) }
+        return Position(epoch: 1, seq: 0)
     }
 
     func readiness() async -> Readiness {

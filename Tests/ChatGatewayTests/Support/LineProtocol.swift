@@ -30,7 +30,8 @@ struct LineProtocol: ClientProtocol {
             "\(room) \(message.position) \(message.content.user): \(message.content.text ?? "")"
         case .error(_, let error): "error \(error.code.name) \(error.message)"
         case .pong: "pong"
-        case .presence, .signal, .gap, .reset, .draining, .history, .roster: nil
+        case .removed(let room, _): "left \(room)"
+        case .presence, .signal, .gap, .reset, .draining, .history, .roster, .renewed, .expiring: nil
         }
     }
 

@@ -66,6 +66,8 @@ public struct MemoryBroker: Sendable {
     private var registered: [NodeID: UInt64] = [:]
     private var nodeRooms: [NodeID: NodeRooms] = [:]
     private var nextSweep: UInt64 = 0
+    /// The stream of commands.
+    private var commands: [CommandEntry] = []
 
     public init(settings: MemoryBrokerSettings = MemoryBrokerSettings()) {
         self.settings = settings
@@ -145,7 +147,7 @@ public struct MemoryBroker: Sendable {
             }
         case .holders(let room):
             return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping:
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
         }
     }
@@ -205,7 +207,8 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .tryStoring, .memory, .ping, .append, .publish, .enter, .view, .leave, .once, .say,
+        case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .append, .publish, .enter, .view,
+            .leave, .once, .say,
             .presence, .roster, .history, .holders, .trim:
             break
         }
@@ -243,6 +246,15 @@ public struct MemoryBroker: Sendable {
             nodeRooms[node] = nil
             return .done
         case .memory: return .memory(used: 0, most: 0)
+        case .command(let command, let by):
+            let last = commands.last?.position ?? Position(epoch: 0, seq: 0)
+            let isLater = now > last.epoch
+            let position = Position(epoch: isLater ? now : last.epoch, seq: isLater ? 0 : last.seq + 1)
+            commands.append(CommandEntry(position: position, command: command.dated(now), by: by))
+            return .commanded(position)
+        case .commands(let after, let count):
+            let rest = commands.drop { entry in after.map { entry.position <= $0 } ?? false }
+            return .commands(Array(rest.prefix(count)))
         case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
             .holders, .trim:
             return .done

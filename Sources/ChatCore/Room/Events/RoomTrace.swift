@@ -132,6 +132,9 @@ extension ServerEvent {
         case .history(_, _, let page): "history, \(page.messages.count) messages"
         case .roster(_, _, let page): "roster, \(page.members.count) of \(page.count)"
         case .pong: "pong"
+        case .renewed: "renewed"
+        case .expiring: "expiring"
+        case .removed(_, let removal): "removed, \(removal.reason.rawValue)"
         case .error(_, let error): "error \(error.code.name)"
         }
     }
@@ -175,7 +178,8 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping:
+        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping, .command,
+            .commands:
             "none of a room's"
         }
     }
@@ -202,7 +206,8 @@ extension BrokerReply {
         case .roster(let part):
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
-        case .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory: "none of a room's"
+        case .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded, .commands:
+            "none of a room's"
         }
     }
 }

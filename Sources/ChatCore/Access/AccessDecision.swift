@@ -1,0 +1,35 @@
+/// The one place that decides whether a request may reach a room, for all protocols and for HTTP.
+public enum AccessDecision {
+    /// Why a bearer of the grant may not do that in the room; nil if it may. No grant means development mode, where
+    /// everything is allowed.
+    public static func refusal(of right: Rights, in room: RoomName, by grant: Grant?) -> WireError? {
+        guard let grant else { return nil }
+        return refusal(of: right, by: grant.rights(in: room))
+    }
+
+    /// Why a bearer of the grant may not administer the chat; nil if it may.
+    public static func refusalOfAdministration(by grant: Grant?) -> WireError? {
+        guard let grant, !grant.permissions.roles.contains(Permissions.administrator) else { return nil }
+        return WireError(.forbidden, "this is for servers whose key has the scope admin")
+    }
+
+    /// The same for rights that were evaluated before.
+    public static func refusal(of right: Rights, by rights: Rights) -> WireError? {
+        guard !rights.isSuperset(of: right) else { return nil }
+        let missing = right.subtracting(rights).names.joined(separator: ", ")
+        return WireError(.forbidden, "the token gives no right to \(missing) in this room")
+    }
+}
+
+extension ClientRequest.Body {
+    /// The room that the request concerns, and the right that it requires there; nil if it concerns none, or if it is
+    /// allowed without a right, like leaving.
+    public var requirement: (room: RoomName, right: Rights)? {
+        switch self {
+        case .join(let room, _, _), .history(let room, _), .roster(let room, _): (room, .read)
+        case .send(let send): (send.room, .send)
+        case .signal(let room, _, _): (room, .signal)
+        case .leave, .ping, .token: nil
+        }
+    }
+}

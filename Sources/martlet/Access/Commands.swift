@@ -1,0 +1,57 @@
+import ArgumentParser
+import ChatGateway
+import ChatJSON
+import ChatRedis
+import Glibc
+import RedisSchema
+
+/// `martlet commands`: the newest commands that all nodes apply.
+struct Commands: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the newest commands that all nodes apply, such as revocations, oldest first.")
+
+    @OptionGroup var place: RedisPlace
+
+    @Option(help: "How many.")
+    var count = 50
+
+    @Flag(help: "Each command as a JSON object on a line of its own.")
+    var json = false
+
+    func validate() throws {
+        if !(1...10_000).contains(count) { throw ValidationError("--count must be from 1 to 10000") }
+    }
+
+    func run() async throws {
+        let (target, keys) = try await place.resolved("commands")
+        let reply: RedisValue
+        do throws(RedisSetupError) {
+            let redis = try await RedisServers.connect(target, name: "commands")
+            reply = try await redis.ask("XREVRANGE", keys.commands, "+", "-", "COUNT", "\(count)")
+            await redis.close()
+        } catch {
+            StandardError.write("commands: \(error)\n")
+            throw ExitCode(2)
+        }
+        if let error = reply.error {
+            StandardError.write("commands: redis refuses: \(error)\n")
+            throw ExitCode(1)
+        }
+        for entry in (reply.array ?? []).reversed() {
+            guard let parts = entry.array, parts.count == 2, let id = parts[0].string else { continue }
+            let fields = parts[1].pairs.compactMapValues(\.string)
+            Terminal.write((json ? Self.object(id, fields) : Self.line(id, fields)) + "\n")
+        }
+    }
+
+    private static func object(_ id: String, _ fields: [String: String]) -> String {
+        JSONValue.object(fields.mapValues { .string($0) }.merging(["id": .string(id)]) { $1 }).text
+    }
+
+    private static func line(_ id: String, _ fields: [String: String]) -> String {
+        let what = ["type", "subject", "name"].compactMap { fields[$0] }.filter { !$0.isEmpty }.joined(separator: " ")
+        let until = fields["until"].flatMap { UInt64($0) }.map { ", until \(Timestamp.text($0))" } ?? ""
+        let by = fields["by"].flatMap { $0.isEmpty ? nil : ", by \($0)" } ?? ""
+        return TerminalText.harmless("\(id)  \(what)\(until)\(by)")
+    }
+}

@@ -1,0 +1,256 @@
+import ChatAccess
+import ChatCore
+import ChatJSON
+import ChatNode
+import ChatWire
+import TestSupport
+import Testing
+
+@testable import ChatGateway
+
+/// Who may do what, through a whole node: all ways in, all requests, all routes.
+@Suite struct AccessTests {
+    private func withTokens(
+        _ environment: [String: String] = [:], _ body: (_ port: Int) async throws -> Void
+    ) async throws {
+        try await withMemoryNode(
+            ["MARTLET_TOKEN_HMAC_SECRET": TestTokens.secret].merging(environment) { $1 }, body)
+    }
+
+    private static func connect(_ port: Int, _ token: String, query: String = "") async throws -> TestWebSocket {
+        let client = try await TestWebSocket.connect(
+            port: port, query, extra: "Authorization: Bearer \(token)\r\n")
+        _ = try await client.json("welcome")
+        return client
+    }
+
+    /// The status of an HTTP request.
+    private static func status(
+        _ port: Int, _ method: String, _ path: String, _ fields: String = "", body: String? = nil
+    ) async throws -> Int {
+        let socket = try await TestSocket.connect(port: port)
+        let content = body.map { "Content-Length: \($0.utf8.count)\r\n\r\n\($0)" } ?? "\r\n"
+        try await socket.write(
+            "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\(fields)\(content)")
+        guard let answer = await socket.readAnswer(hasBody: method != "HEAD") else { return 0 }
+        return Int(answer.head.split(separator: " ")[1]) ?? 0
+    }
+
+    // MARK: nothing answers without rights
+
+    @Test func noRouteAnswersWithoutATokenOrWithoutItsRight() async throws {
+        // Everybody may read these: they say nothing of rooms.
+        let open: Set<String> = ["/healthz", "/readyz", "/metrics", "/ws"]
+        let options = GatewayOptions(nodeName: "n", nodeID: try NodeID("n-1"))
+        let caller = APICaller(options: options, authenticator: DevelopmentAuthenticator())
+        let service = FakeService()
+        let routes = HTTPRoutes.routes(
+            RoomsAPI(options: options, service: service, caller: caller), AccessAPI(service: service, caller: caller),
+            service)
+        try await withTokens { port in
+            let none = "Authorization: Bearer \(try TestTokens.make("ana", [:]))\r\n"
+            var count = 0
+            for route in routes where !open.contains(route.path) {
+                let path = route.path.replacing(":room", with: "lobby")
+                for method in route.methods + (route.methods.contains("GET") ? ["HEAD"] : []) {
+                    let body = method == "POST" ? #"{"user":"ana","text":"hi"}"# : nil
+                    #expect(try await Self.status(port, method, path, body: body) == 401, "\(method) \(path)")
+                    #expect(try await Self.status(port, method, path, none, body: body) == 403, "\(method) \(path)")
+                    count += 1
+                }
+            }
+            #expect(count >= 6)
+        }
+    }
+
+    @Test func noRequestReachesARoomWithoutItsRight() async throws {
+        try await withTokens { port in
+            let client = try await Self.connect(port, try TestTokens.make("ana", ["lobby": ["read"]]))
+            let requests: [(GatewayCounters.RequestType, String, String)] = [
+                (.join, #""room":"secret""#, "error 301"), (.send, #""room":"lobby","text":"a""#, "error 301"),
+                (.signal, #""room":"lobby","name":"typing""#, "error 301"),
+                (.history, #""room":"secret""#, "error 301"), (.roster, #""room":"secret""#, "error 301"),
+                (.leave, #""room":"secret""#, "error 107"), (.ping, #""x":1"#, "pong 0"),
+                (.token, #""token":"a.b.c""#, "error 300"),
+            ]
+            #expect(Set(requests.map(\.0)) == Set(GatewayCounters.RequestType.allCases), "all types of requests")
+            try await client.send(#"{"type":"join","room":"lobby"}"#)
+            _ = try await client.json("joined")
+            for (type, fields, answer) in requests {
+                try await client.send(#"{"type":"\#(type.rawValue)","ref":7,\#(fields)}"#)
+                var frame = try await client.json()
+                while frame["ref"] == nil { frame = try await client.json() }
+                #expect("\(frame["type"]?.string ?? "") \(frame["code"]?.integer ?? 0)" == answer, "\(type)")
+            }
+        }
+    }
+
+    @Test func aClientWithoutATokenIsRefusedAndSoIsEveryTokenThatIsNotOurs() async throws {
+        try await withTokens { port in
+            let silent = try await TestWebSocket.connect(port: port, "auth=frame")
+            try await silent.send(#"{"type":"join","room":"lobby"}"#)
+            #expect(try await silent.json()["code"]?.integer == 300)
+            let bobs = try TestTokens.make("bob")
+            let foreign = try TestTokens.make("ana", secret: "another secret, which is as long as ours")
+            for (query, reason) in [
+                ("user=ana", CloseReason.unauthenticated), ("token=a.b.c", .unauthenticated),
+                ("token=abc", .unauthenticated), ("auth=query&token=\(bobs)", .badName),
+                ("user=ana&token=\(bobs)", .forbidden), ("token=\(foreign)", .unauthenticated),
+            ] {
+                let client = try await TestWebSocket.connect(port: port, query)
+                let close = WebSocketDecoder.Event.close(
+                    WebSocketCloseCode(rawValue: reason.rawValue), reason: reason.name)
+                #expect(await client.closeFrame() == close, "\(query)")
+            }
+        }
+    }
+
+    // MARK: carriers
+
+    @Test func aTokenMayComeInAnyOfItsPlaces() async throws {
+        try await withTokens([
+            "MARTLET_TOKEN_COOKIE": "chat", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
+        ]) { port in
+            let token = try TestTokens.make("ana")
+            let origin = "Origin: https://chat.example\r\n"
+            for (query, fields) in [
+                ("", "Authorization: Bearer \(token)\r\n"), ("token=\(token)", ""),
+                ("", "Sec-WebSocket-Protocol: martlet.v1, bearer.\(token)\r\n"),
+                ("", "\(origin)Cookie: a=b; chat=\(token); c=d\r\n"),
+            ] {
+                let client = try await TestWebSocket.connect(port: port, query, extra: fields)
+                #expect(try await client.json("welcome")["user"]?.string == "ana")
+            }
+            // The answer selects the protocol and does not repeat the token.
+            let socket = try await TestSocket.connect(port: port)
+            try await socket.write(
+                TestWebSocket.handshake("", extra: "Sec-WebSocket-Protocol: bearer.\(token), martlet.v1\r\n"))
+            let answer = try #require(await socket.readAnswer(hasBody: false))
+            #expect(answer.head.contains("Sec-WebSocket-Protocol: martlet.v1") && !answer.head.contains("bearer"))
+            // In the first frame.
+            let late = try await TestWebSocket.connect(port: port, "auth=frame")
+            try await late.send(#"{"type":"hello","token":"\#(token)","device":"phone"}"#)
+            let welcome = try await late.json("welcome")
+            #expect(welcome["user"]?.string == "ana" && welcome["device"]?.string == "phone")
+            #expect(welcome["expires"]?.integer.map { (3_500...3_600).contains($0) } == true)
+        }
+    }
+
+    @Test func aCookieCountsOnlyInRequestsOfAllowedPages() async throws {
+        try await withTokens([
+            "MARTLET_TOKEN_COOKIE": "chat", "MARTLET_ALLOWED_ORIGINS": "https://chat.example",
+        ]) { port in
+            let cookie = "Cookie: chat=\(try TestTokens.make("ana"))\r\n"
+            let path = "/api/rooms/lobby/messages"
+            let body = #"{"text":"hi"}"#
+            let json = "Content-Type: application/json\r\n"
+            let ours = "Origin: https://chat.example\r\n"
+            let foreign = "Origin: https://evil.example\r\n"
+            #expect(try await Self.status(port, "POST", path, cookie + ours + json, body: body) == 201)
+            #expect(try await Self.status(port, "POST", path, cookie + foreign + json, body: body) == 403)
+            #expect(try await Self.status(port, "POST", path, cookie + json, body: body) == 403)
+            #expect(try await Self.status(port, "GET", path, cookie + ours) == 200)
+            #expect(try await Self.status(port, "GET", path, cookie + foreign) == 403)
+            #expect(try await Self.status(port, "GET", path, cookie + "Sec-Fetch-Site: same-origin\r\n") == 200)
+            #expect(try await Self.status(port, "GET", path, cookie + "Sec-Fetch-Site: cross-site\r\n") == 403)
+            let socket = try await TestSocket.connect(port: port)
+            try await socket.write(TestWebSocket.handshake("", extra: cookie + foreign))
+            #expect(await socket.readAnswer()?.head.hasPrefix("HTTP/1.1 403 ") ?? false)
+            let program = try await TestWebSocket.connect(port: port, "", extra: cookie)
+            #expect(await program.closeFrame() == .close(WebSocketCloseCode(rawValue: 4010), reason: "forbidden"))
+        }
+    }
+
+    // MARK: renewal, end and revocation
+
+    @Test func aSessionGoesOnWithANewTokenAndEndsWithoutOne() async throws {
+        try await withTokens(["MARTLET_TOKEN_GRACE": "1s", "MARTLET_TOKEN_LEEWAY": "1s"]) { port in
+            let ana = try await Self.connect(port, try TestTokens.make("ana", lives: 2), query: "room=lobby")
+            let bob = try await Self.connect(port, try TestTokens.make("bob", lives: 2), query: "room=lobby")
+            let expiring = try await ana.json("expiring")
+            #expect(expiring["closesIn"]?.integer.map { (0...1_000).contains($0) } == true)
+            try await ana.send(#"{"type":"token","ref":1,"token":"\#(try TestTokens.make("ana"))"}"#)
+            let renewed = try await ana.json("token")
+            #expect(renewed["ref"]?.integer == 1 && (renewed["expires"]?.integer ?? 0) > 3_000)
+            #expect(await bob.closeFrame() == .close(WebSocketCloseCode(rawValue: 4011), reason: "expired"))
+            try await ana.send(#"{"type":"send","ref":2,"room":"lobby","text":"still here"}"#)
+            #expect(try await ana.json("sent")["ref"]?.integer == 2)
+            let less = try TestTokens.make("ana", ["hall": ["read"]])
+            try await ana.send(#"{"type":"token","ref":3,"token":"\#(less)"}"#)
+            let left = try await ana.json("left")
+            #expect(left["room"]?.string == "lobby" && left["reason"]?.string == "forbidden")
+        }
+    }
+
+    @Test func aRevocationEndsTheSessionsOfItsTokensAndKeepsThemOut() async throws {
+        let key = "a key of the back end"
+        try await withTokens([
+            "MARTLET_API_KEYS": "backend:\(APIKeys.hash(of: key)):admin,bot:\(APIKeys.hash(of: "bot")):send"
+        ]) { port in
+            let (anas, bobs) = (try TestTokens.make("ana", id: "t1"), try TestTokens.make("bob", id: "t2"))
+            let ana = try await Self.connect(port, anas)
+            let bob = try await Self.connect(port, bobs)
+            let admin = "Authorization: Bearer \(key)\r\n"
+            let bot = "Authorization: Bearer bot\r\n"
+            let path = "/api/revocations"
+            #expect(try await Self.status(port, "POST", path, bot, body: #"{"user":"ana"}"#) == 403)
+            for body in ["{}", #"{"user":"ana","token":"x"}"#, #"{"user":7}"#, #"{"everybody":false}"#, "[]"] {
+                #expect(try await Self.status(port, "POST", path, admin, body: body) == 400, "\(body)")
+            }
+            #expect(try await Self.status(port, "POST", path, admin, body: #"{"token":"t1"}"#) == 200)
+            #expect(await ana.closeFrame() == .close(WebSocketCloseCode(rawValue: 4012), reason: "revoked"))
+            let again = try await TestWebSocket.connect(port: port, "token=\(anas)")
+            #expect(await again.closeFrame() == .close(WebSocketCloseCode(rawValue: 4002), reason: "unauthenticated"))
+            try await bob.send(#"{"type":"ping","ref":1}"#)
+            #expect(try await bob.json("pong")["ref"]?.integer == 1)
+            #expect(try await Self.status(port, "POST", path, admin, body: #"{"user":"bob"}"#) == 200)
+            #expect(await bob.closeFrame() == .close(WebSocketCloseCode(rawValue: 4012), reason: "revoked"))
+        }
+    }
+
+    // MARK: servers, and clients without a token
+
+    @Test func aServerSpeaksForOthersWithinItsScopes() async throws {
+        let keys = "bot:\(APIKeys.hash(of: "k1")):read+send@team:*"
+        try await withTokens(["MARTLET_API_KEYS": keys]) { port in
+            let key = "Authorization: Bearer k1\r\n"
+            let body = #"{"user":"ana","text":"hi"}"#
+            #expect(try await Self.status(port, "POST", "/api/rooms/team:a/messages", key, body: body) == 201)
+            #expect(try await Self.status(port, "POST", "/api/rooms/lobby/messages", key, body: body) == 403)
+            #expect(try await Self.status(port, "GET", "/api/rooms/lobby/messages", key) == 200)
+            let unknown = "Authorization: Bearer k2\r\n"
+            #expect(try await Self.status(port, "GET", "/api/rooms/lobby/messages", unknown) == 401)
+            // A token is of one user.
+            let token = "Authorization: Bearer \(try TestTokens.make("bob"))\r\n"
+            #expect(try await Self.status(port, "POST", "/api/rooms/lobby/messages", token, body: body) == 403)
+            #expect(
+                try await Self.status(port, "POST", "/api/rooms/lobby/messages", token, body: #"{"text":"hi"}"#) == 201)
+        }
+    }
+
+    @Test func theIdempotencyKeyIsTheMessagesKey() async throws {
+        try await withMemoryNode(protocols: nil) { (port: Int) async throws in
+            let path = "/api/rooms/lobby/messages"
+            let body = #"{"user":"ana","text":"hi"}"#
+            #expect(try await Self.status(port, "POST", path, "Idempotency-Key: \"k1\"\r\n", body: body) == 201)
+            #expect(try await Self.status(port, "POST", path, "Idempotency-Key: k1\r\n", body: body) == 200)
+            let keyed = #"{"user":"ana","text":"hi","key":"k1"}"#
+            #expect(try await Self.status(port, "POST", path, "Idempotency-Key: k1\r\n", body: keyed) == 200)
+            #expect(try await Self.status(port, "POST", path, "Idempotency-Key: k2\r\n", body: keyed) == 400)
+            #expect(try await Self.status(port, "POST", path, "Idempotency-Key: ~k\r\n", body: body) == 400)
+        }
+    }
+
+    @Test(arguments: [("read", 403), ("chat", 201)])
+    func clientsWithoutATokenMayDoWhatTheSettingSays(mode: String, posting: Int) async throws {
+        try await withTokens(["MARTLET_ANONYMOUS": mode]) { port in
+            let client = try await TestWebSocket.connect(port: port, "room=lobby")
+            let welcome = try await client.json("welcome")
+            #expect(welcome["user"]?.string?.hasPrefix("guest-") ?? false)
+            _ = try await client.json("joined")
+            #expect(try await Self.status(port, "GET", "/api/rooms/lobby/messages") == 200)
+            let body = #"{"text":"hi"}"#
+            #expect(try await Self.status(port, "POST", "/api/rooms/lobby/messages", body: body) == posting)
+        }
+    }
+}

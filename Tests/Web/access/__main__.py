@@ -1,0 +1,355 @@
+#!/usr/bin/env python3
+"""Access as users meet it: tokens of other programs, keys that change, revocation on several nodes, and browsers.
+
+    python3 Tests/Web/access --url http://127.0.0.1:8080 --secret SECRET --redis-port 6390 --node NODE --binary MARTLET \
+        --nodes 4001,4002
+
+The nodes behind --url run with that secret, with the cookie `chat`, and allow pages of --url alone. Needs Debian's chromium,
+and playwright, PyJWT, joserfc and websockets from PyPI. Exits 1 if a check fails.
+"""
+import argparse
+import asyncio
+import functools
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import jwt
+import joserfc.jwk
+import joserfc.jwt
+import websockets
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from playwright.async_api import async_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PAGE = ROOT / "Sources/ChatAccess/README.md"
+#: What runs each snippet of the page; the programs that are not there are said and left out.
+RUNNERS = {"sign.py": [sys.executable], "sign.mjs": ["node"], "Sign.java": ["java"], "sign.sh": ["sh"], "sign.pl": ["perl"]}
+ROOMS = {"rooms": {"lobby": ["read", "send", "signal"]}}
+
+
+class Failure(Exception):
+    """A check that did not hold."""
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what)
+    return condition
+
+
+def claims(user="ana", lives=3600, **more):
+    now = int(time.time())
+    return {"sub": user, "iat": now, "exp": now + lives, "martlet": ROOMS, **more}
+
+
+def status(url, token=None, body=None, headers=None):
+    fields = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=fields), timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+# ------------------------------------------------------------------------------------------------ tokens of the documents
+
+def snippets(url, secret, node):
+    """Each snippet of the page makes a token that nodes accept."""
+    text = PAGE.read_text()
+    ran = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, runner in RUNNERS.items():
+            found = check(re.search(rf"<!-- tutorial: {re.escape(name)} -->\n```\w+\n(.*?)```", text, re.DOTALL), f"no {name}")
+            file = pathlib.Path(folder, name)
+            file.write_text(found[1])
+            program = node if runner == ["node"] else runner[0]
+            if not shutil.which(program):
+                print(f"skip {name}: no {program}")
+                continue
+            made = subprocess.run(
+                [program, str(file)], env={**os.environ, "MARTLET_TOKEN_HMAC_SECRET": secret}, capture_output=True, text=True,
+                timeout=60, check=False)
+            check(made.returncode == 0, f"{name}: {made.stderr}")
+            token = made.stdout.strip()
+            lobby, hall = (f"{url}/api/rooms/{room}/messages" for room in ("lobby", "hall"))
+            check(status(lobby, token) == 200 and status(hall, token) == 403, f"{name}: its token is not accepted")
+            ran.append(name)
+    check({"sign.py", "sign.mjs", "sign.sh"} <= set(ran), f"only {ran} ran")
+    print(f"ok   tokens of {', '.join(ran)}")
+
+
+# ---------------------------------------------------------------------------------------------- keys of an identity provider
+
+class KeySet(http.server.BaseHTTPRequestHandler):
+    """A key set that changes, and counts who asks."""
+    keys = []
+    asked = []
+
+    def do_GET(self):  # pylint: disable=invalid-name
+        self.asked.append(time.monotonic())
+        body = json.dumps({"keys": self.keys}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+        pass
+
+
+def kind(key):
+    """The type of the key, as a key set calls it."""
+    names = {rsa.RSAPrivateKey: "RSA", ec.EllipticCurvePrivateKey: "EC"}
+    return next((name for base, name in names.items() if isinstance(key, base)), "OKP")
+
+
+def public(key, kid):
+    """A key as a key set has it."""
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return {**joserfc.jwk.JWKRegistry.import_key(pem, kind(key)).as_dict(private=False), "kid": kid, "use": "sig"}
+
+
+def provider(binary):
+    """Tokens of two libraries in every algorithm, by a key set; then a key that is new."""
+    keys = {
+        "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048), "p256": ec.generate_private_key(ec.SECP256R1()),
+        "p384": ec.generate_private_key(ec.SECP384R1()), "p521": ec.generate_private_key(ec.SECP521R1()),
+        "ed": ed25519.Ed25519PrivateKey.generate(),
+    }
+    algorithms = {
+        "rsa": ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"], "p256": ["ES256"], "p384": ["ES384"], "p521": ["ES512"],
+        "ed": ["EdDSA"],
+    }
+    # One that a node cannot use must not keep it from the others.
+    KeySet.keys = [{"kty": "oct", "k": "AAAA", "kid": "secret"}] + [public(key, kid) for kid, key in keys.items()]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeySet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = free_port()
+    node = subprocess.Popen(
+        [binary, "serve"], stderr=subprocess.DEVNULL, env={
+            "PATH": os.environ["PATH"], "MARTLET_REDIS_URL": "memory:", "MARTLET_PORT": str(port), "MARTLET_DRAIN_TIME": "0s",
+            "MARTLET_TOKEN_JWKS_URL": f"http://127.0.0.1:{server.server_port}/jwks", "MARTLET_TOKEN_AUDIENCE": "chat",
+            "MARTLET_LIMIT_COST_PER_SECOND": "10000000", "MARTLET_LIMIT_COST_BURST": "100000000",
+        })
+    try:
+        url = f"http://127.0.0.1:{port}/api/rooms/lobby/messages"
+        wait_until(lambda: is_ready(f"http://127.0.0.1:{port}/readyz"), "the node is ready")
+        count = 0
+        for kid, names in algorithms.items():
+            for name in names:
+                said = claims(aud=["shop", "chat"])
+                tokens = [jwt.encode(said, keys[kid], algorithm=name, headers={"kid": kid})]
+                own = joserfc.jwk.JWKRegistry.import_key(private_pem(keys[kid]), kind(keys[kid]))
+                tokens.append(joserfc.jwt.encode({"alg": name, "kid": kid}, said, own, algorithms=[name]))
+                for token in tokens:
+                    check(status(url, token) == 200, f"{name}: not accepted")
+                    check(status(url, token[:-8] + "AAAAAAAA") == 401, f"{name}: a wrong signature is accepted")
+                    count += 1
+        check(status(url, jwt.encode(claims(aud="shop"), keys["p256"], algorithm="ES256", headers={"kid": "p256"})) == 401,
+              "a token for another audience is accepted")
+        check(len(KeySet.asked) == 1, f"the key set was fetched {len(KeySet.asked)} times")
+        print(f"ok   {count} tokens of PyJWT and joserfc in {sum(map(len, algorithms.values()))} algorithms")
+
+        new = ec.generate_private_key(ec.SECP256R1())
+        # The node may have fetched less than 10 s ago.
+        time.sleep(max(0, KeySet.asked[-1] + 10.2 - time.monotonic()))
+        KeySet.keys = KeySet.keys + [public(new, "new")]
+        token = jwt.encode(claims(aud="chat"), new, algorithm="ES256", headers={"kid": "new"})
+        began = time.monotonic()
+        check(status(url, token) == 200, "a token of a new key is not accepted at its first use")
+        took = time.monotonic() - began
+        check(took < 1, f"that took {took:.1f} s")
+        for number in range(30):
+            unknown = jwt.encode(claims(aud="chat"), new, algorithm="ES256", headers={"kid": f"unknown {number}"})
+            check(status(url, unknown) == 401, "a token of an unknown key is accepted")
+        check(len(KeySet.asked) == 2, f"made-up keys made the node fetch {len(KeySet.asked) - 1} times")
+        server.shutdown()
+        check(status(url, token) == 200, "known keys stay valid without the key set")
+        print(f"ok   a new key is accepted at its first use, in {took * 1000:.0f} ms; 30 made-up ones cost no fetch")
+    finally:
+        node.kill()
+        node.wait()
+
+
+def private_pem(key):
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+
+
+def is_ready(url):
+    try:
+        return status(url) == 200
+    except OSError:
+        return False
+
+
+def wait_until(condition, what, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < end, f"in {seconds} s it did not happen that {what}")
+        time.sleep(0.05)
+
+
+# ------------------------------------------------------------------------------------------------------------- revocation
+
+async def revocation(nodes, secret, binary, redis_port):
+    """100 sessions of ten users on all nodes; one user's tokens are revoked: hers end within a second, no others."""
+    def token(user):
+        return jwt.encode(claims(user), secret, algorithm="HS256")
+
+    tokens = {f"user{number}": token(f"user{number}") for number in range(10)}
+    sockets = []
+    for number in range(100):
+        user = f"user{number % 10}"
+        address = f"ws://127.0.0.1:{nodes[number % len(nodes)]}/ws?room=lobby"
+        one = await websockets.connect(address, additional_headers={"Authorization": f"Bearer {tokens[user]}"})
+        sockets.append((user, one))
+
+    async def end(one):
+        try:
+            async for _ in one:
+                pass
+        except websockets.ConnectionClosed:
+            pass
+        return one.close_code, time.monotonic()
+
+    readers = {asyncio.create_task(end(one)): user for user, one in sockets}
+    await asyncio.sleep(1.1)  # iat has whole seconds
+    began = time.monotonic()
+    made = subprocess.run(
+        [binary, "user", "revoke", "user3", "--redis", f"redis://127.0.0.1:{redis_port}"], capture_output=True, text=True,
+        timeout=20, check=False)
+    check(made.returncode == 0 and made.stdout.startswith("revoked"), f"user revoke: {made.stdout}{made.stderr}")
+    done, pending = await asyncio.wait(readers, timeout=3, return_when=asyncio.ALL_COMPLETED)
+    check(sorted(readers[one] for one in done) == ["user3"] * 10, f"{len(done)} sessions ended")
+    check(all(one.result()[0] == 4012 for one in done), "they end with the code 4012")
+    latest = max(one.result()[1] for one in done) - began
+    check(latest < 1.5, f"the last one ended {latest:.1f} s after the command began")
+    for port in nodes:
+        url = f"http://127.0.0.1:{port}/api/rooms/lobby/messages"
+        check(status(url, tokens["user3"]) == 401, "a revoked token is accepted over HTTP")
+        check(status(url, tokens["user4"]) == 200, "another user's token is refused")
+    check(status(f"http://127.0.0.1:{nodes[0]}/api/rooms/lobby/messages", token("user3")) == 200, "a new token is refused")
+    listed = subprocess.run(
+        [binary, "commands", "--redis", f"redis://127.0.0.1:{redis_port}"], capture_output=True, text=True, timeout=20, check=True)
+    check("revoke user user3" in listed.stdout, f"martlet commands: {listed.stdout}")
+    for one in pending:
+        one.cancel()
+    for _, one in sockets:
+        await one.close()
+    print(f"ok   10 of 100 sessions ended {latest * 1000:.0f} ms after the command began, the others go on")
+
+
+# --------------------------------------------------------------------------------------------------------------- browsers
+
+async def browsers(url, secret, shots):
+    def token(user):
+        return jwt.encode(claims(user), secret, algorithm="HS256")
+
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        try:
+            pages = {}
+            for user in ("ana", "bob"):
+                page = await (await browser.new_context()).new_page()
+                await page.goto(f"{url}/?user={user}&room=lobby#token={token(user)}")
+                await page.wait_for_selector("#app:not([hidden])")
+                check(token(user)[:20] not in page.url, "the token stays in the address")
+                pages[user] = page
+            await pages["ana"].wait_for_function("document.querySelector('#me-name').textContent === 'ana'")
+            await pages["ana"].wait_for_selector("#text:not([disabled])")
+            await pages["ana"].fill("#text", "hello with a token")
+            await pages["ana"].press("#text", "Enter")
+            await pages["bob"].wait_for_selector("text=hello with a token")
+            if shots:
+                await pages["bob"].screenshot(path=str(pathlib.Path(shots, "access.png")))
+            stranger = await (await browser.new_context()).new_page()
+            await stranger.goto(f"{url}/?user=eve&room=lobby")
+            await stranger.wait_for_selector("text=does not take this")
+            print("ok   two browsers talk with tokens, and one without is told why it cannot")
+            await foreign(browser, url, token("ana"))
+        finally:
+            await browser.close()
+
+
+class Foreign(http.server.SimpleHTTPRequestHandler):
+    """A page of another origin."""
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+        pass
+
+
+async def foreign(browser, url, token):
+    """A page of another origin cannot use the visitor's cookie."""
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "index.html").write_text("<!doctype html><title>another page</title>")
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Foreign, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        context = await browser.new_context()
+        await context.add_cookies([{"name": "chat", "value": token, "url": url, "httpOnly": True, "sameSite": "Lax"}])
+        own = await context.new_page()
+        await own.goto(f"{url}/openapi.json")
+        got = await own.evaluate("fetch('/api/rooms/lobby/messages').then((answer) => answer.status)")
+        check(got == 200, f"the page of the node's own origin gets {got} with the cookie")
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{server.server_port}/")
+        # The browser hides the answer from the page, and from Playwright as well.
+        seen = []
+        devtools = await context.new_cdp_session(page)
+        devtools.on("Network.responseReceivedExtraInfo", lambda answer: seen.append(answer["statusCode"]))
+        await devtools.send("Network.enable")
+        await page.evaluate(
+            "(url) => fetch(url, { credentials: 'include' }).catch(() => 0)", f"{url}/api/rooms/lobby/messages")
+        code = await page.evaluate(
+            "(url) => new Promise((done) => { const socket = new WebSocket(url);"
+            " socket.onclose = (event) => done(event.code); socket.onopen = () => done(0); })",
+            url.replace("http", "ws", 1) + "/ws?room=lobby")
+        check(seen in ([403], [403, 403]), f"the page of another origin gets {seen}")
+        check(code == 1006, f"its WebSocket ends with {code}")
+        server.shutdown()
+    print("ok   a page of another origin with the visitor's cookie gets 403, and no WebSocket")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--secret", required=True)
+    parser.add_argument("--redis-port", required=True)
+    parser.add_argument("--node", required=True)
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--nodes", required=True, type=lambda text: [int(port) for port in text.split(",")])
+    parser.add_argument("--shots")
+    options = parser.parse_args()
+    try:
+        snippets(options.url, options.secret, options.node)
+        provider(options.binary)
+        asyncio.run(revocation(options.nodes, options.secret, options.binary, options.redis_port))
+        asyncio.run(browsers(options.url, options.secret, options.shots))
+    except Failure as failure:
+        print(f"FAILED: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
