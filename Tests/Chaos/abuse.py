@@ -144,7 +144,8 @@ class Run:
         ).start()
         try:
             during = await self.phase(name, "abused", {"abuser": child.pid}, child)
-            case = Case(name, before, during, [node.name for node in self.nodes])
+            budgets = len({"address" if kind.startswith("get-") else "user" for kind in kinds})
+            case = Case(name, before, during, [node.name for node in self.nodes], budgets)
             case.generator = during.generator
         finally:
             child.kill()

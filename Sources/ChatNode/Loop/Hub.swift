@@ -86,11 +86,13 @@ final class Hub: ChatService {
 
     func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
         try allow(.read, in: room, by: grant)
+        let rate = try takeRead(by: grant)
         var query = query
         query.limit = max(1, min(query.limit, settings.hub.rooms.limits.historyPage))
         query.bytes = settings.hub.rooms.limits.historyPageBytes
         switch await home(of: room).ask(.history(room: room, query: query)) {
         case .success(.history(let page)):
+            rate?.charge(RequestCost.page(page.messages, read: true), now: .now)
             return page.limited(toBytes: settings.hub.rooms.limits.historyPageBytes, anchor: query.anchor)
         case .success: throw BrokerError.malformed("").wireError("history")
         case .failure(let error): throw error.wireError("history")
@@ -127,6 +129,23 @@ final class Hub: ChatService {
     /// How often a `say` with a key is repeated while Redis reads the room's log, 256 messages or 64 KB at a time.
     private static let mostReads = 1_000
 
+    /// Takes a read over HTTP from what its user may spend on this node, over HTTP and in sessions together. Returns
+    /// the rate, to be charged what the read costs; nil in development mode, where only the address pays.
+    private func takeRead(by grant: Grant?) throws(WireError) -> UserRate? {
+        guard let grant, !grant.permissions.actsForOthers else { return nil }
+        let rate = admission.rate(of: grant.user)
+        guard rate.take(now: .now) else {
+            metrics.limitRefusals[.requestsPerSecondPerUser].increment()
+            let most = settings.hub.rooms.limits.userRequestsPerSecond
+            throw WireError(.rateLimited, "the user makes more than \(most) requests a second on this node")
+        }
+        guard rate.spend(RequestCost.request + RequestCost.read, now: .now) else {
+            metrics.limitRefusals[.costPerSecond].increment()
+            throw settings.hub.rooms.limits.tooDear
+        }
+        return rate
+    }
+
     /// Charges a message that is sent over HTTP to its user, like one from a session.
     private func charge(_ content: MessageContent, _ cost: UInt64, now: Moment) throws(WireError) {
         let rate = admission.rate(of: content.user)
@@ -149,9 +168,11 @@ final class Hub: ChatService {
 
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
         try allow(.read, in: room, by: grant)
+        let rate = try takeRead(by: grant)
         let place = RosterCursor(cursor)
         switch await home(of: room).ask(.roster(room: room, cursor: place.part)) {
         case .success(.roster(let part)):
+            rate?.charge(RequestCost.roster(part.members.count, read: true), now: .now)
             return part.page(at: place, limit: settings.hub.rooms.limits.rosterPage)
         case .success: throw BrokerError.malformed("").wireError("roster")
         case .failure(let error): throw error.wireError("roster")
