@@ -1,8 +1,10 @@
 #pragma once
 
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -31,3 +33,22 @@ static inline uint64_t wall_clock_milliseconds(void) {
 
 /// Gives the system what the allocator keeps and nobody uses.
 static inline void memory_give_back(void) { malloc_trim(0); }
+
+/// Which file is at a path, and when it was changed last.
+struct file_look {
+    uint64_t device;
+    uint64_t inode;
+    int64_t size;
+    int64_t changed_nanoseconds;
+};
+
+/// Looks at the file at the end of all symbolic links (stat(2)). False if there is none, or if it cannot be looked at.
+static inline bool file_look_at(const char *path, struct file_look *look) {
+    struct stat info;
+    if (stat(path, &info) != 0) return false;
+    look->device = (uint64_t)info.st_dev;
+    look->inode = (uint64_t)info.st_ino;
+    look->size = (int64_t)info.st_size;
+    look->changed_nanoseconds = (int64_t)info.st_mtim.tv_sec * 1000000000 + (int64_t)info.st_mtim.tv_nsec;
+    return true;
+}

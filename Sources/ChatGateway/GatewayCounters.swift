@@ -38,6 +38,8 @@ public struct GatewayCounters: Sendable {
     public var timesFull: UInt64 = 0
     /// How often the kernel failed to accept a connection.
     public var acceptErrors: UInt64 = 0
+    /// When the TLS certificate in use expires, in seconds since 1970 (UTC); nil without TLS.
+    public var certificateExpires: Int64?
 
     /// Refusals because of limits that the gateway itself checks.
     public var limitRefusals: [Limit: UInt64] = [:]
@@ -74,7 +76,9 @@ public struct GatewayCounters: Sendable {
         /// Invalid names in the URL, and failed authentication or authorisation.
         case badName, unauthenticated, forbidden, expired, revoked
         /// A limit of the node was reached.
-        case nodeFull, tooManySessions, handshakeRate, addressConnections
+        case nodeFull, tooManySessions, handshakeRate, addressConnections, addressCost
+        /// A client that does not speak TLS on a port that does; a TLS handshake that failed.
+        case notTLS, tlsHandshake
         case draining, internalError
 
         init(_ reason: CloseReason) {

@@ -50,8 +50,12 @@ public struct GatewayOptions: Sendable {
     /// The kernel's receive buffer of a connection, in bytes; nil leaves it to the kernel.
     public var receiveSocketBytes: Int32?
     /// Whether sessions are written to directly, bypassing the channel (see `RawSocket`). For plaintext only: a handler
-    /// that transforms bytes would be bypassed.
+    /// that transforms bytes would be bypassed. Has no effect with a ``certificate``.
     public var writesToDescriptor = true
+    /// The certificate for TLS; nil means that the port speaks plaintext.
+    public var certificate: CertificateFiles?
+    /// How often the files of the certificate are checked for changes. Tests make it short.
+    public var certificateCheck: Duration = .seconds(2)
     /// Origins whose pages may connect and post; nil means all. Compared in lower case.
     public var allowedOrigins: Set<String>?
     /// The name of the cookie that may carry a token; nil if none may. Requires ``allowedOrigins``.

@@ -140,6 +140,9 @@ public struct ClientOptions: Sendable {
     /// For tools that test nodes: messages are shown as the node sent them, including repeats, wrong order and holes,
     /// instead of each once and in order.
     public var showsAll = false
+    /// The PEM file of the authority that signed the nodes' certificates, for a private one; nil means the authorities
+    /// that the system trusts. For `wss:` addresses.
+    public var authorityFile: String?
     /// The largest frame from the node in bytes. A larger one closes the connection.
     public var maxFrameBytes = 16 * 1_024 * 1_024
 

@@ -40,14 +40,18 @@ struct RawSocketTests {
         return MessageContent(user: try UserID("bot"), at: 0, text: text)
     }
 
-    @Test(arguments: [true, false])
-    func aReaderThatStallsAndGoesOnGetsEverythingWholeAndInOrder(_ isRaw: Bool) async throws {
+    enum Path: CaseIterable { case descriptor, channel, tls }
+
+    @Test(arguments: Path.allCases)
+    func aReaderThatStallsAndGoesOnGetsEverythingWholeAndInOrder(_ path: Path) async throws {
+        let own = path == .tls ? try PrivateCertificate.make() : nil
         try await withGateway {
-            $0.writesToDescriptor = isRaw
+            $0.writesToDescriptor = path != .channel
+            $0.certificate = own?.files
             $0.limits.outboundBytes = 64 << 20
         } _: { port, service, server in
             let room = try RoomName("busy")
-            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy")
+            let client = try await TestWebSocket.connect(port: port, "user=slow&room=busy", tls: try own?.client())
             _ = try await client.json("joined")
             let channel = client.socket.channel
             var sent = 0

@@ -164,6 +164,7 @@ import Testing
             ),
             (["MARTLET_REDIS_USER": "ana"], ["MARTLET_REDIS_USER", "MARTLET_REDIS_PASSWORD", "MARTLET_REDIS_URL"]),
             (["MARTLET_REDIS_KEY": "/etc/hosts"], ["MARTLET_REDIS_CERTIFICATE", "MARTLET_REDIS_KEY"]),
+            (["MARTLET_TLS_CERTIFICATE": "/etc/hosts"], ["MARTLET_TLS_CERTIFICATE", "MARTLET_TLS_KEY"]),
             (
                 ["MARTLET_REDIS_SENTINEL_USER": "ana"],
                 ["MARTLET_REDIS_SENTINEL_USER", "MARTLET_REDIS_SENTINEL_PASSWORD"]

@@ -45,6 +45,8 @@ public enum RequestCost {
     public static let httpRequest: UInt64 = 250_000
     /// A refused HTTP request, which is read and answered all the same.
     public static let httpRefusal: UInt64 = 200_000
+    /// A TLS handshake, without the request that follows.
+    public static let tlsHandshake: UInt64 = 600_000
     /// The assumed number of receivers of a message in a room that this node is not in, as their number is unknown.
     public static let unknownReceivers = 100
 

@@ -30,7 +30,7 @@ extension ConnectionHandler {
         let isPersistent = head.isPersistent && !isDoorway
         var answering = Answering(isHead: head.method == "HEAD", isPersistent: isPersistent, isOld: head.isOld)
         let source = GatewayRequestContext.Source(logger: gateway.logger, client: client(of: head))
-        let routes = gateway.routes
+        let routes = port.routes
         let shared = gateway.shared
         let outlet = AnswerOutlet(handler: NIOLoopBound(self, eventLoop: context.eventLoop), loop: context.eventLoop)
         let whole = Request(head: request, body: RequestBody(buffer: ByteBuffer(bytes: body)))

@@ -1,6 +1,7 @@
 import ChatCore
 import ChatWire
 import NIOCore
+import NIOTLS
 import Synchronization
 
 /// The first handler of every connection, and the only one until it becomes a WebSocket. It reads requests one after
@@ -38,6 +39,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private static let wideReadBytes = 8_192
 
     let gateway: GatewayLoop
+    let port: GatewayPort
     var state = State.reading
     var reader: RequestReader
     /// The head of the request whose body is being received.
@@ -51,8 +53,10 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// The peer has closed its side.
     var isInputClosed = false
     /// The address under which this connection is counted; nil if it is not counted (any more).
-    private var counted: PeerAddress?
+    private(set) var counted: PeerAddress?
     private(set) var peer: PeerAddress?
+    /// The TLS handshake is not complete, so nothing can be said to the client.
+    var isTLSPending: Bool
 
     private var isCounted = false
     private var isWide = false
@@ -61,8 +65,12 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var isReadHeld = false
     private var isThrottled = false
 
-    init(gateway: GatewayLoop) {
+    /// Without `port`, the connection is to the port for everybody, in plaintext.
+    init(gateway: GatewayLoop, port: GatewayPort? = nil) {
         self.gateway = gateway
+        let port = port ?? GatewayPort(routes: gateway.routes)
+        self.port = port
+        isTLSPending = port.tls != nil
         reader = RequestReader(limits: gateway.options.requestLimits)
         clock = RequestClock(times: gateway.options.requestTimes, now: .now)
     }
@@ -148,6 +156,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        tlsFailed(error)
         context.close(promise: nil)
     }
 
@@ -208,6 +217,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted? = event as? TLSUserEvent { isTLSPending = false }
         guard event as? NIOCore.ChannelEvent == .inputClosed else {
             return context.fireUserInboundEventTriggered(event)
         }
@@ -309,6 +319,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // A full node logs one warning for all connections that it refuses.
         gateway.refused(reason, from: peer, isTold: isDoorway)
         gateway.counters.handshakesRefused[status, default: 0] += 1
+        if isTLSPending { return closeBeforeTLS() }
         write(HTTPAnswer.refusal(status, error, fields))
         endOutput()
     }

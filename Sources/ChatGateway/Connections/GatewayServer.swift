@@ -28,6 +28,9 @@ public final class GatewayServer: Sendable {
     private struct Running {
         var listener: any Channel
         var loops: [NIOLoopBound<GatewayLoop>]
+        var tls: ServerTLS?
+        /// Replaces the certificate when its files change.
+        var watch: Task<Void, Never>?
     }
 
     private let parts: GatewayParts
@@ -41,6 +44,9 @@ public final class GatewayServer: Sendable {
         authenticator: any Authenticator = DevelopmentAuthenticator(), protocols: ProtocolRegistry? = nil,
         eventLoopGroup: any EventLoopGroup, logger: Logger
     ) {
+        var options = options
+        // Bytes that are written to the descriptor are not encrypted.
+        if options.certificate != nil { options.writesToDescriptor = false }
         let shared = GatewayShared(options: options)
         let routes = HTTPRoutes(
             options: options, service: service, authenticator: authenticator,
@@ -54,8 +60,11 @@ public final class GatewayServer: Sendable {
     /// The port that the server listens on; nil before ``start()``.
     public var boundPort: Int? { running.withLockedValue { $0?.listener.localAddress?.port } }
 
-    /// Starts to listen. Throws a ``GatewayError`` if the address cannot be bound.
+    /// Starts to listen. Throws a ``GatewayError`` if the address cannot be bound, or a ``CertificateError``.
     public func start() async throws {
+        var port = GatewayPort(routes: parts.routes)
+        if let files = parts.options.certificate { port.tls = try ServerTLS(files, logger: parts.logger) }
+        let tls = port.tls
         var loops: [NIOLoopBound<GatewayLoop>] = []
         let count = Array(group.makeIterator()).count
         for loop in group.makeIterator() {
@@ -68,8 +77,11 @@ public final class GatewayServer: Sendable {
                 }.get())
         }
         do {
-            let listener = try await bind(loops)
-            running.withLockedValue { $0 = Running(listener: listener, loops: loops) }
+            let listener = try await bind(loops, port)
+            let watch = tls.map { [interval = parts.options.certificateCheck] tls in
+                Task { await tls.watch(every: interval) }
+            }
+            running.withLockedValue { $0 = Running(listener: listener, loops: loops, tls: tls, watch: watch) }
         } catch {
             await stop(loops)
             throw GatewayError(
@@ -79,7 +91,7 @@ public final class GatewayServer: Sendable {
         }
     }
 
-    private func bind(_ loops: [NIOLoopBound<GatewayLoop>]) async throws -> any Channel {
+    private func bind(_ loops: [NIOLoopBound<GatewayLoop>], _ port: GatewayPort) async throws -> any Channel {
         let options = parts.options
         var byLoop: [ObjectIdentifier: NIOLoopBound<GatewayLoop>] = [:]
         for (eventLoop, gateway) in zip(group.makeIterator(), loops) { byLoop[ObjectIdentifier(eventLoop)] = gateway }
@@ -112,7 +124,11 @@ public final class GatewayServer: Sendable {
                     guard let gateway = gateways[ObjectIdentifier(channel.eventLoop)] else {
                         throw GatewayError(description: "a connection on a loop that is not the gateway's")
                     }
-                    try channel.pipeline.syncOperations.addHandler(ConnectionHandler(gateway: gateway.value))
+                    let connection = ConnectionHandler(gateway: gateway.value, port: port)
+                    if port.hasPreface {
+                        try channel.pipeline.syncOperations.addHandler(PrefaceHandler(connection, port: port))
+                    }
+                    try channel.pipeline.syncOperations.addHandler(connection)
                 }
             }
             .bind(host: options.host, port: options.port).get()
@@ -149,7 +165,8 @@ public final class GatewayServer: Sendable {
     /// the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
-        guard let loops = running.withLockedValue({ $0?.loops }) else { return }
+        guard let (loops, watch) = running.withLockedValue({ $0.map { ($0.loops, $0.watch) } }) else { return }
+        watch?.cancel()
         await stop(loops)
         let clock = ContinuousClock()
         let end = clock.now + parts.options.closeTimeout
@@ -172,6 +189,7 @@ public final class GatewayServer: Sendable {
         sum.isFull = parts.shared.fullness.withLockedValue { $0 } != nil
         sum.timesFull = parts.shared.timesFull.load(ordering: .relaxed)
         sum.acceptErrors = parts.shared.acceptErrors.load(ordering: .relaxed)
+        sum.certificateExpires = running.withLockedValue { $0?.tls }?.expires
         return sum
     }
 

@@ -68,7 +68,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     /// Called after the handshake was answered and the client is known: registers with the service, sends `welcome`,
     /// joins the room that the client named, and performs requests that followed in the same message.
     func open(joining firstRoom: RoomName?, then inputs: [ClientInput] = []) {
-        if gateway.options.writesToDescriptor, let context { raw = RawSocket(context) }
+        if let context { raw = RawSocket(context, bypasses: gateway.options.writesToDescriptor) }
         gateway.add(self)
         switch gateway.service.openSession(identity, outlet: self, on: gateway.eventLoop) {
         case .failure(let reason):
@@ -429,13 +429,20 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         // Repeated, because flushing can make the channel writable at once, and no event would report that later.
         repeat {
             // Checking writability after each write keeps the channel within its high-water mark. The rest waits in the
-            // queue, where it is counted and can be dropped.
-            while channel.isWritable, let buffer = next() { context.write(wrapOutboundOut(buffer), promise: nil) }
+            // queue, where it is counted and can be dropped. The TLS handler reaches the channel only with a flush.
+            var unflushed = 0
+            while channel.isWritable, unflushed < Self.mostUnflushed, let buffer = next() {
+                unflushed += buffer.readableBytes
+                context.write(wrapOutboundOut(buffer), promise: nil)
+            }
             machine.spoke()
             context.flush()
         } while channel.isWritable && !queue.isEmpty
         if channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
     }
+
+    /// The bytes that are written between two flushes, about the channel's high-water mark.
+    private static let mostUnflushed = 32_768
 
     private enum RawOutcome { case everything, part, nothing }
 

@@ -51,6 +51,10 @@ extension NodeConfiguration {
             holds: { ($0.redis.certificateFile == nil) == ($0.redis.keyFile == nil) },
             rule: "%0 and %1 go together: a certificate is of no use without its key"),
         Check(
+            keys: ["tls.certificate", "tls.key"],
+            holds: { ($0.listener.certificateFile == nil) == ($0.listener.keyFile == nil) },
+            rule: "%0 and %1 go together: a certificate is of no use without its key"),
+        Check(
             keys: ["redis.sentinel.user", "redis.sentinel.password"],
             holds: { $0.redis.sentinelUser == nil || $0.redis.sentinelPassword != nil },
             rule: "%0 needs %1: a sentinel wants both"),

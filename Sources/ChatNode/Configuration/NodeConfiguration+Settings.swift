@@ -17,6 +17,15 @@ extension NodeConfiguration {
                 + "`MARTLET_AUTH=none`."),
         Setting("port", \.listener.port, .int(0...65_535), "Port for WebSocket and HTTP; `0` means any free one."),
         Setting(
+            "tls.certificate", \.listener.certificateFile, ValueRule.file.optional(),
+            "PEM file of the node's certificate, followed by those of the authorities below the root. With it the port "
+                + "speaks TLS (1.2 or newer) and nothing else. A new file is in use a few seconds later, without a "
+                + "restart."
+        ),
+        Setting(
+            "tls.key", \.listener.keyFile, ValueRule.file.optional(),
+            "PEM file of its private key, without a passphrase."),
+        Setting(
             "allowed.origins", \.listener.allowedOrigins, .origins,
             "Origins of web pages that may open a WebSocket and use the API. Programs that send no `Origin` are "
                 + "not checked."),

@@ -27,6 +27,7 @@ extension NodeConfiguration {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
         options.host = listener.host
         options.port = listener.port
+        options.certificate = certificateFiles
         options.limits = limits
         options.heartbeatSeconds = max(1, Int(listener.sessionHeartbeat.components.seconds))
         options.handshakeTimeout = listener.handshakeTimeout

@@ -35,6 +35,10 @@ extension NodeConfiguration {
         public var host = "127.0.0.1"
         /// The port for WebSocket and HTTP (int, default: 8080, range: 0 to 65535). 0 means any free port.
         public var port = 8080
+        /// PEM files: the node's certificate with those of the authorities below the root, and its key; with them the
+        /// port speaks TLS (path, default: none).
+        public var certificateFile: String?
+        public var keyFile: String?
         /// The origins of web pages that may open a WebSocket (list, default: *).
         public var allowedOrigins = Origins.any
         /// How long a new connection may take to become a WebSocket or to send its HTTP request (duration, default:

@@ -23,6 +23,7 @@ public enum NodeProcess {
         announce(configuration, logger)
         raiseFileLimit(logger)
         refuseTooManyConnections(configuration)
+        refuseCertificate(configuration)
         signal(SIGPIPE, SIG_IGN)
         let metrics = NodeMetrics(version: Node.version, node: configuration.node.name)
         MetricsSystem.bootstrap(metrics.registry)
@@ -91,6 +92,12 @@ public enum NodeProcess {
             StandardError.write("martlet: \(error)\n")
             exit(ExitCode.configuration)
         }
+    }
+
+    private static func refuseCertificate(_ configuration: NodeConfiguration) {
+        guard let problem = configuration.certificateProblem() else { return }
+        StandardError.write("martlet: \(problem)\n")
+        exit(ExitCode.configuration)
     }
 
     /// Every session needs a file descriptor, so the limit is raised as far as the system allows.

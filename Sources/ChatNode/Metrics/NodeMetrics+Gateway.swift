@@ -20,6 +20,12 @@ extension NodeMetrics {
         full.set(counters.isFull ? 1.0 : 0.0)
         timesFull.raise(to: counters.timesFull)
         acceptErrors.raise(to: counters.acceptErrors)
+        if let expires = counters.certificateExpires {
+            registry.gauge(
+                "martlet_tls_certificate_expiry_seconds",
+                help: "Time at which the TLS certificate in use expires, in seconds since 1970."
+            ).set(expires)
+        }
         limitRefusals[.frameBytes].raise(to: counters.badFrames["frameTooLarge"] ?? 0)
         limitRefusals[.outboundBytes].raise(to: counters.sessionsClosed["slow"] ?? 0)
         limitRefusals[.connections].raise(to: counters.connectionsRefused)

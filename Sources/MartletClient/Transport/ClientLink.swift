@@ -88,7 +88,9 @@ final class ClientLink: @unchecked Sendable {
     ) throws {
         let pipeline = channel.pipeline.syncOperations
         if address.secure {
-            let context = try NIOSSLContext(configuration: .makeClientConfiguration())
+            var configuration = TLSConfiguration.makeClientConfiguration()
+            if let file = options.authorityFile { configuration.trustRoots = .file(file) }
+            let context = try NIOSSLContext(configuration: configuration)
             let isLiteral = (try? SocketAddress(ipAddress: address.host, port: 0)) != nil
             try pipeline.addHandler(
                 NIOSSLClientHandler(context: context, serverHostname: isLiteral ? nil : address.host))

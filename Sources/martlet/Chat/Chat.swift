@@ -32,6 +32,9 @@ struct Chat: AsyncParsableCommand {
     )
     var token: String?
 
+    @Option(help: "PEM file of the authority that signed the nodes' certificate, for a private one (wss://).")
+    var ca: String?
+
     @Option(help: "How many earlier messages to show.")
     var history = 20
 
@@ -43,6 +46,7 @@ struct Chat: AsyncParsableCommand {
 
     func validate() throws {
         if url.isEmpty { throw ValidationError("an address is needed, such as ws://127.0.0.1:8080") }
+        if let ca, access(ca, R_OK) != 0 { throw ValidationError("--ca: \(ca) cannot be read") }
         if !(0...1_000).contains(history) { throw ValidationError("--history must be from 0 to 1000") }
         do throws(NameError) {
             _ = try RoomName(room)
@@ -66,7 +70,7 @@ struct Chat: AsyncParsableCommand {
             app = try ChatApp(
                 ChatOptions(
                     urls: url.map(Self.address), room: try RoomName(room), identity: identity, history: history,
-                    json: json, listens: listen))
+                    json: json, listens: listen, authorityFile: ca))
         } catch let error as ClientError {
             StandardError.write("chat: \(error.text)\n")
             throw ExitCode(2)

@@ -15,6 +15,8 @@ struct ChatOptions: Sendable {
     var json = false
     /// Whether the chat continues after the input has ended.
     var listens = false
+    /// The PEM file of a private authority, for `wss:` addresses.
+    var authorityFile: String?
 }
 
 /// A chat in this process: the client, the keyboard and the screen around ``ChatModel``. Everything passes through this
@@ -47,6 +49,7 @@ actor ChatApp {
         self.options = options
         var client = ClientOptions()
         client.sendWindow = 1
+        client.authorityFile = options.authorityFile
         self.client = try MartletClient(urls: options.urls, identity: options.identity, options: client)
         let isTerminal = Terminal.inputIsTerminal && Terminal.outputIsTerminal && !options.json
         face = isTerminal ? .terminal : .pipe

@@ -12,7 +12,14 @@ enum DoctorServer {
         let warnings: [ConfigurationWarning]
         var findings: [Finding] = []
         do throws(ConfigurationError) {
-            warnings = try NodeConfiguration.load(environment: environment).warnings
+            let configuration = try NodeConfiguration.load(environment: environment)
+            warnings = configuration.warnings
+            if let problem = configuration.certificateProblem() {
+                findings.append(
+                    Finding(
+                        .must, .configuration, problem.variables.joined(separator: ", "), problem.message,
+                        do: "correct the files: a node with this environment does not start"))
+            }
         } catch {
             warnings = error.warnings
             for problem in error.problems {

@@ -9,6 +9,7 @@ import TestSupport
 func withGateway(
     service: FakeService = FakeService(), authenticator: any Authenticator = DevelopmentAuthenticator(),
     loops: Int = 2, protocols: ProtocolRegistry? = nil,
+    logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
     _ change: (inout GatewayOptions) throws -> Void = { _ in },
     _ body: (_ port: Int, _ service: FakeService, _ server: GatewayServer) async throws -> Void
 ) async throws {
@@ -22,7 +23,7 @@ func withGateway(
     let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
     let server = GatewayServer(
         options: options, service: service, authenticator: authenticator, protocols: protocols, eventLoopGroup: group,
-        logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+        logger: logger)
     do {
         try await server.start()
         guard let port = server.boundPort else { throw TestFailure("no port") }

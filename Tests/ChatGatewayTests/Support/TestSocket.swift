@@ -1,5 +1,6 @@
 import NIOCore
 import NIOPosix
+import NIOSSL
 
 /// A TCP connection for tests. After `deadline` it is closed, and whatever waits on it gets nil.
 final class TestSocket {
@@ -30,17 +31,23 @@ final class TestSocket {
 
     deinit { channel.close(promise: nil) }
 
-    static func connect(port: Int, autoRead: Bool = true, deadline: TimeAmount = .seconds(90)) async throws
-        -> TestSocket
-    {
+    /// With `tls`, the handshake begins at once, and what is written waits for its end. `source`: the address to
+    /// connect from.
+    static func connect(
+        port: Int, autoRead: Bool = true, deadline: TimeAmount = .seconds(90), tls: NIOSSLContext? = nil,
+        from source: String? = nil
+    ) async throws -> TestSocket {
         let (stream, continuation) = AsyncStream.makeStream(of: [UInt8].self)
-        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .channelOption(.autoRead, value: autoRead)
+        var bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        if let source { bootstrap = bootstrap.bind(to: try SocketAddress(ipAddress: source, port: 0)) }
+        let channel = try await bootstrap.channelOption(.autoRead, value: autoRead)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_rcvbuf), value: autoRead ? 1 << 20 : 4_096)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Collector(continuation))
+                    let pipeline = channel.pipeline.syncOperations
+                    if let tls { try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: nil)) }
+                    try pipeline.addHandler(Collector(continuation))
                 }
             }
             .connect(host: "127.0.0.1", port: port).get()

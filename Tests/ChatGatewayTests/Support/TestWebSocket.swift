@@ -1,6 +1,7 @@
 import ChatJSON
 import ChatWire
 import NIOCore
+import NIOSSL
 import TestSupport
 
 /// A WebSocket client for tests, which can also break the protocol.
@@ -22,9 +23,9 @@ final class TestWebSocket {
 
     /// Connects and performs the handshake. Throws if the answer was not 101.
     static func connect(
-        port: Int, _ query: String = "user=ana", autoRead: Bool = true, extra: String = ""
+        port: Int, _ query: String = "user=ana", autoRead: Bool = true, extra: String = "", tls: NIOSSLContext? = nil
     ) async throws -> TestWebSocket {
-        let socket = try await TestSocket.connect(port: port, autoRead: autoRead)
+        let socket = try await TestSocket.connect(port: port, autoRead: autoRead, tls: tls)
         try await socket.write(handshake(query, extra: extra))
         let client = TestWebSocket(socket)
         guard autoRead else { return client }

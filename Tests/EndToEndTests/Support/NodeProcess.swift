@@ -4,14 +4,16 @@ import TestSupport
 import Testing
 
 /// One `martlet serve` as a process, as an operator starts it: configured by the environment, ended by signals.
-final class TestNode: @unchecked Sendable {  // `port` is written once, before the node is handed out
+final class TestNode: @unchecked Sendable {  // `port` and `authority` are written before the node is handed out
     let name: String
     private(set) var port = 0
     private let process = Process()
     private let logFile: URL
+    /// The PEM file of the authority of the node's certificate, if the node speaks TLS.
+    private var authority: String?
 
-    var url: String { "ws://127.0.0.1:\(port)/ws" }
-    var http: String { "http://127.0.0.1:\(port)" }
+    var url: String { "\(authority == nil ? "ws" : "wss")://127.0.0.1:\(port)/ws" }
+    var http: String { "\(authority == nil ? "http" : "https")://127.0.0.1:\(port)" }
     /// The log so far.
     var output: String { (try? String(contentsOf: logFile, encoding: .utf8)) ?? "" }
     var pid: pid_t { process.processIdentifier }
@@ -34,11 +36,13 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
     }
 
     /// Starts a node and returns when it is ready. `log`: a pipe for the log that nobody reads, in which case the port
-    /// is chosen before. `files`: the limit of open files.
+    /// is chosen before. `files`: the limit of open files. `authority`: that of its certificate, if it speaks TLS.
     static func start(
-        _ name: String, redis: String, _ environment: [String: String] = [:], log: Pipe? = nil, files: Int? = nil
+        _ name: String, redis: String, _ environment: [String: String] = [:], log: Pipe? = nil, files: Int? = nil,
+        authority: String? = nil
     ) async throws -> TestNode {
         let node = TestNode(name: name)
+        node.authority = authority
         var all = [
             "MARTLET_PORT": "0", "MARTLET_NODE_NAME": name, "MARTLET_REDIS_URL": redis, "MARTLET_DRAIN_TIME": "500ms",
         ]
@@ -88,7 +92,7 @@ final class TestNode: @unchecked Sendable {  // `port` is written once, before t
                 port = line.split(separator: ":").last.flatMap { Int($0.prefix { $0.isNumber }) } ?? 0
             }
             guard port != 0 else { return false }
-            return try await Shell.status(of: "\(http)/readyz") == 200
+            return try await Shell.status(of: "\(http)/readyz", authority: authority) == 200
         }
     }
 
@@ -140,8 +144,10 @@ enum Shell {
         try await run("redis-cli", ["-p", "\(redis.port)"] + arguments).trimmingCharacters(in: .newlines)
     }
 
-    static func status(of url: String) async throws -> Int {
-        Int(try await run("curl", ["-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}", url])) ?? 0
+    static func status(of url: String, authority: String? = nil) async throws -> Int {
+        let trust = authority.map { ["--cacert", $0] } ?? []
+        return Int(try await run("curl", ["-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}"] + trust + [url]))
+            ?? 0
     }
 
     static func get(_ url: String) async throws -> String {
