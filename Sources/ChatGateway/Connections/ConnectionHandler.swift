@@ -320,7 +320,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         gateway.refused(reason, from: peer, isTold: isDoorway)
         gateway.counters.handshakesRefused[status, default: 0] += 1
         if isTLSPending { return closeBeforeTLS() }
-        write(HTTPAnswer.refusal(status, error, fields))
+        write(HTTPAnswer.refusal(status, error, fields + port.routes.security.fields))
         endOutput()
     }
 

@@ -29,7 +29,6 @@ struct CrossOrigin: RouterMiddleware {
         let path = request.uri.path
         if Self.open.contains(path) {
             set("Access-Control-Allow-Origin", "*", &response)
-            set("Cross-Origin-Resource-Policy", "cross-origin", &response)
         } else if path.hasPrefix("/api/") {
             if allowed != nil { set("Vary", "Origin", &response) }
             guard let origin = request.headers[.origin], allowed?.contains(origin.lowercased()) ?? true else {

@@ -13,6 +13,7 @@ struct HTTPRoutes: Sendable {
     static let webSocketPath = "/ws"
 
     let accounts: HTTPAccounts
+    let security: SecurityHeaders
     private let responder: RouterResponder<GatewayRequestContext>
 
     init(
@@ -20,6 +21,7 @@ struct HTTPRoutes: Sendable {
         fullness: @escaping @Sendable () -> String? = { nil }
     ) {
         accounts = HTTPAccounts(options)
+        security = SecurityHeaders(isTLS: options.certificate != nil)
         let router = Router(context: GatewayRequestContext.self)
         router.add(middleware: CrossOrigin(allowed: options.allowedOrigins))
         router.add(middleware: ErrorsAsJSON())
@@ -37,12 +39,15 @@ struct HTTPRoutes: Sendable {
     }
 
     func respond(to request: Request, context: GatewayRequestContext) async -> Response {
+        var response: Response
         do {
-            return try await responder.respond(to: request, context: context)
+            response = try await responder.respond(to: request, context: context)
         } catch {
-            return Self.json(
+            response = Self.json(
                 Self.body(of: WireError(.internalError, "the request failed")), status: .internalServerError)
         }
+        security.add(to: &response.headers)
+        return response
     }
 
     /// Requests that even a full node answers, for its operators.
@@ -140,7 +145,6 @@ struct HTTPRoutes: Sendable {
         var headers = HTTPFields()
         headers[.contentType] = type
         headers[.cacheControl] = "no-store"
-        headers[.xContentTypeOptions] = "nosniff"
         return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
     }
 

@@ -31,9 +31,7 @@ struct StaticPage: Sendable {
         headers[.contentType] = file.contentType
         headers[.cacheControl] = "no-cache"
         headers[.eTag] = tag
-        headers[.xContentTypeOptions] = "nosniff"
         headers[.contentSecurityPolicy] = file.contentSecurityPolicy
-        if let name = HTTPField.Name("Referrer-Policy") { headers[name] = "no-referrer" }
         // Modules and their types: they are public, and pages of other origins use them.
         let isShared = ["text/javascript", "application/typescript"].contains { file.contentType.hasPrefix($0) }
         if isShared, let name = HTTPField.Name("Access-Control-Allow-Origin") { headers[name] = "*" }
