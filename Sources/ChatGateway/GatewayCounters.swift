@@ -79,6 +79,8 @@ public struct GatewayCounters: Sendable {
         case nodeFull, tooManySessions, handshakeRate, addressConnections, addressCost
         /// A client that does not speak TLS on a port that does; a TLS handshake that failed.
         case notTLS, tlsHandshake
+        /// A header of the PROXY protocol that cannot be read.
+        case proxyHeader
         case draining, internalError
 
         init(_ reason: CloseReason) {

@@ -39,6 +39,9 @@ public struct GatewayOptions: Sendable {
     /// Connections from these addresses are exempt from the limits for addresses, and their `X-Forwarded-For` is
     /// trusted.
     public var trustedAddresses = AddressRange.loopback + AddressRange.local
+    /// Whether connections from these addresses may begin with a header of the PROXY protocol, version 1 or 2, which
+    /// names the client.
+    public var takesProxyHeaders = false
     /// Connections that the kernel queues before they are accepted.
     public var backlog: Int32 = 4_096
     /// The most bytes that one read of a WebSocket takes. The buffer lives as long as the read; up to about this size,

@@ -58,6 +58,62 @@ struct EdgeTests {
         try await node.terminate()
     }
 
+    /// The configuration of the page, with TLS in the nodes and a PROXY header before it.
+    @Test func nodesBehindAProxyThatPassesTLSKnowTheirClients() async throws {
+        let own = try PrivateCertificate.make()
+        let environment = files(own).merging([
+            "MARTLET_PROXY_PROTOCOL": "accept", "MARTLET_TRUSTED_ADDRESSES": "127.0.0.1",
+        ]) { first, _ in first }
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        var nodes: [TestNode] = []
+        for name in ["node1", "node2"] {
+            nodes.append(try await TestNode.start(name, redis: redis.url, environment, authority: own.authority))
+        }
+        let port = try PrivateRedis.freePort()
+        let configuration = try Page.block("Sources/ChatNode/PRODUCTION.md", with: "check-ssl")
+            .replacing("bind :443", with: "bind 127.0.0.1:\(port)")
+            .replacing("10.0.0.11:8443", with: "127.0.0.1:\(nodes[0].port)")
+            .replacing("10.0.0.12:8443", with: "127.0.0.1:\(nodes[1].port)")
+            .replacing("maxconn 50000", with: "maxconn 500")
+        let proxy = try await HAProxy.start(configuration, port: port)
+        defer { proxy.stop() }
+        func curl(_ path: String, _ more: String...) async throws -> String {
+            let common = ["-s", "-m", "5", "--cacert", own.authority, "--interface", "127.0.0.3"]
+            return try await Shell.run("curl", common + more + ["https://127.0.0.1:\(port)\(path)"])
+        }
+        try await eventually("requests pass the proxy") { try await curl("/healthz") == "ok\n" }
+
+        var options = ClientOptions()
+        options.authorityFile = own.authority
+        let room = try RoomName("lobby")
+        var clients: [MartletClient] = []
+        for user in ["ana", "bob"] {
+            let url = "wss://127.0.0.1:\(port)/ws"
+            let client = try MartletClient(urls: [url], identity: ClientIdentity(user: user), options: options)
+            try await client.connect()
+            _ = try await client.join(room)
+            clients.append(client)
+        }
+        _ = try await clients[0].send("through TLS and the proxy", to: room)
+        #expect(try redis.cli("XLEN", "martlet:{lobby}:log") == "1")
+
+        // The node knows who asks, and does not believe what the client itself adds.
+        #expect(try await curl("/ws", "-H", "X-Forwarded-For: 198.51.100.1").contains("badField"))
+        try await eventually("the client's address is in the log") {
+            nodes.contains { $0.output.contains("reason=noHandshake") && $0.output.contains("address=127.0.0.3") }
+        }
+        for node in nodes {
+            let metrics = try await Shell.run(
+                "curl", ["-s", "-m", "5", "--cacert", own.authority, "\(node.http)/metrics"])
+            for reason in ["notTLS", "tlsHandshake", "proxyHeader", "badRequest", "timeout"] {
+                #expect(metrics.contains("martlet_refusals_total{reason=\"\(reason)\"} 0"), "\(reason), checks too")
+            }
+        }
+        for client in clients { await client.close() }
+        for node in nodes { try await node.terminate() }
+    }
+
     @Test func aCertificateThatCannotBeUsedRefusesTheStart() async throws {
         let own = try PrivateCertificate.make()
         try own.makePair("other", name: "other")

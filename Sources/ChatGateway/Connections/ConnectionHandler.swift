@@ -106,16 +106,29 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 [weak self] in
                 self?.checkDeadline(now: .now)
             }
-        } else if let peer, !gateway.isTrusted(peer) {
-            guard gateway.shared.addresses.enter(peer.network, now: .now) else {
-                gateway.counters.limitRefusals[.connectionsPerAddress, default: 0] += 1
-                let most = gateway.options.limits.connectionsPerAddress
-                return refuse(
-                    429, WireError(.rateLimited, "your address has \(most) connections that are no sessions"),
-                    because: .addressConnections)
-            }
-            counted = peer.network
+        } else {
+            countForAddress()
         }
+    }
+
+    /// Counts this connection for the limits of its peer's address, or refuses it.
+    private func countForAddress() {
+        guard let peer, !gateway.isTrusted(peer) else { return }
+        guard gateway.shared.addresses.enter(peer.network, now: .now) else {
+            gateway.counters.limitRefusals[.connectionsPerAddress, default: 0] += 1
+            let most = gateway.options.limits.connectionsPerAddress
+            return refuse(
+                429, WireError(.rateLimited, "your address has \(most) connections that are no sessions"),
+                because: .addressConnections)
+        }
+        counted = peer.network
+    }
+
+    /// A trusted proxy, which opened the connection, has named the client. From now on the connection is treated like
+    /// one from the client's address.
+    func becomeClient(_ client: PeerAddress) {
+        peer = client
+        if !isDoorway { countForAddress() }
     }
 
     private func descriptor(_ context: ChannelHandlerContext) -> Int? {

@@ -62,7 +62,7 @@ public final class GatewayServer: Sendable {
 
     /// Starts to listen. Throws a ``GatewayError`` if the address cannot be bound, or a ``CertificateError``.
     public func start() async throws {
-        var port = GatewayPort(routes: parts.routes)
+        var port = GatewayPort(routes: parts.routes, takesProxyHeaders: parts.options.takesProxyHeaders)
         if let files = parts.options.certificate { port.tls = try ServerTLS(files, logger: parts.logger) }
         let tls = port.tls
         var loops: [NIOLoopBound<GatewayLoop>] = []

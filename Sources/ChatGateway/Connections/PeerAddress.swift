@@ -14,6 +14,11 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
 
     private static let mapped: UInt64 = 0xFFFF_0000_0000
 
+    /// An IPv4 address as a number.
+    init(ipv4: UInt32) {
+        self.init(high: 0, low: Self.mapped | UInt64(ipv4))
+    }
+
     /// Parses an address in its usual notation, without a port or brackets; nil if it is not one.
     public init?(_ text: some StringProtocol) {
         var four = in_addr()
@@ -35,7 +40,7 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
         case .v4(let address)?:
             // sockaddr_in: family and port in the first four bytes.
             let number = withUnsafeBytes(of: address.address) { $0.loadUnaligned(fromByteOffset: 4, as: UInt32.self) }
-            self.init(high: 0, low: Self.mapped | UInt64(UInt32(bigEndian: number)))
+            self.init(ipv4: UInt32(bigEndian: number))
         case .v6(let address)?:
             // sockaddr_in6: family, port and flow in the first eight bytes.
             let address = withUnsafeBytes(of: address.address) {
@@ -47,7 +52,7 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     private init(_ address: in_addr) {
-        self.init(high: 0, low: Self.mapped | UInt64(UInt32(bigEndian: address.s_addr)))
+        self.init(ipv4: UInt32(bigEndian: address.s_addr))
     }
 
     private init(_ address: in6_addr) {

@@ -5,6 +5,19 @@ import NIOSSL
 
 /// What precedes HTTP on a connection, as reported by ``PrefaceHandler`` and by the TLS handler.
 extension ConnectionHandler {
+    /// Whether the connection is from a proxy that may name its client. The connection is open.
+    var isFromTrustedProxy: Bool { peer.map { gateway.isTrusted($0) } ?? false }
+
+    /// The proxy's header cannot be read. Nothing can be said, as it is not known who would read it.
+    func refuseProxyHeader(_ why: String) {
+        guard case .reading = state else { return }
+        gateway.refused(.proxyHeader, from: peer)
+        gateway.logger.debug(
+            "PROXY protocol header refused",
+            metadata: ["address": "\(peer.map(\.description) ?? "")", "error": "\(why)"])
+        closeBeforeTLS()
+    }
+
     /// Whether a client may begin its TLS handshake. A client whose address has used up its budget may not, because a
     /// handshake is expensive; it is disconnected.
     func mayBeginTLS() -> Bool {

@@ -3,7 +3,9 @@ struct GatewayPort: Sendable {
     var routes: HTTPRoutes
     /// Nil: connections are plaintext.
     var tls: ServerTLS?
+    /// Whether trusted proxies may begin a connection with a header of the PROXY protocol.
+    var takesProxyHeaders = false
 
-    /// Whether something precedes HTTP on a connection, which ``PrefaceHandler`` reads.
-    var hasPreface: Bool { tls != nil }
+    /// Whether something may precede HTTP on a connection, which ``PrefaceHandler`` reads.
+    var hasPreface: Bool { tls != nil || takesProxyHeaders }
 }

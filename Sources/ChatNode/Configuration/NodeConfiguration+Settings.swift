@@ -54,6 +54,12 @@ extension NodeConfiguration {
                 + "proxy."
         ),
         Setting(
+            "proxy.protocol", \.listener.proxyProtocol, .word(ProxyProtocol.allCases.map { ($0.rawValue, $0) }),
+            "With `accept`, a connection from one of these addresses may begin with a header of the PROXY protocol "
+                + "(version 1 or 2, before TLS), and is then treated like one from the client that the header names. "
+                + "From any other address such a header is a bad request."
+        ),
+        Setting(
             "session.heartbeat", \.listener.sessionHeartbeat,
             .duration(.seconds(1)...(.seconds(600)), in: .seconds),
             "Time between the node's pings to a session. A session that leaves two unanswered is closed."),

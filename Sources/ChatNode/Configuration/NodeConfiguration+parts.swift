@@ -42,6 +42,7 @@ extension NodeConfiguration {
         options.closeTimeout = listener.closeTimeout
         options.backlog = Int32(clamping: listener.backlog)
         options.trustedAddresses = listener.trustedAddresses.ranges
+        options.takesProxyHeaders = listener.proxyProtocol == .accept
         options.maxConnections = plan?.connections ?? limits.allConnections
         options.descriptors = plan?.budget
         options.tokenCookie = access.cookie

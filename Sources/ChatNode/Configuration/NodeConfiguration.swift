@@ -56,6 +56,8 @@ extension NodeConfiguration {
         public var backlog = 4_096
         /// The addresses of reverse proxies (list, default: loopback,local).
         public var trustedAddresses = TrustedAddresses.standard
+        /// Whether these proxies may begin a connection with a header of the PROXY protocol (word, default: off).
+        public var proxyProtocol = ProxyProtocol.off
         /// The interval of pings to a session. A session that leaves two unanswered is closed (duration, default: 25s,
         /// range: 1s to 10m, whole seconds).
         public var sessionHeartbeat: Duration = .seconds(25)
@@ -65,6 +67,14 @@ extension NodeConfiguration {
         public var receiveBuffer = 65_536
 
         public init() {}
+    }
+
+    /// What becomes of headers of the PROXY protocol.
+    public enum ProxyProtocol: String, Sendable, CaseIterable {
+        /// They are bad requests.
+        case off
+        /// Trusted proxies may send them.
+        case accept
     }
 
     /// The connection to Redis.

@@ -19,6 +19,15 @@ extension PrivateCertificate {
 }
 
 extension TestSocket {
+    /// Begins TLS behind the bytes that were written.
+    func beginTLS(_ context: NIOSSLContext) async throws {
+        let channel = channel
+        try await channel.eventLoop.submit {
+            try channel.pipeline.syncOperations.addHandler(
+                NIOSSLClientHandler(context: context, serverHostname: nil), position: .first)
+        }.get()
+    }
+
     /// The common name of the certificate that the gateway presented. Waits until the handshake is complete.
     func peerName() async throws -> String {
         try await eventually("the handshake is complete") {
