@@ -41,12 +41,7 @@ import Testing
     @Test func noRouteAnswersWithoutATokenOrWithoutItsRight() async throws {
         // Everybody may read these: they say nothing of rooms.
         let open: Set<String> = ["/healthz", "/readyz", "/metrics", "/ws"]
-        let options = GatewayOptions(nodeName: "n", nodeID: try NodeID("n-1"))
-        let caller = APICaller(options: options, authenticator: DevelopmentAuthenticator())
-        let service = FakeService()
-        let routes = HTTPRoutes.routes(
-            RoomsAPI(options: options, service: service, caller: caller), AccessAPI(service: service, caller: caller),
-            service)
+        let routes = try servedRoutes()
         try await withTokens { port in
             let none = "Authorization: Bearer \(try TestTokens.make("ana", [:]))\r\n"
             var count = 0

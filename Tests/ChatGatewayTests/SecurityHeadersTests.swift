@@ -45,9 +45,7 @@ struct SecurityHeadersTests {
         let own = isTLS ? try PrivateCertificate.make() : nil
         let tls = try own?.client()
         let service = FakeService()
-        let options = GatewayOptions(nodeName: "test", nodeID: try NodeID("test-1"))
-        let api = RoomsAPI(options: options, service: service, authenticator: DevelopmentAuthenticator())
-        let routes = HTTPRoutes.routes(api, service).map { $0.path.replacing(":room", with: "lobby") }
+        let routes = try servedRoutes(service).map { $0.path.replacing(":room", with: "lobby") }
         let paths = routes + WebPage.files.keys.sorted()
         #expect(routes.count >= 6 && WebPage.files.count >= 13)
         try await withGateway(service: service) {
