@@ -59,8 +59,8 @@ public struct GatewayCounters: Sendable {
             case .rateLimited: self = .requestsPerSecond
             case .tooManyWaiting: self = .waitingSendsPerSession
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
-                .notFound, .unauthenticated, .forbidden, .unavailable, .outcomeUnknown, .notStored, .draining,
-                .notReplicated, .noSpace, .internalError:
+                .notFound, .unauthenticated, .forbidden, .banned, .muted, .slowMode, .frozen, .notModerator, .duplicate,
+                .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .noSpace, .internalError:
                 return nil
             }
         }

@@ -34,6 +34,18 @@ public struct WireError: Error, Hashable, Sendable {
         case unauthenticated = 300
         /// The client is known, but not allowed to do this.
         case forbidden = 301
+        /// A moderator has banned the user from the room.
+        case banned = 302
+        /// A moderator has forbidden the user to send messages in the room.
+        case muted = 303
+        /// The user's last message in the room was sent too short a time ago.
+        case slowMode = 304
+        /// Nobody may send messages in the room at present.
+        case frozen = 305
+        /// Only moderators may send messages in the room.
+        case notModerator = 306
+        /// The user has sent the same message in the room a short time ago.
+        case duplicate = 307
         /// The log could not be reached in time, so it is not known whether the send was stored: try again with the
         /// same key and `again`.
         case unavailable = 400
@@ -56,11 +68,12 @@ public struct WireError: Error, Hashable, Sendable {
         /// Whether the same request may succeed later.
         public var retry: Bool {
             switch self {
-            case .rateLimited, .tooManyWaiting, .noSpace, .unavailable, .notStored, .draining, .notReplicated,
-                .internalError:
+            case .rateLimited, .tooManyWaiting, .noSpace, .slowMode, .unavailable, .notStored, .draining,
+                .notReplicated, .internalError:
                 true
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
-                .notFound, .tooManyRooms, .unauthenticated, .forbidden, .outcomeUnknown:
+                .notFound, .tooManyRooms, .unauthenticated, .forbidden, .banned, .muted, .frozen, .notModerator,
+                .duplicate, .outcomeUnknown:
                 false
             }
         }
@@ -68,6 +81,8 @@ public struct WireError: Error, Hashable, Sendable {
 
     public var code: Code
     public var message: String
+    /// Before that time the same request will fail again, in milliseconds since 1970; nil if no time is known.
+    public var until: UInt64?
 
     public init(_ code: Code, _ message: String) {
         self.code = code

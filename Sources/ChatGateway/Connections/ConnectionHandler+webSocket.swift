@@ -82,8 +82,8 @@ extension ConnectionHandler {
         case .forbidden: .forbidden
         case .badName, .badField, .missingField: .badName
         case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
-            .tooManyWaiting, .noSpace, .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated,
-            .internalError:
+            .tooManyWaiting, .noSpace, .banned, .muted, .slowMode, .frozen, .notModerator, .duplicate, .unavailable,
+            .outcomeUnknown, .notStored, .draining, .notReplicated, .internalError:
             .internalError
         }
     }

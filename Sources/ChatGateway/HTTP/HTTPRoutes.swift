@@ -162,11 +162,11 @@ struct HTTPRoutes: Sendable {
         switch code {
         case .badFrame, .binaryFrame, .unknownType, .missingField, .badField, .badName: 400
         case .frameTooLarge: 413
-        case .notJoined, .tooManyRooms, .outcomeUnknown: 409
+        case .notJoined, .tooManyRooms, .duplicate, .outcomeUnknown: 409
         case .notFound: 404
-        case .rateLimited, .tooManyWaiting: 429
+        case .rateLimited, .tooManyWaiting, .slowMode: 429
         case .unauthenticated: 401
-        case .forbidden: 403
+        case .forbidden, .banned, .muted, .frozen, .notModerator: 403
         case .noSpace, .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }

@@ -219,7 +219,7 @@ extension ClientStateMachine {
         }
         rooms[name]?.sends[index].inFlight = false
         switch fault.known {
-        case .rateLimited, .tooManyWaiting, .notStored, .draining: break
+        case .rateLimited, .tooManyWaiting, .slowMode, .notStored, .draining: break
         // Whatever the refusal was, an earlier attempt may have been stored.
         default: rooms[name]?.sends[index].maybeStored = true
         }

@@ -1,0 +1,124 @@
+import Testing
+
+@testable import ChatCore
+
+@Suite struct RoomModerationTests {
+    private static let now: UInt64 = 1_700_000_000_000
+    private let ana: UserID
+    private let bo: UserID
+
+    init() throws {
+        ana = try UserID("ana")
+        bo = try UserID("bo")
+    }
+
+    private func after(_ moderations: Moderation..., at now: UInt64 = now) throws -> RoomModeration {
+        var state = RoomModeration.none
+        for moderation in moderations {
+            switch state.applying(moderation, by: "mod", now: now, version: state.version + 1) {
+            case .changed(let next): state = next
+            case .nothing: break
+            case .refused(let problem): throw NameError(problem)
+            }
+        }
+        return state
+    }
+
+    private func code(
+        _ state: RoomModeration, _ rights: Rights = .send, at now: UInt64 = now, last: UInt64? = nil,
+        same: UInt64? = nil
+    ) -> WireError.Code? {
+        state.refusal(ofSendBy: ana, with: rights, now: now, lastSend: last, lastSame: same)?.code
+    }
+
+    @Test func aRoomWithoutRulesForbidsNothing() {
+        #expect(code(.none) == nil)
+        #expect(RoomModeration.none.refusal(ofJoinBy: ana, now: Self.now) == nil)
+    }
+
+    @Test func aBanForbidsToJoinAndToSendUntilItEnds() throws {
+        let state = try after(.ban(ana, for: 5_000, reason: "spam"))
+        let error = try #require(state.refusal(ofJoinBy: ana, now: Self.now))
+        #expect(error.code == .banned && error.until == Self.now + 5_000)
+        #expect(error.message == "you are banned from this room for another 5 s: spam")
+        #expect(code(state) == .banned && code(state, .all) == .banned)
+        #expect(code(state, at: Self.now + 5_000) == nil)
+        #expect(state.refusal(ofSendBy: bo, with: .send, now: Self.now) == nil)
+        #expect(try after(.ban(ana), .unban(ana)).bans.isEmpty)
+        #expect(code(try after(.ban(ana)), at: Self.now * 2) == .banned)
+    }
+
+    @Test func aMuteForbidsToSendAlone() throws {
+        let state = try after(.mute(ana))
+        #expect(state.refusal(ofJoinBy: ana, now: Self.now) == nil)
+        #expect(code(state) == .muted && code(state, .all) == .muted)
+        // Lifting the ban does not lift the mute.
+        #expect(code(try after(.mute(ana), .ban(ana), .unban(ana))) == .muted)
+        #expect(code(try after(.mute(ana), .unmute(ana))) == nil)
+    }
+
+    @Test func rulesBindEverybodyButModerators() throws {
+        let frozen = try after(.freeze(true))
+        #expect(code(frozen) == .frozen && code(frozen, .all) == nil)
+        #expect(code(try after(.freeze(true), .freeze(false))) == nil)
+        let closed = try after(.posting(.moderators))
+        #expect(code(closed) == .notModerator && code(closed, .all) == nil)
+    }
+
+    @Test func slowModeAndUniqueMessagesLookAtWhatTheUserSaidBefore() throws {
+        let slow = try after(.slowMode(5_000))
+        #expect(code(slow) == nil && code(slow, last: Self.now - 5_000) == nil)
+        #expect(code(slow, last: Self.now - 4_999) == .slowMode && code(slow, .all, last: Self.now) == nil)
+        let error = slow.refusal(ofSendBy: ana, with: .send, now: Self.now, lastSend: Self.now - 1_000)
+        #expect(error?.until == Self.now + 4_000 && error?.code.retry == true)
+        // The clock of the node that stored the last one is an hour ahead.
+        #expect(code(slow, at: Self.now, last: Self.now + 3_600_000) == .slowMode)
+        let unique = try after(.uniqueFor(1_000))
+        #expect(code(unique, last: Self.now) == nil && code(unique, same: Self.now - 999) == .duplicate)
+        #expect(code(unique, same: Self.now - 1_000) == nil)
+    }
+
+    @Test func whatChangesNothingIsNoNewState() throws {
+        let state = try after(.freeze(true))
+        for moderation in [.freeze(true), .unban(ana), .unmute(ana), .slowMode(0), .posting(.open)] as [Moderation] {
+            guard case .nothing = state.applying(moderation, by: "", now: Self.now, version: 9) else {
+                Issue.record("\(moderation) changes something")
+                continue
+            }
+        }
+        guard case .changed = try after(.ban(ana)).applying(.ban(ana), by: "", now: Self.now, version: 9) else {
+            throw NameError("a ban is imposed anew")
+        }
+    }
+
+    @Test func sanctionsAreBoundedAndThoseThatEndedMakeRoom() throws {
+        var state = RoomModeration.none
+        func add(_ number: Int, at now: UInt64) throws -> Bool {
+            let ban = Moderation.ban(try UserID("user\(number)"), for: number == 7 ? 1_000 : nil)
+            guard case .changed(let next) = state.applying(ban, by: "", now: now, version: 1) else { return false }
+            state = next
+            return true
+        }
+        for number in 0..<RoomModeration.mostSanctions { #expect(try add(number, at: Self.now)) }
+        #expect(try !add(1_000, at: Self.now))
+        #expect(try add(1_000, at: Self.now + 1_000))
+        #expect(state.sanctionCount == RoomModeration.mostSanctions && state.bans[try UserID("user7")] == nil)
+    }
+
+    @Test func whatIsOutOfBoundsIsRefused() throws {
+        for moderation in [
+            .ban(ana, for: 0), .ban(ana, for: .max), .ban(ana, reason: String(repeating: "x", count: 201)),
+            .mute(ana, reason: "a\nb"), .slowMode(RoomPolicy.longest + 1), .uniqueFor(.max),
+        ] as [Moderation] {
+            guard case .refused = RoomModeration.none.applying(moderation, by: "", now: 1, version: 1) else {
+                Issue.record("\(moderation) is accepted")
+                continue
+            }
+        }
+        guard case .refused = RoomModeration.none.applying(.freeze(true), by: "a\u{7F}", now: 1, version: 1) else {
+            throw NameError("a control character is accepted")
+        }
+        let longest = try after(.ban(ana, for: PositionBounds.largest))
+        #expect(longest.bans[ana]?.until == PositionBounds.largest)
+    }
+}
