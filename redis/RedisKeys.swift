@@ -14,12 +14,18 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case roster
     /// Hash: digest of user and key → ID of the message; written only where somebody had to look for a key.
     case keys
+    /// Hash: the room's rules, and their version. It is missing if the room was never moderated.
+    case rules
+    /// Hash: `ban:<user>` and `mute:<user>` → JSON `{"until":…,"at":…,"by":…,"reason":…}`.
+    case sanctions
+    /// Stream: who changed the rules and sanctions, and how.
+    case audit
 
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
-        case .log, .presence: "stream"
-        case .nodes, .meta, .roster, .keys: "hash"
+        case .log, .presence, .audit: "stream"
+        case .nodes, .meta, .roster, .keys, .rules, .sanctions: "hash"
         case .epochs: "list"
         }
     }

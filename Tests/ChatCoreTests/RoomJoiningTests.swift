@@ -200,7 +200,7 @@ extension RoomAction {
 extension RoomHarness {
     /// Answers open reads of the log, which contains `oldest`...20, all of epoch 100.
     mutating func answerDeepReads(oldest: UInt64) {
-        while case .view(_, let after, _)? = asked(.view).first {
+        while case .view(_, let after, _, _)? = asked(.view).first {
             let from = max(after?.seq ?? 0, oldest - 1)
             let entries = from < 20 ? (from + 1...20).compactMap { try? message(100, $0, "m\($0)") } : []
             let missing = (after?.seq ?? 0) + 1 < oldest

@@ -163,7 +163,7 @@ struct RoomWalk {
             base = seq
             if subscribed { echoes.append(.epoch(epoch, base: seq, nodes: [room.me: epoch], by: room.me)) }
             return .success(.view(view(after: enter.after)))
-        case .view(_, let after, _): return .success(.view(view(after: after)))
+        case .view(_, let after, _, _): return .success(.view(view(after: after)))
         case .leave(_, _, let held, _, _):
             let was = value == held
             if was { value = nil }

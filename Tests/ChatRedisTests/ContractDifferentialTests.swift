@@ -67,7 +67,7 @@ import Testing
         case .success(.once(let reply)): [reply.epoch]
         case .success(.presence(let reply)): [reply.position.epoch]
         case .success(.left):
-            answer.events.compactMap { if case .epoch(let epoch, _, _, _) = $0 { epoch } else { nil } }
+            answer.events.compactMap { if case .epoch(let epoch, _, _, _, _) = $0 { epoch } else { nil } }
         case .success, .failure: []
         }
     }

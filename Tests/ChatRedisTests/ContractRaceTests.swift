@@ -74,7 +74,7 @@ import Testing
         let view = try store.view()
         #expect(view.epoch > epoch && view.base == view.last && view.nodes == [n2: epoch])
         let told = events.contains {
-            if case .epoch(view.epoch, base: view.base, nodes: view.nodes, by: _) = $0 { true } else { false }
+            if case .epoch(view.epoch, base: view.base, nodes: view.nodes, by: _, rules: _) = $0 { true } else { false }
         }
         #expect(told, "\(events)")
         guard case .success(.once(let reply)) = try store.once(n2, view.epoch, [try send("k")]).result else {

@@ -34,7 +34,7 @@ import struct NIOCore.ByteBuffer
     private func isBound(_ event: ChannelEvent) -> Bool {
         switch event {
         case .message(let message, let base): message.position.isWithinBounds && PositionBounds.holds(base ?? 0)
-        case .epoch(let epoch, let base, let nodes, _):
+        case .epoch(let epoch, let base, let nodes, _, _):
             [epoch, base].allSatisfy(PositionBounds.holds) && nodes.values.allSatisfy(PositionBounds.holds)
         case .gone(_, let value, let nodes, let last):
             PositionBounds.holds(value) && last.isWithinBounds && nodes.values.allSatisfy(PositionBounds.holds)

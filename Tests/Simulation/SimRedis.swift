@@ -95,7 +95,7 @@ struct SimRedis {
                 guard case .stored(let position) = outcome else { continue }
                 rooms[index].truth.append(Message(position: position, content: send.content))
             }
-        case (.say(_, let content), .success(.said(let position, false))):
+        case (.say(_, let content, _), .success(.said(let position, false))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.enter(let enter), .success(.view(let view))):
             // The log was begun anew, or was set back by a vandal and may then hold a seq 0.

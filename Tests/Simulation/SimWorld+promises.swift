@@ -8,7 +8,7 @@ extension SimWorld {
     func note(_ answer: MemoryBroker.Answer, _ request: BrokerRequest) {
         switch (request, answer.result) {
         case (.append(let room, _, let content, _), .success(.appended(let position, _))),
-            (.say(let room, let content), .success(.said(let position, _))):
+            (.say(let room, let content, _), .success(.said(let position, _))):
             stored[servers[0].index(of: room)].insert(Message(position: position, content: content))
         case (.once(let once), .success(.once(let reply))):
             for (send, outcome) in zip(once.sends, reply.outcomes) {
@@ -384,14 +384,15 @@ extension SimWorld {
         case .enter(let enter):
             "enter after \(enter.after?.description ?? "nothing") seen "
                 + "\(enter.seen)\(enter.identityChanged ? ", other redis, tail \(enter.tail.map(\.position))" : "")"
-        case .view(_, let after, _): "view after \(after?.description ?? "nothing")"
+        case .view(_, let after, _, _): "view after \(after?.description ?? "nothing")"
         case .leave(_, let node, let value, _, _): "leave \(node) \(value)"
         case .once(let once):
             "once at \(once.epoch) known \(once.knownFrom)-\(once.known) \(once.sends.map { $0.content.text ?? "" })"
         case .publish(_, let event): "publish \(describe(event))"
         case .presence(let change):
             "presence \(change.changes.map { "\($0.joined ? "+" : "-")\($0.user)/\($0.device)" })"
-        case .say(_, let content): "say \(content.text ?? "")"
+        case .say(_, let content, _): "say \(content.text ?? "")"
+        case .moderate(_, let moderation, _): "moderate \(moderation)"
         case .roster: "roster"
         case .hold: "hold"
         case .release: "release"
@@ -406,8 +407,8 @@ extension SimWorld {
         switch event {
         case .message(let message, let base):
             "message \(message.position) \(message.content.text ?? "") base \(base.map(String.init) ?? "-")"
-        case .epoch(let epoch, let base, let nodes, let by):
-            "epoch \(epoch) base \(base) by \(by), nodes \(nodes.keys.sorted())"
+        case .epoch(let epoch, let base, let nodes, let by, let rules):
+            "epoch \(epoch) base \(base) by \(by), nodes \(nodes.keys.sorted()) rules \(rules)"
         case .gone(let node, let value, _, let last): "gone \(node) \(value) last \(last)"
         case .presence(let notice): "presence \(notice.after)..\(notice.position)"
         case .signal: "signal"
@@ -430,6 +431,7 @@ extension SimWorld {
         case .success(.said(let position, _)): "\(position)"
         case .success(.presence(let reply)): "\(reply.position)"
         case .success(.roster(let roster)): "roster \(roster.position)"
+        case .success(.moderated(let reply)): "\(reply.version)\(reply.isChanged ? "" : ", as before")"
         case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
             .success(.memory), .success(.commanded), .success(.commands):
             "…"

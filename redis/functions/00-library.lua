@@ -4,7 +4,7 @@
 --
 -- Nodes load the library if Redis has none or an older version. Raise this number with every change of these files: doctor
 -- compares a library of the same version byte by byte.
-local VERSION = 13
+local VERSION = 14
 
 -- The bounds of all numbers, the same as in nodes (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are
 -- doubles, so adding 1 beyond 2^53 may change nothing. Epochs are milliseconds, which is far below. No node has begun
@@ -117,9 +117,4 @@ end
 local function publish_message(log, id, base, fields)
     publish(log, '{"type":"message","position":"' .. id .. '"'
         .. (base and ',"base":"' .. int(base) .. '"' or '') .. ',"entry":' .. json_pairs(fields) .. '}')
-end
-
-local function publish_epoch(log, nodes, room, by)
-    publish(log, '{"type":"epoch","epoch":"' .. int(room.epoch) .. '","base":"' .. int(room.seq)
-        .. '","nodes":' .. json_pairs(redis.call('HGETALL', nodes)) .. ',"by":' .. cjson.encode(by) .. '}')
 end

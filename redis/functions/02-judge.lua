@@ -38,8 +38,9 @@ local function judge(log, room, after, wanted)
     return verdict, entries, more
 end
 
--- The answer of enter and view, from what judge returned. No epoch of the room is above that of its log.
-local function room_reply(log, room, nodes, meta, wanted, verdict, entries, more)
+-- The answer of enter and view, from what judge returned. No epoch of the room is above that of its log. `known`: the
+-- version of the rules that the caller has; nil if the call is of a version before 14, which knows no rules.
+local function room_reply(log, room, nodes, meta, wanted, known, verdict, entries, more)
     if not entries then
         entries, more = page('XREVRANGE', log, '+', '-', wanted.count, wanted.bytes)
         entries = reversed(entries)
@@ -50,5 +51,6 @@ local function room_reply(log, room, nodes, meta, wanted, verdict, entries, more
         redis.call('HGETALL', nodes), entries, int(branch > room.epoch and 0 or branch),
     }
     if wanted.paged then reply[9] = more and '1' or '0' end
+    if wanted.paged and known then reply[10] = rules_reply(log, known) end
     return reply
 end

@@ -1,14 +1,15 @@
 -- martlet_enter: a node, subscribed to the room's channel, registers in the room and begins a new epoch.
 --
--- KEYS  log nodes epochs meta presence roster, all of one room
+-- KEYS  log nodes epochs meta presence roster rules sanctions, all of one room (versions before 14: without the last two)
 -- ARGV  node · position of the newest message it has shown ('' none) · highest epoch it ever saw here (0 none) · its
 --       clock in ms · 0: Redis' identity is as before; 1: it changed; 2: it changed, and the node has newest entries to
 --       offer if the log lost some · how much it wants, `<entries>:<bytes>` · the epoch at which the history of what
 --       follows began (0: nothing follows) · then its newest entries, oldest first, for each: ID, number of fields and
 --       values, fields and values
 -- Returns {verdict, last ID, base, history, {chain: 'epoch-base', …}, {node, epoch, …}, {entries}, branch, 1 if there
---       are more entries than these}; verdict: see judge; branch: the first epoch that was begun on this Redis: nodes
---       with an older one have not come back yet. With 2, if the log lost what the node may have: {{'bring'}, ID of the
+--       are more entries than these, and if the keys have rules: {version, {rules}, {sanctions}}, nil if the room was
+--       never moderated}; verdict: see judge; branch: the first epoch that was begun on this Redis: nodes with an older
+--       one have not come back yet. With 2, if the log lost what the node may have: {{'bring'}, ID of the
 --       log's last entry, or '0-0'}, and nothing was changed: the node asks again with 1 and what it has from that
 --       entry on
 -- Atomic all of it: if identity changed and the log lost its tail, or all, that is put back; verdict; new epoch
@@ -34,6 +35,7 @@ redis.register_function('martlet_enter', function(keys, args)
     local tail = read_tail(args, 8)
     channel(log)
     check(ROOM_TYPES, keys)
+    if keys[8] then check(RULES_TYPES, {keys[7], keys[8]}) end
     local time, foreign = now(), jump(meta)
     local epoch = math.max(time, seen + (changed == '0' and 1 or 1000), math.min(clock, time + 60000))
     local exists = redis.call('EXISTS', log) == 1
@@ -61,7 +63,7 @@ redis.register_function('martlet_enter', function(keys, args)
     redis.call('HSET', meta, 'run', run_id())
     redis.call('HSET', nodes, node, int(room.epoch))
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
-    redis.call('PERSIST', index_key(log))
+    for _, key in ipairs({index_key(log), rules_keys(log)}) do redis.call('PERSIST', key) end
     publish_epoch(log, nodes, room, node)
-    return room_reply(log, room, nodes, meta, wanted, verdict, entries, more)
+    return room_reply(log, room, nodes, meta, wanted, keys[8] and '0', verdict, entries, more)
 end)

@@ -66,9 +66,10 @@ redis.register_function('martlet_leave', function(keys, args)
     local last = exists and sound or {epoch = 0, seq = 0}
     redis.call('HDEL', nodes, node)
     if empty then
-        local names = {index_key(log), unpack(keys)}
-        -- An epoch that is ahead of the clock has to be kept, so that none below it begins.
-        if sound and last.seq == 0 and not last.first and last.epoch <= now() then
+        local rules, sanctions, audit = rules_keys(log)
+        local names = {index_key(log), rules, sanctions, audit, unpack(keys)}
+        -- An epoch that is ahead of the clock has to be kept, so that none below it begins; and so have rules.
+        if sound and last.seq == 0 and not last.first and last.epoch <= now() and rules_version(log) == 0 then
             redis.call('DEL', unpack(names))
         else
             for _, key in ipairs(names) do redis.call('PEXPIRE', key, ttl) end

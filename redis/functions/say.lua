@@ -3,10 +3,11 @@
 --
 -- KEYS  log
 -- ARGV  user · text · optional, '' for none: data (JSON) · key: said once per user and key · at in ms (now) · bounds of
---       the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is forgotten (7 days)
+--       the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is forgotten (7 days) ·
+--       user: it is bound by the room's rules as well, not by sanctions alone
 -- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed);
 --       error AGAIN if more of the log has to be read first than one call reads: the same call again reads on (nothing
---       was stored)
+--       was stored); an error that begins with banned, muted, frozen or notModerator if a rule forbids it
 -- Atomic all of it: look-up, append at the log's own epoch (so it never is refused), PUBLISH, always. No log: one
 --       begins, and expires unless a node enters. Restarted or failed-over Redis that no node has entered since: a new
 --       epoch first, for the log may have lost its tail, and a lost message's position must not be given again.
@@ -33,7 +34,7 @@ end
 
 redis.register_function('martlet_say', function(keys, args)
     local log = keys[1]
-    local user, _, data, _, at, maxlen, ttl = unpack(args, 1, 7)
+    local user, _, data, _, at, maxlen, ttl, obeys = unpack(args, 1, 8)
     at = at and at ~= '' and number(at, 'at') or now()
     local kept = bounds(maxlen and maxlen ~= '' and maxlen or '1000:4194304', 'maxlen')
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
@@ -57,6 +58,10 @@ redis.register_function('martlet_say', function(keys, args)
         return {err = 'ERR martlet: nothing to say: text and data are empty'}
     end
 
+    check({'hash', 'hash'}, {rules_keys(log)})
+    local forbidden = sanction_error(log, user) or obeys == 'user' and rules_error(log)
+    if forbidden then return {err = forbidden} end
+
     local id
     if redis.call('EXISTS', log) == 0 then
         id = redis.call('XADD', log, int(now()) .. '-1', unpack(fields))
@@ -79,7 +84,7 @@ redis.register_function('martlet_say', function(keys, args)
         -- No node holds the room, so each message extends its life.
         if redis.call('PTTL', log) > 0 then
             redis.call('PEXPIRE', log, int(ttl))
-            redis.call('PEXPIRE', meta, int(ttl))
+            for _, key in ipairs({meta, rules_keys(log)}) do redis.call('PEXPIRE', key, int(ttl)) end
         end
     end
     publish_message(log, id, nil, fields)

@@ -95,6 +95,21 @@ extension RoomModeration: Equatable {
 }
 
 extension WireError {
+    /// The error with which the broker refuses a message of a user who is in no room. Nil if the code is none of those.
+    public static func forbidden(_ code: Code, until: UInt64? = nil, reason: String = "") -> WireError? {
+        let text: String
+        switch code {
+        case .banned: text = "this user is banned from the room"
+        case .muted: text = "this user may not send messages in the room"
+        case .frozen: text = "the room is frozen"
+        case .notModerator: text = "only moderators may send messages in the room"
+        default: return nil
+        }
+        var error = WireError(code, reason.isEmpty ? text : "\(text): \(reason)")
+        error.until = until
+        return error
+    }
+
     static func sanctioned(_ code: Code, _ text: String, _ sanction: Sanction, now: UInt64) -> WireError {
         var message = text
         if let until = sanction.until { message += " for another \((until - min(now, until) + 999) / 1_000) s" }

@@ -13,6 +13,7 @@ public enum BrokerReply: Sendable, Equatable {
     case leaving(cursor: UInt64)
     indirect case once(OnceReply)
     case said(Position, repeated: Bool)
+    case moderated(ModerationReply)
     indirect case presence(PresenceReply)
     indirect case roster(RosterSnapshot)
     indirect case history(HistoryPage)
@@ -41,6 +42,8 @@ public enum BrokerError: Error, Sendable, Equatable {
     /// Redis answered, and certainly stored nothing: OOM, READONLY, LOADING, MISCONF, BUSY, NOPERM, WRONGTYPE … The
     /// text is the error.
     case notStored(String)
+    /// A sanction or a rule of the room forbids it. Certainly nothing was stored.
+    case forbidden(WireError)
     /// There was no connection. Certainly nothing was stored.
     case notConnected
     /// More of the log has to be read to learn whether the send was stored than one request may read: the same request
@@ -72,11 +75,15 @@ public struct RoomView: Sendable, Equatable {
     public var entries: [Message]
     /// Whether the bounds of the page excluded some: later ones, or older ones if these are the newest.
     public var hasMore: Bool
+    /// The room's rules and sanctions; nil if they are those of the version that the request named, and after `enter` if
+    /// the room was never moderated.
+    public var moderation: RoomModeration?
 
     public init(
         verdict: Verdict, epoch: UInt64, last: UInt64, base: UInt64, chain: EpochChain, nodes: [NodeID: UInt64],
-        branch: UInt64 = 0, entries: [Message], hasMore: Bool = false
+        branch: UInt64 = 0, entries: [Message], hasMore: Bool = false, moderation: RoomModeration? = nil
     ) {
+        self.moderation = moderation
         self.verdict = verdict
         self.epoch = epoch
         self.last = last

@@ -11,16 +11,21 @@ public enum BrokerRequest: Sendable, Equatable {
     case publish(on: Entity, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
     indirect case enter(EnterRequest)
-    /// Reads the room as it is, with a page of its log. → `.view`
-    case view(room: RoomName, after: Position?, page: PageBounds)
+    /// Reads the room as it is, with a page of its log. `knows`: the version of the room's rules that the node has; the
+    /// answer brings them only if they have another one. → `.view`
+    case view(room: RoomName, after: Position?, page: PageBounds, knows: UInt64 = 0)
     /// Takes `node` and its members out of the room if it entered with `value`. → `.left`; or `.leaving` if the
     /// roster is large: then the same again with the cursor of the answer.
     case leave(room: RoomName, node: NodeID, value: UInt64, cursor: UInt64 = 0, isOwn: Bool = false)
     /// Sends again: appends what was not appended before. → `.once`, or `.refused` if the log's epoch is not `epoch`,
     /// `.missing`, `.again`.
     indirect case once(OnceRequest)
-    /// A message from somebody who is not in the room (HTTP). → `.said`, or `.again`.
-    case say(room: RoomName, content: MessageContent)
+    /// A message from somebody who is not in the room (HTTP). `obeysRules`: false for a user who may moderate the room,
+    /// or a server. → `.said`, or `.again`, or `.forbidden` if a sanction or a rule forbids it.
+    case say(room: RoomName, content: MessageContent, obeysRules: Bool = true)
+    /// Changes the rules of a room, or a user's sanctions in it, and begins a new epoch, so that nothing that they
+    /// forbid is stored once this is answered. `by`: who orders it. → `.moderated`
+    indirect case moderate(room: RoomName, Moderation, by: String)
     /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
     indirect case presence(PresenceRequest)
     /// A part of the roster; the first one with a cursor of 0. → `.roster`, with the cursor of the next part. A small
@@ -70,8 +75,9 @@ extension BrokerRequest {
     /// Whose keys and channel the request is about.
     public var entity: Entity {
         switch self {
-        case .append(let room, _, _, _), .view(let room, _, _), .leave(let room, _, _, _, _), .say(let room, _),
-            .roster(let room, _), .history(let room, _), .holders(let room), .trim(let room):
+        case .append(let room, _, _, _), .view(let room, _, _, _), .leave(let room, _, _, _, _),
+            .say(let room, _, _), .moderate(let room, _, _), .roster(let room, _), .history(let room, _),
+            .holders(let room), .trim(let room):
             .room(room)
         case .enter(let request): .room(request.room)
         case .once(let request): .room(request.room)

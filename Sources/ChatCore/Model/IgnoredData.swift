@@ -20,6 +20,8 @@ public enum IgnoredData: UInt8, CaseIterable, Hashable, Sendable {
     case name
     /// An answer of Redis that could not be parsed.
     case reply
+    /// A field of a room's rules or sanctions that `martlet_moderate` did not write.
+    case rules
 
     /// The description in the log.
     public var text: String {
@@ -33,6 +35,7 @@ public enum IgnoredData: UInt8, CaseIterable, Hashable, Sendable {
         case .roster: "an entry of a roster is not a list of devices by node"
         case .name: "a list of nodes or rooms holds an invalid name"
         case .reply: "an answer could not be parsed"
+        case .rules: "a field of a room's rules or sanctions is none of martlet_moderate's"
         }
     }
 }

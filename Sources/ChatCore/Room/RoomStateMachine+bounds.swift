@@ -23,13 +23,13 @@ extension RoomStateMachine {
         switch event {
         case .message(let message, let base):
             isSound = self.isSound(message.position) && PositionBounds.holds(base ?? 0)
-        case .epoch(let epoch, let base, let nodes, let by):
+        case .epoch(let epoch, let base, let nodes, let by, let rules):
             guard let sound = soundNodes(nodes) else {
-                isSound = self.isSound(Position(epoch: epoch, seq: base))
+                isSound = self.isSound(Position(epoch: epoch, seq: base)) && PositionBounds.holds(rules)
                 break
             }
             actions.append(.count(.ignored(.node)))
-            return self.sound(.epoch(epoch, base: base, nodes: sound, by: by), &actions)
+            return self.sound(.epoch(epoch, base: base, nodes: sound, by: by, rules: rules), &actions)
         case .gone(_, let value, _, let last):
             isSound = self.isSound(last) && PositionBounds.holds(value)
         case .presence(let notice):
@@ -75,7 +75,7 @@ extension RoomStateMachine {
         case .roster(let roster):
             isSound = self.isSound(roster.position)
         case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory,
-            .commanded, .commands:
+            .commanded, .commands, .moderated:
             isSound = true
         }
         return isSound ? result : unsound(&actions)

@@ -69,7 +69,8 @@ extension RoomStateMachine {
     ) {
         switch result {
         case .success, .failure(.malformed), .failure(.outcomeUnknown): mayBeRegistered = true
-        case .failure(.refused), .failure(.missing), .failure(.notStored), .failure(.notConnected), .failure(.again):
+        case .failure(.refused), .failure(.missing), .failure(.notStored), .failure(.notConnected), .failure(.again),
+            .failure(.forbidden):
             break
         }
         guard case .entering(var entering) = phase, entering.serial == serial else { return }
@@ -94,7 +95,7 @@ extension RoomStateMachine {
             becomeInsideIfHeard(now: now, &actions)
         case .failure(.malformed(let text)):
             enterRefused("the answer to enter makes no sense: \(text)", entering, now: now, &actions)
-        case .success, .failure(.refused), .failure(.missing), .failure(.again):
+        case .success, .failure(.refused), .failure(.missing), .failure(.again), .failure(.forbidden):
             enterRefused("the answer to enter makes no sense", entering, now: now, &actions)
         case .failure(.notStored(let text)):
             enterRefused(text, entering, now: now, &actions)

@@ -133,7 +133,7 @@ extension RoomStateMachine {
             sends.requeue(number)
             lastRefusal = text
             sends.pause(until: now + .milliseconds(250))
-        case .failure(.notConnected), .failure(.again):
+        case .failure(.notConnected), .failure(.again), .failure(.forbidden):
             sends.requeue(number)
         case .failure(.outcomeUnknown):
             sends.doubt(number)
@@ -236,7 +236,7 @@ extension RoomStateMachine {
                 actions.append(.charge(payer, RequestCost.indexed))
             }
             for number in numbers { sends.requeue(number) }
-        case .failure(.notConnected):
+        case .failure(.notConnected), .failure(.forbidden):
             for number in numbers { sends.requeue(number) }
         case .failure(.outcomeUnknown):
             for number in numbers { sends.doubt(number) }

@@ -14,8 +14,8 @@ extension RoomStateMachine {
         guard let event = sound(event, &actions) else { return }
         switch event {
         case .message(let message, let base): heardMessage(message, base: base, now: now, &actions)
-        case .epoch(let epoch, let base, let nodes, let by):
-            heardEpoch(epoch, base: base, nodes: nodes, by: by, now: now, &actions)
+        case .epoch(let epoch, let base, let nodes, let by, let rules):
+            heardEpoch(epoch, base: base, nodes: nodes, by: by, rules: rules, now: now, &actions)
         case .gone(let node, let value, _, let last): heardGone(node, value: value, last: last, now: now, &actions)
         case .presence(let notice): heardPresence(notice, now: now, &actions)
         case .signal(let signal):
@@ -42,8 +42,8 @@ extension RoomStateMachine {
     }
 
     private mutating func heardEpoch(
-        _ newEpoch: UInt64, base newBase: UInt64, nodes newNodes: [NodeID: UInt64], by: NodeID, now: Moment,
-        _ actions: inout [RoomAction]
+        _ newEpoch: UInt64, base newBase: UInt64, nodes newNodes: [NodeID: UInt64], by: NodeID, rules: UInt64,
+        now: Moment, _ actions: inout [RoomAction]
     ) {
         order.saw(epoch: newEpoch)
         if by == node { nodes.heardOwn(epoch: newEpoch) }

@@ -254,6 +254,7 @@ extension BrokerError {
     public func wireError(_ what: String) -> WireError {
         switch self {
         case .refused, .missing: WireError(.unavailable, "\(what): the room changed meanwhile; try again")
+        case .forbidden(let error): error
         case .notStored(let text): WireError(.notStored, "\(what): redis refuses: \(text)")
         case .notConnected: WireError(.unavailable, "\(what): no connection to redis")
         case .again: WireError(.unavailable, "\(what): redis has to read more of the room's log first; try again")

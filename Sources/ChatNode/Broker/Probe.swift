@@ -117,7 +117,7 @@ struct Probe {
             self =
                 switch result {
                 // With any of these answers Redis would have stored the message.
-                case .success, .failure(.missing), .failure(.refused), .failure(.again): .taken
+                case .success, .failure(.missing), .failure(.refused), .failure(.again), .failure(.forbidden): .taken
                 case .failure(.notStored(let text)), .failure(.malformed(let text)): .refused(text)
                 case .failure(.notConnected), .failure(.outcomeUnknown): .lost
                 }

@@ -46,7 +46,7 @@ extension ChannelEvent {
         switch self {
         case .message(let message, _): message.content.cost
         case .signal(let signal): 256 + (signal.data?.utf8.count ?? 0)
-        case .epoch(_, _, let nodes, _), .gone(_, _, let nodes, _): 256 + 128 * nodes.count
+        case .epoch(_, _, let nodes, _, _), .gone(_, _, let nodes, _): 256 + 128 * nodes.count
         case .presence(let notice): 256 + 256 * notice.changes.count
         }
     }

@@ -10,7 +10,7 @@ import Glibc
 struct ChannelEventReader {
     /// A slice for each member that an event of any type has.
     private struct Members {
-        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run: JSONSlice?
+        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run, rules: JSONSlice?
         var session, user, name, data: JSONSlice?
 
         mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {
@@ -40,6 +40,7 @@ struct ChannelEventReader {
             case "count": count = slice
             case "changes": changes = slice
             case "run": run = slice
+            case "rules": rules = slice
             case "session": session = slice
             case "user": user = slice
             case "name": name = slice
@@ -155,7 +156,8 @@ struct ChannelEventReader {
         case "epoch":
             return .epoch(
                 try number(members.epoch, "epoch"), base: try number(members.base, "base"), nodes: try nodes(),
-                by: try node(members.by, "by"))
+                by: try node(members.by, "by"),
+                rules: members.rules == nil ? 0 : try number(members.rules, "rules"))
         case "gone":
             return .gone(
                 try node(members.node, "node"), value: try number(members.value, "value"), nodes: try nodes(),

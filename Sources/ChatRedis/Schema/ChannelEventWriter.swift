@@ -10,11 +10,12 @@ extension ByteWriter {
             field(#"{"type":"message","position":"#, message.position)
             appendRest(ofMessage: message.content, base: base)
             return
-        case .epoch(let epoch, let base, let nodes, let by):
+        case .epoch(let epoch, let base, let nodes, let by, let rules):
             field(#"{"type":"epoch","epoch":"#, quoted: epoch)
             field(#","base":"#, quoted: base)
             field(#","nodes":"#, nodes)
             field(#","by":"#, by.text)
+            if rules > 0 { field(#","rules":"#, quoted: rules) }
         case .gone(let node, let value, let nodes, let last):
             field(#"{"type":"gone","node":"#, node.text)
             field(#","value":"#, quoted: value)

@@ -49,6 +49,7 @@ extension RedisCodec {
         if text.contains("user executing the script can't"), operation == .history || operation == .roster {
             return .notStored("NOPERM \(text)")
         }
+        if operation == .say, let error = forbidden(text) { return .forbidden(error) }
         // Errors of the functions themselves, which they raise before they write anything.
         if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
         guard let error = RedisErrors.brokerError(of: reply, context: "Redis") else {
@@ -83,6 +84,8 @@ extension RedisCodec {
         case .say:
             guard reply.count == 2 else { throw .malformed("say: expected an ID and a word") }
             return .said(try position(reply[0], "say"), repeated: reply[1].equals("repeated"))
+        case .moderate:
+            return .moderated(try moderated(reply))
         case .presence:
             return .presence(try presence(reply))
         case .roster:
@@ -149,13 +152,17 @@ extension RedisCodec {
 
     private func view(_ reply: RESPReply) throws(BrokerError) -> RoomView {
         if reply.isNull { throw .missing }
-        guard reply.count == 9 else { throw .malformed("view: expected 9 elements, got \(reply.count)") }
+        // An older library, which somebody has loaded by hand, knows no rules and answers with 9.
+        guard reply.count == 10 || reply.count == 9 else {
+            throw .malformed("view: expected 10 elements, got \(reply.count)")
+        }
         let last = try position(reply[1], "view: last ID")
         let base = try number(reply[2], "view: base")
         return RoomView(
             verdict: try verdict(reply[0]), epoch: last.epoch, last: last.seq, base: base,
             chain: chain(reply[4], history: reply[3], last, base: base), nodes: try holders(reply[5], "view: nodes"),
-            branch: branch(reply[7]), entries: try entries(reply[6], "view: entries"), hasMore: reply[8].equals("1"))
+            branch: branch(reply[7]), entries: try entries(reply[6], "view: entries"), hasMore: reply[8].equals("1"),
+            moderation: reply.count == 10 ? try moderation(reply[9]) : nil)
     }
 
     private func verdict(_ reply: RESPReply) throws(BrokerError) -> Verdict {
@@ -290,7 +297,7 @@ extension RedisCodec {
         return position
     }
 
-    private func number(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> UInt64 {
+    func number(_ reply: RESPReply, _ place: StaticString) throws(BrokerError) -> UInt64 {
         guard let number = bounded(reply) else { throw .malformed("\(place): expected a number up to 2^53") }
         return number
     }

@@ -88,7 +88,7 @@ extension RedisCodec {
 
     func enter(_ request: EnterRequest, _ writer: inout RESPWriter) {
         let tail = request.tail.reduce(0) { $0 + 2 + Self.words(of: $1.content) }
-        call("martlet_enter", RoomKey.allInOrder, request.room, arguments: 7 + tail, &writer)
+        call("martlet_enter", RoomKey.allInOrder + [.rules, .sanctions], request.room, arguments: 7 + tail, &writer)
         writer.argument(request.node.text)
         position(request.after, &writer)
         writer.argument(request.seen)
@@ -104,10 +104,13 @@ extension RedisCodec {
         }
     }
 
-    func view(_ room: RoomName, _ after: Position?, _ page: PageBounds, _ writer: inout RESPWriter) {
-        call("martlet_view", [.log, .nodes, .epochs, .meta], room, arguments: 2, &writer)
+    func view(
+        _ room: RoomName, _ after: Position?, _ page: PageBounds, knows: UInt64, _ writer: inout RESPWriter
+    ) {
+        call("martlet_view", [.log, .nodes, .epochs, .meta, .rules, .sanctions], room, arguments: 3, &writer)
         position(after, &writer)
         bounds(page, &writer)
+        writer.argument(knows)
     }
 
     /// `<count>:<bytes>`: the bounds of a page or of a log.
@@ -155,8 +158,8 @@ extension RedisCodec {
         }
     }
 
-    func say(_ room: RoomName, _ content: MessageContent, _ writer: inout RESPWriter) {
-        call("martlet_say", [.log], room, arguments: 7, &writer)
+    func say(_ room: RoomName, _ content: MessageContent, obeysRules: Bool, _ writer: inout RESPWriter) {
+        call("martlet_say", [.log], room, arguments: 8, &writer)
         writer.argument(content.user.text)
         writer.argument(content.text ?? "")
         writer.argument(content.data ?? "")
@@ -164,6 +167,7 @@ extension RedisCodec {
         writer.argument(content.at)
         bounds(PageBounds(count: settings.historyLength, bytes: settings.historyBytes), &writer)
         writer.argument(settings.roomTTL.timeToLiveMilliseconds)
+        writer.argument(obeysRules ? "user" : "" as StaticString)
     }
 
     func presence(_ request: PresenceRequest, _ writer: inout RESPWriter) {
@@ -265,6 +269,9 @@ extension RedisCodec {
         case .presence: writer.append("}:presence" as StaticString)
         case .roster: writer.append("}:roster" as StaticString)
         case .keys: writer.append("}:keys" as StaticString)
+        case .rules: writer.append("}:rules" as StaticString)
+        case .sanctions: writer.append("}:sanctions" as StaticString)
+        case .audit: writer.append("}:audit" as StaticString)
         }
         writer.endArgument()
     }

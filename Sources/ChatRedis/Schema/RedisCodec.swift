@@ -35,7 +35,7 @@ public struct RedisCodec: RedisCodecProtocol {
         case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
-        case memory, command, commands
+        case memory, command, commands, moderate
     }
 
     public let keys: RedisKeys
@@ -81,8 +81,8 @@ public struct RedisCodec: RedisCodecProtocol {
         case .enter(let request):
             enter(request, &writer)
             return kept(.view)
-        case .view(let room, let after, let page):
-            view(room, after, page, &writer)
+        case .view(let room, let after, let page, let knows):
+            view(room, after, page, knows: knows, &writer)
             return kept(.view)
         case .leave(let room, let node, let value, let cursor, let isOwn):
             leave(room, node, value, cursor, isOwn: isOwn, &writer)
@@ -90,9 +90,12 @@ public struct RedisCodec: RedisCodecProtocol {
         case .once(let request):
             once(request, &writer)
             return kept(.once)
-        case .say(let room, let content):
-            say(room, content, &writer)
+        case .say(let room, let content, let obeysRules):
+            say(room, content, obeysRules: obeysRules, &writer)
             return kept(.say)
+        case .moderate(let room, let moderation, let by):
+            moderate(room, moderation, by: by, &writer)
+            return kept(.moderate)
         case .presence(let request):
             presence(request, &writer)
             return kept(.presence)

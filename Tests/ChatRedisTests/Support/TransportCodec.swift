@@ -38,7 +38,7 @@ struct TransportCodec: RedisCodecProtocol {
             return RedisEncoded(operation: isOneStep ? Operation.countInOneStep : Operation.count, number: epoch)
         case .publish(let entity, let event):
             return encodePublish([event], on: entity, into: &writer)
-        case .say(let room, let content):
+        case .say(let room, let content, _):
             // Two commands, one request.
             writer.command(3)
             writer.argument("SET" as StaticString)

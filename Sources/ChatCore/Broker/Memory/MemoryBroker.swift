@@ -102,13 +102,17 @@ public struct MemoryBroker: Sendable {
                 }
                 return (
                     .success(.view(view)),
-                    [.epoch(view.epoch, base: view.last, nodes: view.nodes, by: request.node)]
+                    [
+                        .epoch(
+                            view.epoch, base: view.last, nodes: view.nodes, by: request.node,
+                            rules: room.moderation.version)
+                    ]
                 )
             }
-        case .view(let room, let after, let page):
+        case .view(let room, let after, let page, let knows):
             return on(room, now) { room, _ in
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
-                guard let view = room.view(after: after, page: page) else { return (.failure(.missing), []) }
+                guard let view = room.view(after: after, page: page, knows: knows) else { return (.failure(.missing), []) }
                 return (.success(.view(view)), [])
             }
         case .leave(let room, let node, let value, _, let isOwn):
@@ -126,8 +130,14 @@ public struct MemoryBroker: Sendable {
                 let (result, events) = room.once(request, limit: settings.historyLength, now: now)
                 return (result.map { .once($0) }, events)
             }
-        case .say(let room, let content):
-            return say(room, content, now: now)
+        case .say(let room, let content, let obeysRules):
+            return say(room, content, obeysRules: obeysRules, now: now)
+        case .moderate(let room, let moderation, let by):
+            let (runID, expires) = (runID, now + settings.roomTTL.timeToLiveMilliseconds)
+            return on(room, now) { room, _ in
+                if let problem = room.problem(now: now) { return (.failure(problem), []) }
+                return room.moderate(moderation, by: by, runID: runID, now: now, expires: expires)
+            }
         case .presence(let request):
             return on(request.room, now) { room, _ in
                 guard let reply = room.change(request, now: now) else { return (.failure(.missing), []) }
@@ -173,7 +183,9 @@ public struct MemoryBroker: Sendable {
         return Answer(result: result, events: events.map { Publication(on: .room(name), event: $0) })
     }
 
-    private mutating func say(_ room: RoomName, _ content: MessageContent, now: UInt64) -> Answer {
+    private mutating func say(
+        _ room: RoomName, _ content: MessageContent, obeysRules: Bool, now: UInt64
+    ) -> Answer {
         var content = content
         if content.text == "" { content.text = nil }
         if content.data == "" { content.data = nil }
@@ -185,6 +197,9 @@ public struct MemoryBroker: Sendable {
         let expires = now + settings.roomTTL.timeToLiveMilliseconds
         let runID = runID
         return on(room, now) { room, settings in
+            if let refusal = room.refusal(ofSayingBy: content.user, obeysRules: obeysRules, now: now) {
+                return (.failure(refusal), [])
+            }
             if let problem = room.problem(now: now) { return (.failure(problem), []) }
             let (position, repeated, events) = room.say(
                 content, limit: settings.historyLength, runID: runID, now: now, expires: expires)
@@ -208,8 +223,7 @@ public struct MemoryBroker: Sendable {
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
         case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .append, .publish, .enter, .view,
-            .leave, .once, .say,
-            .presence, .roster, .history, .holders, .trim:
+            .leave, .once, .say, .moderate, .presence, .roster, .history, .holders, .trim:
             break
         }
         switch request {
@@ -255,8 +269,8 @@ public struct MemoryBroker: Sendable {
         case .commands(let after, let count):
             let rest = commands.drop { entry in after.map { entry.position <= $0 } ?? false }
             return .commands(Array(rest.prefix(count)))
-        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .presence, .roster, .history,
-            .holders, .trim:
+        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .presence, .roster,
+            .history, .holders, .trim:
             return .done
         }
     }

@@ -34,12 +34,13 @@ extension MemoryRoom {
         let notice = record(changes, now: now).notice
         if nodes.isEmpty {
             // No message was ever stored, and no epoch below this one can begin again.
-            if let log, log.last.seq == 0, log.entries.isEmpty, log.last.epoch <= now {
+            if let log, log.last.seq == 0, log.entries.isEmpty, log.last.epoch <= now, moderation.version == 0 {
                 self = MemoryRoom()
                 return []
             }
             logExpires = expires
             restExpires = expires
+            rulesExpire = expires
             return []
         }
         // A node can leave a room even if its log is damaged.

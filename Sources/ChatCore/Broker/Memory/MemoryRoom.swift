@@ -18,6 +18,9 @@ package struct MemoryRoom: Sendable {
     /// the log.
     var logExpires: UInt64?
     var restExpires: UInt64?
+    /// Its rules and sanctions, which a message from an outsider renews as well.
+    var moderation = RoomModeration.none
+    var rulesExpire: UInt64?
 
     /// Drops what has expired. True if nothing is left.
     mutating func expire(now: UInt64) -> Bool {
@@ -34,7 +37,12 @@ package struct MemoryRoom: Sendable {
             roster = [:]
             restExpires = nil
         }
+        if let end = rulesExpire, end <= now {
+            moderation = .none
+            rulesExpire = nil
+        }
         return log == nil && chain == nil && nodes.isEmpty && presence == nil && roster.isEmpty
+            && moderation.version == 0
     }
 
     // MARK: Epochs
@@ -59,6 +67,10 @@ package struct MemoryRoom: Sendable {
         chain.prune(firstEntry: log.first ?? log.last.seq + 1)
     }
 
+    func news(of log: MemoryLog, by node: NodeID) -> ChannelEvent {
+        .epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: node, rules: moderation.version)
+    }
+
     /// Begins a new epoch, so that appends which a removed node may still have under way are refused.
     mutating func fence(now: UInt64) -> [ChannelEvent] {
         guard var log, let outsider = try? NodeID("leave") else { return [] }
@@ -67,7 +79,23 @@ package struct MemoryRoom: Sendable {
         raise(&log, &chain, to: max(now, log.last.epoch + 1))
         self.chain = chain
         self.log = log
-        return [.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: outsider)]
+        return [news(of: log, by: outsider)]
+    }
+
+    /// Begins an epoch because the room was moderated. Returns it; nil if there is no log.
+    mutating func beginEpoch(runID: String, now: UInt64) -> UInt64? {
+        guard var log else { return nil }
+        self.log = nil
+        var chain = readChain(log)
+        let jump = jump(runID)
+        raise(&log, &chain, to: max(now, log.last.epoch + (jump ?? 1)))
+        if jump != nil {
+            run = runID
+            branch = log.last.epoch
+        }
+        self.chain = chain
+        self.log = log
+        return log.last.epoch
     }
 
     /// By how much the first epoch on another Redis exceeds all earlier ones. A branch that was lost may have used the
@@ -79,13 +107,13 @@ package struct MemoryRoom: Sendable {
     }
 
     private func view(
-        _ judged: Judged, _ log: MemoryLog, _ chain: EpochChain
+        _ judged: Judged, _ log: MemoryLog, _ chain: EpochChain, knows: UInt64
     ) -> RoomView {
         RoomView(
             verdict: judged.verdict, epoch: log.last.epoch, last: log.last.seq,
             base: chain.links.last?.base ?? log.last.seq,
             chain: chain, nodes: nodes, branch: branch > log.last.epoch ? 0 : branch, entries: judged.entries,
-            hasMore: judged.hasMore)
+            hasMore: judged.hasMore, moderation: moderation.version == knows ? nil : moderation)
     }
 
     private struct Judged {
@@ -111,10 +139,10 @@ package struct MemoryRoom: Sendable {
 
     // MARK: Requests
 
-    func view(after: Position?, page: PageBounds) -> RoomView? {
+    func view(after: Position?, page: PageBounds, knows: UInt64) -> RoomView? {
         guard let log else { return nil }
         let chain = readChain(log)
-        return view(judge(log, chain, after, page), log, chain)
+        return view(judge(log, chain, after, page), log, chain, knows: knows)
     }
 
     /// Returns nil if nothing was changed, because the node may have what the log lost.
@@ -130,6 +158,7 @@ package struct MemoryRoom: Sendable {
         let exists = log != nil
         logExpires = nil
         restExpires = nil
+        rulesExpire = nil
         run = runID
         if let log {
             let foreign = jump.map { max(seen, log.last.epoch) + $0 } ?? 0
@@ -152,7 +181,7 @@ package struct MemoryRoom: Sendable {
         nodes[request.node] = log.last.epoch
         self.log = log
         self.chain = chain
-        return view(judged, log, chain)
+        return view(judged, log, chain, knows: 0)
     }
 
     /// Restores what the log lost, if `tail` continues its last entry (or the log is as good as new) without a hole and
@@ -256,7 +285,7 @@ package struct MemoryRoom: Sendable {
         // was appended here.
         if others, stored {
             raise(&log, &chain, to: max(now, log.last.epoch + 1))
-            events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: request.node))
+            events.append(news(of: log, by: request.node))
         }
         let reply = OnceReply(epoch: log.last.epoch, base: chain.links.last?.base ?? log.last.seq, outcomes: outcomes)
         // As in Redis, a chain that was only read is not written.
@@ -289,13 +318,16 @@ package struct MemoryRoom: Sendable {
             self.chain = chain
             run = runID
             branch = log.last.epoch
-            events.append(.epoch(log.last.epoch, base: log.last.seq, nodes: nodes, by: outsider))
+            events.append(news(of: log, by: outsider))
         }
         let appended = log.append(content, epoch: log.last.epoch, limit: limit)
         self.log = log
         // It is never nil, because an append in the log's own epoch is not refused.
         guard let position = appended else { return (log.last, false, events) }
-        if logExpires != nil { logExpires = expires }
+        if logExpires != nil {
+            logExpires = expires
+            rulesExpire = expires
+        }
         return (position, false, events + [.message(Message(position: position, content: content), base: nil)])
     }
 }

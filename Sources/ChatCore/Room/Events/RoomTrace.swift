@@ -144,8 +144,9 @@ extension ChannelEvent {
     fileprivate var trace: String {
         switch self {
         case .message(let message, let base): "message \(message.trace)\(base.map { ", base \($0)" } ?? "")"
-        case .epoch(let epoch, let base, let nodes, let node):
+        case .epoch(let epoch, let base, let nodes, let node, let rules):
             "epoch \(epoch), base \(base), \(nodes.count) nodes, begun by \(node)"
+                + (rules == 0 ? "" : ", rules \(rules)")
         case .gone(let node, let value, let nodes, let last):
             "gone \(node) with value \(value), \(nodes.count) nodes, last \(last)"
         case .presence(let notice): "presence \(notice.trace)"
@@ -168,7 +169,7 @@ extension BrokerRequest {
             "enter after \(request.after?.description ?? "nothing"), seen \(request.seen), "
                 + "\(request.tail.count) messages brought\(request.identityChanged ? ", another broker" : "")"
                 + "\(request.offersTail ? ", offers its tail" : "")"
-        case .view(_, let after, let page): "view after \(after?.description ?? "nothing"), \(page.count) at most"
+        case .view(_, let after, let page, _): "view after \(after?.description ?? "nothing"), \(page.count) at most"
         case .leave(_, let node, let value, let cursor, _): "leave of \(node) with value \(value), cursor \(cursor)"
         case .once(let request):
             "once in epoch \(request.epoch), known \(request.knownFrom) to \(request.known), "
@@ -178,7 +179,7 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping, .command,
+        case .say, .moderate, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping, .command,
             .commands:
             "none of a room's"
         }
@@ -197,6 +198,7 @@ extension BrokerReply {
         case .view(let view):
             "view \(view.verdict) at \(view.epoch)-\(view.last), base \(view.base), branch \(view.branch), "
                 + "\(view.nodes.count) nodes, \(view.entries.count) messages\(view.hasMore ? " and more" : "")"
+                + (view.moderation.map { ", rules \($0.version), \($0.sanctionCount) sanctions" } ?? "")
         case .bring(let position): "bring from \(position)"
         case .left(let wasThere): "left \(wasThere)"
         case .leaving(let cursor): "leaving, cursor \(cursor)"
@@ -206,7 +208,8 @@ extension BrokerReply {
         case .roster(let part):
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
-        case .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded, .commands:
+        case .moderated, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded,
+            .commands:
             "none of a room's"
         }
     }
@@ -231,6 +234,7 @@ extension BrokerError {
         case .missing: "missing"
         // The first word of Redis' text is the kind of the error (`OOM`); the rest may quote the request.
         case .notStored(let text): "notStored \(text.prefix { $0.isUppercase })"
+        case .forbidden(let error): "forbidden \(error.code.name)"
         case .notConnected: "notConnected"
         case .again: "again"
         case .outcomeUnknown: "outcomeUnknown"

@@ -1,0 +1,36 @@
+/// The rules and sanctions of a room.
+extension MemoryRoom {
+    /// The answer of `martlet_moderate`, and the event.
+    mutating func moderate(
+        _ moderation: Moderation, by: String, runID: String, now: UInt64, expires: UInt64
+    ) -> (Result<BrokerReply, BrokerError>, [ChannelEvent]) {
+        let old = self.moderation.version
+        // The version is at least the epoch, which is known only after it has begun.
+        switch self.moderation.applying(moderation, by: by, now: now, version: old) {
+        case .refused(let problem): return (.failure(.notStored("ERR martlet: \(problem)")), [])
+        case .nothing: return (.success(.moderated(ModerationReply(version: old, isChanged: false))), [])
+        case .changed(let next):
+            let epoch = beginEpoch(runID: runID, now: now)
+            let version = max(epoch ?? now, old + 1)
+            self.moderation = RoomModeration(
+                version: version, policy: next.policy, bans: next.bans, mutes: next.mutes)
+            if log == nil || logExpires != nil {
+                if log != nil { logExpires = expires }
+                if chain != nil { restExpires = expires }
+                rulesExpire = expires
+            }
+            let reply = ModerationReply(version: version, isChanged: true)
+            guard let log, let outsider = try? NodeID("moderate") else { return (.success(.moderated(reply)), []) }
+            return (.success(.moderated(reply)), [news(of: log, by: outsider)])
+        }
+    }
+
+    /// Why an outsider may not send a message in the name of that user; nil if nothing forbids it.
+    func refusal(ofSayingBy user: UserID, obeysRules: Bool, now: UInt64) -> BrokerError? {
+        let found = moderation.refusal(ofSendBy: user, with: obeysRules ? .send : .moderate, now: now)
+        guard let found, found.code != .slowMode, found.code != .duplicate else { return nil }
+        let sanction = moderation.ban(of: user, now: now) ?? moderation.mute(of: user, now: now)
+        return WireError.forbidden(found.code, until: sanction?.until, reason: sanction?.reason ?? "")
+            .map { .forbidden($0) }
+    }
+}
