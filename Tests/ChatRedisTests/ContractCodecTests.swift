@@ -33,6 +33,7 @@ import struct NIOCore.ByteBuffer
             .leave(room: room, node: node, value: 5),
             .once(OnceRequest(room: room, node: node, epoch: 5, known: 0, sends: [try send("k", since: position)])),
             .say(room: room, content: content),
+            .moderate(room: room, .ban(try UserID("bo"), for: 5, reason: "spam"), by: "ana"),
             .presence(
                 PresenceRequest(room: room, node: node, value: 5, changes: [try device("ana", "x")])),
             .roster(room: room),
@@ -173,6 +174,7 @@ import struct NIOCore.ByteBuffer
                 base: 3),
             .epoch(8, base: 2, nodes: [node: 8, other: PositionBounds.largest], by: other),
             .epoch(8, base: 2, nodes: [:], by: node),
+            .epoch(8, base: 2, nodes: [node: 8], by: node, rules: 7),
             .gone(other, value: 3, nodes: [node: 8], last: Position(epoch: 8, seq: 0)),
             .presence(
                 PresenceNotice(

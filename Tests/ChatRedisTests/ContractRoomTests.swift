@@ -248,6 +248,7 @@ import Testing
         let value = try store.enter(n1).epoch
         _ = try store.presence(n1, value, [try device("ana", "phone")])
         _ = try store.append(value, "x", key: "x")
+        _ = try store.reply(.moderate(room: store.room, .ban(try UserID("bo")), by: "ana"))
         _ = try store.leave(n1, value)
         let again = try store.enter(n2).epoch
         _ = try store.presence(n2, again, [try device("ana", "phone")])
