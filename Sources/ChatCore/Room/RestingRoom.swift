@@ -3,6 +3,8 @@
 public struct RestingRoom: Sendable {
     fileprivate let identity: BrokerIdentity
     fileprivate let bytes: [UInt8]
+    /// Nil in most rooms, and shared with the answer that brought it.
+    fileprivate let moderation: RoomModeration?
 
     /// The newest message shown.
     public var position: Position { head.position }
@@ -44,7 +46,9 @@ public struct RestingRoom: Sendable {
     }
 
     /// Whether `other` wakes as the same room.
-    package func isSame(as other: RestingRoom) -> Bool { identity == other.identity && bytes == other.bytes }
+    package func isSame(as other: RestingRoom) -> Bool {
+        identity == other.identity && bytes == other.bytes && moderation == other.moderation
+    }
 }
 
 extension RoomStateMachine {
@@ -73,9 +77,10 @@ extension RoomStateMachine {
         members.pack(into: &packed)
         presence.pack(into: &packed)
         order.pack(into: &packed)
+        sanctions.pack(into: &packed)
         // Without the writer's spare capacity.
         let bytes = packed.bytes.withUnsafeBufferPointer { Array($0) }
-        return RestingRoom(identity: identity, bytes: bytes)
+        return RestingRoom(identity: identity, bytes: bytes, moderation: sanctions.moderation)
     }
 
     /// The room that went to rest.
@@ -96,13 +101,14 @@ extension RoomStateMachine {
         members = RoomMembers(&packed)
         presence = RoomPresence(&packed, node: node, members: members.all)
         order = RoomOrder(&packed, last: head.position, epoch: head.epoch, settings)
+        sanctions = RoomSanctions(&packed, rest.moderation)
     }
 
     /// Nothing was asked that has no answer yet, nobody waits, and nothing is wrong.
     private var isIdle: Bool {
         phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && lastRefusal == nil && turn == .none
             && leaveRetryAt == nil && lingerUntil == nil && requests.isIdle && reads.isIdle && sends.isIdle
-            && members.isIdle && order.isIdle
+            && members.isIdle && order.isIdle && sanctions.isIdle
     }
 
     /// Forgets what mattered once, and matters to no event from now on.
@@ -118,6 +124,6 @@ extension RoomStateMachine {
     private var isSmall: Bool {
         !members.isEmpty && members.count <= Most.members && nodes.count <= Most.nodes
             && order.isSmall(messages: Most.messages, bytes: Most.bytes, links: Most.links)
-            && presence.isSettled(limit: Most.members)
+            && presence.isSettled(limit: Most.members) && sanctions.isSmall(users: Most.members)
     }
 }

@@ -37,5 +37,10 @@ package struct RoomRules: OptionSet, Sendable, Hashable {
     /// heard.
     package static let awaitReturns = RoomRules(rawValue: 1 << 15)
 
+    /// Race 19: no append in an epoch whose rules were not read.
+    package static let readRules = RoomRules(rawValue: 1 << 16)
+    /// Race 19: sends that waited are decided again, by the rules of the epoch in which they go out.
+    package static let decideAgain = RoomRules(rawValue: 1 << 17)
+
     package static let all = RoomRules(rawValue: .max)
 }

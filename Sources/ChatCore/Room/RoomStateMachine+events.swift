@@ -47,6 +47,7 @@ extension RoomStateMachine {
         members.assertInvariants()
         presence.assertInvariants()
         sends.assertInvariants()
+        sanctions.assertInvariants()
     }
 
     private func refuse(_ event: RoomEvent, _ actions: inout [RoomAction]) {

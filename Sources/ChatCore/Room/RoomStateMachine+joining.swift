@@ -25,11 +25,17 @@ extension RoomStateMachine {
         guard isInside, !members.waiting.isEmpty else { return }
         // The first roster was asked for right behind `enter`; the answer to a join contains it.
         guard presence.position != nil || presence.reading == nil else { return }
+        // Newer rules are being read.
+        guard sanctions.isCurrent || !settings.rules.contains(.readRules) else { return }
         var later: [SessionID] = []
         var reachBack: [SessionID] = []
         var needsView = false
         for session in members.waiting {
             guard let member = members[session], case .waiting(let join) = member.state else { continue }
+            if let error = sanctions.refusal(ofJoinBy: member.user, now: wallClock) {
+                failJoin(session, error, &actions)
+                continue
+            }
             switch answer(to: join, of: member.user, older: older, now: now) {
             case .joined(let answer):
                 members.isLive(session)
@@ -48,6 +54,7 @@ extension RoomStateMachine {
             }
         }
         members.keepWaiting(later)
+        considerLinger(now: now)
         if needsView { wantView(.join, now: now, &actions) }
         readOlder(for: reachBack, &actions)
     }

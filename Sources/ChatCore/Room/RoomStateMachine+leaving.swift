@@ -107,6 +107,7 @@ extension RoomStateMachine {
     /// Without a subscription, what is known of the room may be out of date. Sessions and their sends remain.
     private mutating func forget() {
         order.forget()
+        sanctions.forget()
         nodes.forget()
         requests.forget()
         reads.forget()

@@ -14,6 +14,9 @@ extension RoomStateMachine {
                 return members.sendBegan(session)
             }
         }
+        if let error = refusal(of: request, by: member.user, at: at) {
+            return actions.append(.answer(session, .error(ref: ref, error)))
+        }
         guard sends.count < settings.limits.waitingSendsPerRoom else {
             let text = "send: \(sends.count) sends of this room wait already"
             return actions.append(.answer(session, .error(ref: ref, WireError(.tooManyWaiting, text))))
@@ -28,7 +31,7 @@ extension RoomStateMachine {
             key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue))
         sends.append(
             PendingSend(
-                content: content, again: said || unsure, said: said, since: said ? request.since : order.last,
+                content: content, rights: request.rights, again: said || unsure, said: said, since: said ? request.since : order.last,
                 deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]),
             clientKey: request.key)
@@ -36,19 +39,28 @@ extension RoomStateMachine {
         pump(now: now, &actions)
     }
 
+    /// Why the rules forbid the send. (While newer rules are being read it waits, and is decided by those.)
+    private func refusal(of request: SendRequest, by user: UserID, at: UInt64) -> WireError? {
+        guard sanctions.moderation != nil, sanctions.isCurrent else { return nil }
+        let content = MessageContent(user: user, at: at, text: request.text, data: request.data)
+        return sanctions.refusal(of: content, by: request.rights, number: nil, now: wallClock)
+    }
+
     /// Asks the broker for all sends that may go out now, in the order in which they came.
     mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
         guard isInside, !sends.isEmpty, let shown = order.last, shown.seq >= order.base,
             sends.mayGoOut(in: order.epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
-            nodes.isEverybodyBack(now: now) || !settings.rules.contains(.awaitReturns)
+            nodes.isEverybodyBack(now: now) || !settings.rules.contains(.awaitReturns),
+            sanctions.isCurrent || !settings.rules.contains(.readRules)
         else { return }
         while let number = sends.nextQueued, let send = sends[number], sends.unanswered < settings.appendWindow {
-            if finishIfKnown(number, send, &actions) {
+            if finishIfKnown(number, send, &actions) || refuseIfForbidden(number, send, &actions) {
                 // Nothing to ask.
             } else if needsOnce(send) {
                 return submitOnce(from: number, &actions)
             } else {
                 sends.appends(number, in: order.epoch, last: order.last)
+                if sanctions.looksBack { sanctions.sent(send.content, number: number) }
                 actions.append(.submit(append(send.content, shown: shown.seq), serial: RoomRequests.appendBit | number))
             }
             sends.passed(number)
@@ -68,6 +80,18 @@ extension RoomStateMachine {
         }
         actions.append(.count(.repeated))
         finish(number, &actions) { .sent(ref: $0, room: $1, position: known.position, at: known.at, repeated: true) }
+        return true
+    }
+
+    /// Refuses a send that the rules forbid: they may have changed since it was queued.
+    private mutating func refuseIfForbidden(
+        _ number: UInt64, _ send: PendingSend, _ actions: inout [RoomAction]
+    ) -> Bool {
+        guard settings.rules.contains(.decideAgain),
+            let error = sanctions.refusal(of: send.content, by: send.rights, number: number, now: wallClock)
+        else { return false }
+        sanctions.withdraw(number, of: send.content.user)
+        finish(number, &actions) { ref, _ in .error(ref: ref, error) }
         return true
     }
 
@@ -95,12 +119,13 @@ extension RoomStateMachine {
         let serial = requests.nextSerial
         for number in sends.numbers where number >= first {
             guard let send = sends[number], send.state == .queued else { continue }
-            if finishIfKnown(number, send, &actions) { continue }
+            if finishIfKnown(number, send, &actions) || refuseIfForbidden(number, send, &actions) { continue }
             guard needsOnce(send), numbers.count < 64 else { break }
             let since = send.since.map { order.ofOurHistory($0) }
             if let since, since.seq < memoryFrom { knownFrom = memoryFrom }
             if send.said && send.since == nil { knownFrom = memoryFrom }
             sends.goesOnce(number, serial: serial, last: last)
+            if sanctions.looksBack { sanctions.sent(send.content, number: number) }
             numbers.append(number)
             let again = send.said || hasOutwaitedMemory(send)
             batch.append(OnceSend(content: send.content, since: since, again: again))
@@ -311,6 +336,19 @@ extension RoomStateMachine {
             actions.append(.answer(session, .error(ref: ref, unknown)))
         }
         forgetSends(of: session)
+    }
+
+    /// Answers the sends of a session that is made to leave the room. Those that wait are refused with the error; of the
+    /// others it is not known whether they are stored.
+    mutating func endSends(of session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
+        for number in sends.numbers {
+            guard let send = sends[number], send.state == .queued,
+                send.waiters.contains(where: { $0.session == session }), !finishIfKnown(number, send, &actions)
+            else { continue }
+            sanctions.withdraw(number, of: send.content.user)
+            finish(number, &actions) { ref, _ in .error(ref: ref, error) }
+        }
+        failSends(of: session, error, &actions)
     }
 
     /// Fails sends that waited too long; the client may try again with the same key.

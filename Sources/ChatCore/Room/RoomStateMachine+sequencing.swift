@@ -54,10 +54,12 @@ extension RoomStateMachine {
                 return enterAgain(now: now, &actions)
             }
             noteEpoch(newEpoch, base: newBase)
+            sanctions.requires(rules)
             nodes.adopt(newNodes, node: node)
             nodes.noteReturns(newNodes)
             retryHeld(&actions)
             noteHole(now: now)
+            if !sanctions.isCurrent { wantView(.rules, now: now, &actions) }
         } else if newEpoch == order.epoch, newBase != order.base, settings.rules.contains(.heedBranches) {
             // The same epoch on another branch: one of our connections is to another Redis.
             actions.append(.count(.alarm))
@@ -138,6 +140,7 @@ extension RoomStateMachine {
     private mutating func show(_ message: Message, _ actions: inout [RoomAction]) {
         order.show(message)
         actions.append(.deliver(message))
+        if sanctions.looksBack { sanctions.shown(message.content, now: wallClock) }
         if sends.hasUnshown { answerShown(message.position, &actions) }
     }
 
@@ -170,8 +173,8 @@ extension RoomStateMachine {
         members.viewBegan()
         actions.append(.count(.view(reason)))
         _ = submit(
-            .view(room: room, after: order.last, page: settings.page), .view(epochKnown: order.epoch),
-            &actions)
+            .view(room: room, after: order.last, page: settings.page, knows: sanctions.version),
+            .view(epochKnown: order.epoch), &actions)
     }
 
     mutating func viewCompleted(
@@ -194,16 +197,19 @@ extension RoomStateMachine {
             return enterAgain(now: now, &actions)
         }
         noteNodes(of: view, now: now)
+        let hasNewRules = sanctions.read(view.moderation, isNewest: view.epoch >= order.epoch)
         merge(view, &actions)
+        if hasNewRules { applyRules(now: now, &actions) }
         order.forgetUnknown(held: reads.heldAtView, known: reads.knownAtView, logReaches: view.last)
         actions.append(.sawNodes(view.nodes))
         let hasMoved = order.last != before
         if hasMoved { actions.append(.count(.holeRepaired)) }
         let isNextPageDue = view.hasMore && hasMoved
-        reads.viewMerged(isUseful: hasMoved || order.epoch != epochKnown, hasMore: isNextPageDue, now: now)
+        reads.viewMerged(isUseful: hasMoved || hasNewRules || order.epoch != epochKnown, hasMore: isNextPageDue, now: now)
         // If there are more pages, a position ahead of ours may still mean that we lag.
         if !view.hasMore { members.viewEnded() }
         if isNextPageDue { wantView(.page, now: now, &actions) }
+        if !sanctions.isCurrent { wantView(.rules, now: now, &actions) }
         answerJoins(now: now, &actions)
         noteHole(now: now)
         pump(now: now, &actions)

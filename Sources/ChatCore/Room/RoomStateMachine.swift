@@ -11,6 +11,7 @@
 /// - ``RoomOrder``: which message is next, and what is known of the log
 /// - ``RoomSends``: what our sessions have sent and what is not answered yet
 /// - ``RoomReads`` and ``RoomRequests``: when the log is read, and what was asked
+/// - ``RoomSanctions``: the room's rules, and what they forbid
 /// - ``RoomNodes``: which nodes are in the room
 /// - ``RoomMembers``: which of our sessions are in the room, or wait to be
 /// - ``RoomPresence``: which users are in the room, on whatever node
@@ -89,6 +90,7 @@ public struct RoomStateMachine: Sendable {
     public var roundTrip: Duration = .milliseconds(1)
 
     var order: RoomOrder
+    var sanctions = RoomSanctions()
     var nodes = RoomNodes()
     var members = RoomMembers()
     var presence = RoomPresence()
@@ -167,6 +169,8 @@ extension RoomStateMachine {
     public var position: Position? { order.last }
     // For the simulator.
     package var epochs: (newest: UInt64, chain: EpochChain) { (order.epoch, order.chain) }
+    /// The version of the rules that the room knows; nil if its epoch has others.
+    package var rules: UInt64? { sanctions.isCurrent ? sanctions.version : nil }
     package var rememberedMessages: Int { order.recent.count }
     package var openRequests: Int { requests.count }
     /// Who is in the room, as this node knows it.

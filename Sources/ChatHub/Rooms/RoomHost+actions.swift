@@ -30,6 +30,9 @@ extension RoomHost {
         case .refuseJoin(let session, let event):
             room.sessionWent(session)
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
+        case .remove(let session, let removal):
+            room.sessionWent(session)
+            post(.remove(room.name, session, removal), to: session.loop)
         case .refusePage(let session, let event):
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
         case .charge(let session, let cost): post(.charge(session, cost), to: session.loop)

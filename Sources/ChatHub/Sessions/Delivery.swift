@@ -15,6 +15,8 @@ public enum Delivery: Sendable {
     case charge(SessionID, UInt64)
     /// For one session.
     case answer(SessionID, ServerEvent)
+    /// The room has made the session leave.
+    indirect case remove(RoomName, SessionID, Removal)
     /// The room does not accept the session after all.
     case refuse(LocalRoom, SessionID, ServerEvent)
 }

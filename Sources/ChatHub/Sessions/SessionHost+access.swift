@@ -58,11 +58,28 @@ extension SessionHost {
         context.noted(.removed(room, removal.reason), by: session.id)
         stopDelivering(membership, session)
         if let unanswered = membership.standing.unanswered {
-            let error = WireError(.forbidden, "join: the session's rights no longer include this room")
-            session.outlet.send(.error(ref: unanswered, error))
+            session.outlet.send(.error(ref: unanswered, Self.error(of: removal)))
         }
         leaveHome(room, session)
         session.outlet.send(.removed(room: room, removal))
+    }
+
+    private static func error(of removal: Removal) -> WireError {
+        switch removal.reason {
+        case .forbidden: return WireError(.forbidden, "join: the session's rights no longer include this room")
+        case .kicked, .banned:
+            var error = WireError(
+                removal.reason == .banned ? .banned : .forbidden, "join: a moderator made the session leave")
+            error.until = removal.until
+            return error
+        }
+    }
+
+    /// The room does not have the session any more. (The home loop is told as well: the session may have asked to join
+    /// again meanwhile, which it is not told to have done.)
+    func removed(_ id: SessionID, from room: RoomName, _ removal: Removal) {
+        guard let session = sessions[id], let membership = session.rooms[room] else { return }
+        remove(session, from: room, membership, removal)
     }
 
     /// Tells sessions whose tokens have expired to send new ones, and closes those that did not. To be called about

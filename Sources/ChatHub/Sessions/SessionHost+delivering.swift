@@ -18,6 +18,7 @@ extension SessionHost {
                 session.outlet.send(event)
             case .charge(let id, let cost): sessions[id]?.rate.charge(cost, now: context.now)
             case .refuse(let room, let id, let event): refused(room, id, event)
+            case .remove(let room, let id, let removal): removed(id, from: room, removal)
             }
         }
         context.fannedOut(after: context.now - made)

@@ -85,10 +85,11 @@ public final class SessionHost {
         switch body {
         case .join(let room, let after, let history): join(room, after: after, history: history, ref: ref, session)
         case .leave(let room): leave(room, ref: ref, session)
-        case .send(let request):
+        case .send(var request):
             guard rate.say(request.byteCount, now: now) else { return refuse(.userBytesPerSecond, ref, session) }
             let at = context.wallClock
-            atHome(of: request.room) { $0.send(request, ref: ref, from: id, at: at, rate) }
+            request.rights = rightsToSend(in: request.room, session)
+            atHome(of: request.room) { [request] in $0.send(request, ref: ref, from: id, at: at, rate) }
         case .signal(let room, let name, let data):
             atHome(of: room) { $0.signal(name, data: data, ref: ref, from: id, in: room, rate) }
         case .roster(let room, let cursor):
@@ -99,6 +100,13 @@ public final class SessionHost {
         case .ping: session.outlet.send(.pong(ref: ref))
         case .token: assertionFailure("the gateway asks its authenticator about a token")
         }
+    }
+
+    /// The session's rights in the room. In development mode everybody has all of them, except that nobody counts as a
+    /// moderator, so that the rules of a room hold for somebody.
+    private func rightsToSend(in room: RoomName, _ session: LocalSession) -> Rights {
+        guard session.grant != nil else { return Rights.all.subtracting(.moderate) }
+        return session.rooms[room]?.rights ?? []
     }
 
     /// Runs the body on the room's home loop, with that loop's rooms.

@@ -57,6 +57,12 @@ extension MemoryRoom {
         nodes = nodes.filter { $0.value <= PositionBounds.newestEpoch(clock: now) && !isGhost($0.key) }
     }
 
+    /// Goes back to the epoch of an earlier copy, as if none had begun since.
+    package mutating func takeEpoch(of earlier: MemoryRoom) {
+        log = earlier.log
+        chain = earlier.chain
+    }
+
     /// The log's last ID.
     package var lastID: Position? { log?.last }
 }

@@ -28,6 +28,8 @@ public enum RoomAction: Sendable, Equatable {
     case answer(SessionID, ServerEvent)
     /// The session's join failed: it is not in the room.
     case refuseJoin(SessionID, ServerEvent)
+    /// The session is made to leave: it is not in the room any more.
+    indirect case remove(SessionID, Removal)
     /// The page that the session asked for could not be read. The session is in the room as before, and asks again.
     case refusePage(SessionID, ServerEvent)
     /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for what Redis did for a
@@ -61,5 +63,5 @@ public enum RoomCounter: Hashable, Sendable {
 
 /// Why a room was read from Redis.
 public enum ViewReason: String, Hashable, Sendable, CaseIterable {
-    case hole, refused, unknownEpoch, lostBranch, lowerEpoch, join, quiet, page
+    case hole, refused, unknownEpoch, lostBranch, lowerEpoch, join, quiet, page, rules
 }

@@ -63,6 +63,7 @@ extension RoomAction {
         case .goLive(let session, let joined): "goLive of \(session.trace): \(joined.trace)"
         case .answer(let session, let event): "answer to \(session.trace): \(event.trace)"
         case .refuseJoin(let session, let event): "refuseJoin of \(session.trace): \(event.trace)"
+        case .remove(let session, let removal): "remove \(session.trace), \(removal.reason.rawValue)"
         case .refusePage(let session, let event): "refusePage of \(session.trace): \(event.trace)"
         case .sawNodes(let nodes): "sawNodes, \(nodes.count) nodes"
         case .charge(let session, let cost): "charge session \(session.raw) \(cost) ns"

@@ -21,6 +21,8 @@ struct PendingSend: Sendable {
     }
 
     var content: MessageContent
+    /// The rights of its sender.
+    var rights: Rights
     var state: State = .queued
     /// Goes through `martlet_once`, as its first try may have been stored.
     var again: Bool

@@ -1,0 +1,186 @@
+import Testing
+
+@testable import ChatCore
+
+/// A room whose rules change: nothing goes out that they forbid, and who is banned leaves.
+@Suite struct RoomRulesTests {
+    private func rules(
+        _ version: UInt64, bans: [String] = [], mutes: [String] = [], _ policy: RoomPolicy = RoomPolicy()
+    ) throws -> RoomModeration {
+        func sanctions(_ names: [String]) throws -> [UserID: Sanction] {
+            try Dictionary(uniqueKeysWithValues: names.map { (try UserID($0), Sanction(reason: "spam")) })
+        }
+        return RoomModeration(version: version, policy: policy, bans: try sanctions(bans), mutes: try sanctions(mutes))
+    }
+
+    private func moderated(_ room: inout RoomHarness, to epoch: UInt64) throws -> [RoomAction] {
+        let nodes: [NodeID: UInt64] = [room.me: 100, room.other: 90]
+        let last = room.machine.position?.seq ?? 0
+        return room.hear(.epoch(epoch, base: last, nodes: nodes, by: try NodeID("moderate"), rules: epoch))
+    }
+
+    /// Answers the view that the room has asked for.
+    private func read(_ room: inout RoomHarness, _ epoch: UInt64, _ moderation: RoomModeration?) -> [RoomAction] {
+        let last = room.machine.position?.seq ?? 0
+        var view = room.view(epoch, last: last, value: 100, others: [room.other: 90])
+        view.chain = EpochChain(links: [EpochLink(epoch: 100, base: 0), EpochLink(epoch: epoch, base: last)], history: 100)
+        view.moderation = moderation
+        return room.answer(.view, .success(.view(view)))
+    }
+
+    private func inside() throws -> RoomHarness {
+        var room = try RoomHarness()
+        try room.goInside(others: [room.other: 90])
+        return room
+    }
+
+    @Test func anEpochWithTheSameRulesIsNotRead() throws {
+        var room = try inside()
+        let nodes: [NodeID: UInt64] = [room.me: 100, room.other: 110]
+        let actions = room.hearEpoch(110, base: 0, nodes: nodes, by: room.other)
+        #expect(actions.views == 0)
+        #expect(room.send(1, "a").appended == ["a"])
+    }
+
+    @Test func nothingGoesOutBeforeTheRulesOfTheEpochWereRead() throws {
+        var room = try inside()
+        #expect(try moderated(&room, to: 110).views == 1)
+        #expect(room.asked(.view) == [.view(room: room.room, after: room.position(0, 0), page: RoomSettings().page)])
+        #expect(room.send(1, "a").appended.isEmpty)
+        let actions = read(&room, 110, try rules(110, mutes: ["bo"]))
+        #expect(actions.appended == ["a"] && actions.errors.isEmpty)
+        guard case .append(_, 110, _, _)? = room.asked(.append).last else { throw NameError("not in the new epoch") }
+    }
+
+    @Test func theRulesAreReadAgainIfTheyHaveChangedMeanwhile() throws {
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        _ = try moderated(&room, to: 120)
+        _ = room.send(1, "a")
+        // The view is of the epoch before.
+        #expect(read(&room, 110, try rules(110)).appended.isEmpty)
+        #expect(room.pass(.seconds(1)).views == 1)
+        #expect(room.asked(.view).last.map { if case .view(_, _, _, 110) = $0 { true } else { false } } == true)
+        let actions = read(&room, 120, try rules(120, mutes: ["ana"]))
+        #expect(actions.appended.isEmpty && actions.errors == [.muted])
+    }
+
+    @Test func aSendThatTheFenceRefusedIsDecidedAgain() throws {
+        var room = try inside()
+        #expect(room.send(1, "a").appended == ["a"])
+        #expect(room.answer(.append, .failure(.refused)).views == 1)
+        let actions = read(&room, 110, try rules(110, mutes: ["ana"]))
+        #expect(actions.appended.isEmpty && actions.errors == [.muted])
+        #expect(room.send(1, "b").errors == [.muted])
+        // And allowed again.
+        _ = try moderated(&room, to: 120)
+        _ = room.send(1, "c")
+        room.pass(.seconds(1))
+        #expect(read(&room, 120, try rules(120)).appended == ["c"])
+    }
+
+    @Test func whoIsBannedLeavesAndItsSendsAreRefused() throws {
+        var room = try inside()
+        try room.join(2, "bo")
+        _ = try moderated(&room, to: 110)
+        _ = room.send(1, "a")
+        let actions = read(&room, 110, try rules(110, bans: ["ana"]))
+        #expect(actions.errors == [.banned] && actions.appended.isEmpty)
+        #expect(actions.contains(.remove(SessionID(raw: 1), Removal(.banned))))
+        #expect(!room.machine.has(SessionID(raw: 1)) && room.machine.has(SessionID(raw: 2)))
+        #expect(room.send(1, "b").errors == [.notJoined])
+        let back = try room.join(1)
+        #expect(back.errors == [.banned] && !room.machine.has(SessionID(raw: 1)))
+        guard case .refuseJoin? = back.last(where: { if case .refuseJoin = $0 { true } else { false } }) else {
+            throw NameError("the join is not refused")
+        }
+        // Presence tells that ana has left.
+        room.pass(.seconds(1))
+        let left = room.asked(.presence).contains {
+            guard case .presence(let request) = $0 else { return false }
+            return request.changes.contains { $0.user.text == "ana" && !$0.joined }
+        }
+        #expect(left)
+    }
+
+    @Test func aBanThatWasReadOnEnteringRefusesTheJoin() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        var view = room.view(100, last: 0)
+        view.moderation = try rules(90, bans: ["ana"])
+        let actions = room.finishEnter(view)
+        #expect(actions.errors == [.banned] && actions.joined.isEmpty)
+    }
+
+    @Test func moderatorsMayWriteToAFrozenRoom() throws {
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        _ = read(&room, 110, try rules(110, RoomPolicy(isFrozen: true)))
+        #expect(room.send(1, "a").errors == [.frozen])
+        var request = SendRequest(room: room.room, text: "b")
+        request.rights = .moderate
+        let actions = room.on(.send(request, ref: nil, from: SessionID(raw: 1), at: 1))
+        #expect(actions.appended == ["b"])
+    }
+
+    @Test func slowModeSeesWhatWasSentHereAndElsewhere() throws {
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        _ = read(&room, 110, try rules(110, RoomPolicy(slowMode: 5_000)))
+        #expect(room.send(1, "a").appended == ["a"])
+        #expect(room.send(1, "b").errors == [.slowMode])
+        // The epoch changed: the same send is not held against itself.
+        _ = room.answer(.append, .failure(.refused))
+        room.pass(.seconds(1))
+        let rules = try rules(120, RoomPolicy(slowMode: 5_000))
+        #expect(read(&room, 120, rules).appended == ["a"])
+        _ = room.answer(.append, .success(.appended(room.position(120, 1))))
+        room.pass(.seconds(5))
+        #expect(room.send(1, "c").appended == ["c"])
+        _ = room.answer(.append, .success(.appended(room.position(120, 2))))
+        room.pass(.seconds(5))
+        let at = room.now.nanoseconds / 1_000_000
+        let elsewhere = Message(
+            position: room.position(120, 3), content: MessageContent(user: try UserID("ana"), at: at, text: "d"))
+        _ = room.hearMessage(elsewhere, base: 0)
+        let error = room.send(1, "e").errors
+        #expect(error == [.slowMode])
+    }
+
+    @Test func slowModeThatBeginsSeesWhatMemoryHolds() throws {
+        var room = try inside()
+        let at = room.now.nanoseconds / 1_000_000
+        for (seq, user) in [(1, "ana"), (2, "bo")] as [(UInt64, String)] {
+            let content = MessageContent(user: try UserID(user), at: at, text: "same")
+            room.hearMessage(Message(position: room.position(100, seq), content: content), base: 0)
+        }
+        _ = try moderated(&room, to: 110)
+        _ = read(&room, 110, try rules(110, RoomPolicy(uniqueFor: 5_000)))
+        #expect(room.send(1, "same").errors == [.duplicate])
+        #expect(room.send(1, "other").appended == ["other"])
+        #expect(room.send(1, "other").errors == [.duplicate])
+        room.pass(.seconds(5))
+        #expect(room.send(1, "same").errors.isEmpty)
+    }
+
+    @Test func aRestingRoomKeepsItsRules() throws {
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        let early = room.machine.rest(now: room.now)
+        #expect(early?.size == nil)
+        _ = read(&room, 110, try rules(110, mutes: ["ana"], RoomPolicy(slowMode: 5_000)))
+        room.pass(.seconds(2))
+        room.settlePresence()
+        while !room.asked(.view).isEmpty { _ = read(&room, 110, nil) }
+        let rested = room.machine.rest(now: room.now)
+        let rest = try #require(rested)
+        let common = RoomStateMachine.Common(node: room.me, settings: RoomSettings())
+        room.machine = RoomStateMachine(waking: rest, room: room.room, common: common)
+        #expect(room.machine.rules == 110)
+        #expect(room.send(1, "a").errors == [.muted])
+        let again = room.machine.rest(now: room.now)
+        #expect(again?.isSame(as: rest) == true)
+    }
+}
