@@ -258,11 +258,22 @@ extension SimWorld {
         case .error(let ref, let error): receivedError(client, ref, error)
         case .presence(let name, let joined, let left, let count):
             receivedPresence(client, index(of: name), joined, left, count)
-        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .removed: break
+        case .removed(let name, let removal): receivedRemoval(client, index(of: name), removal)
+        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring: break
         }
     }
 
     func index(of room: RoomName) -> Int { roomNames.firstIndex(of: room) ?? 0 }
+
+    /// The client asks again and again whether it may return.
+    private func receivedRemoval(_ client: SimClient, _ room: Int, _ removal: Removal) {
+        log("client\(client.index) is made to leave room\(room): \(removal.reason)")
+        if !plan.faults.contains(.moderation) { fail("client\(client.index) is made to leave room\(room)") }
+        client.rooms[room].isLive = false
+        client.rooms[room].isJoining = false
+        agenda.add(
+            .clientRejoin(client: client.index, connection: client.connection, room: room), at: now + 300 * millisecond)
+    }
 
     private func receivedError(_ client: SimClient, _ ref: Ref?, _ error: WireError) {
         for room in client.rooms.indices {

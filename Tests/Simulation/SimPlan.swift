@@ -32,6 +32,8 @@ package struct SimPlan: Sendable {
         case publishNonsense(room: Int, ChannelEvent)
         /// Somebody writes invalid data into the room's keys.
         case spoil(room: Int, Vandalism)
+        /// A moderator changes the room's rules or sanctions without a node.
+        case moderate(room: Int, Moderation)
         /// Somebody repairs what nodes cannot recover from.
         case mend(room: Int)
     }
@@ -53,18 +55,21 @@ package struct SimPlan: Sendable {
         package static let lostTail = Faults(rawValue: 32)
         /// Somebody publishes and writes data that no node would.
         package static let vandal = Faults(rawValue: 64)
+        /// A moderator bans and mutes users and freezes rooms, and no node may store what that forbids.
+        package static let moderation = Faults(rawValue: 128)
         package static let none: Faults = []
         package static let all: Faults = [.cuts, .crashes, .stops, .redis]
         /// The sets that `martlet-sim` uses in turn.
         package static let kinds: [Faults] = [
-            .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis],
+            .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis], .moderation,
+            [.moderation, .cuts, .crashes, .stops, .redis],
         ]
 
         package init(rawValue: Int) { self.rawValue = rawValue }
 
         /// The argument of `--faults`: a word, or a number for a set that has no name.
         package var name: String {
-            let names = ["none", "cuts", "crashes", "redis", "all", "tail", "vandal"]
+            let names = ["none", "cuts", "crashes", "redis", "all", "tail", "vandal", "rules", "moderated"]
             return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
         }
     }
@@ -165,7 +170,7 @@ package struct SimPlan: Sendable {
             moves.append(Timed(at: at, move: .connect(client: client, slot: random.below(slots))))
             moves.append(Timed(at: at + millisecond, move: .join(client: client, room: random.below(rooms))))
         }
-        let mischief = faults.isEmpty || faults == .lostTail ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
+        let mischief = faults.isEmpty || faults == .lostTail || faults == .moderation ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
         var clock = random.below(second)
         for _ in 0..<count {
             // Bursts of moves at nearly the same moment, and then a pause.
@@ -178,6 +183,7 @@ package struct SimPlan: Sendable {
             moves.append(Timed(at: clock, move: move))
         }
         if faults.contains(.lostTail) { loseTail(&random) }
+        if faults.contains(.moderation) { moderate() }
         moves.sort { $0.at < $1.at }
     }
 
@@ -204,6 +210,34 @@ package struct SimPlan: Sendable {
             moves.append(
                 Timed(at: at, move: .restartRedis(lost: lost, down: random.below(500 * millisecond))))
         }
+    }
+
+    /// A moderator is busy, mostly just when the user says something; users insist, and others talk meanwhile.
+    private mutating func moderate() {
+        var random = SimRandom(seed: seed ^ 0x40DE)
+        var moderated: [Timed] = []
+        for _ in 0..<4 + random.below(12) {
+            let sends = moves.filter { if case .send = $0.move { true } else { false } }
+            var (at, client, room) = (random.below(end), random.below(clients), random.below(rooms))
+            if let send = random.pick(sends), case .send(let sender, let place, _, _) = send.move, !random.oneIn(4) {
+                (at, client, room) = (send.at + random.below(3 * millisecond), sender, place)
+                let burst = Move.send(client: sender, room: place, count: 1 + random.below(8), keyed: random.oneIn(2))
+                moderated.append(Timed(at: at, move: burst))
+                moderated.append(Timed(at: at + random.below(3 * millisecond), move: burst))
+            }
+            guard let user = SimWorld.user(ofClient: client) else { continue }
+            let time: UInt64? = random.oneIn(4) ? 1_000 + UInt64(random.below(4_000)) : nil
+            let choices: [Moderation] = [
+                .ban(user), .ban(user), .ban(user, for: time), .mute(user, for: time), .mute(user), .freeze(true),
+                .posting(.moderators),
+            ]
+            guard let moderation = random.pick(choices) else { continue }
+            moderated.append(Timed(at: at, move: .moderate(room: room, moderation)))
+            // What is forbidden is allowed again, sometimes at once.
+            let later = at + random.below(random.oneIn(3) ? 20 * millisecond : 2 * second)
+            moderated.append(Timed(at: later, move: .moderate(room: room, moderation.reversed)))
+        }
+        moves += moderated.filter { $0.at <= end }
     }
 
     private static func habit(_ random: inout SimRandom, slots: Int, rooms: Int, clients: Int) -> Move {
@@ -303,4 +337,20 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case answersKeepTheirRef
     /// A new subscribe connection is taken for subscribed to what the one before was.
     case subscriptionsOutliveTheirConnection
+    /// The rules change without a new epoch (race 19).
+    case moderateDoesNotRaise
+    /// The news of epochs, and views, do not say that there are other rules (race 19).
+    case epochsForgetTheRules
+}
+
+extension Moderation {
+    /// What allows again what this forbids.
+    var reversed: Moderation {
+        switch self {
+        case .impose(let kind, let user, _, _): .lift(kind, from: user)
+        case .lift(let kind, let user): .impose(kind, on: user, for: nil, reason: "")
+        case .freeze(let isFrozen): .freeze(!isFrozen)
+        case .posting, .slowMode, .uniqueFor: .posting(.open)
+        }
+    }
 }

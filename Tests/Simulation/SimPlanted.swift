@@ -174,6 +174,16 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(name: "deliver before the reply", bug: .deliverBeforeReply, faults: .none, seed: 500000),
         .init(name: "forget a resubscribe", bug: .forgetResubscribe, seed: 500001),
         .init(name: "holes are not read", rules: .repairHoles, seed: 500014, alone: neverViews),
+        .init(
+            race: 19, name: "appends before the rules were read", rules: .readRules, faults: .moderation, seed: 500000),
+        .init(
+            race: 19, name: "what waited is not decided again", rules: .decideAgain, faults: .moderation, seed: 500000),
+        .init(
+            race: 19, name: "a moderation begins no epoch", bug: .moderateDoesNotRaise, faults: .moderation,
+            seed: 500000),
+        .init(
+            race: 19, name: "the news of epochs forget the rules", bug: .epochsForgetTheRules, faults: .moderation,
+            seed: 500000),
         // Faults between rooms and clients.
         .init(name: "deliveries of a tick are swapped", bug: .deliveriesAreSwapped, faults: .none, seed: 500003),
         .init(name: "pages lose their end", bug: .pagesLoseTheirEnd, seed: 500003),

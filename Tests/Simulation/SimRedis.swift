@@ -10,6 +10,9 @@ struct SimRedis {
         /// The first seq of `truth`: a node restores only as much of an empty log as it remembered.
         var truthFrom: UInt64 = 0
         var expires: UInt64?
+        /// What was forbidden when a moderator was answered last, and what was stored nevertheless.
+        var forbidden = SimForbidden()
+        var stored: [String] = []
         /// The last position before somebody set it beyond what nodes can follow.
         var stoodAt: Position?
     }
@@ -74,6 +77,7 @@ struct SimRedis {
         }
         let answer = carryOut(request, index, now, bugs)
         keepTruth(request, answer, index, now: now)
+        checkRules(request, answer, index, now: now)
         return answer
     }
 
@@ -101,6 +105,28 @@ struct SimRedis {
             // The log was begun anew, or was set back by a vandal and may then hold a seq 0.
             if view.last == 0 { (rooms[index].truth, rooms[index].truthFrom) = (entries(index, now: now), 0) }
             if enter.identityChanged { takeNewEntries(index, now: now) }
+        default: break
+        }
+    }
+
+    /// Promise 14: after the answer to a moderator nothing is stored that is forbidden, by whatever node.
+    private mutating func checkRules(
+        _ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64
+    ) {
+        func check(_ content: MessageContent, _ position: Position) {
+            guard let why = rooms[index].forbidden.refusal(of: content.user, now: now) else { return }
+            rooms[index].stored.append("\(content.text ?? "") of \(content.user) at \(position), who \(why)")
+        }
+        switch (request, answer.result) {
+        case (.moderate(_, let moderation, _), .success(.moderated)):
+            rooms[index].forbidden.note(moderation, now: now)
+        case (.append(_, _, let content, _), .success(.appended(let position, _))),
+            (.say(_, let content, _), .success(.said(let position, false))):
+            check(content, position)
+        case (.once(let once), .success(.once(let reply))):
+            for (send, outcome) in zip(once.sends, reply.outcomes) {
+                if case .stored(let position) = outcome { check(send.content, position) }
+            }
         default: break
         }
     }
@@ -212,6 +238,7 @@ struct SimRedis {
             return rooms[index].broker.apply(.once(once), now: now)
         case .once(let once) where bugs.contains(.onceDoesNotRaise):
             return self.once(once, index, now, raisesFirst: false)
+        case .moderate where bugs.contains(.moderateDoesNotRaise): return moderateWithoutEpoch(request, index, now)
         case .once(let once) where bugs.contains(.onceRaisesBefore):
             return self.once(once, index, now, raisesFirst: true)
         case .leave(let room, let node, _, _, let isOwn) where bugs.contains(.leaveWithoutComparing):
@@ -228,6 +255,17 @@ struct SimRedis {
             return putBackBlindly(enter, index, now)
         default: return rooms[index].broker.apply(request, now: now)
         }
+    }
+
+    private mutating func moderateWithoutEpoch(
+        _ request: BrokerRequest, _ index: Int, _ now: UInt64
+    ) -> MemoryBroker.Answer {
+        var before: MemoryRoom?
+        rooms[index].broker.spoil(names[index]) { before = $0 }
+        var answer = rooms[index].broker.apply(request, now: now)
+        if let before { rooms[index].broker.spoil(names[index]) { $0.takeEpoch(of: before) } }
+        answer.events = []
+        return answer
     }
 
     private mutating func putBackBlindly(_ enter: EnterRequest, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {

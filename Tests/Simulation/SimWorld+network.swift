@@ -39,6 +39,7 @@ extension SimWorld {
         if !request.isOrphan, node.commands.isDead { return }
         let answer = servers[server].apply(request.request, now: wall(servers[server].skew), bugs: plan.bugs)
         note(answer, request.request)
+        checkRules(server)
         if keepsTrace, let text = describe(answer.result) {
             log(
                 "redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> "
@@ -244,6 +245,10 @@ extension SimWorld {
             return
         }
         var news = news
+        if plan.bugs.contains(.epochsForgetTheRules), case .epoch(let epoch, let base, let nodes, let by, _) = news {
+            let known = node.rooms.inspect(roomNames[room]) { $0.rules ?? 0 } ?? 0
+            news = .epoch(epoch, base: base, nodes: nodes, by: by, rules: known)
+        }
         if case .gone(let gone, let value, let nodes, _) = news,
             !plan.goneTellsLast || plan.bugs.contains(.goneWithoutLast)
         {
@@ -398,10 +403,40 @@ extension SimWorld {
             publish(.init(on: .room(roomNames[room]), event: event), primary)
         case .spoil(let room, let deed): spoil(room, deed)
         case .mend(let room): mend(room)
+        case .moderate(let room, let moderation): moderate(room, moderation)
         case .deleteRoom(let room):
             log("the keys of room\(room) are deleted")
             hasLost = true
             servers[primary].deleteRoom(room)
+        }
+    }
+
+    private func moderate(_ room: Int, _ moderation: Moderation) {
+        guard servers[primary].isAlive, servers[primary].stoppedUntil <= now else { return }
+        let request = BrokerRequest.moderate(room: roomNames[room], moderation, by: "moderator")
+        let answer = servers[primary].apply(request, now: wall(servers[primary].skew), bugs: plan.bugs)
+        log("redis\(primary) moderator: \(describe(request)) -> \(describe(answer.result) ?? "")")
+        for publication in answer.events { publish(publication, primary) }
+    }
+
+    /// Everything is allowed again.
+    func allowAll(_ room: Int) {
+        servers[primary].stoppedUntil = min(servers[primary].stoppedUntil, now)
+        for index in clients.indices {
+            guard let user = Self.user(ofClient: index) else { continue }
+            moderate(room, .unban(user))
+            moderate(room, .unmute(user))
+        }
+        moderate(room, .freeze(false))
+        moderate(room, .posting(.open))
+    }
+
+    /// Promise 14, on every branch of the data.
+    private func checkRules(_ server: Int) {
+        for room in servers[server].rooms.indices {
+            if let first = servers[server].rooms[room].stored.first {
+                return fail("redis\(server) stores in room\(room) \(first)")
+            }
         }
     }
 

@@ -59,13 +59,17 @@ final class SimWorld {
         servers[0].againEvery = plan.againEvery
         slots = Array(repeating: nil, count: plan.slots)
         clients = try (0..<plan.clients).map {
-            // Every third client is a second device of the user of an earlier one.
             SimClient(
-                index: $0, user: try UserID("user\($0 % 3 == 2 ? $0 - 1 : $0)"), device: try DeviceName("device\($0)"),
+                index: $0, user: try UserID(Self.name(ofClient: $0)), device: try DeviceName("device\($0)"),
                 rooms: plan.rooms)
         }
         stored = Array(repeating: [], count: plan.rooms)
     }
+
+    /// Every third client is a second device of the user of an earlier one.
+    private static func name(ofClient index: Int) -> String { "user\(index % 3 == 2 ? index - 1 : index)" }
+
+    static func user(ofClient index: Int) -> UserID? { try? UserID(name(ofClient: index)) }
 
     func log(_ text: @autoclosure () -> String) {
         guard keepsTrace else { return }
@@ -136,6 +140,7 @@ final class SimWorld {
         log("--- quiet from here ---")
         slowUntil = 0
         if isVandalised { for room in roomNames.indices { mend(room) } }
+        if plan.faults.contains(.moderation) { for room in roomNames.indices { allowAll(room) } }
         for slot in slots.indices where slots[slot] == nil { agenda.add(.start(slot: slot), at: now) }
         for client in clients where client.session == nil { reconnect(client, after: 0) }
     }
