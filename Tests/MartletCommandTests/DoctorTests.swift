@@ -328,16 +328,18 @@ import Testing
         var replies = commands.map { $0[0] == "TYPE" ? RedisValue.string("none") : .integer(-2) }
         replies[0] = .string("stream")
         replies[1] = .integer(-1)
-        replies[14] = .array([.string("a"), .string("5")])
-        replies[15] = .array([
+        // TYPE and PTTL of each key come first.
+        let rest = 2 * RoomKey.allCases.count
+        replies[rest] = .array([.string("a"), .string("5")])
+        replies[rest + 1] = .array([
             .string("length"), .integer(2), .string("last-generated-id"), .string("5-2"), .string("first-entry"),
             .array([.string("5-1"), .array([])]), .string("last-entry"), .array([.string("5-2"), .array([])]),
         ])
-        replies[16] = .array([.string("0"), .array([.string("ana"), .string("{}")])])
-        replies[17] = .array([.string("5-0"), .string("x")])
-        replies[18] = .array([.string("branch"), .string("x")])
-        replies[19] = .array([.string("last-generated-id"), .string("1-18446744073709551615")])
-        replies[20] = .array([.string("martlet:{x}"), .integer(3)])
+        replies[rest + 2] = .array([.string("0"), .array([.string("ana"), .string("{}")])])
+        replies[rest + 3] = .array([.string("5-0"), .string("x")])
+        replies[rest + 4] = .array([.string("branch"), .string("x")])
+        replies[rest + 5] = .array([.string("last-generated-id"), .string("1-18446744073709551615")])
+        replies[rest + 6] = .array([.string("martlet:{x}"), .integer(3)])
         let room = queries.readRoom("x", replies[...])
         #expect(room.keys.keys.map(\.rawValue) == ["log"])
         #expect(room.nodes == ["a": "5"])
