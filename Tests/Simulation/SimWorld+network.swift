@@ -411,8 +411,9 @@ extension SimWorld {
         }
     }
 
-    private func moderate(_ room: Int, _ moderation: Moderation) {
-        guard servers[primary].isAlive, servers[primary].stoppedUntil <= now else { return }
+    /// `insists`: the order is taken by a Redis that is stopped as well.
+    private func moderate(_ room: Int, _ moderation: Moderation, insists: Bool = false) {
+        guard servers[primary].isAlive, insists || servers[primary].stoppedUntil <= now else { return }
         let request = BrokerRequest.moderate(room: roomNames[room], moderation, by: "moderator")
         let answer = servers[primary].apply(request, now: wall(servers[primary].skew), bugs: plan.bugs)
         log("redis\(primary) moderator: \(describe(request)) -> \(describe(answer.result) ?? "")")
@@ -421,14 +422,13 @@ extension SimWorld {
 
     /// Everything is allowed again.
     func allowAll(_ room: Int) {
-        servers[primary].stoppedUntil = min(servers[primary].stoppedUntil, now)
         for index in clients.indices {
             guard let user = Self.user(ofClient: index) else { continue }
-            moderate(room, .unban(user))
-            moderate(room, .unmute(user))
+            moderate(room, .unban(user), insists: true)
+            moderate(room, .unmute(user), insists: true)
         }
-        moderate(room, .freeze(false))
-        moderate(room, .posting(.open))
+        moderate(room, .freeze(false), insists: true)
+        moderate(room, .posting(.open), insists: true)
     }
 
     /// Promise 14, on every branch of the data.
