@@ -15,6 +15,19 @@ import Testing
         #expect(actions.published.isEmpty, "alone in the room")
     }
 
+    /// A session that stays connected waits for each answer.
+    @Test func aSessionThatLeavesIsToldThatItsSendsHaveNoAnswer() throws {
+        var room = try RoomHarness()
+        try room.goInside()
+        room.send(1, "hello", key: "k1")
+        room.send(1, "again", key: "k2")
+        let refusals = room.leave(1).compactMap { action in
+            if case .answer(_, .error(_, let error)) = action { error.code } else { nil }
+        }
+        #expect(refusals == [.unavailable, .unavailable])
+        #expect(room.answer(.append, .success(.appended(room.position(100, 1)))).sent.isEmpty, "once")
+    }
+
     @Test func sendIsPublishedWhenAnotherNodeIsInTheRoom() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])

@@ -13,7 +13,10 @@ extension RoomStateMachine {
     /// A session leaves the room, or its connection is gone.
     mutating func leave(_ session: SessionID, now: Moment, _ actions: inout [RoomAction]) {
         guard let member = members.remove(session) else { return }
-        if member.waitingSends > 0 { forgetSends(of: session) }
+        if member.waitingSends > 0 {
+            // The session may still be connected, and then it waits for each answer (simulator, seed 171057577633).
+            failSends(of: session, WireError(.notJoined, "the room was left before the answer"), &actions)
+        }
         presence.sessionLeft(session)
         presence.went(member.user, member.device, now: now + settings.presenceInterval)
         considerLinger(now: now)
