@@ -23,7 +23,8 @@ import Testing
     private func read(_ room: inout RoomHarness, _ epoch: UInt64, _ moderation: RoomModeration?) -> [RoomAction] {
         let last = room.machine.position?.seq ?? 0
         var view = room.view(epoch, last: last, value: 100, others: [room.other: 90])
-        view.chain = EpochChain(links: [EpochLink(epoch: 100, base: 0), EpochLink(epoch: epoch, base: last)], history: 100)
+        view.chain = EpochChain(
+            links: [EpochLink(epoch: 100, base: 0), EpochLink(epoch: epoch, base: last)], history: 100)
         view.moderation = moderation
         return room.answer(.view, .success(.view(view)))
     }

@@ -18,7 +18,8 @@ import Testing
         bo = try UserID("bo: the second")
     }
 
-    private func moderate(_ store: ContractStore, _ moderation: Moderation) throws -> (ModerationReply, [ChannelEvent]) {
+    private func moderate(_ store: ContractStore, _ moderation: Moderation) throws -> (ModerationReply, [ChannelEvent])
+    {
         let answer = try store.ask(.moderate(room: store.room, moderation, by: "mod \"x\""))
         guard case .moderated(let reply) = try answer.result.get() else { throw StoreFailure("moderate: \(answer)") }
         return (reply, answer.events)
@@ -205,7 +206,9 @@ import Testing
         guard case .array(let entries) = try store.raw("XRANGE", store.key(.audit), "-", "+"), entries.count == 2,
             case .array(let parts) = entries[1], parts.count == 2, case .array(let fields) = parts[1]
         else { throw StoreFailure("no audit of two entries") }
-        let words = fields.compactMap { if case .string(let text) = $0 { String(decoding: text, as: UTF8.self) } else { nil } }
+        let words = fields.compactMap {
+            if case .string(let text) = $0 { String(decoding: text, as: UTF8.self) } else { nil }
+        }
         #expect(
             words == [
                 "operation", "freeze", "user", "", "value", "", "reason", "", "by", "mod \"x\"", "version",

@@ -170,7 +170,8 @@ package struct SimPlan: Sendable {
             moves.append(Timed(at: at, move: .connect(client: client, slot: random.below(slots))))
             moves.append(Timed(at: at + millisecond, move: .join(client: client, room: random.below(rooms))))
         }
-        let mischief = faults.isEmpty || faults == .lostTail || faults == .moderation ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
+        let isCalm = faults.isEmpty || faults == .lostTail || faults == .moderation
+        let mischief = isCalm ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
         var clock = random.below(second)
         for _ in 0..<count {
             // Bursts of moves at nearly the same moment, and then a pause.

@@ -1,5 +1,5 @@
-/// The rules and sanctions of a room at one moment. Constant: a change makes another object, so the room and its answers
-/// share one, and a room that was never moderated has none.
+/// The rules and sanctions of a room at one moment. Constant: a change makes another object, so the room and its
+/// answers share one, and a room that was never moderated has none.
 public final class RoomModeration: Sendable {
     /// The most sanctions of one room, bans and mutes together. Those that have ended are dropped to make room for
     /// others.

@@ -75,8 +75,8 @@ public struct RoomView: Sendable, Equatable {
     public var entries: [Message]
     /// Whether the bounds of the page excluded some: later ones, or older ones if these are the newest.
     public var hasMore: Bool
-    /// The room's rules and sanctions; nil if they are those of the version that the request named, and after `enter` if
-    /// the room was never moderated.
+    /// The room's rules and sanctions; nil if they are those of the version that the request named, and after `enter`
+    /// if the room was never moderated.
     public var moderation: RoomModeration?
 
     public init(

@@ -6,8 +6,8 @@ public enum ChannelEvent: Sendable, Equatable {
     /// A message that was appended. `base` is the seq at which its epoch began; nil if the publisher did not know it
     /// (`martlet_say`).
     case message(Message, base: UInt64?)
-    /// A new epoch began at seq `base` because `by` entered or sent again, or because the room was moderated. `nodes` are
-    /// all nodes in the room now; `rules` is the version of its rules, 0 if it was never moderated.
+    /// A new epoch began at seq `base` because `by` entered or sent again, or because the room was moderated. `nodes`
+    /// are all nodes in the room now; `rules` is the version of its rules, 0 if it was never moderated.
     indirect case epoch(UInt64, base: UInt64, nodes: [NodeID: UInt64], by: NodeID, rules: UInt64 = 0)
     /// `node`, which had entered at `value`, has left; `last` is the log's last position.
     indirect case gone(NodeID, value: UInt64, nodes: [NodeID: UInt64], last: Position)

@@ -1,7 +1,7 @@
 /// What follows from rules that were read.
 extension RoomStateMachine {
-    /// The rules are others than before: banned users leave, and rules that look back see what memory holds. (Sends that
-    /// wait are decided when they go out.)
+    /// The rules are others than before: banned users leave, and rules that look back see what memory holds. (Sends
+    /// that wait are decided when they go out.)
     mutating func applyRules(now: Moment, _ actions: inout [RoomAction]) {
         if sanctions.looksBack {
             for index in 0..<order.recent.count { sanctions.shown(order.recent[index].content, now: wallClock) }

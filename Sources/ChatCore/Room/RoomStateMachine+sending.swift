@@ -31,7 +31,8 @@ extension RoomStateMachine {
             key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue))
         sends.append(
             PendingSend(
-                content: content, rights: request.rights, again: said || unsure, said: said, since: said ? request.since : order.last,
+                content: content, rights: request.rights, again: said || unsure, said: said,
+                since: said ? request.since : order.last,
                 deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]),
             clientKey: request.key)
@@ -338,8 +339,8 @@ extension RoomStateMachine {
         forgetSends(of: session)
     }
 
-    /// Answers the sends of a session that is made to leave the room. Those that wait are refused with the error; of the
-    /// others it is not known whether they are stored.
+    /// Answers the sends of a session that is made to leave the room. Those that wait are refused with the error; of
+    /// the others it is not known whether they are stored.
     mutating func endSends(of session: SessionID, _ error: WireError, _ actions: inout [RoomAction]) {
         for number in sends.numbers {
             guard let send = sends[number], send.state == .queued,

@@ -205,7 +205,8 @@ extension RoomStateMachine {
         let hasMoved = order.last != before
         if hasMoved { actions.append(.count(.holeRepaired)) }
         let isNextPageDue = view.hasMore && hasMoved
-        reads.viewMerged(isUseful: hasMoved || hasNewRules || order.epoch != epochKnown, hasMore: isNextPageDue, now: now)
+        reads.viewMerged(
+            isUseful: hasMoved || hasNewRules || order.epoch != epochKnown, hasMore: isNextPageDue, now: now)
         // If there are more pages, a position ahead of ours may still mean that we lag.
         if !view.hasMore { members.viewEnded() }
         if isNextPageDue { wantView(.page, now: now, &actions) }

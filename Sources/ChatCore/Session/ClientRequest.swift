@@ -51,8 +51,8 @@ public struct SendRequest: Hashable, Sendable {
     /// if the client did not say; then a keyed send of a session that is resumed or younger than ten seconds counts as
     /// a repetition (race 3).
     public var again: Bool?
-    /// What the sender may do in the room: no part of what the client sent, but filled in by the node. The room looks at
-    /// ``Rights/moderate`` alone. (Here it takes no memory.)
+    /// What the sender may do in the room: no part of what the client sent, but filled in by the node. The room looks
+    /// at ``Rights/moderate`` alone. (Here it takes no memory.)
     public var rights: Rights = []
     /// The position that the client knew at the first try.
     public var since: Position?

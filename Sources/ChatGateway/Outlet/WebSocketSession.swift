@@ -208,9 +208,9 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
 
     private func run(_ action: SessionStateMachine.RequestAction) {
         switch action {
-        case .perform(.token(let token), let ref): renew(token, ref)
         case .perform(let body, let ref):
             guard let id else { return }
+            if case .token(let token) = body { return gateway.renew(id, token: token, ref: ref) }
             gateway.service.perform(body, ref: ref, from: id, on: gateway.eventLoop)
         case .reply(let event):
             if case .error(_, let error) = event, let limit = GatewayCounters.Limit(refusing: error.code) {
@@ -223,21 +223,6 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
             close(reason)
         case .doNothing: break
         }
-    }
-
-    /// Asks the authenticator about a new token of the client.
-    private func renew(_ token: String, _ ref: Ref?) {
-        let credentials = Credentials(user: nil, token: token)
-        if let answer = gateway.authenticator.authenticateAtOnce(credentials) { return renewed(answer, ref) }
-        let promise = gateway.eventLoop.makePromise(of: Result<Identity, WireError>.self)
-        let authenticator = gateway.authenticator
-        promise.completeWithTask { await authenticator.authenticate(credentials) }
-        promise.futureResult.assumeIsolated().whenSuccess { [self] in renewed($0, ref) }
-    }
-
-    private func renewed(_ answer: Result<Identity, WireError>, _ ref: Ref?) {
-        guard let id else { return }
-        gateway.service.renew(id, answer, ref: ref, on: gateway.eventLoop)
     }
 
     // MARK: Out

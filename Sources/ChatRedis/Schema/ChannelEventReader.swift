@@ -10,7 +10,8 @@ import Glibc
 struct ChannelEventReader {
     /// A slice for each member that an event of any type has.
     private struct Members {
-        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run, rules: JSONSlice?
+        var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run,
+            rules: JSONSlice?
         var session, user, name, data: JSONSlice?
 
         mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {

@@ -71,7 +71,8 @@ extension RedisCodec {
 
     /// `ban:<user>` or `mute:<user>`.
     private static func place(_ field: String?) -> (Sanction.Kind, UserID)? {
-        guard let field, let colon = field.firstIndex(of: ":"), let kind = Sanction.Kind(rawValue: String(field[..<colon])),
+        guard let field, let colon = field.firstIndex(of: ":"),
+            let kind = Sanction.Kind(rawValue: String(field[..<colon])),
             let user = try? UserID(stored: String(field[field.index(after: colon)...]))
         else { return nil }
         return (kind, user)

@@ -65,8 +65,8 @@ extension MartletV1Codec {
         bytes.append(UInt8(ascii: "}"))
     }
 
-    /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces, and `"until":…` if a time is known: the form of
-    /// an error both on the WebSocket and over HTTP.
+    /// Appends `"code":…,"name":…,"message":…,"retry":…` without braces, and `"until":…` if a time is known: the form
+    /// of an error both on the WebSocket and over HTTP.
     public static func fields(of error: WireError, into bytes: inout ByteWriter) {
         bytes.field("\"code\":", error.code.rawValue)
         bytes.field(",\"name\":", error.code.name)

@@ -112,7 +112,9 @@ public struct MemoryBroker: Sendable {
         case .view(let room, let after, let page, let knows):
             return on(room, now) { room, _ in
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
-                guard let view = room.view(after: after, page: page, knows: knows) else { return (.failure(.missing), []) }
+                guard let view = room.view(after: after, page: page, knows: knows) else {
+                    return (.failure(.missing), [])
+                }
                 return (.success(.view(view)), [])
             }
         case .leave(let room, let node, let value, _, let isOwn):

@@ -180,7 +180,8 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .moderate, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping, .command,
+        case .say, .moderate, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping,
+            .command,
             .commands:
             "none of a room's"
         }

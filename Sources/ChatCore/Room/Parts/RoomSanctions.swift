@@ -1,8 +1,8 @@
 /// The room's rules and sanctions, as far as this node has read them, and what users have sent of late, for the rules
 /// that look back. Part of ``RoomStateMachine``.
 ///
-/// Rules belong to an epoch: changing them begins one, so Redis refuses what was decided by earlier rules. Whoever tells
-/// of an epoch also tells the version of its rules. Until this node has read that version, it appends nothing.
+/// Rules belong to an epoch: changing them begins one, so Redis refuses what was decided by earlier rules. Whoever
+/// tells of an epoch also tells the version of its rules. Until this node has read that version, it appends nothing.
 struct RoomSanctions: Sendable {
     private struct Earlier: Sendable {
         /// When the user's last message was sent: of those that were shown here, and of our own that went out.
@@ -61,8 +61,8 @@ struct RoomSanctions: Sendable {
         know { $0.required = version }
     }
 
-    /// A view brought these rules; nil: those that are known already. `isNewest`: the view is of the newest known epoch,
-    /// or of a later one. Returns whether they are others than before.
+    /// A view brought these rules; nil: those that are known already. `isNewest`: the view is of the newest known
+    /// epoch, or of a later one. Returns whether they are others than before.
     mutating func read(_ rules: RoomModeration?, isNewest: Bool) -> Bool {
         let before = version
         guard rules != nil || !known.isEmpty else { return false }
