@@ -1,5 +1,7 @@
 import Glibc
 import Logging
+import NIOCore
+import NIOPosix
 import Testing
 
 @testable import ChatNode
@@ -75,10 +77,13 @@ import Testing
         for number in 0..<1_000 { pipe.writer.write("line \(number)\n") }
         let dropped = pipe.writer.dropped
         #expect(dropped > 0)
-        let reading = Task.detached { try pipe.readAll() }
+        // Not in a task: `flush` blocks a thread of the pool that tasks run on, which may have no other.
+        let reading = NIOThreadPool.singleton.runIfActive(eventLoop: NIOSingletons.posixEventLoopGroup.any()) {
+            try pipe.readAll()
+        }
         pipe.writer.flush(within: .seconds(30))
         #expect(pipe.writer.isIdle, "all is written when the process may end")
-        let lines = try await reading.value.split(separator: "\n")
+        let lines = try await reading.get().split(separator: "\n")
         let reports = lines.filter { $0.hasSuffix("log lines were dropped because nobody read them") }
         #expect(lines.last == reports.last)
         #expect(reports.compactMap { Int($0.split(separator: " ")[1]) }.reduce(0, +) == dropped)
