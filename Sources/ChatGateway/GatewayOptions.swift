@@ -8,6 +8,10 @@ public struct GatewayOptions: Sendable {
     public var host = "127.0.0.1"
     /// 0 means any free port; ``GatewayServer/boundPort`` returns which.
     public var port = 8080
+    /// Name or address of the port for operators, and its number: `/metrics` is served there only, in plaintext. Nil
+    /// means that there is none; 0 means any free port, ``GatewayServer/boundAdminPort`` returns which.
+    public var adminHost = "127.0.0.1"
+    public var adminPort: Int?
     public var limits = Limits()
     /// How often a quiet session is pinged, and how long it may take to answer. Whole seconds, at least 1.
     public var heartbeatSeconds = 25

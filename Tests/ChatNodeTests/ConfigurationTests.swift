@@ -35,7 +35,8 @@ import Testing
         "MARTLET_LIMIT_SEND_WAIT": "30s", "MARTLET_LIMIT_HISTORY_PAGE": "11", "MARTLET_LIMIT_ROSTER_PAGE": "12",
         "MARTLET_LIMIT_ROSTER_INLINE": "13", "MARTLET_LIMIT_BAD_FRAMES_PER_MINUTE": "14", "MARTLET_LOG_LEVEL": "trace",
         "MARTLET_REDIS_CA": "/etc/passwd", "MARTLET_REDIS_CERTIFICATE": "/etc/group", "MARTLET_REDIS_KEY": "/etc/hosts",
-        "MARTLET_PROXY_PROTOCOL": "accept", "MARTLET_TLS_CERTIFICATE": "/etc/passwd", "MARTLET_TLS_KEY": "/etc/group",
+        "MARTLET_ADMIN_PORT": "9100", "MARTLET_ADMIN_HOST": "::1", "MARTLET_PROXY_PROTOCOL": "accept",
+        "MARTLET_TLS_CERTIFICATE": "/etc/passwd", "MARTLET_TLS_KEY": "/etc/group",
         "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
         "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
@@ -65,6 +66,7 @@ import Testing
         #expect(configuration.listener.closeTimeout == .seconds(4))
         #expect(configuration.listener.backlog == 77)
         #expect(configuration.listener.proxyProtocol == .accept)
+        #expect(configuration.listener.adminPort == 9_100 && configuration.listener.adminHost == "::1")
         #expect(configuration.certificateFiles == CertificateFiles(certificate: "/etc/passwd", key: "/etc/group"))
         #expect(configuration.certificateProblem()?.message.contains("no PEM certificate") == true)
         #expect(configuration.listener.trustedAddresses.description == "192.0.2.1")

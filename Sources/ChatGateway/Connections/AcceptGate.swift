@@ -21,16 +21,19 @@ final class AcceptGate: ChannelDuplexHandler {
     private let probe: DescriptorProbe?
     private let shared: GatewayShared
     private let logger: Logger
+    /// Whether this gate reports that the node is full. One of several gates does.
+    private let reports: Bool
     private var atOnce = 0
     private var scheduled: Scheduled<Void>?
     private var watch: Scheduled<Void>?
     private var toldAt: Moment?
 
-    init(options: GatewayOptions, shared: GatewayShared, logger: Logger) {
+    init(options: GatewayOptions, shared: GatewayShared, logger: Logger, reports: Bool = true) {
         machine = AcceptStateMachine(budget: options.descriptors, maxConnections: options.maxConnections, now: .now)
         probe = options.descriptors.flatMap { _ in DescriptorProbe() }
         self.shared = shared
         self.logger = logger
+        self.reports = reports
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -73,6 +76,7 @@ final class AcceptGate: ChannelDuplexHandler {
     }
 
     private func tell(_ change: AcceptStateMachine.Action.Change, _ context: ChannelHandlerContext) {
+        guard reports else { return }
         switch change {
         case .becameFull(let reason):
             shared.fullness.withLockedValue { $0 = reason }

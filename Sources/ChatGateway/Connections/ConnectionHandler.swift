@@ -220,7 +220,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func begin(_ head: RequestHead, mayWait: Bool) {
-        if let endpoint = gateway.endpoints[head.path] { return openWebSocket(head, endpoint) }
+        if port.opensWebSockets, let endpoint = gateway.endpoints[head.path] { return openWebSocket(head, endpoint) }
         if isDoorway, !HTTPRoutes.isAnsweredWhenFull(head) { return refuseAsFull() }
         if let expected = head.list("expect").first(where: { $0.lowercased() != "100-continue" }), !head.isOld {
             return refuse(RequestProblem(417, "unsupported expectation: \(expected.prefix(40))"))

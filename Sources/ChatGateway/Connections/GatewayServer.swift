@@ -27,6 +27,7 @@ public enum HostPort {
 public final class GatewayServer: Sendable {
     private struct Running {
         var listener: any Channel
+        var adminListener: (any Channel)?
         var loops: [NIOLoopBound<GatewayLoop>]
         var tls: ServerTLS?
         /// Replaces the certificate when its files change.
@@ -34,6 +35,8 @@ public final class GatewayServer: Sendable {
     }
 
     private let parts: GatewayParts
+    /// Nil without a port for operators.
+    private let adminRoutes: HTTPRoutes?
     private let group: any EventLoopGroup
     private let running = NIOLockedValueBox<Running?>(nil)
 
@@ -48,9 +51,15 @@ public final class GatewayServer: Sendable {
         // Bytes that are written to the descriptor are not encrypted.
         if options.certificate != nil { options.writesToDescriptor = false }
         let shared = GatewayShared(options: options)
+        let fullness = { @Sendable in shared.fullness.withLockedValue { $0 } }
         let routes = HTTPRoutes(
-            options: options, service: service, authenticator: authenticator,
-            fullness: { shared.fullness.withLockedValue { $0 } })
+            options: options, service: service, authenticator: authenticator, fullness: fullness,
+            audience: options.adminPort == nil ? .everybody : .clients)
+        adminRoutes = options.adminPort.map { [options] _ in
+            HTTPRoutes(
+                options: options, service: service, authenticator: authenticator, fullness: fullness,
+                audience: .operators, accounts: routes.accounts)
+        }
         parts = GatewayParts(
             options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
             shared: shared, protocols: protocols ?? .standard(limits: options.limits))
@@ -60,7 +69,10 @@ public final class GatewayServer: Sendable {
     /// The port that the server listens on; nil before ``start()``.
     public var boundPort: Int? { running.withLockedValue { $0?.listener.localAddress?.port } }
 
-    /// Starts to listen. Throws a ``GatewayError`` if the address cannot be bound, or a ``CertificateError``.
+    /// The port for operators; nil if there is none, and before ``start()``.
+    public var boundAdminPort: Int? { running.withLockedValue { $0?.adminListener?.localAddress?.port } }
+
+    /// Starts to listen. Throws a ``GatewayError`` if an address cannot be bound, or a ``CertificateError``.
     public func start() async throws {
         var port = GatewayPort(routes: parts.routes, takesProxyHeaders: parts.options.takesProxyHeaders)
         if let files = parts.options.certificate { port.tls = try ServerTLS(files, logger: parts.logger) }
@@ -76,22 +88,48 @@ public final class GatewayServer: Sendable {
                     return NIOLoopBound(gateway, eventLoop: loop)
                 }.get())
         }
-        do {
-            let listener = try await bind(loops, port)
+        do throws(GatewayError) {
+            let listener = try await listen(loops, port, parts.options.host, parts.options.port)
+            let adminListener: (any Channel)?
+            do throws(GatewayError) {
+                adminListener = try await listenForOperators(loops)
+            } catch {
+                try? await listener.close().get()
+                throw error
+            }
             let watch = tls.map { [interval = parts.options.certificateCheck] tls in
                 Task { await tls.watch(every: interval) }
             }
-            running.withLockedValue { $0 = Running(listener: listener, loops: loops, tls: tls, watch: watch) }
+            running.withLockedValue {
+                $0 = Running(
+                    listener: listener, adminListener: adminListener, loops: loops, tls: tls, watch: watch)
+            }
         } catch {
             await stop(loops)
-            throw GatewayError(
-                description:
-                    "cannot listen on \(HostPort.text(parts.options.host, parts.options.port)): \(Self.text(of: error))"
-            )
+            throw error
         }
     }
 
-    private func bind(_ loops: [NIOLoopBound<GatewayLoop>], _ port: GatewayPort) async throws -> any Channel {
+    private func listenForOperators(_ loops: [NIOLoopBound<GatewayLoop>]) async throws(GatewayError) -> (any Channel)? {
+        guard let routes = adminRoutes, let number = parts.options.adminPort else { return nil }
+        let port = GatewayPort(routes: routes, opensWebSockets: false)
+        return try await listen(loops, port, parts.options.adminHost, number)
+    }
+
+    private func listen(
+        _ loops: [NIOLoopBound<GatewayLoop>], _ port: GatewayPort, _ host: String, _ number: Int
+    ) async throws(GatewayError) -> any Channel {
+        do {
+            return try await bind(loops, port, host, number)
+        } catch {
+            throw GatewayError(
+                description: "cannot listen on \(HostPort.text(host, number)): \(Self.text(of: error))")
+        }
+    }
+
+    private func bind(
+        _ loops: [NIOLoopBound<GatewayLoop>], _ port: GatewayPort, _ host: String, _ number: Int
+    ) async throws -> any Channel {
         let options = parts.options
         var byLoop: [ObjectIdentifier: NIOLoopBound<GatewayLoop>] = [:]
         for (eventLoop, gateway) in zip(group.makeIterator(), loops) { byLoop[ObjectIdentifier(eventLoop)] = gateway }
@@ -110,7 +148,9 @@ public final class GatewayServer: Sendable {
             .serverChannelOption(.backlog, value: options.backlog)
             .serverChannelInitializer { [parts] channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let gate = AcceptGate(options: parts.options, shared: parts.shared, logger: parts.logger)
+                    let gate = AcceptGate(
+                        options: parts.options, shared: parts.shared, logger: parts.logger,
+                        reports: port.opensWebSockets)
                     try channel.pipeline.syncOperations.addHandler(gate)
                 }
             }
@@ -131,7 +171,7 @@ public final class GatewayServer: Sendable {
                     try channel.pipeline.syncOperations.addHandler(connection)
                 }
             }
-            .bind(host: options.host, port: options.port).get()
+            .bind(host: host, port: number).get()
     }
 
     private static func text(of error: any Error) -> String {
@@ -144,7 +184,8 @@ public final class GatewayServer: Sendable {
         }
     }
 
-    /// Closes the listening socket. Open connections stay, but a handshake on one of them is answered with 503.
+    /// Closes the listening socket for clients. Open connections stay, but a handshake on one of them is answered with
+    /// 503.
     public func stopAccepting() async {
         guard let (listener, loops) = running.withLockedValue({ $0.map { ($0.listener, $0.loops) } }) else { return }
         try? await listener.close().get()
@@ -165,8 +206,10 @@ public final class GatewayServer: Sendable {
     /// the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
-        guard let (loops, watch) = running.withLockedValue({ $0.map { ($0.loops, $0.watch) } }) else { return }
+        guard let (loops, watch, admin) = running.withLockedValue({ $0.map { ($0.loops, $0.watch, $0.adminListener) } })
+        else { return }
         watch?.cancel()
+        try? await admin?.close().get()
         await stop(loops)
         let clock = ContinuousClock()
         let end = clock.now + parts.options.closeTimeout

@@ -1,6 +1,8 @@
 /// One of the gateway's ports: what is served there, and what a connection to it begins with.
 struct GatewayPort: Sendable {
     var routes: HTTPRoutes
+    /// Whether WebSockets can be opened.
+    var opensWebSockets = true
     /// Nil: connections are plaintext.
     var tls: ServerTLS?
     /// Whether trusted proxies may begin a connection with a header of the PROXY protocol.

@@ -18,10 +18,12 @@ struct HTTPRoutes: Sendable {
 
     init(
         options: GatewayOptions, service: any ChatService, authenticator: any Authenticator,
-        fullness: @escaping @Sendable () -> String? = { nil }
+        fullness: @escaping @Sendable () -> String? = { nil }, audience: RouteAudience = .everybody,
+        accounts: HTTPAccounts? = nil
     ) {
-        accounts = HTTPAccounts(options)
-        security = SecurityHeaders(isTLS: options.certificate != nil)
+        let accounts = accounts ?? HTTPAccounts(options)
+        self.accounts = accounts
+        security = SecurityHeaders(isTLS: audience != .operators && options.certificate != nil)
         let router = Router(context: GatewayRequestContext.self)
         router.add(middleware: CrossOrigin(allowed: options.allowedOrigins))
         router.add(middleware: ErrorsAsJSON())
@@ -30,8 +32,10 @@ struct HTTPRoutes: Sendable {
         let caller = APICaller(options: options, authenticator: authenticator)
         let rooms = RoomsAPI(options: options, service: service, caller: caller)
         let access = AccessAPI(service: service, caller: caller)
-        for route in Self.routes(rooms, access, service, fullness: fullness) { Self.serve(router, route) }
-        for (path, file) in options.staticFiles {
+        for route in Self.routes(rooms, access, service, fullness: fullness) where audience.isServed(route.path) {
+            Self.serve(router, route)
+        }
+        for (path, file) in options.staticFiles where audience.isServed(path) {
             let page = StaticPage(file)
             Self.serve(router, Route(path, [.get: { request, _ in page.response(to: request) }]))
         }

@@ -36,7 +36,8 @@ extension NodeConfiguration {
         }
         problems += configuration.crossProblems(unread: unread)
         configuration.warnings =
-            unknownNames(in: environment) + configuration.valuesWithoutEffect() + configuration.weakAccess()
+            unknownNames(in: environment) + configuration.listenerValuesWithoutEffect()
+            + configuration.valuesWithoutEffect() + configuration.weakAccess()
         guard problems.isEmpty else {
             throw ConfigurationError(problems: problems, warnings: configuration.warnings)
         }
@@ -117,6 +118,20 @@ extension NodeConfiguration {
             ConfigurationWarning(
                 variable: $0.variable, message: "\($0.variable) has no effect, because MARTLET_REDIS_URL is memory:")
         }
+    }
+
+    private func listenerValuesWithoutEffect() -> [ConfigurationWarning] {
+        var warnings: [ConfigurationWarning] = []
+        func warn(_ variable: String, _ why: String) {
+            guard given.contains(variable) else { return }
+            warnings.append(
+                ConfigurationWarning(variable: variable, message: "\(variable) has no effect, because \(why)"))
+        }
+        if listener.adminPort == nil { warn("MARTLET_ADMIN_HOST", "MARTLET_ADMIN_PORT is not set") }
+        if listener.proxyProtocol == .accept, listener.trustedAddresses.ranges.isEmpty {
+            warn("MARTLET_PROXY_PROTOCOL", "MARTLET_TRUSTED_ADDRESSES is none")
+        }
+        return warnings
     }
 
     private func tlsSettingsWithoutEffect() -> [ConfigurationWarning] {

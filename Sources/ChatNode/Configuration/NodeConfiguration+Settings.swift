@@ -8,14 +8,17 @@ extension NodeConfiguration {
 
     private static let listenerSettings: [Setting] = [
         Setting(
-            "host", \.listener.host,
-            .string(
-                "address or host name",
-                expected: "an IP address (IPv6 without brackets) or a host name, without a port",
-                isValid: HostName.isListenable),
+            "host", \.listener.host, hostRule,
             "Address to listen on. `0.0.0.0` accepts connections from everywhere; that requires keys of tokens, or "
                 + "`MARTLET_AUTH=none`."),
         Setting("port", \.listener.port, .int(0...65_535), "Port for WebSocket and HTTP; `0` means any free one."),
+        Setting(
+            "admin.port", \.listener.adminPort, ValueRule.int(0...65_535).optional(),
+            "Port for operators: `/metrics` is served there, and no longer on the port for clients; `/healthz` and "
+                + "`/readyz` are on both. It speaks plain HTTP."
+        ),
+        Setting(
+            "admin.host", \.listener.adminHost, hostRule, "Address to listen on for operators."),
         Setting(
             "tls.certificate", \.listener.certificateFile, ValueRule.file.optional(),
             "PEM file of the node's certificate, followed by those of the authorities below the root. With it the port "
@@ -73,6 +76,10 @@ extension NodeConfiguration {
             "socket.receive.buffer", \.listener.receiveBuffer, .bytes(4_096...67_108_864),
             "Size of the kernel's receive buffer of a connection."),
     ]
+
+    private static let hostRule = ValueRule.string(
+        "address or host name", expected: "an IP address (IPv6 without brackets) or a host name, without a port",
+        isValid: HostName.isListenable)
 
     private static let nodeSettings: [Setting] = [
         Setting(

@@ -27,6 +27,8 @@ extension NodeConfiguration {
         var options = GatewayOptions(nodeName: self.node.name, nodeID: node)
         options.host = listener.host
         options.port = listener.port
+        options.adminHost = listener.adminHost
+        options.adminPort = listener.adminPort
         options.certificate = certificateFiles
         options.limits = limits
         options.heartbeatSeconds = max(1, Int(listener.sessionHeartbeat.components.seconds))

@@ -35,6 +35,10 @@ extension NodeConfiguration {
         public var host = "127.0.0.1"
         /// The port for WebSocket and HTTP (int, default: 8080, range: 0 to 65535). 0 means any free port.
         public var port = 8080
+        /// The port for `/metrics`, health and readiness (int, default: none, range: 0 to 65535), and the address to
+        /// listen on there (string, default: 127.0.0.1).
+        public var adminPort: Int?
+        public var adminHost = "127.0.0.1"
         /// PEM files: the node's certificate with those of the authorities below the root, and its key; with them the
         /// port speaks TLS (path, default: none).
         public var certificateFile: String?

@@ -27,8 +27,8 @@ struct DescriptorPlan: Equatable {
         }
         budget = DescriptorBudget(limit: files, reserved: redis + 8, doorway: min(64, max(8, files / 64)))
         // The files that the process opens without any client: loops, connections to Redis, the log, and the listening
-        // socket.
-        let own = 12 + 5 * loops + redis
+        // sockets.
+        let own = 12 + 5 * loops + redis + (configuration.listener.adminPort == nil ? 0 : 1)
         let room = files - own - budget.reserved - budget.doorway
         let most = configuration.limits.allConnections
         connections = min(most, room)

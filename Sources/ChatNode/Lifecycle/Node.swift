@@ -113,6 +113,11 @@ public struct Node: Service {
         let port = gateway.boundPort ?? configuration.listener.port
         life.address = HostPort.text(configuration.listener.host, port)
         logger.notice("listening", metadata: [LogKey.address: "\(life.address)"])
+        if let port = gateway.boundAdminPort {
+            logger.notice(
+                "serving operators",
+                metadata: [LogKey.address: "\(HostPort.text(configuration.listener.adminHost, port))"])
+        }
         if tokens == nil {
             logger.warning(
                 "development mode: anybody may claim to be any user and may do everything",

@@ -1,0 +1,20 @@
+/// Who connects to a port, which decides what is served there.
+enum RouteAudience: Sendable {
+    /// The gateway has no other port.
+    case everybody
+    /// Operators have a port of their own.
+    case clients
+    case operators
+
+    /// For proxies, which may ask either port.
+    private static let health: Set<String> = ["/healthz", "/readyz"]
+    private static let forOperators: Set<String> = ["/metrics"]
+
+    func isServed(_ path: String) -> Bool {
+        switch self {
+        case .everybody: true
+        case .clients: !Self.forOperators.contains(path)
+        case .operators: Self.forOperators.contains(path) || Self.health.contains(path)
+        }
+    }
+}
