@@ -50,7 +50,7 @@ public struct GatewayCounters: Sendable {
     public enum Limit: String, Sendable, CaseIterable {
         case roomsPerSession, requestsPerSecond, waitingSendsPerSession, badFramesPerMinute, handshakesPerSecond
         case costOfAddress
-        case headBytes, connectionsPerAddress, bytesPerSecondPerAddress
+        case headBytes, connectionsPerAddress, bytesPerSecondPerAddress, failuresPerMinutePerAddress
 
         /// The limit that made the session machine refuse something; nil if it was none.
         init?(refusing code: WireError.Code) {
@@ -76,7 +76,7 @@ public struct GatewayCounters: Sendable {
         /// Invalid names in the URL, and failed authentication or authorisation.
         case badName, unauthenticated, forbidden, expired, revoked
         /// A limit of the node was reached.
-        case nodeFull, tooManySessions, handshakeRate, addressConnections, addressCost
+        case nodeFull, tooManySessions, handshakeRate, addressConnections, addressCost, addressFailures
         /// A client that does not speak TLS on a port that does; a TLS handshake that failed.
         case notTLS, tlsHandshake
         /// A header of the PROXY protocol that cannot be read.

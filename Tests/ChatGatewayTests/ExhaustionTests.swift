@@ -131,7 +131,7 @@ struct ExhaustionTests {
     }
 
     @Test func anAddressHasABudget() throws {
-        let book = AddressBook(connections: 2, bytesPerSecond: 1_000)
+        let book = AddressBook(connections: 2, bytesPerSecond: 1_000, failuresPerMinute: 60)
         let address = try #require(PeerAddress("192.0.2.7"))
         #expect(book.enter(address, now: begin) && book.enter(address, now: begin) && !book.enter(address, now: begin))
         #expect(book.take(4_000, from: address, now: begin) == .zero)

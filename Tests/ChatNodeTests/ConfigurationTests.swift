@@ -41,7 +41,8 @@ import Testing
         "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
         "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
-        "MARTLET_LIMIT_HEAD_BYTES": "21KiB", "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
+        "MARTLET_LIMIT_FAILURES_PER_MINUTE_PER_ADDRESS": "23", "MARTLET_LIMIT_HEAD_BYTES": "21KiB",
+        "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
         "MARTLET_ANONYMOUS": "chat", "MARTLET_TOKEN_HMAC_SECRET": "a secret of thirty-two bytes, or more",
         "MARTLET_TOKEN_HMAC_SECRET_PREVIOUS": "another secret of thirty-two bytes@1800000000",
         "MARTLET_TOKEN_PUBLIC_KEYS": "/etc/hosts,/etc/group", "MARTLET_TOKEN_JWKS_URL": "https://issuer.example/keys",
@@ -138,6 +139,7 @@ import Testing
         limits.bytesPerSecondPerAddress = 20_480
         limits.headBytes = 21_504
         limits.headFields = 22
+        limits.failuresPerMinutePerAddress = 23
         return limits
     }
 

@@ -35,6 +35,9 @@ public struct Limits: Hashable, Sendable {
     public var connectionsPerAddress = 256
     /// Bytes that such connections from one address may send in a second; four times as many at once.
     public var bytesPerSecondPerAddress = 1_048_576
+    /// Handshakes and authentications of one address that may be refused in a minute, and also at once; an IPv6 address
+    /// counts as its /64.
+    public var failuresPerMinutePerAddress = 60
     /// Connections of all kinds on one node; nil: 10,000 more than sessions, for HTTP and handshakes.
     public var connections: Int?
     /// Joins that one node accepts in a second, and also at once.

@@ -13,6 +13,7 @@ extension ConnectionHandler {
     /// not learn, is answered with an HTTP status. If the client must know whether to stop or to retry, it gets a close
     /// code, because a browser shows nothing else to a page.
     func openWebSocket(_ head: RequestHead, _ endpoint: WebSocketEndpoint) {
+        asker = client(of: head)
         guard !gateway.isDraining else {
             return refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
         }
@@ -36,6 +37,7 @@ extension ConnectionHandler {
         }
         let opening = Opening(acceptance: acceptance, spoken: endpoint.spoken(acceptance.subprotocol))
         if isDoorway { return close(opening, .nodeFull) }
+        guard mayAuthenticate() else { return }
         do throws(WireError) {
             guard var hello = try opening.spoken.implementation.hello(in: head) else {
                 return awaitFirstRequest(opening)
@@ -122,6 +124,7 @@ extension ConnectionHandler {
 
     /// Closes the WebSocket with a code. Accepts it first if that was not done before.
     func close(_ opening: Opening, _ reason: CloseReason) {
+        countFailure(.init(reason))
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)
         var bytes = firstRequest == nil ? Array(Self.switching(opening.acceptance).utf8) : []
         bytes += opening.spoken.farewell(reason)

@@ -55,6 +55,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// The address under which this connection is counted; nil if it is not counted (any more).
     private(set) var counted: PeerAddress?
     private(set) var peer: PeerAddress?
+    /// The client that asks for a WebSocket, as trusted proxies state it. Set with the handshake.
+    var asker: PeerAddress?
     /// The TLS handshake is not complete, so nothing can be said to the client.
     var isTLSPending: Bool
 
@@ -329,6 +331,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         _ status: Int, _ error: WireError, _ fields: [(name: String, value: String)] = [],
         because reason: GatewayCounters.Refusal
     ) {
+        countFailure(reason)
         // A full node logs one warning for all connections that it refuses.
         gateway.refused(reason, from: peer, isTold: isDoorway)
         gateway.counters.handshakesRefused[status, default: 0] += 1

@@ -274,6 +274,7 @@ final class GatewayShared: Sendable {
 
     init(options: GatewayOptions) {
         addresses = AddressBook(
-            connections: options.limits.connectionsPerAddress, bytesPerSecond: options.limits.bytesPerSecondPerAddress)
+            connections: options.limits.connectionsPerAddress, bytesPerSecond: options.limits.bytesPerSecondPerAddress,
+            failuresPerMinute: options.limits.failuresPerMinutePerAddress)
     }
 }

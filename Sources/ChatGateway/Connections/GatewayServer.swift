@@ -54,11 +54,11 @@ public final class GatewayServer: Sendable {
         let fullness = { @Sendable in shared.fullness.withLockedValue { $0 } }
         let routes = HTTPRoutes(
             options: options, service: service, authenticator: authenticator, fullness: fullness,
-            audience: options.adminPort == nil ? .everybody : .clients)
+            audience: options.adminPort == nil ? .everybody : .clients, addresses: shared.addresses)
         adminRoutes = options.adminPort.map { [options] _ in
             HTTPRoutes(
                 options: options, service: service, authenticator: authenticator, fullness: fullness,
-                audience: .operators, accounts: routes.accounts)
+                audience: .operators, addresses: shared.addresses, accounts: routes.accounts)
         }
         parts = GatewayParts(
             options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
@@ -229,6 +229,7 @@ public final class GatewayServer: Sendable {
             if let counters = try? await Self.on(loop, { $0.counters }) { sum.add(counters) }
         }
         sum.limitRefusals[.costOfAddress] = parts.routes.accounts.refused
+        sum.limitRefusals[.failuresPerMinutePerAddress] = parts.shared.addresses.refused
         sum.isFull = parts.shared.fullness.withLockedValue { $0 } != nil
         sum.timesFull = parts.shared.timesFull.load(ordering: .relaxed)
         sum.acceptErrors = parts.shared.acceptErrors.load(ordering: .relaxed)

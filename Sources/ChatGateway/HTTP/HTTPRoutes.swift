@@ -19,7 +19,7 @@ struct HTTPRoutes: Sendable {
     init(
         options: GatewayOptions, service: any ChatService, authenticator: any Authenticator,
         fullness: @escaping @Sendable () -> String? = { nil }, audience: RouteAudience = .everybody,
-        accounts: HTTPAccounts? = nil
+        addresses: AddressBook? = nil, accounts: HTTPAccounts? = nil
     ) {
         let accounts = accounts ?? HTTPAccounts(options)
         self.accounts = accounts
@@ -29,6 +29,9 @@ struct HTTPRoutes: Sendable {
         router.add(middleware: ErrorsAsJSON())
         router.add(middleware: ChargesAddress(accounts: accounts))
         router.add(middleware: OnePathEach())
+        if let addresses {
+            router.add(middleware: LimitsFailures(addresses: addresses, trusted: options.trustedAddresses))
+        }
         let caller = APICaller(options: options, authenticator: authenticator)
         let rooms = RoomsAPI(options: options, service: service, caller: caller)
         let access = AccessAPI(service: service, caller: caller)

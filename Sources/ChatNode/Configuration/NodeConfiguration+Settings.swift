@@ -257,6 +257,11 @@ extension NodeConfiguration {
                 + "bytes wait, because reading costs CPU."
         ),
         Setting(
+            "limit.failures.per.minute.per.address", \.limits.failuresPerMinutePerAddress, .int(1...1_000_000),
+            "Handshakes and authentications of one address that may be refused in a minute, and also at once. Above "
+                + "it, WebSocket handshakes and requests with credentials get 429 before anybody looks at them."
+        ),
+        Setting(
             "limit.head.bytes", \.limits.headBytes, .bytes(1_024...1_048_576),
             "Bytes of the head of a request or handshake, including cookies. A longer one gets 431 (or 414)."),
         Setting(

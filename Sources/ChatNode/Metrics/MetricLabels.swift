@@ -87,7 +87,7 @@ public enum LimitLabel: MetricLabel {
     case waitingSendsPerSession, waitingSendsPerRoom, sendWait, badFramesPerMinute
     case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
     case costPerSecond, costOfAddress, userBytesPerSecond, redisMemory
-    case headBytes, connectionsPerAddress, bytesPerSecondPerAddress
+    case headBytes, connectionsPerAddress, bytesPerSecondPerAddress, failuresPerMinutePerAddress
 
     public init(_ limit: HubLimit) {
         self =
