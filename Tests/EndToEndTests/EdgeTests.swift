@@ -6,14 +6,52 @@ import Testing
 /// A node as it meets the network: TLS, proxies, ports.
 @Suite(.serialized)
 struct EdgeTests {
+    private static let page = "Sources/ChatNode/PRODUCTION.md"
+
     private func files(_ own: PrivateCertificate) -> [String: String] {
         ["MARTLET_TLS_CERTIFICATE": own.certificate, "MARTLET_TLS_KEY": own.key]
+    }
+
+    /// The variables of the page, with the files and addresses of this machine.
+    @Test func theExamplesOfThePageAreTheSettingsOfANode() async throws {
+        let own = try PrivateCertificate.make()
+        let tls = try Page.variables(Self.page, with: "MARTLET_TLS_CERTIFICATE=")
+        let admin = try Page.variables(Self.page, with: "MARTLET_ADMIN_PORT=")
+        #expect(Set(tls.keys) == ["MARTLET_HOST", "MARTLET_PORT", "MARTLET_TLS_CERTIFICATE", "MARTLET_TLS_KEY"])
+        #expect(Set(admin.keys) == ["MARTLET_ADMIN_PORT", "MARTLET_ADMIN_HOST"])
+        var environment = files(own)
+        environment["MARTLET_HOST"] = tls["MARTLET_HOST"]
+        let adminPort = try PrivateRedis.freePort()
+        environment["MARTLET_ADMIN_PORT"] = "\(adminPort)"
+        environment["MARTLET_ADMIN_HOST"] = "127.0.0.4"
+        let node = try await TestNode.start("node", redis: "memory:", environment, authority: own.authority)
+        #expect(node.output.contains("notice serving operators"))
+        #expect(node.output.contains("address=127.0.0.4:\(adminPort)"))
+        let operators = "http://127.0.0.4:\(adminPort)"
+        #expect(try await Shell.get("\(operators)/metrics").contains("martlet_tls_certificate_expiry_seconds "))
+        for (url, status) in [
+            ("\(operators)/readyz", 200), ("\(operators)/", 404), ("\(node.http)/metrics", 404),
+            ("\(node.http)/readyz", 200), ("http://127.0.0.1:\(adminPort)/metrics", 0),
+        ] {
+            #expect(try await Shell.status(of: url, authority: own.authority) == status, "\(url)")
+        }
+        environment["MARTLET_PORT"] = "\(node.port)"
+        environment["MARTLET_REDIS_URL"] = "memory:"
+        let (code, output) = try await TestNode.refuse(environment)
+        #expect(
+            code == 69 && output.contains("cannot listen on 0.0.0.0:\(node.port): the address is in use"), "\(output)")
+        environment["MARTLET_PORT"] = "0"
+        let (second, why) = try await TestNode.refuse(environment)
+        #expect(
+            second == 69 && why.contains("cannot listen on 127.0.0.4:\(adminPort): the address is in use"), "\(why)")
+        try await node.terminate()
     }
 
     @Test func curlAndClientsSpeakTLSWithANode() async throws {
         let own = try PrivateCertificate.make(days: 3)
         let node = try await TestNode.start("node", redis: "memory:", files(own), authority: own.authority)
         #expect(node.output.contains("warning the TLS certificate expires in "))
+        // `/metrics` is on this port as long as operators have none of their own.
         let verbose = try await Shell.run(
             "curl", ["-sv", "-m", "5", "--cacert", own.authority, "\(node.http)/metrics"])
         #expect(verbose.contains("SSL certificate verify ok"), "\(verbose)")
@@ -71,7 +109,7 @@ struct EdgeTests {
             nodes.append(try await TestNode.start(name, redis: redis.url, environment, authority: own.authority))
         }
         let port = try PrivateRedis.freePort()
-        let configuration = try Page.block("Sources/ChatNode/PRODUCTION.md", with: "check-ssl")
+        let configuration = try Page.block(Self.page, with: "check-ssl")
             .replacing("bind :443", with: "bind 127.0.0.1:\(port)")
             .replacing("10.0.0.11:8443", with: "127.0.0.1:\(nodes[0].port)")
             .replacing("10.0.0.12:8443", with: "127.0.0.1:\(nodes[1].port)")
@@ -112,6 +150,48 @@ struct EdgeTests {
         }
         for client in clients { await client.close() }
         for node in nodes { try await node.terminate() }
+    }
+
+    /// The page's configuration of a proxy that ends TLS, with a PROXY header in place of `X-Forwarded-For`.
+    @Test func nodesBehindAProxyThatEndsTLSKnowTheirClientsFromTheHeaderToo() async throws {
+        let own = try PrivateCertificate.make()
+        let both = try [own.certificate, own.key].map { try Data(contentsOf: URL(filePath: $0)) }
+        try Data(both.joined()).write(to: own.directory.appending(path: "both.pem"))
+        let environment = ["MARTLET_PROXY_PROTOCOL": "accept", "MARTLET_TRUSTED_ADDRESSES": "127.0.0.1"]
+        let node = try await TestNode.start("node", redis: "memory:", environment)
+        let (port, plain) = (try PrivateRedis.freePort(), try PrivateRedis.freePort())
+        let configuration = try Page.block(Self.page, with: "crt /etc/haproxy/chat.pem")
+            .replacing("bind :443", with: "bind 127.0.0.1:\(port)").replacing(
+                "bind :80", with: "bind 127.0.0.1:\(plain)"
+            )
+            .replacing("/etc/haproxy/chat.pem", with: own.path("both.pem"))
+            .replacing("option forwardfor", with: "")
+            .replacing("server node1 10.0.0.11:8080", with: "server node1 127.0.0.1:\(node.port) send-proxy-v2")
+            .replacing("server node2 10.0.0.12:8080", with: "").replacing("maxconn 50000", with: "maxconn 500")
+        let proxy = try await HAProxy.start(configuration, port: port)
+        defer { proxy.stop() }
+        func curl(_ path: String, from source: String, _ fields: String...) async throws -> String {
+            let common = ["-s", "-m", "5", "--http1.1", "--cacert", own.authority, "--interface", source]
+            let all = common + fields.flatMap { ["-H", $0] }
+            return try await Shell.run("curl", all + ["https://127.0.0.1:\(port)\(path)"])
+        }
+        try await eventually("requests pass the proxy") {
+            try await curl("/api/rooms/a/roster", from: "127.0.0.3").contains(#""count":0"#)
+        }
+        #expect(try await !curl("/metrics", from: "127.0.0.3").contains("martlet_"))
+        // Two clients over connections that the proxy keeps.
+        _ = try await curl("/ws", from: "127.0.0.3")
+        _ = try await curl(
+            "/ws?user=ana", from: "127.0.0.5", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: v9")
+        for (reason, client) in [("noHandshake", "127.0.0.3"), ("subprotocol", "127.0.0.5")] {
+            try await eventually("\(client) is in the log") {
+                node.output.split(separator: "\n").contains {
+                    $0.contains("reason=\(reason)") && $0.contains("address=\(client)")
+                }
+            }
+        }
+        try await node.terminate()
     }
 
     @Test func aCertificateThatCannotBeUsedRefusesTheStart() async throws {

@@ -7,7 +7,7 @@ import RedisSchema
 enum DoctorServer {
     // MARK: Configuration
 
-    /// The problems that `martlet serve` would report for this environment.
+    /// The problems that `martlet serve` would report for this environment. Reads the files that it names.
     static func configuration(_ environment: [String: String]) -> [Finding] {
         let warnings: [ConfigurationWarning]
         var findings: [Finding] = []

@@ -49,6 +49,17 @@ final class HAProxy: @unchecked Sendable {  // everything is written before the 
 
 /// Examples on the pages of this repository, which tests use as they stand there.
 enum Page {
+    /// The environment variables in such a block, each in a line of its own and perhaps with a comment behind it.
+    static func variables(_ page: String, with mark: String) throws -> [String: String] {
+        var variables: [String: String] = [:]
+        for line in try block(page, with: mark).split(whereSeparator: \.isNewline) {
+            let parts = line.prefix { $0 != "#" }.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { continue }
+            variables[String(parts[0])] = parts[1].trimmingCharacters(in: .whitespaces)
+        }
+        return variables
+    }
+
     /// The fenced block of a page that contains `mark`.
     static func block(_ page: String, with mark: String) throws -> String {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
