@@ -8,7 +8,7 @@ enum RouteAudience: Sendable {
 
     /// For proxies, which may ask either port.
     private static let health: Set<String> = ["/healthz", "/readyz"]
-    private static let forOperators: Set<String> = ["/metrics"]
+    private static let forOperators: Set<String> = ["/metrics", "/api/revocations"]
 
     func isServed(_ path: String) -> Bool {
         switch self {
