@@ -103,7 +103,10 @@ final class PublicKey: Sendable {
         let digest = kind == .ed25519 ? nil : algorithm.hash.digest
         guard EVP_DigestVerifyInit(context, &parameters, digest, nil, key.pointer) == 1,
             !algorithm.isPSS || Self.setPSS(parameters)
-        else { return false }
+        else {
+            ERR_clear_error()
+            return false
+        }
         let bytes = message.assumingMemoryBound(to: UInt8.self)
         let isRight =
             EVP_DigestVerify(context, signature, signature.count, bytes.baseAddress, bytes.count) == 1

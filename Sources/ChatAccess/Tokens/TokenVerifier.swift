@@ -2,9 +2,10 @@ import ChatCore
 
 /// Verifies tokens: JWTs (RFC 7519) with a JWS signature in compact form (RFC 7515).
 ///
-/// A value that never changes and asks nobody, so it may be used on any thread; verifying is synchronous and takes 5 to
-/// 200 µs. When keys change, another verifier takes its place. With a cache, a token that was verified before costs one
-/// look-up, as long as neither keys nor rules have changed since.
+/// A value that never changes and asks nobody, so it may be used on any thread; verifying is synchronous and takes 10
+/// to 120 µs (HS, RS, PS, ES256, EdDSA), or up to 800 µs (ES384, ES512). When keys change, another verifier takes its
+/// place. With a cache, a token that was verified before costs one look-up, as long as neither keys nor rules have
+/// changed since.
 ///
 /// What a token allows is in its claim `martlet`. Without `martlet.rooms` it allows nothing in any room: an issuer
 /// whose tokens were made for something else has not said that their bearers may chat.
