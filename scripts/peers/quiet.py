@@ -13,13 +13,14 @@ from stage import Redis, StageError, memory
 
 
 class Session:
-    """A WebSocket that speaks Martlet's protocol, one request at a time."""
+    """A WebSocket that speaks Martlet's protocol, one request at a time. With a token it says who it is by that alone."""
 
-    def __init__(self, port, user):
+    def __init__(self, port, user, token=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
-            f"GET /ws?user={user} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /ws{'' if token else '?user=' + user} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\n{'Authorization: Bearer ' + token + chr(13) + chr(10) if token else ''}"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
         self.file = self.socket.makefile("rb")
         if b" 101 " not in self.file.readline():

@@ -52,6 +52,9 @@ struct Token: AsyncParsableCommand {
         @Option(help: "The audience (aud).")
         var audience: String?
 
+        @Option(help: "How many such tokens to print, one in each line, each signed anew: for load tests.")
+        var count = 1
+
         @Option(help: "A PEM file with the private key (PKCS #8) that signs; instead of the secret.")
         var key: String?
 
@@ -71,7 +74,13 @@ struct Token: AsyncParsableCommand {
             if let id { claims["jti"] = .string(id) }
             if let issuer { claims["iss"] = .string(issuer) }
             if let audience { claims["aud"] = .string(audience) }
-            Terminal.write(try signer().sign(claims) + "\n")
+            guard (1...1_000_000).contains(count) else { throw ValidationError("--count must be 1 to 1000000") }
+            let signer = try signer()
+            for number in 1...count {
+                // A shared secret signs the same claims the same way.
+                if count > 1 { claims["jti"] = .string("\(id ?? "token")-\(number)") }
+                Terminal.write(try signer.sign(claims) + "\n")
+            }
         }
 
         private func life() throws -> Int64 {
