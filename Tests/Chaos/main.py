@@ -30,6 +30,7 @@ from sentinel import sentinel
 from silent_death import silent_death
 from slow_reader import slow_reader
 from storm import storm
+from tokens import Issuer
 from upgrade import upgrade
 from upgrade_record import upgrade_record
 from upgrade_self_test import upgrade_self_test
@@ -96,6 +97,7 @@ SCENARIOS = {
     ),
 }
 WITHOUT_NODES = {"cluster-self-test"}
+WITH_TOKENS = {"storm", "rolling"}
 
 
 def parser():
@@ -147,6 +149,12 @@ def parser():
         metavar="NAME=VALUE",
         help="a setting for the nodes, such as "
         "MARTLET_ACK_REPLICAS=1: then nothing acknowledged may be lost in a failover either",
+    )
+    made.add_argument(
+        "--tokens",
+        type=int,
+        metavar="SECONDS",
+        help="storm and rolling: sessions have tokens that live so long, and renew them (6 or more)",
     )
     made.add_argument("--state-dir", help="logs and data go there and stay; otherwise they stay only after a failure")
     made.add_argument("--port-base", type=int, default=25000, help="takes free ports from here on (25000)")
@@ -262,6 +270,12 @@ def main(arguments):
     if wrong:
         show.line(f"chaos: --set takes MARTLET_…=VALUE, not {wrong[0]!r}")
         return 2
+    if options.tokens is not None and (options.scenario not in WITH_TOKENS or options.tokens < 6):
+        show.line(f"chaos: --tokens takes 6 seconds or more, with {' or '.join(sorted(WITH_TOKENS))}")
+        return 2
+    options.issuer = Issuer(options.tokens) if options.tokens else None
+    if options.issuer:
+        options.set += [f"{name}={value}" for name, value in options.issuer.settings().items()]
     options.file_limit = raise_file_limit()
     try:
         if options.scenario not in WITHOUT_NODES:

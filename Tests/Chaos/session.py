@@ -271,14 +271,16 @@ class Session:
         self.loop.create_task(self.connecting(port))
 
     async def connecting(self, port):
-        query = urllib.parse.urlencode({"user": self.user, "device": self.device})
         try:
-            self.socket = await WebSocket.connect(self, port, f"/ws?{query}", self.receive_buffer)
+            self.socket = await WebSocket.connect(self, port, self.path(), self.receive_buffer)
         except OSError as error:
             return self.closed(None, str(error))
         if self.stopped:
             return self.socket.drop()
         self.timer = self.loop.call_later(10, self.watch)
+
+    def path(self):
+        return "/ws?" + urllib.parse.urlencode({"user": self.user, "device": self.device})
 
     def watch(self):
         """Drops a connection on which nothing was heard for three heartbeats, or no welcome for ten seconds."""
@@ -330,7 +332,7 @@ class Session:
         view = self.rooms.get(frame.get("room"))
         if handler is None:
             self.ledger.broken("protocol", "", self.name, f"a frame of unknown type {frame['type']}")
-        elif frame["type"] in ("welcome", "draining", "error", "pong"):
+        elif frame["type"] in ("welcome", "draining", "error", "pong", "token", "expiring"):
             handler(self, frame)
         elif view is not None:
             handler(self, frame, view)

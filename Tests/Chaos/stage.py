@@ -9,6 +9,7 @@ from cluster import Cluster
 from ledger import Ledger
 from processes import until
 from session import Session
+from tokens import TokenSession
 
 
 class Talk:
@@ -83,7 +84,8 @@ class Stage:
             self.show.line("BROKEN " + violation.line())
 
     def session(self, user, device, ports=None):
-        made = Session(self.ledger, user, device, ports or self.cluster.session_ports, random.Random(self.rng.random()))
+        what = (self.ledger, user, device, ports or self.cluster.session_ports, random.Random(self.rng.random()))
+        made = TokenSession(self.options.issuer, *what) if self.options.issuer else Session(*what)
         self.sessions.append(made)
         return made
 

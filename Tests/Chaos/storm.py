@@ -86,6 +86,7 @@ async def judge(stage, lossy=False, node_bytes=NODE_BYTES, redis_bytes=REDIS_BYT
         "ack, median / 99 % / longest": "{:.0f} / {:.0f} / {:.0f} ms".format(
             *(1000 * quantile(ledger.ack_times, part) for part in (0.5, 0.99, 1))
         ),
+        **{name: number for name, number in sorted(count.items()) if name.startswith("tokens ") or name == "closed 4011"},
         "errors that clients tried again": sum(value for key, value in count.items() if key.startswith("error ")),
         **{name: number for name, number in sorted(count.items()) if name.startswith("error ")},
         "broken promises": count["violations"],
