@@ -59,6 +59,23 @@ import Testing
         #expect(joined.map(\.resumption) == [.reset(Reset(position: room.position(0, 0), reason: .rewound))])
     }
 
+    /// The messages were put back, and the node was held up until the wait for them had ended: it reads them before it
+    /// says that they are lost (simulator, seed 457776858824 of moderation).
+    @Test func nobodyIsResetBeforeWhatWasPutBackIsRead() throws {
+        var room = try back(nodesLost: false)
+        try room.join(2, after: room.position(100, 3))
+        room.answer(.view, .success(.view(room.view(5_000, last: 0, others: [room.other: 90]))))
+        room.hearEpoch(6_000, base: 3, nodes: [room.me: 5_000, room.other: 6_000], by: room.other)
+        let late = room.pass(.seconds(5))
+        #expect(late.joined.isEmpty && late.views == 1)
+        var view = room.view(
+            6_000, last: 3, value: 5_000, others: [room.other: 6_000], links: [(100, 0), (6_000, 3)], history: 100,
+            entries: try (1...3).map { try room.message(100, $0, "m\($0)") })
+        view.branch = 5_000
+        let joined = room.answer(.view, .success(.view(view))).joined
+        #expect(joined.map(\.resumption) == [.complete])
+    }
+
     /// Nothing that the log still contains makes a position of a lost branch part of this history: the log is not read
     /// for it, let alone repeatedly (simulator, seed 171832 with vandalism).
     @Test func whoHoldsALostPositionBelowOurMemoryIsNotReadFor() throws {

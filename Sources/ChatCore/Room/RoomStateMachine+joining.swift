@@ -99,6 +99,8 @@ extension RoomStateMachine {
                 resumption = .gap(Gap(after: after, before: next))
             case .rewound:
                 if nodes.awaitsReturns(now: now) { return .awaitReturns }
+                // What is not read yet may be what was put back (simulator, seed 457776858824 of moderation).
+                if order.isBehind { return .readNewer }
                 resumption = .reset(Reset(position: last, reason: .rewound))
                 messages = order.recent.newest(join.history)
             }

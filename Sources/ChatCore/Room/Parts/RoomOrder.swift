@@ -152,6 +152,9 @@ struct RoomOrder: Sendable {
         return position.seq == last.seq + 1 && (position > last || !heedsBranches) ? .next : .later
     }
 
+    /// Whether the log reaches further than what was shown, as somebody told.
+    var isBehind: Bool { last.map { knownLast > $0.seq } ?? false }
+
     /// The log reaches to that seq, as somebody told.
     mutating func reaches(_ seq: UInt64) { knownLast = max(knownLast, seq) }
 
