@@ -157,7 +157,7 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(race: 13, name: "new appends beside refused ones", rules: .oneEpochInFlight, faults: .none, seed: 500029),
         .init(race: 14, name: "a room expires under its nodes", bug: .noPersist, faults: .none, seed: 500002),
         .init(race: 15, name: "gaps are not announced", rules: .announceGaps, seed: 500005),
-        .init(race: 16, name: "verdict without a read", rules: .readBeforeVerdict, faults: .cuts, seed: 500263),
+        .init(race: 16, name: "verdict without a read", rules: .readBeforeVerdict, faults: .cuts, seed: 500353),
         .init(
             race: 12, name: "nobody waits for those who may put back", rules: .awaitReturns, faults: .lostTail,
             seed: 500217),
