@@ -197,8 +197,10 @@ import Testing
             try await link.with { $0.subscribe(entity) }
             _ = try await link.next("subscribed", where: { $0 == .subscribed(entity) })
             let signal = Signal(node: node, session: SessionID(raw: 1), user: try UserID("ana"), name: "probe")
-            #expect(try await link.ask(.publish(on: entity, event: .signal(signal))) == .success(.done))
-            _ = try await link.next("the signal", where: { $0 == .heard(entity, .signal(signal)) })
+            let answer = try await link.ask(
+                .publish(on: entity, event: .signal(signal)), andHear: "the signal",
+                where: { $0 == .heard(entity, .signal(signal)) })
+            #expect(answer == .success(.done))
             let channels = try cluster.master(of: slot.number).cli("PUBSUB", "SHARDCHANNELS")
             #expect(channels == "martlet:node:{\(slot.tag)}:\(node)")
             #expect(try await link.ask(.tryStoring(entity)) == .success(.done))

@@ -108,6 +108,23 @@ final class LinkProbe: @unchecked Sendable {
         return result
     }
 
+    /// Submits a request, and waits both for the answer and for an event of the same request. The two come over two
+    /// connections, so either may be first, and `ask` would pass the event by.
+    func ask(
+        _ request: BrokerRequest, andHear what: String, where matches: @escaping (LinkEvent) -> Bool
+    ) async throws -> Result<BrokerReply, BrokerError> {
+        let serial = UInt64.random(in: 1_000_000 ... .max)
+        try await submit(request, serial: serial)
+        var (result, heard): (Result<BrokerReply, BrokerError>?, Bool) = (nil, false)
+        while true {
+            if let result, heard { return result }
+            let event = try await next("an answer to request \(serial) and \(what)") {
+                $0.serial == serial || matches($0)
+            }
+            if case .completed(serial, let answer) = event { result = answer } else { heard = true }
+        }
+    }
+
     /// The number of replicas that confirm.
     func confirmed(replicas count: Int, within time: Duration = .seconds(30)) async throws -> Int? {
         // The server at the other end of the command connection.
