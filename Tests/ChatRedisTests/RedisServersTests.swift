@@ -83,7 +83,7 @@ import Testing
     }
 
     @Test func aMasterThatIsAwayCostsOnlyItsOwnReplies() async throws {
-        let cluster = try await PrivateCluster.start(configuration: ["cluster-require-full-coverage no"])
+        let cluster = try await PrivateCluster.start()
         defer { cluster.stop() }
         let servers = try await RedisServers.connect(try target(cluster), name: "test", timeout: .seconds(2))
         _ = try await servers.ask(keys.map { ["SET", $0, $0] })
@@ -127,7 +127,7 @@ import Testing
     }
 
     @Test func slotsThatNobodyServesAreNamed() async throws {
-        let cluster = try await PrivateCluster.start(configuration: ["cluster-require-full-coverage no"])
+        let cluster = try await PrivateCluster.start()
         defer { cluster.stop() }
         let slot = HashSlot(ofKey: keys[0])
         // First at its master, which tells the others as long as it has the slot.

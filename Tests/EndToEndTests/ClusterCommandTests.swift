@@ -25,7 +25,7 @@ struct ClusterCommandTests {
         try await PrivateCluster.start(
             configuration: [
                 "stream-node-max-bytes 512", "appendonly yes", "client-output-buffer-limit pubsub 256mb 64mb 60",
-                "lazyfree-lazy-expire yes", "cluster-require-full-coverage no",
+                "lazyfree-lazy-expire yes",
             ] + user())
     }
 
