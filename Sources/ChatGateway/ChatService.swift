@@ -39,6 +39,8 @@ public protocol ChatService: AnyObject, Sendable {
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage
     /// Has all nodes apply a command within a second. `by`: who orders it. Returns the command's position.
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position
+    /// The sanctions in force that were imposed on the user in all rooms.
+    func sanctions(of user: UserID) -> [Sanction.Kind: Sanction]
     /// Whether the node can deliver messages, and if not, why.
     func readiness() async -> Readiness
     /// Prometheus text exposition format 0.0.4.

@@ -74,7 +74,7 @@ public struct GatewayCounters: Sendable {
         /// subprotocol.
         case noHandshake, origin, subprotocol
         /// Invalid names in the URL, and failed authentication or authorisation.
-        case badName, unauthenticated, forbidden, expired, revoked
+        case badName, unauthenticated, forbidden, expired, revoked, banned
         /// A limit of the node was reached.
         case nodeFull, tooManySessions, handshakeRate, addressConnections, addressCost, addressFailures
         /// A client that does not speak TLS on a port that does; a TLS handshake that failed.
@@ -94,6 +94,7 @@ public struct GatewayCounters: Sendable {
                 case .forbidden: .forbidden
                 case .expired: .expired
                 case .revoked: .revoked
+                case .banned: .banned
                 case .abuse: .badRequest
                 case .slow, .heartbeatMissed, .ended, .internalError: .internalError
                 }

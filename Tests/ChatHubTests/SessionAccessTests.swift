@@ -168,6 +168,28 @@ import Testing
         #expect(ana.closed == .revoked && other.closed == nil)
     }
 
+    @Test func sanctionsInAllRoomsEndSessionsOrRefuseMessages() throws {
+        let (ana, bob) = (try UserID("ana"), try UserID("bob"))
+        let (_, first) = open(try grant("ana", [("**", .all)]))
+        let (id, second) = open(try grant("bob", [("**", .all)]))
+        let lobby = try RoomName("lobby")
+        host.perform(.join(room: lobby, after: nil, history: nil), ref: nil, from: id)
+        let now = context.wallClock
+        var sanctions = UserSanctions()
+        _ = sanctions.impose(.ban, on: ana, Sanction(until: now + 60_000), now: now)
+        _ = sanctions.impose(.mute, on: bob, Sanction(until: now + 60_000, reason: "calm"), now: now)
+        #expect(host.apply(sanctions) == 1)
+        #expect(first.closed == .banned && second.closed == nil)
+        let passedOn = context.passedOn
+        host.perform(.send(SendRequest(room: lobby, text: "a")), ref: nil, from: id)
+        #expect(second.error == .muted && context.passedOn == passedOn, "the room is not asked")
+        host.perform(.signal(room: lobby, name: "typing", data: nil), ref: nil, from: id)
+        #expect(context.passedOn == passedOn + 1, "a mute is about messages")
+        context.wallClock += 60_000
+        host.perform(.send(SendRequest(room: lobby, text: "a")), ref: nil, from: id)
+        #expect(context.passedOn == passedOn + 2, "it has ended")
+    }
+
     @Test func memoryOfExpiriesIsBoundedWhateverIsRenewed() throws {
         let (id, _) = open(try grant("ana", [("**", .all)], expiresAt: 2_000_000))
         for step in 0..<1_000 {

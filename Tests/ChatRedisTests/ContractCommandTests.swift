@@ -48,6 +48,23 @@ import Testing
         #expect(before.distance(to: made.epoch) < 1_000 && until == before + NodeCommand.revocationLife)
     }
 
+    @Test(arguments: StoreKind.allCases)
+    func sanctionsOfUsersAreReadWithTheTimeAtWhichTheyEnd(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let bob = try UserID("bob {x} 로비")
+        let commands: [NodeCommand] = [
+            .impose(.ban, on: bob, for: 60_000, reason: "spam, 스팸"), .impose(.mute, on: bob, for: nil, reason: ""),
+            .lift(.ban, from: bob), .lift(.mute, from: bob),
+        ]
+        for command in commands { _ = try position(store, command, by: "ana") }
+        let entries = try read(store)
+        #expect(entries.map(\.command) == commands)
+        let ban = try #require(entries.first?.sanction)
+        #expect(ban.until == ban.at + 60_000 && ban.reason == "spam, 스팸" && ban.by == "ana")
+        #expect(ban.at == entries[0].position.epoch)
+        #expect(entries[1].sanction?.until == nil && entries[1].sanction != nil && entries[2].sanction == nil)
+    }
+
     @Test func whatNobodyKnowsIsReadAsNothing() async throws {
         let store = try await ContractStore(.redis)
         for fields in [
@@ -56,12 +73,17 @@ import Testing
             ["type", "revoke", "subject", "user", "name", "ana", "before", "1", "until", "9007199254740993"],
             ["type", "revoke", "subject", "token", "name", "", "before", "1", "until", "2"],
             ["type", "revoke", "subject", "moon", "name", "a", "before", "1", "until", "2"], ["a", "b"],
+            ["type", "ban", "subject", "user", "name", ""], ["type", "ban", "subject", "token", "name", "ana"],
+            ["type", "mute", "subject", "user", "name", "ana", "time", "0"],
+            ["type", "mute", "subject", "user", "name", "ana", "time", "soon"],
+            ["type", "ban", "subject", "user", "name", "ana", "reason", String(repeating: "r", count: 201)],
+            ["type", "unban", "name", "ana"],
         ] {
             try store.raw(bytes: (["XADD", store.keys.commands, "*"] + fields).map { Array($0.utf8) })
         }
         let good = try position(store, .revoke(.token(id: "t"), issuedBefore: 1, until: 2))
         let entries = try read(store)
-        #expect(entries.count == 8 && entries.filter { $0.command == nil }.count == 7)
+        #expect(entries.count == 14 && entries.filter { $0.command == nil }.count == 13)
         #expect(entries.last?.position == good)
     }
 
@@ -69,6 +91,8 @@ import Testing
         ["dance", "user", "ana"], ["revoke", "moon", "ana"], ["revoke", "user", ""], ["revoke", "user", "a\nb"],
         ["revoke", "user", String(repeating: "a", count: 129)], ["revoke", "token", "t", "soon"],
         ["revoke", "token", "t", "1", "-1"], ["revoke", "token", "t", "1", "2", "a\u{7}"], [],
+        ["ban"], ["ban", ""], ["ban", "a\nb"], ["ban", "ana", "0"], ["ban", "ana", "soon"], ["ban", "ana", "-1"],
+        ["mute", "ana", "", String(repeating: "r", count: 201)], ["mute", "ana", "", "", "a\u{7}"], ["unmute", ""],
     ])
     func theFunctionRefusesWhatIsNoCommand(arguments: [String]) async throws {
         let store = try await ContractStore(.redis)

@@ -37,7 +37,7 @@ public enum Moderation: Hashable, Sendable {
         }
     }
 
-    static func hasControls(_ text: String) -> Bool { text.utf8.contains { $0 < 0x20 || $0 == 0x7F } }
+    package static func hasControls(_ text: String) -> Bool { text.utf8.contains { $0 < 0x20 || $0 == 0x7F } }
 }
 
 /// The answer to a ``Moderation``.

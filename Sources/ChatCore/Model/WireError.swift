@@ -119,6 +119,8 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
     case expired = 4011
     /// The session's token was revoked.
     case revoked = 4012
+    /// The user is banned from the whole service.
+    case banned = 4013
 
     /// The stable name, sent as the close frame's reason.
     public var name: String { "\(self)" }
@@ -128,7 +130,7 @@ public enum CloseReason: UInt16, Sendable, CaseIterable {
         switch self {
         // Of `expired`: with a new token.
         case .draining, .slow, .nodeFull, .heartbeatMissed, .internalError, .expired: true
-        case .unauthenticated, .tooManySessions, .abuse, .ended, .badName, .forbidden, .revoked: false
+        case .unauthenticated, .tooManySessions, .abuse, .ended, .badName, .forbidden, .revoked, .banned: false
         }
     }
 }

@@ -82,9 +82,10 @@ extension ConnectionHandler {
         switch code {
         case .unauthenticated: .unauthenticated
         case .forbidden: .forbidden
+        case .banned: .banned
         case .badName, .badField, .missingField: .badName
         case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
-            .tooManyWaiting, .noSpace, .banned, .muted, .slowMode, .frozen, .notModerator, .duplicate, .unavailable,
+            .tooManyWaiting, .noSpace, .muted, .slowMode, .frozen, .notModerator, .duplicate, .unavailable,
             .outcomeUnknown, .notStored, .draining, .notReplicated, .internalError:
             .internalError
         }

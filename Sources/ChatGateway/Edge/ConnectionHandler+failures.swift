@@ -19,8 +19,8 @@ extension ConnectionHandler {
         switch reason {
         case .noHandshake, .origin, .subprotocol, .badName, .unauthenticated, .forbidden:
             if let failingAddress { gateway.shared.addresses.failed(failingAddress, now: .now) }
-        case .expired, .revoked:
-            // Such a token is genuine: its bearer did not guess it.
+        case .expired, .revoked, .banned:
+            // The token is genuine: its bearer did not guess it.
             break
         case .badRequest, .headTooLarge, .bodyTooLarge, .timeout, .nodeFull, .tooManySessions, .handshakeRate,
             .addressConnections, .addressCost, .addressFailures, .notTLS, .tlsHandshake, .proxyHeader, .draining,

@@ -118,6 +118,7 @@ function words(error) {
         case 'unauthenticated': return 'The node does not take this name or token.';
         case 'expired': return 'The token has expired.';
         case 'revoked': return 'The token was revoked.';
+        case 'banned': return 'You are banned.';
         case 'badName': return 'The node does not take this name.';
         case 'forbidden': return 'The node lets you have no session here.';
         case 'tooManySessions': return 'You are signed in too often already. Close a tab, then enter again.';

@@ -155,6 +155,7 @@ export const CLOSE_CODES = /** @type {Readonly<Record<number, { name: string, re
     4010: { name: 'forbidden', reconnect: false, why: 'this client may have no session here' },
     4011: { name: 'expired', reconnect: true, why: 'the token has expired' },
     4012: { name: 'revoked', reconnect: false, why: 'the token was revoked' },
+    4013: { name: 'banned', reconnect: false, why: 'this user is banned' },
 }));
 
 /** Why something failed: what every promise of this module rejects with. */

@@ -116,5 +116,18 @@ extension SessionHost {
         return count
     }
 
+    /// From now on these sanctions of users hold in all rooms. Closes the sessions of banned users; returns how many.
+    @discardableResult
+    public func apply(_ sanctions: UserSanctions) -> Int {
+        userSanctions = sanctions
+        let now = context.wallClock
+        var count = 0
+        for session in sessions.values where sanctions.refusalOfPresence(of: session.user, now: now) != nil {
+            count += 1
+            end(session, .banned)
+        }
+        return count
+    }
+
     private func end(_ session: LocalSession, _ reason: CloseReason) { session.outlet.close(reason) }
 }

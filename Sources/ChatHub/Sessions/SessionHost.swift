@@ -16,6 +16,8 @@ public final class SessionHost {
     unowned let context: any SessionHostContext
     var sessions: [SessionID: LocalSession] = [:]
     private var nextSession: UInt64 = 1
+    /// What was imposed on users in all rooms.
+    var userSanctions = UserSanctions()
     /// When the sessions' tokens expire.
     var expiries = Expiries()
     /// This loop's share of the node's joins.
@@ -88,6 +90,9 @@ public final class SessionHost {
         case .send(var request):
             guard rate.say(request.byteCount, now: now) else { return refuse(.userBytesPerSecond, ref, session) }
             let at = context.wallClock
+            if let error = userSanctions.refusalOfSending(by: session.user, now: at) {
+                return session.outlet.send(.error(ref: ref, error))
+            }
             request.rights = rightsToSend(in: request.room, session)
             atHome(of: request.room) { [request] in $0.send(request, ref: ref, from: id, at: at, rate) }
         case .signal(let room, let name, let data):

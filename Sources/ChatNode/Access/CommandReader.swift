@@ -45,7 +45,9 @@ final class CommandReader: Sendable {
     func run() async {
         while !Task.isCancelled {
             await read()
-            revocations.update { $0.forget(now: keeper.loop.settings.wallClock()) }
+            let now = keeper.loop.settings.wallClock()
+            revocations.update { $0.forget(now: now) }
+            hub.sanctions.update { $0.forget(now: now) }
             do { try await Task.sleep(for: Self.interval) } catch { return }
         }
     }
@@ -66,28 +68,45 @@ final class CommandReader: Sendable {
     }
 
     private func apply(_ entries: [CommandEntry]) async {
-        var isChanged = false
+        var (revokes, sanctions) = (false, false)
         for entry in entries {
             switch entry.command {
             case .revoke(let subject, let before, let until):
-                isChanged = true
-                revoke(subject, before: before, until: until, entry)
+                revokes = true
+                revoke(subject, before: before, until: until)
+            case .impose(let kind, let user, _, _):
+                sanctions = true
+                if let sanction = entry.sanction { impose(kind, on: user, sanction) }
+            case .lift(let kind, let user):
+                sanctions = true
+                hub.sanctions.update { $0.lift(kind, from: user) }
             case nil:
                 logger.warning(
                     "a command is not known to this version; it is ignored",
                     metadata: [LogKey.position: "\(entry.position)"])
             }
         }
-        guard isChanged else { return }
-        var ended = 0
-        for loop in hub.loops {
-            ended += await loop.call { [revocations] in $0.sessions.endRevoked(revocations.isRevoked) }
+        if revokes {
+            let ended = await onAllLoops { [revocations] in $0.endRevoked(revocations.isRevoked) }
+            if ended > 0 {
+                logger.notice("sessions with revoked tokens are closed", metadata: [LogKey.count: "\(ended)"])
+            }
         }
-        guard ended > 0 else { return }
-        logger.notice("sessions with revoked tokens are closed", metadata: [LogKey.count: "\(ended)"])
+        if sanctions {
+            let all = hub.sanctions.all
+            let ended = await onAllLoops { $0.apply(all) }
+            if ended > 0 { logger.notice("sessions of banned users are closed", metadata: [LogKey.count: "\(ended)"]) }
+        }
     }
 
-    private func revoke(_ subject: Revocations.Subject, before: UInt64?, until: UInt64?, _ entry: CommandEntry) {
+    /// The sum of what the body returns on each loop.
+    private func onAllLoops(_ body: @escaping @Sendable (SessionHost) -> Int) async -> Int {
+        var sum = 0
+        for loop in hub.loops { sum += await loop.call { body($0.sessions) } }
+        return sum
+    }
+
+    private func revoke(_ subject: Revocations.Subject, before: UInt64?, until: UInt64?) {
         let now = keeper.loop.settings.wallClock()
         let isWhole = revocations.update {
             $0.revoke(
@@ -97,5 +116,13 @@ final class CommandReader: Sendable {
         logger.warning(
             "there are more revocations than a node remembers; the first to end is forgotten",
             metadata: [LogKey.count: "\(Revocations.most)"])
+    }
+
+    private func impose(_ kind: Sanction.Kind, on user: UserID, _ sanction: Sanction) {
+        let now = keeper.loop.settings.wallClock()
+        guard !hub.sanctions.update({ $0.impose(kind, on: user, sanction, now: now) }) else { return }
+        logger.warning(
+            "there are more sanctions of users than a node remembers; the first to end is forgotten",
+            metadata: [LogKey.count: "\(UserSanctions.most)"])
     }
 }

@@ -86,7 +86,7 @@ public struct Node: Service {
         let life = NodeLife(
             node: identity, configuration: configuration, hub: hub, keeper: keeper, commands: commands, logger: logger)
         await life.firstBeat(within: .seconds(2))
-        if tokens != nil { await commands.begin(within: .seconds(2)) }
+        await commands.begin(within: .seconds(2))
 
         let plan = try DescriptorPlan.current(configuration)
         if let plan, plan.isBound {

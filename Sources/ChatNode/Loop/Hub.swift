@@ -9,6 +9,8 @@ import NIOCore
 final class Hub: ChatService {
     let loops: [Loop]
     let admission: Admission
+    /// What was imposed on users in all rooms.
+    let sanctions = NodeSanctions()
     private let indices: [ObjectIdentifier: Int]
     private let settings: LoopSettings
     private let metrics: NodeMetrics
@@ -37,6 +39,10 @@ final class Hub: ChatService {
         _ identity: SessionIdentity, outlet: any SessionOutlet, on loop: any EventLoop
     ) -> Result<SessionID, CloseReason> {
         guard let loop = self.loop(loop) else { return .failure(.internalError) }
+        guard sanctions.refusalOfPresence(of: identity.user, now: settings.wallClock()) == nil else {
+            metrics.refused(.banned)
+            return .failure(.banned)
+        }
         switch admission.enter(identity.user) {
         case .failure(let reason):
             metrics.refused(reason)
@@ -77,9 +83,13 @@ final class Hub: ChatService {
     // MARK: HTTP
 
     private func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
-        guard let error = AccessDecision.refusal(of: right, in: room, by: grant) else { return }
-        if let label = RightLabel(right) { metrics.forbidden[label].increment() }
-        throw error
+        if let error = AccessDecision.refusal(of: right, in: room, by: grant) {
+            if let label = RightLabel(right) { metrics.forbidden[label].increment() }
+            throw error
+        }
+        // A server's key is not the user in whose name it sends.
+        guard let grant, !grant.permissions.actsForOthers else { return }
+        if let error = sanctions.refusalOfPresence(of: grant.user, now: settings.wallClock()) { throw error }
     }
 
     private func home(of room: RoomName) -> Loop { loops[RoomHost.home(of: room, among: loops.count)] }
@@ -101,6 +111,7 @@ final class Hub: ChatService {
 
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
         try allow(.send, in: room, by: grant)
+        if let error = sanctions.refusalOfSending(by: content.user, now: settings.wallClock()) { throw error }
         let home = home(of: room)
         let cost = await home.call { $0.rooms.cost(ofSaying: content, in: room) }
         try charge(content, cost, now: home.now)
@@ -186,6 +197,10 @@ final class Hub: ChatService {
         case .success: throw BrokerError.malformed("").wireError("command")
         case .failure(let error): throw error.wireError("command")
         }
+    }
+
+    func sanctions(of user: UserID) -> [Sanction.Kind: Sanction] {
+        sanctions.sanctions(of: user, now: settings.wallClock())
     }
 
     func readiness() async -> Readiness {

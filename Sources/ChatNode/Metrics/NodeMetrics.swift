@@ -253,7 +253,7 @@ extension NodeMetrics {
         case .nodeFull: limitRefusals[.sessionsPerNode].increment()
         case .tooManySessions: limitRefusals[.sessionsPerUser].increment()
         case .draining, .slow, .unauthenticated, .abuse, .heartbeatMissed, .ended, .internalError, .badName, .forbidden,
-            .expired, .revoked:
+            .expired, .revoked, .banned:
             break
         }
     }

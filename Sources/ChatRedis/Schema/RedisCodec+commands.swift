@@ -1,7 +1,8 @@
 import ChatCore
 import RedisSchema
 
-/// The stream of commands. Each entry has the fields `type`, `subject`, `name`, `before`, `until` and `by`.
+/// The stream of commands. Each entry has the fields `type`, `subject`, `name` and `by`; a revocation also `before` and
+/// `until`, and a sanction `time` and `reason`.
 extension RedisCodec {
     func command(_ command: NodeCommand, by: String, _ writer: inout RESPWriter) {
         switch command {
@@ -10,6 +11,15 @@ extension RedisCodec {
             writer.command(words: [
                 "FCALL", "martlet_command", "1", keys.commands, "revoke", word, name,
                 before.map { String($0) } ?? "", until.map { String($0) } ?? "", by,
+            ])
+        case .impose(let kind, let user, let time, let reason):
+            writer.command(words: [
+                "FCALL", "martlet_command", "1", keys.commands, kind.rawValue, user.text,
+                time.map { String($0) } ?? "", reason, by,
+            ])
+        case .lift(let kind, let user):
+            writer.command(words: [
+                "FCALL", "martlet_command", "1", keys.commands, "un" + kind.rawValue, user.text, "", "", by,
             ])
         }
     }
@@ -46,7 +56,33 @@ extension RedisCodec {
     }
 
     private static func command(_ fields: [String: String]) -> NodeCommand? {
-        guard fields["type"] == "revoke", let before = time(fields["before"]), let until = time(fields["until"]) else {
+        switch fields["type"] {
+        case "revoke": revocation(fields)
+        case "ban": sanction(.ban, fields)
+        case "mute": sanction(.mute, fields)
+        case "unban": user(fields).map { .lift(.ban, from: $0) }
+        case "unmute": user(fields).map { .lift(.mute, from: $0) }
+        default: nil
+        }
+    }
+
+    private static func user(_ fields: [String: String]) -> UserID? {
+        guard fields["subject"] == "user" else { return nil }
+        return try? UserID(stored: fields["name"] ?? "")
+    }
+
+    private static func sanction(_ kind: Sanction.Kind, _ fields: [String: String]) -> NodeCommand? {
+        guard let user = user(fields) else { return nil }
+        let time = fields["time"] ?? ""
+        let reason = fields["reason"] ?? ""
+        guard reason.utf8.count <= Sanction.maxReasonBytes, !Moderation.hasControls(reason) else { return nil }
+        if time.isEmpty { return .impose(kind, on: user, for: nil, reason: reason) }
+        guard let time = self.time(time), time > 0 else { return nil }
+        return .impose(kind, on: user, for: time, reason: reason)
+    }
+
+    private static func revocation(_ fields: [String: String]) -> NodeCommand? {
+        guard let before = time(fields["before"]), let until = time(fields["until"]) else {
             return nil
         }
         let name = fields["name"] ?? ""

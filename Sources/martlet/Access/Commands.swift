@@ -1,6 +1,7 @@
 import ArgumentParser
 import ChatGateway
 import ChatJSON
+import ChatNode
 import ChatRedis
 import Glibc
 import RedisSchema
@@ -50,8 +51,10 @@ struct Commands: AsyncParsableCommand {
 
     private static func line(_ id: String, _ fields: [String: String]) -> String {
         let what = ["type", "subject", "name"].compactMap { fields[$0] }.filter { !$0.isEmpty }.joined(separator: " ")
+        let time = fields["time"].flatMap { Int64($0) }.map { ", for \(DurationText.show(.milliseconds($0)))" } ?? ""
         let until = fields["until"].flatMap { UInt64($0) }.map { ", until \(Timestamp.text($0))" } ?? ""
+        let reason = fields["reason"].flatMap { $0.isEmpty ? nil : " (\($0))" } ?? ""
         let by = fields["by"].flatMap { $0.isEmpty ? nil : ", by \($0)" } ?? ""
-        return TerminalText.harmless("\(id)  \(what)\(until)\(by)")
+        return TerminalText.harmless("\(id)  \(what)\(time)\(until)\(reason)\(by)")
     }
 }

@@ -182,21 +182,3 @@ struct Token: AsyncParsableCommand {
         func run() async throws { try await revocation.revoke("token", id) }
     }
 }
-
-/// `martlet user`: what concerns one user.
-struct User: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Revoke the tokens of a user.", subcommands: [Revoke.self])
-
-    struct Revoke: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Revoke the tokens that a user has by now, on all nodes within a second.")
-
-        @Argument(help: "The user.")
-        var user: String
-
-        @OptionGroup var revocation: Revocation
-
-        func run() async throws { try await revocation.revoke("user", user) }
-    }
-}

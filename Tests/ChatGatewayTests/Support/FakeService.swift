@@ -204,6 +204,17 @@ final class FakeService: ChatService {
         return RosterPage(members: [], count: 0, cursor: nil)
     }
 
+    /// The newest sanctions of the user, for ever.
+    func sanctions(of user: UserID) -> [Sanction.Kind: Sanction] {
+        commands.reduce(into: [:]) { result, command in
+            switch command {
+            case .impose(let kind, on: user, _, let reason): result[kind] = Sanction(reason: reason)
+            case .lift(let kind, from: user): result[kind] = nil
+            case .impose, .lift, .revoke: break
+            }
+        }
+    }
+
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position {
         state.withLockedValue { $0.commands.append(command) }
         return Position(epoch: 1, seq: 0)
