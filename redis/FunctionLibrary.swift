@@ -9,8 +9,9 @@ public enum FunctionLibrary {
         + PackageResources._5_restore_lua + PackageResources.append_lua + PackageResources.command_lua
         + PackageResources.enter_lua + PackageResources.history_lua + PackageResources.leave_lua
         + PackageResources.moderate_lua + PackageResources.nodes_lua + PackageResources.once_lua
-        + PackageResources.presence_lua + PackageResources.roster_lua + PackageResources.say_lua
-        + PackageResources.trim_lua + PackageResources.version_lua + PackageResources.view_lua
+        + PackageResources.presence_lua + PackageResources.roster_lua + PackageResources.rules_lua
+        + PackageResources.say_lua + PackageResources.trim_lua + PackageResources.version_lua
+        + PackageResources.view_lua
 
     /// What `martlet_version` answers once ``source`` is loaded: the number in `00-library.lua`.
     public static let version: Int = version(in: source)

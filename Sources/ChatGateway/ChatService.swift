@@ -37,6 +37,15 @@ public protocol ChatService: AnyObject, Sendable {
     /// Appends a message from a sender who is not in the room; with a key, at most once.
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage
+    /// Changes the rules or sanctions of a room. Once it returns, nothing that they forbid is stored any more. `by`:
+    /// who orders it, for the audit.
+    func moderate(
+        room: RoomName, _ moderation: Moderation, by: String, grant: Grant?
+    ) async throws(WireError) -> Moderated
+    /// The rules of a room and the sanctions in force, for moderators.
+    func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration
+    /// Throws `forbidden`, and counts it, if the grant does not include the right; nil includes everything.
+    func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError)
     /// Has all nodes apply a command within a second. `by`: who orders it. Returns the command's position.
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position
     /// The sanctions in force that were imposed on the user in all rooms.
@@ -62,6 +71,18 @@ public struct Said: Sendable, Hashable {
     public init(position: Position, repeated: Bool, cost: UInt64 = 0) {
         self.position = position
         self.repeated = repeated
+        self.cost = cost
+    }
+}
+
+/// The outcome of a moderation over HTTP.
+public struct Moderated: Sendable, Hashable {
+    public var reply: ModerationReply
+    /// The work it took, in nanoseconds (``RequestCost``), to be charged to the caller.
+    public var cost: UInt64
+
+    public init(_ reply: ModerationReply, cost: UInt64 = 0) {
+        self.reply = reply
         self.cost = cost
     }
 }

@@ -223,6 +223,102 @@ import Testing
         }
     }
 
+    // MARK: moderation
+
+    private static func answer(
+        _ port: Int, _ method: String, _ path: String, _ fields: String, body: String? = nil
+    ) async throws -> (status: Int, json: JSONValue) {
+        let socket = try await TestSocket.connect(port: port)
+        let content = body.map { "Content-Length: \($0.utf8.count)\r\n\r\n\($0)" } ?? "\r\n"
+        try await socket.write(
+            "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\(fields)\(content)")
+        let answer = try #require(await socket.readAnswer())
+        return (
+            Int(answer.head.split(separator: " ")[1]) ?? 0, try JSONValue(parsing: Array(answer.body.utf8))
+        )
+    }
+
+    @Test func moderatorsChangeRulesAndSanctionsOverHTTP() async throws {
+        let keys = "mod:\(APIKeys.hash(of: "k1")):read+send+moderate,bot:\(APIKeys.hash(of: "k2")):send"
+        try await withTokens(["MARTLET_API_KEYS": keys]) { port in
+            let mod = "Authorization: Bearer k1\r\n"
+            let ana = "Authorization: Bearer \(try TestTokens.make("ana", ["**": ["read", "send", "moderate"]]))\r\n"
+            let bob = "Authorization: Bearer \(try TestTokens.make("bob"))\r\n"
+            let (path, messages) = ("/api/rooms/lobby/moderation", "/api/rooms/lobby/messages")
+            let before = try await Self.answer(port, "GET", path, ana).json
+            #expect(before["version"]?.string == "0" && before["sanctions"]?.array?.isEmpty == true)
+            #expect(before["rules"]?["posting"]?.string == "open" && before["rules"]?["slowMode"]?.integer == 0)
+            // Only with the right, and only what is an order.
+            let freeze = #"{"operation":"freeze"}"#
+            #expect(try await Self.status(port, "POST", path, bob, body: freeze) == 403)
+            #expect(try await Self.status(port, "GET", path, bob) == 403)
+            for body in [
+                "{}", "[]", #"{"operation":"burn"}"#, #"{"operation":"ban"}"#, #"{"operation":"ban","user":7}"#,
+                #"{"operation":"ban","user":"bob","time":-1}"#, #"{"operation":"ban","user":"bob","time":0.5}"#,
+                #"{"operation":"ban","user":"bob","time":0}"#, #"{"operation":"slow"}"#,
+                #"{"operation":"slow","time":86400001}"#, #"{"operation":"posting","value":"nobody"}"#,
+                #"{"operation":"mute","user":"bob","reason":"a\nb"}"#,
+            ] {
+                #expect(try await Self.status(port, "POST", path, ana, body: body) == 400, "\(body)")
+            }
+            // A session of bob is told, and bob may neither read nor write the room, nor come back.
+            let session = try await TestWebSocket.connect(
+                port: port, "room=lobby", extra: "\(bob)")
+            _ = try await session.json("joined")
+            #expect(try await Self.status(port, "POST", messages, bob, body: #"{"text":"hi"}"#) == 201)
+            let ban = #"{"operation":"ban","user":"bob","time":3600000,"reason":"spam"}"#
+            let banned = try await Self.answer(port, "POST", path, ana, body: ban)
+            #expect(banned.status == 200 && banned.json["changed"]?.bool == true)
+            let left = try await session.json("left")
+            #expect(left["reason"]?.string == "banned" && left["until"]?.string != nil)
+            for path in [messages, "/api/rooms/lobby/roster"] {
+                let refused = try await Self.answer(port, "GET", path, bob)
+                #expect(refused.status == 403 && refused.json["error"]?["code"]?.integer == 302)
+                #expect(refused.json["error"]?["until"]?.string == left["until"]?.string)
+            }
+            let unsaid = try await Self.answer(port, "POST", messages, bob, body: #"{"text":"hi"}"#)
+            #expect(unsaid.status == 403 && unsaid.json["error"]?["name"]?.string == "banned")
+            for type in ["history", "roster", "join"] {
+                try await session.send(#"{"type":"\#(type)","ref":1,"room":"lobby"}"#)
+                #expect(try await session.json("error")["code"]?.integer == 302, "\(type)")
+            }
+            // Servers read for others.
+            #expect(try await Self.status(port, "GET", messages, mod) == 200)
+            let now = try await Self.answer(port, "GET", path, mod).json
+            #expect(now["version"]?.string == banned.json["version"]?.string)
+            let sanction = try #require(now["sanctions"]?.array?.first)
+            #expect(sanction["user"]?.string == "bob" && sanction["kind"]?.string == "ban")
+            #expect(sanction["reason"]?.string == "spam" && sanction["by"]?.string == "ana")
+            #expect(sanction["until"]?.string == left["until"]?.string)
+            // What is as wanted changes nothing.
+            let unmute = #"{"operation":"unmute","user":"bob"}"#
+            let same = try await Self.answer(port, "POST", path, mod, body: unmute)
+            #expect(same.status == 200 && same.json["changed"]?.bool == false)
+            #expect(same.json["version"]?.string == banned.json["version"]?.string)
+            // Rules bind everybody but moderators and servers with that scope.
+            #expect(try await Self.status(port, "POST", path, mod, body: freeze) == 200)
+            let says = #"{"user":"cy","text":"hi"}"#
+            let bot = "Authorization: Bearer k2\r\n"
+            let frozen = try await Self.answer(port, "POST", messages, bot, body: says)
+            #expect(frozen.status == 403 && frozen.json["error"]?["code"]?.integer == 305)
+            #expect(try await Self.status(port, "POST", messages, mod, body: says) == 201)
+            #expect(try await Self.status(port, "POST", messages, ana, body: #"{"text":"hi"}"#) == 201)
+            // Sanctions bind servers too.
+            #expect(try await Self.status(port, "POST", messages, mod, body: #"{"user":"bob","text":"hi"}"#) == 403)
+            let unban = #"{"operation":"unban","user":"bob"}"#
+            #expect(try await Self.status(port, "POST", path, mod, body: unban) == 200)
+            #expect(try await Self.status(port, "GET", messages, bob) == 200)
+        }
+    }
+
+    @Test func everybodyModeratesInDevelopmentMode() async throws {
+        try await withMemoryNode(protocols: nil) { (port: Int) async throws in
+            let path = "/api/rooms/lobby/moderation"
+            #expect(try await Self.status(port, "POST", path, body: #"{"operation":"slow","time":5000}"#) == 200)
+            #expect(try await Self.status(port, "GET", path) == 200)
+        }
+    }
+
     @Test func theIdempotencyKeyIsTheMessagesKey() async throws {
         try await withMemoryNode(protocols: nil) { (port: Int) async throws in
             let path = "/api/rooms/lobby/messages"

@@ -10,11 +10,13 @@ import Testing
     private let n2: NodeID
     private let ana: UserID
     private let bo: UserID
+    private let cy: UserID
 
     init() throws {
         n1 = try NodeID("n1-1")
         n2 = try NodeID("n2-1")
         ana = try UserID("ana")
+        cy = try UserID("cy")
         bo = try UserID("bo: the second")
     }
 
@@ -99,6 +101,47 @@ import Testing
         #expect(second.isChanged && second.version > first.version)
         #expect(try moderate(store, .unban(ana)).0.isChanged)
         #expect(try view(store, knows: 0).moderation?.bans == [:])
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aKickIsAShortBanThatNeverShortensAnother(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        _ = try store.enter(n1)
+        let first = try moderate(store, .kick(ana, reason: "enough"))
+        #expect(first.0.isChanged && first.1.count == 1)
+        let kicked = try #require(try view(store, knows: 0).moderation?.bans[ana])
+        #expect(kicked.until == kicked.at + 60_000 && kicked.reason == "enough" && kicked.by == "mod \"x\"")
+        #expect(try !moderate(store, .kick(ana, for: 1_000, reason: "")).0.isChanged)
+        #expect(try moderate(store, .kick(ana, for: 90_000, reason: "")).0.isChanged)
+        #expect(try moderate(store, .ban(ana)).0.isChanged)
+        let (kept, events) = try moderate(store, .kick(ana, for: 1 << 52, reason: ""))
+        #expect(!kept.isChanged && events.isEmpty)
+        #expect(try view(store, knows: 0).moderation?.bans[ana]?.until == nil)
+        #expect(try moderate(store, .unban(ana)).0.isChanged)
+        let none = try store.ask(.moderate(room: store.room, .kick(ana, for: 0, reason: ""), by: ""))
+        guard case .failure(.notStored) = none.result else { throw StoreFailure("\(none.result)") }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func theRulesAreReadAlone(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        func rules(of user: UserID? = nil) throws -> RoomModeration {
+            guard case .rules(let rules) = try store.reply(.rules(room: store.room, of: user)) else {
+                throw StoreFailure("no rules")
+            }
+            return rules
+        }
+        #expect(try rules() == .none && rules(of: ana) == .none)
+        _ = try moderate(store, .ban(bo, reason: "spam"))
+        _ = try moderate(store, .mute(bo, for: 60_000))
+        _ = try moderate(store, .slowMode(5_000))
+        let last = try moderate(store, .mute(ana)).0
+        let all = try rules()
+        #expect(all.version == last.version && all.policy.slowMode == 5_000 && all.sanctionCount == 3)
+        let bos = try rules(of: bo)
+        #expect(bos.bans == all.bans && bos.mutes.count == 1 && bos.mutes[bo] == all.mutes[bo])
+        #expect(bos.version == all.version && bos.policy == all.policy)
+        #expect(try rules(of: cy).sanctionCount == 0)
     }
 
     @Test(arguments: StoreKind.allCases)

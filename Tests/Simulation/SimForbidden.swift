@@ -12,6 +12,10 @@ struct SimForbidden {
         switch moderation {
         case .impose(.ban, let user, let time, _): banned[user] = .some(time.map { now + $0 })
         case .impose(.mute, let user, let time, _): muted[user] = .some(time.map { now + $0 })
+        case .kick(let user, let time, _):
+            let until = now + time
+            if let known = banned[user], known.map({ $0 >= until }) ?? true { return }
+            banned[user] = .some(until)
         case .lift(.ban, let user): banned[user] = nil
         case .lift(.mute, let user): muted[user] = nil
         case .freeze(let isFrozen): self.isFrozen = isFrozen

@@ -350,6 +350,7 @@ extension Moderation {
         switch self {
         case .impose(let kind, let user, _, _): .lift(kind, from: user)
         case .lift(let kind, let user): .impose(kind, on: user, for: nil, reason: "")
+        case .kick(let user, _, _): .lift(.ban, from: user)
         case .freeze(let isFrozen): .freeze(!isFrozen)
         case .posting, .slowMode, .uniqueFor: .posting(.open)
         }

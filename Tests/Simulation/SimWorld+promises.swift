@@ -393,6 +393,7 @@ extension SimWorld {
             "presence \(change.changes.map { "\($0.joined ? "+" : "-")\($0.user)/\($0.device)" })"
         case .say(_, let content, _): "say \(content.text ?? "")"
         case .moderate(_, let moderation, _): "moderate \(moderation)"
+        case .rules: "rules"
         case .roster: "roster"
         case .hold: "hold"
         case .release: "release"
@@ -433,7 +434,7 @@ extension SimWorld {
         case .success(.roster(let roster)): "roster \(roster.position)"
         case .success(.moderated(let reply)): "\(reply.version)\(reply.isChanged ? "" : ", as before")"
         case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
-            .success(.memory), .success(.commanded), .success(.commands):
+            .success(.memory), .success(.commanded), .success(.commands), .success(.rules):
             "…"
         case .failure(let error): "\(error)"
         }

@@ -5,12 +5,15 @@
 -- ARGV  operation · user, '' if it concerns none · value, '' for the default · reason, at most 200 bytes · who orders it
 --       · ms after which a room that no node holds is forgotten (7 days). The operations:
 --       ban, mute: the user, for that many ms (for ever) · unban, unmute: the user
+--       kick: bans the user for that many ms (60,000), unless a ban lasts longer already
 --       slow: ms between two messages of a user, 0 for none · unique: ms in which a message may not be repeated
 --       posting: open or moderators · freeze, thaw
 -- Returns {version of the rules, 'changed'}; {version, 'unchanged'} if they were as wanted (then nothing was changed)
 -- Atomic all of it: the change; an entry in the audit stream; a new epoch, so that Redis refuses every append that was
 --       decided by the rules before, and its PUBLISH. Nodes read the rules before they append in the new epoch. So what
 --       the rules forbid is not stored any more once the caller has the answer. No log: whoever enters reads them.
+
+local KICK_TIME = 60000
 
 -- Removes the sanctions that have ended.
 local function drop_ended(sanctions, clock)
@@ -54,12 +57,14 @@ redis.register_function('martlet_moderate', function(keys, args)
     if not is_text(reason, MOST_REASON) or not is_text(by, 128) then
         return {err = 'ERR martlet: reason and who orders it must be at most 200 and 128 bytes without control characters'}
     end
-    local kind = operation:match('^u?n?(ban)$') or operation:match('^u?n?(mute)$')
+    local kicks = operation == 'kick'
+    local kind = kicks and 'ban' or operation:match('^u?n?(ban)$') or operation:match('^u?n?(mute)$')
     local lifts = kind and operation == 'un' .. kind
-    local time = kind and not lifts and value ~= '' and number(value, 'value') or nil
+    local time = kicks and KICK_TIME or nil
+    if kind and not lifts and value ~= '' then time = number(value, 'value') end
     local name, wanted, default = rule(operation, value)
-    if kind and operation ~= kind and not lifts or not kind and not name then
-        return {err = 'ERR martlet: the operation is none of ban unban mute unmute slow unique posting freeze thaw'}
+    if kind and operation ~= kind and not lifts and not kicks or not kind and not name then
+        return {err = 'ERR martlet: the operation is none of ban kick unban mute unmute slow unique posting freeze thaw'}
     end
     if kind and (#user == 0 or not is_text(user, 128)) then
         return {err = 'ERR martlet: user must be 1 to 128 bytes without control characters'}
@@ -69,6 +74,8 @@ redis.register_function('martlet_moderate', function(keys, args)
     local exists, clock, old = redis.call('EXISTS', log) == 1, now(), rules_version(log)
     local room = exists and read_room(log, epochs, meta, -1)
     local field = kind and kind .. ':' .. user
+    local earlier = kicks and sanction_end(redis.call('HGET', sanctions, field))
+    if earlier and (earlier == 'forever' or earlier >= clock + time) then return {int(old), 'unchanged'} end
     if lifts and redis.call('HEXISTS', sanctions, field) == 0
         or name and (redis.call('HGET', rules, name) or default) == wanted then
         return {int(old), 'unchanged'}

@@ -26,6 +26,13 @@ public final class RoomModeration: Sendable {
 
     public var sanctionCount: Int { bans.count + mutes.count }
 
+    /// The same without the sanctions that have ended. `now`: in milliseconds since 1970.
+    public func inForce(at now: UInt64) -> RoomModeration {
+        RoomModeration(
+            version: version, policy: policy, bans: bans.filter { $0.value.isInForce(at: now) },
+            mutes: mutes.filter { $0.value.isInForce(at: now) })
+    }
+
     /// The user's ban, if it is in force. `now`: in milliseconds since 1970.
     public func ban(of user: UserID, now: UInt64) -> Sanction? { Self.inForce(bans, user, now) }
 
@@ -152,6 +159,10 @@ extension RoomModeration {
                 }
             }
             if kind == .ban { bans[user] = sanction } else { mutes[user] = sanction }
+        case .kick(let user, let time, let reason):
+            let until = min(now + time, PositionBounds.largest)
+            if let ban = bans[user], ban.until.map({ $0 >= until }) ?? true { return .nothing }
+            return applying(.ban(user, for: time, reason: reason), by: by, now: now, version: version)
         case .lift(.ban, let user): bans[user] = nil
         case .lift(.mute, let user): mutes[user] = nil
         case .slowMode(let time): policy.slowMode = time

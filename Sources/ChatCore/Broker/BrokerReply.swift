@@ -14,6 +14,8 @@ public enum BrokerReply: Sendable, Equatable {
     indirect case once(OnceReply)
     case said(Position, repeated: Bool)
     case moderated(ModerationReply)
+    /// ``RoomModeration/none`` if the room was never moderated.
+    case rules(RoomModeration)
     indirect case presence(PresenceReply)
     indirect case roster(RosterSnapshot)
     indirect case history(HistoryPage)

@@ -26,6 +26,8 @@ public enum BrokerRequest: Sendable, Equatable {
     /// Changes the rules of a room, or a user's sanctions in it, and begins a new epoch, so that nothing that they
     /// forbid is stored once this is answered. `by`: who orders it. → `.moderated`
     indirect case moderate(room: RoomName, Moderation, by: String)
+    /// The rules of a room, and its sanctions: all of them, or those of one user. → `.rules`
+    case rules(room: RoomName, of: UserID?)
     /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
     indirect case presence(PresenceRequest)
     /// A part of the roster; the first one with a cursor of 0. → `.roster`, with the cursor of the next part. A small
@@ -76,8 +78,8 @@ extension BrokerRequest {
     public var entity: Entity {
         switch self {
         case .append(let room, _, _, _), .view(let room, _, _, _), .leave(let room, _, _, _, _),
-            .say(let room, _, _), .moderate(let room, _, _), .roster(let room, _), .history(let room, _),
-            .holders(let room), .trim(let room):
+            .say(let room, _, _), .moderate(let room, _, _), .rules(let room, _), .roster(let room, _),
+            .history(let room, _), .holders(let room), .trim(let room):
             .room(room)
         case .enter(let request): .room(request.room)
         case .once(let request): .room(request.room)

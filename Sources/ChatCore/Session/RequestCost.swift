@@ -39,6 +39,8 @@ public enum RequestCost {
     /// Redis reads a piece of a log into its index, once for each message (``BrokerError/again``): 390 µs for one
     /// message of 60 kB, 1.3 ms for 256 short ones.
     public static let indexed: UInt64 = 1_400_000
+    /// A moderation: an epoch and an entry of the audit in Redis, and every node in the room reads the rules.
+    public static let moderation: UInt64 = 2_000_000
     /// The signature of a token is verified: 60 to 150 µs.
     public static let verification: UInt64 = 150_000
     /// An HTTP request, which often has a connection of its own.

@@ -101,6 +101,16 @@ struct HTTPRoutes: Sendable {
             Route(
                 "/api/rooms/:room/roster",
                 [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
+            Route(
+                "/api/rooms/:room/moderation",
+                [
+                    .get: { request, context in
+                        try await api.moderation(request, room: context.parameters.get("room"))
+                    },
+                    .post: { request, context in
+                        try await api.moderate(request, room: context.parameters.get("room"))
+                    },
+                ]),
             Route("/api/revocations", [.post: { request, _ in try await access.revoke(request) }]),
             // Listed with the other routes, but answered before the router is reached.
             Route(

@@ -67,6 +67,14 @@ extension RoomHost {
         return room.look { $0.has(session) } ?? false
     }
 
+    /// The cost of a moderation, of which each session of the room may be told.
+    public func cost(ofModerating name: RoomName) -> UInt64 {
+        let room = room(named: name)
+        if let room { awaken(room) }
+        let receivers = room?.look { $0.receivers } ?? nil
+        return RequestCost.moderation &+ RequestCost.fanOut(bytes: 256, to: receivers ?? RequestCost.unknownReceivers)
+    }
+
     /// The cost of a message from a sender who need not be in the room.
     public func cost(ofSaying content: MessageContent, in name: RoomName) -> UInt64 {
         let room = room(named: name)

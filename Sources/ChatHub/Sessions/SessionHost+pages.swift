@@ -36,11 +36,15 @@ extension SessionHost {
             case .history(let room, let query, let ref):
                 guard maySpend(session, ref) else { continue }
                 session.isPaging = true
-                readHistory(room, query, ref: ref, session)
+                unlessBanned(room, "history", ref: ref, session) { [self] in
+                    readHistory(room, query, ref: ref, $0)
+                }
             case .roster(let room, let cursor, let ref):
                 guard maySpend(session, ref) else { continue }
                 session.isPaging = true
-                readRoster(room, cursor, ref: ref, session)
+                unlessBanned(room, "roster", ref: ref, session) { [self] in
+                    readRoster(room, cursor, ref: ref, $0)
+                }
             }
         }
     }
@@ -51,6 +55,28 @@ extension SessionHost {
         if session.rate.spend(0, now: context.now) { return true }
         refuse(.costPerSecond, ref, session)
         return false
+    }
+
+    /// Banned users may not read the room. Redis knows whether a user is banned from a room that the session is not in.
+    /// (A member is not banned, as a ban makes it leave.)
+    private func unlessBanned(
+        _ room: RoomName, _ what: String, ref: Ref?, _ session: LocalSession, _ then: @escaping (LocalSession) -> Void
+    ) {
+        guard session.rooms[room]?.local == nil else { return then(session) }
+        let id = session.id
+        context.ask(.rules(room: room, of: session.user)) { [self] result in
+            guard let session = sessions[id] else { return }
+            let error: WireError?
+            switch result {
+            case .success(.rules(let rules)): error = rules.refusal(ofJoinBy: session.user, now: context.wallClock)
+            case .success: error = BrokerError.malformed("").wireError(what)
+            case .failure(let failure): error = failure.wireError(what)
+            }
+            guard let error else { return then(session) }
+            session.isPaging = false
+            session.outlet.send(.error(ref: ref, error))
+            sendPages(session)
+        }
     }
 
     private func readHistory(_ room: RoomName, _ query: HistoryQuery, ref: Ref?, _ session: LocalSession) {

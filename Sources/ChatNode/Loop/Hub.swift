@@ -82,7 +82,7 @@ final class Hub: ChatService {
 
     // MARK: HTTP
 
-    private func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
+    func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
         if let error = AccessDecision.refusal(of: right, in: room, by: grant) {
             if let label = RightLabel(right) { metrics.forbidden[label].increment() }
             throw error
@@ -97,6 +97,7 @@ final class Hub: ChatService {
     func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
         try allow(.read, in: room, by: grant)
         let rate = try takeRead(by: grant)
+        try await refuseBanned(grant, in: room, "history")
         var query = query
         query.limit = max(1, min(query.limit, settings.hub.rooms.limits.historyPage))
         query.bytes = settings.hub.rooms.limits.historyPageBytes
@@ -121,10 +122,13 @@ final class Hub: ChatService {
         }
         var content = content
         if content.at == 0 { content.at = settings.wallClock() }
-        var result = await home.ask(.say(room: room, content: content))
+        // Who may moderate is bound by sanctions, but not by the room's rules.
+        let obeysRules = !(grant?.rights(in: room).contains(.moderate) ?? false)
+        let request = BrokerRequest.say(room: room, content: content, obeysRules: obeysRules)
+        var result = await home.ask(request)
         // Each call reads a piece of the log, so a few calls read as much as the log's bounds allow.
         for _ in 0..<Self.mostReads where result == .failure(.again) {
-            result = await home.ask(.say(room: room, content: content))
+            result = await home.ask(request)
         }
         switch result {
         case .success(.said(let position, let repeated)):
@@ -143,6 +147,10 @@ final class Hub: ChatService {
     /// Takes a read over HTTP from what its user may spend on this node, over HTTP and in sessions together. Returns
     /// the rate, to be charged what the read costs; nil in development mode, where only the address pays.
     private func takeRead(by grant: Grant?) throws(WireError) -> UserRate? {
+        try take(RequestCost.request + RequestCost.read, by: grant)
+    }
+
+    private func take(_ cost: UInt64, by grant: Grant?) throws(WireError) -> UserRate? {
         guard let grant, !grant.permissions.actsForOthers else { return nil }
         let rate = admission.rate(of: grant.user)
         guard rate.take(now: .now) else {
@@ -150,7 +158,7 @@ final class Hub: ChatService {
             let most = settings.hub.rooms.limits.userRequestsPerSecond
             throw WireError(.rateLimited, "the user makes more than \(most) requests a second on this node")
         }
-        guard rate.spend(RequestCost.request + RequestCost.read, now: .now) else {
+        guard rate.spend(cost, now: .now) else {
             metrics.limitRefusals[.costPerSecond].increment()
             throw settings.hub.rooms.limits.tooDear
         }
@@ -180,6 +188,7 @@ final class Hub: ChatService {
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
         try allow(.read, in: room, by: grant)
         let rate = try takeRead(by: grant)
+        try await refuseBanned(grant, in: room, "roster")
         let place = RosterCursor(cursor)
         switch await home(of: room).ask(.roster(room: room, cursor: place.part)) {
         case .success(.roster(let part)):
@@ -187,6 +196,43 @@ final class Hub: ChatService {
             return part.page(at: place, limit: settings.hub.rooms.limits.rosterPage)
         case .success: throw BrokerError.malformed("").wireError("roster")
         case .failure(let error): throw error.wireError("roster")
+        }
+    }
+
+    /// Banned users may not read the room either. Servers read for others.
+    private func refuseBanned(_ grant: Grant?, in room: RoomName, _ what: String) async throws(WireError) {
+        guard let grant, !grant.permissions.actsForOthers else { return }
+        switch await home(of: room).ask(.rules(room: room, of: grant.user)) {
+        case .success(.rules(let rules)):
+            if let error = rules.refusal(ofJoinBy: grant.user, now: settings.wallClock()) { throw error }
+        case .success: throw BrokerError.malformed("").wireError(what)
+        case .failure(let error): throw error.wireError(what)
+        }
+    }
+
+    func moderate(
+        room: RoomName, _ moderation: Moderation, by: String, grant: Grant?
+    ) async throws(WireError) -> Moderated {
+        try allow(.moderate, in: room, by: grant)
+        let home = home(of: room)
+        let cost = await home.call { $0.rooms.cost(ofModerating: room) }
+        _ = try take(RequestCost.request + cost, by: grant)
+        switch await home.ask(.moderate(room: room, moderation, by: by)) {
+        case .success(.moderated(let reply)): return Moderated(reply, cost: cost)
+        case .success: throw BrokerError.malformed("").wireError("moderate")
+        case .failure(let error): throw error.wireError("moderate")
+        }
+    }
+
+    func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration {
+        try allow(.moderate, in: room, by: grant)
+        let rate = try takeRead(by: grant)
+        switch await home(of: room).ask(.rules(room: room, of: nil)) {
+        case .success(.rules(let rules)):
+            rate?.charge(RequestCost.roster(rules.sanctionCount, read: true), now: .now)
+            return rules.inForce(at: settings.wallClock())
+        case .success: throw BrokerError.malformed("").wireError("moderation")
+        case .failure(let error): throw error.wireError("moderation")
         }
     }
 

@@ -46,7 +46,7 @@ extension RedisCodec {
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
         // Redis (`script.c`) gives no error code if a function calls a command that the user may not use. A function
         // that only reads has changed nothing; another one may have stored something before, so its outcome is unknown.
-        if text.contains("user executing the script can't"), operation == .history || operation == .roster {
+        if text.contains("user executing the script can't"), [.history, .roster, .rules].contains(operation) {
             return .notStored("NOPERM \(text)")
         }
         if operation == .say, let error = forbidden(text) { return .forbidden(error) }
@@ -86,6 +86,9 @@ extension RedisCodec {
             return .said(try position(reply[0], "say"), repeated: reply[1].equals("repeated"))
         case .moderate:
             return .moderated(try moderated(reply))
+        case .rules:
+            guard let rules = try moderation(reply) else { throw .malformed("rules: expected 3 elements") }
+            return .rules(rules.version == 0 ? .none : rules)
         case .presence:
             return .presence(try presence(reply))
         case .roster:

@@ -15,12 +15,18 @@ extension RedisCodec {
         writer.argument(settings.roomTTL.timeToLiveMilliseconds)
     }
 
+    func rules(_ room: RoomName, of user: UserID?, _ writer: inout RESPWriter) {
+        call("martlet_rules", [.log, .rules, .sanctions], room, arguments: 1, &writer)
+        writer.argument(user?.text ?? "")
+    }
+
     private static func words(
         of moderation: Moderation
     ) -> (operation: String, user: String, value: String, reason: String) {
         switch moderation {
         case .impose(let kind, let user, let time, let reason):
             (kind.rawValue, user.text, time.map { String($0) } ?? "", reason)
+        case .kick(let user, let time, let reason): ("kick", user.text, String(time), reason)
         case .lift(let kind, let user): ("un" + kind.rawValue, user.text, "", "")
         case .slowMode(let time): ("slow", "", String(time), "")
         case .uniqueFor(let time): ("unique", "", String(time), "")

@@ -35,7 +35,7 @@ public struct RedisCodec: RedisCodecProtocol {
         case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
-        case memory, command, commands, moderate
+        case memory, command, commands, moderate, rules
     }
 
     public let keys: RedisKeys
@@ -96,6 +96,9 @@ public struct RedisCodec: RedisCodecProtocol {
         case .moderate(let room, let moderation, let by):
             moderate(room, moderation, by: by, &writer)
             return kept(.moderate)
+        case .rules(let room, let user):
+            rules(room, of: user, &writer)
+            return kept(.rules)
         case .presence(let request):
             presence(request, &writer)
             return kept(.presence)

@@ -97,6 +97,40 @@ extension MartletV1Codec {
         bytes.appendText(page.hasNewer ? ",\"newer\":true" : ",\"newer\":false")
     }
 
+    /// Appends `"version":…,"rules":{…},"sanctions":[…]` without braces, the sanctions by kind and name.
+    public func fields(of moderation: RoomModeration, into bytes: inout ByteWriter) {
+        bytes.field("\"version\":", "\(moderation.version)")
+        bytes.appendText(",\"rules\":{")
+        Self.fields(of: moderation.policy, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
+        let all = [(Sanction.Kind.ban, moderation.bans), (.mute, moderation.mutes)].flatMap { kind, sanctions in
+            sanctions.sorted { $0.key.text < $1.key.text }.map { (kind, $0.key, $0.value) }
+        }
+        bytes.field(",\"sanctions\":", list: all) { entry, bytes in
+            bytes.field("{\"kind\":", entry.0.rawValue)
+            bytes.field(",\"user\":", entry.1.text)
+            if let until = entry.2.until { bytes.field(",\"until\":", at: until) }
+            bytes.field(",\"reason\":", entry.2.reason)
+            bytes.field(",\"by\":", entry.2.by)
+            bytes.field(",\"at\":", at: entry.2.at)
+            bytes.append(UInt8(ascii: "}"))
+        }
+    }
+
+    /// Appends `"slowMode":…,"uniqueFor":…,"posting":…,"frozen":…` without braces.
+    static func fields(of policy: RoomPolicy, into bytes: inout ByteWriter) {
+        bytes.field("\"slowMode\":", policy.slowMode)
+        bytes.field(",\"uniqueFor\":", policy.uniqueFor)
+        bytes.field(",\"posting\":", policy.posting.rawValue)
+        bytes.appendText(policy.isFrozen ? ",\"frozen\":true" : ",\"frozen\":false")
+    }
+
+    /// Appends `"version":…,"changed":…` without braces.
+    public func fields(of reply: ModerationReply, into bytes: inout ByteWriter) {
+        bytes.field("\"version\":", "\(reply.version)")
+        bytes.appendText(reply.isChanged ? ",\"changed\":true" : ",\"changed\":false")
+    }
+
     private func fields(of message: Message, showKey: Bool, _ bytes: inout ByteWriter) {
         let content = message.content
         bytes.field("\"position\":", message.position)

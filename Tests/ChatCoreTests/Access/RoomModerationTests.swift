@@ -78,6 +78,34 @@ import Testing
         #expect(code(unique, same: Self.now - 1_000) == nil)
     }
 
+    @Test func anOrderBecomesAModerationOrSaysWhatIsWrongWithIt() throws {
+        let bob = try UserID("bob")
+        for (order, moderation) in [
+            (ModerationOrder("ban", user: "bob"), Moderation.ban(bob)),
+            (ModerationOrder("mute", user: "bob", time: 5, reason: "x"), .mute(bob, for: 5, reason: "x")),
+            (ModerationOrder("kick", user: "bob"), .kick(bob, for: 60_000, reason: "")),
+            (ModerationOrder("unban", user: "bob", time: 5), .unban(bob)),
+            (ModerationOrder("slow", time: 0), .slowMode(0)),
+            (ModerationOrder("unique", time: 7), .uniqueFor(7)),
+            (ModerationOrder("posting", value: "moderators"), .posting(.moderators)),
+            (ModerationOrder("freeze", user: "bob"), .freeze(true)), (ModerationOrder("thaw"), .freeze(false)),
+        ] {
+            #expect(try order.moderation() == moderation)
+        }
+        for (order, code) in [
+            (ModerationOrder("Ban", user: "bob"), WireError.Code.badField), (ModerationOrder("ban"), .missingField),
+            (ModerationOrder("unmute", user: "\u{7}"), .badName), (ModerationOrder("slow"), .missingField),
+            (ModerationOrder("slow", time: RoomPolicy.longest + 1), .badField),
+            (ModerationOrder("posting"), .missingField),
+            (ModerationOrder("posting", value: "all"), .badField),
+            (ModerationOrder("kick", user: "bob", time: 0), .badField),
+            (ModerationOrder("mute", user: "bob", reason: String(repeating: "é", count: 101)), .badField),
+        ] {
+            #expect(throws: WireError.self, "\(order)") { try order.moderation() }
+            do { _ = try order.moderation() } catch { #expect(error.code == code, "\(order)") }
+        }
+    }
+
     @Test func whatChangesNothingIsNoNewState() throws {
         let state = try after(.freeze(true))
         for moderation in [.freeze(true), .unban(ana), .unmute(ana), .slowMode(0), .posting(.open)] as [Moderation] {

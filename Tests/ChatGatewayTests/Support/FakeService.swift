@@ -24,6 +24,7 @@ final class FakeService: ChatService {
         var performed: [ClientRequest.Body] = []
         var drained: [SessionID] = []
         var commands: [NodeCommand] = []
+        var moderations: [Moderation] = []
     }
 
     private let state = NIOLockedValueBox(State())
@@ -38,6 +39,7 @@ final class FakeService: ChatService {
     var sessions: Int { state.withLockedValue { $0.members.count } }
     var performed: [ClientRequest.Body] { state.withLockedValue { $0.performed } }
     var commands: [NodeCommand] { state.withLockedValue { $0.commands } }
+    var moderations: [Moderation] { state.withLockedValue { $0.moderations } }
     /// Sessions that were told that they can take a page now.
     var drained: [SessionID] { state.withLockedValue { $0.drained } }
     func setReady(_ isReady: Bool) { state.withLockedValue { $0.isReady = isReady } }
@@ -213,6 +215,19 @@ final class FakeService: ChatService {
             case .impose, .lift, .revoke: break
             }
         }
+    }
+
+    func moderate(
+        room: RoomName, _ moderation: Moderation, by: String, grant: Grant?
+    ) async throws(WireError) -> Moderated {
+        state.withLockedValue { $0.moderations.append(moderation) }
+        return Moderated(ModerationReply(version: 1, isChanged: true))
+    }
+
+    func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration { .none }
+
+    func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
+        if let error = AccessDecision.refusal(of: right, in: room, by: grant) { throw error }
     }
 
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position {

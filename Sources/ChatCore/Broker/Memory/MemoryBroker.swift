@@ -140,6 +140,16 @@ public struct MemoryBroker: Sendable {
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
                 return room.moderate(moderation, by: by, runID: runID, now: now, expires: expires)
             }
+        case .rules(let room, let user):
+            return on(room, now) { room, _ in
+                let all = room.moderation
+                guard all.version > 0 else { return (.success(.rules(.none)), []) }
+                guard let user else { return (.success(.rules(all)), []) }
+                let own = RoomModeration(
+                    version: all.version, policy: all.policy, bans: all.bans.filter { $0.key == user },
+                    mutes: all.mutes.filter { $0.key == user })
+                return (.success(.rules(own)), [])
+            }
         case .presence(let request):
             return on(request.room, now) { room, _ in
                 guard let reply = room.change(request, now: now) else { return (.failure(.missing), []) }
@@ -225,7 +235,7 @@ public struct MemoryBroker: Sendable {
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
         case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .append, .publish, .enter, .view,
-            .leave, .once, .say, .moderate, .presence, .roster, .history, .holders, .trim:
+            .leave, .once, .say, .moderate, .rules, .presence, .roster, .history, .holders, .trim:
             break
         }
         switch request {
@@ -271,8 +281,8 @@ public struct MemoryBroker: Sendable {
         case .commands(let after, let count):
             let rest = commands.drop { entry in after.map { entry.position <= $0 } ?? false }
             return .commands(Array(rest.prefix(count)))
-        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .presence, .roster,
-            .history, .holders, .trim:
+        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence,
+            .roster, .history, .holders, .trim:
             return .done
         }
     }

@@ -180,7 +180,8 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .moderate, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory, .ping,
+        case .say, .moderate, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory,
+            .ping,
             .command,
             .commands:
             "none of a room's"
@@ -210,7 +211,7 @@ extension BrokerReply {
         case .roster(let part):
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
-        case .moderated, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded,
+        case .moderated, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded,
             .commands:
             "none of a room's"
         }
