@@ -203,6 +203,45 @@ import Testing
         }
     }
 
+    @Test func administratorsBanUsersInAllRooms() async throws {
+        let keys = "backend:\(APIKeys.hash(of: "k1")):admin,mod:\(APIKeys.hash(of: "k2")):moderate"
+        try await withTokens(["MARTLET_API_KEYS": keys]) { port in
+            let bob = try await Self.connect(port, try TestTokens.make("bob"))
+            let (admin, mod) = ("Authorization: Bearer k1\r\n", "Authorization: Bearer k2\r\n")
+            let path = "/api/users/bob/sanctions"
+            let token = "Authorization: Bearer \(try TestTokens.make("bob"))\r\n"
+            for fields in [mod, token] {
+                #expect(try await Self.status(port, "POST", path, fields, body: #"{"operation":"unban"}"#) == 403)
+                #expect(try await Self.status(port, "GET", path, fields) == 403)
+            }
+            for body in [
+                "{}", "[]", #"{"operation":"freeze"}"#, #"{"operation":"ban","user":"ana"}"#,
+                #"{"operation":"ban","time":0}"#, #"{"operation":"mute","time":-1}"#,
+                #"{"operation":"ban","reason":7}"#,
+            ] {
+                #expect(try await Self.status(port, "POST", path, admin, body: body) == 400, "\(body)")
+            }
+            let body = #"{"operation":"ban","time":3600000,"reason":"spam"}"#
+            let ban = try await Self.answer(port, "POST", path, admin, body: body)
+            #expect(ban.status == 200 && ban.json["user"]?.string == "bob" && ban.json["position"] != nil)
+            #expect(await bob.closeFrame() == .close(WebSocketCloseCode(rawValue: 4013), reason: "banned"))
+            let again = try await TestWebSocket.connect(port: port, "token=\(try TestTokens.make("bob"))")
+            #expect(await again.closeFrame() == .close(WebSocketCloseCode(rawValue: 4013), reason: "banned"))
+            let messages = "/api/rooms/lobby/messages"
+            let refused = try await Self.answer(port, "GET", messages, token)
+            #expect(refused.status == 403 && refused.json["error"]?["name"]?.string == "banned")
+            #expect(try await Self.status(port, "POST", messages, token, body: #"{"text":"hi"}"#) == 403)
+            let listed = try await Self.answer(port, "GET", path, admin)
+            let sanction = listed.json["sanctions"]?.array?.first
+            #expect(sanction?["kind"]?.string == "ban" && sanction?["reason"]?.string == "spam")
+            #expect(sanction?["by"]?.string == "backend" && sanction?["until"] != nil)
+            #expect(try await Self.status(port, "POST", path, admin, body: #"{"operation":"unban"}"#) == 200)
+            try await eventually("bob may read again") {
+                try await Self.status(port, "GET", messages, token) == 200
+            }
+        }
+    }
+
     // MARK: servers, and clients without a token
 
     @Test func aServerSpeaksForOthersWithinItsScopes() async throws {

@@ -23,7 +23,7 @@ struct AdminPortTests {
             let rooms = "/api/rooms/lobby/messages"
             for (path, forClients, forOperators) in [
                 ("/metrics", 404, 200), ("//metrics", 404, 404), ("/metrics/", 404, 404), ("/healthz", 200, 200),
-                ("/api/revocations", 404, 405),
+                ("/api/revocations", 404, 405), ("/api/users/ana/sanctions", 404, 200),
                 ("/readyz", 200, 200), ("/", 200, 404), (rooms, 200, 404), ("/ws?user=ana", 426, 404),
             ] {
                 let found = (try await status(port, path), try await status(admin, path))

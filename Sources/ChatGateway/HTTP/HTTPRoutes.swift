@@ -111,6 +111,16 @@ struct HTTPRoutes: Sendable {
                         try await api.moderate(request, room: context.parameters.get("room"))
                     },
                 ]),
+            Route(
+                "/api/users/:user/sanctions",
+                [
+                    .get: { request, context in
+                        try await access.sanctions(request, user: context.parameters.get("user"))
+                    },
+                    .post: { request, context in
+                        try await access.sanction(request, user: context.parameters.get("user"))
+                    },
+                ]),
             Route("/api/revocations", [.post: { request, _ in try await access.revoke(request) }]),
             // Listed with the other routes, but answered before the router is reached.
             Route(

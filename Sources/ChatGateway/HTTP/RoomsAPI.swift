@@ -93,32 +93,11 @@ struct RoomsAPI: Sendable {
         let room = try name(room)
         let identity = try await caller.identity(of: request)
         try service.allow(.moderate, in: room, by: identity?.grant)
-        let moderation = try Self.order(try await caller.object(in: request)).moderation()
+        let moderation = try ModerationOrder(body: try await caller.object(in: request)).moderation()
         let moderated = try await service.moderate(
             room: room, moderation, by: identity?.user.text ?? "", grant: identity?.grant)
         HTTPAccount.current?.charge(moderated.cost)
         return object(room) { bytes in codec.fields(of: moderated.reply, into: &bytes) }
-    }
-
-    private static func order(_ body: [String: JSONValue]) throws(WireError) -> ModerationOrder {
-        func text(_ name: String) throws(WireError) -> String? {
-            guard let value = body[name], value != .null else { return nil }
-            guard case .string(let text) = value else { throw WireError(.badField, "\(name) must be a string") }
-            return text
-        }
-        guard let operation = try text("operation") else {
-            throw WireError(.missingField, "operation is missing")
-        }
-        var order = ModerationOrder(operation)
-        order.user = try text("user")
-        order.value = try text("value")
-        order.reason = try text("reason")
-        if let time = body["time"], time != .null {
-            guard let number = time.double, number == number.rounded(), (0...9_007_199_254_740_992).contains(number)
-            else { throw WireError(.badField, "time must be a whole number of milliseconds") }
-            order.time = UInt64(number)
-        }
-        return order
     }
 
     /// `GET moderation`: the rules, and the sanctions in force.

@@ -8,13 +8,15 @@ enum RouteAudience: Sendable {
 
     /// For proxies, which may ask either port.
     private static let health: Set<String> = ["/healthz", "/readyz"]
-    private static let forOperators: Set<String> = ["/metrics", "/api/revocations"]
+    private static func isForOperators(_ path: String) -> Bool {
+        ["/metrics", "/api/revocations"].contains(path) || path.hasPrefix("/api/users/")
+    }
 
     func isServed(_ path: String) -> Bool {
         switch self {
         case .everybody: true
-        case .clients: !Self.forOperators.contains(path)
-        case .operators: Self.forOperators.contains(path) || Self.health.contains(path)
+        case .clients: !Self.isForOperators(path)
+        case .operators: Self.isForOperators(path) || Self.health.contains(path)
         }
     }
 }

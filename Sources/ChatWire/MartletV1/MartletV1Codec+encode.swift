@@ -102,11 +102,16 @@ extension MartletV1Codec {
         bytes.field("\"version\":", "\(moderation.version)")
         bytes.appendText(",\"rules\":{")
         Self.fields(of: moderation.policy, into: &bytes)
-        bytes.append(UInt8(ascii: "}"))
+        bytes.appendText("},")
         let all = [(Sanction.Kind.ban, moderation.bans), (.mute, moderation.mutes)].flatMap { kind, sanctions in
             sanctions.sorted { $0.key.text < $1.key.text }.map { (kind, $0.key, $0.value) }
         }
-        bytes.field(",\"sanctions\":", list: all) { entry, bytes in
+        fields(of: all, into: &bytes)
+    }
+
+    /// Appends `"sanctions":[…]` without braces.
+    public func fields(of sanctions: [(Sanction.Kind, UserID, Sanction)], into bytes: inout ByteWriter) {
+        bytes.field("\"sanctions\":", list: sanctions) { entry, bytes in
             bytes.field("{\"kind\":", entry.0.rawValue)
             bytes.field(",\"user\":", entry.1.text)
             if let until = entry.2.until { bytes.field(",\"until\":", at: until) }
