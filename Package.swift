@@ -101,7 +101,7 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CLinux", "ChatAccess", "ChatCore", "ChatHub", "ChatWire", "ChatRedis", "ChatGateway",
+                "CLinux", "ChatAccess", "ChatCore", "ChatHub", "ChatJSON", "ChatWire", "ChatRedis", "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -99,6 +99,11 @@ public struct RedisKeys: Hashable, Sendable {
         "\(prefix)user:{\(tag)}"
     }
 
+    /// String: what a ticket allows, JSON. `name`: the SHA-256 of the ticket, in hexadecimal digits.
+    public func ticket(_ name: String) -> String {
+        "\(prefix)ticket:{\(name)}"
+    }
+
     /// The node whose list, or part of a list, `name` is; nil if it is none.
     public func node(ofRooms name: String) -> String? {
         guard name.hasPrefix("\(prefix)node:"), name.hasSuffix(":rooms") else { return nil }

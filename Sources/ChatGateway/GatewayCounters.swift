@@ -51,6 +51,7 @@ public struct GatewayCounters: Sendable {
         case roomsPerSession, requestsPerSecond, waitingSendsPerSession, badFramesPerMinute, handshakesPerSecond
         case costOfAddress
         case headBytes, connectionsPerAddress, bytesPerSecondPerAddress, failuresPerMinutePerAddress
+        case ticketsPerMinutePerUser
 
         /// The limit that made the session machine refuse something; nil if it was none.
         init?(refusing code: WireError.Code) {

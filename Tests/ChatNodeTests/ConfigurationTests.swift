@@ -42,6 +42,7 @@ import Testing
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
         "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
         "MARTLET_LIMIT_FAILURES_PER_MINUTE_PER_ADDRESS": "23", "MARTLET_LIMIT_HEAD_BYTES": "21KiB",
+        "MARTLET_LIMIT_TICKETS_PER_MINUTE_PER_USER": "27",
         "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
         "MARTLET_ANONYMOUS": "chat", "MARTLET_TOKEN_HMAC_SECRET": "a secret of thirty-two bytes, or more",
         "MARTLET_TOKEN_HMAC_SECRET_PREVIOUS": "another secret of thirty-two bytes@1800000000",
@@ -140,6 +141,7 @@ import Testing
         limits.headBytes = 21_504
         limits.headFields = 22
         limits.failuresPerMinutePerAddress = 23
+        limits.ticketsPerMinutePerUser = 27
         return limits
     }
 

@@ -400,7 +400,9 @@ extension SimWorld {
         case .holders: "holders"
         case .history: "history"
         case .trim: "trim"
-        case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands: "node business"
+        case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket,
+            .takeTicket:
+            "node business"
         }
     }
 
@@ -434,7 +436,7 @@ extension SimWorld {
         case .success(.roster(let roster)): "roster \(roster.position)"
         case .success(.moderated(let reply)): "\(reply.version)\(reply.isChanged ? "" : ", as before")"
         case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
-            .success(.memory), .success(.commanded), .success(.commands), .success(.rules):
+            .success(.memory), .success(.commanded), .success(.commands), .success(.rules), .success(.ticket):
             "…"
         case .failure(let error): "\(error)"
         }

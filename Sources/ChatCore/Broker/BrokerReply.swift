@@ -31,6 +31,8 @@ public enum BrokerReply: Sendable, Equatable {
     /// The command's place in the stream.
     case commanded(Position)
     case commands([CommandEntry])
+    /// What the ticket allows; nil if there is no such ticket, or no longer.
+    case ticket(String?)
     /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }

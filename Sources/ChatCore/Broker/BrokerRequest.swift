@@ -62,6 +62,10 @@ public enum BrokerRequest: Sendable, Equatable {
     indirect case command(NodeCommand, by: String)
     /// The commands after that one, oldest first, at most `count`; nil means from the first one on. → `.commands`
     case commands(after: Position?, count: Int)
+    /// Keeps what a ticket allows, for `life`. → `.done`
+    indirect case storeTicket(TicketName, allows: String, life: Duration)
+    /// Takes a ticket away, and answers what it allows: to the first who asks, whatever node that is. → `.ticket`
+    case takeTicket(TicketName)
     /// How much memory the broker uses. → `.memory`
     case memory
     /// → `.done`
@@ -89,6 +93,7 @@ extension BrokerRequest {
             inOldList ? .nodes : .node(node, Holdings.slot(of: room))
         case .rooms(let node, let cursor), .forget(let node, let cursor):
             Holdings.Cursor(cursor).entity(of: node)
+        case .storeTicket(let name, _, _), .takeTicket(let name): .ticket(name)
         case .heartbeat, .nodes, .memory, .ping, .command, .commands: .nodes
         }
     }

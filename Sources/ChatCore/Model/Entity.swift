@@ -1,4 +1,4 @@
-/// An owner of keys and of a channel in the broker: a room, a user, a node, or all nodes together.
+/// An owner of keys and of a channel in the broker: a room, a user, a node, a ticket, or all nodes together.
 ///
 /// All keys of an entity share one hash slot, so that one command can touch several of them in a Redis Cluster, and its
 /// channel is in the same slot. The broker, its links and their subscriptions need to know no more of a request than
@@ -10,6 +10,8 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
     /// its probes need a channel in the slots of each master, so a node owns keys in any slot. One Redis ignores the
     /// slot: there a node has one set of keys and one channel.
     case node(NodeID, HashSlot)
+    /// A ticket, which has one key and no channel.
+    case ticket(TicketName)
     /// The set of all nodes, with each node's heartbeat. Its keys carry its name as their hash tag.
     case nodes
 
@@ -22,6 +24,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .room(let room): room.text
         case .user(let user): Self.tag(of: user)
         case .node(_, let slot): slot.tag
+        case .ticket(let ticket): ticket.text
         case .nodes: nil
         }
     }
@@ -32,6 +35,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .room(let room): HashSlot(of: room)
         case .user(let user): HashSlot(ofTag: Self.tag(of: user))
         case .node(_, let slot): slot
+        case .ticket(let ticket): HashSlot(ofTag: ticket.text)
         case .nodes: nodes
         }
     }
@@ -44,6 +48,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .node(let node, let slot):
             hasher.combine(node)
             hasher.combine(slot)
+        case .ticket(let ticket): hasher.combine(ticket)
         case .nodes: hasher.combine(0)
         }
     }
@@ -58,6 +63,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .room(let room): room.text
         case .user(let user): "user \(user)"
         case .node(let node, let slot): "node \(node), slot \(slot.number)"
+        case .ticket: "a ticket"
         case .nodes: "all nodes"
         }
     }

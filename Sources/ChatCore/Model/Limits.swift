@@ -38,6 +38,8 @@ public struct Limits: Hashable, Sendable {
     /// Handshakes and authentications of one address that may be refused in a minute, and also at once; an IPv6 address
     /// counts as its /64.
     public var failuresPerMinutePerAddress = 60
+    /// Tickets that one user may take from one node in a minute, and also at once.
+    public var ticketsPerMinutePerUser = 60
     /// Connections of all kinds on one node; nil: 10,000 more than sessions, for HTTP and handshakes.
     public var connections: Int?
     /// Joins that one node accepts in a second, and also at once.

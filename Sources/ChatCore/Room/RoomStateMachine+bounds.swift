@@ -75,7 +75,7 @@ extension RoomStateMachine {
         case .roster(let roster):
             isSound = self.isSound(roster.position)
         case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory,
-            .commanded, .commands, .moderated, .rules:
+            .commanded, .commands, .moderated, .rules, .ticket:
             isSound = true
         }
         return isSound ? result : unsound(&actions)

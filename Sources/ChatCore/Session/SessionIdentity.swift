@@ -2,7 +2,7 @@
 public struct Credentials: Sendable, Hashable {
     /// `?user=`, `user` of an HTTP request's body, or the name in a protocol's first frame: a claim, not a proof.
     public var user: String?
-    /// A token or a key that proves who the client is; nil if it has sent none.
+    /// A token, a key or a ticket that proves who the client is; nil if it has sent none.
     public var token: String?
     /// How the token was sent.
     public var carrier: TokenCarrier
@@ -22,6 +22,8 @@ public enum TokenCarrier: String, Sendable, Hashable, CaseIterable {
     case authorization
     /// The WebSocket subprotocol `bearer.<token>`.
     case subprotocol
+    /// `?ticket=`: a ``Ticket`` in place of a token.
+    case ticket
     case cookie
     /// `?token=`: it is written to the logs of proxies.
     case query

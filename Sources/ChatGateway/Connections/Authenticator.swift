@@ -8,12 +8,18 @@ public protocol Authenticator: Sendable {
     func authenticate(_ credentials: Credentials) async -> Result<Identity, WireError>
     /// The sender of an HTTP request that names no user. Nil means that everybody may do everything.
     func caller(_ credentials: Credentials) async -> Result<Identity?, WireError>
+    /// A ticket that allows its bearer what the grant allows. The bearer of the grant was authenticated before.
+    func ticket(for grant: Grant) async -> Result<Ticket, WireError>
 }
 
 extension Authenticator {
     public func caller(_ credentials: Credentials) async -> Result<Identity?, WireError> {
         if let result = authenticateAtOnce(credentials) { return result.map { $0 } }
         return await authenticate(credentials).map { $0 }
+    }
+
+    public func ticket(for grant: Grant) async -> Result<Ticket, WireError> {
+        .failure(WireError(.notFound, "this node knows no tickets"))
     }
 }
 

@@ -229,6 +229,7 @@ public final class GatewayServer: Sendable {
             if let counters = try? await Self.on(loop, { $0.counters }) { sum.add(counters) }
         }
         sum.limitRefusals[.costOfAddress] = parts.routes.accounts.refused
+        sum.limitRefusals[.ticketsPerMinutePerUser] = parts.routes.accounts.ticketsRefused
         sum.limitRefusals[.failuresPerMinutePerAddress] = parts.shared.addresses.refused
         sum.isFull = parts.shared.fullness.withLockedValue { $0 } != nil
         sum.timesFull = parts.shared.timesFull.load(ordering: .relaxed)

@@ -27,6 +27,8 @@ struct TokenCarriers: Sendable {
         } else if let offer = head.list("sec-websocket-protocol").first(where: { $0.hasPrefix(Self.subprotocolPrefix) })
         {
             (found.token, found.carrier) = (String(offer.dropFirst(Self.subprotocolPrefix.count)), .subprotocol)
+        } else if let ticket = PercentEncoding.query(head.query, only: ["ticket"])?["ticket"] {
+            (found.token, found.carrier) = (ticket, .ticket)
         } else if let token = cookie(in: head.values("cookie")) {
             // Programs have no use for a cookie, so a request without an origin is not a page's WebSocket.
             guard let origin = head.first("origin"), isAllowed(origin) else { throw Self.foreign }
@@ -42,6 +44,9 @@ struct TokenCarriers: Sendable {
     func credentials(of request: Request, claimed: String?) throws(WireError) -> Credentials {
         if let token = request.headers[.authorization].flatMap(BearerToken.read) {
             return Credentials(user: claimed, token: token, carrier: .authorization)
+        }
+        if let ticket = PercentEncoding.query(request.uri.query ?? "", only: ["ticket"])?["ticket"] {
+            return Credentials(user: claimed, token: ticket, carrier: .ticket)
         }
         if let token = cookie(in: request.headers[values: .cookie]) {
             guard isOfAllowedPage(request) else { throw Self.foreign }

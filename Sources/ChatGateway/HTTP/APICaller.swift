@@ -70,10 +70,11 @@ struct APICaller: Sendable {
         }
     }
 
-    /// The JSON object in the body.
-    func object(in request: Request) async throws -> [String: JSONValue] {
+    /// The JSON object in the body. `mayBeEmpty`: no body at all counts as an object without members.
+    func object(in request: Request, mayBeEmpty: Bool = false) async throws -> [String: JSONValue] {
         try refuseForeignPage(request)
         let buffer = try await body(of: request)
+        if mayBeEmpty, buffer.readableBytes == 0 { return [:] }
         do throws(JSONError) {
             guard let object = try JSONValue(parsing: Array(buffer.readableBytesView)).object else {
                 throw JSONError(offset: 0, problem: "not an object")

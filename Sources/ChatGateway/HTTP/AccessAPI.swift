@@ -6,6 +6,7 @@ import HummingbirdCore
 import NIOCore
 
 /// `/api/revocations`: ends the rights of tokens before they expire, for servers with the scope `admin`.
+/// `/api/tickets`: a secret that opens one WebSocket, for whoever has a token (``AccessAPI/ticket(_:)``).
 struct AccessAPI: Sendable {
     let service: any ChatService
     let caller: APICaller
@@ -18,7 +19,7 @@ struct AccessAPI: Sendable {
         let body = try await caller.object(in: request)
         let subject = try subject(body)
         let position = try await service.command(
-            .revoke(subject, issuedBefore: try time("issuedBefore", body), until: try time("until", body)),
+            .revoke(subject, issuedBefore: try Self.time("issuedBefore", body), until: try Self.time("until", body)),
             by: identity?.user.text ?? "")
         var bytes = ByteWriter()
         bytes.appendText("{\"revoked\":true,\"position\":")
@@ -45,7 +46,7 @@ struct AccessAPI: Sendable {
     }
 
     /// A time in seconds since 1970, as milliseconds.
-    private func time(_ name: String, _ body: [String: JSONValue]) throws(WireError) -> UInt64? {
+    static func time(_ name: String, _ body: [String: JSONValue]) throws(WireError) -> UInt64? {
         guard let value = body[name], value != .null else { return nil }
         guard case .number = value, let seconds = value.double, (0...253_402_300_799).contains(seconds) else {
             throw WireError(.badField, "\(name) must be a number of seconds since 1970")

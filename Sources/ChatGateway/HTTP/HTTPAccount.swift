@@ -12,14 +12,31 @@ final class HTTPAccounts: Sendable {
     /// node for a dead one.
     let health: AddressRates
     private let refusals = Atomic<UInt64>(0)
+    private let tickets: KeyedRates<UserID>
+    private let ticketRefusals = Atomic<UInt64>(0)
+
+    /// The parts of a ticket that are paid for one by one: ``CostRate`` counts whole units a second.
+    private static let unitsPerTicket: UInt64 = 60
 
     init(_ options: GatewayOptions) {
         addresses = AddressRates(options.limits.costRate)
         health = AddressRates(options.limits.costRate)
+        let most = min(max(1, options.limits.ticketsPerMinutePerUser), 1_000_000_000)
+        tickets = KeyedRates(CostRate(perSecond: most, burst: (most - 1) * Int(Self.unitsPerTicket)))
     }
 
     /// Requests that were refused.
     var refused: UInt64 { refusals.load(ordering: .relaxed) }
+
+    /// Tickets that were refused because of the limit of a user.
+    var ticketsRefused: UInt64 { ticketRefusals.load(ordering: .relaxed) }
+
+    /// Takes a ticket from the user's budget and returns zero, or returns the time after which it suffices.
+    func takeTicket(of user: UserID, now: Moment) -> Duration {
+        let wait = tickets.take(Self.unitsPerTicket, from: user, now: now)
+        if wait > .zero { ticketRefusals.add(1, ordering: .relaxed) }
+        return wait
+    }
 
     func countRefusal() { refusals.add(1, ordering: .relaxed) }
 

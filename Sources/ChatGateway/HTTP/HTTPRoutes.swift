@@ -121,6 +121,7 @@ struct HTTPRoutes: Sendable {
                         try await access.sanction(request, user: context.parameters.get("user"))
                     },
                 ]),
+            Route("/api/tickets", [.post: { request, _ in try await access.ticket(request) }]),
             Route("/api/revocations", [.post: { request, _ in try await access.revoke(request) }]),
             // Listed with the other routes, but answered before the router is reached.
             Route(

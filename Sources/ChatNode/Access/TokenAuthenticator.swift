@@ -19,6 +19,7 @@ final class TokenAuthenticator: Authenticator {
     private let rules: TokenRules
     private let source = NIOLockedValueBox<KeySetSource?>(nil)
     private let revocations: NodeRevocations
+    private let tickets: Tickets
     private let anonymous: Permissions?
     private let servers: [String: Permissions]
     /// Whether all keys are shared secrets, so that verifying takes a few microseconds.
@@ -31,11 +32,12 @@ final class TokenAuthenticator: Authenticator {
 
     /// Reads the keys. Throws if one of them cannot be used; the error names its variable or file.
     init(
-        _ access: NodeConfiguration.Access, revocations: NodeRevocations, metrics: NodeMetrics, logger: Logger,
-        clock: @escaping @Sendable () -> UInt64
+        _ access: NodeConfiguration.Access, revocations: NodeRevocations, tickets: Tickets, metrics: NodeMetrics,
+        logger: Logger, clock: @escaping @Sendable () -> UInt64
     ) throws {
         self.access = access
         self.revocations = revocations
+        self.tickets = tickets
         self.metrics = metrics
         self.logger = logger
         self.clock = clock
@@ -155,6 +157,9 @@ final class TokenAuthenticator: Authenticator {
 
     func authenticateAtOnce(_ credentials: Credentials) -> Result<Identity, WireError>? {
         guard let token = credentials.token else { return withoutToken(credentials) }
+        guard credentials.carrier != .ticket else {
+            return TicketSecret.name(of: token) == nil ? refusedTicket : nil
+        }
         guard Self.isJWT(token) else { return withKey(token, credentials) }
         let verifier = keys.withLockedValue { $0 }
         let now = clock()
@@ -166,12 +171,47 @@ final class TokenAuthenticator: Authenticator {
     func authenticate(_ credentials: Credentials) async -> Result<Identity, WireError> {
         if let answer = authenticateAtOnce(credentials) { return answer }
         guard let token = credentials.token else { return withoutToken(credentials) }
+        if credentials.carrier == .ticket { return await redeem(token, credentials) }
         var result = await verify(token)
         if case .failure(.unknownKey) = result, let source = source.withLockedValue({ $0 }) {
             // The issuer may have a new key since the set was fetched.
             if (try? await source.unknownKey().get()) ?? false { result = await verify(token) }
         }
         return answer(result, credentials, now: clock())
+    }
+
+    func ticket(for grant: Grant) async -> Result<Ticket, WireError> {
+        let now = clock()
+        if let error = tooLongLived(grant, now: now) { return .failure(error) }
+        let result = await tickets.issue(grant, now: now)
+        if case .success = result { metrics.tickets.increment() }
+        return result
+    }
+
+    /// A ticket stands for the grant of the token with which it was taken, so what ends the token ends the ticket too.
+    private func redeem(_ ticket: String, _ credentials: Credentials) async -> Result<Identity, WireError> {
+        switch await tickets.redeem(ticket) {
+        case .success(nil): return refusedTicket
+        case .success(let grant?):
+            let now = clock()
+            guard !grant.isExpired(at: now) else { return refused(.expired) }
+            return accepted(grant, credentials, now: now)
+        case .failure(let error): return .failure(error)
+        }
+    }
+
+    private var refusedTicket: Result<Identity, WireError> {
+        metrics.tokenRefusals[.unknownTicket].increment()
+        return .failure(WireError(.unauthenticated, "the ticket was used, has expired, or never was one"))
+    }
+
+    private func tooLongLived(_ grant: Grant, now: UInt64) -> WireError? {
+        guard let expiresAt = grant.expiresAt else { return nil }
+        let longest = UInt64(clamping: (access.longestLife + access.leeway).wholeMilliseconds)
+        guard expiresAt > now + longest else { return nil }
+        metrics.tokenRefusals[.tooLongLived].increment()
+        let life = DurationText.show(access.longestLife)
+        return WireError(.unauthenticated, "the token's exp is more than \(life) ahead")
     }
 
     private func verify(_ token: String) async -> Result<Grant, TokenProblem> {
@@ -229,16 +269,7 @@ final class TokenAuthenticator: Authenticator {
     private func accepted(
         _ grant: Grant, _ credentials: Credentials, now: UInt64
     ) -> Result<Identity, WireError> {
-        if let expiresAt = grant.expiresAt {
-            let longest = UInt64(clamping: (access.longestLife + access.leeway).wholeMilliseconds)
-            guard expiresAt <= now + longest else {
-                metrics.tokenRefusals[.tooLongLived].increment()
-                return .failure(
-                    WireError(
-                        .unauthenticated,
-                        "the token's exp is more than \(DurationText.show(access.longestLife)) ahead"))
-            }
-        }
+        if let error = tooLongLived(grant, now: now) { return .failure(error) }
         guard revocations.isKnown else {
             return .failure(WireError(.unavailable, "the node has not read from redis yet which tokens are revoked"))
         }

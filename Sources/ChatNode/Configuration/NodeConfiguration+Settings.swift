@@ -262,6 +262,11 @@ extension NodeConfiguration {
                 + "it, WebSocket handshakes and requests with credentials get 429 before anybody looks at them."
         ),
         Setting(
+            "limit.tickets.per.minute.per.user", \.limits.ticketsPerMinutePerUser, .int(1...1_000_000),
+            "Tickets (`POST /api/tickets`) that one user may take from this node in a minute, and also at once. "
+                + "Further ones get 429."
+        ),
+        Setting(
             "limit.head.bytes", \.limits.headBytes, .bytes(1_024...1_048_576),
             "Bytes of the head of a request or handshake, including cookies. A longer one gets 431 (or 414)."),
         Setting(

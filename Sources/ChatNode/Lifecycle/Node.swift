@@ -72,8 +72,8 @@ public struct Node: Service {
                 metrics: metrics, logger: logger)
         }
         let hub = Hub(loops: loops, settings: settings, metrics: metrics)
-        let tokens = try authenticator(logger)
         guard let first = loops.first else { return }
+        let tokens = try authenticator(Tickets { await first.ask($0) }, logger)
         try tokens?.start(on: first.eventLoop)
         defer { tokens?.stop() }
         hub.attach(tokens)
@@ -132,10 +132,10 @@ public struct Node: Service {
     }
 
     /// Verifies tokens; nil in development mode.
-    private func authenticator(_ logger: Logger) throws -> TokenAuthenticator? {
+    private func authenticator(_ tickets: Tickets, _ logger: Logger) throws -> TokenAuthenticator? {
         guard configuration.access.isOn else { return nil }
         return try TokenAuthenticator(
-            configuration.access, revocations: revocations, metrics: metrics, logger: logger,
+            configuration.access, revocations: revocations, tickets: tickets, metrics: metrics, logger: logger,
             clock: { WallClock.milliseconds })
     }
 

@@ -1,9 +1,10 @@
 import ChatAccess
 import ChatCore
+import ChatHub
 
 /// How an accepted token was sent.
 public enum CarrierLabel: MetricLabel {
-    case field, authorization, subprotocol, cookie, query
+    case field, authorization, subprotocol, ticket, cookie, query
 
     public init(_ carrier: TokenCarrier) {
         self =
@@ -11,6 +12,7 @@ public enum CarrierLabel: MetricLabel {
             case .field: .field
             case .authorization: .authorization
             case .subprotocol: .subprotocol
+            case .ticket: .ticket
             case .cookie: .cookie
             case .query: .query
             }
@@ -22,8 +24,8 @@ public enum TokenRefusal: MetricLabel {
     case tooLong, malformed, badAlgorithm, badHeader, unknownKey, badSignature, expired, notYetValid, badIssuer
     case badAudience, badClaim, revoked
     /// Its end is farther ahead than `MARTLET_TOKEN_MAX_LIFETIME`; it is of another user than the client says; it is
-    /// neither a token nor a key of a server.
-    case tooLongLived, otherUser, unknownAPIKey
+    /// neither a token nor a key of a server; it is a ticket that was used or has expired.
+    case tooLongLived, otherUser, unknownAPIKey, unknownTicket
 
     public init(_ problem: TokenProblem) {
         self =

@@ -32,6 +32,7 @@ public final class NodeMetrics: Sendable {
     public let forbidden: CounterSet<RightLabel>
     public let tokens: CounterSet<CarrierLabel>
     public let tokenRefusals: CounterSet<TokenRefusal>
+    public let tickets: PrometheusCounter
     public let keySetFetches: CounterSet<KeySetResult>
 
     // Rooms
@@ -112,6 +113,7 @@ public final class NodeMetrics: Sendable {
         tokenRefusals = CounterSet(
             r, "martlet_token_refusals_total", label: "reason",
             help: "Tokens and keys that were refused, by what is wrong with them.")
+        tickets = r.counter("martlet_tickets_total", help: "Tickets that were issued.")
         keySetFetches = CounterSet(
             r, "martlet_key_set_fetches_total", label: "result", help: "Attempts to fetch the key set, by result.")
         limitRefusals = CounterSet(

@@ -110,6 +110,10 @@ extension RedisCodec {
             return .commanded(try position(reply, "command"))
         case .commands:
             return .commands(try commands(reply))
+        case .ticket:
+            guard reply.isNull || reply.kind == .string else { throw .malformed("ticket: expected a string") }
+            // What is no text was put there by another program, and allows nothing.
+            return .ticket(reply.string)
         case .memory:
             return try memory(reply)
         }

@@ -35,7 +35,7 @@ public struct RedisCodec: RedisCodecProtocol {
         case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
-        case memory, command, commands, moderate, rules
+        case memory, command, commands, moderate, rules, ticket
     }
 
     public let keys: RedisKeys
@@ -145,6 +145,14 @@ public struct RedisCodec: RedisCodecProtocol {
         case .commands(let after, let count):
             commands(after: after, count: count, &writer)
             return RedisEncoded(operation: Operation.commands.rawValue)
+        case .storeTicket(let name, let allowed, let life):
+            writer.command(words: [
+                "SET", keys.ticket(name.text), allowed, "PX", String(life.timeToLiveMilliseconds),
+            ])
+            return RedisEncoded(operation: Operation.done.rawValue)
+        case .takeTicket(let name):
+            writer.command(words: ["GETDEL", keys.ticket(name.text)])
+            return RedisEncoded(operation: Operation.ticket.rawValue)
         case .memory:
             writer.command(words: ["INFO", "memory"])
             return RedisEncoded(operation: Operation.memory.rawValue)

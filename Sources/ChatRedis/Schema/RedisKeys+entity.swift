@@ -14,6 +14,7 @@ extension RedisKeys {
         case .room(let room): channel(of: room.text)
         case .user: user(tag: entity.keyTag ?? "")
         case .node(let node, let slot): self.node(node.text, tag: tag(of: slot))
+        case .ticket(let ticket): self.ticket(ticket.text)
         case .nodes: nodes
         }
     }

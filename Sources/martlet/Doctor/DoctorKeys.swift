@@ -38,6 +38,7 @@ enum KeyKind: Equatable, Sendable {
     case commands
     case node(String)
     case nodeRooms(String)
+    case ticket
     /// In a Cluster: the mark that a node writes before it waits for replicas.
     case replicationMark
     case foreign
@@ -54,6 +55,12 @@ enum KeyKind: Equatable, Sendable {
         } else if name.hasPrefix(keys.node("")) {
             let rest = String(name.dropFirst(keys.node("").count))
             self = (try? NodeID(rest)) != nil ? .node(rest) : .foreign
+        } else if name.hasSuffix("}"),
+            TicketName(String(name.dropLast().suffix(64))).map({
+                keys.ticket($0.text) == name
+            }) ?? false
+        {
+            self = .ticket
         } else if keys.isClustered, Self.isMark(name, keys) {
             self = .replicationMark
         } else {
@@ -72,7 +79,7 @@ enum KeyKind: Equatable, Sendable {
         case .room(_, let key): key.redisType
         case .nodes: "zset"
         case .commands: "stream"
-        case .node, .replicationMark: "string"
+        case .node, .ticket, .replicationMark: "string"
         case .nodeRooms: "set"
         case .foreign: nil
         }
@@ -102,7 +109,7 @@ struct DoctorKeys {
                 do: "see what it is and who wrote it, then RENAME or DEL it")
         }
         switch kind {
-        case .room, .nodes, .commands, .replicationMark: return nil
+        case .room, .nodes, .commands, .ticket, .replicationMark: return nil
         case .foreign:
             return Finding(
                 .warning, .keys, key.name, "it begins with \(keys.prefix) but is none of Martlet's keys",

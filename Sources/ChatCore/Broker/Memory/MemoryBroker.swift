@@ -65,6 +65,7 @@ public struct MemoryBroker: Sendable {
     /// Node → clock of its last report, as `martlet:nodes` has it.
     private var registered: [NodeID: UInt64] = [:]
     private var nodeRooms: [NodeID: NodeRooms] = [:]
+    private var tickets: [TicketName: (allows: String, expires: UInt64)] = [:]
     private var nextSweep: UInt64 = 0
     /// The stream of commands.
     private var commands: [CommandEntry] = []
@@ -169,7 +170,8 @@ public struct MemoryBroker: Sendable {
             }
         case .holders(let room):
             return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
-        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands:
+        case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands,
+            .storeTicket, .takeTicket:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
         }
     }
@@ -234,8 +236,9 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[node], rooms.expires <= now { nodeRooms[node] = nil }
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
-        case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .append, .publish, .enter, .view,
-            .leave, .once, .say, .moderate, .rules, .presence, .roster, .history, .holders, .trim:
+        case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .append,
+            .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence, .roster, .history, .holders,
+            .trim:
             break
         }
         switch request {
@@ -281,6 +284,12 @@ public struct MemoryBroker: Sendable {
         case .commands(let after, let count):
             let rest = commands.drop { entry in after.map { entry.position <= $0 } ?? false }
             return .commands(Array(rest.prefix(count)))
+        case .storeTicket(let name, let allowed, let life):
+            tickets[name] = (allowed, now + life.timeToLiveMilliseconds)
+            return .done
+        case .takeTicket(let name):
+            let ticket = tickets.removeValue(forKey: name)
+            return .ticket(ticket.flatMap { $0.expires > now ? $0.allows : nil })
         case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence,
             .roster, .history, .holders, .trim:
             return .done
@@ -293,6 +302,7 @@ public struct MemoryBroker: Sendable {
         nextSweep = now + 60_000
         for name in Array(rooms.keys) where rooms[name]?.expire(now: now) == true { rooms[name] = nil }
         for (node, entry) in alive where entry.leaseEnds <= now { alive[node] = nil }
+        for (name, ticket) in tickets where ticket.expires <= now { tickets[name] = nil }
         for (node, rooms) in nodeRooms where rooms.expires <= now { nodeRooms[node] = nil }
     }
 }

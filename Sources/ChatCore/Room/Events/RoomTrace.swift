@@ -181,9 +181,7 @@ extension BrokerRequest {
         case .hold: "hold"
         case .release: "release"
         case .say, .moderate, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory,
-            .ping,
-            .command,
-            .commands:
+            .ping, .command, .commands, .storeTicket, .takeTicket:
             "none of a room's"
         }
     }
@@ -212,7 +210,7 @@ extension BrokerReply {
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
         case .moderated, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded,
-            .commands:
+            .commands, .ticket:
             "none of a room's"
         }
     }
