@@ -96,6 +96,7 @@ private final class KeySetHandler: ChannelInboundHandler {
     private let maxBytes: Int
     private let promise: EventLoopPromise<[UInt8]>
     private var body: [UInt8] = []
+    private var wasActive = false
 
     init(url: KeySetURL, maxBytes: Int, _ promise: EventLoopPromise<[UInt8]>) {
         self.url = url
@@ -104,6 +105,7 @@ private final class KeySetHandler: ChannelInboundHandler {
     }
 
     func channelActive(context: ChannelHandlerContext) {
+        wasActive = true
         // A name may resolve to anything.
         guard url.isSecure || context.remoteAddress?.isLoopback == true else {
             return fail(context, "the host is not this machine: use https://")
@@ -146,7 +148,8 @@ private final class KeySetHandler: ChannelInboundHandler {
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        fail(context, "the connection was closed")
+        // Whoever connects is told why there is no connection, sometimes after the channel has lost its handlers.
+        if wasActive { fail(context, "the connection was closed") }
     }
 
     /// The first outcome counts; later ones, and those after the deadline, do nothing.
