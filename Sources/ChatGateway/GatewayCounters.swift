@@ -103,7 +103,7 @@ public struct GatewayCounters: Sendable {
     }
 
     public enum RequestType: String, Sendable, CaseIterable {
-        case join, leave, send, signal, history, roster, ping, token
+        case join, leave, send, signal, history, roster, ping, moderate, token
 
         init(_ body: ClientRequest.Body) {
             self =
@@ -115,6 +115,7 @@ public struct GatewayCounters: Sendable {
                 case .history: .history
                 case .roster: .roster
                 case .ping: .ping
+                case .moderate: .moderate
                 case .token: .token
                 }
         }

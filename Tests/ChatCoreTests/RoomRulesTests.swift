@@ -87,7 +87,7 @@ import Testing
         _ = room.send(1, "a")
         let actions = read(&room, 110, try rules(110, bans: ["ana"]))
         #expect(actions.errors == [.banned] && actions.appended.isEmpty)
-        #expect(actions.contains(.remove(SessionID(raw: 1), Removal(.banned))))
+        #expect(actions.contains(.remove(SessionID(raw: 1), Removal(.banned, text: "spam"))))
         #expect(!room.machine.has(SessionID(raw: 1)) && room.machine.has(SessionID(raw: 2)))
         #expect(room.send(1, "b").errors == [.notJoined])
         let back = try room.join(1)
@@ -164,6 +164,62 @@ import Testing
         #expect(room.send(1, "other").errors == [.duplicate])
         room.pass(.seconds(5))
         #expect(room.send(1, "same").errors.isEmpty)
+    }
+
+    private func told(_ actions: [RoomAction]) -> [String] {
+        actions.compactMap { action in
+            switch action {
+            case .deliverRules(let policy, let version): "\(version) slow \(policy.slowMode)"
+            case .deliverSanction(let change): "\(change.operation) \(change.user)"
+            case .remove(let session, let removal): "left \(session.raw) \(removal.reason) \(removal.text)"
+            default: nil
+            }
+        }
+    }
+
+    @Test func membersAreToldOfEachVersionOnce() throws {
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        let first = try rules(110, bans: ["bo"], mutes: ["ana"], RoomPolicy(slowMode: 5_000))
+        #expect(Set(told(read(&room, 110, first))) == ["110 slow 5000", "mute ana", "ban bo"])
+        // An epoch without new rules: nobody is told again.
+        let nodes: [NodeID: UInt64] = [room.me: 100, room.other: 115]
+        #expect(told(room.hear(.epoch(115, base: 0, nodes: nodes, by: room.other, rules: 110))).isEmpty)
+        _ = try moderated(&room, to: 120)
+        #expect(told(room.pass(.seconds(1))).isEmpty)
+        #expect(
+            told(read(&room, 120, try rules(120, RoomPolicy(slowMode: 5_000)))).sorted() == ["unban bo", "unmute ana"])
+        _ = try moderated(&room, to: 130)
+        room.pass(.seconds(1))
+        #expect(
+            told(read(&room, 130, try rules(130, bans: ["ana"])))
+                == ["130 slow 0", "ban ana", "left 1 banned spam"], "who is banned hears it before it leaves")
+    }
+
+    @Test func whoJoinsIsToldTheRulesAndItsOwnMute() throws {
+        var room = try RoomHarness()
+        room.linksUp()
+        try room.join(1)
+        room.subscribed()
+        var view = room.view(100, last: 0)
+        view.moderation = try rules(90, mutes: ["ana", "bo"], RoomPolicy(slowMode: 5_000))
+        let actions = room.finishEnter(view)
+        let joined = try #require(actions.joined.first)
+        #expect(joined.rules == RoomPolicy(slowMode: 5_000) && joined.mute == Sanction(reason: "spam"))
+        #expect(told(actions).isEmpty, "nobody else is there")
+    }
+
+    @Test func ofManySanctionsAtOnceOnlyTheNewestAreForEverybody() throws {
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        var mutes: [UserID: Sanction] = [try UserID("ana"): Sanction(at: 1)]
+        for number in 2..<100 { mutes[try UserID("user\(number)")] = Sanction(at: UInt64(number)) }
+        let actions = read(&room, 110, RoomModeration(version: 110, mutes: mutes))
+        #expect(told(actions).count == 32 && told(actions).first == "mute user99")
+        let own = actions.contains { action in
+            if case .answer(_, .sanction(_, let change)) = action { change.user.text == "ana" } else { false }
+        }
+        #expect(own, "whom it concerns hears of it all the same")
     }
 
     @Test func aRestingRoomKeepsItsRules() throws {

@@ -66,6 +66,7 @@ import Testing
                 (.signal, #""room":"lobby","name":"typing""#, "error 301"),
                 (.history, #""room":"secret""#, "error 301"), (.roster, #""room":"secret""#, "error 301"),
                 (.leave, #""room":"secret""#, "error 107"), (.ping, #""x":1"#, "pong 0"),
+                (.moderate, #""room":"lobby","operation":"freeze""#, "error 301"),
                 (.token, #""token":"a.b.c""#, "error 300"),
             ]
             #expect(Set(requests.map(\.0)) == Set(GatewayCounters.RequestType.allCases), "all types of requests")
@@ -347,6 +348,51 @@ import Testing
             let unban = #"{"operation":"unban","user":"bob"}"#
             #expect(try await Self.status(port, "POST", path, mod, body: unban) == 200)
             #expect(try await Self.status(port, "GET", messages, bob) == 200)
+        }
+    }
+
+    @Test func moderatorsChangeRulesAndSanctionsOverTheWebSocket() async throws {
+        try await withTokens { port in
+            let rooms: [String: [String]] = ["**": ["read", "send", "moderate"]]
+            let ana = "Authorization: Bearer \(try TestTokens.make("ana", rooms))\r\n"
+            let bob = "Authorization: Bearer \(try TestTokens.make("bob"))\r\n"
+            let mod = try await TestWebSocket.connect(port: port, "room=lobby", extra: ana)
+            let user = try await TestWebSocket.connect(port: port, "room=lobby", extra: bob)
+            let joined = try await mod.json("joined")
+            #expect(joined["rights"]?.array?.contains(.string("moderate")) == true && joined["rules"] == nil)
+            _ = try await user.json("joined")
+            try await user.send(#"{"type":"moderate","ref":1,"room":"lobby","operation":"freeze"}"#)
+            #expect(try await user.json("error")["code"]?.integer == 301)
+            try await mod.send(#"{"type":"moderate","ref":2,"room":"lobby","operation":"ban"}"#)
+            #expect(try await mod.json("error")["name"]?.string == "missingField")
+            // Everybody sees the new rules, which do not bind a moderator.
+            try await mod.send(#"{"type":"moderate","ref":3,"room":"lobby","operation":"freeze"}"#)
+            for socket in [mod, user] {
+                #expect(try await socket.json("rules")["rules"]?["frozen"]?.bool == true)
+            }
+            try await user.send(#"{"type":"send","ref":4,"room":"lobby","text":"hi"}"#)
+            #expect(try await user.json("error")["name"]?.string == "frozen")
+            try await mod.send(#"{"type":"send","ref":5,"room":"lobby","text":"hi"}"#)
+            _ = try await mod.json("sent")
+            // Everybody sees what was imposed on whom, and until when.
+            try await mod.send(
+                #"{"type":"moderate","ref":6,"room":"lobby","operation":"mute","user":"bob","time":60000,"#
+                    + #""reason":"spam"}"#
+            )
+            for socket in [mod, user] {
+                let sanction = try await socket.json("sanction")
+                #expect(sanction["kind"]?.string == "mute" && sanction["user"]?.string == "bob")
+                #expect(sanction["reason"]?.string == "spam" && sanction["until"]?.string != nil)
+            }
+            let later = try await TestWebSocket.connect(port: port, "room=lobby", extra: bob)
+            let told = try await later.json("joined")
+            #expect(told["sanction"]?["kind"]?.string == "mute" && told["rules"]?["frozen"]?.bool == true)
+            try await mod.send(
+                #"{"type":"moderate","ref":7,"room":"lobby","operation":"kick","user":"bob","reason":"enough"}"#)
+            for socket in [user, later] {
+                let left = try await socket.json("left")
+                #expect(left["message"]?.string == "enough" && left["until"]?.string != nil)
+            }
         }
     }
 

@@ -85,16 +85,17 @@ import Testing
             (.join(room: try RoomName("secret"), after: nil, history: nil), .read),
             (.history(room: try RoomName("secret"), query: HistoryQuery(anchor: .newest, limit: 1)), .read),
             (.roster(room: try RoomName("secret"), cursor: nil), .read),
+            (.moderate(room: lobby, .freeze(true)), .moderate),
         ] {
             host.perform(body, ref: .number("1"), from: id)
             #expect(outlet.error == .forbidden && context.passedOn == 0)
             #expect(context.forbidden.last == right)
         }
-        #expect(context.forbidden.count == 5)
+        #expect(context.forbidden.count == 6)
         host.perform(.join(room: lobby, after: nil, history: nil), ref: nil, from: id)
         host.perform(.history(room: lobby, query: HistoryQuery(anchor: .newest, limit: 1)), ref: nil, from: id)
         host.perform(.send(SendRequest(room: try RoomName("open"), text: "a")), ref: nil, from: id)
-        #expect(context.passedOn == 3 && outlet.events.count == 5)
+        #expect(context.passedOn == 3 && outlet.events.count == 6)
     }
 
     @Test func anExpiredTokenIsToldAndThenClosed() throws {

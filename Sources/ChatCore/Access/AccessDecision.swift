@@ -29,6 +29,7 @@ extension ClientRequest.Body {
         case .join(let room, _, _), .history(let room, _), .roster(let room, _): (room, .read)
         case .send(let send): (send.room, .send)
         case .signal(let room, _, _): (room, .signal)
+        case .moderate(let room, _): (room, .moderate)
         case .leave, .ping, .token: nil
         }
     }

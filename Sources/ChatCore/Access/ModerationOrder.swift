@@ -26,6 +26,21 @@ public struct ModerationOrder: Hashable, Sendable {
         self.reason = reason
     }
 
+    /// The order that says the same as the moderation.
+    public init(_ moderation: Moderation) {
+        switch moderation {
+        case .impose(let kind, let user, let time, let reason):
+            self.init(kind.rawValue, user: user.text, time: time, reason: reason)
+        case .lift(let kind, let user): self.init("un" + kind.rawValue, user: user.text)
+        case .kick(let user, let time, let reason):
+            self.init("kick", user: user.text, time: time, reason: reason)
+        case .slowMode(let time): self.init("slow", time: time)
+        case .uniqueFor(let time): self.init("unique", time: time)
+        case .posting(let posting): self.init("posting", value: posting.rawValue)
+        case .freeze(let isFrozen): self.init(isFrozen ? "freeze" : "thaw")
+        }
+    }
+
     /// The order as a moderation that the broker accepts. Throws `missingField`, `badField` or `badName`. Fields that
     /// the operation does not need are ignored.
     public func moderation() throws(WireError) -> Moderation {

@@ -12,9 +12,12 @@ public struct Removal: Hashable, Sendable {
     public var reason: Reason
     /// Until then the user may not join again, in milliseconds since 1970. Nil if no time is set.
     public var until: UInt64?
+    /// What the moderator gave as the reason; may be empty.
+    public var text: String
 
-    public init(_ reason: Reason, until: UInt64? = nil) {
+    public init(_ reason: Reason, until: UInt64? = nil, text: String = "") {
         self.reason = reason
         self.until = until
+        self.text = text
     }
 }

@@ -108,10 +108,14 @@ extension RoomStateMachine {
             messages = order.recent.newest(join.history)
         }
         let roster = presence.joinedRoster(including: user, limit: settings.limits.rosterInline)
-        return .joined(
-            Joined(
-                ref: join.ref, room: room, position: last, messages: messages, members: roster.members,
-                count: roster.count, resumption: resumption, hasMore: hasMore))
+        var joined = Joined(
+            ref: join.ref, room: room, position: last, messages: messages, members: roster.members,
+            count: roster.count, resumption: resumption, hasMore: hasMore)
+        if let moderation = sanctions.moderation {
+            joined.rules = moderation.policy == RoomPolicy() ? nil : moderation.policy
+            joined.mute = moderation.mute(of: user, now: wallClock)
+        }
+        return .joined(joined)
     }
 
     // MARK: older than our memory

@@ -1,11 +1,15 @@
 /// What follows from rules that were read.
 extension RoomStateMachine {
-    /// The rules are others than before: banned users leave, and rules that look back see what memory holds. (Sends
-    /// that wait are decided when they go out.)
+    /// The most sanctions of which all members are told at once. A node that was away may have missed more.
+    private static let mostToldToAll = 32
+
+    /// The rules are others than before: members are told, banned users leave, and rules that look back see what memory
+    /// holds. (Sends that wait are decided when they go out.)
     mutating func applyRules(now: Moment, _ actions: inout [RoomAction]) {
         if sanctions.looksBack {
             for index in 0..<order.recent.count { sanctions.shown(order.recent[index].content, now: wallClock) }
         }
+        tellRules(&actions)
         guard let moderation = sanctions.moderation, !moderation.bans.isEmpty else { return }
         let banned = members.all.filter { moderation.ban(of: $0.value.user, now: wallClock) != nil }
         guard !banned.isEmpty else { return }
@@ -13,6 +17,24 @@ extension RoomStateMachine {
             expel(session, member, by: moderation, now: now, &actions)
         }
         considerLinger(now: now)
+    }
+
+    /// Tells members what has changed, once for each version of the rules.
+    private mutating func tellRules(_ actions: inout [RoomAction]) {
+        guard let (before, after) = sanctions.takeNews() else { return }
+        // Those who wait for the answer to their join are told in it.
+        let live = members.all.filter { $0.value.state == .live }
+        guard !live.isEmpty else { return }
+        if after.policy != before?.policy ?? RoomPolicy() {
+            actions.append(.deliverRules(after.policy, version: after.version))
+        }
+        let changes = after.sanctionChanges(since: before, now: wallClock)
+        for change in changes.prefix(Self.mostToldToAll) { actions.append(.deliverSanction(change)) }
+        for change in changes.dropFirst(Self.mostToldToAll) {
+            for (session, member) in live where member.user == change.user {
+                actions.append(.answer(session, .sanction(room: room, change)))
+            }
+        }
     }
 
     private mutating func expel(
@@ -27,7 +49,8 @@ extension RoomStateMachine {
         if case .waiting(let join) = member.state, !(join.ref?.isOfPage ?? false) {
             actions.append(.refuseJoin(session, .error(ref: join.ref, error)))
         } else {
-            actions.append(.remove(session, Removal(.banned, until: error.until)))
+            let reason = moderation.ban(of: member.user, now: wallClock)?.reason ?? ""
+            actions.append(.remove(session, Removal(.banned, until: error.until, text: reason)))
         }
     }
 }

@@ -25,6 +25,8 @@ public struct ClientRequest: Hashable, Sendable {
         /// `cursor` comes from the previous page; nil for the first page.
         case roster(room: RoomName, cursor: String?)
         case ping
+        /// Changes the rules of a room, or the sanctions of a user.
+        indirect case moderate(room: RoomName, Moderation)
         /// A new token for the session, in place of the one that is about to expire.
         case token(String)
     }

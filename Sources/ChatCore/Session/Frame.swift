@@ -100,7 +100,7 @@ extension Frame.Kind {
             case .presence: .presence
             case .signal: .signal
             case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .renewed, .expiring, .removed,
-                .error:
+                .moderated, .rules, .sanction, .error:
                 .reply
             }
     }

@@ -62,6 +62,7 @@ public enum RequestCost {
         case .send(let send): request + UInt64(send.byteCount) * byteIn
         case .signal(_, let name, let data): request + UInt64(name.utf8.count + (data?.utf8.count ?? 0)) * byteIn
         case .history, .roster: request + read
+        case .moderate: request + moderation
         }
     }
 
@@ -103,7 +104,7 @@ extension ClientRequest.Body {
         switch self {
         case .join: 5
         case .leave: .max
-        case .send, .signal, .history, .roster, .ping, .token: 1
+        case .send, .signal, .history, .roster, .ping, .moderate, .token: 1
         }
     }
 }

@@ -20,7 +20,13 @@ public enum ServerEvent: Hashable, Sendable {
     /// The session's token has expired. Without a new one the session is closed after that many milliseconds.
     case expiring(closesIn: UInt64)
     /// The session was made to leave the room.
-    case removed(room: RoomName, Removal)
+    indirect case removed(room: RoomName, Removal)
+    /// The session's moderation is in force.
+    case moderated(ref: Ref?, room: RoomName, ModerationReply)
+    /// The room's rules have changed; these are the new ones.
+    case rules(room: RoomName, version: UInt64, RoomPolicy)
+    /// What was imposed on a user of the room, or lifted.
+    indirect case sanction(room: RoomName, SanctionChange)
     case error(ref: Ref?, WireError)
 }
 
@@ -30,7 +36,7 @@ extension ServerEvent {
         switch self {
         case .left(_, let room), .removed(let room, _): room
         case .welcome, .joined, .sent, .message, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-            .renewed, .expiring, .error:
+            .renewed, .expiring, .moderated, .rules, .sanction, .error:
             nil
         }
     }
@@ -112,13 +118,20 @@ public struct Joined: Hashable, Sendable {
     public var members: [RosterMember]?
     public var count: Int
     public var resumption: Resumption
+    /// The room's rules; nil if it has none.
+    public var rules: RoomPolicy?
+    /// The mute of the session's user that is in force.
+    public var mute: Sanction?
+    /// The session's rights in the room; nil in development mode.
+    public var rights: Rights?
     /// More was missed than these messages: the session has to ask for the rest before anything else of the room is
     /// sent to it. It is not shown to clients.
     public var hasMore: Bool
 
     public init(
         ref: Ref?, room: RoomName, position: Position, messages: [Message], members: [RosterMember]?, count: Int,
-        resumption: Resumption, hasMore: Bool = false
+        resumption: Resumption, rules: RoomPolicy? = nil, mute: Sanction? = nil, rights: Rights? = nil,
+        hasMore: Bool = false
     ) {
         self.ref = ref
         self.room = room
@@ -127,6 +140,9 @@ public struct Joined: Hashable, Sendable {
         self.members = members
         self.count = count
         self.resumption = resumption
+        self.rules = rules
+        self.mute = mute
+        self.rights = rights
         self.hasMore = hasMore
     }
 }

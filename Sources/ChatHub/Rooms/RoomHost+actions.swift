@@ -21,6 +21,8 @@ extension RoomHost {
         case .deliverPresenceApart(let joined, let left, let count, let except):
             deliverPresence(joined: joined, left: left, count: count, except: except, room)
         case .deliverSignal(let signal): deliver(signal, room)
+        case .deliverRules(let policy, let version): tell(.rules(room: room.name, version: version, policy), room)
+        case .deliverSanction(let change): tell(.sanction(room: room.name, change), room)
         case .goLive(let session, let joined):
             if !(joined.ref?.isOfPage ?? false) { context.recovered(joined.resumption) }
             post(.goLive(room.members(on: session.loop), session, joined), to: session.loop)

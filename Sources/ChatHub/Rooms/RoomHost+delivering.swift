@@ -22,11 +22,17 @@ extension RoomHost {
         room.forEachLoop { post(.broadcast($1, frame, own: nil), to: $0) }
     }
 
+    /// The same, for sessions that are catching up as well.
+    func tell(_ event: ServerEvent, _ room: HomeRoom) {
+        guard let frame = frame(event, room) else { return }
+        room.forEachLoop { post(.told($1, frame, except: []), to: $0) }
+    }
+
     func deliverPresence(joined: [UserID], left: [UserID], count: Int, except: [SessionID], _ room: HomeRoom) {
         let event = ServerEvent.presence(room: room.name, joined: joined, left: left, count: count)
         guard !except.isEmpty else { return broadcast(event, room) }
         guard let frame = frame(event, room) else { return }
-        room.forEachLoop { post(.presence($1, frame, except: except), to: $0) }
+        room.forEachLoop { post(.told($1, frame, except: except), to: $0) }
     }
 
     /// Returns nil if there is no session to send it to.

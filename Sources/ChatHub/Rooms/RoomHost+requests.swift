@@ -68,11 +68,14 @@ extension RoomHost {
     }
 
     /// The cost of a moderation, of which each session of the room may be told.
-    public func cost(ofModerating name: RoomName) -> UInt64 {
+    public func cost(ofModerating name: RoomName) -> UInt64 { RequestCost.moderation &+ costOfTelling(name) }
+
+    /// The cost of telling each session of the room about a change of its rules.
+    func costOfTelling(_ name: RoomName) -> UInt64 {
         let room = room(named: name)
         if let room { awaken(room) }
         let receivers = room?.look { $0.receivers } ?? nil
-        return RequestCost.moderation &+ RequestCost.fanOut(bytes: 256, to: receivers ?? RequestCost.unknownReceivers)
+        return RequestCost.fanOut(bytes: 256, to: receivers ?? RequestCost.unknownReceivers)
     }
 
     /// The cost of a message from a sender who need not be in the room.

@@ -7,8 +7,9 @@ public enum Delivery: Sendable {
     /// with the key.
     case broadcast(LocalRoom, Frame, own: OwnMessage?)
     case signal(LocalRoom, Frame, except: SessionID)
-    /// A change of presence, for all sessions except these, which already know a part of it.
-    case presence(LocalRoom, Frame, except: [SessionID])
+    /// A change of presence or of rules, for all sessions, those that are catching up included. `except`: those that
+    /// already know a part of it.
+    case told(LocalRoom, Frame, except: [SessionID])
     /// The answer to a join. Later broadcasts are for this session too.
     indirect case goLive(LocalRoom, SessionID, Joined)
     /// Charges the session's user for what Redis did for a request, in nanoseconds of work.

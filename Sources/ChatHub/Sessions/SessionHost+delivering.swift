@@ -8,7 +8,7 @@ extension SessionHost {
         for delivery in batch {
             switch delivery {
             case .broadcast(let room, let frame, let own): broadcast(room, frame, own)
-            case .presence(let room, let frame, let except): tell(room, frame, except: Set(except))
+            case .told(let room, let frame, let except): tell(room, frame, except: Set(except))
             case .signal(let room, let frame, let except):
                 room.forEachMember { if $0.session != except { $0.outlet.send(frame) } }
             case .goLive(let room, let id, let joined): goLive(room, id, joined)
@@ -24,7 +24,7 @@ extension SessionHost {
         context.fannedOut(after: context.now - made)
     }
 
-    /// Sends a frame to all sessions of the room. Presence is also sent to sessions that are catching up.
+    /// Sends a frame to all sessions of the room. Sessions that are catching up get it too.
     private func tell(_ room: LocalRoom, _ frame: Frame, except: Set<SessionID>) {
         for (session, outlet) in room.catchingUp where !except.contains(session) { outlet.send(frame) }
         deliveries &+= UInt64(room.count)
@@ -74,7 +74,7 @@ extension SessionHost {
         case .show(let events, let isLive):
             for event in events {
                 deliveries &+= event.messageCount
-                session.outlet.send(event)
+                session.outlet.send(withRights(event, session, membership))
             }
             charge(session.rate, for: events)
             membership.local = room
@@ -89,6 +89,15 @@ extension SessionHost {
             if joined.ref?.isOfPage ?? false { session.isPaging = false }
             sendPages(session)
         }
+    }
+
+    /// The answer to a join says what the session may do in the room, if a token says so.
+    private func withRights(
+        _ event: ServerEvent, _ session: LocalSession, _ membership: LocalMembership
+    ) -> ServerEvent {
+        guard session.grant != nil, case .joined(var joined) = event else { return event }
+        joined.rights = membership.rights
+        return .joined(joined)
     }
 
     /// The room refused a join and does not accept the session, or could not read a page for it.
@@ -118,7 +127,7 @@ extension SessionHost {
                 cost &+= RequestCost.roster(joined.members?.count ?? 0, read: false)
             case .message(_, let message, _): cost &+= RequestCost.page(CollectionOfOne(message), read: false)
             case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-                .renewed, .expiring, .removed, .error:
+                .renewed, .expiring, .removed, .moderated, .rules, .sanction, .error:
                 break
             }
         }
@@ -142,7 +151,7 @@ extension ServerEvent {
         case .joined(let joined): UInt64(joined.messages.count)
         case .message: 1
         case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .error:
+            .expiring, .removed, .moderated, .rules, .sanction, .error:
             0
         }
     }

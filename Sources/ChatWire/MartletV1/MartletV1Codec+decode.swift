@@ -33,13 +33,14 @@ extension MartletV1Codec {
         case "history": return .history(room: try fields.room(), query: try query(fields))
         case "roster":
             return .roster(room: try fields.room(), cursor: try fields.string(.cursor, maxBytes: Self.maxCursorBytes))
+        case "moderate": return .moderate(room: try fields.room(), try moderation(fields))
         case "ping": return .ping
         case "token": return .token(try fields.needString(.token, maxBytes: Self.maxTokenBytes))
         default: throw WireError(.unknownType, "type \(Self.shown(type)) is not known; the types are \(Self.types)")
         }
     }
 
-    private static let types = "join, leave, send, signal, history, roster, token and ping"
+    private static let types = "join, leave, send, signal, history, roster, moderate, token and ping"
 
     /// A single word of the client may be quoted in an error; anything longer or unusual is only described.
     private static func shown(_ text: String) -> String {
@@ -57,6 +58,15 @@ extension MartletV1Codec {
             throw WireError(.missingField, "key is missing: without it nobody can tell what is sent again")
         }
         return request
+    }
+
+    private func moderation(_ fields: RequestFields) throws(WireError) -> Moderation {
+        var order = ModerationOrder(try fields.needString(.operation))
+        order.user = try fields.string(.user)
+        order.value = try fields.string(.value)
+        order.time = try fields.integer(.time, in: 0...Int(PositionBounds.largest)).map { UInt64($0) }
+        order.reason = try fields.string(.reason)
+        return try order.moderation()
     }
 
     private func signalName(_ fields: RequestFields) throws(WireError) -> String {

@@ -57,6 +57,22 @@ extension MartletV1Codec {
             bytes.begin("left", ref: nil, room: room)
             bytes.field(",\"reason\":", removal.reason.rawValue)
             if let until = removal.until { bytes.field(",\"until\":", at: until) }
+            if !removal.text.isEmpty { bytes.field(",\"message\":", removal.text) }
+        case .moderated(let ref, let room, let reply):
+            bytes.begin("moderated", ref: ref, room: room)
+            bytes.append(UInt8(ascii: ","))
+            fields(of: reply, into: &bytes)
+        case .rules(let room, let version, let policy):
+            bytes.begin("rules", ref: nil, room: room)
+            bytes.field(",\"version\":", "\(version)")
+            bytes.appendText(",\"rules\":{")
+            Self.fields(of: policy, into: &bytes)
+            bytes.append(UInt8(ascii: "}"))
+        case .sanction(let room, let change):
+            bytes.begin("sanction", ref: nil, room: room)
+            bytes.field(",\"kind\":", change.operation.rawValue)
+            bytes.field(",\"user\":", change.user.text)
+            if let sanction = change.sanction { fields(of: sanction, &bytes) }
         case .error(let ref, let error):
             bytes.begin("error", ref: ref, room: nil)
             bytes.append(UInt8(ascii: ","))
@@ -114,12 +130,16 @@ extension MartletV1Codec {
         bytes.field("\"sanctions\":", list: sanctions) { entry, bytes in
             bytes.field("{\"kind\":", entry.0.rawValue)
             bytes.field(",\"user\":", entry.1.text)
-            if let until = entry.2.until { bytes.field(",\"until\":", at: until) }
-            bytes.field(",\"reason\":", entry.2.reason)
+            fields(of: entry.2, &bytes)
             bytes.field(",\"by\":", entry.2.by)
             bytes.field(",\"at\":", at: entry.2.at)
             bytes.append(UInt8(ascii: "}"))
         }
+    }
+
+    private func fields(of sanction: Sanction, _ bytes: inout ByteWriter) {
+        if let until = sanction.until { bytes.field(",\"until\":", at: until) }
+        bytes.field(",\"reason\":", sanction.reason)
     }
 
     /// Appends `"slowMode":…,"uniqueFor":…,"posting":…,"frozen":…` without braces.
@@ -207,5 +227,16 @@ extension MartletV1Codec {
         bytes.field(",\"messages\":", list: joined.messages) { message, bytes in encode(message, viewer, into: &bytes) }
         if let members = joined.members { fields(of: members, &bytes) }
         bytes.field(",\"count\":", joined.count)
+        if let rules = joined.rules {
+            bytes.appendText(",\"rules\":{")
+            Self.fields(of: rules, into: &bytes)
+            bytes.append(UInt8(ascii: "}"))
+        }
+        if let mute = joined.mute {
+            bytes.field(",\"sanction\":{\"kind\":", Sanction.Kind.mute.rawValue)
+            fields(of: mute, &bytes)
+            bytes.append(UInt8(ascii: "}"))
+        }
+        if let rights = joined.rights { bytes.field(",\"rights\":", list: rights.names) { $1.appendJSON($0) } }
     }
 }

@@ -9,16 +9,20 @@ struct RequestFields {
 
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user,
             token,
-            device
+            device, value, time, reason, operation
 
-        /// The bytes of each name as one number: no name has more than eight.
+        /// The bytes of each name as one number, of names with more than eight the first eight.
         private static let words = all.map { name in
             name.text.withUTF8Buffer { $0.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) } }
         }
 
         /// The field whose name consists of these bytes.
         init?(_ bytes: UnsafeRawBufferPointer) {
-            guard bytes.count <= 8 else { return nil }
+            guard bytes.count <= 8 else {
+                guard bytes.elementsEqual("operation".utf8) else { return nil }
+                self = .operation
+                return
+            }
             var word: UInt64 = 0
             for (place, byte) in bytes.enumerated() { word |= UInt64(byte) << UInt64(8 &* place) }
             // A NUL at the end is not part of any name.
@@ -47,6 +51,10 @@ struct RequestFields {
             case .user: "user"
             case .token: "token"
             case .device: "device"
+            case .value: "value"
+            case .time: "time"
+            case .reason: "reason"
+            case .operation: "operation"
             }
         }
     }

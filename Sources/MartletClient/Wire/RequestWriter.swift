@@ -35,6 +35,14 @@ extension ClientRequest {
             bytes.begin("roster", ref: ref, room: room)
             if let cursor { bytes.field(",\"cursor\":", cursor) }
         case .ping: bytes.begin("ping", ref: ref, room: nil)
+        case .moderate(let room, let moderation):
+            bytes.begin("moderate", ref: ref, room: room)
+            let order = ModerationOrder(moderation)
+            bytes.field(",\"operation\":", order.operation)
+            if let user = order.user { bytes.field(",\"user\":", user) }
+            if let value = order.value { bytes.field(",\"value\":", value) }
+            if let time = order.time { bytes.field(",\"time\":", time) }
+            if let reason = order.reason { bytes.field(",\"reason\":", reason) }
         case .token(let token):
             bytes.begin("token", ref: ref, room: nil)
             bytes.field(",\"token\":", token)

@@ -91,6 +91,7 @@ import Testing
             (ModerationOrder("freeze", user: "bob"), .freeze(true)), (ModerationOrder("thaw"), .freeze(false)),
         ] {
             #expect(try order.moderation() == moderation)
+            #expect(try ModerationOrder(moderation).moderation() == moderation)
         }
         for (order, code) in [
             (ModerationOrder("Ban", user: "bob"), WireError.Code.badField), (ModerationOrder("ban"), .missingField),
@@ -104,6 +105,18 @@ import Testing
             #expect(throws: WireError.self, "\(order)") { try order.moderation() }
             do { _ = try order.moderation() } catch { #expect(error.code == code, "\(order)") }
         }
+    }
+
+    @Test func whatHasEndedIsNoChangeOfSanctions() throws {
+        let (ana, bob) = (try UserID("ana"), try UserID("bob"))
+        func state(_ bans: [UserID: Sanction]) -> RoomModeration { RoomModeration(version: 1, bans: bans) }
+        let ended = Sanction(until: 500, at: 1)
+        #expect(state([:]).sanctionChanges(since: state([ana: ended]), now: 1_000).isEmpty)
+        #expect(state([ana: ended]).sanctionChanges(since: nil, now: 1_000).isEmpty)
+        let longer = Sanction(until: 2_000, at: 2)
+        #expect(
+            state([ana: longer]).sanctionChanges(since: state([ana: ended, bob: Sanction(at: 1)]), now: 1_000)
+                == [SanctionChange(.ban, of: ana, longer), SanctionChange(.ban, of: bob, nil)])
     }
 
     @Test func whatChangesNothingIsNoNewState() throws {

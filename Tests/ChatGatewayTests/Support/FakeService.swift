@@ -122,7 +122,7 @@ final class FakeService: ChatService {
         case .roster(let room, _):
             outlet.value.send(.roster(ref: ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: outlet.value.send(.pong(ref: ref))
-        case .token: break
+        case .moderate, .token: break
         }
     }
 

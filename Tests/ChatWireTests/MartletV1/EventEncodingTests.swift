@@ -82,6 +82,45 @@ struct EventEncodingTests {
         #expect(try text(.joined(joined)).contains(#""resumed":false,"reset":{"position":"17-3","reason":"rewound"},"#))
     }
 
+    @Test func joinedTellsRulesAndRightsOnlyIfThereAreAny() throws {
+        var joined = Joined(
+            ref: nil, room: try RoomName("lobby"), position: Position(epoch: 17, seq: 3), messages: [], members: nil,
+            count: 1, resumption: .fresh)
+        #expect(try text(.joined(joined)).hasSuffix(#""count":1}"#))
+        joined.rules = RoomPolicy(slowMode: 5_000, posting: .moderators)
+        joined.mute = Sanction(until: at, reason: "spam")
+        joined.rights = [.read, .moderate]
+        #expect(
+            try text(.joined(joined)).hasSuffix(
+                #""count":1,"rules":{"slowMode":5000,"uniqueFor":0,"posting":"moderators","frozen":false},"#
+                    + #""sanction":{"kind":"mute","until":"2026-11-21T02:04:05.678Z","reason":"spam"},"#
+                    + #""rights":["read","moderate"]}"#))
+    }
+
+    @Test func moderationIsTold() throws {
+        let (lobby, ana) = (try RoomName("lobby"), try UserID("ana"))
+        #expect(
+            try text(.moderated(ref: .number("3"), room: lobby, ModerationReply(version: 110, isChanged: true)))
+                == #"{"type":"moderated","ref":3,"room":"lobby","version":"110","changed":true}"#)
+        #expect(
+            try text(.rules(room: lobby, version: 110, RoomPolicy(isFrozen: true)))
+                == #"{"type":"rules","room":"lobby","version":"110","rules":{"slowMode":0,"uniqueFor":0,"#
+                + #""posting":"open","frozen":true}}"#)
+        let mute = SanctionChange(.mute, of: ana, Sanction(until: at, reason: "spam", by: "eve", at: 5))
+        #expect(
+            try text(.sanction(room: lobby, mute))
+                == #"{"type":"sanction","room":"lobby","kind":"mute","user":"ana","until":"2026-11-21T02:04:05.678Z","#
+                + #""reason":"spam"}"#)
+        #expect(
+            try text(.sanction(room: lobby, SanctionChange(.ban, of: ana, nil)))
+                == #"{"type":"sanction","room":"lobby","kind":"unban","user":"ana"}"#)
+        #expect(
+            try text(.removed(room: lobby, Removal(.banned, until: at, text: "spam")))
+                == #"{"type":"left","room":"lobby","reason":"banned","until":"2026-11-21T02:04:05.678Z","#
+                + #""message":"spam"}"#
+        )
+    }
+
     @Test func everyOtherEventHasTheFieldsOfTheProtocol() throws {
         let lobby = try RoomName("lobby")
         let ana = try UserID("ana")

@@ -45,6 +45,13 @@ struct RequestDecodingTests {
         #expect(
             try request(#"{"type":"roster","room":"lobby","cursor":"ana"}"#).body == .roster(room: lobby, cursor: "ana")
         )
+        #expect(
+            try request(
+                #"{"type":"moderate","room":"lobby","operation":"mute","user":"bo","time":5,"reason":"spam","x":null}"#
+            ).body == .moderate(room: lobby, .mute(try UserID("bo"), for: 5, reason: "spam")))
+        #expect(
+            try request(#"{"type":"moderate","room":"lobby","operation":"posting","value":"moderators"}"#).body
+                == .moderate(room: lobby, .posting(.moderators)))
         #expect(try request(#"{"type":"ping","ref":"x"}"#) == ClientRequest(ref: .string("x"), body: .ping))
     }
 
@@ -141,11 +148,13 @@ struct RequestDecodingTests {
         ),
         (
             #"{"ref":1,"type":"shout"}"#, .unknownType,
-            "type 'shout' is not known; the types are join, leave, send, signal, history, roster, token and ping"
+            "type 'shout' is not known; "
+                + "the types are join, leave, send, signal, history, roster, moderate, token and ping"
         ),
         (
             #"{"ref":1,"type":"a b\n"}"#, .unknownType,
-            "type (4 bytes) is not known; the types are join, leave, send, signal, history, roster, token and ping"
+            "type (4 bytes) is not known; "
+                + "the types are join, leave, send, signal, history, roster, moderate, token and ping"
         ),
     ])
     func whatIsWrongIsNamedAndTheRefComesBack(text: String, code: WireError.Code, message: String) {

@@ -22,6 +22,10 @@ public enum RoomAction: Sendable, Equatable {
     indirect case deliverPresenceApart(joined: [UserID], left: [UserID], count: Int, except: [SessionID])
     /// To all live sessions except the one it came from, if that is a session of this node.
     indirect case deliverSignal(Signal)
+    /// To all live sessions of the room, and to those that are catching up.
+    case deliverRules(RoomPolicy, version: UInt64)
+    /// The same.
+    indirect case deliverSanction(SanctionChange)
     /// To one session, which is live from now on: everything that is delivered after this is for it as well.
     indirect case goLive(SessionID, Joined)
     /// To one session.

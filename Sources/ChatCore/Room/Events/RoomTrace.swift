@@ -60,6 +60,8 @@ extension RoomAction {
             "deliverPresence, \(joined.count) joined, \(left.count) left, \(count) in the room, except to "
                 + "\(except.count) sessions"
         case .deliverSignal(let signal): "deliverSignal of \(signal.trace)"
+        case .deliverRules(_, let version): "deliverRules, version \(version)"
+        case .deliverSanction(let change): "deliverSanction, \(change.operation.rawValue) of user \(change.user)"
         case .goLive(let session, let joined): "goLive of \(session.trace): \(joined.trace)"
         case .answer(let session, let event): "answer to \(session.trace): \(event.trace)"
         case .refuseJoin(let session, let event): "refuseJoin of \(session.trace): \(event.trace)"
@@ -136,6 +138,9 @@ extension ServerEvent {
         case .renewed: "renewed"
         case .expiring: "expiring"
         case .removed(_, let removal): "removed, \(removal.reason.rawValue)"
+        case .moderated(_, _, let reply): "moderated, version \(reply.version)"
+        case .rules(_, let version, _): "rules, version \(version)"
+        case .sanction(_, let change): "sanction, \(change.operation.rawValue) of user \(change.user)"
         case .error(_, let error): "error \(error.code.name)"
         }
     }

@@ -26,6 +26,8 @@ struct RoomSanctions: Sendable {
         var moderation: RoomModeration?
         /// The version of the rules of the newest epoch that is known.
         var required: UInt64 = 0
+        /// The rules of which members were told last; nil if the room had none.
+        var told: RoomModeration?
         /// By user; only while a rule looks back.
         var earlier: [UserID: Earlier] = [:]
     }
@@ -80,7 +82,16 @@ struct RoomSanctions: Sendable {
         if known.isEmpty { known = [Known()] }
         change(&known[0])
         if !looksBack { known[0].earlier = [:] }
-        if known[0].moderation == nil, known[0].required == 0 { known = [] }
+        if known[0].moderation == nil, known[0].told == nil, known[0].required == 0 { known = [] }
+    }
+
+    /// The rules of which members have to be told, and those of which they were told before; nil if those are the same.
+    /// From now on they count as told.
+    mutating func takeNews() -> (before: RoomModeration?, now: RoomModeration)? {
+        guard let first = known.first, (first.told?.version ?? 0) != version else { return nil }
+        let news = (before: first.told, now: first.moderation ?? .none)
+        know { $0.told = $0.moderation }
+        return news
     }
 
     // MARK: decisions
@@ -174,7 +185,7 @@ struct RoomSanctions: Sendable {
 
 extension RoomSanctions {
     /// Nothing has to be read.
-    var isIdle: Bool { isCurrent }
+    var isIdle: Bool { isCurrent && (known.first?.told?.version ?? 0) == version }
 
     func isSmall(users: Int) -> Bool { (known.first?.earlier.count ?? 0) <= users }
 
@@ -195,6 +206,7 @@ extension RoomSanctions {
 
     init(_ packed: inout PackedBytesReader, _ moderation: RoomModeration?) {
         _ = read(moderation, isNewest: true)
+        _ = takeNews()
         for _ in 0..<packed.number() {
             let user = UserID(kept: packed.name())
             var entry = Earlier(at: packed.near(), before: nil)
