@@ -9,6 +9,7 @@ struct Martlet: AsyncParsableCommand {
         abstract: "A chat node: one room across many nodes, through Redis.",
         version: "martlet \(Node.version)",
         subcommands: [
-            Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self, Token.self, User.self, Commands.self,
+            Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self, Token.self, User.self, Room.self,
+            Commands.self,
         ])
 }

@@ -89,6 +89,48 @@ struct CommandTests {
         #expect(path.output.contains("the node answered HTTP 404; not coming back"))
     }
 
+    @Test func aRoomIsModeratedFromRedisAlone() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let (url, http) = (cluster.redis.url, "\(cluster.nodes[0].http)/api/rooms/lobby/messages")
+        func room(_ words: String...) async throws -> ProgramResult {
+            try await Program.run(["room"] + words + ["--redis", url])
+        }
+        func says(_ user: String) async throws -> String {
+            try await Shell.run("curl", ["-s", "-m", "5", http, "-d", #"{"user":"\#(user)","text":"hi"}"#])
+        }
+        #expect(try await room("moderation", "lobby").lines == ["never moderated"])
+        let ban = try await room("ban", "lobby", "bob", "--time", "1h", "--reason", "spam", "--by", "ana")
+        #expect(ban.code == 0 && ban.output.hasPrefix("changed, version "), "\(ban)")
+        #expect(try await says("bob").contains(#""name":"banned""#))
+        #expect(try await room("kick", "lobby", "bob").output == "as it was\n", "a kick shortens no ban")
+        for words in [
+            ["mute", "lobby", "eve"], ["slow", "lobby", "5s"], ["posting", "lobby", "moderators"], ["freeze", "lobby"],
+        ] {
+            let done = try await Program.run(["room"] + words + ["--redis", url])
+            #expect(done.code == 0 && done.output.hasPrefix("changed"), "\(done)")
+        }
+        #expect(try await says("cy").contains(#""name":"frozen""#))
+        let shown = try await room("moderation", "lobby")
+        #expect(shown.lines.first?.hasPrefix("frozen, only moderators may send messages, slow mode 5000 ms, ") == true)
+        #expect(shown.lines.count == 3 && shown.lines[1].hasPrefix("ban bob until "), "\(shown.output)")
+        #expect(shown.lines[1].hasSuffix(", by ana: spam") && shown.lines[2].hasPrefix("mute eve for ever"))
+        let json = try #require(try Self.object(try await room("moderation", "lobby", "--json").lines.first))
+        #expect((json["rules"] as? [String: Any])?["frozen"] as? Bool == true)
+        #expect((json["sanctions"] as? [[String: Any]])?.map { $0["user"] as? String } == ["bob", "eve"])
+        for words in [["thaw", "lobby"], ["posting", "lobby", "open"], ["unban", "lobby", "bob"]] {
+            #expect(try await Program.run(["room"] + words + ["--redis", url]).output.hasPrefix("changed"))
+        }
+        #expect(try await says("bob").contains(#""position""#))
+        for words in [
+            ["ban", "lobby", ""], ["slow", "lobby", "soon"], ["posting", "lobby", "nobody"], ["mute", "a{b", "x"],
+        ] {
+            #expect(try await Program.run(["room"] + words + ["--redis", url]).code == 64, "\(words)")
+        }
+        let gone = try await Program.run(["room", "moderation", "lobby", "--redis", "redis://127.0.0.1:1"])
+        #expect(gone.code == 2 && gone.error.hasPrefix("room: "), "\(gone)")
+    }
+
     @Test func topShowsNodesRoomsAndRatesFromRedisAlone() async throws {
         let cluster = try await Cluster.start(
             2, ["MARTLET_NODE_LEASE": "1s", "MARTLET_REDIS_DEADLINE": "500ms", "MARTLET_HEARTBEAT_INTERVAL": "200ms"])
