@@ -77,7 +77,7 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 /** What went wrong, for whoever sees the room that an error names: without "send to lobby: ". */
 export function reasonOf({ message, room }) {
-    const names = /^(send to|join of|history of|roster of) /.exec(message)?.[0];
+    const names = /^(send to|join of|history of|roster of|moderate of) /.exec(message)?.[0];
     const subject = `${names}${room}: `;
     return names && message.startsWith(subject) ? message.slice(subject.length) : message;
 }

@@ -1,4 +1,5 @@
 /** Who is here, with their devices. */
+import { isModerator } from './chat-moderation.js';
 import { avatar, count, el, icon } from './chat-parts.js';
 
 /** People shown before "Show more". */
@@ -8,6 +9,7 @@ const collator = new Intl.Collator(undefined, { sensitivity: 'base', numeric: tr
 
 export class PeopleView {
     #parts;
+    #moderate;
     #model = null;
     #visible = false;
     #limit = PAGE;
@@ -18,8 +20,10 @@ export class PeopleView {
     #reading = false;
     #frame = 0;
 
-    constructor(parts) {
+    /** @param {any} parts @param {(user: string) => void} moderate Asks what to do with a user. */
+    constructor(parts, moderate) {
         this.#parts = parts;
+        this.#moderate = moderate;
         parts.more.addEventListener('click', () => {
             this.#limit += PAGE;
             if (this.#limit > this.#members.length && this.#cursor) this.#read(this.#cursor);
@@ -93,13 +97,14 @@ export class PeopleView {
         const own = (member) => (member.user === client.user ? 0 : 1);
         const sorted = [...this.#members].sort((a, b) => own(a) - own(b) || collator.compare(a.user, b.user));
         this.#parts.total.textContent = count(room.count);
-        const entries = sorted.slice(0, this.#limit).map((member) => makeEntry(member, own(member) === 0));
+        const moderate = isModerator(room) ? this.#moderate : null;
+        const entries = sorted.slice(0, this.#limit).map((member) => makeEntry(member, own(member) === 0, moderate));
         this.#parts.list.replaceChildren(...entries);
         this.#parts.more.hidden = sorted.length <= this.#limit && !this.#cursor;
     }
 }
 
-function makeEntry({ user, devices }, me) {
+function makeEntry({ user, devices }, me, moderate) {
     const more = devices.length > 4 ? [el('span.device', {}, `+${devices.length - 4}`)] : [];
     const list = [...devices.slice(0, 4).map(makeDevice), ...more];
     return el('li.member', {},
@@ -108,6 +113,9 @@ function makeEntry({ user, devices }, me) {
             el('span.member-name', {}, el('bdi', { title: user }, user), me ? el('span.you', {}, 'you') : null),
             list.length === 0 ? null : el('span.devices', {}, ...list),
         ),
+        me || !moderate ? null : el('button.ghost.member-more', {
+            type: 'button', title: `Moderate ${user}`, 'aria-label': `Moderate ${user}`, onclick: () => moderate(user),
+        }, icon('shield')),
     );
 }
 

@@ -1,6 +1,7 @@
 /** What the page knows of one room: the items of its talk, what waits to be sent, who types, what is unread. */
 import { newKey } from './martlet.js';
-import { plural, span } from './chat-parts.js';
+import { rulesText, sanctionText } from './chat-moderation.js';
+import { plural, reasonOf, span } from './chat-parts.js';
 
 /** Items kept while the newest is in sight; scrolling back may load more. */
 const KEPT = 3_000;
@@ -44,6 +45,8 @@ export class RoomModel {
     seq = 0;
     preview = null;
     error = null;
+    /** Whether the room was joined, and its rules are known. */
+    #entered = false;
     #lostAt = 0;
     #typedAt = 0;
     #pausedUntil = 0;
@@ -65,8 +68,20 @@ export class RoomModel {
         this.room.on('message', (message) => this.#message(message));
         this.room.on('gap', (gap) => this.#gap(gap));
         this.room.on('reset', () => this.#reset());
-        this.room.on('presence', () => this.#tell('people'));
+        this.room.on('presence', () => {
+            this.#entered = true;
+            this.#tell('people');
+        });
         this.room.on('signal', (signal) => this.#signal(signal));
+        this.room.on('rules', (rules) => {
+            // Who enters is told by the notice beside the composer.
+            if (this.#entered) this.#line('warn', rulesText(rules));
+            this.#tell('people');
+        });
+        this.room.on('sanction', (sanction) => {
+            this.#line('warn', sanctionText(sanction, client.user, Date.now()));
+        });
+        this.room.on('removed', (error) => this.#line('bad', `${reasonOf(error)}. You return by yourself when that is over`));
         this.room.on('failed', (error) => { this.error = error; this.#tell('failed'); });
         this.room.on('state', (state) => {
             if (state === 'offline') this.#lostAt ||= Date.now();

@@ -3,6 +3,7 @@ import { connect } from './martlet.js';
 import {
     Announcer, avatar, badge, byId, count, deviceName, el, memory, nameProblem, plural, reasonOf,
 } from './chat-parts.js';
+import { ModerationDialogs, isModerator, noticeOf } from './chat-moderation.js';
 import { PeopleView } from './chat-people.js';
 import { RoomModel } from './chat-room.js';
 import { RoomList } from './chat-rooms.js';
@@ -21,7 +22,11 @@ let bannerTimer = null;
 let lost = null;
 let retryAt = 0;
 
-const people = new PeopleView({ list: byId('members'), more: byId('more-members'), total: byId('people-total') });
+const dialogs = new ModerationDialogs();
+const people = new PeopleView(
+    { list: byId('members'), more: byId('more-members'), total: byId('people-total') },
+    (user) => { if (current) dialogs.sanction(current, user); },
+);
 const roomList = new RoomList(byId('rooms'), (name) => open(name));
 const talk = new TalkView(
     { scroller: byId('log'), rows: byId('rows'), waiting: byId('waiting'), top: byId('top') }, () => seen(),
@@ -254,6 +259,7 @@ function refresh() {
         drawRooms();
         drawHead();
         drawTyping();
+        drawNotice();
     });
 }
 
@@ -271,12 +277,28 @@ function drawHead() {
     if (!current) return;
     const { room, name } = current;
     const state = room.state === 'offline' ? 'not connected' : client.state === 'unsure' ? `${client.node} does not answer`
-        : room.state === 'joined' ? `${plural(room.count, 'person', 'people')} here · on ${client.node}` : 'entering…';
+        : room.state === 'removed' ? 'you were sent out' : room.state === 'joined' ? `${plural(room.count, 'person', 'people')} here · on ${client.node}` : 'entering…';
     if (byId('title').textContent !== name) byId('title').textContent = name;
     if (byId('subtitle').textContent !== state) byId('subtitle').textContent = state;
     byId('people-count').textContent = room.state === 'joined' ? count(room.count) : '';
     const placeholder = `Message ${name}`;
     if (byId('text').placeholder !== placeholder) byId('text').placeholder = placeholder;
+}
+
+let noticeTimer = null;
+
+/** What holds for whoever writes now, and for how long. */
+function drawNotice() {
+    clearTimeout(noticeTimer);
+    if (!current) return;
+    const { room } = current;
+    const notice = noticeOf(room, Date.now());
+    const element = byId('notice');
+    element.hidden = notice === null;
+    if (notice && element.textContent !== notice.text) element.textContent = notice.text;
+    byId('text').disabled = (notice?.closed ?? false) || room.state === 'removed';
+    byId('room-rules').hidden = !isModerator(room) || room.state !== 'joined';
+    if (room.mute?.until) noticeTimer = setTimeout(drawNotice, 1_000);
 }
 
 function drawTyping() {
@@ -432,6 +454,7 @@ byId('join-form').addEventListener('submit', (event) => {
     addRoom(name);
     open(name);
 });
+byId('room-rules').addEventListener('click', () => { if (current) dialogs.rules(current); });
 byId('leave-room').addEventListener('click', () => { if (current) leave(current); });
 byId('sign-out').addEventListener('click', () => signOut());
 byId('theme').addEventListener('click', switchTheme);
@@ -465,7 +488,7 @@ addEventListener('hashchange', () => {
     open(name);
 });
 addEventListener('keydown', (event) => {
-    if (!client || byId('join-dialog').open) return;
+    if (!client || document.querySelector('dialog[open]')) return;
     if (event.key === 'Escape' && document.body.dataset.screen === 'people') {
         byId('people-close').click();
     } else if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {

@@ -32,7 +32,7 @@ export class MartletError extends Error {
      *     `queueFull`, `left`, `aborted`, `badArgument`, `unreadable`, `unreachable`.
      * @param {string} message A sentence for a developer.
      * @param {{ code?: number, retry?: boolean, room?: string, key?: string, since?: string | null,
-     *     stored?: boolean }} [more]
+     *     stored?: boolean, until?: string }} [more]
      */
     constructor(reason: string, message: string, more?: {
         code?: number | undefined;
@@ -41,6 +41,7 @@ export class MartletError extends Error {
         key?: string | undefined;
         since?: string | null | undefined;
         stored?: boolean | undefined;
+        until?: string | undefined;
     } | undefined);
     reason: string;
     /** @type {number} The number that goes with the reason. */
@@ -57,6 +58,8 @@ export class MartletError extends Error {
      * `notReplicated` says) on fewer replicas than the operator wants.
      */
     stored: boolean | undefined;
+    /** Before that time (RFC 3339) the same would be refused again. Of a ban or a mute without it: there is no end. */
+    until: string | undefined;
 }
 /**
  * One session, kept up over any number of connections. Its events: {@link ClientEvents}.
@@ -120,6 +123,19 @@ export class Room extends Emitter<RoomEvents> {
     members: Set<string> | null;
     /** How many users are here: the size of `members`, if they are known. */
     count: number;
+    /** @type {Rules} */
+    rules: Rules;
+    /**
+     * What your token lets you do here, as the node said when you joined: `read`, `send`, `signal`, `amend`, `amend-any`,
+     * `moderate`. Null where nodes ask for no tokens: then you may do everything.
+     * @type {string[] | null}
+     */
+    rights: string[] | null;
+    /** @type {{ until?: string, reason: string } | null} Why you may not send messages here, as far as you were told. */
+    mute: {
+        until?: string;
+        reason: string;
+    } | null;
     name: string;
     /**
      * Resolves when the room is joined the first time. Rejects if it cannot be, or not in time (then it goes on
@@ -180,6 +196,24 @@ export class Room extends Emitter<RoomEvents> {
         members: Member[];
         count: number;
         cursor: string | null;
+    }>;
+    /**
+     * Changes the rules of the room or the sanctions of a user, if your token lets you moderate it. When it resolves,
+     * nothing that it forbids is stored any more.
+     * @param {Operation} operation
+     * @param {{ user?: string, value?: 'open' | 'moderators', time?: number, reason?: string }} [options] `user`: for
+     *     sanctions. `value`: for `posting`. `time`: ms that a sanction lasts (for ever, if it is missing; a kick: a
+     *     minute), or the time of `slow` and `unique` (0: none). `reason`: for everybody in the room to see.
+     * @returns {Promise<{ version: string, changed: boolean }>} `changed`: false if everything was as wanted before.
+     */
+    moderate(operation: Operation, options?: {
+        user?: string | undefined;
+        value?: "open" | "moderators" | undefined;
+        time?: number | undefined;
+        reason?: string | undefined;
+    } | undefined): Promise<{
+        version: string;
+        changed: boolean;
     }>;
     /**
      * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
@@ -285,6 +319,10 @@ export type Clock = {
     now: () => number;
     setTimeout: (action: () => void, ms: number) => any;
     clearTimeout: (timer: any) => void;
+    /**
+     * Ms since 1970; `Date.now` otherwise.
+     */
+    date?: (() => number) | undefined;
 };
 export type Message = {
     room: string;
@@ -352,6 +390,43 @@ export type Reset = {
     position: string;
     reason: string;
 };
+/**
+ * How a room works for everybody but its moderators.
+ */
+export type Rules = {
+    /**
+     * Ms between two messages of a user; 0: none.
+     */
+    slowMode: number;
+    /**
+     * Ms in which a user may not repeat a message; 0: none.
+     */
+    uniqueFor: number;
+    /**
+     * Who may send messages.
+     */
+    posting: 'open' | 'moderators';
+    /**
+     * Whether only moderators may send messages for now.
+     */
+    frozen: boolean;
+};
+/**
+ * What a moderator imposed on a user of the room, or lifted.
+ */
+export type Sanction = {
+    kind: 'ban' | 'mute' | 'unban' | 'unmute';
+    user: string;
+    /**
+     * RFC 3339; without it there is no end.
+     */
+    until?: string | undefined;
+    /**
+     * Not of what was lifted.
+     */
+    reason?: string | undefined;
+};
+export type Operation = 'ban' | 'kick' | 'mute' | 'unban' | 'unmute' | 'slow' | 'unique' | 'posting' | 'freeze' | 'thaw';
 export type Joined = {
     /**
      * The room's newest message.
@@ -387,7 +462,11 @@ export type Joined = {
  *     client will try again after a wait. `closed`: it will not.
  */
 export type ClientState = 'connecting' | 'online' | 'unsure' | 'offline' | 'closed';
-export type RoomState = 'joining' | 'joined' | 'offline' | 'left' | 'failed';
+/**
+ * `removed`: a moderator banned you
+ *     for a while; the room is joined again when that is over.
+ */
+export type RoomState = 'joining' | 'joined' | 'offline' | 'removed' | 'left' | 'failed';
 export type ClientEvents = {
     /**
      * `delay`: ms
@@ -440,6 +519,15 @@ export type RoomEvents = {
         name: string;
         data?: any;
     };
+    /**
+     * The room's rules have changed.
+     */
+    rules: Rules;
+    sanction: Sanction;
+    /**
+     * You may not be here before its `until`; then the room is joined again.
+     */
+    removed: MartletError;
     state: RoomState;
     /**
      * It is over.

@@ -46,6 +46,7 @@
  * @property {() => number} now Ms, never going back.
  * @property {(action: () => void, ms: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
+ * @property {() => number} [date] Ms since 1970; `Date.now` otherwise.
  */
 /**
  * @typedef {object} Message
@@ -77,6 +78,21 @@
  * `position`.
  */
 /**
+ * @typedef {object} Rules How a room works for everybody but its moderators.
+ * @property {number} slowMode Ms between two messages of a user; 0: none.
+ * @property {number} uniqueFor Ms in which a user may not repeat a message; 0: none.
+ * @property {'open' | 'moderators'} posting Who may send messages.
+ * @property {boolean} frozen Whether only moderators may send messages for now.
+ */
+/**
+ * @typedef {object} Sanction What a moderator imposed on a user of the room, or lifted.
+ * @property {'ban' | 'mute' | 'unban' | 'unmute'} kind
+ * @property {string} user
+ * @property {string} [until] RFC 3339; without it there is no end.
+ * @property {string} [reason] Not of what was lifted.
+ */
+/** @typedef {'ban' | 'kick' | 'mute' | 'unban' | 'unmute' | 'slow' | 'unique' | 'posting' | 'freeze' | 'thaw'} Operation */
+/**
  * @typedef {object} Joined
  * @property {string} position The room's newest message.
  * @property {boolean} first Whether it is this room object's first time, not a return after a lost connection.
@@ -93,7 +109,10 @@
  *     node has not answered for some seconds; it was asked, and is left if it does not answer that either. `offline`: the
  *     client will try again after a wait. `closed`: it will not.
  */
-/** @typedef {'joining' | 'joined' | 'offline' | 'left' | 'failed'} RoomState */
+/**
+ * @typedef {'joining' | 'joined' | 'offline' | 'removed' | 'left' | 'failed'} RoomState `removed`: a moderator banned you
+ *     for a while; the room is joined again when that is over.
+ */
 /**
  * @typedef {object} ClientEvents
  * @property {{ state: ClientState, attempt: number, delay: number, error: MartletError | null }} state `delay`: ms
@@ -112,6 +131,9 @@
  * @property {{ joined: string[], left: string[], count: number }} presence How `members` changed (of a large room only
  *     `count` did), after each `joined` too.
  * @property {{ user: string, name: string, data?: any }} signal
+ * @property {Rules} rules The room's rules have changed.
+ * @property {Sanction} sanction
+ * @property {MartletError} removed You may not be here before its `until`; then the room is joined again.
  * @property {RoomState} state
  * @property {MartletError} failed It is over.
  */
@@ -137,6 +159,12 @@ const RENEW_AGAIN = 5_000;
 const PLAIN = /^[\w!#$%&'*+.^`|~-]+$/;
 /** In a room of so few a node names people: if it does not, the session was behind, and the roster is read. */
 const FEW = 50;
+/** A ban that lasts no longer is waited for (ms); and how much later the room is joined at least and at most. */
+const WAIT_FOR_BAN = 86_400_000;
+const RETURN_AFTER = 500;
+const RETURN_SPREAD = 1_500;
+/** @type {Readonly<Rules>} */
+const NO_RULES = Object.freeze({ slowMode: 0, uniqueFor: 0, posting: 'open', frozen: false });
 /** Bytes of a request for each of which another ms is granted: a slow line is not a dead one. */
 const BYTES_PER_MS = 16;
 
@@ -166,7 +194,7 @@ export class MartletError extends Error {
      *     `queueFull`, `left`, `aborted`, `badArgument`, `unreadable`, `unreachable`.
      * @param {string} message A sentence for a developer.
      * @param {{ code?: number, retry?: boolean, room?: string, key?: string, since?: string | null,
-     *     stored?: boolean }} [more]
+     *     stored?: boolean, until?: string }} [more]
      */
     constructor(reason, message, more = {}) {
         super(message);
@@ -186,6 +214,8 @@ export class MartletError extends Error {
          * `notReplicated` says) on fewer replicas than the operator wants.
          */
         this.stored = more.stored;
+        /** Before that time (RFC 3339) the same would be refused again. Of a ban or a mute without it: there is no end. */
+        this.until = more.until;
     }
 }
 
@@ -779,6 +809,16 @@ export class Room extends Emitter {
     members = new Set();
     /** How many users are here: the size of `members`, if they are known. */
     count = 0;
+    /** @type {Rules} */
+    rules = NO_RULES;
+    /**
+     * What your token lets you do here, as the node said when you joined: `read`, `send`, `signal`, `amend`, `amend-any`,
+     * `moderate`. Null where nodes ask for no tokens: then you may do everything.
+     * @type {string[] | null}
+     */
+    rights = null;
+    /** @type {{ until?: string, reason: string } | null} Why you may not send messages here, as far as you were told. */
+    mute = null;
 
     #client;
     #options;
@@ -787,6 +827,9 @@ export class Room extends Emitter {
     #first = true;
     /** @type {MartletError | null} Why the room was left, by whomever. */
     #over = null;
+    /** @type {MartletError | null} Why it is joined only later. */
+    #out = null;
+    #returnTimer = null;
     /** The seq of the last message shown. */
     #seq = 0;
     /** What arrived and is not next, by seq; and announced gaps. Both empty while nothing is missing. */
@@ -849,16 +892,17 @@ export class Room extends Emitter {
         );
         const key = given.key ?? newKey();
         const again = given.again ?? (given.key === undefined ? false : undefined);
-        const refuse = (reason, message, retry = false) => Promise.reject(
-            new MartletError(reason, `send to ${this.name}: ${message}`, { room: this.name, key, retry, stored: false }),
-        );
+        const refuse = (reason, message, more = {}) => Promise.reject(new MartletError(
+            reason, `send to ${this.name}: ${message}`, { room: this.name, key, stored: false, ...more },
+        ));
         if (text !== undefined && typeof text !== 'string') return refuse('badArgument', 'text is no string');
         if (text === undefined && data === undefined) return refuse('badArgument', 'there is neither text nor data');
         if (typeof key !== 'string' || key === '') return refuse('badArgument', 'key is no string, or empty');
         if (this.#over) return refuse(this.#over.reason, `the room is over: ${this.#over.message}`);
+        if (this.#out) return refuse(this.#out.reason, this.#out.message, { until: this.#out.until });
         if (options.signal?.aborted) return refuse('aborted', 'it was aborted before it was sent');
         if (this.#sends.length >= this.#client._options.maxUnsent) {
-            return refuse('queueFull', `${this.#sends.length} sends wait already`, true);
+            return refuse('queueFull', `${this.#sends.length} sends wait already`, { retry: true });
         }
         /** @type {any} */
         const send = Object.assign(new Deferred(), {
@@ -874,9 +918,10 @@ export class Room extends Emitter {
         };
         send.abort = () => send.settle(new MartletError('aborted', `send to ${this.name}: it was aborted`));
         options.signal?.addEventListener('abort', send.abort);
+        const timeout = options.timeout ?? this.#client._options.sendTimeout;
+        send.ends = this.#client._clock.now() + timeout;
         send.timer = this.#client._clock.setTimeout(
-            () => send.settle(send.error ?? this.#late(`send to ${this.name}`)),
-            options.timeout ?? this.#client._options.sendTimeout,
+            () => send.settle(send.error ?? this.#late(`send to ${this.name}`)), timeout,
         );
         this.#sends.push(send);
         this._pump();
@@ -919,6 +964,21 @@ export class Room extends Emitter {
     }
 
     /**
+     * Changes the rules of the room or the sanctions of a user, if your token lets you moderate it. When it resolves,
+     * nothing that it forbids is stored any more.
+     * @param {Operation} operation
+     * @param {{ user?: string, value?: 'open' | 'moderators', time?: number, reason?: string }} [options] `user`: for
+     *     sanctions. `value`: for `posting`. `time`: ms that a sanction lasts (for ever, if it is missing; a kick: a
+     *     minute), or the time of `slow` and `unique` (0: none). `reason`: for everybody in the room to see.
+     * @returns {Promise<{ version: string, changed: boolean }>} `changed`: false if everything was as wanted before.
+     */
+    async moderate(operation, options = {}) {
+        const { user, value, time, reason } = options;
+        const frame = await this.#read({ type: 'moderate', room: this.name, operation, user, value, time, reason });
+        return { version: frame.version ?? '0', changed: frame.changed ?? true };
+    }
+
+    /**
      * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
      * now. What the node refuses is told by the client's `error`.
      * @param {string} name
@@ -955,6 +1015,7 @@ export class Room extends Emitter {
 
     /** @internal The connection is there: join, or join again from where we are. */
     _connected() {
+        if (this.#out) return;
         this.#setState('joining');
         const fields = { type: 'join', room: this.name };
         if (this.position !== null) fields.after = this.position;
@@ -964,7 +1025,7 @@ export class Room extends Emitter {
             if (this.state !== 'joining') return;
             if (frame.type === 'joined') this.#joined(frame);
             else if (frame.retry) this.#later(() => this._connected());
-            else this.#giveUp(wireError(frame, this.name, `join of ${this.name}`));
+            else this.#giveUpFor(wireError(frame, this.name, `join of ${this.name}`));
         });
     }
 
@@ -982,7 +1043,7 @@ export class Room extends Emitter {
         this.#pausedUntil = 0;
         for (const send of this.#sends) send.unsure ||= send.ref !== null;
         for (const request of [...this.#sends, ...this.#reads]) request.ref = null;
-        if (this.state !== 'offline') this.#setState('offline');
+        if (this.state !== 'offline' && !this.#out) this.#setState('offline');
     }
 
     /**
@@ -993,6 +1054,7 @@ export class Room extends Emitter {
         this.#over = error;
         this.#client._clock.clearTimeout(this.#retryTimer);
         this.#client._clock.clearTimeout(this.#readyTimer);
+        this.#client._clock.clearTimeout(this.#returnTimer);
         this.state = state;
         if (!this.#ready.settled) this.#ready.reject(error);
         for (const request of [...this.#sends, ...this.#reads]) request.settle(error);
@@ -1020,6 +1082,12 @@ export class Room extends Emitter {
             case 'left':
                 this.#removed(frame);
                 break;
+            case 'rules':
+                this.#setRules(frame.rules);
+                break;
+            case 'sanction':
+                this.#sanctioned(frame);
+                break;
             case 'signal':
                 this._emit('signal', { user: frame.user, name: frame.name, data: frame.data });
                 break;
@@ -1030,8 +1098,52 @@ export class Room extends Emitter {
     #removed(frame) {
         const why = REMOVALS[frame.reason] ?? frame.reason;
         const until = frame.until ? `, until ${frame.until}` : '';
-        this.#client.rooms.delete(this.name);
-        this._fail(new MartletError(frame.reason ?? 'left', `the room ${this.name}: ${why}${until}`, { room: this.name }));
+        const said = frame.message ? `: ${frame.message}` : '';
+        const message = `the room ${this.name}: ${why}${until}${said}`;
+        this.#giveUpFor(new MartletError(frame.reason ?? 'left', message, { room: this.name, until: frame.until }));
+    }
+
+    /** Ends the room, or waits until it may be joined again. */
+    #giveUpFor(error) {
+        const wait = this.#timeTo(error.until);
+        if (error.reason !== 'banned' || wait === null || wait > WAIT_FOR_BAN) {
+            this.#giveUp(error);
+            return;
+        }
+        this.#client._clock.clearTimeout(this.#retryTimer);
+        this.#client._clock.clearTimeout(this.#readyTimer);
+        this.#early.clear();
+        this.#gaps = [];
+        this.#out = error;
+        if (!this.#ready.settled) this.#ready.reject(error);
+        for (const request of [...this.#sends, ...this.#reads]) request.settle(error);
+        this.#returnTimer = this.#client._clock.setTimeout(() => {
+            this.#out = null;
+            if (this.#client.state === 'online' || this.#client.state === 'unsure') this._connected();
+            else this.#setState('offline');
+        }, wait + RETURN_AFTER + this.#client._options.random() * RETURN_SPREAD);
+        this.#setState('removed');
+        this._emit('removed', error);
+    }
+
+    /** Ms until that time, at least 0; null: no time. */
+    #timeTo(until) {
+        const at = typeof until === 'string' ? Date.parse(until) : NaN;
+        return Number.isNaN(at) ? null : Math.max(0, at - (this.#client._clock.date?.() ?? Date.now()));
+    }
+
+    #setRules(rules) {
+        const { slowMode = 0, uniqueFor = 0, posting = 'open', frozen = false } = rules ?? {};
+        const before = this.rules;
+        this.rules = Object.freeze({ slowMode, uniqueFor, posting, frozen });
+        const isChanged = Object.entries(this.rules).some(([name, value]) => before[name] !== value);
+        if (isChanged) this._emit('rules', this.rules);
+    }
+
+    #sanctioned({ kind, user, until, reason }) {
+        if (user === this.#client.user && kind === 'mute') this.mute = { until, reason: reason ?? '' };
+        if (user === this.#client.user && kind === 'unmute') this.mute = null;
+        this._emit('sanction', { kind, user, until, reason });
     }
 
     /** @internal Writes what can be written now: reads at once, sends in order and within the window. */
@@ -1094,8 +1206,8 @@ export class Room extends Emitter {
         } else if (frame.name === 'notJoined' && this.state === 'joined') {
             // The node lost the session's place in the room: take it again, with nothing missing.
             this.#later(() => { if (this.state === 'joined') this._connected(); });
-        } else if (frame.retry) {
-            this.#later(() => this._pump());
+        } else if (frame.retry && this.#client._clock.now() + (this.#timeTo(frame.until) ?? 0) < send.ends) {
+            this.#later(() => this._pump(), this.#timeTo(frame.until) ?? 0);
         } else if (frame.name !== 'notJoined') {
             send.settle(send.error);
             this._pump();
@@ -1104,9 +1216,9 @@ export class Room extends Emitter {
 
     #sendError(send, error) {
         const stored = send.stored ? true : send.unsure || send.ref !== null ? undefined : false;
-        const { reason, message, code, retry } = error;
+        const { reason, message, code, retry, until } = error;
         const { key, since } = send;
-        return new MartletError(reason, message, { code, retry, room: this.name, key, since, stored });
+        return new MartletError(reason, message, { code, retry, room: this.name, key, since, stored, until });
     }
 
     #readAnswered(read, frame) {
@@ -1123,7 +1235,7 @@ export class Room extends Emitter {
 
     /** Asks for something that may be asked again on another connection. */
     #read(fields) {
-        if (this.#over) return Promise.reject(this.#over);
+        if (this.#over ?? this.#out) return Promise.reject(this.#over ?? this.#out);
         /** @type {any} */
         const read = Object.assign(new Deferred(), { fields, ref: null, what: `${fields.type} of ${this.name}` });
         read.settle = (error, value) => {
@@ -1142,10 +1254,10 @@ export class Room extends Emitter {
         return read.promise;
     }
 
-    /** The node said "not now": wait, longer each time, then go on. */
-    #later(action) {
+    /** The node said "not now": wait, longer each time and at least that long, then go on. */
+    #later(action, least = 0) {
         const { random, backoff } = this.#client._options;
-        const wait = (0.5 + random() / 2) * Math.min(5_000, backoff.base * 2 ** this.#tries);
+        const wait = Math.max(least, (0.5 + random() / 2) * Math.min(5_000, backoff.base * 2 ** this.#tries));
         this.#tries += 1;
         this.#pausedUntil = this.#client._clock.now() + wait;
         this.#client._clock.clearTimeout(this.#retryTimer);
@@ -1174,6 +1286,8 @@ export class Room extends Emitter {
         this.#target = seqOf(frame.position);
         this.#liveAfter = this.#target;
         this.state = 'joined';
+        this.rights = frame.rights ?? null;
+        this.mute = frame.sanction ? { until: frame.sanction.until, reason: frame.sanction.reason ?? '' } : null;
         const change = this.#setMembers(frame.roster?.map((member) => member.user), frame.count ?? 0);
         const gap = frame.gap ? readGap(frame.gap) : undefined;
         const { reset } = frame;
@@ -1185,6 +1299,7 @@ export class Room extends Emitter {
             position: frame.position, first, resumed, missed: missed.length,
             recent: from === null || reset ? messages.length : 0, gap, reset, count: this.count,
         });
+        this.#setRules(frame.rules);
         if (reset || from === null) {
             const before = messages.length > 0 ? positionBefore(messages[0].position) : frame.position;
             if (reset) this.#restart(reset, before, this.#target);
@@ -1389,7 +1504,7 @@ function readURL(url, options) {
 /** What a node says went wrong. `what`: the request that it speaks of. */
 function wireError(frame, room, what = 'the node says') {
     return new MartletError(frame.name ?? 'error', `${what}: ${frame.message ?? 'the node gave no reason'}`, {
-        code: frame.code, retry: frame.retry ?? false, room: frame.room ?? room,
+        code: frame.code, retry: frame.retry ?? false, room: frame.room ?? room, until: frame.until,
     });
 }
 

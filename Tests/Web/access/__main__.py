@@ -264,7 +264,8 @@ async def revocation(nodes, secret, binary, redis_port):
 
 async def browsers(url, secret, shots):
     def token(user):
-        return jwt.encode(claims(user), secret, algorithm="HS256")
+        more = {"martlet": {"rooms": {"lobby": ["read", "send", "signal", "moderate"]}}} if user == "ana" else {}
+        return jwt.encode(claims(user, **more), secret, algorithm="HS256")
 
     async with async_playwright() as play:
         browser = await play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -287,9 +288,62 @@ async def browsers(url, secret, shots):
             await stranger.goto(f"{url}/?user=eve&room=lobby")
             await stranger.wait_for_selector("text=does not take this")
             print("ok   two browsers talk with tokens, and one without is told why it cannot")
+            await moderated(pages["ana"], pages["bob"], f"{url}/?user=bob&room=lobby#token={token('bob')}", shots)
             await foreign(browser, url, token("ana"))
         finally:
             await browser.close()
+
+
+async def moderated(ana, bob, address, shots):
+    """A moderator mutes somebody, who sees why and for how long; then slow mode, and a kick, all by the page."""
+    check(await bob.locator(".member-more").count() == 0, "who may not moderate is not offered it")
+
+    async def sanction(operation, minutes, reason):
+        await ana.click("[aria-label='Moderate bob']")
+        await ana.select_option("#sanction-operation", operation)
+        if minutes:
+            await ana.select_option("#sanction-time", str(minutes * 60_000))
+            await ana.fill("#sanction-reason", reason)
+        await ana.click("#sanction-form button.primary")
+        await ana.wait_for_selector("#sanction-dialog:not([open])", state="attached")
+
+    await ana.wait_for_selector("[aria-label='Moderate bob']")
+    await sanction("mute", 10, "too loud")
+    await bob.wait_for_function("document.querySelector('#notice').textContent.startsWith('You are muted for another 10 min')")
+    told = await bob.inner_text("#notice")
+    check(told.endswith(": too loud"), f"the muted one is told: {told}")
+    check(await bob.is_disabled("#text"), "who is muted cannot write")
+    await bob.wait_for_selector("text=You were muted for 10 min: too loud")
+    await ana.wait_for_selector("text=bob was muted for 10 min: too loud")
+    if shots:
+        await bob.screenshot(path=str(pathlib.Path(shots, "muted.png")))
+    # On another page the same.
+    twin = await bob.context.new_page()
+    await twin.goto(address)
+    await twin.wait_for_selector("#notice:not([hidden])")
+    check("too loud" in await twin.inner_text("#notice"), "who enters muted is told")
+    await twin.close()
+    await ana.wait_for_selector("[aria-label='Moderate bob']")
+    await sanction("unmute", 0, "")
+    await bob.wait_for_selector("#text:not([disabled])")
+    check(await bob.is_hidden("#notice"), "the notice goes with the mute")
+    await ana.click("#room-rules")
+    await ana.select_option("#rules-slow", "5000")
+    await ana.check("#rules-frozen")
+    await ana.click("#rules-form button.primary")
+    await bob.wait_for_selector("#text[disabled]")
+    check("frozen" in await bob.inner_text("#notice"), "a frozen room says so")
+    check(await ana.is_enabled("#text"), "a moderator may write into a frozen room")
+    await ana.click("#room-rules")
+    await ana.uncheck("#rules-frozen")
+    await ana.click("#rules-form button.primary")
+    await bob.wait_for_selector("text=Slow mode: one message in 5 s")
+    await bob.wait_for_selector("#text:not([disabled])")
+    await sanction("kick", 1, "enough")
+    await bob.wait_for_function("document.querySelector('#subtitle').textContent === 'you were sent out'")
+    await bob.wait_for_selector("text=/a moderator banned you, until .*: enough/")
+    check(await bob.is_disabled("#text"), "who was sent out cannot write")
+    print("ok   the page mutes, sends out and slows down, and tells everybody whom it concerns, why and for how long")
 
 
 class Foreign(http.server.SimpleHTTPRequestHandler):
