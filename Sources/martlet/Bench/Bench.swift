@@ -62,6 +62,9 @@ struct Bench: AsyncParsableCommand {
     @Option(help: "Instead of sending, connect, join a room, leave and close this many times a second.")
     var churn: Double?
 
+    @Option(help: "Instead of loading nodes, measure what this list of words (MARTLET_WORDS) costs a message.")
+    var words: String?
+
     @Option(help: "Process of a node, whose CPU and memory are measured; may be given more than once.")
     var serverPid: [Int] = []
 
@@ -78,7 +81,7 @@ struct Bench: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        if url.isEmpty { throw ValidationError("--url is needed: a node, ws://host:port") }
+        if url.isEmpty, words == nil { throw ValidationError("--url is needed: a node, ws://host:port") }
         guard rooms > 0, members > 0, rooms <= 1_000_000 / members else {
             throw ValidationError("--rooms × --members must be from 1 to 1000000")
         }
@@ -119,6 +122,12 @@ struct Bench: AsyncParsableCommand {
     }
 
     private func measure() async throws -> Bool {
+        if let words {
+            let run = try BenchWords(file: words, size: size, seconds: seconds)
+            let figures = run.measure()
+            print(json ? run.json(figures) : run.text(figures))
+            return true
+        }
         var plan = BenchPlan()
         plan.nodes = url.count
         plan.rooms = rooms
