@@ -23,10 +23,11 @@ public struct KeySetFetcher: Sendable {
         self.url = url
         self.deadline = TimeAmount(deadline)
         self.maxBytes = maxBytes
-        guard url.isSecure else {
-            tls = nil
-            return
-        }
+        tls = url.isSecure ? try Self.makeContext(authorityFile) : nil
+    }
+
+    /// TLS for requests, with the authorities of that file in place of the system's.
+    static func makeContext(_ authorityFile: String?) throws(Failure) -> NIOSSLContext {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.applicationProtocols = ["http/1.1"]
         do {
@@ -35,7 +36,7 @@ public struct KeySetFetcher: Sendable {
                 guard !certificates.isEmpty else { throw Failure(description: "it holds no PEM certificate") }
                 configuration.trustRoots = .certificates(certificates)
             }
-            tls = try NIOSSLContext(configuration: configuration)
+            return try NIOSSLContext(configuration: configuration)
         } catch {
             let file = authorityFile.map { ", file \($0)" } ?? ""
             throw Failure(description: "TLS cannot be set up\(file): \(FetchErrorText.of(error))")
@@ -62,7 +63,7 @@ public struct KeySetFetcher: Sendable {
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
-                    if let tls { try pipeline.addHandler(tlsHandler(tls)) }
+                    if let tls { try pipeline.addHandler(Self.makeHandler(tls, url)) }
                     try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .dropBytes)
                     try pipeline.addHandler(KeySetHandler(url: url, maxBytes: maxBytes, promise))
                 }
@@ -81,7 +82,7 @@ public struct KeySetFetcher: Sendable {
         }
     }
 
-    private func tlsHandler(_ context: NIOSSLContext) throws -> NIOSSLClientHandler {
+    static func makeHandler(_ context: NIOSSLContext, _ url: KeySetURL) throws -> NIOSSLClientHandler {
         // Server name indication takes names only (RFC 6066 §3); NIOSSL verifies an address against the certificate.
         try NIOSSLClientHandler(context: context, serverHostname: url.address == nil ? url.host : nil)
     }
