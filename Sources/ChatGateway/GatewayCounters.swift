@@ -61,7 +61,8 @@ public struct GatewayCounters: Sendable {
             case .tooManyWaiting: self = .waitingSendsPerSession
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .unauthenticated, .forbidden, .banned, .muted, .slowMode, .frozen, .notModerator, .duplicate,
-                .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .noSpace, .internalError:
+                .blockedWord, .rejected, .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .noSpace,
+                .internalError:
                 return nil
             }
         }

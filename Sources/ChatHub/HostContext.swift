@@ -26,6 +26,16 @@ public protocol RoomHostContext: HostContext {
     /// The room's log lists these nodes.
     func sawNodes(_ nodes: [NodeID: UInt64], in room: RoomName)
     func counted(_ counter: RoomCounter, in room: RoomName)
+    /// A message had a word of the node's list.
+    func screened(_ outcome: WordScreen.Outcome)
+    /// Asks the operator's hook about a message. The answer is passed to ``RoomHost/hookAnswered(_:_:)``, later.
+    func askHook(_ number: UInt64, about content: MessageContent, in room: RoomName)
+    /// The answer to that question no longer matters.
+    func abandonHook(_ number: UInt64)
+    /// A message goes on with that decision of the hook.
+    func decided(_ decision: HookDecision)
+    /// A limit refused a request.
+    func refused(by limit: HubLimit)
     /// A client's join with a position was answered, for the count of such answers.
     func recovered(_ resumption: Resumption)
     /// Whether the events and actions of rooms are logged (`MARTLET_LOG_LEVEL=trace`).
@@ -61,6 +71,10 @@ extension SessionHostContext {
 }
 
 extension RoomHostContext {
+    public func screened(_ outcome: WordScreen.Outcome) {}
+    public func askHook(_ number: UInt64, about content: MessageContent, in room: RoomName) {}
+    public func abandonHook(_ number: UInt64) {}
+    public func decided(_ decision: HookDecision) {}
     public var isTracing: Bool { false }
     public func trace(_ text: String, in room: RoomName) {}
 }

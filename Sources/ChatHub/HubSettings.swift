@@ -10,6 +10,10 @@ public struct HubSettings: Sendable {
     public var roomsMemory = 512 * 1_048_576
     /// How long a session may stay after its token has expired, in milliseconds.
     public var tokenGrace: UInt64 = 25_000
+    /// The words that messages must not have; nil if there is no list.
+    public var words: WordScreen?
+    /// How an operator's hook is asked about messages; nil if there is none.
+    public var hook: HookSettings?
     /// Whether Redis has memory for new rooms.
     public let redisSpace = RedisSpace()
 

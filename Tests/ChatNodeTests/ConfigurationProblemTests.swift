@@ -180,6 +180,7 @@ import Testing
             (["MARTLET_HOST": "0.0.0.0"], ["MARTLET_AUTH", "MARTLET_HOST"]),
             (["MARTLET_TOKEN_COOKIE": "chat"], ["MARTLET_TOKEN_COOKIE", "MARTLET_ALLOWED_ORIGINS"]),
             (["MARTLET_ANONYMOUS": "read"], ["MARTLET_ANONYMOUS", "MARTLET_AUTH"]),
+            (["MARTLET_HOOK_URL": "https://hook.example/"], ["MARTLET_HOOK_URL", "MARTLET_HOOK_SECRET"]),
         ]
         #expect(broken.count == NodeConfiguration.checks.count)
         for (environment, variables) in broken {

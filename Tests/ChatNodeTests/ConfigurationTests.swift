@@ -44,6 +44,9 @@ import Testing
         "MARTLET_LIMIT_FAILURES_PER_MINUTE_PER_ADDRESS": "23", "MARTLET_LIMIT_HEAD_BYTES": "21KiB",
         "MARTLET_LIMIT_TICKETS_PER_MINUTE_PER_USER": "27",
         "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
+        "MARTLET_WORDS": "/etc/passwd", "MARTLET_WORDS_MODE": "mask",
+        "MARTLET_HOOK_URL": "https://hook.example/decide", "MARTLET_HOOK_TIMEOUT": "2s",
+        "MARTLET_HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MARTLET_HOOK_ON_FAILURE": "refuse",
         "MARTLET_ANONYMOUS": "chat", "MARTLET_TOKEN_HMAC_SECRET": "a secret of thirty-two bytes, or more",
         "MARTLET_TOKEN_HMAC_SECRET_PREVIOUS": "another secret of thirty-two bytes@1800000000",
         "MARTLET_TOKEN_PUBLIC_KEYS": "/etc/hosts,/etc/group", "MARTLET_TOKEN_JWKS_URL": "https://issuer.example/keys",
@@ -83,6 +86,11 @@ import Testing
         #expect(access.longestLife == .seconds(7 * 86_400))
         #expect(access.algorithms == [.hs256, .edDSA] && access.cookie == "__Host-chat")
         #expect(access.apiKeys.keys.keys.map(\.name) == ["bot"])
+        #expect(configuration.screening.wordsFile == "/etc/passwd" && configuration.screening.wordsMode == .mask)
+        #expect(configuration.screening.hook?.description == "https://hook.example/decide")
+        #expect(configuration.screening.hookSecret?.revealed == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        let hook = configuration.hookSettings
+        #expect(hook?.timeout == .seconds(2) && hook?.allowsUndecided == false && hook?.waitingInRoom == 9)
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))
         #expect(configuration.node.heartbeatInterval == .seconds(1))
@@ -152,6 +160,21 @@ import Testing
             "MARTLET_LIMIT_" + field.map { $0.isUppercase ? "_\($0)" : $0.uppercased() }.joined()
         }
         #expect(Set(variables) == Set(expected))
+    }
+
+    @Test func aListOfWordsThatCannotBeUsedIsNamedByFileAndLine() throws {
+        let path = FileManager.default.temporaryDirectory.appending(path: "words-\(UInt64.random(in: 0...UInt64.max))")
+            .path
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        func problem(_ content: [UInt8]) throws -> String? {
+            try Data(content).write(to: URL(filePath: path))
+            return try NodeConfiguration.load(environment: ["MARTLET_WORDS": path]).wordsProblem()?.message
+        }
+        #expect(try problem(Array("# words\nass\n".utf8)) == nil)
+        #expect(try problem(Array("ass\n\na\u{7}b\n".utf8))?.hasPrefix("MARTLET_WORDS: \(path):3: ") == true)
+        #expect(try problem([0xFF, 0x0A]) == "MARTLET_WORDS: \(path): it is not UTF-8")
+        let warned = try NodeConfiguration.load(environment: ["MARTLET_WORDS_MODE": "mask"])
+        #expect(warned.warnings.map(\.variable) == ["MARTLET_WORDS_MODE"])
     }
 
     @Test func anEmptyEnvironmentGivesTheDefaults() throws {

@@ -46,6 +46,10 @@ public struct WireError: Error, Hashable, Sendable {
         case notModerator = 306
         /// The user has sent the same message in the room a short time ago.
         case duplicate = 307
+        /// The message has a word that the node's list does not allow.
+        case blockedWord = 308
+        /// The operator's hook does not allow the message; it may say why.
+        case rejected = 309
         /// The log could not be reached in time, so it is not known whether the send was stored: try again with the
         /// same key and `again`.
         case unavailable = 400
@@ -73,7 +77,7 @@ public struct WireError: Error, Hashable, Sendable {
                 true
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .tooManyRooms, .unauthenticated, .forbidden, .banned, .muted, .frozen, .notModerator,
-                .duplicate, .outcomeUnknown:
+                .duplicate, .blockedWord, .rejected, .outcomeUnknown:
                 false
             }
         }

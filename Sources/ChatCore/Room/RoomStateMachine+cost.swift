@@ -1,6 +1,15 @@
 /// What a request costs in this room, asked before the event, so that the user can be charged; and the room's memory,
 /// which can be reclaimed.
 extension RoomStateMachine {
+    /// The user of that session; nil if it is not in the room.
+    public func user(of session: SessionID) -> UserID? { members[session]?.user }
+
+    /// Whether a send of the user with that key waits, or its message is in memory: then another try is answered with
+    /// the position of the first one.
+    public func knows(key: String, of user: UserID) -> Bool {
+        sends.holds(key, of: user) || order.recent.position(of: key, by: user) != nil
+    }
+
     /// About how many sessions receive a message: those of this node, and one for each user at other nodes.
     public var receivers: Int { max(members.count, presence.count) }
 

@@ -85,8 +85,8 @@ extension ConnectionHandler {
         case .banned: .banned
         case .badName, .badField, .missingField: .badName
         case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
-            .tooManyWaiting, .noSpace, .muted, .slowMode, .frozen, .notModerator, .duplicate, .unavailable,
-            .outcomeUnknown, .notStored, .draining, .notReplicated, .internalError:
+            .tooManyWaiting, .noSpace, .muted, .slowMode, .frozen, .notModerator, .duplicate, .blockedWord, .rejected,
+            .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .internalError:
             .internalError
         }
     }

@@ -2,7 +2,7 @@ import CLinux
 
 /// What distinguishes a file from one that replaced it or that was written anew (stat(2)). Symbolic links are followed,
 /// so replacing a link or a folder above it counts as well.
-struct FileStamp: Hashable, Sendable {
+package struct FileStamp: Hashable, Sendable {
     var device: UInt64
     var inode: UInt64
     var size: Int64
@@ -17,10 +17,40 @@ struct FileStamp: Hashable, Sendable {
     }
 
     /// Nil if there is no such file, or if it cannot be looked at.
-    init?(_ path: String) {
+    package init?(_ path: String) {
         var look = file_look()
         guard file_look_at(path, &look) else { return nil }
         self.init(device: look.device, inode: look.inode, size: look.size, changed: look.changed_nanoseconds)
+    }
+}
+
+/// Decides when files are read again that were read before. Pure. `Look`: the stamps of the files.
+package struct FileChanges<Look: Hashable & Sendable>: Sendable {
+    /// The files as they were at the last attempt to read them.
+    private var read: Look
+    /// A change that was seen at the last look only.
+    private var changed: Look?
+
+    /// `look`: the files as they were before they were read for the first time.
+    package init(_ look: Look) {
+        read = look
+    }
+
+    /// Whether the files are to be read now: they differ from those of the last attempt, and did not change between
+    /// this look and the last one, so that whoever replaces them is done. An attempt is not repeated before the files
+    /// change again, whatever came of it.
+    package mutating func looked(_ look: Look) -> Bool {
+        guard look != read else {
+            changed = nil
+            return false
+        }
+        guard look == changed else {
+            changed = look
+            return false
+        }
+        changed = nil
+        read = look
+        return true
     }
 }
 
@@ -44,34 +74,17 @@ struct CertificateWatch {
     static let soon: Int64 = 14 * 86_400
     static let pause: Int64 = 86_400
 
-    /// The files as they were at the last attempt to read them.
-    private var read: Look
-    /// A change that was seen at the last look only.
-    private var changed: Look?
+    private var changes: FileChanges<Look>
     /// When the last notice about the present certificate was due, in seconds since 1970.
     private var noticed: Int64?
 
     /// `look`: the files as they were before they were read for the first time.
     init(_ look: Look) {
-        read = look
+        changes = FileChanges(look)
     }
 
-    /// Whether the files are to be read now: they differ from those of the last attempt, and did not change between
-    /// this look and the last one, so that whoever replaces them is done with both. An attempt is not repeated before
-    /// the files change again, whatever came of it.
-    mutating func looked(_ look: Look) -> Bool {
-        guard look != read else {
-            changed = nil
-            return false
-        }
-        guard look == changed else {
-            changed = look
-            return false
-        }
-        changed = nil
-        read = look
-        return true
-    }
+    /// Whether both files are to be read now (``FileChanges/looked(_:)``).
+    mutating func looked(_ look: Look) -> Bool { changes.looked(look) }
 
     /// Another certificate is in use.
     mutating func replaced() {

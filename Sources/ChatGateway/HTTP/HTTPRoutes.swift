@@ -194,7 +194,7 @@ struct HTTPRoutes: Sendable {
         case .notFound: 404
         case .rateLimited, .tooManyWaiting, .slowMode: 429
         case .unauthenticated: 401
-        case .forbidden, .banned, .muted, .frozen, .notModerator: 403
+        case .forbidden, .banned, .muted, .frozen, .notModerator, .blockedWord, .rejected: 403
         case .noSpace, .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }

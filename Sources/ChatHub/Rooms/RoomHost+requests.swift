@@ -27,7 +27,39 @@ extension RoomHost {
 
     func send(_ request: SendRequest, ref: Ref?, from session: SessionID, at: UInt64, _ rate: UserRate) {
         let event = RoomEvent.send(request, ref: ref, from: session, at: at)
-        onlyMembers(of: request.room, event, session, ref, rate) { $0.cost(of: request, from: session) }
+        guard
+            let room = admit(
+                event, to: request.room, session, ref, rate, cost: { $0.cost(of: request, from: session) })
+        else { return }
+        // Whoever is no member is told by the room.
+        guard screensMessages, let user = room.look({ $0.user(of: session) }) ?? nil else {
+            return happen(event, in: room)
+        }
+        let content = MessageContent(user: user, at: at, text: request.text, data: request.data, key: request.key)
+        screen(content, in: request.room) { [weak self] result in
+            self?.sendScreened(result, of: request, ref: ref, from: session, at: at)
+        }
+    }
+
+    /// What was decided about the words of a message. Its session and its room may have gone meanwhile.
+    private func sendScreened(
+        _ result: Result<MessageContent, WireError>, of request: SendRequest, ref: Ref?, from session: SessionID,
+        at: UInt64
+    ) {
+        switch result {
+        case .failure(let error): post(.answer(session, .error(ref: ref, error)), to: session.loop)
+        case .success(let content):
+            var request = request
+            request.text = content.text
+            let event = RoomEvent.send(request, ref: ref, from: session, at: at)
+            guard let room = room(named: request.room) else { return refuseNonMember(event) }
+            happen(event, in: room)
+        }
+    }
+
+    private func refuseNonMember(_ event: RoomEvent) {
+        guard case .answer(let session, let answer)? = event.refusalOfNonMember else { return }
+        post(.answer(session, answer), to: session.loop)
     }
 
     func signal(_ name: String, data: String?, ref: Ref?, from session: SessionID, in room: RoomName, _ rate: UserRate)
@@ -42,23 +74,31 @@ extension RoomHost {
         onlyMembers(of: room, event, session, ref, rate) { RequestCost.roster($0.users, read: false) }
     }
 
-    /// Passes a members-only event to the room, if its user may spend what it costs. A room that is not in use has no
-    /// members.
+    /// Passes a members-only event to the room, if its user may spend what it costs.
     private func onlyMembers(
         of name: RoomName, _ event: RoomEvent, _ session: SessionID, _ ref: Ref?, _ rate: UserRate,
         cost: (inout RoomStateMachine) -> UInt64
     ) {
+        guard let room = admit(event, to: name, session, ref, rate, cost: cost) else { return }
+        happen(event, in: room)
+    }
+
+    /// The room, awake, if its user may spend what the event costs; nil: the session was told why not. A room that is
+    /// not in use has no members.
+    private func admit(
+        _ event: RoomEvent, to name: RoomName, _ session: SessionID, _ ref: Ref?, _ rate: UserRate,
+        cost: (inout RoomStateMachine) -> UInt64
+    ) -> HomeRoom? {
         guard let room = room(named: name) else {
-            if case .answer(let session, let answer)? = event.refusalOfNonMember {
-                post(.answer(session, answer), to: session.loop)
-            }
-            return
+            refuseNonMember(event)
+            return nil
         }
         awaken(room)
         guard rate.spend(room.look(cost) ?? 0, now: context.now) else {
-            return post(.answer(session, .error(ref: ref, settings.rooms.limits.tooDear)), to: session.loop)
+            post(.answer(session, .error(ref: ref, settings.rooms.limits.tooDear)), to: session.loop)
+            return nil
         }
-        happen(event, in: room)
+        return room
     }
 
     /// Whether the session is in the room or waits for the answer to its join.

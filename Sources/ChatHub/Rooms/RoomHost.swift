@@ -28,6 +28,8 @@ public final class RoomHost {
     public private(set) var subscriptions = BrokerReach()
     /// Messages shown to rooms since the node started.
     var messages: UInt64 = 0
+    /// The messages that an operator's hook decides about; nil if there is none.
+    var hook: HookQueue<HeldMessage>?
 
     /// `count`: the number of loops of the node. `turnsAtOnce`: rooms that enter or leave at once at one server.
     public init(
@@ -42,6 +44,7 @@ public final class RoomHost {
         outboxes = Outboxes(index: index, of: count, tick: tick, context: context)
         memory = RoomsMemory(limit: settings.roomsMemory / max(1, count))
         turns = Turns(limit: turnsAtOnce)
+        hook = settings.hook.map { HookQueue($0) }
     }
 
     /// The room's home loop: its ``StableHash``, then mixed (the finaliser of MurmurHash3), because FNV alone hardly
@@ -192,6 +195,7 @@ public final class RoomHost {
 
     private func armTimers() {
         if let next = timers.next { context.wake(at: next) }
+        if let next = hook?.deadline { context.wake(at: next) }
     }
 
     /// The room of the entry; nil if it is gone, or no longer wants to be woken then.
@@ -208,6 +212,7 @@ public final class RoomHost {
             room.wake = nil
             happen(.timerFired, in: room, awake: Self.upkeep)
         }
+        hookTimePassed(now: now)
         armTimers()
     }
 

@@ -1,5 +1,5 @@
 /// One reason why the configuration cannot be used.
-public struct ConfigurationProblem: Hashable, Sendable, CustomStringConvertible {
+public struct ConfigurationProblem: Error, Hashable, Sendable, CustomStringConvertible {
     /// The variables concerned: one, or several that do not fit together.
     public var variables: [String]
     /// One line: the variable, the given value (never a secret), the expected value and, where it can be told, the

@@ -11,7 +11,7 @@ extension NodeConfiguration {
         var rule: String
     }
 
-    static let checks: [Check] = accessChecks + connectionChecks
+    static let checks: [Check] = accessChecks + screeningChecks + connectionChecks
 
     private static let connectionChecks: [Check] = [
         Check(

@@ -37,7 +37,7 @@ extension NodeConfiguration {
         problems += configuration.crossProblems(unread: unread)
         configuration.warnings =
             unknownNames(in: environment) + configuration.listenerValuesWithoutEffect()
-            + configuration.valuesWithoutEffect() + configuration.weakAccess()
+            + configuration.valuesWithoutEffect() + configuration.weakAccess() + configuration.idleScreening()
         guard problems.isEmpty else {
             throw ConfigurationError(problems: problems, warnings: configuration.warnings)
         }

@@ -4,7 +4,8 @@ import Logging
 extension NodeConfiguration {
     /// All variables, in the order in which they are shown.
     static let settings: [Setting] =
-        listenerSettings + accessSettings + nodeSettings + redisSettings + roomSettings + limitSettings + logSettings
+        listenerSettings + accessSettings + screeningSettings + nodeSettings + redisSettings + roomSettings
+        + limitSettings + logSettings
 
     private static let listenerSettings: [Setting] = [
         Setting(

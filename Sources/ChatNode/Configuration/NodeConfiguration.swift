@@ -12,6 +12,7 @@ import NIOCore
 public struct NodeConfiguration: Sendable {
     public var listener = Listener()
     public var access = Access()
+    public var screening = Screening()
     public var redis = Redis()
     public var node = Node()
     public var rooms = Rooms()

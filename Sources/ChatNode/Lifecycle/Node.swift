@@ -60,9 +60,13 @@ public struct Node: Service {
         var hubSettings = HubSettings(node: identity, rooms: configuration.roomSettings, encoder: protocols)
         hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
         hubSettings.tokenGrace = configuration.tokenGrace
-        let settings = LoopSettings(
+        let words = try WordFile(configuration, logger: logger)
+        hubSettings.words = words?.screen
+        hubSettings.hook = configuration.hookSettings
+        var settings = LoopSettings(
             hub: hubSettings, ackReplicas: configuration.redis.ackReplicas,
             ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
+        settings.hook = try configuration.hookTarget()
         let eventLoops = Array(group.makeIterator())
         let loops = try eventLoops.enumerated().map { index, eventLoop in
             let tick = LoopTick(of: eventLoop)
@@ -84,7 +88,8 @@ public struct Node: Service {
         for loop in loops { try await loop.eventLoop.submit { loop.start(loops, keeper: keeper) }.get() }
         let commands = CommandReader(keeper: keeper, hub: hub, revocations: revocations, logger: logger)
         let life = NodeLife(
-            node: identity, configuration: configuration, hub: hub, keeper: keeper, commands: commands, logger: logger)
+            node: identity, configuration: configuration, hub: hub, keeper: keeper, commands: commands, words: words,
+            logger: logger)
         await life.firstBeat(within: .seconds(2))
         await commands.begin(within: .seconds(2))
 

@@ -13,6 +13,7 @@ final class NodeLife: Sendable {
     private let hub: Hub
     private let keeper: Keeper
     private let commands: CommandReader
+    private let words: WordFile?
     private let logger: Logger
     private var pulse: NodePulse { keeper.pulse }
 
@@ -23,13 +24,14 @@ final class NodeLife: Sendable {
 
     init(
         node: NodeID, configuration: NodeConfiguration, hub: Hub, keeper: Keeper, commands: CommandReader,
-        logger: Logger
+        words: WordFile?, logger: Logger
     ) {
         self.node = node
         self.configuration = configuration
         self.hub = hub
         self.keeper = keeper
         self.commands = commands
+        self.words = words
         self.logger = logger
     }
 
@@ -59,6 +61,7 @@ final class NodeLife: Sendable {
                 tasks.addTask { await self.tellForever() }
                 tasks.addTask { await self.endExpiredForever() }
                 tasks.addTask { await self.commands.run() }
+                if let words = self.words { tasks.addTask { await words.watch() } }
                 await tasks.waitForAll()
             }
         }

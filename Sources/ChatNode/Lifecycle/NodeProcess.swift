@@ -23,7 +23,8 @@ public enum NodeProcess {
         announce(configuration, logger)
         raiseFileLimit(logger)
         refuseTooManyConnections(configuration)
-        refuseCertificate(configuration)
+        refuse(configuration.certificateProblem())
+        refuse(configuration.wordsProblem())
         signal(SIGPIPE, SIG_IGN)
         let metrics = NodeMetrics(version: Node.version, node: configuration.node.name)
         MetricsSystem.bootstrap(metrics.registry)
@@ -94,8 +95,8 @@ public enum NodeProcess {
         }
     }
 
-    private static func refuseCertificate(_ configuration: NodeConfiguration) {
-        guard let problem = configuration.certificateProblem() else { return }
+    private static func refuse(_ problem: ConfigurationProblem?) {
+        guard let problem else { return }
         StandardError.write("martlet: \(problem)\n")
         exit(ExitCode.configuration)
     }

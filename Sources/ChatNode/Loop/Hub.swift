@@ -124,8 +124,9 @@ final class Hub: ChatService {
         if content.at == 0 { content.at = settings.wallClock() }
         // Who may moderate is bound by sanctions, but not by the room's rules.
         let obeysRules = !(grant?.rights(in: room).contains(.moderate) ?? false)
+        var result: Result<BrokerReply, BrokerError>
+        (content, result) = try await home.say(content, in: room, obeysRules: obeysRules).get()
         let request = BrokerRequest.say(room: room, content: content, obeysRules: obeysRules)
-        var result = await home.ask(request)
         // Each call reads a piece of the log, so a few calls read as much as the log's bounds allow.
         for _ in 0..<Self.mostReads where result == .failure(.again) {
             result = await home.ask(request)

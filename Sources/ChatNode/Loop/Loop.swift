@@ -1,3 +1,4 @@
+import ChatAccess
 import ChatCore
 import ChatHub
 import Logging
@@ -98,6 +99,26 @@ final class Loop: @unchecked Sendable {
         }
     }
 
+    /// Stores a message from a sender who need not be in the room, unless it is not allowed. The message in the result
+    /// is as it was stored: the list of words and the hook may have changed it.
+    func say(
+        _ content: MessageContent, in room: RoomName, obeysRules: Bool
+    ) async -> Result<(content: MessageContent, reply: Result<BrokerReply, BrokerError>), WireError> {
+        await withCheckedContinuation { continuation in
+            run { [self] in
+                rooms.screen(content, in: room) { [self] result in
+                    switch result {
+                    case .failure(let error): continuation.resume(returning: .failure(error))
+                    case .success(let content):
+                        broker.ask(.say(room: room, content: content, obeysRules: obeysRules)) {
+                            continuation.resume(returning: .success((content, $0)))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Whether a node is in the room, or its log has held a message.
     func exists(_ room: RoomName) async -> Bool {
         await withCheckedContinuation { continuation in
@@ -121,4 +142,6 @@ struct LoopSettings: Sendable {
     var ackReplicas = 0
     var ackDeadline: Duration = .seconds(1)
     var wallClock: @Sendable () -> UInt64
+    /// The operator's hook; nil if there is none.
+    var hook: HookTarget?
 }

@@ -1,3 +1,4 @@
+import ChatAccess
 import ChatCore
 import ChatHub
 import Logging
@@ -19,6 +20,10 @@ final class LoopContext: @unchecked Sendable {
     /// The node's heartbeat and sweeper, on the first loop.
     private(set) var keeper: Keeper?
     private var timer: LoopTimer?
+    private let hook: HookClient?
+    private var hookLines = LineRate<HookDecision.Trouble>(pause: .seconds(60))
+    /// What was wrong with the hook's last answer.
+    private var hookProblem = ""
     private var ignoredLines = LineRate<IgnoredData>(pause: .seconds(60))
     let isTracing: Bool
 
@@ -29,6 +34,7 @@ final class LoopContext: @unchecked Sendable {
         self.metrics = metrics
         self.logger = logger
         isTracing = logger.logLevel <= .trace
+        hook = settings.hook.map { HookClient($0, on: eventLoop) }
     }
 
     func attach(_ loops: [Loop], _ keeper: Keeper) {
@@ -100,6 +106,38 @@ extension LoopContext: RoomHostContext, SessionHostContext {
             metadata: [
                 LogKey.reason: "\(kind)", LogKey.error: "\(kind.text)", LogKey.room: "\(room)",
                 LogKey.count: "\(count)", LogKey.shard: "\(index)",
+            ])
+    }
+
+    func screened(_ outcome: WordScreen.Outcome) {
+        if let result = WordResult(outcome) { metrics.words[result].increment() }
+    }
+
+    func askHook(_ number: UInt64, about content: MessageContent, in room: RoomName) {
+        guard let hook else { return }
+        let began = now
+        hook.ask(
+            number, id: "\(settings.hub.node)-\(index)-\(number)", about: content, in: room, now: wallClock,
+            maxBytes: settings.hub.rooms.limits.frameBytes
+        ) { [weak self] decision, problem in
+            guard let self else { return }
+            metrics.hookAnswers.observe(now - began)
+            if let problem { hookProblem = problem }
+            own?.rooms.hookAnswered(number, decision)
+        }
+    }
+
+    func abandonHook(_ number: UInt64) { hook?.abandon(number) }
+
+    func decided(_ decision: HookDecision) {
+        metrics.hookDecisions[HookResult(decision)].increment()
+        guard case .none(let trouble) = decision, let count = hookLines.happened(trouble, now: now) else { return }
+        let error = trouble == .late ? "no answer in time" : hookProblem
+        logger.warning(
+            "the hook has not decided about messages",
+            metadata: [
+                LogKey.reason: "\(trouble.rawValue)", LogKey.error: "\(error)", LogKey.count: "\(count)",
+                LogKey.shard: "\(index)",
             ])
     }
 

@@ -50,3 +50,33 @@ public enum TokenRefusal: MetricLabel {
 public enum KeySetResult: MetricLabel {
     case fetched, failed
 }
+
+/// What was done with a message that had a word of the list.
+public enum WordResult: MetricLabel {
+    case masked, refused
+
+    init?(_ outcome: WordScreen.Outcome) {
+        switch outcome {
+        case .clean: return nil
+        case .masked: self = .masked
+        case .refused: self = .refused
+        }
+    }
+}
+
+/// What a hook has decided about a message, or why it has not.
+public enum HookResult: MetricLabel {
+    case allowed, refused, replaced, late, unreachable, badAnswer
+
+    init(_ decision: HookDecision) {
+        self =
+            switch decision {
+            case .allow: .allowed
+            case .refuse: .refused
+            case .replace: .replaced
+            case .none(.late): .late
+            case .none(.unreachable): .unreachable
+            case .none(.badAnswer): .badAnswer
+            }
+    }
+}

@@ -34,6 +34,9 @@ public final class NodeMetrics: Sendable {
     public let tokenRefusals: CounterSet<TokenRefusal>
     public let tickets: PrometheusCounter
     public let keySetFetches: CounterSet<KeySetResult>
+    public let words: CounterSet<WordResult>
+    public let hookDecisions: CounterSet<HookResult>
+    public let hookAnswers: PrometheusHistogram
 
     // Rooms
     public let rooms: PrometheusGauge
@@ -114,6 +117,15 @@ public final class NodeMetrics: Sendable {
             r, "martlet_token_refusals_total", label: "reason",
             help: "Tokens and keys that were refused, by what is wrong with them.")
         tickets = r.counter("martlet_tickets_total", help: "Tickets that were issued.")
+        words = CounterSet(
+            r, "martlet_word_messages_total", label: "result",
+            help: "Messages that had a word of the list, by what was done with them.")
+        hookDecisions = CounterSet(
+            r, "martlet_hook_decisions_total", label: "result",
+            help: "Messages that the hook was to decide about, by what it decided, or why it did not.")
+        hookAnswers = r.histogram(
+            "martlet_hook_seconds", help: "Time from a question to the hook until its answer, or its failure.",
+            bounds: PrometheusHistogram.secondBounds)
         keySetFetches = CounterSet(
             r, "martlet_key_set_fetches_total", label: "result", help: "Attempts to fetch the key set, by result.")
         limitRefusals = CounterSet(

@@ -14,7 +14,7 @@ enum DoctorServer {
         do throws(ConfigurationError) {
             let configuration = try NodeConfiguration.load(environment: environment)
             warnings = configuration.warnings
-            if let problem = configuration.certificateProblem() {
+            for problem in [configuration.certificateProblem(), configuration.wordsProblem()].compactMap({ $0 }) {
                 findings.append(
                     Finding(
                         .must, .configuration, problem.variables.joined(separator: ", "), problem.message,

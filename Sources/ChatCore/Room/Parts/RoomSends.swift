@@ -73,6 +73,11 @@ struct RoomSends: Sendable {
 
     // MARK: new sends
 
+    /// Whether a send of the user with that key is not finished.
+    func holds(_ key: String, of user: UserID) -> Bool {
+        keys[SendKey(user: user, key: key)].map { queue[$0] != nil } ?? false
+    }
+
     /// Adds the waiter to the unfinished send of the user with that key. False: there is none.
     mutating func add(_ waiter: PendingSend.Waiter, toSendOf user: UserID, key: String) -> Bool {
         guard let number = keys[SendKey(user: user, key: key)], queue[number] != nil else { return false }
