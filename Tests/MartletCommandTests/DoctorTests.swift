@@ -14,6 +14,26 @@ import Testing
         #expect(bad.allSatisfy { $0.remedy != nil })
     }
 
+    /// Set-ups of access that can be attacked: with some a node does not start, with others it does, and should not.
+    @Test(arguments: [
+        (
+            ["MARTLET_TOKEN_HMAC_SECRET": "thirty-one bytes are not enough"], Finding.Level.must,
+            "MARTLET_TOKEN_HMAC_SECRET"
+        ),
+        (["MARTLET_TOKEN_HMAC_SECRET": String(repeating: "ab", count: 20)], .warning, "MARTLET_TOKEN_HMAC_SECRET"),
+        (["MARTLET_TOKEN_COOKIE": "chat"], .must, "MARTLET_TOKEN_COOKIE, MARTLET_ALLOWED_ORIGINS"),
+        (["MARTLET_TOKEN_JWKS_URL": "https://issuer.example/keys"], .warning, "MARTLET_TOKEN_JWKS_URL"),
+        (["MARTLET_HOST": "0.0.0.0"], .must, "MARTLET_AUTH, MARTLET_HOST"),
+        (["MARTLET_HOST": "0.0.0.0", "MARTLET_AUTH": "none"], .warning, "MARTLET_AUTH"),
+        (["MARTLET_HOOK_URL": "https://hook.example/"], .must, "MARTLET_HOOK_URL, MARTLET_HOOK_SECRET"),
+        (["MARTLET_WORDS": "/dev/zero"], .must, "MARTLET_WORDS"),
+    ])
+    func weakSetUpsAreFound(environment: [String: String], level: Finding.Level, place: String) {
+        let findings = DoctorServer.configuration(environment)
+        #expect(findings.map(\.level) == [level] && findings.map(\.place) == [place], "\(findings)")
+        #expect(findings.allSatisfy { $0.remedy != nil && !$0.problem.contains("abab") })
+    }
+
     private func list(_ code: [UInt8]) -> RedisValue {
         .array([
             .array([
