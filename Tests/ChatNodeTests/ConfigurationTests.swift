@@ -1,6 +1,8 @@
 import ChatAccess
 import ChatCore
 import ChatGateway
+import ChatHub
+import FoundationEssentials
 import Logging
 import Testing
 
