@@ -47,6 +47,25 @@ export function rulesText({ slowMode, uniqueFor, posting, frozen }) {
     return parts.length === 0 ? 'The room has no special rules any more' : `New rules: ${parts.join(', ')}`;
 }
 
+/** What holds for whoever writes now, and for how long: beside the composer, which may be closed. */
+export class NoticeView {
+    #timer = null;
+
+    /** @param {import('./chat-room.js').RoomModel | null} model */
+    draw(model) {
+        clearTimeout(this.#timer);
+        if (!model) return;
+        const { room } = model;
+        const notice = noticeOf(room, Date.now());
+        const element = byId('notice');
+        element.hidden = notice === null;
+        if (notice && element.textContent !== notice.text) element.textContent = notice.text;
+        byId('text').disabled = (notice?.closed ?? false) || room.state === 'removed';
+        byId('room-rules').hidden = !isModerator(room) || room.state !== 'joined';
+        if (notice && room.mute?.until) this.#timer = setTimeout(() => this.draw(model), 1_000);
+    }
+}
+
 /** The dialogs of moderators: one for a user, one for the room. */
 export class ModerationDialogs {
     #model = null;

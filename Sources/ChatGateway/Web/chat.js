@@ -3,7 +3,7 @@ import { connect } from './martlet.js';
 import {
     Announcer, avatar, badge, byId, count, deviceName, el, memory, nameProblem, plural, reasonOf,
 } from './chat-parts.js';
-import { ModerationDialogs, isModerator, noticeOf } from './chat-moderation.js';
+import { ModerationDialogs, NoticeView } from './chat-moderation.js';
 import { PeopleView } from './chat-people.js';
 import { RoomModel } from './chat-room.js';
 import { RoomList } from './chat-rooms.js';
@@ -23,6 +23,7 @@ let lost = null;
 let retryAt = 0;
 
 const dialogs = new ModerationDialogs();
+const notice = new NoticeView();
 const people = new PeopleView(
     { list: byId('members'), more: byId('more-members'), total: byId('people-total') },
     (user) => { if (current) dialogs.sanction(current, user); },
@@ -109,6 +110,7 @@ function signOut(error = '') {
     closing?.close();
     rooms.clear();
     current = null;
+    notice.draw(null);
     people.open(null);
     talk.open(null);
     memory.write('page', { ...memory.read('page'), open: false });
@@ -259,7 +261,7 @@ function refresh() {
         drawRooms();
         drawHead();
         drawTyping();
-        drawNotice();
+        notice.draw(current);
     });
 }
 
@@ -283,22 +285,6 @@ function drawHead() {
     byId('people-count').textContent = room.state === 'joined' ? count(room.count) : '';
     const placeholder = `Message ${name}`;
     if (byId('text').placeholder !== placeholder) byId('text').placeholder = placeholder;
-}
-
-let noticeTimer = null;
-
-/** What holds for whoever writes now, and for how long. */
-function drawNotice() {
-    clearTimeout(noticeTimer);
-    if (!current) return;
-    const { room } = current;
-    const notice = noticeOf(room, Date.now());
-    const element = byId('notice');
-    element.hidden = notice === null;
-    if (notice && element.textContent !== notice.text) element.textContent = notice.text;
-    byId('text').disabled = (notice?.closed ?? false) || room.state === 'removed';
-    byId('room-rules').hidden = !isModerator(room) || room.state !== 'joined';
-    if (room.mute?.until) noticeTimer = setTimeout(drawNotice, 1_000);
 }
 
 function drawTyping() {
