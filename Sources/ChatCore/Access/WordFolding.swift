@@ -81,7 +81,7 @@ enum WordFolding {
     /// Folds valid UTF-8. The writer has room for ``mostUnitsPerByte`` units for each byte.
     static func fold(_ text: UnsafeBufferPointer<UInt8>, _ tables: Tables, _ writer: inout Writer) {
         var place = 0
-        var hasMarks = false
+        var hasPairs = false
         while place < text.count {
             let byte = text[place]
             writer.begin()
@@ -95,17 +95,16 @@ enum WordFolding {
             if scalar &- 0xAC00 < 11_172 {
                 syllable(scalar &- 0xAC00, tables, place, &writer)
             } else {
-                switch tables.kind(scalar) {
-                case Kind.ignored: break
-                case Kind.mark:
-                    hasMarks = true
-                    fallthrough
-                default: hasMarks = other(scalar, tables, place, &writer) || hasMarks
+                let kind = tables.kind(scalar)
+                if tables.staysAsItIs(scalar), kind != Kind.mark, kind != Kind.ignored {
+                    writer.append(scalar: scalar, place)
+                } else if kind != Kind.ignored, other(scalar, tables, place, &writer) {
+                    hasPairs = true
                 }
             }
             place += length
         }
-        if hasMarks { order(tables, &writer) }
+        if hasPairs { order(tables, &writer) }
     }
 
     @inline(__always)
@@ -139,18 +138,19 @@ enum WordFolding {
 
     // MARK: Everything else
 
-    /// Appends what the code point is folded to. Returns whether marks are among it.
+    /// Appends what the code point is folded to. Returns whether a mark in it follows another one.
     private static func other(_ scalar: UInt32, _ tables: Tables, _ place: Int, _ writer: inout Writer) -> Bool {
-        var hasMarks = false
+        var hasPair = false
         tables.forEachFolded(scalar) { folded in
-            if let jamo = tables.jamo(folded) {
-                writer.append(letters: jamo, place)
-            } else if tables.kind(folded) != Kind.ignored {
-                hasMarks = hasMarks || tables.kind(folded) == Kind.mark
-                writer.append(scalar: folded, place)
+            if let jamo = tables.jamo(folded) { return writer.append(letters: jamo, place) }
+            let kind = tables.kind(folded)
+            guard kind != Kind.ignored else { return }
+            if kind == Kind.mark, writer.count > 0, tables.kind(UInt32(writer.units[writer.count - 1])) == Kind.mark {
+                hasPair = true
             }
+            writer.append(scalar: folded, place)
         }
-        return hasMarks
+        return hasPair
     }
 
     /// Puts marks that follow each other in the order of their classes (Unicode, D109).
@@ -194,8 +194,11 @@ extension WordFolding {
         private static let limit = 0x2_0000
         /// The kind of each code point below `limit`, and in the upper bits whether it is folded: 4.
         private let kinds: [UInt8]
-        /// What code points are folded to; an index into `folded`, with the count in the upper eight bits.
-        private let places: [UInt32: UInt32]
+        /// For each 256 code points, where theirs begin in `places`; 0: none of them is folded.
+        private let pages: [UInt16]
+        /// What code points are folded to: an index into `folded`, with the count in the upper eight bits; 0 if the
+        /// code point is not folded.
+        private let places: [UInt32]
         private let folded: [UInt32]
 
         private init() {
@@ -203,13 +206,23 @@ extension WordFolding {
             leads = Self.letters("ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ")
             vowels = Self.letters("ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ")
             tails = [0] + Self.letters("ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
-            var (places, folded) = ([UInt32: UInt32](), [UInt32]())
+            var pages = [UInt16](repeating: 0, count: 0x11_0000 >> 8)
+            var (places, folded) = ([UInt32](repeating: 0, count: 256), [UInt32]())
             Self.readTable { scalar, replacements in
-                places[scalar] = UInt32(replacements.count) << 24 | UInt32(folded.count)
+                let page = Int(scalar >> 8)
+                if pages[page] == 0 {
+                    pages[page] = UInt16(places.count >> 8)
+                    places += repeatElement(0, count: 256)
+                }
+                places[Int(pages[page]) << 8 | Int(scalar & 0xFF)] =
+                    UInt32(replacements.count) << 24 | UInt32(folded.count)
                 folded += replacements
             }
-            (self.places, self.folded) = (places, folded)
-            kinds = (0..<UInt32(Self.limit)).map { Self.kind(of: $0) | (places[$0] == nil ? 0 : 4) }
+            (self.pages, self.places, self.folded) = (pages, places, folded)
+            kinds = (0..<UInt32(Self.limit)).map { scalar in
+                let place = places[Int(pages[Int(scalar >> 8)]) << 8 | Int(scalar & 0xFF)]
+                return Self.kind(of: scalar) | (place == 0 ? 0 : 4)
+            }
         }
 
         @inline(__always)
@@ -219,11 +232,18 @@ extension WordFolding {
             return (0xE_0000...0xE_0FFF).contains(scalar) ? Kind.ignored : Kind.other
         }
 
+        /// Whether the code point is certainly not folded, and no jamo.
+        @inline(__always)
+        func staysAsItIs(_ scalar: UInt32) -> Bool {
+            scalar < Self.limit && kinds[Int(scalar)] & 4 == 0 && scalar &- 0x1100 >= 0x100
+        }
+
         /// What the code point is folded to.
         @inline(__always)
         func forEachFolded(_ scalar: UInt32, _ body: (UInt32) -> Void) {
             if scalar < Self.limit, kinds[Int(scalar)] & 4 == 0 { return body(scalar) }
-            guard let place = places[scalar] else { return body(scalar) }
+            let place = places[Int(pages[Int(scalar >> 8)]) << 8 | Int(scalar & 0xFF)]
+            guard place > 0 else { return body(scalar) }
             let start = Int(place & 0xFF_FFFF)
             for index in start..<(start + Int(place >> 24)) { body(folded[index]) }
         }
