@@ -102,7 +102,7 @@ struct BadFrameTests {
     @Test func requestsBeyondTheRateAreAnsweredAndTheNextSecondIsFine() async throws {
         try await withGateway {
             $0.limits.requestBurst = 5
-            $0.limits.requestsPerSecond = 50
+            $0.limits.requestsPerSecond = 1
         } _: { port, _, _ in
             let client = try await TestWebSocket.connect(port: port)
             for number in 0..<40 { try await client.send("{\"type\":\"ping\",\"ref\":\(number)}") }

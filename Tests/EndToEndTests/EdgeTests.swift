@@ -21,6 +21,8 @@ struct EdgeTests {
         #expect(Set(admin.keys) == ["MARTLET_ADMIN_PORT", "MARTLET_ADMIN_HOST"])
         var environment = files(own)
         environment["MARTLET_HOST"] = tls["MARTLET_HOST"]
+        // Without keys of tokens a node listens to its own machine only.
+        environment["MARTLET_TOKEN_HMAC_SECRET"] = String(repeating: "secret of a test ", count: 3)
         let adminPort = try PrivateRedis.freePort()
         environment["MARTLET_ADMIN_PORT"] = "\(adminPort)"
         environment["MARTLET_ADMIN_HOST"] = "127.0.0.4"
