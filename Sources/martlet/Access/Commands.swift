@@ -3,7 +3,6 @@ import ChatGateway
 import ChatJSON
 import ChatNode
 import ChatRedis
-import Glibc
 import RedisSchema
 
 /// `martlet commands`: the newest commands that all nodes apply.
@@ -24,20 +23,7 @@ struct Commands: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let (target, keys) = try await place.resolved("commands")
-        let reply: RedisValue
-        do throws(RedisSetupError) {
-            let redis = try await RedisServers.connect(target, name: "commands")
-            reply = try await redis.ask("XREVRANGE", keys.commands, "+", "-", "COUNT", "\(count)")
-            await redis.close()
-        } catch {
-            StandardError.write("commands: \(error)\n")
-            throw ExitCode(2)
-        }
-        if let error = reply.error {
-            StandardError.write("commands: redis refuses: \(error)\n")
-            throw ExitCode(1)
-        }
+        let reply = try await place.ask("commands") { ["XREVRANGE", $0.commands, "+", "-", "COUNT", "\(count)"] }
         for entry in (reply.array ?? []).reversed() {
             guard let parts = entry.array, parts.count == 2, let id = parts[0].string else { continue }
             let fields = parts[1].pairs.compactMapValues(\.string)

@@ -1,9 +1,7 @@
 import ArgumentParser
 import ChatCore
 import ChatGateway
-import ChatNode
 import ChatRedis
-import Glibc
 import RedisSchema
 
 /// Writes a command to the stream of commands in Redis, which all nodes read. It needs no node.
@@ -13,20 +11,8 @@ struct CommandOrder: ParsableArguments {
     /// `words`: the arguments of `martlet_command` without who orders it, which comes last. Exits with code 2 and the
     /// reason if Redis cannot be asked, and with 1 if it refuses. `tool`: the name of the subcommand.
     func give(_ words: [String], tool: String, done: String) async throws {
-        let (target, keys) = try await place.resolved(tool)
-        let call = ["FCALL", "martlet_command", "1", keys.commands] + words + ["martlet command line"]
-        let reply: RedisValue
-        do throws(RedisSetupError) {
-            let redis = try await RedisServers.connect(target, name: tool)
-            reply = try await redis.ask([call]).first ?? .null
-            await redis.close()
-        } catch {
-            StandardError.write("\(tool): \(error)\n")
-            throw ExitCode(2)
-        }
-        if let error = reply.error {
-            StandardError.write("\(tool): redis refuses: \(error); a node of this version loads the function\n")
-            throw ExitCode(1)
+        let reply = try await place.ask(tool, remedy: "; a node of this version loads the function") { keys in
+            ["FCALL", "martlet_command", "1", keys.commands] + words + ["martlet command line"]
         }
         Terminal.write("\(done), command \(reply.string ?? "")\n")
     }
@@ -40,12 +26,7 @@ struct Revocation: ParsableArguments {
     var keep = "30d"
 
     func revoke(_ subject: String, _ name: String) async throws {
-        let until: UInt64
-        do {
-            until = WallClock.milliseconds + UInt64(clamping: try DurationText.parse(keep).wholeMilliseconds)
-        } catch {
-            throw ValidationError("--keep \(keep) is no duration: \(error.hint ?? "such as 30d")")
-        }
+        let until = WallClock.milliseconds + (try DurationArgument.milliseconds(keep, of: "--keep", example: "30d"))
         try await order.give(["revoke", subject, name, "", "\(until)"], tool: "revoke", done: "revoked")
     }
 }

@@ -35,21 +35,7 @@ struct Room: AsyncParsableCommand {
         /// The reply to `command(keys)`. Exits with code 2 and the reason if Redis cannot be asked, and with 1 if it
         /// refuses.
         func ask(_ command: (RedisKeys) -> [String]) async throws -> RedisValue {
-            let (target, keys) = try await redis.resolved("room")
-            let reply: RedisValue
-            do throws(RedisSetupError) {
-                let redis = try await RedisServers.connect(target, name: "room")
-                reply = try await redis.ask([command(keys)]).first ?? .null
-                await redis.close()
-            } catch {
-                StandardError.write("room: \(error)\n")
-                throw ExitCode(2)
-            }
-            if let error = reply.error {
-                StandardError.write("room: redis refuses: \(error); a node of this version loads the functions\n")
-                throw ExitCode(1)
-            }
-            return reply
+            try await redis.ask("room", remedy: "; a node of this version loads the functions", command)
         }
     }
 
@@ -84,11 +70,7 @@ struct Room: AsyncParsableCommand {
     static func milliseconds(_ text: String?, _ name: String) throws -> UInt64? {
         guard let text else { return nil }
         if text == "0" { return 0 }
-        do {
-            return UInt64(clamping: try DurationText.parse(text).wholeMilliseconds)
-        } catch {
-            throw ValidationError("\(name) \(text) is no duration: \(error.hint ?? "such as 10m")")
-        }
+        return try DurationArgument.milliseconds(text, of: name, example: "10m")
     }
 
     /// A sanction that lasts for some time.
@@ -108,6 +90,18 @@ struct Room: AsyncParsableCommand {
             try await change.make(
                 ModerationOrder(
                     operation.rawValue, user: user, time: try Room.milliseconds(time, "--time"), reason: reason))
+        }
+    }
+
+    /// A sanction that ends.
+    struct Lifted: ParsableArguments {
+        @OptionGroup var change: Change
+
+        @Argument(help: "The user.")
+        var user: String
+
+        func lift(_ operation: ModerationOrder.Operation) async throws {
+            try await change.make(ModerationOrder(operation.rawValue, user: user))
         }
     }
 
@@ -133,18 +127,14 @@ struct Room: AsyncParsableCommand {
 
     struct Unban: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lift the ban of a user.")
-        @OptionGroup var change: Change
-        @Argument(help: "The user.")
-        var user: String
-        func run() async throws { try await change.make(ModerationOrder("unban", user: user)) }
+        @OptionGroup var sanction: Lifted
+        func run() async throws { try await sanction.lift(.unban) }
     }
 
     struct Unmute: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lift the mute of a user.")
-        @OptionGroup var change: Change
-        @Argument(help: "The user.")
-        var user: String
-        func run() async throws { try await change.make(ModerationOrder("unmute", user: user)) }
+        @OptionGroup var sanction: Lifted
+        func run() async throws { try await sanction.lift(.unmute) }
     }
 
     struct Slow: AsyncParsableCommand {

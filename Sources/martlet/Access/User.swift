@@ -1,6 +1,4 @@
 import ArgumentParser
-import ChatCore
-import ChatNode
 
 /// `martlet user`: what holds for a user on all nodes and in all rooms.
 struct User: AsyncParsableCommand {
@@ -72,15 +70,8 @@ struct User: AsyncParsableCommand {
         @OptionGroup var order: CommandOrder
 
         func give(_ type: String, done: String) async throws {
-            var milliseconds = ""
-            if let time {
-                do {
-                    milliseconds = "\(UInt64(clamping: try DurationText.parse(time).wholeMilliseconds))"
-                } catch {
-                    throw ValidationError("--for \(time) is no duration: \(error.hint ?? "such as 1h")")
-                }
-            }
-            try await order.give([type, user, milliseconds, reason], tool: "user", done: done)
+            let milliseconds = try time.map { try DurationArgument.milliseconds($0, of: "--for", example: "1h") }
+            try await order.give([type, user, milliseconds.map { "\($0)" } ?? "", reason], tool: "user", done: done)
         }
     }
 
