@@ -13,6 +13,8 @@ public protocol ClientProtocol: Sendable {
     var framing: ProtocolFraming { get }
     /// How to check whether a quiet client is still alive.
     var ping: ProtocolPing { get }
+    /// The fields of the answer whose body the messages are, for a protocol over a stream.
+    var streamFields: [(name: String, value: String)] { get }
 
     /// The identity in the opening HTTP request. Nil if the client identifies itself in a request of the protocol,
     /// which the reader returns as ``ClientInput/hello(_:)``. Throws if names in the request are invalid.
@@ -30,6 +32,7 @@ public protocol ClientProtocol: Sendable {
 extension ClientProtocol {
     public var framing: ProtocolFraming { ProtocolFraming() }
     public var ping: ProtocolPing { .transport }
+    public var streamFields: [(name: String, value: String)] { [] }
 
     public func farewell(_ reason: CloseReason) -> ProtocolFarewell {
         ProtocolFarewell(code: WebSocketCloseCode(rawValue: reason.rawValue), text: reason.name)
@@ -54,6 +57,8 @@ public enum ProtocolPing: Sendable, Hashable {
     case transport
     /// A message of the protocol. Anything that the client sends counts as its answer.
     case payload([UInt8])
+    /// None: the protocol has heart-beats of its own, see ``ClientReader/deadline``.
+    case none
 }
 
 /// How a client is told that its session ends.
@@ -80,6 +85,11 @@ public enum ClientInput: Sendable, Hashable {
     case failure(RequestFailure)
     /// The client ends its session.
     case goodbye
+    /// A message to this client, behind what is queued for it: an answer that is no event of the node, such as that to a
+    /// heart-beat.
+    case say([UInt8], isText: Bool)
+    /// The client broke the protocol, so that its session cannot go on. `reason`: a short label for metrics.
+    case end(ProtocolFarewell, reason: String)
 }
 
 /// Reads the input of one connection of a ``ClientProtocol``. Confined to the connection's event loop.
@@ -89,8 +99,59 @@ public protocol ClientReader: AnyObject {
     /// Reads a message of the transport and returns its inputs in order: usually one, or none yet. The bytes of a text
     /// message are UTF-8.
     func read(_ bytes: [UInt8], isText: Bool, _ body: (ClientInput) -> Void)
+    /// The session is open and was sent its `welcome`. `head`: the request that opened the connection, whose further
+    /// wishes are inputs, such as rooms to join.
+    func begin(_ head: RequestHead, _ body: (ClientInput) -> Void)
+    /// When ``timePassed(now:lastWritten:_:)`` wants to be called; nil for never. The session asks after each input and
+    /// after each such call.
+    var deadline: Moment? { get }
+    /// The deadline has passed. `lastWritten`: when anything was last written to this connection.
+    func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void)
 }
 
 extension ClientReader {
     public var greeting: [UInt8] { [] }
+    public var deadline: Moment? { nil }
+
+    public func begin(_ head: RequestHead, _ body: (ClientInput) -> Void) {}
+    public func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void) {}
+}
+
+/// A reader that also words what its connection is sent, for protocols in which that depends on the connection: on the
+/// names that the client chose for its subscriptions, say. All sessions of other protocols get the shared encoding of
+/// ``ClientProtocol/encode(_:viewer:into:)``.
+public protocol ClientWriter: ClientReader {
+    /// How this connection is sent an event that was encoded once for all sessions of the room that use the protocol.
+    func form(of event: ServerEvent) -> SharedForm
+    /// Passes the messages for an event that is for this connection alone, or whose form is ``SharedForm/own``: any
+    /// number of them.
+    func write(_ event: ServerEvent, viewer: UserID, _ body: (_ bytes: [UInt8], _ isText: Bool) -> Void)
+    /// How this client is told that its session ends. Nil: as ``ClientProtocol/farewell(_:)`` says.
+    func farewell(_ reason: CloseReason) -> ProtocolFarewell?
+}
+
+extension ClientWriter {
+    public func farewell(_ reason: CloseReason) -> ProtocolFarewell? { nil }
+}
+
+/// How one connection is sent an event that many sessions share.
+public enum SharedForm {
+    /// The shared bytes.
+    case whole
+    /// The prefix and the shared bytes, as one message. Sessions with the same prefix object share the joined bytes.
+    case prefixed(FramePrefix)
+    /// In messages of its own, see ``ClientWriter/write(_:viewer:_:)``.
+    case own
+    /// Not at all.
+    case nothing
+}
+
+/// Bytes that precede shared ones. A connection keeps the object as long as the bytes stay the same, because joined
+/// bytes are found by the object's identity.
+public final class FramePrefix: Sendable {
+    public let bytes: [UInt8]
+
+    public init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+    }
 }

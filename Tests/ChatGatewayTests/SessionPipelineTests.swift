@@ -42,7 +42,7 @@ struct SessionPipelineTests {
     @Test func afterTheHandshakeTheSessionIsTheOnlyHandler() throws {
         let (channel, _) = try open(FakeService())
         #expect(throws: (any Error).self) { try channel.pipeline.syncOperations.handler(type: ConnectionHandler.self) }
-        #expect(throws: Never.self) { try channel.pipeline.syncOperations.handler(type: WebSocketSession.self) }
+        #expect(throws: Never.self) { try channel.pipeline.syncOperations.handler(type: ChannelSession.self) }
         _ = try channel.finish()
     }
 

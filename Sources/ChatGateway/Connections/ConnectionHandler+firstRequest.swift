@@ -7,7 +7,8 @@ import NIOCore
 final class FirstRequest {
     let opening: Opening
     let reader: any ClientReader
-    var decoder: WebSocketDecoder
+    /// Nil if messages are not framed.
+    var decoder: WebSocketDecoder?
     /// Requests that followed the client's hello in the same message.
     var behind: [ClientInput] = []
     /// Bytes that followed the message with the hello.
@@ -28,9 +29,9 @@ extension ConnectionHandler {
     /// Accepts the WebSocket and waits for the client to identify itself.
     func awaitFirstRequest(_ opening: Opening) {
         let first = FirstRequest(opening)
-        write(ByteBuffer(string: Self.switching(opening.acceptance)))
+        write(ByteBuffer(string: opening.answer))
         let greeting = first.reader.greeting
-        if !greeting.isEmpty { write(SharedFrame(greeting, as: opening.spoken.sends).bytes) }
+        if !greeting.isEmpty { write(SharedFrame(greeting, as: opening.spoken.framing).bytes) }
         firstRequest = first
         state = .identifying
         let rest = reader.takeRest()
@@ -42,8 +43,13 @@ extension ConnectionHandler {
         guard let first = firstRequest else { return }
         var index = 0
         var hello: ClientHello?
-        while hello == nil, case .identifying = state, let event = first.decoder.next(bytes, &index) {
-            hello = take(event, first)
+        if first.decoder == nil {
+            index = bytes.count
+            hello = read(Array(bytes), isText: false, first)
+        } else {
+            while hello == nil, case .identifying = state, let event = first.decoder?.next(bytes, &index) {
+                hello = take(event, first)
+            }
         }
         guard let hello, case .identifying = state else { return }
         first.rest = Array(bytes[index...])
@@ -78,7 +84,12 @@ extension ConnectionHandler {
                     RequestFailure(
                         ref: request.ref, error: WireError(.unauthenticated, "the client has not said who it is")))
             case .failure(let failure): fail(failure)
-            case .goodbye: end(.normal, "")
+            case .goodbye: end(ProtocolFarewell(code: .normal, text: ""))
+            case .say(let bytes, let isText):
+                write(SharedFrame(bytes, as: first.opening.spoken.framing(isText: isText)).bytes)
+            case .end(let farewell, let reason):
+                gateway.counters.badFrames[reason, default: 0] += 1
+                end(farewell)
             }
         }
         return hello
@@ -98,6 +109,12 @@ extension ConnectionHandler {
     func say(_ event: ServerEvent, _ opening: Opening) {
         let frame = opening.spoken.frame(event, viewer: nil)
         if frame.byteCount > 0 { write(frame.bytes) }
+    }
+
+    private func end(_ farewell: ProtocolFarewell) {
+        guard let first = firstRequest else { return }
+        write(ByteBuffer(bytes: first.opening.spoken.bytes(of: farewell)))
+        endOutput()
     }
 
     private func end(_ code: WebSocketCloseCode?, _ reason: String) {

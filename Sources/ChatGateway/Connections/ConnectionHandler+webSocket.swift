@@ -2,10 +2,14 @@ import ChatCore
 import ChatWire
 import NIOCore
 
-/// A WebSocket that is about to become a session: the negotiated protocol, and what the client says about itself.
+/// A connection that is about to become a session: the protocol, and how its opening request is answered.
 struct Opening {
-    let acceptance: WebSocketHandshake.Acceptance
     let spoken: SpokenProtocol
+    let head: RequestHead
+    /// The head of the answer by which the connection is the protocol's.
+    let answer: String
+    /// A client that is refused is told by an HTTP status, and not in the protocol's words.
+    var isRefusedByStatus = false
 }
 
 extension ConnectionHandler {
@@ -13,15 +17,7 @@ extension ConnectionHandler {
     /// not learn, is answered with an HTTP status. If the client must know whether to stop or to retry, it gets a close
     /// code, because a browser shows nothing else to a page.
     func openWebSocket(_ head: RequestHead, _ endpoint: WebSocketEndpoint) {
-        asker = client(of: head)
-        guard !gateway.isDraining else {
-            return refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
-        }
-        guard gateway.takesHandshake() else {
-            let most = gateway.options.limits.handshakesPerSecond
-            let error = WireError(.rateLimited, "this node is asked for more than \(most) handshakes a second")
-            return refuse(503, error, [("Retry-After", "1")], because: .handshakeRate)
-        }
+        guard mayOpen(head) else { return }
         let acceptance: WebSocketHandshake.Acceptance
         do throws(WebSocketHandshake.Refusal) {
             acceptance = try endpoint.handshake.judge(head)
@@ -35,7 +31,8 @@ extension ConnectionHandler {
             let code: WireError.Code = error.status == 403 ? .forbidden : .badField
             return refuse(error.status, WireError(code, error.message), error.fields, because: reason)
         }
-        let opening = Opening(acceptance: acceptance, spoken: endpoint.spoken(acceptance.subprotocol))
+        let opening = Opening(
+            spoken: endpoint.spoken(acceptance.subprotocol), head: head, answer: Self.switching(acceptance))
         if isDoorway { return close(opening, .nodeFull) }
         guard mayAuthenticate() else { return }
         do throws(WireError) {
@@ -47,6 +44,45 @@ extension ConnectionHandler {
         } catch {
             close(opening, Self.closeReason(error.code))
         }
+    }
+
+    /// Validates a GET request that a stream answers. All faults are told by an HTTP status.
+    func openStream(_ head: RequestHead, _ spoken: SpokenProtocol) {
+        guard mayOpen(head) else { return }
+        if isDoorway { return refuseAsFull() }
+        guard mayAuthenticate() else { return }
+        var answer = "HTTP/1.1 200 OK\r\n"
+        for field in spoken.implementation.streamFields + port.routes.security.fields {
+            answer += "\(field.name): \(field.value)\r\n"
+        }
+        let opening = Opening(
+            spoken: spoken, head: head, answer: answer + "Connection: close\r\n\r\n", isRefusedByStatus: true)
+        do throws(WireError) {
+            guard var hello = try spoken.implementation.hello(in: head) else {
+                throw WireError(.unauthenticated, "the request does not say who the client is")
+            }
+            hello.credentials = try gateway.carriers.credentials(in: head, hello.credentials)
+            authenticate(hello, opening)
+        } catch {
+            refuse(
+                HTTPRoutes.status(of: error.code), error, because: .init(Self.closeReason(error.code)))
+        }
+    }
+
+    /// Whether one more session may be opened now; if not, the request is refused.
+    private func mayOpen(_ head: RequestHead) -> Bool {
+        asker = client(of: head)
+        guard !gateway.isDraining else {
+            refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
+            return false
+        }
+        guard gateway.takesHandshake() else {
+            let most = gateway.options.limits.handshakesPerSecond
+            let error = WireError(.rateLimited, "this node is asked for more than \(most) handshakes a second")
+            refuse(503, error, [("Retry-After", "1")], because: .handshakeRate)
+            return false
+        }
+        return true
     }
 
     /// Asks the authenticator who the client is; then the connection becomes a session or is closed.
@@ -72,6 +108,10 @@ extension ConnectionHandler {
             }
             upgrade(identity, hello, opening)
         case .failure(let error):
+            if opening.isRefusedByStatus {
+                return refuse(
+                    HTTPRoutes.status(of: error.code), error, because: .init(Self.closeReason(error.code)))
+            }
             if firstRequest != nil { say(.error(ref: nil, error), opening) }
             close(opening, Self.closeReason(error.code))
         }
@@ -94,7 +134,7 @@ extension ConnectionHandler {
     private func upgrade(_ identity: Identity, _ hello: ClientHello, _ opening: Opening) {
         guard let context else { return }
         let spoken = opening.spoken
-        let session = WebSocketSession(
+        let session = ChannelSession(
             gateway: gateway,
             identity: SessionIdentity(
                 identity, device: hello.device ?? identity.grant?.device ?? Self.inventedDevice()),
@@ -110,9 +150,9 @@ extension ConnectionHandler {
         stopCounting()
         // Not flushed: it is sent with the first frame, at the end of this tick.
         if firstRequest == nil {
-            context.write(wrapOutboundOut(ByteBuffer(string: Self.switching(opening.acceptance))), promise: nil)
+            context.write(wrapOutboundOut(ByteBuffer(string: opening.answer)), promise: nil)
         }
-        session.open(joining: hello.room, then: firstRequest?.behind ?? [])
+        session.open(joining: hello.room, by: opening.head, then: firstRequest?.behind ?? [])
         let rest = firstRequest?.rest ?? reader.takeRest()
         if !rest.isEmpty { context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: rest))) }
         becomeNarrow(context)
@@ -125,10 +165,14 @@ extension ConnectionHandler {
 
     /// Closes the WebSocket with a code. Accepts it first if that was not done before.
     func close(_ opening: Opening, _ reason: CloseReason) {
+        guard !opening.isRefusedByStatus else {
+            let error = WireError(.forbidden, reason.name)
+            return refuse(HTTPRoutes.status(of: error.code), error, because: .init(reason))
+        }
         countFailure(.init(reason))
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)
-        var bytes = firstRequest == nil ? Array(Self.switching(opening.acceptance).utf8) : []
-        bytes += opening.spoken.farewell(reason)
+        var bytes = firstRequest == nil ? Array(opening.answer.utf8) : []
+        bytes += opening.spoken.bytes(of: opening.spoken.implementation.farewell(reason))
         write(ByteBuffer(bytes: bytes))
         endOutput()
     }

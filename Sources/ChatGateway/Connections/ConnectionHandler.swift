@@ -223,6 +223,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func begin(_ head: RequestHead, mayWait: Bool) {
         if port.opensWebSockets, let endpoint = gateway.endpoints[head.path] { return openWebSocket(head, endpoint) }
+        if port.opensWebSockets, head.method == "GET", let spoken = gateway.streams[head.path] {
+            return openStream(head, spoken)
+        }
         if isDoorway, !HTTPRoutes.isAnsweredWhenFull(head) { return refuseAsFull() }
         if let expected = head.list("expect").first(where: { $0.lowercased() != "100-continue" }), !head.isOld {
             return refuse(RequestProblem(417, "unsupported expectation: \(expected.prefix(40))"))

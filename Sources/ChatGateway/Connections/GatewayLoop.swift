@@ -16,12 +16,15 @@ final class GatewayLoop {
     let carriers: TokenCarriers
     /// Where WebSockets are opened, by path.
     let endpoints: [String: WebSocketEndpoint]
+    /// Protocols whose messages are the body of an answer to GET, by path.
+    let streams: [String: SpokenProtocol]
     let logger: Logger
     let routes: HTTPRoutes
     let shared: GatewayShared
 
     var counters = GatewayCounters()
     var joiner = FrameJoiner()
+    var prefixer = PrefixedFrames()
     /// Set on drain: handshakes are refused.
     var isDraining = false
 
@@ -54,6 +57,7 @@ final class GatewayLoop {
         carriers = TokenCarriers(
             cookie: parts.options.tokenCookie, allowedOrigins: parts.options.allowedOrigins)
         endpoints = parts.protocols.endpoints(allowedOrigins: parts.options.allowedOrigins)
+        streams = parts.protocols.streams()
         logger = parts.logger
         routes = parts.routes
         shared = parts.shared
@@ -114,6 +118,7 @@ final class GatewayLoop {
         }
         spare.removeAll(keepingCapacity: spare.capacity <= 4_096)
         joiner.clear()
+        prefixer.clear()
     }
 
     /// Writes to the sessions, one after the other, for no longer than a time slice. Returns the index where it

@@ -1,17 +1,23 @@
 import ChatCore
 import ChatWire
 
-/// The client protocols of a gateway. The path and the subprotocol of a WebSocket handshake select one of them. A
-/// protocol's ``ProtocolID`` is its index in the list.
+/// The client protocols of a gateway. The path and the subprotocol of a WebSocket handshake select one of them, or the
+/// path of a request that a stream answers. A protocol's ``ProtocolID`` is its index in the list.
 ///
 /// A protocol is added with one line:
 ///
 ///     registry.register(at: "/ws", subprotocol: "lines.v1") { LineProtocol(limits: $0) }
 public struct ProtocolRegistry: FrameEncoder {
+    enum Transport: Sendable {
+        /// Nil if the protocol is used without a subprotocol.
+        case webSocket(subprotocol: String?)
+        /// The body of the answer to a GET request.
+        case stream
+    }
+
     struct Registration: Sendable {
         var path: String
-        /// Nil if the protocol is used without a subprotocol.
-        var subprotocol: String?
+        var transport: Transport
         var make: @Sendable (Limits) -> any ClientProtocol
     }
 
@@ -41,11 +47,29 @@ public struct ProtocolRegistry: FrameEncoder {
     public mutating func register(
         at path: String, subprotocol: String?, _ make: @escaping @Sendable (Limits) -> any ClientProtocol
     ) {
+        add(Registration(path: path, transport: .webSocket(subprotocol: subprotocol), make: make))
+    }
+
+    /// Adds a protocol whose messages are the body of the answer to a GET request for this path, as they are. The
+    /// request identifies the client.
+    public mutating func registerStream(
+        at path: String, _ make: @escaping @Sendable (Limits) -> any ClientProtocol
+    ) {
+        add(Registration(path: path, transport: .stream, make: make))
+    }
+
+    private mutating func add(_ registration: Registration) {
         precondition(registrations.count <= Int(UInt8.max), "a ProtocolID has eight bits")
-        registrations.append(Registration(path: path, subprotocol: subprotocol, make: make))
-        spoken.append(
-            SpokenProtocol(
-                id: ProtocolID(rawValue: UInt8(registrations.count - 1)), implementation: make(limits), limits: limits))
+        registrations.append(registration)
+        spoken.append(spoken(registration, registrations.count - 1))
+    }
+
+    /// A value of the registered protocol.
+    private func spoken(_ registration: Registration, _ index: Int) -> SpokenProtocol {
+        let isStream = if case .stream = registration.transport { true } else { false }
+        return SpokenProtocol(
+            id: ProtocolID(rawValue: UInt8(truncatingIfNeeded: index)), implementation: registration.make(limits),
+            isStream: isStream, limits: limits)
     }
 
     public func encode(_ event: ServerEvent, for protocolID: ProtocolID, viewer: UserID?) -> any FrameEncoding {
@@ -60,15 +84,24 @@ public struct ProtocolRegistry: FrameEncoder {
     func endpoints(allowedOrigins: Set<String>?) -> [String: WebSocketEndpoint] {
         var endpoints: [String: WebSocketEndpoint] = [:]
         for (index, registration) in registrations.enumerated() {
-            let spoken = SpokenProtocol(
-                id: ProtocolID(rawValue: UInt8(truncatingIfNeeded: index)), implementation: registration.make(limits),
-                limits: limits)
+            guard case .webSocket(let subprotocol) = registration.transport else { continue }
+            let spoken = spoken(registration, index)
             var endpoint =
                 endpoints[registration.path] ?? WebSocketEndpoint(first: spoken, allowedOrigins: allowedOrigins)
-            endpoint.add(spoken, for: registration.subprotocol)
+            endpoint.add(spoken, for: subprotocol)
             endpoints[registration.path] = endpoint
         }
         return endpoints
+    }
+
+    /// The protocols over streams, by path.
+    func streams() -> [String: SpokenProtocol] {
+        var streams: [String: SpokenProtocol] = [:]
+        for (index, registration) in registrations.enumerated() {
+            guard case .stream = registration.transport else { continue }
+            streams[registration.path] = spoken(registration, index)
+        }
+        return streams
     }
 }
 

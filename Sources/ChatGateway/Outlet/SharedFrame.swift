@@ -3,9 +3,9 @@ import ChatJSON
 import ChatWire
 import NIOCore
 
-/// The encoding of an event for a protocol over WebSocket: a complete frame, including its header. A server's frames
-/// are not masked (RFC 6455 §5.1), so they are the same for all receivers; sending one to a session costs a reference,
-/// not a copy.
+/// The encoding of an event for a protocol: a complete message, over WebSocket including its frame's header. A server's
+/// frames are not masked (RFC 6455 §5.1), so they are the same for all receivers; sending one to a session costs a
+/// reference, not a copy.
 final class SharedFrame: FrameEncoding {
     let kind: Frame.Kind
     /// Empty if the protocol cannot express the event; then nothing is sent.
@@ -15,22 +15,36 @@ final class SharedFrame: FrameEncoding {
     /// For a presence frame: the room and its member count, which is sent later to sessions that did not get the frame.
     let presence: (room: RoomName, count: Int)?
 
-    /// Encodes an event as one unfragmented frame; `encode` appends its payload.
+    /// Encodes an event as one message; `encode` appends its payload.
     convenience init(
-        _ event: ServerEvent, as opcode: WebSocketOpcode, isShared: Bool, _ encode: (inout ByteWriter) -> Void
+        _ event: ServerEvent, as framing: MessageFraming, isShared: Bool, _ encode: (inout ByteWriter) -> Void
     ) {
         var payload = ByteWriter()
         encode(&payload)
-        var presence: (room: RoomName, count: Int)?
-        if case .presence(let room, _, _, let count) = event { presence = (room, count) }
         self.init(
-            bytes: payload.withBytes { Self.frame($0, opcode) }, kind: Frame.Kind(event), isShared: isShared,
-            presence: presence)
+            bytes: payload.withBytes { Self.frame($0, framing) }, kind: Frame.Kind(event), isShared: isShared,
+            presence: event.presenceCount)
     }
 
     /// A message for one session.
-    convenience init(_ payload: [UInt8], as opcode: WebSocketOpcode) {
-        self.init(bytes: payload.withUnsafeBytes { Self.frame($0, opcode) }, kind: .reply, isShared: false)
+    convenience init(_ payload: [UInt8], as framing: MessageFraming) {
+        self.init(bytes: payload.withUnsafeBytes { Self.frame($0, framing) }, kind: .reply, isShared: false)
+    }
+
+    /// A message for one session, which shows it this event.
+    convenience init(_ payload: [UInt8], of event: ServerEvent, as framing: MessageFraming) {
+        self.init(
+            bytes: payload.withUnsafeBytes { Self.frame($0, framing) }, kind: Frame.Kind(event), isShared: false,
+            presence: event.presenceCount)
+    }
+
+    /// This frame's payload behind other bytes, as one message.
+    func prefixed(_ prefix: [UInt8], framing: MessageFraming) -> SharedFrame {
+        let bytes = bytes.withUnsafeReadableBytes { whole in
+            let payload = UnsafeRawBufferPointer(rebasing: whole[Self.headerBytes(of: whole, framing)...])
+            return prefix.withUnsafeBytes { Self.frame(payload, behind: $0, framing) }
+        }
+        return SharedFrame(bytes: bytes, kind: kind, isShared: true, presence: presence)
     }
 
     init(bytes: ByteBuffer, kind: Frame.Kind, isShared: Bool, presence: (room: RoomName, count: Int)? = nil) {
@@ -50,7 +64,7 @@ final class SharedFrame: FrameEncoding {
     var byteCount: Int { bytes.readableBytes }
 
     /// An empty frame, which sends nothing.
-    static let nothing = SharedFrame([], as: .text)
+    static let nothing = SharedFrame([], as: .stream)
 
     /// A control frame with this payload, of at most 125 bytes.
     static func control(_ opcode: WebSocketOpcode, _ payload: [UInt8] = []) -> SharedFrame {
@@ -66,15 +80,46 @@ final class SharedFrame: FrameEncoding {
         return SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false)
     }
 
-    private static func frame(_ payload: UnsafeRawBufferPointer, _ opcode: WebSocketOpcode) -> ByteBuffer {
-        guard !payload.isEmpty else { return ByteBuffer() }
-        let header = WebSocketFrame.headerBytes(length: payload.count)
-        var buffer = ByteBufferAllocator().buffer(capacity: header + payload.count)
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: header + payload.count) { room in
-            WebSocketFrame.writeHeader(opcode, length: payload.count, to: room)
-            UnsafeMutableRawBufferPointer(rebasing: room[header...]).copyMemory(from: payload)
-            return header + payload.count
+    /// The payload, behind the prefix, as one message; no bytes at all if both are empty.
+    private static func frame(
+        _ payload: UnsafeRawBufferPointer, behind prefix: UnsafeRawBufferPointer = .init(start: nil, count: 0),
+        _ framing: MessageFraming
+    ) -> ByteBuffer {
+        let length = prefix.count + payload.count
+        guard length > 0 else { return ByteBuffer() }
+        let header: Int =
+            switch framing {
+            case .webSocket: WebSocketFrame.headerBytes(length: length)
+            case .stream: 0
+            }
+        var buffer = ByteBufferAllocator().buffer(capacity: header + length)
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: header + length) { room in
+            if case .webSocket(let opcode) = framing {
+                WebSocketFrame.writeHeader(opcode, length: length, to: room)
+            }
+            UnsafeMutableRawBufferPointer(rebasing: room[header...]).copyMemory(from: prefix)
+            UnsafeMutableRawBufferPointer(rebasing: room[(header + prefix.count)...]).copyMemory(from: payload)
+            return header + length
         }
         return buffer
+    }
+
+    /// The length of the header of a frame that ``frame(_:_:)`` made.
+    private static func headerBytes(of whole: UnsafeRawBufferPointer, _ framing: MessageFraming) -> Int {
+        guard case .webSocket = framing, whole.count > 1 else { return 0 }
+        // The second byte is the length, or says how long the field of the length is (RFC 6455 §5.2).
+        switch whole[1] & 0x7F {
+        case 126: return 4
+        case 127: return 10
+        default: return 2
+        }
+    }
+}
+
+extension ServerEvent {
+    /// For a presence event: the room and its member count.
+    fileprivate var presenceCount: (room: RoomName, count: Int)? {
+        guard case .presence(let room, _, _, let count) = self else { return nil }
+        return (room, count)
     }
 }

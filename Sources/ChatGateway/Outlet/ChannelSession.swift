@@ -3,13 +3,16 @@ import ChatWire
 import Logging
 import NIOCore
 
-/// One WebSocket: the only handler in its channel's pipeline, and the outlet through which the service reaches the
-/// session. It holds no rules: the decoder, the close machine and the session machine decide, and this class carries
-/// their decisions out.
+/// A session with a connection of its own: the only handler in its channel's pipeline, and the outlet through which the
+/// service reaches the session. It holds no rules: the decoder, the close machine and the session machine decide, and
+/// this class carries their decisions out. What does not depend on the connection is in ``ClientSession``.
+///
+/// Its messages are framed as those of a WebSocket, or not at all (``MessageFraming/stream``): then the protocol's
+/// bytes are those of the connection.
 ///
 /// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may
 /// loop over its members and send to each without any session being removed meanwhile.
-final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
+final class ChannelSession: ChannelInboundHandler, ClientSession {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
@@ -26,17 +29,12 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     private var isGone = false
     private var raw: RawSocket?
     private var queue: OutboundQueue
-    private var machine: SessionStateMachine
+    var core: SessionCore
     // Fields that a delivery does not touch.
     private var context: ChannelHandlerContext?
-    private var id: SessionID?
-    private let spoken: SpokenProtocol
-    private let reader: any ClientReader
-    private var decoder: WebSocketDecoder
-    let identity: SessionIdentity
+    /// Nil if messages are not framed.
+    private var decoder: WebSocketDecoder?
     var place: (slot: UInt32, index: UInt32)?
-    /// Why the session ends, for the counters; set once.
-    private var endReason: String?
     private var cutAt: Moment?
     private var isPausing = false
     /// Bytes that the kernel held at the last check, see ``GatewayCounters/kernelBytes``.
@@ -45,19 +43,14 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     /// `reader` and `decoder` may have been used before the client was identified.
     init(
         gateway: GatewayLoop, identity: SessionIdentity, speaking spoken: SpokenProtocol, reader: any ClientReader,
-        decoder: WebSocketDecoder
+        decoder: WebSocketDecoder?
     ) {
         self.gateway = gateway
-        self.identity = identity
-        self.spoken = spoken
-        self.reader = reader
         self.decoder = decoder
         protocolID = spoken.id
-        machine = SessionStateMachine(common: gateway.sessionRules, now: .now)
+        core = SessionCore(identity: identity, speaking: spoken, reader: reader, rules: gateway.sessionRules)
         queue = OutboundQueue(limit: gateway.options.limits.outboundBytes)
     }
-
-    var user: UserID { identity.user }
 
     // MARK: Beginning and end
 
@@ -65,32 +58,10 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         self.context = context
     }
 
-    /// Called after the handshake was answered and the client is known: registers with the service, sends `welcome`,
-    /// joins the room that the client named, and performs requests that followed in the same message.
-    func open(joining firstRoom: RoomName?, then inputs: [ClientInput] = []) {
+    /// Called after the handshake was answered and the client is known.
+    func open(joining firstRoom: RoomName?, by head: RequestHead?, then inputs: [ClientInput] = []) {
         if let context { raw = RawSocket(context, bypasses: gateway.options.writesToDescriptor) }
-        gateway.add(self)
-        switch gateway.service.openSession(identity, outlet: self, on: gateway.eventLoop) {
-        case .failure(let reason):
-            gateway.refused(.init(reason), from: nil)
-            close(reason)
-        case .success(let id):
-            self.id = id
-            let options = gateway.options
-            guard let device = identity.device else { return close(.internalError) }
-            send(
-                .welcome(
-                    Welcome(
-                        session: "\(options.nodeID)-\(id.raw)", user: identity.user, device: device,
-                        node: options.nodeName,
-                        heartbeat: options.heartbeatSeconds, limits: options.limits,
-                        expiresIn: identity.identity.grant?.expires(after: WallClock.milliseconds))))
-            if let firstRoom {
-                let join = ClientRequest(ref: nil, body: .join(room: firstRoom, after: nil, history: nil))
-                run(machine.received(join, now: .now))
-            }
-            for input in inputs { take(input) }
-        }
+        begin(joining: firstRoom, by: head, then: inputs)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -112,33 +83,31 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         guard !isGone else { return }
         isGone = true
         closing.disconnected()
-        machine.closed()
+        core.machine.closed()
         setCount(to: 0)
         setKernelBytes(0)
         queue.removeAll()
-        endReason = endReason ?? "gone"
+        core.endReason = core.endReason ?? "gone"
         gateway.stopTiming(self)
-        gateway.remove(self, reason: endReason ?? "gone")
+        gateway.remove(self, reason: core.endReason ?? "gone")
         gateway.connectionGone()
         if isFlushingEarly { markDirty() } else { leaveService() }
     }
 
-    private func leaveService() {
-        guard let id else { return }
-        self.id = nil
-        gateway.logger.debug(
-            "session closed", metadata: ["session.id": "\(id.raw)", "reason": "\(endReason ?? "gone")"])
-        gateway.service.sessionClosed(id, on: gateway.eventLoop)
-    }
-
     // MARK: In
+
+    var mayReceive: Bool { closing.mayReceive }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
-        machine.heard()
+        core.machine.heard()
+        guard decoder != nil else {
+            if closing.mayReceive { received(Array(buffer.readableBytesView), isText: false) }
+            return
+        }
         buffer.withUnsafeReadableBytes { bytes in
             var index = 0
-            while let event = decoder.next(bytes, &index) { handle(event) }
+            while let event = decoder?.next(bytes, &index) { handle(event) }
         }
     }
 
@@ -146,13 +115,15 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         switch event {
         case .text(let bytes): if closing.mayReceive { received(bytes, isText: true) }
         case .binary(let bytes): if closing.mayReceive { received(bytes, isText: false) }
-        case .refused(let refusal): refused(refusal)
+        case .refused(let refusal):
+            guard closing.mayReceive else { return }
+            receivedBadFrame(nil, core.spoken.error(refusal, limits: gateway.options.limits))
         case .ping(let payload): enqueue(.control(.pong, payload))
         case .pong: break
         case .close(let code, _):
             switch closing.closeReceived() {
             case .replyAndDisconnect:
-                endReason = endReason ?? "peer"
+                core.endReason = core.endReason ?? "peer"
                 sayLast(code, reason: "")
             case .disconnect: disconnect()
             case .doNothing: break
@@ -161,7 +132,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
             gateway.counters.badFrames["websocket", default: 0] += 1
             switch closing.failed() {
             case .sendCloseAndDisconnect:
-                endReason = endReason ?? "protocolError"
+                core.endReason = core.endReason ?? "protocolError"
                 sayLast(failure.code, reason: failure.reason)
             case .disconnect: disconnect()
             case .doNothing: break
@@ -169,74 +140,13 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         }
     }
 
-    private func received(_ bytes: [UInt8], isText: Bool) {
-        if bytes.count >= Self.longFrame, let id {
-            let pause = gateway.service.heard(bytes: bytes.count, from: id, on: gateway.eventLoop)
-            if pause > .zero { pauseReading(for: pause) }
-        }
-        reader.read(bytes, isText: isText) { take($0) }
-    }
-
-    private func take(_ input: ClientInput) {
-        guard closing.mayReceive else { return }
-        switch input {
-        case .request(let request):
-            gateway.counters.framesReceived[.init(request.body), default: 0] += 1
-            run(machine.received(request, now: .now))
-        case .failure(let failure): receivedBadFrame(failure.ref, failure.error)
-        case .hello: receivedBadFrame(nil, WireError(.badField, "the session is known already"))
-        case .goodbye:
-            endReason = endReason ?? "peer"
-            switch closing.close() {
-            case .sendClose: end(with: .close(.normal))
-            case .doNothing: break
-            }
-        }
-    }
-
-    private func refused(_ refusal: WebSocketDecoder.Refusal) {
-        guard closing.mayReceive else { return }
-        receivedBadFrame(nil, spoken.error(refusal, limits: gateway.options.limits))
-    }
-
-    private func receivedBadFrame(_ ref: Ref?, _ error: WireError) {
-        gateway.counters.badFrames[error.code.name, default: 0] += 1
-        let action = machine.receivedBadFrame(ref: ref, error, now: .now)
-        if !machine.isOpen { gateway.counters.limitRefusals[.badFramesPerMinute, default: 0] += 1 }
-        run(action)
-    }
-
-    private func run(_ action: SessionStateMachine.RequestAction) {
-        switch action {
-        case .perform(let body, let ref):
-            guard let id else { return }
-            if case .token(let token) = body { return gateway.renew(id, token: token, ref: ref) }
-            gateway.service.perform(body, ref: ref, from: id, on: gateway.eventLoop)
-        case .reply(let event):
-            if case .error(_, let error) = event, let limit = GatewayCounters.Limit(refusing: error.code) {
-                gateway.counters.limitRefusals[limit, default: 0] += 1
-                if error.code == .rateLimited { pauseReading() }
-            }
-            encode(event)
-        case .replyAndClose(let event, let reason):
-            encode(event)
-            close(reason)
-        case .doNothing: break
-        }
-    }
-
     // MARK: Out
 
-    func send(_ event: ServerEvent) {
-        guard let event = machine.outgoing(event) else { return }
-        if let room = event.roomLeft { queue.forgetOwed(room) }
-        if case .error(_, let error) = event, error.code == .rateLimited { pauseReading() }
-        encode(event)
-    }
+    func forgetOwed(_ room: RoomName) { queue.forgetOwed(room) }
 
     /// A client that exceeded a limit is read again only after a pause, because a refusal costs the node as much as a
     /// small request.
-    private func pauseReading(for time: Duration = WebSocketSession.refusalPause) {
+    func pauseReading(for time: Duration) {
         guard !isPausing, !isGone, let options = context?.channel.syncOptions else { return }
         isPausing = true
         try? options.setOption(.autoRead, value: false)
@@ -247,12 +157,8 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         }
     }
 
-    private static let refusalPause: Duration = .milliseconds(100)
-    /// The cost of a shorter frame hardly depends on its length.
-    private static let longFrame = 1_024
-
     func takesPage() -> Bool {
-        guard machine.isOpen, closing.maySend else { return false }
+        guard core.machine.isOpen, closing.maySend else { return false }
         if hasRoomForPage { return true }
         isPageWanted = true
         markDirty()
@@ -262,26 +168,17 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     /// At least three quarters of the queue's limit are free, and the peer reads.
     private var hasRoomForPage: Bool { !queue.isBehind && queue.count <= gateway.options.limits.outboundBytes / 4 }
 
-    func send(_ frame: Frame) {
-        guard let encoding = frame.encoding(for: protocolID) else { return encode(frame.event) }
-        // The type is checked in debug builds only, because this runs once per delivery. The ID guarantees it: for a
-        // protocol over WebSocket, ``ProtocolRegistry`` creates nothing else, and the frame returned what was created
-        // for this ID.
-        enqueue(unsafeDowncast(encoding, to: SharedFrame.self))
-    }
-
-    func close(_ reason: CloseReason) {
+    func end(with farewell: ProtocolFarewell, reason: String) {
         switch closing.close() {
-        case .sendClose: sayClose(reason)
+        case .sendClose:
+            core.endReason = core.endReason ?? reason
+            let bytes = ByteBuffer(bytes: core.spoken.bytes(of: farewell))
+            end(with: SharedFrame(bytes: bytes, kind: .reply, isShared: false))
         case .doNothing: break
         }
     }
 
-    private func encode(_ event: ServerEvent) {
-        enqueue(spoken.frame(event, viewer: identity.user))
-    }
-
-    private func enqueue(_ frame: SharedFrame) {
+    func enqueue(_ frame: SharedFrame) {
         guard closing.maySend, frame.byteCount > 0 else { return }
         switch append(frame) {
         case .queued, .behind: gateway.counters.framesSent += 1
@@ -329,22 +226,17 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         gateway.markDirty(self)
     }
 
-    private func sayClose(_ reason: CloseReason) {
-        endReason = endReason ?? reason.name
-        end(with: SharedFrame(bytes: ByteBuffer(bytes: spoken.farewell(reason)), kind: .reply, isShared: false))
-    }
-
     /// Sends the last frame after what is queued; then the peer is expected to close.
     private func end(with frame: SharedFrame) {
-        machine.closed()
+        core.machine.closed()
         startCutting()
-        _ = append(frame)
+        if frame.byteCount > 0 { _ = append(frame) }
         markDirty()
     }
 
     /// Sends a close frame ahead of everything that is queued, and nothing after it.
     private func sayLast(_ code: WebSocketCloseCode?, reason: String) {
-        machine.closed()
+        core.machine.closed()
         startCutting()
         flush()
         discardQueue()
@@ -388,16 +280,19 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
         isDirty = false
         flush()
         caughtUp()
-        if !machine.isOpen { leaveService() }
+        guard !core.machine.isOpen else { return }
+        leaveService()
+        // Without frames there is no closing handshake: the end of the connection tells the peer.
+        if decoder == nil, queue.isEmpty { disconnect() }
     }
 
     /// Called after a flush: performs what was postponed while the peer was behind, if it has caught up.
     private func caughtUp() {
-        guard machine.isOpen, !queue.isBehind else { return }
+        guard core.machine.isOpen, !queue.isBehind else { return }
         for (room, count) in queue.payOwed() ?? [:] {
             encode(.presence(room: room, joined: [], left: [], count: count))
         }
-        guard isPageWanted, hasRoomForPage, let id else { return }
+        guard isPageWanted, hasRoomForPage, let id = core.id else { return }
         isPageWanted = false
         gateway.service.sessionDrained(id, on: gateway.eventLoop)
     }
@@ -420,7 +315,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
                 unflushed += buffer.readableBytes
                 context.write(wrapOutboundOut(buffer), promise: nil)
             }
-            machine.spoke()
+            core.spoke()
             context.flush()
         } while channel.isWritable && !queue.isEmpty
         if channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
@@ -443,7 +338,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
             context?.write(wrapOutboundOut(rest), promise: nil)
             return .part
         }
-        machine.spoke()
+        core.spoke()
         queue.catchUp()
         return .everything
     }
@@ -465,7 +360,7 @@ final class WebSocketSession: ChannelInboundHandler, GatewayOutlet {
     }
 }
 
-extension WebSocketSession: TimedConnection {
+extension ChannelSession: TimedConnection {
     func checkDeadline(now: Moment) {
         if let cutAt, now >= cutAt { cut() }
     }
@@ -476,15 +371,11 @@ extension WebSocketSession: TimedConnection {
 
     func heartbeatDue(now: Moment) {
         // A peer that takes no bytes for a whole heartbeat interval is not reading, however little is queued for it.
-        if machine.isOpen, queue.hasStalled() {
+        if core.machine.isOpen, queue.hasStalled() {
             guard !isGone, raw?.hasRoom ?? false else { return giveUpAsSlow() }
             flush()
         }
         setKernelBytes(queue.isBehind && !isGone ? Int32(clamping: raw?.unsentBytes ?? 0) : 0)
-        switch machine.timerFired(now: now) {
-        case .ping: enqueue(spoken.ping)
-        case .close(let reason): close(reason)
-        case .doNothing: break
-        }
+        askPeer(now: now)
     }
 }
