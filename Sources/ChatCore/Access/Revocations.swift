@@ -21,6 +21,8 @@ public struct Revocations: Sendable {
     public static let most = 100_000
 
     private var entries: [Subject: Entry] = [:]
+    /// No revocation ends before this time.
+    private var firstEnd = UInt64.max
 
     public init() {}
 
@@ -41,12 +43,15 @@ public struct Revocations: Sendable {
         let before = entries[subject]
         entries[subject] = Entry(
             issuedBefore: max(issuedBefore, before?.issuedBefore ?? 0), until: max(until, before?.until ?? 0))
+        firstEnd = min(firstEnd, until)
         return isWhole
     }
 
-    /// Forgets the revocations that have ended.
+    /// Forgets the revocations that have ended. Looks at them only if one has.
     public mutating func forget(now: UInt64) {
+        guard firstEnd <= now else { return }
         entries = entries.filter { $0.value.until > now }
+        firstEnd = entries.values.lazy.map(\.until).min() ?? .max
     }
 
     /// Whether the grant's token is revoked.
