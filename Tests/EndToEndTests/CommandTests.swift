@@ -100,7 +100,7 @@ struct CommandTests {
             try await Shell.run("curl", ["-s", "-m", "5", http, "-d", #"{"user":"\#(user)","text":"hi"}"#])
         }
         #expect(try await room("moderation", "lobby").lines == ["never moderated"])
-        let ban = try await room("ban", "lobby", "bob", "--time", "1h", "--reason", "spam", "--by", "ana")
+        let ban = try await room("ban", "lobby", "bob", "--for", "1h", "--reason", "spam", "--by", "ana")
         #expect(ban.code == 0 && ban.output.hasPrefix("changed, version "), "\(ban)")
         #expect(try await says("bob").contains(#""name":"banned""#))
         #expect(try await room("kick", "lobby", "bob").output == "as it was\n", "a kick shortens no ban")

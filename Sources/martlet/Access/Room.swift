@@ -80,7 +80,7 @@ struct Room: AsyncParsableCommand {
         @Argument(help: "The user.")
         var user: String
 
-        @Option(help: "How long, as in 10m, 1h or 30d. Without it: for ever, a kick for 1m.")
+        @Option(name: .customLong("for"), help: "How long, as in 10m, 1h or 30d. Without it: for ever, a kick for 1m.")
         var time: String?
 
         @Option(help: "Why, for everybody in the room to see.")
@@ -89,7 +89,7 @@ struct Room: AsyncParsableCommand {
         func impose(_ operation: ModerationOrder.Operation) async throws {
             try await change.make(
                 ModerationOrder(
-                    operation.rawValue, user: user, time: try Room.milliseconds(time, "--time"), reason: reason))
+                    operation.rawValue, user: user, time: try Room.milliseconds(time, "--for"), reason: reason))
         }
     }
 
@@ -114,7 +114,7 @@ struct Room: AsyncParsableCommand {
 
     struct Kick: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Send a user out of the room, for a minute or for --time. A longer ban stays as it is.")
+            abstract: "Send a user out of the room, for a minute or for --for. A longer ban stays.")
         @OptionGroup var sanction: Sanctioned
         func run() async throws { try await sanction.impose(.kick) }
     }
