@@ -5,6 +5,8 @@ import ChatCore
 public struct GatewayCounters: Sendable {
     /// The number of sessions that are open now.
     public var sessions = 0
+    /// The sessions that are open now, by the name of their protocol.
+    public var sessionsByProtocol: [String: Int] = [:]
     /// The number of connections of all kinds that are open now.
     public var connections = 0
     /// Bytes that are waiting in the sessions' outbound queues now.
@@ -124,6 +126,7 @@ public struct GatewayCounters: Sendable {
 
     mutating func add(_ other: GatewayCounters) {
         sessions += other.sessions
+        sessionsByProtocol.merge(other.sessionsByProtocol, uniquingKeysWith: +)
         connections += other.connections
         queuedBytes += other.queuedBytes
         kernelBytes += other.kernelBytes

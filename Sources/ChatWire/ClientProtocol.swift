@@ -85,8 +85,8 @@ public enum ClientInput: Sendable, Hashable {
     case failure(RequestFailure)
     /// The client ends its session.
     case goodbye
-    /// A message to this client, behind what is queued for it: an answer that is no event of the node, such as that to a
-    /// heart-beat.
+    /// A message to this client, behind what is queued for it: an answer that is no event of the node, such as that to
+    /// a heart-beat.
     case say([UInt8], isText: Bool)
     /// The client broke the protocol, so that its session cannot go on. `reason`: a short label for metrics.
     case end(ProtocolFarewell, reason: String)

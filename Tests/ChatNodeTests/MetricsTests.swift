@@ -318,6 +318,7 @@ import Testing
         counters.queuedBytes = 700
         counters.sessionsOpened = 9
         counters.sessionsClosed = ["peer": 2, "slow": 3, "gone": 1, "protocolError": 4]
+        counters.sessionsByProtocol = ["martlet.v1": 2, "stomp": 1]
         counters.framesReceived = [.send: 8]
         counters.framesSent = 80
         counters.bytesSent = 8_000
@@ -331,6 +332,8 @@ import Testing
         let read = try Exposition(metrics.text())
         let expected: [(String, [String: String], Double)] = [
             ("martlet_sessions", [:], 3), ("martlet_connections", [:], 5), ("martlet_outbound_queue_bytes", [:], 700),
+            ("martlet_protocol_sessions", ["protocol": "martlet.v1"], 2),
+            ("martlet_protocol_sessions", ["protocol": "stomp"], 1),
             ("martlet_sessions_opened_total", [:], 9), ("martlet_sessions_closed_total", ["reason": "peer"], 2),
             ("martlet_sessions_closed_total", ["reason": "slow"], 3),
             ("martlet_sessions_closed_total", ["reason": "gone"], 1),

@@ -160,6 +160,7 @@ final class GatewayLoop {
 
     func add(_ session: any GatewayOutlet) {
         counters.sessions += 1
+        counters.sessionsByProtocol[session.protocolName, default: 0] += 1
         counters.sessionsOpened += 1
         session.place = (UInt32(nextSlot), UInt32(slots[nextSlot].count))
         slots[nextSlot].append(session)
@@ -170,6 +171,7 @@ final class GatewayLoop {
         guard let place = session.place else { return }
         session.place = nil
         counters.sessions -= 1
+        counters.sessionsByProtocol[session.protocolName, default: 0] -= 1
         counters.sessionsClosed[reason, default: 0] += 1
         let last = slots[Int(place.slot)].removeLast()
         guard last !== session else { return }

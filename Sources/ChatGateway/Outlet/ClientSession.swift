@@ -30,6 +30,7 @@ private let longMessage = 1_024
 
 extension ClientSession {
     var user: UserID { core.identity.user }
+    var protocolName: String { core.spoken.implementation.name }
 
     // MARK: Beginning and end
 

@@ -2,6 +2,8 @@ import ChatCore
 
 /// A session's outlet as its gateway loop sees it, whatever the transport.
 protocol GatewayOutlet: SessionOutlet {
+    /// The name of the protocol that its client speaks: constant.
+    var protocolName: String { get }
     /// Its place in the loop's list of sessions whose heartbeats are due at the same time. Nil before it was added and
     /// after it was removed.
     var place: (slot: UInt32, index: UInt32)? { get set }

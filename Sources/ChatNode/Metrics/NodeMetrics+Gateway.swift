@@ -5,6 +5,12 @@ extension NodeMetrics {
     /// Called before the text is made.
     public func take(_ counters: GatewayCounters) {
         sessions.set(Int64(counters.sessions))
+        for (name, count) in counters.sessionsByProtocol {
+            registry.gauge(
+                "martlet_protocol_sessions", help: "Sessions connected to this node, by the protocol of their clients.",
+                labels: [("protocol", name)]
+            ).set(Int64(count))
+        }
         connections.set(Int64(counters.connections))
         outboundQueueBytes.set(Int64(counters.queuedBytes))
         kernelBytes.set(Int64(counters.kernelBytes))
