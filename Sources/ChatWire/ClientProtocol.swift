@@ -57,7 +57,7 @@ public enum ProtocolPing: Sendable, Hashable {
     case transport
     /// A message of the protocol. Anything that the client sends counts as its answer.
     case payload([UInt8])
-    /// None: the protocol has heart-beats of its own, see ``ClientReader/deadline``.
+    /// None: the protocol has heart-beats of its own, see ``ClientWriter/deadline``.
     case none
 }
 
@@ -102,19 +102,12 @@ public protocol ClientReader: AnyObject {
     /// The session is open and was sent its `welcome`. `head`: the request that opened the connection, whose further
     /// wishes are inputs, such as rooms to join.
     func begin(_ head: RequestHead, _ body: (ClientInput) -> Void)
-    /// When ``timePassed(now:lastWritten:_:)`` wants to be called; nil for never. The session asks after each input and
-    /// after each such call.
-    var deadline: Moment? { get }
-    /// The deadline has passed. `lastWritten`: when anything was last written to this connection.
-    func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void)
 }
 
 extension ClientReader {
     public var greeting: [UInt8] { [] }
-    public var deadline: Moment? { nil }
 
     public func begin(_ head: RequestHead, _ body: (ClientInput) -> Void) {}
-    public func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void) {}
 }
 
 /// A reader that also words what its connection is sent, for protocols in which that depends on the connection: on the
@@ -128,10 +121,18 @@ public protocol ClientWriter: ClientReader {
     func write(_ event: ServerEvent, viewer: UserID, _ body: (_ bytes: [UInt8], _ isText: Bool) -> Void)
     /// How this client is told that its session ends. Nil: as ``ClientProtocol/farewell(_:)`` says.
     func farewell(_ reason: CloseReason) -> ProtocolFarewell?
+    /// When ``timePassed(now:lastWritten:_:)`` wants to be called; nil for never. The session asks after each input and
+    /// after each such call.
+    var deadline: Moment? { get }
+    /// The deadline has passed. `lastWritten`: when anything was last written to this connection.
+    func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void)
 }
 
 extension ClientWriter {
+    public var deadline: Moment? { nil }
+
     public func farewell(_ reason: CloseReason) -> ProtocolFarewell? { nil }
+    public func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void) {}
 }
 
 /// How one connection is sent an event that many sessions share.

@@ -73,7 +73,7 @@ extension ClientSession {
 
     func close(_ reason: CloseReason) {
         end(
-            with: core.writer?.farewell(reason) ?? core.spoken.implementation.farewell(reason), reason: reason.name)
+            with: core.wording?.writer.farewell(reason) ?? core.spoken.implementation.farewell(reason), reason: reason.name)
     }
 
     // MARK: In
@@ -141,7 +141,7 @@ extension ClientSession {
     }
 
     func send(_ frame: Frame) {
-        if core.writer != nil { return sendWorded(frame) }
+        if let wording = core.wording { return send(frame, in: wording.writer) }
         guard let encoding = frame.encoding(for: protocolID) else { return encode(frame.event) }
         // The type is checked in debug builds only, because this runs once per delivery. The ID guarantees it:
         // ``ProtocolRegistry`` creates nothing else, and the frame returned what was created for this ID.
@@ -149,8 +149,7 @@ extension ClientSession {
     }
 
     /// Sends a shared event as the connection's writer says.
-    private func sendWorded(_ frame: Frame) {
-        guard let writer = core.writer else { return }
+    private func send(_ frame: Frame, in writer: any ClientWriter) {
         let form = writer.form(of: frame.event)
         switch form {
         case .nothing: return
@@ -166,7 +165,7 @@ extension ClientSession {
 
     /// Sends an event to this session alone.
     func encode(_ event: ServerEvent) {
-        guard let writer = core.writer else { return enqueue(core.spoken.frame(event, viewer: user)) }
+        guard let writer = core.wording?.writer else { return enqueue(core.spoken.frame(event, viewer: user)) }
         writer.write(event, viewer: user) { bytes, isText in
             enqueue(SharedFrame(bytes, of: event, as: core.spoken.framing(isText: isText)))
         }
@@ -185,10 +184,11 @@ extension ClientSession {
         }
     }
 
-    /// Schedules the reader's deadline, if it has one that no scheduled task covers.
+    /// Schedules the writer's deadline, if it has one that no scheduled task covers.
     private func keepTime() {
-        guard let deadline = core.reader.deadline, core.timerDue.map({ deadline < $0 }) ?? true else { return }
-        core.timerDue = deadline
+        guard let wording = core.wording, let deadline = wording.writer.deadline else { return }
+        guard wording.timerDue.map({ deadline < $0 }) ?? true else { return }
+        wording.timerDue = deadline
         let delay = max(.zero, deadline - .now)
         gateway.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(delay)) { [weak self] in
             self?.timePassed(deadline)
@@ -197,12 +197,12 @@ extension ClientSession {
 
     private func timePassed(_ due: Moment) {
         // An earlier deadline has replaced this one.
-        guard core.timerDue == due else { return }
-        core.timerDue = nil
+        guard let wording = core.wording, wording.timerDue == due else { return }
+        wording.timerDue = nil
         guard mayReceive else { return }
         let now = Moment.now
-        if let deadline = core.reader.deadline, deadline <= now {
-            core.reader.timePassed(now: now, lastWritten: core.lastWritten) { take($0) }
+        if let deadline = wording.writer.deadline, deadline <= now {
+            wording.writer.timePassed(now: now, lastWritten: wording.lastWritten) { take($0) }
         }
         keepTime()
     }

@@ -6,17 +6,13 @@ struct SessionCore {
     var machine: SessionStateMachine
     /// Set while the service knows the session.
     var id: SessionID?
-    /// The reader, if it also words what is sent; nil if the session gets what its protocol encodes for all.
-    let writer: (any ClientWriter)?
+    /// Nil if the session gets what its protocol encodes for all. A reference, as most sessions have none.
+    let wording: Wording?
     let spoken: SpokenProtocol
     let reader: any ClientReader
     let identity: SessionIdentity
     /// Why the session ends, for the counters; set once.
     var endReason: String?
-    /// When the reader's time is next looked at; nil if no such task is scheduled.
-    var timerDue: Moment?
-    /// When anything was last written, for readers that keep time.
-    private(set) var lastWritten: Moment
 
     /// `reader` may have been used before the client was identified.
     init(
@@ -25,16 +21,29 @@ struct SessionCore {
     ) {
         let now = Moment.now
         machine = SessionStateMachine(common: rules, now: now)
-        writer = spoken.hasWriters ? reader as? any ClientWriter : nil
+        wording = spoken.hasWriters ? (reader as? any ClientWriter).map { Wording($0, now: now) } : nil
         self.spoken = spoken
         self.reader = reader
         self.identity = identity
-        lastWritten = now
     }
 
     /// Something was written to the client.
     mutating func spoke() {
         machine.spoke()
-        if writer != nil { lastWritten = .now }
+        wording?.lastWritten = .now
+    }
+}
+
+/// What a session has whose connection words what it is sent.
+final class Wording {
+    let writer: any ClientWriter
+    /// When the writer's time is next looked at; nil if no such task is scheduled.
+    var timerDue: Moment?
+    /// When anything was last written.
+    var lastWritten: Moment
+
+    init(_ writer: any ClientWriter, now: Moment) {
+        self.writer = writer
+        lastWritten = now
     }
 }
