@@ -27,6 +27,8 @@ public struct HubSettings: Sendable {
 /// The counts of a loop's hosts since the node started; gauges are current values.
 public struct HubLoad: Sendable {
     public var sessions = 0
+    /// The sessions by the name of their protocol. Only the node's total has it.
+    public var protocols: [String: Int] = [:]
     public var rooms = 0
     /// Sends that wait for Redis.
     public var waitingSends = 0

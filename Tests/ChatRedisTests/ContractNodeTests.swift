@@ -15,9 +15,11 @@ import Testing
     }
 
     private func report(_ node: NodeID, clock: UInt64 = 1_700_000_000_000) -> NodeReport {
-        NodeReport(
+        var report = NodeReport(
             node: node, address: "10.0.0.1:8080", version: "1.0 \"x\"", sessions: 3, rooms: 2, messages: 1 << 40,
             deliveries: 1 << 41, clock: clock, started: clock - 5, draining: true)
+        report.protocols = ["martlet.v1": 2, "stomp": 1]
+        return report
     }
 
     @Test(arguments: StoreKind.allCases)

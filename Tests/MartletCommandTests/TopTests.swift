@@ -297,6 +297,17 @@ import Testing
         #expect(lines.contains { $0.hasPrefix("뉴스\u{FFFD}") && $0.contains("12") })
     }
 
+    @Test func aScreenSaysWhoSpeaksWhatWhereThereIsMoreThanOneProtocol() throws {
+        let screen = TopScreen(address: "redis://h:1/0", columns: 120, rows: nil, clock: { _ in "12:00:00" })
+        var view = try view()
+        view.nodes[0].protocols = ["martlet.v1": 3]
+        #expect(screen.lines(view)[0].hasPrefix("1 nodes and 1 dead · 3 sessions · "))
+        view.nodes[0].protocols = ["events": 1, "martlet.v1": 2]
+        #expect(screen.lines(view)[0].hasPrefix("1 nodes and 1 dead · 3 sessions (2 martlet.v1, 1 events) · "))
+        #expect(view.plainLines(rooms: 1).contains { $0.contains("protocols=events:1,martlet.v1:2") })
+        #expect(view.json(rooms: 1).contains(#""protocols":{"events":1,"martlet.v1":2}"#))
+    }
+
     @Test func aClusterIsShownWithItsMasters() throws {
         var view = try view()
         view.server.version = "7.0.15"

@@ -269,6 +269,8 @@ public struct NodeReport: Hashable, Sendable {
     public var address: String
     public var version: String
     public var sessions: Int
+    /// The sessions by the name of their protocol; those that nobody speaks are missing.
+    public var protocols: [String: Int] = [:]
     public var rooms: Int
     /// Messages and deliveries since the process began.
     public var messages: UInt64

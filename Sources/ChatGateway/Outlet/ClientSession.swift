@@ -72,8 +72,8 @@ extension ClientSession {
     }
 
     func close(_ reason: CloseReason) {
-        end(
-            with: core.wording?.writer.farewell(reason) ?? core.spoken.implementation.farewell(reason), reason: reason.name)
+        let farewell = core.wording?.writer.farewell(reason) ?? core.spoken.implementation.farewell(reason)
+        end(with: farewell, reason: reason.name)
     }
 
     // MARK: In

@@ -49,6 +49,7 @@ final class NodePulse: Sendable {
     func update(_ load: HubLoad, draining: Bool) {
         state.withLockedValue { state in
             state.report.sessions = load.sessions
+            state.report.protocols = load.protocols
             state.report.rooms = load.rooms
             state.report.messages = load.messages
             state.report.deliveries = load.deliveries

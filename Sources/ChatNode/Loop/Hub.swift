@@ -302,6 +302,9 @@ final class Hub: ChatService {
     /// The present load of the node, over all loops.
     func load() async -> HubLoad {
         var load = HubLoad(sessions: admission.total)
+        if let counters = await gateway.withLockedValue({ $0 })?.counters() {
+            load.protocols = counters.sessionsByProtocol.filter { $0.value > 0 }
+        }
         for loop in loops {
             let part = await loop.call { $0.load }
             load.rooms += part.rooms

@@ -60,6 +60,15 @@ extension ByteWriter {
         field(#","address":"#, report.address)
         field(#","version":"#, report.version)
         field(#","sessions":"#, report.sessions)
+        if !report.protocols.isEmpty {
+            appendText(#","protocols":"#)
+            for (index, name) in report.protocols.keys.sorted().enumerated() {
+                append(UInt8(ascii: index == 0 ? "{" : ","))
+                appendJSON(name)
+                field(":", report.protocols[name] ?? 0)
+            }
+            append(UInt8(ascii: "}"))
+        }
         field(#","rooms":"#, report.rooms)
         field(#","messages":"#, report.messages)
         field(#","deliveries":"#, report.deliveries)

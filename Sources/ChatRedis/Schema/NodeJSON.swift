@@ -11,6 +11,7 @@ public enum NodeReportReader {
         report.address = json["address"]?.string ?? ""
         report.version = json["version"]?.string ?? ""
         report.sessions = count(json["sessions"])
+        report.protocols = (json["protocols"]?.object ?? [:]).mapValues { count($0) }
         report.rooms = count(json["rooms"])
         report.messages = number(json["messages"])
         report.deliveries = number(json["deliveries"])

@@ -29,7 +29,14 @@ extension TopView {
                     [
                         ("id", node.id), ("state", node.state.rawValue), ("address", node.address),
                         ("version", node.version),
-                        ("sessions", "\(node.sessions)"), ("rooms", "\(node.rooms)"),
+                        ("sessions", "\(node.sessions)"),
+                        (
+                            "protocols",
+                            node.protocols.isEmpty
+                                ? nil
+                                : node.protocols.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }
+                                    .joined(separator: ",")
+                        ), ("rooms", "\(node.rooms)"),
                         ("messages_per_second", Self.number(node.messagesPerSecond)),
                         ("deliveries_per_second", Self.number(node.deliveriesPerSecond)),
                         ("lease_ms", node.leaseLeft.map { "\($0)" }), ("skew_ms", node.skew.map { "\($0)" }),
@@ -56,7 +63,8 @@ extension TopView {
         let nodes = self.nodes.map { node in
             JSONValue.object([
                 "id": .string(node.id), "state": .string(node.state.rawValue), "address": .string(node.address),
-                "version": .string(node.version), "sessions": number(node.sessions), "rooms": number(node.rooms),
+                "version": .string(node.version), "sessions": number(node.sessions),
+                "protocols": .object(node.protocols.mapValues { number($0) }), "rooms": number(node.rooms),
                 "messagesPerSecond": rate(node.messagesPerSecond),
                 "deliveriesPerSecond": rate(node.deliveriesPerSecond),
                 "leaseMilliseconds": number(node.leaseLeft), "skewMilliseconds": number(node.skew),

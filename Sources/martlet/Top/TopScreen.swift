@@ -48,13 +48,22 @@ struct TopScreen {
         let dead = view.nodes.count { $0.state == .dead }
         let nodes = "\(view.present) nodes" + (dead > 0 ? " and \(dead) dead" : "")
         let talk =
-            "\(nodes) · \(TopText.number(view.sessions)) sessions · \(rate(view.messagesPerSecond)) messages/s · "
+            "\(nodes) · \(TopText.number(view.sessions)) sessions\(protocols(view)) · "
+            + "\(rate(view.messagesPerSecond)) messages/s · "
             + "\(rate(view.deliveriesPerSecond)) deliveries/s"
         let time = clock(view.time)
         return [
             bold(TerminalText.fit(cut(talk, columns - 10), columns - 10)) + TerminalText.fit(time, 10, right: true),
             dim(cut(redis)),
         ]
+    }
+
+    /// Who speaks what, where there is more than one protocol.
+    private func protocols(_ view: TopView) -> String {
+        let spoken = view.protocols
+        guard spoken.count > 1 else { return "" }
+        let words = spoken.map { "\(TopText.number($0.sessions)) \(TerminalText.harmless($0.name))" }
+        return " (\(words.joined(separator: ", ")))"
     }
 
     private func nodes(_ view: TopView) -> [String] {

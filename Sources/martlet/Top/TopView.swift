@@ -18,6 +18,8 @@ struct TopView: Equatable, Sendable {
         var address = ""
         var version = ""
         var sessions = 0
+        /// By the name of the protocol.
+        var protocols: [String: Int] = [:]
         var rooms = 0
         /// Nil until two of the node's reports were seen.
         var messagesPerSecond: Double?
@@ -62,6 +64,12 @@ struct TopView: Equatable, Sendable {
     /// The number of nodes that are alive.
     var present: Int { nodes.count { $0.state != .dead && $0.state != .gone } }
     var sessions: Int { nodes.reduce(0) { $0 + $1.sessions } }
+    /// The sessions of all nodes, by the name of their protocol; the most spoken first.
+    var protocols: [(name: String, sessions: Int)] {
+        let totals = nodes.reduce(into: [:]) { $0.merge($1.protocols, uniquingKeysWith: +) }
+        return totals.map { (name: $0.key, sessions: $0.value) }
+            .sorted { $0.sessions == $1.sessions ? $0.name < $1.name : $0.sessions > $1.sessions }
+    }
 }
 
 /// Keeps what rates and problems need of earlier samples.
@@ -142,7 +150,8 @@ struct TopWatch {
         beats[node.id.text] = beat
         return TopView.Node(
             id: node.id.text, state: state, address: report.address, version: report.version, sessions: report.sessions,
-            rooms: report.rooms, messagesPerSecond: beat.messageRate, deliveriesPerSecond: beat.deliveryRate,
+            protocols: report.protocols, rooms: report.rooms, messagesPerSecond: beat.messageRate,
+            deliveriesPerSecond: beat.deliveryRate,
             leaseLeft: node.leaseLeft, skew: beat.skew,
             uptime: report.clock >= report.started && report.started > 0 ? report.clock - report.started : nil)
     }
