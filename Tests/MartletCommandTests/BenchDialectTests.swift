@@ -101,6 +101,44 @@ struct BenchDialectTests {
         for (dialect, frame, expected) in frames { #expect(meaning(dialect, frame) == expected, "\(frame)") }
     }
 
+    @Test func aMessageIsPostedWhereItIsReceivedAsAnEvent() throws {
+        let request = String(decoding: send(.events), as: UTF8.self)
+        let end = try #require(request.firstRange(of: "\r\n\r\n"))
+        let (head, body) = (request[..<end.lowerBound], Array(request[end.upperBound...].utf8))
+        #expect(head.hasPrefix("POST /api/rooms/bench-7/messages HTTP/1.1\r\n"))
+        #expect(head.hasSuffix("Content-Length: \(body.count)"))
+        let posted = try body.withUnsafeBytes { bytes throws(WireError) in try PostedMessage(bytes) }
+        #expect(posted.text == text)
+    }
+
+    @Test func anEventStreamIsReadEventByEvent() {
+        let message = #"{"type":"message","room":"a","text":"x"}"#
+        let stream =
+            ": hello\n\nretry: 2000\nevent: joined\nid: 1-2\ndata: {\"type\":\"joined\"}\n\n"
+            + "id: 1-3\ndata: \(message)\n\ndata: half"
+        var found: [String] = []
+        var index = 0
+        Array(stream.utf8).withUnsafeBytes { bytes in
+            while let event = BenchFrames.nextEvent(bytes, &index) {
+                found.append(event.data.map { String(decoding: bytes[$0], as: UTF8.self) } ?? "-")
+            }
+        }
+        #expect(found == ["-", #"{"type":"joined"}"#, message])
+        #expect(index == stream.utf8.count - "data: half".utf8.count)
+    }
+
+    @Test func answersToPostsAreReadInPieces() throws {
+        let room = BenchRoom(.events, number: 7, name: "bench-7", size: 40)
+        let socket = try BenchSocket(BenchAddress("ws://127.0.0.1:9"), origin: 0)
+        defer { socket.close() }
+        let poster = BenchPoster(mark: 0, room: room, socket: socket)
+        let answers =
+            "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n"
+        var statuses: [Int] = []
+        for byte in answers.utf8 { withUnsafeBytes(of: byte) { poster.take($0) { statuses.append($0) } } }
+        #expect(statuses == [201, 429])
+    }
+
     @Test func troubleIsToldInTheServersWords() {
         func trouble(_ dialect: BenchDialect, _ text: String) -> String {
             Array(text.utf8).withUnsafeBytes { dialect.trouble($0, 0..<$0.count) }
@@ -118,8 +156,8 @@ struct BenchDialectTests {
         #expect(BenchDialect.stomp.opening == .connect)
         #expect(BenchDialect.socketIO.opening == nil && BenchDialect.martlet.opening == nil)
         #expect(BenchDialect.allCases.filter(\.isJoinedOnceUpgraded) == [.nchan, .raw])
-        #expect(BenchDialect.allCases.filter(\.acks) == [.martlet])
-        #expect(BenchDialect.allCases.filter(\.hasPositions) == [.martlet])
+        #expect(BenchDialect.allCases.filter(\.acks) == [.martlet, .events])
+        #expect(BenchDialect.allCases.filter(\.hasPositions) == [.martlet, .events])
         #expect(BenchDialect.socketIO.text(of: .connect, room: "a") == "40")
         #expect(BenchDialect.socketIO.text(of: .join, room: "a") == #"42["join","a"]"#)
         #expect(BenchDialect.socketIO.text(of: .pong, room: "a") == "3")

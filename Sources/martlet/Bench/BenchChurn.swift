@@ -175,7 +175,7 @@ private final class BenchChurnThread {
                     session.socket.send(
                         address.handshake(
                             BenchDialect.martlet.target(
-                                path: address.path, room: session.room, user: "\(prefix)\(mark)")))
+                                path: address.path, room: session.room, user: "\(prefix)\(mark)"), isStream: false))
                 }
                 session.socket.sendRest()
                 if !session.socket.hasUnsent { poll.change(session.socket, mark: mark, writes: false) }

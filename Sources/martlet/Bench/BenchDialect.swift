@@ -13,6 +13,9 @@ enum BenchDialect: String, CaseIterable, Sendable {
     /// STOMP 1.2 (<https://stomp.github.io/stomp-specification-1.2.html>) with one frame in each WebSocket message, as
     /// RabbitMQ's Web STOMP implements it. A room is `/topic/ROOM`.
     case stomp
+    /// An event stream of a Martlet node (`/api/events`), whose events have the JSON of `martlet.v1`. Messages are
+    /// posted over connections of their own.
+    case events
     /// Like nchan, but the server sends nothing else: the lower bound with which servers are compared.
     case raw
 
@@ -28,17 +31,23 @@ enum BenchDialect: String, CaseIterable, Sendable {
         case connect, join, leave, pong
     }
 
+    /// The status of the answer to the request that opens a connection.
+    var openedBy: StaticString { self == .events ? "HTTP/1.1 200" : "HTTP/1.1 101" }
+
+    /// Whether messages are posted over HTTP, and not sent over the connection on which they are received.
+    var posts: Bool { self == .events }
+
     /// Whether the server answers a send, in addition to delivering the message.
-    var acks: Bool { self == .martlet }
+    var acks: Bool { self == .martlet || self == .events }
     /// Whether the server numbers the messages of a room itself. For other servers, the order in which they were first
     /// delivered takes its place.
-    var hasPositions: Bool { self == .martlet }
+    var hasPositions: Bool { acks }
 
     /// Whether a connection is in its room once it is upgraded, without any further frame.
     var isJoinedOnceUpgraded: Bool {
         switch self {
         case .nchan, .raw: true
-        case .martlet, .socketIO, .stomp: false
+        case .martlet, .socketIO, .stomp, .events: false
         }
     }
 
@@ -46,7 +55,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
     var opening: Request? {
         switch self {
         case .stomp: .connect
-        case .martlet, .nchan, .socketIO, .raw: nil
+        case .martlet, .nchan, .socketIO, .events, .raw: nil
         }
     }
 
@@ -57,6 +66,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         case .nchan, .raw: "\(path.isEmpty ? "/room/" : path)\(room)"
         case .socketIO: "\(path.isEmpty ? "/socket.io/" : path)?EIO=4&transport=websocket"
         case .stomp: path.isEmpty ? "/ws" : path
+        case .events: "\(path.isEmpty ? "/api/events" : path)?user=\(user)&room=\(room)"
         }
     }
 
@@ -70,7 +80,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
         case (.stomp, .connect):
             "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\nheart-beat:0,0\n\n\0"
         case (.stomp, .join): "SUBSCRIBE\nid:0\ndestination:/topic/\(room)\nreceipt:1\n\n\0"
-        case (.martlet, _), (.socketIO, _), (.stomp, _), (.nchan, _), (.raw, _): nil
+        case (.martlet, _), (.socketIO, _), (.stomp, _), (.nchan, _), (.events, _), (.raw, _): nil
         }
     }
 
@@ -81,13 +91,14 @@ enum BenchDialect: String, CaseIterable, Sendable {
         case .nchan, .raw: ("", "")
         case .socketIO: (#"42["say",""#, #""]"#)
         case .stomp: ("SEND\ndestination:/topic/\(room)\n\n", "\0")
+        case .events: (#"{"user":"\#(room)","text":""#, #""}"#)
         }
     }
 
     /// The end of a message's text within its frame.
     func textEnd(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> Int {
         switch self {
-        case .martlet, .socketIO: return payload.upperBound - 2
+        case .martlet, .socketIO, .events: return payload.upperBound - 2
         case .nchan, .raw: return payload.upperBound
         case .stomp:
             // Line ends may follow the NUL that ends a frame.
@@ -100,7 +111,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
     /// `size`: the bytes of each message's text.
     func meaning(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>, size: Int) -> Meaning {
         switch self {
-        case .martlet: Self.martletMeaning(bytes, payload)
+        case .martlet, .events: Self.martletMeaning(bytes, payload)
         // nchan tells the sender how many subscribers got the message, in a text of another length.
         case .nchan, .raw: payload.count == size ? .message : .other
         case .socketIO: Self.socketIOMeaning(bytes, payload)
@@ -157,7 +168,7 @@ enum BenchDialect: String, CaseIterable, Sendable {
     /// A short description of a frame that reports an error.
     func trouble(_ bytes: UnsafeRawBufferPointer, _ payload: Range<Int>) -> String {
         switch self {
-        case .martlet:
+        case .martlet, .events:
             switch BenchFrames.kind(bytes, payload) {
             case .error: "error \(Self.word(after: "\"name\":\"", bytes, payload))"
             case .gap: "gap announced"

@@ -31,6 +31,17 @@ enum BenchFrames {
         return frame
     }
 
+    /// The event of an event stream that begins at `index`, which is moved behind it; nil if it is incomplete. `data`:
+    /// the text of its field `data`, if it has one (the HTML standard, "Server-sent events").
+    static func nextEvent(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) -> (data: Range<Int>?, end: Int)? {
+        guard let end = find("\n\n", bytes, in: index..<bytes.count) else { return nil }
+        defer { index = end + 2 }
+        guard let field = find("data: ", bytes, in: index..<end) else { return (nil, end) }
+        let start = field + 6
+        let line = find("\n", bytes, in: start..<end) ?? end
+        return (start..<line, end)
+    }
+
     /// The kind of an event, by the first letters of its `type`.
     enum Kind: Equatable {
         case message, sent, joined, left, error, gap, reset, presence, draining, other
@@ -75,7 +86,7 @@ enum BenchFrames {
         return Position(epoch: numbers.0, seq: numbers.1)
     }
 
-    private static func digit(_ byte: UInt8) -> UInt64? {
+    static func digit(_ byte: UInt8) -> UInt64? {
         byte >= 0x30 && byte <= 0x39 ? UInt64(byte &- 0x30) : nil
     }
 

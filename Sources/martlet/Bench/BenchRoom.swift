@@ -3,6 +3,8 @@ final class BenchRoom {
     let number: Int
     let name: String
     var members: [BenchMember] = []
+    /// By node; empty if members send over their own connections.
+    var posters: [Int: BenchPoster] = [:]
     var frame: BenchSend
     private(set) var said: UInt64 = 0
     /// Sends that were answered. For a server that does not answer, messages that any member got.

@@ -45,7 +45,8 @@ struct BenchSend {
     /// `size`: the bytes of the text, at least ``BenchLabel/size``.
     init(_ dialect: BenchDialect, room: String, size: Int) {
         let (head, tail) = dialect.send(in: room)
-        bytes = Self.frameHead(head.utf8.count + size + tail.utf8.count)
+        let length = head.utf8.count + size + tail.utf8.count
+        bytes = dialect.posts ? BenchPoster.requestHead(room: room, length: length) : Self.frameHead(length)
         bytes += head.utf8
         labelAt = bytes.count
         bytes += Array(repeating: UInt8(ascii: "x"), count: size)

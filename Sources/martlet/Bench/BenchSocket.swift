@@ -64,6 +64,16 @@ final class BenchSocket {
         if sent > 0 { unsent.removeFirst(sent) }
     }
 
+    /// Reads what is there: how many bytes, 0 at the end of the connection, nil if there are none yet.
+    func receive(into buffer: UnsafeMutableRawBufferPointer) -> Int? {
+        while true {
+            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+            if count >= 0 { return count }
+            if errno == EAGAIN { return nil }
+            if errno != EINTR { return 0 }
+        }
+    }
+
     func close() {
         Glibc.close(descriptor)
     }
@@ -105,9 +115,10 @@ struct BenchAddress {
         socketAddress = first.pointee.ai_addr.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { $0.pointee }
     }
 
-    /// The request that upgrades to a WebSocket.
-    func handshake(_ target: String) -> [UInt8] {
-        Array(
+    /// The request that opens a connection: it asks for a WebSocket, or for a stream.
+    func handshake(_ target: String, isStream: Bool) -> [UInt8] {
+        guard !isStream else { return Array("GET \(target) HTTP/1.1\r\nHost: \(host):\(port)\r\n\r\n".utf8) }
+        return Array(
             ("GET \(target) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").utf8)
     }

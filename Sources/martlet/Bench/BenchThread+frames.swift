@@ -40,13 +40,19 @@ extension BenchThread {
         var index = 0
         if member.phase == .shaking {
             guard let end = BenchFrames.find("\r\n\r\n", bytes, in: 0..<bytes.count) else { return 0 }
-            guard BenchFrames.find("HTTP/1.1 101", bytes, in: 0..<min(12, bytes.count)) != nil else {
+            guard BenchFrames.find(plan.dialect.openedBy, bytes, in: 0..<min(12, bytes.count)) != nil else {
                 let status = String(decoding: bytes.prefix(12), as: UTF8.self)
                 lost(member, "handshake refused: \(status)")
                 return bytes.count
             }
             index = end + 4
             upgraded(member)
+        }
+        guard !plan.dialect.posts else {
+            while let event = BenchFrames.nextEvent(bytes, &index) {
+                if let data = event.data { self.event(bytes, data, member) }
+            }
+            return index
         }
         while let frame = BenchFrames.next(bytes, &index) {
             switch frame.opcode {

@@ -26,6 +26,8 @@ final class BenchThread {
     let poll = BenchPoll()
     var rooms: [BenchRoom] = []
     var members: [BenchMember] = []
+    /// Their marks follow those of the members.
+    var posters: [BenchPoster] = []
     var result = BenchResult()
     /// The buffer of one read. Complete frames are examined in place.
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 262_144, alignment: 16)
@@ -56,6 +58,7 @@ final class BenchThread {
 
     deinit {
         for member in members { member.socket?.close() }
+        for poster in posters { poster.socket.close() }
         buffer.deallocate()
     }
 
@@ -160,7 +163,8 @@ final class BenchThread {
     private func say(in room: BenchRoom, stamp: UInt64) {
         let member = room.members[plan.sender(of: room.said)]
         if stamp >= measureFrom { result.measuredSends += 1 }
-        send(room.say(stamp: stamp, node: member.node, countsPlaces: !plan.dialect.hasPositions), member)
+        let bytes = room.say(stamp: stamp, node: member.node, countsPlaces: !plan.dialect.hasPositions)
+        if plan.dialect.posts { post(bytes, in: room, node: member.node) } else { send(bytes, member) }
     }
 
     func send(_ bytes: [UInt8], _ member: BenchMember) {
@@ -205,6 +209,9 @@ final class BenchThread {
     private func handleEvents(until: UInt64) {
         if cpuAtMeasure == nil, BenchPoll.now >= measureFrom { cpuAtMeasure = thread_cpu_time() }
         poll.wait(until: until) { [self] mark, canRead, canWrite in
+            guard mark < members.count else {
+                return ready(posters[mark - members.count], canRead: canRead, canWrite: canWrite)
+            }
             let member = members[mark]
             if canWrite { writable(member) }
             if canRead { readable(member) }
@@ -218,7 +225,9 @@ final class BenchThread {
             let user = "\(prefix)u\(member.room.number)-\(member.number)"
             let address = addresses[member.node]
             socket.send(
-                address.handshake(plan.dialect.target(path: address.path, room: member.room.name, user: user)))
+                address.handshake(
+                    plan.dialect.target(path: address.path, room: member.room.name, user: user),
+                    isStream: plan.dialect.posts))
         }
         socket.sendRest()
         if !socket.hasUnsent { poll.change(socket, mark: member.mark, writes: false) }
