@@ -289,6 +289,23 @@ import Testing
         #expect(room.send(1, "x", key: "k").onces.count == 1)
     }
 
+    /// Race 4: a first try that was on its way while more was said than anybody remembers may have been repeated
+    /// elsewhere meanwhile (simulator, seed 2015284). A position that the room's history does not have says nothing.
+    @Test(arguments: [(100, 3, true), (100, 19, false), (70, 3, false), (100, 900, false)] as [(UInt64, UInt64, Bool)])
+    func aFirstTryThatWasOnItsWayForLongIsAskedFor(epoch: UInt64, seq: UInt64, isAskedFor: Bool) throws {
+        var settings = RoomSettings()
+        settings.historyLength = 10
+        settings.memoryBytes = 100_000
+        var room = try RoomHarness(settings: settings)
+        try room.goInside()
+        for seq in 1...UInt64(20) { room.hearMessage(try room.message(100, seq), base: 0) }
+        let since = room.position(epoch, seq)
+        let actions = room.send(1, "x", key: "k", again: false, since: since)
+        #expect(actions.appended.isEmpty == isAskedFor)
+        let asked = actions.onces.first?.sends.first
+        #expect(asked?.again == (isAskedFor ? true : nil) && asked?.since == (isAskedFor ? since : nil))
+    }
+
     @Test func onceThatRaisedTheEpochIsShownInItsPlace() throws {
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])

@@ -222,7 +222,7 @@ extension SimWorld {
         if send.tries == 1 { client.firstTries[room, default: []].append((ref, nil)) }
         let request = SendRequest(
             room: roomNames[room], text: send.text, key: send.keyed ? send.key : nil, again: send.keyed ? again : nil,
-            since: again == true ? send.since : nil)
+            since: again == nil ? nil : send.since)
         log("client\(client.index) says \(send.key)\(send.keyed ? "" : " (no key)")\(send.tries > 1 ? " again" : "")")
         let sent = ClientRequest(ref: .number("\(ref)"), body: .send(request))
         if isStopped {

@@ -115,7 +115,7 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(race: 4, name: "once stores what it cannot know", bug: .onceStoresUnknown, seed: 500005),
         .init(
             race: 5, name: "who hears itself gone does not enter", rules: .heedGone, faults: [.cuts, .stops],
-            seed: 500053,
+            seed: 500095,
             alone: { plan in
                 neverViews(&plan)
                 sweptAreNotFenced(&plan)

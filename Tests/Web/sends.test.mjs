@@ -11,7 +11,7 @@ test('send resolves with the position; the first try says that it is one', async
     await clock.advance(5);
     assert.deepEqual(sent.value, { position: '1000-1', at: '2026-01-02T03:04:05.678Z', repeated: false });
     const { ref, key, ...frame } = sends(node)[0];
-    assert.deepEqual(frame, { type: 'send', room: 'lobby', text: 'hello', again: false });
+    assert.deepEqual(frame, { type: 'send', room: 'lobby', text: 'hello', again: false, since: '1000-0' });
     assert.match(key, /^[0-9a-f]{32}$/);
 });
 
@@ -22,7 +22,7 @@ test('send takes text, data and a key of one\'s own', async () => {
     room.send({ text: 'y', key: 'k3', again: true, since: '1000-0' });
     await clock.advance(5);
     assert.deepEqual(sends(node).map(({ key, again, since }) => [key, again, since]), [
-        ['k1', undefined, undefined], ['k2', false, undefined], ['k3', true, '1000-0'],
+        ['k1', undefined, undefined], ['k2', false, '1000-0'], ['k3', true, '1000-0'],
     ]);
     assert.deepEqual(shown.find((event) => event.key === 'k1').data, { dice: [3, 4] });
     assert.ok(shown.filter((event) => event.type === 'message').every((event) => event.mine));
@@ -54,7 +54,7 @@ test('an unanswered send is repeated with its key, again and since', async () =>
     await clock.until(() => sent.state !== 'pending', 'the send is settled');
     assert.equal(sent.value.position, '1000-2');
     assert.deepEqual(sends(node).map(({ key, again, since }) => [key, again, since]), [
-        ['k', false, undefined], ['k', true, '1000-1'],
+        ['k', false, '1000-1'], ['k', true, '1000-1'],
     ]);
 });
 

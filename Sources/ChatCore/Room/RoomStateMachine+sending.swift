@@ -24,7 +24,6 @@ extension RoomStateMachine {
         let unsure =
             request.key != nil && request.again == nil && settings.rules.contains(.youngRepeats)
             && (member.resumed || now - member.since < settings.youngSession)
-        // Only a repetition knows at which position the first try was made.
         let said = request.key != nil && (request.again ?? (request.since != nil))
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data,
@@ -32,12 +31,23 @@ extension RoomStateMachine {
         sends.append(
             PendingSend(
                 content: content, rights: request.rights, again: said || unsure, said: said,
-                since: said ? request.since : order.last,
+                since: said ? request.since : firstTrySince(request),
                 deadline: now + settings.limits.sendWait,
                 waiters: [.init(session: session, ref: ref)]),
             clientKey: request.key)
         members.sendBegan(session)
         pump(now: now, &actions)
+    }
+
+    /// The position behind which the key of a first try may be, if it is stored at all: the one that its client knew,
+    /// because a try that was long on its way, or in the socket of a node that was held up, may have been repeated
+    /// elsewhere meanwhile (race 4; simulator, seed 2015284). Of a position that is no part of this history nothing
+    /// follows.
+    private func firstTrySince(_ request: SendRequest) -> Position? {
+        guard request.key != nil, let known = request.since, let last = order.last, known.seq < last.seq,
+            order.chain.base(of: known.epoch) != nil
+        else { return order.last }
+        return known
     }
 
     /// Why the rules forbid the send. (While newer rules are being read it waits, and is decided by those.)

@@ -1169,7 +1169,8 @@ export class Room extends Emitter {
         const ref = send.ref;
         const again = send.tries > 0 ? true : send.again;
         const { text, data, key } = send;
-        const since = again ? send.since : undefined;
+        // Without `again` it would be taken for a repetition.
+        const since = again === undefined ? undefined : send.since;
         const fields = { type: 'send', room: this.name, text, data, key, again, since };
         const answered = (frame) => { if (send.ref === ref) this.#sendAnswered(send, frame); };
         if (this.#client._request(fields, answered)) {

@@ -196,7 +196,6 @@ extension ClientStateMachine {
             rooms[name]?.sends[index] = send
             var request = send.request
             request.again = send.maybeStored
-            if !send.maybeStored { request.since = nil }
             silence.asked(now, bytes: (request.text?.utf8.count ?? 0) + (request.data?.utf8.count ?? 0))
             actions.append(.write(ClientRequest(ref: Ref(serial: send.id), body: .send(request))))
         }
