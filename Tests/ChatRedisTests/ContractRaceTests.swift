@@ -317,6 +317,13 @@ import Testing
         // The Redis that n1 entered had epoch-2 too; this one, another process, lost it, and n1 is not back yet.
         let lost = Position(epoch: epoch, seq: 2)
         try store.raw("HSET", store.key(.meta), "run", "another")
+        #expect(try store.ask(.say(room: store.room, content: try content("hello"))).result == .failure(.refused))
+        // The time to come back is over.
+        guard case .string(let waits) = try store.raw("HGET", store.key(.meta), "returns") else {
+            throw StoreFailure("nobody is waited for")
+        }
+        let run = String(decoding: waits.prefix { $0 != UInt8(ascii: ":") }, as: UTF8.self)
+        try store.raw("HSET", store.key(.meta), "returns", "\(run):1700000000000")
         let answer = try store.ask(.say(room: store.room, content: try content("hello")))
         guard case .success(.said(let position, repeated: false)) = answer.result else {
             throw StoreFailure("\(answer)")
@@ -335,6 +342,24 @@ import Testing
         guard case .said(let last, repeated: false) = try store.reply(.say(room: store.room, content: try content("c")))
         else { throw StoreFailure("not said") }
         #expect(last == Position(epoch: back.epoch, seq: 4))
+    }
+
+    /// Race 9: what an outsider says waits until the nodes have put back what this Redis lost, and no longer.
+    @Test func race9AnOutsiderWaitsForThoseWhoMayPutBackWhatWasLost() async throws {
+        let store = try await ContractStore(.redis)
+        let say = BrokerRequest.say(room: store.room, content: try content("hello"))
+        let first = try store.enter(n1)
+        let second = try store.enter(n2, after: Position(epoch: first.epoch, seq: 0))
+        try store.raw("HSET", store.key(.meta), "run", "another")
+        #expect(try store.ask(say).result == .failure(.refused))
+        let back = try store.enter(n1, after: Position(epoch: second.epoch, seq: 0))
+        #expect(try store.ask(say).result == .failure(.refused), "n2 may know more")
+        #expect(try store.view(after: nil).last == 0, "nothing was stored")
+        let all = try store.enter(n2, after: Position(epoch: back.epoch, seq: 0))
+        #expect(try store.reply(say) == .said(Position(epoch: all.epoch, seq: 1), repeated: false))
+        // Nobody is waited for twice.
+        try store.raw("HSET", store.key(.nodes), n1.text, "1")
+        #expect(try store.reply(say) == .said(Position(epoch: all.epoch, seq: 2), repeated: false))
     }
 
     // MARK: What people do to keys

@@ -7,12 +7,37 @@
 --       user: it is bound by the room's rules as well, not by sanctions alone
 -- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed);
 --       error AGAIN if more of the log has to be read first than one call reads: the same call again reads on (nothing
---       was stored); an error that begins with banned, muted, frozen or notModerator if a rule forbids it
+--       was stored); error REFUSED while the room's nodes may put back what this Redis lost (nothing was stored: try
+--       again; five seconds at most); an error that begins with banned, muted, frozen or notModerator if a rule forbids it
 -- Atomic all of it: look-up, append at the log's own epoch (so it never is refused), PUBLISH, always. No log: one
 --       begins, and expires unless a node enters. Restarted or failed-over Redis that no node has entered since: a new
 --       epoch first, for the log may have lost its tail, and a lost message's position must not be given again.
 --
 -- The room's other keys are derived from the log's (same hash tag, same slot), so that a person need not type them.
+
+local RETURNS = 5000
+
+-- Whether nodes of the room may still put back what this Redis lost when it took the place of another one: a message at
+-- a position of theirs would make that impossible, and void what they have shown. They are waited for from the first
+-- call on. `returns` of meta: the run that nobody is waited for on any more, or `<run>:<until>`.
+local function awaits_returns(log, meta)
+    local own, nodes = run_id(), key_of(log, 'nodes')
+    local run, branch, returns = unpack(redis.call('HMGET', meta, 'run', 'branch', 'returns'))
+    if returns == own then return false end
+    check({'hash'}, {nodes})
+    local foreign, first, missing = run and run:sub(1, 16) ~= own, whole(branch) or 0, false
+    for _, value in ipairs(redis.call('HVALS', nodes)) do
+        missing = missing or foreign or (whole(value) or 0) < first
+    end
+    if missing then
+        local started = returns and returns:sub(1, #own + 1) == own .. ':'
+        local till = started and whole(returns:sub(#own + 2)) or now() + RETURNS
+        if not started then redis.call('HSET', meta, 'returns', own .. ':' .. int(till)) end
+        if now() < till and till <= now() + RETURNS then return true end
+    end
+    redis.call('HSET', meta, 'returns', own)
+    return false
+end
 
 -- Begins an epoch if this is not the Redis that the room last met; returns the epoch.
 local function foreign_epoch(log, room)
@@ -76,6 +101,9 @@ redis.register_function('martlet_say', function(keys, args)
             local found = find(log, room, 0, 0, {[name] = true})
             if not found then return again(log) end
             if found[name] then return {found[name][1], 'repeated'} end
+        end
+        if awaits_returns(log, meta) then
+            return {err = 'REFUSED nodes of the room may still put back what this redis lost: try again'}
         end
         local epoch = foreign_epoch(log, room)
         id = redis.call('XADD', log, 'MAXLEN', '~', int(kept.count), int(epoch) .. '-*', unpack(fields))

@@ -215,8 +215,10 @@ public struct MemoryBroker: Sendable {
                 return (.failure(refusal), [])
             }
             if let problem = room.problem(now: now) { return (.failure(problem), []) }
-            let (position, repeated, events) = room.say(
-                content, limit: settings.historyLength, runID: runID, now: now, expires: expires)
+            guard
+                let (position, repeated, events) = room.say(
+                    content, limit: settings.historyLength, runID: runID, now: now, expires: expires)
+            else { return (.failure(.refused), []) }
             return (.success(.said(position, repeated: repeated)), events)
         }
     }

@@ -11,6 +11,8 @@ package struct MemoryRoom: Sendable {
     var run: String?
     /// The first epoch that began on that broker.
     var branch: UInt64 = 0
+    /// The broker on which outsiders wait until nodes have put back what it lost; nil for a time: they do not any more.
+    var returns: (run: String, until: UInt64?)?
     /// The last ID of the presence stream. Its entries are not kept, as nobody reads them here.
     var presence: Position?
     var roster: [UserID: [NodeID: [DeviceName]]] = [:]
@@ -28,6 +30,7 @@ package struct MemoryRoom: Sendable {
             log = nil
             run = nil
             branch = 0
+            returns = nil
             logExpires = nil
         }
         if let end = restExpires, end <= now {
@@ -295,9 +298,27 @@ package struct MemoryRoom: Sendable {
     }
 
     /// The events are in the order in which they are published.
+    /// How long outsiders wait for nodes, in milliseconds.
+    private static let returnTime: UInt64 = 5_000
+
+    /// Whether nodes of the room may still put back what this broker lost when it took the place of another one.
+    private mutating func awaitsReturns(runID: String, now: UInt64) -> Bool {
+        if let returns, returns.run == runID, returns.until == nil { return false }
+        let isForeign = run.map { $0 != runID } ?? false
+        if nodes.values.contains(where: { isForeign || $0 < branch }) {
+            let started = returns.flatMap { $0.run == runID ? $0.until : nil }
+            let until = started ?? now + Self.returnTime
+            returns = (runID, until)
+            if now < until, until <= now + Self.returnTime { return true }
+        }
+        returns = (runID, nil)
+        return false
+    }
+
+    /// Nil while nodes may put back what the broker lost.
     mutating func say(
         _ content: MessageContent, limit: Int, runID: String, now: UInt64, expires: UInt64
-    ) -> (Position, repeated: Bool, [ChannelEvent]) {
+    ) -> (Position, repeated: Bool, [ChannelEvent])? {
         guard var log else {
             let message = Message(position: Position(epoch: now, seq: 1), content: content)
             var begun = MemoryLog(last: Position(epoch: now, seq: 0))
@@ -310,6 +331,7 @@ package struct MemoryRoom: Sendable {
         if let key = UserKey(content), let earlier = log.entries.last(where: { UserKey($0.content) == key }) {
             return (earlier.position, true, [])
         }
+        if awaitsReturns(runID: runID, now: now) { return nil }
         self.log = nil
         var events: [ChannelEvent] = []
         if let jump = jump(runID), let outsider = try? NodeID("say") {
