@@ -34,6 +34,12 @@ public protocol ChatService: AnyObject, Sendable {
     // `grant`: what the sender of the request may do; nil means everything. Throws `forbidden` if that does not include
     // the request.
     func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage
+    /// Waits until there are messages after the position (nil: from now on), at most for `wait`. The reader is not
+    /// present in the room. `address`: who counts if there is no user; nil for a trusted proxy. A task that is
+    /// cancelled gets an answer without messages.
+    func poll(
+        room: RoomName, after: Position?, limit: Int, wait: Duration, by grant: Grant?, from address: PeerAddress?
+    ) async throws(WireError) -> Arrivals
     /// Appends a message from a sender who is not in the room; with a key, at most once.
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage

@@ -11,6 +11,8 @@ public protocol HostContext: AnyObject {
     var wallClock: UInt64 { get }
     /// Runs the body on the home loop of a room, with that loop's rooms: at once if it is this loop.
     func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void)
+    /// Asks the broker; `then` is called once, later, on this loop.
+    func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
 }
 
 /// The services that a ``RoomHost`` needs.
@@ -45,8 +47,6 @@ public protocol RoomHostContext: HostContext {
 
 /// The services that a ``SessionHost`` needs.
 public protocol SessionHostContext: HostContext {
-    /// Asks the broker; `then` is called once, later, on this loop.
-    func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
     /// A limit refused a request.
     func refused(by limit: HubLimit)
     /// A session has made a request without this right.

@@ -32,6 +32,8 @@ public struct HubLoad: Sendable {
     public var rooms = 0
     /// Sends that wait for Redis.
     public var waitingSends = 0
+    /// Requests that wait for messages, without a session.
+    public var polls = 0
     /// Messages shown to rooms of this loop since the node started.
     public var messages: UInt64 = 0
     /// Frames handed to sessions of this loop, since the node started.

@@ -44,6 +44,7 @@ import Testing
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
         "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
         "MARTLET_LIMIT_FAILURES_PER_MINUTE_PER_ADDRESS": "23", "MARTLET_LIMIT_HEAD_BYTES": "21KiB",
+        "MARTLET_LIMIT_POLLS_PER_NODE": "28", "MARTLET_LIMIT_POLLS_PER_USER": "29", "MARTLET_LIMIT_POLL_WAIT": "31s",
         "MARTLET_LIMIT_TICKETS_PER_MINUTE_PER_USER": "27",
         "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
         "MARTLET_WORDS": "/etc/passwd", "MARTLET_WORDS_MODE": "mask",
@@ -152,6 +153,9 @@ import Testing
         limits.headFields = 22
         limits.failuresPerMinutePerAddress = 23
         limits.ticketsPerMinutePerUser = 27
+        limits.pollsPerNode = 28
+        limits.pollsPerUser = 29
+        limits.pollWait = .seconds(31)
         return limits
     }
 

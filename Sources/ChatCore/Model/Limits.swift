@@ -40,6 +40,12 @@ public struct Limits: Hashable, Sendable {
     public var failuresPerMinutePerAddress = 60
     /// Tickets that one user may take from one node in a minute, and also at once.
     public var ticketsPerMinutePerUser = 60
+    /// HTTP requests that wait for messages (long polls) on one node.
+    public var pollsPerNode = 20_000
+    /// Those of one user on one node; and of one address, for requests without a user.
+    public var pollsPerUser = 64
+    /// How long such a request may wait.
+    public var pollWait: Duration = .seconds(25)
     /// Connections of all kinds on one node; nil: 10,000 more than sessions, for HTTP and handshakes.
     public var connections: Int?
     /// Joins that one node accepts in a second, and also at once.

@@ -108,7 +108,7 @@ extension RoomStateMachine {
     private var isIdle: Bool {
         phase == .inside && commandsUp && subscriptionsUp && mayBeRegistered && lastRefusal == nil && turn == .none
             && leaveRetryAt == nil && lingerUntil == nil && requests.isIdle && reads.isIdle && sends.isIdle
-            && members.isIdle && order.isIdle && sanctions.isIdle
+            && members.isIdle && !isWatched && order.isIdle && sanctions.isIdle
     }
 
     /// Forgets what mattered once, and matters to no event from now on.

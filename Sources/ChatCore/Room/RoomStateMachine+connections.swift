@@ -55,7 +55,7 @@ extension RoomStateMachine {
     /// After a lost connection such a room is given up instead of entered again; but not at another Redis, which may
     /// have lost messages that this node has.
     private var isNeededByNobody: Bool {
-        members.isEmpty && !sends.awaitsBroker && !presence.isUpdating
+        isUnused && !sends.awaitsBroker && !presence.isUpdating
     }
 
     private mutating func giveUp(_ actions: inout [RoomAction]) {
@@ -71,7 +71,7 @@ extension RoomStateMachine {
     mutating func takeTurn(_ actions: inout [RoomAction]) -> Bool {
         if turn == .none {
             turn = .awaited
-            actions.append(.awaitTurn(urgent: !members.isEmpty))
+            actions.append(.awaitTurn(urgent: !isUnused))
         }
         return turn == .held
     }

@@ -15,6 +15,7 @@ extension RoomStateMachine {
         case .roster(let cursor, let ref, let session):
             guard members[session] != nil else { return refuse(event, &actions) }
             tellRoster(to: session, ref: ref, cursor: cursor, &actions)
+        case .watched(let isWatched): watch(isWatched, now: now, &actions)
         case .commandsUp(let identity): commandsUp(identity, now: now, &actions)
         case .commandsDown: commandsDown(now: now, &actions)
         case .subscriptionsUp: subscriptionsUp(now: now, &actions)

@@ -2,7 +2,7 @@
 extension RoomStateMachine {
     /// Starts the linger when the last session has left, and ends it when one has come.
     mutating func considerLinger(now: Moment) {
-        guard members.isEmpty else {
+        guard isUnused else {
             lingerUntil = nil
             return
         }
@@ -14,14 +14,14 @@ extension RoomStateMachine {
 
     /// The node shuts down: a room without sessions does not linger.
     mutating func nodeLeaves(now: Moment, _ actions: inout [RoomAction]) {
-        guard members.isEmpty, lingerUntil != nil else { return }
+        guard isUnused, lingerUntil != nil else { return }
         lingerEnded(now: now, &actions)
     }
 
     /// The linger has ended: leaves the room, unless something is still at the broker.
     mutating func lingerEnded(now: Moment, _ actions: inout [RoomAction]) {
         lingerUntil = nil
-        guard members.isEmpty else { return }
+        guard isUnused else { return }
         switch phase {
         case .inside:
             guard !sends.awaitsBroker, !reads.viewInFlight, !presence.isUpdating else {
@@ -97,7 +97,7 @@ extension RoomStateMachine {
     mutating func becomeOut(now: Moment, _ actions: inout [RoomAction]) {
         phase = .out
         forget()
-        if members.isEmpty {
+        if isUnused {
             actions.append(.finished)
         } else {
             begin(now: now, &actions)

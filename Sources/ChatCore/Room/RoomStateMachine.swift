@@ -81,6 +81,8 @@ public struct RoomStateMachine: Sendable {
     var subscriptionsUp = false
     /// An `enter` of this node was, or may have been, carried out, and no `leave` since.
     var mayBeRegistered = false
+    /// Somebody waits for messages without being in the room.
+    var isWatched = false
     /// The broker at the other end of the command connection, and the one that answered the last `enter`.
     var identity: BrokerIdentity?
     var enteredIdentity: BrokerIdentity?
@@ -126,6 +128,9 @@ public struct RoomStateMachine: Sendable {
 
     var isInside: Bool { phase == .inside }
 
+    /// Whether nobody is in the room, waits to be, or watches it.
+    var isUnused: Bool { members.isEmpty && !isWatched }
+
     /// Whether messages can be put in order now, or have to wait for the answer to `enter`.
     var canSequence: Bool {
         switch phase {
@@ -150,7 +155,7 @@ extension RoomStateMachine {
     /// Sessions that are in the room or waiting to be.
     public var sessionCount: Int { members.count }
     /// True when the room may be forgotten: nobody in it, nothing subscribed, nothing registered.
-    public var isOut: Bool { phase == .out && members.isEmpty }
+    public var isOut: Bool { phase == .out && isUnused }
     public var isLive: Bool { phase == .inside }
     /// The node has written down that it holds the room, and has not given it up.
     public var isHeld: Bool {
@@ -180,7 +185,7 @@ extension RoomStateMachine {
     /// The room was live and a lost connection interrupted it. False for a room that Redis refuses: then the cause is
     /// in the room, not in the node's connections.
     public var isRecovering: Bool {
-        guard order.last != nil, !members.isEmpty else { return false }
+        guard order.last != nil, !isUnused else { return false }
         switch phase {
         case .subscribing: return true
         case .entering(let entering): return entering.failures == 0

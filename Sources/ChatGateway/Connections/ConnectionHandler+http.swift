@@ -15,6 +15,8 @@ struct Answering {
     /// Whether it is HTTP/1.0, which has no chunks.
     var isOld: Bool
     var isChunked = false
+    /// The request waits for messages: it is answered at once if the client closes its side.
+    var isPoll = false
     var task: Task<Void, Never>?
 }
 
@@ -26,9 +28,11 @@ extension ConnectionHandler {
         }
         // A client may close its side after the request and still get the answer.
         try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
-        clock.answers(now: .now)
+        let wait = RoomsAPI.wait(of: head)
+        clock.answers(now: .now, longer: min(wait ?? .zero, gateway.options.limits.pollWait))
         let isPersistent = head.isPersistent && !isDoorway
         var answering = Answering(isHead: head.method == "HEAD", isPersistent: isPersistent, isOld: head.isOld)
+        answering.isPoll = wait != nil
         let source = GatewayRequestContext.Source(logger: gateway.logger, client: client(of: head))
         let routes = port.routes
         let shared = gateway.shared

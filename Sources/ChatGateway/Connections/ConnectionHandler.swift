@@ -241,6 +241,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         isInputClosed = true
         switch state {
+        // A client that has gone does not occupy a place among those that wait.
+        case .answering(let answering) where answering.isPoll: answering.task?.cancel()
         case .answering: break
         case .reading, .identifying, .authenticating, .closing: cut()
         case .upgraded, .gone: break
@@ -340,6 +342,15 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         gateway.counters.handshakesRefused[status, default: 0] += 1
         if isTLSPending { return closeBeforeTLS() }
         write(HTTPAnswer.refusal(status, error, fields + port.routes.security.fields))
+        endOutput()
+    }
+
+    /// Answers with these bytes and ends the connection.
+    func refuse(with answer: ByteBuffer, status: Int, because reason: GatewayCounters.Refusal) {
+        countFailure(reason)
+        gateway.refused(reason, from: peer, isTold: isDoorway)
+        gateway.counters.handshakesRefused[status, default: 0] += 1
+        write(answer)
         endOutput()
     }
 

@@ -33,10 +33,10 @@ struct RequestClock {
         if activity == .idle { change(to: .receiving, times.receiving, now) }
     }
 
-    /// The routes have received a whole request.
-    mutating func answers(now: Moment) {
+    /// The routes have received a whole request. `longer`: how long it waits on purpose.
+    mutating func answers(now: Moment, longer: Duration = .zero) {
         isNew = false
-        change(to: .answering, times.answering, now)
+        change(to: .answering, times.answering + longer, now)
     }
 
     /// A part of a streamed answer was sent.

@@ -95,7 +95,10 @@ struct HTTPRoutes: Sendable {
             Route(
                 "/api/rooms/:room/messages",
                 [
-                    .get: { request, context in try await api.history(request, room: context.parameters.get("room")) },
+                    .get: { request, context in
+                        try await api.history(
+                            request, room: context.parameters.get("room"), client: context.client)
+                    },
                     .post: { request, context in try await api.say(request, room: context.parameters.get("room")) },
                 ]),
             Route(
@@ -162,18 +165,22 @@ struct HTTPRoutes: Sendable {
     }
 
     static func text(_ text: String, type: String = "text/plain; charset=utf-8") -> Response {
-        response(Array(text.utf8), type: type, status: .ok)
+        response(ByteBuffer(string: text), type: type, status: .ok)
     }
 
     static func json(_ body: [UInt8], status: HTTPResponse.Status = .ok) -> Response {
-        response(body, type: "application/json; charset=utf-8", status: status)
+        response(ByteBuffer(bytes: body), type: jsonType, status: status)
     }
 
-    private static func response(_ body: [UInt8], type: String, status: HTTPResponse.Status) -> Response {
+    static func json(_ body: ByteBuffer) -> Response { response(body, type: jsonType, status: .ok) }
+
+    private static let jsonType = "application/json; charset=utf-8"
+
+    private static func response(_ body: ByteBuffer, type: String, status: HTTPResponse.Status) -> Response {
         var headers = HTTPFields()
         headers[.contentType] = type
         headers[.cacheControl] = "no-store"
-        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: body))
     }
 
     /// `{"error":{"code":…,"name":…,"message":…,"retry":…}}`

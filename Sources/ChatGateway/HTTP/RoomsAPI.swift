@@ -12,6 +12,7 @@ struct RoomsAPI: Sendable {
     let service: any ChatService
     let caller: APICaller
     private let codec: MartletV1Codec
+    private let bodies = ArrivalsBodies()
 
     init(options: GatewayOptions, service: any ChatService, caller: APICaller) {
         self.options = options
@@ -20,8 +21,8 @@ struct RoomsAPI: Sendable {
         codec = MartletV1Codec(limits: options.limits)
     }
 
-    /// `GET messages?before|after|around=&limit=`
-    func history(_ request: Request, room: String?) async throws -> Response {
+    /// `GET messages?before|after|around=&limit=`, or `?after=&limit=&wait=`: then it is answered when there is something.
+    func history(_ request: Request, room: String?, client: PeerAddress?) async throws -> Response {
         let room = try name(room)
         let query = try fields(request)
         var anchor = HistoryQuery.Anchor.newest
@@ -36,10 +37,61 @@ struct RoomsAPI: Sendable {
         }
         guard given <= 1 else { throw WireError(.badField, "at most one of before, after and around is allowed") }
         let limit = try limit(query["limit"])
+        let wait = try query["wait"].map(Self.wait)
+        if wait != nil, query["before"] != nil || query["around"] != nil {
+            throw WireError(.badField, "wait is for messages after a position, or from now on")
+        }
         let grant = try await caller.reader(request)
+        if let wait, wait > .zero {
+            let after: Position? = if case .after(let position) = anchor { position } else { nil }
+            return try await poll(room, after: after, limit: limit, wait: wait, by: grant, from: client)
+        }
         let page = try await service.history(room: room, query: HistoryQuery(anchor: anchor, limit: limit), by: grant)
         HTTPAccount.current?.charge(RequestCost.page(page.messages, read: true))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
+    }
+
+    private func poll(
+        _ room: RoomName, after: Position?, limit: Int, wait: Duration, by grant: Grant?, from client: PeerAddress?
+    ) async throws -> Response {
+        let isTrusted = client.map { client in options.trustedAddresses.contains { $0.contains(client) } } ?? true
+        let arrivals = try await service.poll(
+            room: room, after: after, limit: limit, wait: wait, by: grant, from: isTrusted ? nil : client?.network)
+        HTTPAccount.current?.charge(RequestCost.page(arrivals.page.messages, read: false))
+        let body = bodies.body(of: arrivals) {
+            var bytes = ByteWriter()
+            bytes.appendText("{\"room\":")
+            bytes.appendJSON(room.text)
+            bytes.append(UInt8(ascii: ","))
+            codec.fields(of: arrivals, into: &bytes)
+            bytes.append(UInt8(ascii: "}"))
+            return bytes.withBytes { ByteBuffer(bytes: $0) }
+        }
+        return HTTPRoutes.json(body)
+    }
+
+    /// The time of `wait=`: a number with the unit `ms`, `s` or `m`; seconds without a unit.
+    static func wait(_ text: String) throws(WireError) -> Duration {
+        let digits = text.utf8.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        guard (1...9).contains(digits.count), let number = Int64(String(Substring(digits))) else {
+            throw WireError(.badField, "wait must be a time, such as 25s")
+        }
+        switch text.dropFirst(digits.count) {
+        case "", "s": return .seconds(number)
+        case "ms": return .milliseconds(number)
+        case "m": return .seconds(number * 60)
+        default: throw WireError(.badField, "wait must be a time, such as 25s; the units are ms, s and m")
+        }
+    }
+
+    /// How long the answer to a request may take because the request waits for messages; nil if it does not.
+    static func wait(of head: RequestHead) -> Duration? {
+        guard head.method == "GET" || head.method == "HEAD", head.path.hasPrefix("/api/rooms/"),
+            head.path.hasSuffix("/messages"),
+            let text = PercentEncoding.query(head.query, only: ["wait"])?["wait"], let wait = try? wait(text),
+            wait > .zero
+        else { return nil }
+        return wait
     }
 
     private static let anchors: [(String, @Sendable (Position) -> HistoryQuery.Anchor)] = [

@@ -34,6 +34,8 @@ final class HomeRoom {
     var usedAt = Moment(nanoseconds: 0)
     /// The user who brought the room here, until the cost of that is known.
     var payer: UserRate?
+    /// Who waits for messages of the room without being in it; nil if nobody does.
+    var polls: RoomPolls?
     /// When the room may go to rest, if nothing happens before.
     var restAt = Moment(nanoseconds: 0)
 

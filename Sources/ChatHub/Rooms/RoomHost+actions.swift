@@ -14,8 +14,12 @@ extension RoomHost {
         case .endTurn: endTurn(room)
         case .resetLinks: link.reset(room.name)
         case .deliver(let message): deliver(message, room)
-        case .deliverGap(let gap): broadcast(.gap(room: room.name, gap), room)
-        case .deliverReset(let reset): broadcast(.reset(room: room.name, reset), room)
+        case .deliverGap(let gap):
+            tellPolls(room, gap)
+            broadcast(.gap(room: room.name, gap), room)
+        case .deliverReset(let reset):
+            tellPolls(room, reset)
+            broadcast(.reset(room: room.name, reset), room)
         case .deliverPresence(let joined, let left, let count):
             deliverPresence(joined: joined, left: left, count: count, except: [], room)
         case .deliverPresenceApart(let joined, let left, let count, let except):

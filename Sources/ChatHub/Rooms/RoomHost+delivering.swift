@@ -5,6 +5,7 @@ import ChatCore
 extension RoomHost {
     func deliver(_ message: Message, _ room: HomeRoom) {
         messages &+= 1
+        room.polls?.shown(message)
         guard let frame = frame(.message(room: room.name, message, showKey: false), room) else { return }
         let own = message.content.clientKey != nil ? OwnMessage(message) : nil
         room.forEachLoop { post(.broadcast($1, frame, own: own), to: $0) }

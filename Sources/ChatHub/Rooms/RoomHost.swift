@@ -28,6 +28,8 @@ public final class RoomHost {
     public private(set) var subscriptions = BrokerReach()
     /// Messages shown to rooms since the node started.
     var messages: UInt64 = 0
+    /// Who waits for messages without a session.
+    var polls = WaitingPolls()
     /// The messages that an operator's hook decides about; nil if there is none.
     var hook: HookQueue<HeldMessage>?
 
@@ -114,6 +116,7 @@ public final class RoomHost {
         if pool.count < 4 { pool.append(actions) }
         if finished { closeRoom(room) } else { arm(room) }
         grantTurns()
+        if room.polls != nil { settlePolls(room) }
     }
 
     private func happenEverywhere(_ event: RoomEvent, in scope: BrokerScope = .everything) {
@@ -196,6 +199,7 @@ public final class RoomHost {
     private func armTimers() {
         if let next = timers.next { context.wake(at: next) }
         if let next = hook?.deadline { context.wake(at: next) }
+        if let next = polls.nextDeadline { context.wake(at: next) }
     }
 
     /// The room of the entry; nil if it is gone, or no longer wants to be woken then.
@@ -213,6 +217,7 @@ public final class RoomHost {
             happen(.timerFired, in: room, awake: Self.upkeep)
         }
         hookTimePassed(now: now)
+        pollTimePassed(now: now)
         armTimers()
     }
 
@@ -340,6 +345,7 @@ public final class RoomHost {
         load.rooms = table.count
         load.waitingSends = table.slots.reduce(0) { $0 + ($1?.look { $0.waitingSends } ?? 0) }
         load.messages = messages
+        load.polls = polls.count
         load.memory = memory
         return load
     }

@@ -283,6 +283,14 @@ final class TokenAuthenticator: Authenticator {
         return .success(Identity(user: grant.user, grant: grant))
     }
 
+    /// Why a grant that was accepted no longer holds.
+    func refusal(of grant: Grant, now: UInt64) -> WireError? {
+        if let expiresAt = grant.expiresAt, expiresAt <= now {
+            return WireError(.unauthenticated, "the token has expired")
+        }
+        return revocations.isRevoked(grant) ? WireError(.unauthenticated, TokenProblem.revoked.description) : nil
+    }
+
     private func warnOfQuery() {
         guard let count = queryLines.withLockedValue({ $0.happened(.query, now: .now) }) else { return }
         logger.warning(

@@ -268,6 +268,17 @@ extension NodeConfiguration {
                 + "Further ones get 429."
         ),
         Setting(
+            "limit.polls.per.node", \.limits.pollsPerNode, .int(1...10_000_000),
+            "Number of HTTP requests that wait for messages (`wait=`) on this node. Further ones get 429."),
+        Setting(
+            "limit.polls.per.user", \.limits.pollsPerUser, .int(1...1_000_000),
+            "The same of one user, and of one address for requests without a user."),
+        Setting(
+            "limit.poll.wait", \.limits.pollWait, .duration(.milliseconds(100)...(.seconds(600))),
+            "Longest time that such a request waits, whatever it asks for. It must be shorter than the time after "
+                + "which a proxy gives up."
+        ),
+        Setting(
             "limit.head.bytes", \.limits.headBytes, .bytes(1_024...1_048_576),
             "Bytes of the head of a request or handshake, including cookies. A longer one gets 431 (or 414)."),
         Setting(

@@ -180,6 +180,7 @@ final class NodeLife: Sendable {
         await Task.detached { [self] in
             await beat()
             await gateway.stopAccepting()
+            await hub.endPolls()
             await gateway.closeAll(.draining, spread: configuration.node.drainTime)
             await gateway.stop()
             let end = ContinuousClock.now + .seconds(3)

@@ -11,6 +11,7 @@ final class Hub: ChatService {
     let admission: Admission
     /// What was imposed on users in all rooms.
     let sanctions = NodeSanctions()
+    private let polls: PollBook
     private let indices: [ObjectIdentifier: Int]
     private let settings: LoopSettings
     private let metrics: NodeMetrics
@@ -25,6 +26,7 @@ final class Hub: ChatService {
         self.settings = settings
         self.metrics = metrics
         self.admission = Admission(limits: settings.hub.rooms.limits)
+        self.polls = PollBook(limits: settings.hub.rooms.limits)
         self.indices = Dictionary(
             loops.enumerated().map { (ObjectIdentifier($1.eventLoop), $0) }, uniquingKeysWith: { first, _ in first })
     }
@@ -108,6 +110,50 @@ final class Hub: ChatService {
         case .success: throw BrokerError.malformed("").wireError("history")
         case .failure(let error): throw error.wireError("history")
         }
+    }
+
+    func poll(
+        room: RoomName, after: Position?, limit: Int, wait: Duration, by grant: Grant?, from address: PeerAddress?
+    ) async throws(WireError) -> Arrivals {
+        try allow(.read, in: room, by: grant)
+        guard !admission.isDraining else { throw WireError(.draining, "the node is leaving") }
+        let reader = grant.flatMap { $0.permissions.actsForOthers ? nil : $0.user }
+        let rate = try take(RequestCost.request, by: grant)
+        let limits = settings.hub.rooms.limits
+        let key = reader.map { PollBook.Key.user($0) } ?? address.map { .address($0) }
+        if let limit = polls.enter(key) {
+            metrics.limitRefusals[limit].increment()
+            throw WireError(.tooManyWaiting, "too many requests wait for messages already")
+        }
+        defer { polls.leave(key) }
+        let home = home(of: room)
+        if await !home.call({ $0.rooms.isInUse(room) }) {
+            rate?.charge(RequestCost.newRoom, now: .now)
+            if settings.hub.redisSpace.isShort, await !home.exists(room) {
+                metrics.limitRefusals[.redisMemory].increment()
+                throw .noSpaceInRedis
+            }
+        }
+        var wait = max(.zero, min(wait, limits.pollWait))
+        if let expiresAt = grant?.expiresAt {
+            let now = settings.wallClock()
+            wait = min(wait, .milliseconds(Int64(clamping: expiresAt - min(now, expiresAt))))
+        }
+        let request = PollRequest(
+            room: room, after: after, limit: max(1, min(limit, limits.historyPage)), user: reader, until: .now + wait)
+        let arrivals = try await home.poll(request).get()
+        // Rights may have ended while the request waited.
+        try allow(.read, in: room, by: grant)
+        if let grant, let error = tokens.withLockedValue({ $0 })?.refusal(of: grant, now: settings.wallClock()) {
+            throw error
+        }
+        rate?.charge(RequestCost.page(arrivals.page.messages, read: false), now: .now)
+        return arrivals
+    }
+
+    /// Answers all requests that wait for messages, as the node leaves.
+    func endPolls() async {
+        for loop in loops { await loop.call { $0.rooms.endPolls() } }
     }
 
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
@@ -276,6 +322,7 @@ final class Hub: ChatService {
         metrics.sessions.set(Double(load.sessions))
         metrics.rooms.set(Double(load.rooms))
         metrics.waitingSends.set(Double(load.waitingSends))
+        metrics.polls.set(Double(load.polls))
         counted.withLockedValue { counted in
             metrics.publications.increment(by: Int(clamping: load.messages &- counted.messages))
             metrics.deliveries.increment(by: Int(clamping: load.deliveries &- counted.deliveries))
@@ -311,6 +358,7 @@ final class Hub: ChatService {
             load.messages &+= part.messages
             load.deliveries &+= part.deliveries
             load.waitingSends += part.waitingSends
+            load.polls += part.polls
             load.memory.add(part.memory)
         }
         return load

@@ -2,6 +2,7 @@ import ChatAccess
 import ChatCore
 import ChatHub
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 
 /// One event loop of the node with its three hosts: the rooms whose home it is, the sessions that it accepted, and its
@@ -99,6 +100,30 @@ final class Loop: @unchecked Sendable {
         }
     }
 
+    /// Waits for messages of a room whose home this loop is. If the task is cancelled, the answer has none.
+    func poll(_ request: PollRequest) async -> Result<Arrivals, WireError> {
+        let waiting = NIOLockedValueBox(PollInWaiting())
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                run { [self] in
+                    let id = rooms.poll(request) { continuation.resume(returning: $0) }
+                    let isCancelled = waiting.withLockedValue { waiting in
+                        waiting.id = id
+                        return waiting.isCancelled
+                    }
+                    if isCancelled { rooms.endPoll(id) }
+                }
+            }
+        } onCancel: {
+            let id = waiting.withLockedValue { waiting in
+                waiting.isCancelled = true
+                return waiting.id
+            }
+            guard let id else { return }
+            run { [self] in rooms.endPoll(id) }
+        }
+    }
+
     /// Stores a message from a sender who need not be in the room, unless it is not allowed. The message in the result
     /// is as it was stored: the list of words and the hook may have changed it.
     func say(
@@ -133,6 +158,12 @@ final class Loop: @unchecked Sendable {
             run { [self] in broker.acks.hold(.request(continuation), in: room) }
         }
     }
+}
+
+/// A poll, once its loop has begun it, and whether its task was cancelled.
+private struct PollInWaiting {
+    var id: UInt64?
+    var isCancelled = false
 }
 
 /// The settings that all loops of a node share.

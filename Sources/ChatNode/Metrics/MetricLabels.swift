@@ -88,7 +88,7 @@ public enum LimitLabel: MetricLabel {
     case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
     case costPerSecond, costOfAddress, userBytesPerSecond, redisMemory
     case headBytes, connectionsPerAddress, bytesPerSecondPerAddress, failuresPerMinutePerAddress
-    case ticketsPerMinutePerUser
+    case ticketsPerMinutePerUser, pollsPerNode, pollsPerUser
 
     public init(_ limit: HubLimit) {
         self =

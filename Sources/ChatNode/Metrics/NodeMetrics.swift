@@ -41,6 +41,7 @@ public final class NodeMetrics: Sendable {
     // Rooms
     public let rooms: PrometheusGauge
     public let waitingSends: PrometheusGauge
+    public let polls: PrometheusGauge
     public let roomsMemory: PrometheusGauge
     public let roomsMemoryReleased: PrometheusCounter
     public let redisMemoryShare: PrometheusGauge
@@ -134,6 +135,7 @@ public final class NodeMetrics: Sendable {
 
         rooms = r.gauge("martlet_rooms", help: "Rooms that this node is in.")
         waitingSends = r.gauge("martlet_waiting_sends", help: "Sends that are not answered yet.")
+        polls = r.gauge("martlet_polls", help: "HTTP requests that wait for messages (long polls).")
         roomsMemory = r.gauge("martlet_rooms_memory_bytes", help: "Bytes of messages that rooms keep in memory.")
         roomsMemoryReleased = r.counter(
             "martlet_rooms_memory_released_bytes_total",

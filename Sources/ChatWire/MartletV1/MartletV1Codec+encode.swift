@@ -113,6 +113,21 @@ extension MartletV1Codec {
         bytes.appendText(page.hasNewer ? ",\"newer\":true" : ",\"newer\":false")
     }
 
+    /// The same, with `"gap":{…}` or `"reset":{…}` in front of them.
+    public func fields(of arrivals: Arrivals, into bytes: inout ByteWriter) {
+        if let gap = arrivals.gap {
+            bytes.field("\"gap\":{\"after\":", gap.after)
+            bytes.field(",\"before\":", gap.before)
+            bytes.appendText("},")
+        }
+        if let reset = arrivals.reset {
+            bytes.field("\"reset\":{\"position\":", reset.position)
+            bytes.field(",\"reason\":", reset.reason.rawValue)
+            bytes.appendText("},")
+        }
+        fields(of: arrivals.page, into: &bytes)
+    }
+
     /// Appends `"version":…,"rules":{…},"sanctions":[…]` without braces, the sanctions by kind and name.
     public func fields(of moderation: RoomModeration, into bytes: inout ByteWriter) {
         bytes.field("\"version\":", "\(moderation.version)")

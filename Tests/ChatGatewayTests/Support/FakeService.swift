@@ -190,6 +190,12 @@ final class FakeService: ChatService {
         page(room)
     }
 
+    func poll(
+        room: RoomName, after: Position?, limit: Int, wait: Duration, by grant: Grant?, from address: PeerAddress?
+    ) async throws(WireError) -> Arrivals {
+        Arrivals(page: page(room))
+    }
+
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
         if let key = content.key,
             let known = state.withLockedValue({ $0.logs[room]?.first(where: { $0.content.key == key }) })

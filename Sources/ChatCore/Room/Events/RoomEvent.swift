@@ -18,6 +18,10 @@ public enum RoomEvent: Sendable, Equatable {
     /// A member asks for a page of the roster. `cursor`: what the last page gave; nil for the first page.
     case roster(cursor: String?, ref: Ref?, from: SessionID)
 
+    /// Somebody begins to wait for messages without being in the room, or nobody does any more. While somebody does,
+    /// the room stays in use: see ``RoomStateMachine/missed(after:now:)``.
+    case watched(Bool)
+
     // MARK: from the broker
 
     /// The command connection is up, to the broker with this identity.
@@ -69,7 +73,7 @@ extension RoomEvent {
         case .roster(_, let ref, let session): Self.refuse(session, ref, "roster")
         case .join, .leave, .commandsUp, .commandsDown, .subscriptionsUp, .subscriptionsDown, .subscribed,
             .unsubscribed, .heard, .completed, .timerFired, .turnCame, .logReaches, .nodeForgotten, .nodeLeaves,
-            .releaseMemory:
+            .releaseMemory, .watched:
             nil
         }
     }

@@ -21,6 +21,7 @@ extension RoomEvent {
             return "signal of \(session.trace), \(name.utf8.count + (data?.utf8.count ?? 0)) bytes"
         case .roster(let cursor, _, let session):
             return "roster for \(session.trace), \(cursor == nil ? "first" : "next") page"
+        case .watched(let isWatched): return isWatched ? "watched" : "not watched any more"
         case .commandsUp(let identity): return "commandsUp, run \(identity.runID.prefix(8))"
         case .commandsDown: return "commandsDown"
         case .subscriptionsUp: return "subscriptionsUp"

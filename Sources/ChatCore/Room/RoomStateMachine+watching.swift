@@ -1,0 +1,65 @@
+/// Reading without being in the room: somebody who waits for messages keeps the room in use, but is not present.
+extension RoomStateMachine {
+    mutating func watch(_ isWatched: Bool, now: Moment, _ actions: inout [RoomAction]) {
+        self.isWatched = isWatched
+        guard isWatched else { return considerLinger(now: now) }
+        lingerUntil = nil
+        if phase == .out { begin(now: now, &actions) }
+    }
+
+    /// What of this room came after a position, which a reader has who is not in the room.
+    public enum Missed: Sendable, Equatable {
+        /// The room is not live, or a node may still put back what Redis lost: nobody knows for now.
+        case unknown
+        /// Nothing; the newest message is at this position.
+        case nothing(newest: Position)
+        /// These messages, behind a gap if there is one. They are all that is known.
+        case messages([Message], gap: Gap?)
+        case reset(Reset)
+        /// The node's memory cannot tell: the log has to be read.
+        case inLog
+    }
+
+    /// What came after the position, as far as this node knows. Nil: from the newest message on.
+    public func missed(after: Position?, now: Moment) -> Missed {
+        guard isInside, let last = order.last else { return .unknown }
+        guard let after else { return .nothing(newest: last) }
+        guard after != last else { return .nothing(newest: last) }
+        guard !order.isAhead(after) else { return .inLog }
+        let messages = order.recent.messages(after: max(after.seq, order.recent.completeAfter))
+        let isBeforeMemory =
+            after.seq < order.recent.completeAfter && order.judge(after, firstAfter: after.seq + 1) != .rewound
+        guard !isBeforeMemory else { return .inLog }
+        switch order.judge(after, firstAfter: messages.first?.position.seq) {
+        case .ok: return messages.isEmpty ? .nothing(newest: last) : .messages(messages, gap: nil)
+        case .gap(_, let lastMissing):
+            let next = messages.first?.position ?? Position(epoch: order.epoch, seq: lastMissing + 1)
+            return .messages(messages, gap: Gap(after: after, before: next))
+        case .rewound:
+            // As for a join: a node that has the message may put it back, and what is not read yet may be that.
+            guard !nodes.awaitsReturns(now: now) else { return .unknown }
+            return order.isBehind ? .inLog : .reset(Reset(position: last, reason: .rewound))
+        }
+    }
+
+    /// What a read of the log, with ``BrokerRequest/view(room:after:page:knows:)``, says came after the position.
+    public func missed(after: Position, in view: RoomView, now: Moment) -> Missed {
+        let newest = Position(epoch: view.epoch, seq: view.last)
+        switch view.verdict {
+        case .ok:
+            guard let first = view.entries.first else { return .nothing(newest: newest) }
+            let isNext = first.position.seq == after.seq + 1
+            return .messages(view.entries, gap: isNext ? nil : Gap(after: after, before: first.position))
+        case .gap(_, let lastMissing):
+            let next = view.entries.first?.position ?? Position(epoch: view.epoch, seq: lastMissing + 1)
+            return .messages(view.entries, gap: Gap(after: after, before: next))
+        case .rewound:
+            return nodes.awaitsReturns(now: now) ? .unknown : .reset(Reset(position: newest, reason: .rewound))
+        }
+    }
+
+    /// Why the user may not read the room, as far as its rules are known.
+    public func refusalOfReading(by user: UserID) -> WireError? {
+        sanctions.refusal(ofJoinBy: user, now: wallClock)
+    }
+}
