@@ -170,7 +170,7 @@ struct HTTPConnectionTests {
             #expect(preflight.hasPrefix("http/1.1 204 "))
             #expect(preflight.contains("access-control-allow-origin: *\r\n"))
             #expect(preflight.contains("access-control-allow-methods: get, head, options, post\r\n"))
-            let fields = "authorization, content-type, idempotency-key"
+            let fields = "authorization, content-type, idempotency-key, last-event-id"
             #expect(preflight.contains("access-control-allow-headers: \(fields)\r\n"))
             #expect(try await ask(port, "GET \(path)?limit=x", origin).contains("access-control-allow-origin: *\r\n"))
             #expect(try await !ask(port, "GET /metrics", origin).contains("access-control"))

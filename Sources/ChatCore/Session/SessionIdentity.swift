@@ -37,11 +37,25 @@ public struct ClientHello: Sendable, Hashable {
     public var device: DeviceName?
     /// A room that is joined at once.
     public var room: RoomName?
+    /// All rooms that the session is for, if the opening request says so: a client that may read none of them is
+    /// refused.
+    public var reads: [RoomName]?
 
-    public init(credentials: Credentials, device: DeviceName? = nil, room: RoomName? = nil) {
+    public init(
+        credentials: Credentials, device: DeviceName? = nil, room: RoomName? = nil, reads: [RoomName]? = nil
+    ) {
         self.credentials = credentials
         self.device = device
         self.room = room
+        self.reads = reads
+    }
+}
+
+extension Grant {
+    /// Why the bearer may have no session that is for these rooms alone; nil if it may read one of them.
+    public func refusal(ofReading rooms: [RoomName]) -> WireError? {
+        let mayRead = rooms.isEmpty ? !permissions.rules.isEmpty : rooms.contains { rights(in: $0).contains(.read) }
+        return mayRead ? nil : WireError(.forbidden, "the token gives no right to read any of the rooms")
     }
 }
 

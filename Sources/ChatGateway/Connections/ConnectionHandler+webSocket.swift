@@ -46,29 +46,6 @@ extension ConnectionHandler {
         }
     }
 
-    /// Validates a GET request that a stream answers. All faults are told by an HTTP status.
-    func openStream(_ head: RequestHead, _ spoken: SpokenProtocol) {
-        guard mayOpen(head) else { return }
-        if isDoorway { return refuseAsFull() }
-        guard mayAuthenticate() else { return }
-        var answer = "HTTP/1.1 200 OK\r\n"
-        for field in spoken.implementation.streamFields + port.routes.security.fields {
-            answer += "\(field.name): \(field.value)\r\n"
-        }
-        let opening = Opening(
-            spoken: spoken, head: head, answer: answer + "Connection: close\r\n\r\n", isRefusedByStatus: true)
-        do throws(WireError) {
-            guard var hello = try spoken.implementation.hello(in: head) else {
-                throw WireError(.unauthenticated, "the request does not say who the client is")
-            }
-            hello.credentials = try gateway.carriers.credentials(in: head, hello.credentials)
-            authenticate(hello, opening)
-        } catch {
-            refuse(
-                HTTPRoutes.status(of: error.code), error, because: .init(Self.closeReason(error.code)))
-        }
-    }
-
     /// Whether one more session may be opened now; if not, the request is refused.
     private func mayOpen(_ head: RequestHead) -> Bool {
         asker = client(of: head)
@@ -106,11 +83,13 @@ extension ConnectionHandler {
             if let device = identity.grant?.device, hello.device.map({ $0 != device }) ?? false {
                 return close(opening, .forbidden)
             }
+            if let reads = hello.reads, let error = identity.grant?.refusal(ofReading: reads) {
+                return refuseStream(opening.head, error, because: .forbidden)
+            }
             upgrade(identity, hello, opening)
         case .failure(let error):
             if opening.isRefusedByStatus {
-                return refuse(
-                    HTTPRoutes.status(of: error.code), error, because: .init(Self.closeReason(error.code)))
+                return refuseStream(opening.head, error, because: .init(Self.closeReason(error.code)))
             }
             if firstRequest != nil { say(.error(ref: nil, error), opening) }
             close(opening, Self.closeReason(error.code))
@@ -118,7 +97,7 @@ extension ConnectionHandler {
     }
 
     /// The close code for an authenticator's error.
-    private static func closeReason(_ code: WireError.Code) -> CloseReason {
+    static func closeReason(_ code: WireError.Code) -> CloseReason {
         switch code {
         case .unauthenticated: .unauthenticated
         case .forbidden: .forbidden
@@ -149,10 +128,14 @@ extension ConnectionHandler {
         gateway.stopTiming(self)
         stopCounting()
         // Not flushed: it is sent with the first frame, at the end of this tick.
-        if firstRequest == nil {
+        if firstRequest == nil, !opening.isRefusedByStatus {
             context.write(wrapOutboundOut(ByteBuffer(string: opening.answer)), promise: nil)
         }
         session.open(joining: hello.room, by: opening.head, then: firstRequest?.behind ?? [])
+        if opening.isRefusedByStatus {
+            let answer = session.core.id == nil ? refusal(of: opening, session.core.endReason) : nil
+            context.write(wrapOutboundOut(answer ?? ByteBuffer(string: opening.answer)), promise: nil)
+        }
         let rest = firstRequest?.rest ?? reader.takeRest()
         if !rest.isEmpty { context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: rest))) }
         becomeNarrow(context)
@@ -166,8 +149,7 @@ extension ConnectionHandler {
     /// Closes the WebSocket with a code. Accepts it first if that was not done before.
     func close(_ opening: Opening, _ reason: CloseReason) {
         guard !opening.isRefusedByStatus else {
-            let error = WireError(.forbidden, reason.name)
-            return refuse(HTTPRoutes.status(of: error.code), error, because: .init(reason))
+            return refuseStream(opening.head, Self.error(of: reason), because: .init(reason))
         }
         countFailure(.init(reason))
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)

@@ -37,6 +37,7 @@ public struct ProtocolRegistry: FrameEncoder {
         registry.register(at: HTTPRoutes.webSocketPath, subprotocol: MartletV1Codec.subprotocol) {
             MartletV1(limits: $0)
         }
+        registry.registerStream(at: HTTPRoutes.eventsPath) { EventStreams(limits: $0) }
         return registry
     }
 

@@ -17,9 +17,12 @@ struct TokenCarriers: Sendable {
     /// The origins of pages that are allowed; nil means all.
     let allowedOrigins: Set<String>?
 
-    /// The credentials of a WebSocket's opening request. `said`: what the protocol found in it by itself. Throws
-    /// `forbidden` for a cookie that is sent by a page of another origin.
-    func credentials(in head: RequestHead, _ said: Credentials) throws(WireError) -> Credentials {
+    /// The credentials of the opening request of a session. `said`: what the protocol found in it by itself. Throws
+    /// `forbidden` for a cookie that is sent by a page of another origin. `isStream`: the answer is a stream, which a
+    /// page of the same origin requests without naming its origin.
+    func credentials(
+        in head: RequestHead, _ said: Credentials, isStream: Bool = false
+    ) throws(WireError) -> Credentials {
         guard said.token == nil else { return said }
         var found = said
         if let token = head.first("authorization").flatMap(BearerToken.read) {
@@ -31,7 +34,8 @@ struct TokenCarriers: Sendable {
             (found.token, found.carrier) = (ticket, .ticket)
         } else if let token = cookie(in: head.values("cookie")) {
             // Programs have no use for a cookie, so a request without an origin is not a page's WebSocket.
-            guard let origin = head.first("origin"), isAllowed(origin) else { throw Self.foreign }
+            let isOwn = isStream && head.first("origin") == nil && Self.isSameSite(head.first("sec-fetch-site"))
+            guard isOwn || head.first("origin").map(isAllowed) ?? false else { throw Self.foreign }
             (found.token, found.carrier) = (token, .cookie)
         } else if let token = PercentEncoding.query(head.query, only: ["token"])?["token"] {
             (found.token, found.carrier) = (token, .query)
@@ -67,9 +71,10 @@ struct TokenCarriers: Sendable {
     private func isOfAllowedPage(_ request: Request) -> Bool {
         if let origin = request.headers[.origin] { return isAllowed(origin) }
         guard request.method == .get || request.method == .head else { return false }
-        let site = HTTPField.Name("Sec-Fetch-Site").flatMap { request.headers[$0] }
-        return site == "same-origin" || site == "none"
+        return Self.isSameSite(HTTPField.Name("Sec-Fetch-Site").flatMap { request.headers[$0] })
     }
+
+    private static func isSameSite(_ site: String?) -> Bool { site == "same-origin" || site == "none" }
 
     /// The value of our cookie (RFC 6265 §4.2.1).
     private func cookie(in fields: [String]) -> String? {

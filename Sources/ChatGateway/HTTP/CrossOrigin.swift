@@ -1,4 +1,5 @@
 import ChatCore
+import ChatWire
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -40,12 +41,24 @@ struct CrossOrigin: RouterMiddleware {
         }
         if request.method == .options, asks(request) {
             set("Access-Control-Allow-Methods", response.headers[.allow] ?? "GET", &response)
-            set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key", &response)
+            set(
+                "Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID", &response
+            )
             set("Access-Control-Max-Age", Self.maxAge, &response)
         } else {
             set("Access-Control-Expose-Headers", "Retry-After", &response)
         }
         return response
+    }
+
+    /// The fields of an answer that is no answer of the routes: a stream of events.
+    static func fields(for head: RequestHead, allowed: Set<String>?) -> [(name: String, value: String)] {
+        var fields: [(name: String, value: String)] = allowed == nil ? [] : [("Vary", "Origin")]
+        if let origin = head.first("origin"), allowed?.contains(origin.lowercased()) ?? true {
+            fields.append(("Access-Control-Allow-Origin", allowed == nil ? "*" : origin))
+            fields.append(("Access-Control-Expose-Headers", "Retry-After"))
+        }
+        return fields
     }
 
     private func asks(_ request: Request) -> Bool {

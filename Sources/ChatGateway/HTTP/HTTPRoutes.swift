@@ -11,6 +11,8 @@ import NIOCore
 struct HTTPRoutes: Sendable {
     /// Where WebSockets are opened.
     static let webSocketPath = "/ws"
+    /// Where event streams are opened.
+    static let eventsPath = "/api/events"
 
     let accounts: HTTPAccounts
     let security: SecurityHeaders
@@ -126,6 +128,12 @@ struct HTTPRoutes: Sendable {
                 ]),
             Route("/api/tickets", [.post: { request, _ in try await access.ticket(request) }]),
             Route("/api/revocations", [.post: { request, _ in try await access.revoke(request) }]),
+            // GET is answered before the router is reached; what is here answers HEAD, without a session.
+            Route(
+                eventsPath,
+                [
+                    .get: { request, _ in try await api.events(request) }
+                ]),
             // Listed with the other routes, but answered before the router is reached.
             Route(
                 webSocketPath,

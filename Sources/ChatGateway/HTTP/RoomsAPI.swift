@@ -21,7 +21,8 @@ struct RoomsAPI: Sendable {
         codec = MartletV1Codec(limits: options.limits)
     }
 
-    /// `GET messages?before|after|around=&limit=`, or `?after=&limit=&wait=`: then it is answered when there is something.
+    /// `GET messages?before|after|around=&limit=`, or `?after=&limit=&wait=`: then it is answered when there is
+    /// something.
     func history(_ request: Request, room: String?, client: PeerAddress?) async throws -> Response {
         let room = try name(room)
         let query = try fields(request)
@@ -107,6 +108,22 @@ struct RoomsAPI: Sendable {
         return limit
     }
 
+    /// `HEAD /api/events`: the head of the stream, for whoever may open it.
+    func events(_ request: Request) async throws -> Response {
+        let identity = try await caller.identity(of: request)
+        guard let fields = PercentEncoding.fields(request.uri.query ?? "", only: ["room"]) else {
+            throw WireError(.badField, "the query is not percent-encoded UTF-8")
+        }
+        var rooms: [RoomName] = []
+        for field in fields { rooms.append(try name(field.value, isEncoded: false)) }
+        if let error = identity?.grant?.refusal(ofReading: rooms) { throw error }
+        var headers = HTTPFields()
+        for field in EventStreams(limits: options.limits).streamFields {
+            if let name = HTTPField.Name(field.name) { headers[name] = field.value }
+        }
+        return Response(status: .ok, headers: headers)
+    }
+
     /// `POST messages` with `{"user","text","data","key"}`: 201 with the position, 200 if the key was known.
     func say(_ request: Request, room: String?) async throws -> Response {
         let room = try name(room)
@@ -170,8 +187,8 @@ struct RoomsAPI: Sendable {
         return try PostedMessage.checked(key: String(key), called: "Idempotency-Key")
     }
 
-    private func name(_ text: String?) throws(WireError) -> RoomName {
-        guard let text, let decoded = PercentEncoding.decode(text) else {
+    private func name(_ text: String?, isEncoded: Bool = true) throws(WireError) -> RoomName {
+        guard let text, let decoded = isEncoded ? PercentEncoding.decode(text) : text else {
             throw WireError(.badName, "the room's name is not percent-encoded UTF-8")
         }
         do {

@@ -49,6 +49,23 @@ public enum PercentEncoding {
         return fields
     }
 
+    /// All fields with one of these names, in order: other fields are ignored. Nil if any of them is not properly
+    /// encoded.
+    public static func fields(
+        _ text: some StringProtocol, only names: [String]
+    ) -> [(name: String, value: String)]? {
+        var fields: [(name: String, value: String)] = []
+        let bytes = Array(text.utf8)
+        let longest = 3 * (names.map(\.utf8.count).max() ?? 0)
+        var start = 0
+        while let (nameRange, value) = pair(bytes, &start) {
+            guard nameRange.count <= longest, let name = wanted(bytes, nameRange, names) else { continue }
+            guard let value = decode(bytes[value], isQuery: true) else { return nil }
+            fields.append((name, value))
+        }
+        return fields
+    }
+
     /// Like ``query(_:)``, but only for these names: other fields are ignored, whatever they contain.
     public static func query(_ text: some StringProtocol, only names: [String]) -> [String: String]? {
         var fields: [String: String] = [:]

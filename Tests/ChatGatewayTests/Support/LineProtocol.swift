@@ -116,5 +116,7 @@ struct CountedProtocol: ClientProtocol {
         base.encode(event, viewer: viewer, into: &bytes)
     }
 
+    var streamFields: [(name: String, value: String)] { base.streamFields }
+
     func farewell(_ reason: CloseReason) -> ProtocolFarewell { base.farewell(reason) }
 }
