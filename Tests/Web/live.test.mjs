@@ -83,6 +83,32 @@ test('join, send, history, roster, signal, presence, leave', options, async () =
     for (const one of [ana, bo]) one.client.close();
 });
 
+test('a stream is a session like any other', options, async () => {
+    const name = fresh('streams');
+    const ana = enter(at(0), 'ana', name, { transports: ['events'] });
+    const bo = enter(at(1), 'bo', name);
+    await Promise.all([ana.room.ready, bo.room.ready]);
+    assert.equal(ana.client.transport, 'events');
+    await until(() => bo.room.members?.size === 2 && ana.room.members?.size === 2, 'both see both');
+    const first = await ana.room.send({ text: '안녕 👋', data: { dice: [3, 4] } });
+    const second = await bo.room.send('two');
+    assert.equal(parsePosition(second.position).seq, parsePosition(first.position).seq + 1);
+    await until(() => [ana, bo].every((one) => one.shown.length === 2), 'both show both');
+    assert.deepEqual(ana.shown.map((message) => message.text), ['안녕 👋', 'two']);
+    const signals = [];
+    ana.room.on('signal', (signal) => signals.push(signal.name));
+    bo.room.signal('typing');
+    await until(() => signals.length === 1, 'the signal arrives');
+    const page = await ana.room.history({ before: second.position, limit: 5 });
+    assert.deepEqual([page.messages.map((message) => message.text), page.older, page.newer], [['안녕 👋'], false, true]);
+    assert.deepEqual((await ana.room.roster()).members.map((member) => member.user), ['ana', 'bo']);
+    await assert.rejects(ana.room.history({ before: 'yesterday' }), { reason: 'badField', retry: false });
+    await assert.rejects(ana.client.join('x'.repeat(129)).ready, { reason: 'badName' });
+    ana.client.close();
+    await until(() => bo.room.members?.size === 1, 'ana has left');
+    bo.client.close();
+});
+
 test('a key is stored once, whoever repeats it', options, async () => {
     const name = fresh('keys');
     const one = enter(at(0), 'ana', name);
@@ -126,12 +152,12 @@ test('a long text, and a thousand sends at once, arrive whole and in order', opt
     for (const one of [ana, bo]) one.client.close();
 });
 
-test(`200 cuts at random while two others talk: once, in order, all settled (seed ${seed})`, options, async () => {
+for (const transport of /** @type {const} */ (['websocket', 'events'])) test(`200 cuts at random over ${transport} while two others talk: once, in order, all settled (seed ${seed})`, options, async () => {
     const random = seeded(seed);
     const name = fresh('cuts');
     const wire = await relay(at(0));
-    const ana = enter(wire.url, 'ana', name);
-    const others = [enter(at(0), 'bo', name), enter(at(1), 'che', name)];
+    const ana = enter(wire.url, 'ana', name, { transports: [transport] });
+    const others = [enter(at(0), 'bo', name, { transports: [transport] }), enter(at(1), 'che', name)];
     const all = [ana, ...others];
     await Promise.all(all.map((one) => one.room.ready));
     const sends = [];

@@ -79,6 +79,8 @@ export class Client extends Emitter<ClientEvents> {
     limits: Record<string, number>;
     /** @type {Map<string, Room>} The rooms that you are in or on the way into. */
     rooms: Map<string, Room>;
+    /** @type {Transport} How this client is connected, or tries to. */
+    transport: Transport;
     /**
      * Resolves at the node's first welcome. Rejects after `requestTimeout` (it goes on trying) or when it is closed.
      * @returns {Promise<Client>}
@@ -217,7 +219,7 @@ export class Room extends Emitter<RoomEvents> {
     }>;
     /**
      * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
-     * now. What the node refuses is told by the client's `error`.
+     * now; over an event stream it never can. What the node refuses is told by the client's `error`.
      * @param {string} name
      * @param {any} [data]
      */
@@ -300,9 +302,24 @@ export type ConnectOptions = {
         cap?: number | undefined;
     } | undefined;
     /**
+     * How to connect: by a WebSocket, or by an event stream and HTTP
+     * requests. With both, which is the default, a stream is used when WebSockets do not come about, and the client goes back
+     * to a WebSocket when one does.
+     */
+    transports?: ("websocket" | "events")[] | undefined;
+    /**
+     * Attempts in a row without a welcome after which the other way is tried. Default 3.
+     */
+    fallbackAfter?: number | undefined;
+    /**
      * A WebSocket class to use instead of the platform's.
      */
     WebSocket?: any;
+    /**
+     * A function to use instead of the platform's `fetch`; needed for event streams if there is a
+     * WebSocket class too.
+     */
+    fetch?: any;
     /**
      * For tests.
      */
@@ -467,16 +484,17 @@ export type ClientState = 'connecting' | 'online' | 'unsure' | 'offline' | 'clos
  *     for a while; the room is joined again when that is over.
  */
 export type RoomState = 'joining' | 'joined' | 'offline' | 'removed' | 'left' | 'failed';
+export type Transport = 'websocket' | 'events';
 export type ClientEvents = {
     /**
-     * `delay`: ms
-     * until the next try.
+     *     `delay`: ms until the next try.
      */
     state: {
         state: ClientState;
         attempt: number;
         delay: number;
         error: MartletError | null;
+        transport: Transport;
     };
     /**
      * The node's frame.

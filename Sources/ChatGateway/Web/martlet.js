@@ -37,7 +37,13 @@
  * messages holds even when the node refuses one of them for a while. Default 32.
  * @property {{ base?: number, cap?: number }} [backoff] Ms: the n-th wait is random below min(cap, base × 2ⁿ).
  * Default 500 and 20,000.
+ * @property {('websocket' | 'events')[]} [transports] How to connect: by a WebSocket, or by an event stream and HTTP
+ *     requests. With both, which is the default, a stream is used when WebSockets do not come about, and the client goes back
+ *     to a WebSocket when one does.
+ * @property {number} [fallbackAfter] Attempts in a row without a welcome after which the other way is tried. Default 3.
  * @property {any} [WebSocket] A WebSocket class to use instead of the platform's.
+ * @property {any} [fetch] A function to use instead of the platform's `fetch`; needed for event streams if there is a
+ *     WebSocket class too.
  * @property {Clock} [clock] For tests.
  * @property {() => number} [random] For tests: 0 ≤ random() < 1.
  */
@@ -113,10 +119,11 @@
  * @typedef {'joining' | 'joined' | 'offline' | 'removed' | 'left' | 'failed'} RoomState `removed`: a moderator banned you
  *     for a while; the room is joined again when that is over.
  */
+/** @typedef {'websocket' | 'events'} Transport */
 /**
  * @typedef {object} ClientEvents
- * @property {{ state: ClientState, attempt: number, delay: number, error: MartletError | null }} state `delay`: ms
- *     until the next try.
+ * @property {{ state: ClientState, attempt: number, delay: number, error: MartletError | null, transport: Transport }} state
+ *     `delay`: ms until the next try.
  * @property {any} welcome The node's frame.
  * @property {{ reconnectAfter: number }} draining The node leaves; this client moves after so many ms.
  * @property {MartletError} error What no promise tells of: a refused signal, a frame that cannot be read.
@@ -165,6 +172,16 @@ const RETURN_AFTER = 500;
 const RETURN_SPREAD = 1_500;
 /** @type {Readonly<Rules>} */
 const NO_RULES = Object.freeze({ slowMode: 0, uniqueFor: 0, posting: 'open', frozen: false });
+/**
+ * While an event stream is used: ms until a WebSocket is tried, at first and at most. Each time that none comes about the
+ * wait is doubled.
+ */
+const WEBSOCKET_AGAIN = 5_000;
+const WEBSOCKET_AGAIN_CAP = 3_600_000;
+/** Ms without a byte of an event stream after which its node is not taken to be there. */
+const STREAM_SILENCE = 20_000;
+/** Ms that a message which was stored may take to come by the stream, before it is read. */
+const STREAM_LAG = 3_000;
 /** Bytes of a request for each of which another ms is granted: a slow line is not a dead one. */
 const BYTES_PER_MS = 16;
 
@@ -341,7 +358,15 @@ export class Client extends Emitter {
     limits = {};
     /** @type {Map<string, Room>} The rooms that you are in or on the way into. */
     rooms = new Map();
+    /** @type {Transport} How this client is connected, or tries to. */
+    transport = 'websocket';
 
+    /** Attempts without a welcome since a WebSocket was welcomed, but not more than needed since a stream was. */
+    #missed = 0;
+    /** @type {any} A WebSocket that is tried while a stream is used. */
+    #probe = null;
+    #probeTimer = null;
+    #probeWait = WEBSOCKET_AGAIN;
     #url;
     #ready = new Deferred();
     #readyTimer;
@@ -386,7 +411,7 @@ export class Client extends Emitter {
         /** @internal */
         this._options = {
             sendTimeout: 60_000, requestTimeout: 20_000, connectTimeout: 10_000, maxUnsent: 500, window: 32, query: {},
-            random: Math.random, clock: systemClock, ...options,
+            transports: ['websocket', 'events'], fallbackAfter: 3, random: Math.random, clock: systemClock, ...options,
             backoff: { base: 500, cap: 20_000, ...options.backoff },
         };
         /** @internal @type {Clock} */
@@ -464,10 +489,11 @@ export class Client extends Emitter {
 
     #setState(state, more = {}) {
         this.state = state;
-        this._emit('state', { state, attempt: this.#attempt, delay: 0, error: null, ...more });
+        this._emit('state', { state, attempt: this.#attempt, delay: 0, error: null, transport: this.transport, ...more });
     }
 
     #open() {
+        this.transport = this.#chooseTransport();
         this.#setState('connecting');
         const { token } = this._options;
         if (typeof token !== 'function') {
@@ -485,29 +511,104 @@ export class Client extends Emitter {
         );
     }
 
+    /** The function for event streams; null if there can be none. */
+    get #fetch() {
+        const { fetch, transports, WebSocket } = this._options;
+        if (!transports.includes('events')) return null;
+        return fetch ?? (WebSocket ? null : globalThis.fetch?.bind(globalThis)) ?? null;
+    }
+
+    /** @returns {Transport} */
+    #chooseTransport() {
+        const { transports, fallbackAfter } = this._options;
+        if (this.#fetch === null) return 'websocket';
+        if (!transports.includes('websocket')) return 'events';
+        const turn = this.#missed - fallbackAfter;
+        return turn >= 0 && turn % 2 === 0 ? 'events' : 'websocket';
+    }
+
     #dial(token) {
+        let socket;
+        try {
+            socket = this.transport === 'events' ? this.#openStream(token) : this.#openWebSocket(token);
+        } catch (error) {
+            const { message } = /** @type {Error} */ (error);
+            this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${message}`));
+            return;
+        }
+        this.#use(socket);
+        this.#connectTimer = this._clock.setTimeout(
+            () => this.#lost(this.#trouble('timeout', 'did not say welcome in time')),
+            this._options.connectTimeout,
+        );
+    }
+
+    #use(socket) {
+        this.#socket = socket;
+        socket.onmessage = (event) => { if (this.#socket === socket) this.#receive(event.data); };
+        socket.onclose = (event) => { if (this.#socket === socket) this.#lost(this.#closeError(event), event); };
+        socket.onerror = () => {};
+    }
+
+    #openWebSocket(token) {
         const url = new URL(this.#url);
         const protocols = ['martlet.v1'];
         // As a subprotocol it is in no log of a proxy; the node does not send it back.
         if (token && PLAIN.test(token)) protocols.push(`bearer.${token}`);
         else if (token) url.searchParams.set('token', token);
         const Socket = this._options.WebSocket ?? globalThis.WebSocket ?? NodeSocket;
-        let socket;
-        try {
-            socket = new Socket(url.href, protocols);
-        } catch (error) {
-            const { message } = /** @type {Error} */ (error);
-            this.#finish(new MartletError('badArgument', `the node's URL cannot be used: ${message}`));
-            return;
-        }
-        this.#socket = socket;
-        socket.onmessage = (event) => { if (this.#socket === socket) this.#receive(event.data); };
-        socket.onclose = (event) => { if (this.#socket === socket) this.#lost(this.#closeError(event), event); };
-        socket.onerror = () => {};
-        this.#connectTimer = this._clock.setTimeout(
-            () => this.#lost(this.#trouble('timeout', 'did not say welcome in time')),
-            this._options.connectTimeout,
-        );
+        return new Socket(url.href, protocols);
+    }
+
+    #openStream(token) {
+        return new StreamSocket(this.#url.href, { token, fetch: this.#fetch, clock: this._clock });
+    }
+
+    /** Tries a WebSocket after a while, beside the stream that is used. */
+    #probeLater() {
+        this._clock.clearTimeout(this.#probeTimer);
+        if (!this._options.transports.includes('websocket')) return;
+        const wait = this.#probeWait;
+        this.#probeWait = Math.min(wait * 2, WEBSOCKET_AGAIN_CAP);
+        this.#probeTimer = this._clock.setTimeout(() => this.#tryWebSocket(), wait);
+    }
+
+    #tryWebSocket() {
+        const used = this.#socket;
+        const { token } = this._options;
+        Promise.resolve().then(typeof token === 'function' ? token : () => token).then((fresh) => {
+            if (this.#socket !== used || this.transport !== 'events') return;
+            const probe = (this.#probe = this.#openWebSocket(fresh));
+            const failed = () => {
+                if (this.#probe !== probe) return;
+                this.#dropProbe();
+                this.#probeLater();
+            };
+            probe.onclose = failed;
+            probe.onerror = () => {};
+            probe.onmessage = (event) => { if (this.#probe === probe) this.#upgrade(probe, event.data); };
+            this.#probeTimer = this._clock.setTimeout(failed, this._options.connectTimeout);
+        }).catch(() => this.#probeLater());
+    }
+
+    /** The WebSocket that was tried takes the place of the stream. `data`: the first frame. */
+    #upgrade(probe, data) {
+        this.#probe = null;
+        this.#drop(1000);
+        for (const room of [...this.rooms.values()]) room._disconnected();
+        this.transport = 'websocket';
+        this.#setState('connecting');
+        this.#use(probe);
+        this.#receive(data);
+    }
+
+    #dropProbe() {
+        this._clock.clearTimeout(this.#probeTimer);
+        const probe = this.#probe;
+        this.#probe = null;
+        if (probe === null) return;
+        probe.onmessage = probe.onclose = null;
+        try { probe.close(1000); } catch { /* It never opened. */ }
     }
 
     #receive(data) {
@@ -558,6 +659,13 @@ export class Client extends Emitter {
         // Only a connection that lasted ends the series of attempts: a node that welcomes and then closes is not
         // hammered.
         this.#stableTimer = this._clock.setTimeout(() => { this.#attempt = 0; }, 5_000);
+        if (this.transport === 'events') {
+            this.#missed = this._options.fallbackAfter;
+            this.#probeLater();
+        } else {
+            this.#missed = 0;
+            this.#probeWait = WEBSOCKET_AGAIN;
+        }
         this.#look(this.#heard + this.#heartbeat);
         this.#renewIn(frame.expires);
         this._clock.clearTimeout(this.#readyTimer);
@@ -690,7 +798,10 @@ export class Client extends Emitter {
      */
     #lost(error, event = null, delay = null) {
         // A handshake refused for what it says (only Node is told why) will be refused again.
-        const refused = [400, 401, 403].includes(event?.status);
+        // Without the node's own words it may have been a proxy that lets no WebSocket pass.
+        const isOfNode = event?.refusal?.code !== undefined || this.#fetch === null;
+        const refused = [400, 401, 403].includes(event?.status) && isOfNode;
+        if (!this.#isUp && !(event?.code >= 4000)) this.#missed += 1;
         if (refused || CLOSE_CODES[event?.code]?.reconnect === false) {
             this.#finish(error);
             return;
@@ -711,6 +822,7 @@ export class Client extends Emitter {
      */
     #drop(code) {
         this.#pinged = null;
+        this.#dropProbe();
         const timers = [this.#connectTimer, this.#lookTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer, this.#tokenTimer];
         for (const timer of timers) this._clock.clearTimeout(timer);
         this.#pumpTimer = null;
@@ -980,7 +1092,7 @@ export class Room extends Emitter {
 
     /**
      * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
-     * now. What the node refuses is told by the client's `error`.
+     * now; over an event stream it never can. What the node refuses is told by the client's `error`.
      * @param {string} name
      * @param {any} [data]
      */
@@ -988,7 +1100,7 @@ export class Room extends Emitter {
         if (typeof name !== 'string' || name === '') {
             throw new MartletError('badArgument', `signal to ${this.name}: it has no name`, { room: this.name });
         }
-        if (this.state !== 'joined' || !this.#client._take()) return false;
+        if (this.state !== 'joined' || this.#client.transport === 'events' || !this.#client._take()) return false;
         const what = `signal ${name} to ${this.name}`;
         const refused = (frame) => this.#client._emit('error', wireError(frame, this.name, what));
         const written = this.#client._request({ type: 'signal', room: this.name, name, data }, refused, false);
@@ -1478,6 +1590,410 @@ export class Room extends Emitter {
         const { position, user, at, text, data, key } = frame;
         const seq = seqOf(position);
         return { room: this.name, position, seq, user, at, text, data, key, mine: user === this.#client.user, live };
+    }
+}
+
+/**
+ * What stands for a WebSocket where those are blocked: the node's frames come by an event stream (`GET /api/events`), and
+ * requests go to the HTTP API. Like a WebSocket it takes and gives frames of martlet.v1. A change of rooms opens another
+ * stream, which takes over where the last one ends.
+ */
+class StreamSocket {
+    /** @type {((event: { data: string }) => void) | null} */
+    onmessage = null;
+    /** @type {((event: { code: number, reason: string, status?: number, refusal?: any }) => void) | null} */
+    onclose = null;
+    /** @type {(() => void) | null} Never called: `onclose` tells all. */
+    onerror = null;
+    #url;
+    #token;
+    #fetch;
+    /** @type {Clock} */
+    #clock;
+    #user = '';
+    /** By name: the position up to which the room was received, how much history was asked for, the `ref` of a join. */
+    #rooms = new Map();
+    /** @type {any} The stream in use. */
+    #stream = null;
+    /** @type {any} The one that is to replace it. */
+    #next = null;
+    /** Whether the rooms have changed since the newest stream was opened. */
+    #stale = false;
+    #openTimer = null;
+    #tokenRef = null;
+    #closed = false;
+    /** Ends all requests at the end. */
+    #abort = new AbortController();
+    /** By room: the last send, as they are posted one after the other. @type {Map<string, Promise<void>>} */
+    #sending = new Map();
+    /** By room and position: when the newest messages were said, and who waits for one. */
+    #times = new Map();
+    #awaited = new Map();
+    /** When anything came last. */
+    #heard = 0;
+
+    /**
+     * @param {string} url That of the WebSocket.
+     * @param {{ token?: string, fetch: any, clock: Clock }} options
+     */
+    constructor(url, { token, fetch, clock }) {
+        this.#url = new URL(url);
+        this.#token = token;
+        this.#fetch = fetch;
+        this.#clock = clock;
+        this.#open();
+    }
+
+    /** @param {string} text */
+    send(text) {
+        if (this.#closed) return;
+        const frame = JSON.parse(text);
+        const { ref, room } = frame;
+        switch (frame.type) {
+            case 'join':
+                this.#rooms.set(room, { position: frame.after ?? null, history: frame.history ?? 0, ref, joined: false });
+                this.#change();
+                break;
+            case 'leave':
+                this.#rooms.delete(room);
+                this.#emit({ type: 'left', ref, room });
+                this.#change();
+                break;
+            case 'send': {
+                const before = this.#sending.get(room) ?? Promise.resolve();
+                this.#sending.set(room, before.then(() => this.#post(frame)));
+                break;
+            }
+            case 'history':
+                this.#ask(frame, 'messages', ['before', 'after', 'around', 'limit']);
+                break;
+            case 'roster':
+                this.#ask(frame, 'roster', ['cursor']);
+                break;
+            case 'moderate': {
+                const { operation, user, value, time, reason } = frame;
+                this.#answer(frame, 'moderated', this.#call('POST', room, 'moderation', { operation, user, value, time, reason }));
+                break;
+            }
+            case 'ping':
+                // A quiet stream has a comment every fifteen seconds.
+                if (this.#clock.now() - this.#heard < STREAM_SILENCE) this.#emit({ type: 'pong', ref });
+                break;
+            case 'token':
+                this.#token = frame.token;
+                this.#tokenRef = ref;
+                this.#change();
+                break;
+            default:
+                this.#emit({ type: 'error', ref, code: 103, name: 'unknownType', message: `${frame.type} needs a WebSocket`, retry: false });
+        }
+    }
+
+    close() {
+        this.#end(1000, '');
+    }
+
+    #emit(frame) {
+        if (!this.#closed) this.onmessage?.({ data: JSON.stringify(frame) });
+    }
+
+    /** @param {number} code @param {string} reason @param {number} [status] @param {any} [refusal] */
+    #end(code, reason, status, refusal) {
+        if (this.#closed) return;
+        this.#closed = true;
+        this.#clock.clearTimeout(this.#openTimer);
+        for (const { timer } of this.#awaited.values()) this.#clock.clearTimeout(timer);
+        for (const stream of [this.#stream, this.#next]) stream?.abort.abort();
+        this.#abort.abort();
+        this.onclose?.({ code, reason, status, refusal });
+    }
+
+    // The stream.
+
+    /** Opens another stream soon: several rooms are often joined at once. */
+    #change() {
+        this.#stale = true;
+        if (this.#next || this.#closed) return;
+        this.#openTimer ??= this.#clock.setTimeout(() => {
+            this.#openTimer = null;
+            if (this.#stale && !this.#next) this.#open();
+        }, 5);
+    }
+
+    #address(path) {
+        const url = new URL(this.#url);
+        url.protocol = url.protocol.replace('ws', 'http');
+        url.pathname = `${url.pathname.replace(/\/ws$/, '').replace(/\/$/, '')}${path}`;
+        if (!this.#url.pathname.endsWith('/ws')) url.pathname = path;
+        for (const name of ['user', 'device', 'room', 'auth', 'token']) url.searchParams.delete(name);
+        return url;
+    }
+
+    #headers(more = {}) {
+        return this.#token ? { Authorization: `Bearer ${this.#token}`, ...more } : more;
+    }
+
+    #open() {
+        this.#stale = false;
+        const url = this.#address('/api/events');
+        for (const name of ['user', 'device']) {
+            const value = this.#url.searchParams.get(name);
+            if (value !== null) url.searchParams.set(name, value);
+        }
+        const rooms = [...this.#rooms];
+        for (const [name] of rooms) url.searchParams.append('room', name);
+        if (rooms.some(([, { position }]) => position !== null)) {
+            url.searchParams.set('after', rooms.map(([, { position }]) => position ?? '').join(','));
+        }
+        if (rooms.length > 0) url.searchParams.set('history', rooms.map(([, { history }]) => history).join(','));
+        const stream = { abort: new AbortController(), pages: new Map(), welcomed: false, closed: null };
+        this.#next = stream;
+        this.#read(stream, url).then(
+            () => this.#ended(stream),
+            (error) => { if (this.#isUsed(stream)) this.#end(1006, error?.message ?? `${error}`); },
+        );
+    }
+
+    #isUsed(stream) {
+        return !this.#closed && (stream === this.#stream || stream === this.#next);
+    }
+
+    async #read(stream, url) {
+        const response = await this.#fetch(url.href, { headers: this.#headers(), signal: stream.abort.signal, cache: 'no-store' });
+        if (!this.#isUsed(stream)) return;
+        if (response.status !== 200 || !response.body) {
+            await this.#refused(response);
+            return;
+        }
+        const reader = response.body.getReader();
+        const decoder = new TextDecoder();
+        let rest = '';
+        let event = { name: '', data: /** @type {string[]} */ ([]) };
+        for (;;) {
+            const { done, value } = await reader.read();
+            if (done || !this.#isUsed(stream)) return;
+            this.#heard = this.#clock.now();
+            const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
+            rest = lines.pop() ?? '';
+            for (const line of lines) {
+                if (line === '') {
+                    if (event.data.length > 0) this.#received(stream, event.name || 'message', event.data.join('\n'));
+                    event = { name: '', data: [] };
+                } else if (line.startsWith('event: ')) {
+                    event.name = line.slice(7);
+                } else if (line.startsWith('data: ')) {
+                    event.data.push(line.slice(6));
+                }
+            }
+        }
+    }
+
+    async #refused(response) {
+        const { status } = response;
+        if (status === 204) {
+            this.#end(4013, 'banned', status);
+            return;
+        }
+        const refusal = (await readJSON(response))?.error;
+        this.#end(1006, `HTTP ${status}`, refusal ? status : undefined, refusal);
+    }
+
+    #ended(stream) {
+        if (!this.#isUsed(stream)) return;
+        const { closed } = stream;
+        if (closed?.name !== 'noRoom' || closed.reconnect) {
+            this.#end(closed?.code ?? 1006, closed?.name ?? 'the stream has ended');
+        } else if (stream === this.#next || !this.#next) {
+            // It was left with no room; the session goes on without any.
+            this.#open();
+        }
+    }
+
+    #received(stream, name, data) {
+        if (!this.#isUsed(stream)) return;
+        let frame;
+        try {
+            frame = JSON.parse(data);
+        } catch {
+            this.onmessage?.({ data });
+            return;
+        }
+        const room = this.#rooms.get(name === 'failure' ? frame.ref : frame.room);
+        switch (name) {
+            case 'welcome':
+                this.#welcomed(stream, frame);
+                break;
+            case 'closed':
+                stream.closed = frame;
+                break;
+            case 'joined':
+                if (!room) break;
+                if (frame.following > 0) stream.pages.set(frame.room, { frame, left: frame.following, messages: [] });
+                else this.#joined(frame, room, []);
+                break;
+            case 'message':
+                this.#message(stream, frame, room);
+                break;
+            case 'gap':
+            case 'reset':
+                if (!room) break;
+                room.position = name === 'gap' ? positionBefore(frame.before) : frame.position;
+                this.#emit(frame);
+                break;
+            case 'left':
+                this.#rooms.delete(frame.room);
+                this.#emit(frame);
+                break;
+            case 'failure':
+                this.#failed(frame, room);
+                break;
+            default:
+                this.#emit(frame);
+        }
+    }
+
+    /** The new stream takes over. */
+    #welcomed(stream, frame) {
+        const first = this.#stream === null;
+        this.#stream?.abort.abort();
+        this.#stream = stream;
+        this.#next = null;
+        this.#user = frame.user;
+        if (first) this.#emit(frame);
+        if (this.#tokenRef !== null && !this.#stale) {
+            this.#emit({ type: 'token', ref: this.#tokenRef, expires: frame.expires });
+            this.#tokenRef = null;
+        }
+        if (this.#stale) this.#change();
+    }
+
+    #message(stream, frame, room) {
+        if (!room) return;
+        const page = stream.pages.get(frame.room);
+        if (page) {
+            page.messages.push(frame);
+            page.left -= 1;
+            if (page.left > 0) return;
+            stream.pages.delete(frame.room);
+            this.#joined(page.frame, room, page.messages);
+            return;
+        }
+        this.#show(frame, room);
+    }
+
+    #show(frame, room) {
+        room.position = frame.position;
+        this.#emit(frame);
+        this.#said(frame);
+    }
+
+    /** All of the answer to a join is there. */
+    #joined({ following, ...frame }, room, messages) {
+        const { ref } = room;
+        room.position = messages.at(-1)?.position ?? frame.position;
+        if (ref !== null) {
+            room.ref = null;
+            this.#emit({ ...frame, ref, messages: messages.map(({ type, room: _, ...message }) => message) });
+            for (const message of messages) this.#said(message);
+            return;
+        }
+        // The room was joined by an earlier stream: what has changed meanwhile is told as it would have been.
+        if (frame.gap) this.#emit({ type: 'gap', room: frame.room, ...frame.gap });
+        if (frame.reset) this.#emit({ type: 'reset', room: frame.room, ...frame.reset });
+        for (const message of messages) this.#show(message, room);
+        const joined = (frame.roster ?? []).map((member) => member.user);
+        this.#emit({ type: 'presence', room: frame.room, joined, left: [], count: frame.count });
+        this.#emit({ type: 'rules', room: frame.room, rules: frame.rules ?? {} });
+    }
+
+    #failed({ ref: name, ...frame }, room) {
+        if (!room) {
+            this.#emit(frame);
+        } else if (room.ref !== null) {
+            this.#rooms.delete(name);
+            this.#emit({ ...frame, ref: room.ref, room: name });
+        } else if (!frame.retry) {
+            this.#rooms.delete(name);
+            const reason = frame.name === 'banned' ? 'banned' : 'forbidden';
+            this.#emit({ type: 'left', room: name, reason, until: frame.until, message: frame.message });
+        }
+    }
+
+    // Requests.
+
+    async #call(method, room, what, body, query = {}) {
+        const url = this.#address(`/api/rooms/${encodeURIComponent(room)}/${what}`);
+        for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+        const headers = this.#headers(body ? { 'Content-Type': 'application/json' } : {});
+        const response = await this.#fetch(url.href, {
+            method, headers, body: body && JSON.stringify(body), signal: this.#abort.signal, cache: 'no-store',
+        });
+        const json = await readJSON(response);
+        if (!response.ok || !json) throw Object.assign(new Error(`HTTP ${response.status}`), { refusal: json?.error });
+        return json;
+    }
+
+    /** Emits the answer to a request, or its error. */
+    #answer({ ref, room }, type, call) {
+        return call.then((json) => this.#emit({ ...json, type, ref, room }), (error) => this.#fail(ref, room, error));
+    }
+
+    #fail(ref, room, error) {
+        const refusal = error.refusal ?? { code: 400, name: 'unavailable', message: `no answer: ${error.message}`, retry: true };
+        this.#emit({ ...refusal, type: 'error', ref, room });
+    }
+
+    #ask(frame, what, names) {
+        const query = Object.fromEntries(names.filter((name) => frame[name] !== undefined).map((name) => [name, frame[name]]));
+        this.#answer(frame, frame.type, this.#call('GET', frame.room, what, undefined, query));
+    }
+
+    /** Posts a message, and answers when the stream has shown it too. */
+    async #post({ ref, room, text, data, key }) {
+        try {
+            const { position, repeated } = await this.#call('POST', room, 'messages', { user: this.#user, text, data, key });
+            const place = `${position} ${room}`;
+            const sent = { type: 'sent', ref, room, position, repeated };
+            const at = this.#times.get(place) ?? (repeated ? await this.#timeOf(room, position) : undefined);
+            if (at !== undefined) {
+                this.#emit({ ...sent, at });
+                return;
+            }
+            const timer = this.#clock.setTimeout(() => {
+                this.#awaited.delete(place);
+                this.#timeOf(room, position).then((said) => this.#emit({ ...sent, at: said }), (error) => this.#fail(ref, room, error));
+            }, STREAM_LAG);
+            this.#awaited.set(place, { sent, timer });
+        } catch (error) {
+            this.#fail(ref, room, error);
+        }
+    }
+
+    async #timeOf(room, position) {
+        const page = await this.#call('GET', room, 'messages', undefined, { around: position, limit: 1 });
+        const at = page.messages?.find((message) => message.position === position)?.at;
+        if (!at) throw new Error('the message is not in the log any more');
+        return at;
+    }
+
+    /** Notes when a message was said, for the answer to its send. */
+    #said({ room, position, at }) {
+        const place = `${position} ${room}`;
+        this.#times.set(place, at);
+        if (this.#times.size > 500) this.#times.delete(this.#times.keys().next().value);
+        const waiting = this.#awaited.get(place);
+        if (!waiting) return;
+        this.#awaited.delete(place);
+        this.#clock.clearTimeout(waiting.timer);
+        this.#emit({ ...waiting.sent, at });
+    }
+}
+
+async function readJSON(response) {
+    try {
+        return await response.json();
+    } catch {
+        return undefined;
     }
 }
 
