@@ -121,6 +121,8 @@ public protocol ClientWriter: ClientReader {
     func write(_ event: ServerEvent, viewer: UserID, _ body: (_ bytes: [UInt8], _ isText: Bool) -> Void)
     /// How this client is told that its session ends. Nil: as ``ClientProtocol/farewell(_:)`` says.
     func farewell(_ reason: CloseReason) -> ProtocolFarewell?
+    /// The error for a client that gets no session. Nil: as ``ClientProtocol/encode(_:viewer:into:)`` says.
+    func refusal(_ error: WireError) -> [UInt8]?
     /// When ``timePassed(now:lastWritten:_:)`` wants to be called; nil for never. The session asks after each input and
     /// after each such call.
     var deadline: Moment? { get }
@@ -132,6 +134,7 @@ extension ClientWriter {
     public var deadline: Moment? { nil }
 
     public func farewell(_ reason: CloseReason) -> ProtocolFarewell? { nil }
+    public func refusal(_ error: WireError) -> [UInt8]? { nil }
     public func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void) {}
 }
 

@@ -40,14 +40,18 @@ public struct ClientHello: Sendable, Hashable {
     /// All rooms that the session is for, if the opening request says so: a client that may read none of them is
     /// refused.
     public var reads: [RoomName]?
+    /// The user's name if the client neither names nor proves one, for protocols whose clients may do so.
+    public var guest: String?
 
     public init(
-        credentials: Credentials, device: DeviceName? = nil, room: RoomName? = nil, reads: [RoomName]? = nil
+        credentials: Credentials, device: DeviceName? = nil, room: RoomName? = nil, reads: [RoomName]? = nil,
+        guest: String? = nil
     ) {
         self.credentials = credentials
         self.device = device
         self.room = room
         self.reads = reads
+        self.guest = guest
     }
 }
 
