@@ -63,7 +63,8 @@ let package = Package(
             swiftSettings: strict + unchecked
         ),
         .target(
-            name: "ChatWire", dependencies: ["ChatCore", "ChatJSON"], exclude: ["README.md", "EventStream/README.md"],
+            name: "ChatWire", dependencies: ["ChatCore", "ChatJSON"],
+            exclude: ["README.md", "EventStream/README.md", "Stomp/README.md"],
             swiftSettings: strict),
         .target(
             name: "ChatRedis",

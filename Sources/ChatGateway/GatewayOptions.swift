@@ -12,6 +12,9 @@ public struct GatewayOptions: Sendable {
     /// means that there is none; 0 means any free port, ``GatewayServer/boundAdminPort`` returns which.
     public var adminHost = "127.0.0.1"
     public var adminPort: Int?
+    /// Ports of protocols without HTTP, by the names under which the protocols are registered
+    /// (``ProtocolRegistry/registerPort(_:_:)``), on the same address. 0 means any free port.
+    public var protocolPorts: [String: Int] = [:]
     public var limits = Limits()
     /// How often a quiet session is pinged, and how long it may take to answer. Whole seconds, at least 1.
     public var heartbeatSeconds = 25

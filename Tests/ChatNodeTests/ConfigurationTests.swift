@@ -37,6 +37,7 @@ import Testing
         "MARTLET_LIMIT_SEND_WAIT": "30s", "MARTLET_LIMIT_HISTORY_PAGE": "11", "MARTLET_LIMIT_ROSTER_PAGE": "12",
         "MARTLET_LIMIT_ROSTER_INLINE": "13", "MARTLET_LIMIT_BAD_FRAMES_PER_MINUTE": "14", "MARTLET_LOG_LEVEL": "trace",
         "MARTLET_REDIS_CA": "/etc/passwd", "MARTLET_REDIS_CERTIFICATE": "/etc/group", "MARTLET_REDIS_KEY": "/etc/hosts",
+        "MARTLET_STOMP": "on", "MARTLET_STOMP_PORT": "61613",
         "MARTLET_ADMIN_PORT": "9100", "MARTLET_ADMIN_HOST": "::1", "MARTLET_PROXY_PROTOCOL": "accept",
         "MARTLET_TLS_CERTIFICATE": "/etc/passwd", "MARTLET_TLS_KEY": "/etc/group",
         "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
@@ -64,6 +65,7 @@ import Testing
         let configuration = try NodeConfiguration.load(environment: Self.valid)
         #expect(configuration.listener.host == "::1")
         #expect(configuration.listener.port == 0)
+        #expect(configuration.listener.speaksStomp && configuration.listener.stompPort == 61_613)
         #expect(configuration.listener.allowedOrigins == .only(["https://chat.example"]))
         #expect(configuration.listener.handshakeTimeout == .seconds(3))
         #expect(configuration.listener.sessionHeartbeat == .seconds(120))

@@ -51,8 +51,18 @@ extension ConnectionHandler {
                 hello = take(event, first)
             }
         }
-        guard let hello, case .identifying = state else { return }
+        guard var hello, case .identifying = state else { return }
         first.rest = Array(bytes[index...])
+        if let head = first.opening.head, hello.credentials.token == nil {
+            // What the first request does not prove, the opening one may.
+            do throws(WireError) {
+                hello.credentials = try gateway.carriers.credentials(in: head, hello.credentials)
+            } catch {
+                say(.error(ref: nil, error), first.opening)
+                return close(first.opening, .forbidden)
+            }
+        }
+        if hello.credentials.user == nil, hello.credentials.token == nil { hello.credentials.user = hello.guest }
         authenticate(hello, first.opening)
     }
 
@@ -107,6 +117,11 @@ extension ConnectionHandler {
 
     /// Sends an event to a client that has no session.
     func say(_ event: ServerEvent, _ opening: Opening) {
+        if case .error(_, let error) = event, let writer = firstRequest?.reader as? any ClientWriter,
+            let bytes = writer.refusal(error)
+        {
+            return write(SharedFrame(bytes, as: opening.spoken.framing).bytes)
+        }
         let frame = opening.spoken.frame(event, viewer: nil)
         if frame.byteCount > 0 { write(frame.bytes) }
     }

@@ -56,11 +56,13 @@ extension ConnectionHandler {
     /// The answer for a client that the service does not take, which was found after its request was read; nil if the
     /// session goes on, or was told why it ends.
     func refusal(of opening: Opening, _ reason: String?) -> ByteBuffer? {
-        guard let reason = CloseReason.allCases.first(where: { $0.name == reason }) else { return nil }
+        guard let head = opening.head, let reason = CloseReason.allCases.first(where: { $0.name == reason }) else {
+            return nil
+        }
         let error = Self.error(of: reason)
-        if let patience = patience(opening.head, error) { return patience }
-        guard error.code != .banned else { return noContent(opening.head) }
-        let fields = crossOriginFields(opening.head) + Self.fields(of: error) + port.routes.security.fields
+        if let patience = patience(head, error) { return patience }
+        guard error.code != .banned else { return noContent(head) }
+        let fields = crossOriginFields(head) + Self.fields(of: error) + port.routes.security.fields
         return HTTPAnswer.refusal(HTTPRoutes.status(of: error.code), error, fields)
     }
 

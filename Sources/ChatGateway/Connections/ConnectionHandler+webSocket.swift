@@ -5,7 +5,8 @@ import NIOCore
 /// A connection that is about to become a session: the protocol, and how its opening request is answered.
 struct Opening {
     let spoken: SpokenProtocol
-    let head: RequestHead
+    /// Nil on a port without HTTP.
+    let head: RequestHead?
     /// The head of the answer by which the connection is the protocol's.
     let answer: String
     /// A client that is refused is told by an HTTP status, and not in the protocol's words.
@@ -46,9 +47,19 @@ extension ConnectionHandler {
         }
     }
 
+    /// Begins to speak a protocol without HTTP. A connection that is refused is only closed, as the protocol has no
+    /// words for that before the client has said anything.
+    func openPort(_ name: String) {
+        guard let spoken = gateway.ports[name], !isDoorway, mayOpen(nil), mayAuthenticate() else {
+            if case .reading = state { cut() }
+            return
+        }
+        awaitFirstRequest(Opening(spoken: spoken, head: nil, answer: ""))
+    }
+
     /// Whether one more session may be opened now; if not, the request is refused.
-    private func mayOpen(_ head: RequestHead) -> Bool {
-        asker = client(of: head)
+    private func mayOpen(_ head: RequestHead?) -> Bool {
+        asker = head.map { client(of: $0) } ?? peer
         guard !gateway.isDraining else {
             refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
             return false
@@ -83,13 +94,15 @@ extension ConnectionHandler {
             if let device = identity.grant?.device, hello.device.map({ $0 != device }) ?? false {
                 return close(opening, .forbidden)
             }
-            if let reads = hello.reads, let error = identity.grant?.refusal(ofReading: reads) {
-                return refuseStream(opening.head, error, because: .forbidden)
+            if let head = opening.head, let reads = hello.reads,
+                let error = identity.grant?.refusal(ofReading: reads)
+            {
+                return refuseStream(head, error, because: .forbidden)
             }
             upgrade(identity, hello, opening)
         case .failure(let error):
-            if opening.isRefusedByStatus {
-                return refuseStream(opening.head, error, because: .init(Self.closeReason(error.code)))
+            if let head = opening.head, opening.isRefusedByStatus {
+                return refuseStream(head, error, because: .init(Self.closeReason(error.code)))
             }
             if firstRequest != nil { say(.error(ref: nil, error), opening) }
             close(opening, Self.closeReason(error.code))
@@ -148,13 +161,14 @@ extension ConnectionHandler {
 
     /// Closes the WebSocket with a code. Accepts it first if that was not done before.
     func close(_ opening: Opening, _ reason: CloseReason) {
-        guard !opening.isRefusedByStatus else {
-            return refuseStream(opening.head, Self.error(of: reason), because: .init(reason))
+        if let head = opening.head, opening.isRefusedByStatus {
+            return refuseStream(head, Self.error(of: reason), because: .init(reason))
         }
         countFailure(.init(reason))
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)
         var bytes = firstRequest == nil ? Array(opening.answer.utf8) : []
-        bytes += opening.spoken.bytes(of: opening.spoken.implementation.farewell(reason))
+        let writer = firstRequest?.reader as? any ClientWriter
+        bytes += opening.spoken.bytes(of: writer?.farewell(reason) ?? opening.spoken.implementation.farewell(reason))
         write(ByteBuffer(bytes: bytes))
         endOutput()
     }

@@ -179,6 +179,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
+        if case .reading = state, let name = port.protocolName { openPort(name) }
         switch state {
         case .identifying:
             count(buffer.readableBytes, context)
@@ -222,7 +223,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func begin(_ head: RequestHead, mayWait: Bool) {
-        if port.opensWebSockets, let endpoint = gateway.endpoints[head.path] { return openWebSocket(head, endpoint) }
+        if port.opensWebSockets, let endpoint = gateway.endpoint(for: head) { return openWebSocket(head, endpoint) }
         if port.opensWebSockets, head.method == "GET", let spoken = gateway.streams[head.path] {
             return openStream(head, spoken)
         }
@@ -341,6 +342,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         gateway.refused(reason, from: peer, isTold: isDoorway)
         gateway.counters.handshakesRefused[status, default: 0] += 1
         if isTLSPending { return closeBeforeTLS() }
+        // Nobody there reads HTTP.
+        if port.protocolName != nil { return endOutput() }
         write(HTTPAnswer.refusal(status, error, fields + port.routes.security.fields))
         endOutput()
     }

@@ -1,5 +1,6 @@
 import CLinux
 import ChatCore
+import ChatWire
 import Glibc
 import Logging
 import NIOConcurrencyHelpers
@@ -15,9 +16,11 @@ final class GatewayLoop {
     let authenticator: any Authenticator
     let carriers: TokenCarriers
     /// Where WebSockets are opened, by path.
-    let endpoints: [String: WebSocketEndpoint]
+    private let endpoints: [String: WebSocketEndpoint]
     /// Protocols whose messages are the body of an answer to GET, by path.
     let streams: [String: SpokenProtocol]
+    /// Protocols with a port of their own, by its name.
+    let ports: [String: SpokenProtocol]
     let logger: Logger
     let routes: HTTPRoutes
     let shared: GatewayShared
@@ -58,6 +61,7 @@ final class GatewayLoop {
             cookie: parts.options.tokenCookie, allowedOrigins: parts.options.allowedOrigins)
         endpoints = parts.protocols.endpoints(allowedOrigins: parts.options.allowedOrigins)
         streams = parts.protocols.streams()
+        ports = parts.protocols.ports()
         logger = parts.logger
         routes = parts.routes
         shared = parts.shared
@@ -67,6 +71,13 @@ final class GatewayLoop {
         slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
         sessionRules = SessionStateMachine.Common(
             limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
+    }
+
+    /// The endpoint that opens a WebSocket for this request; nil if it has another answer.
+    func endpoint(for head: RequestHead) -> WebSocketEndpoint? {
+        guard let endpoint = endpoints[head.path] ?? SockJSService.pattern(of: head.path).flatMap({ endpoints[$0] })
+        else { return nil }
+        return endpoint.takesPlainRequests && !WebSocketHandshake.isAskedFor(in: head) ? nil : endpoint
     }
 
     func start() {

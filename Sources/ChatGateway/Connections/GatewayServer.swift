@@ -28,6 +28,8 @@ public final class GatewayServer: Sendable {
     private struct Running {
         var listener: any Channel
         var adminListener: (any Channel)?
+        /// By the name of the protocol.
+        var ports: [String: any Channel]
         var loops: [NIOLoopBound<GatewayLoop>]
         var tls: ServerTLS?
         /// Replaces the certificate when its files change.
@@ -48,13 +50,15 @@ public final class GatewayServer: Sendable {
         eventLoopGroup: any EventLoopGroup, logger: Logger
     ) {
         var options = options
+        let protocols = protocols ?? .standard(limits: options.limits)
         // Bytes that are written to the descriptor are not encrypted.
         if options.certificate != nil { options.writesToDescriptor = false }
         let shared = GatewayShared(options: options)
         let fullness = { @Sendable in shared.fullness.withLockedValue { $0 } }
         let routes = HTTPRoutes(
             options: options, service: service, authenticator: authenticator, fullness: fullness,
-            audience: options.adminPort == nil ? .everybody : .clients, addresses: shared.addresses)
+            audience: options.adminPort == nil ? .everybody : .clients, addresses: shared.addresses,
+            sockJS: protocols.sockJS)
         adminRoutes = options.adminPort.map { [options] _ in
             HTTPRoutes(
                 options: options, service: service, authenticator: authenticator, fullness: fullness,
@@ -62,7 +66,7 @@ public final class GatewayServer: Sendable {
         }
         parts = GatewayParts(
             options: options, service: service, authenticator: authenticator, logger: logger, routes: routes,
-            shared: shared, protocols: protocols ?? .standard(limits: options.limits))
+            shared: shared, protocols: protocols)
         group = eventLoopGroup
     }
 
@@ -71,6 +75,11 @@ public final class GatewayServer: Sendable {
 
     /// The port for operators; nil if there is none, and before ``start()``.
     public var boundAdminPort: Int? { running.withLockedValue { $0?.adminListener?.localAddress?.port } }
+
+    /// The port of the protocol that is registered under this name; nil if it has none, and before ``start()``.
+    public func boundPort(of name: String) -> Int? {
+        running.withLockedValue { $0?.ports[name]?.localAddress?.port }
+    }
 
     /// Starts to listen. Throws a ``GatewayError`` if an address cannot be bound, or a ``CertificateError``.
     public func start() async throws {
@@ -91,10 +100,17 @@ public final class GatewayServer: Sendable {
         do throws(GatewayError) {
             let listener = try await listen(loops, port, parts.options.host, parts.options.port)
             let adminListener: (any Channel)?
+            var ports: [String: any Channel] = [:]
             do throws(GatewayError) {
+                for (name, number) in parts.options.protocolPorts {
+                    var own = port
+                    own.opensWebSockets = false
+                    own.protocolName = name
+                    ports[name] = try await listen(loops, own, parts.options.host, number)
+                }
                 adminListener = try await listenForOperators(loops)
             } catch {
-                try? await listener.close().get()
+                for channel in [listener] + ports.values { try? await channel.close().get() }
                 throw error
             }
             let watch = tls.map { [interval = parts.options.certificateCheck] tls in
@@ -102,7 +118,8 @@ public final class GatewayServer: Sendable {
             }
             running.withLockedValue {
                 $0 = Running(
-                    listener: listener, adminListener: adminListener, loops: loops, tls: tls, watch: watch)
+                    listener: listener, adminListener: adminListener, ports: ports, loops: loops, tls: tls,
+                    watch: watch)
             }
         } catch {
             await stop(loops)
@@ -156,6 +173,8 @@ public final class GatewayServer: Sendable {
             }
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            // Without HTTP and WebSockets nothing else may show that a quiet peer has gone.
+            .childChannelOption(.socketOption(.so_keepalive), value: port.protocolName == nil ? 0 : 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: BriefReads(capacity: options.receiveBufferBytes))
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 16_384, high: 32_768))
@@ -187,8 +206,12 @@ public final class GatewayServer: Sendable {
     /// Closes the listening socket for clients. Open connections stay, but a handshake on one of them is answered with
     /// 503.
     public func stopAccepting() async {
-        guard let (listener, loops) = running.withLockedValue({ $0.map { ($0.listener, $0.loops) } }) else { return }
-        try? await listener.close().get()
+        guard
+            let (listeners, loops) = running.withLockedValue({
+                $0.map { ([$0.listener] + Array($0.ports.values), $0.loops) }
+            })
+        else { return }
+        for listener in listeners { try? await listener.close().get() }
         for loop in loops { try? await Self.on(loop) { $0.isDraining = true } }
     }
 

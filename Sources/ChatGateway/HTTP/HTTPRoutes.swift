@@ -21,7 +21,7 @@ struct HTTPRoutes: Sendable {
     init(
         options: GatewayOptions, service: any ChatService, authenticator: any Authenticator,
         fullness: @escaping @Sendable () -> String? = { nil }, audience: RouteAudience = .everybody,
-        addresses: AddressBook? = nil, accounts: HTTPAccounts? = nil
+        addresses: AddressBook? = nil, accounts: HTTPAccounts? = nil, sockJS: [SockJSService] = []
     ) {
         let accounts = accounts ?? HTTPAccounts(options)
         self.accounts = accounts
@@ -30,6 +30,7 @@ struct HTTPRoutes: Sendable {
         router.add(middleware: CrossOrigin(allowed: options.allowedOrigins))
         router.add(middleware: ErrorsAsJSON())
         router.add(middleware: ChargesAddress(accounts: accounts))
+        if !sockJS.isEmpty { router.add(middleware: SockJSRoutes(services: sockJS, allowed: options.allowedOrigins)) }
         router.add(middleware: OnePathEach())
         if let addresses {
             router.add(middleware: LimitsFailures(addresses: addresses, trusted: options.trustedAddresses))

@@ -128,6 +128,7 @@ extension NodeConfiguration {
                 ConfigurationWarning(variable: variable, message: "\(variable) has no effect, because \(why)"))
         }
         if listener.adminPort == nil { warn("MARTLET_ADMIN_HOST", "MARTLET_ADMIN_PORT is not set") }
+        if !listener.speaksStomp { warn("MARTLET_STOMP_PORT", "MARTLET_STOMP is off") }
         if listener.proxyProtocol == .accept, listener.trustedAddresses.ranges.isEmpty {
             warn("MARTLET_PROXY_PROTOCOL", "MARTLET_TRUSTED_ADDRESSES is none")
         }

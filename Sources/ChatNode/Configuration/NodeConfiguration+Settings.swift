@@ -21,6 +21,14 @@ extension NodeConfiguration {
         Setting(
             "admin.host", \.listener.adminHost, hostRule, "Address to listen on for operators."),
         Setting(
+            "stomp", \.listener.speaksStomp, .word([("on", true), ("off", false)]),
+            "Whether STOMP is spoken, at `/stomp` and where its servers usually have it."),
+        Setting(
+            "stomp.port", \.listener.stompPort, ValueRule.int(0...65_535).optional(),
+            "TCP port for STOMP without WebSocket, at the address of `MARTLET_HOST`; its usual number is 61613. With a "
+                + "certificate it speaks TLS."
+        ),
+        Setting(
             "tls.certificate", \.listener.certificateFile, ValueRule.file.optional(),
             "PEM file of the node's certificate, followed by those of the authorities below the root. With it the port "
                 + "speaks TLS (1.2 or newer) and nothing else. A new file is in use a few seconds later, without a "

@@ -29,6 +29,9 @@ extension NodeConfiguration {
         options.port = listener.port
         options.adminHost = listener.adminHost
         options.adminPort = listener.adminPort
+        if listener.speaksStomp, let port = listener.stompPort {
+            options.protocolPorts[ProtocolRegistry.stompPort] = port
+        }
         options.certificate = certificateFiles
         options.limits = limits
         options.heartbeatSeconds = max(1, Int(listener.sessionHeartbeat.components.seconds))

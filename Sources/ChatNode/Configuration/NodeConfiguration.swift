@@ -40,6 +40,10 @@ extension NodeConfiguration {
         /// listen on there (string, default: 127.0.0.1).
         public var adminPort: Int?
         public var adminHost = "127.0.0.1"
+        /// Whether STOMP is spoken (bool, default: on), and the TCP port for it (int, default: none, range: 0 to
+        /// 65535).
+        public var speaksStomp = true
+        public var stompPort: Int?
         /// PEM files: the node's certificate with those of the authorities below the root, and its key; with them the
         /// port speaks TLS (path, default: none).
         public var certificateFile: String?

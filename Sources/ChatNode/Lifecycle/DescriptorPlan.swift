@@ -28,7 +28,8 @@ struct DescriptorPlan: Equatable {
         budget = DescriptorBudget(limit: files, reserved: redis + 8, doorway: min(64, max(8, files / 64)))
         // The files that the process opens without any client: loops, connections to Redis, the log, and the listening
         // sockets.
-        let own = 12 + 5 * loops + redis + (configuration.listener.adminPort == nil ? 0 : 1)
+        let ports = [configuration.listener.adminPort, configuration.listener.stompPort].compactMap { $0 }
+        let own = 12 + 5 * loops + redis + ports.count
         let room = files - own - budget.reserved - budget.doorway
         let most = configuration.limits.allConnections
         connections = min(most, room)

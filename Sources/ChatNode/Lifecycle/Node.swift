@@ -18,15 +18,19 @@ public struct Node: Service {
     let logger: Logger
     /// Called with the port once the node listens, for `MARTLET_PORT=0` and for tests.
     let onListening: @Sendable (Int) -> Void
-    let protocols: @Sendable (Limits) -> ProtocolRegistry
+    let protocols: (@Sendable (Limits) -> ProtocolRegistry)?
+    /// Called with the numbers of the ports of protocols, by their names, once the node listens.
+    let onListeningToPorts: @Sendable ([String: Int]) -> Void
     let revocations = NodeRevocations()
 
-    /// `protocols`: what clients may speak, within the configured limits.
+    /// `protocols`: what clients may speak, within the configured limits; nil for what is configured.
     public init(
         configuration: NodeConfiguration, metrics: NodeMetrics, logger: Logger,
-        protocols: @escaping @Sendable (Limits) -> ProtocolRegistry = { .standard(limits: $0) },
+        protocols: (@Sendable (Limits) -> ProtocolRegistry)? = nil,
+        onListeningToPorts: @escaping @Sendable ([String: Int]) -> Void = { _ in },
         onListening: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
+        self.onListeningToPorts = onListeningToPorts
         self.protocols = protocols
         self.configuration = configuration
         self.metrics = metrics
@@ -56,7 +60,9 @@ public struct Node: Service {
     private func serve(_ identity: NodeID, on group: MultiThreadedEventLoopGroup, _ logger: Logger) async throws {
         let brokers = try await BrokerFactory.make(
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
-        let protocols = protocols(configuration.roomSettings.limits)
+        let limits = configuration.roomSettings.limits
+        let protocols =
+            protocols?(limits) ?? .standard(limits: limits, speaksStomp: configuration.listener.speaksStomp)
         var hubSettings = HubSettings(node: identity, rooms: configuration.roomSettings, encoder: protocols)
         hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
         hubSettings.tokenGrace = configuration.tokenGrace
@@ -123,11 +129,18 @@ public struct Node: Service {
                 "serving operators",
                 metadata: [LogKey.address: "\(HostPort.text(configuration.listener.adminHost, port))"])
         }
+        let stomp = gateway.boundPort(of: ProtocolRegistry.stompPort)
+        if let stomp {
+            logger.notice(
+                "serving STOMP",
+                metadata: [LogKey.address: "\(HostPort.text(configuration.listener.host, stomp))"])
+        }
         if tokens == nil {
             logger.warning(
                 "development mode: anybody may claim to be any user and may do everything",
                 metadata: [LogKey.remedy: "set MARTLET_TOKEN_HMAC_SECRET or another key of tokens"])
         }
+        onListeningToPorts(stomp.map { [ProtocolRegistry.stompPort: $0] } ?? [:])
         onListening(port)
 
         await life.run()

@@ -39,6 +39,12 @@ public struct WebSocketHandshake: Sendable {
         self.allowedOrigins = allowedOrigins
     }
 
+    /// Whether a request asks for a WebSocket, well or badly.
+    public static func isAskedFor(in head: RequestHead) -> Bool {
+        head.method == "GET" && head.list("upgrade").contains { $0.lowercased() == "websocket" }
+            && head.list("connection").contains { $0.lowercased() == "upgrade" }
+    }
+
     /// Validates a request for the WebSocket path.
     public func judge(_ head: RequestHead) throws(Refusal) -> Acceptance {
         guard head.method == "GET" else {

@@ -12,21 +12,34 @@ func withMemoryNode(
     _ environment: [String: String] = [:], protocols: (@Sendable (Limits) -> ProtocolRegistry)? = nil,
     _ body: (_ port: Int) async throws -> Void
 ) async throws {
+    try await withMemoryNode(environment, protocols: protocols) { port, _ in try await body(port) }
+}
+
+/// The same, with the ports of protocols by their names.
+func withMemoryNode(
+    _ environment: [String: String] = [:], protocols: (@Sendable (Limits) -> ProtocolRegistry)? = nil,
+    _ body: (_ port: Int, _ ports: [String: Int]) async throws -> Void
+) async throws {
     let configuration = try NodeConfiguration.load(
         environment: [
             "MARTLET_REDIS_URL": "memory:", "MARTLET_PORT": "0", "MARTLET_EVENT_LOOPS": "2",
             "MARTLET_DRAIN_TIME": "500ms",
         ].merging(environment) { $1 })
-    let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+    let (numbers, continuation) = AsyncStream.makeStream(of: Int.self)
+    let (ports, portsContinuation) = AsyncStream.makeStream(of: [String: Int].self)
     let node = Node(
         configuration: configuration, metrics: NodeMetrics(version: "1", node: "n"),
         logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
-        protocols: protocols ?? { .standard(limits: $0) }, onListening: { continuation.yield($0) })
+        protocols: protocols, onListeningToPorts: { portsContinuation.yield($0) },
+        onListening: { continuation.yield($0) })
     let running = Task { try await node.run() }
-    var iterator = ports.makeAsyncIterator()
-    guard let port = await iterator.next() else { throw TestFailure("the node does not listen") }
+    var iterator = numbers.makeAsyncIterator()
+    var portsIterator = ports.makeAsyncIterator()
+    guard let named = await portsIterator.next(), let port = await iterator.next() else {
+        throw TestFailure("the node does not listen")
+    }
     do {
-        try await body(port)
+        try await body(port, named)
     } catch {
         running.cancel()
         _ = try? await running.value

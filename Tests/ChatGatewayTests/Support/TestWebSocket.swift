@@ -16,17 +16,18 @@ final class TestWebSocket {
 
     static let key = "dGhlIHNhbXBsZSBub25jZQ=="
 
-    static func handshake(_ query: String = "user=ana", extra: String = "") -> String {
-        "GET /ws?\(query) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+    static func handshake(_ query: String = "user=ana", extra: String = "", path: String = "/ws") -> String {
+        "GET \(path)?\(query) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
             + "Sec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n\(extra)\r\n"
     }
 
     /// Connects and performs the handshake. Throws if the answer was not 101.
     static func connect(
-        port: Int, _ query: String = "user=ana", autoRead: Bool = true, extra: String = "", tls: NIOSSLContext? = nil
+        port: Int, _ query: String = "user=ana", autoRead: Bool = true, extra: String = "", tls: NIOSSLContext? = nil,
+        path: String = "/ws"
     ) async throws -> TestWebSocket {
         let socket = try await TestSocket.connect(port: port, autoRead: autoRead, tls: tls)
-        try await socket.write(handshake(query, extra: extra))
+        try await socket.write(handshake(query, extra: extra, path: path))
         let client = TestWebSocket(socket)
         guard autoRead else { return client }
         guard let answer = await socket.readAnswer(hasBody: false), answer.head.hasPrefix("HTTP/1.1 101 ") else {
