@@ -64,7 +64,7 @@ let package = Package(
         ),
         .target(
             name: "ChatWire", dependencies: ["ChatCore", "ChatJSON"],
-            exclude: ["README.md", "EventStream/README.md", "Stomp/README.md"],
+            exclude: ["README.md", "EventStream/README.md", "SocketIO/README.md", "Stomp/README.md"],
             swiftSettings: strict),
         .target(
             name: "ChatRedis",
@@ -138,6 +138,16 @@ let package = Package(
         // The bot of Sources/MartletClient/README.md: a test compares the two and runs it.
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
+        // The gateway's transports under small applications, for conformance suites of others.
+        .executableTarget(
+            name: "protocol-echo",
+            dependencies: [
+                "ChatCore", "ChatGateway", "ChatJSON", "ChatWire",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ] + nio,
+            path: "Tests/ProtocolEcho",
+            swiftSettings: strict
+        ),
         // What several test targets need: servers of a test's own, sockets, waiting with a deadline, numbers from a
         // seed.
         .target(

@@ -56,6 +56,8 @@ public protocol ChatService: AnyObject, Sendable {
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position
     /// The sanctions in force that were imposed on the user in all rooms.
     func sanctions(of user: UserID) -> [Sanction.Kind: Sanction]
+    /// Where another node can be reached, by its ID; nil if no such node is alive.
+    func address(of node: String) async -> NodeAddress?
     /// Whether the node can deliver messages, and if not, why.
     func readiness() async -> Readiness
     /// Prometheus text exposition format 0.0.4.
@@ -63,6 +65,8 @@ public protocol ChatService: AnyObject, Sendable {
 }
 
 extension ChatService {
+    public func address(of node: String) async -> NodeAddress? { nil }
+
     public func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration { .zero }
 }
 

@@ -48,6 +48,7 @@ import Testing
         "MARTLET_LIMIT_POLLS_PER_NODE": "28", "MARTLET_LIMIT_POLLS_PER_USER": "29", "MARTLET_LIMIT_POLL_WAIT": "31s",
         "MARTLET_LIMIT_TICKETS_PER_MINUTE_PER_USER": "27",
         "MARTLET_LIMIT_HEAD_FIELDS": "22", "MARTLET_AUTH": "auto",
+        "MARTLET_SOCKETIO": "on", "MARTLET_SOCKETIO_PROFILE": "chat",
         "MARTLET_WORDS": "/etc/passwd", "MARTLET_WORDS_MODE": "mask",
         "MARTLET_HOOK_URL": "https://hook.example/decide", "MARTLET_HOOK_TIMEOUT": "2s",
         "MARTLET_HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MARTLET_HOOK_ON_FAILURE": "refuse",
@@ -80,6 +81,7 @@ import Testing
         #expect(configuration.certificateFiles == CertificateFiles(certificate: "/etc/passwd", key: "/etc/group"))
         #expect(configuration.certificateProblem()?.message.contains("no PEM certificate") == true)
         #expect(configuration.listener.trustedAddresses.description == "192.0.2.1")
+        #expect(configuration.socketIO.mode == .on && configuration.socketIO.profile == "chat")
         let access = configuration.access
         #expect(access.mode == .automatic && access.isOn && access.anonymous == .chat)
         #expect(access.secret?.revealed == "a secret of thirty-two bytes, or more")

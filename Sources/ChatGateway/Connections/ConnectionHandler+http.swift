@@ -18,6 +18,8 @@ struct Answering {
     /// The request waits for messages: it is answered at once if the client closes its side.
     var isPoll = false
     var task: Task<Void, Never>?
+    /// Called if the connection is lost before the answer; then the end of the client's side counts as such.
+    var abandon: (() -> Void)?
 }
 
 extension ConnectionHandler {
@@ -47,7 +49,7 @@ extension ConnectionHandler {
     }
 
     /// Writes a complete answer, or the beginning of a streamed one.
-    fileprivate func answered(_ response: Response, _ body: ByteBuffer?) {
+    func answered(_ response: Response, _ body: ByteBuffer?) {
         guard case .answering(var answering) = state else { return }
         answering.isPersistent = answering.isPersistent && !gateway.isDraining && !isInputClosed
         answering.isChunked = body == nil && !answering.isOld && response.headers[.contentLength] == nil

@@ -58,7 +58,7 @@ extension ConnectionHandler {
     }
 
     /// Whether one more session may be opened now; if not, the request is refused.
-    private func mayOpen(_ head: RequestHead?) -> Bool {
+    func mayOpen(_ head: RequestHead?) -> Bool {
         asker = head.map { client(of: $0) } ?? peer
         guard !gateway.isDraining else {
             refuse(503, WireError(.draining, "the node is leaving"), [("Retry-After", "1")], because: .draining)
@@ -155,7 +155,7 @@ extension ConnectionHandler {
         context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
 
-    private static func inventedDevice() -> DeviceName? {
+    static func inventedDevice() -> DeviceName? {
         try? DeviceName("d-" + String(UInt64.random(in: 0 ... .max), radix: 36))
     }
 

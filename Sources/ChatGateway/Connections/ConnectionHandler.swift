@@ -155,7 +155,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         gateway.stopTiming(self)
         stopCounting()
         switch state {
-        case .answering(let answering): answering.task?.cancel()
+        case .answering(let answering):
+            answering.task?.cancel()
+            answering.abandon?()
         case .reading, .identifying, .authenticating, .closing: break
         case .upgraded, .gone: return
         }
@@ -211,7 +213,11 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             case .body(let body):
                 guard let head else { return cut() }
                 self.head = nil
-                answer(head, body)
+                if port.opensWebSockets, let endpoint = gateway.engines.endpoints[head.path] {
+                    answerEngine(head, body, endpoint)
+                } else {
+                    answer(head, body)
+                }
             case .refused(let problem): refuse(problem)
             }
         }
@@ -226,6 +232,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if port.opensWebSockets, let endpoint = gateway.endpoint(for: head) { return openWebSocket(head, endpoint) }
         if port.opensWebSockets, head.method == "GET", let spoken = gateway.streams[head.path] {
             return openStream(head, spoken)
+        }
+        if port.opensWebSockets, let endpoint = gateway.engines.endpoints[head.path], Self.isUpgrade(head) {
+            return openEngineSocket(head, endpoint)
         }
         if isDoorway, !HTTPRoutes.isAnsweredWhenFull(head) { return refuseAsFull() }
         if let expected = head.list("expect").first(where: { $0.lowercased() != "100-continue" }), !head.isOld {
@@ -244,7 +253,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch state {
         // A client that has gone does not occupy a place among those that wait.
         case .answering(let answering) where answering.isPoll: answering.task?.cancel()
-        case .answering: break
+        case .answering(let answering): if answering.abandon != nil { cut() }
         case .reading, .identifying, .authenticating, .closing: cut()
         case .upgraded, .gone: break
         }

@@ -21,6 +21,8 @@ final class GatewayLoop {
     let streams: [String: SpokenProtocol]
     /// Protocols with a port of their own, by its name.
     let ports: [String: SpokenProtocol]
+    /// Connections of Engine.IO, and where they are opened.
+    let engines: EngineTable
     let logger: Logger
     let routes: HTTPRoutes
     let shared: GatewayShared
@@ -31,12 +33,12 @@ final class GatewayLoop {
     /// Set on drain: handshakes are refused.
     var isDraining = false
 
-    private var dirty: [any GatewayOutlet] = []
+    private var dirty: [any FlushedOutlet] = []
     private let flush = LoopTick.Errand(.sessions)
     let loopTick: LoopTick
-    private var spare: [any GatewayOutlet] = []
+    private var spare: [any FlushedOutlet] = []
     /// Sessions whose write is postponed, as the tick has others to serve as well.
-    private var late: ArraySlice<any GatewayOutlet> = []
+    private var late: ArraySlice<any FlushedOutlet> = []
     /// All sessions, for heartbeats: each session is in one slot, and one slot is processed each tick.
     private var slots: [[any GatewayOutlet]]
     private var currentSlot = 0
@@ -50,8 +52,8 @@ final class GatewayLoop {
     private var handshakeRate: TokenBucket
     private var refusalLines = LineRate<GatewayCounters.Refusal>(pause: .seconds(10))
 
-    /// `loops` is the total number of loops.
-    init(eventLoop: any EventLoop, parts: GatewayParts, loops: Int = 1) {
+    /// `loops` is the total number of loops, `index` the place among them.
+    init(eventLoop: any EventLoop, parts: GatewayParts, index: Int = 0, loops: Int = 1) {
         self.eventLoop = eventLoop
         options = parts.options
         service = parts.service
@@ -62,6 +64,7 @@ final class GatewayLoop {
         endpoints = parts.protocols.endpoints(allowedOrigins: parts.options.allowedOrigins)
         streams = parts.protocols.streams()
         ports = parts.protocols.ports()
+        engines = EngineTable(loop: index, options: parts.options)
         logger = parts.logger
         routes = parts.routes
         shared = parts.shared
@@ -71,6 +74,7 @@ final class GatewayLoop {
         slots = Array(repeating: [], count: max(1, Int(ticks.rounded())))
         sessionRules = SessionStateMachine.Common(
             limits: options.limits, heartbeat: .seconds(options.heartbeatSeconds))
+        addEngines(parts.protocols)
     }
 
     /// The endpoint that opens a WebSocket for this request; nil if it has another answer.
@@ -111,10 +115,11 @@ final class GatewayLoop {
         isRunning = false
         for connection in timed.values { connection.cut() }
         for session in slots.joined() { session.cut() }
+        engines.cutAll()
     }
 
     /// Marks a session that has something to write at the end of this tick.
-    func markDirty(_ session: any GatewayOutlet) {
+    func markDirty(_ session: any FlushedOutlet) {
         dirty.append(session)
         loopTick.ask(flush, self)
     }
@@ -134,7 +139,7 @@ final class GatewayLoop {
 
     /// Writes to the sessions, one after the other, for no longer than a time slice. Returns the index where it
     /// stopped.
-    private func flush(_ sessions: ArraySlice<any GatewayOutlet>) -> Int {
+    private func flush(_ sessions: ArraySlice<any FlushedOutlet>) -> Int {
         var looked: Moment?
         var index = sessions.startIndex
         while index < sessions.endIndex {
@@ -165,7 +170,7 @@ final class GatewayLoop {
     /// While the kernel writes to one session, the memory of the session this many places ahead is prefetched.
     private static let ahead = 2
 
-    private static func prefetch(_ session: any GatewayOutlet) {
+    private static func prefetch(_ session: any FlushedOutlet) {
         thread_prefetch(Unmanaged<AnyObject>.passUnretained(session).toOpaque())
     }
 
@@ -289,6 +294,13 @@ final class GatewayShared: Sendable {
     /// How often the kernel failed to accept a connection.
     let acceptErrors = Atomic<UInt64>(0)
     let addresses: AddressBook
+    /// All loops of the gateway, in order. Set before any connection comes.
+    let loops = NIOLockedValueBox<[NIOLoopBound<GatewayLoop>]>([])
+
+    /// The loop with this index.
+    func loop(_ index: Int) -> NIOLoopBound<GatewayLoop>? {
+        loops.withLockedValue { $0.indices.contains(index) ? $0[index] : nil }
+    }
 
     init(options: GatewayOptions) {
         addresses = AddressBook(

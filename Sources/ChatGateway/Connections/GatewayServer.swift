@@ -88,15 +88,16 @@ public final class GatewayServer: Sendable {
         let tls = port.tls
         var loops: [NIOLoopBound<GatewayLoop>] = []
         let count = Array(group.makeIterator()).count
-        for loop in group.makeIterator() {
+        for (index, loop) in group.makeIterator().enumerated() {
             let parts = parts
             loops.append(
                 try await loop.submit {
-                    let gateway = GatewayLoop(eventLoop: loop, parts: parts, loops: count)
+                    let gateway = GatewayLoop(eventLoop: loop, parts: parts, index: index, loops: count)
                     gateway.start()
                     return NIOLoopBound(gateway, eventLoop: loop)
                 }.get())
         }
+        parts.shared.loops.withLockedValue { $0 = loops }
         do throws(GatewayError) {
             let listener = try await listen(loops, port, parts.options.host, parts.options.port)
             let adminListener: (any Channel)?
@@ -243,6 +244,7 @@ public final class GatewayServer: Sendable {
 
     private func stop(_ loops: [NIOLoopBound<GatewayLoop>]) async {
         for loop in loops { try? await Self.on(loop) { $0.stop() } }
+        parts.shared.loops.withLockedValue { $0 = [] }
     }
 
     /// The sum of all loops' counters.

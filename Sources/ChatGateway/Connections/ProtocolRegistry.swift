@@ -17,11 +17,13 @@ public struct ProtocolRegistry: FrameEncoder {
         case stream
         /// The bytes of a connection to a port of its own.
         case port(name: String)
+        /// Engine.IO, see ``ProtocolRegistry/engines``.
+        case engine
 
         var isStream: Bool {
             switch self {
             case .stream, .port: true
-            case .webSocket, .sockJS: false
+            case .webSocket, .sockJS, .engine: false
             }
         }
     }
@@ -36,6 +38,8 @@ public struct ProtocolRegistry: FrameEncoder {
     private(set) var registrations: [Registration] = []
     /// Where SockJS answers plain requests.
     private(set) var sockJS: [SockJSService] = []
+    /// Where Engine.IO is spoken.
+    private(set) var engines: [EngineRegistration] = []
     /// For the node's encodings; each loop of the gateway has a copy of its own.
     private var spoken: [SpokenProtocol] = []
 
@@ -114,6 +118,32 @@ public struct ProtocolRegistry: FrameEncoder {
     ) {
         add(Registration(paths: [path], transport: .stream, make: make))
     }
+
+    /// Adds Socket.IO, with the events of a profile.
+    public mutating func registerSocketIO(_ profile: SocketIOProfile) {
+        let first = registrations.count
+        for isMain in [true, false] {
+            add(
+                Registration(paths: ["/socket.io"], transport: .engine) {
+                    SocketIO(profile, isMain: isMain, limits: $0)
+                })
+        }
+        engines.append(
+            EngineRegistration(
+                paths: ["/socket.io/", "/socket.io"], settings: nil,
+                kind: .socketIO(profile, main: first, other: first + 1)))
+    }
+
+    /// Adds an application over Engine.IO that is no chat, for tests of the transport.
+    package mutating func registerEngine(
+        at paths: [String], settings: EngineSettings,
+        _ make: @escaping @Sendable (any EngineConnection) -> any EngineApplication
+    ) {
+        engines.append(EngineRegistration(paths: paths, settings: settings, kind: .application(make)))
+    }
+
+    /// A value of the protocol with this index.
+    func spoken(at index: Int) -> SpokenProtocol { spoken(registrations[index], index) }
 
     private mutating func add(_ registration: Registration) {
         precondition(registrations.count <= Int(UInt8.max), "a ProtocolID has eight bits")

@@ -31,7 +31,7 @@ extension ConnectionHandler {
 
     /// The address that failures count against; nil for a proxy that names no client, because its address stands for
     /// many.
-    private var failingAddress: PeerAddress? {
+    var failingAddress: PeerAddress? {
         guard let address = asker ?? peer, !gateway.isTrusted(address) else { return nil }
         return address.network
     }

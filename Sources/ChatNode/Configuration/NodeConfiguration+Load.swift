@@ -38,6 +38,7 @@ extension NodeConfiguration {
         configuration.warnings =
             unknownNames(in: environment) + configuration.listenerValuesWithoutEffect()
             + configuration.valuesWithoutEffect() + configuration.weakAccess() + configuration.idleScreening()
+            + configuration.idleSocketIO()
         guard problems.isEmpty else {
             throw ConfigurationError(problems: problems, warnings: configuration.warnings)
         }

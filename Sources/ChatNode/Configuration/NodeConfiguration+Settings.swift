@@ -4,8 +4,8 @@ import Logging
 extension NodeConfiguration {
     /// All variables, in the order in which they are shown.
     static let settings: [Setting] =
-        listenerSettings + accessSettings + screeningSettings + nodeSettings + redisSettings + roomSettings
-        + limitSettings + logSettings
+        listenerSettings + accessSettings + screeningSettings + socketIOSettings + nodeSettings + redisSettings
+        + roomSettings + limitSettings + logSettings
 
     private static let listenerSettings: [Setting] = [
         Setting(

@@ -13,6 +13,7 @@ public struct NodeConfiguration: Sendable {
     public var listener = Listener()
     public var access = Access()
     public var screening = Screening()
+    public var socketIO = SocketIOSettings()
     public var redis = Redis()
     public var node = Node()
     public var rooms = Rooms()

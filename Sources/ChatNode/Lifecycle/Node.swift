@@ -61,8 +61,9 @@ public struct Node: Service {
         let brokers = try await BrokerFactory.make(
             configuration, node: identity, group: group, metrics: metrics, logger: logger)
         let limits = configuration.roomSettings.limits
-        let protocols =
+        var protocols =
             protocols?(limits) ?? .standard(limits: limits, speaksStomp: configuration.listener.speaksStomp)
+        if let profile = try configuration.readSocketIOProfile() { protocols.registerSocketIO(profile) }
         var hubSettings = HubSettings(node: identity, rooms: configuration.roomSettings, encoder: protocols)
         hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
         hubSettings.tokenGrace = configuration.tokenGrace

@@ -19,6 +19,8 @@ final class Hub: ChatService {
     private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
     private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
     private let tokens = NIOLockedValueBox<TokenAuthenticator?>(nil)
+    /// Where other nodes are, by their IDs, which are never used again.
+    private let addresses = NIOLockedValueBox((asked: Moment?.none, known: [String: NodeAddress]()))
     private let metricsCache = TextCache(lasts: .milliseconds(250))
 
     init(loops: [Loop], settings: LoopSettings, metrics: NodeMetrics) {
@@ -344,6 +346,28 @@ final class Hub: ChatService {
     /// From now on `/metrics` includes the gateway's counts.
     func attach(_ server: GatewayServer) {
         gateway.withLockedValue { $0 = server }
+    }
+
+    /// The list of nodes is asked for at most once a second, whatever clients ask.
+    func address(of node: String) async -> NodeAddress? {
+        let now = Moment.now
+        let (known, isFresh) = addresses.withLockedValue { addresses in
+            let isFresh = addresses.asked.map { now - $0 < .seconds(1) } ?? false
+            if !isFresh, addresses.known[node] == nil { addresses.asked = now }
+            return (addresses.known[node], isFresh)
+        }
+        if known != nil || isFresh { return known }
+        guard let loop = loops.first, case .success(.nodes(let records)) = await loop.ask(.nodes) else { return nil }
+        var found: [String: NodeAddress] = [:]
+        for record in records {
+            guard let report = record.report else { continue }
+            // The ID is the name and a random part (`Node.makeID`).
+            let name = String(record.node.text.dropLast(9))
+            found[record.node.text] = NodeAddress(reported: report.address, name: name)
+        }
+        let all = found
+        addresses.withLockedValue { $0.known = all }
+        return all[node]
     }
 
     /// The present load of the node, over all loops.

@@ -14,7 +14,9 @@ enum DoctorServer {
         do throws(ConfigurationError) {
             let configuration = try NodeConfiguration.load(environment: environment)
             warnings = configuration.warnings
-            for problem in [configuration.certificateProblem(), configuration.wordsProblem()].compactMap({ $0 }) {
+            for problem in [
+                configuration.certificateProblem(), configuration.wordsProblem(), configuration.socketIOProblem(),
+            ].compactMap({ $0 }) {
                 findings.append(
                     Finding(
                         .must, .configuration, problem.variables.joined(separator: ", "), problem.message,

@@ -25,6 +25,7 @@ final class FakeService: ChatService {
         var drained: [SessionID] = []
         var commands: [NodeCommand] = []
         var moderations: [Moderation] = []
+        var addresses: [String: NodeAddress] = [:]
     }
 
     private let state = NIOLockedValueBox(State())
@@ -43,6 +44,9 @@ final class FakeService: ChatService {
     /// Sessions that were told that they can take a page now.
     var drained: [SessionID] { state.withLockedValue { $0.drained } }
     func setReady(_ isReady: Bool) { state.withLockedValue { $0.isReady = isReady } }
+    /// Another node, and where it can be reached.
+    func know(_ node: String, at address: NodeAddress) { state.withLockedValue { $0.addresses[node] = address } }
+    func address(of node: String) async -> NodeAddress? { state.withLockedValue { $0.addresses[node] } }
     func members(of room: RoomName) -> Int { state.withLockedValue { $0.rooms[room]?.count ?? 0 } }
 
     /// Sends are not answered until ``release()``.

@@ -1,0 +1,58 @@
+import ChatCore
+import ChatGateway
+import NIOCore
+import Synchronization
+
+/// A node without rooms: sessions may be open, and every request fails.
+final class EchoService: ChatService {
+    private let lastID = Atomic<UInt64>(0)
+    private static let none = WireError(.notFound, "there are no rooms here")
+
+    func openSession(
+        _ identity: SessionIdentity, outlet: any SessionOutlet, on loop: any EventLoop
+    ) -> Result<SessionID, CloseReason> {
+        .success(SessionID(raw: lastID.add(1, ordering: .relaxed).newValue))
+    }
+
+    func perform(_ body: ClientRequest.Body, ref: Ref?, from session: SessionID, on loop: any EventLoop) {}
+
+    func renew(
+        _ session: SessionID, _ answer: Result<Identity, WireError>, ref: Ref?, on loop: any EventLoop
+    ) {}
+
+    func sessionDrained(_ session: SessionID, on loop: any EventLoop) {}
+
+    func sessionClosed(_ session: SessionID, on loop: any EventLoop) {}
+
+    func tick(of loop: any EventLoop) -> LoopTick { LoopTick(of: loop) }
+
+    func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
+        throw Self.none
+    }
+
+    func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
+        throw Self.none
+    }
+
+    func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
+        throw Self.none
+    }
+
+    func moderate(
+        room: RoomName, _ moderation: Moderation, by: String, grant: Grant?
+    ) async throws(WireError) -> Moderated {
+        throw Self.none
+    }
+
+    func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration { throw Self.none }
+
+    func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) { throw Self.none }
+
+    func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position { throw Self.none }
+
+    func sanctions(of user: UserID) -> [Sanction.Kind: Sanction] { [:] }
+
+    func readiness() async -> Readiness { Readiness(reasons: []) }
+
+    func metricsText() async -> String { "" }
+}
