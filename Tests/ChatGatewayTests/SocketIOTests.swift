@@ -15,12 +15,13 @@ struct SocketIOTests {
     }
 
     private func with(
-        _ profile: String = "martlet", loops: Int = 2, _ change: (inout GatewayOptions) throws -> Void = { _ in },
+        _ profile: String = "martlet", loops: Int = 2, origins: Set<String>? = nil,
         _ body: (_ port: Int, _ service: FakeService, _ server: GatewayServer) async throws -> Void
     ) async throws {
         let registry = try Self.registry(profile)
         try await withGateway(
-            service: FakeService(protocols: registry), loops: loops, protocols: registry, change, body)
+            service: FakeService(protocols: registry), loops: loops, protocols: registry,
+            { $0.allowedOrigins = origins }, body)
     }
 
     /// One request on a connection of its own: the status, and the body.
@@ -31,7 +32,8 @@ struct SocketIOTests {
         let method = post == nil ? "GET" : "POST"
         let length = post.map { "Content-Length: \($0.utf8.count)\r\n" } ?? ""
         try await socket.write(
-            "\(method) /socket.io/?EIO=4&transport=polling\(query) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\(extra)\(length)\r\n\(post ?? "")"
+            "\(method) /socket.io/?EIO=4&transport=polling\(query) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                + "\(extra)\(length)\r\n\(post ?? "")"
         )
         guard let answer = await socket.readAnswer() else { throw TestFailure("no answer") }
         return (Int(answer.head.split(separator: " ")[1]) ?? 0, answer.body)
@@ -246,7 +248,7 @@ struct SocketIOTests {
     }
 
     @Test func pagesOfOtherOriginsAreRefused() async throws {
-        try await with("martlet", { $0.allowedOrigins = ["https://chat.example"] }) { port, _, _ in
+        try await with(origins: ["https://chat.example"]) { port, _, _ in
             let foreign = try await ask(port, "", extra: "Origin: https://evil.example\r\n")
             #expect(foreign.status == 403)
             #expect(try await ask(port, "", extra: "Origin: https://chat.example\r\n").status == 200)

@@ -5,11 +5,15 @@ import Testing
 struct EnginePacketTests {
     private func packets(_ text: String) -> [EnginePacket]? {
         var packets: [EnginePacket] = []
-        return EnginePayload.read(Array(text.utf8)) { packets.append($0); return true } ? packets : nil
+        return EnginePayload.read(Array(text.utf8)) {
+            packets.append($0)
+            return true
+        } ? packets : nil
     }
 
     @Test func payloadsAreReadAndWrittenAsTheProtocolDescribesThem() {
-        #expect(packets("4hello\u{1E}2\u{1E}4€") == [.message(Array("hello".utf8)), .ping([]), .message(Array("€".utf8))])
+        #expect(
+            packets("4hello\u{1E}2\u{1E}4€") == [.message(Array("hello".utf8)), .ping([]), .message(Array("€".utf8))])
         #expect(packets("2probe") == [.ping(Array("probe".utf8))])
         #expect(packets("4hello\u{1E}bAQIDBA==") == [.message(Array("hello".utf8)), .binary([1, 2, 3, 4])])
         #expect(packets("1\u{1E}3\u{1E}5\u{1E}6") == [.close, .pong([]), .upgrade, .noop])
@@ -17,7 +21,9 @@ struct EnginePacketTests {
         #expect(payload.bytes == Array("4hello\u{1E}bAQIDBA==\u{1E}1".utf8))
     }
 
-    @Test(arguments: ["", "abc", "7", "4a\u{1E}", "\u{1E}4a", "4a\u{1E}x", "b!", "bA", "bAQ=D", "bAQ===", "4a\u{1E}\u{1E}4b"])
+    @Test(arguments: [
+        "", "abc", "7", "4a\u{1E}", "\u{1E}4a", "4a\u{1E}x", "b!", "bA", "bAQ=D", "bAQ===", "4a\u{1E}\u{1E}4b",
+    ])
     func whatHoldsNoPacketIsRefused(_ text: String) {
         #expect(packets(text) == nil)
     }
@@ -50,7 +56,8 @@ struct EnginePacketTests {
         }
         #expect(
             text(true)
-                == #"0{"sid":"a.0.b","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}"#)
+                == #"0{"sid":"a.0.b","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}"#
+        )
         #expect(text(false).contains(#""upgrades":[]"#))
     }
 
@@ -59,7 +66,8 @@ struct EnginePacketTests {
         let made = EngineSessionID(node: "west.1-0a1b2c3d", loop: 3, using: &generator)
         let read = try #require(EngineSessionID(made.text))
         #expect(read == made && read.node == "west.1-0a1b2c3d" && read.loop == 3)
-        for text in ["", "a", "a.b", "..", ".1.aaaaaaaaaaaaaaaaaaaa", "n.-1.aaaaaaaaaaaaaaaaaaaa", "n.1.short",
+        for text in [
+            "", "a", "a.b", "..", ".1.aaaaaaaaaaaaaaaaaaaa", "n.-1.aaaaaaaaaaaaaaaaaaaa", "n.1.short",
             "n.99999.aaaaaaaaaaaaaaaaaaaa", String(repeating: "n", count: 200) + ".1.aaaaaaaaaaaaaaaaaaaa",
         ] { #expect(EngineSessionID(text) == nil, "\(text)") }
     }

@@ -11,7 +11,8 @@ struct EngineFuzzTests {
 
     private static let originals = [
         "0{\"token\":\"123\"}", "0/admin,", "2/admin,456[\"a\",{\"b\":[1,\"\\u00e9\"]}]", "3/admin,456[]",
-        "52-/admin,7[\"a\",{\"_placeholder\":true,\"num\":0}]", "61-789[{}]", "1/a", "4hello\u{1E}bAQIDBA==\u{1E}2probe",
+        "52-/admin,7[\"a\",{\"_placeholder\":true,\"num\":0}]", "61-789[{}]", "1/a",
+        "4hello\u{1E}bAQIDBA==\u{1E}2probe",
     ].map { Array($0.utf8) }
 
     private func mutated(_ generator: inout SplitMix64) -> [UInt8] {
@@ -48,10 +49,20 @@ struct EngineFuzzTests {
         for _ in 0..<rounds {
             let bytes = mutated(&generator)
             var packets: [EnginePacket] = []
-            guard EnginePayload.read(bytes, { packets.append($0); return true }) else { continue }
+            guard
+                EnginePayload.read(
+                    bytes,
+                    {
+                        packets.append($0)
+                        return true
+                    })
+            else { continue }
             accepted += 1
             var again: [EnginePacket] = []
-            _ = EnginePayload.read(EnginePayload(packets).bytes) { again.append($0); return true }
+            _ = EnginePayload.read(EnginePayload(packets).bytes) {
+                again.append($0)
+                return true
+            }
             #expect(again.count == packets.count)
         }
         #expect(accepted > rounds / 100)

@@ -22,14 +22,23 @@ struct SocketIOProfileTests {
         ("{\"name\":\"a\",\"user\":\"b\",\n\"on\":{\"c\":{\n\"do\":\"dance\"}}}", 3, "\"do\" must be one of"),
         ("{\"name\":\"a\",\"user\":\"b\",\n\"on\":{\"c\":{\"do\":\"join\"}}}", 2, "names no room"),
         ("{\"name\":\"a\",\"user\":\"b\",\n\"on\":{\"connect\":{\"do\":\"join\",\"room\":\"r\"}}}", 2, "themselves"),
-        ("{\"name\":\"a\",\"user\":\"b\",\"room\":\"r\",\n\"on\":{\"c\":{\"do\":\"send\"}}}", 2, "needs \"text\" or \"data\""),
-        ("{\"name\":\"a\",\"user\":\"b\",\"room\":\"r\",\n\"on\":{\"c\":{\"do\":\"send\",\"cursor\":\"$1\"}}}", 2, "has no \"cursor\""),
+        (
+            "{\"name\":\"a\",\"user\":\"b\",\"room\":\"r\",\n\"on\":{\"c\":{\"do\":\"send\"}}}", 2,
+            "needs \"text\" or \"data\""
+        ),
+        (
+            "{\"name\":\"a\",\"user\":\"b\",\"room\":\"r\",\n\"on\":{\"c\":{\"do\":\"send\",\"cursor\":\"$1\"}}}", 2,
+            "has no \"cursor\""
+        ),
         ("{\"name\":\"a\",\"user\":\"b\",\n\"emit\":{\n\"message\":[\"m\",\"$wort\"]}}", 3, "\"$wort\" is not known"),
         ("{\"name\":\"a\",\"user\":\"b\",\n\"emit\":{\n\"message\":[]}}", 3, "must begin with the name of an event"),
         ("{\"name\":\"a\",\"user\":\"b\",\n\"emit\":{\n\"mess\":[\"m\"]}}", 3, "has no \"mess\""),
         ("{\"name\":\"a\",\"user\":\"b\",\"recovery\":true}", 1, "needs an event for \"message\""),
         ("{\"name\":\"a\",\"user\":\"b\",\"user\":\"c\"}", 1, "twice"),
-        ("{\"name\":\"a\",\"user\":\"b\",\n\"join\":[{\"do\":\"leave\",\"room\":\"r\"}]}", 2, "only operations that join"),
+        (
+            "{\"name\":\"a\",\"user\":\"b\",\n\"join\":[{\"do\":\"leave\",\"room\":\"r\"}]}", 2,
+            "only operations that join"
+        ),
     ])
     func aProfileThatCannotBeUsedIsRefused(_ text: String, line: Int, problem: String) throws {
         do {

@@ -181,7 +181,8 @@ struct SocketIOReaderTests {
             return
         }
         #expect(send.text == "hi" && send.again == false && send.room == games)
-        #expect(socket.request(#"2/games,["stop typing"]"#)?.body == .signal(room: games, name: "stop typing", data: nil))
+        #expect(
+            socket.request(#"2/games,["stop typing"]"#)?.body == .signal(room: games, name: "stop typing", data: nil))
         let (ana, bob, cleo) = (try UserID("ana"), try UserID("bob"), try UserID("cleo"))
         #expect(
             socket.sent(.presence(room: games, joined: [ana, bob], left: [cleo], count: 5)) == [
@@ -213,7 +214,9 @@ struct SocketIOReaderTests {
         #expect(try socket.reader.hello(Credentials(user: nil, token: nil))?.credentials.user == "guest-id")
         let room = try RoomName("tutorial")
         #expect(
-            socket.reader.opening() == [.request(ClientRequest(ref: nil, body: .join(room: room, after: nil, history: 100)))]
+            socket.reader.opening() == [
+                .request(ClientRequest(ref: nil, body: .join(room: room, after: nil, history: 100)))
+            ]
         )
         let later = try Socket("tutorial", auth: #"{"serverOffset":"7-3"}"#)
         #expect(

@@ -57,7 +57,8 @@ struct SocketPacketTests {
     }
 
     @Test func argumentsAreFound() throws {
-        let arguments = try #require(SocketArguments(Array(#"["s\u0061y", {"a":{"b":[1, 2]},"a":{"b":"c"}}, 7, null]"#.utf8)))
+        let arguments = try #require(
+            SocketArguments(Array(#"["s\u0061y", {"a":{"b":[1, 2]},"a":{"b":"c"}}, 7, null]"#.utf8)))
         #expect(arguments.event == "say" && arguments.count == 4)
         #expect(arguments[1]?["a"]?["b"]?.string == "c")
         #expect(arguments[2]?.integer == 7 && arguments[2]?.string == nil)
