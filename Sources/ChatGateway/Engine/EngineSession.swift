@@ -17,7 +17,11 @@ final class EngineSession: EngineConnection, FlushedOutlet {
     private var application: (any EngineApplication)?
     /// The GET that waits.
     private var waiting: EngineResponder?
-    private var socket: EngineSocketLink?
+    private var socket: EngineSocketLink? {
+        didSet { local = socket?.here }
+    }
+    /// The same, if it is on this loop.
+    private var local: EngineSocket?
     /// The WebSocket that may replace polling.
     private var probe: EngineSocketLink?
     private var timerDue: Moment?
@@ -323,8 +327,8 @@ final class EngineSession: EngineConnection, FlushedOutlet {
             if hasQueued, !isFlushingEarly { run(machine.queued()) }
             return
         }
+        if let local { return local.flush(self) }
         guard let socket else { return }
-        if let here = socket.here { return here.flush(self) }
         while !outbound.isBehind, let buffer = next() { socket.write(buffer) }
     }
 

@@ -93,8 +93,14 @@ public struct EngineStateMachine: Sendable {
         }
     }
 
-    public var isOverWebSocket: Bool { state == .webSocket }
-    public var isOver: Bool { state == .closed }
+    public var isOverWebSocket: Bool {
+        if case .webSocket = state { true } else { false }
+    }
+
+    public var isOver: Bool {
+        if case .closed = state { true } else { false }
+    }
+
     /// Whether a GET waits.
     public var hasPoll: Bool { isPollWaiting }
 

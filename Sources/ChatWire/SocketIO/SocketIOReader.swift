@@ -14,6 +14,9 @@ public final class SocketIOReader: ClientWriter {
     private let spoken: SocketIO
     private var profile: SocketIOProfile { spoken.profile }
     private let prefix: FramePrefix?
+    // What each delivery asks of the profile.
+    private let looksAtMessages: Bool
+    private let tellsEachUser: Bool
     /// The event that the next ``read(_:isText:_:)`` is about.
     private var next: SocketStateMachine.Event?
     /// Requests whose answers are acknowledgements, by their `ref`.
@@ -31,6 +34,8 @@ public final class SocketIOReader: ClientWriter {
         self.spoken = spoken
         self.handshake = handshake
         prefix = spoken.isMain ? nil : FramePrefix(Self.head(.event, handshake.namespace))
+        looksAtMessages = spoken.profile.recovers || !spoken.profile.echoes
+        tellsEachUser = spoken.profile.tellsEachUser
     }
 
     private static func head(_ kind: SocketPacket.Kind, _ namespace: String, id: UInt64? = nil) -> [UInt8] {
@@ -179,10 +184,12 @@ public final class SocketIOReader: ClientWriter {
 
     public func form(of event: ServerEvent) -> SharedForm {
         switch event {
-        case .message(let room, let message, let showKey):
-            if profile.recovers { positions[room] = message.position }
-            if showKey, !profile.echoes, isOwn(message) { return .nothing }
-        case .presence: if profile.tellsEachUser { return .own }
+        case .message:
+            if looksAtMessages, case .message(let room, let message, let showKey) = event {
+                if profile.recovers { positions[room] = message.position }
+                if showKey, !profile.echoes, isOwn(message) { return .nothing }
+            }
+        case .presence: if tellsEachUser { return .own }
         default: break
         }
         return prefix.map { .prefixed($0) } ?? .whole
