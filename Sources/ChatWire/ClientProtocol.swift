@@ -13,6 +13,9 @@ public protocol ClientProtocol: Sendable {
     var framing: ProtocolFraming { get }
     /// How to check whether a quiet client is still alive.
     var ping: ProtocolPing { get }
+    /// What every client's first message begins with, one of these, if that tells the protocol from others; empty if it
+    /// does not.
+    var firstWords: [String] { get }
     /// The fields of the answer whose body the messages are, for a protocol over a stream.
     var streamFields: [(name: String, value: String)] { get }
 
@@ -32,6 +35,7 @@ public protocol ClientProtocol: Sendable {
 extension ClientProtocol {
     public var framing: ProtocolFraming { ProtocolFraming() }
     public var ping: ProtocolPing { .transport }
+    public var firstWords: [String] { [] }
     public var streamFields: [(name: String, value: String)] { [] }
 
     public func farewell(_ reason: CloseReason) -> ProtocolFarewell {

@@ -33,6 +33,35 @@ import Testing
         }
     }
 
+    @Test func atTheCommonPathTheFirstFrameDecidesToo() async throws {
+        for environment in [[:], ["MARTLET_TOKEN_HMAC_SECRET": TestTokens.secret]] {
+            try await withMemoryNode(Self.node.merging(environment) { $1 }) { port, _ in
+                let token = try TestTokens.make("ana")
+                for command in ["CONNECT\n", "STOMP\r\n"] {
+                    let client = try await StompClient.webSocket(port, "/ws")
+                    try await client.send("\(command)accept-version:1.2\nlogin:ana\npasscode:\(token)\n\n\0")
+                    #expect(try await client.frame().contains("\nuser-name:ana\n"))
+                }
+                // Whatever begins otherwise is refused as a client of the path's own protocol that names nobody.
+                for first in [#"{"type":"join","room":"a"}"#, "CONNEC", "SEND\n\n\0"] {
+                    let client = try await TestWebSocket.connect(port: port, "")
+                    try await client.send(first)
+                    #expect(
+                        await client.next() == .close(WebSocketCloseCode(rawValue: 4002), reason: "unauthenticated"))
+                }
+                let offers = try await TestWebSocket.connect(
+                    port: port, "", extra: "Sec-WebSocket-Protocol: martlet.v1\r\n")
+                #expect(await offers.next() == .close(WebSocketCloseCode(rawValue: 4002), reason: "unauthenticated"))
+            }
+        }
+        // A guest is welcomed before it has said anything.
+        let guests = ["MARTLET_TOKEN_HMAC_SECRET": TestTokens.secret, "MARTLET_ANONYMOUS": "chat"]
+        try await withMemoryNode(Self.node.merging(guests) { $1 }) { port, _ in
+            let guest = try await TestWebSocket.connect(port: port, "")
+            _ = try await guest.json("welcome")
+        }
+    }
+
     @Test func offMeansOff() async throws {
         try await withMemoryNode(Self.node.merging(["MARTLET_STOMP": "off"]) { $1 }) { port, ports in
             #expect(ports.isEmpty)

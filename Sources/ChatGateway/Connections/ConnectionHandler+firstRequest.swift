@@ -15,9 +15,13 @@ final class FirstRequest {
     var rest: [UInt8] = []
     /// The number of refused messages.
     var failures = 0
+    /// The protocol of the path, whose words refuse a client that does not begin like one of the opening's protocol.
+    /// Nil if there is no doubt which one it speaks.
+    var doubted: SpokenProtocol?
 
-    init(_ opening: Opening) {
+    init(_ opening: Opening, insteadOf doubted: SpokenProtocol? = nil) {
         self.opening = opening
+        self.doubted = doubted
         reader = opening.spoken.implementation.makeReader()
         decoder = opening.spoken.decoder
     }
@@ -26,9 +30,10 @@ final class FirstRequest {
 /// Reading up to the client's first request. The client must identify itself within the time limit for a handshake, and
 /// may send as many bad frames as a session may in a minute.
 extension ConnectionHandler {
-    /// Accepts the WebSocket and waits for the client to identify itself.
-    func awaitFirstRequest(_ opening: Opening) {
-        let first = FirstRequest(opening)
+    /// Accepts the WebSocket and waits for the client to identify itself. `doubted`: see ``FirstRequest/doubted``.
+    func awaitFirstRequest(_ opening: Opening, insteadOf doubted: SpokenProtocol? = nil) {
+        let first = FirstRequest(opening, insteadOf: doubted)
+        if doubted != nil { clock.shorten(to: Self.doubtTime, now: .now) }
         write(ByteBuffer(string: opening.answer))
         let greeting = first.reader.greeting
         if !greeting.isEmpty { write(SharedFrame(greeting, as: opening.spoken.framing).bytes) }
@@ -36,6 +41,21 @@ extension ConnectionHandler {
         state = .identifying
         let rest = reader.takeRest()
         rest.withUnsafeBytes { identify($0) }
+    }
+
+    /// How long a client may take to show which protocol it speaks. One that cannot be served waits for its refusal as
+    /// long as that.
+    private static let doubtTime: Duration = .seconds(3)
+
+    /// Whether the client's first message begins as the protocol demands. If not, it is refused.
+    private func isKnown(by bytes: [UInt8], _ first: FirstRequest) -> Bool {
+        guard first.doubted != nil else { return true }
+        guard first.opening.spoken.implementation.firstWords.contains(where: { bytes.starts(with: $0.utf8) }) else {
+            close(first.opening, .unauthenticated)
+            return false
+        }
+        first.doubted = nil
+        return true
     }
 
     /// Processes bytes of a client that has not identified itself.
@@ -83,6 +103,7 @@ extension ConnectionHandler {
     }
 
     private func read(_ bytes: [UInt8], isText: Bool, _ first: FirstRequest) -> ClientHello? {
+        guard isKnown(by: bytes, first) else { return nil }
         var hello: ClientHello?
         first.reader.read(bytes, isText: isText) { input in
             guard case .identifying = state else { return }

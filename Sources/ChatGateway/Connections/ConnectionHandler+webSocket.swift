@@ -41,10 +41,22 @@ extension ConnectionHandler {
                 return awaitFirstRequest(opening)
             }
             hello.credentials = try gateway.carriers.credentials(in: head, hello.credentials)
+            if acceptance.subprotocol == nil, let other = endpoint.byFirstWords, isNobody(hello.credentials) {
+                let opening = Opening(spoken: other, head: head, answer: opening.answer)
+                return awaitFirstRequest(opening, insteadOf: endpoint.spoken(nil))
+            }
             authenticate(hello, opening)
         } catch {
             close(opening, Self.closeReason(error.code))
         }
+    }
+
+    /// Whether the client says nothing about itself, and is no guest either.
+    private func isNobody(_ credentials: Credentials) -> Bool {
+        guard credentials.user == nil, credentials.token == nil,
+            case .failure(let error) = gateway.authenticator.authenticateAtOnce(credentials)
+        else { return false }
+        return error.code == .unauthenticated
     }
 
     /// Begins to speak a protocol without HTTP. A connection that is refused is only closed, as the protocol has no
@@ -167,8 +179,13 @@ extension ConnectionHandler {
         countFailure(.init(reason))
         gateway.refused(.init(reason), from: peer, isTold: isDoorway)
         var bytes = firstRequest == nil ? Array(opening.answer.utf8) : []
-        let writer = firstRequest?.reader as? any ClientWriter
-        bytes += opening.spoken.bytes(of: writer?.farewell(reason) ?? opening.spoken.implementation.farewell(reason))
+        if let doubted = firstRequest?.doubted {
+            bytes += doubted.bytes(of: doubted.implementation.farewell(reason))
+        } else {
+            let writer = firstRequest?.reader as? any ClientWriter
+            let farewell = writer?.farewell(reason) ?? opening.spoken.implementation.farewell(reason)
+            bytes += opening.spoken.bytes(of: farewell)
+        }
         write(ByteBuffer(bytes: bytes))
         endOutput()
     }

@@ -62,8 +62,7 @@ public struct ProtocolRegistry: FrameEncoder {
     /// The name of the port of STOMP.
     public static let stompPort = "stomp"
 
-    /// STOMP at the paths that its servers usually have. At `/ws` a client has to offer the subprotocol, because one
-    /// that offers none is a guest of `martlet.v1`, which is welcomed before it has said anything.
+    /// STOMP at the paths that its servers usually have.
     private mutating func registerStomp() {
         let random = { @Sendable () in UInt64.random(in: 0 ... .max) }
         let services = ["/stomp", "/ws-stomp", "/stomp/chat"].map { SockJSService(at: $0) }
@@ -226,6 +225,9 @@ struct WebSocketEndpoint {
     private(set) var handshake: WebSocketHandshake
     /// Whether a request that opens no WebSocket has an answer of its own.
     let takesPlainRequests: Bool
+    /// The protocol of clients that can be recognised by their first message only, for those who offer no subprotocol
+    /// and do not say who they are.
+    private(set) var byFirstWords: SpokenProtocol?
     private let first: SpokenProtocol
     private var bySubprotocol: [String: SpokenProtocol] = [:]
 
@@ -236,6 +238,9 @@ struct WebSocketEndpoint {
     }
 
     mutating func add(_ spoken: SpokenProtocol, for subprotocol: String?) {
+        if byFirstWords == nil, spoken.id != first.id, !spoken.implementation.firstWords.isEmpty {
+            byFirstWords = spoken
+        }
         guard let subprotocol, bySubprotocol[subprotocol] == nil else { return }
         bySubprotocol[subprotocol] = spoken
         handshake.subprotocols.append(subprotocol)

@@ -27,6 +27,8 @@ public final class StompProtocol: ClientProtocol {
     public var name: String { Self.subprotocols[0] }
     public var framing: ProtocolFraming { ProtocolFraming(sends: .text, takesBinary: true) }
 
+    public var firstWords: [String] { ["CONNECT\n", "CONNECT\r\n", "STOMP\n", "STOMP\r\n"] }
+
     /// The client identifies itself in CONNECT.
     public func hello(in head: RequestHead) throws(WireError) -> ClientHello? { nil }
 
