@@ -30,6 +30,12 @@ final class EchoService: ChatService {
         throw Self.none
     }
 
+    func poll(
+        room: RoomName, after: Position?, limit: Int, wait: Duration, by grant: Grant?, from address: PeerAddress?
+    ) async throws(WireError) -> Arrivals {
+        throw Self.none
+    }
+
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said {
         throw Self.none
     }

@@ -178,7 +178,7 @@ public struct ProtocolRegistry: FrameEncoder {
         }
         for (index, registration) in registrations.enumerated() {
             switch registration.transport {
-            case .stream, .port: continue
+            case .stream, .port, .engine: continue
             case .webSocket(let subprotocols):
                 let spoken = spoken(registration, index)
                 for path in registration.paths { add(spoken, at: path, subprotocols) }
