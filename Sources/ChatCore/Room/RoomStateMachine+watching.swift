@@ -9,7 +9,8 @@ extension RoomStateMachine {
 
     /// What of this room came after a position, which a reader has who is not in the room.
     public enum Missed: Sendable, Equatable {
-        /// The room is not live, or a node may still put back what Redis lost: nobody knows for now.
+        /// The room is not live, its rules are being read, or a node may still put back what Redis lost: nobody knows
+        /// for now.
         case unknown
         /// Nothing; the newest message is at this position.
         case nothing(newest: Position)
@@ -23,6 +24,8 @@ extension RoomStateMachine {
     /// What came after the position, as far as this node knows. Nil: from the newest message on.
     public func missed(after: Position?, now: Moment) -> Missed {
         guard isInside, let last = order.last else { return .unknown }
+        // Newer rules are being read, which may ban the reader.
+        guard sanctions.isCurrent || !settings.rules.contains(.readRules) else { return .unknown }
         guard let after else { return .nothing(newest: last) }
         guard after != last else { return .nothing(newest: last) }
         guard !order.isAhead(after) else { return .inLog }
