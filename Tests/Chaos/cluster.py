@@ -28,6 +28,7 @@ class Node:
         self.port = cluster.ports.take()
         self.proxy_port = cluster.ports.take()
         self.proxy = RedisProxy(self.name)
+        self.stomp_port = cluster.ports.take() if cluster.has_protocols else None
         env = {
             **NODE_SETTINGS,
             **cluster.settings,
@@ -36,6 +37,8 @@ class Node:
             "MARTLET_NODE_NAME": self.name,
             "MARTLET_REDIS_URL": cluster.redis_url(self),
         }
+        if self.stomp_port:
+            env["MARTLET_STOMP_PORT"] = str(self.stomp_port)
         self.process = Process(self.name, [cluster.binary, "serve"], cluster.state / f"{self.name}.log", env)
         # One fault at a time uses it.
         self.busy = asyncio.Lock()
@@ -70,6 +73,7 @@ class Cluster:
     ):
         self.binary, self.state, self.settings = binary or options.binary, state, dict(settings or {})
         self.settings.update(text.split("=", 1) for text in options.set)
+        self.has_protocols = bool(options.protocols)
         self.ports = Ports(options.port_base)
         self.redis = (
             RedisCluster(self.ports, state) if redis_cluster else RedisServer("redis1", self.ports.take(), state, acl)
@@ -99,6 +103,8 @@ class Cluster:
         for node in self.nodes if log_pipes else []:
             node.process.pipe = LogPipe(node.process.log)
         self.haproxy = self.port = None
+        # With other protocols nothing keeps a client on one node.
+        self.balance = "roundrobin" if self.has_protocols else "leastconn"
         self.redis_busy = asyncio.Lock()
         self.sampler = None
         self.limits_exceeded = []
@@ -110,7 +116,7 @@ class Cluster:
         servers = "\n".join(f"    server {node.name} 127.0.0.1:{node.port}" for node in self.nodes)
         text = (ROOT / "scripts/haproxy.cfg").read_text()
         for word, value in (
-            ("BALANCE", "    balance leastconn"),
+            ("BALANCE", f"    balance {self.balance}"),
             ("SERVERS", servers),
             ("STATS_PORT", stats),
             ("MAXCONN", 4000),

@@ -38,7 +38,7 @@ class RoomLedger:
         self.acked = {}
         # position -> key: what anybody was shown there, or was told in an ack.
         self.content = {}
-        # position -> processes that showed it to somebody: each of them remembers it.
+        # position -> processes that showed it to somebody, as far as they are known: each of them remembers it.
         self.seen_by = collections.defaultdict(set)
         # Times at which somebody was told `reset`.
         self.resets = []
@@ -56,6 +56,8 @@ class Ledger:
         self.clock, self.began = clock, clock()
         self.rooms = collections.defaultdict(RoomLedger)
         self.count = collections.Counter()
+        # Messages shown to sessions of each protocol.
+        self.protocols = collections.Counter()
         self.violations = []
         self.suppressed = 0
         # Acknowledged, lost by Redis, and said so: (time, room, session, key, position, history).
@@ -101,7 +103,10 @@ class Ledger:
     def shown(self, room, place, key, view):
         """A message was shown. Every position holds one message, for everybody, for ever."""
         self.count["shown"] += 1
-        self.rooms[room].seen_by[place].add(view.session.process)
+        self.protocols[view.session.protocol] += 1
+        seen_by = self.rooms[room].seen_by[place]
+        if view.session.process is not None:
+            seen_by.add(view.session.process)
         known = self.rooms[room].content.setdefault(place, key)
         if known != key:
             self.broken(

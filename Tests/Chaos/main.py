@@ -21,6 +21,8 @@ from limits_self_test import limits_self_test
 from lost_tail import lost_tail
 from mass_return import mass_return
 from processes import Broken
+from protocols import PROTOCOLS, SETTINGS, parse_protocols
+from protocols_self_test import protocols_self_test
 from redis_wire import RedisError
 from refusals import refusals
 from rolling import rolling
@@ -91,6 +93,10 @@ SCENARIOS = {
         upgrade_record,
         "breaks nothing: writes down what this version leaves in Redis, asks and publishes (Tests/Upgrade)",
     ),
+    "protocols-self-test": (
+        protocols_self_test,
+        "plants what --protocols must notice, in a session of each protocol",
+    ),
     "cluster-self-test": (
         cluster_self_test,
         "what the scenarios on a Redis Cluster stand on, without nodes; builds nothing",
@@ -98,6 +104,7 @@ SCENARIOS = {
 }
 WITHOUT_NODES = {"cluster-self-test"}
 WITH_TOKENS = {"storm", "rolling"}
+WITH_PROTOCOLS = {"protocols-self-test", "storm", "rolling", "lost-tail", "silent-death", "failover", "sentinel"}
 
 
 def parser():
@@ -155,6 +162,14 @@ def parser():
         type=int,
         metavar="SECONDS",
         help="storm and rolling: sessions have tokens that live so long, and renew them (6 or more)",
+    )
+    made.add_argument(
+        "--protocols",
+        nargs="?",
+        const="all",
+        metavar="NAMES",
+        help=f"{', '.join(sorted(WITH_PROTOCOLS))}: sessions of all protocols mixed, or of these, with commas between them: "
+        + ", ".join(PROTOCOLS),
     )
     made.add_argument("--state-dir", help="logs and data go there and stay; otherwise they stay only after a failure")
     made.add_argument("--port-base", type=int, default=25000, help="takes free ports from here on (25000)")
@@ -273,6 +288,18 @@ def main(arguments):
     if options.tokens is not None and (options.scenario not in WITH_TOKENS or options.tokens < 6):
         show.line(f"chaos: --tokens takes 6 seconds or more, with {' or '.join(sorted(WITH_TOKENS))}")
         return 2
+    if options.protocols is not None and (options.scenario not in WITH_PROTOCOLS or options.tokens):
+        show.line(f"chaos: --protocols goes with {', '.join(sorted(WITH_PROTOCOLS))}, without --tokens")
+        return 2
+    if options.scenario == "protocols-self-test":
+        options.protocols = options.protocols or "all"
+    try:
+        options.protocols = parse_protocols(options.protocols) if options.protocols else []
+    except Broken as error:
+        show.line(f"chaos: {error}")
+        return 2
+    if options.protocols:
+        options.set = [f"{name}={value}" for name, value in SETTINGS.items()] + options.set
     options.issuer = Issuer(options.tokens) if options.tokens else None
     if options.issuer:
         options.set += [f"{name}={value}" for name, value in options.issuer.settings().items()]

@@ -83,9 +83,9 @@ async def start_over(stage):
     await asyncio.sleep(1.5)
 
 
-def tamper(stage, change):
-    """`change(frames, frame)` decides what the first session sees in place of a message."""
-    session = stage.sessions[0]
+def tamper(stage, change, session=None):
+    """`change(frames, frame)` decides what a session, the first one, sees in place of a message."""
+    session = session or stage.sessions[0]
     original, held = session.handlers["message"], []
 
     def message(me, frame, view):

@@ -169,6 +169,16 @@ class RoomView:
 class Session:
     """One device of one user. `ports`: where it may connect, one after the other."""
 
+    # The name in figures.
+    protocol = "martlet.v1"
+    # It is shown a message before it is told that the message is stored.
+    shows_before_answer = True
+    # It is in the rosters of its rooms, and is told who else is.
+    is_present = True
+    tells_presence = True
+    # Sends without an answer at once.
+    window = WINDOW
+
     def __init__(self, ledger, user, device, ports, rng, history=5):
         self.ledger, self.user, self.device, self.ports, self.rng = ledger, user, device, ports, rng
         self.name = f"{user}/{device}"
@@ -190,6 +200,11 @@ class Session:
         self.on_message = lambda view, place, message: None
         self.on_welcome = lambda session: None
         self.on_presence = lambda view, joined, left: None
+
+    @classmethod
+    def ports_of(cls, cluster):
+        """Where sessions of this protocol connect; nothing for where all do."""
+        return []
 
     # What the scenario asks for.
 
@@ -272,12 +287,15 @@ class Session:
 
     async def connecting(self, port):
         try:
-            self.socket = await WebSocket.connect(self, port, self.path(), self.receive_buffer)
+            self.socket = await self.open(port)
         except OSError as error:
             return self.closed(None, str(error))
         if self.stopped:
             return self.socket.drop()
         self.timer = self.loop.call_later(10, self.watch)
+
+    async def open(self, port):
+        return await WebSocket.connect(self, port, self.path(), self.receive_buffer)
 
     def path(self):
         return "/ws?" + urllib.parse.urlencode({"user": self.user, "device": self.device})
@@ -342,7 +360,8 @@ class Session:
     def welcomed(self, frame):
         self.welcome, self.failures = frame, 0
         self.heartbeat = frame["heartbeat"]
-        self.process = self.ledger.process_of(frame["node"])
+        # Not every protocol tells which node it is, or is spoken with one node.
+        self.process = self.ledger.process_of(frame["node"]) if frame["node"] else None
         self.connects.append((self.ledger.now(), frame["node"]))
         self.on_welcome(self)
         self.pump()
@@ -398,7 +417,8 @@ class Session:
         view.note(f"sent {frame['position']} {send.key}{' repeated' if frame.get('repeated') else ''}")
         view.sends.remove(send)
         view.refusals = 0
-        if not frame.get("repeated") and (view.last is None or place[1] > view.last[1]):
+        is_early = view.last is None or place[1] > view.last[1]
+        if self.shows_before_answer and not frame.get("repeated") and is_early:
             view.broken("ack", f"{send.key} is acknowledged at {frame['position']}, which was not shown yet")
         self.ledger.acked(view.room, send, place, self, bool(frame.get("repeated")))
         self.pump_room(view)
@@ -428,6 +448,10 @@ class Session:
 
     # What is to be asked.
 
+    def after(self, view):
+        """The place behind which the session wants a room's messages."""
+        return view.last
+
     def ask(self, type_, view, **fields):
         ref = next(serials)
         what = fields.pop("what", type_)
@@ -454,8 +478,9 @@ class Session:
             return self.pump_later(view.paused_until)
         if view.phase == "out" and view.wanted:
             fields = {"history": self.history}
-            if view.last is not None:
-                fields["after"] = text_of(view.last)
+            after = self.after(view)
+            if after is not None:
+                fields["after"] = text_of(after)
             view.phase = "joining"
             view.note(f"join {fields}")
             view.join_ref = self.ask("join", view, **fields)
@@ -463,7 +488,7 @@ class Session:
             return
         flying = sum(1 for send in view.sends if send.in_flight)
         for send in view.sends:
-            if flying >= WINDOW:
+            if flying >= self.window:
                 break
             if not send.in_flight:
                 self.write(view, send)

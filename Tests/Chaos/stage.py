@@ -4,6 +4,7 @@ whatever happens.
 
 import asyncio
 import random
+import re
 
 from cluster import Cluster
 from ledger import Ledger
@@ -85,8 +86,20 @@ class Stage:
 
     def session(self, user, device, ports=None):
         what = (self.ledger, user, device, ports or self.cluster.session_ports, random.Random(self.rng.random()))
-        made = TokenSession(self.options.issuer, *what) if self.options.issuer else Session(*what)
+        if self.options.protocols and ports is None:
+            made = self.mixed(device, what)
+        else:
+            made = TokenSession(self.options.issuer, *what) if self.options.issuer else Session(*what)
         self.sessions.append(made)
+        return made
+
+    def mixed(self, device, what):
+        """A session of the next protocol."""
+        kinds = self.options.protocols
+        kind = kinds[int(re.sub(r"\D", "", device) or 0) % len(kinds)]
+        ledger, user, device, ports, rng = what
+        made = kind(ledger, user, device, kind.ports_of(self.cluster) or ports, rng)
+        made.http_port = ports[0]
         return made
 
     async def fill(self, count):

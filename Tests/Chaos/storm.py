@@ -5,6 +5,7 @@ import asyncio
 from faults import DEFAULT, KINDS, LOSSY, Faults, make_schedule
 from ledger import quantile
 from processes import Broken
+from protocols import figures as protocol_figures
 from stage import Stage
 from verdict import Verdict
 
@@ -83,6 +84,7 @@ async def judge(stage, lossy=False, node_bytes=NODE_BYTES, redis_bytes=REDIS_BYT
         "gaps": count["gaps"],
         "resets": count["resets"],
         "reconnects": sum(max(0, len(session.connects) - 1) for session in sessions),
+        **protocol_figures(ledger, sessions),
         "ack, median / 99 % / longest": "{:.0f} / {:.0f} / {:.0f} ms".format(
             *(1000 * quantile(ledger.ack_times, part) for part in (0.5, 0.99, 1))
         ),

@@ -77,7 +77,8 @@ class Verdict:
     # Messages.
 
     async def logs(self):
-        acked = in_log = lost = 0
+        acked = in_log = lost = untold = 0
+        posters = {session.name for session in self.sessions if not session.shows_before_answer}
         for room in self.all_rooms:
             entries = await self.cluster.redis.ask.stream(f"{PREFIX}{{{room}}}:log")
             log = [(position(name), fields.get("text", "").partition(" ")[0]) for name, fields in entries]
@@ -97,12 +98,15 @@ class Verdict:
                 elif any(reset > at for reset in self.ledger.rooms[room].resets) and self.lossy:
                     lost += 1
                     self.announced(room, key, place, who, at)
+                elif self.lossy and who in posters and place not in self.ledger.rooms[room].seen_by and self.is_loss(at):
+                    # Whoever posts hears nothing but the answer; and whoever was shown nothing is told of no loss.
+                    untold += 1
                 else:
                     self.ledger.broken(
                         "ack means stored",
                         room,
                         who,
-                        f"{key}, acknowledged at {text_of(place)}, is not in the log (it ends at "
+                        f"{key}, acknowledged at {text_of(place)} ({at:.2f} s), is not in the log (it ends at "
                         f"{text_of(log[-1][0]) if log else 'nothing'})",
                         self.history(room, who),
                     )
@@ -113,6 +117,8 @@ class Verdict:
         self.figures["acknowledged"] = acked
         self.figures["of these in the log"] = in_log
         self.figures["of these announced as lost (reset)"] = lost
+        if posters:
+            self.figures["of these posted, and lost before anybody was shown them"] = untold
 
     def loss_after(self, at):
         """When Redis lost what was acknowledged at about `at` (an answer may be read late), and when it was back to stay.
@@ -123,6 +129,10 @@ class Verdict:
             if back <= begin < back + 5:
                 back = end
         return lost, back
+
+    def is_loss(self, at):
+        """Redis lost something when what was acknowledged at about `at` (an answer may be read late) was stored."""
+        return any(at <= back + 8 for _, back in self.ledger.losses)
 
     def announced(self, room, key, place, who, at):
         """A message that Redis lost and clients were told so: right only if no node that knew it lived to put it back.
@@ -214,8 +224,10 @@ class Verdict:
         # Nodes probe their connections on channels of their own, also those of the version before.
         probes = (PREFIX + "node:", PREFIX + "{~probe")
         channels = {name for name in await self.cluster.redis.channels(PREFIX + "*") if not name.startswith(probes)}
-        expected = {f"{PREFIX}{{{room}}}" for room in self.rooms}
-        for name in sorted(channels - expected):
+        # Whoever waits for messages by long polling keeps the room in use on some node, without being in it.
+        present = {room for room, sessions in self.rooms.items() if any(one.is_present for one in sessions)}
+        expected = {f"{PREFIX}{{{room}}}" for room in present}
+        for name in sorted(channels - {f"{PREFIX}{{{room}}}" for room in self.rooms}):
             wrong.append((name, "a channel has subscribers, but the room has no session"))
         for name in sorted(expected - channels):
             wrong.append((name, "the room has sessions, but nobody is subscribed"))
@@ -235,35 +247,47 @@ class Verdict:
 
     async def room_faults(self, room, sessions):
         ask, wrong, base = self.cluster.redis.ask, [], f"{PREFIX}{{{room}}}"
-        roster, nodes = {}, set()
-        for session in sessions:
-            if session.welcome is None:
-                continue
-            node = self.ids.get(session.welcome["node"], session.welcome["node"])
-            nodes.add(node)
-            roster.setdefault(session.user, {}).setdefault(node, []).append(session.device)
-        listed = set(await ask.hash(base + ":nodes"))
-        if listed != nodes:
-            wrong.append(f"{base}:nodes is {sorted(listed)}, sessions are on {sorted(nodes)}")
-        subscribers = await self.cluster.redis.subscribers(base)
-        if subscribers != len(nodes):
-            wrong.append(f"{subscribers} subscribers, sessions are on {len(nodes)} nodes")
         held = {
             user: {node: sorted(devices) for node, devices in json.loads(value).items()}
             for user, value in (await ask.hash(base + ":roster")).items()
         }
+        roster, nodes = {}, set()
+        for session in sessions:
+            if session.welcome is None or not session.is_present:
+                continue
+            node = self.node_of(session, held)
+            nodes.add(node)
+            roster.setdefault(session.user, {}).setdefault(node, []).append(session.device)
+        # Long polls come and go on all nodes.
+        most = nodes if all(session.is_present for session in sessions) else set(self.ids.values())
+        listed = set(await ask.hash(base + ":nodes"))
+        if not nodes <= listed <= most:
+            wrong.append(f"{base}:nodes is {sorted(listed)}, sessions are on {sorted(nodes)}")
+        subscribers = await self.cluster.redis.subscribers(base)
+        if not len(nodes) <= subscribers <= len(most):
+            wrong.append(f"{subscribers} subscribers, sessions are on {len(nodes)} nodes")
         expected = {user: {node: sorted(devices) for node, devices in where.items()} for user, where in roster.items()}
         for user in sorted(set(held) | set(expected)):
             if held.get(user) != expected.get(user):
                 wrong.append(f"roster: {user} is {held.get(user)}, in truth {expected.get(user)}")
         for session in sessions:
             view = session.rooms[room]
+            if not session.is_present or not session.tells_presence:
+                continue
             if view.members is not None and view.members != set(roster):
                 extra, missing = sorted(view.members - set(roster)), sorted(set(roster) - view.members)
                 wrong.append(f"{session.name} takes {extra} for present and misses {missing}")
             elif view.count != len(roster):
                 wrong.append(f"{session.name} was told of {view.count} members, there are {len(roster)}")
         return wrong + await self.presence_stream(base, expected)
+
+    def node_of(self, session, held):
+        """The node that has the session. A protocol that does not tell it is believed what the roster says."""
+        told = session.welcome["node"]
+        if told:
+            return self.ids.get(told, told)
+        where = [node for node, devices in held.get(session.user, {}).items() if session.device in devices]
+        return where[0] if len(where) == 1 else "nowhere" if not where else "several"
 
     async def presence_stream(self, base, expected):
         """The presence entries add up to the roster, and say each coming and going once."""

@@ -16,8 +16,8 @@ class WebSocket(asyncio.Protocol):
 
     MOST_FRAME = 32 << 20
 
-    def __init__(self, owner, path, host="127.0.0.1"):
-        self.owner, self.path, self.host = owner, path, host
+    def __init__(self, owner, path, host="127.0.0.1", subprotocol="martlet.v1"):
+        self.owner, self.path, self.host, self.subprotocol = owner, path, host, subprotocol
         self.transport = None
         self.buffer = bytearray()
         self.is_open = False
@@ -27,7 +27,7 @@ class WebSocket(asyncio.Protocol):
         self.heard_at = 0.0
 
     @classmethod
-    async def connect(cls, owner, port, path, receive_buffer=None, host="127.0.0.1"):
+    async def connect(cls, owner, port, path, receive_buffer=None, host="127.0.0.1", subprotocol="martlet.v1"):
         """Opens the TCP connection; `owner.opened` comes when the node has accepted the upgrade."""
         loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -36,7 +36,8 @@ class WebSocket(asyncio.Protocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
             await loop.sock_connect(connection, (host, port))
-            _, protocol = await loop.create_connection(lambda: cls(owner, path, f"{host}:{port}"), sock=connection)
+            made = cls(owner, path, f"{host}:{port}", subprotocol)
+            _, protocol = await loop.create_connection(lambda: made, sock=connection)
         except BaseException:
             connection.close()
             raise
@@ -49,10 +50,10 @@ class WebSocket(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.heard_at = self.loop.time()
         key = base64.b64encode(os.urandom(16)).decode()
+        asked = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n" if self.subprotocol else ""
         transport.write(
             f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Protocol: martlet.v1\r\n\r\n".encode()
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{asked}\r\n".encode()
         )
 
     def data_received(self, data):
