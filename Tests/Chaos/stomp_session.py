@@ -1,7 +1,7 @@
 """STOMP 1.2 over a WebSocket and over TCP. A subscription begins behind a position that was read over HTTP, as STOMP has
 no words for recent messages, and is made again behind the last position after a loss (`martlet-after`).
 
-An ERROR ends a STOMP connection, so a send that is refused for now costs the connection, and is repeated on the next.
+Sends that are refused for now are told on `/user/queue/errors`; without that subscription an ERROR would end the connection.
 """
 
 import asyncio
@@ -10,10 +10,11 @@ import urllib.parse
 
 import http_wire
 from ledger import position
-from transport import ForeignSession, Transport
+from transport import ForeignSession, Transport, name_of
 from wire import WebSocket
 
 BEAT = 3
+ERRORS = "/errors"
 ESCAPES = {"\\r": "\r", "\\n": "\n", "\\c": ":", "\\\\": "\\"}
 
 
@@ -39,8 +40,6 @@ class Stomp(Transport):
         super().__init__(owner, port)
         self.buffer = b""
         self.asked = {}
-        # Messages of ours whose receipt has not come: key -> position.
-        self.own = {}
 
     # Frames.
 
@@ -106,7 +105,10 @@ class Stomp(Transport):
             _, theirs = fields.get("heart-beat", "0,0").split(",")
             every = max(1000 * BEAT, int(theirs)) / 1000
             self.spawn(self.beat, every)
-            self.say({"type": "welcome", "node": "", "heartbeat": BEAT})
+            self.frame("SUBSCRIBE", id=ERRORS, destination="/user/queue/errors")
+            # The session's name begins with the node's.
+            node = name_of(fields["session"].rpartition("-")[0])
+            self.say({"type": "welcome", "node": node, "heartbeat": BEAT})
         elif command == "MESSAGE":
             self.message(fields, body)
         elif command == "RECEIPT":
@@ -125,11 +127,16 @@ class Stomp(Transport):
 
     def message(self, fields, body):
         room = fields["subscription"]
+        if room == ERRORS:
+            return self.refused(fields, body)
+        if "martlet-event" in fields:
+            return self.say(json.loads(body))
         text = body.decode()
         if fields.get("destination") != f"/topic/{room}":
             raise ValueError(f"the destination {fields.get('destination')!r} on the subscription {room!r}")
         frame = {"type": "message", "room": room, "position": fields["message-id"], "text": text}
-        self.own[text.partition(" ")[0]] = fields["message-id"]
+        if fields.get("user") == self.owner.user:
+            self.owner.own[text.partition(" ")[0]] = fields["message-id"]
         self.say(frame)
 
     def receipt(self, request, fields):
@@ -139,10 +146,16 @@ class Stomp(Transport):
         elif request["type"] == "leave":
             self.say({**frame, "type": "left"})
         else:
-            place = fields.get("message-id") or self.own.pop(request["key"], None)
+            # A receipt says no position; the message itself was shown before.
+            place = self.owner.own.pop(request["key"], None)
             if place is None:
                 raise ValueError(f"a receipt for {request['key']}, which was not shown: {fields}")
             self.say({**frame, "type": "sent", "position": place, "repeated": request["again"]})
+
+    def refused(self, fields, body):
+        request = self.asked.pop(int(fields["receipt-id"]))
+        frame = {"type": "error", "ref": request["ref"], "code": 0, "name": fields["code"]}
+        self.say({**frame, "message": body.decode(), "retry": fields["retry"] == "true"})
 
     def error(self, fields, body):
         request = self.asked.pop(int(fields.get("receipt-id") or -1), None)
@@ -170,9 +183,7 @@ class Stomp(Transport):
         request["joined"] = {"messages": [], "resumed": True, "position": after}
         if after is None:
             page = await self.page(room, limit=request["history"])
-            if not page["messages"]:
-                page = await self.page(room, limit=request["history"], wait="500ms")
-            after = page["messages"][-1]["position"] if page["messages"] else page["newest"]
+            after = page["messages"][-1]["position"] if page["messages"] else "0-0"
             request["joined"] = {"messages": page["messages"], "position": after}
         self.asked[request["ref"]] = request
         self.frame(
@@ -192,17 +203,14 @@ class Stomp(Transport):
 
     def ask_send(self, request):
         self.asked[request["ref"]] = request
-        more = {"again": "true"} if request["again"] else {"again": "false"}
-        if "since" in request:
-            more["since"] = request["since"]
         self.frame(
             "SEND",
             request["text"].encode(),
             destination=f"/topic/{request['room']}",
             receipt=request["ref"],
-            key=request["key"],
+            martlet_key=request["key"],
+            martlet_again="true" if request["again"] else "false",
             content_type="text/plain",
-            **more,
         )
 
 
@@ -282,12 +290,15 @@ class StompSession(ForeignSession):
     tells_presence = False
     http_port = None
 
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        # Messages of its user whose receipt may come: key -> position.
+        self.own = {}
 
-class StompTCPSession(ForeignSession):
+
+class StompTCPSession(StompSession):
     protocol = "STOMP, TCP"
     transport = StompTCP
-    tells_presence = False
-    http_port = None
 
     @classmethod
     def ports_of(cls, cluster):
