@@ -4,7 +4,7 @@ from events_session import EventsSession
 from poll_session import PollSession
 from processes import Broken
 from session import Session
-from socketio_session import SocketIOPollingSession, SocketIOSession, SocketIOUpgradedSession
+from socketio_session import RecoveringSession, SocketIOPollingSession, SocketIOSession, SocketIOUpgradedSession
 from stomp_session import StompSession, StompTCPSession
 
 PROTOCOLS = {
@@ -12,6 +12,7 @@ PROTOCOLS = {
     "events": EventsSession,
     "polls": PollSession,
     "socketio": SocketIOSession,
+    "socketio-recovering": RecoveringSession,
     "socketio-polling": SocketIOPollingSession,
     "socketio-upgraded": SocketIOUpgradedSession,
     "stomp": StompSession,
@@ -34,7 +35,8 @@ def figures(ledger, sessions):
     kinds = sorted({session.protocol for session in sessions})
     if kinds == [Session.protocol]:
         return {}
-    return {
+    restored = ledger.count["Socket.IO states restored"]
+    return ({"Socket.IO states restored": restored} if restored else {}) | {
         f"{kind}: sessions / shown / reconnects": "{} / {} / {}".format(
             sum(1 for session in sessions if session.protocol == kind),
             ledger.protocols[kind],

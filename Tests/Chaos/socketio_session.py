@@ -17,6 +17,7 @@ from wire import WebSocket
 
 SEPARATOR = "\x1e"
 FILL_SECONDS = 3
+RESTORE_SECONDS = 5
 
 
 class Filling:
@@ -43,6 +44,9 @@ class SocketIO(Transport):
         self.outbox = []
         self.posting = False
         self.silence = 60
+        self.is_recovered = False
+        # Rooms that are restored: the request that waits for `joined`, with its timer, and `joined` before its request.
+        self.restored, self.unasked = {}, {}
         # An upgrade: `probe` while both are open, `done` after the last poll.
         self.upgrade = None
         self.is_probing = False
@@ -161,7 +165,8 @@ class SocketIO(Transport):
     # Socket.IO.
 
     def auth(self):
-        return {"user": self.owner.user, "device": self.owner.device}
+        known = {"pid": self.owner.private, "offset": self.owner.offset} if self.owner.private else {}
+        return {"user": self.owner.user, "device": self.owner.device, **known}
 
     def socket_packet(self, text):
         kind, rest = text[0], text[1:]
@@ -180,6 +185,10 @@ class SocketIO(Transport):
         self.event(arguments[0], arguments[1:])
 
     def connected(self, said):
+        # The state of before is restored: the node makes the client join its rooms.
+        self.is_recovered = self.owner.private is not None and said.get("pid") == self.owner.private
+        self.owner.private = said.get("pid") if self.owner.recovers else None
+        self.owner.ledger.count["Socket.IO states restored"] += self.is_recovered
         node = name_of(self.sid.rpartition(".")[0].rpartition(".")[0])
         self.say({"type": "welcome", "node": node, "heartbeat": self.silence / 3})
 
@@ -190,6 +199,28 @@ class SocketIO(Transport):
         self.write(f"42{self.serial}" + json.dumps([name, what], separators=(",", ":")))
 
     def ask_join(self, request):
+        room = request["room"]
+        if self.is_recovered and "after" in request and room not in self.restored:
+            # `joined` comes unasked. If it does not, the room was none of those that are restored.
+            timer = self.loop.call_later(RESTORE_SECONDS, self.ask_unrestored, request)
+            self.restored[room] = (request, timer)
+            if room in self.unasked:
+                self.restore(room)
+            return
+        self.ask_for(request)
+
+    def ask_unrestored(self, request):
+        self.restored[request["room"]] = None
+        self.ask_for(request)
+
+    def restore(self, room):
+        request, timer = self.restored[room]
+        self.restored[room] = None
+        timer.cancel()
+        frame = self.unasked.pop(room)
+        self.joined({**frame, "ref": request["ref"]})
+
+    def ask_for(self, request):
         fields = {name: request[name] for name in ("room", "after", "history") if name in request}
         self.emit("join", fields, request)
 
@@ -230,6 +261,13 @@ class SocketIO(Transport):
             room, _, place = arguments[1].rpartition("~")
             if (room, place) != (what["room"], what["position"]):
                 raise ValueError(f"the offset {arguments[1]!r} of {what['position']} in {what['room']}")
+        if name == "message":
+            self.owner.offset = arguments[1]
+        if name == "joined" and self.is_recovered:
+            self.unasked[what["room"]] = what
+            if self.restored.get(what["room"]):
+                self.restore(what["room"])
+            return
         filling = self.filling.get(what.get("room"))
         if filling is None:
             return self.told(name, what)
@@ -266,6 +304,9 @@ class SocketIO(Transport):
     def shut(self):
         for filling in self.filling.values():
             filling.timer.cancel()
+        for waiting in self.restored.values():
+            if waiting:
+                waiting[1].cancel()
         if self.socket:
             self.socket.drop()
 
@@ -291,13 +332,24 @@ class SocketIOUpgraded(SocketIO):
 class SocketIOSession(ForeignSession):
     protocol = "Socket.IO"
     transport = SocketIO
+    # Comes back by connection state recovery, if the node was able to keep the state.
+    recovers = False
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.private, self.offset = None, None
 
 
-class SocketIOPollingSession(ForeignSession):
+class RecoveringSession(SocketIOSession):
+    protocol = "Socket.IO, recovering"
+    recovers = True
+
+
+class SocketIOPollingSession(SocketIOSession):
     protocol = "Socket.IO, polling"
     transport = SocketIOPolling
 
 
-class SocketIOUpgradedSession(ForeignSession):
+class SocketIOUpgradedSession(SocketIOSession):
     protocol = "Socket.IO, upgraded"
     transport = SocketIOUpgraded
