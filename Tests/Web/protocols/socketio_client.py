@@ -49,6 +49,6 @@ def send(text, key):
         return False
 
 
-client.connect(url, auth={"user": user, "device": "python"}, wait_timeout=10)
+client.connect(url, auth={"user": user, "device": "python"}, wait_timeout=10, retry=True)
 say_all(send)
 client.disconnect()
