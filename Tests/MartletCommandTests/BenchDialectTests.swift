@@ -177,7 +177,7 @@ struct BenchDialectTests {
         #expect(target(.martlet, "/chat") == "/chat?user=ana&room=lobby")
         #expect(target(.nchan) == "/room/lobby")
         #expect(target(.raw, "/r/") == "/r/lobby")
-        #expect(target(.socketIO) == "/socket.io/?EIO=4&transport=websocket")
+        #expect(target(.socketIO) == "/socket.io/?EIO=4&transport=websocket&user=ana&room=lobby")
         #expect(target(.stomp) == "/ws")
     }
 

@@ -64,7 +64,9 @@ enum BenchDialect: String, CaseIterable, Sendable {
         switch self {
         case .martlet: "\(path.isEmpty ? "/ws" : path)?user=\(user)&room=\(room)"
         case .nchan, .raw: "\(path.isEmpty ? "/room/" : path)\(room)"
-        case .socketIO: "\(path.isEmpty ? "/socket.io/" : path)?EIO=4&transport=websocket"
+        case .socketIO:
+            // What python-socketio ignores is what a Martlet node with scripts/peers/socketio_profile.json asks for.
+            "\(path.isEmpty ? "/socket.io/" : path)?EIO=4&transport=websocket&user=\(user)&room=\(room)"
         case .stomp: path.isEmpty ? "/ws" : path
         case .events: "\(path.isEmpty ? "/api/events" : path)?user=\(user)&room=\(room)"
         }
