@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """A node behind proxies that keep their connections to it: the page and a WebSocket in turn, many times, as one browser after the other.
-Behind nginx and HAProxy with their usual buffers `curl -N` shows each message of an event stream at once.
 
     python3 Tests/Web/proxies --node 127.0.0.1:8081 [--times 200]
 
@@ -9,19 +8,14 @@ RFC 8441). All of it on loopback; what is started is ended.
 """
 import argparse
 import base64
-import json
 import os
 import pathlib
-import queue
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.parse
-import urllib.request
 
 import h2.config
 import h2.connection
@@ -209,43 +203,6 @@ def turns(times, page, web_socket):
         raise Failure(f"page and WebSocket were answered {seen}")
 
 
-def watch_events(port, node, times):
-    """The longest time in seconds from the answer to a POST to the line in which `curl -N` shows the message."""
-    room = f"events {os.urandom(4).hex()}"
-    url = f"http://127.0.0.1:{port}/api/events?room={urllib.parse.quote(room)}&user=curl&device=curl"
-    lines = queue.Queue()
-    command = ["curl", "-sSN", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
-        def read():
-            for line in curl.stdout:
-                lines.put((time.monotonic(), line))
-
-        threading.Thread(target=read, daemon=True).start()
-        try:
-            wait_for_line(lines, "event: joined")
-            longest = 0
-            for number in range(times):
-                said = json.dumps({"user": "ana", "text": f"message {number} of {room}"}).encode()
-                address = f"http://{node}/api/rooms/{urllib.parse.quote(room)}/messages"
-                urllib.request.urlopen(urllib.request.Request(address, data=said), timeout=10).close()
-                stored = time.monotonic()
-                longest = max(longest, wait_for_line(lines, f"message {number} of {room}") - stored)
-            return longest
-        finally:
-            curl.kill()
-
-
-def wait_for_line(lines, text):
-    """When it came."""
-    while True:
-        try:
-            at, line = lines.get(timeout=5)
-        except queue.Empty:
-            raise Failure(f"curl -N did not show {text!r} within 5 s") from None
-        if text in line:
-            return at
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--node", required=True, help="host:port of a node")
@@ -265,13 +222,6 @@ def main():
                 else:
                     turns(options.times, lambda: read_page(proxy.port), lambda user: open_socket(proxy.port, user))
             print(f"ok: {name}: page, then WebSocket, {options.times} times")
-            if not is_http2:
-                # Without a connection that is kept alive: of a proxy that has just started.
-                with Proxy(proxy.kind, options.node) as fresh:
-                    longest = watch_events(fresh.port, options.node, 20)
-                if longest > 1:
-                    raise Failure(f"curl -N showed a message only after {longest:.2f} s")
-                print(f"ok: {name}: curl -N showed each of 20 messages within {1000 * longest:.0f} ms of its answer")
         except (Failure, OSError) as error:
             failed = True
             print(f"FAILED: {name}: {error}", file=sys.stderr)
