@@ -176,6 +176,8 @@ class Session:
     # It is in the rosters of its rooms, and is told who else is.
     is_present = True
     tells_presence = True
+    # It says by which device its user is there.
+    names_device = True
     # Sends without an answer at once.
     window = WINDOW
 

@@ -288,6 +288,8 @@ class StompSession(ForeignSession):
     protocol = "STOMP"
     transport = StompWebSocket
     tells_presence = False
+    # CONNECT has no header for it that every node knows.
+    names_device = False
     http_port = None
 
     def __init__(self, *arguments, **more):

@@ -257,7 +257,8 @@ class Verdict:
                 continue
             node = self.node_of(session, held)
             nodes.add(node)
-            roster.setdefault(session.user, {}).setdefault(node, []).append(session.device)
+            there = roster.setdefault(session.user, {}).setdefault(node, [])
+            there.append(self.device_of(session, held.get(session.user, {}).get(node, []), there))
         # Long polls come and go on all nodes.
         most = nodes if all(session.is_present for session in sessions) else set(self.ids.values())
         listed = set(await ask.hash(base + ":nodes"))
@@ -288,6 +289,13 @@ class Verdict:
             return self.ids.get(told, told)
         where = [node for node, devices in held.get(session.user, {}).items() if session.device in devices]
         return where[0] if len(where) == 1 else "nowhere" if not where else "several"
+
+    @staticmethod
+    def device_of(session, held, taken):
+        """The name of its device: one that the node has made, if the session could not say any."""
+        if session.names_device or session.device in held:
+            return session.device
+        return next((name for name in held if name.startswith("d-") and name not in taken), session.device)
 
     async def presence_stream(self, base, expected):
         """The presence entries add up to the roster, and say each coming and going once."""
