@@ -149,8 +149,18 @@ class Stomp(Transport):
             # A receipt says no position; the message itself was shown before.
             place = self.owner.own.pop(request["key"], None)
             if place is None:
-                raise ValueError(f"a receipt for {request['key']}, which was not shown: {fields}")
-            self.say({**frame, "type": "sent", "position": place, "repeated": request["again"]})
+                self.spawn(self.find, request)
+            else:
+                self.say({**frame, "type": "sent", "position": place, "repeated": request["again"]})
+
+    async def find(self, request):
+        """A message that was repeated, and that a `reset` has skipped: it is in the log."""
+        page = await self.page(request["room"], limit=100)
+        places = [one["position"] for one in page["messages"] if one.get("text", "").partition(" ")[0] == request["key"]]
+        if not places or not request["again"]:
+            raise ValueError(f"a receipt for {request['key']}, which was not shown and is at {places}")
+        frame = {"type": "sent", "ref": request["ref"], "room": request["room"], "repeated": True}
+        self.say({**frame, "position": places[0]})
 
     def refused(self, fields, body):
         request = self.asked.pop(int(fields["receipt-id"]))
