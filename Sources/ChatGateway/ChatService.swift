@@ -56,6 +56,10 @@ public protocol ChatService: AnyObject, Sendable {
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position
     /// The sanctions in force that were imposed on the user in all rooms.
     func sanctions(of user: UserID) -> [Sanction.Kind: Sanction]
+    /// Keeps a record for a while, for whatever node is asked for it.
+    func keep(_ record: String, under secret: String, for life: Duration) async
+    /// Returns a record that some node keeps, once; nil if there is none.
+    func takeRecord(under secret: String) async -> String?
     /// Where another node can be reached, by its ID; nil if no such node is alive.
     func address(of node: String) async -> NodeAddress?
     /// Whether the node can deliver messages, and if not, why.
@@ -65,6 +69,10 @@ public protocol ChatService: AnyObject, Sendable {
 }
 
 extension ChatService {
+    public func keep(_ record: String, under secret: String, for life: Duration) async {}
+
+    public func takeRecord(under secret: String) async -> String? { nil }
+
     public func address(of node: String) async -> NodeAddress? { nil }
 
     public func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration { .zero }

@@ -207,6 +207,40 @@ struct SocketIOTests {
         }
     }
 
+    @Test func aLostConnectionIsRestored() async throws {
+        try await with { port, service, _ in
+            let first = try await webSocket(port)
+            try await first.send(#"40{"user":"ana"}"#)
+            let connected = try await text(first, "40{")
+            let pid = try #require(try JSONValue(parsing: String(connected.dropFirst(2)))["pid"]?.string)
+            try await first.send(#"421["join","lobby"]"#)
+            _ = try await text(first, "431[")
+            try await first.send(#"422["send",{"room":"lobby","text":"one"}]"#)
+            #expect(try await text(first, "42[").contains("\"lobby~1-1\""))
+            first.socket.channel.close(promise: nil)
+            try await eventually("the state is kept") { service.records == 1 }
+            let bob = try await TestWebSocket.connect(port: port, "user=bob&room=lobby")
+            try await bob.send(#"{"type":"send","ref":1,"room":"lobby","text":"two"}"#)
+            _ = try await bob.json("sent")
+            let second = try await webSocket(port)
+            try await second.send("40{\"user\":\"ana\",\"pid\":\"\(pid)\",\"offset\":\"lobby~1-1\"}")
+            #expect(try await text(second, "40{").contains("\"pid\":\"\(pid)\""))
+            _ = try await text(second, "42[\"joined\"")
+            #expect(service.performed.contains(.join(room: try RoomName("lobby"), after: Position(epoch: 1, seq: 1), history: nil)))
+            #expect(service.records == 0)
+            // Another user gets nothing of it, and a client that leaves has no state.
+            second.socket.channel.close(promise: nil)
+            try await eventually("the state is kept again") { service.records == 1 }
+            let third = try await webSocket(port)
+            try await third.send("40{\"user\":\"cleo\",\"pid\":\"\(pid)\",\"offset\":\"lobby~1-1\"}")
+            #expect(try await !text(third, "40{").contains(pid))
+            try await third.send("1")
+            #expect(await third.closeFrame() != nil)
+            try await eventually("she is gone") { service.sessions == 1 }
+            #expect(service.records == 0)
+        }
+    }
+
     @Test func faultyRequestsAreRefusedAsEngineIODescribesIt() async throws {
         try await with { port, _, _ in
             for (query, code) in [

@@ -15,6 +15,8 @@ struct SocketProtocols {
 /// each has credentials and rooms of its own.
 final class SocketIOApplication: EngineApplication {
     private enum Socket {
+        /// The state of an earlier connection was asked for.
+        case restoring
         /// The authenticator was asked.
         case authenticating(SocketIOReader)
         /// Connected, and not identified yet.
@@ -77,7 +79,7 @@ final class SocketIOApplication: EngineApplication {
             reader.prepare(event)
             session.received(event.text, isText: true)
         case .anonymous(let reader): identify(event, reader)
-        case .authenticating, nil: break
+        case .restoring, .authenticating, nil: break
         }
     }
 
@@ -91,6 +93,37 @@ final class SocketIOApplication: EngineApplication {
     private func connect(_ namespace: String, _ auth: SocketValue?) {
         let handshake = SocketHandshake(
             namespace: namespace, id: gateway.engines.makeToken(), auth: auth, query: query)
+        guard kinds.profile.recovers, let pid = auth?["pid"]?.string, let (first, secret) = Self.parts(of: pid) else {
+            return connect(handshake, nil)
+        }
+        // A client that comes back keeps the name that was made for it, even if its state is gone.
+        var again = handshake
+        again.firstID = first
+        sockets[namespace] = .restoring
+        let promise = gateway.eventLoop.makePromise(of: String?.self)
+        let (service, known) = (gateway.service, again)
+        promise.completeWithTask { await service.takeRecord(under: secret) }
+        promise.futureResult.assumeIsolated().whenComplete { [weak self] result in
+            guard let self, case .restoring = sockets[namespace], connection.isOpen else { return }
+            let record = (try? result.get()) ?? nil
+            connect(known, record.map { ($0, pid) })
+        }
+    }
+
+    /// The first ID and the secret of the name of a state.
+    private static func parts(of pid: String) -> (first: String, secret: String)? {
+        let parts = pid.split(separator: SocketHandshake.privateIDMark, omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0].utf8.count == 20, parts[1].utf8.count == 40 else { return nil }
+        return (String(parts[0]), String(parts[1]))
+    }
+
+    private func makePrivateID(_ first: String) -> String {
+        "\(first)\(SocketHandshake.privateIDMark)\(gateway.engines.makeToken())\(gateway.engines.makeToken())"
+    }
+
+    /// `state`: that of an earlier connection, and its name.
+    private func connect(_ handshake: SocketHandshake, _ state: (record: String, pid: String)?) {
+        let namespace = handshake.namespace
         let spoken = kinds.spoken(namespace)
         guard let protocolValue = spoken.implementation as? SocketIO else { return connection.close() }
         let reader = SocketIOReader(protocolValue, handshake)
@@ -98,10 +131,11 @@ final class SocketIOApplication: EngineApplication {
             guard let hello = try reader.hello(credentials) else {
                 guard machine.connected(namespace) else { return }
                 sockets[namespace] = .anonymous(reader)
+                if kinds.profile.recovers { reader.privateID = makePrivateID(handshake.firstID) }
                 return reader.connect { bytes, _ in send(bytes) }
             }
             sockets[namespace] = .authenticating(reader)
-            authenticate(hello) { [weak self] in self?.authenticated($0, hello, reader) }
+            authenticate(hello) { [weak self] in self?.authenticated($0, hello, reader, state) }
         } catch {
             refuse(namespace, error)
         }
@@ -119,7 +153,10 @@ final class SocketIOApplication: EngineApplication {
         promise.futureResult.assumeIsolated().whenSuccess(body)
     }
 
-    private func authenticated(_ result: Result<Identity, WireError>, _ hello: ClientHello, _ reader: SocketIOReader) {
+    private func authenticated(
+        _ result: Result<Identity, WireError>, _ hello: ClientHello, _ reader: SocketIOReader,
+        _ state: (record: String, pid: String)?
+    ) {
         let namespace = reader.handshake.namespace
         guard case .authenticating(let waiting) = sockets[namespace], waiting === reader, connection.isOpen else {
             return
@@ -127,6 +164,10 @@ final class SocketIOApplication: EngineApplication {
         switch checked(result, hello) {
         case .success(let identity):
             guard machine.connected(namespace) else { return }
+            if kinds.profile.recovers {
+                let isRestored = state.map { reader.restore($0.record, for: identity.user) } ?? false
+                reader.privateID = isRestored ? state?.pid : makePrivateID(reader.handshake.firstID)
+            }
             open(identity, reader, then: reader.opening())
         case .failure(let error): refuse(namespace, error)
         }
@@ -230,7 +271,8 @@ final class SocketIOApplication: EngineApplication {
     /// A session has ended. `comesBack`: the client is to reconnect, which it does if its connection ends.
     func sessionEnded(_ session: SocketSession, comesBack: Bool) {
         let namespace = session.namespace
-        guard case .session(let current, _) = sockets[namespace], current === session else { return }
+        guard case .session(let current, let reader) = sockets[namespace], current === session else { return }
+        if comesBack { keep(reader, of: session) }
         sockets[namespace] = nil
         machine.disconnected(namespace)
         ended.append(session)
@@ -248,7 +290,10 @@ final class SocketIOApplication: EngineApplication {
             case .server: "closed"
             }
         for socket in allSockets {
-            if case .session(let session, _) = socket { session.leave(reason) }
+            guard case .session(let session, let reader) = socket else { continue }
+            // A client that has closed the connection does not come back for its state.
+            if end != .peer { keep(reader, of: session) }
+            session.leave(reason)
         }
         sockets = SmallDictionary()
         connection.markDirty()
@@ -259,6 +304,16 @@ final class SocketIOApplication: EngineApplication {
 
     func fellBehind() {
         for socket in allSockets { if case .session(let session, _) = socket { session.leave(CloseReason.slow.name) } }
+    }
+
+    /// Keeps the state of a socket whose connection is lost, for whatever node its client comes to.
+    private func keep(_ reader: SocketIOReader, of session: SocketSession) {
+        guard let record = reader.record(of: session.user), let pid = reader.privateID,
+            let secret = Self.parts(of: pid)?.secret
+        else { return }
+        reader.privateID = nil
+        let service = gateway.service
+        Task { await service.keep(record, under: secret, for: .seconds(120)) }
     }
 
     private var allSockets: [Socket] {

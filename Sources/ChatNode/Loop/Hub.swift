@@ -1,3 +1,4 @@
+import ChatAccess
 import ChatCore
 import ChatGateway
 import ChatHub
@@ -346,6 +347,22 @@ final class Hub: ChatService {
     /// From now on `/metrics` includes the gateway's counts.
     func attach(_ server: GatewayServer) {
         gateway.withLockedValue { $0 = server }
+    }
+
+    func keep(_ record: String, under secret: String, for life: Duration) async {
+        guard let loop = loops.first, let name = Self.recordName(secret) else { return }
+        _ = await loop.ask(.storeTicket(name, allows: record, life: life))
+    }
+
+    func takeRecord(under secret: String) async -> String? {
+        guard let loop = loops.first, let name = Self.recordName(secret) else { return nil }
+        guard case .success(.ticket(let record)) = await loop.ask(.takeTicket(name)) else { return nil }
+        return record
+    }
+
+    /// Records are where tickets are, under names that no ticket can have.
+    private static func recordName(_ secret: String) -> TicketName? {
+        TicketName(APIKeys.hash(of: "socket.io " + secret))
     }
 
     /// The list of nodes is asked for at most once a second, whatever clients ask.

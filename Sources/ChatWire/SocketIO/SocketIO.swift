@@ -71,10 +71,9 @@ public struct SocketHandshake: Sendable {
     public var auth: SocketValue?
     /// The fields of the URL's query that the profile refers to.
     public var query: [String: String]
-    /// The secret name of the state that is restored if the connection is lost; nil if nothing is.
-    public var privateID: String?
-    /// Where the client was in its rooms, for a state that is restored.
-    public var restored: [RoomName: Position] = [:]
+
+    /// The secret names of states: the socket's first ID, a dot, and a secret.
+    public static let privateIDMark: Character = "."
 
     public init(
         namespace: String, id: String, firstID: String? = nil, auth: SocketValue? = nil, query: [String: String] = [:]

@@ -8,6 +8,7 @@ extension SocketIOProfile {
           "name": "martlet",
           "user": "$auth.user|$query.user",
           "device": "$auth.device|$query.device",
+          "recovery": true,
           "on": {
             "join": {"do": "join", "room": "$1.room|$1", "after": "$1.after", "history": "$1.history"},
             "leave": {"do": "leave", "room": "$1.room|$1"},
@@ -94,6 +95,7 @@ extension SocketIOProfile {
           "name": "tutorial",
           "room": "$query.room|$namespace|tutorial",
           "user": "$auth.user|$query.user|guest-$id",
+          "recovery": true,
           "join": [{"do": "join", "after": "$auth.serverOffset", "history": 100}],
           "on": {
             "chat message": {"do": "send", "text": "$1", "key": "$2", "ack": [], "failure": false}

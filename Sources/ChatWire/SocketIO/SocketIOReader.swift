@@ -25,10 +25,14 @@ public final class SocketIOReader: ClientWriter {
     /// Sends with a key of the client that were not answered with success, the last ones.
     private var unanswered: [(ref: Ref?, key: String)] = []
     private var isIdentified = false
+    /// The secret name under which the state is restored if the connection is lost; nil if it is not.
+    public var privateID: String?
     /// The client was told that it is connected.
     public private(set) var isConnected = false
-    /// The last position of each room that the client was sent, if its state is to be restored.
-    package private(set) var positions = SmallDictionary<RoomName, Position>()
+    /// Where the client is in its rooms, if its state is to be restored.
+    private var recovery = SocketRecovery()
+    /// The rooms that are joined at once, for a state that is restored.
+    private var restored: [RoomName: Position]?
 
     public init(_ spoken: SocketIO, _ handshake: SocketHandshake) {
         self.spoken = spoken
@@ -61,9 +65,12 @@ public final class SocketIOReader: ClientWriter {
             credentials.token = token
             credentials.carrier = .field
         }
-        if let user = profile.user {
+        if credentials.token != nil {
+            // The token says who it is; a claim has to agree, so none is made up.
+            credentials.user = handshake.auth?["user"]?.string ?? carried.user
+        } else if let user = profile.user {
             credentials.user = user.string(context()) ?? credentials.user
-        } else if credentials.token == nil {
+        } else {
             return nil
         }
         return ClientHello(credentials: credentials, device: try device())
@@ -81,8 +88,8 @@ public final class SocketIOReader: ClientWriter {
     /// What follows from being connected: the rooms that are joined at once.
     public func opening() -> [ClientInput] {
         isIdentified = true
-        if !handshake.restored.isEmpty {
-            return handshake.restored.sorted { $0.key.text < $1.key.text }.map { room, position in
+        if let restored {
+            return restored.sorted { $0.key.text < $1.key.text }.map { room, position in
                 .request(ClientRequest(ref: nil, body: .join(room: room, after: position, history: nil)))
             }
         }
@@ -186,7 +193,7 @@ public final class SocketIOReader: ClientWriter {
         switch event {
         case .message:
             if looksAtMessages, case .message(let room, let message, let showKey) = event {
-                if profile.recovers { positions[room] = message.position }
+                if profile.recovers { recovery.wrote(room, message.position) }
                 if showKey, !profile.echoes, isOwn(message) { return .nothing }
             }
         case .presence: if tellsEachUser { return .own }
@@ -200,24 +207,25 @@ public final class SocketIOReader: ClientWriter {
         case .welcome: connect(body)
         case .joined(let joined):
             answer(event, joined.ref, viewer, body)
-            if profile.recovers { positions[joined.room] = joined.messages.last?.position ?? joined.position }
+            if profile.recovers {
+                recovery.joined(joined.room, at: joined.messages.first?.position.before ?? joined.position)
+            }
             switch joined.resumption {
             case .fresh, .complete: break
             case .gap(let gap): emit(.gap(room: joined.room, gap), viewer, body)
             case .reset(var reset):
                 // A client goes on from there, so it is the position before the first message that follows.
-                if let first = joined.messages.first?.position {
-                    reset.position = Position(epoch: first.epoch, seq: first.seq > 0 ? first.seq - 1 : 0)
-                }
+                if let first = joined.messages.first?.position { reset.position = first.before }
                 emit(.reset(room: joined.room, reset), viewer, body)
             }
             for message in joined.messages {
                 let isSender = message.content.user == viewer
+                if profile.recovers { recovery.wrote(joined.room, message.position) }
                 emit(.message(room: joined.room, message, showKey: isSender), viewer, body)
             }
         case .sent(let ref, _, _, _, _), .history(let ref, _, _), .roster(let ref, _, _), .left(let ref, _),
             .error(let ref, _), .renewed(let ref, _):
-            if let room = event.roomLeft { positions[room] = nil }
+            if let room = event.roomLeft { recovery.left(room) }
             if case .sent = event, let ref { unanswered.removeAll { $0.ref == ref } }
             answer(event, ref, viewer, body)
         case .presence(_, let joined, let left, _):
@@ -225,10 +233,10 @@ public final class SocketIOReader: ClientWriter {
             for user in joined where user != viewer { emit(event, member: user, .userJoined, viewer, body) }
             for user in left where user != viewer { emit(event, member: user, .userLeft, viewer, body) }
         case .message(let room, let message, _):
-            if profile.recovers { positions[room] = message.position }
+            if profile.recovers { recovery.wrote(room, message.position) }
             emit(event, viewer, body)
         case .removed(let room, _):
-            positions[room] = nil
+            recovery.left(room)
             emit(event, viewer, body)
         case .signal, .gap, .reset, .draining, .rules, .sanction, .expiring: emit(event, viewer, body)
         case .pong, .moderated: break
@@ -241,7 +249,7 @@ public final class SocketIOReader: ClientWriter {
         isConnected = true
         var bytes = ByteWriter(capacity: 128)
         bytes.field("{\"sid\":", handshake.id)
-        if let privateID = handshake.privateID { bytes.field(",\"pid\":", privateID) }
+        if let privateID { bytes.field(",\"pid\":", privateID) }
         bytes.append(UInt8(ascii: "}"))
         body(Self.head(.connect, handshake.namespace) + bytes.array, true)
     }
@@ -299,6 +307,22 @@ public final class SocketIOReader: ClientWriter {
         Self.head(.event, handshake.namespace).withUnsafeBytes { bytes.append(contentsOf: $0) }
         template.write(values, to: &bytes)
         body(bytes.array, true)
+    }
+
+    // MARK: Recovery
+
+    /// Takes over the state of a connection that was lost. Returns false if it cannot: then the client starts anew.
+    /// `record`: as ``record(of:)`` made it.
+    public func restore(_ record: String, for user: UserID) -> Bool {
+        guard let recovery = SocketRecovery(record) else { return false }
+        restored = recovery.positions(of: user, after: handshake.auth?["offset"]?.string)
+        return restored != nil
+    }
+
+    /// The state to restore if this connection is lost; nil if there is none.
+    public func record(of user: UserID) -> String? {
+        guard profile.recovers, isConnected, privateID != nil else { return nil }
+        return recovery.record(of: user)
     }
 
     // MARK: The end

@@ -26,6 +26,7 @@ final class FakeService: ChatService {
         var commands: [NodeCommand] = []
         var moderations: [Moderation] = []
         var addresses: [String: NodeAddress] = [:]
+        var records: [String: String] = [:]
     }
 
     private let state = NIOLockedValueBox(State())
@@ -44,6 +45,13 @@ final class FakeService: ChatService {
     /// Sessions that were told that they can take a page now.
     var drained: [SessionID] { state.withLockedValue { $0.drained } }
     func setReady(_ isReady: Bool) { state.withLockedValue { $0.isReady = isReady } }
+    var records: Int { state.withLockedValue { $0.records.count } }
+    func keep(_ record: String, under secret: String, for life: Duration) async {
+        state.withLockedValue { $0.records[secret] = record }
+    }
+    func takeRecord(under secret: String) async -> String? {
+        state.withLockedValue { $0.records.removeValue(forKey: secret) }
+    }
     /// Another node, and where it can be reached.
     func know(_ node: String, at address: NodeAddress) { state.withLockedValue { $0.addresses[node] = address } }
     func address(of node: String) async -> NodeAddress? { state.withLockedValue { $0.addresses[node] } }
