@@ -226,7 +226,9 @@ struct SocketIOTests {
             try await second.send("40{\"user\":\"ana\",\"pid\":\"\(pid)\",\"offset\":\"lobby~1-1\"}")
             #expect(try await text(second, "40{").contains("\"pid\":\"\(pid)\""))
             _ = try await text(second, "42[\"joined\"")
-            #expect(service.performed.contains(.join(room: try RoomName("lobby"), after: Position(epoch: 1, seq: 1), history: nil)))
+            let join = ClientRequest.Body.join(
+                room: try RoomName("lobby"), after: Position(epoch: 1, seq: 1), history: nil)
+            #expect(service.performed.contains(join))
             #expect(service.records == 0)
             // Another user gets nothing of it, and a client that leaves has no state.
             second.socket.channel.close(promise: nil)
@@ -238,6 +240,20 @@ struct SocketIOTests {
             #expect(await third.closeFrame() != nil)
             try await eventually("she is gone") { service.sessions == 1 }
             #expect(service.records == 0)
+        }
+    }
+
+    @Test func pollsOfANodeThatLeavesEnd() async throws {
+        try await with { port, service, server in
+            let sid = try await open(port)
+            try await join(port, sid, user: "ana")
+            async let last = ask(port, "&sid=\(sid)")
+            let open = try await TestSocket.connect(port: port)
+            await server.stopAccepting()
+            try await eventually("ana is gone, and her state is kept") { service.sessions == 0 && service.records == 1 }
+            // The poll may have come too late, on a connection that was not accepted.
+            if let answer = try? await last, answer.status == 200 { #expect(answer.body.hasSuffix("\u{1E}1")) }
+            open.channel.close(promise: nil)
         }
     }
 

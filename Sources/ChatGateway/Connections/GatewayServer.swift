@@ -213,7 +213,12 @@ public final class GatewayServer: Sendable {
             })
         else { return }
         for listener in listeners { try? await listener.close().get() }
-        for loop in loops { try? await Self.on(loop) { $0.isDraining = true } }
+        for loop in loops {
+            try? await Self.on(loop) {
+                $0.isDraining = true
+                $0.engines.endPolling()
+            }
+        }
     }
 
     /// Asks every session to reconnect at a different time within `spread`, and closes it with `reason` at that time if

@@ -23,6 +23,8 @@ package protocol EngineApplication: AnyObject {
     func tickEnded()
     /// The client does not read what it is sent; the connection is closed.
     func fellBehind()
+    /// The node is leaving; the connection is closed.
+    func nodeLeaves()
 }
 
 extension EngineApplication {
@@ -30,6 +32,7 @@ extension EngineApplication {
     package func timePassed(now: Moment) {}
     package func tickEnded() {}
     package func fellBehind() {}
+    package func nodeLeaves() {}
 }
 
 /// What the first request of a connection said.

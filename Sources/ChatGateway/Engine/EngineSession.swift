@@ -296,6 +296,14 @@ final class EngineSession: EngineConnection, FlushedOutlet {
         keepTime()
     }
 
+    /// The node is leaving.
+    func leaveNode() {
+        application?.nodeLeaves()
+        close()
+    }
+
+    var isOverWebSocket: Bool { machine.isOverWebSocket }
+
     /// Ends everything at once.
     func cut() {
         socket?.cut()

@@ -40,6 +40,11 @@ final class EngineTable {
 
     func remove(_ session: EngineSession) { sessions[session.sid.text] = nil }
 
+    /// The node accepts no more connections, so nobody can poll it: other nodes could not pass polls on to it.
+    func endPolling() {
+        for session in sessions.values where !session.isOverWebSocket { session.leaveNode() }
+    }
+
     /// Closes all connections at once, as the gateway stops.
     func cutAll() {
         for session in sessions.values { session.cut() }

@@ -306,6 +306,14 @@ final class SocketIOApplication: EngineApplication {
         for socket in allSockets { if case .session(let session, _) = socket { session.leave(CloseReason.slow.name) } }
     }
 
+    func nodeLeaves() {
+        for socket in allSockets {
+            guard case .session(let session, _) = socket else { continue }
+            session.send(.draining(reconnectAfter: 0))
+            session.close(.draining)
+        }
+    }
+
     /// Keeps the state of a socket whose connection is lost, for whatever node its client comes to.
     private func keep(_ reader: SocketIOReader, of session: SocketSession) {
         guard let record = reader.record(of: session.user), let pid = reader.privateID,

@@ -266,8 +266,3 @@ extension StompConnection {
         rooms.values.flatMap { $0.subscriptions.filter(isWanted) }
     }
 }
-
-extension Position {
-    /// The position before this one, as far as it can be known without the log.
-    fileprivate var before: Position { Position(epoch: epoch, seq: seq > 0 ? seq - 1 : 0) }
-}

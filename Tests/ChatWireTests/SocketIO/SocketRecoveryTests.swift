@@ -29,7 +29,9 @@ struct SocketRecoveryTests {
         // It has seen nothing.
         #expect(positions(state, nil) == [a: at(3)])
         #expect(positions(state, "a~7-3") == [a: at(3)])
-        for offset in ["a~7-10", "a~7-2", "b~7-6", "x", "", "~", "a~x"] { #expect(positions(state, offset) == nil, "\(offset)") }
+        for offset in ["a~7-10", "a~7-2", "b~7-6", "x", "", "~", "a~x"] {
+            #expect(positions(state, offset) == nil, "\(offset)")
+        }
     }
 
     @Test func theOrderOfSeveralRoomsDecidesWhatWasRead() {
@@ -71,7 +73,9 @@ struct SocketRecoveryTests {
         state.joined(a, at: at(3))
         let restored = SocketRecovery(state.record(of: ana))
         #expect(restored?.positions(of: try UserID("bob"), after: nil) == nil)
-        for record in ["", "{}", "[]", #"{"user":"ana","base":{"a":1},"last":{}}"#, #"{"user":"","base":{},"last":{}}"#] {
+        for record in [
+            "", "{}", "[]", #"{"user":"ana","base":{"a":1},"last":{}}"#, #"{"user":"","base":{},"last":{}}"#,
+        ] {
             #expect(SocketRecovery(record) == nil, "\(record)")
         }
     }
