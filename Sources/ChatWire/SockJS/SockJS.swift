@@ -179,7 +179,9 @@ final class SockJSConnection: ClientWriter {
         case .say(let bytes, _): body(.say(SockJSFrame.message(bytes), isText: true))
         case .goodbye:
             isOver = true
-            body(.end(SockJSFrame.farewell(ProtocolFarewell(code: .normal, text: "Normal closure")), reason: "goodbye"))
+            let farewell = ProtocolFarewell(code: .normal, text: "Normal closure")
+            body(.say(SockJSFrame.farewell(farewell).payload, isText: true))
+            body(.goodbye)
         case .end(let farewell, let reason):
             isOver = true
             if !farewell.payload.isEmpty { body(.say(SockJSFrame.message(farewell.payload), isText: true)) }

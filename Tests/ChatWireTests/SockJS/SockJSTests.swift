@@ -11,6 +11,7 @@ import Testing
         var requests: [ClientRequest] = []
         var hello: ClientHello?
         var ended: ProtocolFarewell?
+        var saidGoodbye = false
         let me: UserID
 
         init() throws {
@@ -45,7 +46,8 @@ import Testing
             case .end(let farewell, _):
                 said.append(String(decoding: farewell.payload, as: UTF8.self))
                 ended = farewell
-            case .failure, .goodbye: break
+            case .goodbye: saidGoodbye = true
+            case .failure: break
             }
         }
 
@@ -117,6 +119,14 @@ import Testing
         try drained.connect()
         let farewell = drained.connection.farewell(.draining)
         #expect(farewell.map { String(decoding: $0.payload, as: UTF8.self) } == #"c[4000,"draining"]"#)
+    }
+
+    @Test func theEndThatAClientAsksForIsToldToo() throws {
+        let client = try Client()
+        try client.connect()
+        client.read(#"["DISCONNECT\nreceipt:r\n\n\u0000"]"#)
+        #expect(client.said.suffix(2) == [#"a["RECEIPT\nreceipt-id:r\n\n\u0000"]"#, #"c[1000,"Normal closure"]"#])
+        #expect(client.saidGoodbye)
     }
 
     @Test func aHeartBeatComesEvery25Seconds() throws {
