@@ -2,6 +2,7 @@ import ChatCore
 import ChatGateway
 import ChatJSON
 import ChatWire
+import NIOSSL
 import TestSupport
 import Testing
 
@@ -235,6 +236,65 @@ import Testing
         }
     }
 
+    // MARK: the port
+
+    @Test func thePortSpeaksTLSIfTheNodeHasACertificate() async throws {
+        let own = try PrivateCertificate.make()
+        try await withGateway {
+            $0.certificate = own.files
+            $0.protocolPorts = [ProtocolRegistry.stompPort: 0]
+        } _: { _, _, server in
+            let port = try #require(server.boundPort(of: ProtocolRegistry.stompPort))
+            let client = try await StompClient.tcp(port, tls: try own.client())
+            try await client.connect("ana")
+            try await client.send("DISCONNECT\nreceipt:r\n\n\0")
+            #expect(try await client.frame().hasPrefix("RECEIPT\n"))
+            #expect(await client.isOver())
+            let plain = try await StompClient.tcp(port)
+            try await plain.send("CONNECT\n\n\0")
+            #expect(await plain.isOver())
+            #expect(await server.counters().refusals == [.notTLS: 1])
+        }
+    }
+
+    @Test func aLeavingNodeSaysSoAndTakesNobody() async throws {
+        try await withGateway {
+            $0.protocolPorts = [ProtocolRegistry.stompPort: 0]
+        } _: { port, service, server in
+            let stompPort = try #require(server.boundPort(of: ProtocolRegistry.stompPort))
+            let clients = [
+                try await StompClient.tcp(stompPort), try await StompClient.webSocket(port, "/stomp"),
+            ]
+            for client in clients { try await client.connect("ana") }
+            #expect(service.sessions == 2)
+            await server.stopAccepting()
+            await #expect(throws: (any Error).self) { _ = try await StompClient.tcp(stompPort) }
+            await server.closeAll(.draining, spread: .milliseconds(50))
+            for client in clients {
+                #expect(try await client.frame().hasPrefix("ERROR\nmessage:draining\n"))
+                #expect(await client.isOver())
+            }
+            try await eventually("they have left") { service.sessions == 0 }
+        }
+    }
+
+    @Test func aFullNodeClosesConnectionsToThePort() async throws {
+        try await withGateway {
+            $0.protocolPorts = [ProtocolRegistry.stompPort: 0]
+            $0.maxConnections = 1
+        } _: { _, _, server in
+            let port = try #require(server.boundPort(of: ProtocolRegistry.stompPort))
+            let first = try await StompClient.tcp(port)
+            try await first.connect("ana")
+            let second = try await StompClient.tcp(port)
+            // It may be closed before it has sent anything.
+            try? await second.send("CONNECT\n\n\0")
+            #expect(await second.isOver())
+            try await first.send("DISCONNECT\nreceipt:r\n\n\0")
+            #expect(try await first.frame().hasPrefix("RECEIPT\n"))
+        }
+    }
+
     // MARK: SockJS
 
     @Test func sockJSTellsWhatItCanDo() async throws {
@@ -312,8 +372,8 @@ final class StompClient {
         return StompClient(web: web, isSockJS: true)
     }
 
-    static func tcp(_ port: Int) async throws -> StompClient {
-        StompClient(socket: try await TestSocket.connect(port: port))
+    static func tcp(_ port: Int, tls: NIOSSLContext? = nil) async throws -> StompClient {
+        StompClient(socket: try await TestSocket.connect(port: port, tls: tls))
     }
 
     func connect(_ user: String, _ version: String = "1.2") async throws {
