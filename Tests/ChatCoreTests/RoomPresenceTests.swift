@@ -36,6 +36,28 @@ import Testing
         #expect(request.changes.map(\.user.text) == ["ana", "bo"])
     }
 
+    /// A device leaves, its leave is told while the roster is read in parts, the first of which still lists it, and it
+    /// comes back (simulator, seed 3027172).
+    @Test func aReturnIsToldAlthoughAnOlderPartOfTheRosterListsTheDevice() throws {
+        let (ana, phone, node) = (try UserID("ana"), try DeviceName("phone"), try NodeID("n1-1"))
+        let now = Moment(nanoseconds: 1_000_000_000)
+        var presence = RoomPresence()
+        presence.came(ana, phone, now: now)
+        presence.noteEntering(now: now)
+        #expect(presence.takeUpdate(now: now)?.map(\.joined) == [true])
+        presence.readBegan(1)
+        presence.updateSucceeded()
+        presence.went(ana, phone, now: now)
+        #expect(presence.takeUpdate(now: now)?.map(\.joined) == [false])
+        let device = RosterSnapshot.Device(node: node, device: phone)
+        presence.readPart(RosterSnapshot(position: Position(epoch: 1, seq: 7), members: [ana: [device]]), next: 2)
+        presence.updateSucceeded()
+        presence.came(ana, phone, now: now)
+        _ = presence.replace(
+            with: RosterSnapshot(position: Position(epoch: 1, seq: 8), members: [:]), node: node, flush: now)
+        #expect(presence.takeUpdate(now: now)?.map(\.joined) == [true])
+    }
+
     @Test func changesAreCollectedIntoOneBatch() throws {
         var room = try RoomHarness()
         try room.goInside()

@@ -65,6 +65,8 @@ struct RoomPresence: Sendable {
     @Packed private(set) var reading: UInt64?
     private var heardWhileReading: [PresenceNotice] = []
     private static let heardLimit = 256
+    /// Our devices of which Redis was told during the read: its parts may be older, and say the opposite.
+    private var toldWhileReading: Set<LocalDevice> = []
     /// The parts of the roster that were read so far, merged into one: none or one (an array takes less memory than an
     /// optional).
     private var partsRead: [RosterSnapshot] = []
@@ -177,7 +179,11 @@ struct RoomPresence: Sendable {
     mutating func updateSucceeded() {
         guard let changes = updating else { return }
         updating = nil
-        for change in changes { tell(LocalDevice(user: change.user, device: change.device), change.joined) }
+        for change in changes {
+            let id = LocalDevice(user: change.user, device: change.device)
+            tell(id, change.joined)
+            if reading != nil { toldWhileReading.insert(id) }
+        }
     }
 
     private mutating func tell(_ id: LocalDevice, _ isTold: Bool) {
@@ -274,6 +280,7 @@ struct RoomPresence: Sendable {
     mutating func readBegan(_ serial: UInt64) {
         reading = serial
         heardWhileReading = []
+        toldWhileReading = []
         partsRead = []
         wantsRoster = false
         readAt = nil
@@ -299,6 +306,7 @@ struct RoomPresence: Sendable {
     mutating func readFailed(retry: Moment) {
         reading = nil
         heardWhileReading = []
+        toldWhileReading = []
         partsRead = []
         wantsRoster = true
         readAt = retry
@@ -317,6 +325,7 @@ struct RoomPresence: Sendable {
         position = snapshot.position
         roster = SmallDictionary()
         if comparesOurs { compareOurs(snapshot, node: node, flush: flush) }
+        toldWhileReading = []
         for (user, devices) in snapshot.members {
             for device in devices {
                 let (user, device) = kept(user, device.device, device.node, ourNode: node)
@@ -348,7 +357,8 @@ struct RoomPresence: Sendable {
         for (user, devices) in snapshot.members {
             for device in devices where device.node == node {
                 let id = LocalDevice(user: user, device: device.device)
-                guard here[id]?.isTold != true else { continue }
+                // (Simulator, seed 3027172: what we told during the read is newer.)
+                guard here[id]?.isTold != true, !toldWhileReading.contains(id) else { continue }
                 // Redis lists the device, so it has to be told when the device leaves (simulator, seed 3769).
                 tell(id, true)
                 guard (here[id]?.sessions ?? 0) == 0 else { continue }
