@@ -65,11 +65,15 @@ struct RoomPresence: Sendable {
     @Packed private(set) var reading: UInt64?
     private var heardWhileReading: [PresenceNotice] = []
     private static let heardLimit = 256
-    /// Our devices of which Redis was told during the read: its parts may be older, and say the opposite.
-    private var toldWhileReading: Set<LocalDevice> = []
-    /// The parts of the roster that were read so far, merged into one: none or one (an array takes less memory than an
-    /// optional).
-    private var partsRead: [RosterSnapshot] = []
+    /// What the read has brought so far: none or one (an array takes less memory than an optional).
+    private var partsRead: [ReadSoFar] = []
+
+    private struct ReadSoFar {
+        /// The parts of the roster that were read, merged into one; nil before the first.
+        var roster: RosterSnapshot?
+        /// Our devices of which Redis was told during the read: its parts may be older, and say the opposite.
+        var told: Set<LocalDevice> = []
+    }
     /// Devices in one update, as the work of one function call in Redis is bounded.
     static let updateLimit = 250
 
@@ -182,7 +186,9 @@ struct RoomPresence: Sendable {
         for change in changes {
             let id = LocalDevice(user: change.user, device: change.device)
             tell(id, change.joined)
-            if reading != nil { toldWhileReading.insert(id) }
+            guard reading != nil else { continue }
+            if partsRead.isEmpty { partsRead = [ReadSoFar()] }
+            partsRead[0].told.insert(id)
         }
     }
 
@@ -280,7 +286,6 @@ struct RoomPresence: Sendable {
     mutating func readBegan(_ serial: UInt64) {
         reading = serial
         heardWhileReading = []
-        toldWhileReading = []
         partsRead = []
         wantsRoster = false
         readAt = nil
@@ -294,7 +299,12 @@ struct RoomPresence: Sendable {
 
     /// The same user may be in two parts. Either will do, as notices say what changed between them.
     private mutating func add(_ part: RosterSnapshot) {
-        if partsRead.isEmpty { partsRead = [part] } else { partsRead[0].members.merge(part.members) { $1 } }
+        if partsRead.isEmpty { partsRead = [ReadSoFar()] }
+        if partsRead[0].roster == nil {
+            partsRead[0].roster = part
+        } else {
+            partsRead[0].roster?.members.merge(part.members) { $1 }
+        }
     }
 
     /// If another read is wanted, it is due at `moment`.
@@ -306,7 +316,6 @@ struct RoomPresence: Sendable {
     mutating func readFailed(retry: Moment) {
         reading = nil
         heardWhileReading = []
-        toldWhileReading = []
         partsRead = []
         wantsRoster = true
         readAt = retry
@@ -317,15 +326,15 @@ struct RoomPresence: Sendable {
     /// `flush`.
     mutating func replace(with lastPart: RosterSnapshot, node: NodeID, flush: Moment) -> Difference {
         add(lastPart)
-        let snapshot = partsRead.first ?? lastPart
+        let snapshot = partsRead.first?.roster ?? lastPart
+        let told = partsRead.first?.told ?? []
         partsRead = []
         let first = position == nil
         let before = roster
         // The position is that of the first part; notices that were heard since are applied to it.
         position = snapshot.position
         roster = SmallDictionary()
-        if comparesOurs { compareOurs(snapshot, node: node, flush: flush) }
-        toldWhileReading = []
+        if comparesOurs { compareOurs(snapshot, told: told, node: node, flush: flush) }
         for (user, devices) in snapshot.members {
             for device in devices {
                 let (user, device) = kept(user, device.device, device.node, ourNode: node)
@@ -352,13 +361,15 @@ struct RoomPresence: Sendable {
         return difference
     }
 
-    private mutating func compareOurs(_ snapshot: RosterSnapshot, node: NodeID, flush: Moment) {
+    private mutating func compareOurs(
+        _ snapshot: RosterSnapshot, told: Set<LocalDevice>, node: NodeID, flush: Moment
+    ) {
         comparesOurs = false
         for (user, devices) in snapshot.members {
             for device in devices where device.node == node {
                 let id = LocalDevice(user: user, device: device.device)
                 // (Simulator, seed 3027172: what we told during the read is newer.)
-                guard here[id]?.isTold != true, !toldWhileReading.contains(id) else { continue }
+                guard here[id]?.isTold != true, !told.contains(id) else { continue }
                 // Redis lists the device, so it has to be told when the device leaves (simulator, seed 3769).
                 tell(id, true)
                 guard (here[id]?.sessions ?? 0) == 0 else { continue }
