@@ -224,16 +224,17 @@ import Testing
                 try await Self.begin(port, "wait=5s", room: "secret", fields: try bearer("ana")))
             #expect(foreign.status == 403)
             #expect(try await Self.answer(try await Self.begin(port, "wait=5s")).status == 401)
+            // Made now, as a token of a later second would not be revoked.
+            let (eve, dan) = (try bearer("eve"), try bearer("dan"))
             let banned = try await Self.begin(port, "wait=50s", fields: try bearer("ana"))
-            let revoked = try await Self.begin(port, "wait=50s", fields: try bearer("eve"))
-            let sanctioned = try await Self.begin(port, "wait=50s", fields: try bearer("dan"))
+            let revoked = try await Self.begin(port, "wait=50s", fields: eve)
+            let sanctioned = try await Self.begin(port, "wait=50s", fields: dan)
             let fine = try await Self.begin(port, "wait=50s", fields: try bearer("cat"))
             try await Self.waiting(port, 4)
             #expect(try await order("/api/rooms/lobby/moderation", #"{"operation":"ban","user":"ana"}"#) == 200)
             #expect(try await order("/api/revocations", #"{"user":"eve"}"#) == 200)
             #expect(try await order("/api/users/dan/sanctions", #"{"operation":"ban"}"#) == 200)
-            for (user, status) in [("eve", 401), ("dan", 403)] {
-                let fields = try bearer(user)
+            for (user, fields, status) in [("eve", eve, 401), ("dan", dan, 403)] {
                 try await eventually("\(user) may not read any more") {
                     try await Self.answer(try await Self.begin(port, "limit=1", fields: fields)).status == status
                 }

@@ -29,13 +29,13 @@ local function awaits_returns(log, meta)
     for _, value in ipairs(redis.call('HVALS', nodes)) do
         missing = missing or foreign or (whole(value) or 0) < first
     end
+    local started = returns and returns:sub(1, #own + 1) == own .. ':'
     if missing then
-        local started = returns and returns:sub(1, #own + 1) == own .. ':'
         local till = started and whole(returns:sub(#own + 2)) or now() + RETURNS
         if not started then redis.call('HSET', meta, 'returns', own .. ':' .. int(till)) end
         if now() < till and till <= now() + RETURNS then return true end
     end
-    redis.call('HSET', meta, 'returns', own)
+    if missing or started then redis.call('HSET', meta, 'returns', own) end
     return false
 end
 

@@ -305,13 +305,14 @@ package struct MemoryRoom: Sendable {
     private mutating func awaitsReturns(runID: String, now: UInt64) -> Bool {
         if let returns, returns.run == runID, returns.until == nil { return false }
         let isForeign = run.map { $0 != runID } ?? false
-        if nodes.values.contains(where: { isForeign || $0 < branch }) {
-            let started = returns.flatMap { $0.run == runID ? $0.until : nil }
+        let started = returns.flatMap { $0.run == runID ? $0.until : nil }
+        let isMissing = nodes.values.contains { isForeign || $0 < branch }
+        if isMissing {
             let until = started ?? now + Self.returnTime
             returns = (runID, until)
             if now < until, until <= now + Self.returnTime { return true }
         }
-        returns = (runID, nil)
+        if isMissing || started != nil { returns = (runID, nil) }
         return false
     }
 
