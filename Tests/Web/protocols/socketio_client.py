@@ -1,5 +1,6 @@
 """python-socketio, as it comes: socketio_client.py URL ROOM USER"""
 import sys
+import threading
 
 import socketio
 from lines import say_all, tell
@@ -7,6 +8,7 @@ from lines import say_all, tell
 url, room, user = sys.argv[1:]
 client = socketio.Client(reconnection_delay=0.2, reconnection_delay_max=1)
 last = None
+lock = threading.Lock()
 
 
 @client.event
@@ -25,11 +27,17 @@ def disconnect(reason=None):
     tell(**{"is": "lost", "text": str(reason)})
 
 
+def place(position):
+    return [int(number) for number in position.split("-")]
+
+
 @client.on("message")
 def message(what, _offset):
+    # The library handles each event in a thread of its own, so a later one may come first.
     global last
-    last = what["position"]
-    tell(**{"is": "message", **what})
+    with lock:
+        last = max(last or "0-0", what["position"], key=place)
+        tell(**{"is": "message", **what})
 
 
 @client.on("gap")
