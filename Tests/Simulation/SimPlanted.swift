@@ -148,7 +148,7 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
             race: 8, name: "enter forgets the epochs seen", bug: .enterForgetsSeen, faults: .redis, seed: 500024,
             alone: noJump),
         .init(
-            race: 10, name: "held messages outlive an enter", rules: .purgeHeld, faults: [.cuts, .redis], seed: 500166,
+            race: 10, name: "held messages outlive an enter", rules: .purgeHeld, faults: [.cuts, .redis], seed: 500286,
             alone: { $0.rules.subtract(.heedBranches) }),
         .init(
             race: 11, name: "live without hearing the own epoch", rules: .hearOwnEpoch, faults: .redis, seed: 500070,
