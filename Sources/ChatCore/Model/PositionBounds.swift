@@ -34,6 +34,9 @@ public enum PositionBounds {
 }
 
 extension Position {
+    /// The place in front of this one, as far as it can be known without the log.
+    public var previous: Position { Position(epoch: epoch, seq: seq > 0 ? seq - 1 : 0) }
+
     /// Whether both numbers are within the bounds.
     @inlinable public var isWithinBounds: Bool { PositionBounds.holds(epoch) && PositionBounds.holds(seq) }
 }

@@ -368,7 +368,7 @@ struct RoomPresence: Sendable {
         for (user, devices) in snapshot.members {
             for device in devices where device.node == node {
                 let id = LocalDevice(user: user, device: device.device)
-                // (Simulator, seed 3027172: what we told during the read is newer.)
+                // What Redis was told during the read is newer than its parts (simulator, seed 3027172).
                 guard here[id]?.isTold != true, !told.contains(id) else { continue }
                 // Redis lists the device, so it has to be told when the device leaves (simulator, seed 3769).
                 tell(id, true)

@@ -191,15 +191,8 @@ final class SocketIOApplication: EngineApplication {
     }
 
     private func countFailure(_ error: WireError) {
-        let reason: GatewayCounters.Refusal
-        switch error.code {
-        case .unauthenticated: reason = .unauthenticated
-        case .forbidden: reason = .forbidden
-        case .banned: reason = .banned
-        case .badName, .badField, .missingField: reason = .badName
-        case .rateLimited: reason = .addressFailures
-        default: reason = .internalError
-        }
+        let reason: GatewayCounters.Refusal =
+            error.code == .rateLimited ? .addressFailures : .init(ConnectionHandler.closeReason(error.code))
         gateway.refused(reason, from: address)
         guard let address, reason != .banned, reason != .internalError, reason != .addressFailures else { return }
         gateway.shared.addresses.failed(address, now: .now)

@@ -42,7 +42,7 @@ public enum EnginePacket: Hashable, Sendable {
             self.init(text: bytes)
             return
         }
-        guard let binary = EngineBase64.decode(bytes.dropFirst()) else { return nil }
+        guard let binary = Base64.decode(bytes.dropFirst()) else { return nil }
         self = .binary(binary)
     }
 
@@ -85,7 +85,7 @@ public struct EnginePayload: Sendable {
         if !bytes.isEmpty { bytes.append(Self.separator) }
         if isBinary {
             bytes.append(EnginePacket.binaryMark)
-            EngineBase64.append(content, to: &bytes)
+            Base64.append(content, to: &bytes)
         } else {
             bytes.append(contentsOf: content)
         }

@@ -142,8 +142,3 @@ extension ServerEvent {
         }
     }
 }
-
-extension Position {
-    /// The place in front of it.
-    var previous: Position { Position(epoch: epoch, seq: seq > 0 ? seq - 1 : 0) }
-}

@@ -208,14 +208,14 @@ public final class SocketIOReader: ClientWriter {
         case .joined(let joined):
             answer(event, joined.ref, viewer, body)
             if profile.recovers {
-                recovery.joined(joined.room, at: joined.messages.first?.position.before ?? joined.position)
+                recovery.joined(joined.room, at: joined.messages.first?.position.previous ?? joined.position)
             }
             switch joined.resumption {
             case .fresh, .complete: break
             case .gap(let gap): emit(.gap(room: joined.room, gap), viewer, body)
             case .reset(var reset):
                 // A client goes on from there, so it is the position before the first message that follows.
-                if let first = joined.messages.first?.position { reset.position = first.before }
+                if let first = joined.messages.first?.position { reset.position = first.previous }
                 emit(.reset(room: joined.room, reset), viewer, body)
             }
             for message in joined.messages {

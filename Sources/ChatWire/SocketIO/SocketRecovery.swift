@@ -129,8 +129,3 @@ struct SocketRecovery: Sendable {
         return (room, position)
     }
 }
-
-extension Position {
-    /// The position in front of this one.
-    var before: Position { Position(epoch: epoch, seq: seq > 0 ? seq - 1 : 0) }
-}

@@ -150,7 +150,7 @@ extension StompConnection {
             let from: Position?
             switch subscription.start {
             case .after(let position): from = position
-            case .last where room.membership == .joined: from = room.last?.before
+            case .last where room.membership == .joined: from = room.last?.previous
             case .last, .next: from = nil
             }
             if let from { after = min(after ?? from, from) }

@@ -78,7 +78,7 @@ struct StompContent: Sendable, Hashable {
         bytes.appendText("{\"stomp\":{")
         if let base64 {
             next("\"base64\":\"", &bytes)
-            bytes.appendRaw(Base64Text.encode(base64))
+            bytes.appendRaw(Base64.encode(base64))
             bytes.append(UInt8(ascii: "\""))
         }
         if let type {
@@ -146,7 +146,8 @@ struct StompContent: Sendable, Hashable {
             }
         }
         if case .string(let base64)? = inner["base64"] {
-            guard let body = Base64Text.decode(base64) else { return nil }
+            let digits = Array(base64.utf8)
+            guard digits.count % 4 == 0, let body = Base64.decode(digits[...]) else { return nil }
             shown.body = body
             shown.isBinary = true
             if case .string? = inner["type"] {} else { shown.type = "application/octet-stream" }
@@ -238,64 +239,5 @@ struct StompObject {
         bytes.field("\"message\":", message)
         bytes.append(UInt8(ascii: "}"))
         return bytes.withBytes { String(decoding: $0, as: UTF8.self) }
-    }
-}
-
-/// Base64 (RFC 4648 §4) of bodies that are not text.
-enum Base64Text {
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-
-    static func encode(_ bytes: [UInt8]) -> String {
-        var result: [UInt8] = []
-        result.reserveCapacity((bytes.count + 2) / 3 * 4)
-        var index = 0
-        while index < bytes.count {
-            let count = min(3, bytes.count - index)
-            var word = 0
-            for place in 0..<3 { word = word << 8 | (place < count ? Int(bytes[index + place]) : 0) }
-            for place in 0..<4 {
-                result.append(place <= count ? alphabet[word >> (18 - 6 * place) & 63] : UInt8(ascii: "="))
-            }
-            index += 3
-        }
-        return String(decoding: result, as: UTF8.self)
-    }
-
-    /// Nil for anything that ``encode(_:)`` does not write.
-    static func decode(_ text: String) -> [UInt8]? {
-        let digits = Array(text.utf8)
-        guard digits.count % 4 == 0 else { return nil }
-        var result: [UInt8] = []
-        result.reserveCapacity(digits.count / 4 * 3)
-        var index = 0
-        while index < digits.count {
-            let isLast = index + 4 == digits.count
-            let padding = isLast ? digits[index...].reversed().prefix { $0 == UInt8(ascii: "=") }.count : 0
-            guard padding <= 2 else { return nil }
-            var word = 0
-            for place in 0..<4 {
-                guard place < 4 - padding else {
-                    word <<= 6
-                    continue
-                }
-                guard let value = value(digits[index + place]) else { return nil }
-                word = word << 6 | value
-            }
-            let bytes = [UInt8(word >> 16 & 0xFF), UInt8(word >> 8 & 0xFF), UInt8(word & 0xFF)]
-            result += bytes.prefix(3 - padding)
-            index += 4
-        }
-        return result
-    }
-
-    private static func value(_ digit: UInt8) -> Int? {
-        switch digit {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"): Int(digit) - 65
-        case UInt8(ascii: "a")...UInt8(ascii: "z"): Int(digit) - 71
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): Int(digit) + 4
-        case UInt8(ascii: "+"): 62
-        case UInt8(ascii: "/"): 63
-        default: nil
-        }
     }
 }

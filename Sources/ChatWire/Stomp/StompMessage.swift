@@ -33,7 +33,7 @@ enum StompMessage {
             shown.type = StompContent.jsonType
         }
         if shown.isBinary, isTextOnly {
-            shown.body = Array(Base64Text.encode(shown.body).utf8)
+            shown.body = Array(Base64.encode(shown.body).utf8)
             bytes.appendText("content-encoding:base64\n")
         }
         bytes.stompHeader("content-type", shown.type, version)

@@ -5,30 +5,14 @@ public enum WebSocketAccept {
 
     /// The value of `Sec-WebSocket-Accept` for a key.
     public static func value(forKey key: String) -> String {
-        base64(sha1(Array(key.utf8) + Array(suffix.utf8)))
+        Base64.encode(sha1(Array(key.utf8) + Array(suffix.utf8)))
     }
 
     /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes, as §4.2.1 item 5 requires.
     public static func isKey(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         guard bytes.count == 24, bytes.suffix(2) == [UInt8(ascii: "="), UInt8(ascii: "=")] else { return false }
-        return bytes.dropLast(2).allSatisfy { alphabet.contains($0) }
-    }
-
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-
-    /// Base64 with padding (RFC 4648 §4).
-    public static func base64(_ bytes: [UInt8]) -> String {
-        var result: [UInt8] = []
-        for start in stride(from: 0, to: bytes.count, by: 3) {
-            let group = bytes[start..<min(start + 3, bytes.count)]
-            let bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << UInt32(8 * (3 - group.count))
-            for place in 0..<4 {
-                let letter = alphabet[Int(bits >> UInt32(18 - 6 * place) & 0x3F)]
-                result.append(place <= group.count ? letter : UInt8(ascii: "="))
-            }
-        }
-        return String(decoding: result, as: UTF8.self)
+        return bytes.dropLast(2).allSatisfy { Base64.alphabet.contains($0) }
     }
 
     /// FIPS 180-4. Sufficient for a handshake, which needs no secrecy (RFC 6455 §10.8), and for nothing else.
