@@ -34,6 +34,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from playwright.async_api import async_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.append(str(ROOT / "Tests/Web/browser"))
+
+from bench import holds  # noqa: E402
+
 PAGE = ROOT / "Sources/ChatAccess/README.md"
 #: What runs each snippet of the page; the programs that are not there are said and left out.
 RUNNERS = {"sign.py": [sys.executable], "sign.mjs": ["node"], "Sign.java": ["java"], "sign.sh": ["sh"], "sign.pl": ["perl"]}
@@ -277,7 +281,7 @@ async def browsers(url, secret, shots):
                 await page.wait_for_selector("#app:not([hidden])")
                 check(token(user)[:20] not in page.url, "the token stays in the address")
                 pages[user] = page
-            await pages["ana"].wait_for_function("document.querySelector('#me-name').textContent === 'ana'")
+            await holds(pages["ana"], "document.querySelector('#me-name').textContent === 'ana'")
             await pages["ana"].wait_for_selector("#text:not([disabled])")
             await pages["ana"].fill("#text", "hello with a token")
             await pages["ana"].press("#text", "Enter")
@@ -309,7 +313,7 @@ async def moderated(ana, bob, address, shots):
 
     await ana.wait_for_selector("[aria-label='Moderate bob']")
     await sanction("mute", 10, "too loud")
-    await bob.wait_for_function("document.querySelector('#notice').textContent.startsWith('You are muted for another 10 min')")
+    await holds(bob, "document.querySelector('#notice').textContent.startsWith('You are muted for another 10 min')")
     told = await bob.inner_text("#notice")
     check(told.endswith(": too loud"), f"the muted one is told: {told}")
     check(await bob.is_disabled("#text"), "who is muted cannot write")
@@ -340,7 +344,7 @@ async def moderated(ana, bob, address, shots):
     await bob.wait_for_selector("text=Slow mode: one message in 5 s")
     await bob.wait_for_selector("#text:not([disabled])")
     await sanction("kick", 1, "enough")
-    await bob.wait_for_function("document.querySelector('#subtitle').textContent === 'you were sent out'")
+    await holds(bob, "document.querySelector('#subtitle').textContent === 'you were sent out'")
     await bob.wait_for_selector("text=/a moderator banned you, until .*: enough/")
     check(await bob.is_disabled("#text"), "who was sent out cannot write")
     print("ok   the page mutes, sends out and slows down, and tells everybody whom it concerns, why and for how long")
