@@ -8,6 +8,10 @@ import sys
 import tempfile
 import zipfile
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
+from debian import NotFetched, unpack  # noqa: E402
+
 #: file -> (where it comes from, its place there)
 FILES = {
     "socket.io.min.js": ("nicegui==3.18.0", "nicegui/static/socket.io.min.js"),
@@ -43,8 +47,10 @@ def fetch(scratch):
             with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
                 wheel.extract(place, folder)
         else:
-            run(folder, "apt-get", "-q", "download", source)
-            run(folder, "dpkg-deb", "-x", str(next(folder.glob("*.deb"))), ".")
+            try:
+                unpack(source, folder)
+            except NotFetched as error:
+                raise SystemExit(f"protocols: {error}") from error
         shutil.copy(next(folder.glob(place)), made / name)
 
 

@@ -3,10 +3,14 @@ import functools
 import http.server
 import os
 import pathlib
-import subprocess
+import sys
 import tempfile
 import threading
 import urllib.parse
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
+from debian import NotFetched, unpack  # noqa: E402
 
 PACKAGES = {
     "rabbitmq-server": "usr/lib/rabbitmq/lib/*/plugins/rabbitmq_web_stomp_examples-*/priv/*",
@@ -68,11 +72,9 @@ class Ground:
             unpacked = folder / package
             unpacked.mkdir()
             try:
-                subprocess.run(["apt-get", "download", "-q", package], cwd=unpacked, check=True, capture_output=True)
-                archive = next(unpacked.glob("*.deb"))
-                subprocess.run(["dpkg-deb", "-x", archive, unpacked], check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError, StopIteration) as error:
-                raise Missing(f"Debian's package {package} cannot be fetched: {error}") from error
+                unpack(package, unpacked)
+            except NotFetched as error:
+                raise Missing(str(error)) from error
             for file in unpacked.glob(pattern):
                 (served / file.name).write_bytes(file.read_bytes())
         for name in ("echo.html", "bunny.html"):
