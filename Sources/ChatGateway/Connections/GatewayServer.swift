@@ -231,15 +231,22 @@ public final class GatewayServer: Sendable {
         while clock.now < end, await counters().sessions > 0 { try? await clock.sleep(for: .milliseconds(20)) }
     }
 
-    /// Closes the listener and every connection, and ends the timers. Returns when pending answers were abandoned; then
-    /// the event loops may be shut down.
+    /// Closes the listener, waits a bounded time for requests that are being answered, closes every connection, and ends
+    /// the timers. Returns when answers that are still pending were abandoned; then the event loops may be shut down.
     public func stop() async {
         await stopAccepting()
         guard let (loops, watch, admin) = running.withLockedValue({ $0.map { ($0.loops, $0.watch, $0.adminListener) } })
         else { return }
         watch?.cancel()
         try? await admin?.close().get()
+        // A request that was accepted is answered before its connection is closed.
+        await answersEnd()
         await stop(loops)
+        await answersEnd()
+    }
+
+    /// Returns when no request is being answered, at the latest after the close timeout.
+    private func answersEnd() async {
         let clock = ContinuousClock()
         let end = clock.now + parts.options.closeTimeout
         while clock.now < end, parts.shared.answering.load(ordering: .relaxed) > 0 {
