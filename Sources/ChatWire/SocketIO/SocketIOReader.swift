@@ -197,7 +197,9 @@ public final class SocketIOReader: ClientWriter {
                 if showKey, !profile.echoes, isOwn(message) { return .nothing }
             }
         case .presence: if tellsEachUser { return .own }
-        default: break
+        case .welcome, .joined, .left, .sent, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
+            .expiring, .removed, .moderated, .rules, .sanction, .error:
+            break
         }
         return prefix.map { .prefixed($0) } ?? .whole
     }

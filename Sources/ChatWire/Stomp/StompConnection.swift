@@ -264,15 +264,13 @@ final class StompConnection: ClientWriter {
     }
 
     func refusal(_ error: WireError) -> [UInt8]? {
-        switch error.code {
-        case .unauthenticated, .forbidden, .banned:
-            let who = login.map { " for user '\($0)'" } ?? ""
-            let fault = StompFault("Bad CONNECT", "Access refused\(who)\n")
-            return StompAnswer.error(fault, receipt: nil, code: error.code.name, why: error.message, version)
-        default:
+        guard [.unauthenticated, .forbidden, .banned].contains(error.code) else {
             return StompAnswer.error(
                 StompFault("Bad CONNECT", error.message + "\n"), receipt: nil, code: error.code.name, version)
         }
+        let who = login.map { " for user '\($0)'" } ?? ""
+        let fault = StompFault("Bad CONNECT", "Access refused\(who)\n")
+        return StompAnswer.error(fault, receipt: nil, code: error.code.name, why: error.message, version)
     }
 
     func farewell(_ reason: CloseReason) -> ProtocolFarewell? {
