@@ -231,8 +231,9 @@ public final class GatewayServer: Sendable {
         while clock.now < end, await counters().sessions > 0 { try? await clock.sleep(for: .milliseconds(20)) }
     }
 
-    /// Closes the listener, waits a bounded time for requests that are being answered, closes every connection, and ends
-    /// the timers. Returns when answers that are still pending were abandoned; then the event loops may be shut down.
+    /// Closes the listener, waits a bounded time for requests that are being answered, closes every connection, and
+    /// ends the timers. Returns when answers that are still pending were abandoned; then the event loops may be shut
+    /// down.
     public func stop() async {
         await stopAccepting()
         guard let (loops, watch, admin) = running.withLockedValue({ $0.map { ($0.loops, $0.watch, $0.adminListener) } })
