@@ -310,6 +310,42 @@ import Testing
         #expect(try store.append(epoch).seq == 6)
     }
 
+    /// A Redis that was the master, was replaced, and takes over again has the same run ID as before.
+    @Test func race9AnOutsiderWaitsAgainWhenARedisTakesOverOnceMore() async throws {
+        let store = try await ContractStore(.redis)
+        let n2 = try NodeID("n2-1")
+        _ = try store.enter(n1)
+        let epoch = try store.enter(n2).epoch
+        _ = try store.append(epoch, "kept")
+        func say() throws -> Result<BrokerReply, BrokerError> {
+            try store.ask(.say(room: store.room, content: try content("hello"))).result
+        }
+        // It takes over for the first time, and nobody comes back in time.
+        try store.raw("HSET", store.key(.meta), "run", "another")
+        #expect(try say() == .failure(.refused))
+        guard case .string(let waits) = try store.raw("HGET", store.key(.meta), "returns") else {
+            throw StoreFailure("nobody is waited for")
+        }
+        let run = String(decoding: waits.prefix { $0 != UInt8(ascii: ":") }, as: UTF8.self)
+        try store.raw("HSET", store.key(.meta), "returns", "\(run):1700000000000")
+        #expect(throws: Never.self) { _ = try say().get() }
+        // Another one was the master meanwhile.
+        try store.raw("HSET", store.key(.meta), "run", "another")
+        #expect(try say() == .failure(.refused))
+        _ = try store.enter(n1)
+        #expect(try say() == .failure(.refused))
+        _ = try store.enter(n2)
+        #expect(throws: Never.self) { _ = try say().get() }
+        // The same if the first to act is a node.
+        for stale in [run, "\(run):1700000000000"] {
+            try store.raw("HSET", store.key(.meta), "run", "another", "returns", stale)
+            _ = try store.enter(n1)
+            #expect(try say() == .failure(.refused), "returns was \(stale)")
+            _ = try store.enter(n2)
+            #expect(throws: Never.self) { _ = try say().get() }
+        }
+    }
+
     @Test func race9AnOutsiderIsNeverGivenAPositionOfALostBranch() async throws {
         let store = try await ContractStore(.redis)
         let epoch = try store.enter(n1).epoch

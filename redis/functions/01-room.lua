@@ -103,6 +103,19 @@ local function jump(meta)
     return 1000 + (tonumber(own:sub(1, 4), 16) or 0)
 end
 
+-- The room has met this Redis, and its first epoch here is `branch` (nil: as before). `foreign`: it met another one
+-- last. Then nobody knows any more which nodes outsiders need not wait for (`returns`), even if it was noted on this
+-- Redis: that may have been the master before. Only a wait that is under way goes on.
+local function meet(meta, foreign, branch)
+    local own = run_id()
+    redis.call('HSET', meta, 'run', own)
+    if branch then redis.call('HSET', meta, 'branch', int(branch)) end
+    local returns = foreign and redis.call('HGET', meta, 'returns')
+    if not returns then return end
+    local till = returns:sub(1, #own + 1) == own .. ':' and whole(returns:sub(#own + 2))
+    if not till or till <= now() then redis.call('HDEL', meta, 'returns') end
+end
+
 -- A link of the chain as two numbers; zeros if it is not valid.
 local function link(text)
     local epoch, base = position(text)

@@ -59,8 +59,7 @@ redis.register_function('martlet_enter', function(keys, args)
     local restored = lost and restore(log, epochs, meta, room, tail, history)
     if restored then verdict, entries, more = judge(log, room, after, wanted) end
     if exists or restored then raise(log, epochs, meta, room, math.max(epoch, room.epoch + 1)) end
-    if foreign or not exists then redis.call('HSET', meta, 'branch', int(room.epoch)) end
-    redis.call('HSET', meta, 'run', run_id())
+    meet(meta, foreign, (foreign or not exists) and room.epoch or nil)
     redis.call('HSET', nodes, node, int(room.epoch))
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
     for _, key in ipairs({index_key(log), rules_keys(log)}) do redis.call('PERSIST', key) end

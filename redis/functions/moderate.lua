@@ -101,7 +101,7 @@ redis.register_function('martlet_moderate', function(keys, args)
     if exists then
         local foreign = jump(meta)
         raise(log, epochs, meta, room, math.max(clock, room.epoch + (foreign or 1)))
-        if foreign then redis.call('HSET', meta, 'run', run_id(), 'branch', int(room.epoch)) end
+        if foreign then meet(meta, foreign, room.epoch) end
         version = math.max(room.epoch, old + 1)
     end
     redis.call('HSET', rules, 'version', int(version))

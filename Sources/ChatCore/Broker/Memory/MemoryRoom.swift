@@ -93,12 +93,21 @@ package struct MemoryRoom: Sendable {
         let jump = jump(runID)
         raise(&log, &chain, to: max(now, log.last.epoch + (jump ?? 1)))
         if jump != nil {
-            run = runID
+            meet(runID, now: now)
             branch = log.last.epoch
         }
         self.chain = chain
         self.log = log
         return log.last.epoch
+    }
+
+    /// The room has met this broker. If it met another one last, nobody knows any more which nodes outsiders need not
+    /// wait for; only a wait that is under way goes on.
+    private mutating func meet(_ runID: String, now: UInt64) {
+        if let run, run != runID, returns.map({ $0.run != runID || $0.until.map { $0 <= now } ?? true }) ?? false {
+            returns = nil
+        }
+        run = runID
     }
 
     /// By how much the first epoch on another Redis exceeds all earlier ones. A branch that was lost may have used the
@@ -162,7 +171,7 @@ package struct MemoryRoom: Sendable {
         logExpires = nil
         restExpires = nil
         rulesExpire = nil
-        run = runID
+        meet(runID, now: now)
         if let log {
             let foreign = jump.map { max(seen, log.last.epoch) + $0 } ?? 0
             epoch = max(epoch, log.last.epoch + 1, foreign)
@@ -297,14 +306,13 @@ package struct MemoryRoom: Sendable {
         return (.success(reply), events)
     }
 
-    /// The events are in the order in which they are published.
     /// How long outsiders wait for nodes, in milliseconds.
     private static let returnTime: UInt64 = 5_000
 
     /// Whether nodes of the room may still put back what this broker lost when it took the place of another one.
     private mutating func awaitsReturns(runID: String, now: UInt64) -> Bool {
-        if let returns, returns.run == runID, returns.until == nil { return false }
         let isForeign = run.map { $0 != runID } ?? false
+        if !isForeign, let returns, returns.run == runID, returns.until == nil { return false }
         let started = returns.flatMap { $0.run == runID ? $0.until : nil }
         let isMissing = nodes.values.contains { isForeign || $0 < branch }
         if isMissing {
@@ -316,7 +324,7 @@ package struct MemoryRoom: Sendable {
         return false
     }
 
-    /// Nil while nodes may put back what the broker lost.
+    /// Nil while nodes may put back what the broker lost. The events are in the order in which they are published.
     mutating func say(
         _ content: MessageContent, limit: Int, runID: String, now: UInt64, expires: UInt64
     ) -> (Position, repeated: Bool, [ChannelEvent])? {
