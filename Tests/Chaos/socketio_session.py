@@ -12,7 +12,7 @@ import urllib.parse
 
 import http_wire
 from ledger import position
-from transport import ForeignSession, Transport, name_of
+from transport import ForeignSession, OverWebSocket, name_of
 from wire import WebSocket
 
 SEPARATOR = "\x1e"
@@ -28,7 +28,7 @@ class Filling:
         self.timer = None
 
 
-class SocketIO(Transport):
+class SocketIO(OverWebSocket):
     """`polls`: begins by polling; `upgrades`: goes on over a WebSocket then."""
 
     polls = False
@@ -37,7 +37,6 @@ class SocketIO(Transport):
     def __init__(self, owner, port):
         super().__init__(owner, port)
         self.sid = None
-        self.socket = None
         self.acks = {}
         self.serial = 0
         self.filling = {}
@@ -307,18 +306,7 @@ class SocketIO(Transport):
         for waiting in self.restored.values():
             if waiting:
                 waiting[1].cancel()
-        if self.socket:
-            self.socket.drop()
-
-    def pause(self):
-        super().pause()
-        if self.socket:
-            self.socket.pause()
-
-    def resume(self):
-        super().resume()
-        if self.socket:
-            self.socket.resume()
+        super().shut()
 
 
 class SocketIOPolling(SocketIO):

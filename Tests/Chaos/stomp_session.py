@@ -10,7 +10,7 @@ import urllib.parse
 
 import http_wire
 from ledger import position
-from transport import ForeignSession, Transport, name_of
+from transport import ForeignSession, OverWebSocket, Transport, name_of
 from wire import WebSocket
 
 BEAT = 3
@@ -224,11 +224,7 @@ class Stomp(Transport):
         )
 
 
-class StompWebSocket(Stomp):
-    def __init__(self, owner, port):
-        super().__init__(owner, port)
-        self.socket = None
-
+class StompWebSocket(Stomp, OverWebSocket):
     async def run(self):
         self.socket = await WebSocket.connect(self, self.port, "/stomp", subprotocol="v12.stomp")
         if self.socket.is_open:
@@ -246,20 +242,6 @@ class StompWebSocket(Stomp):
 
     def put(self, data):
         self.socket.send(data.decode())
-
-    def shut(self):
-        if self.socket:
-            self.socket.drop()
-
-    def pause(self):
-        super().pause()
-        if self.socket:
-            self.socket.pause()
-
-    def resume(self):
-        super().resume()
-        if self.socket:
-            self.socket.resume()
 
 
 class StompTCP(Stomp):

@@ -107,6 +107,28 @@ class ForeignSession(Session):
     handlers = {**Session.handlers, "error": refused}
 
 
+class OverWebSocket(Transport):
+    """A transport with a `wire.WebSocket`, from some time on."""
+
+    def __init__(self, owner, port):
+        super().__init__(owner, port)
+        self.socket = None
+
+    def shut(self):
+        if self.socket:
+            self.socket.drop()
+
+    def pause(self):
+        super().pause()
+        if self.socket:
+            self.socket.pause()
+
+    def resume(self):
+        super().resume()
+        if self.socket:
+            self.socket.resume()
+
+
 class Posting(Transport):
     """Sends by `POST /api/rooms/{room}/messages`, each on a connection of its own."""
 

@@ -19,7 +19,7 @@ package protocol EngineApplication: AnyObject {
     /// When ``timePassed(now:)`` is due; nil if never. Asked after each other call.
     var deadline: Moment? { get }
     func timePassed(now: Moment)
-    /// The end of a loop tick in which something was sent, or in which the connection has ended.
+    /// The end of a loop tick for which that was asked for (``EngineSession/asksForTick()``).
     func tickEnded()
     /// The client does not read what it is sent; the connection is closed.
     func fellBehind()
@@ -62,6 +62,8 @@ struct EngineRegistration: Sendable {
 /// An endpoint for Engine.IO, as one loop has it.
 final class EngineEndpoint {
     let settings: EngineSettings
+    /// The same, for the rules of its sessions.
+    let common: EngineStateMachine.Common
     let handshake: WebSocketHandshake
     let decoder: WebSocketDecoder
     private let makeApplication: (EngineSession, EngineOpening) -> any EngineApplication
@@ -71,6 +73,7 @@ final class EngineEndpoint {
         _ makeApplication: @escaping (EngineSession, EngineOpening) -> any EngineApplication
     ) {
         self.settings = settings
+        common = EngineStateMachine.Common(settings)
         handshake = WebSocketHandshake(subprotocols: [], allowedOrigins: allowedOrigins)
         decoder = WebSocketDecoder(
             options: .init(role: .server, maxMessageBytes: settings.maxPayload, acceptsBinary: true))

@@ -7,37 +7,37 @@ import NIOCore
 /// queued by reference, an upgrade changes nothing that waits, and an answer to a poll is made from the frames.
 ///
 /// Confined to the loop on which it was opened. Requests and WebSockets may be on other loops of the node.
-final class EngineSession: EngineConnection, FlushedOutlet {
+final class EngineSession: EngineConnection, FlushedOutlet, QueuedSession {
+    // The fields that a delivery touches come first.
     let gateway: GatewayLoop
-    let sid: EngineSessionID
-    private let settings: EngineSettings
-    private let endpoint: EngineEndpoint
+    private var isDirty = false
+    private var isTickWanted = false
+    private var isListed = true
+    var isFlushingEarly = false
+    /// The WebSocket, if it is on this loop.
+    private var local: EngineSocket?
     private var machine: EngineStateMachine
-    private var outbound: OutboundQueue
+    var queue: OutboundQueue
+    let sid: EngineSessionID
+    private let endpoint: EngineEndpoint
+    private var settings: EngineSettings { endpoint.settings }
     private var application: (any EngineApplication)?
     /// The GET that waits.
     private var waiting: EngineResponder?
     private var socket: EngineSocketLink? {
         didSet { local = socket?.here }
     }
-    /// The same, if it is on this loop.
-    private var local: EngineSocket?
     /// The WebSocket that may replace polling.
     private var probe: EngineSocketLink?
     private var timerDue: Moment?
     private var pausedUntil: Moment?
-    private var isDirty = false
-    private var isListed = true
-    /// Within `enqueue`: nobody may be called now.
-    private var isFlushingEarly = false
 
     init(gateway: GatewayLoop, endpoint: EngineEndpoint, isPolling: Bool) {
         self.gateway = gateway
         self.endpoint = endpoint
-        settings = endpoint.settings
         sid = gateway.engines.makeID()
-        machine = EngineStateMachine(settings: endpoint.settings, isPolling: isPolling, now: .now)
-        outbound = OutboundQueue(limit: max(gateway.options.limits.outboundBytes, 2 * endpoint.settings.maxPayload))
+        machine = EngineStateMachine(common: endpoint.common, isPolling: isPolling, now: .now)
+        queue = OutboundQueue(limit: max(gateway.options.limits.outboundBytes, 2 * endpoint.settings.maxPayload))
     }
 
     /// Begins. `socket`: the WebSocket that carries it; nil if it is polled.
@@ -146,16 +146,16 @@ final class EngineSession: EngineConnection, FlushedOutlet {
     func socketChanged(_ link: EngineSocketLink, isWritable: Bool) {
         guard link.id == socket?.id else { return }
         if isWritable {
-            if link.here == nil { outbound.catchUp() }
+            if link.here == nil { queue.catchUp() }
             flush()
             markDirty()
         } else {
-            outbound.fallBehind()
+            queue.fallBehind()
         }
     }
 
     /// Queues a control frame, if the WebSocket is the session's. Returns false if it is not.
-    func queue(_ frame: SharedFrame, on link: EngineSocketLink) -> Bool {
+    func enqueue(_ frame: SharedFrame, on link: EngineSocketLink) -> Bool {
         guard link.id == socket?.id else { return false }
         enqueue(frame)
         return true
@@ -183,7 +183,7 @@ final class EngineSession: EngineConnection, FlushedOutlet {
             case .useWebSocket:
                 socket = probe
                 probe = nil
-                outbound.catchUp()
+                queue.catchUp()
                 markDirty()
             case .closeWebSocket:
                 flush()
@@ -211,7 +211,7 @@ final class EngineSession: EngineConnection, FlushedOutlet {
                     payload.append(content, isBinary: !isText)
                 }
             }
-            outbound.catchUp()
+            queue.catchUp()
             responder.answer(payload.isEmpty ? EnginePayload([.noop]) : payload)
             markDirty()
         }
@@ -235,60 +235,26 @@ final class EngineSession: EngineConnection, FlushedOutlet {
     @discardableResult
     func enqueue(_ frame: SharedFrame, isLast: Bool = false) -> Bool {
         guard machine.isOpen || isLast, frame.byteCount > 0 else { return true }
-        switch append(frame) {
-        case .queued, .behind: break
-        case .dropped:
-            gateway.counters.framesDropped[frame.kind, default: 0] += 1
-            return false
-        case .overflow:
-            // As in ``ChannelSession``: what is queued is written first if the peer keeps up.
-            if outbound.isBehind {
-                guard socket?.here?.hasRoom ?? false else {
-                    giveUpAsSlow()
-                    return true
-                }
-                outbound.pardon()
-            } else {
-                isFlushingEarly = true
-                flush()
-                isFlushingEarly = false
-            }
-            switch append(frame) {
-            case .queued, .behind: break
-            case .dropped:
-                gateway.counters.framesDropped[frame.kind, default: 0] += 1
-                return false
-            case .overflow:
-                giveUpAsSlow()
-                return true
-            }
-        }
-        gateway.counters.framesSent += 1
-        return true
+        return offer(frame)
     }
 
-    private func append(_ frame: SharedFrame) -> OutboundQueue.Outcome {
-        let before = outbound.count
-        let outcome = outbound.append(frame, joiner: &gateway.joiner)
-        gateway.counters.queuedBytes += outbound.count - before
+    var maySend: Bool { !machine.isOver }
+
+    var kernelHasRoom: Bool { socket?.here?.hasRoom ?? false }
+
+    func offered(_ outcome: OutboundQueue.Outcome) {
         // Between two polls a client that keeps up is behind as well, so only half of the limit makes it so.
-        if !machine.isOverWebSocket, outbound.count > gateway.options.limits.outboundBytes / 2 {
-            outbound.fallBehind()
-        }
+        if !machine.isOverWebSocket, queue.count > gateway.options.limits.outboundBytes / 2 { queue.fallBehind() }
         markDirty()
-        return outcome
     }
 
-    private func giveUpAsSlow() {
+    func spoke() {}
+
+    func giveUpAsSlow() {
         discardQueue()
-        outbound.catchUp()
+        queue.catchUp()
         application?.fellBehind()
         close()
-    }
-
-    private func discardQueue() {
-        gateway.counters.queuedBytes -= outbound.count
-        outbound.removeAll()
     }
 
     package func close() {
@@ -310,34 +276,18 @@ final class EngineSession: EngineConnection, FlushedOutlet {
         probe?.cut()
     }
 
-    var hasQueued: Bool { outbound.count > 0 }
-    var isBehind: Bool { outbound.isBehind }
-
-    /// At least three quarters of the queue's limit are free, and the peer reads.
-    var hasRoomForPage: Bool {
-        !outbound.isBehind && outbound.count <= gateway.options.limits.outboundBytes / 4
-    }
-
-    func next() -> ByteBuffer? {
-        guard let buffer = outbound.next() else { return nil }
-        gateway.counters.queuedBytes -= buffer.readableBytes
-        gateway.counters.bytesSent += UInt64(buffer.readableBytes)
-        return buffer
-    }
-
-    func caughtUp() { outbound.catchUp() }
-
-    func fellBehind() { outbound.fallBehind() }
+    private var hasQueued: Bool { !queue.isEmpty }
+    var isBehind: Bool { queue.isBehind }
 
     /// Writes what is queued to the WebSocket, or answers the GET that waits.
-    private func flush() {
+    func flush() {
         guard machine.isOverWebSocket || socket != nil else {
             if hasQueued, !isFlushingEarly { run(machine.queued()) }
             return
         }
         if let local { return local.flush(self) }
         guard let socket else { return }
-        while !outbound.isBehind, let buffer = next() { socket.write(buffer) }
+        while !queue.isBehind, let buffer = next() { socket.write(buffer) }
     }
 
     func markDirty() {
@@ -346,11 +296,20 @@ final class EngineSession: EngineConnection, FlushedOutlet {
         gateway.markDirty(self)
     }
 
+    /// The application is told of the end of this tick.
+    func asksForTick() {
+        isTickWanted = true
+        markDirty()
+    }
+
     func tickEnded() {
         isDirty = false
         flush()
-        _ = outbound.payOwed()
-        application?.tickEnded()
+        _ = queue.payOwed()
+        if isTickWanted {
+            isTickWanted = false
+            application?.tickEnded()
+        }
         guard machine.isOver, !isListed else { return }
         discardQueue()
         application = nil
@@ -366,8 +325,8 @@ final class EngineSession: EngineConnection, FlushedOutlet {
 
     /// Called about once in a heartbeat interval: a peer that takes no bytes for a whole one is not reading.
     func checkStalled() {
-        guard machine.isOverWebSocket, outbound.hasStalled() else { return }
-        guard socket?.here?.hasRoom ?? false else { return giveUpAsSlow() }
+        guard machine.isOverWebSocket, queue.hasStalled() else { return }
+        guard kernelHasRoom else { return giveUpAsSlow() }
         flush()
     }
 

@@ -6,25 +6,26 @@ import NIOCore
 /// connection; then everything between the two hops.
 ///
 /// Confined to the loop of its channel.
-final class EngineSocket: ChannelInboundHandler {
+final class EngineSocket: ChannelInboundHandler, FlushedConnection {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private enum Owner {
         case nobody
         case here(EngineSession)
-        case elsewhere(NIOLoopBound<GatewayLoop>, EngineSessionID)
+        indirect case elsewhere(NIOLoopBound<GatewayLoop>, EngineSessionID)
     }
 
-    private let gateway: GatewayLoop
-    private var decoder: WebSocketDecoder
+    // The fields that a delivery touches come first.
+    private var isGone = false
     private var closing = WebSocketCloseStateMachine()
-    private var raw: RawSocket?
-    private var context: ChannelHandlerContext?
+    var raw: RawSocket?
+    private let gateway: GatewayLoop
+    private(set) var context: ChannelHandlerContext?
     private var owner = Owner.nobody
     private var cutAt: Moment?
-    private var isGone = false
     private var isPausing = false
+    private var decoder: WebSocketDecoder
 
     init(gateway: GatewayLoop, decoder: WebSocketDecoder) {
         self.gateway = gateway
@@ -33,7 +34,7 @@ final class EngineSocket: ChannelInboundHandler {
 
     /// How sessions reach it.
     private(set) lazy var link = EngineSocketLink(
-        socket: NIOLoopBound(self, eventLoop: gateway.eventLoop), loop: gateway.eventLoop,
+        socket: NIOLoopBound(self, eventLoop: gateway.eventLoop),
         id: UInt(bitPattern: ObjectIdentifier(self)))
 
     // MARK: Beginning and end
@@ -138,7 +139,7 @@ final class EngineSocket: ChannelInboundHandler {
     /// Sends a control frame. What a session on this loop has queued may bypass the channel, so the frame has to be
     /// queued as well.
     private func answer(_ frame: SharedFrame) {
-        if case .here(let session) = owner, session.queue(frame, on: link) { return }
+        if case .here(let session) = owner, session.enqueue(frame, on: link) { return }
         write(frame.bytes)
     }
 
@@ -179,35 +180,11 @@ final class EngineSocket: ChannelInboundHandler {
         tell { $0.socketChanged(link, isWritable: false) }
     }
 
-    /// Writes what a session on this loop has queued, as ``ChannelSession`` does.
+    /// Writes what a session on this loop has queued.
     func flush(_ session: EngineSession) {
-        guard !isGone, closing.maySend, let context else { return }
-        if raw?.isThroughChannel ?? true, !(raw?.isUsable(context) ?? false) {
-            return flushThroughChannel(session, context)
-        }
-        while let buffer = session.next() {
-            guard let rest = raw?.send(buffer) else { continue }
-            context.write(wrapOutboundOut(rest), promise: nil)
-            return flushThroughChannel(session, context)
-        }
-        session.caughtUp()
+        guard !isGone, closing.maySend else { return }
+        write(session)
     }
-
-    private func flushThroughChannel(_ session: EngineSession, _ context: ChannelHandlerContext) {
-        let channel = context.channel
-        if session.isBehind, !channel.isWritable { return }
-        repeat {
-            var unflushed = 0
-            while channel.isWritable, unflushed < Self.mostUnflushed, let buffer = session.next() {
-                unflushed += buffer.readableBytes
-                context.write(wrapOutboundOut(buffer), promise: nil)
-            }
-            context.flush()
-        } while channel.isWritable && session.hasQueued
-        if channel.isWritable { session.caughtUp() } else { session.fellBehind() }
-    }
-
-    private static let mostUnflushed = 32_768
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable {
@@ -260,11 +237,10 @@ extension EngineSocket: TimedConnection {
 /// A WebSocket as a session sees it, on its own loop or on another one.
 struct EngineSocketLink: Sendable {
     let socket: NIOLoopBound<EngineSocket>
-    let loop: any EventLoop
     let id: UInt
 
     /// The socket, if it is on the loop of the caller.
-    var here: EngineSocket? { loop.inEventLoop ? socket.value : nil }
+    var here: EngineSocket? { socket.eventLoop.inEventLoop ? socket.value : nil }
 
     func write(_ buffer: ByteBuffer) { run { $0.write(buffer) } }
 
@@ -275,6 +251,7 @@ struct EngineSocketLink: Sendable {
     func pauseReading(for time: Duration) { run { $0.pauseReading(for: time) } }
 
     private func run(_ body: @escaping @Sendable (EngineSocket) -> Void) {
+        let loop = socket.eventLoop
         if loop.inEventLoop { return body(socket.value) }
         loop.execute { body(socket.value) }
     }

@@ -3,10 +3,16 @@ import ChatWire
 import NIOCore
 
 /// The two registrations of Socket.IO: for sockets in the main namespace, and for all others.
-struct SocketProtocols {
+final class SocketProtocols: Sendable {
     let profile: SocketIOProfile
     let main: SpokenProtocol
     let other: SpokenProtocol
+
+    init(profile: SocketIOProfile, main: SpokenProtocol, other: SpokenProtocol) {
+        self.profile = profile
+        self.main = main
+        self.other = other
+    }
 
     func spoken(_ namespace: String) -> SpokenProtocol { namespace == SocketPacket.mainNamespace ? main : other }
 }
@@ -32,8 +38,8 @@ final class SocketIOApplication: EngineApplication {
     private let address: PeerAddress?
     private var machine: SocketStateMachine
     private var sockets = SmallDictionary<String, Socket>()
-    /// A session waits until its client has caught up. False for nearly all ticks, each of which asks.
-    var hasWishes = false
+    /// A session waits until its client has caught up.
+    private var hasWishes = false
     /// Sessions that have ended, and of which the service has not been told.
     private var ended: [SocketSession] = []
 
@@ -270,7 +276,7 @@ final class SocketIOApplication: EngineApplication {
         machine.disconnected(namespace)
         ended.append(session)
         if comesBack { connection.close() }
-        connection.markDirty()
+        connection.asksForTick()
     }
 
     func closed(_ end: EngineStateMachine.End) {
@@ -289,11 +295,19 @@ final class SocketIOApplication: EngineApplication {
             session.leave(reason)
         }
         sockets = SmallDictionary()
-        connection.markDirty()
     }
 
     /// The session's transport is gone, or its client has left.
-    func sessionLeft(_ session: SocketSession) { ended.append(session) }
+    func sessionLeft(_ session: SocketSession) {
+        ended.append(session)
+        connection.asksForTick()
+    }
+
+    /// A session waits until its client has caught up.
+    func wishes() {
+        hasWishes = true
+        connection.asksForTick()
+    }
 
     func fellBehind() {
         for socket in allSockets { if case .session(let session, _) = socket { session.leave(CloseReason.slow.name) } }

@@ -7,15 +7,16 @@ import NIOCore
 ///
 /// Calls into the service are never made from within `send` or `close`, but at the end of the tick.
 final class SocketSession: ClientSession {
+    // The fields that a delivery touches come first.
+    private let connection: EngineSession
     let gateway: GatewayLoop
     let protocolID: ProtocolID
-    let namespace: String
-    var core: SessionCore
-    var place: (slot: UInt32, index: UInt32)?
-    private let application: SocketIOApplication
-    private var connection: EngineSession { application.connection }
     private var isEnding = false
     private var isRemoved = false
+    var core: SessionCore
+    let namespace: String
+    var place: (slot: UInt32, index: UInt32)?
+    private let application: SocketIOApplication
     /// The service waits until a page can be sent.
     private var isPageWanted = false
     /// The newest counts of rooms whose presence changes were dropped.
@@ -27,6 +28,7 @@ final class SocketSession: ClientSession {
     ) {
         self.gateway = gateway
         self.application = application
+        connection = application.connection
         namespace = reader.handshake.namespace
         protocolID = spoken.id
         core = SessionCore(identity: identity, speaking: spoken, reader: reader, rules: gateway.sessionRules)
@@ -39,7 +41,7 @@ final class SocketSession: ClientSession {
     func enqueue(_ frame: SharedFrame) {
         guard !isEnding, !connection.enqueue(frame), let presence = frame.presence else { return }
         owed = (owed ?? [:]).merging([presence.room: presence.count]) { $1 }
-        application.hasWishes = true
+        application.wishes()
     }
 
     func forgetOwed(_ room: RoomName) { owed?[room] = nil }
@@ -48,8 +50,7 @@ final class SocketSession: ClientSession {
         guard core.machine.isOpen, !isEnding else { return false }
         if connection.hasRoomForPage { return true }
         isPageWanted = true
-        application.hasWishes = true
-        connection.markDirty()
+        application.wishes()
         return false
     }
 
@@ -69,7 +70,6 @@ final class SocketSession: ClientSession {
         guard !isEnding else { return }
         finish(reason)
         application.sessionLeft(self)
-        connection.markDirty()
     }
 
     private func finish(_ reason: String) {
@@ -89,7 +89,7 @@ final class SocketSession: ClientSession {
 
     private func caughtUp() {
         guard core.machine.isOpen else { return }
-        defer { if owed != nil || isPageWanted { application.hasWishes = true } }
+        defer { if owed != nil || isPageWanted { application.wishes() } }
         guard !connection.isBehind else { return }
         if let counts = owed {
             owed = nil

@@ -12,7 +12,7 @@ import NIOCore
 ///
 /// Confined to its event loop. Calls into the service are never made from within `send` or `close`, so a service may
 /// loop over its members and send to each without any session being removed meanwhile.
-final class ChannelSession: ChannelInboundHandler, ClientSession {
+final class ChannelSession: ChannelInboundHandler, ClientSession, QueuedSession, FlushedConnection {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
@@ -24,14 +24,13 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
     private var isDirty = false
     /// The service waits until a page can be sent.
     private var isPageWanted = false
-    /// Within `send`: the service must not be called now.
-    private var isFlushingEarly = false
+    var isFlushingEarly = false
     private var isGone = false
-    private var raw: RawSocket?
-    private var queue: OutboundQueue
+    var raw: RawSocket?
+    var queue: OutboundQueue
     var core: SessionCore
     // Fields that a delivery does not touch.
-    private var context: ChannelHandlerContext?
+    private(set) var context: ChannelHandlerContext?
     /// Nil if messages are not framed.
     private var decoder: WebSocketDecoder?
     var place: (slot: UInt32, index: UInt32)?
@@ -84,9 +83,8 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
         isGone = true
         closing.disconnected()
         core.machine.closed()
-        setCount(to: 0)
+        discardQueue()
         setKernelBytes(0)
-        queue.removeAll()
         core.endReason = core.endReason ?? "gone"
         gateway.stopTiming(self)
         gateway.remove(self, reason: core.endReason ?? "gone")
@@ -165,9 +163,6 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
         return false
     }
 
-    /// At least three quarters of the queue's limit are free, and the peer reads.
-    private var hasRoomForPage: Bool { !queue.isBehind && queue.count <= gateway.options.limits.outboundBytes / 4 }
-
     func end(with farewell: ProtocolFarewell, reason: String) {
         switch closing.close() {
         case .sendClose:
@@ -180,44 +175,25 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
 
     func enqueue(_ frame: SharedFrame) {
         guard closing.maySend, frame.byteCount > 0 else { return }
-        switch append(frame) {
-        case .queued, .behind: gateway.counters.framesSent += 1
-        case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
-        case .overflow:
-            // A tick that brings more than the limit is not the fault of a peer that keeps up: what is queued is
-            // written first.
-            if queue.isBehind {
-                // Nor is the peer slow if the node has not written to it yet: the kernel would take more bytes.
-                guard raw?.hasRoom ?? false else { return giveUpAsSlow() }
-                queue.pardon()
-            } else {
-                isFlushingEarly = true
-                flush()
-                isFlushingEarly = false
-            }
-            guard closing.maySend else { return }
-            switch append(frame) {
-            case .queued, .behind: gateway.counters.framesSent += 1
-            case .dropped: gateway.counters.framesDropped[frame.kind, default: 0] += 1
-            case .overflow: giveUpAsSlow()
-            }
-        }
+        offer(frame)
     }
+
+    var maySend: Bool { closing.maySend }
+
+    var kernelHasRoom: Bool { raw?.hasRoom ?? false }
+
+    func offered(_ outcome: OutboundQueue.Outcome) {
+        if case .queued = outcome { markDirty() }
+    }
+
+    func spoke() { core.spoke() }
 
     /// The close frame is sent after the bytes that the channel has taken already. Queued bytes are dropped, as the
     /// client will reconnect with the last position that it saw.
-    private func giveUpAsSlow() {
+    func giveUpAsSlow() {
         discardQueue()
         queue.catchUp()
         close(.slow)
-    }
-
-    private func append(_ frame: SharedFrame) -> OutboundQueue.Outcome {
-        let before = queue.count
-        let outcome = queue.append(frame, joiner: &gateway.joiner)
-        gateway.counters.queuedBytes += queue.count - before
-        if case .queued = outcome { markDirty() }
-        return outcome
     }
 
     private func markDirty() {
@@ -230,7 +206,7 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
     private func end(with frame: SharedFrame) {
         core.machine.closed()
         startCutting()
-        if frame.byteCount > 0 { _ = append(frame) }
+        if frame.byteCount > 0 { append(frame) }
         markDirty()
     }
 
@@ -262,18 +238,9 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
         gateway.startTiming(self)
     }
 
-    private func discardQueue() {
-        setCount(to: 0)
-        queue.removeAll()
-    }
-
     private func setKernelBytes(_ count: Int32) {
         gateway.counters.kernelBytes += Int(count - kernelBytes)
         kernelBytes = count
-    }
-
-    private func setCount(to count: Int) {
-        gateway.counters.queuedBytes += count - queue.count
     }
 
     func tickEnded() {
@@ -297,57 +264,9 @@ final class ChannelSession: ChannelInboundHandler, ClientSession {
         gateway.service.sessionDrained(id, on: gateway.eventLoop)
     }
 
-    private func flush() {
+    func flush() {
         guard !isGone else { return }
-        let outcome = writeRaw()
-        if case .everything = outcome { return }
-        guard let context else { return }
-        let channel = context.channel
-        // Bytes that the kernel did not take are in the channel and have to be flushed. This also applies to a session
-        // that was behind until now and whose bytes fill the channel: no event would trigger the flush later.
-        if case .nothing = outcome, queue.isBehind, !channel.isWritable { return }
-        // Repeated, because flushing can make the channel writable at once, and no event would report that later.
-        repeat {
-            // Checking writability after each write keeps the channel within its high-water mark. The rest waits in the
-            // queue, where it is counted and can be dropped. The TLS handler reaches the channel only with a flush.
-            var unflushed = 0
-            while channel.isWritable, unflushed < Self.mostUnflushed, let buffer = next() {
-                unflushed += buffer.readableBytes
-                context.write(wrapOutboundOut(buffer), promise: nil)
-            }
-            core.spoke()
-            context.flush()
-        } while channel.isWritable && !queue.isEmpty
-        if channel.isWritable { queue.catchUp() } else { queue.fallBehind() }
-    }
-
-    /// The bytes that are written between two flushes, about the channel's high-water mark.
-    private static let mostUnflushed = 32_768
-
-    private enum RawOutcome { case everything, part, nothing }
-
-    /// Writes to the descriptor. Afterwards everything is with the kernel, or the kernel has a part and the channel has
-    /// the rest of that buffer. Nearly every delivery takes this path: it does not touch the channel, whose memory has
-    /// left the caches since the last delivery.
-    private func writeRaw() -> RawOutcome {
-        if raw?.isThroughChannel ?? true {
-            guard let context, raw?.isUsable(context) ?? false else { return .nothing }
-        }
-        while let buffer = next() {
-            guard let rest = raw?.send(buffer) else { continue }
-            context?.write(wrapOutboundOut(rest), promise: nil)
-            return .part
-        }
-        core.spoke()
-        queue.catchUp()
-        return .everything
-    }
-
-    private func next() -> ByteBuffer? {
-        guard let buffer = queue.next() else { return nil }
-        gateway.counters.queuedBytes -= buffer.readableBytes
-        gateway.counters.bytesSent += UInt64(buffer.readableBytes)
-        return buffer
+        write(self)
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {

@@ -70,7 +70,15 @@ public struct EngineStateMachine: Sendable {
 
     private static let heldUp: Duration = .milliseconds(100)
 
-    private let settings: EngineSettings
+    /// What all sessions of an endpoint have in common, stored once because a node has many sessions.
+    public final class Common: Sendable {
+        let settings: EngineSettings
+
+        public init(_ settings: EngineSettings) { self.settings = settings }
+    }
+
+    private let common: Common
+    private var settings: EngineSettings { common.settings }
     private var state: State
     private var isPollWaiting = false
     private var isPosting = false
@@ -79,10 +87,10 @@ public struct EngineStateMachine: Sendable {
     private var pongDue: Moment?
 
     /// `isPolling`: the session was opened by polling.
-    public init(settings: EngineSettings, isPolling: Bool, now: Moment) {
-        self.settings = settings
+    public init(common: Common, isPolling: Bool, now: Moment) {
+        self.common = common
         state = isPolling ? .polling : .webSocket
-        pingDue = now + settings.pingInterval
+        pingDue = now + common.settings.pingInterval
     }
 
     /// Whether the client may send messages, and may be sent some.

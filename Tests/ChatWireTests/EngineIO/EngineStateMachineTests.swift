@@ -13,7 +13,7 @@ struct EngineStateMachineTests {
     private func at(_ milliseconds: UInt64) -> Moment { Moment(nanoseconds: 1_000_000_000 + milliseconds * 1_000_000) }
 
     private func machine(isPolling: Bool = true) -> EngineStateMachine {
-        EngineStateMachine(settings: Self.settings, isPolling: isPolling, now: at(0))
+        EngineStateMachine(common: .init(Self.settings), isPolling: isPolling, now: at(0))
     }
 
     // MARK: Polling
@@ -173,7 +173,7 @@ struct EngineStateMachineTests {
     @Test func anUpgradeThatNeverEndsIsGivenUp() {
         var settings = Self.settings
         settings.upgradeTimeout = .milliseconds(100)
-        var machine = EngineStateMachine(settings: settings, isPolling: true, now: at(0))
+        var machine = EngineStateMachine(common: .init(settings), isPolling: true, now: at(0))
         #expect(machine.webSocketOpened(now: at(1)) == true)
         #expect(machine.deadline == at(101))
         #expect(machine.timePassed(now: at(101)) == [.closeProbe])
