@@ -196,6 +196,32 @@ struct EdgeTests {
         try await node.terminate()
     }
 
+    /// Polls of Socket.IO at any node: those with the same key pass them on to each other, with TLS.
+    @Test func nodesWithTheSameKeyPassPollsOn() async throws {
+        let own = try PrivateCertificate.make()
+        let other = try PrivateCertificate.make(name: "other")
+        let redis = try await PrivateRedis.start()
+        defer { redis.stop() }
+        var nodes: [TestNode] = []
+        for (name, certificate) in [("one", own), ("two", own), ("three", other)] {
+            var environment = files(certificate)
+            environment["MARTLET_SOCKETIO"] = "on"
+            nodes.append(
+                try await TestNode.start(name, redis: redis.url, environment, authority: certificate.authority))
+        }
+        func ask(_ node: TestNode, _ query: String = "", _ more: [String] = []) async throws -> String {
+            let url = "\(node.http)/socket.io/?EIO=4&transport=polling\(query)"
+            return try await Shell.run("curl", ["-s", "-m", "10", "--cacert", node.authority ?? ""] + more + [url])
+        }
+        let opening = try await ask(nodes[0])
+        let sid = try #require(opening.split(separator: "\"").dropFirst(3).first, "\(opening)")
+        #expect(try await ask(nodes[1], "&sid=\(sid)", ["--data-binary", "40{\"user\":\"ana\"}"]) == "ok")
+        #expect(try await ask(nodes[1], "&sid=\(sid)").hasPrefix("40{\"sid\":"))
+        #expect(try await ask(nodes[0], "&sid=\(sid)", ["--data-binary", "42[\"join\",\"lobby\"]"]) == "ok")
+        #expect(try await ask(nodes[2], "&sid=\(sid)").contains("\"code\":1"))
+        for node in nodes { try await node.terminate() }
+    }
+
     @Test func aCertificateThatCannotBeUsedRefusesTheStart() async throws {
         let own = try PrivateCertificate.make()
         try own.makePair("other", name: "other")

@@ -23,6 +23,10 @@ public struct CertificateError: Error, Equatable, Sendable, CustomStringConverti
 /// A certificate chain and its key, ready for handshakes.
 public struct ServerCertificate: Sendable {
     let context: NIOSSLContext
+    /// For connections to other nodes, see ``ServerTLS/makePeerHandler()``.
+    let peerContext: NIOSSLContext
+    /// The public key of the node's own certificate (RFC 5280, SubjectPublicKeyInfo).
+    let publicKey: [UInt8]
     /// The time from which on the node's own certificate is valid, in seconds since 1970 (UTC).
     public let begins: Int64
     /// The time at which it expires, in seconds since 1970 (UTC).
@@ -59,6 +63,17 @@ public struct ServerCertificate: Sendable {
         } catch {
             throw Self.fault(
                 files.key, "the key does not belong to the first certificate in \(files.certificate)")
+        }
+        var peers = TLSConfiguration.makeClientConfiguration()
+        peers.minimumTLSVersion = .tlsv12
+        // Whoever is connected to is known by the key alone.
+        peers.trustRoots = .certificates([])
+        peers.shutdownTimeout = Self.shutdownTimeout
+        do {
+            peerContext = try NIOSSLContext(configuration: peers)
+            publicKey = try own.extractPublicKey().toSPKIBytes()
+        } catch {
+            throw Self.fault(files.certificate, "its public key cannot be read")
         }
         begins = Int64(own.notValidBefore)
         expires = Int64(own.notValidAfter)

@@ -1,6 +1,7 @@
 import ChatJSON
 import Logging
 import NIOConcurrencyHelpers
+import NIOCore
 import NIOSSL
 
 /// TLS for the connections to one port: the certificate in use, and its replacement when the files change.
@@ -39,6 +40,16 @@ final class ServerTLS: Sendable {
         configuration.maximumPreservedOutboundBufferCapacity = 4_096
         return NIOSSLServerHandler(
             context: state.withLockedValue { $0.certificate.context }, configuration: configuration)
+    }
+
+    /// The handler of a connection to another node, which has to prove that it holds the key of this node's own
+    /// certificate: names and authorities do not matter among nodes that are given the same files.
+    func makePeerHandler() throws -> NIOSSLClientHandler {
+        let certificate = state.withLockedValue { $0.certificate }
+        return try NIOSSLClientHandler(context: certificate.peerContext, serverHostname: nil) { chain, promise in
+            let key = chain.first.flatMap { try? $0.extractPublicKey().toSPKIBytes() }
+            promise.succeed(key == certificate.publicKey ? .certificateVerified : .failed)
+        }
     }
 
     /// Looks at the files and the clock at this interval until the task is cancelled.

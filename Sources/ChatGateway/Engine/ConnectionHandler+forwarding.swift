@@ -7,11 +7,12 @@ import NIOPosix
 /// to know where a session is: this node passes the request on, to the address that the other one reports to Redis.
 ///
 /// The other node treats the request like one from a client; the name of the session is all that it proves, and all
-/// that it has to. ``EngineForwarding/mark`` keeps requests from going round.
+/// that it has to. If this node has a certificate, so has the other one, and with the same key.
+/// ``EngineForwarding/mark`` keeps requests from going round.
 extension ConnectionHandler {
     /// Whether a request for this session can be passed on.
     func mayForward(_ head: RequestHead) -> Bool {
-        head.first(EngineForwarding.mark) == nil && gateway.options.certificate == nil
+        head.first(EngineForwarding.mark) == nil
     }
 
     /// Passes a request of the polling transport on. If its session's node is gone, the client is told that the session
@@ -74,12 +75,19 @@ extension ConnectionHandler {
     private func connect(to node: String, _ body: @escaping ((any Channel)?) -> Void) {
         let loop = gateway.eventLoop
         let service = gateway.service
+        let tls = port.tls
         let promise = loop.makePromise(of: NodeAddress?.self)
         promise.completeWithTask { await service.address(of: node) }
         promise.futureResult.flatMap { address in
             guard let address else { return loop.makeSucceededFuture((any Channel)?.none) }
             return ClientBootstrap(group: loop).connectTimeout(.seconds(2))
                 .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        guard let tls else { return }
+                        try channel.pipeline.syncOperations.addHandler(tls.makePeerHandler())
+                    }
+                }
                 .connect(host: address.host, port: address.port).map { Optional($0) }
         }.assumeIsolated().whenComplete { result in
             body((try? result.get()) ?? nil)

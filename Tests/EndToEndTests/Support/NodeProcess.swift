@@ -10,7 +10,7 @@ final class TestNode: @unchecked Sendable {  // `port` and `authority` are writt
     private let process = Process()
     private let logFile: URL
     /// The PEM file of the authority of the node's certificate, if the node speaks TLS.
-    private var authority: String?
+    private(set) var authority: String?
 
     var url: String { "\(authority == nil ? "ws" : "wss")://127.0.0.1:\(port)/ws" }
     var http: String { "\(authority == nil ? "http" : "https")://127.0.0.1:\(port)" }
