@@ -120,7 +120,8 @@ class Measure:
         return found
 
     def urls(self, server, run):
-        return [word for port in server.ports(self.stage, run.nodes) for word in ("--url", f"ws://127.0.0.1:{port}")]
+        return [word for port in server.ports(self.stage, run.nodes)
+                for word in ("--url", f"ws://127.0.0.1:{port}{server.path}")]
 
     def published(self, redis):
         if not redis:

@@ -30,7 +30,7 @@ def program(name):
 class Server:
     """One kind of server. `start` returns the processes that make up its nodes, in the order of `ports`."""
 
-    name = protocol = ""
+    name = protocol = path = ""
     uses_redis = True
     #: Connections that an idle run gives it: some take long to join, or need very much memory.
     idle = 15_000
@@ -70,6 +70,34 @@ class Martlet(Server):
         for process, port in zip(processes, self.ports(stage, count)):
             stage.wait_until(process, "/readyz", lambda: is_ready(port))
         return processes
+
+
+class MartletStomp(Martlet):
+    """Martlet, whose clients speak STOMP."""
+
+    name, protocol, path = "martlet-stomp", "stomp", "/stomp"
+
+    def start(self, stage, count, environment=None):
+        # All of them log in as RabbitMQ's guest.
+        own = {"MARTLET_STOMP": "on", "MARTLET_LIMIT_SESSIONS_PER_USER": "100000"}
+        return super().start(stage, count, {**own, **(environment or {})})
+
+
+class MartletSocketIO(Martlet):
+    """Martlet, whose clients speak Socket.IO with the events of socketio_server.py."""
+
+    name, protocol = "martlet-socketio", "socketio"
+
+    def start(self, stage, count, environment=None):
+        profile = os.path.join(HERE, "socketio_profile.json")
+        return super().start(stage, count, {
+            "MARTLET_SOCKETIO": "on", "MARTLET_SOCKETIO_PROFILE": profile, **(environment or {})})
+
+
+class MartletEvents(Martlet):
+    """Martlet, whose clients read event streams and send by POST."""
+
+    name, protocol = "martlet-events", "events"
 
 
 class Before(Martlet):
@@ -239,7 +267,7 @@ cluster_formation.peer_discovery_backend = classic_config
 """
 
 MARTLET = Martlet()
-ALL = [Floor(), MARTLET, Nchan(), SocketIO(), RabbitMQ()]
+ALL = [Floor(), MARTLET, MartletEvents(), MartletStomp(), MartletSocketIO(), Nchan(), SocketIO(), RabbitMQ()]
 
 
 def install():
