@@ -42,7 +42,7 @@ public struct Node: Service {
     /// password, too old). A Redis that does not answer is waited for; a host name that does not resolve is waited for
     /// only for `MARTLET_REDIS_NAME_WAIT`.
     public func run() async throws {
-        let identity = try NodeID(Self.makeID(name: configuration.node.name))
+        let identity = try NodeID.unique(name: configuration.node.name)
         var logger = logger
         logger[metadataKey: LogKey.node] = "\(identity)"
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.node.eventLoops)
@@ -156,11 +156,5 @@ public struct Node: Service {
         return try TokenAuthenticator(
             configuration.access, revocations: revocations, tickets: tickets, metrics: metrics, logger: logger,
             clock: { WallClock.milliseconds })
-    }
-
-    /// A unique ID for each start: the configured name and 32 random bits.
-    private static func makeID(name: String) -> String {
-        let suffix = String(UInt32.random(in: .min ... .max), radix: 16)
-        return "\(name)-\(String(repeating: "0", count: 8 - suffix.count))\(suffix)"
     }
 }

@@ -378,9 +378,7 @@ final class Hub: ChatService {
         var found: [String: NodeAddress] = [:]
         for record in records {
             guard let report = record.report else { continue }
-            // The ID is the name and a random part (`Node.makeID`).
-            let name = String(record.node.text.dropLast(9))
-            found[record.node.text] = NodeAddress(reported: report.address, name: name)
+            found[record.node.text] = NodeAddress(reported: report.address, name: record.node.name)
         }
         let all = found
         addresses.withLockedValue { $0.known = all }

@@ -1,39 +1,47 @@
-import ChatCore
 import Glibc
-import NIOCore
+package import NIOCore
 import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import NIOWebSocket
 
-import struct ChatJSON.ByteWriter
+/// Who uses a ``ClientLink``. All calls come on the link's loop.
+package protocol ClientLinkOwner: AnyObject {
+    /// The handshake is done: messages can be written.
+    func linkOpened(_ link: ClientLink)
+    /// Anything came from the node, if only a ping.
+    func linkHeard(_ link: ClientLink)
+    /// A whole text message. The bytes are valid during the call.
+    func link(_ link: ClientLink, received bytes: UnsafeRawBufferPointer)
+    /// The connection has ended, or there was none. The last call.
+    func linkClosed(_ link: ClientLink, _ reason: DisconnectReason)
+}
 
-/// One WebSocket connection of a ``ClientSession``, from connecting to closing. It lives on the session's loop.
-final class ClientLink: @unchecked Sendable {
+/// One WebSocket connection, from connecting to closing, whatever protocol is spoken over it. It lives on its owner's
+/// loop.
+package final class ClientLink: @unchecked Sendable {
     // Proof for @unchecked: apart from `let`, everything is used on `loop` only.
     private unowned let loop: any EventLoop
-    private weak var session: ClientSession?
+    private weak var owner: (any ClientLinkOwner)?
     private var channel: (any Channel)?
     private var isOpen = false
     private var isClosed = false
     private var reads = true
     private var unflushed = false
-    private var scratch = ByteWriter()
 
-    init(session: ClientSession, loop: any EventLoop) {
-        self.session = session
+    package init(owner: any ClientLinkOwner, loop: any EventLoop) {
+        self.owner = owner
         self.loop = loop
     }
 
-    func connect(to address: ClientURL, identity: ClientIdentity, room: RoomName?, options: ClientOptions) {
-        var parameters: [(name: String, value: String)] = []
-        if let user = identity.user { parameters.append(("user", user)) }
-        if let device = identity.device { parameters.append(("device", device)) }
-        if let room { parameters.append(("room", room.text)) }
-        var head = HTTPRequestHead(version: .http1_1, method: .GET, uri: address.target(adding: parameters))
+    /// `target`: the path and query of the request. `subprotocol`: nil if none is asked for.
+    package func connect(
+        to address: ClientURL, target: String, subprotocol: String?, token: String? = nil, options: ClientOptions
+    ) {
+        var head = HTTPRequestHead(version: .http1_1, method: .GET, uri: target)
         head.headers.add(name: "Host", value: address.authority)
-        head.headers.add(name: "Sec-WebSocket-Protocol", value: "martlet.v1")
-        if let token = identity.token { head.headers.add(name: "Authorization", value: "Bearer \(token)") }
+        if let subprotocol { head.headers.add(name: "Sec-WebSocket-Protocol", value: subprotocol) }
+        if let token { head.headers.add(name: "Authorization", value: "Bearer \(token)") }
 
         let request = head
         let bootstrap = ClientBootstrap(group: loop)
@@ -108,41 +116,38 @@ final class ClientLink: @unchecked Sendable {
             withClientUpgrade: (
                 upgraders: [upgrader],
                 completionHandler: { context in
-                    self.isOpen = true
                     context.pipeline.syncOperations.removeHandler(name: name, promise: nil)
                 }
             ))
         try pipeline.addHandler(handshake, name: name)
     }
 
-    func write(_ request: ClientRequest) {
+    /// Writes a text message with the next ``flush()``.
+    package func write(_ bytes: UnsafeRawBufferPointer) {
         guard isOpen, !isClosed, let channel else { return }
-        scratch.removeAll()
-        request.write(to: &scratch)
-        let bytes = scratch.withBytes { channel.allocator.buffer(bytes: $0) }
-        let frame = WebSocketFrame(fin: true, opcode: .text, maskKey: .random(), data: bytes)
-        channel.write(frame, promise: nil)
+        let data = channel.allocator.buffer(bytes: bytes)
+        channel.write(WebSocketFrame(fin: true, opcode: .text, maskKey: .random(), data: data), promise: nil)
         unflushed = true
     }
 
-    func flush() {
+    package func flush() {
         guard unflushed else { return }
         unflushed = false
         channel?.flush()
     }
 
-    func setReading(_ reads: Bool) {
+    package func setReading(_ reads: Bool) {
         self.reads = reads
         guard !isClosed, let channel else { return }
         channel.setOption(.autoRead, value: reads).whenFailure { _ in }
         if reads { channel.read() }
     }
 
-    /// Ends the connection with a close frame. The session gets no more calls.
-    func close() {
+    /// Ends the connection with a close frame. The owner gets no more calls.
+    package func close() {
         guard !isClosed else { return }
         isClosed = true
-        session = nil
+        owner = nil
         guard let channel else { return }
         guard isOpen else {
             channel.close(promise: nil)
@@ -156,23 +161,20 @@ final class ClientLink: @unchecked Sendable {
 
     // MARK: From the handlers
 
-    func heard() {
-        session?.linkHeard(self)
+    fileprivate func opened() {
+        isOpen = true
+        owner?.linkOpened(self)
     }
 
-    func received(_ bytes: UnsafeRawBufferPointer) {
-        guard let session else { return }
-        switch FrameReader.read(bytes) {
-        case .success(let frame): session.linkReceived(frame, from: self)
-        case .failure(let error): session.linkReceivedUnreadable(error.problem, from: self)
-        }
-    }
+    fileprivate func heard() { owner?.linkHeard(self) }
 
-    func ended(_ reason: DisconnectReason) {
+    fileprivate func received(_ bytes: UnsafeRawBufferPointer) { owner?.link(self, received: bytes) }
+
+    fileprivate func ended(_ reason: DisconnectReason) {
         guard !isClosed else { return }
         isClosed = true
         channel?.close(promise: nil)
-        session?.linkClosed(self, reason)
+        owner?.linkClosed(self, reason)
     }
 }
 
@@ -223,6 +225,9 @@ private final class FrameHandler: ChannelInboundHandler {
         self.link = link
         self.maxBytes = maxBytes
     }
+
+    /// Only now can frames be written: the encoder was added just before.
+    func handlerAdded(context: ChannelHandlerContext) { link.opened() }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let frame = unwrapInboundIn(data)

@@ -2,6 +2,8 @@ public import ChatCore
 public import NIOCore
 import NIOPosix
 
+import struct ChatJSON.ByteWriter
+
 /// The identity that a client claims, and its proof.
 public struct ClientIdentity: Sendable, Hashable {
     /// Sent as `?user=`, which a node accepts without proof in development mode.
@@ -40,6 +42,7 @@ public final class ClientSession: @unchecked Sendable {
     private var timer: Scheduled<Void>?
     private var timerDue: Moment?
     private var reads = true
+    private var scratch = ByteWriter()
 
     /// `onEvent` is called on `loop`. `seed`: any random number. `namesRoom`: the URL of the connection names the first
     /// room, so that a proxy can hash on it.
@@ -122,32 +125,6 @@ public final class ClientSession: @unchecked Sendable {
         setTimer()
     }
 
-    // MARK: From the link
-
-    func linkHeard(_ link: ClientLink) {
-        guard link === self.link else { return }
-        machine.heard(now: now)
-    }
-
-    func linkReceived(_ frame: ServerFrame, from link: ClientLink) {
-        guard link === self.link else { return }
-        machine.received(frame, now: now)
-        run()
-    }
-
-    func linkReceivedUnreadable(_ problem: String, from link: ClientLink) {
-        guard link === self.link else { return }
-        machine.receivedUnreadable(problem, now: now)
-        run()
-    }
-
-    func linkClosed(_ link: ClientLink, _ reason: DisconnectReason) {
-        guard link === self.link else { return }
-        self.link = nil
-        machine.connectionClosed(reason, now: now)
-        run()
-    }
-
     // MARK: Carrying out
 
     private var now: Moment { Moment(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
@@ -180,16 +157,25 @@ public final class ClientSession: @unchecked Sendable {
     private func perform(_ action: ClientStateMachine.Action) {
         switch action {
         case .connect(let address, let room):
-            let link = ClientLink(session: self, loop: loop)
+            let link = ClientLink(owner: self, loop: loop)
             self.link = link
+            let address = addresses[min(address, addresses.count - 1)]
+            var parameters: [(name: String, value: String)] = []
+            if let user = identity.user { parameters.append(("user", user)) }
+            if let device = identity.device { parameters.append(("device", device)) }
+            if let room { parameters.append(("room", room.text)) }
             link.connect(
-                to: addresses[min(address, addresses.count - 1)], identity: identity, room: room, options: options)
+                to: address, target: address.target(adding: parameters), subprotocol: "martlet.v1",
+                token: identity.token, options: options)
             if !reads { link.setReading(false) }
         case .disconnect:
             let old = link
             link = nil
             old?.close()
-        case .write(let request): link?.write(request)
+        case .write(let request):
+            scratch.removeAll()
+            request.write(to: &scratch)
+            scratch.withBytes { link?.write($0) }
         case .complete(let id, let result): completions.removeValue(forKey: id)?(result)
         case .emit(let event): onEvent?(event)
         }
@@ -211,5 +197,30 @@ public final class ClientSession: @unchecked Sendable {
             machine.timerFired(now: now)
             run()
         }
+    }
+}
+
+extension ClientSession: ClientLinkOwner {
+    package func linkOpened(_ link: ClientLink) {}
+
+    package func linkHeard(_ link: ClientLink) {
+        guard link === self.link else { return }
+        machine.heard(now: now)
+    }
+
+    package func link(_ link: ClientLink, received bytes: UnsafeRawBufferPointer) {
+        guard link === self.link else { return }
+        switch FrameReader.read(bytes) {
+        case .success(let frame): machine.received(frame, now: now)
+        case .failure(let error): machine.receivedUnreadable(error.problem, now: now)
+        }
+        run()
+    }
+
+    package func linkClosed(_ link: ClientLink, _ reason: DisconnectReason) {
+        guard link === self.link else { return }
+        self.link = nil
+        machine.connectionClosed(reason, now: now)
+        run()
     }
 }

@@ -3,13 +3,13 @@ import ChatJSON
 
 /// Reads frames of `martlet.v1` from a node. `message`, which is by far the most frequent one, is read without building
 /// a tree.
-struct FrameReader {
+package struct FrameReader {
     private enum Field: Int, CaseIterable {
         case type, ref, room, position, user, at, text, data, key
     }
 
     /// Throws a ``FrameError`` that names the field or the byte.
-    static func read(_ bytes: UnsafeRawBufferPointer) -> Result<ServerFrame, FrameError> {
+    package static func read(_ bytes: UnsafeRawBufferPointer) -> Result<ServerFrame, FrameError> {
         do throws(FrameError) {
             return .success(try frame(bytes))
         } catch {

@@ -1,7 +1,7 @@
-import ChatCore
+package import ChatCore
 
 /// One frame from a node, decoded.
-enum ServerFrame: Equatable, Sendable {
+package enum ServerFrame: Equatable, Sendable {
     /// Every frame but errors, as an event of ChatCore.
     case event(ServerEvent)
     /// An `error`, whose code this client may not know.
@@ -11,8 +11,8 @@ enum ServerFrame: Equatable, Sendable {
 }
 
 /// Why a frame is not valid `martlet.v1`.
-struct FrameError: Error, Equatable, Sendable {
-    var problem: String
+package struct FrameError: Error, Equatable, Sendable {
+    package var problem: String
 }
 
 extension Ref {

@@ -28,6 +28,11 @@ struct Replay: AsyncParsableCommand {
     @Option(help: "Sends of one user that may be unanswered.")
     var window = 8
 
+    @Option(
+        name: .customLong("protocol"),
+        help: "What the users speak: \(ReplayDialect.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var dialect = ReplayDialect.martlet
+
     @Flag(help: "Write the summary as one JSON object to standard output.")
     var json = false
 
@@ -56,8 +61,8 @@ struct Replay: AsyncParsableCommand {
         let trace = try ReplayTrace(files: files)
         guard !trace.events.isEmpty else { throw ReplayError("the traces contain no event") }
         try FileLimit.raise(toHold: trace.users.count)
-        return try await ReplayProof(urls: url, options: ReplayOptions(window: window, speed: speed), isQuiet: false)
-            .verdict(trace)
+        let options = ReplayOptions(dialect: dialect, window: window, speed: speed)
+        return try await ReplayProof(urls: url, options: options, isQuiet: false).verdict(trace)
     }
 }
 

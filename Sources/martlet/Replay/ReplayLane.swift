@@ -70,12 +70,24 @@ final class ReplayLane: @unchecked Sendable {
 
     // MARK: From the users
 
-    func makeSession(_ user: Int) -> ClientSession {
+    func makeSession(_ index: Int) -> any ReplaySession {
         counts.sessions += 1
-        return ClientSession(
-            addresses: run.addresses, identity: ClientIdentity(user: run.trace.users[user].text, device: "replay"),
-            options: run.clientOptions, loop: loop
-        ) { [weak self] event in self?.observe(event, user) }
+        let user = run.trace.users[index]
+        let address = run.addresses[index % run.addresses.count]
+        let hear: @Sendable (ReplayNews) -> Void = { [weak self] news in self?.observe(news, index) }
+        func speaking(_ wire: any ReplayWire) -> ReplayWireSession {
+            ReplayWireSession(
+                speaking: wire, to: address, user: user, options: run.clientOptions, loop: loop, hear: hear)
+        }
+        switch run.options.dialect {
+        case .martlet:
+            return MartletReplaySession(
+                addresses: run.addresses, identity: ClientIdentity(user: user.text, device: "replay"),
+                options: run.clientOptions, loop: loop, hear: hear)
+        case .socketIO: return speaking(ReplaySocketIO(user: user))
+        case .stomp: return speaking(ReplayStomp(user: user))
+        case .events: return ReplayStreamSession(to: address, user: user, loop: loop, hear: hear)
+        }
     }
 
     /// Reports completed events to the run in batches, one for each tick of the loop.
@@ -91,9 +103,9 @@ final class ReplayLane: @unchecked Sendable {
         }
     }
 
-    func acked(room: Int, _ sent: Sent, _ print: UInt64) {
+    func acked(room: Int, _ position: Position, _ print: UInt64) {
         counts.acked += 1
-        rooms[room].ack(sent.position.seq, print)
+        rooms[room].ack(position.seq, print)
     }
 
     func left(user: Int, room: Int) {
@@ -107,34 +119,32 @@ final class ReplayLane: @unchecked Sendable {
         if failures.count < 5 { failures.append("\(what): \(error)") }
     }
 
-    private func observe(_ event: ClientEvent, _ user: Int) {
-        switch event {
+    private func observe(_ news: ReplayNews, _ user: Int) {
+        switch news {
         case .message(let name, let message):
             guard let room = roomIndex[name] else { return }
             show(message, user, room)
-        case .joined(let joined):
-            guard let room = roomIndex[joined.room] else { return }
+        case .joined(let name, let position):
+            guard let room = roomIndex[name] else { return }
             let place = Place(user: user, room: room)
             guard ranges[place] == nil else { return }
-            ranges[place] = SeenRange(user: user, room: room, start: joined.position.seq)
-            rooms[room].lowestStart = min(rooms[room].lowestStart, joined.position.seq)
+            ranges[place] = SeenRange(user: user, room: room, start: position.seq)
+            rooms[room].lowestStart = min(rooms[room].lowestStart, position.seq)
         case .gap(let name, let gap):
             guard let room = roomIndex[name] else { return }
             ranges[Place(user: user, room: room)]?.announced +=
                 gap.before.seq > gap.after.seq ? gap.before.seq - gap.after.seq - 1 : 0
-        case .reset:
-            counts.resets += 1
-        case .disconnected(let reason, let retryIn):
-            if retryIn != nil {
+        case .reset: counts.resets += 1
+        case .disconnected(let reason, let isFinal):
+            if !isFinal {
                 counts.reconnects += 1
                 if counts.reasons.count < 20 { counts.reasons["\(reason)", default: 0] += 1 }
             }
-            if reason != .closed, retryIn == nil {
+            if reason != .closed, isFinal {
                 failed("session of \(run.trace.users[user])", .rejected("\(reason)"))
             }
             if case .unreachable(let text) = reason { run.unreachable(text) }
         case .connected: run.reached()
-        case .left, .presence, .signal, .draining, .fault: break
         }
     }
 

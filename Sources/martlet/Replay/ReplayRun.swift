@@ -5,6 +5,8 @@ import NIOPosix
 
 /// The options of a replay.
 struct ReplayOptions: Sendable {
+    /// What the users speak.
+    var dialect = ReplayDialect.martlet
     /// How many sends of one user may be unanswered.
     var window = 8
     /// The speed as a multiple of the recorded one; nil for as fast as possible.

@@ -1,12 +1,11 @@
 import ChatCore
 import MartletClient
-import NIOCore
 
 /// One user of the trace: a session that carries out the user's events in order. It lives on its lane's loop.
 final class ReplayUser {
     private unowned let lane: ReplayLane
     private let index: Int
-    private var session: ClientSession?
+    private var session: (any ReplaySession)?
     /// Events that are not done, in order, as indices into the trace.
     private var waiting: [Int] = []
     private var next = 0
@@ -30,7 +29,7 @@ final class ReplayUser {
         guard isBusy || unanswered > 0 || next < waiting.count else { return nil }
         let name = lane.run.trace.users[index].text
         return "\(name): \(unanswered) sends, \(isBusy ? "a join or leave" : "no join or leave"), "
-            + (session?.welcome.map { "connected to \($0.node)" } ?? "not connected")
+            + (session?.place ?? "not connected")
     }
 
     func close() {
@@ -84,7 +83,7 @@ final class ReplayUser {
         }
     }
 
-    private func finished(_ result: Result<ClientStateMachine.Reply, ClientError>, _ what: String) {
+    private func finished(_ result: Result<Void, ClientError>, _ what: String) {
         isBusy = false
         if case .failure(let error) = result { lane.failed("\(what) of \(lane.run.trace.users[index])", error) }
         lane.eventDone()
@@ -95,12 +94,11 @@ final class ReplayUser {
         guard let session else { return lane.eventDone() }
         unanswered += 1
         let print = fingerprint(user: lane.run.trace.users[index].text, text: text)
-        session.send(SendRequest(room: lane.run.trace.rooms[room], text: text)) { [weak self] result in
+        session.send(text, in: lane.run.trace.rooms[room]) { [weak self] result in
             guard let self else { return }
             unanswered -= 1
             switch result {
-            case .success(.sent(let sent)): lane.acked(room: room, sent, print)
-            case .success: break
+            case .success(let position): lane.acked(room: room, position, print)
             case .failure(let error): lane.failed("send of \(lane.run.trace.users[index])", error)
             }
             lane.eventDone()
