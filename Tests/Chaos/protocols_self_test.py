@@ -99,6 +99,14 @@ def resumed_at(kind, distance):
             return (view.last[0], max(0, view.last[1] + distance))
 
         session.after = after
+        # Connection state recovery: the offset says where it is. One that nobody has seen is not heeded, so the client
+        # has to join by itself then.
+        if getattr(session, "private", None):
+            room, _, place = session.offset.rpartition("~")
+            epoch, _, seq = place.partition("-")
+            session.offset = f"{room}~{epoch}-{int(seq) + distance}"
+            if distance > 0:
+                session.private = None
         # Event streams: the place is in the URL then.
         session.cursor = None
         session.drop()

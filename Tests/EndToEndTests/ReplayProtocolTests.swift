@@ -5,7 +5,7 @@ import Testing
 /// `martlet replay` in every protocol, at real nodes.
 @Suite(.serialized)
 struct ReplayProtocolTests {
-    /// Some people in two rooms, one of whom goes and comes back.
+    /// Some people in two rooms, one of whom goes and comes back, and one of whom is gone for a while.
     private static let trace: String = {
         var lines: [String] = []
         func add(_ user: Int, _ room: String, _ event: String, _ text: String? = nil) {
@@ -17,6 +17,11 @@ struct ReplayProtocolTests {
             add(number % 5, number % 3 == 0 ? "방 1" : "lobby", "message", "#\(number) \\\\ {\\\"안녕\\\"}: \\u0001")
             if number == 100 { add(5, "lobby", "leave") }
             if number == 150 { add(5, "lobby", "join") }
+        }
+        for number in 0..<10 {
+            add(7, "lobby", "join")
+            add(7, "lobby", "message", "again \(number)")
+            add(7, "lobby", "leave")
         }
         return lines.joined(separator: "\n")
     }()
@@ -35,7 +40,7 @@ struct ReplayProtocolTests {
         let verdict = try #require(
             try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [String: Any])
         #expect(verdict["ok"] as? Bool == true)
-        #expect(verdict["messages"] as? Int == 300, "\(result.output)")
-        #expect(try cluster.redis("XLEN", "martlet:{lobby}:log") == ["200"])
+        #expect(verdict["messages"] as? Int == 310, "\(result.output)")
+        #expect(try cluster.redis("XLEN", "martlet:{lobby}:log") == ["210"])
     }
 }

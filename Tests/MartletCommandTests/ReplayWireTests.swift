@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test func stompAnswersASendWithReceiptAndMessageInEitherOrder() throws {
-        var wire = ReplayStomp(user: user)
+        var wire = ReplayStomp(user: user, keys: "replay")
         #expect(wire.opening?.hasPrefix("CONNECT\n") == true)
         #expect(wire.received("CONNECTED\nversion:1.2\n\n\0").last == .ready)
         let join = wire.join(room, after: Position("5-3"), serial: 1)
@@ -37,7 +37,7 @@ import Testing
     }
 
     @Test func stompReadsWhatIsEscapedAndWhatIsRefused() throws {
-        var wire = ReplayStomp(user: user)
+        var wire = ReplayStomp(user: user, keys: "replay")
         _ = wire.join(room, after: nil, serial: 1)
         let shown = "MESSAGE\nsubscription:1\nmessage-id:5-1\nuser:a\\cb\\\\c\n\na\n\nb\0"
         let place = try #require(Position("5-1"))
@@ -56,7 +56,7 @@ import Testing
     }
 
     @Test func socketIOAnswersByTheNumberOfTheAcknowledgement() throws {
-        var wire = ReplaySocketIO(user: user)
+        var wire = ReplaySocketIO(user: user, keys: "replay")
         #expect(wire.received("0{\"sid\":\"x\"}") == [.reply(#"40{"user":"ana","device":"replay"}"#)])
         #expect(wire.received("40{\"sid\":\"y\"}") == [.ready])
         #expect(wire.received("2") == [.reply("3")])

@@ -74,6 +74,7 @@ final class ReplayLane: @unchecked Sendable {
         counts.sessions += 1
         let user = run.trace.users[index]
         let address = run.addresses[index % run.addresses.count]
+        let keys = "replay-\(String(UInt64.random(in: .min ... .max), radix: 36))"
         let hear: @Sendable (ReplayNews) -> Void = { [weak self] news in self?.observe(news, index) }
         func speaking(_ wire: any ReplayWire) -> ReplayWireSession {
             ReplayWireSession(
@@ -84,9 +85,9 @@ final class ReplayLane: @unchecked Sendable {
             return MartletReplaySession(
                 addresses: run.addresses, identity: ClientIdentity(user: user.text, device: "replay"),
                 options: run.clientOptions, loop: loop, hear: hear)
-        case .socketIO: return speaking(ReplaySocketIO(user: user))
-        case .stomp: return speaking(ReplayStomp(user: user))
-        case .events: return ReplayStreamSession(to: address, user: user, loop: loop, hear: hear)
+        case .socketIO: return speaking(ReplaySocketIO(user: user, keys: keys))
+        case .stomp: return speaking(ReplayStomp(user: user, keys: keys))
+        case .events: return ReplayStreamSession(to: address, user: user, keys: keys, loop: loop, hear: hear)
         }
     }
 

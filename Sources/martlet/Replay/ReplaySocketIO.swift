@@ -6,8 +6,13 @@ import MartletClient
 /// profile `martlet`: each request is an event with an acknowledgement.
 struct ReplaySocketIO: ReplayWire {
     private let user: UserID
+    /// Begins the keys of its sends. A user may have several sessions, one after the other.
+    private let keys: String
 
-    init(user: UserID) { self.user = user }
+    init(user: UserID, keys: String) {
+        self.user = user
+        self.keys = keys
+    }
 
     func target(user: UserID) -> String { "/socket.io/?EIO=4&transport=websocket" }
     var subprotocol: String? { nil }
@@ -22,7 +27,7 @@ struct ReplaySocketIO: ReplayWire {
 
     mutating func send(_ text: String, in room: RoomName, serial: Int, isRepeated: Bool) -> String {
         Self.event(
-            serial, "send", [("room", room.text), ("text", text), ("key", "replay-\(serial)")],
+            serial, "send", [("room", room.text), ("text", text), ("key", "\(keys)-\(serial)")],
             more: #","again":\#(isRepeated)"#)
     }
 

@@ -7,6 +7,8 @@ import MartletClient
 /// says that a message is stored, and the sender's own MESSAGE says where.
 struct ReplayStomp: ReplayWire {
     private let user: UserID
+    /// Begins the keys of its sends. A user may have several sessions, one after the other.
+    private let keys: String
     /// The subscriptions, whose IDs are numbers.
     private var rooms: [String: RoomName] = [:]
     private var subscriptions: [RoomName: String] = [:]
@@ -14,7 +16,10 @@ struct ReplayStomp: ReplayWire {
     private var halves: [Int: Position?] = [:]
     private var sends: Set<Int> = []
 
-    init(user: UserID) { self.user = user }
+    init(user: UserID, keys: String) {
+        self.user = user
+        self.keys = keys
+    }
 
     func target(user: UserID) -> String { "/stomp" }
     var subprotocol: String? { "v12.stomp" }
@@ -48,7 +53,7 @@ struct ReplayStomp: ReplayWire {
         return Self.frame(
             "SEND",
             [
-                ("destination", Self.destination(room)), ("receipt", "\(serial)"), ("martlet-key", "replay-\(serial)"),
+                ("destination", Self.destination(room)), ("receipt", "\(serial)"), ("martlet-key", "\(keys)-\(serial)"),
                 ("martlet-again", "\(isRepeated)"), ("content-length", "\(text.utf8.count)"),
             ], text)
     }
@@ -99,7 +104,8 @@ struct ReplayStomp: ReplayWire {
             let content = MessageContent(user: user, at: headers["at"], text: body)
         else { return [.failed("a message that cannot be read")] }
         let shown = ReplayWireEvent.message(room, Message(position: position, content: content))
-        guard let key = headers["martlet-key"], key.hasPrefix("replay-"), let serial = Int(key.dropFirst(7)),
+        guard let key = headers["martlet-key"], key.hasPrefix(keys + "-"),
+            let serial = Int(key.dropFirst(keys.count + 1)),
             sends.contains(serial)
         else { return [shown] }
         return [shown] + half(of: serial, position: position)

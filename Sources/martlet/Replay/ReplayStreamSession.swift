@@ -16,8 +16,14 @@ final class ReplayStreamSession: ReplaySession {
     private var streams: [RoomName: ReplayStream] = [:]
     private var serial = 0
     private var isClosed = false
+    /// Begins the keys of its sends. A user may have several sessions, one after the other.
+    private let keys: String
 
-    init(to address: ClientURL, user: UserID, loop: any EventLoop, hear: @escaping @Sendable (ReplayNews) -> Void) {
+    init(
+        to address: ClientURL, user: UserID, keys: String, loop: any EventLoop,
+        hear: @escaping @Sendable (ReplayNews) -> Void
+    ) {
+        self.keys = keys
         self.address = address
         self.user = user
         self.loop = loop
@@ -50,7 +56,7 @@ final class ReplayStreamSession: ReplaySession {
         body.appendText(",\"text\":")
         body.appendJSON(text)
         body.appendText(",\"key\":")
-        body.appendJSON("replay-\(serial)")
+        body.appendJSON("\(keys)-\(serial)")
         body.appendText("}")
         let json = body.withBytes { String(decoding: $0, as: UTF8.self) }
         post(json, to: "/api/rooms/\(PercentEncoding.encode(room.text))/messages", tries: 0, done)
