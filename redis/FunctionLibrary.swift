@@ -7,11 +7,12 @@ public enum FunctionLibrary {
         PackageResources._0_library_lua + PackageResources._1_room_lua + PackageResources._1_rules_lua
         + PackageResources._2_judge_lua + PackageResources._3_roster_lua + PackageResources._4_keys_lua
         + PackageResources._5_restore_lua + PackageResources.append_lua + PackageResources.command_lua
+        + PackageResources.conversation_lua
         + PackageResources.enter_lua + PackageResources.history_lua + PackageResources.leave_lua
         + PackageResources.moderate_lua + PackageResources.nodes_lua + PackageResources.once_lua
-        + PackageResources.presence_lua + PackageResources.roster_lua + PackageResources.rules_lua
-        + PackageResources.say_lua + PackageResources.trim_lua + PackageResources.version_lua
-        + PackageResources.view_lua
+        + PackageResources.participants_lua + PackageResources.presence_lua + PackageResources.roster_lua
+        + PackageResources.rules_lua + PackageResources.say_lua + PackageResources.trim_lua
+        + PackageResources.user_lua + PackageResources.version_lua + PackageResources.view_lua
 
     /// What `martlet_version` answers once ``source`` is loaded: the number in `00-library.lua`.
     public static let version: Int = version(in: source)

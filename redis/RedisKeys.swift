@@ -20,12 +20,18 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case sanctions
     /// Stream: who changed the rules and sanctions, and how.
     case audit
+    /// Hash: user → JSON `{"role":…,"since":…,"notify":…}`. It is missing if nobody belongs to the room.
+    case participants
+    /// Hash: participant → `<epoch>-<seq>.<amendments>`, up to where the user has read.
+    case reads
+    /// Hash: user → version of the change of participants that the user's index of rooms may lack.
+    case pending
 
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
         case .log, .presence, .audit: "stream"
-        case .nodes, .meta, .roster, .keys, .rules, .sanctions: "hash"
+        case .nodes, .meta, .roster, .keys, .rules, .sanctions, .participants, .reads, .pending: "hash"
         case .epochs: "list"
         }
     }
@@ -98,6 +104,12 @@ public struct RedisKeys: Hashable, Sendable {
     public func user(tag: String) -> String {
         "\(prefix)user:{\(tag)}"
     }
+
+    /// Hash: room → JSON `{"kind":…,"since":…,"version":…}`: the rooms to which a user belongs.
+    public func rooms(ofUser tag: String) -> String { "\(user(tag: tag)):rooms" }
+
+    /// Set: whom a user does not want to hear from directly.
+    public func blocked(byUser tag: String) -> String { "\(user(tag: tag)):blocked" }
 
     /// String: what a ticket allows, JSON. `name`: the SHA-256 of the ticket, in hexadecimal digits.
     public func ticket(_ name: String) -> String {

@@ -50,6 +50,11 @@ public protocol ChatService: AnyObject, Sendable {
     ) async throws(WireError) -> Moderated
     /// The rules of a room and the sanctions in force, for moderators.
     func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration
+    /// Changes or reads who belongs to a room. `user`: who asks; nil: a server that names nobody, or nobody in
+    /// development mode.
+    func converse(
+        _ order: ConversationOrder, by user: UserID?, grant: Grant?
+    ) async throws(WireError) -> ConversationAnswer
     /// Throws `forbidden`, and counts it, if the grant does not include the right; nil includes everything.
     func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError)
     /// Has all nodes apply a command within a second. `by`: who orders it. Returns the command's position.

@@ -63,8 +63,8 @@ public struct GatewayCounters: Sendable {
             case .tooManyWaiting: self = .waitingSendsPerSession
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .unauthenticated, .forbidden, .banned, .muted, .slowMode, .frozen, .notModerator, .duplicate,
-                .blockedWord, .rejected, .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .noSpace,
-                .internalError:
+                .blockedWord, .rejected, .blocked, .tooManyParticipants, .tooManyEntries, .unavailable, .outcomeUnknown,
+                .notStored, .draining, .notReplicated, .noSpace, .internalError:
                 return nil
             }
         }
@@ -106,7 +106,7 @@ public struct GatewayCounters: Sendable {
     }
 
     public enum RequestType: String, Sendable, CaseIterable {
-        case join, leave, send, signal, history, roster, ping, moderate, token
+        case join, leave, send, signal, history, roster, ping, moderate, conversation, token
 
         init(_ body: ClientRequest.Body) {
             self =
@@ -119,6 +119,7 @@ public struct GatewayCounters: Sendable {
                 case .roster: .roster
                 case .ping: .ping
                 case .moderate: .moderate
+                case .conversation: .conversation
                 case .token: .token
                 }
         }

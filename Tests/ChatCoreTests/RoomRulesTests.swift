@@ -104,6 +104,45 @@ import Testing
         #expect(left)
     }
 
+    private func conversation(_ participants: [String: Participant], pending: [String] = []) throws -> Conversation {
+        Conversation(
+            .group, participants: try Dictionary(uniqueKeysWithValues: participants.map { (try UserID($0), $1) }),
+            pending: try Dictionary(uniqueKeysWithValues: pending.map { (try UserID($0), 1) }))
+    }
+
+    private func group(
+        _ version: UInt64, _ participants: [String: Participant], pending: [String] = [], isFrozen: Bool = false
+    ) throws -> RoomModeration {
+        RoomModeration(
+            version: version, policy: RoomPolicy(isFrozen: isFrozen, members: .participants),
+            conversation: try conversation(participants, pending: pending))
+    }
+
+    @Test func whoIsNoParticipantLeavesAndDoesNotComeBack() throws {
+        var room = try inside()
+        try room.join(2, "bo")
+        _ = try moderated(&room, to: 110)
+        _ = room.send(1, "a")
+        let actions = read(&room, 110, try group(110, ["bo": Participant()]))
+        #expect(actions.errors == [.forbidden] && actions.appended.isEmpty)
+        #expect(actions.contains(.remove(SessionID(raw: 1), Removal(.removed))))
+        #expect(!actions.contains(.settleIndexes))
+        #expect(!room.machine.has(SessionID(raw: 1)) && room.machine.has(SessionID(raw: 2)))
+        #expect(try room.join(1).errors == [.forbidden])
+        #expect(room.machine.refusalOfReading(by: try UserID("ana"))?.code == .forbidden)
+        #expect(room.send(2, "b").appended == ["b"])
+    }
+
+    @Test func moderatorsOfAConversationMayWriteWhereOthersMayNot() throws {
+        var room = try inside()
+        try room.join(2, "bo")
+        _ = try moderated(&room, to: 110)
+        let participants = ["ana": Participant(role: .moderator), "bo": Participant()]
+        let actions = read(&room, 110, try group(110, participants, pending: ["bo"], isFrozen: true))
+        #expect(actions.errors.isEmpty && actions.contains(.settleIndexes))
+        #expect(room.send(1, "a").appended == ["a"] && room.send(2, "b").errors == [.frozen])
+    }
+
     @Test func aBanThatWasReadOnEnteringRefusesTheJoin() throws {
         var room = try RoomHarness()
         room.linksUp()

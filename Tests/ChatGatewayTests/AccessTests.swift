@@ -48,7 +48,8 @@ import Testing
             for route in routes where !open.contains(route.path) {
                 let path = route.path.replacing(":room", with: "lobby")
                 for method in route.methods + (route.methods.contains("GET") ? ["HEAD"] : []) {
-                    let body = method == "POST" ? #"{"user":"ana","text":"hi"}"# : nil
+                    let text = #"{"user":"ana","text":"hi","operation":"create","room":"lobby"}"#
+                    let body = method == "POST" ? text : nil
                     #expect(try await Self.status(port, method, path, body: body) == 401, "\(method) \(path)")
                     #expect(try await Self.status(port, method, path, none, body: body) == 403, "\(method) \(path)")
                     count += 1
@@ -67,6 +68,7 @@ import Testing
                 (.history, #""room":"secret""#, "error 301"), (.roster, #""room":"secret""#, "error 301"),
                 (.leave, #""room":"secret""#, "error 107"), (.ping, #""x":1"#, "pong 0"),
                 (.moderate, #""room":"lobby","operation":"freeze""#, "error 301"),
+                (.conversation, #""room":"secret","operation":"invite","users":["bob"]"#, "error 301"),
                 (.token, #""token":"a.b.c""#, "error 300"),
             ]
             #expect(Set(requests.map(\.0)) == Set(GatewayCounters.RequestType.allCases), "all types of requests")

@@ -86,16 +86,20 @@ import Testing
             (.history(room: try RoomName("secret"), query: HistoryQuery(anchor: .newest, limit: 1)), .read),
             (.roster(room: try RoomName("secret"), cursor: nil), .read),
             (.moderate(room: lobby, .freeze(true)), .moderate),
+            (.conversation(.create(lobby, [])), .send),
+            (.conversation(.direct(try UserID("bob"))), .send),
+            (.conversation(.invite(try RoomName("secret"), [])), .read),
+            (.conversation(.participants(try RoomName("secret"))), .read),
         ] {
             host.perform(body, ref: .number("1"), from: id)
             #expect(outlet.error == .forbidden && context.passedOn == 0)
             #expect(context.forbidden.last == right)
         }
-        #expect(context.forbidden.count == 6)
+        #expect(context.forbidden.count == 10)
         host.perform(.join(room: lobby, after: nil, history: nil), ref: nil, from: id)
         host.perform(.history(room: lobby, query: HistoryQuery(anchor: .newest, limit: 1)), ref: nil, from: id)
         host.perform(.send(SendRequest(room: try RoomName("open"), text: "a")), ref: nil, from: id)
-        #expect(context.passedOn == 3 && outlet.events.count == 6)
+        #expect(context.passedOn == 3 && outlet.events.count == 10)
     }
 
     @Test func anExpiredTokenIsToldAndThenClosed() throws {

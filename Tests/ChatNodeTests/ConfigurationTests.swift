@@ -24,7 +24,8 @@ import Testing
         "MARTLET_REDIS_NAME_WAIT": "5m", "MARTLET_REDIS_SENTINEL_USER": "guard",
         "MARTLET_REDIS_SENTINEL_PASSWORD": "hush", "MARTLET_ACK_REPLICAS": "2", "MARTLET_ACK_DEADLINE": "400ms",
         "MARTLET_HISTORY_LENGTH": "50", "MARTLET_HISTORY_BYTES": "2MiB", "MARTLET_PAGE_BYTES": "64KiB",
-        "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d",
+        "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d", "MARTLET_CONVERSATION_TTL": "60d",
+        "MARTLET_LIMIT_PARTICIPANTS": "32", "MARTLET_LIMIT_CONVERSATIONS_PER_USER": "33",
         "MARTLET_LINGER": "1m",
         "MARTLET_PRESENCE_INTERVAL": "1s",
         "MARTLET_ROOM_VIEW_INTERVAL": "45s", "MARTLET_LIMIT_FRAME_BYTES": "4KiB",
@@ -115,6 +116,7 @@ import Testing
         #expect(configuration.redis.ackDeadline == .milliseconds(400))
         #expect(configuration.rooms.historyLength == 50)
         #expect(configuration.rooms.timeToLive == .seconds(30 * 86_400))
+        #expect(configuration.rooms.conversationTimeToLive == .seconds(60 * 86_400))
         #expect(configuration.rooms.linger == .seconds(60))
         #expect(configuration.rooms.presenceInterval == .seconds(1))
         #expect(configuration.rooms.viewInterval == .seconds(45))
@@ -146,6 +148,8 @@ import Testing
         limits.waitingSendsPerSession = 8
         limits.waitingSendsPerRoom = 9
         limits.sendWait = .seconds(30)
+        limits.participants = 32
+        limits.conversationsPerUser = 33
         limits.historyPage = 11
         limits.rosterPage = 12
         limits.rosterInline = 13

@@ -47,6 +47,11 @@ import struct NIOCore.ByteBuffer
             .publish(on: .user(try UserID("ana")), event: .message(tail[0], base: 1)),
             .rooms(of: node, cursor: Holdings.Cursor(part: 3, scan: 7).raw),
             .forget(node, cursor: Holdings.Cursor(part: 3).raw),
+            .conversation(ConversationRequest(.invite([try UserID("bo")]), in: room, by: try UserID("ana"))),
+            .conversation(ConversationRequest(.list, in: room, by: nil)),
+            .user(UserRequest(.standing(try UserID("bo")), of: try UserID("ana"))),
+            .user(UserRequest(.rooms(cursor: 0, count: 10), of: try UserID("ana"))),
+            .user(UserRequest(.index(room, .group, version: 3, since: 2, partner: nil), of: try UserID("ana"))),
         ]
     }
 

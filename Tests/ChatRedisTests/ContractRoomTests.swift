@@ -249,6 +249,8 @@ import Testing
         _ = try store.presence(n1, value, [try device("ana", "phone")])
         _ = try store.append(value, "x", key: "x")
         _ = try store.reply(.moderate(room: store.room, .ban(try UserID("bo")), by: "ana"))
+        let create = ConversationRequest(.create([]), in: store.room, by: try UserID("ana"), mayDoAll: true)
+        _ = try store.reply(.conversation(create))
         _ = try store.leave(n1, value)
         let again = try store.enter(n2).epoch
         _ = try store.presence(n2, again, [try device("ana", "phone")])

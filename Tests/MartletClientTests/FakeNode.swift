@@ -273,6 +273,7 @@ private final class FakeSession: ChannelInboundHandler {
             tell(.roster(ref: request.ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: tell(.pong(ref: request.ref))
         case .token: tell(.renewed(ref: request.ref, expiresIn: nil))
+        case .conversation: break
         case .moderate(let room, _):
             tell(.moderated(ref: request.ref, room: room, ModerationReply(version: 1, isChanged: true)))
         case .signal(let room, let name, let data):

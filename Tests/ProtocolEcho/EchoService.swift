@@ -52,6 +52,10 @@ final class EchoService: ChatService {
 
     func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration { throw Self.none }
 
+    func converse(
+        _ order: ConversationOrder, by user: UserID?, grant: Grant?
+    ) async throws(WireError) -> ConversationAnswer { throw Self.none }
+
     func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) { throw Self.none }
 
     func command(_ command: NodeCommand, by: String) async throws(WireError) -> Position { throw Self.none }

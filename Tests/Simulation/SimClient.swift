@@ -259,8 +259,8 @@ extension SimWorld {
         case .presence(let name, let joined, let left, let count):
             receivedPresence(client, index(of: name), joined, left, count)
         case .removed(let name, let removal): receivedRemoval(client, index(of: name), removal)
-        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .moderated, .rules,
-            .sanction:
+        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .moderated, .conversation,
+            .rules, .sanction:
             break
         }
     }

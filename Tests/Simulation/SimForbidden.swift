@@ -20,7 +20,7 @@ struct SimForbidden {
         case .lift(.mute, let user): muted[user] = nil
         case .freeze(let isFrozen): self.isFrozen = isFrozen
         case .posting(let posting): isClosed = posting == .moderators
-        case .slowMode, .uniqueFor: break
+        case .slowMode, .uniqueFor, .members: break
         }
     }
 

@@ -353,6 +353,7 @@ extension Moderation {
         case .kick(let user, _, _): .lift(.ban, from: user)
         case .freeze(let isFrozen): .freeze(!isFrozen)
         case .posting, .slowMode, .uniqueFor: .posting(.open)
+        case .members: .members(.everybody)
         }
     }
 }

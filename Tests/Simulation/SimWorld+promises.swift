@@ -401,7 +401,7 @@ extension SimWorld {
         case .history: "history"
         case .trim: "trim"
         case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket,
-            .takeTicket:
+            .takeTicket, .conversation, .user:
             "node business"
         }
     }
@@ -415,6 +415,7 @@ extension SimWorld {
         case .gone(let node, let value, _, let last): "gone \(node) \(value) last \(last)"
         case .presence(let notice): "presence \(notice.after)..\(notice.position)"
         case .signal: "signal"
+        case .notice: "notice"
         }
     }
 
@@ -436,7 +437,8 @@ extension SimWorld {
         case .success(.roster(let roster)): "roster \(roster.position)"
         case .success(.moderated(let reply)): "\(reply.version)\(reply.isChanged ? "" : ", as before")"
         case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
-            .success(.memory), .success(.commanded), .success(.commands), .success(.rules), .success(.ticket):
+            .success(.memory), .success(.commanded), .success(.commands), .success(.rules), .success(.ticket),
+            .success(.conversation), .success(.participants), .success(.user):
             "…"
         case .failure(let error): "\(error)"
         }

@@ -72,7 +72,9 @@ redis.register_function('martlet_leave', function(keys, args)
         if sound and last.seq == 0 and not last.first and last.epoch <= now() and rules_version(log) == 0 then
             redis.call('DEL', unpack(names))
         else
-            for _, key in ipairs(names) do redis.call('PEXPIRE', key, ttl) end
+            local lasts = life(meta, ttl)
+            for _, key in ipairs(names) do redis.call('PEXPIRE', key, lasts) end
+            for _, key in ipairs({conversation_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
         end
         return 1
     end

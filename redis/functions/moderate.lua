@@ -7,7 +7,7 @@
 --       ban, mute: the user, for that many ms (for ever) · unban, unmute: the user
 --       kick: bans the user for that many ms (60,000), unless a ban lasts longer already
 --       slow: ms between two messages of a user, 0 for none · unique: ms in which a message may not be repeated
---       posting: open or moderators · freeze, thaw
+--       posting: open or moderators · freeze, thaw · members: everybody or participants, who may enter and send
 -- Returns {version of the rules, 'changed'}; {version, 'unchanged'} if they were as wanted (then nothing was changed)
 -- Atomic all of it: the change; an entry in the audit stream; a new epoch, so that Redis refuses every append that was
 --       decided by the rules before, and its PUBLISH. Nodes read the rules before they append in the new epoch. So what
@@ -39,6 +39,11 @@ local function rule(operation, value)
             error({err = 'ERR martlet: posting is open or moderators'})
         end
         return 'posting', value, 'open'
+    elseif operation == 'members' then
+        if value ~= 'everybody' and value ~= 'participants' then
+            error({err = 'ERR martlet: members is everybody or participants'})
+        end
+        return 'members', value, 'everybody'
     elseif operation == 'freeze' or operation == 'thaw' then
         return 'frozen', operation == 'freeze' and '1' or '0', '0'
     end
@@ -64,7 +69,7 @@ redis.register_function('martlet_moderate', function(keys, args)
     if kind and not lifts and value ~= '' then time = number(value, 'value') end
     local name, wanted, default = rule(operation, value)
     if kind and operation ~= kind and not lifts and not kicks or not kind and not name then
-        return {err = 'ERR martlet: the operation is none of ban kick unban mute unmute slow unique posting freeze thaw'}
+        return {err = 'ERR martlet: the operation is none of ban kick unban mute unmute slow unique posting members freeze thaw'}
     end
     if kind and (#user == 0 or not is_text(user, 128)) then
         return {err = 'ERR martlet: user must be 1 to 128 bytes without control characters'}
@@ -109,7 +114,9 @@ redis.register_function('martlet_moderate', function(keys, args)
         'reason', reason, 'by', by, 'version', int(version))
     -- No node holds the room, so it lives as long as after a message from outside.
     if not exists or redis.call('PTTL', log) > 0 then
-        for _, key in ipairs({log, epochs, meta, rules, sanctions, audit}) do redis.call('PEXPIRE', key, ttl) end
+        local lasts = life(meta, ttl)
+        for _, key in ipairs({log, epochs, meta, rules, sanctions, audit}) do redis.call('PEXPIRE', key, lasts) end
+        for _, key in ipairs({conversation_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
     end
     if exists then publish_epoch(log, nodes, room, 'moderate') end
     return {int(version), 'changed'}

@@ -4,7 +4,7 @@
 -- KEYS  log rules sanctions
 -- ARGV  a user, for the sanctions of that user alone; '' or none for all of them, at most 1,000
 -- Returns {version of the rules, {rule, value, …}, {`ban:<user>` or `mute:<user>`, JSON, …}}; the version is 0 if the
---       room was never moderated
+--       room was never moderated. The rules of a room with participants have more fields: see add_participants
 -- Atomic all of it.
 
 redis.register_function{function_name = 'martlet_rules', flags = {'no-writes'}, callback = function(keys, args)
@@ -21,5 +21,5 @@ redis.register_function{function_name = 'martlet_rules', flags = {'no-writes'}, 
             found[#found + 1] = text
         end
     end
-    return {int(rules_version(log)), redis.call('HGETALL', rules), found}
+    return {int(rules_version(log)), add_participants(log, redis.call('HGETALL', rules), user), found}
 end}

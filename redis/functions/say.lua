@@ -8,7 +8,8 @@
 -- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed);
 --       error AGAIN if more of the log has to be read first than one call reads: the same call again reads on (nothing
 --       was stored); error REFUSED while the room's nodes may put back what this Redis lost (nothing was stored: try
---       again; five seconds at most); an error that begins with banned, muted, frozen or notModerator if a rule forbids it
+--       again; five seconds at most); an error that begins with banned, muted, frozen, notModerator, notParticipant or
+--       blocked if a rule or the other one of a direct conversation forbids it
 -- Atomic all of it: look-up, append at the log's own epoch (so it never is refused), PUBLISH, always. No log: one
 --       begins, and expires unless a node enters. Restarted or failed-over Redis that no node has entered since: a new
 --       epoch first, for the log may have lost its tail, and a lost message's position must not be given again.
@@ -66,6 +67,7 @@ redis.register_function('martlet_say', function(keys, args)
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
     channel(log)
     local meta = key_of(log, 'meta')
+    local rules, sanctions, audit = rules_keys(log)
     check({'stream', 'hash'}, {log, meta})
     if not user or #user == 0 or #user > 128 or user:find('%c') then
         return {err = 'ERR martlet: user must be 1 to 128 bytes without control characters'}
@@ -84,8 +86,8 @@ redis.register_function('martlet_say', function(keys, args)
         return {err = 'ERR martlet: nothing to say: text and data are empty'}
     end
 
-    check({'hash', 'hash'}, {rules_keys(log)})
-    local forbidden = sanction_error(log, user) or obeys == 'user' and rules_error(log)
+    check({'hash', 'hash', 'stream', 'hash'}, {rules, sanctions, audit, (conversation_keys(log))})
+    local forbidden = sanction_error(log, user) or obeys == 'user' and rules_error(log, user)
     if forbidden then return {err = forbidden} end
 
     local id
@@ -93,8 +95,10 @@ redis.register_function('martlet_say', function(keys, args)
         id = redis.call('XADD', log, int(now()) .. '-1', unpack(fields))
         redis.call('DEL', index_key(log))
         redis.call('HSET', meta, 'run', run_id())
-        redis.call('PEXPIRE', log, int(ttl))
-        redis.call('PEXPIRE', meta, int(ttl))
+        local lasts = life(meta, ttl)
+        for _, key in ipairs({log, meta, rules, sanctions, audit, conversation_keys(log)}) do
+            redis.call('PEXPIRE', key, lasts)
+        end
     else
         local room, name = last_id(log), mark(fields)
         if name then
@@ -112,8 +116,10 @@ redis.register_function('martlet_say', function(keys, args)
         if (room.seq + 1) % 16 == 0 then trim(log, kept.bytes) end
         -- No node holds the room, so each message extends its life.
         if redis.call('PTTL', log) > 0 then
-            redis.call('PEXPIRE', log, int(ttl))
-            for _, key in ipairs({meta, rules_keys(log)}) do redis.call('PEXPIRE', key, int(ttl)) end
+            local lasts = life(meta, ttl)
+            for _, key in ipairs({log, meta, rules, sanctions, audit, conversation_keys(log)}) do
+                redis.call('PEXPIRE', key, lasts)
+            end
         end
     end
     publish_message(log, id, nil, fields)

@@ -24,12 +24,17 @@ public enum AccessDecision {
 extension ClientRequest.Body {
     /// The room that the request concerns, and the right that it requires there; nil if it concerns none, or if it is
     /// allowed without a right, like leaving.
-    public var requirement: (room: RoomName, right: Rights)? {
+    public var requirement: (room: RoomName, right: Rights)? { requirement(of: nil) }
+
+    /// The same for a request of that user, whose direct conversations are rooms too.
+    public func requirement(of user: UserID?) -> (room: RoomName, right: Rights)? {
         switch self {
         case .join(let room, _, _), .history(let room, _), .roster(let room, _): (room, .read)
         case .send(let send): (send.room, .send)
         case .signal(let room, _, _): (room, .signal)
         case .moderate(let room, _): (room, .moderate)
+        case .conversation(let order):
+            order.right.isEmpty ? nil : order.room(of: user).map { (room: $0, right: order.right) }
         case .leave, .ping, .token: nil
         }
     }

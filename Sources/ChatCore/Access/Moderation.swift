@@ -12,6 +12,8 @@ public enum Moderation: Hashable, Sendable {
     case freeze(Bool)
     /// ``RoomPolicy/uniqueFor``.
     case uniqueFor(UInt64)
+    /// ``RoomPolicy/members``.
+    case members(RoomPolicy.Members)
 
     public static func ban(_ user: UserID, for time: UInt64? = nil, reason: String = "") -> Moderation {
         .impose(.ban, on: user, for: time, reason: reason)
@@ -38,7 +40,7 @@ public enum Moderation: Hashable, Sendable {
         case .kick(_, let time, let reason): return Self.problem(time, reason)
         case .slowMode(let time), .uniqueFor(let time):
             return time <= RoomPolicy.longest ? nil : "the time is longer than a day"
-        case .lift, .posting, .freeze: return nil
+        case .lift, .posting, .freeze, .members: return nil
         }
     }
 

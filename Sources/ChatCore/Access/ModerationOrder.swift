@@ -2,14 +2,14 @@
 public struct ModerationOrder: Hashable, Sendable {
     /// The operations of `martlet_moderate`.
     public enum Operation: String, CaseIterable, Sendable {
-        case ban, kick, mute, unban, unmute, slow, unique, posting, freeze, thaw
+        case ban, kick, mute, unban, unmute, slow, unique, posting, freeze, thaw, members
     }
 
     /// The name of an ``Operation``.
     public var operation: String
     /// For sanctions: the user.
     public var user: String?
-    /// For `posting`: `open` or `moderators`.
+    /// For `posting`: `open` or `moderators`. For `members`: `everybody` or `participants`.
     public var value: String?
     /// In milliseconds: how long a sanction lasts (none: for ever; a kick: ``Moderation/kickTime``), or the time of
     /// `slow` and `unique` (0: none).
@@ -37,6 +37,7 @@ public struct ModerationOrder: Hashable, Sendable {
         case .slowMode(let time): self.init("slow", time: time)
         case .uniqueFor(let time): self.init("unique", time: time)
         case .posting(let posting): self.init("posting", value: posting.rawValue)
+        case .members(let members): self.init("members", value: members.rawValue)
         case .freeze(let isFrozen): self.init(isFrozen ? "freeze" : "thaw")
         }
     }
@@ -63,6 +64,12 @@ public struct ModerationOrder: Hashable, Sendable {
                 throw WireError(.badField, "value must be open or moderators")
             }
             moderation = .posting(posting)
+        case .members:
+            guard let value else { throw WireError(.missingField, "value is missing") }
+            guard let members = RoomPolicy.Members(rawValue: value) else {
+                throw WireError(.badField, "value must be everybody or participants")
+            }
+            moderation = .members(members)
         case .freeze: moderation = .freeze(true)
         case .thaw: moderation = .freeze(false)
         }

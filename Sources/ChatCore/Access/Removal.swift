@@ -7,6 +7,8 @@ public struct Removal: Hashable, Sendable {
         case kicked
         /// A moderator banned its user.
         case banned
+        /// Its user is no participant of the conversation, or not any more.
+        case removed
     }
 
     public var reason: Reason

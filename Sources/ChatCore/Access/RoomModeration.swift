@@ -10,11 +10,14 @@ public final class RoomModeration: Sendable {
     public let policy: RoomPolicy
     public let bans: [UserID: Sanction]
     public let mutes: [UserID: Sanction]
+    /// Who belongs to the room; nil if nobody does, and nobody ever did.
+    public let conversation: Conversation?
 
     public init(
         version: UInt64, policy: RoomPolicy = RoomPolicy(), bans: [UserID: Sanction] = [:],
-        mutes: [UserID: Sanction] = [:]
+        mutes: [UserID: Sanction] = [:], conversation: Conversation? = nil
     ) {
+        self.conversation = conversation
         self.version = version
         self.policy = policy
         self.bans = bans
@@ -30,7 +33,7 @@ public final class RoomModeration: Sendable {
     public func inForce(at now: UInt64) -> RoomModeration {
         RoomModeration(
             version: version, policy: policy, bans: bans.filter { $0.value.isInForce(at: now) },
-            mutes: mutes.filter { $0.value.isInForce(at: now) })
+            mutes: mutes.filter { $0.value.isInForce(at: now) }, conversation: conversation)
     }
 
     /// The user's ban, if it is in force. `now`: in milliseconds since 1970.
@@ -47,25 +50,50 @@ public final class RoomModeration: Sendable {
     // MARK: decisions
 
     /// Why the user may not be in the room; nil if nothing forbids it.
-    public func refusal(ofJoinBy user: UserID, now: UInt64) -> WireError? {
-        ban(of: user, now: now).map { .sanctioned(.banned, "you are banned from this room", $0, now: now) }
+    public func refusal(ofJoinBy user: UserID, in room: RoomName, now: UInt64) -> WireError? {
+        if let ban = ban(of: user, now: now) {
+            return .sanctioned(.banned, "you are banned from this room", ban, now: now)
+        }
+        return isShutOut(user, of: room) ? ConversationRefusal.notParticipant.error : nil
     }
+
+    /// Whether there may be somebody who may not be in the room.
+    func mayShutOut(of room: RoomName) -> Bool {
+        !bans.isEmpty || policy.members == .participants || room.isDirect
+    }
+
+    /// Whether only participants may be in the room, and the user is none. The name of a direct conversation is enough
+    /// for that: nobody may be in it before it was begun for the two.
+    private func isShutOut(_ user: UserID, of room: RoomName) -> Bool {
+        guard policy.members == .participants || room.isDirect else { return false }
+        return conversation?.participants[user] == nil
+    }
+
+    /// The user's role, if the user belongs to the room.
+    public func role(of user: UserID) -> ParticipantRole? { conversation?.participants[user]?.role }
 
     /// Why a message of the user may not be stored; nil if nothing forbids it.
     ///
     /// - Parameters:
     ///   - rights: The user's rights in the room. Who may moderate is bound by sanctions, but not by the room's rules.
+    ///     Nor are the moderators and owners of a conversation by those that stop everybody else.
     ///   - now: In milliseconds since 1970, as all times.
     ///   - lastSend: When the user's last message in this room was sent.
     ///   - lastSame: When the user's last message with the same content was sent.
     public func refusal(
-        ofSendBy user: UserID, with rights: Rights, now: UInt64, lastSend: UInt64? = nil, lastSame: UInt64? = nil
+        ofSendBy user: UserID, in room: RoomName, with rights: Rights, now: UInt64, lastSend: UInt64? = nil,
+        lastSame: UInt64? = nil
     ) -> WireError? {
-        if let error = refusal(ofJoinBy: user, now: now) { return error }
+        if let ban = ban(of: user, now: now) {
+            return .sanctioned(.banned, "you are banned from this room", ban, now: now)
+        }
         if let mute = mute(of: user, now: now) {
             return .sanctioned(.muted, "you may not send messages in this room", mute, now: now)
         }
         guard !rights.contains(.moderate) else { return nil }
+        if isShutOut(user, of: room) { return ConversationRefusal.notParticipant.error }
+        if room.isDirect, conversation?.isBlocked(user) ?? false { return .blocked }
+        if let role = role(of: user), role > .member { return nil }
         if policy.isFrozen { return WireError(.frozen, "send: this room is frozen") }
         if policy.posting == .moderators {
             return WireError(.notModerator, "send: only moderators may send messages in this room")
@@ -97,7 +125,7 @@ extension RoomModeration: Equatable {
     public static func == (left: RoomModeration, right: RoomModeration) -> Bool {
         left === right
             || (left.version == right.version && left.policy == right.policy && left.bans == right.bans
-                && left.mutes == right.mutes)
+                && left.mutes == right.mutes && left.conversation == right.conversation)
     }
 }
 
@@ -110,12 +138,17 @@ extension WireError {
         case .muted: text = "this user may not send messages in the room"
         case .frozen: text = "the room is frozen"
         case .notModerator: text = "only moderators may send messages in the room"
+        case .forbidden: return ConversationRefusal.notParticipant.error
+        case .blocked: return .blocked
         default: return nil
         }
         var error = WireError(code, reason.isEmpty ? text : "\(text): \(reason)")
         error.until = until
         return error
     }
+
+    /// The error for a message in a direct conversation to somebody who does not want to hear from its sender.
+    package static let blocked = WireError(.blocked, "the other one does not accept messages from this user")
 
     static func sanctioned(_ code: Code, _ text: String, _ sanction: Sanction, now: UInt64) -> WireError {
         var message = text
@@ -169,9 +202,11 @@ extension RoomModeration {
         case .posting(let posting): policy.posting = posting
         case .freeze(let isFrozen): policy.isFrozen = isFrozen
         case .uniqueFor(let time): policy.uniqueFor = time
+        case .members(let members): policy.members = members
         }
         let isImposed = if case .impose = moderation { true } else { false }
         guard isImposed || policy != self.policy || bans != self.bans || mutes != self.mutes else { return .nothing }
-        return .changed(RoomModeration(version: version, policy: policy, bans: bans, mutes: mutes))
+        return .changed(
+            RoomModeration(version: version, policy: policy, bans: bans, mutes: mutes, conversation: conversation))
     }
 }

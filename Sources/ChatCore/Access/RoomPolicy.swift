@@ -8,6 +8,11 @@ public struct RoomPolicy: Hashable, Sendable {
         case moderators
     }
 
+    /// Who may be in the room, read and send. (Of a direct conversation always the participants.)
+    public enum Members: String, Hashable, Sendable, CaseIterable {
+        case everybody, participants
+    }
+
     /// The longest ``slowMode`` and ``uniqueFor``: a day, in milliseconds.
     public static let longest: UInt64 = 86_400_000
 
@@ -18,12 +23,17 @@ public struct RoomPolicy: Hashable, Sendable {
     public var isFrozen: Bool
     /// How long a user may not repeat a message, in milliseconds; 0 if repetitions are allowed.
     public var uniqueFor: UInt64
+    public var members: Members
 
     /// Times above ``longest`` count as that.
-    public init(slowMode: UInt64 = 0, posting: Posting = .open, isFrozen: Bool = false, uniqueFor: UInt64 = 0) {
+    public init(
+        slowMode: UInt64 = 0, posting: Posting = .open, isFrozen: Bool = false, uniqueFor: UInt64 = 0,
+        members: Members = .everybody
+    ) {
         self.slowMode = min(slowMode, Self.longest)
         self.posting = posting
         self.isFrozen = isFrozen
         self.uniqueFor = min(uniqueFor, Self.longest)
+        self.members = members
     }
 }

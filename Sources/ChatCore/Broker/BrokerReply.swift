@@ -33,6 +33,10 @@ public enum BrokerReply: Sendable, Equatable {
     case commands([CommandEntry])
     /// What the ticket allows; nil if there is no such ticket, or no longer.
     case ticket(String?)
+    indirect case conversation(ConversationReply)
+    /// Nil if nobody belongs to the room, and nobody ever did.
+    indirect case participants(ParticipantList?)
+    indirect case user(UserReply)
     /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }

@@ -66,6 +66,10 @@ public enum BrokerRequest: Sendable, Equatable {
     indirect case storeTicket(TicketName, allows: String, life: Duration)
     /// Takes a ticket away, and answers what it allows: to the first who asks, whatever node that is. → `.ticket`
     case takeTicket(TicketName)
+    /// Changes or reads who belongs to a room. → `.conversation`, or `.participants`; or `.forbidden` if it is refused.
+    indirect case conversation(ConversationRequest)
+    /// Changes or reads what belongs to a user. → `.user`
+    indirect case user(UserRequest)
     /// How much memory the broker uses. → `.memory`
     case memory
     /// → `.done`
@@ -88,6 +92,8 @@ extension BrokerRequest {
         case .enter(let request): .room(request.room)
         case .once(let request): .room(request.room)
         case .presence(let request): .room(request.room)
+        case .conversation(let request): .room(request.room)
+        case .user(let request): .user(request.user)
         case .publish(let entity, _), .tryStoring(let entity): entity
         case .hold(let room, let node, let inOldList), .release(let room, let node, let inOldList):
             inOldList ? .nodes : .node(node, Holdings.slot(of: room))

@@ -58,6 +58,10 @@ public struct Limits: Hashable, Sendable {
     public var waitingSendsPerRoom = 4_096
     /// How long a send may wait for its answer before it fails as `unavailable`.
     public var sendWait: Duration = .seconds(15)
+    /// Participants of one room.
+    public var participants = 100
+    /// Rooms to which one user may belong.
+    public var conversationsPerUser = 1_000
     /// Messages in one `history` answer.
     public var historyPage = 100
     /// Bytes of messages in one `history` answer: a quarter of what may wait for a session, so that a few pages at once

@@ -30,6 +30,10 @@ public struct WireError: Error, Hashable, Sendable {
         case tooManyWaiting = 202
         /// Redis has hardly any memory left, so no new room can be created for now. Existing rooms continue.
         case noSpace = 203
+        /// The conversation has as many participants as the limit allows.
+        case tooManyParticipants = 204
+        /// The user is in as many conversations, blocks as many users or has as many stars as the limit allows.
+        case tooManyEntries = 205
         /// No or wrong credentials.
         case unauthenticated = 300
         /// The client is known, but not allowed to do this.
@@ -50,6 +54,8 @@ public struct WireError: Error, Hashable, Sendable {
         case blockedWord = 308
         /// The operator's hook does not allow the message; it may say why.
         case rejected = 309
+        /// In a direct conversation: the other one has blocked the user.
+        case blocked = 310
         /// The log could not be reached in time, so it is not known whether the send was stored: try again with the
         /// same key and `again`.
         case unavailable = 400
@@ -76,8 +82,8 @@ public struct WireError: Error, Hashable, Sendable {
                 .notReplicated, .internalError:
                 true
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
-                .notFound, .tooManyRooms, .unauthenticated, .forbidden, .banned, .muted, .frozen, .notModerator,
-                .duplicate, .blockedWord, .rejected, .outcomeUnknown:
+                .notFound, .tooManyRooms, .tooManyParticipants, .tooManyEntries, .unauthenticated, .forbidden, .banned, .muted, .frozen, .notModerator,
+                .duplicate, .blockedWord, .rejected, .blocked, .outcomeUnknown:
                 false
             }
         }

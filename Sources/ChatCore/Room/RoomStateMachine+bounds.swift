@@ -37,7 +37,7 @@ extension RoomStateMachine {
             isSound =
                 self.isSound(notice.position) && self.isSound(notice.after)
                 && notice.after.epoch == notice.position.epoch && notice.after.seq < notice.position.seq
-        case .signal:
+        case .signal, .notice:
             isSound = true
         }
         if isSound { return event }
@@ -75,7 +75,7 @@ extension RoomStateMachine {
         case .roster(let roster):
             isSound = self.isSound(roster.position)
         case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory,
-            .commanded, .commands, .moderated, .rules, .ticket:
+            .commanded, .commands, .moderated, .rules, .ticket, .conversation, .participants, .user:
             isSound = true
         }
         return isSound ? result : unsound(&actions)

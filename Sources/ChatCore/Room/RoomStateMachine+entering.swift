@@ -91,6 +91,7 @@ extension RoomStateMachine {
             forget(above: view.epoch, seen: entering.seen)
             nodes.entered(at: view.epoch)
             sanctions.entered(view.moderation)
+            if sanctions.hasPendingIndexes { actions.append(.settleIndexes) }
             noteNodes(of: view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)

@@ -35,7 +35,7 @@ extension RoomStateMachine {
         var needsView = false
         for session in members.waiting {
             guard let member = members[session], case .waiting(let join) = member.state else { continue }
-            if let error = sanctions.refusal(ofJoinBy: member.user, now: wallClock) {
+            if let error = sanctions.refusal(ofJoinBy: member.user, in: room, now: wallClock) {
                 failJoin(session, error, &actions)
                 continue
             }

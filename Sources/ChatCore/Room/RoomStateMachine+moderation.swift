@@ -3,17 +3,20 @@ extension RoomStateMachine {
     /// The most sanctions of which all members are told at once. A node that was away may have missed more.
     private static let mostToldToAll = 32
 
-    /// The rules are others than before: members are told, banned users leave, and rules that look back see what memory
+    /// The rules are others than before: members are told, banned users and who is no participant leave, and rules that look back see what memory
     /// holds. (Sends that wait are decided when they go out.)
     mutating func applyRules(now: Moment, _ actions: inout [RoomAction]) {
         if sanctions.looksBack {
             for index in 0..<order.recent.count { sanctions.shown(order.recent[index].content, now: wallClock) }
         }
         tellRules(&actions)
-        guard let moderation = sanctions.moderation, !moderation.bans.isEmpty else { return }
-        let banned = members.all.filter { moderation.ban(of: $0.value.user, now: wallClock) != nil }
-        guard !banned.isEmpty else { return }
-        for (session, member) in banned.sorted(by: { $0.key < $1.key }) {
+        if sanctions.hasPendingIndexes { actions.append(.settleIndexes) }
+        guard let moderation = sanctions.moderation, moderation.mayShutOut(of: room) else { return }
+        let out = members.all.filter {
+            moderation.refusal(ofJoinBy: $0.value.user, in: room, now: wallClock) != nil
+        }
+        guard !out.isEmpty else { return }
+        for (session, member) in out.sorted(by: { $0.key < $1.key }) {
             expel(session, member, by: moderation, now: now, &actions)
         }
         considerLinger(now: now)
@@ -41,7 +44,7 @@ extension RoomStateMachine {
         _ session: SessionID, _ member: RoomMember, by moderation: RoomModeration, now: Moment,
         _ actions: inout [RoomAction]
     ) {
-        guard let error = moderation.refusal(ofJoinBy: member.user, now: wallClock) else { return }
+        guard let error = moderation.refusal(ofJoinBy: member.user, in: room, now: wallClock) else { return }
         if member.waitingSends > 0 { endSends(of: session, error, &actions) }
         _ = members.remove(session)
         presence.sessionLeft(session)
@@ -49,8 +52,9 @@ extension RoomStateMachine {
         if case .waiting(let join) = member.state, !(join.ref?.isOfPage ?? false) {
             actions.append(.refuseJoin(session, .error(ref: join.ref, error)))
         } else {
-            let reason = moderation.ban(of: member.user, now: wallClock)?.reason ?? ""
-            actions.append(.remove(session, Removal(.banned, until: error.until, text: reason)))
+            let ban = moderation.ban(of: member.user, now: wallClock)
+            let removal = ban.map { Removal(.banned, until: error.until, text: $0.reason) } ?? Removal(.removed)
+            actions.append(.remove(session, removal))
         }
     }
 }

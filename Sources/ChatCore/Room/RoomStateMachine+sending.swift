@@ -54,7 +54,7 @@ extension RoomStateMachine {
     private func refusal(of request: SendRequest, by user: UserID, at: UInt64) -> WireError? {
         guard sanctions.moderation != nil, sanctions.isCurrent else { return nil }
         let content = MessageContent(user: user, at: at, text: request.text, data: request.data)
-        return sanctions.refusal(of: content, by: request.rights, number: nil, now: wallClock)
+        return sanctions.refusal(of: content, in: room, by: request.rights, number: nil, now: wallClock)
     }
 
     /// Asks the broker for all sends that may go out now, in the order in which they came.
@@ -99,7 +99,7 @@ extension RoomStateMachine {
         _ number: UInt64, _ send: PendingSend, _ actions: inout [RoomAction]
     ) -> Bool {
         guard settings.rules.contains(.decideAgain),
-            let error = sanctions.refusal(of: send.content, by: send.rights, number: number, now: wallClock)
+            let error = sanctions.refusal(of: send.content, in: room, by: send.rights, number: number, now: wallClock)
         else { return false }
         sanctions.withdraw(number, of: send.content.user)
         finish(number, &actions) { ref, _ in .error(ref: ref, error) }

@@ -20,6 +20,8 @@ extension RoomStateMachine {
         case .presence(let notice): heardPresence(notice, now: now, &actions)
         case .signal(let signal):
             if signal.node != node { actions.append(.deliverSignal(signal)) }
+        // For users, whose channels are others.
+        case .notice: break
         }
     }
 

@@ -63,6 +63,6 @@ extension RoomStateMachine {
 
     /// Why the user may not read the room, as far as its rules are known.
     public func refusalOfReading(by user: UserID) -> WireError? {
-        sanctions.refusal(ofJoinBy: user, now: wallClock)
+        sanctions.refusal(ofJoinBy: user, in: room, now: wallClock)
     }
 }

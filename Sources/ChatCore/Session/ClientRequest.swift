@@ -27,6 +27,8 @@ public struct ClientRequest: Hashable, Sendable {
         case ping
         /// Changes the rules of a room, or the sanctions of a user.
         indirect case moderate(room: RoomName, Moderation)
+        /// Changes or reads who belongs to a room, or whom the user blocks.
+        indirect case conversation(ConversationOrder)
         /// A new token for the session, in place of the one that is about to expire.
         case token(String)
     }

@@ -100,7 +100,7 @@ extension Frame.Kind {
             case .presence: .presence
             case .signal: .signal
             case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .renewed, .expiring, .removed,
-                .moderated, .rules, .sanction, .error:
+                .moderated, .conversation, .rules, .sanction, .error:
                 .reply
             }
     }

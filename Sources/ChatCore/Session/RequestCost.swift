@@ -63,7 +63,16 @@ public enum RequestCost {
         case .signal(_, let name, let data): request + UInt64(name.utf8.count + (data?.utf8.count ?? 0)) * byteIn
         case .history, .roster: request + read
         case .moderate: request + moderation
+        case .conversation(let order): request + cost(of: order)
         }
+    }
+
+    /// The index of a user's rooms is read, and written.
+    public static let indexedUser: UInt64 = 100_000
+
+    /// What a client asks about conversations; of a list only that it is asked for.
+    public static func cost(of order: ConversationOrder) -> UInt64 {
+        order.isRead ? read : moderation &+ times(order.userCount, indexedUser)
     }
 
     /// A frame about a message of `bytes` bytes, sent to each of `receivers` sessions.
@@ -104,7 +113,7 @@ extension ClientRequest.Body {
         switch self {
         case .join: 5
         case .leave: .max
-        case .send, .signal, .history, .roster, .ping, .moderate, .token: 1
+        case .send, .signal, .history, .roster, .ping, .moderate, .conversation, .token: 1
         }
     }
 }

@@ -23,6 +23,8 @@ public enum ServerEvent: Hashable, Sendable {
     indirect case removed(room: RoomName, Removal)
     /// The session's moderation is in force.
     case moderated(ref: Ref?, room: RoomName, ModerationReply)
+    /// What became of what the session asked about a conversation.
+    indirect case conversation(ref: Ref?, ConversationAnswer)
     /// The room's rules have changed; these are the new ones.
     case rules(room: RoomName, version: UInt64, RoomPolicy)
     /// What was imposed on a user of the room, or lifted.
@@ -36,7 +38,7 @@ extension ServerEvent {
         switch self {
         case .left(_, let room), .removed(let room, _): room
         case .welcome, .joined, .sent, .message, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-            .renewed, .expiring, .moderated, .rules, .sanction, .error:
+            .renewed, .expiring, .moderated, .conversation, .rules, .sanction, .error:
             nil
         }
     }

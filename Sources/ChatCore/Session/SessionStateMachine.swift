@@ -12,7 +12,7 @@
 /// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails, the session is
 ///   no longer in the room, because what it was shown now has a hole. Only a limit (2xx) refuses a join and leaves
 ///   everything as it was.
-/// - `history`, `roster` and `moderate` require no membership, as over HTTP.
+/// - `history`, `roster`, `moderate` and `conversation` require no membership, as over HTTP.
 /// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate
 ///   for a minute is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be
 ///   read.
@@ -146,7 +146,7 @@ public struct SessionStateMachine: Sendable {
         case .signal(let room, _, _):
             guard isMember(room) else { return notJoined(request) }
             return .perform(request.body, ref: request.ref)
-        case .history, .roster, .moderate, .token: return ask(request, .other)
+        case .history, .roster, .moderate, .conversation, .token: return ask(request, .other)
         }
     }
 
@@ -183,6 +183,8 @@ public struct SessionStateMachine: Sendable {
             return .renewed(ref: settle(ref, succeeded: true), expiresIn: expiresIn)
         case .moderated(let ref, let room, let reply):
             return .moderated(ref: settle(ref, succeeded: true), room: room, reply)
+        case .conversation(let ref, let answer):
+            return .conversation(ref: settle(ref, succeeded: true), answer)
         case .removed(let room, _):
             update(room) { $0.isJoined = false }
             return event

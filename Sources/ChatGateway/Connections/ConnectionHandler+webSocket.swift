@@ -130,7 +130,8 @@ extension ConnectionHandler {
         case .badName, .badField, .missingField: .badName
         case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
             .tooManyWaiting, .noSpace, .muted, .slowMode, .frozen, .notModerator, .duplicate, .blockedWord, .rejected,
-            .unavailable, .outcomeUnknown, .notStored, .draining, .notReplicated, .internalError:
+            .blocked, .tooManyParticipants, .tooManyEntries, .unavailable, .outcomeUnknown, .notStored, .draining,
+            .notReplicated, .internalError:
             .internalError
         }
     }

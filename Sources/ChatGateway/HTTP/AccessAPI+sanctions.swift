@@ -19,7 +19,7 @@ extension AccessAPI {
             command = .impose(kind, on: user, for: time, reason: reason)
         case .lift(let kind, user): command = .lift(kind, from: user)
         case .impose, .lift: throw WireError(.badField, "user is another one than in the path")
-        case .kick, .slowMode, .uniqueFor, .posting, .freeze:
+        case .kick, .slowMode, .uniqueFor, .posting, .freeze, .members:
             throw WireError(.badField, "operation is none of ban, mute, unban, unmute; the others are for one room")
         }
         let position = try await service.command(command, by: identity?.user.text ?? "")

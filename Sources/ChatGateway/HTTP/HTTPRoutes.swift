@@ -38,7 +38,8 @@ struct HTTPRoutes: Sendable {
         let caller = APICaller(options: options, authenticator: authenticator)
         let rooms = RoomsAPI(options: options, service: service, caller: caller)
         let access = AccessAPI(service: service, caller: caller)
-        for route in Self.routes(rooms, access, service, fullness: fullness) where audience.isServed(route.path) {
+        let conversations = ConversationsAPI(service: service, caller: caller)
+        for route in Self.routes(rooms, access, conversations, service, fullness: fullness) where audience.isServed(route.path) {
             Self.serve(router, route)
         }
         for (path, file) in options.staticFiles where audience.isServed(path) {
@@ -82,7 +83,7 @@ struct HTTPRoutes: Sendable {
 
     /// All routes but the static files. `openapi.json` describes each of them; a test compares the two.
     static func routes(
-        _ api: RoomsAPI, _ access: AccessAPI, _ service: any ChatService,
+        _ api: RoomsAPI, _ access: AccessAPI, _ conversations: ConversationsAPI, _ service: any ChatService,
         fullness: @escaping @Sendable () -> String? = { nil }
     ) -> [Route] {
         [
@@ -117,6 +118,14 @@ struct HTTPRoutes: Sendable {
                         try await api.moderate(request, room: context.parameters.get("room"))
                     },
                 ]),
+            Route(
+                "/api/rooms/:room/participants",
+                [
+                    .get: { request, context in
+                        try await conversations.participants(request, room: context.parameters.get("room"))
+                    }
+                ]),
+            Route("/api/conversations", [.post: { request, _ in try await conversations.converse(request) }]),
             Route(
                 "/api/users/:user/sanctions",
                 [
@@ -206,11 +215,11 @@ struct HTTPRoutes: Sendable {
         switch code {
         case .badFrame, .binaryFrame, .unknownType, .missingField, .badField, .badName: 400
         case .frameTooLarge: 413
-        case .notJoined, .tooManyRooms, .duplicate, .outcomeUnknown: 409
+        case .notJoined, .tooManyRooms, .tooManyParticipants, .tooManyEntries, .duplicate, .outcomeUnknown: 409
         case .notFound: 404
         case .rateLimited, .tooManyWaiting, .slowMode: 429
         case .unauthenticated: 401
-        case .forbidden, .banned, .muted, .frozen, .notModerator, .blockedWord, .rejected: 403
+        case .forbidden, .banned, .muted, .frozen, .notModerator, .blockedWord, .rejected, .blocked: 403
         case .noSpace, .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }

@@ -25,6 +25,7 @@ extension RoomHost {
         case .deliverPresenceApart(let joined, let left, let count, let except):
             deliverPresence(joined: joined, left: left, count: count, except: except, room)
         case .deliverSignal(let signal): deliver(signal, room)
+        case .settleIndexes: settleIndexes(of: room.name)
         case .deliverRules(let policy, let version): tell(.rules(room: room.name, version: version, policy), room)
         case .deliverSanction(let change): tell(.sanction(room: room.name, change), room)
         case .goLive(let session, let joined):

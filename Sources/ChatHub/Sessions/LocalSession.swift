@@ -47,4 +47,5 @@ enum PageRequest {
     case missed(RoomName)
     case history(RoomName, HistoryQuery, Ref?)
     case roster(RoomName, String?, Ref?)
+    case participants(RoomName, Ref?)
 }

@@ -10,7 +10,7 @@ extension SessionHost {
             end(session, .expired)
             return false
         }
-        guard let (room, right) = body.requirement else { return true }
+        guard let (room, right) = body.requirement(of: session.user) else { return true }
         let rights = session.rooms[room]?.rights ?? grant.rights(in: room)
         guard let error = AccessDecision.refusal(of: right, by: rights) else { return true }
         context.forbade(right)
@@ -72,6 +72,7 @@ extension SessionHost {
                 removal.reason == .banned ? .banned : .forbidden, "join: a moderator made the session leave")
             error.until = removal.until
             return error
+        case .removed: return ConversationRefusal.notParticipant.error
         }
     }
 

@@ -45,6 +45,12 @@ extension SessionHost {
                 unlessBanned(room, "roster", ref: ref, session) { [self] in
                     readRoster(room, cursor, ref: ref, $0)
                 }
+            case .participants(let room, let ref):
+                guard maySpend(session, ref) else { continue }
+                session.isPaging = true
+                unlessBanned(room, "participants", ref: ref, session) { [self] in
+                    readParticipants(room, ref: ref, $0)
+                }
             }
         }
     }
@@ -57,7 +63,8 @@ extension SessionHost {
         return false
     }
 
-    /// Banned users may not read the room. Redis knows whether a user is banned from a room that the session is not in.
+    /// Banned users may not read the room, nor may who is no participant of one that is for participants. Redis knows
+    /// that of a room that the session is not in.
     /// (A member is not banned, as a ban makes it leave.)
     private func unlessBanned(
         _ room: RoomName, _ what: String, ref: Ref?, _ session: LocalSession, _ then: @escaping (LocalSession) -> Void
@@ -68,7 +75,7 @@ extension SessionHost {
             guard let session = sessions[id] else { return }
             let error: WireError?
             switch result {
-            case .success(.rules(let rules)): error = rules.refusal(ofJoinBy: session.user, now: context.wallClock)
+            case .success(.rules(let rules)): error = rules.refusal(ofJoinBy: session.user, in: room, now: context.wallClock)
             case .success: error = BrokerError.malformed("").wireError(what)
             case .failure(let failure): error = failure.wireError(what)
             }

@@ -103,6 +103,7 @@ public final class SessionHost {
             atHome(of: room) { $0.roster(of: room, cursor: cursor, ref: ref, for: id, rate) }
         case .history(let room, let query): page(.history(room, query, ref), ref: ref, session)
         case .ping: session.outlet.send(.pong(ref: ref))
+        case .conversation(let order): converse(order, ref: ref, session)
         case .moderate(let room, let moderation): moderate(room, moderation, ref: ref, session)
         case .token: assertionFailure("the gateway asks its authenticator about a token")
         }

@@ -196,6 +196,9 @@ extension NodeConfiguration {
             "room.ttl", \.rooms.timeToLive, .duration(.seconds(1)...(.seconds(3_650 * 86_400))),
             "Time that Redis keeps a room that no node holds."),
         Setting(
+            "conversation.ttl", \.rooms.conversationTimeToLive, .duration(.seconds(1)...(.seconds(3_650 * 86_400))),
+            "The same of a room with participants, who may be away for long; at least as long as other rooms."),
+        Setting(
             "linger", \.rooms.linger, .duration(.zero...(.seconds(3_600))),
             "Time that a node stays in a room after its last session left."),
         Setting(
@@ -311,6 +314,12 @@ extension NodeConfiguration {
         Setting(
             "limit.send.wait", \.limits.sendWait, .duration(.milliseconds(100)...(.seconds(600))),
             "Time that a send may wait before it fails as `unavailable`."),
+        Setting(
+            "limit.participants", \.limits.participants, .int(2...1_000),
+            "Number of participants of one room. Invitations beyond it get `tooManyParticipants`."),
+        Setting(
+            "limit.conversations.per.user", \.limits.conversationsPerUser, .int(1...100_000),
+            "Number of rooms to which one user may belong. Above it the user cannot be invited: `tooManyEntries`."),
         Setting(
             "limit.history.page", \.limits.historyPage, .int(1...10_000),
             "Number of messages in one `history` answer."),

@@ -166,6 +166,8 @@ extension NodeConfiguration {
         public var allMemoryBytes = 512 * 1_048_576
         /// How long Redis keeps a room that no node holds (duration, default: 7d, range: 1s to 3650d).
         public var timeToLive: Duration = .seconds(7 * 86_400)
+        /// The same of a room with participants (duration, default: 90d, range: 1s to 3650d).
+        public var conversationTimeToLive: Duration = .seconds(90 * 86_400)
         /// The interval at which a quiet room is compared with its log, varied by a quarter (duration, default: 30s,
         /// range: 1s to 1h).
         public var viewInterval: Duration = .seconds(30)

@@ -61,6 +61,8 @@ struct BrokerFactory {
         settings.historyLength = configuration.rooms.historyLength
         settings.historyBytes = configuration.rooms.historyBytes
         settings.roomTTL = configuration.rooms.timeToLive
+        settings.conversationTTL = configuration.rooms.conversationTimeToLive
+        settings.participants = configuration.limits.participants
         return RedisCodec(keys: keys, settings: settings)
     }
 
@@ -68,12 +70,14 @@ struct BrokerFactory {
     private static func memory(_ configuration: NodeConfiguration, on hubLoop: any EventLoop) async throws
         -> BrokerFactory
     {
-        let rooms = configuration.rooms
+        let (rooms, participants) = (configuration.rooms, configuration.limits.participants)
         let hub = try await hubLoop.submit {
             var settings = MemoryBrokerSettings()
             settings.historyLength = rooms.historyLength
             settings.historyBytes = rooms.historyBytes
             settings.roomTTL = rooms.timeToLive
+            settings.conversationTTL = rooms.conversationTimeToLive
+            settings.participants = participants
             return NIOLoopBound(MemoryBrokerHub(broker: MemoryBroker(settings: settings)), eventLoop: hubLoop)
         }.get()
         return BrokerFactory(link: { _, loop, _ in MemoryLink.make(hub: hub, on: loop) })

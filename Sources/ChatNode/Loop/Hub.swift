@@ -97,7 +97,7 @@ final class Hub: ChatService {
         if let error = sanctions.refusalOfPresence(of: grant.user, now: settings.wallClock()) { throw error }
     }
 
-    private func home(of room: RoomName) -> Loop { loops[RoomHost.home(of: room, among: loops.count)] }
+    func home(of room: RoomName) -> Loop { loops[RoomHost.home(of: room, among: loops.count)] }
 
     func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
         try allow(.read, in: room, by: grant)
@@ -200,7 +200,7 @@ final class Hub: ChatService {
         try take(RequestCost.request + RequestCost.read, by: grant)
     }
 
-    private func take(_ cost: UInt64, by grant: Grant?) throws(WireError) -> UserRate? {
+    func take(_ cost: UInt64, by grant: Grant?) throws(WireError) -> UserRate? {
         guard let grant, !grant.permissions.actsForOthers else { return nil }
         let rate = admission.rate(of: grant.user)
         guard rate.take(now: .now) else {
@@ -249,12 +249,20 @@ final class Hub: ChatService {
         }
     }
 
-    /// Banned users may not read the room either. Servers read for others.
+    /// Who may not be in the room may not read it either. Servers read for others.
     private func refuseBanned(_ grant: Grant?, in room: RoomName, _ what: String) async throws(WireError) {
         guard let grant, !grant.permissions.actsForOthers else { return }
-        switch await home(of: room).ask(.rules(room: room, of: grant.user)) {
+        try await refuseOutsider(grant.user, of: room, what)
+    }
+
+    /// Refuses a user who may not be in the room: who is banned, or no participant of a room that is for participants.
+    func refuseOutsider(
+        _ user: UserID?, of room: RoomName, _ what: String = "participants"
+    ) async throws(WireError) {
+        guard let user else { return }
+        switch await home(of: room).ask(.rules(room: room, of: user)) {
         case .success(.rules(let rules)):
-            if let error = rules.refusal(ofJoinBy: grant.user, now: settings.wallClock()) { throw error }
+            if let error = rules.refusal(ofJoinBy: user, in: room, now: settings.wallClock()) { throw error }
         case .success: throw BrokerError.malformed("").wireError(what)
         case .failure(let error): throw error.wireError(what)
         }

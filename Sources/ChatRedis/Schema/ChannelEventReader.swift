@@ -13,6 +13,7 @@ struct ChannelEventReader {
         var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run,
             rules: JSONSlice?
         var session, user, name, data: JSONSlice?
+        var room, kind, unread: JSONSlice?
 
         mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {
             // Most payloads are messages, so their members are compared first.
@@ -46,6 +47,9 @@ struct ChannelEventReader {
             case "user": user = slice
             case "name": name = slice
             case "data": data = slice
+            case "room": room = slice
+            case "kind": kind = slice
+            case "unread": unread = slice
             default: break
             }
         }
@@ -167,6 +171,8 @@ struct ChannelEventReader {
             return .presence(try presence())
         case "signal":
             return .signal(try signal())
+        case "read", "invited", "removed", "mentioned":
+            return .notice(try notice(scanner.string(type)))
         default:
             throw JSONError(offset: type.range.lowerBound, problem: "an event type that we do not know")
         }
@@ -255,6 +261,21 @@ struct ChannelEventReader {
         return Signal(
             node: try node(members.node, "node"), session: SessionID(raw: session), user: user, name: name,
             data: try members.data.map { (slice) throws(JSONError) in try data(slice) })
+    }
+
+    private func notice(_ type: String) throws(JSONError) -> UserNotice {
+        guard let kind = UserNotice.Kind(rawValue: type) else {
+            throw Self.wrong("type", "that of a notice", members.type)
+        }
+        guard let room = try? RoomName(stored: try string(members.room, "room")) else {
+            throw Self.wrong("room", "a room's name", members.room)
+        }
+        var notice = UserNotice(kind, room)
+        notice.conversation = members.kind == nil ? nil : ConversationKind(rawValue: try string(members.kind, "kind"))
+        if members.position != nil { notice.position = try position(members.position, "position") }
+        if members.unread != nil { notice.unread = try number(members.unread, "unread") }
+        if members.by != nil { notice.by = String(try string(members.by, "by").prefix(UserID.maxBytes)) }
+        return notice
     }
 
     // MARK: Parts

@@ -38,6 +38,13 @@ extension ByteWriter {
             field(#","user":"#, signal.user.text)
             field(#","name":"#, signal.name)
             if let data = signal.data { field(#","data":"#, raw: data) }
+        case .notice(let notice):
+            field(#"{"type":"#, notice.kind.rawValue)
+            field(#","room":"#, notice.room.text)
+            if let kind = notice.conversation { field(#","kind":"#, kind.rawValue) }
+            if let position = notice.position { field(#","position":"#, position) }
+            if let unread = notice.unread { field(#","unread":"#, quoted: unread) }
+            if let by = notice.by { field(#","by":"#, by) }
         }
         append(UInt8(ascii: "}"))
     }

@@ -46,8 +46,11 @@ extension RedisCodec {
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
         // Redis (`script.c`) gives no error code if a function calls a command that the user may not use. A function
         // that only reads has changed nothing; another one may have stored something before, so its outcome is unknown.
-        if text.contains("user executing the script can't"), [.history, .roster, .rules].contains(operation) {
+        if text.contains("user executing the script can't"), [.history, .roster, .rules, .participants].contains(operation) {
             return .notStored("NOPERM \(text)")
+        }
+        if operation == .conversation || operation == .user, let error = refusal(text, of: operation) {
+            return .forbidden(error)
         }
         if operation == .say, let error = forbidden(text) { return .forbidden(error) }
         // Errors of the functions themselves, which they raise before they write anything.
@@ -110,6 +113,13 @@ extension RedisCodec {
             return .commanded(try position(reply, "command"))
         case .commands:
             return .commands(try commands(reply))
+        case .conversation: return .conversation(try conversation(reply))
+        case .participants:
+            guard replies.count > 0 else { throw .malformed("conversation: no reply") }
+            return .participants(try participants(reply))
+        case .user:
+            guard case .user(let request)? = pending.request else { throw .malformed("user: request not kept") }
+            return .user(try user(request.operation, replies))
         case .ticket:
             guard reply.isNull || reply.kind == .string else { throw .malformed("ticket: expected a string") }
             // What is no text was put there by another program, and allows nothing.

@@ -272,6 +272,9 @@ extension RedisCodec {
         case .rules: writer.append("}:rules" as StaticString)
         case .sanctions: writer.append("}:sanctions" as StaticString)
         case .audit: writer.append("}:audit" as StaticString)
+        case .participants: writer.append("}:participants" as StaticString)
+        case .reads: writer.append("}:reads" as StaticString)
+        case .pending: writer.append("}:pending" as StaticString)
         }
         writer.endArgument()
     }

@@ -31,6 +31,7 @@ extension RedisCodec {
         case .slowMode(let time): ("slow", "", String(time), "")
         case .uniqueFor(let time): ("unique", "", String(time), "")
         case .posting(let posting): ("posting", "", posting.rawValue, "")
+        case .members(let members): ("members", "", members.rawValue, "")
         case .freeze(let isFrozen): (isFrozen ? "freeze" : "thaw", "", "", "")
         }
     }
@@ -53,6 +54,7 @@ extension RedisCodec {
             case "slow": policy.slowMode = bounded(value).map { min($0, RoomPolicy.longest) } ?? leftOut(reply, 0)
             case "unique": policy.uniqueFor = bounded(value).map { min($0, RoomPolicy.longest) } ?? leftOut(reply, 0)
             case "frozen": policy.isFrozen = value.equals("1")
+            case "members": policy.members = value.string.flatMap { .init(rawValue: $0) } ?? leftOut(reply, .everybody)
             case "posting": policy.posting = value.string.flatMap { .init(rawValue: $0) } ?? leftOut(reply, .open)
             default: break
             }
@@ -67,7 +69,8 @@ extension RedisCodec {
             }
             if kind == .ban { bans[user] = sanction } else { mutes[user] = sanction }
         }
-        return RoomModeration(version: version, policy: policy, bans: bans, mutes: mutes)
+        return RoomModeration(
+            version: version, policy: policy, bans: bans, mutes: mutes, conversation: conversation(among: reply[1]))
     }
 
     private func leftOut<Value>(_ reply: RESPReply, _ value: Value) -> Value {
@@ -109,6 +112,8 @@ extension RedisCodec {
         case "muted" where words.count == 3: return sanctioned(.muted, words)
         case "frozen" where words.count == 1: return .forbidden(.frozen)
         case "notModerator" where words.count == 1: return .forbidden(.notModerator)
+        case "notParticipant" where words.count == 1: return .forbidden(.forbidden)
+        case "blocked" where words.count == 1: return .forbidden(.blocked)
         default: return nil
         }
     }

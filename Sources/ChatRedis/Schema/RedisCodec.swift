@@ -15,6 +15,12 @@ public struct RedisCodecSettings: Sendable, Hashable {
     public var presenceLength = 1_000
     /// How long a room that no node holds is kept.
     public var roomTTL: Duration = .seconds(7 * 86_400)
+    /// The same of a room with participants.
+    public var conversationTTL: Duration = .seconds(90 * 86_400)
+    /// Participants of one room.
+    public var participants = 100
+    /// Users whom one user may block.
+    public var blockedUsers = 1_000
     /// How long the list of a node's rooms outlives the node. Far above any lease, as sweepers depend on it.
     public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
 
@@ -35,7 +41,7 @@ public struct RedisCodec: RedisCodecProtocol {
         case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
-        case memory, command, commands, moderate, rules, ticket
+        case memory, command, commands, moderate, rules, ticket, conversation, participants, user
     }
 
     public let keys: RedisKeys
@@ -99,6 +105,10 @@ public struct RedisCodec: RedisCodecProtocol {
         case .rules(let room, let user):
             rules(room, of: user, &writer)
             return kept(.rules)
+        case .conversation(let request):
+            conversation(request, &writer)
+            return kept(request.operation == .list ? .participants : .conversation)
+        case .user(let request): return user(request, &writer)
         case .presence(let request):
             presence(request, &writer)
             return kept(.presence)

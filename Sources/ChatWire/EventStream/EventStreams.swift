@@ -101,7 +101,7 @@ extension ServerEvent {
         case .gap(_, let gap): gap.before.previous
         case .reset(_, let reset): reset.position
         case .welcome, .joined, .left, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
             nil
         }
     }
@@ -111,7 +111,7 @@ extension ServerEvent {
         switch self {
         case .message(let room, _, _), .gap(let room, _), .reset(let room, _): room
         case .welcome, .joined, .left, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
             nil
         }
     }
@@ -136,6 +136,7 @@ extension ServerEvent {
         case .renewed: "token"
         case .expiring: "expiring"
         case .moderated: "moderated"
+        case .conversation(_, let answer): MartletV1Codec.type(of: answer)
         case .rules: "rules"
         case .sanction: "sanction"
         case .error: "failure"

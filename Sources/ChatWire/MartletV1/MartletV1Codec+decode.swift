@@ -34,13 +34,16 @@ extension MartletV1Codec {
         case "roster":
             return .roster(room: try fields.room(), cursor: try fields.string(.cursor, maxBytes: Self.maxCursorBytes))
         case "moderate": return .moderate(room: try fields.room(), try moderation(fields))
+        case "conversation": return .conversation(try conversation(fields))
+        case "participants": return .conversation(.participants(try fields.room()))
         case "ping": return .ping
         case "token": return .token(try fields.needString(.token, maxBytes: Self.maxTokenBytes))
         default: throw WireError(.unknownType, "type \(Self.shown(type)) is not known; the types are \(Self.types)")
         }
     }
 
-    private static let types = "join, leave, send, signal, history, roster, moderate, token and ping"
+    private static let types =
+        "join, leave, send, signal, history, roster, moderate, conversation, participants, token and ping"
 
     /// A single word of the client may be quoted in an error; anything longer or unusual is only described.
     private static func shown(_ text: String) -> String {

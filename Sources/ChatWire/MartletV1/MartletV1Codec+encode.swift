@@ -62,6 +62,7 @@ extension MartletV1Codec {
             bytes.begin("moderated", ref: ref, room: room)
             bytes.append(UInt8(ascii: ","))
             fields(of: reply, into: &bytes)
+        case .conversation(let ref, let answer): encode(answer, ref: ref, into: &bytes)
         case .rules(let room, let version, let policy):
             bytes.begin("rules", ref: nil, room: room)
             bytes.field(",\"version\":", "\(version)")
@@ -163,6 +164,7 @@ extension MartletV1Codec {
         bytes.field(",\"uniqueFor\":", policy.uniqueFor)
         bytes.field(",\"posting\":", policy.posting.rawValue)
         bytes.appendText(policy.isFrozen ? ",\"frozen\":true" : ",\"frozen\":false")
+        if policy.members != .everybody { bytes.field(",\"members\":", policy.members.rawValue) }
     }
 
     /// Appends `"version":…,"changed":…` without braces.

@@ -10,6 +10,7 @@ struct RequestFields {
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user,
             token,
             device, value, time, reason, operation
+        case users, kind, role, level
 
         /// The bytes of each name as one number, of names with more than eight the first eight.
         private static let words = all.map { name in
@@ -55,6 +56,10 @@ struct RequestFields {
             case .time: "time"
             case .reason: "reason"
             case .operation: "operation"
+            case .users: "users"
+            case .kind: "kind"
+            case .role: "role"
+            case .level: "level"
             }
         }
     }
@@ -132,6 +137,25 @@ struct RequestFields {
     func needString(_ name: Name, maxBytes: Int? = nil) throws(WireError) -> String {
         guard let text = try string(name, maxBytes: maxBytes) else { throw missing(name) }
         return text
+    }
+
+    /// An array of strings.
+    func strings(_ name: Name, most: Int) throws(WireError) -> [String]? {
+        guard let slice = slices[name.rawValue] else { return nil }
+        guard case .array = slice.kind else {
+            throw WireError(.badField, "\(name.text) must be a list of strings, it is \(slice.kind.noun)")
+        }
+        guard case .success(.array(let values)) = JSONValue.parse(
+            UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])), values.count <= most
+        else { throw WireError(.badField, "\(name.text) has more than \(most) elements") }
+        var strings: [String] = []
+        for value in values {
+            guard let text = value.string else {
+                throw WireError(.badField, "\(name.text) must be a list of strings")
+            }
+            strings.append(text)
+        }
+        return strings
     }
 
     func bool(_ name: Name) throws(WireError) -> Bool? {

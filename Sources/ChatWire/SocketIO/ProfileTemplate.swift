@@ -243,7 +243,8 @@ struct ProfileValues {
             case .until: error.until.map { .time($0) } ?? .absent
             default: .absent
             }
-        case .gap, .reset, .draining, .removed, .rules, .sanction, .renewed, .expiring, .welcome, .pong, .moderated:
+        case .gap, .reset, .draining, .removed, .rules, .sanction, .renewed, .expiring, .welcome, .pong, .moderated,
+            .conversation:
             notice(variable)
         }
     }

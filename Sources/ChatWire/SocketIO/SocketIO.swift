@@ -55,7 +55,7 @@ extension SocketIOProfile {
         case .sanction: template(.sanction)
         case .expiring: template(.expiring)
         case .error: template(.error)
-        case .welcome, .sent, .history, .roster, .pong, .renewed, .moderated: nil
+        case .welcome, .sent, .history, .roster, .pong, .renewed, .moderated, .conversation: nil
         }
     }
 }

@@ -198,7 +198,7 @@ public final class SocketIOReader: ClientWriter {
             }
         case .presence: if tellsEachUser { return .own }
         case .welcome, .joined, .left, .sent, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
             break
         }
         return prefix.map { .prefixed($0) } ?? .whole
@@ -241,7 +241,7 @@ public final class SocketIOReader: ClientWriter {
             recovery.left(room)
             emit(event, viewer, body)
         case .signal, .gap, .reset, .draining, .rules, .sanction, .expiring: emit(event, viewer, body)
-        case .pong, .moderated: break
+        case .pong, .moderated, .conversation: break
         }
     }
 

@@ -31,7 +31,9 @@ extension StompConnection {
         case .history(let ref, let name, let page): self.page(page, ref, name, viewer, body)
         case .removed(let name, let removal): removed(from: name, removal, body)
         case .error(let ref, let error): refused(ref, error, body)
-        case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .rules, .sanction: break
+        case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .rules,
+            .sanction:
+            break
         }
     }
 

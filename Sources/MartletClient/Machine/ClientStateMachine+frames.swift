@@ -44,7 +44,7 @@ extension ClientStateMachine {
         case .draining(let milliseconds): draining(milliseconds, now)
         case .history(let ref, _, let page): answered(ref, .history(page))
         case .roster(let ref, _, let page): answered(ref, .roster(page))
-        case .pong, .error, .renewed, .expiring, .removed, .moderated, .rules, .sanction: break
+        case .pong, .error, .renewed, .expiring, .removed, .moderated, .conversation, .rules, .sanction: break
         }
     }
 

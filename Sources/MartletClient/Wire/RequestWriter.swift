@@ -43,6 +43,16 @@ extension ClientRequest {
             if let value = order.value { bytes.field(",\"value\":", value) }
             if let time = order.time { bytes.field(",\"time\":", time) }
             if let reason = order.reason { bytes.field(",\"reason\":", reason) }
+        case .conversation(.participants(let room)): bytes.begin("participants", ref: ref, room: room)
+        case .conversation(let order):
+            let words = ConversationWords(order)
+            bytes.begin("conversation", ref: ref, room: nil)
+            bytes.field(",\"operation\":", words.operation)
+            if let room = words.room { bytes.field(",\"room\":", room) }
+            if let user = words.user { bytes.field(",\"user\":", user) }
+            if let users = words.users { bytes.field(",\"users\":", list: users) { $1.appendJSON($0) } }
+            if let role = words.role { bytes.field(",\"role\":", role) }
+            if let level = words.level { bytes.field(",\"level\":", level) }
         case .token(let token):
             bytes.begin("token", ref: ref, room: nil)
             bytes.field(",\"token\":", token)

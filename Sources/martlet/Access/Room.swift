@@ -9,12 +9,12 @@ import RedisSchema
 /// `martlet room`: shows and changes the rules and sanctions of a room. It talks to Redis and needs no node.
 struct Room: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Moderate a room: sanctions of users, slow mode, who may send messages.",
+        abstract: "Moderate a room: sanctions of users, slow mode, who may send messages; and who belongs to it.",
         discussion: "Once a change is answered, no node stores what it forbids.",
         subcommands: [
             Show.self, Ban.self, Kick.self, Mute.self, Unban.self, Unmute.self, Slow.self, Unique.self,
             PostingMode.self,
-            Freeze.self, Thaw.self,
+            Freeze.self, Thaw.self, Members.self, Participants.self, Invite.self, Remove.self, Role.self,
         ])
 
     /// The room, and how to reach Redis.
@@ -239,6 +239,7 @@ struct RoomRulesText {
         if rules["posting"] == "moderators" { words.append("only moderators may send messages") }
         if let time = number("slow") { words.append("slow mode \(time) ms") }
         if let time = number("unique") { words.append("no message twice in \(time) ms") }
+        if rules["members"] == "participants" { words.append("only participants may enter") }
         let first = words.isEmpty ? "no rules" : words.joined(separator: ", ")
         return [TerminalText.harmless("\(first), version \(version)")]
             + sanctions.map { entry in
@@ -257,7 +258,7 @@ struct RoomRulesText {
                 "slowMode": .number("\(number("slow") ?? 0)"), "uniqueFor": .number("\(number("unique") ?? 0)"),
                 "posting": .string(rules["posting"] == "moderators" ? "moderators" : "open"),
                 "frozen": .bool(rules["frozen"] == "1"),
-            ]),
+            ].merging(rules["members"] == "participants" ? ["members": .string("participants")] : [:]) { $1 }),
             "sanctions": .array(
                 sanctions.map { entry in
                     var fields: [String: JSONValue] = ["kind": .string(entry.kind), "user": .string(entry.user)]

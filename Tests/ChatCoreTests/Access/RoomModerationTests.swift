@@ -6,10 +6,12 @@ import Testing
     private static let now: UInt64 = 1_700_000_000_000
     private let ana: UserID
     private let bo: UserID
+    private let lobby: RoomName
 
     init() throws {
         ana = try UserID("ana")
         bo = try UserID("bo")
+        lobby = try RoomName("lobby")
     }
 
     private func after(_ moderations: Moderation..., at now: UInt64 = now) throws -> RoomModeration {
@@ -28,29 +30,54 @@ import Testing
         _ state: RoomModeration, _ rights: Rights = .send, at now: UInt64 = now, last: UInt64? = nil,
         same: UInt64? = nil
     ) -> WireError.Code? {
-        state.refusal(ofSendBy: ana, with: rights, now: now, lastSend: last, lastSame: same)?.code
+        state.refusal(ofSendBy: ana, in: lobby, with: rights, now: now, lastSend: last, lastSame: same)?.code
     }
 
     @Test func aRoomWithoutRulesForbidsNothing() {
         #expect(code(.none) == nil)
-        #expect(RoomModeration.none.refusal(ofJoinBy: ana, now: Self.now) == nil)
+        #expect(RoomModeration.none.refusal(ofJoinBy: ana, in: lobby, now: Self.now) == nil)
+    }
+
+    @Test func aDirectConversationIsForItsTwoUsersAlone() throws {
+        let room = try #require(RoomName(directOf: ana, and: bo))
+        #expect(room.text == "dm:ana:bo" && room.directPartner(of: bo) == ana && room.directPartner(of: ana) == bo)
+        let odd = try UserID("a:b %이")
+        let other = try #require(RoomName(directOf: ana, and: odd))
+        #expect(other.text == "dm:a%3Ab%20%25%EC%9D%B4:ana" && other.directPartner(of: ana) == odd)
+        #expect(RoomName(directOf: ana, and: ana) == nil)
+        let long = try UserID(String(repeating: "x", count: 128))
+        #expect(
+            RoomName(directOf: long, and: ana)?.text
+                == "dm:003521bc42bee39523b6757ee44aeb5df856662b516be527b6be60d0f2bcb276")
+        // Nobody may enter before it was begun.
+        #expect(RoomModeration.none.refusal(ofJoinBy: ana, in: room, now: Self.now)?.code == .forbidden)
+        var participants = [ana: Participant(), bo: Participant()]
+        func state() -> RoomModeration {
+            RoomModeration(version: 1, conversation: Conversation(.direct, participants: participants))
+        }
+        #expect(state().refusal(ofJoinBy: ana, in: room, now: Self.now) == nil)
+        #expect(state().refusal(ofJoinBy: odd, in: room, now: Self.now)?.code == .forbidden)
+        #expect(state().refusal(ofSendBy: ana, in: room, with: .send, now: Self.now) == nil)
+        participants[bo]?.blocks = true
+        #expect(state().refusal(ofSendBy: ana, in: room, with: .send, now: Self.now)?.code == .blocked)
+        #expect(state().refusal(ofSendBy: bo, in: room, with: .send, now: Self.now) == nil)
     }
 
     @Test func aBanForbidsToJoinAndToSendUntilItEnds() throws {
         let state = try after(.ban(ana, for: 5_000, reason: "spam"))
-        let error = try #require(state.refusal(ofJoinBy: ana, now: Self.now))
+        let error = try #require(state.refusal(ofJoinBy: ana, in: lobby, now: Self.now))
         #expect(error.code == .banned && error.until == Self.now + 5_000)
         #expect(error.message == "you are banned from this room for another 5 s: spam")
         #expect(code(state) == .banned && code(state, .all) == .banned)
         #expect(code(state, at: Self.now + 5_000) == nil)
-        #expect(state.refusal(ofSendBy: bo, with: .send, now: Self.now) == nil)
+        #expect(state.refusal(ofSendBy: bo, in: lobby, with: .send, now: Self.now) == nil)
         #expect(try after(.ban(ana), .unban(ana)).bans.isEmpty)
         #expect(code(try after(.ban(ana)), at: Self.now * 2) == .banned)
     }
 
     @Test func aMuteForbidsToSendAlone() throws {
         let state = try after(.mute(ana))
-        #expect(state.refusal(ofJoinBy: ana, now: Self.now) == nil)
+        #expect(state.refusal(ofJoinBy: ana, in: lobby, now: Self.now) == nil)
         #expect(code(state) == .muted && code(state, .all) == .muted)
         // Lifting the ban does not lift the mute.
         #expect(code(try after(.mute(ana), .ban(ana), .unban(ana))) == .muted)
@@ -69,7 +96,7 @@ import Testing
         let slow = try after(.slowMode(5_000))
         #expect(code(slow) == nil && code(slow, last: Self.now - 5_000) == nil)
         #expect(code(slow, last: Self.now - 4_999) == .slowMode && code(slow, .all, last: Self.now) == nil)
-        let error = slow.refusal(ofSendBy: ana, with: .send, now: Self.now, lastSend: Self.now - 1_000)
+        let error = slow.refusal(ofSendBy: ana, in: lobby, with: .send, now: Self.now, lastSend: Self.now - 1_000)
         #expect(error?.until == Self.now + 4_000 && error?.code.retry == true)
         // The clock of the node that stored the last one is an hour ahead.
         #expect(code(slow, at: Self.now, last: Self.now + 3_600_000) == .slowMode)

@@ -134,6 +134,9 @@ final class FakeService: ChatService {
         case .roster(let room, _):
             outlet.value.send(.roster(ref: ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: outlet.value.send(.pong(ref: ref))
+        case .conversation(let order):
+            guard let room = order.room(of: nil) else { return outlet.value.send(.conversation(ref: ref, .blocked([]))) }
+            outlet.value.send(.conversation(ref: ref, .done(room, .group, isChanged: true)))
         case .moderate, .token: break
         }
     }
@@ -243,6 +246,18 @@ final class FakeService: ChatService {
     }
 
     func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration { .none }
+
+    func converse(
+        _ order: ConversationOrder, by user: UserID?, grant: Grant?
+    ) async throws(WireError) -> ConversationAnswer {
+        guard let room = order.room(of: user) else { return .blocked([]) }
+        if case .participants = order {
+            let participants = user.map { [$0: Participant(role: .owner, since: 1)] } ?? [:]
+            return .participants(
+                room, ParticipantList(version: 1, kind: .group, participants: participants), viewer: user)
+        }
+        return .done(room, room.isDirect ? .direct : .group, isChanged: true)
+    }
 
     func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
         if let error = AccessDecision.refusal(of: right, in: room, by: grant) { throw error }

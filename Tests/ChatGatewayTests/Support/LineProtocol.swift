@@ -31,8 +31,8 @@ struct LineProtocol: ClientProtocol {
         case .error(_, let error): "error \(error.code.name) \(error.message)"
         case .pong: "pong"
         case .removed(let room, _): "left \(room)"
-        case .presence, .signal, .gap, .reset, .draining, .history, .roster, .renewed, .expiring, .moderated, .rules,
-            .sanction:
+        case .presence, .signal, .gap, .reset, .draining, .history, .roster, .renewed, .expiring, .moderated,
+            .conversation, .rules, .sanction:
             nil
         }
     }

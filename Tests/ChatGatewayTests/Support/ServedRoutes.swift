@@ -8,5 +8,5 @@ func servedRoutes(_ service: FakeService = FakeService()) throws -> [HTTPRoutes.
     let caller = APICaller(options: options, authenticator: DevelopmentAuthenticator())
     return HTTPRoutes.routes(
         RoomsAPI(options: options, service: service, caller: caller), AccessAPI(service: service, caller: caller),
-        service)
+        ConversationsAPI(service: service, caller: caller), service)
 }

@@ -149,12 +149,14 @@ struct RequestDecodingTests {
         (
             #"{"ref":1,"type":"shout"}"#, .unknownType,
             "type 'shout' is not known; "
-                + "the types are join, leave, send, signal, history, roster, moderate, token and ping"
+                + "the types are join, leave, send, signal, history, roster, moderate, conversation, participants, "
+                + "token and ping"
         ),
         (
             #"{"ref":1,"type":"a b\n"}"#, .unknownType,
             "type (4 bytes) is not known; "
-                + "the types are join, leave, send, signal, history, roster, moderate, token and ping"
+                + "the types are join, leave, send, signal, history, roster, moderate, conversation, participants, "
+                + "token and ping"
         ),
     ])
     func whatIsWrongIsNamedAndTheRefComesBack(text: String, code: WireError.Code, message: String) {

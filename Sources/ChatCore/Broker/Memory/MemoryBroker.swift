@@ -8,6 +8,12 @@ public struct MemoryBrokerSettings: Sendable, Hashable {
     public var partLength = 500
     /// How long a room that no node holds is kept.
     public var roomTTL: Duration = .seconds(7 * 86_400)
+    /// The same of a room with participants.
+    public var conversationTTL: Duration = .seconds(90 * 86_400)
+    /// Participants of one room.
+    public var participants = 100
+    /// Users whom one user may block.
+    public var blockedUsers = 1_000
     /// How long the list of a node's rooms outlives its last heartbeat.
     public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
 
@@ -67,6 +73,7 @@ public struct MemoryBroker: Sendable {
     private var nodeRooms: [NodeID: NodeRooms] = [:]
     private var tickets: [TicketName: (allows: String, expires: UInt64)] = [:]
     private var nextSweep: UInt64 = 0
+    private var users: [UserID: MemoryUser] = [:]
     /// The stream of commands.
     private var commands: [CommandEntry] = []
 
@@ -148,7 +155,7 @@ public struct MemoryBroker: Sendable {
                 guard let user else { return (.success(.rules(all)), []) }
                 let own = RoomModeration(
                     version: all.version, policy: all.policy, bans: all.bans.filter { $0.key == user },
-                    mutes: all.mutes.filter { $0.key == user })
+                    mutes: all.mutes.filter { $0.key == user }, conversation: all.conversation?.only(user))
                 return (.success(.rules(own)), [])
             }
         case .presence(let request):
@@ -170,6 +177,16 @@ public struct MemoryBroker: Sendable {
             }
         case .holders(let room):
             return on(room, now) { room, _ in (.success(.holders(room.nodes)), []) }
+        case .conversation(let request):
+            let runID = runID
+            return on(request.room, now) { room, settings in
+                room.converse(request, settings: settings, runID: runID, now: now)
+            }
+        case .user(let request):
+            var user = users.removeValue(forKey: request.user) ?? MemoryUser()
+            let result = user.apply(request.operation, blockedUsers: settings.blockedUsers)
+            if !user.isEmpty { users[request.user] = user }
+            return Answer(result: result.map { .user($0) }, events: [])
         case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands,
             .storeTicket, .takeTicket:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
@@ -209,9 +226,9 @@ public struct MemoryBroker: Sendable {
             return Answer(result: .failure(.notStored(problem)), events: [])
         }
         let expires = now + settings.roomTTL.timeToLiveMilliseconds
-        let runID = runID
+        let (runID, name) = (runID, room)
         return on(room, now) { room, settings in
-            if let refusal = room.refusal(ofSayingBy: content.user, obeysRules: obeysRules, now: now) {
+            if let refusal = room.refusal(ofSayingBy: content.user, in: name, obeysRules: obeysRules, now: now) {
                 return (.failure(refusal), [])
             }
             if let problem = room.problem(now: now) { return (.failure(problem), []) }
@@ -240,7 +257,7 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
         case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .append,
             .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence, .roster, .history, .holders,
-            .trim:
+            .trim, .conversation, .user:
             break
         }
         switch request {
@@ -293,7 +310,7 @@ public struct MemoryBroker: Sendable {
             let ticket = tickets.removeValue(forKey: name)
             return .ticket(ticket.flatMap { $0.expires > now ? $0.allows : nil })
         case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence,
-            .roster, .history, .holders, .trim:
+            .roster, .history, .holders, .trim, .conversation, .user:
             return .done
         }
     }

@@ -13,12 +13,9 @@ extension MemoryRoom {
             let epoch = beginEpoch(runID: runID, now: now)
             let version = max(epoch ?? now, old + 1)
             self.moderation = RoomModeration(
-                version: version, policy: next.policy, bans: next.bans, mutes: next.mutes)
-            if log == nil || logExpires != nil {
-                if log != nil { logExpires = expires }
-                if chain != nil { restExpires = expires }
-                rulesExpire = expires
-            }
+                version: version, policy: next.policy, bans: next.bans, mutes: next.mutes,
+                conversation: next.conversation)
+            if log == nil || logExpires != nil { expire(at: self.expires(expires, now: now)) }
             let reply = ModerationReply(version: version, isChanged: true)
             guard let log, let outsider = try? NodeID("moderate") else { return (.success(.moderated(reply)), []) }
             return (.success(.moderated(reply)), [news(of: log, by: outsider)])
@@ -26,8 +23,8 @@ extension MemoryRoom {
     }
 
     /// Why an outsider may not send a message in the name of that user; nil if nothing forbids it.
-    func refusal(ofSayingBy user: UserID, obeysRules: Bool, now: UInt64) -> BrokerError? {
-        let found = moderation.refusal(ofSendBy: user, with: obeysRules ? .send : .moderate, now: now)
+    func refusal(ofSayingBy user: UserID, in room: RoomName, obeysRules: Bool, now: UInt64) -> BrokerError? {
+        let found = moderation.refusal(ofSendBy: user, in: room, with: obeysRules ? .send : .moderate, now: now)
         guard let found, found.code != .slowMode, found.code != .duplicate else { return nil }
         let sanction = moderation.ban(of: user, now: now) ?? moderation.mute(of: user, now: now)
         return WireError.forbidden(found.code, until: sanction?.until, reason: sanction?.reason ?? "")

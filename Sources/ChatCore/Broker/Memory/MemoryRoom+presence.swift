@@ -38,6 +38,7 @@ extension MemoryRoom {
                 self = MemoryRoom()
                 return []
             }
+            let expires = self.expires(expires, now: now)
             logExpires = expires
             restExpires = expires
             rulesExpire = expires

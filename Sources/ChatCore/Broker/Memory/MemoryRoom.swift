@@ -23,6 +23,8 @@ package struct MemoryRoom: Sendable {
     /// Its rules and sanctions, which a message from an outsider renews as well.
     var moderation = RoomModeration.none
     var rulesExpire: UInt64?
+    /// What belongs to the participants, except for who they are.
+    var conversation = MemoryConversation()
 
     /// Drops what has expired. True if nothing is left.
     mutating func expire(now: UInt64) -> Bool {
@@ -42,6 +44,7 @@ package struct MemoryRoom: Sendable {
         }
         if let end = rulesExpire, end <= now {
             moderation = .none
+            conversation = MemoryConversation()
             rulesExpire = nil
         }
         return log == nil && chain == nil && nodes.isEmpty && presence == nil && roster.isEmpty
@@ -334,7 +337,8 @@ package struct MemoryRoom: Sendable {
             begun.restore(message)
             self.log = begun
             run = runID
-            logExpires = expires
+            logExpires = self.expires(expires, now: now)
+            rulesExpire = logExpires
             return (message.position, false, [.message(message, base: nil)])
         }
         if let key = UserKey(content), let earlier = log.entries.last(where: { UserKey($0.content) == key }) {
@@ -356,6 +360,7 @@ package struct MemoryRoom: Sendable {
         // It is never nil, because an append in the log's own epoch is not refused.
         guard let position = appended else { return (log.last, false, events) }
         if logExpires != nil {
+            let expires = self.expires(expires, now: now)
             logExpires = expires
             rulesExpire = expires
         }

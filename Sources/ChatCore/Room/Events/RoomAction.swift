@@ -26,6 +26,9 @@ public enum RoomAction: Sendable, Equatable {
     case deliverRules(RoomPolicy, version: UInt64)
     /// The same.
     indirect case deliverSanction(SanctionChange)
+    /// The indexes of these participants may lack the room: after a while, when whoever changed them should be done, they
+    /// are written.
+    case settleIndexes
     /// To one session, which is live from now on: everything that is delivered after this is for it as well.
     indirect case goLive(SessionID, Joined)
     /// To one session.

@@ -61,6 +61,7 @@ extension RoomAction {
             "deliverPresence, \(joined.count) joined, \(left.count) left, \(count) in the room, except to "
                 + "\(except.count) sessions"
         case .deliverSignal(let signal): "deliverSignal of \(signal.trace)"
+        case .settleIndexes: "settleIndexes"
         case .deliverRules(_, let version): "deliverRules, version \(version)"
         case .deliverSanction(let change): "deliverSanction, \(change.operation.rawValue) of user \(change.user)"
         case .goLive(let session, let joined): "goLive of \(session.trace): \(joined.trace)"
@@ -140,6 +141,7 @@ extension ServerEvent {
         case .expiring: "expiring"
         case .removed(_, let removal): "removed, \(removal.reason.rawValue)"
         case .moderated(_, _, let reply): "moderated, version \(reply.version)"
+        case .conversation: "conversation"
         case .rules(_, let version, _): "rules, version \(version)"
         case .sanction(_, let change): "sanction, \(change.operation.rawValue) of user \(change.user)"
         case .error(_, let error): "error \(error.code.name)"
@@ -158,6 +160,7 @@ extension ChannelEvent {
             "gone \(node) with value \(value), \(nodes.count) nodes, last \(last)"
         case .presence(let notice): "presence \(notice.trace)"
         case .signal(let signal): "signal of \(signal.trace)"
+        case .notice(let notice): "notice, \(notice.kind.rawValue)"
         }
     }
 }
@@ -187,7 +190,7 @@ extension BrokerRequest {
         case .hold: "hold"
         case .release: "release"
         case .say, .moderate, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory,
-            .ping, .command, .commands, .storeTicket, .takeTicket:
+            .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user:
             "none of a room's"
         }
     }
@@ -216,7 +219,7 @@ extension BrokerReply {
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
         case .moderated, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded,
-            .commands, .ticket:
+            .commands, .ticket, .conversation, .participants, .user:
             "none of a room's"
         }
     }

@@ -49,6 +49,9 @@ struct RoomSanctions: Sendable {
     /// The version of the rules that were read last.
     var version: UInt64 { moderation?.version ?? 0 }
 
+    /// Whether indexes of participants may lack the room.
+    var hasPendingIndexes: Bool { !(moderation?.conversation?.pending.isEmpty ?? true) }
+
     /// Whether the rules of the newest known epoch were read.
     var isCurrent: Bool { known.isEmpty || version == known[0].required }
 
@@ -97,10 +100,14 @@ struct RoomSanctions: Sendable {
     // MARK: decisions
 
     /// Why the user may not be in the room. `now`: in milliseconds since 1970, as all times here.
-    func refusal(ofJoinBy user: UserID, now: UInt64) -> WireError? { moderation?.refusal(ofJoinBy: user, now: now) }
+    func refusal(ofJoinBy user: UserID, in room: RoomName, now: UInt64) -> WireError? {
+        (moderation ?? .none).refusal(ofJoinBy: user, in: room, now: now)
+    }
 
     /// Why the message may not be stored. `number`: that of its send, which is not compared with itself.
-    func refusal(of content: MessageContent, by rights: Rights, number: UInt64?, now: UInt64) -> WireError? {
+    func refusal(
+        of content: MessageContent, in room: RoomName, by rights: Rights, number: UInt64?, now: UInt64
+    ) -> WireError? {
         guard let moderation else { return nil }
         var (lastSend, lastSame): (UInt64?, UInt64?)
         if looksBack, let earlier = known.first?.earlier[content.user] {
@@ -115,7 +122,7 @@ struct RoomSanctions: Sendable {
             lastSame = shifted(same?.at)
         }
         return moderation.refusal(
-            ofSendBy: content.user, with: rights, now: now, lastSend: lastSend, lastSame: lastSame)
+            ofSendBy: content.user, in: room, with: rights, now: now, lastSend: lastSend, lastSame: lastSame)
     }
 
     private static func hash(_ content: MessageContent) -> UInt64 {

@@ -1,0 +1,57 @@
+/// Changes or reads what belongs to a user: the index of rooms, and whom the user blocks.
+public struct UserRequest: Sendable, Equatable {
+    public enum Operation: Sendable, Equatable {
+        /// Writes down whether the user is a participant of the room (`since` is nil: not any more), unless a later
+        /// version is written down. `partner`: who else is in that direct conversation. → `.indexed`
+        case index(RoomName, ConversationKind, version: UInt64, since: UInt64?, partner: UserID?)
+        /// Removes the room from the index if what is written down is of that version or an earlier one. → `.done`
+        case drop(RoomName, version: UInt64)
+        /// → `.changed`; `BrokerError.forbidden` at the limit
+        case block(UserID)
+        /// → `.changed`
+        case unblock(UserID)
+        /// Whether the user blocks that one, and in how many rooms the user is. → `.standing`
+        case standing(UserID)
+        /// A part of the index; the first one with a cursor of 0. → `.rooms`
+        case rooms(cursor: UInt64, count: Int)
+        /// Whom the user blocks, at most 1,000 of them. → `.blocked`
+        case blocked
+    }
+
+    public var user: UserID
+    public var operation: Operation
+
+    public init(_ operation: Operation, of user: UserID) {
+        self.user = user
+        self.operation = operation
+    }
+}
+
+/// The answer to a ``UserRequest``.
+public enum UserReply: Hashable, Sendable {
+    case done
+    case changed(Bool)
+    /// Whether it was written, and whether the user blocks the partner.
+    case indexed(isChanged: Bool, blocksPartner: Bool)
+    case standing(rooms: Int, isBlocked: Bool)
+    /// `cursor`: of the next part; 0 if this is the last one.
+    case rooms([IndexedRoom], cursor: UInt64)
+    case blocked([UserID])
+}
+
+/// A room in the index of a user.
+public struct IndexedRoom: Hashable, Sendable {
+    public var room: RoomName
+    public var kind: ConversationKind
+    /// In milliseconds since 1970.
+    public var since: UInt64
+    /// Of the change of the room's participants that wrote it.
+    public var version: UInt64
+
+    public init(_ room: RoomName, kind: ConversationKind, since: UInt64, version: UInt64) {
+        self.room = room
+        self.kind = kind
+        self.since = since
+        self.version = version
+    }
+}

@@ -1,0 +1,210 @@
+import ChatCore
+import Testing
+
+@testable import ChatHub
+
+/// What becomes of conversations if requests of several nodes overtake one another, and some get lost.
+@Suite struct ConversationStepsTests {
+    /// A broker that several nodes ask. It carries requests out one at a time, in any order.
+    private final class Broker {
+        struct Waiting {
+            var request: BrokerRequest
+            var then: (Result<BrokerReply, BrokerError>) -> Void
+        }
+
+        private(set) var memory: MemoryBroker
+        private(set) var notices: [(user: Entity, UserNotice)] = []
+        private var waiting: [Waiting] = []
+        private var now: UInt64 = 1_700_000_000_000
+        private var random: SplitMix64
+        /// One request in so many is lost, before or after it is carried out.
+        var lossEach = 0
+
+        init(seed: UInt64) {
+            var settings = MemoryBrokerSettings()
+            settings.participants = 5
+            memory = MemoryBroker(settings: settings)
+            random = SplitMix64(seed: seed)
+        }
+
+        func add(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
+            waiting.append(Waiting(request: request, then: then))
+        }
+
+        /// Carries out one request. False: there is none.
+        func step() -> Bool {
+            guard !waiting.isEmpty else { return false }
+            let next = waiting.remove(at: Int.random(in: 0..<waiting.count, using: &random))
+            now += UInt64.random(in: 0...1, using: &random)
+            let isLost = lossEach > 0 && Int.random(in: 0..<lossEach, using: &random) == 0
+            if isLost, Bool.random(using: &random) {
+                next.then(.failure(.outcomeUnknown))
+                return true
+            }
+            let result = apply(next.request)
+            next.then(isLost ? .failure(.outcomeUnknown) : result)
+            return true
+        }
+
+        func finish() { while step() {} }
+
+        func apply(_ request: BrokerRequest) -> Result<BrokerReply, BrokerError> {
+            if case .publish(let user, .notice(let notice)) = request { notices.append((user, notice)) }
+            return memory.apply(request, now: now).result
+        }
+
+        func number(_ range: Range<Int>) -> Int { Int.random(in: range, using: &random) }
+    }
+
+    private final class Node: HostContext {
+        let broker: Broker
+        /// A node that crashed asks nothing more.
+        var isAlive = true
+
+        init(_ broker: Broker) { self.broker = broker }
+
+        var now: Moment { Moment(nanoseconds: 0) }
+        var wallClock: UInt64 { 0 }
+        func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void) {}
+        func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
+            guard isAlive else { return }
+            broker.add(request) { [self] in if isAlive { then($0) } }
+        }
+
+        var steps: ConversationSteps { ConversationSteps(context: self, roomsPerUser: 3) }
+    }
+
+    private let broker: Broker
+    private let node: Node
+    private let ana: UserID
+    private let bo: UserID
+    private let cy: UserID
+    private let team: RoomName
+
+    init() throws {
+        broker = Broker(seed: 1)
+        node = Node(broker)
+        ana = try UserID("ana")
+        bo = try UserID("bo")
+        cy = try UserID("cy")
+        team = try RoomName("team")
+    }
+
+    private func carryOut(
+        _ order: ConversationOrder, by user: UserID?, mayDoAll: Bool = false
+    ) -> Result<ConversationAnswer, WireError>? {
+        var answer: Result<ConversationAnswer, WireError>?
+        node.steps.carryOut(order, by: user, mayDoAll: mayDoAll) { answer = $0 }
+        broker.finish()
+        return answer
+    }
+
+    private static func index(_ broker: Broker, _ user: UserID) -> Set<RoomName> {
+        guard case .success(.user(.rooms(let rooms, _))) = broker.apply(
+            .user(UserRequest(.rooms(cursor: 0, count: 1_000), of: user)))
+        else { return [] }
+        return Set(rooms.map(\.room))
+    }
+
+    private static func list(_ broker: Broker, _ room: RoomName) -> ParticipantList? {
+        guard case .success(.participants(let list)) = broker.apply(
+            .conversation(ConversationRequest(.list, in: room, by: nil)))
+        else { return nil }
+        return list
+    }
+
+    @Test func whoIsAddedHasTheRoomInTheIndexAndIsTold() throws {
+        #expect(carryOut(.create(team, [bo]), by: ana) == .success(.done(team, .group, isChanged: true)))
+        #expect(Self.index(broker, ana) == [team] && Self.index(broker, bo) == [team])
+        #expect(Self.list(broker, team)?.pending.isEmpty == true)
+        let invited = UserNotice(.invited, team, conversation: .group, by: "ana")
+        #expect(Set(broker.notices.map(\.user)) == [.user(ana), .user(bo)])
+        #expect(broker.notices.allSatisfy { $0.1 == invited })
+        #expect(carryOut(.create(team, [bo]), by: ana) == .success(.done(team, .group, isChanged: false)))
+        #expect(broker.notices.count == 2)
+        #expect(carryOut(.remove(team, bo), by: ana) == .success(.done(team, .group, isChanged: true)))
+        #expect(Self.index(broker, bo).isEmpty)
+        #expect(broker.notices.last?.1 == UserNotice(.removed, team, by: "ana"))
+    }
+
+    @Test func aUserIsInAFewRoomsAtMost() throws {
+        for name in ["a", "b", "c"] {
+            _ = try #require(carryOut(.create(try RoomName(name), []), by: bo)).get()
+        }
+        guard case .failure(let error)? = carryOut(.create(team, [bo]), by: ana) else { throw NameError("no refusal") }
+        #expect(error.code == .tooManyEntries && Self.list(broker, team) == nil)
+        _ = try #require(carryOut(.create(team, []), by: ana)).get()
+        #expect(carryOut(.invite(team, [bo]), by: ana) == .failure(error))
+        _ = try #require(carryOut(.leave(try RoomName("a")), by: bo)).get()
+        #expect(carryOut(.invite(team, [bo]), by: ana) == .success(.done(team, .group, isChanged: true)))
+        // Who is there already may be invited again.
+        #expect(carryOut(.invite(team, [bo]), by: ana) == .success(.done(team, .group, isChanged: false)))
+    }
+
+    @Test func whoIsBlockedNeitherBeginsNorSends() throws {
+        let room = try #require(RoomName(directOf: ana, and: bo))
+        #expect(carryOut(.block(bo), by: ana) == .success(.done(room, .direct, isChanged: true)))
+        guard case .failure(let error)? = carryOut(.direct(ana), by: bo) else { throw NameError("no refusal") }
+        #expect(error.code == .blocked && Self.list(broker, room) == nil)
+        #expect(carryOut(.blocked, by: ana) == .success(.blocked([bo])))
+        // Who blocks may begin it, and then the other one may not send.
+        #expect(carryOut(.direct(bo), by: ana) == .success(.done(room, .direct, isChanged: true)))
+        #expect(Self.list(broker, room)?.participants[ana]?.blocks == true)
+        #expect(carryOut(.unblock(bo), by: ana) == .success(.done(room, .direct, isChanged: true)))
+        #expect(Self.list(broker, room)?.participants[ana]?.blocks == false)
+        #expect(carryOut(.direct(ana), by: bo) == .success(.done(room, .direct, isChanged: false)))
+        #expect(carryOut(.direct(bo), by: bo) == .failure(WireError(.badField, "user must name somebody else")))
+    }
+
+    @Test(arguments: Array(UInt64(1)...200))
+    func bothSidesAgreeInTheEnd(seed: UInt64) throws {
+        let broker = Broker(seed: seed)
+        let users = try (0..<7).map { try UserID("user\($0)") }
+        let groups = [team, try RoomName("other")]
+        let nodes = (0..<3).map { _ in Node(broker) }
+        broker.lossEach = 6
+        for _ in 0..<60 {
+            let node = nodes[broker.number(0..<3)]
+            let (user, other) = (users[broker.number(0..<7)], users[broker.number(0..<7)])
+            let group = groups[broker.number(0..<2)]
+            let order: ConversationOrder
+            switch broker.number(0..<8) {
+            case 0: order = .create(group, [other])
+            case 1: order = .leave(group)
+            case 2: order = .remove(group, other)
+            case 3: order = .direct(other)
+            case 4: order = .block(other)
+            case 5: order = .unblock(other)
+            default: order = .invite(group, [other])
+            }
+            let mayDoAll = broker.number(0..<2) == 0
+            node.steps.carryOut(order, by: user, mayDoAll: mayDoAll) { _ in }
+            for _ in 0..<broker.number(0..<12) { _ = broker.step() }
+            if broker.number(0..<20) == 0 {
+                // It crashed, and another one takes its place.
+                node.isAlive = broker.number(0..<2) == 0
+            }
+        }
+        broker.lossEach = 0
+        broker.finish()
+        // What any node does that comes to the rooms later.
+        let survivor = Node(broker)
+        var rooms = groups
+        for user in users {
+            for other in users { if let room = RoomName(directOf: user, and: other) { rooms.append(room) } }
+        }
+        for room in Set(rooms) { survivor.steps.settle(room) }
+        broker.finish()
+        for room in Set(rooms) {
+            let list = Self.list(broker, room)
+            #expect(list?.pending.isEmpty ?? true, "seed \(seed): \(room)")
+            #expect(list?.participants.count ?? 0 <= 5, "seed \(seed)")
+            if room.isDirect { #expect(list?.participants.count ?? 2 == 2, "seed \(seed)") }
+            for user in users {
+                // An entry too many is dropped by whoever reads it; one too few would never be found.
+                guard list?.participants[user] != nil else { continue }
+                #expect(Self.index(broker, user).contains(room), "seed \(seed): \(user) lacks \(room)")
+            }
+        }
+    }
+}
