@@ -59,18 +59,23 @@ struct ReplayStomp: ReplayWire {
     }
 
     mutating func received(_ text: String) -> [ReplayWireEvent] {
+        // In bytes, as a trace has millions of messages.
+        let bytes = Array(text.utf8)
+        let newline = UInt8(ascii: "\n")
         // A line end alone is a heart-beat.
-        guard let end = text.firstRange(of: "\n\n") else { return [] }
-        let lines = text[..<end.lowerBound].split(separator: "\n")
+        guard let end = bytes.indices.dropLast().first(where: { bytes[$0] == newline && bytes[$0 + 1] == newline })
+        else { return [] }
+        let lines = bytes[..<end].split(separator: newline)
         var headers: [String: String] = [:]
         for line in lines.dropFirst() {
-            let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.count == 2, headers[String(parts[0])] == nil else { continue }
-            headers[Self.unescaped(parts[0])] = Self.unescaped(parts[1])
+            guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { continue }
+            let name = Self.unescaped(line[..<colon])
+            // The first one counts.
+            if headers[name] == nil { headers[name] = Self.unescaped(line[(colon + 1)...]) }
         }
-        var body = String(text[end.upperBound...])
-        if let last = body.lastIndex(of: "\0") { body = String(body[..<last]) }
-        switch lines.first {
+        let stop = bytes.lastIndex(of: 0) ?? bytes.count
+        let body = stop > end + 2 ? String(decoding: bytes[(end + 2)..<stop], as: UTF8.self) : ""
+        switch lines.first.map({ String(decoding: $0, as: UTF8.self) }) {
         case "CONNECTED":
             return [
                 .reply(Self.frame("SUBSCRIBE", [("id", "errors"), ("destination", "/user/queue/errors")])), .ready,
@@ -162,25 +167,25 @@ struct ReplayStomp: ReplayWire {
         return result
     }
 
-    private static func unescaped(_ text: Substring) -> String {
-        guard text.contains("\\") else { return String(text) }
-        var result = ""
+    private static func unescaped(_ bytes: ArraySlice<UInt8>) -> String {
+        guard bytes.contains(UInt8(ascii: "\\")) else { return String(decoding: bytes, as: UTF8.self) }
+        var result: [UInt8] = []
         var isEscape = false
-        for scalar in text.unicodeScalars {
+        for byte in bytes {
             if isEscape {
                 isEscape = false
-                switch scalar {
-                case "n": result += "\n"
-                case "r": result += "\r"
-                case "c": result += ":"
-                default: result.unicodeScalars.append(scalar)
+                switch byte {
+                case UInt8(ascii: "n"): result.append(UInt8(ascii: "\n"))
+                case UInt8(ascii: "r"): result.append(UInt8(ascii: "\r"))
+                case UInt8(ascii: "c"): result.append(UInt8(ascii: ":"))
+                default: result.append(byte)
                 }
-            } else if scalar == "\\" {
+            } else if byte == UInt8(ascii: "\\") {
                 isEscape = true
             } else {
-                result.unicodeScalars.append(scalar)
+                result.append(byte)
             }
         }
-        return result
+        return String(decoding: result, as: UTF8.self)
     }
 }
