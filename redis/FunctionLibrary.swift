@@ -4,15 +4,18 @@ public enum FunctionLibrary {
 
     /// What `FUNCTION LOAD` takes: all files, in the order of their names.
     public static let source: [UInt8] =
-        PackageResources._0_library_lua + PackageResources._1_room_lua + PackageResources._1_rules_lua
-        + PackageResources._2_judge_lua + PackageResources._3_roster_lua + PackageResources._4_keys_lua
-        + PackageResources._5_restore_lua + PackageResources.append_lua + PackageResources.command_lua
-        + PackageResources.conversation_lua
-        + PackageResources.enter_lua + PackageResources.history_lua + PackageResources.leave_lua
-        + PackageResources.moderate_lua + PackageResources.nodes_lua + PackageResources.once_lua
-        + PackageResources.participants_lua + PackageResources.presence_lua + PackageResources.roster_lua
-        + PackageResources.rules_lua + PackageResources.say_lua + PackageResources.trim_lua
-        + PackageResources.user_lua + PackageResources.version_lua + PackageResources.view_lua
+        PackageResources._0_library_lua + PackageResources._0_tombstones_lua + PackageResources._1_room_lua
+        + PackageResources._1_rules_lua + PackageResources._2_judge_lua + PackageResources._3_roster_lua
+        + PackageResources._4_keys_lua + PackageResources._4_overlay_lua + PackageResources._5_restore_lua
+        + PackageResources._6_outside_lua + PackageResources._6_reads_lua + PackageResources.amend_lua
+        + PackageResources.append_lua + PackageResources.command_lua + PackageResources.conversation_lua
+        + PackageResources.enter_lua + PackageResources.head_lua + PackageResources.history_lua
+        + PackageResources.leave_lua + PackageResources.moderate_lua + PackageResources.nodes_lua
+        + PackageResources.once_lua + PackageResources.participants_lua + PackageResources.presence_lua
+        + PackageResources.read_lua + PackageResources.receipts_lua + PackageResources.reply_lua
+        + PackageResources.roster_lua + PackageResources.rules_lua + PackageResources.say_lua
+        + PackageResources.stars_lua + PackageResources.trim_lua + PackageResources.user_lua
+        + PackageResources.version_lua + PackageResources.view_lua
 
     /// What `martlet_version` answers once ``source`` is loaded: the number in `00-library.lua`.
     public static let version: Int = version(in: source)

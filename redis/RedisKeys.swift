@@ -26,12 +26,17 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case reads
     /// Hash: user → version of the change of participants that the user's index of rooms may lack.
     case pending
+    /// Hash: seq of a message → JSON of the state that amendments gave to it, or of its tombstone.
+    case overlay
+    /// Sorted set: the seqs of the amendments in the log.
+    case amendments
 
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
         case .log, .presence, .audit: "stream"
-        case .nodes, .meta, .roster, .keys, .rules, .sanctions, .participants, .reads, .pending: "hash"
+        case .nodes, .meta, .roster, .keys, .rules, .sanctions, .participants, .reads, .pending, .overlay: "hash"
+        case .amendments: "zset"
         case .epochs: "list"
         }
     }
@@ -110,6 +115,12 @@ public struct RedisKeys: Hashable, Sendable {
 
     /// Set: whom a user does not want to hear from directly.
     public func blocked(byUser tag: String) -> String { "\(user(tag: tag)):blocked" }
+
+    /// Hash: `<room>\n<position>` → a copy of the message, JSON: what a user has starred.
+    public func stars(ofUser tag: String) -> String { "\(user(tag: tag)):stars" }
+
+    /// Sorted set: `<room>\n<position>` → when it was starred, ms since 1970.
+    public func starred(byUser tag: String) -> String { "\(user(tag: tag)):starred" }
 
     /// String: what a ticket allows, JSON. `name`: the SHA-256 of the ticket, in hexadecimal digits.
     public func ticket(_ name: String) -> String {

@@ -42,12 +42,22 @@ public protocol ChatService: AnyObject, Sendable {
     ) async throws(WireError) -> Arrivals
     /// Appends a message from a sender who is not in the room; with a key, at most once.
     func say(room: RoomName, content: MessageContent, by grant: Grant?) async throws(WireError) -> Said
+    /// Changes an earlier message, or erases several, for a user who need not be in the room.
+    func amend(_ request: AmendRequest, by user: UserID, grant: Grant?) async throws(WireError) -> Amended
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage
+    /// A user has read the room up to that position. Returns when it is stored.
+    func read(room: RoomName, position: Position, user: UserID, by grant: Grant?) async throws(WireError) -> ReadOutcome
+    /// The user's conversations that are not as the cursor says, newest first.
+    func inbox(of user: UserID, limit: Int, cursor: InboxCursor, by grant: Grant?) async throws(WireError) -> InboxList
+    /// Which of the users have a session, on whatever node.
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID]
     /// Changes the rules or sanctions of a room. Once it returns, nothing that they forbid is stored any more. `by`:
     /// who orders it, for the audit.
     func moderate(
         room: RoomName, _ moderation: Moderation, by: String, grant: Grant?
     ) async throws(WireError) -> Moderated
+    /// Who changed the rules and sanctions of a room, and who reported messages, newest first, for moderators.
+    func audit(room: RoomName, before: Position?, limit: Int, by grant: Grant?) async throws(WireError) -> [AuditEntry]
     /// The rules of a room and the sanctions in force, for moderators.
     func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration
     /// Changes or reads who belongs to a room. `user`: who asks; nil: a server that names nobody, or nobody in
@@ -55,6 +65,8 @@ public protocol ChatService: AnyObject, Sendable {
     func converse(
         _ order: ConversationOrder, by user: UserID?, grant: Grant?
     ) async throws(WireError) -> ConversationAnswer
+    /// Erases a part of what is known of a user: memberships, read positions, blocks and stars.
+    func erase(_ user: UserID) async throws(WireError) -> ErasureProgress
     /// Throws `forbidden`, and counts it, if the grant does not include the right; nil includes everything.
     func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError)
     /// Has all nodes apply a command within a second. `by`: who orders it. Returns the command's position.
@@ -94,6 +106,30 @@ public struct Said: Sendable, Hashable {
     public init(position: Position, repeated: Bool, cost: UInt64 = 0) {
         self.position = position
         self.repeated = repeated
+        self.cost = cost
+    }
+}
+
+/// The outcome of an amendment over HTTP.
+public struct Amended: Sendable, Hashable {
+    public var reply: AmendReply
+    /// The work it took, in nanoseconds (``RequestCost``), to be charged to the caller.
+    public var cost: UInt64
+
+    public init(_ reply: AmendReply, cost: UInt64 = 0) {
+        self.reply = reply
+        self.cost = cost
+    }
+}
+
+/// A page of a user's inbox over HTTP.
+public struct InboxList: Sendable, Hashable {
+    public var page: InboxPage
+    /// The work it took, in nanoseconds (``RequestCost``), to be charged to the caller.
+    public var cost: UInt64
+
+    public init(page: InboxPage, cost: UInt64 = 0) {
+        self.page = page
         self.cost = cost
     }
 }

@@ -63,8 +63,11 @@ public struct GatewayCounters: Sendable {
             case .tooManyWaiting: self = .waitingSendsPerSession
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
                 .notFound, .unauthenticated, .forbidden, .banned, .muted, .slowMode, .frozen, .notModerator, .duplicate,
-                .blockedWord, .rejected, .blocked, .tooManyParticipants, .tooManyEntries, .unavailable, .outcomeUnknown,
-                .notStored, .draining, .notReplicated, .noSpace, .internalError:
+                .blockedWord, .rejected, .blocked, .tooManyParticipants, .tooManyEntries, .noSuchMessage, .notAMessage,
+                .messageDeleted, .notAuthor, .tooLate,
+                .tooManyEdits, .tooManyReactions, .unavailable, .outcomeUnknown,
+                .notStored, .draining, .notReplicated,
+                .noSpace, .internalError:
                 return nil
             }
         }
@@ -106,7 +109,8 @@ public struct GatewayCounters: Sendable {
     }
 
     public enum RequestType: String, Sendable, CaseIterable {
-        case join, leave, send, signal, history, roster, ping, moderate, conversation, token
+        case join, leave, send, signal, history, roster, ping, moderate, conversation, amend, token
+        case read, inbox, watch, unwatch, online
 
         init(_ body: ClientRequest.Body) {
             self =
@@ -120,7 +124,16 @@ public struct GatewayCounters: Sendable {
                 case .ping: .ping
                 case .moderate: .moderate
                 case .conversation: .conversation
+                case .amend: .amend
                 case .token: .token
+                case .inbox(let inbox):
+                    switch inbox {
+                    case .read: .read
+                    case .list: .inbox
+                    case .watch: .watch
+                    case .unwatch: .unwatch
+                    case .online: .online
+                    }
                 }
         }
     }

@@ -1,7 +1,7 @@
 import ChatCore
 
-/// Carries out what clients ask about conversations: the steps at the broker that follow one another, because a room and
-/// its participants are in different slots.
+/// Carries out what clients ask about conversations: the steps at the broker that follow one another, because a room
+/// and its participants are in different slots.
 ///
 /// The room is the truth. A change is in force when the room's function has answered; it notes in the room which users'
 /// indexes have to be written (`pending`), these are written, and then the note is removed. Whoever finds such a note
@@ -15,12 +15,16 @@ struct ConversationSteps {
     unowned let context: any HostContext
     /// Rooms in the index of one user.
     let roomsPerUser: Int
+    /// Bytes of one page of stars.
+    let pageBytes: Int
 
     /// `user`: who asks; nil: a server that names nobody. `mayDoAll`: whatever the user's role.
     func carryOut(_ order: ConversationOrder, by user: UserID?, mayDoAll: Bool, _ answer: @escaping Answer) {
         switch order {
         case .direct(let other):
-            guard let user, let room = RoomName(directOf: user, and: other) else { return answer(.failure(.nobodyElse)) }
+            guard let user, let room = RoomName(directOf: user, and: other) else {
+                return answer(.failure(.nobodyElse))
+            }
             begin(.direct(user, other), in: room, adding: [user, other], by: user, mayDoAll: mayDoAll, answer)
         case .create(let room, let users):
             let all = (user.map { [$0] } ?? []) + users
@@ -36,6 +40,9 @@ struct ConversationSteps {
         case .unblock(let other): block(other, false, by: user, answer)
         case .blocked: blocked(by: user, answer)
         case .participants(let room): participants(of: room, for: user, answer)
+        case .star(let room, let position): star(position, in: room, by: user, answer)
+        case .unstar(let room, let position): unstar(position, in: room, by: user, answer)
+        case .stars(let limit, let before): stars(of: user, limit: limit, before: before, answer)
         }
     }
 
@@ -54,6 +61,7 @@ struct ConversationSteps {
             case .success: return answer(.failure(BrokerError.malformed("").wireError("conversation")))
             case .failure(let error): return answer(.failure(error.wireError("conversation")))
             }
+            if let known { compare(user, known, in: room) }
             let new = Set(users).filter { known?.participants[$0] == nil }.sorted { $0.text < $1.text }
             findOut(whether: new, mayCome: operation, by: user) { [self] refusal in
                 if let refusal { return answer(.failure(refusal)) }
@@ -130,7 +138,8 @@ struct ConversationSteps {
 
     // MARK: indexes
 
-    /// Writes the indexes of users, and then notes in the room that they are written. What fails stays noted as pending.
+    /// Writes the indexes of users, and then notes in the room that they are written. What fails stays noted as
+    /// pending.
     func settle(_ pending: [PendingIndex], in room: RoomName, _ kind: ConversationKind?, _ then: @escaping () -> Void) {
         guard !pending.isEmpty, let kind else { return then() }
         var (waiting, written, blocks) = (pending.count, [UserID: UInt64](), [(UserID, UserID)]())
@@ -160,6 +169,18 @@ struct ConversationSteps {
             guard case .success(.participants(let list?)) = result else { return }
             settle(list.pending, in: room, list.kind) {}
         }
+    }
+
+    /// Writes the index of a participant who asks something of the room, unless it names the room already: a Cluster
+    /// may have lost it after nobody noted it as pending any more.
+    private func compare(_ user: UserID?, _ known: ParticipantList, in room: RoomName) {
+        guard let user, let own = known.participants[user], !known.pending.contains(where: { $0.user == user }) else {
+            return
+        }
+        // The version is that of any change since the user came: the index takes it if it knows none.
+        let write = UserRequest.Operation.index(
+            room, known.kind, version: own.since, since: own.since, partner: nil)
+        context.ask(.user(UserRequest(write, of: user))) { _ in }
     }
 
     private func partner(of user: UserID, in room: RoomName, _ pending: [PendingIndex]) -> UserID? {
@@ -225,11 +246,78 @@ struct ConversationSteps {
         }
     }
 
+    // MARK: stars
+
+    private func star(_ position: Position, in room: RoomName, by user: UserID?, _ answer: @escaping Answer) {
+        guard let user else { return answer(.failure(.nobody)) }
+        context.ask(.history(room: room, query: Self.query(position))) { [self] result in
+            switch result {
+            case .success(.history(let page)):
+                guard let message = page.messages.first, message.position == position else {
+                    return answer(.failure(WireError(.badField, "star: the log has no message at this position")))
+                }
+                context.ask(.user(UserRequest(.star(Star(message, in: room)), of: user))) { result in
+                    switch result {
+                    case .success(.user(.changed)): answer(.success(.starred(room, position, true)))
+                    case .success: answer(.failure(BrokerError.malformed("").wireError("star")))
+                    case .failure(let error): answer(.failure(error.wireError("star")))
+                    }
+                }
+            case .success: answer(.failure(BrokerError.malformed("").wireError("star")))
+            case .failure(let error): answer(.failure(error.wireError("star")))
+            }
+        }
+    }
+
+    private func unstar(_ position: Position, in room: RoomName, by user: UserID?, _ answer: @escaping Answer) {
+        guard let user else { return answer(.failure(.nobody)) }
+        context.ask(.user(UserRequest(.unstar(room, position), of: user))) { result in
+            switch result {
+            case .success(.user(.changed)): answer(.success(.starred(room, position, false)))
+            case .success: answer(.failure(BrokerError.malformed("").wireError("unstar")))
+            case .failure(let error): answer(.failure(error.wireError("unstar")))
+            }
+        }
+    }
+
+    /// A page of stars. Those of messages that were erased meanwhile are removed, if the log reaches back that far.
+    private func stars(of user: UserID?, limit: Int, before: UInt64?, _ answer: @escaping Answer) {
+        guard let user else { return answer(.failure(.nobody)) }
+        let page = PageBounds(count: limit, bytes: pageBytes)
+        context.ask(.user(UserRequest(.stars(before: before, page), of: user))) { [self] result in
+            switch result {
+            case .success(.user(.stars(let stars, let hasMore))):
+                let next = hasMore ? stars.last?.starred : nil
+                guard !stars.isEmpty else { return answer(.success(.stars([], before: nil))) }
+                var (waiting, erased) = (stars.count, Set<UInt64>())
+                for star in stars {
+                    context.ask(.history(room: star.room, query: Self.query(star.position))) { [self] result in
+                        if case .success(.history(let page)) = result, page.lacks(star.position) {
+                            erased.insert(star.starred)
+                            context.ask(.user(UserRequest(.unstar(star.room, star.position), of: user))) { _ in }
+                        }
+                        waiting -= 1
+                        guard waiting == 0 else { return }
+                        answer(.success(.stars(stars.filter { !erased.contains($0.starred) }, before: next)))
+                    }
+                }
+            case .success: answer(.failure(BrokerError.malformed("").wireError("stars")))
+            case .failure(let error): answer(.failure(error.wireError("stars")))
+            }
+        }
+    }
+
+    /// The message at the position, or the next one.
+    private static func query(_ position: Position) -> HistoryQuery {
+        HistoryQuery(anchor: .around(position), limit: 1, bytes: 1)
+    }
+
     private func participants(of room: RoomName, for user: UserID?, _ answer: @escaping Answer) {
         context.ask(.conversation(ConversationRequest(.list, in: room, by: user))) { [self] result in
             switch result {
             case .success(.participants(let list)):
                 settle(list?.pending ?? [], in: room, list?.kind) {}
+                if let list { compare(user, list, in: room) }
                 answer(.success(.participants(room, list, viewer: user)))
             case .success: answer(.failure(BrokerError.malformed("").wireError("participants")))
             case .failure(let error): answer(.failure(error.wireError("participants")))
@@ -244,6 +332,16 @@ extension Result where Failure == BrokerError {
     }
 }
 
+extension HistoryPage {
+    /// Whether this page about the position shows that there is no message any more, although the log has older and
+    /// newer ones. (A log that was trimmed shows nothing.)
+    fileprivate func lacks(_ position: Position) -> Bool {
+        guard let message = messages.first, message.position != position else { return false }
+        return message.position > position ? hasOlder : hasNewer
+    }
+}
+
 extension WireError {
+    fileprivate static let nobody = WireError(.badField, "the request must name who asks")
     fileprivate static let nobodyElse = WireError(.badField, "user must name somebody else")
 }

@@ -11,8 +11,17 @@ public protocol HostContext: AnyObject {
     var wallClock: UInt64 { get }
     /// Runs the body on the home loop of a room, with that loop's rooms: at once if it is this loop.
     func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void)
+    /// Runs the body on the home loop of a user, with that loop's users: at once if it is this loop.
+    func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void)
     /// Asks the broker; `then` is called once, later, on this loop.
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
+}
+
+extension HostContext {
+    /// For a node with one loop.
+    public func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void) {
+        atHome(0) { body($0.users) }
+    }
 }
 
 /// The services that a ``RoomHost`` needs.
@@ -28,6 +37,8 @@ public protocol RoomHostContext: HostContext {
     /// The room's log lists these nodes.
     func sawNodes(_ nodes: [NodeID: UInt64], in room: RoomName)
     func counted(_ counter: RoomCounter, in room: RoomName)
+    /// The broker is asked to store what so many users have read.
+    func counted(reads: Int)
     /// A message had a word of the node's list.
     func screened(_ outcome: WordScreen.Outcome)
     /// Asks the operator's hook about a message. The answer is passed to ``RoomHost/hookAnswered(_:_:)``, later.
@@ -71,6 +82,7 @@ extension SessionHostContext {
 }
 
 extension RoomHostContext {
+    public func counted(reads: Int) {}
     public func screened(_ outcome: WordScreen.Outcome) {}
     public func askHook(_ number: UInt64, about content: MessageContent, in room: RoomName) {}
     public func abandonHook(_ number: UInt64) {}

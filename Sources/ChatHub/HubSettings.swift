@@ -10,10 +10,14 @@ public struct HubSettings: Sendable {
     public var roomsMemory = 512 * 1_048_576
     /// How long a session may stay after its token has expired, in milliseconds.
     public var tokenGrace: UInt64 = 25_000
+    /// The time in which users may edit and delete their own messages, in milliseconds; 0: no bound.
+    public var editWindow: UInt64 = 86_400_000
     /// The words that messages must not have; nil if there is no list.
     public var words: WordScreen?
     /// How an operator's hook is asked about messages; nil if there is none.
     public var hook: HookSettings?
+    /// Of how many participants at most a room is told what they have read.
+    public var receipts = 100
     /// Whether Redis has memory for new rooms.
     public let redisSpace = RedisSpace()
 
@@ -34,6 +38,8 @@ public struct HubLoad: Sendable {
     public var waitingSends = 0
     /// Requests that wait for messages, without a session.
     public var polls = 0
+    /// Users to whose channels the node is subscribed.
+    public var userChannels = 0
     /// Messages shown to rooms of this loop since the node started.
     public var messages: UInt64 = 0
     /// Frames handed to sessions of this loop, since the node started.
@@ -49,5 +55,14 @@ public struct HubLoad: Sendable {
 /// A limit that a host enforces, for counting refusals.
 public enum HubLimit: Sendable, CaseIterable {
     case requestsPerSecondPerUser, joinsPerSecond, costPerSecond, userBytesPerSecond, redisMemory, waitingPages
-    case waitingSendsPerRoom
+    case waitingSendsPerRoom, participants, conversationsPerUser
+
+    /// The limit that a request about conversations has reached; nil for another error.
+    public init?(ofConversations code: WireError.Code) {
+        switch code {
+        case .tooManyParticipants: self = .participants
+        case .tooManyEntries: self = .conversationsPerUser
+        default: return nil
+        }
+    }
 }

@@ -34,6 +34,29 @@ import Testing
         #expect(machine.subscribedCount == 0 && machine.outstanding == 0)
     }
 
+    @Test func channelsOfUsersAreToldFromThoseOfRooms() throws {
+        var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 3, behind: 1, beforeUser: 8))
+        let ana = Entity.user(try UserID("ana"))
+        let encoded = Entity.user(try UserID("a{b"))
+        let room = try room("ana")
+        machine.subscribe(ana, channel: "c:user:{ana}", now: now)
+        #expect(receive(&machine, .subscribe, "c:user:{ana}") == .subscribed(ana))
+        machine.subscribe(encoded, channel: "c:user:{a%7Bb}", now: now)
+        #expect(receive(&machine, .subscribe, "c:user:{a%7Bb}", count: 2) == .subscribed(encoded))
+        machine.subscribe(room, channel: "c:{ana}", now: now)
+        #expect(receive(&machine, .subscribe, "c:{ana}", count: 3) == .subscribed(room))
+        #expect(receive(&machine, .message, "c:user:{ana}") == .heard(ana))
+        #expect(receive(&machine, .message, "c:user:{a%7Bb}") == .heard(encoded))
+        #expect(receive(&machine, .message, "c:{ana}") == .heard(room))
+        #expect(receive(&machine, .message, "c:{room-ana}") == .ignore, "a room whose name ends as the user's")
+        #expect(receive(&machine, .message, "c:user:{a{b}") == .ignore, "no channel has that name")
+        machine.unsubscribe(ana, channel: "c:user:{ana}", now: now)
+        #expect(receive(&machine, .message, "c:user:{ana}") == .ignore, "no longer wanted")
+        #expect(receive(&machine, .unsubscribe, "c:user:{ana}", count: 2) == .unsubscribed(ana))
+        #expect(receive(&machine, .message, "c:{ana}") == .heard(room))
+        #expect(machine.subscribedCount == 2)
+    }
+
     @Test func joinLeaveJoinBeforeTheFirstAcknowledgementEndsSubscribed() throws {
         var machine = SubscriptionStateMachine(frame: ChannelFrame(before: 2, behind: 0))
         let lobby = try room("lobby")

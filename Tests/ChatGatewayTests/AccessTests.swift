@@ -69,6 +69,10 @@ import Testing
                 (.leave, #""room":"secret""#, "error 107"), (.ping, #""x":1"#, "pong 0"),
                 (.moderate, #""room":"lobby","operation":"freeze""#, "error 301"),
                 (.conversation, #""room":"secret","operation":"invite","users":["bob"]"#, "error 301"),
+                (.amend, #""room":"lobby","operation":"delete","of":"1-1""#, "error 301"),
+                (.read, #""room":"secret","position":"1-1""#, "error 301"), (.inbox, #""limit":5"#, "inbox 0"),
+                (.watch, #""rooms":["lobby","secret"]"#, "error 301"),
+                (.unwatch, #""rooms":["secret"]"#, "watching 0"), (.online, #""users":["bob"]"#, "online 0"),
                 (.token, #""token":"a.b.c""#, "error 300"),
             ]
             #expect(Set(requests.map(\.0)) == Set(GatewayCounters.RequestType.allCases), "all types of requests")

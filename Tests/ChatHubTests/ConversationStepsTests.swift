@@ -53,6 +53,9 @@ import Testing
             return memory.apply(request, now: now).result
         }
 
+        /// Removes an entry of a log, as XDEL does.
+        func erase(_ position: Position, in room: RoomName) { memory.spoil(room) { $0.erase(position) } }
+
         func number(_ range: Range<Int>) -> Int { Int.random(in: range, using: &random) }
     }
 
@@ -71,7 +74,7 @@ import Testing
             broker.add(request) { [self] in if isAlive { then($0) } }
         }
 
-        var steps: ConversationSteps { ConversationSteps(context: self, roomsPerUser: 3) }
+        var steps: ConversationSteps { ConversationSteps(context: self, roomsPerUser: 3, pageBytes: 10_000) }
     }
 
     private let broker: Broker
@@ -100,15 +103,17 @@ import Testing
     }
 
     private static func index(_ broker: Broker, _ user: UserID) -> Set<RoomName> {
-        guard case .success(.user(.rooms(let rooms, _))) = broker.apply(
-            .user(UserRequest(.rooms(cursor: 0, count: 1_000), of: user)))
+        guard
+            case .success(.user(.rooms(let rooms, _))) = broker.apply(
+                .user(UserRequest(.rooms(cursor: 0, count: 1_000), of: user)))
         else { return [] }
         return Set(rooms.map(\.room))
     }
 
     private static func list(_ broker: Broker, _ room: RoomName) -> ParticipantList? {
-        guard case .success(.participants(let list)) = broker.apply(
-            .conversation(ConversationRequest(.list, in: room, by: nil)))
+        guard
+            case .success(.participants(let list)) = broker.apply(
+                .conversation(ConversationRequest(.list, in: room, by: nil)))
         else { return nil }
         return list
     }
@@ -125,6 +130,19 @@ import Testing
         #expect(carryOut(.remove(team, bo), by: ana) == .success(.done(team, .group, isChanged: true)))
         #expect(Self.index(broker, bo).isEmpty)
         #expect(broker.notices.last?.1 == UserNotice(.removed, team, by: "ana"))
+    }
+
+    @Test func anIndexThatWasLostIsWrittenWhenItsUserLooksAtTheRoom() throws {
+        _ = try #require(carryOut(.create(team, [bo]), by: ana)).get()
+        _ = broker.apply(.user(UserRequest(.drop(team, version: 1 << 52), of: bo)))
+        #expect(Self.index(broker, bo).isEmpty)
+        _ = try #require(carryOut(.participants(team), by: ana)).get()
+        #expect(Self.index(broker, bo).isEmpty)
+        _ = try #require(carryOut(.participants(team), by: bo)).get()
+        #expect(Self.index(broker, bo) == [team])
+        _ = try #require(carryOut(.remove(team, bo), by: ana)).get()
+        _ = try #require(carryOut(.participants(team), by: bo)).get()
+        #expect(Self.index(broker, bo).isEmpty)
     }
 
     @Test func aUserIsInAFewRoomsAtMost() throws {
@@ -154,6 +172,70 @@ import Testing
         #expect(Self.list(broker, room)?.participants[ana]?.blocks == false)
         #expect(carryOut(.direct(ana), by: bo) == .success(.done(room, .direct, isChanged: false)))
         #expect(carryOut(.direct(bo), by: bo) == .failure(WireError(.badField, "user must name somebody else")))
+    }
+
+    @Test func anErasedUserIsInNoRoomAndHasNothing() throws {
+        let rooms = try (0..<45).map { try RoomName("room\($0)") }
+        for room in rooms {
+            _ = try broker.apply(.conversation(ConversationRequest(.create([bo]), in: room, by: ana))).get()
+            node.steps.settle(room)
+        }
+        broker.finish()
+        _ = try #require(carryOut(.block(cy), by: bo)).get()
+        let direct = try #require(RoomName(directOf: bo, and: ana))
+        _ = try broker.apply(.conversation(ConversationRequest(.direct(ana, bo), in: direct, by: ana))).get()
+        node.steps.settle(direct)
+        // An entry that no room knows of.
+        let stale = UserRequest(.index(try RoomName("gone"), .group, version: 5, since: 1, partner: nil), of: bo)
+        _ = try broker.apply(.user(stale)).get()
+        broker.finish()
+        broker.lossEach = 7
+        var parts = 0
+        var isDone = false
+        while !isDone {
+            parts += 1
+            try #require(parts < 200)
+            node.steps.erase(bo) { if case .success(let progress) = $0 { isDone = progress.isDone } }
+            broker.finish()
+        }
+        broker.lossEach = 0
+        #expect(parts > 2)
+        for room in rooms + [direct] {
+            let list = try #require(Self.list(broker, room))
+            #expect(list.participants[bo] == nil && list.reads[bo] == nil && list.participants[ana] != nil)
+        }
+        #expect(Self.index(broker, bo).isEmpty)
+        #expect(carryOut(.blocked, by: bo) == .success(.blocked([])))
+    }
+
+    @Test func aStarStaysWhenTheLogIsTrimmedAndGoesWhenItsMessageWasErased() throws {
+        func say(_ text: String) throws -> Position {
+            let content = MessageContent(user: bo, at: 7, text: text)
+            guard case .success(.said(let position, _)) = broker.apply(.say(room: team, content: content)) else {
+                throw NameError("not said")
+            }
+            return position
+        }
+        let (first, second, third) = (try say("first"), try say("second"), try say("third"))
+        #expect(carryOut(.star(team, first), by: ana) == .success(.starred(team, first, true)))
+        #expect(carryOut(.star(team, second), by: ana) == .success(.starred(team, second, true)))
+        let none = Position(epoch: first.epoch, seq: 77)
+        guard case .failure(let error)? = carryOut(.star(team, none), by: ana) else { throw NameError("no refusal") }
+        #expect(error.code == .badField)
+        func stars() throws -> [String] {
+            guard case .success(.stars(let stars, nil))? = carryOut(.stars(limit: 10, before: nil), by: ana) else {
+                throw NameError("no stars")
+            }
+            return stars.compactMap(\.text)
+        }
+        #expect(try stars() == ["second", "first"])
+        broker.erase(second, in: team)
+        #expect(try stars() == ["first"])
+        broker.erase(first, in: team)
+        #expect(try stars() == ["first"], "the log does not reach back that far")
+        _ = third
+        #expect(carryOut(.unstar(team, first), by: ana) == .success(.starred(team, first, false)))
+        #expect(try stars().isEmpty)
     }
 
     @Test(arguments: Array(UInt64(1)...200))

@@ -44,6 +44,7 @@ import Testing
         var forbidden: [Rights] = []
 
         func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void) { passedOn += 1 }
+        func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void) {}
         func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
             passedOn += 1
         }
@@ -90,16 +91,22 @@ import Testing
             (.conversation(.direct(try UserID("bob"))), .send),
             (.conversation(.invite(try RoomName("secret"), [])), .read),
             (.conversation(.participants(try RoomName("secret"))), .read),
+            (.amend(AmendRequest(room: lobby, .delete(of: Position(epoch: 1, seq: 1)))), .amend),
+            (.amend(AmendRequest(room: lobby, .pin(of: Position(epoch: 1, seq: 1)))), .amendAny),
+            (.amend(AmendRequest(room: lobby, .react(of: Position(epoch: 1, seq: 1), emoji: "x"))), .send),
+            (.amend(AmendRequest(room: lobby, .deleteUser(try UserID("bo"), from: nil))), .moderate),
+            (.inbox(.read(room: try RoomName("secret"), position: Position(epoch: 1, seq: 1))), .read),
+            (.inbox(.watch([lobby, try RoomName("secret")])), .read),
         ] {
             host.perform(body, ref: .number("1"), from: id)
             #expect(outlet.error == .forbidden && context.passedOn == 0)
             #expect(context.forbidden.last == right)
         }
-        #expect(context.forbidden.count == 10)
+        #expect(context.forbidden.count == 16)
         host.perform(.join(room: lobby, after: nil, history: nil), ref: nil, from: id)
         host.perform(.history(room: lobby, query: HistoryQuery(anchor: .newest, limit: 1)), ref: nil, from: id)
         host.perform(.send(SendRequest(room: try RoomName("open"), text: "a")), ref: nil, from: id)
-        #expect(context.passedOn == 3 && outlet.events.count == 10)
+        #expect(context.passedOn == 3 && outlet.events.count == 16)
     }
 
     @Test func anExpiredTokenIsToldAndThenClosed() throws {

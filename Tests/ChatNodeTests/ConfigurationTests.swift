@@ -24,8 +24,10 @@ import Testing
         "MARTLET_REDIS_NAME_WAIT": "5m", "MARTLET_REDIS_SENTINEL_USER": "guard",
         "MARTLET_REDIS_SENTINEL_PASSWORD": "hush", "MARTLET_ACK_REPLICAS": "2", "MARTLET_ACK_DEADLINE": "400ms",
         "MARTLET_HISTORY_LENGTH": "50", "MARTLET_HISTORY_BYTES": "2MiB", "MARTLET_PAGE_BYTES": "64KiB",
+        "MARTLET_EDIT_WINDOW": "1h",
         "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d", "MARTLET_CONVERSATION_TTL": "60d",
-        "MARTLET_LIMIT_PARTICIPANTS": "32", "MARTLET_LIMIT_CONVERSATIONS_PER_USER": "33",
+        "MARTLET_RECEIPTS_PARTICIPANTS": "31", "MARTLET_LIMIT_PARTICIPANTS": "32",
+        "MARTLET_LIMIT_CONVERSATIONS_PER_USER": "33",
         "MARTLET_LINGER": "1m",
         "MARTLET_PRESENCE_INTERVAL": "1s",
         "MARTLET_ROOM_VIEW_INTERVAL": "45s", "MARTLET_LIMIT_FRAME_BYTES": "4KiB",
@@ -67,6 +69,7 @@ import Testing
         let configuration = try NodeConfiguration.load(environment: Self.valid)
         #expect(configuration.listener.host == "::1")
         #expect(configuration.listener.port == 0)
+        #expect(configuration.rooms.receipts == 31)
         #expect(configuration.listener.speaksStomp && configuration.listener.stompPort == 61_613)
         #expect(configuration.listener.allowedOrigins == .only(["https://chat.example"]))
         #expect(configuration.listener.handshakeTimeout == .seconds(3))
@@ -99,6 +102,7 @@ import Testing
         #expect(configuration.screening.hookSecret?.revealed == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         let hook = configuration.hookSettings
         #expect(hook?.timeout == .seconds(2) && hook?.allowsUndecided == false && hook?.waitingInRoom == 9)
+        #expect(configuration.rooms.editWindow == .seconds(3_600))
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))
         #expect(configuration.node.heartbeatInterval == .seconds(1))

@@ -94,7 +94,8 @@ import Testing
         #expect(
             answer.events == [
                 .epoch(
-                    view.epoch, base: 3, nodes: nodes, by: try NodeID("participants"), rules: view.moderation?.version ?? 0)
+                    view.epoch, base: 3, nodes: nodes, by: try NodeID("participants"),
+                    rules: view.moderation?.version ?? 0)
             ])
         let known = try #require(try list(store))
         #expect(known.version == reply.version && known.participants[ana]?.role == .owner)
@@ -206,7 +207,9 @@ import Testing
         _ = try change(store, .create([bo]), by: ana)
         #expect(try isRefused(store, bo) == nil && isRefused(store, cy) == .forbidden)
         let content = MessageContent(user: cy, at: 7, text: "as a server")
-        #expect(throws: Never.self) { try store.ask(.say(room: store.room, content: content, obeysRules: false)).result.get() }
+        #expect(throws: Never.self) {
+            try store.ask(.say(room: store.room, content: content, obeysRules: false)).result.get()
+        }
         _ = try store.reply(.moderate(room: store.room, .freeze(true), by: "mod"))
         #expect(try isRefused(store, bo) == .frozen && isRefused(store, ana) == nil)
         _ = try store.reply(.moderate(room: store.room, .freeze(false), by: "mod"))
@@ -214,7 +217,9 @@ import Testing
         else { throw StoreFailure("moderate") }
         #expect(reply.isChanged)
         #expect(try isRefused(store, cy) == nil)
-        guard case .rules(let rules) = try store.reply(.rules(room: store.room, of: bo)) else { throw StoreFailure("rules") }
+        guard case .rules(let rules) = try store.reply(.rules(room: store.room, of: bo)) else {
+            throw StoreFailure("rules")
+        }
         #expect(rules.policy.members == .everybody && rules.conversation?.participants.keys.map { $0 } == [bo])
         _ = try store.reply(.moderate(room: store.room, .members(.participants), by: "mod"))
         #expect(try isRefused(store, cy) == .forbidden)
@@ -290,14 +295,20 @@ import Testing
     func whatIsPendingStaysUntilThatVersionIsWritten(_ kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let first = try change(store, .create([bo]), by: ana)
-        #expect(try change(store, .indexed([ana: first.version, bo: first.version - 1]), by: nil).pending.map(\.user) == [bo])
+        #expect(
+            try change(store, .indexed([ana: first.version, bo: first.version - 1]), by: nil).pending.map(\.user) == [
+                bo
+            ])
         let second = try change(store, .remove(bo), by: ana)
-        #expect(second.version > first.version && second.pending == [PendingIndex(bo, version: second.version, since: nil)])
+        #expect(
+            second.version > first.version && second.pending == [PendingIndex(bo, version: second.version, since: nil)])
         #expect(try change(store, .indexed([bo: first.version]), by: nil).pending == second.pending)
         #expect(try change(store, .indexed([bo: second.version]), by: nil).pending.isEmpty)
         #expect(try list(store)?.pending.isEmpty == true)
         let none = try #require(RoomName(directOf: ana, and: bo))
-        #expect(try change(store, .indexed([bo: 1]), by: nil, in: none) == ConversationReply(version: 0, isChanged: false, kind: nil))
+        #expect(
+            try change(store, .indexed([bo: 1]), by: nil, in: none)
+                == ConversationReply(version: 0, isChanged: false, kind: nil))
     }
 
     @Test(arguments: StoreKind.allCases)
@@ -342,6 +353,40 @@ import Testing
         #expect(try user(store, .unblock(bo), of: braces) == .changed(false))
     }
 
+    @Test(arguments: StoreKind.allCases)
+    func starsAreKeptInTheirOrderAndReadInPages(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let room = try RoomName("a: \"b\"")
+        func star(_ seq: UInt64, _ text: String) -> Star {
+            Star(room, Position(epoch: 5, seq: seq), user: bo, at: 7, text: text, data: #"{"x":[1]}"#)
+        }
+        for seq in 1...5 as ClosedRange<UInt64> {
+            #expect(try user(store, .star(star(seq, "text \(seq) 이")), of: ana) == .changed(true))
+        }
+        #expect(try user(store, .star(star(3, "again")), of: ana) == .changed(false))
+        func page(_ before: UInt64?, _ count: Int, bytes: Int = 100_000) throws -> ([Star], Bool) {
+            guard
+                case .stars(let stars, let hasMore) = try user(
+                    store, .stars(before: before, PageBounds(count: count, bytes: bytes)), of: ana)
+            else { throw StoreFailure("no stars") }
+            return (stars, hasMore)
+        }
+        let (first, hasMore) = try page(nil, 2)
+        #expect(first.map(\.position.seq) == [5, 4] && hasMore)
+        #expect(
+            first[0].text == "text 5 이" && first[0].data == #"{"x":[1]}"# && first[0].user == bo && first[0].at == 7)
+        let (second, isMore) = try page(first[1].starred, 10)
+        #expect(second.map(\.position.seq) == [3, 2, 1] && !isMore)
+        #expect(try page(nil, 10, bytes: 1).0.count == 1)
+        #expect(try user(store, .unstar(room, Position(epoch: 5, seq: 4)), of: ana) == .changed(true))
+        #expect(try user(store, .unstar(room, Position(epoch: 5, seq: 4)), of: ana) == .changed(false))
+        #expect(try page(nil, 10).0.map(\.position.seq) == [5, 3, 2, 1])
+        for seq in 6...1_001 as ClosedRange<UInt64> { _ = try user(store, .star(star(seq, "x")), of: ana) }
+        let full = try store.ask(.user(UserRequest(.star(star(2_000, "x")), of: ana)))
+        guard case .failure(.forbidden(let error)) = full.result else { throw StoreFailure("\(full.result)") }
+        #expect(error.code == .tooManyEntries)
+    }
+
     // MARK: how long they live
 
     @Test func participantsLiveAsLongAsTheirRoomAndLongerThanOthers() async throws {
@@ -378,7 +423,10 @@ import Testing
         let store = try await ContractStore(.redis)
         let users = try (0..<10).map { try UserID("user-\($0)") }
         _ = try change(store, .create(Array(users.dropFirst())), by: users[0])
-        _ = try change(store, .indexed(Dictionary(uniqueKeysWithValues: try list(store)?.pending.map { ($0.user, $0.version) } ?? [])), by: nil)
+        _ = try change(
+            store,
+            .indexed(Dictionary(uniqueKeysWithValues: try list(store)?.pending.map { ($0.user, $0.version) } ?? [])),
+            by: nil)
         var bytes: Int64 = 0
         for key in [RoomKey.participants, .reads, .pending] {
             if case .integer(let used) = try store.raw("MEMORY", "USAGE", store.key(key)) { bytes += used }

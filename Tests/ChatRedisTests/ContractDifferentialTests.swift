@@ -16,9 +16,19 @@ import Testing
 
     @Test(arguments: seeds)
     func bothBrokersAnswerAlike(seed: UInt64) async throws {
+        try await compare(seed: seed, amends: false)
+    }
+
+    /// The same with amendments, threads, and pages that are folded.
+    @Test(arguments: seeds)
+    func bothBrokersAmendAlike(seed: UInt64) async throws {
+        try await compare(seed: seed, amends: true)
+    }
+
+    private func compare(seed: UInt64, amends: Bool) async throws {
         let redis = try await ContractStore(.redis)
         let memory = try await ContractStore(.memory)
-        var walk = try RandomWalk(seed: seed, room: redis.room)
+        var walk = try RandomWalk(seed: seed, room: redis.room, amends: amends)
         var saved: (MemoryBroker, RedisSnapshot)?
         var story: [String] = []
         for step in 0..<120 {
@@ -143,8 +153,10 @@ private struct RandomWalk {
     /// The part of the log that a node remembers, even if the log has lost it.
     private var memory: [Message] = []
     private var tail: [Message] = []
+    private let amends: Bool
 
-    init(seed: UInt64, room: RoomName) throws {
+    init(seed: UInt64, room: RoomName, amends: Bool) throws {
+        self.amends = amends
         generator = SplitMix64(seed: seed)
         self.room = room
         nodes = try ["a-1", "b-2", "c-3"].map { try NodeID($0) }
@@ -157,7 +169,11 @@ private struct RandomWalk {
     private mutating func chance(_ percent: Int) -> Bool { number(0..<100) < percent }
     private mutating func pick<T>(_ all: [T]) -> T { all[number(0..<all.count)] }
 
-    mutating func lostTail() { tail = memory }
+    mutating func lostTail() {
+        tail = memory
+        // In a log that an append of a lost branch has set back to seq 0 no seq stands for one message.
+        if amends { epoch = 0 }
+    }
 
     mutating func learn(_ answer: StoreAnswer) {
         switch answer.result {
@@ -170,6 +186,8 @@ private struct RandomWalk {
             memory = memory.suffix(30)
         case .success(.appended(let position, _)), .success(.said(let position, _)):
             positions.append(position)
+        case .success(.amended(let reply)):
+            positions.append(reply.position)
         case .success(.once(let reply)):
             epoch = reply.epoch
         case .success, .failure:
@@ -183,11 +201,40 @@ private struct RandomWalk {
         MessageContent(
             user: pick(users), at: UInt64(number(0..<1_000)), text: chance(90) ? pick(["hi", "", "줄\n\"x\"\\"]) : nil,
             data: chance(20) ? pick([#"{"a":[1]}"#, "null", "[]"]) : "1",
-            key: chance(60) ? pick(["k1", "k2", "~k3", "k4"]) : nil)
+            key: chance(60) ? pick(["k1", "k2", "~k3", "k4"]) : nil, extra: extra())
+    }
+
+    private mutating func extra() -> MessageExtra? {
+        guard amends, chance(30), !positions.isEmpty else { return nil }
+        let extra = MessageExtra(
+            thread: chance(80) ? pick(positions) : nil, mentions: chance(30) ? [pick(users)] : [])
+        return extra.isEmpty ? nil : extra
+    }
+
+    private mutating func amendment() -> BrokerRequest {
+        let of = position() ?? Position(epoch: epoch, seq: UInt64(number(1..<9)))
+        let operation: AmendRequest.Operation =
+            switch number(0..<12) {
+            case 0..<3:
+                .edit(of: of, text: chance(80) ? pick(["new", "줄\n\"x\"\\"]) : nil, data: chance(30) ? "[2]" : "1")
+            case 3, 4: .delete(of: of)
+            case 5, 6: .react(of: of, emoji: pick(["👍", "x"]))
+            case 7: .unreact(of: of, emoji: pick(["👍", "x"]))
+            case 8: .pin(of: of)
+            case 9: .unpin(of: of)
+            case 10: .deleteUser(pick(users), from: chance(50) ? of : nil)
+            default: .deleteRange(from: of, to: Position(epoch: of.epoch, seq: of.seq + UInt64(number(0..<4))))
+            }
+        let request = AmendRequest(room: room, operation, key: chance(30) ? pick(["k1", "k2", "k4"]) : nil)
+        return .amend(
+            AmendOrder(
+                request, by: pick(users), at: UInt64(number(0..<1_000)), window: chance(50) ? 0 : 400,
+                mayAmendAny: chance(50), obeysRules: chance(50)))
     }
 
     private mutating func someEpoch() -> UInt64 {
         if chance(85) { return epoch }
+        if amends { return min(epoch, pick(epochs)) }
         return chance(90) ? pick(epochs) : epoch + UInt64(number(1..<5_000))
     }
 
@@ -208,6 +255,7 @@ private struct RandomWalk {
 
     mutating func request() -> BrokerRequest {
         let node = pick(nodes)
+        if amends, chance(25) { return amendment() }
         switch number(0..<100) {
         case 0..<14: return .append(room: room, epoch: someEpoch(), content: content())
         case 14..<28:
@@ -269,6 +317,8 @@ private struct RandomWalk {
     private mutating func query() -> HistoryQuery {
         let position = position() ?? Position(epoch: pick(epochs), seq: UInt64(number(0..<30)))
         let anchors: [HistoryQuery.Anchor] = [.newest, .before(position), .after(position), .around(position)]
-        return HistoryQuery(anchor: pick(anchors), limit: number(0..<8), bytes: bytes())
+        var query = HistoryQuery(anchor: pick(anchors), limit: number(0..<8), bytes: bytes())
+        if amends { query.isFolded = chance(50) }
+        return query
     }
 }

@@ -247,7 +247,9 @@ import Testing
         let store = try await ContractStore(.redis)
         let value = try store.enter(n1).epoch
         _ = try store.presence(n1, value, [try device("ana", "phone")])
-        _ = try store.append(value, "x", key: "x")
+        let position = try store.append(value, "x", key: "x")
+        let pin = AmendRequest(room: store.room, .pin(of: position))
+        _ = try store.reply(.amend(AmendOrder(pin, by: try UserID("ana"), at: 7, mayAmendAny: true)))
         _ = try store.reply(.moderate(room: store.room, .ban(try UserID("bo")), by: "ana"))
         let create = ConversationRequest(.create([]), in: store.room, by: try UserID("ana"), mayDoAll: true)
         _ = try store.reply(.conversation(create))

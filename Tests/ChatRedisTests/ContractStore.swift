@@ -38,16 +38,16 @@ final class ContractStore {
     private let commands: ContractConnection?
     private let listener: ContractConnection?
 
-    init(_ kind: StoreKind) async throws {
+    init(_ kind: StoreKind, historyLength: Int = ContractStore.historyLength) async throws {
         self.kind = kind
         room = try RoomName("lobby")
         let prefix = "t\(UInt64.random(in: 0 ... .max)):"
         keys = try #require(RedisKeys(prefix: prefix))
         var settings = RedisCodecSettings()
-        settings.historyLength = Self.historyLength
+        settings.historyLength = historyLength
         codec = RedisCodec(keys: keys, settings: settings)
         var bounds = MemoryBrokerSettings()
-        bounds.historyLength = Self.historyLength
+        bounds.historyLength = historyLength
         memory = MemoryBroker(settings: bounds)
         switch kind {
         case .memory:

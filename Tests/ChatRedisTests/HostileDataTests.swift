@@ -40,7 +40,10 @@ import struct NIOCore.ByteBuffer
             PositionBounds.holds(value) && last.isWithinBounds && nodes.values.allSatisfy(PositionBounds.holds)
         case .presence(let notice): notice.position.isWithinBounds && notice.after.isWithinBounds
         case .signal(let signal): signal.data.map { isReadable($0) } ?? true
-        case .notice(let notice): notice.position.map { $0.isWithinBounds } ?? true
+        case .reads(let marks):
+            marks.values.allSatisfy { $0.position.isWithinBounds && $0.amendments <= PositionBounds.largest }
+        case .notice(let notice):
+            notice.position?.isWithinBounds ?? true && PositionBounds.holds(notice.unread ?? 0)
         }
     }
 

@@ -186,6 +186,9 @@ import Testing
         ("martlet:node:n-1", .node("n-1")),
         ("martlet:node:n-1:rooms", .nodeRooms("n-1")), ("martlet:{lobby}:other", .foreign), ("martlet:x", .foreign),
         ("martlet:{}:log", .foreign), ("martlet:{a\u{1}}:log", .foreign), ("martlet:node:a:b", .foreign),
+        ("martlet:user:{ana}:rooms", .user(type: "hash")), ("martlet:user:{a%7B}:blocked", .user(type: "set")),
+        ("martlet:user:{ana}:stars", .user(type: "hash")), ("martlet:user:{ana}:starred", .user(type: "zset")),
+        ("martlet:user:{}:rooms", .foreign), ("martlet:user:{ana}:x", .foreign), ("martlet:user:ana:rooms", .foreign),
     ])
     func aKeyIsWhatItsNameSays(name: String, kind: KeyKind) {
         #expect(KeyKind(name, RedisKeys()) == kind)
@@ -213,7 +216,7 @@ import Testing
         let rules = DoctorKeys(keys: keys, living: ["a"], registered: ["a"])
         let found = rules.findings(room(nodes: ["a": "5", "gone": "7"]))
         #expect(found.first?.remedy?.hasPrefix("redis-cli -c FCALL martlet_leave 6 ") == true)
-        #expect(DoctorQueries(keys: keys).room("x").last == ["PUBSUB", "SHARDNUMSUB", "martlet:{x}"])
+        #expect(DoctorQueries(keys: keys).room("x").contains(["PUBSUB", "SHARDNUMSUB", "martlet:{x}"]))
         let clocks = DoctorNodes.findings(masters: [.init(node: "h:1", skew: 900), .init(node: "h:2", skew: -5_000)])
         #expect(clocks.map(\.place) == ["the master at h:2"])
     }
@@ -270,6 +273,22 @@ import Testing
         let soon = rules.findings(room(ttl: 5_000))
         #expect(soon.map(\.level) == [.must])
         #expect(soon[0].remedy?.contains("PERSIST") == true)
+    }
+
+    @Test func tombstonesAreNoHoles() {
+        func at(_ seq: UInt64) -> Position { Position(epoch: 5, seq: seq) }
+        let holes = [Gap(after: at(2), before: at(7)), Gap(after: at(8), before: at(10))]
+        let (seqs, command) = DoctorQueries(keys: RedisKeys()).overlay("lobby", holes)
+        #expect(seqs == [3, 4, 5, 6, 9] && command == ["HMGET", "martlet:{lobby}:overlay", "3", "4", "5", "6", "9"])
+        let stone = RedisValue.string(#"{"epoch":"5","user":"ana","deleted":{"by":"ana","at":"7"}}"#)
+        let state = RedisValue.string(#"{"v":1,"text":"\"deleted\":{"}"#)
+        let erased = DoctorQueries.tombstones(seqs, .array([.null, stone, state, .null, stone]))
+        #expect(erased == [4, 9])
+        #expect(
+            DoctorQueries.holes(holes, without: erased) == [
+                Gap(after: at(2), before: at(4)), Gap(after: at(4), before: at(7)),
+            ])
+        #expect(DoctorQueries.holes(holes, without: [3, 4, 5, 6, 9]).isEmpty)
     }
 
     @Test func holesAreFoundByArithmetic() {
@@ -333,6 +352,15 @@ import Testing
         #expect(timed.findings(ahead).map(\.level) == [.must] && rules.findings(ahead).isEmpty)
     }
 
+    @Test func indexesThatNobodyWritesAreFound() {
+        var room = room()
+        room.pending = 2
+        #expect(rules.findings(room).isEmpty, "the nodes of the room write them")
+        room.nodes = [:]
+        let found = rules.findings(room).first { $0.place?.hasSuffix(":pending") ?? false }
+        #expect(found?.level == .warning && found?.remedy?.contains("--repair") == true)
+    }
+
     @Test func aNodeThatDoesNotListenIsFound() {
         var room = room()
         room.subscribers = 0
@@ -360,13 +388,14 @@ import Testing
         replies[rest + 4] = .array([.string("branch"), .string("x")])
         replies[rest + 5] = .array([.string("last-generated-id"), .string("1-18446744073709551615")])
         replies[rest + 6] = .array([.string("martlet:{x}"), .integer(3)])
+        replies[rest + 7] = .integer(2)
         let room = queries.readRoom("x", replies[...])
         #expect(room.keys.keys.map(\.rawValue) == ["log"])
         #expect(room.nodes == ["a": "5"])
         #expect(room.first == Position(epoch: 5, seq: 1))
         #expect(room.generated == Position(epoch: 5, seq: 2))
         #expect(room.roster == ["ana": "{}"])
-        #expect(room.subscribers == 3)
+        #expect(room.subscribers == 3 && room.pending == 2)
         #expect(room.broken.links == ["5-0", "x"] && room.broken.meta == ["branch": "x"])
         #expect(room.broken.presence == "1-18446744073709551615" && room.broken.lastEntry == "5-2")
         #expect(

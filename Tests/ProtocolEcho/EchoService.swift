@@ -40,13 +40,33 @@ final class EchoService: ChatService {
         throw Self.none
     }
 
+    func amend(_ request: AmendRequest, by user: UserID, grant: Grant?) async throws(WireError) -> Amended {
+        throw Self.none
+    }
+
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
         throw Self.none
     }
 
+    func read(
+        room: RoomName, position: Position, user: UserID, by grant: Grant?
+    ) async throws(WireError) -> ReadOutcome { throw Self.none }
+
+    func inbox(
+        of user: UserID, limit: Int, cursor: InboxCursor, by grant: Grant?
+    ) async throws(WireError) -> InboxList { throw Self.none }
+
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID] { throw Self.none }
+
     func moderate(
         room: RoomName, _ moderation: Moderation, by: String, grant: Grant?
     ) async throws(WireError) -> Moderated {
+        throw Self.none
+    }
+
+    func audit(
+        room: RoomName, before: Position?, limit: Int, by grant: Grant?
+    ) async throws(WireError) -> [AuditEntry] {
         throw Self.none
     }
 
@@ -55,6 +75,8 @@ final class EchoService: ChatService {
     func converse(
         _ order: ConversationOrder, by user: UserID?, grant: Grant?
     ) async throws(WireError) -> ConversationAnswer { throw Self.none }
+
+    func erase(_ user: UserID) async throws(WireError) -> ErasureProgress { throw Self.none }
 
     func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) { throw Self.none }
 

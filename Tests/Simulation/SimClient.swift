@@ -9,6 +9,7 @@ final class SimClient {
         var keyed: Bool
         var text: String
         var since: Position?
+        var extra: MessageExtra?
         /// How often it was sent.
         var tries: Int
         /// The ref of the attempt that waits for its answer.
@@ -41,6 +42,13 @@ final class SimClient {
         /// Sends that were answered before the client was shown them, as it was behind: its position does not cover
         /// them.
         var ahead: [Acknowledged] = []
+        /// What its messages have become, by position.
+        var seen: [Position: SimSeen] = [:]
+        /// Amendments of earlier messages may have been missed with a gap.
+        var foldsFrom: UInt64 = 0
+        /// Up to where others have read, according to what the client was told; and the user, as it was answered.
+        var reads: [UserID: Position] = [:]
+        var readTo: Position?
     }
 
     let index: Int
@@ -180,12 +188,14 @@ extension SimWorld {
         node.outlets[id]?.received(ClientRequest(ref: .string("leave"), body: .leave(room: roomNames[room])))
     }
 
-    func say(_ client: SimClient, _ room: Int, keyed: Bool) {
+    func say(_ client: SimClient, _ room: Int, keyed: Bool, extra: MessageExtra? = nil) {
         guard client.rooms[room].isLive, let (node, _) = client.session, nodes[node].isAlive else { return }
         client.nextKey += 1
         let key = "k\(client.index).\(client.nextKey)"
         client.rooms[room].sends.append(
-            SimClient.Send(key: key, keyed: keyed, text: key, since: client.rooms[room].last, tries: 0, waiting: nil))
+            SimClient.Send(
+                key: key, keyed: keyed, text: key, since: client.rooms[room].last, extra: extra, tries: 0, waiting: nil)
+        )
         sendOut(client, room, key)
     }
 
@@ -222,7 +232,7 @@ extension SimWorld {
         if send.tries == 1 { client.firstTries[room, default: []].append((ref, nil)) }
         let request = SendRequest(
             room: roomNames[room], text: send.text, key: send.keyed ? send.key : nil, again: send.keyed ? again : nil,
-            since: again == nil ? nil : send.since)
+            since: again == nil ? nil : send.since, extra: send.extra)
         log("client\(client.index) says \(send.key)\(send.keyed ? "" : " (no key)")\(send.tries > 1 ? " again" : "")")
         let sent = ClientRequest(ref: .number("\(ref)"), body: .send(request))
         if isStopped {
@@ -247,7 +257,10 @@ extension SimWorld {
 
     func received(_ client: SimClient, _ event: ServerEvent) {
         switch event {
-        case .joined(let joined): receivedJoined(client, index(of: joined.room), joined)
+        case .joined(let joined):
+            receivedReceipts(client, joined)
+            receivedJoined(client, index(of: joined.room), joined)
+        case .inbox(let event): received(client, event)
         case .message(let name, let message, _): receivedMessage(client, index(of: name), message)
         case .gap(let name, let gap): receivedGap(client, index(of: name), gap)
         case .reset(let name, let reset):
@@ -259,8 +272,8 @@ extension SimWorld {
         case .presence(let name, let joined, let left, let count):
             receivedPresence(client, index(of: name), joined, left, count)
         case .removed(let name, let removal): receivedRemoval(client, index(of: name), removal)
-        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .moderated, .conversation,
-            .rules, .sanction:
+        case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .moderated,
+            .conversation, .amended, .rules, .sanction:
             break
         }
     }

@@ -64,6 +64,10 @@ extension SimLoop: RoomHostContext, SessionHostContext {
         hop(&toHome) { [unowned self] in if let node { body(node.rooms) } }
     }
 
+    func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void) {
+        if let node { body(node.rooms.users) }
+    }
+
     /// In schedules with hops, sessions and rooms are on two loops: what one hands to the other arrives later, in
     /// order.
     private func hop(_ last: inout UInt64, _ body: @escaping () -> Void) {
@@ -101,7 +105,14 @@ extension SimLoop: RoomHostContext, SessionHostContext {
         guard let node else { return }
         let ask = nextAsk
         nextAsk += 1
-        asks[ask] = then
+        if case .reading(.read(_, let reads)) = request, world.plan.bugs.contains(.readsAreForgotten) {
+            asks[ask] = { result in
+                let known = reads.map { ReadOutcome(.known, mark: ReadMark($0.position), unread: 0) }
+                then(result.isLost ? .success(.reading(.read(known))) : result)
+            }
+        } else {
+            asks[ask] = then
+        }
         world.submit(node, .ask(ask), request)
     }
 
@@ -145,6 +156,15 @@ extension SimLoop: BrokerLink {
 
     func reset(_ entity: Entity) {
         if let node { world.resetLinks(node) }
+    }
+}
+
+extension Result<BrokerReply, BrokerError> {
+    fileprivate var isLost: Bool {
+        switch self {
+        case .failure(.outcomeUnknown), .failure(.notConnected): true
+        case .success, .failure: false
+        }
     }
 }
 

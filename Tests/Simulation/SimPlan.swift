@@ -36,6 +36,12 @@ package struct SimPlan: Sendable {
         case moderate(room: Int, Moderation)
         /// Somebody repairs what nodes cannot recover from.
         case mend(room: Int)
+        /// The client amends a message that it was shown.
+        case amend(client: Int, room: Int)
+        /// The client answers in a thread.
+        case reply(client: Int, room: Int)
+        /// The client says up to where its user has read.
+        case read(client: Int, room: Int)
     }
 
     struct Timed: Sendable {
@@ -57,19 +63,28 @@ package struct SimPlan: Sendable {
         package static let vandal = Faults(rawValue: 64)
         /// A moderator bans and mutes users and freezes rooms, and no node may store what that forbids.
         package static let moderation = Faults(rawValue: 128)
+        /// Clients amend what they see. It breaks nothing, but is in few schedules.
+        package static let amendments = Faults(rawValue: 256)
+        /// Rooms are conversations, whose participants read.
+        package static let reading = Faults(rawValue: 512)
         package static let none: Faults = []
         package static let all: Faults = [.cuts, .crashes, .stops, .redis]
         /// The sets that `martlet-sim` uses in turn.
         package static let kinds: [Faults] = [
             .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis], .moderation,
-            [.moderation, .cuts, .crashes, .stops, .redis],
+            [.moderation, .cuts, .crashes, .stops, .redis], .amendments,
+            [.amendments, .moderation, .cuts, .crashes, .stops, .redis], [.amendments, .lostTail], .reading,
+            [.reading, .cuts, .crashes, .stops, .redis],
         ]
 
         package init(rawValue: Int) { self.rawValue = rawValue }
 
         /// The argument of `--faults`: a word, or a number for a set that has no name.
         package var name: String {
-            let names = ["none", "cuts", "crashes", "redis", "all", "tail", "vandal", "rules", "moderated"]
+            let names = [
+                "none", "cuts", "crashes", "redis", "all", "tail", "vandal", "rules", "moderated", "amend", "amended",
+                "amendedTail", "reads", "readers",
+            ]
             return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
         }
     }
@@ -170,7 +185,9 @@ package struct SimPlan: Sendable {
             moves.append(Timed(at: at, move: .connect(client: client, slot: random.below(slots))))
             moves.append(Timed(at: at + millisecond, move: .join(client: client, room: random.below(rooms))))
         }
-        let isCalm = faults.isEmpty || faults == .lostTail || faults == .moderation
+        let isCalm =
+            faults.subtracting([.amendments, .lostTail, .moderation]).isEmpty && faults != [.lostTail, .moderation]
+            || faults == .reading
         let mischief = isCalm ? 1_000_000 : [3, 6, 12, 40][random.below(4)]
         var clock = random.below(second)
         for _ in 0..<count {
@@ -185,6 +202,8 @@ package struct SimPlan: Sendable {
         }
         if faults.contains(.lostTail) { loseTail(&random) }
         if faults.contains(.moderation) { moderate() }
+        if faults.contains(.amendments) { amend() }
+        if faults.contains(.reading) { read() }
         moves.sort { $0.at < $1.at }
     }
 
@@ -239,6 +258,19 @@ package struct SimPlan: Sendable {
             moderated.append(Timed(at: later, move: .moderate(room: room, moderation.reversed)))
         }
         moves += moderated.filter { $0.at <= end }
+    }
+
+    /// Clients amend messages and answer in threads, often several at the same moment.
+    private mutating func amend() {
+        var random = SimRandom(seed: seed ^ 0xA3E4D)
+        var clock: UInt64 = 0
+        for _ in 0..<10 + random.below(40) {
+            clock += random.oneIn(3) ? random.below(end / 10) : random.below(4 * millisecond)
+            if clock > end { clock = random.below(end) }
+            let (client, room) = (random.below(clients), random.below(rooms))
+            let move: Move = random.oneIn(5) ? .reply(client: client, room: room) : .amend(client: client, room: room)
+            moves.append(Timed(at: clock, move: move))
+        }
     }
 
     private static func habit(_ random: inout SimRandom, slots: Int, rooms: Int, clients: Int) -> Move {
@@ -342,6 +374,16 @@ enum PlantedBug: String, CaseIterable, Sendable {
     case moderateDoesNotRaise
     /// The news of epochs, and views, do not say that there are other rules (race 19).
     case epochsForgetTheRules
+    /// Pages show messages as they were sent.
+    case pagesAreNotFolded
+    /// A deleted message can be edited.
+    case lateEditsAreTaken
+    /// A deletion leaves the content in the log.
+    case deletionsKeepContents
+    /// Redis stores a read position below the one that it has.
+    case readsGoBack
+    /// A call that stores what was read and gets no answer is taken for carried out.
+    case readsAreForgotten
 }
 
 extension Moderation {

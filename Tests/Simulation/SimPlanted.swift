@@ -76,6 +76,16 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         }
     }
 
+    /// Connections are lost just when nodes store what was read.
+    private static let readsAreCut: @Sendable (inout SimPlan) -> Void = { plan in
+        var random = SimRandom(seed: plan.seed ^ 0x5EAD)
+        for timed in plan.moves {
+            guard case .read = timed.move else { continue }
+            let at = timed.at + 500 * millisecond + random.below(2 * millisecond)
+            for slot in 0..<plan.slots { plan.moves.append(.init(at: at, move: .cutCommands(slot: slot))) }
+        }
+    }
+
     /// A node that is taken for dead is not prevented from appending, so that only `gone` notices tell it that it was
     /// swept.
     private static let sweptAreNotFenced: @Sendable (inout SimPlan) -> Void = { $0.bugs.insert(.sweepDoesNotFence) }
@@ -184,6 +194,17 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         .init(
             race: 19, name: "the news of epochs forget the rules", bug: .epochsForgetTheRules, faults: .moderation,
             seed: 500000),
+        // Amendments.
+        .init(
+            name: "what was deleted stays in memory", rules: .forgetErased, faults: .amendments, seed: 500000),
+        .init(name: "a deletion keeps the content", bug: .deletionsKeepContents, faults: .amendments, seed: 500000),
+        .init(name: "a deleted message is edited", bug: .lateEditsAreTaken, faults: .amendments, seed: 500000),
+        .init(name: "pages are not folded", bug: .pagesAreNotFolded, faults: .amendments, seed: 500000),
+        // Faults of what users have read.
+        .init(name: "read positions go back", bug: .readsGoBack, faults: .reading, seed: 500000),
+        .init(
+            name: "a lost connection forgets what was read", bug: .readsAreForgotten, faults: [.reading, .cuts],
+            seed: 500000, alone: readsAreCut),
         // Faults between rooms and clients.
         .init(name: "deliveries of a tick are swapped", bug: .deliveriesAreSwapped, faults: .none, seed: 500003),
         .init(name: "pages lose their end", bug: .pagesLoseTheirEnd, seed: 500003),

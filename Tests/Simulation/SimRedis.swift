@@ -13,6 +13,8 @@ struct SimRedis {
         /// What was forbidden when a moderator was answered last, and what was stored nevertheless.
         var forbidden = SimForbidden()
         var stored: [String] = []
+        /// Read positions that went back.
+        var regressions: [String] = []
         /// The last position before somebody set it beyond what nodes can follow.
         var stoodAt: Position?
     }
@@ -75,6 +77,18 @@ struct SimRedis {
             resends += 1
             if resends % againEvery == 0 { return .init(result: .failure(.again), events: []) }
         }
+        guard case .reading(.read(_, let reads)) = request else {
+            return checked(request, index, now, bugs)
+        }
+        let before = marks(index)
+        let answer = carryOut(request, index, now, bugs)
+        checkMarks(before: before, reads, index, bugs)
+        return answer
+    }
+
+    private mutating func checked(
+        _ request: BrokerRequest, _ index: Int, _ now: UInt64, _ bugs: Set<PlantedBug>
+    ) -> MemoryBroker.Answer {
         let answer = carryOut(request, index, now, bugs)
         keepTruth(request, answer, index, now: now)
         checkRules(request, answer, index, now: now)
@@ -101,6 +115,8 @@ struct SimRedis {
             }
         case (.say(_, let content, _), .success(.said(let position, false))):
             rooms[index].truth.append(Message(position: position, content: content))
+        case (.amend, .success(.amended(let reply))) where reply.outcome == .stored:
+            for case .message(let message, _) in answer.events.map(\.event) { rooms[index].truth.append(message) }
         case (.enter(let enter), .success(.view(let view))):
             // The log was begun anew, or was set back by a vandal and may then hold a seq 0.
             if view.last == 0 { (rooms[index].truth, rooms[index].truthFrom) = (entries(index, now: now), 0) }
@@ -127,6 +143,8 @@ struct SimRedis {
             for (send, outcome) in zip(once.sends, reply.outcomes) {
                 if case .stored(let position) = outcome { check(send.content, position) }
             }
+        case (.amend, .success(.amended(let reply))) where reply.outcome == .stored:
+            for case .message(let message, _) in answer.events.map(\.event) { check(message.content, message.position) }
         default: break
         }
     }
@@ -251,10 +269,39 @@ struct SimRedis {
             enter.seen = 0
             enter.clock = 0
             return rooms[index].broker.apply(.enter(enter), now: now)
+        case .amend(let order) where bugs.contains(.lateEditsAreTaken): return amendLate(order, index, now)
+        case .amend(let order) where bugs.contains(.deletionsKeepContents): return amendKeeping(order, index, now)
         case .enter(let enter) where bugs.contains(.putBackBlindly) && enter.identityChanged:
             return putBackBlindly(enter, index, now)
         default: return rooms[index].broker.apply(request, now: now)
         }
+    }
+
+    /// An edit of a message that was deleted is appended.
+    private mutating func amendLate(_ order: AmendOrder, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {
+        let answer = rooms[index].broker.apply(.amend(order), now: now)
+        guard answer.result == .failure(.forbidden(AmendProblem.messageDeleted.error)),
+            case .edit(let of, let text, _) = order.request.operation, let view = view(index, now: now)
+        else { return answer }
+        let content = MessageContent(
+            user: order.user, at: order.at, text: text, key: order.request.key,
+            extra: MessageExtra(amendment: Amendment(.edit, of: of, number: 9)))
+        let append = BrokerRequest.append(room: order.request.room, epoch: view.epoch, content: content)
+        guard case .success(.appended(let position, _)) = rooms[index].broker.apply(append, now: now).result else {
+            return answer
+        }
+        let entry = ChannelEvent.message(Message(position: position, content: content), base: nil)
+        return .init(
+            result: .success(.amended(AmendReply(position, .stored))),
+            events: [.init(on: .room(order.request.room), event: entry)])
+    }
+
+    private mutating func amendKeeping(_ order: AmendOrder, _ index: Int, _ now: UInt64) -> MemoryBroker.Answer {
+        var before: MemoryRoom?
+        rooms[index].broker.spoil(names[index]) { before = $0 }
+        let answer = rooms[index].broker.apply(.amend(order), now: now)
+        if let before { rooms[index].broker.spoil(names[index]) { $0.takeContents(of: before) } }
+        return answer
     }
 
     private mutating func moderateWithoutEpoch(

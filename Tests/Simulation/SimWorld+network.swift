@@ -40,6 +40,7 @@ extension SimWorld {
         let answer = servers[server].apply(request.request, now: wall(servers[server].skew), bugs: plan.bugs)
         note(answer, request.request)
         checkRules(server)
+        checkMarks(server)
         if keepsTrace, let text = describe(answer.result) {
             log(
                 "redis\(server) \(request.isOrphan ? "(late bytes) " : "")\(node.id): \(describe(request.request)) -> "
@@ -403,7 +404,10 @@ extension SimWorld {
             publish(.init(on: .room(roomNames[room]), event: event), primary)
         case .spoil(let room, let deed): spoil(room, deed)
         case .mend(let room): mend(room)
+        case .read(let client, let room): read(clients[client], room)
         case .moderate(let room, let moderation): moderate(room, moderation)
+        case .amend(let client, let room): amend(clients[client], room)
+        case .reply(let client, let room): answerInThread(clients[client], room)
         case .deleteRoom(let room):
             log("the keys of room\(room) are deleted")
             hasLost = true

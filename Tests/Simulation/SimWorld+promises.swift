@@ -16,16 +16,20 @@ extension SimWorld {
                     stored[servers[0].index(of: once.room)].insert(Message(position: position, content: send.content))
                 }
             }
+        case (.amend(let order), .success(.amended(let reply))) where reply.outcome == .stored:
+            for case .message(let message, _) in answer.events.map(\.event) {
+                stored[servers[0].index(of: order.request.room)].insert(message)
+            }
         default: break
         }
     }
 
-    private func truth(_ room: Int) -> [Message] { servers[primary].rooms[room].truth }
+    func truth(_ room: Int) -> [Message] { servers[primary].rooms[room].truth }
 
     // MARK: what a client sees
 
     private func checkStored(_ client: SimClient, _ room: Int, _ message: Message) {
-        if !stored[room].contains(message) {
+        if !isStored(message, in: room) {
             fail(
                 "client\(client.index) is shown \(message.position) \(message.content.text ?? "") in room\(room), "
                     + "which no log ever took"
@@ -46,6 +50,7 @@ extension SimWorld {
             fail("client\(client.index) in room\(room) is shown \(message.position) after \(last): swapped")
         }
         client.rooms[room].shown.append(message)
+        see(message, client, room)
         client.rooms[room].last = message.position
         client.rooms[room].next = message.position.seq + 1
         if let place = client.rooms[room].ahead.firstIndex(where: { $0.position == message.position }) {
@@ -64,6 +69,7 @@ extension SimWorld {
         }
         checkGap(client, room, gap)
         forgetUnverifiable(client, room)
+        client.rooms[room].foldsFrom = gap.before.seq
         client.rooms[room].next = gap.before.seq
     }
 
@@ -92,6 +98,8 @@ extension SimWorld {
         guard client.rooms[room].isLive else { return }
         if !hasLost { fail("client\(client.index) in room\(room) is reset although Redis lost nothing") }
         client.rooms[room].shown = []
+        client.rooms[room].seen = [:]
+        client.rooms[room].foldsFrom = 0
         client.rooms[room].acknowledged = []
         client.firstTries[room] = []
         client.rooms[room].last = reset.position
@@ -120,6 +128,7 @@ extension SimWorld {
             }
             checkGap(client, room, gap)
             forgetUnverifiable(client, room)
+            client.rooms[room].foldsFrom = gap.before.seq
             expected = gap.before.seq
         case .reset(let reset):
             checkReset(client, room)
@@ -134,6 +143,7 @@ extension SimWorld {
             expected = message.position.seq + 1
             client.rooms[room].shown.append(message)
         }
+        see(joined, client, room)
         if let seq = expected, seq != joined.position.seq + 1 {
             // The rest arrives as messages, page by page.
             guard let last = joined.messages.last, seq <= joined.position.seq else {
@@ -265,6 +275,7 @@ extension SimWorld {
                 if node.rooms.inspect(name, { !$0.isLive || $0.waitingSends > 0 }) ?? false { return false }
             }
         }
+        if hasUnstoredReads { return false }
         return rosterFault() == nil && registrationFault() == nil
     }
 
@@ -282,8 +293,13 @@ extension SimWorld {
                 }
             }
         }
-        for room in roomNames.indices { checkOnce(room) }
+        for room in roomNames.indices {
+            checkOnce(room)
+            checkErased(room)
+            checkOverlay(room)
+        }
         if let fault = rosterFault() ?? registrationFault() { fail(fault) }
+        if plan.faults.contains(.reading), violation == nil { checkReads() }
     }
 
     private func checkSettled(_ client: SimClient, _ index: Int, _ room: SimClient.Room) {
@@ -294,13 +310,18 @@ extension SimWorld {
         if room.next != end + 1 { fail("\(who) has seen up to \((room.next ?? 0)) - 1, the log ends at \(end)") }
         let truth = Dictionary(truth(index).map { ($0.position, $0.content) }) { first, _ in first }
         let from = servers[primary].rooms[index].truthFrom
-        for message in room.shown where message.position.seq >= from && truth[message.position] != message.content {
+        checkFolded(who, index, room)
+        for message in room.shown
+        where message.position.seq >= from && !Self.isSame(truth[message.position], message.content) {
             fail(
                 "\(who) was shown \(message.position) \(message.content.text ?? ""), which is not in the log, and was "
                     + "not reset"
             )
         }
-        for sent in room.acknowledged where sent.position.seq >= from && truth[sent.position]?.text != sent.text {
+        for sent in room.acknowledged
+        where sent.position.seq >= from && truth[sent.position]?.text != sent.text
+            && truth[sent.position]?.deleted == nil
+        {
             fail("\(who) was told that \(sent.key) is at \(sent.position), which is not in the log, and was not reset")
         }
     }
@@ -393,6 +414,8 @@ extension SimWorld {
             "presence \(change.changes.map { "\($0.joined ? "+" : "-")\($0.user)/\($0.device)" })"
         case .say(_, let content, _): "say \(content.text ?? "")"
         case .moderate(_, let moderation, _): "moderate \(moderation)"
+        case .audit: "audit"
+        case .amend(let order): "amend \(order.request.operation) by \(order.user)"
         case .rules: "rules"
         case .roster: "roster"
         case .hold: "hold"
@@ -403,6 +426,7 @@ extension SimWorld {
         case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket,
             .takeTicket, .conversation, .user:
             "node business"
+        case .reading: "reading"
         }
     }
 
@@ -415,7 +439,8 @@ extension SimWorld {
         case .gone(let node, let value, _, let last): "gone \(node) \(value) last \(last)"
         case .presence(let notice): "presence \(notice.after)..\(notice.position)"
         case .signal: "signal"
-        case .notice: "notice"
+        case .reads(let marks): "reads of \(marks.keys.map(\.text).sorted())"
+        case .notice(let notice): "notice \(notice.kind)"
         }
     }
 
@@ -435,10 +460,12 @@ extension SimWorld {
         case .success(.said(let position, _)): "\(position)"
         case .success(.presence(let reply)): "\(reply.position)"
         case .success(.roster(let roster)): "roster \(roster.position)"
+        case .success(.amended(let reply)): "\(reply.position), \(reply.outcome)"
         case .success(.moderated(let reply)): "\(reply.version)\(reply.isChanged ? "" : ", as before")"
-        case .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting), .success(.holders),
+        case .success(.audit), .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting),
+            .success(.holders),
             .success(.memory), .success(.commanded), .success(.commands), .success(.rules), .success(.ticket),
-            .success(.conversation), .success(.participants), .success(.user):
+            .success(.conversation), .success(.participants), .success(.user), .success(.reading):
             "…"
         case .failure(let error): "\(error)"
         }

@@ -64,6 +64,7 @@ final class SimWorld {
                 rooms: plan.rooms)
         }
         stored = Array(repeating: [], count: plan.rooms)
+        if plan.faults.contains(.reading) { beginConversations() }
     }
 
     /// Every third client is a second device of the user of an earlier one.
@@ -325,6 +326,7 @@ final class SimWorld {
     func tampered(_ batch: [Delivery], on node: SimNode) -> [Delivery] {
         if plan.bugs.contains(.deliveriesAreSwapped), batch.count > 1, random.oneIn(8) { return batch.reversed() }
         if plan.bugs.contains(.pagesLoseTheirEnd) { return batch.map(losingItsEnd) }
+        if plan.bugs.contains(.pagesAreNotFolded) { return batch.map(unfolded) }
         guard plan.bugs.contains(.catchingUpHearsAll) else { return batch }
         for case .broadcast(let room, let frame, _) in batch {
             for (_, outlet) in room.catchingUp.sorted(by: { $0.key < $1.key }) { outlet.send(frame) }
@@ -337,6 +339,13 @@ final class SimWorld {
             joined.messages.count > 1
         else { return delivery }
         joined.messages.removeLast()
+        return .goLive(room, id, joined)
+    }
+
+    private func unfolded(_ delivery: Delivery) -> Delivery {
+        guard case .goLive(let room, let id, var joined) = delivery else { return delivery }
+        let known = Dictionary(truth(index(of: joined.room)).map { ($0.position, $0) }) { first, _ in first }
+        joined.messages = joined.messages.map { $0.content.deleted == nil ? known[$0.position] ?? $0 : $0 }
         return .goLive(room, id, joined)
     }
 

@@ -62,6 +62,19 @@ import Testing
         try check(from: 8_100, [.moderation, .cuts, .crashes, .stops, .redis])
     }
 
+    @Test func whatIsAmendedIsFoldedAlikeEverywhere() throws {
+        try check(from: 10_000, .amendments)
+        try check(from: 10_100, [.amendments, .cuts, .crashes, .stops])
+        try check(from: 10_200, [.amendments, .redis])
+        try check(from: 10_300, [.amendments, .moderation, .cuts, .crashes, .stops, .redis])
+        try check(from: 10_400, [.amendments, .lostTail])
+    }
+
+    @Test func whatIsUnreadIsWhatIsInTheLogAfterAMarkThatOnlyGoesForward() throws {
+        try check(from: 9_500, .reading)
+        try check(from: 9_600, [.reading, .cuts, .crashes, .stops, .redis])
+    }
+
     @Test func sameSeedTellsTheSameStory() throws {
         let first = try SimWorld(SimPlan(seed: 77), trace: true)
         let second = try SimWorld(SimPlan(seed: 77), trace: true)

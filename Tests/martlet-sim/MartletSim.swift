@@ -24,7 +24,11 @@ import Simulation
     @Flag(help: "Switch each rule off in turn and tell the first seed (from --from, within --schedules) that notices.")
     var planted = false
 
-    @Option(help: "Misfortunes: none, cuts, crashes, redis, all, tail, vandal, rules, moderated; mix: these in turn.")
+    @Option(
+        help: """
+            Misfortunes: none, cuts, crashes, redis, all, tail, vandal, rules, moderated, amend, amended, amendedTail; \
+            mix: these in turn.
+            """)
     var faults = FaultChoice.mix
 
     @Option(help: "Stop after so many seconds, whatever is left.")
@@ -95,7 +99,7 @@ import Simulation
 
 /// The faults that may occur in a schedule.
 enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
-    case none, cuts, crashes, redis, all, tail, vandal, rules, moderated, mix
+    case none, cuts, crashes, redis, all, tail, vandal, rules, moderated, amend, amended, amendedTail, mix
 
     func faults(seed: UInt64) -> SimPlan.Faults {
         switch self {
@@ -108,6 +112,9 @@ enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
         case .vandal: [.vandal, .redis]
         case .rules: .moderation
         case .moderated: [.moderation, .cuts, .crashes, .stops, .redis]
+        case .amend: .amendments
+        case .amended: [.amendments, .moderation, .cuts, .crashes, .stops, .redis]
+        case .amendedTail: [.amendments, .lostTail]
         case .mix: SimPlan.Faults.kinds[Int(seed % UInt64(SimPlan.Faults.kinds.count))]
         }
     }

@@ -118,3 +118,14 @@ local function publish_message(log, id, base, fields)
     publish(log, '{"type":"message","position":"' .. id .. '"'
         .. (base and ',"base":"' .. int(base) .. '"' or '') .. ',"entry":' .. json_pairs(fields) .. '}')
 end
+
+-- Another key of a room, derived from that of its log: it has the same hash tag and slot.
+local function key_of(log, name)
+    return log:sub(1, -4) .. name
+end
+
+local function entry_size(fields)
+    local size = 0
+    for index = 1, #fields do size = size + #fields[index] end
+    return size
+end

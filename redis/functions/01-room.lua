@@ -1,19 +1,8 @@
 -- The state of a room's log, pages of it, its bounds, and the beginning of a new epoch. Shared by most functions.
 
--- Another key of a room, derived from that of its log: it has the same hash tag and slot.
-local function key_of(log, name)
-    return log:sub(1, -4) .. name
-end
-
 -- The index of the keys of messages; see 04-keys.
 local function index_key(log)
     return key_of(log, 'keys')
-end
-
-local function entry_size(fields)
-    local size = 0
-    for index = 1, #fields do size = size + #fields[index] end
-    return size
 end
 
 -- Returns entries from `from` to `to` in the order of the command (XRANGE or XREVRANGE), at most `count`, and at most
@@ -140,7 +129,7 @@ local function read_room(log, epochs, meta, from)
     if not room.history or newest ~= room.epoch or base > room.seq then
         local entry = redis.call('XRANGE', log, int(room.epoch) .. '-0', int(room.epoch), 'COUNT', 1)[1]
         local _, seq = position(entry and entry[1])
-        base = seq and math.max(seq - 1, 0) or room.seq
+        base = seq and math.max(first_of_epoch(log, room.epoch, seq) - 1, 0) or room.seq
         room.afresh, room.history, room.links = true, room.epoch, {int(room.epoch) .. '-' .. int(base)}
     end
     room.base = base

@@ -22,14 +22,16 @@ local function rules_version(log)
     return version and version <= newest(AHEAD) and version or 0
 end
 
--- What is added to the rules that nodes read, for a room with participants: `kind`, and the fields
--- `participant:<user>` and `pending:<user>`; of one user only, if it is named. Nodes of earlier versions ignore them. A
+-- What is added to the rules that nodes read, for a room with participants: `kind`, `amendments` (`ops` of meta), and the
+-- fields `participant:<user>`, `pending:<user>` and `read:<user>` (see 06-reads); of one user only, if it is named. Nodes of earlier versions ignore them. A
 -- key of a foreign type counts as empty, as some callers have written something before.
 local function add_participants(log, flat, user)
     local kind = redis.pcall('HGET', key_of(log, 'meta'), 'kind')
     if type(kind) ~= 'string' then return flat end
     flat[#flat + 1], flat[#flat + 2] = 'kind', kind
-    for name, prefix in pairs({participants = 'participant:', pending = 'pending:'}) do
+    local ops = redis.pcall('HGET', key_of(log, 'meta'), 'ops')
+    flat[#flat + 1], flat[#flat + 2] = 'amendments', type(ops) == 'string' and ops or '0'
+    for name, prefix in pairs({participants = 'participant:', pending = 'pending:', reads = 'read:'}) do
         local key = key_of(log, name)
         local text = user and redis.pcall('HGET', key, user)
         local found = user and {user, text} or redis.pcall('HGETALL', key)
@@ -113,10 +115,10 @@ local function conversation_keys(log)
 end
 
 -- {user, version, since or '', …}: whose indexes are not known to be written.
-local function pending_reply(log, all)
+local function pending_reply(log)
     local flat, reply = redis.call('HGETALL', key_of(log, 'pending')), {}
     for index = 1, #flat, 2 do
-        local participant = all[flat[index]]
+        local participant = read_participant(redis.call('HGET', key_of(log, 'participants'), flat[index]))
         reply[#reply + 1], reply[#reply + 2] = flat[index], flat[index + 1]
         reply[#reply + 1] = participant and participant.since or ''
     end
@@ -134,4 +136,12 @@ local function publish_epoch(log, nodes, room, by)
     publish(log, '{"type":"epoch","epoch":"' .. int(room.epoch) .. '","base":"' .. int(room.seq)
         .. '","nodes":' .. json_pairs(redis.call('HGETALL', nodes)) .. ',"by":' .. cjson.encode(by)
         .. (rules > 0 and ',"rules":"' .. int(rules) .. '"' or '') .. '}')
+end
+
+-- The other keys of a user, derived from that of the index of rooms: blocked, stars, starred.
+local function user_keys(rooms)
+    if rooms:sub(-7) ~= '}:rooms' then
+        error({err = 'ERR martlet: the first key is no index of rooms: it must end in {user}:rooms'})
+    end
+    return rooms:sub(1, -6) .. 'blocked', rooms:sub(1, -6) .. 'stars', rooms:sub(1, -6) .. 'starred'
 end

@@ -26,6 +26,7 @@ local function judge(log, room, after, wanted)
         if not rewound then
             local count = wanted.paged and math.max(1, wanted.count) or math.huge
             entries, more = page('XRANGE', log, seq > 0 and '(' .. after or '-', '+', count, wanted.bytes)
+            entries, more = with_tombstones(log, entries, more, after, 1, count, wanted.bytes)
         end
         local _, next = position(entries and entries[1] and entries[1][1])
         next = next or room.seq + 1
@@ -43,6 +44,7 @@ end
 local function room_reply(log, room, nodes, meta, wanted, known, verdict, entries, more)
     if not entries then
         entries, more = page('XREVRANGE', log, '+', '-', wanted.count, wanted.bytes)
+        entries, more = with_tombstones(log, entries, more, nil, -1, wanted.count, wanted.bytes)
         entries = reversed(entries)
     end
     local branch = whole(redis.call('HGET', meta, 'branch')) or 0

@@ -57,6 +57,7 @@ local function catch_up(log, room, through)
     end
     if id and (id == room.newest or (seq >= through and not mixed)) then return true end
     local entries, more = page('XRANGE', log, id and '(' .. id or '-', '+', PIECE.count, PIECE.bytes)
+    entries, more = with_tombstones(log, entries, more, id or '0-0', 1, PIECE.count, PIECE.bytes)
     add_to_index(index, entries)
     -- An entry whose ID is no position does not belong to the room, and reading does not continue from it.
     local last, reached = #entries, nil
@@ -76,6 +77,7 @@ end
 -- there are more entries than one call reads.
 local function search_newest(log, known, wanted, found)
     local entries, more = page('XREVRANGE', log, '+', '-', 64, PIECE.bytes)
+    entries, more = with_tombstones(log, entries, more, nil, -1, 64, PIECE.bytes)
     for _, entry in ipairs(entries) do
         local _, seq = position(entry[1])
         if seq and seq <= known then return true end
@@ -102,7 +104,7 @@ local function find(log, room, from, known, wanted)
     if not catch_up(log, room, from) then return nil end
     for name in pairs(wanted) do
         local id = not found[name] and redis.call('HGET', index_key(log), digest(name))
-        local entry = id and position(id) and redis.call('XRANGE', log, id, id)[1]
+        local entry = id and position(id) and entry_or_tombstone(log, id, room)
         if entry and mark(entry[2]) == name then found[name] = {entry[1], field(entry[2], 'at') or '0'} end
     end
     return found

@@ -12,7 +12,12 @@ local function read_tail(args, start)
     return tail
 end
 
+-- Whether the entry of the tail is that of the log. The tail may have its tombstone: then the log lost that it was
+-- erased, and the user and the time tell.
 local function same_message(left, right)
+    if field(left, 'deleted') then
+        return field(left, 'user') == field(right, 'user') and field(left, 'at') == field(right, 'at')
+    end
     local values = {}
     for index = 1, #left, 2 do values[left[index]] = left[index + 1] end
     local seen = 0
@@ -24,7 +29,8 @@ local function same_message(left, right)
 end
 
 -- Where `tail` continues the log: the index in it of the log's last entry, 0 if the log has no entry. Nil if it does
--- not continue the log, because another node has continued it in another way, or an entry at its end was deleted.
+-- not continue the log, because another node has continued it in another way, or an entry at its end was deleted by
+-- hand. (Who erases a message appends an entry about it, so the last entry is never erased.)
 local function place_in(tail, room, newest)
     if not newest then return room.seq == 0 and 0 or nil end
     local _, seq = position(newest[1])
@@ -83,9 +89,17 @@ local function restore(log, epochs, meta, room, tail, history)
     end
     redis.call('XSETID', log, newest and newest[1] or '0-0')
     for index = place + 1, #tail do
-        local e, s = position(tail[index][1])
+        local id, fields = tail[index][1], tail[index][2]
+        local e, s = position(id)
         if e > room.epoch then add_link(epochs, meta, room, e, s - 1) end
-        redis.call('XADD', log, tail[index][1], unpack(tail[index][2]))
+        if field(fields, 'deleted') then
+            -- Erased text never comes back.
+            fold_tombstone(log, id, fields)
+            redis.call('XSETID', log, id)
+        else
+            redis.call('XADD', log, id, unpack(fields))
+            fold(log, id, fields)
+        end
         room.seq = s
     end
     return true

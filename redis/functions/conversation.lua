@@ -15,7 +15,6 @@ redis.register_function{function_name = 'martlet_conversation', flags = {'no-wri
     check({'hash', 'hash', 'hash', 'hash'}, {meta, participants, reads, pending})
     local kind, version = unpack(redis.call('HMGET', meta, 'kind', 'participants'))
     if not kind then return false end
-    local flat, all = redis.call('HGETALL', participants), {}
-    for index = 1, #flat, 2 do all[flat[index]] = read_participant(flat[index + 1]) end
-    return {int(whole(version) or 0), kind, flat, redis.call('HGETALL', reads), pending_reply(log, all)}
+    return {int(whole(version) or 0), kind, redis.call('HGETALL', participants), redis.call('HGETALL', reads),
+        pending_reply(log)}
 end}

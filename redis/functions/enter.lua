@@ -22,6 +22,7 @@ local function begin_log(log, epochs, meta, epoch)
     redis.call('XGROUP', 'DESTROY', log, 'begin')
     redis.call('XSETID', log, int(epoch) .. '-0')
     redis.call('DEL', epochs, index_key(log))
+    forget_amendments(log)
     redis.call('RPUSH', epochs, int(epoch) .. '-0')
     redis.call('HSET', meta, 'history', int(epoch))
     return {epoch = epoch, seq = 0, base = 0, history = epoch, links = {int(epoch) .. '-0'}}
@@ -35,6 +36,7 @@ redis.register_function('martlet_enter', function(keys, args)
     local tail = read_tail(args, 8)
     channel(log)
     check(ROOM_TYPES, keys)
+    check(AMENDMENT_TYPES, {amendment_keys(log)})
     if keys[8] then check(RULES_TYPES, {keys[7], keys[8]}) end
     local time, foreign = now(), jump(meta)
     local epoch = math.max(time, seen + (changed == '0' and 1 or 1000), math.min(clock, time + 60000))
@@ -64,6 +66,7 @@ redis.register_function('martlet_enter', function(keys, args)
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
     for _, key in ipairs({index_key(log), rules_keys(log)}) do redis.call('PERSIST', key) end
     for _, key in ipairs({conversation_keys(log)}) do redis.call('PERSIST', key) end
+    for _, key in ipairs({amendment_keys(log)}) do redis.call('PERSIST', key) end
     publish_epoch(log, nodes, room, node)
     return room_reply(log, room, nodes, meta, wanted, keys[8] and '0', verdict, entries, more)
 end)

@@ -2,9 +2,11 @@
 --
 -- KEYS  log
 -- ARGV  'newest', 'before', 'after' or 'around' · a position ('' with newest) · how much is wanted, `<entries>:<bytes>`
+--       · optional: 'fold'
 -- Returns {{entries, oldest first}, ID of the log's newest entry or '', 1 if there are older ones, 1 if there are newer
 --       ones}. `before` and `after` leave the position itself out, `around` has it in its newer half. There is at least
---       one entry if there is one.
+--       one entry if there is one. With 'fold' a fifth element, {seq, JSON, …}: the states that amendments gave to
+--       entries of the page (see 04-overlay)
 -- Atomic all of it; changes nothing.
 
 redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}, callback = function(keys, args)
@@ -23,24 +25,34 @@ redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}
     -- Redis refuses an exclusive end beyond which there can be nothing.
     local below = place == '0-0' and '0-0' or '(' .. place
 
-    if anchor == 'newest' or anchor == 'before' then
-        local to = anchor == 'newest' and '+' or below
-        local entries, more = page('XREVRANGE', log, to, '-', wanted.count, wanted.bytes)
-        local newer = anchor == 'before' and not is_before(newest, place)
-        return {reversed(entries), newest, more and 1 or 0, newer and 1 or 0}
-    elseif anchor == 'after' then
-        local entries, more = page('XRANGE', log, '(' .. place, '+', wanted.count, wanted.bytes)
-        local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-        local older = oldest and not is_before(place, oldest[1])
-        return {entries, newest, older and 1 or 0, more and 1 or 0}
+    local function reply(entries, older, newer)
+        local result = {entries, newest, older and 1 or 0, newer and 1 or 0}
+        if args[4] == 'fold' then result[5] = states_of(log, entries) end
+        return result
     end
-    local half = math.floor(wanted.bytes / 2)
-    local older, more_older = page('XREVRANGE', log, below, '-', wanted.count, half)
-    local newer, more_newer = page('XRANGE', log, place, '+', wanted.count, half)
+    local function read(command, from, to, start, step, bytes)
+        local entries, more = page(command, log, from, to, wanted.count, bytes)
+        return with_tombstones(log, entries, more, start, step, wanted.count, bytes)
+    end
+
+    if anchor == 'newest' or anchor == 'before' then
+        local to, start = anchor == 'newest' and '+' or below, anchor == 'before' and place or nil
+        local entries, more = read('XREVRANGE', to, '-', start, -1, wanted.bytes)
+        return reply(reversed(entries), more, anchor == 'before' and not is_before(newest, place))
+    elseif anchor == 'after' then
+        local entries, more = read('XRANGE', '(' .. place, '+', place, 1, wanted.bytes)
+        local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+        return reply(entries, oldest and not is_before(place, oldest[1]), more)
+    end
+    local half, epoch, seq = math.floor(wanted.bytes / 2), position(place)
+    -- The newer half begins with the position itself.
+    local start = seq > 0 and int(epoch) .. '-' .. int(seq - 1) or '0-0'
+    local older, more_older = read('XREVRANGE', below, '-', place, -1, half)
+    local newer, more_newer = read('XRANGE', place, '+', start, 1, half)
     local kept = math.min(#older, math.max(math.floor(wanted.count / 2), wanted.count - #newer))
     local entries = {}
     for index = kept, 1, -1 do entries[#entries + 1] = older[index] end
     local rest = math.min(#newer, wanted.count - kept)
     for index = 1, rest do entries[#entries + 1] = newer[index] end
-    return {entries, newest, (more_older or #older > kept) and 1 or 0, (more_newer or #newer > rest) and 1 or 0}
+    return reply(entries, more_older or #older > kept, more_newer or #newer > rest)
 end}

@@ -67,7 +67,8 @@ redis.register_function('martlet_leave', function(keys, args)
     redis.call('HDEL', nodes, node)
     if empty then
         local rules, sanctions, audit = rules_keys(log)
-        local names = {index_key(log), rules, sanctions, audit, unpack(keys)}
+        local overlay, amendments = amendment_keys(log)
+        local names = {index_key(log), rules, sanctions, audit, overlay, amendments, unpack(keys)}
         -- An epoch that is ahead of the clock has to be kept, so that none below it begins; and so have rules.
         if sound and last.seq == 0 and not last.first and last.epoch <= now() and rules_version(log) == 0 then
             redis.call('DEL', unpack(names))

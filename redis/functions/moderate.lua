@@ -117,6 +117,7 @@ redis.register_function('martlet_moderate', function(keys, args)
         local lasts = life(meta, ttl)
         for _, key in ipairs({log, epochs, meta, rules, sanctions, audit}) do redis.call('PEXPIRE', key, lasts) end
         for _, key in ipairs({conversation_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
+        for _, key in ipairs({amendment_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
     end
     if exists then publish_epoch(log, nodes, room, 'moderate') end
     return {int(version), 'changed'}

@@ -31,6 +31,8 @@ redis.register_function('martlet_once', function(keys, args)
         local count = number(args[index + 2], 'the number of fields')
         local fields = {unpack(args, index + 3, index + 2 + count)}
         local send = {again = args[index] == '1', since = args[index + 1], fields = fields, name = mark(fields)}
+        send.root = field(fields, 'thread')
+        if send.root then check(AMENDMENT_TYPES, {amendment_keys(log)}) end
         if send.name then wanted[send.name] = true end
         sends[#sends + 1] = send
         index = index + 3 + count
@@ -49,6 +51,7 @@ redis.register_function('martlet_once', function(keys, args)
             outcomes[place] = {'unknown'}
         else
             local id = redis.call('XADD', log, 'MAXLEN', '~', maxlen, int(room.epoch) .. '-*', unpack(send.fields))
+            if send.root then count_reply(log, id, send.root, 1) end
             if others then publish_message(log, id, room.base, send.fields) end
             if send.name then found[send.name] = {id, field(send.fields, 'at') or '0'} end
             outcomes[place], stored = {'stored', id}, true

@@ -273,7 +273,7 @@ redis.register_function('martlet_participants', function(keys, args)
                 redis.call('HDEL', pending, words[index])
             end
         end
-        return {int(version), 'unchanged', state.kind or '', {}, pending_reply(log, state.all)}
+        return {int(version), 'unchanged', state.kind or '', {}, pending_reply(log)}
     end
     local change = OPERATIONS[operation]
     if not change then
@@ -291,7 +291,7 @@ redis.register_function('martlet_participants', function(keys, args)
     refused = refused or change(state, words)
     if refused then return {err = refused:sub(1, 4) == 'ERR ' and refused or 'ERR martlet: ' .. refused} end
     if not next(state.changes) then
-        return {int(version), 'unchanged', state.kind or '', {}, pending_reply(log, state.all)}
+        return {int(version), 'unchanged', state.kind or '', {}, pending_reply(log)}
     end
 
     local exists, clock, old = redis.call('EXISTS', log) == 1, now(), rules_version(log)
@@ -328,5 +328,5 @@ redis.register_function('martlet_participants', function(keys, args)
         end
     end
     if room and not state.quiet then publish_epoch(log, nodes, room, 'participants') end
-    return {int(version), 'changed', state.kind, changed, pending_reply(log, state.all)}
+    return {int(version), 'changed', state.kind, changed, pending_reply(log)}
 end)

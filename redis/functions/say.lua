@@ -4,7 +4,8 @@
 -- KEYS  log
 -- ARGV  user · text · optional, '' for none: data (JSON) · key: said once per user and key · at in ms (now) · bounds of
 --       the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is forgotten (7 days) ·
---       user: it is bound by the room's rules as well, not by sanctions alone
+--       user: it is bound by the room's rules as well, not by sanctions alone · position of the message to which it is
+--       a reply in a thread · JSON array of the users whom it mentions
 -- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed);
 --       error AGAIN if more of the log has to be read first than one call reads: the same call again reads on (nothing
 --       was stored); error REFUSED while the room's nodes may put back what this Redis lost (nothing was stored: try
@@ -16,52 +17,9 @@
 --
 -- The room's other keys are derived from the log's (same hash tag, same slot), so that a person need not type them.
 
-local RETURNS = 5000
-
--- Whether nodes of the room may still put back what this Redis lost when it took the place of another one: a message at
--- a position of theirs would make that impossible, and void what they have shown. They are waited for from the first
--- call on. `returns` of meta: the run that nobody is waited for on any more, or `<run>:<until>`.
-local function awaits_returns(log, meta)
-    local own, nodes = run_id(), key_of(log, 'nodes')
-    local run, branch, returns = unpack(redis.call('HMGET', meta, 'run', 'branch', 'returns'))
-    local foreign, first, missing = run and run:sub(1, 16) ~= own, whole(branch) or 0, false
-    -- Whoever notes that also notes that the room has met this Redis, so beside another run it is of an earlier time.
-    if returns == own and not foreign then return false end
-    check({'hash'}, {nodes})
-    for _, value in ipairs(redis.call('HVALS', nodes)) do
-        missing = missing or foreign or (whole(value) or 0) < first
-    end
-    local started = returns and returns:sub(1, #own + 1) == own .. ':'
-    if missing then
-        local till = started and whole(returns:sub(#own + 2)) or now() + RETURNS
-        if not started then redis.call('HSET', meta, 'returns', own .. ':' .. int(till)) end
-        if now() < till and till <= now() + RETURNS then return true end
-    end
-    if missing or started then redis.call('HSET', meta, 'returns', own) end
-    return false
-end
-
--- Begins an epoch if this is not the Redis that the room last met; returns the epoch.
-local function foreign_epoch(log, room)
-    local epochs, meta, nodes = key_of(log, 'epochs'), key_of(log, 'meta'), key_of(log, 'nodes')
-    check({'list', 'hash', 'hash'}, {epochs, meta, nodes})
-    local foreign = jump(meta)
-    if not foreign then return room.epoch end
-    room = read_room(log, epochs, meta, -1)
-    raise(log, epochs, meta, room, math.max(now(), room.epoch + foreign))
-    redis.call('HSET', meta, 'run', run_id(), 'branch', int(room.epoch))
-    publish_epoch(log, nodes, room, 'say')
-    local ttl = redis.call('PTTL', log)
-    if ttl > 0 then
-        redis.call('PEXPIRE', epochs, ttl)
-        redis.call('PEXPIRE', meta, ttl)
-    end
-    return room.epoch
-end
-
 redis.register_function('martlet_say', function(keys, args)
     local log = keys[1]
-    local user, _, data, _, at, maxlen, ttl, obeys = unpack(args, 1, 8)
+    local user, _, data, _, at, maxlen, ttl, obeys, thread, mentions = unpack(args, 1, 10)
     at = at and at ~= '' and number(at, 'at') or now()
     local kept = bounds(maxlen and maxlen ~= '' and maxlen or '1000:4194304', 'maxlen')
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
@@ -69,19 +27,19 @@ redis.register_function('martlet_say', function(keys, args)
     local meta = key_of(log, 'meta')
     local rules, sanctions, audit = rules_keys(log)
     check({'stream', 'hash'}, {log, meta})
-    if not user or #user == 0 or #user > 128 or user:find('%c') then
-        return {err = 'ERR martlet: user must be 1 to 128 bytes without control characters'}
-    end
+    local problem = user_error(user)
+    if problem then return problem end
     if data and data ~= '' and not pcall(cjson.decode, data) then return {err = 'ERR martlet: data is no JSON'} end
 
     local fields = {'user', user, 'at', int(at)}
-    for index, name in ipairs({'text', 'data', 'key'}) do
-        local value = args[index + 1]
+    for _, item in ipairs({{'text', args[2]}, {'data', data}, {'thread', thread}, {'mentions', mentions}, {'key', args[4]}}) do
+        local name, value = unpack(item, 1, 2)
         if value and value ~= '' then
             fields[#fields + 1] = name
             fields[#fields + 1] = value
         end
     end
+    if thread and thread ~= '' and not position(thread) then return {err = 'ERR martlet: thread is not a position'} end
     if not field(fields, 'text') and not field(fields, 'data') then
         return {err = 'ERR martlet: nothing to say: text and data are empty'}
     end
@@ -94,6 +52,7 @@ redis.register_function('martlet_say', function(keys, args)
     if redis.call('EXISTS', log) == 0 then
         id = redis.call('XADD', log, int(now()) .. '-1', unpack(fields))
         redis.call('DEL', index_key(log))
+        forget_amendments(log)
         redis.call('HSET', meta, 'run', run_id())
         local lasts = life(meta, ttl)
         for _, key in ipairs({log, meta, rules, sanctions, audit, conversation_keys(log)}) do
@@ -110,18 +69,11 @@ redis.register_function('martlet_say', function(keys, args)
         if awaits_returns(log, meta) then
             return {err = 'REFUSED nodes of the room may still put back what this redis lost: try again'}
         end
-        local epoch = foreign_epoch(log, room)
-        id = redis.call('XADD', log, 'MAXLEN', '~', int(kept.count), int(epoch) .. '-*', unpack(fields))
-        -- Only one message in sixteen trims, as reading the size of a long log costs more than a message.
-        if (room.seq + 1) % 16 == 0 then trim(log, kept.bytes) end
-        -- No node holds the room, so each message extends its life.
-        if redis.call('PTTL', log) > 0 then
-            local lasts = life(meta, ttl)
-            for _, key in ipairs({log, meta, rules, sanctions, audit, conversation_keys(log)}) do
-                redis.call('PEXPIRE', key, lasts)
-            end
-        end
+        id = append_outside(log, room, kept, fields)
+        if field(fields, 'thread') then fold(log, id, fields) end
+        renew_outside(log, meta, ttl)
     end
+    sender_has_read(log, user, id)
     publish_message(log, id, nil, fields)
     return {id, 'stored'}
 end)

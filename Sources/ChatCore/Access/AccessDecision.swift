@@ -7,6 +7,13 @@ public enum AccessDecision {
         return refusal(of: right, by: grant.rights(in: room))
     }
 
+    /// Why a bearer of the grant may not ask for a user's conversations, or who is online; nil if it may read some
+    /// room.
+    public static func refusalOfReadingAnything(by grant: Grant?) -> WireError? {
+        guard let grant, !grant.permissions.rules.contains(where: { $0.rights.contains(.read) }) else { return nil }
+        return WireError(.forbidden, "the token gives no right to read in any room")
+    }
+
     /// Why a bearer of the grant may not administer the chat; nil if it may.
     public static func refusalOfAdministration(by grant: Grant?) -> WireError? {
         guard let grant, !grant.permissions.roles.contains(Permissions.administrator) else { return nil }
@@ -35,6 +42,10 @@ extension ClientRequest.Body {
         case .moderate(let room, _): (room, .moderate)
         case .conversation(let order):
             order.right.isEmpty ? nil : order.room(of: user).map { (room: $0, right: order.right) }
+        case .amend(let amend): (amend.room, amend.operation.requirement)
+        case .inbox(.read(let room, _)): (room, .read)
+        // Of several rooms, each is decided by itself.
+        case .inbox(.list), .inbox(.watch), .inbox(.unwatch), .inbox(.online): nil
         case .leave, .ping, .token: nil
         }
     }

@@ -14,6 +14,8 @@ public enum BrokerReply: Sendable, Equatable {
     indirect case once(OnceReply)
     case said(Position, repeated: Bool)
     case moderated(ModerationReply)
+    indirect case amended(AmendReply)
+    case audit([AuditEntry])
     /// ``RoomModeration/none`` if the room was never moderated.
     case rules(RoomModeration)
     indirect case presence(PresenceReply)
@@ -37,6 +39,7 @@ public enum BrokerReply: Sendable, Equatable {
     /// Nil if nobody belongs to the room, and nobody ever did.
     indirect case participants(ParticipantList?)
     indirect case user(UserReply)
+    indirect case reading(ReadingReply)
     /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }

@@ -26,6 +26,12 @@ public enum BrokerRequest: Sendable, Equatable {
     /// Changes the rules of a room, or a user's sanctions in it, and begins a new epoch, so that nothing that they
     /// forbid is stored once this is answered. `by`: who orders it. → `.moderated`
     indirect case moderate(room: RoomName, Moderation, by: String)
+    /// Changes an earlier message of a room, or erases several. → `.amended`, or `.again`, or `.refused` while nodes
+    /// may put back what Redis lost, or `.forbidden` if a rule or the message does not allow it.
+    indirect case amend(AmendOrder)
+    /// The newest entries of a room's audit, newest first, or those before a position of it; at most `count`.
+    /// → `.audit`
+    case audit(room: RoomName, before: Position?, count: Int)
     /// The rules of a room, and its sanctions: all of them, or those of one user. → `.rules`
     case rules(room: RoomName, of: UserID?)
     /// Devices of a node's users come and go. → `.presence`, or `.missing` if the node is not in the room.
@@ -64,6 +70,8 @@ public enum BrokerRequest: Sendable, Equatable {
     case commands(after: Position?, count: Int)
     /// Keeps what a ticket allows, for `life`. → `.done`
     indirect case storeTicket(TicketName, allows: String, life: Duration)
+    /// What users have read. → `.reading`
+    indirect case reading(ReadingRequest)
     /// Takes a ticket away, and answers what it allows: to the first who asks, whatever node that is. → `.ticket`
     case takeTicket(TicketName)
     /// Changes or reads who belongs to a room. → `.conversation`, or `.participants`; or `.forbidden` if it is refused.
@@ -87,14 +95,16 @@ extension BrokerRequest {
         switch self {
         case .append(let room, _, _, _), .view(let room, _, _, _), .leave(let room, _, _, _, _),
             .say(let room, _, _), .moderate(let room, _, _), .rules(let room, _), .roster(let room, _),
-            .history(let room, _), .holders(let room), .trim(let room):
+            .history(let room, _), .holders(let room), .trim(let room), .audit(let room, _, _):
             .room(room)
         case .enter(let request): .room(request.room)
         case .once(let request): .room(request.room)
         case .presence(let request): .room(request.room)
         case .conversation(let request): .room(request.room)
         case .user(let request): .user(request.user)
+        case .amend(let order): .room(order.request.room)
         case .publish(let entity, _), .tryStoring(let entity): entity
+        case .reading(let request): request.entity
         case .hold(let room, let node, let inOldList), .release(let room, let node, let inOldList):
             inOldList ? .nodes : .node(node, Holdings.slot(of: room))
         case .rooms(let node, let cursor), .forget(let node, let cursor):
@@ -253,6 +263,8 @@ public struct HistoryQuery: Hashable, Sendable {
     public var limit: Int
     /// Bytes of messages (``MessageContent/storedBytes``) in the page, which holds at least one message, however long.
     public var bytes: Int
+    /// Whether messages are wanted as later amendments leave them, or else as they are in the log.
+    public var isFolded = false
 
     public init(anchor: Anchor, limit: Int, bytes: Int = .max) {
         self.anchor = anchor

@@ -13,6 +13,8 @@ public enum ChannelEvent: Sendable, Equatable {
     indirect case gone(NodeID, value: UInt64, nodes: [NodeID: UInt64], last: Position)
     indirect case presence(PresenceNotice)
     indirect case signal(Signal)
+    /// Participants of the room have read up to these marks.
+    case reads([UserID: ReadMark])
     /// News for the sessions of a user, on the user's channel.
     indirect case notice(UserNotice)
 }

@@ -2,14 +2,22 @@
 public struct ChannelFrame: Hashable, Sendable {
     var before: Int
     var behind: Int
+    /// The number of bytes before the name of a user; 0 if users have no such channels.
+    var beforeUser: Int
 
-    public init(before: Int, behind: Int) {
+    public init(before: Int, behind: Int, beforeUser: Int = 0) {
         self.before = max(0, before)
         self.behind = max(0, behind)
+        self.beforeUser = max(0, beforeUser)
+    }
+
+    /// Whether the user's name is in that channel as it is, and not percent-encoded, which makes it longer.
+    func isPlain(_ user: UserID, in channel: String) -> Bool {
+        beforeUser > before && channel.utf8.count == beforeUser + user.text.utf8.count + behind
     }
 }
 
-/// The channel of an entity that is no room. A reference, so that the keys of rooms, which are many, stay small.
+/// The channel of another entity. A reference, so that the keys of rooms and users, which are many, stay small.
 private final class NamedChannel: Sendable {
     let name: String
     let entity: Entity
@@ -20,22 +28,31 @@ private final class NamedChannel: Sendable {
     }
 }
 
-/// A channel as a dictionary key: for a room its name, which the room has anyway; for other entities the channel's
-/// name. The two cannot collide, as names of rooms hold no braces and the channels of other entities do. A look-up can
-/// borrow the bytes of a network buffer, so it needs no copy.
+/// A channel as a dictionary key: for a room or a user its name, which the node has anyway; for other entities the
+/// channel's name. Those of rooms and of other entities cannot collide, as names of rooms hold no braces and the
+/// channels of other entities do; users have a dictionary of their own. A look-up can borrow the bytes of a network
+/// buffer, so it needs no copy.
 private enum ChannelKey: Hashable {
     case room(RoomName)
+    case user(UserID)
     case channel(NamedChannel)
     /// For one look-up only; never stored.
     case borrowed(UnsafeBufferPointer<UInt8>)
 
-    init(_ entity: Entity, channel: String) {
-        if case .room(let room) = entity { self = .room(room) } else { self = .channel(NamedChannel(channel, entity)) }
+    init(_ entity: Entity, channel: String, _ frame: ChannelFrame) {
+        switch entity {
+        case .room(let room): self = .room(room)
+        case .user(let user) where frame.isPlain(user, in: channel): self = .user(user)
+        case .user, .node, .ticket, .nodes: self = .channel(NamedChannel(channel, entity))
+        }
     }
+
+    var isUser: Bool { if case .user = self { true } else { false } }
 
     var entity: Entity? {
         switch self {
         case .room(let room): .room(room)
+        case .user(let user): .user(user)
         case .channel(let channel): channel.entity
         case .borrowed: nil
         }
@@ -45,6 +62,7 @@ private enum ChannelKey: Hashable {
         let utf8: String.UTF8View
         switch self {
         case .room(let name): utf8 = name.text.utf8
+        case .user(let name): utf8 = name.text.utf8
         case .channel(let channel): utf8 = channel.name.utf8
         case .borrowed(let bytes): return body(UnsafeRawBufferPointer(bytes))
         }
@@ -99,6 +117,8 @@ package struct SubscriptionStateMachine {
     private let mayLeave: Bool
     private let frame: ChannelFrame
     private var channels: [ChannelKey: Channel] = [:]
+    /// Those of users whose names need no encoding.
+    private var users: [ChannelKey: Channel] = [:]
     private var questions = FIFO<Asked>()
 
     /// The number of channels whose SUBSCRIBE was acknowledged.
@@ -120,16 +140,17 @@ package struct SubscriptionStateMachine {
     /// A SUBSCRIBE of the entity's channel is sent, whether or not it is subscribed already. Each call gets one
     /// ``ReplyAction/subscribed(_:)``.
     package mutating func subscribe(_ entity: Entity, channel: String, now: Moment) {
-        channels[ChannelKey(entity, channel: channel), default: Channel()].pending += 1
+        change(ChannelKey(entity, channel: channel, frame)) { $0.pending += 1 }
         questions.append(Asked(question: .subscribe(entity, channel: channel), at: now))
     }
 
     /// An UNSUBSCRIBE is sent. Messages of the channel are dropped from now on. Each call gets one
     /// ``ReplyAction/unsubscribed(_:)``.
     package mutating func unsubscribe(_ entity: Entity, channel: String, now: Moment) {
-        let key = ChannelKey(entity, channel: channel)
-        channels[key, default: Channel()].pending += 1
-        channels[key]?.pendingUnsubscribes += 1
+        change(ChannelKey(entity, channel: channel, frame)) {
+            $0.pending += 1
+            $0.pendingUnsubscribes += 1
+        }
         questions.append(Asked(question: .unsubscribe(entity, channel: channel), at: now))
     }
 
@@ -195,6 +216,13 @@ package struct SubscriptionStateMachine {
                 return channels[index]
             }
         }
+        // What follows the prefix tells the channels of users from those of rooms that are not known any more.
+        if frame.beforeUser > frame.before, frame.before > 0, channel.count > frame.beforeUser + frame.behind,
+            channel[frame.before - 1] != UInt8(ascii: "{")
+        {
+            let name = UnsafeBufferPointer(rebasing: channel.dropFirst(frame.beforeUser).dropLast(frame.behind))
+            if let index = users.index(forKey: .borrowed(name)) { return users[index] }
+        }
         guard let index = channels.index(forKey: .borrowed(channel)), case .channel = channels[index].key else {
             return nil
         }
@@ -202,7 +230,12 @@ package struct SubscriptionStateMachine {
     }
 
     private mutating func set(_ key: ChannelKey, _ state: Channel) {
-        channels[key] = state.pending == 0 && !state.isSubscribed ? nil : state
+        let kept = state.pending == 0 && !state.isSubscribed ? nil : state
+        if key.isUser { users[key] = kept } else { channels[key] = kept }
+    }
+
+    private mutating func change(_ key: ChannelKey, _ change: (inout Channel) -> Void) {
+        if key.isUser { change(&users[key, default: Channel()]) } else { change(&channels[key, default: Channel()]) }
     }
 
     /// Whether the line acknowledges an UNSUBSCRIBE other than the one whose answer is due.
@@ -228,11 +261,11 @@ package struct SubscriptionStateMachine {
         let (entity, key): (Entity, ChannelKey)
         switch question {
         case .subscribe(let asked, let channel), .unsubscribe(let asked, let channel):
-            (entity, key) = (asked, ChannelKey(asked, channel: channel))
+            (entity, key) = (asked, ChannelKey(asked, channel: channel, frame))
         case .ping: return nil
         }
         _ = questions.popFirst()
-        guard var state = channels[key] else { return entity }
+        guard var state = key.isUser ? users[key] : channels[key] else { return entity }
         state.pending -= 1
         if case .unsubscribe = question { state.pendingUnsubscribes -= 1 }
         set(key, state)

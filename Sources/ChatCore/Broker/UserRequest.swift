@@ -1,4 +1,4 @@
-/// Changes or reads what belongs to a user: the index of rooms, and whom the user blocks.
+/// Changes or reads what belongs to a user: the index of rooms, whom the user blocks, and stars.
 public struct UserRequest: Sendable, Equatable {
     public enum Operation: Sendable, Equatable {
         /// Writes down whether the user is a participant of the room (`since` is nil: not any more), unless a later
@@ -14,6 +14,14 @@ public struct UserRequest: Sendable, Equatable {
         case standing(UserID)
         /// A part of the index; the first one with a cursor of 0. → `.rooms`
         case rooms(cursor: UInt64, count: Int)
+        /// → `.changed`; `BrokerError.forbidden` at the limit
+        indirect case star(Star)
+        /// → `.changed`
+        case unstar(RoomName, Position)
+        /// The stars that were given before that time, the newest first. → `.stars`
+        case stars(before: UInt64?, PageBounds)
+        /// Deletes everything that belongs to the user. → `.done`
+        case forget
         /// Whom the user blocks, at most 1,000 of them. → `.blocked`
         case blocked
     }
@@ -37,6 +45,8 @@ public enum UserReply: Hashable, Sendable {
     /// `cursor`: of the next part; 0 if this is the last one.
     case rooms([IndexedRoom], cursor: UInt64)
     case blocked([UserID])
+    /// Whether there are earlier ones.
+    case stars([Star], hasMore: Bool)
 }
 
 /// A room in the index of a user.

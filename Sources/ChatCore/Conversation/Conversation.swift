@@ -25,7 +25,8 @@ public enum ParticipantRole: String, Hashable, Sendable, CaseIterable, Comparabl
     public static func < (left: ParticipantRole, right: ParticipantRole) -> Bool { left.rank < right.rank }
 }
 
-/// Of which messages of a conversation a participant wants to be notified. Clients decide by it; the node only keeps it.
+/// Of which messages of a conversation a participant wants to be notified. Clients decide by it; the node only keeps
+/// it.
 public enum NotificationLevel: String, Hashable, Sendable, CaseIterable {
     case all, mentions, none
 }
@@ -55,19 +56,32 @@ public struct Conversation: Hashable, Sendable {
     public var participants: [UserID: Participant]
     /// The users in whose index of rooms the last change is perhaps not written yet: user → version of that change.
     public var pending: [UserID: UInt64]
+    /// Up to where participants had read when this was read from the broker.
+    public var reads: [UserID: ReadMark]
+    /// The amendments of the room's life at that moment.
+    public var amendments: UInt64
 
     public init(
-        _ kind: ConversationKind, participants: [UserID: Participant] = [:], pending: [UserID: UInt64] = [:]
+        _ kind: ConversationKind, participants: [UserID: Participant] = [:], pending: [UserID: UInt64] = [:],
+        reads: [UserID: ReadMark] = [:], amendments: UInt64 = 0
     ) {
         self.kind = kind
         self.participants = participants
         self.pending = pending
+        self.reads = reads
+        self.amendments = amendments
+    }
+
+    /// The same with what participants have read.
+    func with(reads: [UserID: ReadMark], amendments: UInt64) -> Conversation {
+        Conversation(kind, participants: participants, pending: pending, reads: reads, amendments: amendments)
     }
 
     /// The same with nobody but that user.
     func only(_ user: UserID) -> Conversation {
         Conversation(
-            kind, participants: participants.filter { $0.key == user }, pending: pending.filter { $0.key == user })
+            kind, participants: participants.filter { $0.key == user }, pending: pending.filter { $0.key == user },
+            reads: reads.filter { $0.key == user }, amendments: amendments)
     }
 
     /// Whether somebody else in this direct conversation does not want to hear from the user.

@@ -17,6 +17,11 @@ public enum ConversationOrder: Hashable, Sendable {
     case blocked
     /// Who belongs to the room.
     case participants(RoomName)
+    /// Who asks keeps a copy of the message; or no longer.
+    case star(RoomName, Position)
+    case unstar(RoomName, Position)
+    /// The stars of who asks that were given before `before`, the newest first.
+    case stars(limit: Int, before: UInt64?)
 
     /// The room that it is about, if `user` asks; nil if it is about none, or about no possible one.
     public func room(of user: UserID?) -> RoomName? {
@@ -24,9 +29,9 @@ public enum ConversationOrder: Hashable, Sendable {
         case .direct(let other), .block(let other), .unblock(let other):
             user.flatMap { RoomName(directOf: $0, and: other) }
         case .create(let room, _), .invite(let room, _), .leave(let room), .remove(let room, _), .role(let room, _, _),
-            .notify(let room, _), .participants(let room):
+            .notify(let room, _), .participants(let room), .star(let room, _), .unstar(let room, _):
             room
-        case .blocked: nil
+        case .blocked, .stars: nil
         }
     }
 
@@ -35,15 +40,15 @@ public enum ConversationOrder: Hashable, Sendable {
     public var right: Rights {
         switch self {
         case .direct, .create: .send
-        case .invite, .remove, .role, .notify, .participants: .read
-        case .leave, .block, .unblock, .blocked: []
+        case .invite, .remove, .role, .notify, .participants, .star: .read
+        case .leave, .block, .unblock, .blocked, .unstar, .stars: []
         }
     }
 
-    /// Whether it only reads.
+    /// Whether it leaves the room as it is.
     public var isRead: Bool {
         switch self {
-        case .blocked, .participants: true
+        case .blocked, .participants, .star, .unstar, .stars: true
         case .direct, .create, .invite, .leave, .remove, .role, .notify, .block, .unblock: false
         }
     }
@@ -53,7 +58,7 @@ public enum ConversationOrder: Hashable, Sendable {
         switch self {
         case .create(_, let users), .invite(_, let users): users.count
         case .direct: 2
-        case .leave, .remove, .role, .notify, .block, .unblock, .blocked, .participants: 1
+        case .leave, .remove, .role, .notify, .block, .unblock, .blocked, .participants, .star, .unstar, .stars: 1
         }
     }
 }
@@ -81,7 +86,7 @@ public struct ConversationWords: Hashable, Sendable {
         self.users = users
     }
 
-    /// The words that say the same as the order; `participants` has none.
+    /// The words that say the same as the order, if it is an ``Operation``.
     public init(_ order: ConversationOrder) {
         switch order {
         case .direct(let user): self.init("direct", user: user.text)
@@ -99,6 +104,9 @@ public struct ConversationWords: Hashable, Sendable {
         case .unblock(let user): self.init("unblock", user: user.text)
         case .blocked: self.init("blocked")
         case .participants(let room): self.init("participants", room: room.text)
+        case .star(let room, _): self.init("star", room: room.text)
+        case .unstar(let room, _): self.init("unstar", room: room.text)
+        case .stars: self.init("stars")
         }
     }
 
@@ -180,4 +188,7 @@ public enum ConversationAnswer: Hashable, Sendable {
     /// `viewer`: who asked, and is told the own notification level. Nil: the room has no participants.
     case participants(RoomName, ParticipantList?, viewer: UserID?)
     case blocked([UserID])
+    case starred(RoomName, Position, Bool)
+    /// `before`: of the next page; nil if this is the last one.
+    case stars([Star], before: UInt64?)
 }

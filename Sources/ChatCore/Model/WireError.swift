@@ -22,6 +22,12 @@ public struct WireError: Error, Hashable, Sendable {
         case notJoined = 107
         /// HTTP only: there is no such page.
         case notFound = 108
+        /// The room's log holds no message at that position.
+        case noSuchMessage = 109
+        /// At that position there is an amendment, which cannot be amended.
+        case notAMessage = 110
+        /// The message was deleted.
+        case messageDeleted = 111
         /// The session is in as many rooms as the limit allows.
         case tooManyRooms = 200
         /// Too many requests a second: slow down, then try again.
@@ -34,6 +40,10 @@ public struct WireError: Error, Hashable, Sendable {
         case tooManyParticipants = 204
         /// The user is in as many conversations, blocks as many users or has as many stars as the limit allows.
         case tooManyEntries = 205
+        /// The message was edited as often as it may be.
+        case tooManyEdits = 206
+        /// The message has as many kinds of reactions, or of one kind, as it may have.
+        case tooManyReactions = 207
         /// No or wrong credentials.
         case unauthenticated = 300
         /// The client is known, but not allowed to do this.
@@ -56,6 +66,10 @@ public struct WireError: Error, Hashable, Sendable {
         case rejected = 309
         /// In a direct conversation: the other one has blocked the user.
         case blocked = 310
+        /// The message is of another user, and the right to change those is missing.
+        case notAuthor = 311
+        /// The time in which users may change their own messages is over.
+        case tooLate = 312
         /// The log could not be reached in time, so it is not known whether the send was stored: try again with the
         /// same key and `again`.
         case unavailable = 400
@@ -82,7 +96,9 @@ public struct WireError: Error, Hashable, Sendable {
                 .notReplicated, .internalError:
                 true
             case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .missingField, .badField, .badName, .notJoined,
-                .notFound, .tooManyRooms, .tooManyParticipants, .tooManyEntries, .unauthenticated, .forbidden, .banned, .muted, .frozen, .notModerator,
+                .notFound, .noSuchMessage, .notAMessage, .messageDeleted, .tooManyEdits, .tooManyReactions, .notAuthor,
+                .tooLate, .tooManyRooms, .tooManyParticipants, .tooManyEntries, .unauthenticated, .forbidden, .banned,
+                .muted, .frozen, .notModerator,
                 .duplicate, .blockedWord, .rejected, .blocked, .outcomeUnknown:
                 false
             }

@@ -42,5 +42,8 @@ package struct RoomRules: OptionSet, Sendable, Hashable {
     /// Race 19: sends that waited are decided again, by the rules of the epoch in which they go out.
     package static let decideAgain = RoomRules(rawValue: 1 << 17)
 
+    /// What was deleted is erased from the node's memory, so that it never comes back with a tail.
+    package static let forgetErased = RoomRules(rawValue: 1 << 18)
+
     package static let all = RoomRules(rawValue: .max)
 }

@@ -37,7 +37,7 @@ extension RoomStateMachine {
             isSound =
                 self.isSound(notice.position) && self.isSound(notice.after)
                 && notice.after.epoch == notice.position.epoch && notice.after.seq < notice.position.seq
-        case .signal, .notice:
+        case .signal, .reads, .notice:
             isSound = true
         }
         if isSound { return event }
@@ -75,7 +75,8 @@ extension RoomStateMachine {
         case .roster(let roster):
             isSound = self.isSound(roster.position)
         case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory,
-            .commanded, .commands, .moderated, .rules, .ticket, .conversation, .participants, .user:
+            .commanded, .commands, .moderated, .amended, .audit, .rules, .ticket, .conversation, .participants, .user,
+            .reading:
             isSound = true
         }
         return isSound ? result : unsound(&actions)

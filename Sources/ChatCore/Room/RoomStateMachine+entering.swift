@@ -90,8 +90,10 @@ extension RoomStateMachine {
             actions.append(.sawNodes(view.nodes))
             forget(above: view.epoch, seen: entering.seen)
             nodes.entered(at: view.epoch)
+            let before = sanctions.moderation?.conversation
             sanctions.entered(view.moderation)
             if sanctions.hasPendingIndexes { actions.append(.settleIndexes) }
+            tellConversation(of: view, before: before, &actions)
             noteNodes(of: view, now: now)
             mergeEnter(view, &actions)
             becomeInsideIfHeard(now: now, &actions)

@@ -90,6 +90,9 @@ extension RoomStateMachine {
                     let joined = older.joined(to: messages, after: after.seq, memoryFrom: memoryFrom)
                 else { return .readOlder }
                 (messages, hasMore) = joined
+                messages = MessageFold.folded(messages)
+            } else {
+                messages = order.recent.folded(messages)
             }
             switch order.judge(after, firstAfter: messages.first?.position.seq) {
             case .ok:
@@ -102,10 +105,10 @@ extension RoomStateMachine {
                 // What is not read yet may be what was put back (simulator, seed 457776858824 of moderation).
                 if order.isBehind { return .readNewer }
                 resumption = .reset(Reset(position: last, reason: .rewound))
-                messages = order.recent.newest(join.history)
+                messages = order.recent.folded(order.recent.newest(join.history))
             }
         } else {
-            messages = order.recent.newest(join.history)
+            messages = order.recent.folded(order.recent.newest(join.history))
         }
         let roster = presence.joinedRoster(including: user, limit: settings.limits.rosterInline)
         var joined = Joined(

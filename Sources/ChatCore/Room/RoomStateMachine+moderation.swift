@@ -3,8 +3,8 @@ extension RoomStateMachine {
     /// The most sanctions of which all members are told at once. A node that was away may have missed more.
     private static let mostToldToAll = 32
 
-    /// The rules are others than before: members are told, banned users and who is no participant leave, and rules that look back see what memory
-    /// holds. (Sends that wait are decided when they go out.)
+    /// The rules are others than before: members are told, banned users and who is no participant leave, and rules that
+    /// look back see what memory holds. (Sends that wait are decided when they go out.)
     mutating func applyRules(now: Moment, _ actions: inout [RoomAction]) {
         if sanctions.looksBack {
             for index in 0..<order.recent.count { sanctions.shown(order.recent[index].content, now: wallClock) }

@@ -27,7 +27,7 @@ extension RoomStateMachine {
         let said = request.key != nil && (request.again ?? (request.since != nil))
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data,
-            key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue))
+            key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue), extra: request.extra)
         sends.append(
             PendingSend(
                 content: content, rights: request.rights, again: said || unsure, said: said,

@@ -20,8 +20,8 @@ extension RoomStateMachine {
         case .presence(let notice): heardPresence(notice, now: now, &actions)
         case .signal(let signal):
             if signal.node != node { actions.append(.deliverSignal(signal)) }
-        // For users, whose channels are others.
-        case .notice: break
+        // The room's host takes care of what users have read; notices are for users, whose channels are others.
+        case .reads, .notice: break
         }
     }
 
@@ -199,7 +199,9 @@ extension RoomStateMachine {
             return enterAgain(now: now, &actions)
         }
         noteNodes(of: view, now: now)
+        let conversation = sanctions.moderation?.conversation
         let hasNewRules = sanctions.read(view.moderation, isNewest: view.epoch >= order.epoch)
+        if view.moderation != nil { tellConversation(of: view, before: conversation, &actions) }
         merge(view, &actions)
         if hasNewRules { applyRules(now: now, &actions) }
         order.forgetUnknown(held: reads.heldAtView, known: reads.knownAtView, logReaches: view.last)

@@ -29,7 +29,8 @@ extension RoomStateMachine {
         guard let after else { return .nothing(newest: last) }
         guard after != last else { return .nothing(newest: last) }
         guard !order.isAhead(after) else { return .inLog }
-        let messages = order.recent.messages(after: max(after.seq, order.recent.completeAfter))
+        let messages = order.recent.folded(
+            order.recent.messages(after: max(after.seq, order.recent.completeAfter)))
         let isBeforeMemory =
             after.seq < order.recent.completeAfter && order.judge(after, firstAfter: after.seq + 1) != .rewound
         guard !isBeforeMemory else { return .inLog }
@@ -59,6 +60,38 @@ extension RoomStateMachine {
         case .rewound:
             return nodes.awaitsReturns(now: now) ? .unknown : .reset(Reset(position: newest, reason: .rewound))
         }
+    }
+
+    /// The message at that position, if it is in memory.
+    public func recentMessage(at position: Position) -> Message? {
+        order.recent.message(seq: position.seq).flatMap { $0.position == position ? $0 : nil }
+    }
+
+    /// The newest message in memory that is no amendment.
+    public var newestMessage: Message? {
+        var index = order.recent.count
+        while index > 0 {
+            index -= 1
+            if !order.recent[index].content.isAmendment { return order.recent[index] }
+        }
+        return nil
+    }
+
+    /// Whether the position certainly belongs to no message of this room's history.
+    public func isOfLostBranch(_ position: Position) -> Bool {
+        position.seq > 0 && !order.isAhead(position)
+            && order.judge(position, firstAfter: position.seq + 1) == .rewound
+    }
+
+    /// The room was read: its runner is told of the participants, if it has any, or had.
+    func tellConversation(of view: RoomView, before: Conversation?, _ actions: inout [RoomAction]) {
+        let conversation = view.moderation?.conversation
+        guard conversation != nil || before != nil else { return }
+        let (history, last) = (view.chain.history, view.last)
+        // Marks of a history that ended, or beyond the log's end, count for nothing.
+        let reads = conversation?.reads.filter { $0.value.position.epoch >= history && $0.value.position.seq <= last }
+        let sound = conversation.map { $0.with(reads: reads ?? [:], amendments: $0.amendments) }
+        actions.append(.conversed(sound, last: last))
     }
 
     /// Why the user may not read the room, as far as its rules are known.

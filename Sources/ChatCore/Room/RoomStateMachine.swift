@@ -177,6 +177,7 @@ extension RoomStateMachine {
     /// The version of the rules that the room knows; nil if its epoch has others.
     package var rules: UInt64? { sanctions.isCurrent ? sanctions.version : nil }
     package var rememberedMessages: Int { order.recent.count }
+    package var remembered: [Message] { order.recent.messages(after: 0) }
     package var openRequests: Int { requests.count }
     /// Who is in the room, as this node knows it.
     package var present: [UserID: Set<RosterSnapshot.Device>] { presence.members }

@@ -19,7 +19,7 @@ public final class Arrivals: Sendable {
         hasMore: Bool = false
     ) {
         let page = HistoryPage(
-            messages: Array(messages.prefix(limit)), newest: newest ?? messages.last?.position,
+            messages: Array(MessageFold.folded(messages).prefix(limit)), newest: newest ?? messages.last?.position,
             hasOlder: after.seq > 0 && gap == nil, hasNewer: hasMore || messages.count > limit)
         self.init(page: page.limited(toBytes: bytes, anchor: .after(after)), gap: gap)
     }

@@ -29,6 +29,10 @@ public struct ClientRequest: Hashable, Sendable {
         indirect case moderate(room: RoomName, Moderation)
         /// Changes or reads who belongs to a room, or whom the user blocks.
         indirect case conversation(ConversationOrder)
+        /// Changes an earlier message, or erases several.
+        indirect case amend(AmendRequest)
+        /// The user's conversations: what is read, what is new, who is online.
+        indirect case inbox(InboxRequest)
         /// A new token for the session, in place of the one that is about to expire.
         case token(String)
     }
@@ -59,17 +63,26 @@ public struct SendRequest: Hashable, Sendable {
     /// at ``Rights/moderate`` alone. (Here it takes no memory.)
     public var rights: Rights = []
     /// The position that the client knew at the first try.
-    public var since: Position?
+    public var since: Position? {
+        get { known.epoch == .max ? nil : known }
+        set { known = newValue ?? Self.unknown }
+    }
+    /// Kept without an optional's byte, so that ``extra`` takes no more memory than that did.
+    private var known = Self.unknown
+    private static let unknown = Position(epoch: .max, seq: 0)
+    /// The thread to which the message is a reply, and the users whom it mentions; nil in most messages.
+    public var extra: MessageExtra?
 
     public init(
         room: RoomName, text: String? = nil, data: String? = nil, key: String? = nil, again: Bool? = nil,
-        since: Position? = nil
+        since: Position? = nil, extra: MessageExtra? = nil
     ) {
+        self.extra = extra
         self.room = room
         self.text = text
         self.data = data
         self.key = key
         self.again = again
-        self.since = since
+        known = since ?? Self.unknown
     }
 }

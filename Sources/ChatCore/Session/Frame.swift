@@ -97,10 +97,10 @@ extension Frame.Kind {
         self =
             switch event {
             case .message, .gap, .reset: .message
-            case .presence: .presence
+            case .presence, .inbox(.receipts), .inbox(.head): .presence
             case .signal: .signal
             case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .renewed, .expiring, .removed,
-                .moderated, .conversation, .rules, .sanction, .error:
+                .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
                 .reply
             }
     }

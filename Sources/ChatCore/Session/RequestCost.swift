@@ -41,8 +41,20 @@ public enum RequestCost {
     public static let indexed: UInt64 = 1_400_000
     /// A moderation: an epoch and an entry of the audit in Redis, and every node in the room reads the rules.
     public static let moderation: UInt64 = 2_000_000
+    /// An amendment: Redis looks at the message and its state, and stores both.
+    public static let amendment: UInt64 = 250_000
+    /// Each message that is erased with others.
+    public static let erasure: UInt64 = 100_000
     /// The signature of a token is verified: 60 to 150 µs.
     public static let verification: UInt64 = 150_000
+    /// A user has read a room: a part of a call for all users of the room who read, and the news for others.
+    public static let mark: UInt64 = 20_000
+    /// A line of the inbox: 5 to 10 µs of Redis, and its encoding.
+    public static let head: UInt64 = 20_000
+    /// A room that is watched, apart from what comes to pass in it.
+    public static let watch: UInt64 = 15_000
+    /// Redis counts the listeners of a channel.
+    public static let listeners: UInt64 = 3_000
     /// An HTTP request, which often has a connection of its own.
     public static let httpRequest: UInt64 = 250_000
     /// A refused HTTP request, which is read and answered all the same.
@@ -64,6 +76,18 @@ public enum RequestCost {
         case .history, .roster: request + read
         case .moderate: request + moderation
         case .conversation(let order): request + cost(of: order)
+        case .amend(let amend): amend.costBefore
+        case .inbox(let inbox): request + before(inbox)
+        }
+    }
+
+    /// What a request about the user's conversations costs, without what is known only afterwards.
+    private static func before(_ inbox: InboxRequest) -> UInt64 {
+        switch inbox {
+        case .read: mark
+        case .list: read
+        case .watch(let rooms), .unwatch(let rooms): times(rooms.count, watch)
+        case .online(let users): times(users.count, listeners)
         }
     }
 
@@ -73,6 +97,17 @@ public enum RequestCost {
     /// What a client asks about conversations; of a list only that it is asked for.
     public static func cost(of order: ConversationOrder) -> UInt64 {
         order.isRead ? read : moderation &+ times(order.userCount, indexedUser)
+    }
+
+    /// What an answer about conversations took, beyond ``cost(of:)-(ConversationOrder)``.
+    public static func cost(of answer: ConversationAnswer) -> UInt64 {
+        switch answer {
+        case .participants(_, let list, _): roster(list?.participants.count ?? 0, read: true)
+        // The log of each message's room is read.
+        case .stars(let stars, _): times(stars.count, read) &+ times(stars.reduce(0) { $0 + $1.cost }, byteOut)
+        case .starred: indexedUser
+        case .done, .blocked: 0
+        }
     }
 
     /// A frame about a message of `bytes` bytes, sent to each of `receivers` sessions.
@@ -113,12 +148,14 @@ extension ClientRequest.Body {
         switch self {
         case .join: 5
         case .leave: .max
-        case .send, .signal, .history, .roster, .ping, .moderate, .conversation, .token: 1
+        case .send, .signal, .history, .roster, .ping, .moderate, .conversation, .amend, .inbox, .token: 1
         }
     }
 }
 
 extension SendRequest {
     /// The number of bytes that count as sent to the room.
-    public var byteCount: Int { (text?.utf8.count ?? 0) + (data?.utf8.count ?? 0) + (key?.utf8.count ?? 0) }
+    public var byteCount: Int {
+        (text?.utf8.count ?? 0) + (data?.utf8.count ?? 0) + (key?.utf8.count ?? 0) + (extra?.storedBytes ?? 0)
+    }
 }

@@ -25,10 +25,14 @@ public enum ServerEvent: Hashable, Sendable {
     case moderated(ref: Ref?, room: RoomName, ModerationReply)
     /// What became of what the session asked about a conversation.
     indirect case conversation(ref: Ref?, ConversationAnswer)
+    /// The session's amendment is stored.
+    indirect case amended(ref: Ref?, room: RoomName, AmendReply)
     /// The room's rules have changed; these are the new ones.
     case rules(room: RoomName, version: UInt64, RoomPolicy)
     /// What was imposed on a user of the room, or lifted.
     indirect case sanction(room: RoomName, SanctionChange)
+    /// The user's conversations.
+    case inbox(InboxEvent)
     case error(ref: Ref?, WireError)
 }
 
@@ -38,7 +42,7 @@ extension ServerEvent {
         switch self {
         case .left(_, let room), .removed(let room, _): room
         case .welcome, .joined, .sent, .message, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-            .renewed, .expiring, .moderated, .conversation, .rules, .sanction, .error:
+            .renewed, .expiring, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
             nil
         }
     }
@@ -126,6 +130,8 @@ public struct Joined: Hashable, Sendable {
     public var mute: Sanction?
     /// The session's rights in the room; nil in development mode.
     public var rights: Rights?
+    /// What the participants have read; nil if the room has none.
+    public var receipts: JoinedReceipts?
     /// More was missed than these messages: the session has to ask for the rest before anything else of the room is
     /// sent to it. It is not shown to clients.
     public var hasMore: Bool

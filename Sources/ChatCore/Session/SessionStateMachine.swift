@@ -12,7 +12,7 @@
 /// - A `join` of a room that is joined already is passed on: a fresh join with its `after`. If it fails, the session is
 ///   no longer in the room, because what it was shown now has a hole. Only a limit (2xx) refuses a join and leaves
 ///   everything as it was.
-/// - `history`, `roster`, `moderate` and `conversation` require no membership, as over HTTP.
+/// - `history`, `roster`, `moderate`, `amend` and `conversation` require no membership, as over HTTP.
 /// - Requests beyond the rate are answered with `rateLimited`; a client that goes on at more than three times the rate
 ///   for a minute is closed as abuse, and so is one that sends more than `badFramesPerMinute` frames that cannot be
 ///   read.
@@ -146,7 +146,7 @@ public struct SessionStateMachine: Sendable {
         case .signal(let room, _, _):
             guard isMember(room) else { return notJoined(request) }
             return .perform(request.body, ref: request.ref)
-        case .history, .roster, .moderate, .conversation, .token: return ask(request, .other)
+        case .history, .roster, .moderate, .conversation, .amend, .inbox, .token: return ask(request, .other)
         }
     }
 
@@ -185,10 +185,18 @@ public struct SessionStateMachine: Sendable {
             return .moderated(ref: settle(ref, succeeded: true), room: room, reply)
         case .conversation(let ref, let answer):
             return .conversation(ref: settle(ref, succeeded: true), answer)
+        case .amended(let ref, let room, let reply):
+            return .amended(ref: settle(ref, succeeded: true), room: room, reply)
+        case .inbox(let answer) where answer.isAnswer:
+            let ref = settle(answer.ref, succeeded: true)
+            // Who did not ask for an answer to what was read gets none.
+            if case .read = answer, ref == nil { return nil }
+            return .inbox(answer.answering(ref))
         case .removed(let room, _):
             update(room) { $0.isJoined = false }
             return event
-        case .welcome, .message, .presence, .signal, .gap, .reset, .draining, .expiring, .rules, .sanction: return event
+        case .welcome, .message, .presence, .signal, .gap, .reset, .draining, .expiring, .rules, .sanction, .inbox:
+            return event
         }
     }
 

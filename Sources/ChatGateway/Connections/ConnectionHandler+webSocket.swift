@@ -128,7 +128,8 @@ extension ConnectionHandler {
         case .forbidden: .forbidden
         case .banned: .banned
         case .badName, .badField, .missingField: .badName
-        case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .tooManyRooms, .rateLimited,
+        case .badFrame, .binaryFrame, .frameTooLarge, .unknownType, .notJoined, .notFound, .noSuchMessage, .notAMessage,
+            .messageDeleted, .notAuthor, .tooLate, .tooManyEdits, .tooManyReactions, .tooManyRooms, .rateLimited,
             .tooManyWaiting, .noSpace, .muted, .slowMode, .frozen, .notModerator, .duplicate, .blockedWord, .rejected,
             .blocked, .tooManyParticipants, .tooManyEntries, .unavailable, .outcomeUnknown, .notStored, .draining,
             .notReplicated, .internalError:

@@ -38,6 +38,21 @@ extension AccessAPI {
         }
     }
 
+    /// `POST erasure`: takes the user out of some of the user's rooms, with the read positions, and at the end deletes
+    /// the user's index, blocks and stars. To be repeated until `done` is true.
+    func erase(_ request: Request, user: String?) async throws -> Response {
+        _ = try await administrator(request)
+        _ = try await caller.object(in: request, mayBeEmpty: true)
+        let user = try name(user)
+        let progress = try await service.erase(user)
+        HTTPAccount.current?.charge(UInt64(progress.rooms) * RequestCost.moderation)
+        return object(user) { bytes in
+            bytes.field(",\"rooms\":", progress.rooms)
+            bytes.field(",\"left\":", progress.left)
+            bytes.appendText(progress.isDone ? ",\"done\":true" : ",\"done\":false")
+        }
+    }
+
     private func administrator(_ request: Request) async throws -> Identity? {
         let identity = try await caller.identity(of: request)
         if let error = AccessDecision.refusalOfAdministration(by: identity?.grant) { throw error }

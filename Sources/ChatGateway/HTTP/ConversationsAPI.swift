@@ -6,7 +6,8 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 
-/// `/api/conversations` and `/api/rooms/{room}/participants`: who belongs to a room.
+/// `/api/conversations`, `/api/rooms/{room}/participants` and `/api/stars`: who belongs to a room, and what a user
+/// keeps.
 struct ConversationsAPI: Sendable {
     let service: any ChatService
     let caller: APICaller
@@ -18,8 +19,8 @@ struct ConversationsAPI: Sendable {
         codec = MartletV1Codec(limits: caller.options.limits)
     }
 
-    /// `POST` with `{"operation","room","user","users","role","level","by"}`: 200 with what became of it. `by`: who asks,
-    /// in development mode and of servers.
+    /// `POST` with `{"operation","room","user","users","role","level","by"}`: 200 with what became of it. `by`: who
+    /// asks, in development mode and of servers.
     func converse(_ request: Request) async throws -> Response {
         let body = try await caller.object(in: request)
         let named = try Self.text("by", in: body)
@@ -47,19 +48,79 @@ struct ConversationsAPI: Sendable {
         guard let fields = PercentEncoding.query(request.uri.query ?? "", only: ["user"]) else {
             throw WireError(.badField, "the query is not percent-encoded UTF-8")
         }
+        let (user, grant) = try await reader(request, claimed: fields["user"])
+        let answer = try await service.converse(.participants(name), by: user, grant: grant)
+        HTTPAccount.current?.charge(RequestCost.cost(of: answer))
+        return response(answer)
+    }
+
+    /// `GET stars?limit=&cursor=`. `user=`: whose, in development mode and of servers.
+    func stars(_ request: Request) async throws -> Response {
+        let names = ["user", "limit", "cursor"]
+        guard let fields = PercentEncoding.query(request.uri.query ?? "", only: names) else {
+            throw WireError(.badField, "the query is not percent-encoded UTF-8")
+        }
+        let (user, grant) = try await owner(request, claimed: fields["user"])
+        var limit = MartletV1Codec.mostStars
+        if let text = fields["limit"] {
+            guard let number = Int(text), (1...limit).contains(number) else {
+                throw WireError(.badField, "limit must be a whole number from 1 to \(limit)")
+            }
+            limit = number
+        }
+        let order = ConversationOrder.stars(limit: limit, before: try MartletV1Codec.before(fields["cursor"]))
+        let answer = try await service.converse(order, by: user, grant: grant)
+        HTTPAccount.current?.charge(RequestCost.cost(of: answer))
+        return response(answer)
+    }
+
+    /// `POST stars` with `{"room","position","starred","user"}`; `starred` is true if it is missing.
+    func star(_ request: Request) async throws -> Response {
+        let body = try await caller.object(in: request)
+        let (user, grant) = try await owner(request, claimed: try Self.text("user", in: body))
+        guard let text = try Self.text("room", in: body) else { throw WireError(.missingField, "room is missing") }
+        guard let place = try Self.text("position", in: body) else {
+            throw WireError(.missingField, "position is missing")
+        }
+        guard let position = Position(place), position.isWithinBounds else {
+            throw WireError(.badField, "position must be two decimal numbers, <epoch>-<seq>")
+        }
+        let room: RoomName
+        do throws(NameError) {
+            room = try RoomName(text)
+        } catch {
+            throw WireError(.badName, error.description)
+        }
+        var isStarred = true
+        if let value = body["starred"], value != .null {
+            guard let flag = value.bool else { throw WireError(.badField, "starred must be true or false") }
+            isStarred = flag
+        }
+        let order = isStarred ? ConversationOrder.star(room, position) : .unstar(room, position)
+        let answer = try await service.converse(order, by: user, grant: grant)
+        HTTPAccount.current?.charge(RequestCost.cost(of: order) + RequestCost.cost(of: answer))
+        return response(answer)
+    }
+
+    /// Who reads, and what the reader may do. A server that names nobody reads for itself.
+    private func reader(_ request: Request, claimed: String?) async throws -> (user: UserID?, grant: Grant?) {
         var identity: Identity?
-        if let user = fields["user"] {
-            identity = try await caller.sender(request, claimed: user)
+        if let claimed {
+            identity = try await caller.sender(request, claimed: claimed)
         } else {
             identity = try await caller.identity(of: request)
         }
         let isServer = identity?.grant?.permissions.actsForOthers ?? false
-        let user = isServer && fields["user"] == nil ? nil : identity?.user
-        let answer = try await service.converse(.participants(name), by: user, grant: identity?.grant)
-        if case .participants(_, let list?, _) = answer {
-            HTTPAccount.current?.charge(RequestCost.roster(list.participants.count, read: true))
+        return (isServer && claimed == nil ? nil : identity?.user, identity?.grant)
+    }
+
+    /// Whose stars it is about. A token that allows nothing in any room allows no stars either.
+    private func owner(_ request: Request, claimed: String?) async throws -> (user: UserID, grant: Grant?) {
+        let identity = try await caller.sender(request, claimed: claimed)
+        if let grant = identity.grant, grant.permissions.rules.isEmpty {
+            throw WireError(.forbidden, "the token gives no right in any room")
         }
-        return response(answer)
+        return (identity.user, identity.grant)
     }
 
     private func response(_ answer: ConversationAnswer) -> Response {

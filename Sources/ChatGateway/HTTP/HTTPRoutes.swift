@@ -39,7 +39,8 @@ struct HTTPRoutes: Sendable {
         let rooms = RoomsAPI(options: options, service: service, caller: caller)
         let access = AccessAPI(service: service, caller: caller)
         let conversations = ConversationsAPI(service: service, caller: caller)
-        for route in Self.routes(rooms, access, conversations, service, fullness: fullness) where audience.isServed(route.path) {
+        for route in Self.routes(rooms, access, conversations, service, fullness: fullness)
+        where audience.isServed(route.path) {
             Self.serve(router, route)
         }
         for (path, file) in options.staticFiles where audience.isServed(path) {
@@ -106,6 +107,12 @@ struct HTTPRoutes: Sendable {
                     .post: { request, context in try await api.say(request, room: context.parameters.get("room")) },
                 ]),
             Route(
+                "/api/rooms/:room/amendments",
+                [.post: { request, context in try await api.amend(request, room: context.parameters.get("room")) }]),
+            Route(
+                "/api/rooms/:room/audit",
+                [.get: { request, context in try await api.audit(request, room: context.parameters.get("room")) }]),
+            Route(
                 "/api/rooms/:room/roster",
                 [.get: { request, context in try await api.roster(request, room: context.parameters.get("room")) }]),
             Route(
@@ -127,6 +134,12 @@ struct HTTPRoutes: Sendable {
                 ]),
             Route("/api/conversations", [.post: { request, _ in try await conversations.converse(request) }]),
             Route(
+                "/api/stars",
+                [
+                    .get: { request, _ in try await conversations.stars(request) },
+                    .post: { request, _ in try await conversations.star(request) },
+                ]),
+            Route(
                 "/api/users/:user/sanctions",
                 [
                     .get: { request, context in
@@ -135,6 +148,13 @@ struct HTTPRoutes: Sendable {
                     .post: { request, context in
                         try await access.sanction(request, user: context.parameters.get("user"))
                     },
+                ]),
+            Route(
+                "/api/users/:user/erasure",
+                [
+                    .post: { request, context in
+                        try await access.erase(request, user: context.parameters.get("user"))
+                    }
                 ]),
             Route("/api/tickets", [.post: { request, _ in try await access.ticket(request) }]),
             Route("/api/revocations", [.post: { request, _ in try await access.revoke(request) }]),
@@ -148,7 +168,7 @@ struct HTTPRoutes: Sendable {
             Route(
                 webSocketPath,
                 [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path is for WebSocket"), status: 426) }]),
-        ]
+        ] + InboxAPI(service: service, caller: access.caller).routes
     }
 
     /// Methods that get 405 where they are not served; all others are unknown.
@@ -215,11 +235,16 @@ struct HTTPRoutes: Sendable {
         switch code {
         case .badFrame, .binaryFrame, .unknownType, .missingField, .badField, .badName: 400
         case .frameTooLarge: 413
-        case .notJoined, .tooManyRooms, .tooManyParticipants, .tooManyEntries, .duplicate, .outcomeUnknown: 409
-        case .notFound: 404
+        case .notJoined, .tooManyRooms, .tooManyParticipants, .tooManyEntries, .duplicate, .outcomeUnknown,
+            .notAMessage, .tooManyEdits, .tooManyReactions:
+            409
+        case .notFound, .noSuchMessage: 404
+        case .messageDeleted: 410
         case .rateLimited, .tooManyWaiting, .slowMode: 429
         case .unauthenticated: 401
-        case .forbidden, .banned, .muted, .frozen, .notModerator, .blockedWord, .rejected, .blocked: 403
+        case .forbidden, .banned, .muted, .frozen, .notModerator, .blockedWord, .rejected, .blocked, .notAuthor,
+            .tooLate:
+            403
         case .noSpace, .unavailable, .notStored, .draining, .notReplicated: 503
         case .internalError: 500
         }

@@ -11,7 +11,7 @@ struct RoomsAPI: Sendable {
     let options: GatewayOptions
     let service: any ChatService
     let caller: APICaller
-    private let codec: MartletV1Codec
+    let codec: MartletV1Codec
     private let bodies = ArrivalsBodies()
 
     init(options: GatewayOptions, service: any ChatService, caller: APICaller) {
@@ -99,7 +99,7 @@ struct RoomsAPI: Sendable {
         ("before", { .before($0) }), ("after", { .after($0) }), ("around", { .around($0) }),
     ]
 
-    private func limit(_ text: String?) throws(WireError) -> Int {
+    func limit(_ text: String?) throws(WireError) -> Int {
         let most = options.limits.historyPage
         guard let text else { return most }
         guard let limit = Int(text), (1...most).contains(limit) else {
@@ -133,7 +133,7 @@ struct RoomsAPI: Sendable {
         let sender = try await caller.sender(request, claimed: posted.user)
         let content = MessageContent(
             user: sender.user, at: WallClock.milliseconds, text: posted.text, data: posted.data,
-            key: try key(request, posted.key))
+            key: try key(request, posted.key), extra: posted.extra)
         let said = try await service.say(room: room, content: content, by: sender.grant)
         HTTPAccount.current?.charge(said.cost)
         var bytes = ByteWriter()
@@ -179,7 +179,7 @@ struct RoomsAPI: Sendable {
 
     /// The key under which a message is stored at most once: that of the body, or that of the `Idempotency-Key` field
     /// (draft-ietf-httpapi-idempotency-key-header), whose value is a string in quotes or a bare text.
-    private func key(_ request: Request, _ posted: String?) throws(WireError) -> String? {
+    func key(_ request: Request, _ posted: String?) throws(WireError) -> String? {
         guard let name = HTTPField.Name("Idempotency-Key"), let field = request.headers[name] else { return posted }
         var key = Substring(field)
         if key.count >= 2, key.first == "\"", key.last == "\"" { key = key.dropFirst().dropLast() }
@@ -187,7 +187,7 @@ struct RoomsAPI: Sendable {
         return try PostedMessage.checked(key: String(key), called: "Idempotency-Key")
     }
 
-    private func name(_ text: String?, isEncoded: Bool = true) throws(WireError) -> RoomName {
+    func name(_ text: String?, isEncoded: Bool = true) throws(WireError) -> RoomName {
         guard let text, let decoded = isEncoded ? PercentEncoding.decode(text) : text else {
             throw WireError(.badName, "the room's name is not percent-encoded UTF-8")
         }
@@ -198,14 +198,14 @@ struct RoomsAPI: Sendable {
         }
     }
 
-    private func fields(_ request: Request) throws(WireError) -> [String: String] {
+    func fields(_ request: Request) throws(WireError) -> [String: String] {
         guard let fields = PercentEncoding.query(request.uri.query ?? "") else {
             throw WireError(.badField, "the query is not percent-encoded UTF-8")
         }
         return fields
     }
 
-    private func object(_ room: RoomName, _ body: (inout ByteWriter) -> Void) -> Response {
+    func object(_ room: RoomName, _ body: (inout ByteWriter) -> Void) -> Response {
         var bytes = ByteWriter()
         bytes.appendText("{\"room\":")
         bytes.appendJSON(room.text)

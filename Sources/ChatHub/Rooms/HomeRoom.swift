@@ -36,6 +36,8 @@ final class HomeRoom {
     var payer: UserRate?
     /// Who waits for messages of the room without being in it; nil if nobody does.
     var polls: RoomPolls?
+    /// What its participants have read, and who watches it; nil if it has neither.
+    var reading: RoomReading?
     /// When the room may go to rest, if nothing happens before.
     var restAt = Moment(nanoseconds: 0)
 
@@ -50,6 +52,9 @@ final class HomeRoom {
     deinit {
         if case .awake(let machine) = state { store.end(machine) }
     }
+
+    /// Somebody wants to know what is said in the room without being in it.
+    var isWatched: Bool { polls != nil || !(reading?.watch.isEmpty ?? true) }
 
     // MARK: awake and at rest
 

@@ -30,18 +30,22 @@ extension RoomHost {
         case .deliverSanction(let change): tell(.sanction(room: room.name, change), room)
         case .goLive(let session, let joined):
             if !(joined.ref?.isOfPage ?? false) { context.recovered(joined.resumption) }
-            post(.goLive(room.members(on: session.loop), session, joined), to: session.loop)
+            let answer = room.reading == nil ? joined : withReceipts(joined, session, room)
+            post(.goLive(room.members(on: session.loop), session, answer), to: session.loop)
         case .answer(let session, let event):
-            guard case .sent = event else { return answer(session, event) }
+            guard case .sent(_, _, let position, _, let isRepeated) = event else { return answer(session, event) }
+            if room.reading != nil, !isRepeated { stored(session, position, room) }
             context.answerStored(session, event, in: room.name)
         case .refuseJoin(let session, let event):
             room.sessionWent(session)
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
         case .remove(let session, let removal):
             room.sessionWent(session)
+            if room.protocols.isEmpty { flushReads(of: room.name) }
             post(.remove(room.name, session, removal), to: session.loop)
         case .refusePage(let session, let event):
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
+        case .conversed(let conversation, let last): update(conversation, last: last, room)
         case .charge(let session, let cost): post(.charge(session, cost), to: session.loop)
         case .sawNodes(let nodes): context.sawNodes(nodes, in: room.name)
         case .finished: return true

@@ -11,7 +11,9 @@ extension RoomHost {
         let spread = StableHash(settings.node.text + room.text).value % 2_000
         context.schedule(after: Self.patience + .milliseconds(Int64(spread))) { [weak self] in
             guard let self else { return }
-            let steps = ConversationSteps(context: context, roomsPerUser: settings.rooms.limits.conversationsPerUser)
+            let limits = settings.rooms.limits
+            let steps = ConversationSteps(
+                context: context, roomsPerUser: limits.conversationsPerUser, pageBytes: limits.historyPageBytes)
             steps.settle(room)
         }
     }

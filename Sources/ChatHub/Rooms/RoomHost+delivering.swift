@@ -6,6 +6,7 @@ extension RoomHost {
     func deliver(_ message: Message, _ room: HomeRoom) {
         messages &+= 1
         room.polls?.shown(message)
+        if let reading = room.reading { shown(message, reading, room) }
         guard let frame = frame(.message(room: room.name, message, showKey: false), room) else { return }
         let own = message.content.clientKey != nil ? OwnMessage(message) : nil
         room.forEachLoop { post(.broadcast($1, frame, own: own), to: $0) }

@@ -97,7 +97,7 @@ extension RoomHost {
     private func endWatching(_ room: HomeRoom) {
         guard let polls = room.polls, polls.all.isEmpty else { return }
         room.polls = nil
-        happen(.watched(false), in: room)
+        if !room.isWatched { happen(.watched(false), in: room) }
     }
 
     /// Answers the polls that wait with the messages that were shown. Those with the same limit share one answer.

@@ -21,6 +21,7 @@ extension RoomHost {
     func leave(_ session: SessionID, _ name: RoomName, _ rate: UserRate) {
         guard let room = room(named: name), has(session, in: room) else { return }
         room.sessionWent(session)
+        if room.protocols.isEmpty { flushReads(of: name) }
         rate.charge(room.look { $0.costOfComing } ?? 0, now: context.now)
         happen(.leave(session), in: room)
     }

@@ -32,6 +32,10 @@ public final class RoomHost {
     var polls = WaitingPolls()
     /// The messages that an operator's hook decides about; nil if there is none.
     var hook: HookQueue<HeldMessage>?
+    /// What is to be done about what users have read.
+    var reading = LoopReading()
+    /// The users whose home is this loop.
+    public let users: UserHost
 
     /// `count`: the number of loops of the node. `turnsAtOnce`: rooms that enter or leave at once at one server.
     public init(
@@ -47,13 +51,18 @@ public final class RoomHost {
         memory = RoomsMemory(limit: settings.roomsMemory / max(1, count))
         turns = Turns(limit: turnsAtOnce)
         hook = settings.hook.map { HookQueue($0) }
+        users = UserHost(link: link, context: context) { [outboxes] in outboxes.post($0, to: $1) }
     }
 
     /// The room's home loop: its ``StableHash``, then mixed (the finaliser of MurmurHash3), because FNV alone hardly
     /// carries a name's last bytes into the upper half, so that `room1` to `room99` would all have one home.
     public static func home(of room: RoomName, among count: Int) -> Int {
+        home(ofName: room.text, among: count)
+    }
+
+    static func home(ofName name: String, among count: Int) -> Int {
         guard count > 1 else { return 0 }
-        var hash = StableHash(room.text).value
+        var hash = StableHash(name).value
         hash = (hash ^ hash >> 33) &* 0xff51_afd7_ed55_8ccd
         return Int((hash >> 32) % UInt64(max(1, count)))
     }
@@ -117,6 +126,7 @@ public final class RoomHost {
         if finished { closeRoom(room) } else { arm(room) }
         grantTurns()
         if room.polls != nil { settlePolls(room) }
+        if room.reading != nil { settleWatchers(room) }
     }
 
     private func happenEverywhere(_ event: RoomEvent, in scope: BrokerScope = .everything) {
@@ -200,6 +210,8 @@ public final class RoomHost {
         if let next = timers.next { context.wake(at: next) }
         if let next = hook?.deadline { context.wake(at: next) }
         if let next = polls.nextDeadline { context.wake(at: next) }
+        if let next = reading.deadline { context.wake(at: next) }
+        if let next = users.deadline { context.wake(at: next) }
     }
 
     /// The room of the entry; nil if it is gone, or no longer wants to be woken then.
@@ -218,6 +230,8 @@ public final class RoomHost {
         }
         hookTimePassed(now: now)
         pollTimePassed(now: now)
+        readTimePassed(now: now)
+        users.timePassed(now: now)
         armTimers()
     }
 
@@ -244,6 +258,7 @@ public final class RoomHost {
     }
 
     public func heard(_ event: ChannelEvent, in name: RoomName) {
+        if case .reads(let marks) = event { return heard(marks, in: name) }
         if let room = room(named: name) { happen(.heard(event), in: room) }
     }
 
@@ -258,6 +273,7 @@ public final class RoomHost {
 
     public func commandsReturned(_ identity: BrokerIdentity, _ scope: BrokerScope) {
         happenEverywhere(.commandsUp(identity), in: scope)
+        readsConnected()
     }
 
     public func commandsWent(_ scope: BrokerScope) { commands.went(scope) }
@@ -284,6 +300,7 @@ public final class RoomHost {
 
     /// Gives up the rooms without sessions, as the node leaves. Returns how many are still in use.
     public func leaveRooms() -> Int {
+        flushReads()
         happenEverywhere(.nodeLeaves)
         return table.count
     }

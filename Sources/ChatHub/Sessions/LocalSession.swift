@@ -13,10 +13,14 @@ final class LocalSession {
     let rate: UserRate
     /// The session's state in each room that it asked to join.
     var rooms = SmallDictionary<RoomName, LocalMembership>()
+    /// The rooms that it watches without being in them.
+    var watched: Set<RoomName> = []
     /// Pages that wait for their turn.
     var pages: [PageRequest] = []
     /// Whether a page is under way.
     var isPaging = false
+    /// Whether the inbox is being read.
+    var isListing = false
 
     init(
         id: SessionID, user: UserID, device: DeviceName, grant: Grant?, outlet: any SessionOutlet, since: Moment,
@@ -47,5 +51,5 @@ enum PageRequest {
     case missed(RoomName)
     case history(RoomName, HistoryQuery, Ref?)
     case roster(RoomName, String?, Ref?)
-    case participants(RoomName, Ref?)
+    case conversation(ConversationOrder, Ref?)
 }

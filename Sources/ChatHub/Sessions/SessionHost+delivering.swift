@@ -127,7 +127,7 @@ extension SessionHost {
                 cost &+= RequestCost.roster(joined.members?.count ?? 0, read: false)
             case .message(_, let message, _): cost &+= RequestCost.page(CollectionOfOne(message), read: false)
             case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-                .renewed, .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
+                .renewed, .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
                 break
             }
         }
@@ -151,7 +151,7 @@ extension ServerEvent {
         case .joined(let joined): UInt64(joined.messages.count)
         case .message: 1
         case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
             0
         }
     }

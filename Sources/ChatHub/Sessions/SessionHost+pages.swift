@@ -45,12 +45,14 @@ extension SessionHost {
                 unlessBanned(room, "roster", ref: ref, session) { [self] in
                     readRoster(room, cursor, ref: ref, $0)
                 }
-            case .participants(let room, let ref):
+            case .conversation(let order, let ref):
                 guard maySpend(session, ref) else { continue }
                 session.isPaging = true
-                unlessBanned(room, "participants", ref: ref, session) { [self] in
-                    readParticipants(room, ref: ref, $0)
+                guard let room = order.room(of: session.user) else {
+                    read(order, ref: ref, session)
+                    continue
                 }
+                unlessBanned(room, "participants", ref: ref, session) { [self] in read(order, ref: ref, $0) }
             }
         }
     }
@@ -75,7 +77,8 @@ extension SessionHost {
             guard let session = sessions[id] else { return }
             let error: WireError?
             switch result {
-            case .success(.rules(let rules)): error = rules.refusal(ofJoinBy: session.user, in: room, now: context.wallClock)
+            case .success(.rules(let rules)):
+                error = rules.refusal(ofJoinBy: session.user, in: room, now: context.wallClock)
             case .success: error = BrokerError.malformed("").wireError(what)
             case .failure(let failure): error = failure.wireError(what)
             }
@@ -90,6 +93,7 @@ extension SessionHost {
         var query = query
         query.limit = min(query.limit, settings.rooms.limits.historyPage)
         query.bytes = pageBytes
+        query.isFolded = true
         let id = session.id
         let rate = session.rate
         context.ask(.history(room: room, query: query)) { [self] result in

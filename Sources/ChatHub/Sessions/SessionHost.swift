@@ -52,6 +52,8 @@ public final class SessionHost {
             since: context.now, rate: rate)
         expiries.add(identity.identity.grant, of: id)
         context.noted(.opened(identity.user, device), by: id)
+        let user = identity.user
+        context.atHome(of: user) { $0.came(id, of: user) }
         return id
     }
 
@@ -67,7 +69,10 @@ public final class SessionHost {
             membership.local?.remove(id)
             leaveHome(room, session)
         }
-        return session.user
+        for room in session.watched { atHome(of: room) { $0.unwatch(room, id) } }
+        let user = session.user
+        context.atHome(of: user) { $0.went(id, of: user) }
+        return user
     }
 
     /// Whether the session has asked to be in the room, and has not left it since.
@@ -104,7 +109,9 @@ public final class SessionHost {
         case .history(let room, let query): page(.history(room, query, ref), ref: ref, session)
         case .ping: session.outlet.send(.pong(ref: ref))
         case .conversation(let order): converse(order, ref: ref, session)
+        case .inbox(let request): perform(request, ref: ref, session)
         case .moderate(let room, let moderation): moderate(room, moderation, ref: ref, session)
+        case .amend(let request): amend(request, ref: ref, session)
         case .token: assertionFailure("the gateway asks its authenticator about a token")
         }
     }
@@ -149,6 +156,8 @@ public final class SessionHost {
         case .waitingPages:
             WireError(.tooManyWaiting, "\(Self.maxWaitingPages) requests of the session for pages are waiting already")
         case .waitingSendsPerRoom: WireError(.tooManyWaiting, "too many sends are waiting in this room")
+        case .participants: ConversationRefusal.full.error
+        case .conversationsPerUser: .tooManyEntries
         }
     }
 

@@ -80,6 +80,7 @@ extension BrokerHost: BrokerLinkDelegate {
     }
 
     func brokerHeard(_ entity: Entity, _ event: ChatCore.ChannelEvent) {
+        if case .user(let user) = entity { return rooms.users.heard(event, of: user) }
         guard let name = entity.room else { return proof.heard(event, on: entity) }
         if case .message(let message, _) = event {
             let lag = Double(context.wallClock) - Double(message.content.at)
@@ -121,12 +122,15 @@ extension BrokerHost: BrokerLinkDelegate {
         say(.subscriptions, scope, isWhole: rooms.subscriptions.isWhole)
         proof.reset(in: scope)
         rooms.subscriptionsReturned(scope)
+        // Rooms come first on this connection.
+        rooms.users.connected(identity, scope)
         proof.begin()
     }
 
     func brokerSubscriptionsDown(_ reason: String, _ scope: BrokerScope) {
         if !rooms.subscriptions.isEmpty, !scope.isOneSlot { context.metrics.redisReconnects.increment() }
         rooms.subscriptionsWent(scope)
+        rooms.users.disconnected(scope)
         proof.subscriptionsLost(reason, scope)
         say(.subscriptions, scope, isWhole: false, reason)
         rooms.subscriptionsLost(scope)

@@ -78,7 +78,10 @@ final class ReplicaAcks {
         case .session(let session, .sent(let ref, _, let position, _, _)):
             let error = WireError.notReplicated(position, replicas: replicas)
             rooms.post(.answer(session, .error(ref: ref, error)), to: session.loop)
-        case .session: assertionFailure("only `sent` waits for replicas")
+        case .session(let session, .amended(let ref, _, let reply)):
+            let error = WireError.notReplicated(reply.position, replicas: replicas)
+            rooms.post(.answer(session, .error(ref: ref, error)), to: session.loop)
+        case .session: assertionFailure("only `sent` and `amended` wait for replicas")
         case .request(let continuation): continuation.resume(returning: false)
         }
     }

@@ -174,10 +174,17 @@ extension NodeConfiguration {
             "history.length", \.rooms.historyLength, .int(1...100_000),
             "Number of messages that a room keeps (about), and among which a repeated send is recognised."),
         Setting(
+            "receipts.participants", \.rooms.receipts, .int(0...1_000),
+            "Participants of a conversation up to which its sessions are told what each of them has read."),
+        Setting(
             "history.bytes", \.rooms.historyBytes, .bytes(65_536...1_073_741_824),
             "Bytes of Redis' memory that the messages of a room take at most (about). This bounds rooms with long "
                 + "messages, because the cost of a read grows with its bytes."
         ),
+        Setting(
+            "edit.window", \.rooms.editWindow, .duration(.zero...(.seconds(3_650 * 86_400))),
+            "Time in which users may edit and delete their own messages; `0` means for ever. Who may change the "
+                + "messages of others is not bound by it."),
         Setting(
             "page.bytes", \.rooms.pageBytes, .bytes(4_096...16_777_216),
             "Bytes of messages that one read of a room returns, at least one message. 128 KiB keep Redis busy for "

@@ -155,8 +155,12 @@ extension NodeConfiguration {
         /// About how many of its newest messages a room keeps, in Redis and in the memory of its nodes. A repeated send
         /// is recognised within the same window (int, default: 1000, range: 1 to 100000).
         public var historyLength = 1_000
+        /// Of how many participants at most a room is told what they have read.
+        public var receipts = 100
         /// How much memory of Redis the log of a room may take (bytes, default: 4MiB, range: 64KiB to 1GiB).
         public var historyBytes = 4 * 1_048_576
+        /// How long users may edit and delete their own messages; zero: for ever.
+        public var editWindow: Duration = .seconds(86_400)
         /// How many bytes of a log one read returns at most (bytes, default: 128KiB, range: 4KiB to 16MiB).
         public var pageBytes = 131_072
         /// How many bytes of messages a node keeps in memory for one room (bytes, default: 4MiB, range: 64KiB to 1GiB).

@@ -60,6 +60,7 @@ struct BrokerFactory {
         var settings = RedisCodecSettings()
         settings.historyLength = configuration.rooms.historyLength
         settings.historyBytes = configuration.rooms.historyBytes
+        settings.receipts = configuration.rooms.receipts
         settings.roomTTL = configuration.rooms.timeToLive
         settings.conversationTTL = configuration.rooms.conversationTimeToLive
         settings.participants = configuration.limits.participants
@@ -75,6 +76,7 @@ struct BrokerFactory {
             var settings = MemoryBrokerSettings()
             settings.historyLength = rooms.historyLength
             settings.historyBytes = rooms.historyBytes
+            settings.receipts = rooms.receipts
             settings.roomTTL = rooms.timeToLive
             settings.conversationTTL = rooms.conversationTimeToLive
             settings.participants = participants

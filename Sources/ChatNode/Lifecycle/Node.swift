@@ -65,8 +65,10 @@ public struct Node: Service {
             protocols?(limits) ?? .standard(limits: limits, speaksStomp: configuration.listener.speaksStomp)
         if let profile = try configuration.readSocketIOProfile() { protocols.registerSocketIO(profile) }
         var hubSettings = HubSettings(node: identity, rooms: configuration.roomSettings, encoder: protocols)
+        hubSettings.receipts = configuration.rooms.receipts
         hubSettings.roomsMemory = configuration.rooms.allMemoryBytes
         hubSettings.tokenGrace = configuration.tokenGrace
+        hubSettings.editWindow = UInt64(clamping: configuration.rooms.editWindow.wholeMilliseconds)
         let words = try WordFile(configuration, logger: logger)
         hubSettings.words = words?.screen
         hubSettings.hook = configuration.hookSettings

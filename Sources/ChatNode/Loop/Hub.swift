@@ -15,7 +15,7 @@ final class Hub: ChatService {
     private let polls: PollBook
     private let indices: [ObjectIdentifier: Int]
     private let settings: LoopSettings
-    private let metrics: NodeMetrics
+    let metrics: NodeMetrics
     /// The part of the loops' own counts that the counters have been given already.
     private let counted = NIOLockedValueBox((messages: UInt64(0), deliveries: UInt64(0)))
     private let gateway = NIOLockedValueBox<GatewayServer?>(nil)
@@ -98,6 +98,9 @@ final class Hub: ChatService {
     }
 
     func home(of room: RoomName) -> Loop { loops[RoomHost.home(of: room, among: loops.count)] }
+    var wallClock: UInt64 { settings.wallClock() }
+    var editWindow: UInt64 { settings.hub.editWindow }
+    var replicas: Int { settings.ackReplicas }
 
     func history(room: RoomName, query: HistoryQuery, by grant: Grant?) async throws(WireError) -> HistoryPage {
         try allow(.read, in: room, by: grant)
@@ -106,6 +109,7 @@ final class Hub: ChatService {
         var query = query
         query.limit = max(1, min(query.limit, settings.hub.rooms.limits.historyPage))
         query.bytes = settings.hub.rooms.limits.historyPageBytes
+        query.isFolded = true
         switch await home(of: room).ask(.history(room: room, query: query)) {
         case .success(.history(let page)):
             rate?.charge(RequestCost.page(page.messages, read: true), now: .now)
@@ -164,7 +168,8 @@ final class Hub: ChatService {
         if let error = sanctions.refusalOfSending(by: content.user, now: settings.wallClock()) { throw error }
         let home = home(of: room)
         let cost = await home.call { $0.rooms.cost(ofSaying: content, in: room) }
-        try charge(content, cost, now: home.now)
+        let bytes = (content.text?.utf8.count ?? 0) + (content.data?.utf8.count ?? 0)
+        try charge(content.user, bytes: bytes, cost, now: home.now)
         if settings.hub.redisSpace.isShort, await !home.exists(room) {
             metrics.limitRefusals[.redisMemory].increment()
             throw .noSpaceInRedis
@@ -196,7 +201,7 @@ final class Hub: ChatService {
 
     /// Takes a read over HTTP from what its user may spend on this node, over HTTP and in sessions together. Returns
     /// the rate, to be charged what the read costs; nil in development mode, where only the address pays.
-    private func takeRead(by grant: Grant?) throws(WireError) -> UserRate? {
+    func takeRead(by grant: Grant?) throws(WireError) -> UserRate? {
         try take(RequestCost.request + RequestCost.read, by: grant)
     }
 
@@ -216,10 +221,9 @@ final class Hub: ChatService {
     }
 
     /// Charges a message that is sent over HTTP to its user, like one from a session.
-    private func charge(_ content: MessageContent, _ cost: UInt64, now: Moment) throws(WireError) {
-        let rate = admission.rate(of: content.user)
+    func charge(_ user: UserID, bytes: Int, _ cost: UInt64, now: Moment) throws(WireError) {
+        let rate = admission.rate(of: user)
         let limits = settings.hub.rooms.limits
-        let bytes = (content.text?.utf8.count ?? 0) + (content.data?.utf8.count ?? 0)
         guard rate.take(now: now) else {
             metrics.limitRefusals[.requestsPerSecondPerUser].increment()
             let most = limits.userRequestsPerSecond
@@ -334,6 +338,7 @@ final class Hub: ChatService {
         metrics.rooms.set(Double(load.rooms))
         metrics.waitingSends.set(Double(load.waitingSends))
         metrics.polls.set(Double(load.polls))
+        metrics.userChannels.set(Double(load.userChannels))
         counted.withLockedValue { counted in
             metrics.publications.increment(by: Int(clamping: load.messages &- counted.messages))
             metrics.deliveries.increment(by: Int(clamping: load.deliveries &- counted.deliveries))
@@ -406,6 +411,7 @@ final class Hub: ChatService {
             load.deliveries &+= part.deliveries
             load.waitingSends += part.waitingSends
             load.polls += part.polls
+            load.userChannels += part.userChannels
             load.memory.add(part.memory)
         }
         return load

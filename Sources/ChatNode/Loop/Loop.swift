@@ -70,6 +70,7 @@ final class Loop: @unchecked Sendable {
     var load: HubLoad {
         var load = rooms.load
         load.sessions = sessions.count
+        load.userChannels = rooms.users.count
         load.deliveries = sessions.deliveries
         return load
     }
@@ -121,6 +122,31 @@ final class Loop: @unchecked Sendable {
             }
             guard let id else { return }
             run { [self] in rooms.endPoll(id) }
+        }
+    }
+
+    /// A user has read a room whose home this loop is.
+    func read(_ room: RoomName, _ position: Position, by user: UserID) async -> Result<ReadOutcome, WireError> {
+        await withCheckedContinuation { continuation in
+            run { [self] in rooms.read(room, position, by: user) { continuation.resume(returning: $0) } }
+        }
+    }
+
+    /// The user's conversations, in any order, and what reading them has cost.
+    func inbox(
+        of user: UserID, mayRead: @escaping @Sendable (RoomName) -> Bool
+    ) async -> (Result<[InboxConversation], BrokerError>, cost: UInt64) {
+        await withCheckedContinuation { continuation in
+            run { [self] in
+                InboxReading.begin(of: user, by: context, mayRead: mayRead) { continuation.resume(returning: ($0, $1)) }
+            }
+        }
+    }
+
+    /// Which of the users have a session, on whatever node.
+    func online(_ users: [UserID]) async -> Result<[UserID], BrokerError> {
+        await withCheckedContinuation { continuation in
+            run { [self] in OnlineCheck.begin(users, by: context) { continuation.resume(returning: $0) } }
         }
     }
 

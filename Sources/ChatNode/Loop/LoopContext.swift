@@ -63,6 +63,10 @@ extension LoopContext: RoomHostContext, SessionHostContext {
         home.run { body(home.rooms) }
     }
 
+    func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void) {
+        atHome(UserHost.home(of: user, among: loops.count)) { body($0.users) }
+    }
+
     func hand(_ batch: [Delivery], to loop: Int, made: Moment) {
         let target = loops[loop]
         target.run { target.sessions.receive(batch, made: made) }
@@ -98,6 +102,8 @@ extension LoopContext: RoomHostContext, SessionHostContext {
         if let event = NodeNews.Event(counter) { keeper?.news.happened(event, in: room, now: now) }
         if case .ignored(let kind) = counter { sayIgnored(kind, in: room) }
     }
+
+    func counted(reads: Int) { metrics.reads.increment(by: reads) }
 
     private func sayIgnored(_ kind: IgnoredData, in room: RoomName) {
         guard let count = ignoredLines.happened(kind, now: now) else { return }

@@ -88,7 +88,7 @@ public enum LimitLabel: MetricLabel {
     case requestsPerSecondPerUser, handshakesPerSecond, joinsPerSecond, waitingPages, connections
     case costPerSecond, costOfAddress, userBytesPerSecond, redisMemory
     case headBytes, connectionsPerAddress, bytesPerSecondPerAddress, failuresPerMinutePerAddress
-    case ticketsPerMinutePerUser, pollsPerNode, pollsPerUser
+    case ticketsPerMinutePerUser, pollsPerNode, pollsPerUser, participants, conversationsPerUser
 
     public init(_ limit: HubLimit) {
         self =
@@ -100,6 +100,8 @@ public enum LimitLabel: MetricLabel {
             case .redisMemory: .redisMemory
             case .waitingPages: .waitingPages
             case .waitingSendsPerRoom: .waitingSendsPerRoom
+            case .participants: .participants
+            case .conversationsPerUser: .conversationsPerUser
             }
     }
 }

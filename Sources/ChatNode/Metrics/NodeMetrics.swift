@@ -42,6 +42,8 @@ public final class NodeMetrics: Sendable {
     public let rooms: PrometheusGauge
     public let waitingSends: PrometheusGauge
     public let polls: PrometheusGauge
+    public let reads: PrometheusCounter
+    public let userChannels: PrometheusGauge
     public let roomsMemory: PrometheusGauge
     public let roomsMemoryReleased: PrometheusCounter
     public let redisMemoryShare: PrometheusGauge
@@ -136,6 +138,10 @@ public final class NodeMetrics: Sendable {
         rooms = r.gauge("martlet_rooms", help: "Rooms that this node is in.")
         waitingSends = r.gauge("martlet_waiting_sends", help: "Sends that are not answered yet.")
         polls = r.gauge("martlet_polls", help: "HTTP requests that wait for messages (long polls).")
+        reads = r.counter(
+            "martlet_reads_total", help: "Read positions that Redis was asked to store, several in one call.")
+        userChannels = r.gauge(
+            "martlet_user_channels", help: "Users to whose channels the node is subscribed.")
         roomsMemory = r.gauge("martlet_rooms_memory_bytes", help: "Bytes of messages that rooms keep in memory.")
         roomsMemoryReleased = r.counter(
             "martlet_rooms_memory_released_bytes_total",

@@ -48,6 +48,7 @@ extension ChannelEvent {
         case .signal(let signal): 256 + (signal.data?.utf8.count ?? 0)
         case .epoch(_, _, let nodes, _, _), .gone(_, _, let nodes, _): 256 + 128 * nodes.count
         case .presence(let notice): 256 + 256 * notice.changes.count
+        case .reads(let marks): 64 + 192 * marks.count
         case .notice: 256
         }
     }

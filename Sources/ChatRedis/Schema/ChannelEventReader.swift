@@ -13,7 +13,7 @@ struct ChannelEventReader {
         var type, position, base, entry, epoch, nodes, by, node, value, last, after, count, changes, run,
             rules: JSONSlice?
         var session, user, name, data: JSONSlice?
-        var room, kind, unread: JSONSlice?
+        var reads, room, kind, unread: JSONSlice?
 
         mutating func note(_ key: JSONSlice, _ value: JSONSlice, _ scanner: JSONScanner) {
             // Most payloads are messages, so their members are compared first.
@@ -47,6 +47,7 @@ struct ChannelEventReader {
             case "user": user = slice
             case "name": name = slice
             case "data": data = slice
+            case "reads": reads = slice
             case "room": room = slice
             case "kind": kind = slice
             case "unread": unread = slice
@@ -171,6 +172,8 @@ struct ChannelEventReader {
             return .presence(try presence())
         case "signal":
             return .signal(try signal())
+        case "reads":
+            return .reads(try reads())
         case "read", "invited", "removed", "mentioned":
             return .notice(try notice(scanner.string(type)))
         default:
@@ -196,6 +199,8 @@ struct ChannelEventReader {
                 entry.key = scanner.string(value)
             } else if scanner.string(key, equals: "data") {
                 entry.data = scanner.string(value)
+            } else {
+                entry.take(scanner.string(key), scanner.string(value))
             }
         }
         guard let content = entry.content(at: position) else { throw Self.wrong("entry", "a message", members.entry) }
@@ -261,6 +266,21 @@ struct ChannelEventReader {
         return Signal(
             node: try node(members.node, "node"), session: SessionID(raw: session), user: user, name: name,
             data: try members.data.map { (slice) throws(JSONError) in try data(slice) })
+    }
+
+    /// Marks that cannot be read are left out.
+    private func reads() throws(JSONError) -> [UserID: ReadMark] {
+        guard let slice = members.reads, slice.kind == .object else {
+            throw Self.wrong("reads", "an object", members.reads)
+        }
+        var marks: [UserID: ReadMark] = [:]
+        try object(slice) { key, value, scanner throws(JSONError) in
+            guard case .string = value.kind, let user = try? UserID(scanner.string(key)),
+                let mark = ReadMark(scanner.string(value))
+            else { return }
+            marks[user] = mark
+        }
+        return marks
     }
 
     private func notice(_ type: String) throws(JSONError) -> UserNotice {

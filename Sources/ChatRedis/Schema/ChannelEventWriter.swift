@@ -38,6 +38,7 @@ extension ByteWriter {
             field(#","user":"#, signal.user.text)
             field(#","name":"#, signal.name)
             if let data = signal.data { field(#","data":"#, raw: data) }
+        case .reads(let marks): append(reads: marks)
         case .notice(let notice):
             field(#"{"type":"#, notice.kind.rawValue)
             field(#","room":"#, notice.room.text)
@@ -57,6 +58,14 @@ extension ByteWriter {
         field(#","at":"#, quoted: content.at)
         if let text = content.text { field(#","text":"#, text) }
         if let data = content.data { field(#","data":"#, data) }
+        if !content.isPlain {
+            for item in LogField.all(of: content) {
+                appendText(#",""#)
+                appendText(item.name)
+                appendText(#"":"#)
+                appendJSON(item.value)
+            }
+        }
         if let key = content.key { field(#","key":"#, key) }
         appendText("}}")
     }
@@ -86,7 +95,7 @@ extension ByteWriter {
         append(UInt8(ascii: "}"))
     }
 
-    private mutating func field(_ name: StaticString, _ position: Position) {
+    mutating func field(_ name: StaticString, _ position: Position) {
         field(name, quoted: position.epoch, position.seq)
     }
 

@@ -15,6 +15,7 @@ struct LogEntry {
     var text: String?
     var data: String?
     var key: String?
+    var rare = Rare()
 
     /// The content; nil only if `fields` is not an array.
     static func content(of fields: RESPReply, at position: Position) -> MessageContent? {
@@ -33,6 +34,8 @@ struct LogEntry {
                 entry.data = text(value)
             } else if name.equals("key") {
                 entry.key = text(value)
+            } else if let name = name.string {
+                entry.take(name, text(value))
             }
         }
         return entry.content(at: position)
@@ -45,12 +48,17 @@ struct LogEntry {
     /// The content, with replacements for what is missing.
     func content(at position: Position) -> MessageContent? {
         guard let user = user ?? Self.stranger else { return nil }
-        let data = data.map { Self.isJSON($0) ? $0 : Self.quoted($0) }
+        let data = data.map { Self.json($0) }
+        let extra = rare.extra
+        // Only a message must have a content.
+        let isMessage = extra == nil || extra?.amendment == nil && extra?.deleted == nil
         return MessageContent(
-            user: user, at: min(at ?? position.epoch, Timestamp.maximum), text: text ?? (data == nil ? "" : nil),
-            data: data,
-            key: key)
+            user: user, at: min(at ?? position.epoch, Timestamp.maximum),
+            text: text ?? (data == nil && isMessage ? "" : nil), data: data, key: key, extra: extra)
     }
+
+    /// The text, or a JSON string of it if it is not JSON within the bounds of ``JSONData``.
+    static func json(_ text: String) -> String { isJSON(text) ? text : quoted(text) }
 
     private static func isJSON(_ text: String) -> Bool {
         var text = text

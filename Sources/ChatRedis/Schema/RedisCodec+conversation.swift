@@ -6,7 +6,9 @@ import RedisSchema
 extension RedisCodec {
     func conversation(_ request: ConversationRequest, _ writer: inout RESPWriter) {
         let (operation, words) = Self.words(of: request.operation)
-        guard !operation.isEmpty else { return call("martlet_conversation", [.log], request.room, arguments: 0, &writer) }
+        guard !operation.isEmpty else {
+            return call("martlet_conversation", [.log], request.room, arguments: 0, &writer)
+        }
         call("martlet_participants", [.log], request.room, arguments: 5 + words.count, &writer)
         writer.argument(operation)
         writer.argument(request.by?.text ?? "")
@@ -57,7 +59,8 @@ extension RedisCodec {
             reply.leaveOut(.meta)
             return nil
         }
-        var list = ParticipantList(version: try number(reply[0], "conversation: version"), kind: kind, participants: [:])
+        var list = ParticipantList(
+            version: try number(reply[0], "conversation: version"), kind: kind, participants: [:])
         for place in stride(from: 0, to: reply[2].count - 1, by: 2) {
             guard let user = reply[2][place].string.flatMap({ try? UserID(stored: $0) }) else {
                 reply.leaveOut(.name)
@@ -105,11 +108,12 @@ extension RedisCodec {
         return Participant(role: role, since: since, notify: notify, blocks: json["blocks"]?.string == "1")
     }
 
-    /// The participants among the rules that `enter`, `view` and `rules` bring: `kind`, `participant:<user>` and
-    /// `pending:<user>`.
+    /// The participants among the rules that `enter`, `view` and `rules` bring: `kind`, `amendments`,
+    /// `participant:<user>`, `pending:<user>` and `read:<user>`.
     func conversation(among rules: RESPReply) -> Conversation? {
         var conversation: Conversation?
         var (participants, pending): ([UserID: Participant], [UserID: UInt64]) = ([:], [:])
+        var (reads, amendments): ([UserID: ReadMark], UInt64) = ([:], 0)
         for place in stride(from: 0, to: rules.count - 1, by: 2) {
             guard let field = rules[place].string else { continue }
             if field == "kind" {
@@ -122,10 +126,16 @@ extension RedisCodec {
                 participants[user] = Self.participant(rules[place + 1])
             } else if field.hasPrefix("pending:"), let user = try? UserID(stored: String(field.dropFirst(8))) {
                 pending[user] = bounded(rules[place + 1])
+            } else if field.hasPrefix("read:"), let user = try? UserID(stored: String(field.dropFirst(5))) {
+                reads[user] = rules[place + 1].string.flatMap { ReadMark($0) }
+            } else if field == "amendments" {
+                amendments = bounded(rules[place + 1]) ?? 0
             }
         }
         conversation?.participants = participants
         conversation?.pending = pending
+        conversation?.reads = reads
+        conversation?.amendments = amendments
         return conversation
     }
 
@@ -146,6 +156,22 @@ extension RedisCodec {
             ])
         case .unblock(let user):
             writer.command(words: ["FCALL", "martlet_user", "1", rooms, "unblock", user.text])
+        case .star(let star):
+            let place = "\(star.room.text)\n\(star.position)"
+            writer.command(words: [
+                "FCALL", "martlet_user", "1", rooms, "star", place, String(settings.stars), Self.text(of: star),
+            ])
+        case .unstar(let room, let position):
+            writer.command(words: ["FCALL", "martlet_user", "1", rooms, "unstar", "\(room.text)\n\(position)"])
+        case .stars(let before, let page):
+            writer.command(words: [
+                "FCALL", "martlet_stars", "1", rooms, before.map { String($0) } ?? "",
+                "\(max(1, page.count)):\(min(page.bytes, 1 << 40))",
+            ])
+        case .forget:
+            writer.command(words: [
+                "DEL", rooms, keys.blocked(byUser: tag), keys.stars(ofUser: tag), keys.starred(byUser: tag),
+            ])
         case .standing(let other):
             writer.command(words: ["HLEN", rooms])
             writer.command(words: ["SISMEMBER", keys.blocked(byUser: tag), other.text])
@@ -164,13 +190,14 @@ extension RedisCodec {
         case .index:
             guard reply.count == 2 else { throw .malformed("user: expected a word and a number") }
             return .indexed(isChanged: reply[0].equals("changed"), blocksPartner: reply[1].integer == 1)
-        case .drop: return .done
-        case .block, .unblock:
+        case .drop, .forget: return .done
+        case .block, .unblock, .star, .unstar:
             guard reply.count == 2 else { throw .malformed("user: expected a word and a number") }
             return .changed(reply[0].equals("changed"))
         case .standing:
             guard replies.count == 2, let rooms = replies[0].integer else { throw .malformed("HLEN: no number") }
             return .standing(rooms: Int(clamping: rooms), isBlocked: replies[1].integer == 1)
+        case .stars: return try stars(reply)
         case .rooms:
             guard reply.count == 2 else { throw .malformed("HSCAN: expected a cursor and fields") }
             return .rooms(indexedRooms(reply[1]), cursor: try number(reply[0], "HSCAN: cursor"))
@@ -204,13 +231,50 @@ extension RedisCodec {
         return rooms
     }
 
+    /// `{"user":…,"at":"<ms>","text":…,"data":…}`, all strings.
+    private static func text(of star: Star) -> String {
+        var members: [String: JSONValue] = ["user": .string(star.user.text), "at": .string(String(star.at))]
+        members["text"] = star.text.map { .string($0) }
+        members["data"] = star.data.map { .string($0) }
+        return JSONValue.object(members).text
+    }
+
+    private func stars(_ reply: RESPReply) throws(BrokerError) -> UserReply {
+        guard reply.kind == .array, reply.count > 0 else { throw .malformed("stars: expected a page") }
+        var stars: [Star] = []
+        for place in 0..<reply.count - 1 {
+            let entry = reply[place]
+            let parts = entry[1].string?.split(separator: "\n", maxSplits: 1)
+            guard entry.count == 3, let starred = bounded(entry[0]), let parts, parts.count == 2,
+                let room = try? RoomName(stored: String(parts[0])), let position = Position(parts[1]),
+                position.isWithinBounds,
+                case .success(let json) = entry[2].withBytes({ JSONValue.parse(UnsafeRawBufferPointer($0)) }),
+                let user = json["user"]?.string.flatMap({ try? UserID(stored: $0) })
+            else {
+                reply.leaveOut(.entry)
+                continue
+            }
+            let at = json["at"]?.string.flatMap { UInt64($0) } ?? 0
+            let data = json["data"]?.string.flatMap { text in
+                Array(text.utf8).withUnsafeBytes { JSONData.problem($0) } == nil ? text : nil
+            }
+            stars.append(
+                Star(
+                    room, position, user: user, at: PositionBounds.holds(at) ? at : 0, text: json["text"]?.string,
+                    data: data, starred: starred))
+        }
+        return .stars(stars, hasMore: reply[reply.count - 1].equals("1"))
+    }
+
     /// The error of `martlet_participants` or `martlet_user` for what it refuses: `ERR martlet: <word>`. Nil for any
     /// other error.
     static func refusal(_ text: String, of operation: Operation) -> WireError? {
         let prefix = "ERR martlet: "
         guard text.hasPrefix(prefix) else { return nil }
         let word = text.dropFirst(prefix.count).prefix { $0.isLetter }
-        guard text.dropFirst(prefix.count + word.count).first.map({ $0 == " " || $0 == "," }) ?? true else { return nil }
+        guard text.dropFirst(prefix.count + word.count).first.map({ $0 == " " || $0 == "," }) ?? true else {
+            return nil
+        }
         if operation == .user { return word == "full" ? .tooManyEntries : nil }
         return ConversationRefusal(rawValue: String(word))?.error
     }

@@ -46,13 +46,16 @@ extension RedisCodec {
         if text.hasPrefix("REFUSED ") || (operation == .announce && text.hasPrefix(idTooSmall)) { return .refused }
         // Redis (`script.c`) gives no error code if a function calls a command that the user may not use. A function
         // that only reads has changed nothing; another one may have stored something before, so its outcome is unknown.
-        if text.contains("user executing the script can't"), [.history, .roster, .rules, .participants].contains(operation) {
+        if text.contains("user executing the script can't"),
+            [.history, .roster, .rules, .participants, .receipts, .head, .listeners].contains(operation)
+        {
             return .notStored("NOPERM \(text)")
         }
         if operation == .conversation || operation == .user, let error = refusal(text, of: operation) {
             return .forbidden(error)
         }
         if operation == .say, let error = forbidden(text) { return .forbidden(error) }
+        if operation == .amend, let error = forbidden(text) ?? amendError(text) { return .forbidden(error) }
         // Errors of the functions themselves, which they raise before they write anything.
         if text.hasPrefix("ERR martlet: ") { return .notStored(text) }
         guard let error = RedisErrors.brokerError(of: reply, context: "Redis") else {
@@ -89,6 +92,10 @@ extension RedisCodec {
             return .said(try position(reply[0], "say"), repeated: reply[1].equals("repeated"))
         case .moderate:
             return .moderated(try moderated(reply))
+        case .amend:
+            return .amended(try amended(reply))
+        case .audit:
+            return .audit(try audit(reply))
         case .rules:
             guard let rules = try moderation(reply) else { throw .malformed("rules: expected 3 elements") }
             return .rules(rules.version == 0 ? .none : rules)
@@ -124,6 +131,8 @@ extension RedisCodec {
             guard reply.isNull || reply.kind == .string else { throw .malformed("ticket: expected a string") }
             // What is no text was put there by another program, and allows nothing.
             return .ticket(reply.string)
+        case .read, .receipts, .head, .listeners:
+            return .reading(try reading(operation, pending, reply))
         case .memory:
             return try memory(reply)
         }

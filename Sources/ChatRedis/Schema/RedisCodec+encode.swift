@@ -10,8 +10,13 @@ extension RedisCodec {
         _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes?, isBusy: Bool,
         _ writer: inout RESPWriter
     ) -> RedisEncoded {
+        if !content.isPlain, content.extra?.thread != nil {
+            // It has to be counted in its thread, even if nobody has to hear of it.
+            appendAndPublish("martlet_reply", room, epoch, content, others, &writer)
+            return kept(.announce)
+        }
         if let others, !isBusy {
-            appendAndPublish(room, epoch, content, others, &writer)
+            appendAndPublish("martlet_append", room, epoch, content, others, &writer)
             return kept(.announce)
         }
         append(room, epoch, content, &writer)
@@ -53,14 +58,15 @@ extension RedisCodec {
 
     /// Appends by a function that also publishes. It gets the rest of the payload already encoded.
     private func appendAndPublish(
-        _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes, _ writer: inout RESPWriter
+        _ function: StaticString, _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes?,
+        _ writer: inout RESPWriter
     ) {
-        call("martlet_append", [.log], room, arguments: 4 + Self.words(of: content), &writer)
+        call(function, [.log], room, arguments: 4 + Self.words(of: content), &writer)
         writer.argument(epoch)
         writer.argument(settings.historyLength)
-        writer.argument(others.known)
+        writer.argument(others?.known ?? 0)
         var rest = ByteWriter()
-        rest.appendRest(ofMessage: content, base: others.base)
+        if let others { rest.appendRest(ofMessage: content, base: others.base) }
         rest.withBytes { writer.argument(bytes: $0) }
         fields(content, &writer)
     }
@@ -159,7 +165,7 @@ extension RedisCodec {
     }
 
     func say(_ room: RoomName, _ content: MessageContent, obeysRules: Bool, _ writer: inout RESPWriter) {
-        call("martlet_say", [.log], room, arguments: 8, &writer)
+        call("martlet_say", [.log], room, arguments: content.isPlain ? 8 : 10, &writer)
         writer.argument(content.user.text)
         writer.argument(content.text ?? "")
         writer.argument(content.data ?? "")
@@ -168,6 +174,9 @@ extension RedisCodec {
         bounds(PageBounds(count: settings.historyLength, bytes: settings.historyBytes), &writer)
         writer.argument(settings.roomTTL.timeToLiveMilliseconds)
         writer.argument(obeysRules ? "user" : "" as StaticString)
+        guard !content.isPlain, let extra = content.extra else { return }
+        position(extra.thread, &writer)
+        writer.argument(extra.mentions.isEmpty ? "" : StringList.write(extra.mentions.map(\.text)))
     }
 
     func presence(_ request: PresenceRequest, _ writer: inout RESPWriter) {
@@ -275,6 +284,8 @@ extension RedisCodec {
         case .participants: writer.append("}:participants" as StaticString)
         case .reads: writer.append("}:reads" as StaticString)
         case .pending: writer.append("}:pending" as StaticString)
+        case .overlay: writer.append("}:overlay" as StaticString)
+        case .amendments: writer.append("}:amendments" as StaticString)
         }
         writer.endArgument()
     }
@@ -292,6 +303,7 @@ extension RedisCodec {
     /// The number of arguments that ``fields(_:_:)`` writes.
     static func words(of content: MessageContent) -> Int {
         4 + (content.text == nil ? 0 : 2) + (content.data == nil ? 0 : 2) + (content.key == nil ? 0 : 2)
+            + (content.isPlain ? 0 : 2 * LogField.all(of: content).count)
     }
 
     func fields(_ content: MessageContent, _ writer: inout RESPWriter) {
@@ -306,6 +318,12 @@ extension RedisCodec {
         if let data = content.data {
             writer.argument("data")
             writer.argument(data)
+        }
+        if !content.isPlain {
+            for field in LogField.all(of: content) {
+                writer.argument(field.name)
+                writer.argument(field.value)
+            }
         }
         if let key = content.key {
             writer.argument("key")

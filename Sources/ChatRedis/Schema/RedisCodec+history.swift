@@ -11,7 +11,7 @@ extension RedisCodec {
             for word in ["+", "-", "COUNT", "1"] as [StaticString] { writer.argument(word) }
             return
         }
-        call("martlet_history", [.log], room, arguments: 3, &writer)
+        call("martlet_history", [.log], room, arguments: query.isFolded ? 4 : 3, &writer)
         switch query.anchor {
         case .newest:
             writer.argument("newest")
@@ -27,6 +27,7 @@ extension RedisCodec {
             position(place, &writer)
         }
         bounds(query.page, &writer)
+        if query.isFolded { writer.argument("fold") }
     }
 
     func historyReply(_ query: HistoryQuery, _ reply: RESPReply) throws(BrokerError) -> HistoryPage {
@@ -34,9 +35,13 @@ extension RedisCodec {
             let newest = try entries(reply, "history").first?.position
             return HistoryPage(messages: [], newest: newest, hasOlder: newest != nil, hasNewer: false)
         }
-        guard reply.count == 4 else { throw .malformed("history: expected 4 elements, got \(reply.count)") }
+        guard reply.count == 4 || reply.count == 5 else {
+            throw .malformed("history: expected 4 elements, got \(reply.count)")
+        }
+        var messages = try entries(reply[0], "history")
+        if reply.count == 5 { fold(reply[4], into: &messages) }
         return HistoryPage(
-            messages: try entries(reply[0], "history"),
+            messages: messages,
             newest: reply[1].equals("") ? nil : place(of: reply[1], .entry),
             hasOlder: reply[2].integer == 1, hasNewer: reply[3].integer == 1)
     }

@@ -11,6 +11,8 @@ public struct RedisCodecSettings: Sendable, Hashable {
     public var rosterPart = 500
     /// Rooms in one part of a node's list.
     public var roomsPart = 100
+    /// Of how many participants at most a room is told what they have read.
+    public var receipts = 100
     /// Entries in a room's presence stream.
     public var presenceLength = 1_000
     /// How long a room that no node holds is kept.
@@ -21,6 +23,8 @@ public struct RedisCodecSettings: Sendable, Hashable {
     public var participants = 100
     /// Users whom one user may block.
     public var blockedUsers = 1_000
+    /// Stars of one user.
+    public var stars = 1_000
     /// How long the list of a node's rooms outlives the node. Far above any lease, as sweepers depend on it.
     public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
 
@@ -41,7 +45,8 @@ public struct RedisCodec: RedisCodecProtocol {
         case publish, view, leave, once, say, presence, roster, history, heartbeat, nodes, rooms, holders
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
-        case memory, command, commands, moderate, rules, ticket, conversation, participants, user
+        case memory, command, commands, moderate, rules, ticket, conversation, participants, user, amend, audit
+        case read, receipts, head, listeners
     }
 
     public let keys: RedisKeys
@@ -54,7 +59,10 @@ public struct RedisCodec: RedisCodecProtocol {
 
     public func channelName(of entity: Entity) -> String { keys.channel(of: entity) }
 
-    public var channelFrame: ChannelFrame { ChannelFrame(before: keys.prefix.utf8.count + 1, behind: 1) }
+    public var channelFrame: ChannelFrame {
+        ChannelFrame(
+            before: keys.prefix.utf8.count + 1, behind: 1, beforeUser: keys.user(tag: "").utf8.count - 1)
+    }
 
     public func replicationMark(tag: String?) -> [String] {
         guard let tag else { return ["PUBLISH", keys.prefix + "replicas", ""] }
@@ -102,6 +110,12 @@ public struct RedisCodec: RedisCodecProtocol {
         case .moderate(let room, let moderation, let by):
             moderate(room, moderation, by: by, &writer)
             return kept(.moderate)
+        case .amend(let order):
+            amend(order, &writer)
+            return kept(.amend)
+        case .audit(let room, let before, let count):
+            audit(room, before: before, count: count, &writer)
+            return RedisEncoded(operation: Operation.audit.rawValue)
         case .rules(let room, let user):
             rules(room, of: user, &writer)
             return kept(.rules)
@@ -163,6 +177,8 @@ public struct RedisCodec: RedisCodecProtocol {
         case .takeTicket(let name):
             writer.command(words: ["GETDEL", keys.ticket(name.text)])
             return RedisEncoded(operation: Operation.ticket.rawValue)
+        case .reading(let request):
+            return try reading(request, &writer)
         case .memory:
             writer.command(words: ["INFO", "memory"])
             return RedisEncoded(operation: Operation.memory.rawValue)

@@ -101,7 +101,7 @@ extension ServerEvent {
         case .gap(_, let gap): gap.before.previous
         case .reset(_, let reset): reset.position
         case .welcome, .joined, .left, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
             nil
         }
     }
@@ -111,7 +111,7 @@ extension ServerEvent {
         switch self {
         case .message(let room, _, _), .gap(let room, _), .reset(let room, _): room
         case .welcome, .joined, .left, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
             nil
         }
     }
@@ -124,7 +124,7 @@ extension ServerEvent {
         case .joined: "joined"
         case .left, .removed: "left"
         case .sent: "sent"
-        case .message: "message"
+        case .message(_, let message, _): message.content.amendment == nil ? "message" : "changed"
         case .presence: "presence"
         case .signal: "signal"
         case .gap: "gap"
@@ -137,8 +137,19 @@ extension ServerEvent {
         case .expiring: "expiring"
         case .moderated: "moderated"
         case .conversation(_, let answer): MartletV1Codec.type(of: answer)
+        case .amended: "amended"
         case .rules: "rules"
         case .sanction: "sanction"
+        case .inbox(let event):
+            switch event {
+            case .read: "read"
+            case .page: "inbox"
+            case .watching: "watching"
+            case .head: "head"
+            case .receipts: "receipts"
+            case .online: "online"
+            case .notice: "notice"
+            }
         case .error: "failure"
         }
     }

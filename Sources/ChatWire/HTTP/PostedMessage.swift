@@ -10,6 +10,8 @@ public struct PostedMessage: Hashable, Sendable {
     /// JSON text.
     public var data: String?
     public var key: String?
+    /// The thread to which it is a reply, and the users whom it mentions.
+    public var extra: MessageExtra?
 
     /// The key, if it follows the rules of keys. `name`: what the error calls it.
     public static func checked(key: String, called name: String) throws(WireError) -> String {
@@ -26,6 +28,7 @@ public struct PostedMessage: Hashable, Sendable {
         text = try fields.string(.text)
         data = try fields.data()
         key = try fields.key()
+        extra = try fields.extra()
         try fields.needContent(text: text)
         user = try fields.string(.user)
     }

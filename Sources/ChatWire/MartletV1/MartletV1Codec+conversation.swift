@@ -14,12 +14,31 @@ extension MartletV1Codec {
         return try words.order()
     }
 
+    func stars(_ fields: RequestFields) throws(WireError) -> ConversationOrder {
+        let limit = try fields.integer(.limit, in: 1...Self.mostStars) ?? Self.mostStars
+        return .stars(limit: limit, before: try Self.before(try fields.string(.cursor, maxBytes: Self.maxCursorBytes)))
+    }
+
+    /// Stars in one answer.
+    public static let mostStars = 100
+
+    /// The time that a cursor says. Throws `badField` for a cursor that no page had.
+    public static func before(_ cursor: String?) throws(WireError) -> UInt64? {
+        guard let cursor else { return nil }
+        guard let time = UInt64(cursor), PositionBounds.holds(time) else {
+            throw WireError(.badField, "cursor is none that a page had")
+        }
+        return time
+    }
+
     /// The type of the event, and of the JSON object.
     static func type(of answer: ConversationAnswer) -> StaticString {
         switch answer {
         case .done: "conversation"
         case .participants: "participants"
         case .blocked: "blocked"
+        case .starred: "starred"
+        case .stars: "stars"
         }
     }
 
@@ -30,7 +49,8 @@ extension MartletV1Codec {
     }
 
     /// Appends the fields of an answer behind `room`, if it has one, without braces: `"kind":…,"changed":…`,
-    /// `"kind":…,"participants":[…]` or `"users":[…]`.
+    /// `"kind":…,"participants":[…]`, `"users":[…]`, `"position":…,"starred":…` or
+    /// `"stars":[…],"cursor":…`.
     public func fields(of answer: ConversationAnswer, into bytes: inout ByteWriter) {
         switch answer {
         case .done(_, let kind, let isChanged):
@@ -56,6 +76,21 @@ extension MartletV1Codec {
             }
         case .blocked(let users):
             bytes.field("\"users\":", list: users) { $1.appendJSON($0.text) }
+        case .starred(_, let position, let isStarred):
+            bytes.field("\"position\":", position)
+            bytes.appendText(isStarred ? ",\"starred\":true" : ",\"starred\":false")
+        case .stars(let stars, let before):
+            bytes.field("\"stars\":", list: stars) { star, bytes in
+                bytes.field("{\"room\":", star.room.text)
+                bytes.field(",\"position\":", star.position)
+                bytes.field(",\"user\":", star.user.text)
+                bytes.field(",\"at\":", at: star.at)
+                if let text = star.text { bytes.field(",\"text\":", text) }
+                if let data = star.data { bytes.field(",\"data\":", raw: data) }
+                bytes.field(",\"starred\":", at: star.starred)
+                bytes.append(UInt8(ascii: "}"))
+            }
+            if let before { bytes.field(",\"cursor\":", String(before)) }
         }
     }
 }
@@ -64,8 +99,8 @@ extension ConversationAnswer {
     /// The room that the answer is about.
     public var room: RoomName? {
         switch self {
-        case .done(let room, _, _), .participants(let room, _, _): room
-        case .blocked: nil
+        case .done(let room, _, _), .participants(let room, _, _), .starred(let room, _, _): room
+        case .blocked, .stars: nil
         }
     }
 }

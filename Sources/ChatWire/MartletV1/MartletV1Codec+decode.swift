@@ -36,6 +36,11 @@ extension MartletV1Codec {
         case "moderate": return .moderate(room: try fields.room(), try moderation(fields))
         case "conversation": return .conversation(try conversation(fields))
         case "participants": return .conversation(.participants(try fields.room()))
+        case "amend": return .amend(try fields.amendment(of: try fields.room()))
+        case "read", "inbox", "watch", "unwatch", "online": return .inbox(try inbox(type, fields))
+        case "star": return .conversation(.star(try fields.room(), try fields.needPosition(.position)))
+        case "unstar": return .conversation(.unstar(try fields.room(), try fields.needPosition(.position)))
+        case "stars": return .conversation(try stars(fields))
         case "ping": return .ping
         case "token": return .token(try fields.needString(.token, maxBytes: Self.maxTokenBytes))
         default: throw WireError(.unknownType, "type \(Self.shown(type)) is not known; the types are \(Self.types)")
@@ -43,7 +48,8 @@ extension MartletV1Codec {
     }
 
     private static let types =
-        "join, leave, send, signal, history, roster, moderate, conversation, participants, token and ping"
+        "join, leave, send, amend, signal, history, roster, moderate, conversation, participants, star, unstar, stars, "
+        + "read, inbox, watch, unwatch, online, token and ping"
 
     /// A single word of the client may be quoted in an error; anything longer or unusual is only described.
     private static func shown(_ text: String) -> String {
@@ -55,7 +61,7 @@ extension MartletV1Codec {
         let room = try fields.room()
         let request = SendRequest(
             room: room, text: try fields.string(.text), data: try fields.data(), key: try fields.key(),
-            again: try fields.bool(.again), since: try fields.position(.since))
+            again: try fields.bool(.again), since: try fields.position(.since), extra: try fields.extra())
         try fields.needContent(text: request.text)
         if request.again == true, request.key == nil {
             throw WireError(.missingField, "key is missing: without it nobody can tell what is sent again")

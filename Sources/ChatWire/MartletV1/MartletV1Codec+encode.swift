@@ -15,7 +15,8 @@ extension MartletV1Codec {
             bytes.field(",\"at\":", at: at)
             if repeated { bytes.appendText(",\"repeated\":true") }
         case .message(let room, let message, let showKey):
-            bytes.begin("message", ref: nil, room: room)
+            let isMessage = message.content.isPlain || message.content.amendment == nil
+            bytes.begin(isMessage ? "message" : "changed", ref: nil, room: room)
             bytes.append(UInt8(ascii: ","))
             fields(of: message, showKey: showKey, &bytes)
         case .presence(let room, let joined, let left, let count):
@@ -63,6 +64,10 @@ extension MartletV1Codec {
             bytes.append(UInt8(ascii: ","))
             fields(of: reply, into: &bytes)
         case .conversation(let ref, let answer): encode(answer, ref: ref, into: &bytes)
+        case .amended(let ref, let room, let reply):
+            bytes.begin("amended", ref: ref, room: room)
+            bytes.append(UInt8(ascii: ","))
+            fields(of: reply, into: &bytes)
         case .rules(let room, let version, let policy):
             bytes.begin("rules", ref: nil, room: room)
             bytes.field(",\"version\":", "\(version)")
@@ -74,6 +79,7 @@ extension MartletV1Codec {
             bytes.field(",\"kind\":", change.operation.rawValue)
             bytes.field(",\"user\":", change.user.text)
             if let sanction = change.sanction { fields(of: sanction, &bytes) }
+        case .inbox(let event): encode(event, into: &bytes)
         case .error(let ref, let error):
             bytes.begin("error", ref: ref, room: nil)
             bytes.append(UInt8(ascii: ","))
@@ -93,7 +99,7 @@ extension MartletV1Codec {
     }
 
     /// Appends a message as an object without `type` and `room`: its form inside lists.
-    private func encode(_ message: Message, _ viewer: UserID?, into bytes: inout ByteWriter) {
+    func encode(_ message: Message, _ viewer: UserID?, into bytes: inout ByteWriter) {
         bytes.append(UInt8(ascii: "{"))
         fields(of: message, showKey: message.content.user == viewer, &bytes)
         bytes.append(UInt8(ascii: "}"))
@@ -108,7 +114,8 @@ extension MartletV1Codec {
 
     /// Appends `"messages":[…],…` without braces. `viewer`: as for an event.
     public func fields(of page: HistoryPage, viewer: UserID? = nil, into bytes: inout ByteWriter) {
-        bytes.field("\"messages\":", list: page.messages) { message, bytes in encode(message, viewer, into: &bytes) }
+        list(page.messages, viewer, &bytes)
+        ends(of: page.messages, &bytes)
         if let newest = page.newest { bytes.field(",\"newest\":", newest) }
         bytes.appendText(page.hasOlder ? ",\"older\":true" : ",\"older\":false")
         bytes.appendText(page.hasNewer ? ",\"newer\":true" : ",\"newer\":false")
@@ -126,7 +133,13 @@ extension MartletV1Codec {
             bytes.field(",\"reason\":", reset.reason.rawValue)
             bytes.appendText("},")
         }
-        fields(of: arrivals.page, into: &bytes)
+        var page = arrivals.page
+        changes(in: page.messages, &bytes)
+        // Whoever is sent no message goes on from `newest`.
+        if let last = page.messages.last, page.messages.allSatisfy({ $0.content.amendment != nil }) {
+            page.newest = last.position
+        }
+        fields(of: page, into: &bytes)
     }
 
     /// Appends `"version":…,"rules":{…},"sanctions":[…]` without braces, the sanctions by kind and name.
@@ -173,13 +186,15 @@ extension MartletV1Codec {
         bytes.appendText(reply.isChanged ? ",\"changed\":true" : ",\"changed\":false")
     }
 
-    private func fields(of message: Message, showKey: Bool, _ bytes: inout ByteWriter) {
+    func fields(of message: Message, showKey: Bool, _ bytes: inout ByteWriter) {
         let content = message.content
+        if !content.isPlain, content.amendment != nil { return fields(ofChange: message, showKey: showKey, &bytes) }
         bytes.field("\"position\":", message.position)
         bytes.field(",\"user\":", content.user.text)
         bytes.field(",\"at\":", at: content.at)
         if let text = content.text { bytes.field(",\"text\":", text) }
         if let data = content.data { bytes.field(",\"data\":", raw: data) }
+        if !content.isPlain, let extra = content.extra { fields(of: extra, &bytes) }
         if showKey, let key = content.clientKey { bytes.field(",\"key\":", key) }
     }
 
@@ -241,7 +256,12 @@ extension MartletV1Codec {
             bytes.field(",\"reason\":", reset.reason.rawValue)
             bytes.append(UInt8(ascii: "}"))
         }
-        bytes.field(",\"messages\":", list: joined.messages) { message, bytes in encode(message, viewer, into: &bytes) }
+        bytes.append(UInt8(ascii: ","))
+        switch joined.resumption {
+        case .fresh, .reset: break
+        case .complete, .gap: changes(in: joined.messages, &bytes)
+        }
+        list(joined.messages, viewer, &bytes)
         if let members = joined.members { fields(of: members, &bytes) }
         bytes.field(",\"count\":", joined.count)
         if let rules = joined.rules {
@@ -254,6 +274,7 @@ extension MartletV1Codec {
             fields(of: mute, &bytes)
             bytes.append(UInt8(ascii: "}"))
         }
+        if let receipts = joined.receipts { Self.fields(of: receipts, into: &bytes) }
         if let rights = joined.rights { bytes.field(",\"rights\":", list: rights.names) { $1.appendJSON($0) } }
     }
 }

@@ -9,8 +9,8 @@ struct RequestFields {
 
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user,
             token,
-            device, value, time, reason, operation
-        case users, kind, role, level
+            device, value, time, reason, operation, of, to, by, reaction, thread, mentions
+        case users, kind, role, level, position, rooms
 
         /// The bytes of each name as one number, of names with more than eight the first eight.
         private static let words = all.map { name in
@@ -60,6 +60,14 @@ struct RequestFields {
             case .kind: "kind"
             case .role: "role"
             case .level: "level"
+            case .of: "of"
+            case .to: "to"
+            case .by: "by"
+            case .reaction: "reaction"
+            case .thread: "thread"
+            case .mentions: "mentions"
+            case .position: "position"
+            case .rooms: "rooms"
             }
         }
     }
@@ -145,8 +153,9 @@ struct RequestFields {
         guard case .array = slice.kind else {
             throw WireError(.badField, "\(name.text) must be a list of strings, it is \(slice.kind.noun)")
         }
-        guard case .success(.array(let values)) = JSONValue.parse(
-            UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])), values.count <= most
+        guard
+            case .success(.array(let values)) = JSONValue.parse(
+                UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])), values.count <= most
         else { throw WireError(.badField, "\(name.text) has more than \(most) elements") }
         var strings: [String] = []
         for value in values {
@@ -180,6 +189,43 @@ struct RequestFields {
             throw WireError(.badField, "\(name.text) must be a position: two decimal numbers, <epoch>-<seq>")
         }
         return position
+    }
+
+    func needPosition(_ name: Name) throws(WireError) -> Position {
+        guard let position = try position(name) else { throw missing(name) }
+        return position
+    }
+
+    /// The names of users; empty if there are none.
+    func users(_ name: Name, most: Int) throws(WireError) -> [UserID] {
+        guard let slice = slices[name.rawValue] else { return [] }
+        let wanted = "\(name.text) must be an array of at most \(most) names"
+        guard slice.kind == .array else { throw WireError(.badField, "\(wanted), it is \(slice.kind.noun)") }
+        guard
+            case .success(.array(let values)) = JSONValue.parse(
+                UnsafeRawBufferPointer(rebasing: scanner.bytes[slice.range])), values.count <= most
+        else { throw WireError(.badField, wanted) }
+        var users: [UserID] = []
+        for value in values {
+            guard let text = value.string else { throw WireError(.badField, wanted) }
+            do throws(NameError) {
+                let user = try UserID(text)
+                if !users.contains(user) { users.append(user) }
+            } catch {
+                throw WireError(.badName, error.description)
+            }
+        }
+        return users
+    }
+
+    /// The user that is named; throws `missingField` if none is.
+    func needUser(_ name: Name) throws(WireError) -> UserID {
+        let text = try needString(name)
+        do throws(NameError) {
+            return try UserID(text)
+        } catch {
+            throw WireError(.badName, error.description)
+        }
     }
 
     func room() throws(WireError) -> RoomName {

@@ -7,6 +7,8 @@ struct ProfileOperation: Sendable, Hashable {
         /// Says who the client is, and joins the room. For clients that are not known when they connect.
         case enter
         case join, leave, send, signal, history, roster, token
+        /// A request of `martlet.v1`, whose fields are those of the client's argument.
+        case request
     }
 
     let verb: Verb
@@ -17,7 +19,9 @@ struct ProfileOperation: Sendable, Hashable {
     private(set) var acksFailure = true
 
     enum Field: String, Sendable, CaseIterable {
-        case user, room, after, history, text, data, key, again, since, name, before, limit, cursor, token
+        case user, room, after, history, text, data, key, again, since, name, before, limit, cursor, token, type,
+            fields,
+            thread, mentions
     }
 
     private static func fields(of verb: Verb) -> [Field] {
@@ -25,13 +29,20 @@ struct ProfileOperation: Sendable, Hashable {
         case .enter: [.user, .room, .after, .history]
         case .join: [.room, .after, .history]
         case .leave: [.room]
-        case .send: [.room, .text, .data, .key, .again, .since]
+        case .send: [.room, .text, .data, .key, .again, .since, .thread, .mentions]
         case .signal: [.room, .name, .data]
         case .history: [.room, .after, .before, .limit]
         case .roster: [.room, .cursor]
         case .token: [.token]
+        case .request: [.type, .fields]
         }
     }
+
+    /// The requests that `request` may make.
+    private static let requests = [
+        "amend", "conversation", "participants", "read", "inbox", "watch", "unwatch", "online", "star", "unstar",
+        "stars",
+    ]
 
     /// `room`: of the profile, for operations that name none.
     init(_ node: ProfileNode, _ what: String, room: ProfileExpression?) throws(ProfileProblem) {
@@ -62,8 +73,14 @@ struct ProfileOperation: Sendable, Hashable {
             guard let room else { throw node.problem("\(what) names no room, and neither does the profile") }
             fields[.room] = room
         }
-        for needed in [Field.user, .name, .token] where known.contains(needed) && fields[needed] == nil {
+        for needed in [Field.user, .name, .token, .type, .fields] where known.contains(needed) && fields[needed] == nil
+        {
             throw node.problem("\"\(verb.rawValue)\" needs \"\(needed.rawValue)\"")
+        }
+        if verb == .request, let type = members.first(where: { $0.name == "type" })?.value {
+            guard Self.requests.contains(try type.string("\"type\"")) else {
+                throw type.problem("\"type\" must be one of \(Self.requests.joined(separator: ", "))")
+            }
         }
         if verb == .send, fields[.text] == nil, fields[.data] == nil {
             throw node.problem("\"send\" needs \"text\" or \"data\"")
@@ -111,6 +128,33 @@ struct ProfileOperation: Sendable, Hashable {
                 throw WireError(.badField, "token is longer than \(MartletV1Codec.maxTokenBytes) bytes")
             }
             return .token(token)
+        case .request: return try wire(context, historyPage)
+        }
+    }
+
+    /// A request of `martlet.v1`: the type is the profile's, everything else the client's.
+    private func wire(
+        _ context: ProfileExpression.Context, _ historyPage: Int
+    ) throws(WireError) -> ClientRequest.Body {
+        guard let type = fields[.type]?.string(context) else { throw WireError(.missingField, "type is missing") }
+        var object: JSONValue = .object([:])
+        if let value = fields[.fields]?.json(context) {
+            guard !value.holdsPlaceholder else {
+                throw WireError(.binaryFrame, "binary attachments are not stored; encode them as text")
+            }
+            guard case .success(let parsed) = value.text.withUnsafeBytes({ JSONValue.parse($0) }), parsed.object != nil
+            else { throw WireError(.badField, "the argument must be an object") }
+            object = parsed
+        }
+        guard case .object(var members) = object else { throw WireError(.badField, "the argument must be an object") }
+        members["type"] = .string(type)
+        members["ref"] = nil
+        let text = Array(JSONValue.object(members).text.utf8)
+        var limits = Limits()
+        limits.historyPage = historyPage
+        switch text.withUnsafeBytes({ MartletV1Codec(limits: limits).decode($0) }) {
+        case .success(let request): return request.body
+        case .failure(let failure): throw failure.error
         }
     }
 
@@ -125,10 +169,30 @@ struct ProfileOperation: Sendable, Hashable {
             let key = try PostedMessage.checked(key: given, called: "key")
             let again: Bool? = if case .bool(let flag)? = fields[.again]?.json(context)?.kind { flag } else { nil }
             return SendRequest(
-                room: room, text: text, data: data, key: key, again: again, since: try position(.since, context))
+                room: room, text: text, data: data, key: key, again: again, since: try position(.since, context),
+                extra: try extra(context))
         }
         // A key that was made just now cannot have been used before.
-        return SendRequest(room: room, text: text, data: data, key: ownKey, again: ownKey == nil ? nil : false)
+        return SendRequest(
+            room: room, text: text, data: data, key: ownKey, again: ownKey == nil ? nil : false,
+            extra: try extra(context))
+    }
+
+    /// The message to which it replies, and the users whom it mentions.
+    private func extra(_ context: ProfileExpression.Context) throws(WireError) -> MessageExtra? {
+        var mentions: [UserID] = []
+        if let value = fields[.mentions]?.json(context) {
+            let most = MessageExtra.mostMentions
+            let names = value.text.withUnsafeBytes { (try? JSONValue.parse($0).get())?.array?.compactMap(\.string) }
+            guard let names, names.count <= most else {
+                throw WireError(.badField, "mentions must be an array of at most \(most) names")
+            }
+            for name in names {
+                do { mentions.append(try UserID(name)) } catch { throw WireError(.badName, error.description) }
+            }
+        }
+        let extra = MessageExtra(thread: try position(.thread, context), mentions: mentions)
+        return extra.isEmpty ? nil : extra
     }
 
     private func signal(_ context: ProfileExpression.Context) throws(WireError) -> ClientRequest.Body {

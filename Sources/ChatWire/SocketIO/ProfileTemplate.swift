@@ -8,7 +8,11 @@ struct ProfileTemplate: Sendable, Hashable {
     enum Variable: String, Sendable, CaseIterable {
         case room, user, text, data, position, at, key, count, joined, left, name, members, messages, resumed, gap,
             reset, after, before, reason, until, cursor, newest, older, newer, reconnectAfter, code, error, message,
-            retry, repeated, offset, version, rules, kind, closesIn, expires
+            retry, repeated, offset, version, rules, kind, closesIn, expires, thread, mentions, edited, deleted,
+            reactions,
+            pinned, replies
+        /// The whole event as `martlet.v1` has it.
+        case event
     }
 
     indirect enum Node: Sendable, Hashable {
@@ -161,6 +165,7 @@ enum ProfileValue {
                 bytes.append(UInt8(ascii: "}"))
             }
         case .messages(let messages, let viewer):
+            let messages = messages.filter { $0.content.isPlain || $0.content.amendment == nil }
             bytes.field("", list: messages) { Self.write($0, showKey: $0.content.user == viewer, to: &$1) }
         }
         return true
@@ -168,6 +173,11 @@ enum ProfileValue {
 
     private static func write(_ message: Message, showKey: Bool, to bytes: inout ByteWriter) {
         let content = message.content
+        if !content.isPlain {
+            bytes.append(UInt8(ascii: "{"))
+            MartletV1Codec(limits: Limits()).fields(of: message, showKey: showKey, &bytes)
+            return bytes.append(UInt8(ascii: "}"))
+        }
         bytes.field("{\"position\":", message.position)
         bytes.field(",\"user\":", content.user.text)
         bytes.field(",\"at\":", at: content.at)
@@ -187,7 +197,8 @@ struct ProfileValues {
     var member: UserID?
 
     subscript(_ variable: ProfileTemplate.Variable) -> ProfileValue {
-        switch event {
+        if variable == .event { return whole }
+        return switch event {
         case .message(let room, let message, let showKey): Self.value(variable, room, message, showKey: showKey)
         case .signal(let room, let user, let name, let data):
             switch variable {
@@ -244,9 +255,36 @@ struct ProfileValues {
             default: .absent
             }
         case .gap, .reset, .draining, .removed, .rules, .sanction, .renewed, .expiring, .welcome, .pong, .moderated,
-            .conversation:
+            .conversation, .amended, .inbox:
             notice(variable)
         }
+    }
+
+    /// The event as `martlet.v1` has it. Whoever asked is known by the acknowledgement, so it has no `ref`.
+    private var whole: ProfileValue {
+        let event: ServerEvent =
+            switch event {
+            case .amended(_, let room, let reply): .amended(ref: nil, room: room, reply)
+            case .conversation(_, let answer): .conversation(ref: nil, answer)
+            case .inbox(let inbox): .inbox(inbox.answering(nil))
+            default: event
+            }
+        var bytes = ByteWriter()
+        MartletV1Codec(limits: Limits()).encode(event, viewer: viewer, into: &bytes)
+        return .json(bytes.withBytes { String(decoding: $0, as: UTF8.self) })
+    }
+
+    /// What only few messages have.
+    private static func member(_ name: String, of message: Message) -> ProfileValue {
+        guard !message.content.isPlain else { return .absent }
+        var bytes = ByteWriter()
+        bytes.append(UInt8(ascii: "{"))
+        MartletV1Codec(limits: Limits()).fields(of: message, showKey: false, &bytes)
+        bytes.append(UInt8(ascii: "}"))
+        guard case .success(let object) = bytes.withBytes({ JSONValue.parse($0) }), let value = object[name] else {
+            return .absent
+        }
+        return .json(value.text)
     }
 
     private static func value(
@@ -254,6 +292,8 @@ struct ProfileValues {
     ) -> ProfileValue {
         let content = message.content
         switch variable {
+        case .thread, .mentions, .edited, .deleted, .reactions, .pinned, .replies:
+            return member(variable.rawValue, of: message)
         case .room: return .string(room.text)
         case .user: return .string(content.user.text)
         case .text: return content.text.map { .string($0) } ?? .absent

@@ -42,7 +42,7 @@ extension SocketIOProfile {
     /// The event by which a client is told of an event of the node; nil if it is not told.
     func template(for event: ServerEvent) -> ProfileTemplate? {
         switch event {
-        case .message: template(.message)
+        case .message(_, let message, _): template(message.content.amendment == nil ? .message : .changed)
         case .signal(_, _, let name, _): template(signal: name)
         case .presence: template(.presence)
         case .joined: template(.joined)
@@ -55,7 +55,10 @@ extension SocketIOProfile {
         case .sanction: template(.sanction)
         case .expiring: template(.expiring)
         case .error: template(.error)
-        case .welcome, .sent, .history, .roster, .pong, .renewed, .moderated, .conversation: nil
+        case .inbox(.receipts): template(.receipts)
+        case .inbox(.head): template(.head)
+        case .inbox(.notice): template(.notice)
+        case .welcome, .sent, .history, .roster, .pong, .renewed, .moderated, .conversation, .amended, .inbox: nil
         }
     }
 }

@@ -14,7 +14,7 @@ extension SocketIOProfile {
             "leave": {"do": "leave", "room": "$1.room|$1"},
             "send": {
               "do": "send", "room": "$1.room", "text": "$1.text", "data": "$1.data", "key": "$1.key",
-              "again": "$1.again", "since": "$1.since"
+              "again": "$1.again", "since": "$1.since", "thread": "$1.thread", "mentions": "$1.mentions"
             },
             "typing": {"do": "signal", "room": "$1.room|$1", "name": "typing"},
             "signal": {"do": "signal", "room": "$1.room", "name": "$1.name", "data": "$1.data"},
@@ -22,17 +22,33 @@ extension SocketIOProfile {
               "do": "history", "room": "$1.room|$1", "after": "$1.after", "before": "$1.before", "limit": "$1.limit"
             },
             "roster": {"do": "roster", "room": "$1.room|$1", "cursor": "$1.cursor"},
-            "token": {"do": "token", "token": "$1.token|$1"}
+            "token": {"do": "token", "token": "$1.token|$1"},
+            "amend": {"do": "request", "type": "amend", "fields": "$1"},
+            "conversation": {"do": "request", "type": "conversation", "fields": "$1"},
+            "participants": {"do": "request", "type": "participants", "fields": "$1"},
+            "read": {"do": "request", "type": "read", "fields": "$1"},
+            "inbox": {"do": "request", "type": "inbox", "fields": "$1"},
+            "watch": {"do": "request", "type": "watch", "fields": "$1"},
+            "unwatch": {"do": "request", "type": "unwatch", "fields": "$1"},
+            "online": {"do": "request", "type": "online", "fields": "$1"},
+            "star": {"do": "request", "type": "star", "fields": "$1"},
+            "unstar": {"do": "request", "type": "unstar", "fields": "$1"},
+            "stars": {"do": "request", "type": "stars", "fields": "$1"}
           },
           "emit": {
             "message": [
               "message",
               {
                 "room": "$room", "position": "$position", "user": "$user", "at": "$at", "text": "$text",
-                "data": "$data", "key": "$key"
+                "data": "$data", "key": "$key", "thread": "$thread", "mentions": "$mentions", "edited": "$edited",
+                "deleted": "$deleted", "reactions": "$reactions", "pinned": "$pinned", "replies": "$replies"
               },
               "$offset"
             ],
+            "changed": ["changed", "$event", "$offset"],
+            "receipts": ["receipts", "$event"],
+            "head": ["head", "$event"],
+            "notice": ["notice", "$event"],
             "joined": [
               "joined",
               {

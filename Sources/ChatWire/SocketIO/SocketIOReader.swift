@@ -191,6 +191,10 @@ public final class SocketIOReader: ClientWriter {
 
     public func form(of event: ServerEvent) -> SharedForm {
         switch event {
+        case .message(let room, let message, _) where !message.content.isPlain && message.content.amendment != nil:
+            // The position is reached whether the profile has an event for it or not.
+            if profile.recovers { recovery.wrote(room, message.position) }
+            if profile.template(.changed) == nil { return .nothing }
         case .message:
             if looksAtMessages, case .message(let room, let message, let showKey) = event {
                 if profile.recovers { recovery.wrote(room, message.position) }
@@ -198,7 +202,7 @@ public final class SocketIOReader: ClientWriter {
             }
         case .presence: if tellsEachUser { return .own }
         case .welcome, .joined, .left, .sent, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
             break
         }
         return prefix.map { .prefixed($0) } ?? .whole
@@ -226,7 +230,7 @@ public final class SocketIOReader: ClientWriter {
                 emit(.message(room: joined.room, message, showKey: isSender), viewer, body)
             }
         case .sent(let ref, _, _, _, _), .history(let ref, _, _), .roster(let ref, _, _), .left(let ref, _),
-            .error(let ref, _), .renewed(let ref, _):
+            .error(let ref, _), .renewed(let ref, _), .amended(let ref, _, _), .conversation(let ref, _):
             if let room = event.roomLeft { recovery.left(room) }
             if case .sent = event, let ref { unanswered.removeAll { $0.ref == ref } }
             answer(event, ref, viewer, body)
@@ -241,7 +245,9 @@ public final class SocketIOReader: ClientWriter {
             recovery.left(room)
             emit(event, viewer, body)
         case .signal, .gap, .reset, .draining, .rules, .sanction, .expiring: emit(event, viewer, body)
-        case .pong, .moderated, .conversation: break
+        case .inbox(let inbox):
+            if inbox.isAnswer { answer(event, inbox.ref, viewer, body) } else { emit(event, viewer, body) }
+        case .pong, .moderated: break
         }
     }
 
@@ -270,6 +276,10 @@ public final class SocketIOReader: ClientWriter {
             bytes.appendText("}]")
         } else if let template = asked.operation?.ack {
             template.write(values, to: &bytes)
+        } else if asked.operation?.verb == .request {
+            bytes.append(UInt8(ascii: "["))
+            _ = values[.event].write(to: &bytes)
+            bytes.append(UInt8(ascii: "]"))
         } else {
             bytes.append(UInt8(ascii: "["))
             values.write(Self.acknowledged(event), to: &bytes)

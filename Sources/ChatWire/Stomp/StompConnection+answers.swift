@@ -22,6 +22,7 @@ extension StompConnection {
         case .reset(let name, let reset):
             guard let room = room(name) else { return }
             room.last = reset.position
+            room.reading.reset()
             for subscription in room.subscriptions where subscription.phase == .live {
                 tell(reset, to: subscription, in: room, body)
                 subscription.last = reset.position
@@ -31,8 +32,11 @@ extension StompConnection {
         case .history(let ref, let name, let page): self.page(page, ref, name, viewer, body)
         case .removed(let name, let removal): removed(from: name, removal, body)
         case .error(let ref, let error): refused(ref, error, body)
-        case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .rules,
-            .sanction:
+        case .inbox(.read(let ref, _, _)):
+            if case .read(let name)? = asked.answered(ref) { hasRead(name) }
+        case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .amended,
+            .inbox,
+            .rules, .sanction:
             break
         }
     }
@@ -60,6 +64,7 @@ extension StompConnection {
         guard let room = room(joined.room) else { return }
         room.membership = .joined
         room.last = max(room.last ?? joined.position, joined.position)
+        room.reading.isParticipant = joined.receipts?.own != nil
         for subscription in room.subscriptions where subscription.phase == .waiting {
             begin(subscription, joined, in: room, body)
         }
@@ -104,6 +109,13 @@ extension StompConnection {
             }
         }
         if case .leaving = state, !asked.hasSends { hasWork = true }
+    }
+
+    /// What the user has read was stored, or cannot be.
+    private func hasRead(_ name: RoomName) {
+        guard let room = rooms[name] else { return }
+        room.reading.answered()
+        if room.hasWork { hasWork = true }
     }
 
     /// A SEND to the room has its answer.
@@ -208,6 +220,7 @@ extension StompConnection {
         case .page(let name, let serial):
             // It is asked again with the next acknowledgement.
             room(name)?.subscriptions.first { $0.serial == serial }?.isPaging = false
+        case .read(let name): hasRead(name)
         case .leave: break
         case nil: refuse(error, receipt: nil, isSend: false, body)
         }

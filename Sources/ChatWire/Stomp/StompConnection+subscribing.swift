@@ -140,6 +140,11 @@ extension StompConnection {
             let question = StompRequests.Question.page(room.name, subscription: subscription.serial)
             if !ask(.history(room: room.name, query: query), question, give) { subscription.isPaging = false }
         }
+        if let position = room.reading.take() {
+            let body = ClientRequest.Body.inbox(.read(room: room.name, position: position))
+            // If a rate refused it, the next ACK tells more.
+            if !ask(body, .read(room.name), give) { room.reading.answered() }
+        }
         if room.shouldLeave, room.isIdle { leave(room, give) }
     }
 
@@ -257,6 +262,12 @@ extension StompConnection {
         }
         // (Each has to look at it.)
         guard candidates.filter({ $0.acknowledge(position) }).count > 0 else { throw invalid }
+        if frame.command == "ACK" {
+            for room in rooms.values
+            where room.subscriptions.contains(where: { one in candidates.contains { $0 === one } }) {
+                room.reading.acknowledge(position)
+            }
+        }
         receipt(frame, give)
         for room in Array(rooms.values) where room.hasWork { tend(room, give) }
         if asked.takeRefused() { retrySoon() }

@@ -251,8 +251,9 @@ final class StompConnection: ClientWriter {
             return room.form(of: message, version, isTextOnly: shared.isTextOnly)
         case .gap(let name, _), .reset(let name, _): return room(name) == nil ? .nothing : .own
         case .welcome, .joined, .left, .sent, .history, .error, .removed: return .own
-        case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .rules,
-            .sanction:
+        case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .amended,
+            .inbox,
+            .rules, .sanction:
             return .nothing
         }
     }

@@ -19,6 +19,9 @@ enum StompMessage {
         _ message: Message, showKey: Bool, ack: String? = nil, layout: StompLayout = .plain, in room: RoomName,
         isTextOnly: Bool = false, _ version: StompVersion, to bytes: inout ByteWriter
     ) {
+        if !message.content.isPlain, message.content.amendment != nil {
+            return append(change: message, ack: ack, showKey: showKey, version, to: &bytes)
+        }
         var shown = StompContent.shown(message.content)
         bytes.stompHeader("message-id", message.position)
         if let ack { bytes.stompHeader("ack", plain: ack) }
@@ -40,6 +43,19 @@ enum StompMessage {
         if let data = shown.data { bytes.stompHeader("data", data, version) }
         for header in shown.headers { bytes.stompHeader(header, version) }
         shown.body.withUnsafeBytes { bytes.stompBody($0) }
+    }
+
+    /// What became of an earlier message, as an event of the room at the position of the amendment.
+    private static func append(
+        change: Message, ack: String?, showKey: Bool, _ version: StompVersion, to bytes: inout ByteWriter
+    ) {
+        if let ack { bytes.stompHeader("ack", plain: ack) }
+        bytes.stompHeader("position", change.position)
+        event("changed", id: change.position.description, version, to: &bytes) { body in
+            body.append(UInt8(ascii: "{"))
+            MartletV1Codec(limits: Limits()).fields(ofChange: change, showKey: showKey, &body)
+            body.append(UInt8(ascii: "}"))
+        }
     }
 
     /// Whether a connection of 1.1 has to have the message in words of its own: 1.1 cannot escape a carriage return.

@@ -46,7 +46,7 @@ public final class StompProtocol: ClientProtocol {
                 bytes.append(contentsOf: $0)
             }
         case .welcome, .joined, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-            .renewed, .expiring, .removed, .moderated, .conversation, .rules, .sanction:
+            .renewed, .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction:
             break
         }
     }

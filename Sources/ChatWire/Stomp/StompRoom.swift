@@ -20,6 +20,8 @@ final class StompRoom {
     var last: Position?
     /// The room is to be left as soon as no answer is awaited.
     var shouldLeave = false
+    /// What the client has acknowledged is what the user has read.
+    var reading = StompReading()
     /// Why the room could not be joined for a SEND.
     var failure: WireError?
 
@@ -32,7 +34,7 @@ final class StompRoom {
 
     var hasWork: Bool {
         guard membership != .joining else { return false }
-        return shouldLeave && isIdle || subscriptions.contains { $0.phase == .wanted || $0.needsPage }
+        return shouldLeave && isIdle || reading.isDue || subscriptions.contains { $0.phase == .wanted || $0.needsPage }
     }
 
     /// How the connection is sent a message that many sessions share.
@@ -50,6 +52,39 @@ final class StompRoom {
         subscription.last = message.position
         last = message.position
         return .prefixed(prefix)
+    }
+}
+
+/// Up to where the user of a connection has read a room, of which that user is a participant. One request is unanswered
+/// at a time, and a node answers it when the position is stored, so that any number of ACKs is few requests.
+struct StompReading: Sendable {
+    /// Other rooms have no read positions.
+    var isParticipant = false
+    private var acknowledged: Position?
+    private var told: Position?
+    private var isAsked = false
+
+    mutating func acknowledge(_ position: Position) {
+        guard isParticipant, position > acknowledged ?? Position(epoch: 0, seq: 0) else { return }
+        acknowledged = position
+    }
+
+    var isDue: Bool { isParticipant && !isAsked && acknowledged != told }
+
+    /// The position to tell now.
+    mutating func take() -> Position? {
+        guard isDue else { return nil }
+        isAsked = true
+        told = acknowledged
+        return told
+    }
+
+    mutating func answered() { isAsked = false }
+
+    /// Positions of a history that is void count no more.
+    mutating func reset() {
+        acknowledged = nil
+        told = nil
     }
 }
 

@@ -54,6 +54,8 @@ struct StompRequests {
         case send(RoomName, receipt: String?, StompSends.Batch?)
         /// Messages for a subscription that had to wait for acknowledgements.
         case page(RoomName, subscription: UInt64)
+        /// The user has read the room.
+        case read(RoomName)
     }
 
     private struct Waiting {

@@ -181,7 +181,10 @@ struct ParticipantsText {
             guard let user = try? UserID(stored: one.user) else { continue }
             let tag = Entity.user(user).keyTag ?? ""
             _ = try await place.ask { keys in
-                ["FCALL", "martlet_user", "1", keys.rooms(ofUser: tag), "index", room.text, one.version, kind, one.since]
+                [
+                    "FCALL", "martlet_user", "1", keys.rooms(ofUser: tag), "index", room.text, one.version, kind,
+                    one.since,
+                ]
             }
             _ = try await place.ask { keys in
                 [

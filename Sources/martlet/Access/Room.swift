@@ -254,11 +254,12 @@ struct RoomRulesText {
     func object(room: String) -> JSONValue {
         .object([
             "room": .string(room), "version": .string(version),
-            "rules": .object([
-                "slowMode": .number("\(number("slow") ?? 0)"), "uniqueFor": .number("\(number("unique") ?? 0)"),
-                "posting": .string(rules["posting"] == "moderators" ? "moderators" : "open"),
-                "frozen": .bool(rules["frozen"] == "1"),
-            ].merging(rules["members"] == "participants" ? ["members": .string("participants")] : [:]) { $1 }),
+            "rules": .object(
+                [
+                    "slowMode": .number("\(number("slow") ?? 0)"), "uniqueFor": .number("\(number("unique") ?? 0)"),
+                    "posting": .string(rules["posting"] == "moderators" ? "moderators" : "open"),
+                    "frozen": .bool(rules["frozen"] == "1"),
+                ].merging(rules["members"] == "participants" ? ["members": .string("participants")] : [:]) { $1 }),
             "sanctions": .array(
                 sanctions.map { entry in
                     var fields: [String: JSONValue] = ["kind": .string(entry.kind), "user": .string(entry.user)]

@@ -3,12 +3,12 @@ import ArgumentParser
 /// `martlet user`: what holds for a user on all nodes and in all rooms.
 struct User: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Revoke the tokens of a user; ban or mute a user in all rooms.",
+        abstract: "Revoke the tokens of a user; ban or mute a user in all rooms; erase a user.",
         discussion: """
             Every node applies the command within a second, and nodes that start later too. What concerns one room is in \
             martlet room.
             """,
-        subcommands: [Revoke.self, Ban.self, Unban.self, Mute.self, Unmute.self])
+        subcommands: [Revoke.self, Ban.self, Unban.self, Mute.self, Unmute.self, Erase.self])
 
     struct Revoke: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

@@ -24,11 +24,15 @@ struct RoomFacts: Equatable, Sendable {
     var generated: Position?
     /// The holes in the log, as IDs after and before each, if they were examined.
     var holes: [Gap] = []
+    /// The number of erased messages and amendments in the log's range, which are no holes: they have tombstones.
+    var tombstones: UInt64 = 0
     /// User → the stored roster entry; only a part of a large roster.
     var roster: [String: String] = [:]
     /// The number of connections that are subscribed to the channel.
     var subscribers: Int?
     var broken = RoomBounds()
+    /// How many participants there are whose index of rooms is not known to be written.
+    var pending = 0
 }
 
 /// The kind of a key, by its name.
@@ -39,6 +43,8 @@ enum KeyKind: Equatable, Sendable {
     case node(String)
     case nodeRooms(String)
     case ticket
+    /// Something of a user, with its type.
+    case user(type: String)
     /// In a Cluster: the mark that a node writes before it waits for replicas.
     case replicationMark
     case foreign
@@ -61,10 +67,25 @@ enum KeyKind: Equatable, Sendable {
             }) ?? false
         {
             self = .ticket
+        } else if let type = Self.typeOfUser(name, keys) {
+            self = .user(type: type)
         } else if keys.isClustered, Self.isMark(name, keys) {
             self = .replicationMark
         } else {
             self = .foreign
+        }
+    }
+
+    /// The type of a user's key; nil if the name is that of another one.
+    private static func typeOfUser(_ name: String, _ keys: RedisKeys) -> String? {
+        guard name.hasPrefix("\(keys.prefix)user:{"), let end = name.firstIndex(of: "}") else { return nil }
+        let tag = String(name[..<end].dropFirst(keys.prefix.count + 6))
+        guard !tag.isEmpty else { return nil }
+        switch name {
+        case keys.rooms(ofUser: tag), keys.stars(ofUser: tag): return "hash"
+        case keys.blocked(byUser: tag): return "set"
+        case keys.starred(byUser: tag): return "zset"
+        default: return nil
         }
     }
 
@@ -81,6 +102,7 @@ enum KeyKind: Equatable, Sendable {
         case .commands: "stream"
         case .node, .ticket, .replicationMark: "string"
         case .nodeRooms: "set"
+        case .user(let type): type
         case .foreign: nil
         }
     }
@@ -109,7 +131,7 @@ struct DoctorKeys {
                 do: "see what it is and who wrote it, then RENAME or DEL it")
         }
         switch kind {
-        case .room, .nodes, .commands, .ticket, .replicationMark: return nil
+        case .room, .nodes, .commands, .ticket, .user, .replicationMark: return nil
         case .foreign:
             return Finding(
                 .warning, .keys, key.name, "it begins with \(keys.prefix) but is none of Martlet's keys",
@@ -137,7 +159,7 @@ struct DoctorKeys {
     func findings(_ room: RoomFacts) -> [Finding] {
         // A key of the wrong type is reported on its own.
         guard room.keys.allSatisfy({ $0.value.type == $0.key.redisType || $0.value.type == "none" }) else { return [] }
-        return bounds(room) + nodes(room) + lifetimes(room) + log(room) + roster(room)
+        return bounds(room) + nodes(room) + lifetimes(room) + log(room) + roster(room) + participants(room)
     }
 
     private func nodes(_ room: RoomFacts) -> [Finding] {
@@ -218,7 +240,8 @@ struct DoctorKeys {
                 ))
             return findings
         }
-        let missing = last.seq - first.seq + 1 - min(UInt64(room.length), last.seq - first.seq + 1)
+        let missing =
+            last.seq - first.seq + 1 - min(UInt64(room.length) + room.tombstones, last.seq - first.seq + 1)
         if missing > 0 {
             let places = room.holes.prefix(5).map { gap in
                 gap.before.seq == gap.after.seq + 2
@@ -230,8 +253,8 @@ struct DoctorKeys {
                 Finding(
                     .warning, .rooms, log, "it has holes, \(missing) messages are missing\(place)",
                     do:
-                        "nothing brings them back; clients are told of the gap. Nodes never delete from the middle: "
-                        + "see who does (XDEL)"
+                        "nothing brings them back; clients are told of the gap. Who deletes a message with "
+                        + "martlet_amend leaves a tombstone: see who uses XDEL"
                 ))
         }
         if let generated = room.generated, generated.seq > last.seq {
@@ -241,6 +264,17 @@ struct DoctorKeys {
                     do: "nothing brings them back; see who uses XDEL"))
         }
         return findings
+    }
+
+    /// Nodes of the room write the indexes within seconds, and others when they come to it.
+    private func participants(_ room: RoomFacts) -> [Finding] {
+        guard room.pending > 0, room.nodes.isEmpty else { return [] }
+        return [
+            Finding(
+                .warning, .rooms, keys.key(.pending, of: room.name),
+                "\(room.pending) users may not find the room in their inbox, or find it though they have left",
+                do: "martlet room participants \(ShellText.quoted(room.name)) --repair")
+        ]
     }
 
     private func roster(_ room: RoomFacts) -> [Finding] {

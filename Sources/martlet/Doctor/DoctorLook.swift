@@ -272,6 +272,13 @@ struct DoctorLook {
                     let log = queries.keys.key(.log, of: room)
                     facts.holes = DoctorQueries.holes(
                         try await redis.ask("XRANGE", log, "-", "+", "COUNT", "\(DoctorQueries.logPage)"))
+                    if facts.keys[.overlay]?.type == "hash" {
+                        let (seqs, command) = queries.overlay(room, facts.holes)
+                        let states = seqs.isEmpty ? [] : try await redis.ask([command])
+                        let erased = states.first.map { DoctorQueries.tombstones(seqs, $0) } ?? []
+                        facts.tombstones = UInt64(erased.count)
+                        facts.holes = DoctorQueries.holes(facts.holes, without: erased)
+                    }
                 }
                 result.append(facts)
             }

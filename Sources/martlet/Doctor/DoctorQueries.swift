@@ -43,10 +43,11 @@ struct DoctorQueries {
             ["LRANGE", keys.key(.epochs, of: name), "0", "\(Self.logPage)"], ["HGETALL", keys.key(.meta, of: name)],
             ["XINFO", "STREAM", keys.key(.presence, of: name)],
             ["PUBSUB", keys.isClustered ? "SHARDNUMSUB" : "NUMSUB", keys.channel(of: name)],
+            ["HLEN", keys.key(.pending, of: name)],
         ]
     }
 
-    static let commandsPerRoom = kinds.count * 2 + 7
+    static let commandsPerRoom = kinds.count * 2 + 8
 
     func readRoom(_ name: String, _ replies: ArraySlice<RedisValue>) -> RoomFacts {
         var room = RoomFacts(name: name)
@@ -72,12 +73,43 @@ struct DoctorQueries {
         if let scan = all[rest + 2].array, scan.count == 2 {
             for (user, text) in scan[1].pairs { room.roster[user] = text.string ?? "" }
         }
+        room.pending = all[rest + 7].integer ?? 0
         if let count = all[rest + 6].array, count.count == 2 { room.subscribers = count[1].integer }
         return room
     }
 
     private static func entryID(_ entry: RedisValue?) -> Position? {
         entry?.array?.first?.string.flatMap { Position($0) }
+    }
+
+    /// The command that reads what `overlay` has of the missing seqs in these holes, and the seqs; of the first
+    /// ``logPage`` of them.
+    func overlay(_ room: String, _ holes: [Gap]) -> (seqs: [UInt64], command: [String]) {
+        let all = holes.lazy.flatMap { ($0.after.seq + 1)..<$0.before.seq }
+        let seqs = Array(all.prefix(Self.logPage))
+        return (seqs, ["HMGET", keys.key(.overlay, of: room)] + seqs.map { String($0) })
+    }
+
+    /// The seqs among them that have a tombstone.
+    static func tombstones(_ seqs: [UInt64], _ reply: RedisValue) -> Set<UInt64> {
+        let states = reply.array ?? []
+        return Set(zip(seqs, states).filter { $0.1.string?.contains("\"deleted\":{") ?? false }.map(\.0))
+    }
+
+    /// The holes without the seqs that have a tombstone.
+    static func holes(_ holes: [Gap], without tombstones: Set<UInt64>) -> [Gap] {
+        holes.flatMap { hole in
+            var rest: [Gap] = []
+            var after = hole.after
+            for seq in (hole.after.seq + 1)..<hole.before.seq where tombstones.contains(seq) {
+                if seq > after.seq + 1 {
+                    rest.append(Gap(after: after, before: Position(epoch: after.epoch, seq: seq)))
+                }
+                after.seq = seq
+            }
+            if hole.before.seq > after.seq + 1 { rest.append(Gap(after: after, before: hole.before)) }
+            return rest
+        }
     }
 
     /// The holes in a log, from its entries in order.

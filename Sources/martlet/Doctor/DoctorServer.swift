@@ -222,7 +222,8 @@ enum DoctorServer {
             ["HLEN", roster], ["HEXISTS", nodes, "a"], ["HGETALL", nodes], ["LRANGE", epochs, "0", "1"],
             ["LINDEX", epochs, "0"], ["RPUSH", epochs, "a"], ["RPOP", epochs], ["LPOP", epochs], ["SADD", held, "a"],
             ["SREM", held, "a"], ["SMEMBERS", held], ["ZADD", keys.nodes, "1", "a"], ["ZREM", keys.nodes, "a"],
-            ["ZRANGE", keys.nodes, "0", "-1"],
+            ["ZRANGE", keys.nodes, "0", "-1"], ["XDEL", log, "1-1"], ["HMGET", meta, "a"], ["HVALS", nodes],
+            ["HINCRBY", meta, "ops", "1"], ["ZREMRANGEBYSCORE", key(.amendments), "-inf", "1"],
         ]
     }
 

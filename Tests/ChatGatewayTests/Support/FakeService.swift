@@ -135,9 +135,11 @@ final class FakeService: ChatService {
             outlet.value.send(.roster(ref: ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: outlet.value.send(.pong(ref: ref))
         case .conversation(let order):
-            guard let room = order.room(of: nil) else { return outlet.value.send(.conversation(ref: ref, .blocked([]))) }
+            guard let room = order.room(of: nil) else {
+                return outlet.value.send(.conversation(ref: ref, .blocked([])))
+            }
             outlet.value.send(.conversation(ref: ref, .done(room, .group, isChanged: true)))
-        case .moderate, .token: break
+        case .moderate, .amend, .inbox, .token: break
         }
     }
 
@@ -222,10 +224,28 @@ final class FakeService: ChatService {
         return Said(position: message.position, repeated: false)
     }
 
+    func amend(_ request: AmendRequest, by user: UserID, grant: Grant?) async throws(WireError) -> Amended {
+        Amended(AmendReply(Position(epoch: 1, seq: 9), .stored))
+    }
+
     func roster(room: RoomName, cursor: String?, by grant: Grant?) async throws(WireError) -> RosterPage {
         if room.text == "away" { throw WireError(.unavailable, "Redis is away") }
         return RosterPage(members: [], count: 0, cursor: nil)
     }
+
+    func read(
+        room: RoomName, position: Position, user: UserID, by grant: Grant?
+    ) async throws(WireError) -> ReadOutcome {
+        ReadOutcome(.read, mark: ReadMark(position), unread: 0)
+    }
+
+    func inbox(
+        of user: UserID, limit: Int, cursor: InboxCursor, by grant: Grant?
+    ) async throws(WireError) -> InboxList {
+        InboxList(page: InboxPage(of: [], known: cursor, limit: limit))
+    }
+
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID] { users }
 
     /// The newest sanctions of the user, for ever.
     func sanctions(of user: UserID) -> [Sanction.Kind: Sanction] {
@@ -245,12 +265,21 @@ final class FakeService: ChatService {
         return Moderated(ModerationReply(version: 1, isChanged: true))
     }
 
+    func audit(
+        room: RoomName, before: Position?, limit: Int, by grant: Grant?
+    ) async throws(WireError) -> [AuditEntry] {
+        []
+    }
+
     func moderation(room: RoomName, by grant: Grant?) async throws(WireError) -> RoomModeration { .none }
 
     func converse(
         _ order: ConversationOrder, by user: UserID?, grant: Grant?
     ) async throws(WireError) -> ConversationAnswer {
+        if case .stars = order { return .stars([], before: nil) }
         guard let room = order.room(of: user) else { return .blocked([]) }
+        if case .star(_, let position) = order { return .starred(room, position, true) }
+        if case .unstar(_, let position) = order { return .starred(room, position, false) }
         if case .participants = order {
             let participants = user.map { [$0: Participant(role: .owner, since: 1)] } ?? [:]
             return .participants(
@@ -258,6 +287,8 @@ final class FakeService: ChatService {
         }
         return .done(room, room.isDirect ? .direct : .group, isChanged: true)
     }
+
+    func erase(_ user: UserID) async throws(WireError) -> ErasureProgress { ErasureProgress(rooms: 1, left: 0) }
 
     func allow(_ right: Rights, in room: RoomName, by grant: Grant?) throws(WireError) {
         if let error = AccessDecision.refusal(of: right, in: room, by: grant) { throw error }

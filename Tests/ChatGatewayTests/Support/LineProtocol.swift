@@ -32,7 +32,8 @@ struct LineProtocol: ClientProtocol {
         case .pong: "pong"
         case .removed(let room, _): "left \(room)"
         case .presence, .signal, .gap, .reset, .draining, .history, .roster, .renewed, .expiring, .moderated,
-            .conversation, .rules, .sanction:
+            .conversation, .amended, .inbox,
+            .rules, .sanction:
             nil
         }
     }

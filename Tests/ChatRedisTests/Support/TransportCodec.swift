@@ -57,8 +57,9 @@ struct TransportCodec: RedisCodecProtocol {
         case .forget:
             throw .notStored("the codec does not want to")
         case .ping, .memory, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release,
-            .rooms, .tryStoring, .holders, .trim, .moderate, .rules, .command, .commands, .storeTicket, .takeTicket,
-            .conversation, .user:
+            .rooms, .tryStoring, .holders, .trim, .moderate, .amend, .audit, .rules, .command, .commands, .storeTicket,
+            .takeTicket,
+            .conversation, .user, .reading:
             writer.command(1)
             writer.argument("PING" as StaticString)
             return RedisEncoded(operation: Operation.ping)

@@ -33,6 +33,84 @@ struct EventEncodingTests {
         #expect(try text(.message(room: lobby, plain, showKey: true)) == body + #","key":"k1"}"#)
     }
 
+    private func amendment(
+        _ operation: Amendment.Operation, of seq: UInt64, text: String? = nil, data: String? = nil, number: UInt64 = 0,
+        deleted: Deed? = nil
+    ) throws -> Message {
+        let change = Amendment(operation, of: Position(epoch: 17, seq: seq), number: number)
+        return Message(
+            position: Position(epoch: 17, seq: 9),
+            content: MessageContent(
+                user: try UserID("ana"), at: at, text: text, data: data,
+                extra: MessageExtra(amendment: change, deleted: deleted)))
+    }
+
+    @Test func anAmendmentIsShownAsWhatItChanged() throws {
+        let lobby = try RoomName("lobby")
+        let time = "2026-11-21T02:04:05.678Z"
+        func changed(_ operation: String, _ rest: String, of: String = "17-3") -> String {
+            #"{"type":"changed","room":"lobby","position":"17-9","of":"\#(of)","operation":"\#(operation)","user":"ana","#
+                + #""at":"\#(time)"\#(rest)}"#
+        }
+        func shown(_ message: Message) throws -> String { try text(.message(room: lobby, message, showKey: false)) }
+        #expect(
+            try shown(amendment(.edit, of: 3, text: "new", data: "[1]", number: 2))
+                == changed("edit", #","text":"new","data":[1],"edited":{"version":2,"by":"ana","at":"\#(time)"}"#))
+        #expect(
+            try shown(amendment(.delete, of: 3)) == changed("delete", #","deleted":{"by":"ana","at":"\#(time)"}"#))
+        #expect(
+            try shown(amendment(.delete, of: 3, data: #"["17-3","17-4"]"#))
+                == changed("delete", #","targets":["17-3","17-4"],"deleted":{"by":"ana","at":"\#(time)"}"#))
+        #expect(
+            try shown(amendment(.react, of: 3, text: "👍", data: #"["bo"]"#, number: 21))
+                == changed("react", #","reactions":{"👍":{"count":21,"users":["bo"]}}"#))
+        #expect(try shown(amendment(.unpin, of: 3)) == changed("unpin", #","pinned":null"#))
+        #expect(
+            try shown(amendment(.edit, of: 3, deleted: Deed(by: "mod", at: at)))
+                == changed("edit", #","deleted":{"by":"mod","at":"\#(time)"}"#))
+        #expect(
+            try text(.amended(ref: .number("1"), room: lobby, AmendReply(Position(epoch: 17, seq: 9), .repeated)))
+                == #"{"type":"amended","ref":1,"room":"lobby","position":"17-9","repeated":true}"#)
+        let several = AmendReply(Position(epoch: 17, seq: 9), .stored, erased: 100, next: Position(epoch: 17, seq: 4))
+        #expect(
+            try text(.amended(ref: nil, room: lobby, several))
+                == #"{"type":"amended","room":"lobby","position":"17-9","erased":100,"next":"17-4"}"#)
+    }
+
+    /// Pages hold folded messages; amendments of what the reader has already are listed beside them.
+    @Test func pagesHoldFoldedMessages() throws {
+        let lobby = try RoomName("lobby")
+        var state = MessageState()
+        state.version = 1
+        state.edited = Deed(by: "ana", at: at)
+        state.pinned = Deed(by: "bo", at: at)
+        state.replies = 2
+        var folded = try message(key: nil)
+        folded.content.extra = MessageExtra(
+            thread: Position(epoch: 17, seq: 1), mentions: [try UserID("bo")], state: state)
+        let stone = Message(
+            position: Position(epoch: 17, seq: 4), content: folded.content.tombstone(Deed(by: "mod", at: at)))
+        let entries = [folded, stone, try amendment(.edit, of: 3, text: "x"), try amendment(.pin, of: 2)]
+        let page = HistoryPage(messages: entries, newest: nil, hasOlder: false, hasNewer: false)
+        let history = try JSONValue(parsing: try text(.history(ref: nil, room: lobby, page)))
+        #expect(history["messages"]?.array?.count == 2 && history["changes"] == nil)
+        #expect(history["first"]?.string == "17-3" && history["last"]?.string == "17-9")
+        let first = try #require(history["messages"]?.array?.first)
+        #expect(first["thread"]?.string == "17-1" && first["mentions"]?.array == [.string("bo")])
+        #expect(first["edited"]?["version"]?.integer == 1 && first["pinned"]?["by"]?.string == "bo")
+        #expect(first["replies"]?.integer == 2 && first["deleted"] == nil)
+        let second = try #require(history["messages"]?.array?.last)
+        #expect(second["deleted"]?["by"]?.string == "mod" && second["text"] == nil && second["user"]?.string == "ana")
+        for (resumption, count) in [(Resumption.fresh, 0), (.complete, 1)] {
+            let joined = Joined(
+                ref: nil, room: lobby, position: Position(epoch: 17, seq: 9), messages: entries, members: nil, count: 1,
+                resumption: resumption)
+            let frame = try JSONValue(parsing: try text(.joined(joined)))
+            #expect(frame["messages"]?.array?.count == 2)
+            #expect((frame["changes"]?.array ?? []).map { $0["of"]?.string } == Array(repeating: "17-2", count: count))
+        }
+    }
+
     @Test func aKeyThatANodeMadeIsShownToNobody() throws {
         let made = try message(key: "~1")
         #expect(try !text(.message(room: RoomName("lobby"), made, showKey: true)).contains("key"))

@@ -52,6 +52,24 @@ struct RequestDecodingTests {
         #expect(
             try request(#"{"type":"moderate","room":"lobby","operation":"posting","value":"moderators"}"#).body
                 == .moderate(room: lobby, .posting(.moderators)))
+        #expect(
+            try request(#"{"type":"send","room":"lobby","text":"x","thread":"7-9","mentions":["bo","bo"]}"#).body
+                == .send(
+                    SendRequest(
+                        room: lobby, text: "x", extra: MessageExtra(thread: position, mentions: [try UserID("bo")]))))
+        for (fields, operation) in [
+            (#""edit","of":"7-9","text":"x","data":[1]"#, .edit(of: position, text: "x", data: "[1]")),
+            (#""delete","of":"7-9""#, .delete(of: position)),
+            (#""react","of":"7-9","reaction":"👍""#, .react(of: position, emoji: "👍")),
+            (#""unreact","of":"7-9","reaction":"x""#, .unreact(of: position, emoji: "x")),
+            (#""pin","of":"7-9""#, .pin(of: position)), (#""unpin","of":"7-9""#, .unpin(of: position)),
+            (#""delete-user","user":"bo""#, .deleteUser(try UserID("bo"), from: nil)),
+            (#""delete-range","of":"7-9","to":"7-10""#, .deleteRange(from: position, to: Position(epoch: 7, seq: 10))),
+        ] as [(String, AmendRequest.Operation)] {
+            #expect(
+                try request(#"{"type":"amend","room":"lobby","key":"k","operation":\#(fields)}"#).body
+                    == .amend(AmendRequest(room: lobby, operation, key: "k")))
+        }
         #expect(try request(#"{"type":"ping","ref":"x"}"#) == ClientRequest(ref: .string("x"), body: .ping))
     }
 
@@ -110,6 +128,20 @@ struct RequestDecodingTests {
             "key begins with '~', which is for keys that nodes make"
         ),
         (#"{"ref":1,"type":"join","room":"a","after":7}"#, .badField, "after must be a string, it is a number"),
+        (#"{"ref":1,"type":"amend","room":"a"}"#, .missingField, "operation is missing"),
+        (#"{"ref":1,"type":"amend","room":"a","operation":"delete"}"#, .missingField, "of is missing"),
+        (
+            #"{"ref":1,"type":"amend","room":"a","operation":"edit","of":"1-1"}"#, .missingField,
+            "text and data are missing, one of them is needed"
+        ),
+        (
+            #"{"ref":1,"type":"amend","room":"a","operation":"react","of":"1-1","reaction":""}"#, .badField,
+            "reaction is empty"
+        ),
+        (
+            #"{"ref":1,"type":"send","room":"a","text":"x","mentions":"bo"}"#, .badField,
+            "mentions must be an array of at most 50 names, it is a string"
+        ),
         (
             #"{"ref":1,"type":"join","room":"a","after":"7"}"#, .badField,
             "after must be a position: two decimal numbers, <epoch>-<seq>"
@@ -149,14 +181,14 @@ struct RequestDecodingTests {
         (
             #"{"ref":1,"type":"shout"}"#, .unknownType,
             "type 'shout' is not known; "
-                + "the types are join, leave, send, signal, history, roster, moderate, conversation, participants, "
-                + "token and ping"
+                + "the types are join, leave, send, amend, signal, history, roster, moderate, conversation, "
+                + "participants, star, unstar, stars, read, inbox, watch, unwatch, online, token and ping"
         ),
         (
             #"{"ref":1,"type":"a b\n"}"#, .unknownType,
             "type (4 bytes) is not known; "
-                + "the types are join, leave, send, signal, history, roster, moderate, conversation, participants, "
-                + "token and ping"
+                + "the types are join, leave, send, amend, signal, history, roster, moderate, conversation, "
+                + "participants, star, unstar, stars, read, inbox, watch, unwatch, online, token and ping"
         ),
     ])
     func whatIsWrongIsNamedAndTheRefComesBack(text: String, code: WireError.Code, message: String) {

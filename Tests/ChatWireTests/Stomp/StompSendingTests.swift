@@ -59,7 +59,8 @@ import Testing
                 case .leave(let room):
                     #expect(number >= 16)
                     client.give(.left(ref: request.ref, room: room))
-                case .signal, .history, .roster, .ping, .moderate, .conversation, .token: Issue.record("\(request)")
+                case .signal, .history, .roster, .ping, .moderate, .conversation, .amend, .inbox, .token:
+                    Issue.record("\(request)")
                 }
             }
         }
@@ -370,7 +371,7 @@ import Testing
                             HistoryPage(
                                 messages: [try client.message(seq, "x")], newest: nil, hasOlder: false,
                                 hasNewer: random.below(2) == 0))
-                    case .signal, .roster, .ping, .moderate, .conversation, .token: continue
+                    case .signal, .roster, .ping, .moderate, .conversation, .amend, .inbox, .token: continue
                     }
                     client.give(event)
                 }

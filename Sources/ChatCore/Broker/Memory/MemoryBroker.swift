@@ -6,6 +6,8 @@ public struct MemoryBrokerSettings: Sendable, Hashable {
     public var historyBytes = 4 * 1_048_576
     /// Users in one part of a roster, and rooms in one part of a node's list.
     public var partLength = 500
+    /// Of how many participants at most a room is told what they have read.
+    public var receipts = 100
     /// How long a room that no node holds is kept.
     public var roomTTL: Duration = .seconds(7 * 86_400)
     /// The same of a room with participants.
@@ -14,6 +16,8 @@ public struct MemoryBrokerSettings: Sendable, Hashable {
     public var participants = 100
     /// Users whom one user may block.
     public var blockedUsers = 1_000
+    /// Stars of one user.
+    public var stars = 1_000
     /// How long the list of a node's rooms outlives its last heartbeat.
     public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
 
@@ -106,7 +110,7 @@ public struct MemoryBroker: Sendable {
             return on(request.room, now) { room, _ in
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
                 guard let view = room.enter(request, runID: runID, now: now) else {
-                    return (.success(.bring(from: room.log?.entries.last?.position ?? MemoryRoom.nowhere)), [])
+                    return (.success(.bring(from: room.log?.lastLive?.position ?? MemoryRoom.nowhere)), [])
                 }
                 return (
                     .success(.view(view)),
@@ -148,9 +152,28 @@ public struct MemoryBroker: Sendable {
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
                 return room.moderate(moderation, by: by, runID: runID, now: now, expires: expires)
             }
+        case .amend(let order):
+            let (runID, expires) = (runID, now + settings.roomTTL.timeToLiveMilliseconds)
+            return on(order.request.room, now) { room, settings in
+                // Rules that bind who writes do not keep anybody from reporting.
+                var obeysRules = order.obeysRules
+                if case .report = order.request.operation { obeysRules = false }
+                if let refusal = room.refusal(
+                    ofSayingBy: order.user, in: order.request.room, obeysRules: obeysRules, now: now)
+                {
+                    return (.failure(refusal), [])
+                }
+                if let problem = room.problem(now: now) { return (.failure(problem), []) }
+                return room.amend(order, limit: settings.historyLength, runID: runID, now: now, expires: expires)
+            }
+        case .audit(let room, let before, let count):
+            return on(room, now) { room, _ in
+                let entries = room.audit.reversed().filter { entry in before.map { entry.position < $0 } ?? true }
+                return (.success(.audit(Array(entries.prefix(max(1, count))))), [])
+            }
         case .rules(let room, let user):
             return on(room, now) { room, _ in
-                let all = room.moderation
+                let all = room.rules
                 guard all.version > 0 else { return (.success(.rules(.none)), []) }
                 guard let user else { return (.success(.rules(all)), []) }
                 let own = RoomModeration(
@@ -184,9 +207,11 @@ public struct MemoryBroker: Sendable {
             }
         case .user(let request):
             var user = users.removeValue(forKey: request.user) ?? MemoryUser()
-            let result = user.apply(request.operation, blockedUsers: settings.blockedUsers)
+            let result = user.apply(
+                request.operation, blockedUsers: settings.blockedUsers, mostStars: settings.stars, now: now)
             if !user.isEmpty { users[request.user] = user }
             return Answer(result: result.map { .user($0) }, events: [])
+        case .reading(let request): return reading(request, now: now)
         case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands,
             .storeTicket, .takeTicket:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
@@ -202,7 +227,7 @@ public struct MemoryBroker: Sendable {
         rooms[name] = room
     }
 
-    private mutating func on(
+    mutating func on(
         _ name: RoomName, _ now: UInt64,
         _ body: (inout MemoryRoom, MemoryBrokerSettings) -> (Result<BrokerReply, BrokerError>, [ChannelEvent])
     ) -> Answer {
@@ -256,8 +281,8 @@ public struct MemoryBroker: Sendable {
         case .heartbeat(let report, _):
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
         case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .append,
-            .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence, .roster, .history, .holders,
-            .trim, .conversation, .user:
+            .publish, .enter, .view, .leave, .once, .say, .moderate, .amend, .audit, .rules, .presence, .roster,
+            .history, .holders, .trim, .conversation, .user, .reading:
             break
         }
         switch request {
@@ -309,8 +334,9 @@ public struct MemoryBroker: Sendable {
         case .takeTicket(let name):
             let ticket = tickets.removeValue(forKey: name)
             return .ticket(ticket.flatMap { $0.expires > now ? $0.allows : nil })
-        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .rules, .presence,
-            .roster, .history, .holders, .trim, .conversation, .user:
+        case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .amend, .audit,
+            .rules,
+            .presence, .roster, .history, .holders, .trim, .conversation, .user, .reading:
             return .done
         }
     }
@@ -352,8 +378,15 @@ extension MemoryRoom {
             olderCount = min(olderFit, max(page.count / 2, page.count - newerFit))
             newerCount = min(newerFit, page.count - olderCount)
         }
+        var messages = Array(older.suffix(olderCount)) + newer.prefix(newerCount)
+        if query.isFolded { for place in messages.indices { takeState(of: &messages[place]) } }
+        var hasOlder = older.count > olderCount
+        // Redis asks for the log's first entry, which is no tombstone.
+        if case .after(let position) = query.anchor {
+            hasOlder = log?.firstLive.map { $0.position <= position } ?? false
+        }
         return HistoryPage(
-            messages: Array(older.suffix(olderCount)) + newer.prefix(newerCount), newest: all.last?.position,
-            hasOlder: older.count > olderCount, hasNewer: newer.count > newerCount)
+            messages: messages, newest: log?.lastLive?.position, hasOlder: hasOlder,
+            hasNewer: newer.count > newerCount)
     }
 }

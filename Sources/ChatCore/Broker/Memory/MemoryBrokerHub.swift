@@ -73,6 +73,9 @@ public final class MemoryBrokerHub {
     public func perform(_ call: MemoryBrokerCall, from id: ClientID, now: UInt64) {
         guard let client = clients[id] else { return }
         switch call {
+        case .submit(.reading(.listeners(let user)), let tag):
+            let count = subscribers[.user(user)]?.count ?? 0
+            client.deliver(.completed(tag, .success(.reading(.listeners(count)))), client.connection)
         case .submit(let request, let tag):
             let answer = broker.apply(request, now: now)
             client.deliver(.completed(tag, answer.result), client.connection)

@@ -5,6 +5,9 @@ struct MemoryLog: Sendable {
     // Trimmed entries stay at the front until they are half of the array, so that trimming does not move the whole log.
     private var storage: [Message] = []
     private var head = 0
+    /// The number of entries that are not tombstones. Redis keeps those in another key, so they do not count in the
+    /// length of a log.
+    private var live = 0
 
     /// An empty log whose last ID is `last`.
     init(last: Position) {
@@ -13,8 +16,36 @@ struct MemoryLog: Sendable {
 
     var entries: ArraySlice<Message> { storage[head...] }
 
-    /// The seq of the first entry.
-    var first: UInt64? { entries.first?.position.seq }
+    /// The seq of the first entry that is not a tombstone.
+    var first: UInt64? { firstLive?.position.seq }
+    var firstLive: Message? { entries.first { $0.content.deleted == nil } }
+    var lastLive: Message? { entries.last { $0.content.deleted == nil } }
+
+    /// The entry at that position, or its tombstone.
+    func entry(at position: Position) -> Message? {
+        let index = index { $0 >= position }
+        return index < storage.count && storage[index].position == position ? storage[index] : nil
+    }
+
+    /// For tests: the content of an entry that is there.
+    mutating func replace(_ message: Message) {
+        let index = index { $0 >= message.position }
+        guard index < storage.count, storage[index].position == message.position else { return }
+        if (storage[index].content.deleted == nil) != (message.content.deleted == nil) {
+            live += message.content.deleted == nil ? 1 : -1
+        }
+        storage[index] = message
+    }
+
+    /// XDEL; the tombstone takes the entry's place.
+    mutating func erase(at position: Position, _ deed: Deed) {
+        let index = index { $0 >= position }
+        guard index < storage.count, storage[index].position == position, storage[index].content.deleted == nil else {
+            return
+        }
+        storage[index].content = storage[index].content.tombstone(deed)
+        live -= 1
+    }
 
     /// The entries after `position`.
     func entries(after position: Position) -> ArraySlice<Message> {
@@ -24,6 +55,12 @@ struct MemoryLog: Sendable {
     /// The entries before `position`.
     func entries(before position: Position) -> ArraySlice<Message> {
         entries[..<index { $0 >= position }]
+    }
+
+    /// Removes one entry; the last ID stays.
+    mutating func erase(_ position: Position) {
+        guard let place = entries.firstIndex(where: { $0.position == position }) else { return }
+        storage.remove(at: place)
     }
 
     /// The first index whose position satisfies `holds`; positions are in ascending order.
@@ -50,6 +87,7 @@ struct MemoryLog: Sendable {
     /// `XADD` with the message's own position, which is above the last ID.
     mutating func restore(_ message: Message) {
         storage.append(message)
+        if message.content.deleted == nil { live += 1 }
         last = message.position
     }
 
@@ -66,11 +104,23 @@ struct MemoryLog: Sendable {
     /// Drops the oldest messages until the others fit into that many bytes; the newest message stays.
     mutating func trim(toBytes bytes: Int) {
         let kept = entries.reversed().fitting(PageBounds(count: .max, bytes: bytes))
-        trim(to: max(1, kept))
+        drop(to: storage.count - max(1, kept))
     }
 
     private mutating func trim(to limit: Int) {
-        head = max(head, storage.count - max(0, limit))
+        var first = head
+        var excess = live - max(0, limit)
+        while excess > 0, first < storage.count {
+            if storage[first].content.deleted == nil { excess -= 1 }
+            first += 1
+        }
+        drop(to: first)
+    }
+
+    private mutating func drop(to first: Int) {
+        guard first > head else { return }
+        for index in head..<min(first, storage.count) where storage[index].content.deleted == nil { live -= 1 }
+        head = first
         guard head > 64, head > storage.count / 2 else { return }
         storage.removeFirst(head)
         head = 0

@@ -63,6 +63,14 @@ extension MemoryRoom {
         chain = earlier.chain
     }
 
+    /// Goes back to the contents that entries had in an earlier copy, as if nothing had been erased since.
+    package mutating func takeContents(of earlier: MemoryRoom) {
+        for message in earlier.log?.entries ?? [] { log?.replace(message) }
+    }
+
+    /// XDEL of one entry.
+    package mutating func erase(_ position: Position) { log?.erase(position) }
+
     /// The log's last ID.
     package var lastID: Position? { log?.last }
 }

@@ -15,11 +15,27 @@ extension MemoryRoom {
             self.moderation = RoomModeration(
                 version: version, policy: next.policy, bans: next.bans, mutes: next.mutes,
                 conversation: next.conversation)
+            let order = ModerationOrder(moderation)
+            note(
+                order.operation, user: order.user ?? "", value: order.value ?? order.time.map { String($0) } ?? "",
+                reason: order.reason ?? "", by: by, now: now)
             if log == nil || logExpires != nil { expire(at: self.expires(expires, now: now)) }
             let reply = ModerationReply(version: version, isChanged: true)
             guard let log, let outsider = try? NodeID("moderate") else { return (.success(.moderated(reply)), []) }
             return (.success(.moderated(reply)), [news(of: log, by: outsider)])
         }
+    }
+
+    /// Adds an entry to the audit, which keeps about a thousand.
+    mutating func note(_ operation: String, user: String, value: String, reason: String, by: String, now: UInt64) {
+        let last = audit.last?.position ?? Self.nowhere
+        let position =
+            now > last.epoch ? Position(epoch: now, seq: 0) : Position(epoch: last.epoch, seq: last.seq + 1)
+        audit.append(
+            AuditEntry(
+                position: position, operation: operation, user: user, value: value, reason: reason, by: by,
+                version: self.moderation.version))
+        if audit.count > 1_000 { audit.removeFirst(audit.count - 1_000) }
     }
 
     /// Why an outsider may not send a message in the name of that user; nil if nothing forbids it.

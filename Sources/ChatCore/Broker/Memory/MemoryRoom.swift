@@ -25,6 +25,12 @@ package struct MemoryRoom: Sendable {
     var rulesExpire: UInt64?
     /// What belongs to the participants, except for who they are.
     var conversation = MemoryConversation()
+    /// Who changed them, and who reported messages; oldest first.
+    var audit: [AuditEntry] = []
+    /// What was made of messages, by their seqs; the seqs of the amendments in the log; and how many there ever were.
+    var overlay: [UInt64: Overlay] = [:]
+    var amendments: Set<UInt64> = []
+    package internal(set) var ops: UInt64 = 0
 
     /// Drops what has expired. True if nothing is left.
     mutating func expire(now: UInt64) -> Bool {
@@ -34,6 +40,7 @@ package struct MemoryRoom: Sendable {
             branch = 0
             returns = nil
             logExpires = nil
+            forgetAmendments()
         }
         if let end = restExpires, end <= now {
             chain = nil
@@ -45,6 +52,7 @@ package struct MemoryRoom: Sendable {
         if let end = rulesExpire, end <= now {
             moderation = .none
             conversation = MemoryConversation()
+            audit = []
             rulesExpire = nil
         }
         return log == nil && chain == nil && nodes.isEmpty && presence == nil && roster.isEmpty
@@ -128,7 +136,7 @@ package struct MemoryRoom: Sendable {
             verdict: judged.verdict, epoch: log.last.epoch, last: log.last.seq,
             base: chain.links.last?.base ?? log.last.seq,
             chain: chain, nodes: nodes, branch: branch > log.last.epoch ? 0 : branch, entries: judged.entries,
-            hasMore: judged.hasMore, moderation: moderation.version == knows ? nil : moderation)
+            hasMore: judged.hasMore, moderation: moderation.version == knows ? nil : rules)
     }
 
     private struct Judged {
@@ -171,6 +179,7 @@ package struct MemoryRoom: Sendable {
         var epoch = max(now, seen + (request.identityChanged ? 1_000 : 1), min(request.clock, now + 60_000))
         let jump = jump(runID)
         let exists = log != nil
+        if !exists { forgetAmendments() }
         logExpires = nil
         restExpires = nil
         rulesExpire = nil
@@ -201,13 +210,15 @@ package struct MemoryRoom: Sendable {
 
     /// Restores what the log lost, if `tail` continues its last entry (or the log is as good as new) without a hole and
     /// no other message was stored meanwhile. Epochs that began since then hold no message and are removed.
-    private func restore(
+    private mutating func restore(
         _ log: inout MemoryLog, _ chain: inout EpochChain, _ tail: [Message], history: UInt64
     ) -> Bool {
         var place = 0
-        let newest = log.entries.last
+        let newest = log.lastLive
         if let newest {
-            guard newest.position.seq == log.last.seq, let found = tail.lastIndex(of: newest) else { return false }
+            guard newest.position.seq == log.last.seq,
+                let found = tail.lastIndex(where: { Self.isSame($0, as: newest) })
+            else { return false }
             place = found + 1
         } else if log.last.seq != 0 {
             return false
@@ -231,8 +242,17 @@ package struct MemoryRoom: Sendable {
                 chain.begin(epoch: epoch, base: message.position.seq - 1)
             }
             log.restore(message)
+            fold(message, &log)
         }
         return true
+    }
+
+    /// Whether the entry of a tail is that of the log. The tail may have its tombstone: then the log lost that it was
+    /// erased.
+    private static func isSame(_ entry: Message, as stored: Message) -> Bool {
+        guard entry.content.deleted != nil else { return entry == stored }
+        return entry.position == stored.position && entry.content.user == stored.content.user
+            && entry.content.at == stored.content.at
     }
 
     /// Whether the messages follow `last`, and one another, without a hole. If `last` is nil, any message may come
@@ -254,7 +274,17 @@ package struct MemoryRoom: Sendable {
         _ content: MessageContent, epoch: UInt64, limit: Int
     ) -> Result<Position, BrokerError> {
         guard log != nil else { return .failure(.missing) }
-        return log?.append(content, epoch: epoch, limit: limit).map { .success($0) } ?? .failure(.refused)
+        guard let position = log?.append(content, epoch: epoch, limit: limit) else { return .failure(.refused) }
+        if !content.isPlain { foldReply(Message(position: position, content: content)) }
+        return .success(position)
+    }
+
+    /// Counts a message that was stored in its thread.
+    private mutating func foldReply(_ message: Message) {
+        guard message.content.extra?.thread != nil, var log = self.log else { return }
+        self.log = nil
+        fold(message, &log)
+        self.log = log
     }
 
     /// Sends again. Returns events only if another node is in the room.
@@ -268,7 +298,7 @@ package struct MemoryRoom: Sendable {
         var chain = readChain(log)
         var found: [UserKey: (Position, UInt64)] = [:]
         // A log with entries of an earlier history is not ordered by seq, so what a node knows of its seqs is ignored.
-        let isMixed = log.entries.first.map { $0.position.epoch < chain.history } ?? false
+        let isMixed = log.firstLive.map { $0.position.epoch < chain.history } ?? false
         for message in log.entries {
             let seq = message.position.seq
             guard isMixed || request.known == 0 || seq > request.known || seq <= request.knownFrom else { continue }
@@ -292,6 +322,7 @@ package struct MemoryRoom: Sendable {
             stored = true
             guard let position = log.append(send.content, epoch: log.last.epoch, limit: limit) else { continue }
             let message = Message(position: position, content: send.content)
+            if send.content.extra?.thread != nil { fold(message, &log) }
             if others { events.append(.message(message, base: chain.links.last?.base)) }
             if let key { found[key] = (position, send.content.at) }
             outcomes.append(.stored(position))
@@ -313,7 +344,7 @@ package struct MemoryRoom: Sendable {
     private static let returnTime: UInt64 = 5_000
 
     /// Whether nodes of the room may still put back what this broker lost when it took the place of another one.
-    private mutating func awaitsReturns(runID: String, now: UInt64) -> Bool {
+    mutating func awaitsReturns(runID: String, now: UInt64) -> Bool {
         let isForeign = run.map { $0 != runID } ?? false
         if !isForeign, let returns, returns.run == runID, returns.until == nil { return false }
         let started = returns.flatMap { $0.run == runID ? $0.until : nil }
@@ -327,6 +358,17 @@ package struct MemoryRoom: Sendable {
         return false
     }
 
+    /// Begins an epoch if this is not the broker that the room last met.
+    mutating func beginForeignEpoch(_ log: inout MemoryLog, runID: String, now: UInt64) -> [ChannelEvent] {
+        guard let jump = jump(runID), let outsider = try? NodeID("say") else { return [] }
+        var chain = readChain(log)
+        raise(&log, &chain, to: max(now, log.last.epoch + jump))
+        self.chain = chain
+        run = runID
+        branch = log.last.epoch
+        return [news(of: log, by: outsider)]
+    }
+
     /// Nil while nodes may put back what the broker lost. The events are in the order in which they are published.
     mutating func say(
         _ content: MessageContent, limit: Int, runID: String, now: UInt64, expires: UInt64
@@ -336,9 +378,11 @@ package struct MemoryRoom: Sendable {
             var begun = MemoryLog(last: Position(epoch: now, seq: 0))
             begun.restore(message)
             self.log = begun
+            forgetAmendments()
             run = runID
             logExpires = self.expires(expires, now: now)
             rulesExpire = logExpires
+            senderHasRead(message)
             return (message.position, false, [.message(message, base: nil)])
         }
         if let key = UserKey(content), let earlier = log.entries.last(where: { UserKey($0.content) == key }) {
@@ -346,16 +390,9 @@ package struct MemoryRoom: Sendable {
         }
         if awaitsReturns(runID: runID, now: now) { return nil }
         self.log = nil
-        var events: [ChannelEvent] = []
-        if let jump = jump(runID), let outsider = try? NodeID("say") {
-            var chain = readChain(log)
-            raise(&log, &chain, to: max(now, log.last.epoch + jump))
-            self.chain = chain
-            run = runID
-            branch = log.last.epoch
-            events.append(news(of: log, by: outsider))
-        }
+        let events = beginForeignEpoch(&log, runID: runID, now: now)
         let appended = log.append(content, epoch: log.last.epoch, limit: limit)
+        if let appended, content.extra?.thread != nil { fold(Message(position: appended, content: content), &log) }
         self.log = log
         // It is never nil, because an append in the log's own epoch is not refused.
         guard let position = appended else { return (log.last, false, events) }
@@ -364,7 +401,9 @@ package struct MemoryRoom: Sendable {
             logExpires = expires
             rulesExpire = expires
         }
-        return (position, false, events + [.message(Message(position: position, content: content), base: nil)])
+        let message = Message(position: position, content: content)
+        senderHasRead(message)
+        return (position, false, events + [.message(message, base: nil)])
     }
 }
 

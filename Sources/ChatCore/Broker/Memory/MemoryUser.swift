@@ -2,12 +2,14 @@
 struct MemoryUser: Sendable {
     private var rooms: [RoomName: IndexedRoom] = [:]
     private var blocked: Set<UserID> = []
+    /// The newest last.
+    private var stars: [Star] = []
 
-    var isEmpty: Bool { rooms.isEmpty && blocked.isEmpty }
+    var isEmpty: Bool { rooms.isEmpty && blocked.isEmpty && stars.isEmpty }
 
     /// The answer of `martlet_user`, or of the commands that read.
     mutating func apply(
-        _ operation: UserRequest.Operation, blockedUsers: Int
+        _ operation: UserRequest.Operation, blockedUsers: Int, mostStars: Int, now: UInt64
     ) -> Result<UserReply, BrokerError> {
         switch operation {
         case .index(let room, let kind, let version, let since, let partner):
@@ -28,8 +30,36 @@ struct MemoryUser: Sendable {
         case .rooms(let cursor, let count):
             let (part, next) = MemoryParts.part(of: Array(rooms.values), from: cursor, limit: count) { $0.room.text }
             return .success(.rooms(part, cursor: next))
+        case .star(var star):
+            guard !stars.contains(where: { $0.room == star.room && $0.position == star.position }) else {
+                return .success(.changed(false))
+            }
+            guard stars.count < mostStars else { return .failure(.forbidden(.tooManyEntries)) }
+            star.starred = max(now, (stars.last?.starred ?? 0) + 1)
+            stars.append(star)
+            return .success(.changed(true))
+        case .unstar(let room, let position):
+            let count = stars.count
+            stars.removeAll { $0.room == room && $0.position == position }
+            return .success(.changed(stars.count < count))
+        case .stars(let before, let page):
+            return .success(self.page(before: before, page))
+        case .forget:
+            self = MemoryUser()
+            return .success(.done)
         case .blocked: return .success(.blocked(blocked.sorted { $0.text < $1.text }))
         }
+    }
+
+    private func page(before: UInt64?, _ page: PageBounds) -> UserReply {
+        let earlier = stars.filter { star in before.map { star.starred < $0 } ?? true }.reversed()
+        var (taken, bytes) = ([Star](), 0)
+        for star in earlier {
+            guard taken.count < page.count, taken.isEmpty || bytes + star.cost <= page.bytes else { break }
+            taken.append(star)
+            bytes += star.cost
+        }
+        return .stars(taken, hasMore: taken.count < earlier.count)
     }
 
     private mutating func write(

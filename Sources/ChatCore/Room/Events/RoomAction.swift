@@ -26,8 +26,8 @@ public enum RoomAction: Sendable, Equatable {
     case deliverRules(RoomPolicy, version: UInt64)
     /// The same.
     indirect case deliverSanction(SanctionChange)
-    /// The indexes of these participants may lack the room: after a while, when whoever changed them should be done, they
-    /// are written.
+    /// The indexes of some participants may lack the room: after a while, when whoever changed them should be done,
+    /// they are written.
     case settleIndexes
     /// To one session, which is live from now on: everything that is delivered after this is for it as well.
     indirect case goLive(SessionID, Joined)
@@ -42,6 +42,8 @@ public enum RoomAction: Sendable, Equatable {
     /// Charge the user of one of our sessions, in nanoseconds of work (``RequestCost``), for what Redis did for a
     /// request.
     case charge(SessionID, UInt64)
+    /// The room was read, with its participants; nil if it has none any more. `last`: the seq of the log's last entry.
+    indirect case conversed(Conversation?, last: UInt64)
     /// The nodes in the room, according to Redis: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
     /// The room is out of use: the runner may forget it.

@@ -70,6 +70,8 @@ extension RoomAction {
         case .remove(let session, let removal): "remove \(session.trace), \(removal.reason.rawValue)"
         case .refusePage(let session, let event): "refusePage of \(session.trace): \(event.trace)"
         case .sawNodes(let nodes): "sawNodes, \(nodes.count) nodes"
+        case .conversed(let conversation, let last):
+            "conversed, \(conversation?.participants.count ?? 0) participants, last \(last)"
         case .charge(let session, let cost): "charge session \(session.raw) \(cost) ns"
         case .finished: "finished"
         case .count(let counter): "count \(counter)"
@@ -142,8 +144,10 @@ extension ServerEvent {
         case .removed(_, let removal): "removed, \(removal.reason.rawValue)"
         case .moderated(_, _, let reply): "moderated, version \(reply.version)"
         case .conversation: "conversation"
+        case .amended(_, _, let reply): "amended \(reply.position)"
         case .rules(_, let version, _): "rules, version \(version)"
         case .sanction(_, let change): "sanction, \(change.operation.rawValue) of user \(change.user)"
+        case .inbox: "inbox"
         case .error(_, let error): "error \(error.code.name)"
         }
     }
@@ -160,6 +164,7 @@ extension ChannelEvent {
             "gone \(node) with value \(value), \(nodes.count) nodes, last \(last)"
         case .presence(let notice): "presence \(notice.trace)"
         case .signal(let signal): "signal of \(signal.trace)"
+        case .reads(let marks): "reads of \(marks.count) users"
         case .notice(let notice): "notice, \(notice.kind.rawValue)"
         }
     }
@@ -189,8 +194,9 @@ extension BrokerRequest {
         case .trim: "trim"
         case .hold: "hold"
         case .release: "release"
-        case .say, .moderate, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget, .tryStoring, .memory,
-            .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user:
+        case .say, .moderate, .amend, .audit, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget,
+            .tryStoring, .memory,
+            .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user, .reading:
             "none of a room's"
         }
     }
@@ -218,8 +224,9 @@ extension BrokerReply {
         case .roster(let part):
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
-        case .moderated, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory, .commanded,
-            .commands, .ticket, .conversation, .participants, .user:
+        case .moderated, .amended, .audit, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders,
+            .memory, .commanded,
+            .commands, .ticket, .conversation, .participants, .user, .reading:
             "none of a room's"
         }
     }

@@ -20,8 +20,13 @@ struct RecentMessages: Sendable {
     private(set) var completeAfter: UInt64 = 0
     /// It holds as much as its bounds allow: messages were dropped for later ones.
     private(set) var isFull = false
+    /// What is deleted is forgotten. Only tests switch it off.
+    private let erases: Bool
+    /// How many entries in memory are no plain messages.
+    private var extended: UInt32 = 0
 
-    init(capacity: Int, costLimit: Int) {
+    init(capacity: Int, costLimit: Int, erases: Bool = true) {
+        self.erases = erases
         self.capacity = max(1, capacity)
         self.costLimit = costLimit
     }
@@ -47,6 +52,7 @@ struct RecentMessages: Sendable {
         head = 0
         cost = 0
         isFull = false
+        extended = 0
         completeAfter = seq
     }
 
@@ -60,9 +66,35 @@ struct RecentMessages: Sendable {
         storage.append(Kept(message: message, hash: hash))
         cost += message.content.cost
         if let hash { keys.set(hash, to: message.position.seq) }
+        if !message.content.isPlain { noteExtended(message) }
         while count > 1, count > capacity || cost > costLimit {
             dropOldest()
             isFull = true
+        }
+    }
+
+    /// Takes note of an entry that is no plain message. What it erases is erased here, so that nothing that is put back
+    /// after a failover, or shown to whoever joins, holds it.
+    private mutating func noteExtended(_ message: Message) {
+        extended += 1
+        let erased = message.content.erased
+        guard !erased.isEmpty, erases else { return }
+        let deed = Deed(by: message.content.user.text, at: message.content.at)
+        let targets = Set(erased)
+        guard let oldest = erased.map(\.seq).min() else { return }
+        for index in index(after: oldest &- 1)..<count {
+            let entry = self[index]
+            let content = entry.content
+            guard content.deleted == nil else { continue }
+            if let amendment = content.amendment {
+                guard amendment.operation == .edit, targets.contains(amendment.of) else { continue }
+            } else if !targets.contains(entry.position) {
+                continue
+            }
+            let tombstone = content.tombstone(deed)
+            cost += tombstone.cost - content.cost
+            if content.isPlain { extended += 1 }
+            storage[head + index].message.content = tombstone
         }
     }
 
@@ -82,6 +114,7 @@ struct RecentMessages: Sendable {
     private mutating func dropOldest() {
         let seq = storage[head].message.position.seq
         cost -= storage[head].message.content.cost
+        if !storage[head].message.content.isPlain { extended -= 1 }
         if let hash = storage[head].hash { keys.remove(hash, at: seq) }
         completeAfter = max(completeAfter, seq)
         storage[head].message.content = Self.forgotten
@@ -122,9 +155,14 @@ struct RecentMessages: Sendable {
         return low
     }
 
-    /// All messages with a seq above `seq`, oldest first.
+    /// All messages with a seq above `seq`, oldest first, as they are in the log.
     func messages(after seq: UInt64) -> [Message] {
         (index(after: seq)..<count).map { self[$0] }
+    }
+
+    /// Messages of memory up to its end, as later amendments leave them.
+    func folded(_ messages: [Message]) -> [Message] {
+        extended == 0 ? messages : MessageFold.folded(messages)
     }
 
     /// The newest `limit` messages, oldest first; none from before a hole, as a join does not announce it.
@@ -157,6 +195,7 @@ extension RecentMessages {
         packed.add(completeAfter)
         packed.add(isFull)
         packed.add(UInt64(count))
+        packed.add(extended > 0)
         for index in 0..<count {
             let message = self[index]
             packed.add(message.position)
@@ -165,6 +204,7 @@ extension RecentMessages {
             packed.add(text: message.content.text)
             packed.add(text: message.content.data)
             packed.add(text: message.content.key)
+            if extended > 0 { Self.pack(message.content.extra, into: &packed) }
         }
     }
 
@@ -172,19 +212,55 @@ extension RecentMessages {
         self.init(capacity: capacity, costLimit: costLimit)
         completeAfter = packed.number()
         let isFull = packed.flag()
-        let messages = (0..<packed.number()).map { _ in Self.message(&packed) }
+        let count = packed.number()
+        let isExtended = packed.flag()
+        let messages = (0..<count).map { _ in Self.message(&packed, isExtended: isExtended) }
         storage.reserveCapacity(messages.count)
         for message in messages { append(message) }
         self.isFull = isFull
     }
 
-    private static func message(_ packed: inout PackedBytesReader) -> Message {
+    private static func message(_ packed: inout PackedBytesReader, isExtended: Bool) -> Message {
         let position = packed.position()
         let user = UserID(kept: packed.name())
         let at = packed.near()
         let text = packed.text()
         let data = packed.text()
+        let key = packed.text()
+        let extra = isExtended ? extra(&packed) : nil
         return Message(
-            position: position, content: MessageContent(user: user, at: at, text: text, data: data, key: packed.text()))
+            position: position,
+            content: MessageContent(user: user, at: at, text: text, data: data, key: key, extra: extra))
+    }
+
+    /// Memory holds messages as they are in the log, without a folded state.
+    private static func pack(_ extra: MessageExtra?, into packed: inout PackedBytesWriter) {
+        packed.add(extra != nil)
+        guard let extra else { return }
+        packed.add(text: extra.amendment?.operation.rawValue)
+        if let amendment = extra.amendment {
+            packed.add(amendment.of)
+            packed.add(amendment.number)
+        }
+        packed.add(extra.thread != nil)
+        if let thread = extra.thread { packed.add(thread) }
+        packed.add(UInt64(extra.mentions.count))
+        for user in extra.mentions { packed.add(name: user.text) }
+        packed.add(text: extra.deleted?.by)
+        if let deleted = extra.deleted { packed.add(near: deleted.at) }
+    }
+
+    private static func extra(_ packed: inout PackedBytesReader) -> MessageExtra? {
+        guard packed.flag() else { return nil }
+        var amendment: Amendment?
+        if let operation = packed.text().flatMap({ Amendment.Operation(rawValue: $0) }) {
+            let of = packed.position()
+            amendment = Amendment(operation, of: of, number: packed.number())
+        }
+        let thread = packed.flag() ? packed.position() : nil
+        let mentions = (0..<packed.number()).map { _ in UserID(kept: packed.name()) }
+        let by = packed.text()
+        let deleted = by.map { Deed(by: $0, at: packed.near()) }
+        return MessageExtra(amendment: amendment, thread: thread, mentions: mentions, deleted: deleted)
     }
 }

@@ -26,7 +26,9 @@ struct RoomOrder: Sendable {
     static let heldLimit = 4_096
 
     init(_ settings: RoomSettings) {
-        recent = RecentMessages(capacity: settings.historyLength, costLimit: settings.memoryBytes)
+        recent = RecentMessages(
+            capacity: settings.historyLength, costLimit: settings.memoryBytes,
+            erases: settings.rules.contains(.forgetErased))
     }
 
     // MARK: what is known

@@ -139,6 +139,7 @@ struct RoomSanctions: Sendable {
 
     /// A message was shown. `now`: no message counts as sent later, whatever the clock of its node says.
     mutating func shown(_ content: MessageContent, now: UInt64) {
+        guard content.amendment == nil else { return }
         note(content, at: min(content.at, now), number: nil)
     }
 

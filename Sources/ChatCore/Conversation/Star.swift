@@ -1,0 +1,45 @@
+/// A message that a user has starred: a copy, which stays when the log is trimmed.
+public struct Star: Hashable, Sendable {
+    /// The most bytes of a copy. Of a longer message `data` is left out, and then the end of the text.
+    public static let mostBytes = 8_192
+
+    public var room: RoomName
+    public var position: Position
+    /// Who said it, and when, in milliseconds since 1970.
+    public var user: UserID
+    public var at: UInt64
+    public var text: String?
+    /// JSON text.
+    public var data: String?
+    /// When it was starred; 0 if it is not yet. No two stars of a user have the same time.
+    public var starred: UInt64
+
+    public init(
+        _ room: RoomName, _ position: Position, user: UserID, at: UInt64, text: String? = nil, data: String? = nil,
+        starred: UInt64 = 0
+    ) {
+        self.room = room
+        self.position = position
+        self.user = user
+        self.at = at
+        self.text = text
+        self.data = data
+        self.starred = starred
+    }
+
+    /// The copy of a message.
+    public init(_ message: Message, in room: RoomName) {
+        let content = message.content
+        self.init(room, message.position, user: content.user, at: content.at, text: content.text, data: content.data)
+        let bytes = text?.utf8.count ?? 0
+        if bytes + (data?.utf8.count ?? 0) > Self.mostBytes { data = nil }
+        if let whole = text, bytes > Self.mostBytes {
+            var end = whole.utf8.index(whole.utf8.startIndex, offsetBy: Self.mostBytes)
+            while end.samePosition(in: whole) == nil { end = whole.utf8.index(before: end) }
+            text = String(whole[..<end])
+        }
+    }
+
+    /// About how many bytes the star has.
+    public var cost: Int { 128 + (text?.utf8.count ?? 0) + (data?.utf8.count ?? 0) }
+}

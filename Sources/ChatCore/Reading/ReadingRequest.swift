@@ -1,0 +1,115 @@
+/// What a node asks of the broker about what users have read (``BrokerRequest/reading(_:)``).
+public enum ReadingRequest: Sendable, Equatable {
+    /// The most users in one ``read(room:_:)``.
+    public static let mostReads = 200
+
+    /// Participants of a room have read up to these positions. → `.read`, with an outcome for each, in order
+    case read(room: RoomName, [UserRead])
+    /// What the participants of a room have read. → `.receipts`
+    case receipts(room: RoomName)
+    /// The room as a line of the user's inbox. → `.head`
+    case head(room: RoomName, of: UserID)
+    /// How many nodes have a session of the user. → `.listeners`
+    case listeners(of: UserID)
+
+    /// Whose keys and channel the request is about.
+    public var entity: Entity {
+        switch self {
+        case .read(let room, _), .receipts(let room), .head(let room, _): .room(room)
+        case .listeners(let user): .user(user)
+        }
+    }
+}
+
+/// A user has read a room up to a position.
+public struct UserRead: Hashable, Sendable {
+    public var user: UserID
+    public var position: Position
+
+    public init(_ user: UserID, _ position: Position) {
+        self.user = user
+        self.position = position
+    }
+}
+
+/// The broker's answer to a ``ReadingRequest``.
+public enum ReadingReply: Sendable, Equatable {
+    case read([ReadOutcome])
+    /// Nil if the room has no participants.
+    case receipts(ReceiptsView?)
+    /// Nil if the user is no participant.
+    case head(RoomHead?)
+    case listeners(Int)
+}
+
+/// What became of one position of a ``ReadingRequest/read(room:_:)``.
+public struct ReadOutcome: Sendable, Hashable {
+    public enum Result: String, Sendable, Hashable, CaseIterable {
+        /// It was taken.
+        case read
+        /// The user had read as far before.
+        case known
+        /// The position is none of this room's history: of another room, or of a branch that was lost.
+        case lost
+        /// The user is no participant.
+        case stranger
+    }
+
+    public var result: Result
+    /// What is stored now; nil if there is nothing.
+    public var mark: ReadMark?
+    /// The number of messages after it.
+    public var unread: UInt64
+
+    public init(_ result: Result, mark: ReadMark?, unread: UInt64) {
+        self.result = result
+        self.mark = mark
+        self.unread = unread
+    }
+}
+
+/// What the participants of a room have read, at one moment.
+public struct ReceiptsView: Sendable, Equatable {
+    /// The number of participants.
+    public var count: Int
+    public var tally: LogTally
+    /// The number of entries that the log holds.
+    public var kept: UInt64
+    /// Who is missing has read nothing. Empty if the room has more participants than it is told what they have read.
+    public var marks: [UserID: ReadMark]
+
+    public init(count: Int, tally: LogTally, kept: UInt64, marks: [UserID: ReadMark]) {
+        self.count = count
+        self.tally = tally
+        self.kept = kept
+        self.marks = marks
+    }
+}
+
+/// A room as a line of a participant's inbox, as the broker has it.
+public struct RoomHead: Sendable, Hashable {
+    public var kind: ConversationKind
+    public var participant: Participant
+    /// The position of the log's newest entry; nil if it has none.
+    public var newest: Position?
+    /// Up to where the user has read; nil: nothing.
+    public var mark: ReadMark?
+    public var unread: UInt64
+    /// The newest message, as it reads now.
+    public var last: MessagePreview?
+    /// The other participant of a direct conversation.
+    public var other: UserID?
+
+    public init(
+        kind: ConversationKind, participant: Participant, newest: Position?, mark: ReadMark?, unread: UInt64,
+        last: MessagePreview?, other: UserID? = nil
+    ) {
+        self.kind = kind
+        self.participant = participant
+        self.newest = newest
+        self.mark = mark
+        self.unread = unread
+        self.last = last
+        self.other = other
+    }
+}

@@ -1,0 +1,137 @@
+import MartletClient
+import Testing
+
+@testable import martlet
+
+@Suite struct ChatConversationTests {
+    private let lobby: RoomName
+    private let now = Moment(nanoseconds: 100_000_000_000)
+    private let bob: UserID
+
+    init() throws {
+        lobby = try RoomName("lobby")
+        bob = try UserID("bob")
+    }
+
+    /// In a conversation, of which the messages up to 5-9 were read, and `unread` were not.
+    private func model(unread: UInt64 = 0, reads: Bool = true) throws -> ChatModel {
+        var model = ChatModel(
+            user: "ana", room: lobby, history: 20, keyPrefix: "k", endsWithInput: false, reads: reads)
+        _ = model.started()
+        let own = JoinedReceipts.Own(read: position(9), unread: unread)
+        let joined = JoinedRoom(
+            room: lobby, position: position(9), members: [], count: 2, resumption: .fresh,
+            receipts: JoinedReceipts(reads: [:], own: own))
+        _ = model.received(.joined(joined), now: now)
+        return model
+    }
+
+    private func position(_ seq: UInt64) -> Position { Position(epoch: 5, seq: seq) }
+
+    private func says(_ model: inout ChatModel, _ seq: UInt64, _ text: String, user: String = "bob") throws
+        -> [ChatModel.Action]
+    {
+        model.received(
+            .message(
+                lobby,
+                Message(position: position(seq), content: MessageContent(user: try UserID(user), at: 1_000, text: text))
+            ),
+            now: now)
+    }
+
+    private func change(_ seq: UInt64, _ operation: Amendment.Operation, of: UInt64, text: String? = nil) -> ClientEvent
+    {
+        .changed(
+            lobby,
+            Message(
+                position: position(seq),
+                content: MessageContent(
+                    user: bob, at: 2_000, text: text,
+                    extra: MessageExtra(amendment: Amendment(operation, of: position(of), number: 1)))))
+    }
+
+    @Test func editingAndDeletingAreAboutTheLastMessageOfOnesOwn() throws {
+        var model = try model()
+        #expect(model.entered("/edit better", now: now) == [.show(.note("you have said nothing here lately"))])
+        _ = try says(&model, 10, "mine", user: "ana")
+        _ = try says(&model, 11, "theirs")
+        #expect(
+            model.entered("/edit better", now: now)
+                == [.amend(AmendRequest(room: lobby, .edit(of: position(10), text: "better", data: nil)))])
+        #expect(model.entered("/delete", now: now) == [.amend(AmendRequest(room: lobby, .delete(of: position(10))))])
+        _ = model.received(
+            .changed(
+                lobby,
+                Message(
+                    position: position(12),
+                    content: MessageContent(
+                        user: try UserID("ana"), at: 1,
+                        extra: MessageExtra(amendment: Amendment(.delete, of: position(10)))))),
+            now: now)
+        #expect(model.entered("/delete", now: now) == [.show(.note("you have said nothing here lately"))])
+    }
+
+    @Test func reactionsCountFromTheLastMessageOfOthers() throws {
+        var model = try model()
+        for seq: UInt64 in 10...12 { _ = try says(&model, seq, "m\(seq)") }
+        _ = try says(&model, 13, "mine", user: "ana")
+        #expect(
+            model.entered("/react 👍", now: now)
+                == [.amend(AmendRequest(room: lobby, .react(of: position(12), emoji: "👍")))])
+        #expect(
+            model.entered("/unreact 👍 3", now: now)
+                == [.amend(AmendRequest(room: lobby, .unreact(of: position(10), emoji: "👍")))])
+        #expect(model.entered("/react 👍 4", now: now) == [.show(.note("there is no such message here"))])
+        guard case .show(.note)? = model.entered("/react", now: now).first else {
+            Issue.record("it needs an emoji")
+            return
+        }
+    }
+
+    @Test func whatIsUnreadIsMarkedOnceAndWhatIsShownIsRead() throws {
+        var model = try model(unread: 2)
+        let actions = try says(&model, 10, "new")
+        #expect(actions.first == .show(.unread(lobby, 2)))
+        #expect(actions.contains(.read(lobby, position(10))))
+        #expect(try says(&model, 11, "newer").first != .show(.unread(lobby, 2)))
+        var pipe = try self.model(unread: 2, reads: false)
+        #expect(!(try says(&pipe, 10, "new")).contains(.read(lobby, position(10))))
+    }
+
+    @Test func aChangeIsShownWithTheMessageAsItIs() throws {
+        var model = try model()
+        _ = try says(&model, 10, "first")
+        let actions = model.received(change(11, .edit, of: 10, text: "second"), now: now)
+        guard case .show(.changed(_, _, now: let message?))? = actions.first else {
+            Issue.record("it is not shown")
+            return
+        }
+        #expect(message.content.text == "second")
+        let text = ChatText(user: "ana") { "\($0)" }
+        guard case .show(let line)? = actions.first else { return }
+        #expect(text.lines(line, in: lobby, now: 0) == ["2000 * bob edited a message of bob, 1000: second"])
+        guard case .show(let unknown)? = model.received(change(12, .pin, of: 3), now: now).first else { return }
+        #expect(text.lines(unknown, in: lobby, now: 0) == ["2000 * bob pinned 5-3"])
+    }
+
+    @Test func aDirectConversationBecomesTheCurrentRoom() throws {
+        var model = try model()
+        #expect(model.entered("/direct bob", now: now) == [.direct(bob)])
+        let room = try RoomName("dm:ana:bob")
+        #expect(model.begun(room) == [.join(room, history: 20)])
+        #expect(model.current == room)
+        #expect(model.entered("/inbox", now: now) == [.inbox])
+        let head = RoomHead(
+            kind: .direct, participant: Participant(), newest: position(3), mark: nil, unread: 3,
+            last: MessagePreview(position: position(3), user: bob, at: 1_000, text: "hi\nyou"), other: bob)
+        let page = InboxPage(
+            conversations: [InboxConversation(room: room, head: head)], cursor: InboxCursor(), hasMore: false)
+        let text = ChatText(user: "ana") { "\($0)" }
+        #expect(
+            text.lines(.inbox(page), in: lobby, now: 0)
+                == ["  bob (3 unread): 1000 bob: hi ⏎ you  /join dm:ana:bob"])
+        #expect(
+            ChatLine.notice(UserNotice(.invited, room, by: "bob")).json(now: 0)
+                == #"{"type":"notice","room":"dm:ana:bob","kind":"invited","by":"bob"}"#)
+    }
+}
