@@ -84,6 +84,15 @@ public enum ClientEvent: Hashable, Sendable {
     case joined(JoinedRoom)
     case left(RoomName)
     case message(RoomName, Message)
+    /// An earlier message has changed: the amendment, in its place among the messages. ``Message/changed(by:)`` applies
+    /// it.
+    case changed(RoomName, Message)
+    /// Participants of the room have read up to these positions.
+    case receipts(RoomName, [UserID: Position])
+    /// The newest message of a room that is watched.
+    case head(InboxHead)
+    /// Something for the user, on whatever device and in whatever room.
+    case notice(UserNotice)
     /// The messages after `after` and before `before` are not in the log any more.
     case gap(RoomName, Gap)
     /// Everything shown of the room is void; the room continues at the position.
@@ -96,6 +105,13 @@ public enum ClientEvent: Hashable, Sendable {
     case fault(ServerFault)
 }
 
+extension ClientEvent {
+    /// An entry of a room's log that is shown: a message, or a change of an earlier one.
+    static func shown(_ message: Message, in room: RoomName) -> ClientEvent {
+        message.content.amendment == nil ? .message(room, message) : .changed(room, message)
+    }
+}
+
 /// The state of a room when the session joined it.
 public struct JoinedRoom: Hashable, Sendable {
     public var room: RoomName
@@ -105,8 +121,14 @@ public struct JoinedRoom: Hashable, Sendable {
     public var members: [RosterMember]?
     public var count: Int
     public var resumption: Resumption
+    /// What the participants have read; nil if the room has none.
+    public var receipts: JoinedReceipts?
 
-    public init(room: RoomName, position: Position, members: [RosterMember]?, count: Int, resumption: Resumption) {
+    public init(
+        room: RoomName, position: Position, members: [RosterMember]?, count: Int, resumption: Resumption,
+        receipts: JoinedReceipts? = nil
+    ) {
+        self.receipts = receipts
         self.room = room
         self.position = position
         self.members = members

@@ -46,7 +46,9 @@ public final class MartletClient: Sendable {
                 buffer.push(event)
                 buffer.finish()
                 return
-            case .disconnected, .joined, .left, .message, .gap, .reset, .presence, .signal, .draining, .fault: break
+            case .disconnected, .joined, .left, .message, .changed, .receipts, .head, .notice, .gap, .reset, .presence,
+                .signal, .draining, .fault:
+                break
             }
             buffer.push(event)
         }
@@ -195,7 +197,12 @@ public final class MartletClient: Sendable {
         buffer.finish()
     }
 
-    private func ask(
+    /// Calls the session on its loop.
+    func onSession(_ body: @escaping @Sendable (ClientSession) -> Void) {
+        session.loop.execute { [session] in body(session) }
+    }
+
+    func ask(
         _ body: @escaping @Sendable (ClientSession, @escaping ClientSession.Completion) -> Void
     ) async throws(ClientError) -> ClientStateMachine.Reply {
         let result = await withCheckedContinuation { continuation in

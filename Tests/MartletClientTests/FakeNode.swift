@@ -273,9 +273,11 @@ private final class FakeSession: ChannelInboundHandler {
             tell(.roster(ref: request.ref, room: room, RosterPage(members: [], count: 0, cursor: nil)))
         case .ping: tell(.pong(ref: request.ref))
         case .token: tell(.renewed(ref: request.ref, expiresIn: nil))
-        case .conversation: break
+        case .conversation, .inbox: break
         case .moderate(let room, _):
             tell(.moderated(ref: request.ref, room: room, ModerationReply(version: 1, isChanged: true)))
+        case .amend(let amend):
+            tell(.amended(ref: request.ref, room: amend.room, AmendReply(Position(epoch: 7, seq: 1), .stored)))
         case .signal(let room, let name, let data):
             for session in rooms.sessions.values where session !== self && session.joined.contains(room) {
                 session.tell(.signal(room: room, user: user, name: name, data: data))

@@ -88,6 +88,11 @@ struct Harness {
             case .joined(let joined): return "joined \(joined.position)"
             case .left: return "left"
             case .message(_, let message): return "message \(message.position)"
+            case .changed(_, let change): return "changed \(change.position)"
+            case .receipts(_, let reads):
+                return "receipts " + reads.map { "\($0.key) \($0.value)" }.sorted().joined(separator: ", ")
+            case .head(let head): return "head \(head.room) \(head.unread ?? 0)"
+            case .notice(let notice): return "notice \(notice.kind) \(notice.room)"
             case .gap(_, let gap): return "gap \(gap.after) \(gap.before)"
             case .reset(_, let reset): return "reset \(reset.position)"
             case .presence: return "presence"

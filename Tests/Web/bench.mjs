@@ -18,7 +18,7 @@ export async function joined(options = {}, node, join = {}) {
     const all = await online(options, node);
     const room = all.client.join('lobby', join);
     const shown = [];
-    for (const type of ['message', 'gap', 'reset', 'joined', 'presence', 'signal', 'failed']) {
+    for (const type of ['message', 'changed', 'receipts', 'gap', 'reset', 'joined', 'presence', 'signal', 'failed']) {
         room.on(type, (event) => shown.push({ type, ...event, ...(event instanceof MartletError ? { error: event } : {}) }));
     }
     await all.clock.advance(5);

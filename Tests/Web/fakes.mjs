@@ -61,10 +61,70 @@ export const settled = () => new Promise((resolve) => setImmediate(resolve));
 /** The rooms that all fake nodes share: what Redis is to real ones. */
 export class FakeStore {
     rooms = new Map();
+    /** When something is said: always the same, so that runs are alike. */
+    date = () => '2026-01-02T03:04:05.678Z';
 
     room(name) {
-        if (!this.rooms.has(name)) this.rooms.set(name, { epoch: 1_000, seq: 0, log: [], keys: new Map(), here: new Set() });
+        if (!this.rooms.has(name)) {
+            this.rooms.set(name, {
+                epoch: 1_000, seq: 0, log: [], keys: new Map(), here: new Set(), ops: 0, overlay: new Map(), kind: null,
+                participants: new Map(), reads: new Map(), watchers: new Set(),
+            });
+        }
         return this.rooms.get(name);
+    }
+
+    /** Appends an amendment, folds it into the state of its message, and tells everybody who is there. */
+    amend(name, { user, operation, of, text, data, reaction, key }) {
+        const room = this.room(name);
+        const known = key && room.keys.get(`${user} ${key}`);
+        if (known) return { change: known, repeated: true };
+        room.seq += 1;
+        room.ops += 1;
+        const position = `${room.epoch}-${room.seq}`;
+        const at = this.date();
+        const state = room.overlay.get(of) ?? {};
+        room.overlay.set(of, state);
+        const mark = { by: user, at };
+        if (operation === 'edit' && !state.deleted) Object.assign(state, { text, data, edited: { version: (state.edited?.version ?? 0) + 1, ...mark } });
+        if (operation === 'delete') state.deleted = mark;
+        if (operation === 'pin') state.pinned = mark;
+        if (operation === 'unpin') delete state.pinned;
+        if (operation === 'react' || operation === 'unreact') {
+            const users = (state.reactions?.[reaction]?.users ?? []).filter((one) => one !== user);
+            if (operation === 'react') users.push(user);
+            state.reactions = { ...state.reactions, [reaction]: { count: users.length, users } };
+            if (users.length === 0) delete state.reactions[reaction];
+        }
+        const { edited, deleted, pinned = null } = state;
+        const count = state.reactions?.[reaction] ?? { count: 0, users: [] };
+        const became = {
+            edit: { text: state.text, data: state.data, edited }, delete: { deleted }, pin: { pinned }, unpin: { pinned },
+            react: { reactions: { [reaction]: count } }, unreact: { reactions: { [reaction]: count } },
+        };
+        const change = { position, of, operation, user, at, ...structuredClone(became[operation]) };
+        room.log.push(change);
+        if (key) room.keys.set(`${user} ${key}`, change);
+        for (const socket of [...room.here]) socket.emit({ type: 'changed', room: name, ...change });
+        return { change, repeated: false };
+    }
+
+    /** A page as nodes give it: messages as they are now, without the amendments between them. */
+    folded(name, entries) {
+        const { overlay } = this.room(name);
+        return entries.filter((entry) => entry.operation === undefined).map((message) => {
+            const state = overlay.get(message.position);
+            if (!state) return message;
+            const { text = message.text, data = message.data, ...more } = state;
+            return { ...message, ...(state.deleted ? {} : { text, data }), ...more, ...(state.deleted ? { text: undefined, data: undefined } : {}) };
+        });
+    }
+
+    /** How many messages of a room are after that position. */
+    unread(name, user) {
+        const room = this.room(name);
+        const read = Number(room.reads.get(user)?.split('-')[1] ?? 0);
+        return room.log.filter((entry) => entry.operation === undefined && Number(entry.position.split('-')[1]) > read).length;
     }
 
     append(name, content) {
@@ -72,12 +132,17 @@ export class FakeStore {
         const known = content.key && room.keys.get(`${content.user} ${content.key}`);
         if (known) return { message: known, repeated: true };
         room.seq += 1;
-        const message = { position: `${room.epoch}-${room.seq}`, at: '2026-01-02T03:04:05.678Z', ...content };
+        const message = { position: `${room.epoch}-${room.seq}`, at: this.date(), ...content };
         room.log.push(message);
+        if (room.participants.has(content.user)) room.reads.set(content.user, message.position);
         if (content.key) room.keys.set(`${content.user} ${content.key}`, message);
         for (const socket of [...room.here]) {
             const { key, ...rest } = message;
             socket.emit({ type: 'message', room: name, ...rest, ...(socket.user === message.user ? { key } : {}) });
+        }
+        for (const socket of room.watchers) {
+            const { position, user, at, text } = message;
+            if (!socket.gone) socket.emit({ type: 'head', room: name, position, user, at, text, unread: this.unread(name, socket.user) });
         }
         return { message, repeated: false };
     }
@@ -99,6 +164,9 @@ export class FakeNode {
     latency = () => 1;
     welcome = {};
     accept = true;
+    /** Whether it knows nothing of conversations. */
+    isOlder = false;
+    stars = new Map();
     /** The close code and reason for whoever comes. @type {[number, string] | null} */
     refuse = null;
 
@@ -112,6 +180,15 @@ export class FakeNode {
 
     get socket() { return this.sockets.at(-1); }
 }
+
+const seqOf = (position) => Number(position.split('-')[1]);
+
+/** Where a page begins and ends, if those are no messages. */
+const ends = (entries) => (entries.some((entry) => entry.operation !== undefined)
+    ? { first: entries[0].position, last: entries.at(-1).position } : {});
+
+/** Requests that older nodes do not know. */
+const NEWER = new Set(['amend', 'conversation', 'participants', 'read', 'inbox', 'watch', 'unwatch', 'online', 'star', 'unstar', 'stars']);
 
 class FakeSocket {
     onmessage = null;
@@ -177,6 +254,7 @@ class FakeSocket {
         const answer = this.node.intercept(frame, this);
         if (answer === null) return;
         if (answer !== undefined) this.emit({ ref: frame.ref, ...answer });
+        else if (this.node.isOlder && NEWER.has(frame.type)) this.emit(failure(frame.ref, 103, 'unknownType', false));
         else this[`_${frame.type}`](frame, this.node.store.room(frame.room ?? ''));
     }
 
@@ -205,8 +283,129 @@ class FakeSocket {
                 joined.resumed = true;
             }
         }
-        const shown = joined.messages.map(({ key, ...rest }) => (rest.user === this.user ? { ...rest, key } : rest));
+        // Of messages before the page the client has to be told what they became.
+        const [first] = joined.messages;
+        const changes = joined.messages.filter((entry) => entry.operation !== undefined && seqOf(entry.of) < seqOf(first.position));
+        if (frame.after !== undefined && changes.length > 0) joined.changes = changes;
+        Object.assign(joined, ends(joined.messages));
+        const shown = this.node.store.folded(frame.room, joined.messages)
+            .map(({ key, ...rest }) => (rest.user === this.user ? { ...rest, key } : rest));
+        if (room.participants.has(this.user)) {
+            Object.assign(joined, {
+                kind: room.kind, reads: Object.fromEntries(room.reads), read: room.reads.get(this.user),
+                unread: this.node.store.unread(frame.room, this.user),
+            });
+        }
         this.emit({ ...joined, messages: shown });
+    }
+
+    _amend(frame) {
+        const { change, repeated } = this.node.store.amend(frame.room, { ...frame, user: this.user });
+        this.emit({ type: 'amended', ref: frame.ref, room: frame.room, position: change.position, repeated });
+    }
+
+    _conversation(frame) {
+        const { operation, user, users = [], role, level } = frame;
+        if (operation === 'blocked') {
+            this.emit({ type: 'blocked', ref: frame.ref, users: [] });
+            return;
+        }
+        const name = operation === 'direct' ? `dm:${[this.user, user].sort().join(':')}` : frame.room;
+        const room = this.node.store.room(name);
+        const before = JSON.stringify([room.kind, ...room.participants]);
+        const add = (one, as) => { if (!room.participants.has(one)) room.participants.set(one, { role: as, notify: 'all' }); };
+        if (operation === 'direct') {
+            room.kind = 'direct';
+            for (const one of [this.user, user]) add(one, 'member');
+        } else if (operation === 'create') {
+            room.kind = 'group';
+            add(this.user, 'owner');
+            for (const one of users) add(one, 'member');
+        } else if (operation === 'invite') {
+            for (const one of users) add(one, 'member');
+        } else if (operation === 'leave' || operation === 'remove') {
+            room.participants.delete(operation === 'leave' ? this.user : user);
+        } else if (operation === 'role') {
+            room.participants.get(user).role = role;
+        } else if (operation === 'notify') {
+            room.participants.get(this.user).notify = level;
+        }
+        const changed = JSON.stringify([room.kind, ...room.participants]) !== before;
+        const told = { direct: [user], create: users, invite: users, remove: [user] }[operation] ?? [];
+        for (const socket of this.node.sockets) {
+            if (!changed || socket.gone || !told.includes(socket.user)) continue;
+            socket.emit({ type: 'notice', kind: operation === 'remove' ? 'removed' : 'invited', room: name, by: this.user });
+        }
+        this.emit({ type: 'conversation', ref: frame.ref, room: name, kind: room.kind, changed });
+    }
+
+    _participants(frame, room) {
+        const participants = [...room.participants].map(([user, { role, notify }]) => ({
+            user, role, since: '2026-01-02T03:04:05.678Z', read: room.reads.get(user) ?? null, ...(user === this.user ? { notify } : {}),
+        }));
+        this.emit({ type: 'participants', ref: frame.ref, room: frame.room, kind: room.kind, participants });
+    }
+
+    _read(frame, room) {
+        room.reads.set(this.user, frame.position);
+        const reads = { [this.user]: frame.position };
+        for (const socket of room.here) if (socket !== this) socket.emit({ type: 'receipts', room: frame.room, reads });
+        for (const socket of this.node.sockets) {
+            if (socket === this || socket.gone || socket.user !== this.user) continue;
+            const unread = this.node.store.unread(frame.room, this.user);
+            socket.emit({ type: 'notice', kind: 'read', room: frame.room, position: frame.position, unread });
+        }
+        this.emit({ type: 'read', ref: frame.ref, room: frame.room, position: frame.position });
+    }
+
+    _inbox(frame) {
+        const mine = [...this.node.store.rooms].filter(([, room]) => room.participants.has(this.user));
+        const conversations = mine.map(([name, room]) => {
+            const last = room.log.filter((entry) => entry.operation === undefined).at(-1);
+            return {
+                room: name, kind: room.kind, role: room.participants.get(this.user).role, notify: room.participants.get(this.user).notify,
+                users: room.kind === 'direct' ? [...room.participants.keys()].filter((user) => user !== this.user) : [],
+                ...(last ? { last: { position: last.position, user: last.user, at: last.at, text: last.text } } : {}),
+                unread: this.node.store.unread(name, this.user), read: room.reads.get(this.user),
+            };
+        });
+        // The cursor is what the client was shown; a page is what is not so any more.
+        const known = new Map(JSON.parse(frame.cursor ?? '[]'));
+        const changed = conversations.filter((entry) => known.get(entry.room) !== JSON.stringify(entry));
+        const page = changed.slice(0, frame.limit);
+        for (const entry of page) known.set(entry.room, JSON.stringify(entry));
+        this.emit({ type: 'inbox', ref: frame.ref, conversations: page, cursor: JSON.stringify([...known]), more: page.length < changed.length });
+    }
+
+    _watch(frame) {
+        for (const name of frame.rooms) this.node.store.room(name).watchers.add(this);
+        this.emit({ type: 'watching', ref: frame.ref, rooms: frame.rooms });
+    }
+
+    _unwatch(frame) {
+        for (const name of frame.rooms) this.node.store.room(name).watchers.delete(this);
+        this.emit({ type: 'watching', ref: frame.ref, rooms: [] });
+    }
+
+    _online(frame) {
+        const here = new Set(this.node.sockets.filter((socket) => !socket.gone).map((socket) => socket.user));
+        this.emit({ type: 'online', ref: frame.ref, online: frame.users.filter((user) => here.has(user)) });
+    }
+
+    _star(frame, room) {
+        const message = this.node.store.folded(frame.room, room.log).find((entry) => entry.position === frame.position);
+        this.node.stars.set(`${this.user} ${frame.room} ${frame.position}`, { room: frame.room, ...message });
+        this.emit({ type: 'starred', ref: frame.ref, room: frame.room, position: frame.position, starred: true });
+    }
+
+    _unstar(frame) {
+        this.node.stars.delete(`${this.user} ${frame.room} ${frame.position}`);
+        this.emit({ type: 'starred', ref: frame.ref, room: frame.room, position: frame.position, starred: false });
+    }
+
+    _stars(frame) {
+        const stars = [...this.node.stars].filter(([key]) => key.startsWith(`${this.user} `)).map(([, star]) => star).reverse();
+        this.emit({ type: 'stars', ref: frame.ref, stars, cursor: null });
     }
 
     _leave(frame, room) {
@@ -220,8 +419,9 @@ class FakeSocket {
             this.emit(failure(frame.ref, 107, 'notJoined', false));
             return;
         }
-        const { text, data, key } = frame;
-        const { message, repeated } = this.node.store.append(frame.room, { user: this.user, text, data, key });
+        const { text, data, thread, mentions, key } = frame;
+        const content = Object.fromEntries(Object.entries({ text, data, thread, mentions, key }).filter(([, value]) => value !== undefined));
+        const { message, repeated } = this.node.store.append(frame.room, { user: this.user, ...content });
         this.emit({ type: 'sent', ref: frame.ref, room: frame.room, position: message.position, at: message.at, repeated });
     }
 
@@ -232,15 +432,15 @@ class FakeSocket {
     }
 
     _history(frame, room) {
-        const seq = (position) => Number(position.split('-')[1]);
         let messages = room.log;
-        if (frame.before) messages = messages.filter((m) => seq(m.position) < seq(frame.before)).slice(-frame.limit);
-        else if (frame.after) messages = messages.filter((m) => seq(m.position) > seq(frame.after)).slice(0, frame.limit);
+        if (frame.before) messages = messages.filter((m) => seqOf(m.position) < seqOf(frame.before)).slice(-frame.limit);
+        else if (frame.after) messages = messages.filter((m) => seqOf(m.position) > seqOf(frame.after)).slice(0, frame.limit);
         else messages = messages.slice(-frame.limit);
         const newest = room.log.at(-1)?.position ?? null;
         const older = messages.length > 0 && messages[0] !== room.log[0];
         const newer = messages.length > 0 && messages.at(-1) !== room.log.at(-1);
-        this.emit({ type: 'history', ref: frame.ref, room: frame.room, messages, newest, older, newer });
+        const folded = this.node.store.folded(frame.room, messages);
+        this.emit({ type: 'history', ref: frame.ref, room: frame.room, messages: folded, ...ends(messages), newest, older, newer });
     }
 
     _roster(frame, room) {

@@ -37,9 +37,14 @@ export function sanctionText({ kind, user, until, reason }, me, now) {
     return `${subject} ${you ? 'were' : 'was'} ${DONE[kind] ?? kind}${forHowLong(until, now, 'for')}${why(reason)}`;
 }
 
-/** How the rules are now, for everybody in the room. */
-export function rulesText({ slowMode, uniqueFor, posting, frozen }) {
+/**
+ * How the rules are now, for everybody in the room.
+ *
+ * @param {import('./martlet.js').Rules} rules
+ */
+export function rulesText({ slowMode, uniqueFor, posting, frozen, members }) {
     const parts = [];
+    if (members === 'participants') parts.push('only participants may be here');
     if (frozen) parts.push('the room is frozen');
     if (posting === 'moderators') parts.push('only moderators may send messages');
     if (slowMode > 0) parts.push(`one message in ${span(slowMode)}`);
@@ -77,6 +82,10 @@ export class ModerationDialogs {
             const time = Number(byId('sanction-time').value);
             const operation = byId('sanction-operation').value;
             const lifts = operation.startsWith('un');
+            if (operation === 'erase') {
+                this.#erase();
+                return;
+            }
             this.#apply('sanction', [[operation, {
                 user: this.#user, ...(lifts || time === 0 ? {} : { time }), ...(lifts ? {} : { reason: byId('sanction-reason').value.trim() }),
             }]]);
@@ -134,7 +143,21 @@ export class ModerationDialogs {
     /** What is lifted has neither a time nor a reason; who is kicked may not return for some time. */
     #draw() {
         const operation = byId('sanction-operation').value;
-        byId('sanction-more').hidden = operation.startsWith('un');
+        byId('sanction-more').hidden = operation.startsWith('un') || operation === 'erase';
+    }
+
+    async #erase() {
+        try {
+            await this.#model.room.erase({ user: this.#user });
+            byId('sanction-dialog').close();
+        } catch (error) {
+            this.#failed('sanction', error);
+        }
+    }
+
+    #failed(name, error) {
+        byId(`${name}-error`).textContent = reasonOf(error);
+        byId(`${name}-error`).hidden = false;
     }
 
     async #apply(name, orders) {
@@ -143,8 +166,7 @@ export class ModerationDialogs {
             for (const [operation, options] of orders) await room.moderate(operation, options);
             byId(`${name}-dialog`).close();
         } catch (error) {
-            byId(`${name}-error`).textContent = reasonOf(/** @type {any} */ (error));
-            byId(`${name}-error`).hidden = false;
+            this.#failed(name, error);
         }
     }
 }

@@ -53,11 +53,13 @@ export function avatar(name, extra = '') {
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
 const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
+const shortFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const yearFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'long', year: 'numeric' });
 const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
 
 export const clockTime = (date) => clockFormat.format(date);
 export const fullTime = (date) => fullFormat.format(date);
+export const shortDay = (date) => shortFormat.format(date);
 /** One number per local day. */
 export const dayOf = (date) => date.getFullYear() * 400 + date.getMonth() * 32 + date.getDate();
 
@@ -77,7 +79,7 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 /** What went wrong, for whoever sees the room that an error names: without "send to lobby: ". */
 export function reasonOf({ message, room }) {
-    const names = /^(send to|join of|history of|roster of|moderate of) /.exec(message)?.[0];
+    const names = /^(send to|join of|history of|roster of|moderate of|amend of|participants of|read of) /.exec(message)?.[0];
     const subject = `${names}${room}: `;
     return names && message.startsWith(subject) ? message.slice(subject.length) : message;
 }
@@ -103,6 +105,28 @@ export function withLinks(text) {
     }
     parts.push(text.slice(from));
     return parts.filter((part) => part !== '');
+}
+
+/**
+ * The same, with the names of people who were mentioned standing out.
+ * @param {string} text @param {string[]} names @param {string} me
+ */
+export function withMentions(text, names, me) {
+    const sorted = [...names].sort((a, b) => b.length - a.length);
+    const parts = withLinks(text);
+    if (sorted.length === 0) return parts;
+    const pattern = new RegExp(sorted.map((name) => `@${name.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')}`).join('|'), 'g');
+    return parts.flatMap((part) => {
+        if (typeof part !== 'string') return [part];
+        const pieces = [];
+        let from = 0;
+        for (const match of part.matchAll(pattern)) {
+            const isMe = match[0].slice(1) === me;
+            pieces.push(part.slice(from, match.index), el(`span.at${isMe ? '.self' : ''}`, {}, match[0]));
+            from = match.index + match[0].length;
+        }
+        return [...pieces, part.slice(from)].filter((piece) => piece !== '');
+    });
 }
 
 /** Whether a text is one to three emoji and nothing else: such a text is shown large. */

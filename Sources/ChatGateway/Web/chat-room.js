@@ -1,5 +1,5 @@
 /** What the page knows of one room: the items of its talk, what waits to be sent, who types, what is unread. */
-import { newKey } from './martlet.js';
+import { applyChange, newKey } from './martlet.js';
 import { rulesText, sanctionText } from './chat-moderation.js';
 import { plural, reasonOf, span } from './chat-parts.js';
 
@@ -18,7 +18,12 @@ const TYPING_FOR = 5_000;
  * @property {'info' | 'warn' | 'bad'} [tone] Of a line.
  * @property {string} [text] Of a line.
  * @property {number} [back] Of a line that tells of a return: how many returns it stands for.
+ * @property {number} [version] Of a message: raised with each change of it.
+ * @property {boolean} [saving] Of a message: whether an edit of it is under way.
  */
+
+/** Pages that are loaded at most to find a message. */
+const SEARCHED = 25;
 
 export class RoomModel {
     /**
@@ -33,12 +38,21 @@ export class RoomModel {
     loading = false;
     /**
      * Sends without a stored message in sight.
-     * @type {{ key: string, text: string, at: Date, error: any, seq: number | null }[]}
+     * @type {{ key: string, text: string, more: { thread?: string, mentions?: string[] }, at: Date, error: any,
+     *     seq: number | null }[]}
      */
     pending = [];
     /** @type {Map<string, number>} Who types, until when. */
     typing = new Map();
     draft = '';
+    /** What the composer is for: a reply to an item, an edit of one, or (null) a new message. */
+    composing = null;
+    /** Who belongs to the conversation; empty for other rooms. @type {import('./martlet.js').Participant[]} */
+    participants = [];
+    /** When the user opened it: a room without messages stands in the list by that time. */
+    openedAt = 0;
+    /** Whether somebody named this user in what is unread. */
+    mentioned = false;
     /** The seq up to which all was read, and the seq after which the line "new" stands; null: nowhere. */
     read = 0;
     divider = null;
@@ -47,6 +61,17 @@ export class RoomModel {
     error = null;
     /** Whether the room was joined, and its rules are known. */
     #entered = false;
+    /** Whether it was joined, so that its newest message and what was read of it are known. */
+    #wasJoined = false;
+    #unread = 0;
+    /** The seq up to which messages are counted in `unread`. */
+    #counted = 0;
+    /** Where the last page of older messages begins; null: at the first item. @type {string | null} */
+    #olderThan = null;
+    /** @type {Map<number, Item>} Items of messages. */
+    #bySeq = new Map();
+    /** @type {number[] | null} The read positions of the others, sorted. */
+    #reads = null;
     #lostAt = 0;
     #typedAt = 0;
     #pausedUntil = 0;
@@ -66,6 +91,8 @@ export class RoomModel {
         this.room = client.join(name, { history: PAGE });
         this.room.on('joined', (event) => this.#joined(event));
         this.room.on('message', (message) => this.#message(message));
+        this.room.on('changed', (change) => this.#changed(change));
+        this.room.on('receipts', ({ reads }) => this.#receipts(reads));
         this.room.on('gap', (gap) => this.#gap(gap));
         this.room.on('reset', () => this.#reset());
         this.room.on('presence', () => {
@@ -90,29 +117,107 @@ export class RoomModel {
     }
 
     get end() { return this.base + this.items.length; }
-    get unread() { return this.read < 0 ? 0 : Math.max(0, this.seq - this.read); }
+    get unread() { return this.#unread; }
+    /** Whether the room has participants, this user among them. */
+    get isConversation() { return this.room.unread !== null; }
+
+    /** @type {import('./martlet.js').ConversationKind | null} */
+    get kind() { return this.room.kind; }
+
+    /** What a person calls it. @param {string[]} [users] Of a direct conversation: the other one. */
+    titleFor(users) { return titleOf(this.name, this.client.user, users); }
+
+    /** This user's part in the conversation. */
+    get role() { return this.participants.find((one) => one.user === this.client.user)?.role ?? null; }
+
+    /** Whether this user may change what others wrote, and pin. */
+    get mayModerate() {
+        const { rights } = this.room;
+        const isGranted = rights?.includes('moderate') || rights?.includes('amend-any');
+        return isGranted || this.role === 'owner' || this.role === 'moderator';
+    }
+
+    /** @param {number} seq @returns {Item | undefined} */
+    itemOf(seq) { return this.#bySeq.get(seq); }
+
+    /** How many of the others have read a message, and who. @param {Item} item */
+    readersOf(item) {
+        if (!this.room.receipts) return { count: 0, of: 0 };
+        this.#reads ??= [...this.room.receipts].filter(([user]) => user !== this.client.user)
+            .map(([, position]) => seqOf(position)).sort((a, b) => a - b);
+        let low = 0;
+        let high = this.#reads.length;
+        while (low < high) {
+            const middle = (low + high) >> 1;
+            if (this.#reads[middle] < item.seq) low = middle + 1;
+            else high = middle;
+        }
+        const others = this.participants.filter(({ user }) => user !== this.client.user).length;
+        return { count: this.#reads.length - low, of: Math.max(others, this.#reads.length) };
+    }
 
     /** @param {number} place */
     at(place) { return this.items[place - this.base]; }
 
-    /** All that is there was seen. True if that changes anything. */
-    markRead() {
-        if (this.read === this.seq) return false;
-        this.read = this.seq;
+    /** What is there up to that seq was seen, or all of it. True if that changes anything. */
+    markRead(seq = this.seq) {
+        const to = Math.min(seq, this.seq);
+        if (!this.#wasJoined || to <= this.read) return false;
+        const isAll = to === this.seq;
+        const position = isAll ? this.room.position : this.#bySeq.get(to)?.message.position;
+        this.read = to;
+        this.#unread = isAll ? 0 : this.#countAfter(to);
+        if (isAll) this.mentioned = false;
+        if (position && this.isConversation) this.room.read(position);
         return true;
     }
 
-    /** @param {string} text */
-    send(text) {
-        this.#push(text, { text, key: newKey(), again: false });
+    #countAfter(seq) {
+        let unread = 0;
+        for (let index = this.items.length - 1; index >= 0 && this.items[index].seq > seq; index -= 1) {
+            const { kind, message } = this.items[index];
+            if (kind === 'message' && !message.mine) unread += 1;
+        }
+        return Math.min(unread, this.#unread);
+    }
+
+    /**
+     * @param {string} text
+     * @param {{ thread?: string, mentions?: string[] }} [more]
+     */
+    send(text, more = {}) {
+        this.#push(text, more, { text, ...more, key: newKey(), again: false });
     }
 
     /** @param {RoomModel['pending'][number]} entry A failed one. */
     sendAgain(entry) {
         this.discard(entry);
-        const { text, error: { stored, key, since } } = entry;
-        if (stored === undefined && key) this.#push(text, { text, key, again: true, since });
-        else this.send(text);
+        const { text, more, error: { stored, key, since } } = entry;
+        if (stored === undefined && key) this.#push(text, more, { text, ...more, key, again: true, since });
+        else this.send(text, more);
+    }
+
+    /** Replaces the text of one's own message. Resolves when it is stored. @param {Item} item @param {string} text */
+    async edit(item, text) {
+        const { position, data } = item.message;
+        this.#touch(item, { saving: true });
+        try {
+            await this.room.edit(position, { text, ...(data === undefined ? {} : { data }) });
+        } finally {
+            this.#touch(item, { saving: false });
+        }
+    }
+
+    /** Gives a reaction, or takes it back. @param {Item} item @param {string} emoji */
+    toggleReaction(item, emoji) {
+        const { position, reactions } = item.message;
+        const isMine = reactions?.[emoji]?.users.includes(this.client.user) ?? false;
+        return isMine ? this.room.unreact(position, emoji) : this.room.react(position, emoji);
+    }
+
+    #touch(item, more = {}) {
+        Object.assign(item, more, { version: (item.version ?? 0) + 1 });
+        this.#tell('changed');
     }
 
     discard(entry) {
@@ -120,8 +225,8 @@ export class RoomModel {
         this.#tell('pending');
     }
 
-    #push(text, content) {
-        const entry = { key: content.key, text, at: new Date(), error: null, seq: null };
+    #push(text, more, content) {
+        const entry = { key: content.key, text, more, at: new Date(), error: null, seq: null };
         this.pending.push(entry);
         this.divider = null;
         this.room.send(content, { timeout: 10 * 60_000 }).then(
@@ -159,15 +264,17 @@ export class RoomModel {
         this.#tell('top');
         try {
             const first = this.items.find((item) => item.kind === 'message')?.message;
-            const before = first?.position ?? nextOf(this.room.position);
+            const before = this.#olderThan ?? first?.position ?? nextOf(this.room.position);
             const limit = Math.min(PAGE, this.client.limits.historyPage ?? PAGE);
             const page = await this.room.history({ before, limit });
             const still = this.items.find((item) => item.kind === 'message')?.message;
             if (still !== first) return;
             const items = page.messages.map(asItem);
+            for (const item of items) this.#bySeq.set(item.seq, item);
             this.items.unshift(...items);
             this.base -= items.length;
-            this.older = page.older && items.length > 0;
+            this.#olderThan = page.first;
+            this.older = page.older && page.first !== null;
         } catch {
             // What is wrong with the connection is told by the banner; a little later scrolling tries again.
             this.#pausedUntil = Date.now() + 3_000;
@@ -177,38 +284,111 @@ export class RoomModel {
         }
     }
 
+    /** Loads older pages until that message is there, if the log still holds it. @param {number} seq */
+    async find(seq) {
+        for (let page = 0; page < SEARCHED && !this.#bySeq.has(seq) && this.older; page += 1) {
+            const first = this.items.find((item) => item.kind === 'message');
+            if (first && first.seq < seq) break;
+            const before = this.base;
+            await this.loadOlder();
+            if (this.base === before) break;
+        }
+        return this.#bySeq.get(seq) ?? null;
+    }
+
+    /** Reads who belongs to the conversation. */
+    async loadParticipants() {
+        const { participants } = await this.room.participants();
+        this.participants = participants;
+        this.#tell('participants');
+    }
+
     /** Drops the oldest items when there are too many; never while somebody reads them. */
     trim(reading) {
         if (this.items.length <= (reading ? KEPT_AT_MOST : KEPT + 1_000)) return;
         const dropped = this.items.length - (reading ? KEPT_AT_MOST - 1_000 : KEPT);
-        this.items.splice(0, dropped);
+        for (const item of this.items.splice(0, dropped)) if (item.kind === 'message') this.#bySeq.delete(item.seq);
         this.base += dropped;
+        this.#olderThan = null;
         this.older = true;
     }
 
     #message(message) {
-        this.items.push(asItem(message));
+        const item = asItem(message);
+        this.items.push(item);
+        this.#bySeq.set(item.seq, item);
         this.seq = message.seq;
         this.preview = message;
         this.typing.delete(message.user);
+        const root = message.thread && this.#bySeq.get(seqOf(message.thread));
+        if (root) this.#touch(root);
+        if (message.seq > this.#counted) {
+            this.#counted = message.seq;
+            this.#unread += 1;
+            if (message.mentions?.includes(this.client.user) && !message.mine) this.mentioned = true;
+        }
         if (message.mine) {
             // One's own words, on whatever device, were read by oneself.
             this.read = this.seq;
+            this.#unread = 0;
+            this.mentioned = false;
             const stored = this.pending.findIndex((entry) => entry.key === message.key || entry.seq === message.seq);
             if (stored >= 0) this.pending.splice(stored, 1);
         }
         this.#tell('message', message);
     }
 
+    /** An earlier message has changed. */
+    #changed(change) {
+        const item = this.#bySeq.get(seqOf(change.of));
+        if (item?.message.position === change.of) {
+            if (item.message !== change.message) applyChange(item.message, change);
+            this.#touch(item);
+        }
+        if (this.preview?.position === change.of && this.preview !== item?.message) applyChange(this.preview, change);
+    }
+
+    #receipts(reads) {
+        this.#reads = null;
+        for (const participant of this.participants) {
+            if (reads[participant.user]) participant.read = reads[participant.user];
+        }
+        this.#readElsewhere();
+        this.#tell('receipts');
+    }
+
+    /** Another device of this user has read further. */
+    #readElsewhere() {
+        const read = seqOf(this.room.lastRead ?? '');
+        if (!this.isConversation || read <= this.read) return;
+        this.read = Math.min(read, this.seq);
+        this.#unread = this.room.unread ?? 0;
+    }
+
+    /** @param {import('./martlet.js').Notice} notice */
+    noticed(notice) {
+        if (notice.kind !== 'read') return;
+        this.#readElsewhere();
+        this.#tell('receipts');
+    }
+
     #joined(event) {
         const away = this.#lostAt === 0 ? 0 : Date.now() - this.#lostAt;
         this.#lostAt = 0;
         const newest = Number(event.position.split('-')[1]);
+        this.#wasJoined = true;
         if (event.first) {
             // Before the first visit nothing was missed. A mark from a life of the room that is over is void.
             if (this.read < 0 || this.read > newest) this.read = newest;
+            this.#unread = Math.max(0, newest - this.read);
+            if (this.isConversation) {
+                this.read = seqOf(this.room.lastRead ?? '');
+                this.#unread = this.room.unread ?? 0;
+            }
             this.seq = newest;
+            this.#counted = newest;
             this.older = newest > 0;
+            this.#tell('entered');
         } else if (event.resumed) {
             const missed = event.missed === 0 ? 'nothing was missed'
                 : `${plural(event.missed, 'message')} came meanwhile, none is missing`;
@@ -216,6 +396,8 @@ export class RoomModel {
         } else if (event.gap) {
             this.#back(`Back after ${span(away)}, on ${this.client.node}`);
         }
+        if (!event.first && this.isConversation) this.#readElsewhere();
+        this.#reads = null;
         this.#tell('people');
     }
 
@@ -231,7 +413,10 @@ export class RoomModel {
         }
     }
 
-    #gap({ missing }) {
+    #gap({ missing, before }) {
+        this.seq = seqOf(before) - 1;
+        this.#counted = this.seq;
+        this.#unread += missing;
         const verb = missing === 1 ? 'is' : 'are';
         this.#line('warn', `${plural(missing, 'message')} said meanwhile ${verb} no longer in the room's log`);
     }
@@ -243,6 +428,11 @@ export class RoomModel {
         this.seq = Number(this.room.position.split('-')[1]);
         this.older = this.seq > 0;
         this.read = this.seq;
+        this.#unread = 0;
+        this.#counted = this.seq;
+        this.#olderThan = null;
+        this.#bySeq.clear();
+        this.composing = null;
         this.#tell('reset');
         this.#line('bad', 'The room\'s log was lost or set back. What stood here is void; the talk goes on from here');
     }
@@ -266,4 +456,26 @@ const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(m
 function nextOf(position) {
     const [epoch, seq] = position.split('-');
     return `${epoch}-${Number(seq) + 1}`;
+}
+
+/** @param {string} position */
+function seqOf(position) {
+    return Number(position.split('-')[1] ?? 0);
+}
+
+/**
+ * What a person calls a room: a direct conversation is called by the other one.
+ * @param {string} name @param {string} me @param {string[]} [users] The other ones, if they are known.
+ */
+export function titleOf(name, me, users = undefined) {
+    const isDirect = name.startsWith('dm:');
+    if (isDirect && users?.length === 1) return users[0];
+    const parts = isDirect ? name.slice(3).split(':') : [];
+    if (parts.length !== 2) return name;
+    try {
+        const names = parts.map(decodeURIComponent);
+        return names.find((one) => one !== me) ?? me;
+    } catch {
+        return name;
+    }
 }

@@ -3,10 +3,8 @@
  * moves the window both ways. All changes wait for the next animation frame, so ten messages or ten thousand cost one
  * layout.
  */
-import {
-    avatar, clockTime, count, dayName, dayOf, el, fullTime, icon, isEmojiOnly, reasonOf, withLinks,
-} from './chat-parts.js';
-import { tint } from './chat-colours.js';
+import { clockTime, count, dayName, dayOf, el, fullTime, icon, reasonOf } from './chat-parts.js';
+import { lookOf, makeMessage, makeText } from './chat-message.js';
 
 /** Rows in the document. */
 const MOST = 240;
@@ -21,11 +19,10 @@ const NEAR = 900;
 const AT_END = 40;
 /** Messages of one person within this many ms stand together. */
 const TOGETHER = 5 * 60_000;
-/** Korean is read by words, Chinese and Japanese by characters: lines break accordingly. */
-const HANGUL = /[\u1100-\u11ff\uac00-\ud7af]/;
-const HAN_OR_KANA = /[\u3040-\u30ff\u3400-\u9fff]/;
-/** Hebrew, Arabic and their kin. */
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+/** Ms for which a message that was looked for stands out. */
+const FOUND_FOR = 2_000;
+/** Pages that are loaded at most to show where the new messages begin. */
+const ENTRY_PAGES = 6;
 
 export class TalkView {
     /** The newest is in sight and stays so. */
@@ -37,7 +34,7 @@ export class TalkView {
     #top;
     #start = 0;
     #end = 0;
-    /** @type {{ item: any, previous: any, divider: boolean, element: HTMLElement }[]} The rows of #start..<#end. */
+    /** @type {{ item: any, previous: any, divider: boolean, look: string, element: HTMLElement }[]} The rows of #start..<#end. */
     #shown = [];
     #pendingShown = '';
     #frame = 0;
@@ -45,12 +42,18 @@ export class TalkView {
     #jumped = false;
     #calm = null;
     #changed;
+    #isStarred;
+    /** The item that is to come into sight; and pages that may be loaded until the first new message is there. */
+    #sought = null;
+    #entering = 0;
 
     /**
      * @param {{ scroller: HTMLElement, rows: HTMLElement, waiting: HTMLElement, top: HTMLElement }} parts
      * @param {() => void} changed Called when `following` or what is seen changed.
+     * @param {(message: import('./martlet.js').Message) => boolean} isStarred
      */
-    constructor(parts, changed) {
+    constructor(parts, changed, isStarred) {
+        this.#isStarred = isStarred;
         this.#scroller = parts.scroller;
         this.#rows = parts.rows;
         this.#waiting = parts.waiting;
@@ -66,8 +69,49 @@ export class TalkView {
     open(model) {
         this.#model = model;
         this.following = true;
+        this.#sought = null;
         this.#clear();
+        this.enter();
+    }
+
+    /** Shows where the new messages begin, if not all of them are in sight with the newest. */
+    enter() {
+        this.#entering = this.#model?.divider !== null ? ENTRY_PAGES : 0;
         this.update();
+    }
+
+    /** Whether it is still looked for where the new messages begin. */
+    get isEntering() { return this.#entering > 0; }
+
+    /** Brings an item into sight, wherever it is. @param {import('./chat-room.js').Item} item */
+    reveal(item) {
+        this.following = false;
+        this.#sought = item;
+        this.update();
+    }
+
+    /** The item of a row, or of something within one. @param {Element} element */
+    itemAt(element) {
+        return this.#shown.find((row) => row.element.contains(element))?.item ?? null;
+    }
+
+    /** The element of an item's message, if it is in the window. */
+    rowOf(item) {
+        const shown = this.#shown.find((row) => row.item === item);
+        return shown ? messageRow(shown.element) : null;
+    }
+
+    /** The seq of the last item whose end is in sight; 0: none. */
+    get lastInSight() {
+        const edge = this.#scroller.getBoundingClientRect().bottom + 8;
+        let low = 0;
+        let high = this.#shown.length;
+        while (low < high) {
+            const middle = (low + high) >> 1;
+            if (this.#shown[middle].element.getBoundingClientRect().bottom <= edge) low = middle + 1;
+            else high = middle;
+        }
+        return this.#shown[low - 1]?.item.seq ?? 0;
     }
 
     /** Something changed: shown with the next frame. */
@@ -81,6 +125,8 @@ export class TalkView {
     /** To the newest message. */
     follow() {
         this.following = true;
+        this.#entering = 0;
+        this.#sought = null;
         const model = this.#model;
         if (model && this.#end < model.end) this.#clear();
         this.update();
@@ -111,6 +157,8 @@ export class TalkView {
         if (following !== this.following) {
             this.following = following;
             this.#changed();
+        } else if (!following && this.#model?.unread > 0) {
+            this.#changed();
         }
         if (scrollTop < NEAR || (distance < NEAR && this.below > 0)) this.update();
     }
@@ -128,7 +176,8 @@ export class TalkView {
         this.#sync(model);
         this.#pending(model);
         this.#head(model);
-        if (this.following) this.#toEnd();
+        if (this.#show(model)) this.#lastTop = this.#scroller.scrollTop;
+        else if (this.following) this.#toEnd();
         else if (before?.element.isConnected) {
             const moved = before.element.getBoundingClientRect().top - before.top;
             if (Math.abs(moved) >= 1) this.#scroller.scrollTop += moved;
@@ -136,6 +185,44 @@ export class TalkView {
         }
         this.#fill(model);
         this.#changed();
+    }
+
+    /** Scrolls to what is sought, or to where the new messages begin. False if there is neither. */
+    #show(model) {
+        if (this.#sought) {
+            const row = this.rowOf(this.#sought);
+            this.#sought = null;
+            if (!row) return false;
+            row.scrollIntoView({ block: 'center' });
+            const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+            this.following = this.below === 0 && scrollHeight - scrollTop - clientHeight < AT_END;
+            row.focus({ preventScroll: true });
+            row.classList.add('found');
+            setTimeout(() => row.classList.remove('found'), FOUND_FOR);
+            return true;
+        }
+        if (this.#entering === 0 || model.items.length === 0) return false;
+        const divider = /** @type {HTMLElement | null} */ (this.#rows.querySelector('.new'));
+        if (!divider) {
+            // It is further up: the window grows, and then older pages are loaded.
+            if (this.#start > model.base) {
+                this.#start = Math.max(model.base, this.#start - STEP);
+                this.update();
+            } else if (model.older && !model.loading) {
+                this.#entering -= 1;
+                model.loadOlder();
+            } else if (!model.older) {
+                this.#entering = 0;
+            }
+            return false;
+        }
+        this.#entering = 0;
+        const scroller = this.#scroller;
+        const top = divider.getBoundingClientRect().top - scroller.getBoundingClientRect().top + scroller.scrollTop;
+        if (scroller.scrollHeight - top <= scroller.clientHeight * 0.9) return false;
+        this.following = false;
+        scroller.scrollTop = top - scroller.clientHeight * 0.2;
+        return true;
     }
 
     /** The first row in sight and where it is: what must not move. */
@@ -159,6 +246,18 @@ export class TalkView {
             this.#start = Math.max(model.base, Math.min(this.#start, limit));
             this.#end = Math.min(this.#end, limit);
         }
+        if (this.#sought) {
+            const place = model.items.indexOf(this.#sought) + model.base;
+            if (place >= model.base && (place < this.#start || place >= this.#end)) {
+                this.#start = Math.max(model.base, place - STEP);
+                this.#end = Math.min(limit, place + STEP);
+            }
+            return;
+        }
+        if (this.following && this.#entering > 0) {
+            this.#end = limit;
+            return;
+        }
         if (this.following) {
             const grown = limit - this.#end;
             const sight = Math.ceil(this.#scroller.clientHeight / LOW_ROW);
@@ -180,25 +279,40 @@ export class TalkView {
     /** Makes the document show the window, touching only rows that changed. */
     #sync(model) {
         const old = new Map(this.#shown.map((row) => [row.item, row]));
+        /** @type {[HTMLElement, HTMLElement][]} */
+        const replaced = [];
         this.#shown = [];
         for (let place = this.#start; place < this.#end; place += 1) {
             const item = model.at(place);
             const previous = model.at(place - 1) ?? null;
-            const divider = model.divider !== null && item.seq > model.divider && (previous?.seq ?? 0) <= model.divider;
+            const isFirst = previous ? previous.seq <= model.divider : !model.older || item.seq === model.divider + 1;
+            const divider = model.divider !== null && item.seq > model.divider && isFirst;
             const row = old.get(item);
-            if (row?.previous === previous && row.divider === divider) {
+            const look = item.kind === 'message' ? lookOf(item, model, this.#isStarred) : '';
+            if (row?.previous === previous && row.divider === divider && row.look === look) {
                 old.delete(item);
                 this.#shown.push(row);
             } else {
-                this.#shown.push({ item, previous, divider, element: makeRow(item, previous, divider) });
+                const element = makeRow(item, previous, divider, model, this.#isStarred);
+                this.#shown.push({ item, previous, divider, look, element });
+                if (row) replaced.push([row.element, element]);
             }
         }
+        // What was focused, or had the tools, has them again when it was made anew.
+        const focused = replaced.find(([before]) => before.contains(document.activeElement));
+        for (const [before, element] of replaced) {
+            const tools = before.querySelector('.tools');
+            if (tools) element.querySelector('.bubble')?.append(tools);
+        }
+        const isLost = [...old.values()].some((row) => row.element.contains(document.activeElement)) && !focused;
         for (const row of old.values()) row.element.remove();
         let cursor = this.#rows.firstChild;
         for (const { element } of this.#shown) {
             if (element === cursor) cursor = cursor.nextSibling;
             else this.#rows.insertBefore(element, cursor);
         }
+        if (focused) messageRow(focused[1])?.focus({ preventScroll: true });
+        else if (isLost) this.#scroller.focus({ preventScroll: true });
     }
 
     /** What is not stored yet stands below everything. */
@@ -264,44 +378,26 @@ function continues(item, previous) {
         && item.at - previous.at < TOGETHER && dayOf(item.at) === dayOf(previous.at);
 }
 
-function makeRow(item, previous, divider) {
+function makeRow(item, previous, divider, model, isStarred) {
     const before = [];
     if (!previous || dayOf(item.at) !== dayOf(previous.at)) {
         before.push(el('div.day', {}, el('span', {}, dayName(item.at))));
     }
-    if (divider) before.push(el('div.new', {}, el('span', {}, 'New')));
+    if (divider) before.push(el('div.new', { role: 'separator', 'aria-label': 'New messages' }, el('span', {}, 'New')));
     const together = before.length === 0 && item.kind === 'message' && continues(item, previous);
-    const row = item.kind === 'line' ? makeLine(item) : makeMessage(item, together);
+    const row = item.kind === 'line' ? makeLine(item) : makeMessage(item, together, model, isStarred);
     return before.length === 0 ? row : el('div.row-group', {}, ...before, row);
+}
+
+/** The message's own row, which can be focused. @param {HTMLElement} element */
+function messageRow(element) {
+    return element.matches('.row') ? element : /** @type {HTMLElement | null} */ (element.querySelector('.row'));
 }
 
 function makeLine(item) {
     const time = el('time', { dateTime: item.at.toISOString(), title: fullTime(item.at) }, clockTime(item.at));
     const mark = item.tone === 'info' ? null : icon('alert');
     return el(`div.line.${item.tone}`, {}, el('span.line-text', {}, mark, item.text, ' ', time));
-}
-
-function makeMessage(item, together) {
-    const { user, text, data, mine, position } = item.message;
-    const bubble = el('div.bubble', {},
-        together || mine ? el('span.sr', {}, el('bdi', {}, user), ': ') : el('bdi.name', {}, user),
-        text === undefined ? null : makeText(text),
-        data === undefined ? null : el('pre.data', {}, JSON.stringify(data, null, 2)),
-        el('span.meta', { title: `${fullTime(item.at)} · ${position}` },
-            el('time', { dateTime: item.at.toISOString() }, clockTime(item.at)),
-            mine ? icon('check', 'stored') : null,
-            mine ? el('span.sr', {}, ' stored') : null,
-        ),
-    );
-    return el(`div.row.tinted${mine ? '.mine' : ''}${together ? '.together' : ''}`, { role: 'article', style: tint(user) },
-        mine ? null : together ? el('span.avatar-space') : avatar(user), bubble,
-    );
-}
-
-function makeText(text) {
-    const isKorean = HANGUL.test(text) && !HAN_OR_KANA.test(text);
-    const kinds = [isEmojiOnly(text) && '.large', RIGHT_TO_LEFT.test(text) && '.apart', isKorean && '.words'];
-    return el(`div.text${kinds.filter(Boolean).join('')}`, { dir: 'auto' }, ...withLinks(text));
 }
 
 function makePending(entry, together, model) {

@@ -8,6 +8,12 @@ export function parsePosition(text: unknown): {
     epoch: number;
     seq: number;
 } | null;
+/**
+ * Makes a message what it is after a change, in place, and returns it.
+ * @param {Message} message
+ * @param {Partial<Change>} change
+ */
+export function applyChange(message: Message, change: Partial<Change>): Message;
 /** A new key for a send: 128 random bits. */
 export function newKey(): string;
 /**
@@ -99,6 +105,89 @@ export class Client extends Emitter<ClientEvents> {
         after?: string | undefined;
         history?: number | undefined;
     } | undefined): Room;
+    /**
+     * Begins, or finds, the conversation of you and one other user: it is one room, whoever begins it. Join its `room`.
+     * @param {string} user
+     * @returns {Promise<Conversation>}
+     */
+    direct(user: string): Promise<Conversation>;
+    /**
+     * Makes a room a group: you are its owner, and `users` are its first members.
+     * @param {string} room
+     * @param {string[]} [users]
+     * @returns {Promise<Conversation>}
+     */
+    createGroup(room: string, users?: string[] | undefined): Promise<Conversation>;
+    /** Nothing comes to you from this user in direct conversations any more. @param {string} user */
+    block(user: any): Promise<Conversation>;
+    /** @param {string} user */
+    unblock(user: string): Promise<Conversation>;
+    /** Whom you have blocked. @returns {Promise<string[]>} */
+    blocked(): Promise<any>;
+    /**
+     * Changes who belongs to a conversation, whether you have joined its room or not. A room object has a method for each
+     * operation on its own conversation.
+     * @param {'direct' | 'create' | 'invite' | 'leave' | 'remove' | 'role' | 'notify' | 'block' | 'unblock'} operation
+     * @param {{ room?: string, user?: string, users?: string[], kind?: ConversationKind, role?: Role,
+     *     level?: NotificationLevel }} [fields]
+     * @returns {Promise<Conversation>}
+     */
+    conversation(operation: 'direct' | 'create' | 'invite' | 'leave' | 'remove' | 'role' | 'notify' | 'block' | 'unblock', fields?: {
+        room?: string | undefined;
+        user?: string | undefined;
+        users?: string[] | undefined;
+        kind?: ConversationKind | undefined;
+        role?: Role | undefined;
+        level?: NotificationLevel | undefined;
+    } | undefined): Promise<Conversation>;
+    /**
+     * Your conversations, newest first: one page.
+     * @param {{ limit?: number, cursor?: string }} [options] `cursor`: what a page before gave. That of the last page (`more`
+     *     is false) reads what has changed since then.
+     * @returns {Promise<{ conversations: InboxEntry[], cursor: string | null, more: boolean }>}
+     */
+    inbox(options?: {
+        limit?: number | undefined;
+        cursor?: string | undefined;
+    } | undefined): Promise<{
+        conversations: InboxEntry[];
+        cursor: string | null;
+        more: boolean;
+    }>;
+    /**
+     * Tells `head` of these rooms from now on, over reconnects too, without joining them.
+     * @param {string[]} rooms
+     * @returns {Promise<void>}
+     */
+    watch(rooms: string[]): Promise<void>;
+    /** @param {string[]} rooms @returns {Promise<void>} */
+    unwatch(rooms: string[]): Promise<void>;
+    /**
+     * Which of these users have a session on any node.
+     * @param {string[]} users
+     * @returns {Promise<string[]>}
+     */
+    online(users: string[]): Promise<string[]>;
+    /**
+     * Keeps a message for you, with a copy of it.
+     * @param {string} room @param {string} position
+     * @returns {Promise<boolean>} Whether it is starred now.
+     */
+    star(room: string, position: string): Promise<boolean>;
+    /** @param {string} room @param {string} position @returns {Promise<boolean>} */
+    unstar(room: string, position: string): Promise<boolean>;
+    /**
+     * What you starred, newest first: one page.
+     * @param {{ limit?: number, cursor?: string }} [options]
+     * @returns {Promise<{ stars: Star[], cursor: string | null }>}
+     */
+    stars(options?: {
+        limit?: number | undefined;
+        cursor?: string | undefined;
+    } | undefined): Promise<{
+        stars: Star[];
+        cursor: string | null;
+    }>;
     /** Ends the session. What is pending fails as `closed`. */
     close(): void;
     /**
@@ -138,6 +227,18 @@ export class Room extends Emitter<RoomEvents> {
         until?: string;
         reason: string;
     } | null;
+    /** @type {ConversationKind | null} Null: a room without participants. */
+    kind: ConversationKind | null;
+    /**
+     * Up to where each participant has read: user to position. Null if the room has no participants, or so many that nodes
+     * do not tell.
+     * @type {Map<string, string> | null}
+     */
+    receipts: Map<string, string> | null;
+    /** @type {string | null} Up to where you have read, on whatever device. Null if the room has no participants. */
+    lastRead: string | null;
+    /** @type {number | null} How many messages you have not read. Null if the room has no participants. */
+    unread: number | null;
     name: string;
     /**
      * Resolves when the room is joined the first time. Rejects if it cannot be, or not in time (then it goes on
@@ -154,13 +255,18 @@ export class Room extends Emitter<RoomEvents> {
      *
      * With a `key` of your own say `again: false` if it certainly was never used before; and `again: true` with the
      * error's `since` to try again what failed with `stored` undefined.
-     * @param {string | { text?: string, data?: any, key?: string, again?: boolean, since?: string }} content
+     *
+     * `thread`: the position of the message that this one replies to. `mentions`: users to be told of it.
+     * @param {string | { text?: string, data?: any, thread?: string, mentions?: string[], key?: string, again?: boolean,
+     *     since?: string }} content
      * @param {{ timeout?: number, signal?: AbortSignal }} [options]
      * @returns {Promise<Sent>}
      */
     send(content: string | {
         text?: string | undefined;
         data?: any;
+        thread?: string | undefined;
+        mentions?: string[] | undefined;
         key?: string | undefined;
         again?: boolean | undefined;
         since?: string | undefined;
@@ -173,8 +279,9 @@ export class Room extends Emitter<RoomEvents> {
      * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
      *     newest page. `limit`: 50 if you do not say; more than the node's `limits.historyPage` is refused. A page of large
      *     messages may be shorter: see `older` and `newer`.
-     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean }>} `older`,
-     *     `newer`: whether the log holds more on that side.
+     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean, first: string | null,
+     *     last: string | null }>} `older`, `newer`: whether the log holds more on that side. `first`, `last`: the ends of the
+     *     page, from which to read on; they may be changes, which are no messages. Null: there is nothing.
      */
     history(query?: {
         before?: string | undefined;
@@ -186,6 +293,8 @@ export class Room extends Emitter<RoomEvents> {
         newest: string | null;
         older: boolean;
         newer: boolean;
+        first: string | null;
+        last: string | null;
     }>;
     /**
      * Who is here with which devices: one page.
@@ -203,20 +312,122 @@ export class Room extends Emitter<RoomEvents> {
      * Changes the rules of the room or the sanctions of a user, if your token lets you moderate it. When it resolves,
      * nothing that it forbids is stored any more.
      * @param {Operation} operation
-     * @param {{ user?: string, value?: 'open' | 'moderators', time?: number, reason?: string }} [options] `user`: for
-     *     sanctions. `value`: for `posting`. `time`: ms that a sanction lasts (for ever, if it is missing; a kick: a
+     * @param {{ user?: string, value?: 'open' | 'moderators' | 'everybody' | 'participants', time?: number,
+     *     reason?: string }} [options] `user`: for sanctions. `value`: for `posting` and `members`. `time`: ms that a sanction lasts (for ever, if it is missing; a kick: a
      *     minute), or the time of `slow` and `unique` (0: none). `reason`: for everybody in the room to see.
      * @returns {Promise<{ version: string, changed: boolean }>} `changed`: false if everything was as wanted before.
      */
     moderate(operation: Operation, options?: {
         user?: string | undefined;
-        value?: "open" | "moderators" | undefined;
+        value?: "open" | "moderators" | "participants" | "everybody" | undefined;
         time?: number | undefined;
         reason?: string | undefined;
     } | undefined): Promise<{
         version: string;
         changed: boolean;
     }>;
+    /**
+     * Replaces the text (and data) of a message. Resolves when it is stored.
+     * @param {string} position Of the message.
+     * @param {string | { text?: string, data?: any }} content
+     * @param {{ timeout?: number, key?: string }} [options] `key`: by which a repetition is known; one is made up otherwise.
+     * @returns {Promise<Amended>}
+     */
+    edit(position: string, content: string | {
+        text?: string | undefined;
+        data?: any;
+    }, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /**
+     * Erases a message. Its place stays, with who erased it.
+     * @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>}
+     */
+    delete(position: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /**
+     * @param {string} position @param {string} reaction An emoji. @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    react(position: string, reaction: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /**
+     * Takes your reaction back.
+     * @param {string} position @param {string} reaction @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    unreact(position: string, reaction: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    pin(position: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    unpin(position: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /**
+     * Tells the room's moderators of a message, and nobody else.
+     * @param {string} position @param {string} [reason] At most 200 bytes.
+     * @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    report(position: string, reason?: string | undefined, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /**
+     * Erases many messages, if your token lets you moderate the room: those of a `user`, or those `from` one position `to`
+     * another one. Resolves when all of it is done.
+     * @param {{ user?: string, from?: string, to?: string }} what
+     * @returns {Promise<{ erased: number }>}
+     */
+    erase({ user, from, to }: {
+        user?: string;
+        from?: string;
+        to?: string;
+    }): Promise<{
+        erased: number;
+    }>;
+    /**
+     * Who belongs to the conversation, with roles and read positions, whether they are here or not.
+     * @returns {Promise<{ kind: ConversationKind | null, participants: Participant[] }>}
+     */
+    participants(): Promise<{
+        kind: ConversationKind | null;
+        participants: Participant[];
+    }>;
+    /** @param {string[]} users @returns {Promise<Conversation>} */
+    invite(users: string[]): Promise<Conversation>;
+    /** Ends your part in the conversation; `leave` only ends this session's stay. @returns {Promise<Conversation>} */
+    leaveConversation(): Promise<Conversation>;
+    /** Takes somebody out of the conversation. @param {string} user @returns {Promise<Conversation>} */
+    remove(user: any): Promise<Conversation>;
+    /** @param {string} user @param {Role} role @returns {Promise<Conversation>} */
+    setRole(user: string, role: Role): Promise<Conversation>;
+    /** What you want to be told of the conversation. @param {NotificationLevel} level @returns {Promise<Conversation>} */
+    notify(level: any): Promise<Conversation>;
+    /**
+     * Says that you have read up to there. Goes forwards only; told at most once a second, and again after a lost
+     * connection.
+     * @param {string | null} [position] The newest shown, if you do not say.
+     */
+    read(position?: string | null | undefined): void;
+    /**
+     * The participants but you who have read up to there or further, as far as nodes tell.
+     * @param {string} position
+     * @returns {string[]}
+     */
+    readBy(position: string): string[];
     /**
      * Something for the moment (`typing`): to those who are here now, stored nowhere. False if it could not be said
      * now; over an event stream it never can. What the node refuses is told by the client's `error`.
@@ -374,6 +585,196 @@ export type Message = {
      * asked for, of what was missed while the connection was away, and of what `room.history` reads.
      */
     live: boolean;
+    /**
+     * The position of the message that it replies to.
+     */
+    thread?: string | undefined;
+    /**
+     * The users whom its sender named.
+     */
+    mentions?: string[] | undefined;
+    /**
+     * `version`: how often it was edited.
+     */
+    edited?: {
+        version: number;
+        by: string;
+        at: string;
+    } | undefined;
+    /**
+     * Then it has neither text nor data.
+     */
+    deleted?: {
+        by: string;
+        at: string;
+    } | undefined;
+    /**
+     * By emoji.
+     */
+    reactions?: Record<string, Reaction> | undefined;
+    pinned?: {
+        by: string;
+        at: string;
+    } | undefined;
+    /**
+     * How many messages have it as their `thread`.
+     */
+    replies?: number | undefined;
+};
+/**
+ * `users`: the first of those who reacted, not always all.
+ */
+export type Reaction = {
+    count: number;
+    users: string[];
+};
+/**
+ * What somebody did about an earlier message, and what the message is after it.
+ */
+export type Change = {
+    room: string;
+    /**
+     * The place of the change itself in the room's log.
+     */
+    position: string;
+    /**
+     * The position of the message.
+     */
+    of: string;
+    /**
+     * `edit`, `delete`, `react`, `unreact`, `pin`, `unpin`, or what newer nodes add.
+     */
+    operation: string;
+    /**
+     * Who did it.
+     */
+    user: string;
+    at: string;
+    /**
+     * Of an edited message.
+     */
+    text?: string | undefined;
+    data?: any;
+    edited?: Message['edited'];
+    deleted?: Message['deleted'];
+    /**
+     * The reaction that was given or taken back, by its emoji; a `count` of 0 if
+     * nobody reacts so any more.
+     */
+    reactions?: Message['reactions'];
+    pinned?: Message['pinned'] | null;
+    /**
+     * The message as it is now: the same object that was passed on before. Null if the room
+     * object does not know it any more; then give what you have of it to `applyChange`.
+     */
+    message: Message | null;
+};
+/**
+ * `position`: of the change. `unchanged`: the
+ *     message was so already, and nothing was stored.
+ */
+export type Amended = {
+    position: string;
+    repeated: boolean;
+    unchanged: boolean;
+};
+export type ConversationKind = 'direct' | 'group';
+export type Role = 'owner' | 'moderator' | 'member';
+export type NotificationLevel = 'all' | 'mentions' | 'none';
+export type Participant = {
+    user: string;
+    role: Role;
+    /**
+     * RFC 3339.
+     */
+    since?: string | undefined;
+    /**
+     * One's own only.
+     */
+    notify?: NotificationLevel | undefined;
+    /**
+     * Up to where this participant has read.
+     */
+    read?: string | null | undefined;
+};
+/**
+ * `changed`: false if it was so before.
+ */
+export type Conversation = {
+    room: string;
+    kind: ConversationKind;
+    changed: boolean;
+};
+/**
+ * One of your conversations.
+ */
+export type InboxEntry = {
+    room: string;
+    kind: ConversationKind;
+    /**
+     * Of a direct conversation: the other one.
+     */
+    users: string[];
+    /**
+     * Yours.
+     */
+    role: Role;
+    notify: NotificationLevel;
+    /**
+     * The newest message.
+     */
+    last: {
+        position: string;
+        user: string;
+        at: string;
+        text?: string;
+    } | null;
+    unread: number;
+    /**
+     * Up to where you have read.
+     */
+    read: string | null;
+};
+/**
+ * What is newest in a room that you watch.
+ */
+export type Head = {
+    room: string;
+    /**
+     * Not of a room in which nothing was said.
+     */
+    position?: string | undefined;
+    user?: string | undefined;
+    at?: string | undefined;
+    /**
+     * Its beginning.
+     */
+    text?: string | undefined;
+    unread?: number | undefined;
+};
+/**
+ * Something for you, on whatever device and in whatever room.
+ */
+export type Notice = {
+    /**
+     * `read`: you have read on another device.
+     */
+    kind: 'read' | 'invited' | 'removed' | 'mentioned';
+    room: string;
+    position?: string | undefined;
+    unread?: number | undefined;
+    by?: string | undefined;
+};
+/**
+ * A message that you starred, as it was then: it is kept when the room's log no longer holds it.
+ */
+export type Star = {
+    room: string;
+    position: string;
+    user: string;
+    at: string;
+    text?: string | undefined;
+    data?: any;
 };
 /**
  * `repeated`: an earlier try had stored it
@@ -427,6 +828,10 @@ export type Rules = {
      * Whether only moderators may send messages for now.
      */
     frozen: boolean;
+    /**
+     * Only participants may be in the room. Missing: everybody may.
+     */
+    members?: "participants" | undefined;
 };
 /**
  * What a moderator imposed on a user of the room, or lifted.
@@ -443,7 +848,7 @@ export type Sanction = {
      */
     reason?: string | undefined;
 };
-export type Operation = 'ban' | 'kick' | 'mute' | 'unban' | 'unmute' | 'slow' | 'unique' | 'posting' | 'freeze' | 'thaw';
+export type Operation = 'ban' | 'kick' | 'mute' | 'unban' | 'unmute' | 'slow' | 'unique' | 'posting' | 'freeze' | 'thaw' | 'members';
 export type Joined = {
     /**
      * The room's newest message.
@@ -514,6 +919,11 @@ export type ClientEvents = {
      * It will not come back: `close` was called, or the node does not want this client.
      */
     closed: MartletError;
+    /**
+     * The newest of a room that is watched, at most once a second.
+     */
+    head: Head;
+    notice: Notice;
 };
 export type RoomEvents = {
     /**
@@ -536,6 +946,16 @@ export type RoomEvents = {
         user: string;
         name: string;
         data?: any;
+    };
+    /**
+     * In its place among the messages.
+     */
+    changed: Change;
+    /**
+     * Whose read positions have changed: user to position.
+     */
+    receipts: {
+        reads: Record<string, string>;
     };
     /**
      * The room's rules have changed.

@@ -67,6 +67,85 @@
  * @property {boolean} mine Whether your user said it, on whatever device.
  * @property {boolean} live Whether it was said while this client was in the room. False of what `history` and `after`
  *     asked for, of what was missed while the connection was away, and of what `room.history` reads.
+ * @property {string} [thread] The position of the message that it replies to.
+ * @property {string[]} [mentions] The users whom its sender named.
+ * @property {{ version: number, by: string, at: string }} [edited] `version`: how often it was edited.
+ * @property {{ by: string, at: string }} [deleted] Then it has neither text nor data.
+ * @property {Record<string, Reaction>} [reactions] By emoji.
+ * @property {{ by: string, at: string }} [pinned]
+ * @property {number} [replies] How many messages have it as their `thread`.
+ */
+/** @typedef {{ count: number, users: string[] }} Reaction `users`: the first of those who reacted, not always all. */
+/**
+ * @typedef {object} Change What somebody did about an earlier message, and what the message is after it.
+ * @property {string} room
+ * @property {string} position The place of the change itself in the room's log.
+ * @property {string} of The position of the message.
+ * @property {string} operation `edit`, `delete`, `react`, `unreact`, `pin`, `unpin`, or what newer nodes add.
+ * @property {string} user Who did it.
+ * @property {string} at
+ * @property {string} [text] Of an edited message.
+ * @property {any} [data]
+ * @property {Message['edited']} [edited]
+ * @property {Message['deleted']} [deleted]
+ * @property {Message['reactions']} [reactions] The reaction that was given or taken back, by its emoji; a `count` of 0 if
+ *     nobody reacts so any more.
+ * @property {Message['pinned'] | null} [pinned]
+ * @property {Message | null} message The message as it is now: the same object that was passed on before. Null if the room
+ *     object does not know it any more; then give what you have of it to `applyChange`.
+ */
+/**
+ * @typedef {{ position: string, repeated: boolean, unchanged: boolean }} Amended `position`: of the change. `unchanged`: the
+ *     message was so already, and nothing was stored.
+ */
+/** @typedef {'direct' | 'group'} ConversationKind */
+/** @typedef {'owner' | 'moderator' | 'member'} Role */
+/** @typedef {'all' | 'mentions' | 'none'} NotificationLevel */
+/**
+ * @typedef {object} Participant
+ * @property {string} user
+ * @property {Role} role
+ * @property {string} [since] RFC 3339.
+ * @property {NotificationLevel} [notify] One's own only.
+ * @property {string | null} [read] Up to where this participant has read.
+ */
+/** @typedef {{ room: string, kind: ConversationKind, changed: boolean }} Conversation `changed`: false if it was so before. */
+/**
+ * @typedef {object} InboxEntry One of your conversations.
+ * @property {string} room
+ * @property {ConversationKind} kind
+ * @property {string[]} users Of a direct conversation: the other one.
+ * @property {Role} role Yours.
+ * @property {NotificationLevel} notify
+ * @property {{ position: string, user: string, at: string, text?: string } | null} last The newest message.
+ * @property {number} unread
+ * @property {string | null} read Up to where you have read.
+ */
+/**
+ * @typedef {object} Head What is newest in a room that you watch.
+ * @property {string} room
+ * @property {string} [position] Not of a room in which nothing was said.
+ * @property {string} [user]
+ * @property {string} [at]
+ * @property {string} [text] Its beginning.
+ * @property {number} [unread]
+ */
+/**
+ * @typedef {object} Notice Something for you, on whatever device and in whatever room.
+ * @property {'read' | 'invited' | 'removed' | 'mentioned'} kind `read`: you have read on another device.
+ * @property {string} room
+ * @property {string} [position]
+ * @property {number} [unread]
+ * @property {string} [by]
+ */
+/**
+ * @typedef {object} Star A message that you starred, as it was then: it is kept when the room's log no longer holds it.
+ * @property {string} room
+ * @property {string} position
+ * @property {string} user
+ * @property {string} at
+ * @property {string} [text]
+ * @property {any} [data]
  */
 /**
  * @typedef {{ position: string, at: string, repeated: boolean }} Sent `repeated`: an earlier try had stored it
@@ -89,6 +168,7 @@
  * @property {number} uniqueFor Ms in which a user may not repeat a message; 0: none.
  * @property {'open' | 'moderators'} posting Who may send messages.
  * @property {boolean} frozen Whether only moderators may send messages for now.
+ * @property {'participants'} [members] Only participants may be in the room. Missing: everybody may.
  */
 /**
  * @typedef {object} Sanction What a moderator imposed on a user of the room, or lifted.
@@ -97,7 +177,7 @@
  * @property {string} [until] RFC 3339; without it there is no end.
  * @property {string} [reason] Not of what was lifted.
  */
-/** @typedef {'ban' | 'kick' | 'mute' | 'unban' | 'unmute' | 'slow' | 'unique' | 'posting' | 'freeze' | 'thaw'} Operation */
+/** @typedef {'ban' | 'kick' | 'mute' | 'unban' | 'unmute' | 'slow' | 'unique' | 'posting' | 'freeze' | 'thaw' | 'members'} Operation */
 /**
  * @typedef {object} Joined
  * @property {string} position The room's newest message.
@@ -128,6 +208,8 @@
  * @property {{ reconnectAfter: number }} draining The node leaves; this client moves after so many ms.
  * @property {MartletError} error What no promise tells of: a refused signal, a frame that cannot be read.
  * @property {MartletError} closed It will not come back: `close` was called, or the node does not want this client.
+ * @property {Head} head The newest of a room that is watched, at most once a second.
+ * @property {Notice} notice
  */
 /**
  * @typedef {object} RoomEvents
@@ -138,6 +220,8 @@
  * @property {{ joined: string[], left: string[], count: number }} presence How `members` changed (of a large room only
  *     `count` did), after each `joined` too.
  * @property {{ user: string, name: string, data?: any }} signal
+ * @property {Change} changed In its place among the messages.
+ * @property {{ reads: Record<string, string> }} receipts Whose read positions have changed: user to position.
  * @property {Rules} rules The room's rules have changed.
  * @property {Sanction} sanction
  * @property {MartletError} removed You may not be here before its `until`; then the room is joined again.
@@ -182,6 +266,13 @@ const WEBSOCKET_AGAIN_CAP = 3_600_000;
 const STREAM_SILENCE = 20_000;
 /** Ms that a message which was stored may take to come by the stream, before it is read. */
 const STREAM_LAG = 3_000;
+/** A read position is told at most once in so many ms. */
+const READ_EVERY = 1_000;
+/** Messages that a room object knows, to say what they are after a change; and changes, for pages that were read before. */
+const REMEMBERED = 1_000;
+const REMEMBERED_CHANGES = 200;
+/** Rooms and users that one request may name. */
+const NAMED = 100;
 /** Bytes of a request for each of which another ms is granted: a slow line is not a dead one. */
 const BYTES_PER_MS = 16;
 
@@ -245,6 +336,30 @@ export function parsePosition(text) {
     const match = typeof text === 'string' ? /^(\d{1,20})-(\d{1,20})$/.exec(text) : null;
     const [epoch, seq] = match ? [Number(match[1]), Number(match[2])] : [NaN, NaN];
     return Number.isSafeInteger(epoch) && Number.isSafeInteger(seq) ? { epoch, seq } : null;
+}
+
+/**
+ * Makes a message what it is after a change, in place, and returns it.
+ * @param {Message} message
+ * @param {Partial<Change>} change
+ */
+export function applyChange(message, change) {
+    const { operation, deleted } = change;
+    if (message.deleted) return message;
+    if (deleted) {
+        Object.assign(message, { text: undefined, data: undefined, deleted });
+        for (const name of ['edited', 'reactions', 'pinned', 'mentions']) delete message[name];
+        return message;
+    }
+    if (operation === 'edit') Object.assign(message, { text: change.text, data: change.data });
+    if (change.edited) message.edited = change.edited;
+    if (operation === 'unpin') delete message.pinned;
+    else if (change.pinned) message.pinned = change.pinned;
+    // Only the reactions that changed are named.
+    const reactions = Object.entries({ ...message.reactions, ...change.reactions }).filter(([, { count }]) => count > 0);
+    if (reactions.length > 0) message.reactions = Object.fromEntries(reactions);
+    else delete message.reactions;
+    return message;
 }
 
 /** A new key for a send: 128 random bits. */
@@ -331,6 +446,84 @@ class Deferred {
     }
 }
 
+/** Requests that may be asked again on another connection, until they are answered or their time is over. */
+class Requests {
+    #client;
+    #notNow;
+    #waiting = [];
+
+    /**
+     * @param {Client} client
+     * @param {(frame: any) => boolean} notNow Told a refusal. Whether the request stays: then `pump` is called later.
+     */
+    constructor(client, notNow) {
+        this.#client = client;
+        this.#notNow = notNow;
+    }
+
+    /**
+     * @param {Record<string, any>} fields
+     * @param {{ what: string, room?: string, timeout?: number }} options `what`: for errors.
+     * @returns {Promise<any>} The frame that answers it.
+     */
+    add(fields, { what, room, timeout = this.#client._options.requestTimeout }) {
+        /** @type {any} */
+        const request = Object.assign(new Deferred(), { fields, what, room, written: false, error: null });
+        request.ends = this.#client._clock.now() + timeout;
+        request.settle = (error, frame) => {
+            if (request.settled) return;
+            this.#client._clock.clearTimeout(request.timer);
+            this.#waiting.splice(this.#waiting.indexOf(request), 1);
+            if (error) request.reject(error);
+            else request.resolve(frame);
+        };
+        const late = new MartletError('timeout', `${what}: no answer in time`, { retry: true, room, key: fields.key });
+        request.timer = this.#client._clock.setTimeout(() => request.settle(request.error ?? late), timeout);
+        this.#waiting.push(request);
+        return request.promise;
+    }
+
+    /** Writes what is not written on this connection. False if the node's rate does not allow all of it now. */
+    pump() {
+        for (const request of [...this.#waiting]) {
+            if (request.written) continue;
+            if (!this.#client._take()) return false;
+            request.written = true;
+            if (!this.#client._request(request.fields, (frame) => this.#answered(request, frame))) {
+                this.#refuse(request, this.#client._tooLong());
+            }
+        }
+        return true;
+    }
+
+    /** The connection has gone. */
+    disconnected() {
+        for (const request of this.#waiting) request.written = false;
+    }
+
+    /** @param {MartletError} error */
+    fail(error) {
+        for (const request of [...this.#waiting]) request.settle(error);
+    }
+
+    #answered(request, frame) {
+        if (request.settled) return;
+        if (frame.type !== 'error') {
+            request.settle(null, frame);
+            return;
+        }
+        request.error = wireError(frame, request.room, request.what, request.fields.key);
+        const until = typeof frame.until === 'string' ? Date.parse(frame.until) : NaN;
+        const wait = Number.isNaN(until) ? 0 : Math.max(0, until - (this.#client._clock.date?.() ?? Date.now()));
+        if (this.#client._clock.now() + wait < request.ends && this.#notNow(frame)) request.written = false;
+        else request.settle(request.error);
+    }
+
+    #refuse(request, frame) {
+        request.settle(wireError(frame, request.room, request.what, request.fields.key));
+    }
+}
+
 /**
  * Connects to a node and stays connected until `close`.
  * @param {string | URL} [url] `ws://host/ws`, `wss:`, or the `http(s):` address of the node (then `/ws`). In a
@@ -404,6 +597,12 @@ export class Client extends Emitter {
     #why = null;
     #tokens = { left: 50, at: 0, rate: 50, burst: 50 };
     #wake = () => this.wake();
+    /** Requests that need no room to be joined. */
+    #requests = new Requests(this, (frame) => frame.retry && this.#askLater());
+    #askTimer = null;
+    #askTries = 0;
+    /** @type {Set<string>} Rooms whose heads are told. */
+    #watched = new Set();
 
     /** @param {string | URL | undefined} url @param {ConnectOptions} options */
     constructor(url, options) {
@@ -464,6 +663,125 @@ export class Client extends Emitter {
         return room;
     }
 
+    /**
+     * Begins, or finds, the conversation of you and one other user: it is one room, whoever begins it. Join its `room`.
+     * @param {string} user
+     * @returns {Promise<Conversation>}
+     */
+    direct(user) {
+        return this.conversation('direct', { user });
+    }
+
+    /**
+     * Makes a room a group: you are its owner, and `users` are its first members.
+     * @param {string} room
+     * @param {string[]} [users]
+     * @returns {Promise<Conversation>}
+     */
+    createGroup(room, users = []) {
+        return this.conversation('create', { room, users, kind: 'group' });
+    }
+
+    /** Nothing comes to you from this user in direct conversations any more. @param {string} user */
+    block(user) {
+        return this.conversation('block', { user });
+    }
+
+    /** @param {string} user */
+    unblock(user) {
+        return this.conversation('unblock', { user });
+    }
+
+    /** Whom you have blocked. @returns {Promise<string[]>} */
+    async blocked() {
+        const frame = await this.#ask({ type: 'conversation', operation: 'blocked' }, 'conversation blocked');
+        return frame.users ?? [];
+    }
+
+    /**
+     * Changes who belongs to a conversation, whether you have joined its room or not. A room object has a method for each
+     * operation on its own conversation.
+     * @param {'direct' | 'create' | 'invite' | 'leave' | 'remove' | 'role' | 'notify' | 'block' | 'unblock'} operation
+     * @param {{ room?: string, user?: string, users?: string[], kind?: ConversationKind, role?: Role,
+     *     level?: NotificationLevel }} [fields]
+     * @returns {Promise<Conversation>}
+     */
+    async conversation(operation, fields = {}) {
+        const { room, user, users, kind, role, level } = fields;
+        const request = { type: 'conversation', operation, room, user, users, kind, role, level };
+        const frame = await this.#ask(request, `conversation ${operation}`, room);
+        if (operation === 'create' || operation === 'direct') this.rooms.get(frame.room ?? room)?._invited();
+        return { room: frame.room ?? room ?? '', kind: frame.kind ?? null, changed: frame.changed ?? true };
+    }
+
+    /**
+     * Your conversations, newest first: one page.
+     * @param {{ limit?: number, cursor?: string }} [options] `cursor`: what a page before gave. That of the last page (`more`
+     *     is false) reads what has changed since then.
+     * @returns {Promise<{ conversations: InboxEntry[], cursor: string | null, more: boolean }>}
+     */
+    async inbox(options = {}) {
+        const { limit = 50, cursor } = options;
+        const frame = await this.#ask({ type: 'inbox', limit, cursor }, 'inbox');
+        const conversations = (frame.conversations ?? []).map((entry) => ({
+            ...entry, users: entry.users ?? [], last: entry.last ?? null, unread: entry.unread ?? 0, read: entry.read ?? null,
+        }));
+        return { conversations, cursor: frame.cursor ?? null, more: frame.more ?? false };
+    }
+
+    /**
+     * Tells `head` of these rooms from now on, over reconnects too, without joining them.
+     * @param {string[]} rooms
+     * @returns {Promise<void>}
+     */
+    async watch(rooms) {
+        for (const room of rooms) this.#watched.add(room);
+        await Promise.all(chunks(rooms).map((some) => this.#ask({ type: 'watch', rooms: some }, 'watch')));
+    }
+
+    /** @param {string[]} rooms @returns {Promise<void>} */
+    async unwatch(rooms) {
+        for (const room of rooms) this.#watched.delete(room);
+        await Promise.all(chunks(rooms).map((some) => this.#ask({ type: 'unwatch', rooms: some }, 'unwatch')));
+    }
+
+    /**
+     * Which of these users have a session on any node.
+     * @param {string[]} users
+     * @returns {Promise<string[]>}
+     */
+    async online(users) {
+        const frames = await Promise.all(chunks(users).map((some) => this.#ask({ type: 'online', users: some }, 'online')));
+        return frames.flatMap((frame) => frame.online ?? []);
+    }
+
+    /**
+     * Keeps a message for you, with a copy of it.
+     * @param {string} room @param {string} position
+     * @returns {Promise<boolean>} Whether it is starred now.
+     */
+    async star(room, position) {
+        const frame = await this.#ask({ type: 'star', room, position }, `star in ${room}`, room);
+        return frame.starred ?? true;
+    }
+
+    /** @param {string} room @param {string} position @returns {Promise<boolean>} */
+    async unstar(room, position) {
+        const frame = await this.#ask({ type: 'unstar', room, position }, `unstar in ${room}`, room);
+        return frame.starred ?? false;
+    }
+
+    /**
+     * What you starred, newest first: one page.
+     * @param {{ limit?: number, cursor?: string }} [options]
+     * @returns {Promise<{ stars: Star[], cursor: string | null }>}
+     */
+    async stars(options = {}) {
+        const { limit = 50, cursor } = options;
+        const frame = await this.#ask({ type: 'stars', limit, cursor }, 'stars');
+        return { stars: frame.stars ?? [], cursor: frame.cursor ?? null };
+    }
+
     /** Ends the session. What is pending fails as `closed`. */
     close() {
         this.#finish(new MartletError('closed', 'this client was closed'), 1000);
@@ -480,6 +798,28 @@ export class Client extends Emitter {
         } else if (this.#isUp && this.#pinged === null) {
             this.#ping();
         }
+    }
+
+    /** Asks for something that belongs to no joined room. @param {any} fields @param {string} what @param {string} [room] */
+    #ask(fields, what, room) {
+        if (this.state === 'closed') return Promise.reject(new MartletError('closed', `${what}: the client is closed`, { room }));
+        const answer = this.#requests.add(fields, { what, room });
+        this.#pumpRequests();
+        return answer;
+    }
+
+    #pumpRequests() {
+        if (this.#isUp) this.#requests.pump();
+    }
+
+    /** The node said "not now" to a request: waits longer each time. */
+    #askLater() {
+        const { random, backoff } = this._options;
+        const wait = (0.5 + random() / 2) * Math.min(5_000, backoff.base * 2 ** this.#askTries);
+        this.#askTries += 1;
+        this._clock.clearTimeout(this.#askTimer);
+        this.#askTimer = this._clock.setTimeout(() => this.#pumpRequests(), wait);
+        return true;
     }
 
     /** Whether the node said welcome and the connection is there. */
@@ -638,6 +978,14 @@ export class Client extends Emitter {
             const named = this.rooms.get(this.#url.searchParams.get('room') ?? '');
             const superseded = frame.name === 'tooManyWaiting' && frame.ref === undefined && named?.state === 'joining';
             if (!superseded) this._emit('error', wireError(frame));
+        } else if (frame.type === 'head') {
+            const { room, position, user, at, text, unread } = frame;
+            this._emit('head', { room, position, user, at, text, unread });
+        } else if (frame.type === 'notice') {
+            const { kind, room, position, unread, by } = frame;
+            if (kind === 'read') this.rooms.get(room)?._readElsewhere(position, unread);
+            if (kind === 'invited') this.rooms.get(room)?._invited();
+            this._emit('notice', { kind, room, position, unread, by });
         } else {
             this.rooms.get(frame.room)?._receive(frame);
         }
@@ -673,6 +1021,9 @@ export class Client extends Emitter {
         this.#setState('online');
         this._emit('welcome', frame);
         for (const room of [...this.rooms.values()]) if (this.#isUp) room._connected();
+        this.#askTries = 0;
+        this.#pumpRequests();
+        for (const some of chunks([...this.#watched])) this.#ask({ type: 'watch', rooms: some }, 'watch').catch(() => {});
     }
 
     /** Renews the token before it expires, `expires` seconds from now. */
@@ -824,7 +1175,8 @@ export class Client extends Emitter {
         this.#pinged = null;
         this.#dropProbe();
         const timers = [this.#connectTimer, this.#lookTimer, this.#stableTimer, this.#drainTimer, this.#pumpTimer, this.#tokenTimer];
-        for (const timer of timers) this._clock.clearTimeout(timer);
+        for (const timer of [...timers, this.#askTimer]) this._clock.clearTimeout(timer);
+        this.#requests.disconnected();
         this.#pumpTimer = null;
         this.#lookAt = Infinity;
         const socket = this.#socket;
@@ -849,6 +1201,7 @@ export class Client extends Emitter {
         globalThis.document?.removeEventListener('visibilitychange', this.#wake);
         this.#ready.reject(error);
         for (const room of [...this.rooms.values()]) room._fail(error);
+        this.#requests.fail(error);
         this.rooms.clear();
         this.#setState('closed', { error });
         this._emit('closed', error);
@@ -879,6 +1232,12 @@ export class Client extends Emitter {
         return true;
     }
 
+    /** @internal What a node would say of a request that is longer than it takes. */
+    _tooLong() {
+        const message = `it is over ${this.limits.frameBytes} bytes as a frame`;
+        return { name: 'frameTooLarge', code: 102, message };
+    }
+
     /** @internal Whether the node's rate allows one more request now; if not, all rooms are pumped when it does. */
     _take() {
         const tokens = this.#tokens;
@@ -891,6 +1250,7 @@ export class Client extends Emitter {
         }
         this.#pumpTimer ??= this._clock.setTimeout(() => {
             this.#pumpTimer = null;
+            this.#pumpRequests();
             for (const room of [...this.rooms.values()]) room._pump();
         }, Math.ceil(((1 - tokens.left) / tokens.rate) * 1_000) + 5);
         return false;
@@ -902,6 +1262,7 @@ const REMOVALS = {
     forbidden: 'your token no longer gives you a right to be here',
     kicked: 'a moderator sent you out',
     banned: 'a moderator banned you',
+    removed: 'you do not belong to it any more',
 };
 
 /**
@@ -931,6 +1292,18 @@ export class Room extends Emitter {
     rights = null;
     /** @type {{ until?: string, reason: string } | null} Why you may not send messages here, as far as you were told. */
     mute = null;
+    /** @type {ConversationKind | null} Null: a room without participants. */
+    kind = null;
+    /**
+     * Up to where each participant has read: user to position. Null if the room has no participants, or so many that nodes
+     * do not tell.
+     * @type {Map<string, string> | null}
+     */
+    receipts = null;
+    /** @type {string | null} Up to where you have read, on whatever device. Null if the room has no participants. */
+    lastRead = null;
+    /** @type {number | null} How many messages you have not read. Null if the room has no participants. */
+    unread = null;
 
     #client;
     #options;
@@ -953,9 +1326,19 @@ export class Room extends Emitter {
     #reading = false;
     #readingMembers = false;
     #advancing = false;
-    /** Unsettled sends in the order in which they were made, and reads. `ref` null: not written on this connection. */
+    /** Unsettled sends in the order in which they were made. `ref` null: not written on this connection. */
     #sends = [];
-    #reads = [];
+    /** Everything else that is asked. @type {Requests} */
+    #requests;
+    /** Messages by their seq, and the newest changes. @type {Map<number, Message>} */
+    #known = new Map();
+    /** @type {any[]} */
+    #changes = [];
+    /** The read position that the node is to be told, and what it was told. */
+    #readTo = '';
+    #readTold = '';
+    #readAt = -Infinity;
+    #readTimer = null;
     #tries = 0;
     #pausedUntil = 0;
     #retryTimer = null;
@@ -966,6 +1349,7 @@ export class Room extends Emitter {
         this.name = name;
         this.#client = client;
         this.#options = options;
+        this.#requests = new Requests(client, (frame) => this.#notNow(frame));
         if (options.after) this.#show(options.after);
         this.#readyTimer = client._clock.setTimeout(() => {
             const message = `the room ${name} could not be joined in time; still trying`;
@@ -994,12 +1378,15 @@ export class Room extends Emitter {
      *
      * With a `key` of your own say `again: false` if it certainly was never used before; and `again: true` with the
      * error's `since` to try again what failed with `stored` undefined.
-     * @param {string | { text?: string, data?: any, key?: string, again?: boolean, since?: string }} content
+     *
+     * `thread`: the position of the message that this one replies to. `mentions`: users to be told of it.
+     * @param {string | { text?: string, data?: any, thread?: string, mentions?: string[], key?: string, again?: boolean,
+     *     since?: string }} content
      * @param {{ timeout?: number, signal?: AbortSignal }} [options]
      * @returns {Promise<Sent>}
      */
     send(content, options = {}) {
-        const { text, data, since = null, ...given } = /** @type {any} */ (
+        const { text, data, thread, mentions, since = null, ...given } = /** @type {any} */ (
             typeof content === 'string' ? { text: content } : content ?? {}
         );
         const key = given.key ?? newKey();
@@ -1010,6 +1397,9 @@ export class Room extends Emitter {
         if (text !== undefined && typeof text !== 'string') return refuse('badArgument', 'text is no string');
         if (text === undefined && data === undefined) return refuse('badArgument', 'there is neither text nor data');
         if (typeof key !== 'string' || key === '') return refuse('badArgument', 'key is no string, or empty');
+        if (thread !== undefined && !parsePosition(thread)) return refuse('badArgument', `thread is no position: ${thread}`);
+        const areNames = mentions === undefined || (Array.isArray(mentions) && mentions.every((one) => typeof one === 'string'));
+        if (!areNames) return refuse('badArgument', 'mentions is no list of names');
         if (this.#over) return refuse(this.#over.reason, `the room is over: ${this.#over.message}`);
         if (this.#out) return refuse(this.#out.reason, this.#out.message, { until: this.#out.until });
         if (options.signal?.aborted) return refuse('aborted', 'it was aborted before it was sent');
@@ -1018,7 +1408,8 @@ export class Room extends Emitter {
         }
         /** @type {any} */
         const send = Object.assign(new Deferred(), {
-            text: wellFormed(text), data, key, again, since, ref: null, tries: 0, unsure: again === true, stored: false,
+            text: wellFormed(text), data, thread, mentions: mentions?.length > 0 ? mentions : undefined, key, again, since,
+            ref: null, tries: 0, unsure: again === true, stored: false,
         });
         send.settle = (error, value) => {
             if (send.settled) return;
@@ -1045,8 +1436,9 @@ export class Room extends Emitter {
      * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
      *     newest page. `limit`: 50 if you do not say; more than the node's `limits.historyPage` is refused. A page of large
      *     messages may be shorter: see `older` and `newer`.
-     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean }>} `older`,
-     *     `newer`: whether the log holds more on that side.
+     * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean, first: string | null,
+     *     last: string | null }>} `older`, `newer`: whether the log holds more on that side. `first`, `last`: the ends of the
+     *     page, from which to read on; they may be changes, which are no messages. Null: there is nothing.
      */
     async history(query = {}) {
         const { before, after, around } = query;
@@ -1057,11 +1449,14 @@ export class Room extends Emitter {
             throw new MartletError('badArgument', message, { room: this.name });
         }
         const frame = await this.#read({ type: 'history', room: this.name, before, after, around, limit });
+        const messages = (frame.messages ?? []).map((message) => this.#remember(this.#message(message, false), frame.newest));
         return {
-            messages: (frame.messages ?? []).map((message) => this.#message(message, false)),
+            messages,
             newest: frame.newest ?? null,
             older: frame.older ?? false,
             newer: frame.newer ?? false,
+            first: frame.first ?? messages[0]?.position ?? null,
+            last: frame.last ?? messages.at(-1)?.position ?? null,
         };
     }
 
@@ -1079,8 +1474,8 @@ export class Room extends Emitter {
      * Changes the rules of the room or the sanctions of a user, if your token lets you moderate it. When it resolves,
      * nothing that it forbids is stored any more.
      * @param {Operation} operation
-     * @param {{ user?: string, value?: 'open' | 'moderators', time?: number, reason?: string }} [options] `user`: for
-     *     sanctions. `value`: for `posting`. `time`: ms that a sanction lasts (for ever, if it is missing; a kick: a
+     * @param {{ user?: string, value?: 'open' | 'moderators' | 'everybody' | 'participants', time?: number,
+     *     reason?: string }} [options] `user`: for sanctions. `value`: for `posting` and `members`. `time`: ms that a sanction lasts (for ever, if it is missing; a kick: a
      *     minute), or the time of `slow` and `unique` (0: none). `reason`: for everybody in the room to see.
      * @returns {Promise<{ version: string, changed: boolean }>} `changed`: false if everything was as wanted before.
      */
@@ -1088,6 +1483,144 @@ export class Room extends Emitter {
         const { user, value, time, reason } = options;
         const frame = await this.#read({ type: 'moderate', room: this.name, operation, user, value, time, reason });
         return { version: frame.version ?? '0', changed: frame.changed ?? true };
+    }
+
+    /**
+     * Replaces the text (and data) of a message. Resolves when it is stored.
+     * @param {string} position Of the message.
+     * @param {string | { text?: string, data?: any }} content
+     * @param {{ timeout?: number, key?: string }} [options] `key`: by which a repetition is known; one is made up otherwise.
+     * @returns {Promise<Amended>}
+     */
+    edit(position, content, options) {
+        const { text, data } = typeof content === 'string' ? { text: content, data: undefined } : content ?? {};
+        return this.#amend('edit', position, { text: wellFormed(text), data }, options);
+    }
+
+    /**
+     * Erases a message. Its place stays, with who erased it.
+     * @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>}
+     */
+    delete(position, options) {
+        return this.#amend('delete', position, {}, options);
+    }
+
+    /**
+     * @param {string} position @param {string} reaction An emoji. @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    react(position, reaction, options) {
+        return this.#amend('react', position, { reaction }, options);
+    }
+
+    /**
+     * Takes your reaction back.
+     * @param {string} position @param {string} reaction @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    unreact(position, reaction, options) {
+        return this.#amend('unreact', position, { reaction }, options);
+    }
+
+    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    pin(position, options) {
+        return this.#amend('pin', position, {}, options);
+    }
+
+    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    unpin(position, options) {
+        return this.#amend('unpin', position, {}, options);
+    }
+
+    /**
+     * Tells the room's moderators of a message, and nobody else.
+     * @param {string} position @param {string} [reason] At most 200 bytes.
+     * @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    report(position, reason, options) {
+        return this.#amend('report', position, { reason }, options);
+    }
+
+    /**
+     * Erases many messages, if your token lets you moderate the room: those of a `user`, or those `from` one position `to`
+     * another one. Resolves when all of it is done.
+     * @param {{ user?: string, from?: string, to?: string }} what
+     * @returns {Promise<{ erased: number }>}
+     */
+    async erase({ user, from, to }) {
+        const operation = user === undefined ? 'delete-range' : 'delete-user';
+        let erased = 0;
+        // The node does it in pieces, and says where to go on.
+        for (let of = from, isDone = false; !isDone;) {
+            const fields = { type: 'amend', room: this.name, operation, of, to, user, key: newKey() };
+            const frame = await this.#read(fields, this.#client._options.sendTimeout);
+            erased += frame.erased ?? 0;
+            isDone = frame.next === undefined;
+            of = frame.next;
+        }
+        return { erased };
+    }
+
+    /**
+     * Who belongs to the conversation, with roles and read positions, whether they are here or not.
+     * @returns {Promise<{ kind: ConversationKind | null, participants: Participant[] }>}
+     */
+    async participants() {
+        const frame = await this.#read({ type: 'participants', room: this.name });
+        return { kind: frame.kind ?? null, participants: frame.participants ?? [] };
+    }
+
+    /** @param {string[]} users @returns {Promise<Conversation>} */
+    invite(users) {
+        return this.#client.conversation('invite', { room: this.name, users });
+    }
+
+    /** Ends your part in the conversation; `leave` only ends this session's stay. @returns {Promise<Conversation>} */
+    leaveConversation() {
+        return this.#client.conversation('leave', { room: this.name });
+    }
+
+    /** Takes somebody out of the conversation. @param {string} user @returns {Promise<Conversation>} */
+    remove(user) {
+        return this.#client.conversation('remove', { room: this.name, user });
+    }
+
+    /** @param {string} user @param {Role} role @returns {Promise<Conversation>} */
+    setRole(user, role) {
+        return this.#client.conversation('role', { room: this.name, user, role });
+    }
+
+    /** What you want to be told of the conversation. @param {NotificationLevel} level @returns {Promise<Conversation>} */
+    notify(level) {
+        return this.#client.conversation('notify', { room: this.name, level });
+    }
+
+    /**
+     * Says that you have read up to there. Goes forwards only; told at most once a second, and again after a lost
+     * connection.
+     * @param {string | null} [position] The newest shown, if you do not say.
+     */
+    read(position = this.position) {
+        if (position === null) return;
+        if (!parsePosition(position)) {
+            throw new MartletError('badArgument', `read of ${this.name}: ${position} is no position`, { room: this.name });
+        }
+        if (seqOf(position) <= seqOf(this.#readTo)) return;
+        this.#readTo = position;
+        this.#haveRead(position);
+        this.#tellRead();
+    }
+
+    /**
+     * The participants but you who have read up to there or further, as far as nodes tell.
+     * @param {string} position
+     * @returns {string[]}
+     */
+    readBy(position) {
+        const seq = seqOf(position);
+        const readers = [...this.receipts ?? []].filter(([user, read]) => user !== this.#client.user && seqOf(read) >= seq);
+        return readers.map(([user]) => user);
     }
 
     /**
@@ -1104,7 +1637,7 @@ export class Room extends Emitter {
         const what = `signal ${name} to ${this.name}`;
         const refused = (frame) => this.#client._emit('error', wireError(frame, this.name, what));
         const written = this.#client._request({ type: 'signal', room: this.name, name, data }, refused, false);
-        if (!written) refused(this.#tooLong());
+        if (!written) refused(this.#client._tooLong());
         return written;
     }
 
@@ -1113,6 +1646,7 @@ export class Room extends Emitter {
         if (this.#over) return Promise.resolve();
         const told = new Deferred();
         const tell = this.state === 'joined' || this.state === 'joining';
+        if (this.state === 'joined') this.#tellRead(true);
         this._fail(new MartletError('left', `you left the room ${this.name}`, { room: this.name }), 'left');
         if (this.#client.rooms.get(this.name) === this) this.#client.rooms.delete(this.name);
         if (!tell) return Promise.resolve();
@@ -1153,8 +1687,11 @@ export class Room extends Emitter {
         this.#gaps = [];
         this.#reading = false;
         this.#pausedUntil = 0;
+        this.#client._clock.clearTimeout(this.#readTimer);
+        this.#readTimer = null;
         for (const send of this.#sends) send.unsure ||= send.ref !== null;
-        for (const request of [...this.#sends, ...this.#reads]) request.ref = null;
+        for (const send of this.#sends) send.ref = null;
+        this.#requests.disconnected();
         if (this.state !== 'offline' && !this.#out) this.#setState('offline');
     }
 
@@ -1167,19 +1704,29 @@ export class Room extends Emitter {
         this.#client._clock.clearTimeout(this.#retryTimer);
         this.#client._clock.clearTimeout(this.#readyTimer);
         this.#client._clock.clearTimeout(this.#returnTimer);
+        this.#client._clock.clearTimeout(this.#readTimer);
         this.state = state;
         if (!this.#ready.settled) this.#ready.reject(error);
-        for (const request of [...this.#sends, ...this.#reads]) request.settle(error);
+        this.#settleAll(error);
         this._emit('state', state);
         if (state === 'failed') this._emit('failed', error);
+    }
+
+    #settleAll(error) {
+        for (const send of [...this.#sends]) send.settle(error);
+        this.#requests.fail(error);
     }
 
     /** @internal A frame of this room that answers nothing. */
     _receive(frame) {
         switch (frame.type) {
             case 'message':
+            case 'changed':
                 this.#take([frame]);
                 if (this.state === 'joined') this.#advance();
+                break;
+            case 'receipts':
+                this.#setReceipts(frame.reads ?? {});
                 break;
             case 'gap':
                 this.#gaps.push(readGap(frame));
@@ -1228,7 +1775,7 @@ export class Room extends Emitter {
         this.#gaps = [];
         this.#out = error;
         if (!this.#ready.settled) this.#ready.reject(error);
-        for (const request of [...this.#sends, ...this.#reads]) request.settle(error);
+        this.#settleAll(error);
         this.#returnTimer = this.#client._clock.setTimeout(() => {
             this.#out = null;
             if (this.#client.state === 'online' || this.#client.state === 'unsure') this._connected();
@@ -1245,10 +1792,11 @@ export class Room extends Emitter {
     }
 
     #setRules(rules) {
-        const { slowMode = 0, uniqueFor = 0, posting = 'open', frozen = false } = rules ?? {};
+        const { slowMode = 0, uniqueFor = 0, posting = 'open', frozen = false, members } = rules ?? {};
         const before = this.rules;
-        this.rules = Object.freeze({ slowMode, uniqueFor, posting, frozen });
-        const isChanged = Object.entries(this.rules).some(([name, value]) => before[name] !== value);
+        this.rules = Object.freeze({ slowMode, uniqueFor, posting, frozen, ...(members === 'participants' ? { members } : {}) });
+        const names = ['slowMode', 'uniqueFor', 'posting', 'frozen', 'members'];
+        const isChanged = names.some((name) => before[name] !== this.rules[name]);
         if (isChanged) this._emit('rules', this.rules);
     }
 
@@ -1258,15 +1806,9 @@ export class Room extends Emitter {
         this._emit('sanction', { kind, user, until, reason });
     }
 
-    /** @internal Writes what can be written now: reads at once, sends in order and within the window. */
+    /** @internal Writes what can be written now: requests at once, sends in order and within the window. */
     _pump() {
-        if (this.state !== 'joined') return;
-        for (const read of this.#reads) {
-            if (read.ref !== null) continue;
-            if (!this.#client._take()) return;
-            read.ref = true;
-            this.#client._request(read.fields, (frame) => this.#readAnswered(read, frame));
-        }
+        if (this.state !== 'joined' || !this.#requests.pump()) return;
         if (this.#client._clock.now() < this.#pausedUntil) return;
         for (const send of this.#sends.slice(0, this.#client._options.window)) {
             if (send.ref !== null) continue;
@@ -1280,22 +1822,17 @@ export class Room extends Emitter {
         send.since ??= this.position;
         const ref = send.ref;
         const again = send.tries > 0 ? true : send.again;
-        const { text, data, key } = send;
+        const { text, data, thread, mentions, key } = send;
         // Without `again` it would be taken for a repetition.
         const since = again === undefined ? undefined : send.since;
-        const fields = { type: 'send', room: this.name, text, data, key, again, since };
+        const fields = { type: 'send', room: this.name, text, data, thread, mentions, key, again, since };
         const answered = (frame) => { if (send.ref === ref) this.#sendAnswered(send, frame); };
         if (this.#client._request(fields, answered)) {
             send.tries += 1;
         } else {
             send.ref = null;
-            send.settle(wireError(this.#tooLong(), this.name, `send to ${this.name}`));
+            send.settle(wireError(this.#client._tooLong(), this.name, `send to ${this.name}`));
         }
-    }
-
-    #tooLong() {
-        const message = `it is over ${this.#client.limits.frameBytes} bytes as a frame`;
-        return { name: 'frameTooLarge', code: 102, message };
     }
 
     #late(what) {
@@ -1334,37 +1871,101 @@ export class Room extends Emitter {
         return new MartletError(reason, message, { code, retry, room: this.name, key, since, stored, until });
     }
 
-    #readAnswered(read, frame) {
-        if (frame.type !== 'error') {
-            read.settle(null, frame);
-        } else if (frame.retry) {
-            read.ref = null;
-            read.error = wireError(frame, this.name, read.what);
-            this.#later(() => this._pump());
-        } else {
-            read.settle(wireError(frame, this.name, read.what));
-        }
+    /** The node refused a request. Whether it may be asked again: it waits, or takes its place in the room again. */
+    #notNow(frame) {
+        const isOut = frame.name === 'notJoined' && this.state === 'joined';
+        if (isOut) this.#later(() => { if (this.state === 'joined') this._connected(); });
+        else if (frame.retry) this.#later(() => this._pump(), this.#timeTo(frame.until) ?? 0);
+        return isOut || frame.retry === true;
     }
 
-    /** Asks for something that may be asked again on another connection. */
-    #read(fields) {
+    /** Asks for something that may be asked again on another connection. @param {any} fields @param {number} [timeout] */
+    #read(fields, timeout) {
         if (this.#over ?? this.#out) return Promise.reject(this.#over ?? this.#out);
-        /** @type {any} */
-        const read = Object.assign(new Deferred(), { fields, ref: null, what: `${fields.type} of ${this.name}` });
-        read.settle = (error, value) => {
-            if (read.settled) return;
-            this.#client._clock.clearTimeout(read.timer);
-            this.#reads.splice(this.#reads.indexOf(read), 1);
-            if (error) read.reject(error);
-            else read.resolve(value);
-        };
-        read.timer = this.#client._clock.setTimeout(
-            () => read.settle(read.error ?? this.#late(read.what)),
-            this.#client._options.requestTimeout,
-        );
-        this.#reads.push(read);
+        const answer = this.#requests.add(fields, { what: `${fields.type} of ${this.name}`, room: this.name, timeout });
         this._pump();
-        return read.promise;
+        return answer;
+    }
+
+    async #amend(operation, of, fields, { key = newKey(), timeout = this.#client._options.sendTimeout } = {}) {
+        if (!parsePosition(of)) {
+            const message = `${operation} in ${this.name}: ${of} is no position`;
+            throw new MartletError('badArgument', message, { room: this.name, key });
+        }
+        const frame = await this.#read({ type: 'amend', room: this.name, operation, of, ...fields, key }, timeout);
+        return { position: frame.position, repeated: frame.repeated ?? false, unchanged: frame.unchanged ?? false };
+    }
+
+    /** Tells the node the read position, if a second has passed since the last time. */
+    #tellRead(now = false) {
+        // Only rooms with participants have read positions.
+        if (this.state !== 'joined' || this.unread === null || seqOf(this.#readTo) <= seqOf(this.#readTold)) return;
+        if (this.#readTimer !== null && !now) return;
+        const wait = this.#readAt + READ_EVERY - this.#client._clock.now();
+        if (!now && (wait > 0 || !this.#client._take())) {
+            this.#tellReadIn(Math.max(wait, 50));
+            return;
+        }
+        this.#readAt = this.#client._clock.now();
+        const position = this.#readTo;
+        this.#client._request({ type: 'read', room: this.name, position }, (frame) => {
+            if (frame.type === 'error' && frame.retry) {
+                this.#tellReadIn(READ_EVERY);
+                return;
+            }
+            // What is refused for good is not said again.
+            if (seqOf(position) > seqOf(this.#readTold)) this.#readTold = position;
+            if (frame.type === 'error') this.#client._emit('error', wireError(frame, this.name, `read of ${this.name}`));
+        });
+        // What is read meanwhile follows a second later.
+        this.#tellReadIn(READ_EVERY);
+    }
+
+    #tellReadIn(ms) {
+        this.#client._clock.clearTimeout(this.#readTimer);
+        this.#readTimer = this.#client._clock.setTimeout(() => {
+            this.#readTimer = null;
+            this.#tellRead();
+        }, ms);
+    }
+
+    /** Notes up to where you have read, and how much is unread after it. @param {string} position @param {number} [unread] */
+    #haveRead(position, unread) {
+        if (this.lastRead === null && this.unread === null) return;
+        if (seqOf(position) <= seqOf(this.lastRead)) return;
+        this.lastRead = position;
+        this.unread = unread ?? (seqOf(position) >= this.#seq ? 0 : this.#knownAfter(seqOf(position)));
+    }
+
+    /** How many messages of others came after that seq; all of them are known, as they came while this client was here. */
+    #knownAfter(seq) {
+        const later = [...this.#known.values()].filter((message) => message.seq > seq && !message.mine).length;
+        return Math.min(this.unread ?? later, later);
+    }
+
+    /** @internal The room has got participants, you among them: joins it again, to know its read positions. */
+    _invited() {
+        if (this.state === 'joined' && this.unread === null) this._connected();
+    }
+
+    /** @internal Another device of yours has read. @param {string} position @param {number} [unread] */
+    _readElsewhere(position, unread) {
+        if (!parsePosition(position)) return;
+        if (seqOf(position) > seqOf(this.#readTo)) this.#readTo = this.#readTold = position;
+        this.#haveRead(position, unread);
+    }
+
+    #setReceipts(reads) {
+        this.receipts ??= new Map();
+        /** @type {Record<string, string>} */
+        const changed = {};
+        for (const [user, position] of Object.entries(reads)) {
+            if (!parsePosition(position) || seqOf(position) <= seqOf(this.receipts.get(user))) continue;
+            this.receipts.set(user, position);
+            changed[user] = position;
+            if (user === this.#client.user) this._readElsewhere(position, undefined);
+        }
+        if (Object.keys(changed).length > 0) this._emit('receipts', { reads: changed });
     }
 
     /** The node said "not now": wait, longer each time and at least that long, then go on. */
@@ -1404,6 +2005,8 @@ export class Room extends Emitter {
         const change = this.#setMembers(frame.roster?.map((member) => member.user), frame.count ?? 0);
         const gap = frame.gap ? readGap(frame.gap) : undefined;
         const { reset } = frame;
+        this.#setReads(frame, reset);
+        this.kind = frame.kind ?? (this.unread === null ? null : this.name.startsWith('dm:') ? 'direct' : 'group');
         if (gap) this.#gaps.push(gap);
         const missed = from === null || reset ? [] : messages.filter((m) => seqOf(m.position) > this.#seq);
         const resumed = from !== null && !gap && !reset;
@@ -1418,18 +2021,37 @@ export class Room extends Emitter {
             if (reset) this.#restart(reset, before, this.#target);
             else this.#show(before);
         }
-        this.#take(messages);
+        const changes = (frame.changes ?? []).map((change) => ({ ...change, type: 'changed' }));
+        this.#takePage([...messages, ...changes], gap ? undefined : this.position, frame.last);
         this.#advance();
         this.#client._clock.clearTimeout(this.#readyTimer);
         if (!this.#ready.settled) this.#ready.resolve(this);
         if (this.state === 'joined') this._emit('presence', first ? { ...change, joined: [] } : change);
         this._pump();
+        this.#tellRead();
+    }
+
+    /** What the answer to a join says of who has read what. */
+    #setReads(frame, reset) {
+        const isParticipant = frame.unread !== undefined || frame.read !== undefined;
+        if (reset || !isParticipant) {
+            this.#readTo = this.#readTold = '';
+            this.receipts = this.lastRead = this.unread = null;
+        }
+        if (!isParticipant) return;
+        if (reset || seqOf(frame.read) >= seqOf(this.lastRead)) {
+            this.lastRead = frame.read ?? null;
+            this.unread = frame.unread ?? 0;
+        }
+        if (frame.reads) this.#setReceipts(frame.reads);
     }
 
     /** Everything known is void: goes on after `position`, where messages up to `target` are known to exist. */
     #restart(reset, position, target) {
         this.#early.clear();
         this.#gaps = [];
+        this.#known.clear();
+        this.#changes = [];
         this.#show(position);
         this.#target = target;
         this.#liveAfter = Math.max(target, this.#seq);
@@ -1454,6 +2076,24 @@ export class Room extends Emitter {
         }
     }
 
+    /**
+     * Takes a page of the log. What is missing between its entries are changes of messages in it, which are folded.
+     * @param {any[]} entries
+     * @param {string | null} [after] The position that the page begins after, if the log still holds it.
+     * @param {string} [last] The last position of the page, if that is no message.
+     */
+    #takePage(entries, after, last) {
+        this.#take(entries);
+        let previous = after;
+        const quiet = (before) => this.#gaps.push({ after: previous, before, missing: 0, isQuiet: true });
+        for (const { position } of [...entries].sort((a, b) => seqOf(a.position) - seqOf(b.position))) {
+            if (previous && seqOf(position) > seqOf(previous) + 1) quiet(position);
+            previous = position;
+        }
+        const end = parsePosition(last);
+        if (end && previous && end.seq > seqOf(previous)) quiet(`${end.epoch}-${end.seq + 1}`);
+    }
+
     /** Shows all that is next in order; what is missing is read, and what cannot be had is announced. */
     #advance() {
         if (this.#advancing) return;
@@ -1473,10 +2113,58 @@ export class Room extends Emitter {
         if (!next) return false;
         this.#early.delete(this.#seq + 1);
         this.#show(next.position);
+        if (next.type === 'changed') {
+            this.#changed(next);
+            return true;
+        }
         const message = this.#message(next, seqOf(next.position) > this.#liveAfter);
         if (message.mine && message.key !== undefined) this.#settleByKey(message);
+        this.#remember(message, next.position);
+        const root = message.live ? this.#known.get(seqOf(message.thread)) : undefined;
+        if (root && root.position === message.thread) root.replies = (root.replies ?? 0) + 1;
+        this.#count(message);
         this._emit('message', message);
         return true;
+    }
+
+    /** A live message is unread, unless it is one's own: then everything before it counts as read. */
+    #count(message) {
+        if (this.unread === null || !message.live) return;
+        if (!message.mine) {
+            this.unread += 1;
+        } else {
+            this.unread = 0;
+            this.lastRead = message.position;
+        }
+    }
+
+    #changed(frame) {
+        const { type, ref, targets, ...change } = frame;
+        // A moderator may delete many messages at once.
+        for (const of of targets ?? [change.of]) {
+            const known = this.#known.get(seqOf(of));
+            const message = known?.position === of ? known : null;
+            if (message) applyChange(message, change);
+            this.#changes.push({ ...change, of });
+            if (this.#changes.length > REMEMBERED_CHANGES) this.#changes.shift();
+            this._emit('changed', { room: this.name, ...change, of, message });
+        }
+    }
+
+    /**
+     * Notes a message that is passed on, so that changes of it can be told. `newest`: the room's newest position when it was
+     * read; what has changed since is applied.
+     * @param {Message} message @param {string | null | undefined} newest
+     */
+    #remember(message, newest) {
+        const seq = seqOf(newest);
+        for (const change of this.#changes) {
+            if (change.of === message.position && seqOf(change.position) > seq) applyChange(message, change);
+        }
+        this.#known.delete(message.seq);
+        this.#known.set(message.seq, message);
+        if (this.#known.size > REMEMBERED) this.#known.delete(this.#known.keys().next().value);
+        return message;
     }
 
     #passGap() {
@@ -1487,7 +2175,7 @@ export class Room extends Emitter {
         if (!before || before.seq - 1 <= this.#seq) return true;
         const event = { after: this.position ?? gap.after, before: gap.before, missing: before.seq - 1 - this.#seq };
         this.#show(`${before.epoch}-${before.seq - 1}`);
-        this._emit('gap', event);
+        if (!gap.isQuiet) this._emit('gap', event);
         return true;
     }
 
@@ -1513,8 +2201,9 @@ export class Room extends Emitter {
         try {
             const page = await this.#read({ type: 'history', room: this.name, after: from, limit });
             if (this.state !== 'joined' || this.position !== from) return;
-            this.#take(page.messages ?? []);
-            if (!this.#early.has(this.#seq + 1)) this.#gaps.push(this.#ownGap(page));
+            this.#takePage(page.messages ?? [], page.older ? from : undefined, page.last);
+            const isPassed = this.#gaps.some((gap) => seqOf(gap.after) <= this.#seq);
+            if (!this.#early.has(this.#seq + 1) && !isPassed) this.#gaps.push(this.#ownGap(page));
         } catch (error) {
             this.#client._emit('error', /** @type {MartletError} */ (error));
             // Without an answer nothing is skipped: join again from the last position.
@@ -1589,7 +2278,12 @@ export class Room extends Emitter {
     #message(frame, live) {
         const { position, user, at, text, data, key } = frame;
         const seq = seqOf(position);
-        return { room: this.name, position, seq, user, at, text, data, key, mine: user === this.#client.user, live };
+        /** @type {Message} */
+        const message = { room: this.name, position, seq, user, at, text, data, key, mine: user === this.#client.user, live };
+        for (const name of ['thread', 'mentions', 'edited', 'deleted', 'reactions', 'pinned', 'replies']) {
+            if (frame[name] !== undefined && frame[name] !== null) message[name] = frame[name];
+        }
+        return message;
     }
 }
 
@@ -1675,6 +2369,26 @@ class StreamSocket {
                 this.#answer(frame, 'moderated', this.#call('POST', room, 'moderation', { operation, user, value, time, reason }));
                 break;
             }
+            case 'amend': {
+                const { type, ref: _, room: __, ...amendment } = frame;
+                const body = { by: this.#user, ...amendment };
+                this.#answer(frame, 'amended', this.#call('POST', room, 'amendments', body));
+                break;
+            }
+            case 'participants':
+                this.#answer(frame, 'participants', this.#call('GET', room, 'participants', undefined, { user: this.#user }));
+                break;
+            case 'read':
+                this.#answer(frame, 'read', this.#call('POST', room, 'read', { user: this.#user, position: frame.position }));
+                break;
+            case 'conversation':
+            case 'inbox':
+            case 'online':
+            case 'star':
+            case 'unstar':
+            case 'stars':
+                this.#answerOfUser(frame);
+                break;
             case 'ping':
                 // A quiet stream has a comment every fifteen seconds.
                 if (this.#clock.now() - this.#heard < STREAM_SILENCE) this.#emit({ type: 'pong', ref });
@@ -1832,7 +2546,8 @@ class StreamSocket {
                 else this.#joined(frame, room, []);
                 break;
             case 'message':
-                this.#message(stream, frame, room);
+            case 'changed':
+                this.#message(stream, { ...frame, type: name }, room);
                 break;
             case 'gap':
             case 'reset':
@@ -1893,7 +2608,8 @@ class StreamSocket {
         room.position = messages.at(-1)?.position ?? frame.position;
         if (ref !== null) {
             room.ref = null;
-            this.#emit({ ...frame, ref, messages: messages.map(({ type, room: _, ...message }) => message) });
+            const plain = (type) => messages.filter((one) => one.type === type).map(({ type: _, room: __, ...entry }) => entry);
+            this.#emit({ ...frame, ref, messages: plain('message'), changes: plain('changed') });
             for (const message of messages) this.#said(message);
             return;
         }
@@ -1921,8 +2637,28 @@ class StreamSocket {
 
     // Requests.
 
-    async #call(method, room, what, body, query = {}) {
-        const url = this.#address(`/api/rooms/${encodeURIComponent(room)}/${what}`);
+    /** Requests that belong to no room. */
+    #answerOfUser(frame) {
+        const { type, ref, limit, cursor, users, ...others } = frame;
+        const query = Object.fromEntries(Object.entries({ limit, cursor }).filter(([, value]) => value !== undefined));
+        const calls = {
+            conversation: () => this.#callAt('POST', '/api/conversations', { ...others, users, by: this.#user }),
+            inbox: () => this.#callAt('GET', '/api/inbox', undefined, { ...query, user: this.#user }),
+            online: () => this.#callAt('GET', '/api/online', undefined, { users: users.map(encodeURIComponent).join(',') }),
+            star: () => this.#callAt('POST', '/api/stars', { ...others, user: this.#user, starred: true }),
+            unstar: () => this.#callAt('POST', '/api/stars', { ...others, user: this.#user, starred: false }),
+            stars: () => this.#callAt('GET', '/api/stars', undefined, { ...query, user: this.#user }),
+        };
+        const answer = { star: 'starred', unstar: 'starred' }[type] ?? type;
+        this.#answer(frame, answer, calls[type]());
+    }
+
+    #call(method, room, what, body, query = {}) {
+        return this.#callAt(method, `/api/rooms/${encodeURIComponent(room)}/${what}`, body, query);
+    }
+
+    async #callAt(method, path, body, query = {}) {
+        const url = this.#address(path);
         for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
         const headers = this.#headers(body ? { 'Content-Type': 'application/json' } : {});
         const response = await this.#fetch(url.href, {
@@ -1949,9 +2685,10 @@ class StreamSocket {
     }
 
     /** Posts a message, and answers when the stream has shown it too. */
-    async #post({ ref, room, text, data, key }) {
+    async #post({ ref, room, text, data, thread, mentions, key }) {
         try {
-            const { position, repeated } = await this.#call('POST', room, 'messages', { user: this.#user, text, data, key });
+            const body = { user: this.#user, text, data, thread, mentions, key };
+            const { position, repeated } = await this.#call('POST', room, 'messages', body);
             const place = `${position} ${room}`;
             const sent = { type: 'sent', ref, room, position, repeated };
             const at = this.#times.get(place) ?? (repeated ? await this.#timeOf(room, position) : undefined);
@@ -2019,10 +2756,17 @@ function readURL(url, options) {
 }
 
 /** What a node says went wrong. `what`: the request that it speaks of. */
-function wireError(frame, room, what = 'the node says') {
+function wireError(frame, room, what = 'the node says', key = undefined) {
     return new MartletError(frame.name ?? 'error', `${what}: ${frame.message ?? 'the node gave no reason'}`, {
-        code: frame.code, retry: frame.retry ?? false, room: frame.room ?? room, until: frame.until,
+        code: frame.code, retry: frame.retry ?? false, room: frame.room ?? room, until: frame.until, key,
     });
+}
+
+/** Parts of a list that one request may name. @param {string[]} names */
+function chunks(names) {
+    const parts = [];
+    for (let from = 0; from < names.length; from += NAMED) parts.push(names.slice(from, from + NAMED));
+    return parts;
 }
 
 function readGap(gap) {

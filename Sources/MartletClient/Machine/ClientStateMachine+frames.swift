@@ -9,6 +9,7 @@ extension ClientStateMachine {
         }
         switch frame {
         case .event(let event): received(event, now)
+        case .joined(let joined, let through): entered(joined, through: through, now)
         case .fault(let ref, let fault): received(fault, ref, now)
         case .unknown: break
         }
@@ -44,7 +45,10 @@ extension ClientStateMachine {
         case .draining(let milliseconds): draining(milliseconds, now)
         case .history(let ref, _, let page): answered(ref, .history(page))
         case .roster(let ref, _, let page): answered(ref, .roster(page))
-        case .pong, .error, .renewed, .expiring, .removed, .moderated, .conversation, .rules, .sanction: break
+        case .amended(let ref, _, let reply): answered(ref, .amended(reply))
+        case .conversation(let ref, let answer): answered(ref, .conversation(answer))
+        case .inbox(let event): received(event)
+        case .pong, .error, .renewed, .expiring, .removed, .moderated, .rules, .sanction: break
         }
     }
 
@@ -59,6 +63,7 @@ extension ClientStateMachine {
         bucket.reset(
             rate: options.keepsToRateLimit ? limits.requestsPerSecond : 0, burst: limits.requestBurst, now: now)
         actions.append(.emit(.connected(welcome)))
+        watchAgain(now)
         pump(now)
     }
 
@@ -71,12 +76,12 @@ extension ClientStateMachine {
 
     // MARK: Rooms
 
-    private mutating func entered(_ joined: Joined, _ now: Moment) {
+    private mutating func entered(_ joined: Joined, through: Position? = nil, _ now: Moment) {
         let name = joined.room
         guard let room = rooms[name], room.phase == .joining(ref: joined.ref?.serial) else { return }
         let news = JoinedRoom(
             room: name, position: joined.position, members: joined.members, count: joined.count,
-            resumption: joined.resumption)
+            resumption: joined.resumption, receipts: joined.receipts)
         rooms[name]?.phase = .joined
         rooms[name]?.joined = news
         rooms[name]?.members = joined.members.map { Set($0.map(\.user)) }
@@ -92,7 +97,12 @@ extension ClientStateMachine {
         case .complete: break
         case .gap(let gap): lost(gap, in: name)
         }
-        for message in joined.messages { show(message, in: name) }
+        for message in joined.messages {
+            // Changes of the page's own messages are folded into them, so what is missing here is none.
+            pass(to: message.position, in: name)
+            show(message, in: name)
+        }
+        if let through, let last = rooms[name]?.last, last.seq < through.seq { rooms[name]?.last = through }
         // A resumed room continues where it was: messages that are not in this answer follow as events.
         if joined.resumption != .complete, (rooms[name]?.last?.seq ?? 0) < joined.position.seq, joined.messages.isEmpty
         {
@@ -120,6 +130,12 @@ extension ClientStateMachine {
         pump(now)
     }
 
+    /// Counts what is before that position as shown.
+    private mutating func pass(to position: Position, in name: RoomName) {
+        guard let last = rooms[name]?.last, position.seq > last.seq + 1 else { return }
+        rooms[name]?.last = Position(epoch: last.epoch, seq: position.seq - 1)
+    }
+
     /// Shows a message if it is newer than all that were shown.
     private mutating func show(_ message: Message, in name: RoomName) {
         // Changed in place, because this runs for each message, and a copy of the room would cost more than everything
@@ -131,7 +147,7 @@ extension ClientStateMachine {
         }
         if let last = rooms.values[index].last {
             if message.position.seq <= last.seq {
-                if options.showsAll { actions.append(.emit(.message(name, message))) }
+                if options.showsAll { actions.append(.emit(.shown(message, in: name))) }
                 return
             }
             if message.position.seq > last.seq + 1, !options.showsAll {
@@ -140,7 +156,7 @@ extension ClientStateMachine {
             }
         }
         rooms.values[index].last = message.position
-        actions.append(.emit(.message(name, message)))
+        actions.append(.emit(.shown(message, in: name)))
     }
 
     private mutating func lost(_ gap: Gap, in name: RoomName) {
@@ -151,7 +167,7 @@ extension ClientStateMachine {
 
     // MARK: Answers
 
-    private mutating func answered(_ ref: Ref?, _ reply: Reply) {
+    mutating func answered(_ ref: Ref?, _ reply: Reply) {
         guard let id = ref?.serial, let index = lookups.firstIndex(where: { $0.id == id }) else { return }
         lookups.remove(at: index)
         actions.append(.complete(id, .success(reply)))

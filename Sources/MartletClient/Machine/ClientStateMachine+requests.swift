@@ -81,10 +81,10 @@ extension ClientStateMachine {
         lookUp(.roster(room: name, cursor: cursor), now)
     }
 
-    private mutating func lookUp(_ body: ClientRequest.Body, _ now: Moment) -> RequestID {
+    mutating func lookUp(_ body: ClientRequest.Body, _ now: Moment, timeout: Duration? = nil) -> RequestID {
         let id = serial()
         guard connection != .closed else { return fail(id, .closed) }
-        lookups.append(Lookup(id: id, body: body, deadline: now + options.requestTimeout))
+        lookups.append(Lookup(id: id, body: body, deadline: now + (timeout ?? options.requestTimeout)))
         pump(now)
         return id
     }
@@ -110,13 +110,16 @@ extension ClientStateMachine {
         var frame = ByteWriter()
         var longest = request
         longest.again = false
-        longest.since = Position(epoch: .max, seq: .max)
+        longest.since = Position(epoch: .max - 1, seq: .max)
         ClientRequest(ref: Ref(serial: id), body: .send(longest)).write(to: &frame)
         guard frame.count > most else { return nil }
         return "the message is too long: \(frame.count) bytes as a frame, and the node takes \(most)"
     }
 
-    private mutating func serial() -> RequestID {
+    /// A request that is not made, because of its arguments.
+    mutating func refuse(_ problem: String) -> RequestID { fail(serial(), .badArgument(problem)) }
+
+    mutating func serial() -> RequestID {
         defer { nextSerial += 1 }
         return nextSerial
     }

@@ -33,6 +33,9 @@ public struct ClientStateMachine: Sendable {
         case sent(Sent)
         case history(HistoryPage)
         case roster(RosterPage)
+        case amended(AmendReply)
+        case conversation(ConversationAnswer)
+        case inbox(InboxEvent)
     }
 
     enum Connection: Equatable {
@@ -74,6 +77,10 @@ public struct ClientStateMachine: Sendable {
     var roomInURL: RoomName?
     /// Requests other than join and send, in the order in which they were made.
     var lookups: [Lookup] = []
+    /// Up to where rooms were read.
+    var reads: [RoomName: ReadProgress] = [:]
+    /// The rooms whose heads are told.
+    var watched: [RoomName] = []
     /// The room of each unanswered send.
     var roomOfSend: [RequestID: RoomName] = [:]
 

@@ -100,6 +100,29 @@ public final class ClientSession: @unchecked Sendable {
         expect(machine.roster(room, cursor: cursor, now: now), completion)
     }
 
+    public func amend(_ request: AmendRequest, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.amend(request, now: now), completion)
+    }
+
+    public func converse(_ order: ConversationOrder, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.converse(order, now: now), completion)
+    }
+
+    /// Asks about the user's conversations, apart from what is read.
+    public func ask(_ request: InboxRequest, _ completion: @escaping Completion) {
+        loop.assertInEventLoop()
+        expect(machine.ask(request, now: now), completion)
+    }
+
+    /// Notes up to where the user has read the room.
+    public func read(_ room: RoomName, upTo position: Position) {
+        loop.assertInEventLoop()
+        machine.read(room, position, now: now)
+        run()
+    }
+
     /// Returns false if there is no connection, or if the rate limit forbids it now: the signal is lost.
     @discardableResult
     public func signal(_ room: RoomName, _ name: String, data: String? = nil) -> Bool {

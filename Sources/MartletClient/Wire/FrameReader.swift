@@ -30,7 +30,7 @@ package struct FrameReader {
         guard let type = reader.slices[Field.type.rawValue], case .string = type.kind else {
             throw FrameError(problem: "no 'type'")
         }
-        if reader.scanner.string(type, equals: "message") { return .event(try reader.message()) }
+        if !reader.isExtended, reader.scanner.string(type, equals: "message") { return .event(try reader.message()) }
         switch JSONValue.parse(bytes) {
         case .success(let tree): return try TreeReader(tree).frame(type: reader.scanner.string(type))
         case .failure(let error): throw FrameError(problem: error.description)
@@ -39,6 +39,8 @@ package struct FrameReader {
 
     private var scanner: JSONScanner
     private var slices: [JSONSlice?] = Array(repeating: nil, count: Field.allCases.count)
+    /// It has what only few messages have.
+    private var isExtended = false
 
     private init(scanner: JSONScanner) {
         self.scanner = scanner
@@ -51,10 +53,16 @@ package struct FrameReader {
         }
         let names = scanner
         var found = slices
+        var isExtended = false
         try scanner.members { name, value in
-            if let field = Self.field(name, names) { found[field.rawValue] = value }
+            if let field = Self.field(name, names) {
+                found[field.rawValue] = value
+            } else if Self.extensions.contains(where: { names.string(name, equals: $0) }) {
+                isExtended = true
+            }
         }
         slices = found
+        self.isExtended = isExtended
         try scanner.end()
     }
 
@@ -69,6 +77,10 @@ package struct FrameReader {
         if scanner.string(name, equals: "key") { return .key }
         return nil
     }
+
+    private static let extensions: [StaticString] = [
+        "thread", "mentions", "edited", "deleted", "reactions", "pinned", "replies",
+    ]
 
     private func string(_ field: Field) -> String? {
         guard let slice = slices[field.rawValue], case .string = slice.kind else { return nil }

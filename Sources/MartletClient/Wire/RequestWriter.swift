@@ -44,6 +44,16 @@ extension ClientRequest {
             if let time = order.time { bytes.field(",\"time\":", time) }
             if let reason = order.reason { bytes.field(",\"reason\":", reason) }
         case .conversation(.participants(let room)): bytes.begin("participants", ref: ref, room: room)
+        case .conversation(.star(let room, let position)):
+            bytes.begin("star", ref: ref, room: room)
+            bytes.field(",\"position\":", position)
+        case .conversation(.unstar(let room, let position)):
+            bytes.begin("unstar", ref: ref, room: room)
+            bytes.field(",\"position\":", position)
+        case .conversation(.stars(let limit, let before)):
+            bytes.begin("stars", ref: ref, room: nil)
+            bytes.field(",\"limit\":", limit)
+            if let before { bytes.field(",\"cursor\":", String(before)) }
         case .conversation(let order):
             let words = ConversationWords(order)
             bytes.begin("conversation", ref: ref, room: nil)
@@ -53,6 +63,22 @@ extension ClientRequest {
             if let users = words.users { bytes.field(",\"users\":", list: users) { $1.appendJSON($0) } }
             if let role = words.role { bytes.field(",\"role\":", role) }
             if let level = words.level { bytes.field(",\"level\":", level) }
+        case .amend(let amend):
+            bytes.begin("amend", ref: ref, room: amend.room)
+            bytes.field(",\"operation\":", amend.operation.name)
+            if let of = amend.operation.of { bytes.field(",\"of\":", of) }
+            switch amend.operation {
+            case .edit(_, let text, let data):
+                if let text { bytes.field(",\"text\":", text) }
+                if let data { bytes.field(",\"data\":", raw: data) }
+            case .react(_, let emoji), .unreact(_, let emoji): bytes.field(",\"reaction\":", emoji)
+            case .deleteUser(let user, _): bytes.field(",\"user\":", user.text)
+            case .deleteRange(_, let to): bytes.field(",\"to\":", to)
+            case .report(_, let reason): bytes.field(",\"reason\":", reason)
+            case .delete, .pin, .unpin: break
+            }
+            if let key = amend.key { bytes.field(",\"key\":", key) }
+        case .inbox(let inbox): inbox.write(ref: ref, to: &bytes)
         case .token(let token):
             bytes.begin("token", ref: ref, room: nil)
             bytes.field(",\"token\":", token)

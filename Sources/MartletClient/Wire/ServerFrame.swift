@@ -4,6 +4,8 @@ package import ChatCore
 package enum ServerFrame: Equatable, Sendable {
     /// Every frame but errors, as an event of ChatCore.
     case event(ServerEvent)
+    /// A `joined` whose page ends at that position, with changes of its messages, which are folded into them.
+    case joined(Joined, through: Position)
     /// An `error`, whose code this client may not know.
     case fault(ref: UInt64?, ServerFault)
     /// A `type` that this client does not know. It is ignored, because protocols grow.

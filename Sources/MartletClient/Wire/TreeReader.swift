@@ -3,7 +3,7 @@ import ChatJSON
 
 /// Reads the less frequent frames from a JSON tree.
 struct TreeReader {
-    private let tree: JSONValue
+    let tree: JSONValue
 
     init(_ tree: JSONValue) {
         self.tree = tree
@@ -12,7 +12,16 @@ struct TreeReader {
     func frame(type: String) throws(FrameError) -> ServerFrame {
         switch type {
         case "welcome": .event(.welcome(try welcome()))
-        case "joined": .event(.joined(try joined()))
+        case "joined": try joinedFrame()
+        case "changed":
+            try change().map { (change) throws(FrameError) in
+                .event(.message(room: try room(), change, showKey: change.content.key != nil))
+            } ?? .unknown("changed")
+        case "message": .event(.message(room: try room(), try message(), showKey: tree["key"] != nil))
+        case "amended": .event(.amended(ref: ref, room: try room(), try amended()))
+        case "conversation", "participants", "blocked", "starred", "stars":
+            .event(.conversation(ref: ref, try conversation(type: type)))
+        case "read", "inbox", "watching", "head", "receipts", "online", "notice": .event(.inbox(try inbox(type: type)))
         case "left": .event(.left(ref: ref, room: try room()))
         case "sent":
             .event(
@@ -38,7 +47,7 @@ struct TreeReader {
         }
     }
 
-    private var ref: Ref? {
+    var ref: Ref? {
         switch tree["ref"] {
         case .number(let text): .number(text)
         case .string(let text): .string(text)
@@ -46,37 +55,37 @@ struct TreeReader {
         }
     }
 
-    private func missing(_ name: String) -> FrameError {
+    func missing(_ name: String) -> FrameError {
         FrameError(problem: "'\(name)' is missing or of a wrong type")
     }
 
-    private func string(_ name: String) throws(FrameError) -> String {
+    func string(_ name: String) throws(FrameError) -> String {
         guard let text = tree[name]?.string else { throw missing(name) }
         return text
     }
 
-    private func room() throws(FrameError) -> RoomName {
+    func room() throws(FrameError) -> RoomName {
         do { return try RoomName(stored: try string("room")) } catch { throw FrameError(problem: "room: \(error)") }
     }
 
-    private func user(_ name: String) throws(FrameError) -> UserID { try Self.user(.string(try string(name))) }
+    func user(_ name: String) throws(FrameError) -> UserID { try Self.user(.string(try string(name))) }
 
-    private static func user(_ value: JSONValue) throws(FrameError) -> UserID {
+    static func user(_ value: JSONValue) throws(FrameError) -> UserID {
         do { return try UserID(stored: value.string ?? "") } catch { throw FrameError(problem: "user: \(error)") }
     }
 
-    private func users(_ name: String) throws(FrameError) -> [UserID] {
+    func users(_ name: String) throws(FrameError) -> [UserID] {
         var users: [UserID] = []
         for value in tree[name]?.array ?? [] { users.append(try Self.user(value)) }
         return users
     }
 
-    private func position(_ name: String) throws(FrameError) -> Position {
+    func position(_ name: String) throws(FrameError) -> Position {
         guard let text = tree[name]?.string, let position = Position(text) else { throw missing(name) }
         return position
     }
 
-    private func time(_ name: String) throws(FrameError) -> UInt64 {
+    func time(_ name: String) throws(FrameError) -> UInt64 {
         guard let text = tree[name]?.string, let time = Timestamp.milliseconds(text) else { throw missing(name) }
         return time
     }
@@ -96,7 +105,8 @@ struct TreeReader {
             position: try position("position"),
             content: MessageContent(
                 user: try user("user"), at: try time("at"), text: tree["text"]?.string,
-                data: tree["data"].flatMap { $0 == .null ? nil : $0.text }, key: tree["key"]?.string))
+                data: tree["data"].flatMap { $0 == .null ? nil : $0.text }, key: tree["key"]?.string,
+                extra: try extra()))
     }
 
     private func messages() throws(FrameError) -> [Message] {
@@ -128,9 +138,20 @@ struct TreeReader {
             resumption = .complete
         }
         let members = try members()
-        return Joined(
-            ref: ref, room: try room(), position: try position("position"), messages: try messages(), members: members,
+        // What became of messages from before the page has its place among those of the page.
+        let entries = try messages() + changes()
+        var joined = Joined(
+            ref: ref, room: try room(), position: try position("position"),
+            messages: entries.sorted { $0.position < $1.position }, members: members,
             count: tree["count"]?.integer ?? members?.count ?? 0, resumption: resumption)
+        joined.receipts = try receipts()
+        return joined
+    }
+
+    private func joinedFrame() throws(FrameError) -> ServerFrame {
+        let joined = try joined()
+        guard let last = tree["last"]?.string.flatMap({ Position($0) }) else { return .event(.joined(joined)) }
+        return .joined(joined, through: last)
     }
 
     private func history() throws(FrameError) -> HistoryPage {

@@ -57,7 +57,7 @@ actor ChatApp {
         model = ChatModel(
             user: user, room: options.room, history: options.history,
             keyPrefix: "chat-" + String(UInt64.random(in: .min ... .max), radix: 36),
-            endsWithInput: !options.listens)
+            endsWithInput: !options.listens, reads: isTerminal)
         text = ChatText(user: user) { Terminal.clock($0) }
         if isTerminal { text.colour = Terminal.wantsColour }
     }
@@ -191,6 +191,10 @@ actor ChatApp {
             case .history(let room, let before, let limit): readHistory(room, before, limit)
             case .roster(let room, let cursor): readRoster(room, cursor)
             case .signalTyping(let room): client.signal(room, "typing")
+            case .amend(let request): amend(request)
+            case .direct(let user): begin(user)
+            case .inbox: readInbox()
+            case .read(let room, let position): client.read(room, upTo: position)
             case .quit(let code): quit(code)
             }
         }
@@ -243,6 +247,36 @@ actor ChatApp {
         }
     }
 
+    private func amend(_ request: AmendRequest) {
+        Task {
+            do throws(ClientError) {
+                try await client.amend(request)
+            } catch {
+                perform(model.failed(request.operation.name, error))
+            }
+        }
+    }
+
+    private func begin(_ user: UserID) {
+        Task {
+            do throws(ClientError) {
+                perform(model.begun(try await client.direct(with: user)))
+            } catch {
+                perform(model.failed("a conversation with \(user)", error))
+            }
+        }
+    }
+
+    private func readInbox() {
+        Task {
+            do throws(ClientError) {
+                perform(model.inboxRead(try await client.inbox()))
+            } catch {
+                perform(model.failed("the inbox", error))
+            }
+        }
+    }
+
     // MARK: Screen
 
     private var now: Moment { .now }
@@ -286,7 +320,11 @@ enum ChatCompletion {
         let isFirst = word.count == line.count
         let words: [String]
         if isFirst, word.hasPrefix("/") {
-            words = ["/join", "/leave", "/who", "/history", "/rooms", "/status", "/help", "/quit"]
+            words = [
+                "/join", "/leave", "/who", "/history", "/rooms", "/edit", "/delete", "/react", "/unreact", "/direct",
+                "/inbox",
+                "/status", "/help", "/quit",
+            ]
         } else {
             words = model.rooms[model.current]?.people.map(\.text) ?? []
         }

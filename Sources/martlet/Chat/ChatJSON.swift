@@ -1,4 +1,5 @@
 import ChatJSON
+import ChatWire
 import MartletClient
 
 extension ChatLine {
@@ -81,7 +82,20 @@ extension ChatLine {
                     "retry": .bool(fault.retry),
                 ])
         case .note(let text): return Self.object("note", ["text": .string(text)])
+        case .changed(let room, let change, _): return Self.wire(.message(room: room, change, showKey: false))
+        case .unread(let room, let count):
+            return Self.object("unread", ["room": .string(room.text), "unread": .number("\(count)")])
+        case .receipts(let room, let reads): return Self.wire(.inbox(.receipts(room: room, reads)))
+        case .inbox(let page): return Self.wire(.inbox(.page(ref: nil, page)))
+        case .notice(let notice): return Self.wire(.inbox(.notice(notice)))
         }
+    }
+
+    /// The event as `martlet.v1` has it.
+    private static func wire(_ event: ServerEvent) -> String {
+        var bytes = ByteWriter()
+        MartletV1Codec(limits: Limits()).encode(event, into: &bytes)
+        return harmless(bytes.withBytes { String(decoding: $0, as: UTF8.self) })
     }
 
     private static func joined(_ joined: JoinedRoom, _ now: UInt64) -> [String: JSONValue] {
@@ -107,13 +121,21 @@ extension ChatLine {
         if let text = message.content.text { fields["text"] = .string(text) }
         if let data = message.content.data { fields["data"] = (try? JSONValue(parsing: data)) ?? .string(data) }
         if let key = message.content.clientKey { fields["key"] = .string(key) }
+        if !message.content.isPlain,
+            let wire = try? JSONValue(parsing: Self.wire(.message(room: room, message, showKey: false)))
+        {
+            for (name, value) in wire.object ?? [:] where name != "type" { fields[name] = value }
+        }
         return fields
     }
 
     /// `type` comes first, as in the protocol. Control characters that JSON permits (U+007F…U+009F) are escaped too,
     /// because some terminals obey them.
     private static func object(_ type: String, _ fields: [String: JSONValue]) -> String {
-        let text = #"{"type":""# + type + #"","# + JSONValue.object(fields).text.dropFirst()
+        harmless(#"{"type":""# + type + #"","# + JSONValue.object(fields).text.dropFirst())
+    }
+
+    private static func harmless(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: { (0x7F..<0xA0).contains($0.value) }) else { return text }
         return text.unicodeScalars.reduce(into: "") { result, scalar in
             if (0x7F..<0xA0).contains(scalar.value) {

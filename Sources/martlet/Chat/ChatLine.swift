@@ -21,6 +21,14 @@ enum ChatLine: Equatable {
     case fault(ServerFault)
     /// An answer to the user's input: an unknown command, or help.
     case note(String)
+    /// An earlier message has changed. `now`: the message as it is, if it was shown here.
+    case changed(RoomName, Message, now: Message?)
+    /// The messages that follow are unread.
+    case unread(RoomName, UInt64)
+    case receipts(RoomName, [UserID: Position])
+    /// The answer to `/inbox`, newest first.
+    case inbox(InboxPage)
+    case notice(UserNotice)
 }
 
 /// The meaning of a line that the user entered.
@@ -31,6 +39,14 @@ enum ChatEntry: Equatable {
     case who(String?)
     case history(Int)
     case rooms, status, help, quit
+    /// Replaces the text of the user's last message in this room.
+    case edit(String)
+    /// Erases the user's last message in this room.
+    case delete
+    /// Reacts to the n-th newest message of others in this room; or takes that back.
+    case react(String, Int, takesBack: Bool)
+    case direct(String)
+    case inbox
     /// No meaning; the text says why.
     case nothing
     case wrong(String)
@@ -41,6 +57,11 @@ enum ChatEntry: Equatable {
         "/who [ROOM]     who is here, with their devices",
         "/history [N]    the N messages (20) before the oldest one shown here",
         "/rooms          the rooms you are in",
+        "/edit TEXT      replace the text of your last message",
+        "/delete         erase your last message",
+        "/react EMOJI [N]    react to the last message of somebody else, or to the N-th last; /unreact takes it back",
+        "/direct USER    talk to one other user",
+        "/inbox          your conversations, and how much of each is unread",
         "/status         node, session, position",
         "/quit           leave (also Ctrl-C, Ctrl-D)",
         "//text          send a message that begins with a slash",
@@ -80,6 +101,19 @@ enum ChatEntry: Equatable {
             }
             return .history(count)
         case "/rooms": return .rooms
+        case "/edit": return argument.isEmpty ? .wrong("/edit needs the new text") : .edit(argument)
+        case "/delete": return .delete
+        case "/react", "/unreact":
+            let words = argument.split(whereSeparator: \.isWhitespace).map(String.init)
+            guard let emoji = words.first, words.count <= 2, let count = words.count == 2 ? Int(words[1]) : 1, count > 0
+            else {
+                return .wrong(
+                    "\(word) takes an emoji, and the number of the message, counted from the last one: \(word) 👍 2")
+            }
+            return .react(emoji, count, takesBack: word.lowercased() == "/unreact")
+        case "/direct", "/msg":
+            return argument.isEmpty ? .wrong("/direct needs a user: /direct bob") : .direct(argument)
+        case "/inbox": return .inbox
         case "/status": return .status
         case "/help", "/?": return .help
         case "/quit", "/exit", "/q": return .quit

@@ -8,6 +8,8 @@ struct ChatModel {
     /// After this time a stored message of the user is removed from the waiting ones, even if it was never shown
     /// because a gap contains it.
     static let storedFor: Duration = .seconds(5)
+    /// The number of messages of a room that can be edited or reacted to.
+    static let maxRecent = 200
     /// The number of names kept for completion.
     static let maxPeople = 2_000
 
@@ -34,6 +36,19 @@ struct ChatModel {
         var typing: [UserID: Moment] = [:]
         /// Messages that came while another room was the current one.
         var unread = 0
+        /// The newest messages, as they are now, oldest first.
+        var recent: [Message] = []
+        /// Whether the user is a participant, so that nodes keep what the user has read.
+        var isConversation = false
+        /// What was unread when the room was joined, until the first of it is shown.
+        var toRead: (after: UInt64, count: UInt64)?
+
+        static func == (left: Room, right: Room) -> Bool {
+            left.isIn == right.isIn && left.wasIn == right.wasIn && left.oldest == right.oldest
+                && left.newest == right.newest && left.count == right.count && left.people == right.people
+                && left.typing == right.typing && left.unread == right.unread && left.recent == right.recent
+                && left.isConversation == right.isConversation
+        }
     }
 
     struct Pending: Equatable {
@@ -56,6 +71,11 @@ struct ChatModel {
         case history(RoomName, before: Position?, limit: Int)
         case roster(RoomName, cursor: String?)
         case signalTyping(RoomName)
+        case amend(AmendRequest)
+        case direct(UserID)
+        case inbox
+        /// The user has read the room up to that position.
+        case read(RoomName, Position)
         /// End the chat with this exit code.
         case quit(Int32)
     }
@@ -65,6 +85,8 @@ struct ChatModel {
     private let history: Int
     /// Whether the end of the input ends the chat, once everything is stored.
     private let endsWithInput: Bool
+    /// Whether a person reads what is shown.
+    private let reads: Bool
     private(set) var connection = Connection.connecting
     private(set) var current: RoomName
     private(set) var rooms: [RoomName: Room] = [:]
@@ -77,7 +99,8 @@ struct ChatModel {
     private var typedAt: Moment?
 
     /// `keyPrefix`: unique for each start, for the keys of messages.
-    init(user: String, room: RoomName, history: Int, keyPrefix: String, endsWithInput: Bool) {
+    init(user: String, room: RoomName, history: Int, keyPrefix: String, endsWithInput: Bool, reads: Bool = false) {
+        self.reads = reads
         self.user = user
         self.keyPrefix = keyPrefix
         self.history = history
@@ -101,6 +124,14 @@ struct ChatModel {
             return [.history(current, before: rooms[current]?.oldest, limit: count)]
         case .rooms:
             return [.show(.note(order.map { $0 == current ? "\($0) (here)" : "\($0)" }.joined(separator: ", ")))]
+        case .edit(let text):
+            return ofLastOwn {
+                .amend(AmendRequest(room: $0, .edit(of: $1.position, text: text, data: $1.content.data)))
+            }
+        case .delete: return ofLastOwn { .amend(AmendRequest(room: $0, .delete(of: $1.position))) }
+        case .react(let emoji, let count, let takesBack): return react(emoji, count, takesBack)
+        case .direct(let name): return direct(name)
+        case .inbox: return [.inbox]
         case .status: return [.show(.note(status))]
         case .help: return ChatEntry.helpLines.map { .show(.note($0)) }
         case .quit: return quit()
@@ -141,6 +172,39 @@ struct ChatModel {
         return [.send(current, text: text, key: key)]
     }
 
+    /// The user's last message in this room that still has a text.
+    private func ofLastOwn(_ action: (RoomName, Message) -> Action) -> [Action] {
+        let own = rooms[current]?.recent.last { $0.content.user.text == user && $0.content.deleted == nil }
+        guard let own else { return [.show(.note("you have said nothing here lately"))] }
+        return [action(current, own)]
+    }
+
+    private func react(_ emoji: String, _ count: Int, _ takesBack: Bool) -> [Action] {
+        let others = (rooms[current]?.recent ?? []).filter { $0.content.user.text != user && $0.content.deleted == nil }
+        guard count <= others.count else { return [.show(.note("there is no such message here"))] }
+        let position = others[others.count - count].position
+        let operation =
+            takesBack
+            ? AmendRequest.Operation.unreact(of: position, emoji: emoji) : .react(of: position, emoji: emoji)
+        return [.amend(AmendRequest(room: current, operation))]
+    }
+
+    private func direct(_ name: String) -> [Action] {
+        do throws(NameError) {
+            return [.direct(try UserID(name))]
+        } catch {
+            return [.show(.note("invalid user name: \(error)"))]
+        }
+    }
+
+    /// The person looks at this room, so that its newest message is read.
+    private func hasRead(_ room: RoomName) -> [Action] {
+        guard reads, room == current, let known = rooms[room], known.isConversation, let newest = known.newest else {
+            return []
+        }
+        return [.read(room, newest)]
+    }
+
     private mutating func named(_ name: String?, _ body: (inout ChatModel, RoomName) -> [Action]) -> [Action] {
         guard let name else { return body(&self, current) }
         do throws(NameError) {
@@ -153,7 +217,7 @@ struct ChatModel {
     private mutating func enter(_ room: RoomName) -> [Action] {
         current = room
         rooms[room]?.unread = 0
-        guard rooms[room] == nil else { return [] }
+        guard rooms[room] == nil else { return hasRead(room) }
         rooms[room] = Room()
         order.append(room)
         return [.join(room, history: history)]
@@ -210,6 +274,10 @@ struct ChatModel {
             forget(room)
             return [.show(.left(room))] + endIfDone()
         case .message(let room, let message): return shown(message, in: room)
+        case .changed(let room, let change): return changed(room, change)
+        case .receipts(let room, let reads): return [.show(.receipts(room, reads))]
+        case .head: return []
+        case .notice(let notice): return noticed(notice)
         case .gap(let room, let gap): return [.show(.gap(room, gap))]
         case .reset(let room, let reset):
             rooms[room]?.oldest = nil
@@ -230,7 +298,31 @@ struct ChatModel {
         rooms[joined.room]?.count = joined.count
         rooms[joined.room]?.newest = joined.position
         if let members = joined.members { rooms[joined.room]?.people = Set(members.map(\.user)) }
+        let own = joined.receipts?.own
+        rooms[joined.room]?.isConversation = own != nil
+        rooms[joined.room]?.toRead = own.flatMap { $0.unread > 0 ? ($0.read?.seq ?? 0, $0.unread) : nil }
         return [.show(.joined(joined))]
+    }
+
+    /// An earlier message has changed.
+    private mutating func changed(_ name: RoomName, _ change: Message) -> [Action] {
+        guard rooms[name] != nil else { return [] }
+        rooms[name]?.newest = change.position
+        var now: Message?
+        for target in change.content.amended {
+            guard let index = rooms[name]?.recent.firstIndex(where: { $0.position == target }),
+                let message = rooms[name]?.recent[index]
+            else { continue }
+            let changed = message.changed(by: change)
+            rooms[name]?.recent[index] = changed
+            now = now ?? changed
+        }
+        return [.show(.changed(name, change, now: now))] + hasRead(name)
+    }
+
+    private mutating func noticed(_ notice: UserNotice) -> [Action] {
+        if notice.kind == .read, notice.room != current { rooms[notice.room]?.unread = 0 }
+        return [.show(.notice(notice))]
     }
 
     private mutating func shown(_ message: Message, in name: RoomName) -> [Action] {
@@ -239,6 +331,15 @@ struct ChatModel {
         rooms[name]?.typing[user] = nil
         if rooms[name]?.oldest == nil { rooms[name]?.oldest = message.position }
         rooms[name]?.newest = message.position
+        rooms[name]?.recent.append(message)
+        if let count = rooms[name]?.recent.count, count > Self.maxRecent {
+            rooms[name]?.recent.removeFirst(count - Self.maxRecent)
+        }
+        var first: [Action] = []
+        if let toRead = rooms[name]?.toRead, message.position.seq > toRead.after {
+            rooms[name]?.toRead = nil
+            if user.text != self.user { first = [.show(.unread(name, toRead.count))] }
+        }
         if name != current { rooms[name]?.unread += 1 }
         if let count = rooms[name]?.people.count, count < Self.maxPeople { rooms[name]?.people.insert(user) }
         if let key = message.content.key, user.text == self.user {
@@ -248,7 +349,7 @@ struct ChatModel {
                 pending[index].state = .stored(since: Moment(nanoseconds: 0))
             }
         }
-        return [.show(.message(name, message))] + endIfDone()
+        return first + [.show(.message(name, message))] + hasRead(name) + endIfDone()
     }
 
     private mutating func changed(_ name: RoomName, joined: [UserID], left: [UserID], count: Int) {
@@ -300,6 +401,18 @@ struct ChatModel {
             failures += 1
             return [.show(.notSent(send.room, text: send.text, error))] + endIfDone()
         }
+    }
+
+    /// A conversation was begun: it is the current room from now on.
+    mutating func begun(_ room: RoomName) -> [Action] { enter(room) }
+
+    mutating func inboxRead(_ page: InboxPage) -> [Action] { [.show(.inbox(page))] }
+
+    /// Something that was asked for did not come about.
+    mutating func failed(_ what: String, _ error: ClientError) -> [Action] {
+        guard error != .closed else { return [] }
+        failures += 1
+        return [.show(.note("\(what): \(error.text)"))]
     }
 
     mutating func historyRead(

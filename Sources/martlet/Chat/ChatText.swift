@@ -47,6 +47,13 @@ struct ChatText {
             return notice("NOT SENT\(place): \(TerminalText.cut(text, to: 200)) (\(error.text))", now, .bad)
         case .people(let room, let page): return people(room, page)
         case .fault(let fault): return notice("the node says: \(fault.name): \(fault.message)", now, .bad)
+        case .changed(let room, let change, let now): return changed(room, change, now, current)
+        case .unread(let room, let count):
+            let place = room == current ? "" : " in \(room)"
+            return notice("—— \(count) unread\(place) ——", nil, .bad)
+        case .receipts: return []
+        case .inbox(let page): return inbox(page)
+        case .notice(let notice): return self.notice(Self.text(notice), now)
         case .note(let text): return wrapped(["  " + TerminalText.harmless(text)], indent: 4).map { style($0, .dim) }
         }
     }
@@ -57,7 +64,9 @@ struct ChatText {
         let content = message.content
         let name = TerminalText.cut(TerminalText.harmless(content.user.text), to: 32)
         let place = room.map { "[\(TerminalText.harmless($0.text))] " } ?? ""
-        let said = TerminalText.harmlessLines(content.text ?? content.data ?? "")
+        let deleted = content.deleted.map { $0.by == content.user.text ? "(deleted)" : "(deleted by \($0.by))" }
+        let more = Self.marks(content).map { " \($0)" } ?? ""
+        let said = TerminalText.harmlessLines((deleted ?? content.text ?? content.data ?? "") + more)
         let head = "\(clock(content.at)) \(place)\(name): "
         var lines = [head + (said.first ?? "")] + said.dropFirst().map { "      " + $0 }
         lines = wrapped(lines, indent: 6)
@@ -71,12 +80,72 @@ struct ChatText {
         return lines
     }
 
+    /// What became of a message; nil: nothing.
+    private static func marks(_ content: MessageContent) -> String? {
+        guard let state = content.extra?.state else { return nil }
+        var marks: [String] = []
+        if state.edited != nil { marks.append("(edited)") }
+        marks += state.reactions.sorted { $0.key < $1.key }.map { "\($0.key)\($0.value.count)" }
+        if state.replies > 0 { marks.append("(\(state.replies) replies)") }
+        return marks.isEmpty ? nil : marks.joined(separator: " ")
+    }
+
     private func earlier(_ page: HistoryPage, _ room: RoomName, _ current: RoomName) -> [String] {
         guard !page.messages.isEmpty else { return notice("nothing earlier is in the log of \(room)", nil) }
         let more = page.hasOlder ? "; /history shows more" : "; this is the beginning of the log"
         return notice("\(page.messages.count) earlier messages of \(room)\(more)", nil)
             + page.messages.flatMap { message($0, room == current ? nil : room) }
             + notice("end of the earlier messages", nil)
+    }
+
+    /// What somebody did about an earlier message.
+    private func changed(_ room: RoomName, _ change: Message, _ now: Message?, _ current: RoomName) -> [String] {
+        guard let amendment = change.content.amendment else { return [] }
+        let who = TerminalText.cut(change.content.user.text, to: 32)
+        let place = room == current ? "" : "[\(room)] "
+        // A message that was not shown here is named by its position.
+        let about =
+            now.map { "a message of \(TerminalText.cut($0.content.user.text, to: 32)), \(clock($0.content.at))" }
+            ?? "\(amendment.of)"
+        let text = TerminalText.cut(
+            (now?.content.text ?? change.content.text ?? "").replacing("\n", with: " ⏎ "), to: 200)
+        let what =
+            switch amendment.operation {
+            case .edit: "edited \(about): \(text)"
+            case .delete:
+                change.content.erased.count > 1 ? "deleted \(change.content.erased.count) messages" : "deleted \(about)"
+            case .react: "reacted \(change.content.text ?? "") to \(about)"
+            case .unreact: "took back \(change.content.text ?? "") of \(about)"
+            case .pin: "pinned \(about)"
+            case .unpin: "unpinned \(about)"
+            }
+        return notice("\(place)\(who) \(what)", change.content.at)
+    }
+
+    private func inbox(_ page: InboxPage) -> [String] {
+        guard !page.conversations.isEmpty else {
+            return notice("you have no conversations; /direct USER begins one", nil)
+        }
+        return page.conversations.flatMap { entry -> [String] in
+            let title = entry.head.other.map { "\($0)" } ?? "\(entry.room)"
+            let unread = entry.head.unread > 0 ? "\(entry.head.unread) unread" : "read"
+            let last = entry.head.last.map { last in
+                let said = TerminalText.cut((last.text ?? "").replacing("\n", with: " ⏎ "), to: 80)
+                return ": \(clock(last.at)) \(last.user): \(said)"
+            }
+            let line = "\(title) (\(unread))\(last ?? "")  /join \(entry.room)"
+            return wrapped(["  " + TerminalText.harmless(line)], indent: 6)
+        }
+    }
+
+    private static func text(_ notice: UserNotice) -> String {
+        let by = TerminalText.cut(notice.by ?? "somebody", to: 32)
+        return switch notice.kind {
+        case .read: "\(notice.room) was read on another device"
+        case .invited: "\(by) invited you: /join \(notice.room)"
+        case .removed: "you do not belong to \(notice.room) any more"
+        case .mentioned: "\(by) mentioned you in \(notice.room)"
+        }
     }
 
     private static func joined(_ joined: JoinedRoom) -> String {

@@ -17,6 +17,7 @@ import time
 try:
     from playwright.async_api import async_playwright
 
+    import converse
     import flood
     import look
     import talk
@@ -25,7 +26,7 @@ except ImportError as error:
     print(f"the browser's checks need playwright, websockets and axe-core-python from PyPI: {error}", file=sys.stderr)
     sys.exit(2)
 
-CHECKS = {name.removeprefix("check_"): value for module in (talk, flood, look) for name, value in vars(module).items()
+CHECKS = {name.removeprefix("check_"): value for module in (talk, converse, flood, look) for name, value in vars(module).items()
           if name.startswith("check_")}
 
 

@@ -160,7 +160,7 @@ async def check_tour(bench):
         await page.fill("#join-name", other)
         await page.keyboard.press("Enter")
         await holds(page, "/here · on/.test(document.getElementById('subtitle').textContent)")
-        await page.click(".room")
+        await page.click(f".room:has(.room-name:text-is('{lobby}'))")
         if theme == "light":
             for user, text in TALK:
                 await talk(user, lobby, text)

@@ -33,6 +33,31 @@ export async function talk() {
     return (parsePosition(newest)?.seq ?? 0) + messages.length + known.length + Number(repeated) + client.limits.frameBytes;
 }
 
+room.on('changed', ({ of, operation, message }) => {
+    /** @type {[string, string, number | undefined, number | undefined]} */
+    const parts = [of, operation, message?.edited?.version, message?.reactions?.['👍']?.count];
+    // @ts-expect-error what is not known is null
+    parts.push(message.position);
+});
+client.on('notice', ({ kind, room: name }) => { if (kind === 'invited') client.join(name); });
+// @ts-expect-error there is no such notice
+client.on('notice', ({ kind }) => kind === 'promoted');
+
+/** @returns {Promise<string[]>} */
+export async function converse() {
+    const { room: name } = await client.direct('bo');
+    await client.createGroup('crew', ['bo', 'che']);
+    const { position, repeated } = await room.edit('1-2', 'better', { timeout: 1_000 });
+    room.read(repeated ? position : undefined);
+    const { conversations, cursor } = await client.inbox({ limit: 20 });
+    const { participants } = await room.participants();
+    await room.setRole('bo', 'moderator');
+    // @ts-expect-error there is no such role
+    await room.setRole('bo', 'king');
+    const unread = conversations.reduce((sum, entry) => sum + entry.unread, 0);
+    return [name, cursor ?? '', `${unread}`, ...participants.map((one) => one.role), ...room.readBy(position)];
+}
+
 /** @param {string} position */
 const newest_ = (position) => position;
 

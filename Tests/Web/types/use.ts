@@ -1,5 +1,5 @@
 // martlet.js in TypeScript, without `allowJs`: its types come from martlet.d.ts, which nodes serve beside it.
-import { type Message, MartletError, type Room, connect } from '../../../Sources/ChatGateway/Web/martlet.js';
+import { type Change, type Message, MartletError, type Room, applyChange, connect } from '../../../Sources/ChatGateway/Web/martlet.js';
 
 const client = connect('ws://node.test/ws', { user: 'ana' });
 const room: Room = client.join('lobby', { history: 20 });
@@ -15,6 +15,11 @@ export async function say(text: string): Promise<string | undefined> {
         throw error;
     }
 }
+
+room.on('changed', (change: Change) => {
+    const message = shown.find((one) => one.position === change.of);
+    if (message) applyChange(message, change);
+});
 
 // @ts-expect-error there is no such event
 room.on('messages', () => {});
