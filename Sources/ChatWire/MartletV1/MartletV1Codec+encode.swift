@@ -262,6 +262,7 @@ extension MartletV1Codec {
         case .complete, .gap: changes(in: joined.messages, &bytes)
         }
         list(joined.messages, viewer, &bytes)
+        ends(of: joined.messages, &bytes)
         if let members = joined.members { fields(of: members, &bytes) }
         bytes.field(",\"count\":", joined.count)
         if let rules = joined.rules {
