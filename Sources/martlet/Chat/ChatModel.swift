@@ -322,6 +322,8 @@ struct ChatModel {
 
     private mutating func noticed(_ notice: UserNotice) -> [Action] {
         if notice.kind == .read, notice.room != current { rooms[notice.room]?.unread = 0 }
+        // Whoever begins a conversation is told of it like everybody in it.
+        if notice.kind == .invited, notice.by == user { return [] }
         return [.show(.notice(notice))]
     }
 
