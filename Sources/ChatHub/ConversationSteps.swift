@@ -309,7 +309,10 @@ struct ConversationSteps {
 
     /// The message at the position, or the next one.
     private static func query(_ position: Position) -> HistoryQuery {
-        HistoryQuery(anchor: .around(position), limit: 1, bytes: 1)
+        // A star keeps the message as it reads now.
+        var query = HistoryQuery(anchor: .around(position), limit: 1, bytes: 1)
+        query.isFolded = true
+        return query
     }
 
     private func participants(of room: RoomName, for user: UserID?, _ answer: @escaping Answer) {
