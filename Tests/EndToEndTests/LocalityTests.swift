@@ -51,7 +51,7 @@ struct LocalityTests {
         return calls
     }
 
-    @Test func channelsAreExactlyTheRoomsWithSessions() async throws {
+    @Test func channelsAreExactlyTheRoomsAndUsersWithSessions() async throws {
         let cluster = try await Cluster.start(3, ["MARTLET_LINGER": "200ms"])
         defer { cluster.end() }
         let watcher = try await Watcher.connect("ana", cluster.nodes[0])
@@ -61,13 +61,19 @@ struct LocalityTests {
         try await eventually("three channels") {
             try channels(cluster) == ["martlet:{a}", "martlet:{b}", "martlet:{c}"]
         }
+        try await eventually("two users are online") {
+            try channels(cluster, of: "martlet:user:{") == ["martlet:user:{ana}", "martlet:user:{bob}"]
+        }
         try await watcher.client.leave(try RoomName("a"))
         await other.close()
         try await eventually("one channel is left") { try channels(cluster) == ["martlet:{b}"] }
+        try await eventually("one user is online") {
+            try channels(cluster, of: "martlet:user:{") == ["martlet:user:{ana}"]
+        }
     }
 
-    private func channels(_ cluster: Cluster) throws -> [String] {
-        try cluster.redis("PUBSUB", "CHANNELS").filter { !$0.hasPrefix("martlet:node:") }.sorted()
+    private func channels(_ cluster: Cluster, of kind: String = "martlet:{") throws -> [String] {
+        try cluster.redis("PUBSUB", "CHANNELS").filter { $0.hasPrefix(kind) }.sorted()
     }
 
     @Test func rapidJoinsAndLeavesFromTwoNodesLeaveNothingBehind() async throws {
