@@ -360,6 +360,7 @@ import Testing
         #expect(all.map(\.operation) == ["report", "report", "freeze"] && all.map(\.by) == ["ana", bo.text, "mod"])
         #expect(all[1].user == "ana" && all[1].value == first.description && all[1].reason == "spam")
         #expect(try audit(1) == [all[0]] && audit(9, before: all[0].position) == Array(all.dropFirst()))
+        #expect(try audit(9, before: Position(epoch: 0, seq: 0)) == [])
     }
 
     // MARK: threads

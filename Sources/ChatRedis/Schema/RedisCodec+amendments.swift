@@ -47,8 +47,10 @@ extension RedisCodec {
 
     /// The newest entries of the room's audit, or those before a position of it.
     func audit(_ room: RoomName, before: Position?, count: Int, _ writer: inout RESPWriter) {
+        // Redis refuses an exclusive end beyond which there can be nothing.
+        let end = before.map { $0 == Position(epoch: 0, seq: 0) ? "0-0" : "(\($0)" } ?? "+"
         writer.command(words: [
-            "XREVRANGE", keys.key(.audit, of: room.text), before.map { "(\($0)" } ?? "+", "-", "COUNT",
+            "XREVRANGE", keys.key(.audit, of: room.text), end, "-", "COUNT",
             String(max(1, count)),
         ])
     }

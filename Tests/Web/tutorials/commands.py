@@ -1,9 +1,11 @@
 """The commands of the documents: those for redis-cli and curl are run as they stand, against real nodes; of all others the
 options must exist."""
 import dataclasses
+import json
 import pathlib
 import re
 import subprocess
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 README, PROTOCOL, SCHEMA = "README.md", "Sources/ChatWire/README.md", "redis/README.md"
@@ -20,6 +22,12 @@ curl() {{ command curl {fail} -sS --max-time 20 "$@"; }}
 """
 PROGRAM = re.compile(r"(?:\bmartlet (serve|chat|top|doctor|bench|replay)|\b(martlet-sim)|(scripts/(?:up|test|check|bench|chaos)))\b(.*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+#: Commands about a message. The position on the page stands for that of one that is there.
+ABOUT_A_MESSAGE = re.compile(r"/amendments |/read |/stars -d|martlet_(?:amend|read|stars) ")
+POSITION = re.compile(r"\b1[0-9]{12}-[0-9]+\b")
+ROOM = re.compile(r"/rooms/([^/ ]+)/|martlet:\{([^}]+)\}:log|\"room\":\"([^\"]+)\"")
 
 
 class CommandFailure(Exception):
@@ -69,9 +77,23 @@ def commands(page):
     return found
 
 
+def with_a_message(text, url):
+    """The command with the position of a message that ana has just said in its room."""
+    place = ROOM.search(text)
+    if not place or not ABOUT_A_MESSAGE.search(text) or not POSITION.search(text):
+        return text
+    room = next(group for group in place.groups() if group)
+    body = json.dumps({"user": "ana", "text": "hello"}).encode()
+    request = urllib.request.Request(
+        f"{url}/api/rooms/{room}/messages", data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return POSITION.sub(json.load(answer)["position"], text)
+
+
 def run(command, redis_port, url, folder):
     """Runs one command as a shell does, with the addresses of the nodes and of the Redis that are there."""
     text = command.text.replace("http://127.0.0.1:8080", url).replace("localhost:8080", url)
+    text = with_a_message(text, url)
     endless = ENDLESS.search(text)
     head = SHELL.format(limit=f"timeout {ENDLESS_SECONDS}" if endless else "command", redis=redis_port,
                         fail="-f" if command.output is None else "")
