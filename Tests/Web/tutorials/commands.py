@@ -1,11 +1,9 @@
 """The commands of the documents: those for redis-cli and curl are run as they stand, against real nodes; of all others the
 options must exist."""
 import dataclasses
-import json
 import pathlib
 import re
 import subprocess
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 README, PROTOCOL, SCHEMA = "README.md", "Sources/ChatWire/README.md", "redis/README.md"
@@ -77,23 +75,23 @@ def commands(page):
     return found
 
 
-def with_a_message(text, url):
-    """The command with the position of a message that ana has just said in its room."""
+def with_a_message(text, redis_port):
+    """The command with the position of a message that ana has just said in its room, whatever its rules are by now."""
     place = ROOM.search(text)
     if not place or not ABOUT_A_MESSAGE.search(text) or not POSITION.search(text):
         return text
     room = next(group for group in place.groups() if group)
-    body = json.dumps({"user": "ana", "text": "hello"}).encode()
-    request = urllib.request.Request(
-        f"{url}/api/rooms/{room}/messages", data=body, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return POSITION.sub(json.load(answer)["position"], text)
+    words = ["redis-cli", "-e", "-p", str(redis_port), "FCALL", "martlet_say", "1", f"martlet:{{{room}}}:log", "ana", "hello"]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+    if said.returncode:
+        raise CommandFailure(f"nothing can be said in {room}: {said.stdout}{said.stderr}")
+    return POSITION.sub(said.stdout.split()[0], text)
 
 
 def run(command, redis_port, url, folder):
     """Runs one command as a shell does, with the addresses of the nodes and of the Redis that are there."""
     text = command.text.replace("http://127.0.0.1:8080", url).replace("localhost:8080", url)
-    text = with_a_message(text, url)
+    text = with_a_message(text, redis_port)
     endless = ENDLESS.search(text)
     head = SHELL.format(limit=f"timeout {ENDLESS_SECONDS}" if endless else "command", redis=redis_port,
                         fail="-f" if command.output is None else "")
