@@ -115,7 +115,7 @@ enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
         case .amend: .amendments
         case .amended: [.amendments, .moderation, .cuts, .crashes, .stops, .redis]
         case .amendedTail: [.amendments, .lostTail]
-        case .mix: SimPlan.Faults.kinds[Int(seed % UInt64(SimPlan.Faults.kinds.count))]
+        case .mix: SimPlan.Faults.mixed[Int(seed % UInt64(SimPlan.Faults.mixed.count))]
         }
     }
 }

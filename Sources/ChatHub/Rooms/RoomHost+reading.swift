@@ -46,12 +46,14 @@ extension RoomHost {
     /// A session's message is stored: a participant who says something has read the room up to there, and those whom
     /// the message mentions are told, if they are participants.
     func stored(_ session: SessionID, _ position: Position, _ room: HomeRoom) {
-        guard let receipts = room.reading?.receipts, let user = room.look({ $0.user(of: session) }) ?? nil,
-            receipts.isParticipant(user)
+        let said = room.look { $0.recentMessage(at: position) } ?? nil
+        // The session may have left meanwhile.
+        guard let receipts = room.reading?.receipts,
+            let user = said?.content.user ?? room.look({ $0.user(of: session) }) ?? nil, receipts.isParticipant(user)
         else { return }
         _ = reading.collector.read(room.name, user, position, isOwn: true, now: context.now)
         wakeForReading()
-        guard let message = room.look({ $0.recentMessage(at: position) }) ?? nil else { return }
+        guard let message = said else { return }
         for mentioned in message.content.mentioned.prefix(Self.mostMentions)
         where mentioned != user && receipts.isParticipant(mentioned) {
             publish(UserNotice(.mentioned, room.name, by: user.text, position: position), to: mentioned)
