@@ -115,7 +115,8 @@ extension SimWorld {
                     }
                 }
                 // Of a session that was lost before it was answered nobody takes note.
-                let own = clients.filter { $0.user == user }
+                let own =
+                    clients.filter { $0.user == user }
                     .compactMap { $0.rooms[room].acknowledged.last?.position.seq }.max() ?? 0
                 if plan.faults == .reading, own > marks[user]?.position.seq ?? 0 {
                     fail("\(user) has said \(own) in room\(room), but has not read it")
