@@ -37,7 +37,8 @@ public enum StringList {
             case UInt8(ascii: "\\"):
                 guard let escaped = bytes.popFirst() else { return nil }
                 if escaped == UInt8(ascii: "u") {
-                    guard let unit = UInt16(String(Substring(bytes.prefix(4))), radix: 16) else { return nil }
+                    let digits = bytes.prefix(4)
+                    guard digits.count == 4, let unit = UInt16(String(Substring(digits)), radix: 16) else { return nil }
                     bytes.removeFirst(4)
                     units.append(unit)
                 } else {

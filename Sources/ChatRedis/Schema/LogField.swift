@@ -31,15 +31,19 @@ extension LogEntry {
     mutating func take(_ name: String, _ value: String) {
         switch name {
         case "op": rare.operation = Amendment.Operation(rawValue: value)
-        case "of": rare.of = Position(value)
+        case "of": rare.of = Self.position(value)
         case "n": rare.number = UInt64(value).flatMap { PositionBounds.holds($0) ? $0 : nil } ?? 0
-        case "thread": rare.thread = Position(value)
+        case "thread": rare.thread = Self.position(value)
         case "mentions":
             rare.mentions = StringList.read(value).prefix(MessageExtra.mostMentions).compactMap { try? UserID($0) }
         case "deleted": rare.deleted = UInt64(value)
         case "by": rare.by = value
         default: break
         }
+    }
+
+    private static func position(_ text: String) -> Position? {
+        Position(text).flatMap { $0.isWithinBounds ? $0 : nil }
     }
 
     /// The parts of ``MessageExtra`` as they were read.
