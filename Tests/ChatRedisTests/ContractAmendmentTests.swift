@@ -339,6 +339,23 @@ import Testing
         #expect(view.entries.prefix(230).allSatisfy { $0.content.deleted != nil })
     }
 
+    /// The deletion takes the last place in the log, so the message that it is about is trimmed in the same step.
+    @Test(arguments: StoreKind.allCases)
+    func aDeletionThatTrimsItsMessageErasesItsEdits(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let epoch = try store.enter(n1).epoch
+        let first = try store.append(epoch, "one")
+        _ = try amend(store, .edit(of: first, text: "secret", data: nil))
+        for number in 2..<ContractStore.historyLength { _ = try store.append(epoch, "\(number)") }
+        #expect(try amend(store, .delete(of: first)).outcome == .stored)
+        let entries = try store.view().entries
+        #expect(entries.allSatisfy { $0.position != first && $0.content.text != "secret" })
+        #expect(try folded(store).messages.allSatisfy { $0.content.text != "secret" })
+        guard kind == .redis else { return }
+        #expect(!"\(try store.raw("XRANGE", store.key(.log), "-", "+"))".contains("secret"))
+        #expect(!"\(try store.raw("HGETALL", store.key(.overlay)))".contains("secret"))
+    }
+
     // MARK: reports
 
     @Test(arguments: StoreKind.allCases)

@@ -111,26 +111,36 @@ local function bury(log, id, fields, by, at)
     }))
 end
 
--- Erases a message and its edits from the log. Returns how many entries were erased.
+-- Whether the log was trimmed beyond the position. The append of a deletion may trim the message that it is about.
+local function is_trimmed(log, id)
+    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    return first and is_before(id, first[1])
+end
+
+-- Erases a message and its edits from the log.
 local function erase(log, id, by, at)
     local entry = position(id) and redis.call('XRANGE', log, id, id)[1]
-    if not entry or field(entry[2], 'op') then return 0 end
-    local seq, count = seq_of(id), 1
+    if entry and field(entry[2], 'op') then return end
+    if not entry and not (position(id) and is_trimmed(log, id)) then return end
+    local seq = seq_of(id)
     local state = read_state(log, seq)
+    if not entry and state.deleted then return end
     for _, edit in ipairs(state.edits or {}) do
         local found = type(edit) == 'string' and position(edit) and redis.call('XRANGE', log, edit, edit)[1]
         if found and field(found[2], 'of') == id then
             redis.call('XDEL', log, edit)
             bury(log, edit, found[2], by, at)
-            count = count + 1
         end
     end
     for emoji in pairs(state.reactions or {}) do redis.call('HDEL', overlay_key(log), seq .. ':' .. emoji) end
+    if not entry then
+        redis.call('HDEL', overlay_key(log), seq)
+        return
+    end
     redis.call('XDEL', log, id)
     bury(log, id, entry[2], by, at)
     local root = field(entry[2], 'thread')
     if root then count_reply(log, id, root, -1) end
-    return count
 end
 
 -- The positions that a `delete` erases: those of `data`, or `of`.

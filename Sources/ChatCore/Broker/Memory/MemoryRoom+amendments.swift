@@ -249,12 +249,18 @@ extension MemoryRoom {
 
     /// Erases a message and its edits.
     private mutating func erase(_ position: Position, _ deed: Deed, _ log: inout MemoryLog) {
-        guard let entry = log.entry(at: position), entry.content.deleted == nil, entry.content.amendment == nil else {
-            return
+        let entry = log.entry(at: position)
+        if let entry {
+            guard entry.content.deleted == nil, entry.content.amendment == nil else { return }
+        } else {
+            // The append of a deletion may trim the message that it is about; its edits may still be there.
+            guard log.first.map({ position.seq < $0 }) ?? false else { return }
         }
-        for edit in overlay[position.seq]?.edits ?? [] { log.erase(at: edit, deed) }
-        log.erase(at: position, deed)
+        for edit in overlay[position.seq]?.edits ?? []
+        where log.entry(at: edit)?.content.amendment?.of == position { log.erase(at: edit, deed) }
         overlay[position.seq] = nil
+        guard let entry else { return }
+        log.erase(at: position, deed)
         if let root = entry.content.extra?.thread { count(position, in: root, by: -1, log) }
     }
 }
