@@ -23,8 +23,9 @@ local function rules_version(log)
 end
 
 -- What is added to the rules that nodes read, for a room with participants: `kind`, `amendments` (`ops` of meta), and the
--- fields `participant:<user>`, `pending:<user>` and `read:<user>` (see 06-reads); of one user only, if it is named. Nodes of earlier versions ignore them. A
--- key of a foreign type counts as empty, as some callers have written something before.
+-- fields `participant:<user>`, `pending:<user>` and `read:<user>` (see 06-reads); of one user only, if it is named. Nodes
+-- of earlier versions ignore them. A key of a foreign type counts as empty, as some callers have written something
+-- before.
 local function add_participants(log, flat, user)
     local kind = redis.pcall('HGET', key_of(log, 'meta'), 'kind')
     if type(kind) ~= 'string' then return flat end
@@ -108,10 +109,17 @@ local function rules_error(log, user)
     if redis.call('HGET', rules, 'posting') == 'moderators' then return 'ERR martlet: notModerator' end
 end
 
--- The keys of a room that belong to its participants, and what their messages have become: they live as long as the log.
+-- The keys of a room that belong to its participants: participants, reads, pending.
 local function conversation_keys(log)
-    return key_of(log, 'participants'), key_of(log, 'reads'), key_of(log, 'pending'), key_of(log, 'overlay'),
-        key_of(log, 'amendments')
+    return key_of(log, 'participants'), key_of(log, 'reads'), key_of(log, 'pending')
+end
+
+-- The keys that live as long as the log, whatever a call is about.
+local function attached_keys(log)
+    local keys = {rules_keys(log)}
+    for _, key in ipairs({conversation_keys(log)}) do keys[#keys + 1] = key end
+    keys[#keys + 1], keys[#keys + 2] = key_of(log, 'overlay'), key_of(log, 'amendments')
+    return keys
 end
 
 -- {user, version, since or '', …}: whose indexes are not known to be written.
@@ -129,6 +137,13 @@ end
 local function life(meta, ttl)
     local keep = whole(redis.call('HGET', meta, 'keep'))
     return int(keep and math.max(keep, tonumber(ttl)) or tonumber(ttl))
+end
+
+-- No node holds the room: these keys, and the attached ones, expire.
+local function expire_room(log, meta, ttl, keys)
+    local lasts = life(meta, ttl)
+    for _, key in ipairs(keys) do redis.call('PEXPIRE', key, lasts) end
+    for _, key in ipairs(attached_keys(log)) do redis.call('PEXPIRE', key, lasts) end
 end
 
 local function publish_epoch(log, nodes, room, by)

@@ -63,10 +63,5 @@ end
 -- Extends the life of a room that no node holds.
 local function renew_outside(log, meta, ttl)
     if redis.call('PTTL', log) <= 0 then return end
-    local lasts = life(meta, ttl)
-    local rules, sanctions, audit = rules_keys(log)
-    for _, key in ipairs({log, meta, rules, sanctions, audit, amendment_keys(log)}) do
-        redis.call('PEXPIRE', key, lasts)
-    end
-    for _, key in ipairs({conversation_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
+    expire_room(log, meta, ttl, {log, meta})
 end

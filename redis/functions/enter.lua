@@ -64,9 +64,7 @@ redis.register_function('martlet_enter', function(keys, args)
     meet(meta, foreign, (foreign or not exists) and room.epoch or nil)
     redis.call('HSET', nodes, node, int(room.epoch))
     for _, key in ipairs(keys) do redis.call('PERSIST', key) end
-    for _, key in ipairs({index_key(log), rules_keys(log)}) do redis.call('PERSIST', key) end
-    for _, key in ipairs({conversation_keys(log)}) do redis.call('PERSIST', key) end
-    for _, key in ipairs({amendment_keys(log)}) do redis.call('PERSIST', key) end
+    for _, key in ipairs({index_key(log), unpack(attached_keys(log))}) do redis.call('PERSIST', key) end
     publish_epoch(log, nodes, room, node)
     return room_reply(log, room, nodes, meta, wanted, keys[8] and '0', verdict, entries, more)
 end)

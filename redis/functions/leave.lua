@@ -66,16 +66,12 @@ redis.register_function('martlet_leave', function(keys, args)
     local last = exists and sound or {epoch = 0, seq = 0}
     redis.call('HDEL', nodes, node)
     if empty then
-        local rules, sanctions, audit = rules_keys(log)
-        local overlay, amendments = amendment_keys(log)
-        local names = {index_key(log), rules, sanctions, audit, overlay, amendments, unpack(keys)}
         -- An epoch that is ahead of the clock has to be kept, so that none below it begins; and so have rules.
         if sound and last.seq == 0 and not last.first and last.epoch <= now() and rules_version(log) == 0 then
-            redis.call('DEL', unpack(names))
+            redis.call('DEL', index_key(log), unpack(keys))
+            redis.call('DEL', unpack(attached_keys(log)))
         else
-            local lasts = life(meta, ttl)
-            for _, key in ipairs(names) do redis.call('PEXPIRE', key, lasts) end
-            for _, key in ipairs({conversation_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
+            expire_room(log, meta, ttl, {index_key(log), unpack(keys)})
         end
         return 1
     end

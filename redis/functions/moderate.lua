@@ -114,10 +114,7 @@ redis.register_function('martlet_moderate', function(keys, args)
         'reason', reason, 'by', by, 'version', int(version))
     -- No node holds the room, so it lives as long as after a message from outside.
     if not exists or redis.call('PTTL', log) > 0 then
-        local lasts = life(meta, ttl)
-        for _, key in ipairs({log, epochs, meta, rules, sanctions, audit}) do redis.call('PEXPIRE', key, lasts) end
-        for _, key in ipairs({conversation_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
-        for _, key in ipairs({amendment_keys(log)}) do redis.call('PEXPIRE', key, lasts) end
+        expire_room(log, meta, ttl, {log, epochs, meta})
     end
     if exists then publish_epoch(log, nodes, room, 'moderate') end
     return {int(version), 'changed'}

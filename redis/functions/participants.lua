@@ -322,10 +322,7 @@ redis.register_function('martlet_participants', function(keys, args)
     end
     -- No node holds the room, so it lives as long as a room with participants does.
     if not exists or redis.call('PTTL', log) > 0 then
-        local lasts = life(meta, 0)
-        for _, key in ipairs({log, epochs, meta, rules, sanctions, audit, conversation_keys(log)}) do
-            redis.call('PEXPIRE', key, lasts)
-        end
+        expire_room(log, meta, 0, {log, epochs, meta})
     end
     if room and not state.quiet then publish_epoch(log, nodes, room, 'participants') end
     return {int(version), 'changed', state.kind, changed, pending_reply(log)}

@@ -54,10 +54,7 @@ redis.register_function('martlet_say', function(keys, args)
         redis.call('DEL', index_key(log))
         forget_amendments(log)
         redis.call('HSET', meta, 'run', run_id())
-        local lasts = life(meta, ttl)
-        for _, key in ipairs({log, meta, rules, sanctions, audit, conversation_keys(log)}) do
-            redis.call('PEXPIRE', key, lasts)
-        end
+        expire_room(log, meta, ttl, {log, meta})
     else
         local room, name = last_id(log), mark(fields)
         if name then
