@@ -69,28 +69,21 @@ package struct SimPlan: Sendable {
         package static let reading = Faults(rawValue: 512)
         package static let none: Faults = []
         package static let all: Faults = [.cuts, .crashes, .stops, .redis]
-        /// All sets that have a name.
-        package static let kinds: [Faults] = [
-            .none, .cuts, [.cuts, .crashes, .stops], .redis, .all, .lostTail, [.vandal, .redis], .moderation,
-            [.moderation, .cuts, .crashes, .stops, .redis], .amendments,
-            [.amendments, .moderation, .cuts, .crashes, .stops, .redis], [.amendments, .lostTail], .reading,
-            [.reading, .cuts, .crashes, .stops, .redis],
+        /// The sets that have a name, which is the argument of `--faults`. `martlet-sim` uses them in turn if it is not
+        /// told which.
+        package static let named: [(name: String, faults: Faults)] = [
+            ("none", .none), ("cuts", .cuts), ("crashes", [.cuts, .crashes, .stops]), ("redis", .redis), ("all", .all),
+            ("tail", .lostTail), ("vandal", [.vandal, .redis]), ("rules", .moderation),
+            ("moderated", [.moderation, .cuts, .crashes, .stops, .redis]), ("amend", .amendments),
+            ("amended", [.amendments, .moderation, .cuts, .crashes, .stops, .redis]),
+            ("amendedTail", [.amendments, .lostTail]), ("reads", .reading),
+            ("readers", [.reading, .cuts, .crashes, .stops, .redis]),
         ]
-
-        /// The sets that are used in turn if `--faults` names none. Amendments and reading are simulated by name, as
-        /// their rare findings are still being worked off.
-        package static let mixed = kinds.filter { !$0.contains(.amendments) && !$0.contains(.reading) }
 
         package init(rawValue: Int) { self.rawValue = rawValue }
 
         /// The argument of `--faults`: a word, or a number for a set that has no name.
-        package var name: String {
-            let names = [
-                "none", "cuts", "crashes", "redis", "all", "tail", "vandal", "rules", "moderated", "amend", "amended",
-                "amendedTail", "reads", "readers",
-            ]
-            return zip(Self.kinds, names).first { $0.0 == self }?.1 ?? String(rawValue)
-        }
+        package var name: String { Self.named.first { $0.faults == self }?.name ?? String(rawValue) }
     }
 
     package var seed: UInt64

@@ -97,25 +97,34 @@ import Simulation
     }
 }
 
-/// The faults that may occur in a schedule.
-enum FaultChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
-    case none, cuts, crashes, redis, all, tail, vandal, rules, moderated, amend, amended, amendedTail, mix
+/// The faults that may occur in a schedule: one of the sets with a name, or each of them in turn.
+struct FaultChoice: ExpressibleByArgument, Equatable, Sendable {
+    static let mix = FaultChoice(name: "mix", only: nil)
+
+    let name: String
+    /// Nil: the sets take turns.
+    private let only: SimPlan.Faults?
+
+    private init(name: String, only: SimPlan.Faults?) {
+        self.name = name
+        self.only = only
+    }
+
+    init?(argument: String) {
+        if argument == Self.mix.name {
+            self = .mix
+        } else if let named = SimPlan.Faults.named.first(where: { $0.name == argument }) {
+            self.init(name: named.name, only: named.faults)
+        } else {
+            return nil
+        }
+    }
+
+    static var allValueStrings: [String] { SimPlan.Faults.named.map(\.name) + [mix.name] }
+    var defaultValueDescription: String { name }
 
     func faults(seed: UInt64) -> SimPlan.Faults {
-        switch self {
-        case .none: []
-        case .cuts: .cuts
-        case .crashes: [.cuts, .crashes, .stops]
-        case .redis: .redis
-        case .all: .all
-        case .tail: .lostTail
-        case .vandal: [.vandal, .redis]
-        case .rules: .moderation
-        case .moderated: [.moderation, .cuts, .crashes, .stops, .redis]
-        case .amend: .amendments
-        case .amended: [.amendments, .moderation, .cuts, .crashes, .stops, .redis]
-        case .amendedTail: [.amendments, .lostTail]
-        case .mix: SimPlan.Faults.mixed[Int(seed % UInt64(SimPlan.Faults.mixed.count))]
-        }
+        let named = SimPlan.Faults.named
+        return only ?? named[Int(seed % UInt64(named.count))].faults
     }
 }
