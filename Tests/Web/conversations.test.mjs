@@ -214,6 +214,34 @@ test('read positions go forwards only, at most one a second, and once more after
     assert.throws(() => room.read('here'), { reason: 'badArgument' });
 });
 
+test('after a return the node\'s number of unread messages is without those that it was not told are read', async () => {
+    const { room, node, clock } = await conversing();
+    for (let n = 1; n <= 3; n += 1) says(node, `m${n}`);
+    await clock.advance(5);
+    room.read('1000-1');
+    room.read('1000-3');
+    await clock.advance(5);
+    node.socket.drop();
+    for (let n = 4; n <= 5; n += 1) says(node, `m${n}`);
+    await clock.until(() => room.state === 'joined', 'it is back');
+    assert.deepEqual([node.store.room('lobby').reads.get('ana'), room.lastRead, room.unread], ['1000-1', '1000-3', 2]);
+});
+
+test('what was read of messages that a failover took back is not kept', async () => {
+    const { room, node, clock } = await conversing();
+    for (let n = 1; n <= 5; n += 1) says(node, `m${n}`);
+    await clock.advance(5);
+    room.read();
+    await clock.advance(5_000);
+    node.socket.emit({ type: 'reset', room: 'lobby', position: '1000-2', reason: 'rewound' });
+    node.socket.emit({ type: 'message', room: 'lobby', position: '3000-3', user: 'bo', at: '', text: 'other' });
+    await clock.advance(5);
+    assert.deepEqual([room.lastRead, room.unread], ['1000-2', 1]);
+    room.read();
+    await clock.advance(5_000);
+    assert.deepEqual(asked(node, 'read').map((frame) => frame.position), ['1000-5', '3000-3']);
+});
+
 test('a room without participants has no read positions, and an error of a read is not repeated', async () => {
     const { room, node, clock } = await joined();
     says(node, 'm1');

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { hasMention } from '../../Sources/ChatGateway/Web/chat-compose.js';
 import { namesIn } from '../../Sources/ChatGateway/Web/chat-conversation.js';
 import { Inbox } from '../../Sources/ChatGateway/Web/chat-inbox.js';
-import { RoomModel, titleOf } from '../../Sources/ChatGateway/Web/chat-room.js';
+import { titleOf } from '../../Sources/ChatGateway/Web/chat-parts.js';
+import { RoomModel } from '../../Sources/ChatGateway/Web/chat-room.js';
 import { connect } from '../../Sources/ChatGateway/Web/martlet.js';
 import { FakeClock, FakeNode, seeded } from './fakes.mjs';
 
@@ -101,6 +102,35 @@ test('what was read on another device is read here', async () => {
     assert.deepEqual([model.unread, model.read], [1, 2]);
 });
 
+test('in a history with one\'s own message, what came after it is unread', async () => {
+    const { model } = await opened({
+        before: (fake) => {
+            says(fake, 'one');
+            says(fake, 'mine', 'ana');
+            for (const text of ['three', 'four']) says(fake, text);
+        },
+    });
+    assert.deepEqual([model.unread, model.read], [2, 2]);
+});
+
+test('what was missed and read on another device meanwhile is not unread', async () => {
+    const { model, node, clock } = await opened();
+    says(node, 'before');
+    await clock.advance(5);
+    node.socket.drop();
+    for (let n = 2; n <= 6; n += 1) says(node, `m${n}`);
+    node.store.room('crew').reads.set('ana', '1000-4');
+    await clock.until(() => model.room.state === 'joined', 'it is back');
+    await clock.advance(5);
+    assert.deepEqual([model.items.length > 6, model.unread, model.read], [true, 2, 4]);
+    node.socket.drop();
+    says(node, 'm7');
+    node.store.room('crew').reads.set('ana', '1000-5');
+    await clock.until(() => model.room.state === 'joined', 'it is back');
+    await clock.advance(5);
+    assert.deepEqual([model.unread, model.read], [2, 5], 'the sixth, which was here, and the seventh');
+});
+
 test('somebody who is mentioned is told so until all is read', async () => {
     const { model, node, clock } = await opened();
     says(node, 'hi @ana', 'bo', { mentions: ['ana'] });
@@ -125,11 +155,12 @@ test('a reply goes with its thread, also when it is tried again', async () => {
 
 test('a message that is not loaded is looked for page by page; one that is not there is not found', async () => {
     const { model, clock } = await opened({ before: (fake) => { for (let n = 1; n <= 200; n += 1) says(fake, `m${n}`); } });
-    const found = model.find(7);
+    const found = model.find('1000-7');
     await clock.advance(100);
     assert.equal((await found).message.text, 'm7');
     assert.equal(model.items[0].message.text, 'm1');
-    assert.equal(await model.find(500), null);
+    assert.equal(await model.find('1000-500'), null);
+    assert.equal(await model.find('999-7'), null, 'a message of another log is another message');
 });
 
 test('older pages that hold nothing but changes are passed', async () => {

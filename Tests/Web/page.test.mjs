@@ -39,6 +39,26 @@ test('what came since the last visit is unread; a mark from another life of the 
     assert.equal((await opened({ before, saved: { read: 900 } })).model.unread, 0);
 });
 
+test('one\'s own words in the history take back nothing that was read, and hide nothing that came after them', async () => {
+    const before = (fake) => { for (const user of ['ana', 'bo', 'bo']) says(fake, 'said', user); };
+    const { model } = await opened({ before, saved: { read: 3 } });
+    assert.deepEqual([model.read, model.unread], [3, 0]);
+    const other = await opened({ before, saved: { read: 0 } });
+    assert.deepEqual([other.model.read, other.model.unread], [1, 2]);
+});
+
+test('changes since the last visit are not unread', async () => {
+    const { model } = await opened({
+        before: (fake) => {
+            const { position } = says(fake, 'said').message;
+            for (const reaction of ['👍', '🎉']) fake.store.amend('lobby', { user: 'bo', operation: 'react', of: position, reaction });
+            says(fake, 'new');
+        },
+        saved: { read: 1 },
+    });
+    assert.equal(model.unread, 1);
+});
+
 test('one\'s own words, from whatever device, leave nothing unread', async () => {
     const { model, node, clock } = await opened();
     says(node, 'bo\'s');
@@ -227,6 +247,9 @@ test('what went wrong does not name the room that one sees', () => {
     const reason = (message, room) => parts.reasonOf({ message, room });
     assert.equal(reason('send to a: b: it is too long', 'a: b'), 'it is too long');
     assert.equal(reason('join of lobby: no', 'lobby'), 'no');
+    assert.equal(reason('the room a: b: you do not belong to it any more', 'a: b'), 'you do not belong to it any more');
+    assert.equal(reason('star in lobby: no', 'lobby'), 'no');
+    assert.equal(reason('conversation invite: nobody: is called so', 'crew'), 'nobody: is called so');
     assert.equal(reason('the node n closed the connection: it is leaving', undefined), 'the node n closed the connection: it is leaving');
 });
 
@@ -235,7 +258,8 @@ test('texts of one to three emoji are shown large', () => {
     for (const text of ['', '1', 'ok 🎉', '🎉🎉🎉🎉', '#', 'a'.repeat(100)]) assert.ok(!parts.isEmojiOnly(text), text);
 });
 
-test('durations, numbers and days in words', () => {
+test('durations, numbers, times and days in words', () => {
+    assert.equal(parts.clockTime(new Date(2026, 2, 1, 0, 5)), '00:05');
     assert.deepEqual([400, 12_000, 89_000, 100_000, 3_600_000, 10_800_000].map(parts.span), ['1 s', '12 s', '89 s', '2 min', '60 min', '3 h']);
     assert.deepEqual([parts.plural(1, 'message'), parts.plural(2, 'message'), parts.badge(99), parts.badge(100)], ['1 message', '2 messages', '99', '99+']);
     const now = new Date(2026, 2, 1, 12);

@@ -1,6 +1,7 @@
 /** Who belongs to the open conversation, and what can be done about that: a part of the list of people. */
-import { avatar, byId, el, icon, plural, reasonOf } from './chat-parts.js';
+import { avatar, byId, el, icon, plural, reasonOf, replaceEntries } from './chat-parts.js';
 
+/** Ms after which it is asked again who is online. */
 const ONLINE_EVERY = 30_000;
 const ROLES = { owner: 'owner', moderator: 'moderator', member: '' };
 const RANK = { owner: 0, moderator: 1, member: 2 };
@@ -54,22 +55,27 @@ export class ConversationView {
         try {
             await model.loadParticipants();
             if (model.kind === 'direct') this.#blocked = new Set(await model.client.blocked());
-            await this.#askOnline();
         } catch {
             // The next change asks again; until then the list stays as it is.
         }
-        if (model === this.#model) this.update();
+        if (model === this.#model) await this.#askOnline();
     }
 
+    /** Asks who is online, now and then again, until another room is in view. */
     async #askOnline() {
         const model = this.#model;
-        clearTimeout(this.#timer);
-        if (!model?.isConversation) return;
         const users = model.participants.map(({ user }) => user);
-        const online = document.hidden || users.length === 0 ? [...this.#online] : await model.client.online(users);
+        try {
+            const online = document.hidden || users.length === 0 ? this.#online : new Set(await model.client.online(users));
+            if (model === this.#model) this.#online = online;
+        } catch {
+            // A later round asks again.
+        }
         if (model !== this.#model) return;
-        this.#online = new Set(online);
-        this.#timer = setTimeout(() => this.#askOnline().then(() => this.update(), () => {}), ONLINE_EVERY);
+        // Two rounds may have been under way: one goes on.
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.#askOnline(), ONLINE_EVERY);
+        this.update();
     }
 
     update() {
@@ -89,7 +95,7 @@ export class ConversationView {
         byId('invite').hidden = !mayManage;
         byId('leave-conversation').hidden = !isGroup;
         byId('level').value = level;
-        byId('participants').replaceChildren(...sorted.map((one) => this.#entry(one, mayManage)));
+        replaceEntries(byId('participants'), sorted.map((one) => this.#entry(one, mayManage)));
     }
 
     #entry({ user, role }, mayManage) {

@@ -1,8 +1,9 @@
 /** The user's conversations as nodes tell them: the inbox, heads of rooms that are not open, notices, who is online. */
 
-/** Conversations that are read at most; rooms that one request may watch; how often it is asked who is online, in ms. */
+/** Conversations that are read at most, and in one page. */
 const MOST = 400;
 const PAGE = 100;
+/** Ms after which it is asked again who is online. */
 const ONLINE_EVERY = 30_000;
 /** Ms after which an inbox that could not be read is read again. */
 const AGAIN = 5_000;
@@ -21,6 +22,9 @@ export class Inbox {
     #client;
     #tell;
     #watched = new Set();
+    /** Whether the node refuses to tell heads, as it does over an event stream: then the inbox is read now and then. */
+    #isBlind = false;
+    #ended = false;
     #timer = null;
     #onlineTimer = null;
     #reading = false;
@@ -34,19 +38,27 @@ export class Inbox {
     constructor(client, tell) {
         this.#client = client;
         this.#tell = tell;
-        client.on('welcome', () => this.read());
+        client.on('welcome', () => {
+            // Another connection, perhaps of another kind, may tell what this one did not.
+            if (this.#isBlind) this.#watched.clear();
+            this.#isBlind = false;
+            this.read();
+        });
         client.on('head', (head) => this.#head(head));
         client.on('notice', (notice) => this.#notice(notice));
         client.on('closed', () => this.end());
     }
 
+    /** Nothing is read or told any more. */
     end() {
+        this.#ended = true;
         clearTimeout(this.#timer);
         clearTimeout(this.#onlineTimer);
     }
 
     /** Reads all conversations, up to a bound, and watches their rooms. */
     async read() {
+        if (this.#ended) return;
         if (this.#reading) {
             this.#stale = true;
             return;
@@ -71,7 +83,7 @@ export class Inbox {
         } catch (error) {
             const { reason } = /** @type {any} */ (error);
             if (reason === 'unknownType') this.#setKnown(false);
-            else if (reason !== 'closed') this.#timer = setTimeout(() => this.read(), AGAIN);
+            else if (!this.#ended) this.#timer = setTimeout(() => this.read(), AGAIN);
         } finally {
             this.#reading = false;
             if (this.#stale) {
@@ -118,8 +130,18 @@ export class Inbox {
         const added = [...this.conversations.keys()].filter((room) => !this.#watched.has(room));
         for (const room of gone) this.#watched.delete(room);
         for (const room of added) this.#watched.add(room);
+        // A head of a room that is not in the list is not looked at.
         if (gone.length > 0) this.#client.unwatch(gone).catch(() => {});
-        if (added.length > 0) await this.#client.watch(added);
+        try {
+            if (added.length > 0) await this.#client.watch(added);
+        } catch (error) {
+            const { retry } = /** @type {any} */ (error);
+            if (retry) {
+                for (const room of added) this.#watched.delete(room);
+                throw error;
+            }
+            this.#isBlind = true;
+        }
         return added.length > 0;
     }
 
@@ -149,16 +171,21 @@ export class Inbox {
         this.#tell('notice', notice);
     }
 
+    /** Asks which of the others in direct conversations are online, now and then again. */
     async #askOnline() {
         clearTimeout(this.#onlineTimer);
         const users = [...this.conversations.values()].filter(({ kind }) => kind === 'direct').flatMap((entry) => entry.users);
         try {
             if (users.length > 0 && !document.hidden) this.online = new Set(await this.#client.online(users));
-            this.#tell('list');
+            if (!this.#ended) this.#tell('list');
         } catch {
             // A later round asks again.
         }
+        if (this.#ended) return;
         clearTimeout(this.#onlineTimer);
-        this.#onlineTimer = setTimeout(() => this.#askOnline(), ONLINE_EVERY);
+        this.#onlineTimer = setTimeout(() => {
+            if (this.#isBlind && !document.hidden) this.read();
+            else this.#askOnline();
+        }, ONLINE_EVERY);
     }
 }

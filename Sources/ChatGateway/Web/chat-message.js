@@ -8,13 +8,10 @@ const HAN_OR_KANA = /[\u3040-\u30ff\u3400-\u9fff]/;
 /** Hebrew, Arabic and their kin. */
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 
-/** @param {string} position */
-const seqOf = (position) => Number(position.split('-')[1]);
-
 /** What the row shows beside its text: a row is made anew when this changes. */
 export function lookOf(item, model, isStarred) {
     const { message } = item;
-    const root = message.thread ? model.itemOf(seqOf(message.thread)) : null;
+    const root = message.thread ? model.itemOf(message.thread) : null;
     const read = message.mine ? readState(item, model).label : '';
     const quoted = message.thread ? root?.version ?? (root ? 0 : '-') : '';
     return `${item.version ?? 0} ${quoted} ${read} ${isStarred(message) ? '*' : ''}`;
@@ -79,7 +76,7 @@ function makeMarks(item, model) {
 
 /** What it replies to. */
 function makeQuote(thread, model) {
-    const root = model.itemOf(seqOf(thread))?.message;
+    const root = model.itemOf(thread)?.message;
     const text = root?.deleted ? 'deleted message' : root ? root.text ?? 'data' : 'an earlier message';
     return el('button.quote', { type: 'button', tabIndex: -1, 'data-jump': thread, title: 'Go to that message' },
         el('span.sr', {}, 'In reply to '), root ? el('bdi.quote-name', {}, root.user) : null, root ? ' ' : null,

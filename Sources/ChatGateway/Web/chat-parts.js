@@ -51,7 +51,8 @@ export function avatar(name, extra = '') {
     return el(`span.avatar.tinted${extra}`, { 'aria-hidden': 'true', style: tint(name) }, initial(name));
 }
 
-const clockFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
+// (`hour12: false` would call midnight 24:00 in some languages.)
+const clockFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
 const shortFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const yearFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'long', year: 'numeric' });
@@ -77,11 +78,13 @@ export const count = (number) => number.toLocaleString();
 export const badge = (number) => (number > 99 ? '99+' : String(number));
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-/** What went wrong, for whoever sees the room that an error names: without "send to lobby: ". */
+/** What went wrong, for whoever sees what an error is about: without "send to lobby: ". */
 export function reasonOf({ message, room }) {
-    const names = /^(send to|join of|history of|roster of|moderate of|amend of|participants of|read of) /.exec(message)?.[0];
-    const subject = `${names}${room}: `;
-    return names && message.startsWith(subject) ? message.slice(subject.length) : message;
+    const request = /^(?:send to|join of|history of|roster of|moderate of|amend of|participants of|read of|star in|unstar in|the room) /;
+    const subject = `${request.exec(message)?.[0]}${room}: `;
+    if (message.startsWith(subject)) return message.slice(subject.length);
+    // Requests that belong to no room that was joined.
+    return message.replace(/^(?:conversation \w+|inbox|stars|online|watch): /, '');
 }
 
 /** A duration for people: "12 s", "3 min", "2 h". */
@@ -95,7 +98,7 @@ export function span(ms) {
 const LINK = /https?:\/\/[^\s<>"'`\u3000-\u303f]+[^\s<>"'`.,:;!?)\]}\u3000-\u303f]/g;
 
 /** Text, with what looks like a web address as a link. Never more than that: what others wrote is only ever text. */
-export function withLinks(text) {
+function withLinks(text) {
     const parts = [];
     let from = 0;
     for (const match of text.matchAll(LINK)) {
@@ -129,6 +132,19 @@ export function withMentions(text, names, me) {
     });
 }
 
+/**
+ * Shows other entries in a list. A button that had the focus was made anew: the one of the same name has it again.
+ * @param {HTMLElement} list @param {HTMLElement[]} entries
+ */
+export function replaceEntries(list, entries) {
+    const focused = list.contains(document.activeElement) ? document.activeElement : null;
+    list.replaceChildren(...entries);
+    if (!focused) return;
+    const name = focused.getAttribute('aria-label');
+    const buttons = [...list.querySelectorAll('button')];
+    (buttons.find((button) => button.getAttribute('aria-label') === name) ?? buttons[0])?.focus({ preventScroll: true });
+}
+
 /** Whether a text is one to three emoji and nothing else: such a text is shown large. */
 export function isEmojiOnly(text) {
     if (text.length > 40 || !/\p{Extended_Pictographic}|\p{Regional_Indicator}/u.test(text)) return false;
@@ -147,6 +163,23 @@ export function nameProblem(noun, text, most) {
     if (bytes > most) return `${noun} is too long: ${bytes} bytes, ${most} are allowed.`;
     if (/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/.test(text)) return `${noun} holds a control character.`;
     return noun.includes('room') && /[{}]/.test(text) ? `${noun} may not hold { or }.` : null;
+}
+
+/**
+ * What a person calls a room: a direct conversation is called by the other one.
+ * @param {string} name @param {string} me @param {string[]} [users] The other ones, if they are known.
+ */
+export function titleOf(name, me, users = undefined) {
+    const isDirect = name.startsWith('dm:');
+    if (isDirect && users?.length === 1) return users[0];
+    const parts = isDirect ? name.slice(3).split(':') : [];
+    if (parts.length !== 2) return name;
+    try {
+        const names = parts.map(decodeURIComponent);
+        return names.find((one) => one !== me) ?? me;
+    } catch {
+        return name;
+    }
 }
 
 /** A word for this device, for others to see. */

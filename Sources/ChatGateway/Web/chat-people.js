@@ -1,9 +1,10 @@
 /** Who is here, with their devices. */
 import { isModerator } from './chat-moderation.js';
-import { avatar, count, el, icon } from './chat-parts.js';
+import { avatar, count, el, icon, replaceEntries } from './chat-parts.js';
 
 /** People shown before "Show more". */
 const PAGE = 100;
+/** In a room of more people the list is read less often. */
 const LARGE = 200;
 const collator = new Intl.Collator(undefined, { sensitivity: 'base', numeric: true });
 
@@ -81,6 +82,8 @@ export class PeopleView {
             // The next change asks again; until then the names are shown as they are known.
         } finally {
             this.#reading = false;
+            // Another room was opened meanwhile, which could not be read.
+            if (model !== this.#model) this.#read(null);
         }
     }
 
@@ -99,7 +102,7 @@ export class PeopleView {
         this.#parts.total.textContent = count(room.count);
         const moderate = isModerator(room) ? this.#moderate : null;
         const entries = sorted.slice(0, this.#limit).map((member) => makeEntry(member, own(member) === 0, moderate));
-        this.#parts.list.replaceChildren(...entries);
+        replaceEntries(this.#parts.list, entries);
         this.#parts.more.hidden = sorted.length <= this.#limit && !this.#cursor;
     }
 }

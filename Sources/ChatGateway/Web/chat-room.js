@@ -96,7 +96,7 @@ export class RoomModel {
         this.room.on('gap', (gap) => this.#gap(gap));
         this.room.on('reset', () => this.#reset());
         this.room.on('presence', () => {
-            this.#entered = true;
+            if (this.#wasJoined && !this.#entered) this.#enter();
             this.#tell('people');
         });
         this.room.on('signal', (signal) => this.#signal(signal));
@@ -118,14 +118,13 @@ export class RoomModel {
 
     get end() { return this.base + this.items.length; }
     get unread() { return this.#unread; }
+    /** Whether the user was in the room at any time. */
+    get wasJoined() { return this.#wasJoined; }
     /** Whether the room has participants, this user among them. */
     get isConversation() { return this.room.unread !== null; }
 
     /** @type {import('./martlet.js').ConversationKind | null} */
     get kind() { return this.room.kind; }
-
-    /** What a person calls it. @param {string[]} [users] Of a direct conversation: the other one. */
-    titleFor(users) { return titleOf(this.name, this.client.user, users); }
 
     /** This user's part in the conversation. */
     get role() { return this.participants.find((one) => one.user === this.client.user)?.role ?? null; }
@@ -137,8 +136,14 @@ export class RoomModel {
         return isGranted || this.role === 'owner' || this.role === 'moderator';
     }
 
-    /** @param {number} seq @returns {Item | undefined} */
-    itemOf(seq) { return this.#bySeq.get(seq); }
+    /**
+     * The item of a message, if it is loaded. A position of a lost log may have the seq of another message.
+     * @param {string} position @returns {Item | undefined}
+     */
+    itemOf(position) {
+        const item = this.#bySeq.get(seqOf(position));
+        return item?.message.position === position ? item : undefined;
+    }
 
     /** How many of the others have read a message, and who. @param {Item} item */
     readersOf(item) {
@@ -231,7 +236,7 @@ export class RoomModel {
         this.divider = null;
         this.room.send(content, { timeout: 10 * 60_000 }).then(
             (sent) => {
-                entry.seq = Number(sent.position.split('-')[1]);
+                entry.seq = seqOf(sent.position);
                 if (this.seq >= entry.seq) this.discard(entry);
                 else this.#tell('pending');
             },
@@ -257,18 +262,19 @@ export class RoomModel {
         return [...this.typing.keys()];
     }
 
+    get #firstMessage() { return this.items.find((item) => item.kind === 'message')?.message; }
+
     /** Loads a page of what was said before the first item. */
     async loadOlder() {
         if (this.loading || !this.older || this.room.state !== 'joined' || Date.now() < this.#pausedUntil) return;
         this.loading = true;
         this.#tell('top');
         try {
-            const first = this.items.find((item) => item.kind === 'message')?.message;
+            const first = this.#firstMessage;
             const before = this.#olderThan ?? first?.position ?? nextOf(this.room.position);
             const limit = Math.min(PAGE, this.client.limits.historyPage ?? PAGE);
             const page = await this.room.history({ before, limit });
-            const still = this.items.find((item) => item.kind === 'message')?.message;
-            if (still !== first) return;
+            if (this.#firstMessage !== first) return;
             const items = page.messages.map(asItem);
             for (const item of items) this.#bySeq.set(item.seq, item);
             this.items.unshift(...items);
@@ -284,16 +290,17 @@ export class RoomModel {
         }
     }
 
-    /** Loads older pages until that message is there, if the log still holds it. @param {number} seq */
-    async find(seq) {
+    /** Loads older pages until that message is there; null if the log does not hold it, or too far back. @param {string} position */
+    async find(position) {
+        const seq = seqOf(position);
         for (let page = 0; page < SEARCHED && !this.#bySeq.has(seq) && this.older; page += 1) {
-            const first = this.items.find((item) => item.kind === 'message');
+            const first = this.#firstMessage;
             if (first && first.seq < seq) break;
             const before = this.base;
             await this.loadOlder();
             if (this.base === before) break;
         }
-        return this.#bySeq.get(seq) ?? null;
+        return this.itemOf(position) ?? null;
     }
 
     /** Reads who belongs to the conversation. */
@@ -320,18 +327,23 @@ export class RoomModel {
         this.seq = message.seq;
         this.preview = message;
         this.typing.delete(message.user);
-        const root = message.thread && this.#bySeq.get(seqOf(message.thread));
+        const root = message.thread && this.itemOf(message.thread);
         if (root) this.#touch(root);
         if (message.seq > this.#counted) {
             this.#counted = message.seq;
-            this.#unread += 1;
-            if (message.mentions?.includes(this.client.user) && !message.mine) this.mentioned = true;
+            // Of what was missed, another device may have read the beginning.
+            if (message.seq > this.read) {
+                this.#unread += 1;
+                if (message.mentions?.includes(this.client.user) && !message.mine) this.mentioned = true;
+            }
         }
         if (message.mine) {
-            // One's own words, on whatever device, were read by oneself.
-            this.read = this.seq;
-            this.#unread = 0;
-            this.mentioned = false;
+            // Who sends, on whatever device, has read up to there. In the history of a room, what follows may be unread.
+            if (message.seq > this.read) {
+                this.read = message.seq;
+                this.#unread = Math.min(this.#unread, Math.max(0, this.#counted - message.seq));
+                this.mentioned = false;
+            }
             const stored = this.pending.findIndex((entry) => entry.key === message.key || entry.seq === message.seq);
             if (stored >= 0) this.pending.splice(stored, 1);
         }
@@ -340,8 +352,8 @@ export class RoomModel {
 
     /** An earlier message has changed. */
     #changed(change) {
-        const item = this.#bySeq.get(seqOf(change.of));
-        if (item?.message.position === change.of) {
+        const item = this.itemOf(change.of);
+        if (item) {
             if (item.message !== change.message) applyChange(item.message, change);
             this.#touch(item);
         }
@@ -361,8 +373,13 @@ export class RoomModel {
     #readElsewhere() {
         const read = seqOf(this.room.lastRead ?? '');
         if (!this.isConversation || read <= this.read) return;
-        this.read = Math.min(read, this.seq);
-        this.#unread = this.room.unread ?? 0;
+        this.read = read;
+        const first = this.#firstMessage;
+        // After a return the node counts what comes only now, too: what is here is counted here, as far as it is.
+        if (read >= this.seq) this.#unread = 0;
+        else if (first && first.seq <= read + 1) this.#unread = this.#countAfter(read);
+        else this.#unread = this.room.unread ?? 0;
+        if (this.#unread === 0) this.mentioned = false;
     }
 
     /** @param {import('./martlet.js').Notice} notice */
@@ -375,7 +392,7 @@ export class RoomModel {
     #joined(event) {
         const away = this.#lostAt === 0 ? 0 : Date.now() - this.#lostAt;
         this.#lostAt = 0;
-        const newest = Number(event.position.split('-')[1]);
+        const newest = seqOf(event.position);
         this.#wasJoined = true;
         if (event.first) {
             // Before the first visit nothing was missed. A mark from a life of the room that is over is void.
@@ -388,7 +405,6 @@ export class RoomModel {
             this.seq = newest;
             this.#counted = newest;
             this.older = newest > 0;
-            this.#tell('entered');
         } else if (event.resumed) {
             const missed = event.missed === 0 ? 'nothing was missed'
                 : `${plural(event.missed, 'message')} came meanwhile, none is missing`;
@@ -396,9 +412,20 @@ export class RoomModel {
         } else if (event.gap) {
             this.#back(`Back after ${span(away)}, on ${this.client.node}`);
         }
-        if (!event.first && this.isConversation) this.#readElsewhere();
+        if (!event.first) this.#readElsewhere();
         this.#reads = null;
         this.#tell('people');
+    }
+
+    /** The room was joined for the first time, and its newest messages are here. */
+    #enter() {
+        this.#entered = true;
+        const first = this.#firstMessage;
+        if (!this.isConversation && first) {
+            // Changes have a seq too, and are not unread: what is here is counted, what is further back is not known better.
+            this.#unread = Math.min(this.#unread, Math.max(0, first.seq - 1 - this.read) + this.#countAfter(this.read));
+        }
+        this.#tell('entered');
     }
 
     /** A connection that comes and goes says so once, not once each time. */
@@ -416,7 +443,8 @@ export class RoomModel {
     #gap({ missing, before }) {
         this.seq = seqOf(before) - 1;
         this.#counted = this.seq;
-        this.#unread += missing;
+        // Another device may have read some of them.
+        this.#unread += Math.max(0, Math.min(missing, this.seq - this.read));
         const verb = missing === 1 ? 'is' : 'are';
         this.#line('warn', `${plural(missing, 'message')} said meanwhile ${verb} no longer in the room's log`);
     }
@@ -425,14 +453,13 @@ export class RoomModel {
         this.items = [];
         this.base = 0;
         this.divider = null;
-        this.seq = Number(this.room.position.split('-')[1]);
+        this.seq = seqOf(this.room.position);
         this.older = this.seq > 0;
         this.read = this.seq;
         this.#unread = 0;
         this.#counted = this.seq;
         this.#olderThan = null;
         this.#bySeq.clear();
-        this.composing = null;
         this.#tell('reset');
         this.#line('bad', 'The room\'s log was lost or set back. What stood here is void; the talk goes on from here');
     }
@@ -461,21 +488,4 @@ function nextOf(position) {
 /** @param {string} position */
 function seqOf(position) {
     return Number(position.split('-')[1] ?? 0);
-}
-
-/**
- * What a person calls a room: a direct conversation is called by the other one.
- * @param {string} name @param {string} me @param {string[]} [users] The other ones, if they are known.
- */
-export function titleOf(name, me, users = undefined) {
-    const isDirect = name.startsWith('dm:');
-    if (isDirect && users?.length === 1) return users[0];
-    const parts = isDirect ? name.slice(3).split(':') : [];
-    if (parts.length !== 2) return name;
-    try {
-        const names = parts.map(decodeURIComponent);
-        return names.find((one) => one !== me) ?? me;
-    } catch {
-        return name;
-    }
 }

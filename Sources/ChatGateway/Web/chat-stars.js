@@ -1,6 +1,5 @@
 /** The messages that the user has starred: which they are, and the dialog that lists them. */
-import { byId, clockTime, el, icon, shortDay } from './chat-parts.js';
-import { titleOf } from './chat-room.js';
+import { byId, clockTime, el, icon, reasonOf, shortDay, titleOf } from './chat-parts.js';
 
 /** Pages that are read at first, so that starred messages are marked. */
 const PAGE = 100;
@@ -23,38 +22,56 @@ export class Stars {
         byId('stars-close').addEventListener('click', () => byId('stars-dialog').close());
     }
 
-    /** Reads them all, up to a bound. @param {import('./martlet.js').Client | null} client */
+    /** Goes on with this client, and reads what is starred. @param {import('./martlet.js').Client | null} client */
     async open(client) {
         this.#client = client;
-        this.#stars.clear();
+        this.#stars = new Map();
         this.isKnown = true;
+        byId('show-stars').hidden = false;
+        if (client) await this.#read().catch(() => { /* What is starred is marked when the dialog reads it again. */ });
+    }
+
+    /** Reads them all, up to a bound. What was known stays until the new ones are there. */
+    async #read() {
+        const client = this.#client;
+        const known = this.#stars;
+        const read = new Map();
         try {
-            for (let page = 0, cursor = undefined; client && page < PAGES; page += 1) {
+            for (let page = 0, cursor = undefined; page < PAGES; page += 1) {
                 const { stars, cursor: next } = await client.stars({ limit: PAGE, cursor });
-                if (client !== this.#client) return;
-                for (const star of stars) this.#stars.set(keyOf(star), star);
+                for (const star of stars) read.set(keyOf(star), star);
                 if (next === null || stars.length === 0) break;
                 cursor = next;
             }
-            this.#on.changed();
         } catch (error) {
-            // What is starred is marked when it is starred, and the dialog reads again.
-            if (/** @type {any} */ (error).reason === 'unknownType') this.isKnown = false;
-            byId('show-stars').hidden = !this.isKnown;
+            if (client === this.#client && /** @type {any} */ (error).reason === 'unknownType') {
+                this.isKnown = false;
+                byId('show-stars').hidden = true;
+            }
+            throw error;
+        }
+        if (client !== this.#client) return;
+        if (known === this.#stars) {
+            this.#stars = read;
+            this.#on.changed();
+        } else {
+            // Something was starred, or a star taken away, while this was read.
+            await this.#read();
         }
     }
 
-    /** @param {{ room: string, position: string }} message */
+    /** Whether it is starred. @param {{ room: string, position: string }} message */
     has(message) {
         return this.#stars.has(keyOf(message));
     }
 
-    /** @param {import('./martlet.js').Message} message */
+    /** Stars a message, or takes its star away. @param {import('./martlet.js').Message} message */
     async toggle(message) {
         const { room, position, user, at, text, data } = message;
         try {
             if (this.has(message)) {
                 await this.#client.unstar(room, position);
+                this.#stars = new Map(this.#stars);
                 this.#stars.delete(keyOf(message));
                 this.#on.say('Star removed');
             } else {
@@ -68,11 +85,19 @@ export class Stars {
         }
     }
 
+    /** Opens the dialog, and reads again what it lists. */
     async show() {
         byId('stars-dialog').showModal();
+        byId('stars-error').hidden = true;
         this.#draw();
-        await this.open(this.#client);
-        this.#draw();
+        byId('stars-none').hidden = true;
+        try {
+            await this.#read();
+            this.#draw();
+        } catch (error) {
+            byId('stars-error').textContent = reasonOf(/** @type {any} */ (error));
+            byId('stars-error').hidden = false;
+        }
     }
 
     #draw() {

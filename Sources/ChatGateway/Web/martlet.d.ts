@@ -120,8 +120,8 @@ export class Client extends Emitter<ClientEvents> {
     createGroup(room: string, users?: string[] | undefined): Promise<Conversation>;
     /** Nothing comes to you from this user in direct conversations any more. @param {string} user */
     block(user: any): Promise<Conversation>;
-    /** @param {string} user */
-    unblock(user: string): Promise<Conversation>;
+    /** Takes back a block: what this user says in direct conversations comes to you again. @param {string} user */
+    unblock(user: any): Promise<Conversation>;
     /** Whom you have blocked. @returns {Promise<string[]>} */
     blocked(): Promise<any>;
     /**
@@ -160,8 +160,8 @@ export class Client extends Emitter<ClientEvents> {
      * @returns {Promise<void>}
      */
     watch(rooms: string[]): Promise<void>;
-    /** @param {string[]} rooms @returns {Promise<void>} */
-    unwatch(rooms: string[]): Promise<void>;
+    /** Ends what `watch` began, for these rooms. @param {string[]} rooms @returns {Promise<void>} */
+    unwatch(rooms: any): Promise<void>;
     /**
      * Which of these users have a session on any node.
      * @param {string[]} users
@@ -174,8 +174,8 @@ export class Client extends Emitter<ClientEvents> {
      * @returns {Promise<boolean>} Whether it is starred now.
      */
     star(room: string, position: string): Promise<boolean>;
-    /** @param {string} room @param {string} position @returns {Promise<boolean>} */
-    unstar(room: string, position: string): Promise<boolean>;
+    /** Takes a star away. @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now. */
+    unstar(room: any, position: any): Promise<any>;
     /**
      * What you starred, newest first: one page.
      * @param {{ limit?: number, cursor?: string }} [options]
@@ -349,6 +349,7 @@ export class Room extends Emitter<RoomEvents> {
         key?: string | undefined;
     } | undefined): Promise<Amended>;
     /**
+     * Gives a reaction to a message, once for each emoji.
      * @param {string} position @param {string} reaction An emoji. @param {{ timeout?: number, key?: string }} [options]
      * @returns {Promise<Amended>}
      */
@@ -365,16 +366,18 @@ export class Room extends Emitter<RoomEvents> {
         timeout?: number | undefined;
         key?: string | undefined;
     } | undefined): Promise<Amended>;
-    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
-    pin(position: string, options?: {
-        timeout?: number | undefined;
-        key?: string | undefined;
-    } | undefined): Promise<Amended>;
-    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
-    unpin(position: string, options?: {
-        timeout?: number | undefined;
-        key?: string | undefined;
-    } | undefined): Promise<Amended>;
+    /** Pins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    pin(position: any, options: any): Promise<{
+        position: any;
+        repeated: any;
+        unchanged: any;
+    }>;
+    /** Unpins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    unpin(position: any, options: any): Promise<{
+        position: any;
+        repeated: any;
+        unchanged: any;
+    }>;
     /**
      * Tells the room's moderators of a message, and nobody else.
      * @param {string} position @param {string} [reason] At most 200 bytes.
@@ -406,14 +409,14 @@ export class Room extends Emitter<RoomEvents> {
         kind: ConversationKind | null;
         participants: Participant[];
     }>;
-    /** @param {string[]} users @returns {Promise<Conversation>} */
-    invite(users: string[]): Promise<Conversation>;
+    /** Adds members to the conversation. @param {string[]} users @returns {Promise<Conversation>} */
+    invite(users: any): Promise<Conversation>;
     /** Ends your part in the conversation; `leave` only ends this session's stay. @returns {Promise<Conversation>} */
     leaveConversation(): Promise<Conversation>;
     /** Takes somebody out of the conversation. @param {string} user @returns {Promise<Conversation>} */
     remove(user: any): Promise<Conversation>;
-    /** @param {string} user @param {Role} role @returns {Promise<Conversation>} */
-    setRole(user: string, role: Role): Promise<Conversation>;
+    /** Gives a participant another role. @param {string} user @param {Role} role @returns {Promise<Conversation>} */
+    setRole(user: any, role: any): Promise<Conversation>;
     /** What you want to be told of the conversation. @param {NotificationLevel} level @returns {Promise<Conversation>} */
     notify(level: any): Promise<Conversation>;
     /**

@@ -490,7 +490,7 @@ class Requests {
             if (!this.#client._take()) return false;
             request.written = true;
             if (!this.#client._request(request.fields, (frame) => this.#answered(request, frame))) {
-                this.#refuse(request, this.#client._tooLong());
+                this.#answered(request, { type: 'error', ...this.#client._tooLong() });
             }
         }
         return true;
@@ -513,14 +513,9 @@ class Requests {
             return;
         }
         request.error = wireError(frame, request.room, request.what, request.fields.key);
-        const until = typeof frame.until === 'string' ? Date.parse(frame.until) : NaN;
-        const wait = Number.isNaN(until) ? 0 : Math.max(0, until - (this.#client._clock.date?.() ?? Date.now()));
+        const wait = timeTo(frame.until, this.#client._clock) ?? 0;
         if (this.#client._clock.now() + wait < request.ends && this.#notNow(frame)) request.written = false;
         else request.settle(request.error);
-    }
-
-    #refuse(request, frame) {
-        request.settle(wireError(frame, request.room, request.what, request.fields.key));
     }
 }
 
@@ -687,7 +682,7 @@ export class Client extends Emitter {
         return this.conversation('block', { user });
     }
 
-    /** @param {string} user */
+    /** Takes back a block: what this user says in direct conversations comes to you again. @param {string} user */
     unblock(user) {
         return this.conversation('unblock', { user });
     }
@@ -739,7 +734,7 @@ export class Client extends Emitter {
         await Promise.all(chunks(rooms).map((some) => this.#ask({ type: 'watch', rooms: some }, 'watch')));
     }
 
-    /** @param {string[]} rooms @returns {Promise<void>} */
+    /** Ends what `watch` began, for these rooms. @param {string[]} rooms @returns {Promise<void>} */
     async unwatch(rooms) {
         for (const room of rooms) this.#watched.delete(room);
         await Promise.all(chunks(rooms).map((some) => this.#ask({ type: 'unwatch', rooms: some }, 'unwatch')));
@@ -765,7 +760,7 @@ export class Client extends Emitter {
         return frame.starred ?? true;
     }
 
-    /** @param {string} room @param {string} position @returns {Promise<boolean>} */
+    /** Takes a star away. @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now. */
     async unstar(room, position) {
         const frame = await this.#ask({ type: 'unstar', room, position }, `unstar in ${room}`, room);
         return frame.starred ?? false;
@@ -1422,9 +1417,10 @@ export class Room extends Emitter {
         send.abort = () => send.settle(new MartletError('aborted', `send to ${this.name}: it was aborted`));
         options.signal?.addEventListener('abort', send.abort);
         const timeout = options.timeout ?? this.#client._options.sendTimeout;
+        const late = new MartletError('timeout', `send to ${this.name}: no answer in time`, { retry: true, room: this.name });
         send.ends = this.#client._clock.now() + timeout;
         send.timer = this.#client._clock.setTimeout(
-            () => send.settle(send.error ?? this.#late(`send to ${this.name}`)), timeout,
+            () => send.settle(send.error ?? late), timeout,
         );
         this.#sends.push(send);
         this._pump();
@@ -1506,6 +1502,7 @@ export class Room extends Emitter {
     }
 
     /**
+     * Gives a reaction to a message, once for each emoji.
      * @param {string} position @param {string} reaction An emoji. @param {{ timeout?: number, key?: string }} [options]
      * @returns {Promise<Amended>}
      */
@@ -1522,12 +1519,12 @@ export class Room extends Emitter {
         return this.#amend('unreact', position, { reaction }, options);
     }
 
-    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    /** Pins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
     pin(position, options) {
         return this.#amend('pin', position, {}, options);
     }
 
-    /** @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    /** Unpins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
     unpin(position, options) {
         return this.#amend('unpin', position, {}, options);
     }
@@ -1571,7 +1568,7 @@ export class Room extends Emitter {
         return { kind: frame.kind ?? null, participants: frame.participants ?? [] };
     }
 
-    /** @param {string[]} users @returns {Promise<Conversation>} */
+    /** Adds members to the conversation. @param {string[]} users @returns {Promise<Conversation>} */
     invite(users) {
         return this.#client.conversation('invite', { room: this.name, users });
     }
@@ -1586,7 +1583,7 @@ export class Room extends Emitter {
         return this.#client.conversation('remove', { room: this.name, user });
     }
 
-    /** @param {string} user @param {Role} role @returns {Promise<Conversation>} */
+    /** Gives a participant another role. @param {string} user @param {Role} role @returns {Promise<Conversation>} */
     setRole(user, role) {
         return this.#client.conversation('role', { room: this.name, user, role });
     }
@@ -1764,7 +1761,7 @@ export class Room extends Emitter {
 
     /** Ends the room, or waits until it may be joined again. */
     #giveUpFor(error) {
-        const wait = this.#timeTo(error.until);
+        const wait = timeTo(error.until, this.#client._clock);
         if (error.reason !== 'banned' || wait === null || wait > WAIT_FOR_BAN) {
             this.#giveUp(error);
             return;
@@ -1783,12 +1780,6 @@ export class Room extends Emitter {
         }, wait + RETURN_AFTER + this.#client._options.random() * RETURN_SPREAD);
         this.#setState('removed');
         this._emit('removed', error);
-    }
-
-    /** Ms until that time, at least 0; null: no time. */
-    #timeTo(until) {
-        const at = typeof until === 'string' ? Date.parse(until) : NaN;
-        return Number.isNaN(at) ? null : Math.max(0, at - (this.#client._clock.date?.() ?? Date.now()));
     }
 
     #setRules(rules) {
@@ -1835,10 +1826,6 @@ export class Room extends Emitter {
         }
     }
 
-    #late(what) {
-        return new MartletError('timeout', `${what}: no answer in time`, { retry: true, room: this.name });
-    }
-
     #sendAnswered(send, frame) {
         if (send.settled) return;
         if (frame.type === 'sent') {
@@ -1850,14 +1837,15 @@ export class Room extends Emitter {
         send.ref = null;
         send.error = wireError(frame, this.name, `send to ${this.name}`);
         send.stored ||= send.error.reason === 'notReplicated';
+        const wait = timeTo(frame.until, this.#client._clock) ?? 0;
         send.unsure ||= /^(unavailable|outcomeUnknown|draining|internalError)$/.test(send.error.reason);
         if (frame.name === 'draining') {
             this.#client._move();
         } else if (frame.name === 'notJoined' && this.state === 'joined') {
             // The node lost the session's place in the room: take it again, with nothing missing.
             this.#later(() => { if (this.state === 'joined') this._connected(); });
-        } else if (frame.retry && this.#client._clock.now() + (this.#timeTo(frame.until) ?? 0) < send.ends) {
-            this.#later(() => this._pump(), this.#timeTo(frame.until) ?? 0);
+        } else if (frame.retry && this.#client._clock.now() + wait < send.ends) {
+            this.#later(() => this._pump(), wait);
         } else if (frame.name !== 'notJoined') {
             send.settle(send.error);
             this._pump();
@@ -1875,7 +1863,7 @@ export class Room extends Emitter {
     #notNow(frame) {
         const isOut = frame.name === 'notJoined' && this.state === 'joined';
         if (isOut) this.#later(() => { if (this.state === 'joined') this._connected(); });
-        else if (frame.retry) this.#later(() => this._pump(), this.#timeTo(frame.until) ?? 0);
+        else if (frame.retry) this.#later(() => this._pump(), timeTo(frame.until, this.#client._clock) ?? 0);
         return isOut || frame.retry === true;
     }
 
@@ -2039,9 +2027,14 @@ export class Room extends Emitter {
             this.receipts = this.lastRead = this.unread = null;
         }
         if (!isParticipant) return;
-        if (reset || seqOf(frame.read) >= seqOf(this.lastRead)) {
+        const [told, read] = [seqOf(frame.read), seqOf(this.lastRead)];
+        if (reset || told >= read) {
             this.lastRead = frame.read ?? null;
             this.unread = frame.unread ?? 0;
+        } else {
+            // You have read further than the node was told, which therefore counts some of what you have read.
+            const counted = [...this.#known.values()].filter(({ seq, mine }) => seq > told && seq <= read && !mine).length;
+            this.unread = Math.max(0, (frame.unread ?? 0) - counted);
         }
         if (frame.reads) this.#setReceipts(frame.reads);
     }
@@ -2052,6 +2045,8 @@ export class Room extends Emitter {
         this.#gaps = [];
         this.#known.clear();
         this.#changes = [];
+        if (seqOf(this.#readTo) > seqOf(position)) [this.#readTo, this.#readTold] = [position ?? '', ''];
+        if (seqOf(this.lastRead) > seqOf(position)) this.lastRead = position;
         this.#show(position);
         this.#target = target;
         this.#liveAfter = Math.max(target, this.#seq);
@@ -2460,7 +2455,7 @@ class StreamSocket {
             url.searchParams.set('after', rooms.map(([, { position }]) => position ?? '').join(','));
         }
         if (rooms.length > 0) url.searchParams.set('history', rooms.map(([, { history }]) => history).join(','));
-        const stream = { abort: new AbortController(), pages: new Map(), welcomed: false, closed: null };
+        const stream = { abort: new AbortController(), pages: new Map(), closed: null };
         this.#next = stream;
         this.#read(stream, url).then(
             () => this.#ended(stream),
@@ -2760,6 +2755,12 @@ function wireError(frame, room, what = 'the node says', key = undefined) {
     return new MartletError(frame.name ?? 'error', `${what}: ${frame.message ?? 'the node gave no reason'}`, {
         code: frame.code, retry: frame.retry ?? false, room: frame.room ?? room, until: frame.until, key,
     });
+}
+
+/** Ms until a time in RFC 3339, at least 0; null: no time. @param {unknown} until @param {Clock} clock */
+function timeTo(until, clock) {
+    const at = typeof until === 'string' ? Date.parse(until) : NaN;
+    return Number.isNaN(at) ? null : Math.max(0, at - (clock.date?.() ?? Date.now()));
 }
 
 /** Parts of a list that one request may name. @param {string[]} names */
