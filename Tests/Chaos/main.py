@@ -15,6 +15,8 @@ from abuse import abuse
 from cluster_failover import cluster_failover
 from cluster_reshard import cluster_reshard
 from cluster_self_test import cluster_self_test
+from conversations import conversations
+from conversations_self_test import conversations_self_test
 from failover import failover
 from faults import KINDS
 from limits_self_test import limits_self_test
@@ -80,6 +82,11 @@ SCENARIOS = {
         cluster_reshard,
         "slots with rooms that talk move from master to master of a Redis Cluster: nobody notices",
     ),
+    "conversations": (
+        conversations,
+        "users send, amend, read, invite and remove while nodes die and Redis fails over: unread counts, folded pages, "
+        "participants and erased text are right",
+    ),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
     "limits-self-test": (
         limits_self_test,
@@ -97,12 +104,17 @@ SCENARIOS = {
         protocols_self_test,
         "plants what --protocols must notice, in a session of each protocol",
     ),
+    "conversations-self-test": (
+        conversations_self_test,
+        "plants what conversations must notice in what it has recorded",
+    ),
     "cluster-self-test": (
         cluster_self_test,
         "what the scenarios on a Redis Cluster stand on, without nodes; builds nothing",
     ),
 }
 WITHOUT_NODES = {"cluster-self-test"}
+SESSIONS = {"mass-return": 10_000, "slow-reader": 1_000, "conversations": 18, "conversations-self-test": 18}
 WITH_TOKENS = {"storm", "rolling"}
 WITH_PROTOCOLS = {"protocols-self-test", "storm", "rolling", "lost-tail", "silent-death", "failover", "sentinel"}
 
@@ -120,6 +132,7 @@ def parser():
         epilog="scenarios:\n" + "\n".join(lines),
     )
     made.add_argument("scenario", nargs="?", default="storm", choices=list(SCENARIOS), metavar="SCENARIO")
+    made.add_argument("--conversations", action="store_true", help="the scenario `conversations`")
     made.add_argument("--seed", type=int, help="what is done to whom when (a random one, printed)")
     made.add_argument(
         "--seconds",
@@ -136,9 +149,11 @@ def parser():
         help="abuse: only these, with commas between them: an abuse, two with + between them, or the groups singles, "
         "outage, pairs",
     )
-    made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000)")
+    made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000, conversations 18)")
     made.add_argument("--rooms", type=int, default=30)
-    made.add_argument("--rate", type=float, default=150, help="messages said each second, all together (150)")
+    made.add_argument(
+        "--rate", type=float, help="messages said each second, all together (150); requests of conversations (40)"
+    )
     made.add_argument(
         "--from",
         dest="from_commit",
@@ -280,6 +295,8 @@ def tell_lost(ledger, state):
 
 def main(arguments):
     options = parser().parse_args(arguments)
+    if options.conversations:
+        options.scenario = "conversations"
     show = Show(options.json)
     wrong = [text for text in options.set if not text.startswith("MARTLET_") or "=" not in text]
     if wrong:
@@ -313,7 +330,9 @@ def main(arguments):
         show.line(f"chaos: {error}")
         return 2
     if options.sessions is None:
-        options.sessions = {"mass-return": 10_000, "slow-reader": 1_000}.get(options.scenario, 300)
+        options.sessions = SESSIONS.get(options.scenario, 300)
+    if options.rate is None:
+        options.rate = 40 if options.scenario in ("conversations", "conversations-self-test") else 150
     if options.seconds is None:
         options.seconds = {"abuse": 20, "refusals": 20, "upgrade": 8}.get(options.scenario, 60)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)

