@@ -55,8 +55,8 @@ let package = Package(
             resources: [.embedInCode("functions")],
             swiftSettings: strict
         ),
-        .target(name: "ChatCore", swiftSettings: strict),
         .target(name: "ChatJSON", swiftSettings: strict),
+        .target(name: "ChatCore", dependencies: ["ChatJSON"], swiftSettings: strict),
         .target(
             name: "ChatHub",
             dependencies: ["ChatCore", .product(name: "HeapModule", package: "swift-collections")],

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// The text of tickets: 256 random bits in base64url.
 public enum TicketSecret {

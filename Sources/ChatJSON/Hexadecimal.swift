@@ -8,6 +8,23 @@ public func hexDigit(_ byte: UInt8) -> UInt32? {
     }
 }
 
+/// The text with every byte but the unreserved ones of RFC 3986 §2.3 (letters, digits, `-`, `.`, `_` and `~`) as `%`
+/// and two digits.
+public func percentEncoded(_ text: String) -> String {
+    let digits = Array("0123456789ABCDEF".utf8)
+    var bytes: [UInt8] = []
+    for byte in text.utf8 {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+            UInt8(ascii: "~"):
+            bytes.append(byte)
+        default: bytes += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 0xF)]]
+        }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+}
+
 /// The bytes that percent-encoded text stands for (RFC 3986 §2.1); nil if two hexadecimal digits do not follow a `%`.
 /// They need not be UTF-8. `plusIsSpace`: `+` is a space, as browsers write it in a query.
 @inlinable

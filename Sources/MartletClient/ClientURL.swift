@@ -1,3 +1,4 @@
+import ChatJSON
 import ChatWire
 
 /// A node's WebSocket address: `ws://host[:port][/path][?query]`, or `wss:`. The default path is `/ws`.
@@ -59,7 +60,7 @@ public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
             separator = "&"
         }
         for parameter in parameters {
-            result += "\(separator)\(PercentEncoding.encode(parameter.name))=\(PercentEncoding.encode(parameter.value))"
+            result += "\(separator)\(percentEncoded(parameter.name))=\(percentEncoded(parameter.value))"
             separator = "&"
         }
         return result

@@ -106,7 +106,7 @@ import Testing
             #expect(seen.count == 18 && Set(seen).count == 18)
             // Nothing is sent again to whoever has all.
             let last = try await TestEventStream.open(
-                port, "user=eve&room=lobby&room=kitchen&lastEventId=\(PercentEncoding.encode(id))")
+                port, "user=eve&room=lobby&room=kitchen&lastEventId=\(percentEncoded(id))")
             for _ in 0..<2 {
                 let joined = try await last.next("joined")
                 #expect(joined.json["resumed"]?.bool == true && joined.json["following"]?.integer == 0)

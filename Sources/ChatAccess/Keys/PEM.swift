@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// PEM (RFC 7468): base64 between a BEGIN and an END line. Text outside of blocks is ignored.
 enum PEM {
     struct Block: Hashable {

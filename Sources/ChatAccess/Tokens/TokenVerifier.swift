@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// Verifies tokens: JWTs (RFC 7519) with a JWS signature in compact form (RFC 7515).
 ///

@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// What a client knows of its inbox: for each conversation that it was shown, a digest of all that it was shown of it.
 ///
 /// So a page holds what is not as the client knows it, for whatever reason: a message, an edit, what was read on
@@ -8,8 +10,8 @@
 ///
 /// Digests have 48 bits: a change is overlooked with a probability of one in 10^11, and until the next change only.
 public struct InboxCursor: Hashable, Sendable {
-    /// The number of bytes of a mark in the text.
-    private static let width = 8
+    /// The number of bytes of a mark, and of their digits in the text.
+    private static let (bytes, width) = (6, 8)
     /// More than that a user cannot have been shown.
     static let mostMarks = InboxRequest.maxCursorBytes / width
 
@@ -52,32 +54,22 @@ public struct InboxCursor: Hashable, Sendable {
 
     // MARK: text
 
-    private static let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
-    private static let values: [UInt8: UInt64] = Dictionary(
-        digits.enumerated().map { ($1, UInt64($0)) }, uniquingKeysWith: { first, _ in first })
-
     /// Parses what ``text`` gives. Returns nil for anything else.
     public init?(_ text: String) {
-        let bytes = Array(text.utf8)
-        guard bytes.count.isMultiple(of: Self.width), bytes.count <= InboxRequest.maxCursorBytes else { return nil }
-        marks = []
-        for start in stride(from: 0, to: bytes.count, by: Self.width) {
-            var mark: UInt64 = 0
-            for byte in bytes[start..<start + Self.width] {
-                guard let value = Self.values[byte] else { return nil }
-                mark = mark << 6 | value
-            }
-            marks.insert(mark)
-        }
+        guard text.utf8.count.isMultiple(of: Self.width), text.utf8.count <= InboxRequest.maxCursorBytes,
+            let bytes = Base64.decodeURL(text)
+        else { return nil }
+        marks = Set(
+            stride(from: 0, to: bytes.count, by: Self.bytes).map { start in
+                bytes[start..<start + Self.bytes].reduce(0) { $0 << 8 | UInt64($1) }
+            })
     }
 
     /// Base64 for URLs, eight digits for each conversation.
     public var text: String {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(Self.width * marks.count)
-        for mark in marks.sorted().prefix(Self.mostMarks) {
-            for place in 0..<Self.width { bytes.append(Self.digits[Int(mark >> UInt64(6 * (7 - place)) & 63)]) }
-        }
-        return String(decoding: bytes, as: UTF8.self)
+        Base64.encodeURL(
+            marks.sorted().prefix(Self.mostMarks).flatMap { mark in
+                (1...Self.bytes).map { UInt8(truncatingIfNeeded: mark >> UInt64(8 * (Self.bytes - $0))) }
+            })
     }
 }

@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// A packet of Engine.IO 4, the transport below Socket.IO (`docs/engine.io-protocol/v4-current.md` in
 /// socketio/socket.io).
 public enum EnginePacket: Hashable, Sendable {
@@ -85,7 +87,7 @@ public struct EnginePayload: Sendable {
         if !bytes.isEmpty { bytes.append(Self.separator) }
         if isBinary {
             bytes.append(EnginePacket.binaryMark)
-            Base64.append(content, to: &bytes)
+            Base64.appendPadded(content, to: &bytes)
         } else {
             bytes.append(contentsOf: content)
         }

@@ -18,22 +18,6 @@ public enum PercentEncoding {
     private static let percent = UInt8(ascii: "%")
     private static let plus = UInt8(ascii: "+")
 
-    /// Encodes everything but the unreserved characters of RFC 3986 §2.3.
-    public static func encode(_ text: String) -> String {
-        let digits = Array("0123456789ABCDEF".utf8)
-        var bytes: [UInt8] = []
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                bytes.append(byte)
-            default: bytes += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 0xF)]]
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
-
     /// The fields of a query string; of fields with the same name the first one counts. Nil if any is not properly
     /// encoded.
     public static func query(_ text: some StringProtocol) -> [String: String]? {

@@ -78,7 +78,7 @@ struct StompContent: Sendable, Hashable {
         bytes.appendText("{\"stomp\":{")
         if let base64 {
             next("\"base64\":\"", &bytes)
-            bytes.appendRaw(Base64.encode(base64))
+            bytes.appendRaw(Base64.encodePadded(base64))
             bytes.append(UInt8(ascii: "\""))
         }
         if let type {

@@ -36,7 +36,7 @@ enum StompMessage {
             shown.type = StompContent.jsonType
         }
         if shown.isBinary, isTextOnly {
-            shown.body = Array(Base64.encode(shown.body).utf8)
+            shown.body = Array(Base64.encodePadded(shown.body).utf8)
             bytes.appendText("content-encoding:base64\n")
         }
         bytes.stompHeader("content-type", shown.type, version)

@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// The proof of a WebSocket handshake (RFC 6455 §4.2.2, item 5.4): base64 of the SHA-1 of the client's key and a fixed
 /// text.
 public enum WebSocketAccept {
@@ -5,14 +7,14 @@ public enum WebSocketAccept {
 
     /// The value of `Sec-WebSocket-Accept` for a key.
     public static func value(forKey key: String) -> String {
-        Base64.encode(sha1(Array(key.utf8) + Array(suffix.utf8)))
+        Base64.encodePadded(sha1(Array(key.utf8) + Array(suffix.utf8)))
     }
 
     /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes, as §4.2.1 item 5 requires.
     public static func isKey(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         guard bytes.count == 24, bytes.suffix(2) == [UInt8(ascii: "="), UInt8(ascii: "=")] else { return false }
-        return bytes.dropLast(2).allSatisfy { Base64.alphabet.contains($0) }
+        return bytes.dropLast(2).allSatisfy { Base64.standardAlphabet.contains($0) }
     }
 
     /// FIPS 180-4. Sufficient for a handshake, which needs no secrecy (RFC 6455 §10.8), and for nothing else.

@@ -143,7 +143,7 @@ struct ReplayStomp: ReplayWire {
         }
     }
 
-    private static func destination(_ room: RoomName) -> String { "/topic/" + PercentEncoding.encode(room.text) }
+    private static func destination(_ room: RoomName) -> String { "/topic/" + percentEncoded(room.text) }
 
     private static func frame(
         _ command: String, _ headers: [(name: String, value: String)], _ body: String = ""

@@ -36,8 +36,8 @@ final class ReplayStreamSession: ReplaySession {
     func start() {}
 
     func join(_ room: RoomName, _ done: @escaping (Result<Void, ClientError>) -> Void) {
-        let name = PercentEncoding.encode(room.text)
-        let target = "/api/events?room=\(name)&user=\(PercentEncoding.encode(user.text))&device=replay&history=0"
+        let name = percentEncoded(room.text)
+        let target = "/api/events?room=\(name)&user=\(percentEncoded(user.text))&device=replay&history=0"
         streams[room] = ReplayStream(to: address, target: target, loop: loop) { [weak self] event in
             self?.received(event, room, done)
         }
@@ -59,7 +59,7 @@ final class ReplayStreamSession: ReplaySession {
         body.appendJSON("\(keys)-\(serial)")
         body.appendText("}")
         let json = body.withBytes { String(decoding: $0, as: UTF8.self) }
-        post(json, to: "/api/rooms/\(PercentEncoding.encode(room.text))/messages", tries: 0, done)
+        post(json, to: "/api/rooms/\(percentEncoded(room.text))/messages", tries: 0, done)
     }
 
     private func post(

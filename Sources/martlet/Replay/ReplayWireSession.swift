@@ -48,7 +48,7 @@ final class ReplayWireSession: ReplaySession {
 
     func join(_ room: RoomName, _ done: @escaping (Result<Void, ClientError>) -> Void) {
         guard wire.joinsAfter else { return join(room, after: nil, done) }
-        http.get("/api/rooms/\(PercentEncoding.encode(room.text))/messages?limit=1&user=replay") { [weak self] answer in
+        http.get("/api/rooms/\(percentEncoded(room.text))/messages?limit=1&user=replay") { [weak self] answer in
             guard let self else { return }
             switch answer {
             case .success(let page): join(room, after: page["newest"]?.string.flatMap { Position($0) }, done)

@@ -217,7 +217,7 @@ struct EventStreamTests {
         let codec = MartletV1Codec(limits: Limits())
         for _ in 0..<300 {
             let names = try (0..<(1 + random.next() % 4)).map { try RoomName("room \($0)") }
-            let query = names.map { "room=" + PercentEncoding.encode($0.text) }.joined(separator: "&")
+            let query = names.map { "room=" + percentEncoded($0.text) }.joined(separator: "&")
             let (writer, _) = try open(query)
             var reached: [Position?] = names.map { _ in nil }
             var sent: [UInt8] = []
