@@ -85,8 +85,8 @@ extension MartletClient {
 
     // MARK: What is read
 
-    /// Notes that the user has read the room up to that position: told at most once a second, only forwards, and again
-    /// after a lost connection.
+    /// Notes that the user has read the room up to that position: told at most once a second, only forwards, and until
+    /// a node has answered.
     public func read(_ room: RoomName, upTo position: Position) {
         onSession { $0.read(room, upTo: position) }
     }
@@ -104,6 +104,7 @@ extension MartletClient {
     /// too, without joining them.
     public func watch(_ rooms: [RoomName]) async throws(ClientError) { _ = try await ask(.watch(rooms)) }
 
+    /// Ends ``watch(_:)`` for these rooms.
     public func unwatch(_ rooms: [RoomName]) async throws(ClientError) { _ = try await ask(.unwatch(rooms)) }
 
     /// Which of these users (at most 100) have a session on any node.

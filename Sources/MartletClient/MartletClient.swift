@@ -103,15 +103,19 @@ public final class MartletClient: Sendable {
     }
 
     /// Sends a message to a room, and returns when it is stored. `data`: any JSON text. `key`: the caller's own key, if
-    /// the send may have to be repeated later by another process; otherwise the client makes one.
+    /// the send may have to be repeated later by another process; otherwise the client makes one. `thread`: the message
+    /// to which it is a reply. `mentions`: the users, at most ``MessageExtra/mostMentions``, whom it mentions.
     ///
     /// The send is repeated under the same key, over as many connections as it takes within
     /// ``ClientOptions/sendTimeout``. After ``ClientError/timedOut`` it is not known whether the message was stored.
     @discardableResult
     public func send(
-        _ text: String?, data: String? = nil, to room: RoomName, key: String? = nil
+        _ text: String?, data: String? = nil, to room: RoomName, key: String? = nil, thread: Position? = nil,
+        mentions: [UserID] = []
     ) async throws(ClientError) -> Sent {
-        try await send(SendRequest(room: room, text: text, data: data, key: key))
+        let extra = MessageExtra(thread: thread, mentions: mentions)
+        return try await send(
+            SendRequest(room: room, text: text, data: data, key: key, extra: extra.isEmpty ? nil : extra))
     }
 
     /// The same with all fields: `again` and `since` for a send that an earlier process began.

@@ -89,6 +89,33 @@ struct CommandTests {
         #expect(path.output.contains("the node answered HTTP 404; not coming back"))
     }
 
+    @Test func anErasureThatRedisRefusesSaysSoAndIsCompletedLater() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let (log, index) = ("martlet:{crew}:log", "martlet:user:{ana}:rooms")
+        func erase() async throws -> ProgramResult {
+            try await Program.run(["user", "erase", "ana", "--redis", cluster.redis.url])
+        }
+        func isLeft() throws -> [[String]] {
+            [
+                try cluster.redis("EXISTS", index), try cluster.redis("HEXISTS", "martlet:{crew}:participants", "ana"),
+            ]
+        }
+        _ = try cluster.redis("FCALL", "martlet_participants", "1", log, "create", "ana", "", "", "", "ben")
+        _ = try cluster.redis("FCALL", "martlet_user", "1", index, "index", "crew", "1", "group", "1")
+        _ = try cluster.redis("FCALL", "martlet_say", "1", log, "ana", "secret")
+        // No message can be erased in this room.
+        _ = try cluster.redis("SET", "martlet:{crew}:overlay", "x")
+        let refused = try await erase()
+        #expect(refused.code == 1 && refused.error.contains("crew: WRONGTYPE"), "\(refused)")
+        #expect(refused.output == "taken out of 0 rooms, 0 messages erased\n")
+        #expect(try isLeft() == [["1"], ["1"]], "the next run finds what is left")
+        _ = try cluster.redis("DEL", "martlet:{crew}:overlay")
+        let done = try await erase()
+        #expect(done.code == 0 && done.output == "taken out of 1 rooms, 1 messages erased\n", "\(done)")
+        #expect(try isLeft() == [["0"], ["0"]])
+    }
+
     @Test func aRoomIsModeratedFromRedisAlone() async throws {
         let cluster = try await Cluster.start(1)
         defer { cluster.end() }

@@ -181,6 +181,11 @@ struct EdgeTests {
             try await curl("/api/rooms/a/roster", from: "127.0.0.3").contains(#""count":0"#)
         }
         #expect(try await !curl("/metrics", from: "127.0.0.3").contains("martlet_"))
+        for (path, answer) in [
+            ("inbox?user=ana", "conversations"), ("stars?user=ana", "stars"), ("online?users=ana", "online"),
+        ] {
+            #expect(try await curl("/api/\(path)", from: "127.0.0.3").contains("\"\(answer)\":["), "\(path)")
+        }
         // Two clients over connections that the proxy keeps.
         _ = try await curl("/ws", from: "127.0.0.3")
         _ = try await curl(

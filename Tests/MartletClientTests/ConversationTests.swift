@@ -117,6 +117,101 @@ import Testing
         }
     }
 
+    @Test func aTextIsTooLongOnlyIfItsFrameIs() throws {
+        var harness = try Harness.inLobby()
+        func edit(_ text: String) -> UInt64 {
+            harness.machine.amend(
+                AmendRequest(room: lobby, .edit(of: Position(epoch: 5, seq: 9), text: text, data: nil)),
+                now: harness.now)
+        }
+        _ = edit(String(repeating: "x", count: 60_000))
+        #expect(harness.written().first?.contains(#""type":"amend""#) == true)
+        // In JSON each of these takes six bytes.
+        let id = edit(String(repeating: "\u{1}", count: 11_000))
+        guard case .complete(id, .failure(.badArgument))? = harness.take().first else {
+            Issue.record("it was sent")
+            return
+        }
+    }
+
+    @Test func aTextThatWasTooLongForTheNodeIsRefusedWhenTheNodeSaysSo() throws {
+        var harness = Harness()
+        harness.machine.start(now: harness.now)
+        let text = String(repeating: "x", count: 70_000)
+        let id = harness.machine.amend(
+            AmendRequest(room: lobby, .edit(of: Position(epoch: 5, seq: 9), text: text, data: nil)), now: harness.now)
+        _ = harness.take()
+        try harness.welcome()
+        let actions = harness.take()
+        #expect(actions.contains { if case .complete(id, .failure(.badArgument)) = $0 { true } else { false } })
+        #expect(!actions.contains { if case .write = $0 { true } else { false } })
+    }
+
+    @Test func whatIsReadAfterTheLogLostItsEndIsTold() throws {
+        var harness = try Harness.inLobby()
+        harness.machine.read(lobby, Position(epoch: 5, seq: 10), now: harness.now)
+        _ = harness.take()
+        try harness.hear(#"{"type":"reset","room":"lobby","position":"7-4","reason":"rewound"}"#)
+        harness.wait(.seconds(1))
+        _ = harness.take()
+        harness.machine.read(lobby, Position(epoch: 7, seq: 5), now: harness.now)
+        #expect(harness.written().contains { $0.contains(#""position":"7-5""#) })
+        harness.machine.read(lobby, Position(epoch: 5, seq: 99), now: harness.now)
+        harness.wait(.seconds(1))
+        #expect(!harness.written().contains { $0.contains(#""position":"5-99""#) })
+    }
+
+    @Test func whatWasReadWhileNoNodeAnsweredIsToldWhenOneDoes() throws {
+        var harness = try Harness.inLobby()
+        harness.machine.connectionClosed(.lost, now: harness.now)
+        harness.machine.read(lobby, Position(epoch: 5, seq: 9), now: harness.now)
+        // No node is there for much longer than a request may take.
+        let end = harness.now + .seconds(90)
+        while true {
+            harness.now = try #require(harness.machine.nextDeadline)
+            harness.machine.timerFired(now: harness.now)
+            let connects = harness.take().contains { if case .connect = $0 { true } else { false } }
+            guard connects else { continue }
+            if harness.now > end { break }
+            harness.machine.connectionClosed(.unreachable("down"), now: harness.now)
+        }
+        try harness.welcome()
+        let told = harness.written().filter { $0.contains(#""type":"read""#) }
+        #expect(told.count == 1 && told.first?.contains(#""position":"5-9""#) == true)
+    }
+
+    @Test func aRoomThatMayNotBeWatchedHidesNoOther() throws {
+        var harness = try Harness.inLobby()
+        func refuse(_ id: UInt64) throws {
+            try harness.hear(
+                #"{"type":"error","ref":\#(id),"code":301,"name":"forbidden","message":"m","retry":false}"#)
+        }
+        let (crew, secret) = (try RoomName("crew"), try RoomName("secret"))
+        let first = harness.machine.ask(.watch([lobby, crew]), now: harness.now)
+        try harness.hear(#"{"type":"watching","ref":\#(first),"rooms":["crew","lobby"]}"#)
+        // What is refused at once is not asked for on the next connection.
+        try refuse(harness.machine.ask(.watch([lobby, secret]), now: harness.now))
+        #expect(harness.machine.watched == [lobby, crew])
+        try reconnect(&harness)
+        let again = try #require(harness.machine.lookups.last)
+        #expect(again.body == .inbox(.watch([lobby, crew])))
+        // The user may not read one of them any more.
+        try refuse(again.id)
+        let apart = harness.machine.lookups.suffix(2)
+        #expect(apart.map(\.body) == [.inbox(.watch([lobby])), .inbox(.watch([crew]))])
+        let last = try #require(apart.last)
+        try refuse(last.id)
+        #expect(harness.machine.watched == [lobby])
+    }
+
+    @Test func newsOfAKindThatIsNotKnownAreIgnored() throws {
+        var harness = try Harness.inLobby()
+        try harness.hear(#"{"type":"notice","room":"lobby","kind":"promoted","by":"bob"}"#)
+        #expect(harness.told().isEmpty)
+        try harness.message("5-11")
+        #expect(harness.told() == ["message 5-11"])
+    }
+
     @Test func readPositionsGoForwardsAtMostOnceASecondAndOnceMoreAfterALoss() throws {
         var harness = try Harness.inLobby()
         for seq: UInt64 in [3, 5, 4] { harness.machine.read(lobby, Position(epoch: 5, seq: seq), now: harness.now) }

@@ -55,17 +55,32 @@ import Testing
         let codec = MartletV1Codec(limits: Limits())
         let room = try RoomName("a \"b\"")
         let position = Position(epoch: 1, seq: 2)
+        let (ana, bob) = (try UserID("ana"), try UserID("bob"))
         let bodies: [ClientRequest.Body] = [
             .join(room: room, after: position, history: 5), .join(room: room, after: nil, history: nil),
             .leave(room: room),
             .send(SendRequest(room: room, text: "x\n😀", data: "{\"a\":1}", key: "k", again: true, since: position)),
             .send(SendRequest(room: room, text: "x", key: "k", again: false)),
+            .send(SendRequest(room: room, text: "x", extra: MessageExtra(thread: position, mentions: [ana, bob]))),
             .signal(room: room, name: "typing", data: "1"),
             .history(room: room, query: HistoryQuery(anchor: .newest, limit: 3)),
             .history(room: room, query: HistoryQuery(anchor: .before(position), limit: 3)),
             .history(room: room, query: HistoryQuery(anchor: .after(position), limit: 3)),
             .history(room: room, query: HistoryQuery(anchor: .around(position), limit: 3)),
             .roster(room: room, cursor: nil), .roster(room: room, cursor: "c"), .ping,
+            .amend(AmendRequest(room: room, .edit(of: position, text: "x", data: "[1]"), key: "k")),
+            .amend(AmendRequest(room: room, .delete(of: position))),
+            .amend(AmendRequest(room: room, .unreact(of: position, emoji: "👍"))),
+            .amend(AmendRequest(room: room, .deleteUser(bob, from: nil))),
+            .amend(AmendRequest(room: room, .deleteRange(from: position, to: position))),
+            .amend(AmendRequest(room: room, .report(of: position, reason: "spam"))),
+            .conversation(.direct(bob)), .conversation(.create(room, [ana, bob])), .conversation(.leave(room)),
+            .conversation(.remove(room, bob)), .conversation(.role(room, bob, .moderator)),
+            .conversation(.notify(room, .mentions)), .conversation(.block(bob)), .conversation(.blocked),
+            .conversation(.participants(room)), .conversation(.star(room, position)),
+            .conversation(.unstar(room, position)), .conversation(.stars(limit: 5, before: 17)),
+            .inbox(.read(room: room, position: position)), .inbox(.list(limit: 5, cursor: InboxCursor())),
+            .inbox(.watch([room])), .inbox(.unwatch([room])), .inbox(.online([ana, bob])),
         ]
         for body in bodies {
             let request = ClientRequest(ref: Ref(serial: 9), body: body)

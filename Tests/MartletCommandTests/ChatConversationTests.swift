@@ -134,4 +134,54 @@ import Testing
             ChatLine.notice(UserNotice(.invited, room, by: "bob")).json(now: 0)
                 == #"{"type":"notice","room":"dm:ana:bob","kind":"invited","by":"bob"}"#)
     }
+
+    @Test func nothingIsSaidInTheOldRoomWhileAnotherOneIsBegun() throws {
+        var model = try model()
+        _ = model.entered("/direct bob", now: now)
+        #expect(model.isBeginning)
+        #expect(
+            model.entered("for bob alone", now: now)
+                == [.show(.note("not sent: the conversation is still being begun"))])
+        let room = try RoomName("dm:ana:bob")
+        _ = model.begun(room)
+        #expect(!model.isBeginning)
+        guard case .send(room, _, _)? = model.entered("for bob alone", now: now).first else {
+            Issue.record("it is not said to bob")
+            return
+        }
+        _ = model.entered("/direct eve", now: now)
+        _ = model.notBegun(try UserID("eve"), .timedOut)
+        #expect(!model.isBeginning && model.current == room)
+    }
+
+    @Test func theEndOfTheInputWaitsForAllAnswers() throws {
+        var model = ChatModel(user: "ana", room: lobby, history: 20, keyPrefix: "k", endsWithInput: true)
+        _ = model.started()
+        _ = model.joinFinished(lobby)
+        _ = try says(&model, 10, "mine", user: "ana")
+        _ = model.entered("/edit better", now: now)
+        _ = model.entered("/inbox", now: now)
+        #expect(model.inputEnded(now: now).isEmpty)
+        #expect(model.amended().isEmpty)
+        let page = InboxPage(conversations: [], cursor: InboxCursor(), hasMore: false)
+        #expect(model.inboxRead(page) == [.show(.inbox(page)), .quit(0)])
+    }
+
+    @Test func whatWasShownBeforeAResetCanNotBeChanged() throws {
+        var model = try model()
+        _ = try says(&model, 10, "mine", user: "ana")
+        let reset = Reset(position: Position(epoch: 7, seq: 4), reason: .rewound)
+        _ = model.received(.reset(lobby, reset), now: now)
+        #expect(model.entered("/edit better", now: now) == [.show(.note("you have said nothing here lately"))])
+        #expect(model.rooms[lobby]?.newest == reset.position)
+    }
+
+    @Test func anInboxSaysThatThereIsMore() throws {
+        let head = RoomHead(
+            kind: .group, participant: Participant(), newest: nil, mark: nil, unread: 0, last: nil)
+        let page = InboxPage(
+            conversations: [InboxConversation(room: lobby, head: head)], cursor: InboxCursor(), hasMore: true)
+        let lines = ChatText(user: "ana") { "\($0)" }.lines(.inbox(page), in: lobby, now: 0)
+        #expect(lines == ["  lobby (read)  /join lobby", "* there are more, which are older"])
+    }
 }

@@ -113,6 +113,8 @@ struct Lookup: Equatable, Sendable {
     var written = false
     /// When to send again after a temporary refusal.
     var pausedUntil: Moment?
+    /// Of a `watch`: the rooms that were not watched before.
+    var added: [RoomName] = []
 }
 
 /// Keeps to a tenth below the request rate that the node allows, because requests that are sent evenly may arrive in

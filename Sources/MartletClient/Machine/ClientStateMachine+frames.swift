@@ -63,6 +63,7 @@ extension ClientStateMachine {
         bucket.reset(
             rate: options.keepsToRateLimit ? limits.requestsPerSecond : 0, burst: limits.requestBurst, now: now)
         actions.append(.emit(.connected(welcome)))
+        refuseLongAmendments()
         watchAgain(now)
         pump(now)
     }
@@ -201,10 +202,11 @@ extension ClientStateMachine {
         } else if let index = lookups.firstIndex(where: { $0.id == ref }) {
             if fault.retry {
                 lookups[index].written = false
-                lookups[index].pausedUntil = now + .milliseconds(200)
+                lookups[index].pausedUntil = now + (lookups[index].isRead ? Self.readInterval : .milliseconds(200))
             } else {
-                lookups.remove(at: index)
+                let lookup = lookups.remove(at: index)
                 actions.append(.complete(ref, .failure(.refused(fault))))
+                watchRefused(lookup, now)
             }
         } else if let name = roomOrder.first(where: { rooms[$0]?.phase == .joining(ref: ref) }) {
             joinRefused(name, fault, now)

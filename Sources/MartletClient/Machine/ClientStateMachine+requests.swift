@@ -81,10 +81,12 @@ extension ClientStateMachine {
         lookUp(.roster(room: name, cursor: cursor), now)
     }
 
-    mutating func lookUp(_ body: ClientRequest.Body, _ now: Moment, timeout: Duration? = nil) -> RequestID {
+    mutating func lookUp(
+        _ body: ClientRequest.Body, _ now: Moment, timeout: Duration? = nil, added: [RoomName] = []
+    ) -> RequestID {
         let id = serial()
         guard connection != .closed else { return fail(id, .closed) }
-        lookups.append(Lookup(id: id, body: body, deadline: now + (timeout ?? options.requestTimeout)))
+        lookups.append(Lookup(id: id, body: body, deadline: now + (timeout ?? options.requestTimeout), added: added))
         pump(now)
         return id
     }
@@ -103,17 +105,22 @@ extension ClientStateMachine {
     /// Why the node would not accept this send: its frame is too long. The node could not say whose frame was too long,
     /// so it must not be sent. Nil also before a node has said how long a frame may be.
     private func tooLong(_ request: SendRequest, _ id: RequestID) -> String? {
-        guard let most = welcome?.limits.frameBytes else { return nil }
-        let bytes = (request.text?.utf8.count ?? 0) + (request.data?.utf8.count ?? 0)
-        // In JSON a byte takes up to six bytes (`\u0001`); room, key, position and field names take less than this.
-        guard bytes * 6 + 2_048 > most else { return nil }
-        var frame = ByteWriter()
         var longest = request
         longest.again = false
         longest.since = Position(epoch: .max - 1, seq: .max)
-        ClientRequest(ref: Ref(serial: id), body: .send(longest)).write(to: &frame)
+        return tooLong(
+            "the message", ClientRequest(ref: Ref(serial: id), body: .send(longest)), bytes: request.byteCount)
+    }
+
+    /// The same for any request. `bytes`: of its text and data, and of the users that it mentions.
+    func tooLong(_ what: String, _ request: @autoclosure () -> ClientRequest, bytes: Int) -> String? {
+        guard let most = welcome?.limits.frameBytes else { return nil }
+        // In JSON a byte takes up to six bytes (`\u0001`); room, key, position and field names take less than this.
+        guard bytes * 6 + 2_048 > most else { return nil }
+        var frame = ByteWriter()
+        request().write(to: &frame)
         guard frame.count > most else { return nil }
-        return "the message is too long: \(frame.count) bytes as a frame, and the node takes \(most)"
+        return "\(what) is too long: \(frame.count) bytes as a frame, and the node takes \(most)"
     }
 
     /// A request that is not made, because of its arguments.
@@ -222,6 +229,7 @@ extension ClientStateMachine {
 
     /// Fails requests that have waited too long.
     mutating func expire(_ now: Moment) {
+        keepReads(now)
         for lookup in lookups where lookup.deadline <= now {
             actions.append(.complete(lookup.id, .failure(.timedOut)))
         }

@@ -27,8 +27,10 @@ public struct ClientIdentity: Sendable, Hashable {
 /// callbacks are made on it, never within the call that made the request, and each completion is called exactly once.
 public final class ClientSession: @unchecked Sendable {
     // Proof for @unchecked: apart from `let`, everything is used on `loop` only, which each method asserts.
+    /// Called with the answer to a request.
     public typealias Completion = (Result<ClientStateMachine.Reply, ClientError>) -> Void
 
+    /// The loop on which the session is used, and calls back.
     public let loop: any EventLoop
     private let addresses: [ClientURL]
     private let identity: ClientIdentity
@@ -61,6 +63,7 @@ public final class ClientSession: @unchecked Sendable {
             addresses: addresses.count, namesRoom: namesRoom, options: options, seed: seed)
     }
 
+    /// The node's `welcome` on this connection; nil before it came.
     public var welcome: Welcome? {
         loop.assertInEventLoop()
         return machine.welcome
@@ -73,6 +76,7 @@ public final class ClientSession: @unchecked Sendable {
         run()
     }
 
+    /// Joins a room, as ``MartletClient/join(_:after:history:)`` does.
     public func join(
         _ room: RoomName, after: Position? = nil, history: Int? = nil, _ completion: @escaping Completion
     ) {
@@ -80,31 +84,37 @@ public final class ClientSession: @unchecked Sendable {
         expect(machine.join(room, after: after, history: history, now: now), completion)
     }
 
+    /// Leaves a room after the sends made so far are answered.
     public func leave(_ room: RoomName, _ completion: @escaping Completion) {
         loop.assertInEventLoop()
         expect(machine.leave(room, now: now), completion)
     }
 
+    /// Sends a message, under the same key until it is answered.
     public func send(_ request: SendRequest, _ completion: @escaping Completion) {
         loop.assertInEventLoop()
         expect(machine.send(request, now: now), completion)
     }
 
+    /// Reads a page of a room's log.
     public func history(_ room: RoomName, _ query: HistoryQuery, _ completion: @escaping Completion) {
         loop.assertInEventLoop()
         expect(machine.history(room, query, now: now), completion)
     }
 
+    /// Reads a page of a room's members.
     public func roster(_ room: RoomName, cursor: String? = nil, _ completion: @escaping Completion) {
         loop.assertInEventLoop()
         expect(machine.roster(room, cursor: cursor, now: now), completion)
     }
 
+    /// Changes an earlier message, or erases several, under the same key until it is answered.
     public func amend(_ request: AmendRequest, _ completion: @escaping Completion) {
         loop.assertInEventLoop()
         expect(machine.amend(request, now: now), completion)
     }
 
+    /// Changes or reads who belongs to a conversation, and what the user keeps.
     public func converse(_ order: ConversationOrder, _ completion: @escaping Completion) {
         loop.assertInEventLoop()
         expect(machine.converse(order, now: now), completion)

@@ -18,6 +18,10 @@ extension ClientRequest {
             if let key = send.key { bytes.field(",\"key\":", key) }
             if let again = send.again { bytes.appendText(again ? ",\"again\":true" : ",\"again\":false") }
             if let since = send.since { bytes.field(",\"since\":", since) }
+            if let thread = send.extra?.thread { bytes.field(",\"thread\":", thread) }
+            if let mentions = send.extra?.mentions, !mentions.isEmpty {
+                bytes.field(",\"mentions\":", list: mentions) { $1.appendJSON($0.text) }
+            }
         case .signal(let room, let name, let data):
             bytes.begin("signal", ref: ref, room: room)
             bytes.field(",\"name\":", name)

@@ -166,20 +166,17 @@ extension TreeReader {
             let last = tree["position"] == nil ? nil : try preview()
             return .head(InboxHead(room: try room(), last: last, unread: count("unread")))
         case "receipts": return .receipts(room: try room(), try reads() ?? [:])
-        case "online": return .online(ref: ref, try users("online"))
-        default:
-            return .notice(
-                UserNotice(
-                    try noticeKind(), try room(),
-                    conversation: tree["conversation"]?.string.flatMap { ConversationKind(rawValue: $0) },
-                    by: tree["by"]?.string, position: tree["position"]?.string.flatMap { Position($0) },
-                    unread: count("unread")))
+        default: return .online(ref: ref, try users("online"))
         }
     }
 
-    private func noticeKind() throws(FrameError) -> UserNotice.Kind {
-        guard let kind = UserNotice.Kind(rawValue: try string("kind")) else { throw missing("kind") }
-        return kind
+    /// News for the user; nil for a kind that this client does not know.
+    func notice() throws(FrameError) -> UserNotice? {
+        guard let kind = UserNotice.Kind(rawValue: try string("kind")) else { return nil }
+        return UserNotice(
+            kind, try room(), conversation: tree["conversation"]?.string.flatMap { ConversationKind(rawValue: $0) },
+            by: tree["by"]?.string, position: tree["position"]?.string.flatMap { Position($0) },
+            unread: count("unread"))
     }
 
     private func count(_ name: String) -> UInt64? { tree[name]?.integer.map { UInt64(clamping: $0) } }

@@ -31,7 +31,10 @@ extension Room {
                 ] + words
             }
             let parts = reply.array ?? []
-            guard parts.count == 5 else { throw ExitCode(1) }
+            guard parts.count == 5 else {
+                StandardError.write("room: redis sent an answer that could not be understood\n")
+                throw ExitCode(1)
+            }
             Terminal.write(parts[1].string == "changed" ? "changed\n" : "as it was\n")
             let written = try await ParticipantsText(room, parts[2].string, pending: parts[4]).settle(place)
             if written > 0 { Terminal.write("\(written) indexes of users written\n") }

@@ -29,15 +29,20 @@ extension User {
                 throw ValidationError("\(user.debugDescription): \(error)")
             }
             let (target, keys) = try await place.resolved("user")
+            let failures: Int
             do throws(RedisSetupError) {
                 let redis = try await RedisServers.connect(target, name: "user")
                 var erasure = UserErasure(name, keys, redis, everywhere: everywhere)
                 try await erasure.run()
+                failures = erasure.failures
                 await redis.close()
             } catch {
                 StandardError.write("user: \(error); run it again to go on\n")
                 throw ExitCode(2)
             }
+            guard failures > 0 else { return }
+            StandardError.write("user: \(failures) steps failed, and something is left; run it again to go on\n")
+            throw ExitCode(1)
         }
     }
 }
@@ -51,6 +56,8 @@ private struct UserErasure {
     let everywhere: Bool
     private var rooms = 0
     private var messages = 0
+    /// The steps that Redis has refused. What belongs to the user stays then.
+    private(set) var failures = 0
     /// Whether the library can erase messages; a library of an earlier version cannot.
     private var canErase = true
 
@@ -68,23 +75,29 @@ private struct UserErasure {
         // what this one could not do.
         try await leaveIndexed()
         try await leaveScanned()
-        _ = try await redis.ask([
-            [
+        if failures == 0 {
+            let reply = try await redis.ask(
                 "DEL", keys.rooms(ofUser: tag), keys.blocked(byUser: tag), keys.stars(ofUser: tag),
-                keys.starred(byUser: tag),
-            ]
-        ])
+                keys.starred(byUser: tag))
+            if let error = reply.error { failed(user.text, error) }
+        }
         Terminal.write("taken out of \(rooms) rooms, \(messages) messages erased\n")
         if !canErase { Terminal.write("messages stay: the function library has no martlet_amend\n") }
+    }
+
+    /// Notes a step that failed. `error`: what Redis says about it.
+    private mutating func failed(_ what: String, _ error: String?) {
+        failures += 1
+        StandardError.write("\(TerminalText.harmless("\(what): \(error ?? "no answer")"))\n")
     }
 
     private mutating func leaveIndexed() async throws(RedisSetupError) {
         var cursor = "0"
         repeat {
             let reply = try await redis.ask("HSCAN", keys.rooms(ofUser: tag), cursor, "COUNT", "100")
-            guard let parts = reply.array, parts.count == 2 else { return }
+            guard let parts = reply.array, parts.count == 2 else { return failed(user.text, reply.error) }
             cursor = parts[0].string ?? "0"
-            for room in parts[1].pairs.keys.sorted() { try await leave(room) }
+            for room in parts[1].pairs.keys.sorted() { _ = try await leave(room) }
         } while cursor != "0"
     }
 
@@ -97,26 +110,31 @@ private struct UserErasure {
             repeat {
                 let reply = try await inspector.ask(
                     "SCAN", cursor, "MATCH", DoctorQueries(keys: keys).pattern, "COUNT", "1000")
-                guard let parts = reply.array, parts.count == 2 else { break }
+                guard let parts = reply.array, parts.count == 2 else {
+                    failed(server.name, reply.error)
+                    break
+                }
                 cursor = parts[0].string ?? "0"
                 let names = (parts[1].array ?? []).compactMap(\.string)
                 scanned += names.count
                 for name in names {
                     guard let (room, key) = keys.room(ofKey: name) else { continue }
-                    if everywhere, key == .log { try await eraseMessages(in: room) }
+                    if everywhere, key == .log { _ = try await eraseMessages(in: room) }
                     guard key == .participants || key == .reads else { continue }
-                    if try await inspector.ask("HEXISTS", name, user.text).integer == 1 {
-                        try await leave(room)
-                        if key == .reads { _ = try await redis.ask("HDEL", name, user.text) }
-                    }
+                    let reply = try await inspector.ask("HEXISTS", name, user.text)
+                    // A key of another type knows nobody.
+                    if let error = reply.error, !error.hasPrefix("WRONGTYPE") { failed(name, error) }
+                    guard reply.integer == 1, try await leave(room), key == .reads else { continue }
+                    let removed = try await redis.ask("HDEL", name, user.text)
+                    if let error = removed.error { failed(name, error) }
                 }
                 if scanned % 10_000 < names.count { StandardError.write("\(scanned) keys read, \(rooms) rooms left\n") }
             } while cursor != "0"
         }
     }
 
-    /// Erases what the user has said in the room, piece by piece.
-    private mutating func eraseMessages(in room: String) async throws(RedisSetupError) {
+    /// Erases what the user has said in the room, piece by piece. Returns false if something may be left.
+    private mutating func eraseMessages(in room: String) async throws(RedisSetupError) -> Bool {
         var from = ""
         while canErase {
             let reply = try await redis.ask(
@@ -126,30 +144,39 @@ private struct UserErasure {
                 // More of the log has to be read first: the same call reads on.
                 if error.hasPrefix("AGAIN") { continue }
                 if error.hasPrefix("ERR Function not found") { canErase = false }
-                if canErase { StandardError.write("\(TerminalText.harmless("\(room): \(error)"))\n") }
-                return
+                guard canErase else { break }
+                failed(room, error)
+                return false
             }
-            guard let parts = reply.array, parts.count >= 4 else { return }
+            guard let parts = reply.array, parts.count >= 4 else {
+                failed(room, nil)
+                return false
+            }
             messages += parts[2].integer ?? parts[2].string.flatMap { Int($0) } ?? 0
-            guard let next = parts[3].string, !next.isEmpty, next != from else { return }
+            guard let next = parts[3].string, !next.isEmpty, next != from else { return true }
             from = next
         }
+        return true
     }
 
     /// Erases what the user has said in the room, takes the user out of it, and the room out of the user's index: in
-    /// this order, so that whoever was interrupted finds the room again.
-    private mutating func leave(_ room: String) async throws(RedisSetupError) {
+    /// this order, so that whoever was interrupted, or refused, finds the room again. Returns false if something may be
+    /// left.
+    private mutating func leave(_ room: String) async throws(RedisSetupError) -> Bool {
         let log = keys.key(.log, of: room)
-        try await eraseMessages(in: room)
+        guard try await eraseMessages(in: room) else { return false }
         let reply = try await redis.ask("FCALL", "martlet_participants", "1", log, "leave", user.text)
         guard let parts = reply.array, parts.count == 5, let version = parts[0].string else {
-            StandardError.write("\(TerminalText.harmless("\(room): \(reply.error ?? "no answer")"))\n")
-            return
+            failed(room, reply.error)
+            return false
         }
         if parts[1].string == "changed" { rooms += 1 }
-        _ = try await redis.ask([
+        let replies = try await redis.ask([
             ["HDEL", keys.rooms(ofUser: tag), room],
             ["FCALL", "martlet_participants", "1", log, "indexed", "", "", "", "", user.text, version],
         ])
+        let errors = replies.compactMap(\.error)
+        for error in errors { failed(room, error) }
+        return errors.isEmpty
     }
 }

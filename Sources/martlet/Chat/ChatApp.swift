@@ -41,7 +41,8 @@ actor ChatApp {
     private var code: Int32 = 0
     private var lastLoss: DisconnectReason?
     private var isClosing = false
-    /// The input waits here while the largest number of messages wait for their answers.
+    /// The input waits here while the largest number of messages wait for their answers, or while it is not known in
+    /// which room the next line is to be said.
     private var roomToSend: CheckedContinuation<Void, Never>?
     private static let maxPending = 256
 
@@ -150,7 +151,7 @@ actor ChatApp {
     }
 
     private func entered(_ line: LineSplitter.Line) async {
-        while model.pending.count >= Self.maxPending, !isClosing {
+        while !takesInput {
             await withCheckedContinuation { roomToSend = $0 }
         }
         switch line {
@@ -199,10 +200,15 @@ actor ChatApp {
             }
         }
         draw(lines)
-        if model.pending.count < Self.maxPending || isClosing {
+        if takesInput {
             roomToSend?.resume()
             roomToSend = nil
         }
+    }
+
+    /// Whether the next line of a pipe is read.
+    private var takesInput: Bool {
+        isClosing || (model.pending.count < Self.maxPending && !model.isBeginning)
     }
 
     private func quit(_ code: Int32) {
@@ -251,6 +257,7 @@ actor ChatApp {
         Task {
             do throws(ClientError) {
                 try await client.amend(request)
+                perform(model.amended())
             } catch {
                 perform(model.failed(request.operation.name, error))
             }
@@ -262,7 +269,7 @@ actor ChatApp {
             do throws(ClientError) {
                 perform(model.begun(try await client.direct(with: user)))
             } catch {
-                perform(model.failed("a conversation with \(user)", error))
+                perform(model.notBegun(user, error))
             }
         }
     }

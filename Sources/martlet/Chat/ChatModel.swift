@@ -13,73 +13,6 @@ struct ChatModel {
     /// The number of names kept for completion.
     static let maxPeople = 2_000
 
-    enum Connection: Equatable {
-        /// Can transition to: connected, waiting, closed.
-        case connecting
-        /// Can transition to: connecting, waiting, closed.
-        case connected(Welcome)
-        /// Can transition to: connected, closed.
-        case waiting(DisconnectReason, until: Moment)
-        /// Final.
-        case closed
-    }
-
-    struct Room: Equatable {
-        var isIn = false
-        /// The first join has been answered, and its result is on the way.
-        var wasIn = false
-        /// The oldest message shown, from which `/history` continues.
-        var oldest: Position?
-        var newest: Position?
-        var count = 0
-        var people: Set<UserID> = []
-        var typing: [UserID: Moment] = [:]
-        /// Messages that came while another room was the current one.
-        var unread = 0
-        /// The newest messages, as they are now, oldest first.
-        var recent: [Message] = []
-        /// Whether the user is a participant, so that nodes keep what the user has read.
-        var isConversation = false
-        /// What was unread when the room was joined, until the first of it is shown.
-        var toRead: (after: UInt64, count: UInt64)?
-
-        static func == (left: Room, right: Room) -> Bool {
-            left.isIn == right.isIn && left.wasIn == right.wasIn && left.oldest == right.oldest
-                && left.newest == right.newest && left.count == right.count && left.people == right.people
-                && left.typing == right.typing && left.unread == right.unread && left.recent == right.recent
-                && left.isConversation == right.isConversation
-        }
-    }
-
-    struct Pending: Equatable {
-        enum State: Equatable {
-            /// Can transition to: stored.
-            case sending
-            case stored(since: Moment)
-        }
-        var key: String
-        var room: RoomName
-        var text: String
-        var state = State.sending
-    }
-
-    enum Action: Equatable {
-        case show(ChatLine)
-        case join(RoomName, history: Int?)
-        case leave(RoomName)
-        case send(RoomName, text: String, key: String)
-        case history(RoomName, before: Position?, limit: Int)
-        case roster(RoomName, cursor: String?)
-        case signalTyping(RoomName)
-        case amend(AmendRequest)
-        case direct(UserID)
-        case inbox
-        /// The user has read the room up to that position.
-        case read(RoomName, Position)
-        /// End the chat with this exit code.
-        case quit(Int32)
-    }
-
     let user: String
     private let keyPrefix: String
     private let history: Int
@@ -93,6 +26,10 @@ struct ChatModel {
     private(set) var order: [RoomName] = []
     private(set) var pending: [Pending] = []
     private var serial = 0
+    /// The number of changes, conversations to begin and looks at the inbox that are not answered.
+    private var asked = 0
+    /// The number of conversations to begin among them.
+    private var begins = 0
     private var failures = 0
     private var inputEnded = false
     private var hasQuit = false
@@ -110,10 +47,28 @@ struct ChatModel {
 
     mutating func started() -> [Action] { enter(current) }
 
+    /// Whether another room will be the current one as soon as a node has answered. What is said until then would be
+    /// said in the wrong room.
+    var isBeginning: Bool { begins > 0 }
+
     // MARK: What the person does
 
     mutating func entered(_ line: String, now: Moment) -> [Action] {
-        switch ChatEntry(line) {
+        let actions = respond(to: ChatEntry(line))
+        for action in actions {
+            switch action {
+            case .direct:
+                asked += 1
+                begins += 1
+            case .amend, .inbox: asked += 1
+            case .show, .join, .leave, .send, .history, .roster, .signalTyping, .read, .quit: break
+            }
+        }
+        return actions
+    }
+
+    private mutating func respond(to entry: ChatEntry) -> [Action] {
+        switch entry {
         case .nothing: return []
         case .wrong(let problem): return [.show(.note(problem))]
         case .say(let text): return say(text)
@@ -165,6 +120,7 @@ struct ChatModel {
 
     private mutating func say(_ text: String) -> [Action] {
         guard rooms[current] != nil else { return [.show(.note("you are in no room: /join lobby"))] }
+        guard !isBeginning else { return [.show(.note("not sent: the conversation is still being begun"))] }
         serial += 1
         let key = "\(keyPrefix)-\(serial)"
         pending.append(Pending(key: key, room: current, text: text))
@@ -280,7 +236,10 @@ struct ChatModel {
         case .notice(let notice): return noticed(notice)
         case .gap(let room, let gap): return [.show(.gap(room, gap))]
         case .reset(let room, let reset):
+            // What was shown is void: it can neither be changed nor be read any more.
             rooms[room]?.oldest = nil
+            rooms[room]?.newest = reset.position
+            rooms[room]?.recent = []
             return [.show(.reset(room, reset))]
         case .presence(let room, let joined, let left, let count):
             changed(room, joined: joined, left: left, count: count)
@@ -405,17 +364,39 @@ struct ChatModel {
         }
     }
 
-    /// A conversation was begun: it is the current room from now on.
-    mutating func begun(_ room: RoomName) -> [Action] { enter(room) }
+    /// A message was changed.
+    mutating func amended() -> [Action] {
+        answered()
+        return endIfDone()
+    }
 
-    mutating func inboxRead(_ page: InboxPage) -> [Action] { [.show(.inbox(page))] }
+    /// A conversation was begun: it is the current room from now on.
+    mutating func begun(_ room: RoomName) -> [Action] {
+        answered()
+        begins = max(0, begins - 1)
+        return enter(room) + endIfDone()
+    }
+
+    /// A conversation with that user was not begun.
+    mutating func notBegun(_ user: UserID, _ error: ClientError) -> [Action] {
+        begins = max(0, begins - 1)
+        return failed("a conversation with \(user)", error)
+    }
+
+    mutating func inboxRead(_ page: InboxPage) -> [Action] {
+        answered()
+        return [.show(.inbox(page))] + endIfDone()
+    }
 
     /// Something that was asked for did not come about.
     mutating func failed(_ what: String, _ error: ClientError) -> [Action] {
+        answered()
         guard error != .closed else { return [] }
         failures += 1
-        return [.show(.note("\(what): \(error.text)"))]
+        return [.show(.note("\(what): \(error.text)"))] + endIfDone()
     }
+
+    private mutating func answered() { asked = max(0, asked - 1) }
 
     mutating func historyRead(
         _ room: RoomName, _ result: Result<HistoryPage, ClientError>
@@ -462,7 +443,9 @@ struct ChatModel {
     }
 
     private mutating func endIfDone() -> [Action] {
-        guard inputEnded, endsWithInput, pending.isEmpty, rooms.values.allSatisfy(\.wasIn) else { return [] }
+        guard inputEnded, endsWithInput, pending.isEmpty, asked == 0, rooms.values.allSatisfy(\.wasIn) else {
+            return []
+        }
         return quit()
     }
 }

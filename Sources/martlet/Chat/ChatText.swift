@@ -126,7 +126,7 @@ struct ChatText {
         guard !page.conversations.isEmpty else {
             return notice("you have no conversations; /direct USER begins one", nil)
         }
-        return page.conversations.flatMap { entry -> [String] in
+        let lines = page.conversations.flatMap { entry -> [String] in
             let title = entry.head.other.map { "\($0)" } ?? "\(entry.room)"
             let unread = entry.head.unread > 0 ? "\(entry.head.unread) unread" : "read"
             let last = entry.head.last.map { last in
@@ -136,6 +136,7 @@ struct ChatText {
             let line = "\(title) (\(unread))\(last ?? "")  /join \(entry.room)"
             return wrapped(["  " + TerminalText.harmless(line)], indent: 6)
         }
+        return page.hasMore ? lines + notice("there are more, which are older", nil) : lines
     }
 
     private static func text(_ notice: UserNotice) -> String {

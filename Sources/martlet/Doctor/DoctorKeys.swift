@@ -116,6 +116,8 @@ struct DoctorKeys {
     let registered: Set<String>
     /// For the commands that findings suggest.
     var roomTTL: Int = 604_800_000
+    /// The same of rooms with participants.
+    var conversationTTL: Int = 7_776_000_000
     /// Redis' clock, in ms since 1970; 0 if it is unknown.
     var time: UInt64 = 0
     var cli: String { keys.isClustered ? "redis-cli -c" : "redis-cli" }
@@ -200,11 +202,12 @@ struct DoctorKeys {
         if room.nodes.isEmpty {
             let forever = all.filter { $0.value.ttl == -1 }.map(\.value.name)
             guard !forever.isEmpty else { return [] }
+            let ttl = room.keys[.participants] == nil ? roomTTL : max(roomTTL, conversationTTL)
             return [
                 Finding(
                     .warning, .rooms, room.name,
                     "no node is in it, and it never expires (\(forever.joined(separator: ", ")))",
-                    do: forever.map { "\(cli) PEXPIRE \(ShellText.quoted($0)) \(roomTTL)" }.joined(separator: "; "))
+                    do: forever.map { "\(cli) PEXPIRE \(ShellText.quoted($0)) \(ttl)" }.joined(separator: "; "))
             ]
         }
         let expiring = all.filter { $0.value.ttl >= 0 }

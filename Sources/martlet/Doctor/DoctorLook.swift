@@ -189,6 +189,7 @@ struct DoctorLook {
         rules.time = nodes.time
         if let configuration = try? NodeConfiguration.load(environment: options.environment) {
             rules.roomTTL = Int(clamping: Int64(configuration.rooms.timeToLive / .milliseconds(1)))
+            rules.conversationTTL = Int(clamping: Int64(configuration.rooms.conversationTimeToLive / .milliseconds(1)))
         }
         return rules
     }
