@@ -54,13 +54,8 @@ struct ConversationSteps {
         _ operation: ConversationRequest.Operation, in room: RoomName, adding users: [UserID], by user: UserID?,
         mayDoAll: Bool, _ answer: @escaping Answer
     ) {
-        context.ask(.conversation(ConversationRequest(.list, in: room, by: user))) { [self] result in
-            let known: ParticipantList?
-            switch result {
-            case .success(.participants(let list)): known = list
-            case .success: return answer(.failure(BrokerError.malformed("").wireError("conversation")))
-            case .failure(let error): return answer(.failure(error.wireError("conversation")))
-            }
+        let list = ConversationRequest(.list, in: room, by: user)
+        ask(.conversation(list), "conversation", \.participants, answer) { [self] known in
             if let known { compare(user, known, in: room) }
             let new = Set(users).filter { known?.participants[$0] == nil }.sorted { $0.text < $1.text }
             findOut(whether: new, mayCome: operation, by: user) { [self] refusal in
@@ -88,16 +83,16 @@ struct ConversationSteps {
         let isDirect = if case .direct = operation { true } else { false }
         let roomsPerUser = roomsPerUser
         for (one, other) in asked {
-            context.ask(.user(UserRequest(.standing(other), of: one))) { result in
+            let standing = UserRequest(.standing(other), of: one)
+            ask(.user(standing), "conversation", \.standing) { result in
                 switch result {
-                case .success(.user(.standing(let rooms, let isBlocked))):
-                    if rooms >= roomsPerUser {
+                case .success(let standing):
+                    if standing.rooms >= roomsPerUser {
                         refusal = refusal ?? .tooManyEntries
-                    } else if isDirect, isBlocked, one != user {
+                    } else if isDirect, standing.isBlocked, one != user {
                         refusal = .blocked
                     }
-                case .success: refusal = BrokerError.malformed("").wireError("conversation")
-                case .failure(let error): refusal = error.wireError("conversation")
+                case .failure(let error): refusal = error
                 }
                 waiting -= 1
                 if waiting == 0 { then(refusal) }
@@ -110,15 +105,10 @@ struct ConversationSteps {
         _ answer: @escaping Answer
     ) {
         let request = ConversationRequest(operation, in: room, by: user, mayDoAll: mayDoAll)
-        context.ask(.conversation(request)) { [self] result in
-            switch result {
-            case .success(.conversation(let reply)):
-                tell(reply, in: room, by: user)
-                settle(reply.pending, in: room, reply.kind) {
-                    answer(.success(.done(room, reply.kind, isChanged: reply.isChanged)))
-                }
-            case .success: answer(.failure(BrokerError.malformed("").wireError("conversation")))
-            case .failure(let error): answer(.failure(error.wireError("conversation")))
+        ask(.conversation(request), "conversation", \.conversation, answer) { [self] reply in
+            tell(reply, in: room, by: user)
+            settle(reply.pending, in: room, reply.kind) {
+                answer(.success(.done(room, reply.kind, isChanged: reply.isChanged)))
             }
         }
     }
@@ -191,15 +181,11 @@ struct ConversationSteps {
 
     private func block(_ other: UserID, _ blocks: Bool, by user: UserID?, _ answer: @escaping Answer) {
         guard let user, let room = RoomName(directOf: user, and: other) else { return answer(.failure(.nobodyElse)) }
-        context.ask(.user(UserRequest(blocks ? .block(other) : .unblock(other), of: user))) { [self] result in
-            switch result {
-            case .success(.user(.changed(let isChanged))):
-                settleBlock(of: user, on: other, in: room) { error in
-                    if let error { return answer(.failure(error.wireError("conversation"))) }
-                    answer(.success(.done(room, .direct, isChanged: isChanged)))
-                }
-            case .success: answer(.failure(BrokerError.malformed("").wireError("conversation")))
-            case .failure(let error): answer(.failure(error.wireError("conversation")))
+        let request = UserRequest(blocks ? .block(other) : .unblock(other), of: user)
+        ask(.user(request), "conversation", \.isChanged, answer) { [self] isChanged in
+            settleBlock(of: user, on: other, in: room) { error in
+                if let error { return answer(.failure(error.wireError("conversation"))) }
+                answer(.success(.done(room, .direct, isChanged: isChanged)))
             }
         }
     }
@@ -237,12 +223,8 @@ struct ConversationSteps {
 
     private func blocked(by user: UserID?, _ answer: @escaping Answer) {
         guard let user else { return answer(.failure(.nobodyElse)) }
-        context.ask(.user(UserRequest(.blocked, of: user))) { result in
-            switch result {
-            case .success(.user(.blocked(let users))): answer(.success(.blocked(users)))
-            case .success: answer(.failure(BrokerError.malformed("").wireError("conversation")))
-            case .failure(let error): answer(.failure(error.wireError("conversation")))
-            }
+        ask(.user(UserRequest(.blocked, of: user)), "conversation", \.blocked, answer) { users in
+            answer(.success(.blocked(users)))
         }
     }
 
@@ -250,33 +232,19 @@ struct ConversationSteps {
 
     private func star(_ position: Position, in room: RoomName, by user: UserID?, _ answer: @escaping Answer) {
         guard let user else { return answer(.failure(.nobody)) }
-        context.ask(.history(room: room, query: Self.query(position))) { [self] result in
-            switch result {
-            case .success(.history(let page)):
-                guard let message = page.messages.first, message.position == position else {
-                    return answer(.failure(WireError(.badField, "star: the log has no message at this position")))
-                }
-                context.ask(.user(UserRequest(.star(Star(message, in: room)), of: user))) { result in
-                    switch result {
-                    case .success(.user(.changed)): answer(.success(.starred(room, position, true)))
-                    case .success: answer(.failure(BrokerError.malformed("").wireError("star")))
-                    case .failure(let error): answer(.failure(error.wireError("star")))
-                    }
-                }
-            case .success: answer(.failure(BrokerError.malformed("").wireError("star")))
-            case .failure(let error): answer(.failure(error.wireError("star")))
+        ask(.history(room: room, query: Self.query(position)), "star", \.history, answer) { [self] page in
+            guard let message = page.messages.first, message.position == position else {
+                return answer(.failure(WireError(.badField, "star: the log has no message at this position")))
             }
+            let star = UserRequest(.star(Star(message, in: room)), of: user)
+            ask(.user(star), "star", \.isChanged, answer) { _ in answer(.success(.starred(room, position, true))) }
         }
     }
 
     private func unstar(_ position: Position, in room: RoomName, by user: UserID?, _ answer: @escaping Answer) {
         guard let user else { return answer(.failure(.nobody)) }
-        context.ask(.user(UserRequest(.unstar(room, position), of: user))) { result in
-            switch result {
-            case .success(.user(.changed)): answer(.success(.starred(room, position, false)))
-            case .success: answer(.failure(BrokerError.malformed("").wireError("unstar")))
-            case .failure(let error): answer(.failure(error.wireError("unstar")))
-            }
+        ask(.user(UserRequest(.unstar(room, position), of: user)), "unstar", \.isChanged, answer) { _ in
+            answer(.success(.starred(room, position, false)))
         }
     }
 
@@ -284,25 +252,21 @@ struct ConversationSteps {
     private func stars(of user: UserID?, limit: Int, before: UInt64?, _ answer: @escaping Answer) {
         guard let user else { return answer(.failure(.nobody)) }
         let page = PageBounds(count: limit, bytes: pageBytes)
-        context.ask(.user(UserRequest(.stars(before: before, page), of: user))) { [self] result in
-            switch result {
-            case .success(.user(.stars(let stars, let hasMore))):
-                let next = hasMore ? stars.last?.starred : nil
-                guard !stars.isEmpty else { return answer(.success(.stars([], before: nil))) }
-                var (waiting, erased) = (stars.count, Set<UInt64>())
-                for star in stars {
-                    context.ask(.history(room: star.room, query: Self.query(star.position))) { [self] result in
-                        if case .success(.history(let page)) = result, page.lacks(star.position) {
-                            erased.insert(star.starred)
-                            context.ask(.user(UserRequest(.unstar(star.room, star.position), of: user))) { _ in }
-                        }
-                        waiting -= 1
-                        guard waiting == 0 else { return }
-                        answer(.success(.stars(stars.filter { !erased.contains($0.starred) }, before: next)))
+        let request = UserRequest(.stars(before: before, page), of: user)
+        ask(.user(request), "stars", \.stars, answer) { [self] stars, hasMore in
+            let next = hasMore ? stars.last?.starred : nil
+            guard !stars.isEmpty else { return answer(.success(.stars([], before: nil))) }
+            var (waiting, erased) = (stars.count, Set<UInt64>())
+            for star in stars {
+                context.ask(.history(room: star.room, query: Self.query(star.position))) { [self] result in
+                    if case .success(.history(let page)) = result, page.lacks(star.position) {
+                        erased.insert(star.starred)
+                        context.ask(.user(UserRequest(.unstar(star.room, star.position), of: user))) { _ in }
                     }
+                    waiting -= 1
+                    guard waiting == 0 else { return }
+                    answer(.success(.stars(stars.filter { !erased.contains($0.starred) }, before: next)))
                 }
-            case .success: answer(.failure(BrokerError.malformed("").wireError("stars")))
-            case .failure(let error): answer(.failure(error.wireError("stars")))
             }
         }
     }
@@ -316,16 +280,55 @@ struct ConversationSteps {
     }
 
     private func participants(of room: RoomName, for user: UserID?, _ answer: @escaping Answer) {
-        context.ask(.conversation(ConversationRequest(.list, in: room, by: user))) { [self] result in
+        let request = ConversationRequest(.list, in: room, by: user)
+        ask(.conversation(request), "participants", \.participants, answer) { [self] list in
+            settle(list?.pending ?? [], in: room, list?.kind) {}
+            if let list { compare(user, list, in: room) }
+            answer(.success(.participants(room, list, viewer: user)))
+        }
+    }
+
+    // MARK: the broker
+
+    /// Asks the broker. `subject`: what its failure is told about.
+    func ask<Part>(
+        _ request: BrokerRequest, _ subject: String, _ part: @escaping (BrokerReply) -> Part?,
+        _ then: @escaping (Result<Part, WireError>) -> Void
+    ) {
+        context.ask(request) { result in
+            then(
+                result.flatMap { reply in part(reply).map { .success($0) } ?? .failure(.malformed("")) }
+                    .mapError { $0.wireError(subject) })
+        }
+    }
+
+    /// Asks the broker; a failure is the answer to the client.
+    func ask<Part, Value>(
+        _ request: BrokerRequest, _ subject: String, _ part: @escaping (BrokerReply) -> Part?,
+        _ answer: @escaping (Result<Value, WireError>) -> Void, _ then: @escaping (Part) -> Void
+    ) {
+        ask(request, subject, part) { result in
             switch result {
-            case .success(.participants(let list)):
-                settle(list?.pending ?? [], in: room, list?.kind) {}
-                if let list { compare(user, list, in: room) }
-                answer(.success(.participants(room, list, viewer: user)))
-            case .success: answer(.failure(BrokerError.malformed("").wireError("participants")))
-            case .failure(let error): answer(.failure(error.wireError("participants")))
+            case .success(let part): then(part)
+            case .failure(let error): answer(.failure(error))
             }
         }
+    }
+}
+
+/// The parts of replies that the steps need; nil in a reply to another request.
+extension BrokerReply {
+    var conversation: ConversationReply? { if case .conversation(let reply) = self { reply } else { nil } }
+    var participants: ParticipantList?? { if case .participants(let list) = self { .some(list) } else { nil } }
+    fileprivate var history: HistoryPage? { if case .history(let page) = self { page } else { nil } }
+    fileprivate var isChanged: Bool? { if case .user(.changed(let isChanged)) = self { isChanged } else { nil } }
+    fileprivate var blocked: [UserID]? { if case .user(.blocked(let users)) = self { users } else { nil } }
+    fileprivate var stars: ([Star], hasMore: Bool)? {
+        if case .user(.stars(let stars, let hasMore)) = self { (stars, hasMore) } else { nil }
+    }
+    var rooms: [IndexedRoom]? { if case .user(.rooms(let rooms, _)) = self { rooms } else { nil } }
+    var standing: (rooms: Int, isBlocked: Bool)? {
+        if case .user(.standing(let rooms, let isBlocked)) = self { (rooms, isBlocked) } else { nil }
     }
 }
 

@@ -296,7 +296,7 @@ extension [RoomAction] {
     }
 
     var appended: [String] {
-        requests.compactMap { if case .append(_, _, let content, _) = $0 { content.text } else { nil } }
+        requests.compactMap { if case .append(_, _, let content, _, _) = $0 { content.text } else { nil } }
     }
 
     var published: [Message] {

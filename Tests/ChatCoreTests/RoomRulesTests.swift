@@ -50,7 +50,7 @@ import Testing
         #expect(room.send(1, "a").appended.isEmpty)
         let actions = read(&room, 110, try rules(110, mutes: ["bo"]))
         #expect(actions.appended == ["a"] && actions.errors.isEmpty)
-        guard case .append(_, 110, _, _)? = room.asked(.append).last else { throw NameError("not in the new epoch") }
+        guard case .append(_, 110, _, _, _)? = room.asked(.append).last else { throw NameError("not in the new epoch") }
     }
 
     @Test func theRulesAreReadAgainIfTheyHaveChangedMeanwhile() throws {
@@ -64,6 +64,26 @@ import Testing
         #expect(room.asked(.view).last.map { if case .view(_, _, _, 110) = $0 { true } else { false } } == true)
         let actions = read(&room, 120, try rules(120, mutes: ["ana"]))
         #expect(actions.appended.isEmpty && actions.errors == [.muted])
+    }
+
+    @Test func theLogOfAConversationIsHeldAndTrimmedAfterSoManyMessages() throws {
+        var room = try inside()
+        guard case .append(_, _, _, _, isHeld: false)? = room.send(1, "a").requests.first else {
+            throw NameError("not held")
+        }
+        _ = room.answer(.append, .success(.appended(Position(epoch: 100, seq: 1), isPublished: true)))
+        _ = try moderated(&room, to: 110)
+        let conversation = Conversation(.group)
+        _ = read(&room, 110, RoomModeration(version: 110, policy: RoomPolicy(), conversation: conversation))
+        var trims = 0
+        for number in 0..<200 {
+            let requests = room.send(1, "\(number)").requests
+            guard case .append(_, 110, _, _, isHeld: true)? = requests.first else { throw NameError("held") }
+            let seq = (room.machine.position?.seq ?? 0) + 1
+            let answer = BrokerReply.appended(Position(epoch: 110, seq: seq), isPublished: true)
+            trims += room.answer(.append, .success(answer)).requests.count { $0 == .trim(room: room.room) }
+        }
+        #expect((2...4).contains(trims))
     }
 
     @Test func aSendThatTheFenceRefusedIsDecidedAgain() throws {

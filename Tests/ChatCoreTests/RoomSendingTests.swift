@@ -42,7 +42,7 @@ import Testing
         var room = try RoomHarness()
         try room.goInside(last: 4, others: [room.other: 90])
         room.send(1, "hello")
-        guard case .append(_, 100, let content, others: OtherNodes(known: 4, base: 4))? = room.asked(.append).first
+        guard case .append(_, 100, let content, others: OtherNodes(known: 4, base: 4), _)? = room.asked(.append).first
         else { return #expect(Bool(false)) }
         let actions = room.answer(.append, .success(.appended(room.position(100, 5), isPublished: true)))
         #expect(actions.published.isEmpty, "it is published")
@@ -60,7 +60,7 @@ import Testing
         var room = try RoomHarness()
         try room.goInside(others: [room.other: 90])
         room.send(1, "hello", key: "k")
-        guard case .append(_, _, let content, _)? = room.asked(.append).first else {
+        guard case .append(_, _, let content, _, _)? = room.asked(.append).first else {
             return #expect(Bool(false))
         }
         let echo = Message(position: room.position(100, 1), content: content)
@@ -158,7 +158,7 @@ import Testing
         var room = try RoomHarness()
         try room.goInside()
         room.send(1, "x", key: "k")
-        guard case .append(_, _, let content, _)? = room.asked(.append).first else {
+        guard case .append(_, _, let content, _, _)? = room.asked(.append).first else {
             return #expect(Bool(false))
         }
         room.commandsDown()
@@ -393,7 +393,7 @@ import Testing
             try room.goInside(epoch: epoch)
             for index in 0..<20 { room.send(1, "\(index)") }
             keys += room.asked(.append).compactMap { request -> String? in
-                if case .append(_, _, let content, _) = request { content.key } else { nil }
+                if case .append(_, _, let content, _, _) = request { content.key } else { nil }
             }
         }
         #expect(Set(keys).count == 40)

@@ -153,7 +153,7 @@ struct RoomWalk {
 
     private mutating func carryOut(_ request: BrokerRequest) -> Result<BrokerReply, BrokerError> {
         switch request {
-        case .append(_, let tried, _, let others):
+        case .append(_, let tried, _, let others, _):
             guard tried >= epoch else { return .failure(.refused) }
             seq += 1
             return .success(.appended(Position(epoch: epoch, seq: seq), isPublished: others != nil))

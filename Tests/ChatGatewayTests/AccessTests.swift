@@ -184,6 +184,38 @@ import Testing
         }
     }
 
+    @Test func newsOfARoomGoToTheSessionsThatMayReadIt() async throws {
+        try await withTokens { port in
+            let whole = try await Self.connect(port, try TestTokens.make("ana"))
+            let narrow = try await Self.connect(port, try TestTokens.make("ana", ["crew": ["read"]]))
+            let bob = try await Self.connect(port, try TestTokens.make("bob"))
+            for (ref, order) in [
+                #""operation":"direct","user":"ana""#, #""operation":"create","room":"crew","users":["ana"]"#,
+            ].enumerated() {
+                try await bob.send(#"{"type":"conversation","ref":\#(ref),\#(order)}"#)
+                #expect(try await bob.json("conversation")["ref"]?.integer == ref)
+            }
+            for room in ["dm:ana:bob", "crew"] {
+                #expect(try await whole.json("notice")["room"]?.string == room)
+            }
+            #expect(try await narrow.json("notice")["room"]?.string == "crew")
+        }
+    }
+
+    @Test func aSessionDoesNotWatchWhatItsNewTokenDoesNotLetItRead() async throws {
+        try await withTokens { port in
+            let ana = try await Self.connect(port, try TestTokens.make("ana", ["lobby": ["read"], "crew": ["read"]]))
+            try await ana.send(#"{"type":"watch","ref":1,"rooms":["lobby","crew"]}"#)
+            #expect(try await ana.json("watching")["rooms"]?.array?.count == 2)
+            let less = try TestTokens.make("ana", ["lobby": ["read"]])
+            try await ana.send(#"{"type":"token","ref":2,"token":"\#(less)"}"#)
+            _ = try await ana.json("token")
+            try await ana.send(#"{"type":"unwatch","ref":3,"rooms":["hall"]}"#)
+            let watching = try await ana.json("watching")
+            #expect(watching["rooms"]?.array?.compactMap(\.string) == ["lobby"])
+        }
+    }
+
     @Test func aRevocationEndsTheSessionsOfItsTokensAndKeepsThemOut() async throws {
         let key = "a key of the back end"
         try await withTokens([
@@ -238,6 +270,11 @@ import Testing
             let refused = try await Self.answer(port, "GET", messages, token)
             #expect(refused.status == 403 && refused.json["error"]?["name"]?.string == "banned")
             #expect(try await Self.status(port, "POST", messages, token, body: #"{"text":"hi"}"#) == 403)
+            for path in ["/api/inbox", "/api/online?users=ana", "/api/stars"] {
+                #expect(try await Self.status(port, "GET", path, token) == 403, "\(path)")
+            }
+            let blocked = #"{"operation":"blocked"}"#
+            #expect(try await Self.status(port, "POST", "/api/conversations", token, body: blocked) == 403)
             let listed = try await Self.answer(port, "GET", path, admin)
             let sanction = listed.json["sanctions"]?.array?.first
             #expect(sanction?["kind"]?.string == "ban" && sanction?["reason"]?.string == "spam")
@@ -250,6 +287,24 @@ import Testing
     }
 
     // MARK: servers, and clients without a token
+
+    @Test func aServerSeesOnlyTheStarsOfRoomsThatItMayRead() async throws {
+        let keys = "all:\(APIKeys.hash(of: "k1")):admin,team:\(APIKeys.hash(of: "k2")):read@team:*"
+        try await withTokens(["MARTLET_API_KEYS": keys]) { port in
+            let (all, team) = ("Authorization: Bearer k1\r\n", "Authorization: Bearer k2\r\n")
+            for room in ["lobby", "team:a"] {
+                let said = try await Self.answer(
+                    port, "POST", "/api/rooms/\(room)/messages", all, body: #"{"user":"ana","text":"hi"}"#)
+                let position = try #require(said.json["position"]?.string)
+                let star = #"{"user":"ana","room":"\#(room)","position":"\#(position)"}"#
+                #expect(try await Self.status(port, "POST", "/api/stars", all, body: star) == 200, "\(room)")
+            }
+            for (key, rooms) in [(all, ["team:a", "lobby"]), (team, ["team:a"])] {
+                let listed = try await Self.answer(port, "GET", "/api/stars?user=ana", key)
+                #expect(listed.json["stars"]?.array?.compactMap { $0["room"]?.string } == rooms)
+            }
+        }
+    }
 
     @Test func aServerSpeaksForOthersWithinItsScopes() async throws {
         let keys = "bot:\(APIKeys.hash(of: "k1")):read+send@team:*"

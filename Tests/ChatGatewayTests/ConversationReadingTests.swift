@@ -107,6 +107,26 @@ import Testing
         }
     }
 
+    @Test func whomAMessageOverHTTPMentionsIsTold() async throws {
+        try await withMemoryNode { port in
+            _ = try await Self.begin(port, messages: 0)
+            let ana = try await Self.connect(port, "ana", "desk")
+            try await eventually("ana is online") {
+                try await Self.get(port, "/api/online?users=ana")["online"]?.array?.count == 1
+            }
+            let body = #"{"user":"bob","text":"look","mentions":["eve","bob","ana"]}"#
+            let socket = try await TestSocket.connect(port: port)
+            try await socket.write(
+                "POST /api/rooms/\(Self.room)/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                    + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            let answer = try #require(await socket.readAnswer())
+            let position = try JSONValue(parsing: answer.body)["position"]?.string
+            let notice = try await ana.json("notice")
+            #expect(notice["kind"]?.string == "mentioned" && notice["by"]?.string == "bob")
+            #expect(position != nil && notice["position"]?.string == position)
+        }
+    }
+
     @Test func whoWatchesIsToldHeadsAndIsNotPresent() async throws {
         try await withMemoryNode { port in
             let (bob, _) = try await Self.begin(port, messages: 1)

@@ -181,6 +181,16 @@ import Testing
             node.steps.settle(room)
         }
         broker.finish()
+        func say(_ user: UserID, _ room: RoomName, _ count: Int) throws {
+            for number in 0..<count {
+                let content = MessageContent(user: user, at: 7, text: "\(number)")
+                _ = try broker.apply(.say(room: room, content: content)).get()
+            }
+        }
+        for room in rooms {
+            try say(ana, room, 1)
+            try say(bo, room, room == rooms[3] ? 900 : 2)
+        }
         _ = try #require(carryOut(.block(cy), by: bo)).get()
         let direct = try #require(RoomName(directOf: bo, and: ana))
         _ = try broker.apply(.conversation(ConversationRequest(.direct(ana, bo), in: direct, by: ana))).get()
@@ -203,6 +213,12 @@ import Testing
         for room in rooms + [direct] {
             let list = try #require(Self.list(broker, room))
             #expect(list.participants[bo] == nil && list.reads[bo] == nil && list.participants[ana] != nil)
+            let query = HistoryQuery(anchor: .newest, limit: 1_000, bytes: 1_000_000)
+            guard case .success(.history(let page)) = broker.apply(.history(room: room, query: query)) else {
+                throw NameError("no history")
+            }
+            let said = page.messages.filter { $0.content.text != nil }
+            #expect(said.map(\.content.user) == (room == direct ? [] : [ana]), "\(room)")
         }
         #expect(Self.index(broker, bo).isEmpty)
         #expect(carryOut(.blocked, by: bo) == .success(.blocked([])))

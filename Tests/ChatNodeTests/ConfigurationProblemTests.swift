@@ -58,6 +58,11 @@ import Testing
                 """)
     }
 
+    @Test func nobodyBelongsToMoreRoomsThanAnInboxReads() {
+        #expect(messages(["MARTLET_LIMIT_CONVERSATIONS_PER_USER": "1000"]).isEmpty)
+        #expect(messages(["MARTLET_LIMIT_CONVERSATIONS_PER_USER": "1001"]).count == 1)
+    }
+
     @Test func aLongValueIsCut() {
         let message = messages(["MARTLET_PORT": String(repeating: "é", count: 100_000)]).first ?? ""
         #expect(message.utf8.count < 400)

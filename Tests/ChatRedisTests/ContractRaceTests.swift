@@ -174,6 +174,41 @@ import Testing
         #expect(try store.view().entries == tail)
     }
 
+    /// A node knows an entry as it understands it, which need not be byte for byte as the log has it: by an older
+    /// version, or by somebody with redis-cli.
+    @Test(arguments: [
+        ["text", "x", "mentions", #"[ "bo" , "cy\/" ]"#], ["text", "x", "colour", "red"], ["text", "x", "data", ""],
+        ["text", "x", "thread", "0007-01"], ["op", "unreact", "of", "1-1", "text", "ok", "data", "[]", "n", "0"],
+        ["op", "edit", "of", "01-1", "text", "ok", "n", "01"],
+    ])
+    func race12TheTailIsPutBackBehindAnEntryThatIsWrittenOtherwise(fields: [String]) async throws {
+        let store = try await ContractStore(.redis)
+        let (tail, epoch) = try lostTail(store, kept: 2, lost: 2)
+        let words = ["XADD", store.key(.log), "\(epoch)-*", "user", "ana", "at", "07"] + fields
+        try store.raw(bytes: words.map { Array($0.utf8) })
+        let known = try store.view().entries
+        let lost = tail.suffix(2).map { message in
+            Message(position: Position(epoch: epoch, seq: message.position.seq + 1), content: message.content)
+        }
+        try #require(known.count == 3)
+        let last = try #require(lost.last?.position)
+        let view = try store.enter(n2, after: last, tail: known + lost, seen: last.epoch, identityChanged: true)
+        #expect(view.verdict == .ok && view.last == 5)
+        #expect(try store.view().entries == known + lost)
+    }
+
+    @Test func race12ATailIsPutBackBehindATextThatIsNoUTF8() async throws {
+        let store = try await ContractStore(.redis)
+        let (tail, epoch) = try lostTail(store, kept: 2, lost: 2)
+        let words = ["XADD", store.key(.log), "\(epoch)-*", "user", "ana", "at", "7", "text"].map { Array($0.utf8) }
+        try store.raw(bytes: words + [[0x78, 0xFF, 0x79]])
+        let known = try store.view().entries
+        let next = Message(position: Position(epoch: epoch, seq: 4), content: tail[2].content)
+        let view = try store.enter(
+            n2, after: next.position, tail: known + [next], seen: epoch, identityChanged: true)
+        #expect(known.count == 3 && view.verdict == .ok && view.last == 4)
+    }
+
     @Test(arguments: StoreKind.allCases)
     func race12NothingIsPutBackWhereItDoesNotContinueTheLog(kind: StoreKind) async throws {
         for change in 0..<5 {

@@ -162,6 +162,18 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
+    func whoIsBannedDoesNotReadTheNewestMessage(_ kind: StoreKind) async throws {
+        let (store, epoch) = try await begin(kind)
+        let place = try append(store, epoch, bob, "for participants")
+        #expect(try head(store, of: ana)?.last?.text == "for participants")
+        let ban = Moderation.ban(ana, for: nil, reason: "spam")
+        _ = try store.reply(.moderate(room: store.room, ban, by: "mod"))
+        let banned = try head(store, of: ana)
+        #expect(banned?.last == nil && banned?.newest == place && banned?.unread == 1)
+        #expect(try head(store, of: bob)?.last?.text == "for participants")
+    }
+
+    @Test(arguments: StoreKind.allCases)
     func whatAParticipantSaysFromOutsideIsRead(_ kind: StoreKind) async throws {
         let (store, epoch) = try await begin(kind)
         _ = try append(store, epoch, bob)
@@ -195,6 +207,55 @@ import Testing
         _ = try read(store, [UserRead(bob, first)])
         for _ in 0..<(2 * ContractStore.historyLength) { _ = try append(store, epoch, ana) }
         #expect(try head(store, of: bob)?.unread == UInt64(2 * ContractStore.historyLength))
+    }
+
+    /// Only `trim` knows who has read, and it trims exactly in Redis too.
+    @Test(arguments: StoreKind.allCases)
+    func theLogIsHeldForWhoHasNotReadIt(_ kind: StoreKind) async throws {
+        let (store, epoch) = try await begin(kind)
+        func append(_ count: Int) throws -> Position {
+            var last = Position(epoch: 0, seq: 0)
+            for _ in 0..<count {
+                let content = MessageContent(user: ana, at: 7, text: "x")
+                let request = BrokerRequest.append(room: store.room, epoch: epoch, content: content, isHeld: true)
+                guard case .appended(let position, _) = try store.reply(request) else { throw StoreFailure("append") }
+                last = position
+            }
+            return last
+        }
+        func length() throws -> Int {
+            #expect(try store.reply(.trim(room: store.room)) == .done)
+            return try store.view().entries.count
+        }
+        let (normal, most) = (ContractStore.historyLength, ContractStore.heldLength)
+        let last = try append(2 * normal)
+        #expect(try length() == 2 * normal, "nobody has read anything")
+        _ = try read(store, [UserRead(ana, last), UserRead(bob, Position(epoch: epoch, seq: 10))])
+        #expect(try length() == 2 * normal - 10, "what bob has read is not held")
+        _ = try read(store, [UserRead(bob, last)])
+        #expect(try length() == normal)
+        _ = try append(most)
+        #expect(try length() == most, "it is not held beyond its bound")
+    }
+
+    /// Long messages are held up to a bound in bytes.
+    @Test func aHeldLogHasABoundInBytes() async throws {
+        let (store, epoch) = try await begin(.redis)
+        let text = String(repeating: "x", count: 40_000)
+        for _ in 0..<120 {
+            try store.raw("XADD", store.key(.log), "\(epoch)-*", "user", "ana", "at", "7", "text", text)
+        }
+        func trimmed(_ bounds: String) throws -> Int {
+            try store.raw("FCALL", "martlet_trim", "1", store.key(.log), bounds)
+            return try store.view(limit: 200).entries.count
+        }
+        #expect(try trimmed("20:400000:1000:100000000") == 120)
+        let held = try trimmed("20:400000:1000:2000000")
+        #expect((40...50).contains(held), "\(held)")
+        let last = Position(epoch: epoch, seq: 120)
+        _ = try read(store, [UserRead(ana, last), UserRead(bob, last)])
+        #expect((8...10).contains(try trimmed("20:400000:1000:2000000")))
+        #expect((1...5).contains(try trimmed("200000")), "as nodes of earlier versions ask")
     }
 
     @Test(arguments: StoreKind.allCases)

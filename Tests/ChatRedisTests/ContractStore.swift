@@ -27,6 +27,8 @@ struct StoreAnswer: Equatable {
 final class ContractStore {
     /// The length of logs in these tests, which is small so that they are trimmed soon.
     static let historyLength = 20
+    /// The same of a log that a participant has not read.
+    static let heldLength = 50
 
     let kind: StoreKind
     let room: RoomName
@@ -45,9 +47,11 @@ final class ContractStore {
         keys = try #require(RedisKeys(prefix: prefix))
         var settings = RedisCodecSettings()
         settings.historyLength = historyLength
+        settings.heldLength = Self.heldLength
         codec = RedisCodec(keys: keys, settings: settings)
         var bounds = MemoryBrokerSettings()
         bounds.historyLength = historyLength
+        bounds.heldLength = Self.heldLength
         memory = MemoryBroker(settings: bounds)
         switch kind {
         case .memory:

@@ -171,8 +171,8 @@ extension Result<BrokerReply, BrokerError> {
 extension BrokerRequest {
     /// What a busy link does of the request in one step: an append that leaves publishing to the caller.
     fileprivate var withoutPublishing: BrokerRequest {
-        guard case .append(let room, let epoch, let content, _) = self else { return self }
-        return .append(room: room, epoch: epoch, content: content)
+        guard case .append(let room, let epoch, let content, _, let isHeld) = self else { return self }
+        return .append(room: room, epoch: epoch, content: content, isHeld: isHeld)
     }
 }
 

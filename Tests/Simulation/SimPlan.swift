@@ -99,6 +99,9 @@ package struct SimPlan: Sendable {
     var sessionPageBytes = 262_144
     var partLength = 500
     var historyBytes = 4 * 1_048_576
+    /// The bounds of a log that a participant has not read.
+    var heldLength = 1_000
+    var heldBytes = 4 * 1_048_576
     /// One in this many re-sends must be repeated, as Redis reads its log; 0 for none.
     var againEvery = 0
     /// The error of each slot's clock, in ms.
@@ -175,6 +178,8 @@ package struct SimPlan: Sendable {
         if bounds.oneIn(2) { partLength = 1 + bounds.below(2) }
         if historyLength < 1_000, bounds.oneIn(3) { historyBytes = 300 + bounds.below(600) }
         if bounds.oneIn(3) { againEvery = 2 + bounds.below(3) }
+        heldLength = historyLength * (1 + bounds.below(3))
+        heldBytes = historyBytes * (1 + bounds.below(2))
         let count = 20 + random.below(60)
         end = UInt64(2 + random.below(14)) * second
         for client in 0..<clients {

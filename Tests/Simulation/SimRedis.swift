@@ -106,7 +106,7 @@ struct SimRedis {
     private mutating func keepTruth(_ request: BrokerRequest, _ answer: MemoryBroker.Answer, _ index: Int, now: UInt64)
     {
         switch (request, answer.result) {
-        case (.append(_, _, let content, _), .success(.appended(let position, _))):
+        case (.append(_, _, let content, _, _), .success(.appended(let position, _))):
             rooms[index].truth.append(Message(position: position, content: content))
         case (.once(let once), .success(.once(let reply))):
             for (send, outcome) in zip(once.sends, reply.outcomes) {
@@ -136,7 +136,7 @@ struct SimRedis {
         switch (request, answer.result) {
         case (.moderate(_, let moderation, _), .success(.moderated)):
             rooms[index].forbidden.note(moderation, now: now)
-        case (.append(_, _, let content, _), .success(.appended(let position, _))),
+        case (.append(_, _, let content, _, _), .success(.appended(let position, _))),
             (.say(_, let content, _), .success(.said(let position, false))):
             check(content, position)
         case (.once(let once), .success(.once(let reply))):
@@ -247,7 +247,7 @@ struct SimRedis {
         _ request: BrokerRequest, _ index: Int, _ now: UInt64, _ bugs: Set<PlantedBug>
     ) -> MemoryBroker.Answer {
         switch request {
-        case .append(let room, let epoch, let content, let others) where bugs.contains(.noFence):
+        case .append(let room, let epoch, let content, let others, _) where bugs.contains(.noFence):
             let current = max(epoch, view(index, now: now)?.epoch ?? epoch)
             return rooms[index].broker.apply(
                 .append(room: room, epoch: current, content: content, others: others), now: now)

@@ -7,7 +7,7 @@ extension SimWorld {
 
     func note(_ answer: MemoryBroker.Answer, _ request: BrokerRequest) {
         switch (request, answer.result) {
-        case (.append(let room, _, let content, _), .success(.appended(let position, _))),
+        case (.append(let room, _, let content, _, _), .success(.appended(let position, _))),
             (.say(let room, let content, _), .success(.said(let position, _))):
             stored[servers[0].index(of: room)].insert(Message(position: position, content: content))
         case (.once(let once), .success(.once(let reply))):
@@ -400,7 +400,7 @@ extension SimWorld {
 
     func describe(_ request: BrokerRequest) -> String {
         switch request {
-        case .append(_, let epoch, let content, let others):
+        case .append(_, let epoch, let content, let others, _):
             "append \(content.text ?? "") at \(epoch)-*\(others.map { " and publish behind \($0.known)" } ?? "")"
         case .enter(let enter):
             "enter after \(enter.after?.description ?? "nothing") seen "

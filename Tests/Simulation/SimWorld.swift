@@ -54,6 +54,8 @@ final class SimWorld {
         var settings = MemoryBrokerSettings()
         settings.historyLength = plan.historyLength
         settings.historyBytes = plan.historyBytes
+        settings.heldLength = plan.heldLength
+        settings.heldBytes = plan.heldBytes
         settings.partLength = plan.partLength
         servers = [SimRedis(names: roomNames, settings: settings, generation: 0)]
         servers[0].againEvery = plan.againEvery
@@ -313,7 +315,7 @@ final class SimWorld {
     /// Planted: own messages are shown before Redis has answered.
     func showTooEarly(_ request: BrokerRequest, on node: SimNode) {
         guard plan.bugs.contains(.deliverBeforeReply),
-            case .append(let room, let epoch, let content, _) = request
+            case .append(let room, let epoch, let content, _, _) = request
         else { return }
         let seq = node.rooms.inspect(room) { $0.position?.seq ?? 0 } ?? 0
         let message = Message(position: Position(epoch: epoch, seq: seq + 1), content: content)

@@ -4,7 +4,7 @@
 --
 -- Nodes load the library if Redis has none or an older version. Raise this number with every change of these files: doctor
 -- compares a library of the same version byte by byte.
-local VERSION = 17
+local VERSION = 18
 
 -- The bounds of all numbers, the same as in nodes (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are
 -- doubles, so adding 1 beyond 2^53 may change nothing. Epochs are milliseconds, which is far below. No node has begun
@@ -54,6 +54,15 @@ local function bounds(text, name)
     local count, bytes = (text or ''):match('^(%d+):(%d+)$')
     if not count then return {count = number(text, name), bytes = math.huge, paged = false} end
     return {count = number(count, name), bytes = number(bytes, name), paged = true}
+end
+
+-- The bounds of a log: '<count>:<bytes>', or also ':<count>:<bytes>' up to which it is held for those who have not read
+-- it. Nodes of versions before 18 hold none.
+local function log_bounds(text, name)
+    local own, count, bytes = (text or ''):match('^(%d+:%d+):(%d+):(%d+)$')
+    local kept = bounds(own or text, name)
+    kept.held = own and {count = number(count, name), bytes = number(bytes, name)}
+    return kept
 end
 
 -- The clock of Redis, in ms since 1970.

@@ -32,21 +32,6 @@ local function reversed(list)
     return result
 end
 
--- Drops the oldest entries until the log takes about `bytes` bytes of memory; the newest entry always stays. MEMORY
--- USAGE visits each node of the stream, of which there are at most as many as messages. It is called with pcall, as the
--- ACL user of an older version may lack the right. Then only the number of messages bounds the log, and `martlet
--- doctor` reports it.
-local function trim(log, bytes)
-    for _ = 1, 8 do
-        local used = redis.pcall('MEMORY', 'USAGE', log, 'SAMPLES', 0)
-        if type(used) ~= 'number' or used <= bytes then return end
-        local length = redis.call('XLEN', log)
-        if length <= 1 then return end
-        local kept = math.max(1, math.min(length - 1, math.floor(length * bytes / used)))
-        redis.call('XTRIM', log, 'MAXLEN', kept)
-    end
-end
-
 -- The epoch and seq of a stream's last ID, its length, the epoch and seq of its first entry (nil if it has none), and
 -- the ID of its newest entry. Nil if the last ID is beyond the bounds, so that no node wrote it. The key exists.
 local function sound_id(stream)

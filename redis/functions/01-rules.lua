@@ -59,13 +59,19 @@ local function sanction_end(text)
     return ends and (ends == 'forever' and ends or whole(ends)) or nil
 end
 
+-- When the user's sanction of that kind ends, and its text; nil if there is none in force.
+local function sanction_until(log, kind, user)
+    local _, sanctions = rules_keys(log)
+    local text = redis.call('HGET', sanctions, kind .. ':' .. user)
+    local ends = sanction_end(text)
+    if ends and (ends == 'forever' or ends > now()) then return ends, text end
+end
+
 -- The error for a user who is banned or muted: '<banned or muted> <until or forever> <reason>'; nil for anybody else.
 local function sanction_error(log, user)
-    local _, sanctions = rules_keys(log)
     for _, kind in ipairs({'ban', 'mute'}) do
-        local text = redis.call('HGET', sanctions, kind .. ':' .. user)
-        local ends = sanction_end(text)
-        if ends and (ends == 'forever' or ends > now()) then
+        local ends, text = sanction_until(log, kind, user)
+        if ends then
             local known, sanction = pcall(cjson.decode, text)
             local reason = known and type(sanction) == 'table' and sanction.reason
             return 'ERR martlet: ' .. (kind == 'ban' and 'banned ' or 'muted ') .. (ends == 'forever' and ends or int(ends))

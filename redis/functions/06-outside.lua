@@ -2,6 +2,7 @@
 -- say and amend.
 
 local RETURNS = 5000
+local DEFAULT_BOUNDS = '1000:4194304:10000:16777216'
 
 -- Whether nodes of the room may still put back what this Redis lost when it took the place of another one: a message at
 -- a position of theirs would make that impossible, and void what they have shown. They are waited for from the first
@@ -54,9 +55,10 @@ end
 -- Appends at the log's own epoch, within the bounds of the log, and returns the ID.
 local function append_outside(log, room, kept, fields)
     local epoch = foreign_epoch(log, room)
-    local id = redis.call('XADD', log, 'MAXLEN', '~', int(kept.count), int(epoch) .. '-*', unpack(fields))
+    local most = int(most_entries(log, kept))
+    local id = redis.call('XADD', log, 'MAXLEN', '~', most, int(epoch) .. '-*', unpack(fields))
     -- Only one message in sixteen trims, as reading the size of a long log costs more than a message.
-    if (room.seq + 1) % 16 == 0 then trim(log, kept.bytes) end
+    if (room.seq + 1) % 16 == 0 then trim(log, kept) end
     return id
 end
 

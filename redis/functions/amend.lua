@@ -5,8 +5,8 @@
 -- ARGV  operation · user · position of the message · text (of a reaction the emoji) · optional, '' for none: data (JSON)
 --       · key: done once per user and key · at in ms (now) · ms in which users may edit and delete their own messages (0:
 --       no bound) · any: the user may change the messages of others, and pin · user: rules bind the user, not sanctions
---       alone · bounds of the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is
---       forgotten (7 days). The operations:
+--       alone · bounds of the log, as for say · ms after which a log that no node holds is forgotten (7 days). The
+--       operations:
 --       edit: the text and data of the message are replaced as a whole · delete: erases the message and its edits
 --       react, unreact: the user's own reaction of that emoji, at most 64 bytes · pin, unpin
 --       delete-user: erases the messages of the user that `text` names, from the position on ('': from the beginning)
@@ -144,7 +144,7 @@ redis.register_function('martlet_amend', function(keys, args)
     operation, target, text, data = operation or '', target or '', text or '', data or ''
     at = at and at ~= '' and number(at, 'at') or now()
     window = window and window ~= '' and number(window, 'window') or 0
-    local kept = bounds(maxlen and maxlen ~= '' and maxlen or '1000:4194304', 'maxlen')
+    local kept = log_bounds(maxlen and maxlen ~= '' and maxlen or DEFAULT_BOUNDS, 'maxlen')
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
     channel(log)
     local meta = key_of(log, 'meta')
@@ -196,7 +196,7 @@ redis.register_function('martlet_amend', function(keys, args)
     for _, item in ipairs({{'text', changes.text}, {'data', changes.data}, {'op', operation}, {'of', target},
         {'n', changes.n}, {'key', key}}) do
         local value = item[2]
-        if value and value ~= '' then
+        if value and value ~= '' and not (item[1] == 'n' and value == '0') then
             fields[#fields + 1] = item[1]
             fields[#fields + 1] = value
         end

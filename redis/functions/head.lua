@@ -6,7 +6,7 @@
 -- Returns nil if the user is no participant; else {kind, JSON of the participant, ID of the log's newest entry ('0-0': it
 --       has none), mark, unread messages, {ID, user, at, text, 1 if the text is cut}, the other participant of a direct
 --       conversation or nil}. The message is the newest one, as it reads now; {} if there is none among the newest 64
---       entries. The text has at most 1,024 bytes; nil if there is none, or if the message is deleted.
+--       entries, or if the user is banned from the room. The text has at most 1,024 bytes; nil if there is none, or if the message is deleted.
 -- Atomic all of it; changes nothing.
 
 local MOST_PREVIEW, MOST_AMENDMENTS, MOST_BYTES = 1024, 64, 262144
@@ -39,6 +39,7 @@ redis.register_function{function_name = 'martlet_head', flags = {'no-writes'}, c
     if not participant then return false end
     local kind, all, history = unpack(redis.call('HMGET', meta, 'kind', 'ops', 'history'))
     local entries = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
+    local is_banned = sanction_until(log, 'ban', user) ~= nil
     local newest = entries[1] and entries[1][1] or '0-0'
     local _, last = position(newest)
     last = last or 0
@@ -61,7 +62,7 @@ redis.register_function{function_name = 'martlet_head', flags = {'no-writes'}, c
         local text, by = field(message[2], 'text'), field(message[2], 'user')
         if ops > 0 and seq then text = folded(log, seq, message[2]) end
         local shown, cut = preview(text)
-        line = {message[1], by or '', field(message[2], 'at') or '', shown, cut}
+        if not is_banned then line = {message[1], by or '', field(message[2], 'at') or '', shown, cut} end
         -- Nobody has to read what comes after it, as these are amendments; and who said it has read it.
         if by == user and epoch and (not mark or mark.seq < seq) then
             mark = {epoch = epoch, seq = seq, ops = math.max(0, ops - (last - seq))}

@@ -2,7 +2,7 @@
 --
 -- KEYS  log nodes epochs meta
 -- ARGV  node · the epoch that it knows · `<from>-<known>`: it has looked for the keys itself among the seqs above
---       `from`, up to `known` (`<known>` alone: from 0) · bound of the log, in messages · then for each send: 1 if it
+--       `from`, up to `known` (`<known>` alone: from 0) · bounds of the log, as for say · then for each send: 1 if it
 --       is a repetition, else 0 · position known at the first try ('' none) · number of fields and values · fields and
 --       values as they go into the log, `user` and `key` among them
 -- Returns {epoch, base, outcomes}, an outcome for each send: {'stored', ID} · {'repeated', ID, at} · {'unknown'}: it is
@@ -17,9 +17,10 @@ redis.register_function('martlet_once', function(keys, args)
     local node, epoch, known, maxlen = unpack(args, 1, 4)
     local from, to = (known or ''):match('^(%d+)%-(%d+)$')
     from, known = number(from or '0', 'from'), number(to or known, 'known')
-    maxlen = int(number(maxlen, 'maxlen'))
+    local kept = log_bounds(maxlen, 'maxlen')
     channel(log)
     check({'stream', 'hash', 'list', 'hash'}, keys)
+    local most = int(most_entries(log, kept))
     if redis.call('EXISTS', log) == 0 then return false end
     local room = read_room(log, epochs, meta, -1)
     if int(room.epoch) ~= epoch then
@@ -50,7 +51,7 @@ redis.register_function('martlet_once', function(keys, args)
         elseif send.again and first > (since or 0) + 1 then
             outcomes[place] = {'unknown'}
         else
-            local id = redis.call('XADD', log, 'MAXLEN', '~', maxlen, int(room.epoch) .. '-*', unpack(send.fields))
+            local id = redis.call('XADD', log, 'MAXLEN', '~', most, int(room.epoch) .. '-*', unpack(send.fields))
             if send.root then count_reply(log, id, send.root, 1) end
             if others then publish_message(log, id, room.base, send.fields) end
             if send.name then found[send.name] = {id, field(send.fields, 'at') or '0'} end

@@ -3,9 +3,10 @@
 --
 -- KEYS  log
 -- ARGV  user · text · optional, '' for none: data (JSON) · key: said once per user and key · at in ms (now) · bounds of
---       the log, `<messages>:<bytes>` (1000:4194304) · ms after which a log that no node holds is forgotten (7 days) ·
---       user: it is bound by the room's rules as well, not by sanctions alone · position of the message to which it is
---       a reply in a thread · JSON array of the users whom it mentions
+--       the log, `<messages>:<bytes>:<messages>:<bytes>`, the second ones of a log that a participant has not read
+--       (1000:4194304:10000:16777216) · ms after which a log that no node holds is forgotten (7 days) · user: it is
+--       bound by the room's rules as well, not by sanctions alone · position of the message to which it is a reply in a
+--       thread · JSON array of the users whom it mentions
 -- Returns {ID, 'stored'}, or {ID, 'repeated'} if the log already holds the key of that user (then nothing was changed);
 --       error AGAIN if more of the log has to be read first than one call reads: the same call again reads on (nothing
 --       was stored); error REFUSED while the room's nodes may put back what this Redis lost (nothing was stored: try
@@ -21,7 +22,7 @@ redis.register_function('martlet_say', function(keys, args)
     local log = keys[1]
     local user, _, data, _, at, maxlen, ttl, obeys, thread, mentions = unpack(args, 1, 10)
     at = at and at ~= '' and number(at, 'at') or now()
-    local kept = bounds(maxlen and maxlen ~= '' and maxlen or '1000:4194304', 'maxlen')
+    local kept = log_bounds(maxlen and maxlen ~= '' and maxlen or DEFAULT_BOUNDS, 'maxlen')
     ttl = ttl and ttl ~= '' and number(ttl, 'ttl') or 604800000
     channel(log)
     local meta = key_of(log, 'meta')

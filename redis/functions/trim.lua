@@ -1,8 +1,9 @@
--- martlet_trim: keeps a room's log within its bound in bytes. Nodes call it after every so many bytes that they
--- appended.
+-- martlet_trim: keeps a room's log within its bounds. Nodes call it after every so many bytes that they appended, and
+-- after every so many messages in a room with participants.
 --
 -- KEYS  log
--- ARGV  bytes of memory that the log may take
+-- ARGV  bounds of the log, `<messages>:<bytes>`, or `<messages>:<bytes>:<messages>:<bytes>`: the second ones are those
+--       of a log that a participant has not read · a number alone: the bytes, of nodes of versions before 18
 -- Returns 1
 -- Atomic all of it. The newest message stays, however long it is.
 
@@ -10,6 +11,7 @@ redis.register_function('martlet_trim', function(keys, args)
     local log = keys[1]
     channel(log)
     check({'stream'}, keys)
-    trim(log, number(args[1], 'bytes'))
+    local is_old = (args[1] or ''):match('^%d+$')
+    trim(log, is_old and {bytes = number(args[1], 'bytes')} or log_bounds(args[1], 'bounds'))
     return 1
 end)

@@ -5,8 +5,10 @@ public enum BrokerRequest: Sendable, Equatable {
     /// The fenced append: `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`. → `.appended`, or `.refused` if the
     /// room's epoch is newer, `.missing` if there is no log. `others` is a fact of the room: it is nil if the node is
     /// alone in it. Whether message and PUBLISH are one step, the link alone decides; if they are not, the answer says
-    /// so, and the caller publishes.
-    case append(room: RoomName, epoch: UInt64, content: MessageContent, others: OtherNodes? = nil)
+    /// so, and the caller publishes. `isHeld`: the log is held for participants who have not read it, so it may be
+    /// longer, and only ``trim(room:)`` knows how long.
+    case append(
+        room: RoomName, epoch: UInt64, content: MessageContent, others: OtherNodes? = nil, isHeld: Bool = false)
     /// Publishes a message that has its position, or a signal, on the entity's channel. → `.done`
     case publish(on: Entity, event: ChannelEvent)
     /// Registers the node in the room and begins a new epoch. → `.view`
@@ -41,7 +43,8 @@ public enum BrokerRequest: Sendable, Equatable {
     case roster(room: RoomName, cursor: UInt64 = 0)
     /// A page of the log, oldest first. → `.history`
     case history(room: RoomName, query: HistoryQuery)
-    /// Drops the oldest messages until the log is within its bound in bytes. → `.done`
+    /// Drops the oldest messages until the log is within its bounds; those that a participant has not read stay longer.
+    /// → `.done`
     case trim(room: RoomName)
     /// Reports that the node lives, for `lease`. → `.heartbeat(known:)`: false if Redis had forgotten the node, which
     /// then enters every room again.
@@ -93,7 +96,7 @@ extension BrokerRequest {
     /// Whose keys and channel the request is about.
     public var entity: Entity {
         switch self {
-        case .append(let room, _, _, _), .view(let room, _, _, _), .leave(let room, _, _, _, _),
+        case .append(let room, _, _, _, _), .view(let room, _, _, _), .leave(let room, _, _, _, _),
             .say(let room, _, _), .moderate(let room, _, _), .rules(let room, _), .roster(let room, _),
             .history(let room, _), .holders(let room), .trim(let room), .audit(let room, _, _):
             .room(room)

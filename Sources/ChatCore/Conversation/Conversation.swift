@@ -110,6 +110,7 @@ public struct ReadMark: Hashable, Sendable {
         self.init(position, amendments: amendments)
     }
 
+    /// What ``init(_:)`` parses.
     public var text: String { "\(position).\(amendments)" }
 }
 

@@ -53,6 +53,25 @@ public enum ConversationOrder: Hashable, Sendable {
         }
     }
 
+    /// Whether it is about no room, but about the user who asks.
+    public var needsNoRoom: Bool {
+        switch self {
+        case .blocked, .stars: true
+        case .direct, .create, .invite, .leave, .remove, .role, .notify, .block, .unblock, .participants, .star,
+            .unstar:
+            false
+        }
+    }
+
+    /// Whether it reads what only those may read who may be in the room.
+    public var readsRoom: Bool {
+        switch self {
+        case .participants, .star: true
+        case .direct, .create, .invite, .leave, .remove, .role, .notify, .block, .unblock, .blocked, .unstar, .stars:
+            false
+        }
+    }
+
     /// How many users it names.
     public var userCount: Int {
         switch self {

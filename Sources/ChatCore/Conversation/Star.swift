@@ -33,11 +33,16 @@ public struct Star: Hashable, Sendable {
         self.init(room, message.position, user: content.user, at: content.at, text: content.text, data: content.data)
         let bytes = text?.utf8.count ?? 0
         if bytes + (data?.utf8.count ?? 0) > Self.mostBytes { data = nil }
-        if let whole = text, bytes > Self.mostBytes {
-            var end = whole.utf8.index(whole.utf8.startIndex, offsetBy: Self.mostBytes)
-            while end.samePosition(in: whole) == nil { end = whole.utf8.index(before: end) }
-            text = String(whole[..<end])
-        }
+        if let whole = text, bytes > Self.mostBytes { text = Self.beginning(of: whole) }
+    }
+
+    /// The characters that fit into ``mostBytes`` of a longer text. Where a character ends is asked only twice, because
+    /// each answer takes time in proportion to the length of that character, which is the sender's choice.
+    private static func beginning(of whole: String) -> String {
+        var end = whole.utf8.index(whole.utf8.startIndex, offsetBy: mostBytes)
+        while UTF8.isContinuation(whole.utf8[end]) { end = whole.utf8.index(before: end) }
+        let beginning = whole[..<end]
+        return String(end.samePosition(in: whole) == nil ? beginning.dropLast() : beginning)
     }
 
     /// About how many bytes the star has.

@@ -1,8 +1,10 @@
 /// The sessions that watch a room without being in it, and when they are told what is new: at once after a quiet
 /// second, and otherwise at the end of that second, so at most once a second. Pure.
 public struct HeadWatch: Sendable {
+    /// The time in which the watchers are told at most once.
     public static let pause: Duration = .seconds(1)
 
+    /// The sessions that watch, and their users.
     public private(set) var watchers: [SessionID: UserID] = [:]
     /// Those who were told nothing yet.
     private var new: Set<SessionID> = []
@@ -12,8 +14,10 @@ public struct HeadWatch: Sendable {
 
     public init() {}
 
+    /// Whether nobody watches.
     public var isEmpty: Bool { watchers.isEmpty }
 
+    /// The session watches from now on. It is told first what there is (``takeNew()``).
     public mutating func add(_ session: SessionID, _ user: UserID) {
         guard watchers.updateValue(user, forKey: session) == nil else { return }
         new.insert(session)

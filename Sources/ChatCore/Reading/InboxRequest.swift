@@ -4,7 +4,7 @@ public enum InboxRequest: Hashable, Sendable {
     public static let mostNames = 100
     /// The most conversations of one page.
     public static let mostConversations = 100
-    /// The longest cursor, in bytes: that of a user with a thousand conversations.
+    /// The longest cursor, in bytes: half as much again as that of a user with a thousand conversations.
     public static let maxCursorBytes = 12_288
 
     /// The user has read the room up to that position.
@@ -13,6 +13,7 @@ public enum InboxRequest: Hashable, Sendable {
     case list(limit: Int, cursor: InboxCursor?)
     /// From now on the session is told what is new in these rooms, without being in them.
     case watch([RoomName])
+    /// The session is not told of these rooms any more.
     case unwatch([RoomName])
     /// Which of these users have a session, on whatever node.
     case online([UserID])

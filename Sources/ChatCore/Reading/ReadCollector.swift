@@ -2,8 +2,9 @@
 /// that somebody reads. Pure: one for each loop of a node.
 ///
 /// - What was read goes out at most ``wait`` after the first of a room, or at once when ``flush(_:)`` is called, as the
-///   last session of the room has left. What was read only because the user said it waits for ``ownWait``: others see
-///   that by the message itself, so it may share the call with what is read next.
+///   last session of the room has left. What was read only because the user said it waits for ``ownWait``, and while
+///   many rooms wait for ``busyOwnWait``: others see that by the message itself, so it may share the call with what is
+///   read next.
 /// - Of each user the highest position counts. One call of a room is at the broker at a time.
 /// - A call that has no answer, or that Redis refused, is made again: reading twice changes nothing. Meanwhile, and
 ///   when the room is given up, what was read stays here.
@@ -16,6 +17,7 @@ public struct ReadCollector: Sendable {
         case caller(UInt64)
     }
 
+    /// What the caller is to do, in that order.
     public enum Action: Sendable, Equatable {
         /// Ask the broker; when it has answered: ``answered(_:in:now:_:)``.
         case ask(RoomName, [UserRead])
@@ -45,14 +47,20 @@ public struct ReadCollector: Sendable {
         var waiters = 0
     }
 
+    /// How long what was read waits for more of the same room.
     public static let wait: Duration = .milliseconds(500)
-    public static let ownWait: Duration = .seconds(10)
+    /// The same of what was read only because the user said it. It bounds what the loss of a node takes from a user.
+    public static let ownWait: Duration = .seconds(1)
+    /// The same while ``manyRooms`` rooms wait. It bounds what sparse messages in many rooms cost, where each would
+    /// otherwise have a call of its own, which is dearer than the message.
+    public static let busyOwnWait: Duration = .seconds(10)
+    static let manyRooms = 100
     /// The most users, counted once for each room.
     public static let mostUsers = 100_000
     /// The most requests that wait for an answer in one room.
     public static let mostWaiters = 1_000
     /// How long a refused call waits before it is made again.
-    private static let retry: Duration = .seconds(1)
+    private static let retry = ownWait
 
     /// Rooms whose calls are due after the same time, in that order. An entry counts as long as its room still has that
     /// moment; so replacing one costs nothing.
@@ -73,8 +81,8 @@ public struct ReadCollector: Sendable {
 
     private var rooms: [RoomName: Room] = [:]
     private var soon = Queue()
+    private var afterASecond = Queue()
     private var later = Queue()
-    private var again = Queue()
     /// The users in ``rooms``, those at the broker included.
     public private(set) var count = 0
 
@@ -112,7 +120,8 @@ public struct ReadCollector: Sendable {
         if let waiter { pending.waiters.append(waiter) }
         entry.users[user] = pending
         rooms[room] = entry
-        schedule(room, after: isOwn ? Self.ownWait : Self.wait, now: now)
+        let ownWait = rooms.count > Self.manyRooms ? Self.busyOwnWait : Self.ownWait
+        schedule(room, after: isOwn ? ownWait : Self.wait, now: now)
         return true
     }
 
@@ -241,12 +250,10 @@ public struct ReadCollector: Sendable {
         let due = now + time
         guard let entry = rooms[room], entry.due.map({ $0 > due }) ?? true else { return }
         rooms[room]?.due = due
-        if time == Self.wait {
-            soon.add(room, due: due)
-        } else if time == Self.retry {
-            again.add(room, due: due)
-        } else {
-            later.add(room, due: due)
+        switch time {
+        case Self.wait: soon.add(room, due: due)
+        case Self.ownWait, Self.retry: afterASecond.add(room, due: due)
+        default: later.add(room, due: due)
         }
         deadline = deadline.map { min($0, due) } ?? due
     }
@@ -255,7 +262,7 @@ public struct ReadCollector: Sendable {
     private mutating func next() -> (due: Moment, room: RoomName)? {
         let rooms = rooms
         let counts = { (room: RoomName, due: Moment) in rooms[room]?.due == due }
-        return [soon.first(counts), later.first(counts), again.first(counts)].compactMap { $0 }
+        return [soon.first(counts), afterASecond.first(counts), later.first(counts)].compactMap { $0 }
             .min { $0.due < $1.due }
     }
 

@@ -44,6 +44,7 @@ public enum ReadingReply: Sendable, Equatable {
 
 /// What became of one position of a ``ReadingRequest/read(room:_:)``.
 public struct ReadOutcome: Sendable, Hashable {
+    /// Whether the position was taken, and if not, why.
     public enum Result: String, Sendable, Hashable, CaseIterable {
         /// It was taken.
         case read

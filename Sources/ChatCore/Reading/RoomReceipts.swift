@@ -23,8 +23,10 @@ public struct RoomReceipts: Sendable {
     /// The number of participants.
     public var count: Int { participants.count }
 
+    /// Whether the user belongs to the room.
     public func isParticipant(_ user: UserID) -> Bool { participants.contains(user) }
 
+    /// The mark of the user, as far as it is known here; nil: the user has read nothing.
     public func mark(of user: UserID) -> ReadMark? { marks[user] }
 
     /// The positions up to which participants have read; who is missing has read nothing.
@@ -48,28 +50,30 @@ public struct RoomReceipts: Sendable {
     // MARK: what happens
 
     /// The room's participants and what they have read, as the log was read anew. Marks that are known to be further
-    /// ahead stay: they may have been heard after that, or Redis may have lost them. `isVoid`: whether a position is of
-    /// a branch that was lost. Returns the marks that are new.
+    /// ahead stay: they may have been heard after that, or Redis may have lost them. `isRewound`: the log has lost what
+    /// was shown last, so nothing counts that is beyond its end. `isVoid`: whether a position is of a branch that was
+    /// lost. Returns the marks that are new.
     public mutating func update(
         participants: some Sequence<UserID>, marks read: [UserID: ReadMark], tally: LogTally, kept: UInt64,
-        isVoid: (Position) -> Bool = { _ in false }
+        isRewound: Bool = false, isVoid: (Position) -> Bool = { _ in false }
     ) -> [UserID: ReadMark] {
         self.participants = Set(participants)
+        let last = isRewound ? tally.last : max(tally.last, self.tally.last)
         marks = marks.filter {
-            self.participants.contains($0.key) && $0.value.position.seq <= max(tally.last, self.tally.last)
-                && !isVoid($0.value.position)
+            self.participants.contains($0.key) && $0.value.position.seq <= last && !isVoid($0.value.position)
         }
-        if tally.last >= self.tally.last { (self.tally, self.kept) = (tally, kept) }
+        if isRewound || tally.last >= self.tally.last { (self.tally, self.kept) = (tally, kept) }
         return heard(read)
     }
 
-    /// A message was shown. Who said it has read the room up to there.
+    /// A message was shown. Who said it has read the room up to there, or further, if that was heard before. (Who
+    /// amends an earlier message need not have read what came after that one.)
     public mutating func shown(_ message: Message, isAmendment: Bool) {
         guard message.position.seq > tally.last else { return }
         tally.saw(seq: message.position.seq, isAmendment: isAmendment)
         kept += 1
-        guard participants.contains(message.content.user) else { return }
-        marks[message.content.user] = ReadMark(message.position, amendments: tally.amendments)
+        guard !isAmendment else { return }
+        _ = advance(message.content.user, to: ReadMark(message.position, amendments: tally.amendments))
     }
 
     /// Others have read, or Redis has stored what was read here. Returns the marks that are new.

@@ -10,6 +10,7 @@
 /// There is an entry for each user of the node, so it is small. With the subscription (`SubscriptionStateMachine`) a
 /// user costs the node 130 to 470 bytes, 260 on average: tables double in size, and 6,000 idle sessions were measured.
 public struct UserChannels: Sendable {
+    /// What is to be done at the connection for the user's channel.
     public enum Action: Sendable, Hashable {
         case subscribe(UserID)
         case unsubscribe(UserID)
@@ -37,8 +38,11 @@ public struct UserChannels: Sendable {
         static let nobody = SessionID(raw: 0)
     }
 
+    /// How long a channel stays subscribed after the last session of its user.
     public static let linger: Duration = .seconds(10)
+    /// The most subscriptions that go out at once.
     public static let batch = 250
+    /// The time between two batches.
     public static let pause: Duration = .milliseconds(5)
 
     private var users: [UserID: Entry] = [:]
@@ -71,6 +75,7 @@ public struct UserChannels: Sendable {
 
     // MARK: sessions
 
+    /// A session of the user has begun.
     public mutating func came(_ session: SessionID, of user: UserID, now: Moment, _ actions: inout [Action]) {
         guard var entry = users[user] else {
             users[user] = Entry(first: session)
@@ -82,6 +87,7 @@ public struct UserChannels: Sendable {
         users[user] = entry
     }
 
+    /// A session of the user has ended.
     public mutating func went(_ session: SessionID, of user: UserID, now: Moment, _ actions: inout [Action]) {
         guard var entry = users[user] else { return }
         if entry.first == session {

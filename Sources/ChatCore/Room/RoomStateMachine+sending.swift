@@ -81,7 +81,7 @@ extension RoomStateMachine {
     private func append(_ content: MessageContent, shown: UInt64) -> BrokerRequest {
         let epoch = order.epoch
         let others = hasOthers ? OtherNodes(known: shown, base: order.chain.base(of: epoch)) : nil
-        return .append(room: room, epoch: epoch, content: content, others: others)
+        return .append(room: room, epoch: epoch, content: content, others: others, isHeld: sanctions.isConversation)
     }
 
     /// Answers a send whose key has been shown since it was queued.
@@ -209,12 +209,18 @@ extension RoomStateMachine {
     }
 
     /// A message of ours is in the log. After a number of bytes, the log is trimmed to its bound in bytes: XADD
-    /// enforces only the bound in messages.
+    /// enforces only the bound in messages. Of a log that is held for participants it enforces only the highest one,
+    /// so a message there counts as much as it takes to trim after so many of them.
     private mutating func noteAppended(_ content: MessageContent, _ actions: inout [RoomAction]) {
         actions.append(.count(.appended))
-        guard sends.noteAppended(bytes: content.storedBytes, trimAfter: settings.historyBytes / 8) else { return }
+        let part = settings.historyBytes / 8
+        let least = sanctions.isConversation ? part / Self.trimsAfter : 0
+        guard sends.noteAppended(bytes: max(content.storedBytes, least), trimAfter: part) else { return }
         actions.append(.submit(.trim(room: room), serial: RequestTag.ignoredSerial))
     }
+
+    /// The messages of a conversation after which its log is trimmed.
+    private static let trimsAfter = 64
 
     /// Whether the order has gone on to that position, or beyond.
     private func hasPassed(_ position: Position) -> Bool {

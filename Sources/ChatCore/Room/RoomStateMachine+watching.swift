@@ -91,7 +91,7 @@ extension RoomStateMachine {
         // Marks of a history that ended, or beyond the log's end, count for nothing.
         let reads = conversation?.reads.filter { $0.value.position.epoch >= history && $0.value.position.seq <= last }
         let sound = conversation.map { $0.with(reads: reads ?? [:], amendments: $0.amendments) }
-        actions.append(.conversed(sound, last: last))
+        actions.append(.conversed(sound, last: last, isRewound: view.verdict == .rewound))
     }
 
     /// Why the user may not read the room, as far as its rules are known.

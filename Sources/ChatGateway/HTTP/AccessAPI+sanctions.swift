@@ -38,16 +38,19 @@ extension AccessAPI {
         }
     }
 
-    /// `POST erasure`: takes the user out of some of the user's rooms, with the read positions, and at the end deletes
-    /// the user's index, blocks and stars. To be repeated until `done` is true.
+    /// `POST erasure`: erases what the user has said in some of the user's rooms and takes the user out of them, with
+    /// the read positions; at the end it deletes the user's index, blocks and stars. To be repeated until `done` is
+    /// true.
     func erase(_ request: Request, user: String?) async throws -> Response {
         _ = try await administrator(request)
         _ = try await caller.object(in: request, mayBeEmpty: true)
         let user = try name(user)
         let progress = try await service.erase(user)
-        HTTPAccount.current?.charge(UInt64(progress.rooms) * RequestCost.moderation)
+        HTTPAccount.current?.charge(
+            UInt64(progress.rooms) * RequestCost.moderation + UInt64(progress.messages) * RequestCost.erasure)
         return object(user) { bytes in
             bytes.field(",\"rooms\":", progress.rooms)
+            bytes.field(",\"messages\":", progress.messages)
             bytes.field(",\"left\":", progress.left)
             bytes.appendText(progress.isDone ? ",\"done\":true" : ",\"done\":false")
         }

@@ -34,7 +34,7 @@ extension RoomHost {
             post(.goLive(room.members(on: session.loop), session, answer), to: session.loop)
         case .answer(let session, let event):
             guard case .sent(_, _, let position, _, let isRepeated) = event else { return answer(session, event) }
-            if room.reading != nil, !isRepeated { stored(session, position, room) }
+            if room.reading != nil { stored(session, position, room, isRepeated: isRepeated) }
             context.answerStored(session, event, in: room.name)
         case .refuseJoin(let session, let event):
             room.sessionWent(session)
@@ -45,7 +45,8 @@ extension RoomHost {
             post(.remove(room.name, session, removal), to: session.loop)
         case .refusePage(let session, let event):
             post(.refuse(room.members(on: session.loop), session, event), to: session.loop)
-        case .conversed(let conversation, let last): update(conversation, last: last, room)
+        case .conversed(let conversation, let last, let isRewound):
+            update(conversation, last: last, isRewound: isRewound, room)
         case .charge(let session, let cost): post(.charge(session, cost), to: session.loop)
         case .sawNodes(let nodes): context.sawNodes(nodes, in: room.name)
         case .finished: return true

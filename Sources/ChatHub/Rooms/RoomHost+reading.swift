@@ -44,8 +44,9 @@ extension RoomHost {
     }
 
     /// A session's message is stored: a participant who says something has read the room up to there, and those whom
-    /// the message mentions are told, if they are participants.
-    func stored(_ session: SessionID, _ position: Position, _ room: HomeRoom) {
+    /// the message mentions are told, if they are participants. `isRepeated`: it was stored before, and they were told
+    /// then; but whoever stored it may not know who has read it.
+    func stored(_ session: SessionID, _ position: Position, _ room: HomeRoom, isRepeated: Bool) {
         let said = room.look { $0.recentMessage(at: position) } ?? nil
         // The session may have left meanwhile.
         guard let receipts = room.reading?.receipts,
@@ -53,22 +54,20 @@ extension RoomHost {
         else { return }
         _ = reading.collector.read(room.name, user, position, isOwn: true, now: context.now)
         wakeForReading()
-        guard let message = said else { return }
-        for mentioned in message.content.mentioned.prefix(Self.mostMentions)
+        guard let message = said, !isRepeated else { return }
+        for mentioned in message.content.mentioned.prefix(MessageExtra.mostMentions)
         where mentioned != user && receipts.isParticipant(mentioned) {
             publish(UserNotice(.mentioned, room.name, by: user.text, position: position), to: mentioned)
         }
     }
 
-    /// The most users whom a message mentions.
-    private static let mostMentions = 50
-
     // MARK: what the room knows
 
     /// The room was read, with its participants; nil if it has none. `last`: the seq of the log's last entry then.
-    func update(_ conversation: Conversation?, last: UInt64, _ room: HomeRoom) {
+    /// `isRewound`: the log is not the one that was shown so far.
+    func update(_ conversation: Conversation?, last: UInt64, isRewound: Bool, _ room: HomeRoom) {
         guard let conversation, !conversation.participants.isEmpty else {
-            room.reading?.receipts = nil
+            room.reading?.hasNoParticipants()
             if room.reading?.isEmpty ?? false { room.reading = nil }
             return
         }
@@ -76,13 +75,14 @@ extension RoomHost {
         room.reading = reading
         let tally = LogTally(last: last, amendments: conversation.amendments)
         let (users, marks) = (conversation.participants.keys, conversation.reads)
+        let isVoid = { (position: Position) in room.look { $0.isOfLostBranch(position) } ?? false }
         if reading.receipts == nil {
             reading.receipts = RoomReceipts(participants: users, marks: marks, tally: tally, kept: last)
         } else {
-            let isVoid = { (position: Position) in room.look { $0.isOfLostBranch(position) } ?? false }
             let new =
                 reading.receipts?.update(
-                    participants: users, marks: marks, tally: tally, kept: last, isVoid: isVoid) ?? [:]
+                    participants: users, marks: marks, tally: tally, kept: last, isRewound: isRewound, isVoid: isVoid)
+                ?? [:]
             told(new, room, reading)
             for read in reading.receipts?.ahead(of: marks) ?? [] {
                 _ = self.reading.collector.read(
@@ -90,6 +90,7 @@ extension RoomHost {
             }
             wakeForReading()
         }
+        told(reading.settleEarly(isVoid: isVoid), room, reading)
     }
 
     /// A message is shown in a room with participants or watchers.
@@ -114,10 +115,10 @@ extension RoomHost {
 
     /// The room's channel, or Redis' answer, says that participants have read up to these marks.
     func heard(_ marks: [UserID: ReadMark], in name: RoomName) {
-        guard let room = room(named: name), let reading = room.reading, let new = reading.receipts?.heard(marks) else {
-            return
-        }
-        told(new, room, reading)
+        guard !marks.isEmpty, let room = room(named: name) else { return }
+        let reading = room.reading ?? RoomReading()
+        room.reading = reading
+        told(reading.heard(marks), room, reading)
     }
 
     private func told(_ new: [UserID: ReadMark], _ room: HomeRoom, _ reading: RoomReading) {

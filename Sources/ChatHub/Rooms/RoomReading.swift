@@ -5,8 +5,29 @@ final class RoomReading {
     /// Nil if the room has no participants.
     var receipts: RoomReceipts?
     var watch = HeadWatch()
+    /// Marks that were heard before the answer of Redis that says that these users are participants.
+    private var early: [UserID: ReadMark] = [:]
+    /// As many as a room may have participants, whatever its channel says.
+    private static let mostEarly = 1_000
 
-    var isEmpty: Bool { receipts == nil && watch.isEmpty }
+    var isEmpty: Bool { receipts == nil && watch.isEmpty && early.isEmpty }
+
+    /// Others have read, or Redis has stored what was read here. Returns the marks that are new.
+    func heard(_ marks: [UserID: ReadMark]) -> [UserID: ReadMark] {
+        for (user, mark) in marks where !(receipts?.isParticipant(user) ?? false) && early.count < Self.mostEarly {
+            if mark.position.seq > early[user]?.position.seq ?? 0 { early[user] = mark }
+        }
+        return receipts?.heard(marks) ?? [:]
+    }
+
+    /// The room has no participants.
+    func hasNoParticipants() { (receipts, early) = (nil, [:]) }
+
+    /// The room was read: what was heard before belongs to participants, or to nobody. Returns the marks that are new.
+    func settleEarly(isVoid: (Position) -> Bool) -> [UserID: ReadMark] {
+        defer { early = [:] }
+        return receipts?.heard(early.filter { !isVoid($0.value.position) }) ?? [:]
+    }
 }
 
 /// What is to be done about reading, of all rooms of a loop.

@@ -38,8 +38,14 @@ extension SessionHost {
         }
     }
 
-    /// Evaluates the session's rights in its rooms anew; it leaves those that it may no longer read.
+    /// Evaluates the session's rights in its rooms anew; it leaves those that it may no longer read, and does not watch
+    /// them any more.
     private func applyRights(to session: LocalSession) {
+        let id = session.id
+        for room in session.watched where AccessDecision.refusal(of: .read, in: room, by: session.grant) != nil {
+            session.watched.remove(room)
+            atHome(of: room) { $0.unwatch(room, id) }
+        }
         for (room, membership) in session.rooms {
             let rights = session.grant?.rights(in: room) ?? .all
             if rights.contains(.read) {

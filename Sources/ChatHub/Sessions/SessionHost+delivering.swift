@@ -13,7 +13,7 @@ extension SessionHost {
                 room.forEachMember { if $0.session != except { $0.outlet.send(frame) } }
             case .goLive(let room, let id, let joined): goLive(room, id, joined)
             case .answer(let id, let event):
-                guard let session = sessions[id] else { continue }
+                guard let session = sessions[id], maySee(event, session) else { continue }
                 if case .error(_, let error) = event { count(error) }
                 session.outlet.send(event)
             case .charge(let id, let cost): sessions[id]?.rate.charge(cost, now: context.now)
@@ -22,6 +22,13 @@ extension SessionHost {
             }
         }
         context.fannedOut(after: context.now - made)
+    }
+
+    /// Whether the session's token lets it see the event. News go to all sessions of a user, and some of these may read
+    /// less than others.
+    private func maySee(_ event: ServerEvent, _ session: LocalSession) -> Bool {
+        guard case .inbox(.notice(let notice)) = event else { return true }
+        return AccessDecision.refusal(of: .read, in: notice.room, by: session.grant) == nil
     }
 
     /// Sends a frame to all sessions of the room. Sessions that are catching up get it too.

@@ -24,20 +24,24 @@ public final class UserHost {
     /// The number of users with a channel.
     public var count: Int { channels.count }
 
+    /// A session of the user has begun, on whatever loop it is.
     public func came(_ session: SessionID, of user: UserID) {
         change { $0.came(session, of: user, now: $1, &$2) }
     }
 
+    /// A session of the user has ended.
     public func went(_ session: SessionID, of user: UserID) {
         change { $0.went(session, of: user, now: $1, &$2) }
     }
 
     // MARK: events of the broker
 
+    /// The subscribe connection of that scope is up, without subscriptions.
     public func connected(_ identity: BrokerIdentity, _ scope: BrokerScope) {
         change { $0.connected(identity, scope, now: $1, &$2) }
     }
 
+    /// It is lost, and all subscriptions with it.
     public func disconnected(_ scope: BrokerScope) { channels.disconnected(scope) }
 
     /// Something was published on the user's channel.

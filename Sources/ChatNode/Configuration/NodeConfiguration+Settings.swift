@@ -182,6 +182,14 @@ extension NodeConfiguration {
                 + "messages, because the cost of a read grows with its bytes."
         ),
         Setting(
+            "history.held.length", \.rooms.heldLength, .int(1...100_000),
+            "Number of messages up to which the log of a conversation is held for participants who have not read it. "
+                + "Behind that they get a `gap`. Not above `MARTLET_HISTORY_LENGTH`: nothing is held."),
+        Setting(
+            "history.held.bytes", \.rooms.heldBytes, .bytes(65_536...1_073_741_824),
+            "Bytes of Redis' memory up to which the log of a conversation is held so. This bounds conversations with "
+                + "a participant who never comes back."),
+        Setting(
             "edit.window", \.rooms.editWindow, .duration(.zero...(.seconds(3_650 * 86_400))),
             "Time in which users may edit and delete their own messages; `0` means for ever. Who may change the "
                 + "messages of others is not bound by it."),
@@ -325,7 +333,7 @@ extension NodeConfiguration {
             "limit.participants", \.limits.participants, .int(2...1_000),
             "Number of participants of one room. Invitations beyond it get `tooManyParticipants`."),
         Setting(
-            "limit.conversations.per.user", \.limits.conversationsPerUser, .int(1...100_000),
+            "limit.conversations.per.user", \.limits.conversationsPerUser, .int(1...1_000),
             "Number of rooms to which one user may belong. Above it the user cannot be invited: `tooManyEntries`."),
         Setting(
             "limit.history.page", \.limits.historyPage, .int(1...10_000),

@@ -159,6 +159,9 @@ extension NodeConfiguration {
         public var receipts = 100
         /// How much memory of Redis the log of a room may take (bytes, default: 4MiB, range: 64KiB to 1GiB).
         public var historyBytes = 4 * 1_048_576
+        /// The same bounds of a room with participants as long as one of them has not read the messages.
+        public var heldLength = 10_000
+        public var heldBytes = 16 * 1_048_576
         /// How long users may edit and delete their own messages; zero: for ever.
         public var editWindow: Duration = .seconds(86_400)
         /// How many bytes of a log one read returns at most (bytes, default: 128KiB, range: 4KiB to 16MiB).

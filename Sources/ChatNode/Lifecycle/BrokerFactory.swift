@@ -60,6 +60,8 @@ struct BrokerFactory {
         var settings = RedisCodecSettings()
         settings.historyLength = configuration.rooms.historyLength
         settings.historyBytes = configuration.rooms.historyBytes
+        settings.heldLength = configuration.rooms.heldLength
+        settings.heldBytes = configuration.rooms.heldBytes
         settings.receipts = configuration.rooms.receipts
         settings.roomTTL = configuration.rooms.timeToLive
         settings.conversationTTL = configuration.rooms.conversationTimeToLive
@@ -76,6 +78,8 @@ struct BrokerFactory {
             var settings = MemoryBrokerSettings()
             settings.historyLength = rooms.historyLength
             settings.historyBytes = rooms.historyBytes
+            settings.heldLength = rooms.heldLength
+            settings.heldBytes = rooms.heldBytes
             settings.receipts = rooms.receipts
             settings.roomTTL = rooms.timeToLive
             settings.conversationTTL = rooms.conversationTimeToLive

@@ -8,21 +8,22 @@ extension Hub {
     func converse(
         _ order: ConversationOrder, by user: UserID?, grant: Grant?
     ) async throws(WireError) -> ConversationAnswer {
-        guard let room = order.room(of: user) else {
-            switch order {
-            case .blocked, .stars: break
-            default: throw WireError(.badField, "user must name somebody else, and by who asks")
-            }
-            return try await carryOut(order, on: loops.first, by: user, grant: grant, mayDoAll: false)
-        }
         let isServer = grant?.permissions.actsForOthers ?? false
+        guard let room = order.room(of: user) else {
+            guard order.needsNoRoom else {
+                throw WireError(.badField, "user must name somebody else, and by who asks")
+            }
+            try refuseBanned(grant)
+            let answer = try await carryOut(order, on: loops.first, by: user, grant: grant, mayDoAll: false)
+            guard isServer, case .stars(let stars, let before) = answer else { return answer }
+            // Users see all that they keep. A server sees what is of rooms that its key lets it read.
+            let readable = stars.filter { AccessDecision.refusal(of: .read, in: $0.room, by: grant) == nil }
+            return .stars(readable, before: before)
+        }
         let right: Rights =
             if case .direct = order { .send } else if isServer, !order.isRead { .moderate } else { order.right }
         try allow(right, in: room, by: grant)
-        switch order {
-        case .participants, .star: if !isServer { try await refuseOutsider(user, of: room) }
-        default: break
-        }
+        if order.readsRoom, !isServer { try await refuseOutsider(user, of: room) }
         let mayDoAll = grant.map { $0.rights(in: room).contains(.moderate) } ?? false
         return try await carryOut(order, on: home(of: room), by: user, grant: grant, mayDoAll: mayDoAll)
     }
@@ -41,6 +42,22 @@ extension Hub {
                 metrics.limitRefusals[LimitLabel(limit)].increment()
             }
             throw error
+        }
+    }
+}
+
+extension Hub {
+    /// Tells the participants whom a message mentions that was said over HTTP. (Those whom a session's message mentions
+    /// are told by the room's home.)
+    func tellMentioned(by content: MessageContent, at position: Position, in room: RoomName) async {
+        let mentioned = content.mentioned.filter { $0 != content.user }
+        guard !mentioned.isEmpty else { return }
+        let home = home(of: room)
+        let list = BrokerRequest.conversation(ConversationRequest(.list, in: room, by: nil))
+        guard case .success(.participants(let known?)) = await home.ask(list) else { return }
+        for user in mentioned where known.participants[user] != nil {
+            let notice = UserNotice(.mentioned, room, by: content.user.text, position: position)
+            _ = await home.ask(.publish(on: .user(user), event: .notice(notice)))
         }
     }
 }

@@ -16,6 +16,7 @@ extension Hub {
         of user: UserID, limit: Int, cursor: InboxCursor, by grant: Grant?
     ) async throws(WireError) -> InboxList {
         if let error = AccessDecision.refusalOfReadingAnything(by: grant) { throw error }
+        try refuseBanned(grant)
         let rate = try take(RequestCost.request + RequestCost.read, by: grant)
         let mayRead = { @Sendable (room: RoomName) in AccessDecision.refusal(of: .read, in: room, by: grant) == nil }
         let (result, cost) = await home(of: user).inbox(of: user, mayRead: mayRead)
@@ -28,6 +29,7 @@ extension Hub {
 
     func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID] {
         if let error = AccessDecision.refusalOfReadingAnything(by: grant) { throw error }
+        try refuseBanned(grant)
         _ = try take(RequestCost.request + UInt64(users.count) * RequestCost.listeners, by: grant)
         guard let first = users.first else { return [] }
         switch await home(of: first).online(users) {

@@ -92,7 +92,12 @@ final class Hub: ChatService {
             if let label = RightLabel(right) { metrics.forbidden[label].increment() }
             throw error
         }
-        // A server's key is not the user in whose name it sends.
+        try refuseBanned(grant)
+    }
+
+    /// Refuses a user who is banned in all rooms, also what is about no room. A server's key is not the user in whose
+    /// name it sends.
+    func refuseBanned(_ grant: Grant?) throws(WireError) {
         guard let grant, !grant.permissions.actsForOthers else { return }
         if let error = sanctions.refusalOfPresence(of: grant.user, now: settings.wallClock()) { throw error }
     }
@@ -187,6 +192,7 @@ final class Hub: ChatService {
         }
         switch result {
         case .success(.said(let position, let repeated)):
+            if !repeated { await tellMentioned(by: content, at: position, in: room) }
             guard await home.isReplicated(in: room) else {
                 throw .notReplicated(position, replicas: settings.ackReplicas)
             }

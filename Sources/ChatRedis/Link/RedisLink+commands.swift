@@ -14,7 +14,7 @@ extension RedisLink {
         if case .publish(let entity, let event) = request, !tag.wantsAnswer {
             return publishing.add(event, on: entity, tag: tag)
         }
-        if case .append(_, _, _, .some) = request { sharedAppends += 1 }
+        if case .append(_, _, _, .some, _) = request { sharedAppends += 1 }
         encode(request, as: CommandQueue.Entry(kind: .request, tag: tag, sentAt: now))
     }
 

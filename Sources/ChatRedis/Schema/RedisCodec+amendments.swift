@@ -18,7 +18,7 @@ extension RedisCodec {
         writer.argument(order.window)
         writer.argument(order.mayAmendAny ? "any" : "" as StaticString)
         writer.argument(order.obeysRules ? "user" : "" as StaticString)
-        bounds(PageBounds(count: settings.historyLength, bytes: settings.historyBytes), &writer)
+        logBounds(&writer)
         writer.argument(settings.roomTTL.timeToLiveMilliseconds)
     }
 

@@ -7,26 +7,29 @@ extension RedisCodec {
     /// have to hear of the message and the link is not busy; otherwise a plain `XADD`. What a busy link stores for
     /// others is published later by the room, together with what else it says in that tick.
     func append(
-        _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes?, isBusy: Bool,
-        _ writer: inout RESPWriter
+        _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes?, isHeld: Bool,
+        isBusy: Bool, _ writer: inout RESPWriter
     ) -> RedisEncoded {
+        let most = isHeld ? max(settings.historyLength, settings.heldLength) : settings.historyLength
         if !content.isPlain, content.extra?.thread != nil {
             // It has to be counted in its thread, even if nobody has to hear of it.
-            appendAndPublish("martlet_reply", room, epoch, content, others, &writer)
+            appendAndPublish("martlet_reply", room, epoch, content, others, most: most, &writer)
             return kept(.announce)
         }
         if let others, !isBusy {
-            appendAndPublish("martlet_append", room, epoch, content, others, &writer)
+            appendAndPublish("martlet_append", room, epoch, content, others, most: most, &writer)
             return kept(.announce)
         }
-        append(room, epoch, content, &writer)
+        append(room, epoch, content, most: most, &writer)
         return RedisEncoded(operation: Operation.append.rawValue)
     }
 
     /// `XADD log NOMKSTREAM [MAXLEN ~ n] <epoch>-* …`: the hot path. Every argument is written directly into the
     /// buffer.
-    private func append(_ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ writer: inout RESPWriter) {
-        let trims = trims(at: content.at)
+    private func append(
+        _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, most: Int, _ writer: inout RESPWriter
+    ) {
+        let trims = trims(to: most, at: content.at)
         writer.command((trims ? 7 : 4) + Self.words(of: content))
         writer.argument("XADD")
         key(.log, room, &writer)
@@ -34,7 +37,7 @@ extension RedisCodec {
         if trims {
             writer.argument("MAXLEN")
             writer.argument("~")
-            writer.argument(settings.historyLength)
+            writer.argument(most)
         }
         writer.beginArgument()
         writer.append(epoch)
@@ -46,8 +49,8 @@ extension RedisCodec {
     /// Trimming reads the old end of the log, which is cold memory, even if there is nothing to trim: a twentieth of
     /// the cost of a message. So only one in sixteen appends to a long log trims, selected by a hash of its time (the
     /// mixing function of SplitMix64), as messages may arrive in any rhythm.
-    private func trims(at time: UInt64) -> Bool {
-        guard settings.historyLength >= Self.longHistory else { return true }
+    private func trims(to most: Int, at time: UInt64) -> Bool {
+        guard most >= Self.longHistory else { return true }
         var hash = time &* 0x9E37_79B9_7F4A_7C15
         hash = (hash ^ hash >> 30) &* 0xBF58_476D_1CE4_E5B9
         return hash >> 60 == 0
@@ -59,11 +62,11 @@ extension RedisCodec {
     /// Appends by a function that also publishes. It gets the rest of the payload already encoded.
     private func appendAndPublish(
         _ function: StaticString, _ room: RoomName, _ epoch: UInt64, _ content: MessageContent, _ others: OtherNodes?,
-        _ writer: inout RESPWriter
+        most: Int, _ writer: inout RESPWriter
     ) {
         call(function, [.log], room, arguments: 4 + Self.words(of: content), &writer)
         writer.argument(epoch)
-        writer.argument(settings.historyLength)
+        writer.argument(most)
         writer.argument(others?.known ?? 0)
         var rest = ByteWriter()
         if let others { rest.appendRest(ofMessage: content, base: others.base) }
@@ -119,7 +122,16 @@ extension RedisCodec {
         writer.argument(knows)
     }
 
-    /// `<count>:<bytes>`: the bounds of a page or of a log.
+    /// `<count>:<bytes>:<count>:<bytes>`: the bounds of a log, and those of one that a participant has not read.
+    func logBounds(_ writer: inout RESPWriter) {
+        let pages = [
+            PageBounds(count: settings.historyLength, bytes: settings.historyBytes),
+            PageBounds(count: settings.heldLength, bytes: settings.heldBytes),
+        ]
+        writer.argument(pages.map { "\($0.count):\($0.bytes)" }.joined(separator: ":"))
+    }
+
+    /// `<count>:<bytes>`: the bounds of a page.
     func bounds(_ page: PageBounds, _ writer: inout RESPWriter) {
         writer.beginArgument()
         writer.append(UInt64(clamping: page.count))
@@ -130,7 +142,7 @@ extension RedisCodec {
 
     func trim(_ room: RoomName, _ writer: inout RESPWriter) {
         call("martlet_trim", [.log], room, arguments: 1, &writer)
-        writer.argument(settings.historyBytes)
+        logBounds(&writer)
     }
 
     func leave(
@@ -155,7 +167,7 @@ extension RedisCodec {
         writer.append("-" as StaticString)
         writer.append(request.known)
         writer.endArgument()
-        writer.argument(settings.historyLength)
+        logBounds(&writer)
         for send in request.sends {
             writer.argument(send.again ? "1" : "0" as StaticString)
             position(send.since, &writer)
@@ -171,7 +183,7 @@ extension RedisCodec {
         writer.argument(content.data ?? "")
         writer.argument(content.key ?? "")
         writer.argument(content.at)
-        bounds(PageBounds(count: settings.historyLength, bytes: settings.historyBytes), &writer)
+        logBounds(&writer)
         writer.argument(settings.roomTTL.timeToLiveMilliseconds)
         writer.argument(obeysRules ? "user" : "" as StaticString)
         guard !content.isPlain, let extra = content.extra else { return }

@@ -7,6 +7,9 @@ public struct RedisCodecSettings: Sendable, Hashable {
     public var historyLength = 1_000
     /// Bytes of memory of a room's log.
     public var historyBytes = 4 * 1_048_576
+    /// The same of a log that a participant has not read.
+    public var heldLength = 10_000
+    public var heldBytes = 16 * 1_048_576
     /// Users in one part of a roster.
     public var rosterPart = 500
     /// Rooms in one part of a node's list.
@@ -88,8 +91,8 @@ public struct RedisCodec: RedisCodecProtocol {
         _ request: BrokerRequest, isBusy: Bool = false, into writer: inout RESPWriter
     ) throws(BrokerError) -> RedisEncoded {
         switch request {
-        case .append(let room, let epoch, let content, let others):
-            return append(room, epoch, content, others, isBusy: isBusy, &writer)
+        case .append(let room, let epoch, let content, let others, let isHeld):
+            return append(room, epoch, content, others, isHeld: isHeld, isBusy: isBusy, &writer)
         case .publish(let entity, let event):
             return encodePublish([event], on: entity, into: &writer)
         case .enter(let request):

@@ -102,12 +102,12 @@ import Testing
         }
         receipts.shown(message(11, bob), isAmendment: false)
         receipts.shown(message(12, ana), isAmendment: true)
-        // Who says something, or amends something, has read up to there.
-        #expect(receipts.unread(of: bob) == 0 && receipts.unread(of: ana) == 0)
+        // Who says something has read up to there; who amends something has not.
+        #expect(receipts.unread(of: bob) == 0 && receipts.unread(of: ana) == 2)
         receipts.shown(message(12, bob), isAmendment: false)
         receipts.shown(message(13, bob), isAmendment: false)
-        #expect(receipts.unread(of: ana) == 1 && receipts.positions[bob]?.seq == 13)
-        let old = receipts.heard([ana: mark(9, 1), bob: mark(13, 3)])
+        #expect(receipts.unread(of: ana) == 3 && receipts.positions[bob]?.seq == 13)
+        let old = receipts.heard([ana: mark(7, 1), bob: mark(13, 3)])
         let news = receipts.heard([ana: mark(13, 3), try UserID("eve"): mark(13, 3)])
         #expect(old.isEmpty && news == [ana: mark(13, 3)])
         #expect(receipts.unread(of: ana) == 0)
@@ -115,5 +115,54 @@ import Testing
             participants: [ana], marks: [ana: mark(2, 0)], tally: LogTally(last: 13, amendments: 3), kept: 6)
         #expect(stale.isEmpty)
         #expect(receipts.position(of: ana)?.seq == 13 && receipts.position(of: bob) == nil && receipts.count == 1)
+    }
+
+    @Test func whatWasReadOfALostBranchDoesNotCount() throws {
+        let (ana, bob) = (try UserID("ana"), try UserID("bob"))
+        let mark = { (seq: UInt64) in ReadMark(Position(epoch: 5, seq: seq)) }
+        var receipts = RoomReceipts(
+            participants: [ana, bob], marks: [ana: mark(4), bob: mark(90)], tally: LogTally(last: 100), kept: 100)
+        _ = receipts.update(
+            participants: [ana, bob], marks: [ana: mark(4)], tally: LogTally(last: 50), kept: 50, isRewound: true)
+        #expect(receipts.unread(of: ana) == 46 && receipts.unread(of: bob) == 50)
+        let message = Message(
+            position: Position(epoch: 9, seq: 51), content: MessageContent(user: bob, at: 1, text: "x"))
+        receipts.shown(message, isAmendment: false)
+        #expect(receipts.unread(of: ana) == 47 && receipts.position(of: bob) == message.position)
+    }
+
+    @Test func aMessageThatIsShownLateDoesNotMoveItsAuthorBack() throws {
+        let (ana, bob) = (try UserID("ana"), try UserID("bob"))
+        var receipts = RoomReceipts(participants: [bob], marks: [:], tally: LogTally(last: 8), kept: 8)
+        // Bob has said 9, and has read 10 on another node; both are still on their way here.
+        let news = receipts.heard([bob: ReadMark(Position(epoch: 5, seq: 10))])
+        #expect(news.count == 1)
+        for (seq, user) in [(UInt64(9), bob), (10, ana)] {
+            let content = MessageContent(user: user, at: 1, text: "x")
+            receipts.shown(Message(position: Position(epoch: 5, seq: seq), content: content), isAmendment: false)
+        }
+        #expect(receipts.position(of: bob)?.seq == 10 && receipts.unread(of: bob) == 0)
+    }
+
+    @Test func aLongMessageIsStarredWithoutHalfACharacter() throws {
+        let (room, bob) = (try RoomName("lobby"), try UserID("bob"))
+        func kept(_ text: String, data: String? = nil) -> Star {
+            let content = MessageContent(user: bob, at: 1, text: text, data: data)
+            return Star(Message(position: Position(epoch: 5, seq: 9), content: content), in: room)
+        }
+        let short = kept("hi", data: "[1]")
+        #expect(short.text == "hi" && short.data == "[1]")
+        for (character, bytes) in [("a", 8_192), ("e\u{301}", 8_190), ("👨‍👩‍👧", 8_190), ("이", 8_190)] {
+            let star = kept(String(repeating: character, count: 9_000), data: "[1]")
+            #expect(star.text?.utf8.count == bytes && star.data == nil, "\(character)")
+            #expect(star.text?.count == bytes / character.utf8.count, "\(character)")
+        }
+        // One character of 60 KB took nine seconds of the loop.
+        let stacked = "x" + String(repeating: "\u{301}", count: 30_000)
+        let time = ContinuousClock().measure {
+            let star = kept(stacked)
+            #expect(star.text?.isEmpty == true)
+        }
+        #expect(time < .seconds(1))
     }
 }

@@ -68,7 +68,7 @@ import Testing
         var collector = ReadCollector()
         var actions: [ReadCollector.Action] = []
         _ = collector.read(lobby, ana, place(1), isOwn: true, now: at(0))
-        #expect(collector.deadline == at(10_000))
+        #expect(collector.deadline == at(1_000))
         // What somebody reads takes it along.
         _ = collector.read(lobby, bob, place(1), now: at(100))
         #expect(collector.deadline == at(600))
@@ -78,6 +78,21 @@ import Testing
         collector.answered(.success([outcome(1), outcome(1)]), in: lobby, now: at(610), &actions)
         let marks = [ana: ReadMark(place(1)), bob: ReadMark(place(1))]
         #expect(actions == [.noticed(lobby, bob, ReadMark(place(1)), unread: 0), .stored(lobby, marks)])
+    }
+
+    /// Sparse messages in many rooms do not cause a call each.
+    @Test func whatUsersSayInManyRoomsWaitsLonger() throws {
+        var collector = ReadCollector()
+        var actions: [ReadCollector.Action] = []
+        for number in 0..<1_000 {
+            _ = collector.read(try RoomName("room\(number)"), ana, place(1), isOwn: true, now: at(0))
+        }
+        collector.timePassed(now: at(9_999), &actions)
+        #expect(actions.count == ReadCollector.manyRooms)
+        #expect(collector.deadline == at(10_000))
+        actions = []
+        collector.timePassed(now: at(10_000), &actions)
+        #expect(actions.count == 1_000 - ReadCollector.manyRooms)
     }
 
     @Test func aLostConnectionLosesNothing() {

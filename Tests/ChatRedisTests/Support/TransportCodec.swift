@@ -23,7 +23,7 @@ struct TransportCodec: RedisCodecProtocol {
         _ request: BrokerRequest, isBusy: Bool, into writer: inout RESPWriter
     ) throws(BrokerError) -> RedisEncoded {
         switch request {
-        case .append(let room, let epoch, _, let others):
+        case .append(let room, let epoch, _, let others, _):
             // INCR of the room's counter: the reply shows the order in which Redis carried the requests out. The answer
             // shows whether the link was busy.
             writer.command(2)
@@ -58,8 +58,7 @@ struct TransportCodec: RedisCodecProtocol {
             throw .notStored("the codec does not want to")
         case .ping, .memory, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release,
             .rooms, .tryStoring, .holders, .trim, .moderate, .amend, .audit, .rules, .command, .commands, .storeTicket,
-            .takeTicket,
-            .conversation, .user, .reading:
+            .takeTicket, .conversation, .user, .reading:
             writer.command(1)
             writer.argument("PING" as StaticString)
             return RedisEncoded(operation: Operation.ping)

@@ -4,6 +4,9 @@ public struct MemoryBrokerSettings: Sendable, Hashable {
     public var historyLength = 1_000
     /// Bytes of messages (``MessageContent/storedBytes``) that `trim` leaves in a log.
     public var historyBytes = 4 * 1_048_576
+    /// The same of a log that a participant has not read.
+    public var heldLength = 10_000
+    public var heldBytes = 16 * 1_048_576
     /// Users in one part of a roster, and rooms in one part of a node's list.
     public var partLength = 500
     /// Of how many participants at most a room is told what they have read.
@@ -22,6 +25,9 @@ public struct MemoryBrokerSettings: Sendable, Hashable {
     public var nodeRoomsTTL: Duration = .seconds(7 * 86_400)
 
     public init() {}
+
+    /// The messages that an append leaves in a log.
+    func mostEntries(isHeld: Bool) -> Int { isHeld ? max(historyLength, heldLength) : historyLength }
 }
 
 /// Everything that Redis does for Martlet, in memory: the same answers and events to the same requests. The contract
@@ -93,9 +99,10 @@ public struct MemoryBroker: Sendable {
     public mutating func apply(_ request: BrokerRequest, now: UInt64) -> Answer {
         sweep(now: now)
         switch request {
-        case .append(let room, let epoch, let content, let others):
+        case .append(let room, let epoch, let content, let others, let isHeld):
             return on(room, now) { room, settings in
-                let appended = room.append(content, epoch: epoch, limit: settings.historyLength)
+                let limit = settings.mostEntries(isHeld: isHeld)
+                let appended = room.append(content, epoch: epoch, limit: limit)
                 guard let others, case .success(let position) = appended, position.seq > others.known else {
                     return (appended.map { .appended($0) }, [])
                 }
@@ -141,7 +148,7 @@ public struct MemoryBroker: Sendable {
         case .once(let request):
             return on(request.room, now) { room, settings in
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
-                let (result, events) = room.once(request, limit: settings.historyLength, now: now)
+                let (result, events) = room.once(request, limit: settings.mostEntries(isHeld: room.isHeld), now: now)
                 return (result.map { .once($0) }, events)
             }
         case .say(let room, let content, let obeysRules):
@@ -164,7 +171,8 @@ public struct MemoryBroker: Sendable {
                     return (.failure(refusal), [])
                 }
                 if let problem = room.problem(now: now) { return (.failure(problem), []) }
-                return room.amend(order, limit: settings.historyLength, runID: runID, now: now, expires: expires)
+                let limit = settings.mostEntries(isHeld: room.isHeld)
+                return room.amend(order, limit: limit, runID: runID, now: now, expires: expires)
             }
         case .audit(let room, let before, let count):
             return on(room, now) { room, _ in
@@ -195,7 +203,7 @@ public struct MemoryBroker: Sendable {
             return on(room, now) { room, _ in (.success(.history(room.history(query))), []) }
         case .trim(let room):
             return on(room, now) { room, settings in
-                room.log?.trim(toBytes: settings.historyBytes)
+                room.trim(settings)
                 return (.success(.done), [])
             }
         case .holders(let room):
@@ -259,7 +267,8 @@ public struct MemoryBroker: Sendable {
             if let problem = room.problem(now: now) { return (.failure(problem), []) }
             guard
                 let (position, repeated, events) = room.say(
-                    content, limit: settings.historyLength, runID: runID, now: now, expires: expires)
+                    content, limit: settings.mostEntries(isHeld: room.isHeld), runID: runID, now: now,
+                    expires: expires)
             else { return (.failure(.refused), []) }
             return (.success(.said(position, repeated: repeated)), events)
         }
@@ -335,8 +344,7 @@ public struct MemoryBroker: Sendable {
             let ticket = tickets.removeValue(forKey: name)
             return .ticket(ticket.flatMap { $0.expires > now ? $0.allows : nil })
         case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .amend, .audit,
-            .rules,
-            .presence, .roster, .history, .holders, .trim, .conversation, .user, .reading:
+            .rules, .presence, .roster, .history, .holders, .trim, .conversation, .user, .reading:
             return .done
         }
     }

@@ -101,13 +101,14 @@ struct MemoryLog: Sendable {
         last = position
     }
 
-    /// Drops the oldest messages until the others fit into that many bytes; the newest message stays.
-    mutating func trim(toBytes bytes: Int) {
+    /// Drops the oldest messages until the others fit into that many bytes, or are `least`; the newest message stays.
+    mutating func trim(toBytes bytes: Int, atLeast least: Int = 1) {
         let kept = entries.reversed().fitting(PageBounds(count: .max, bytes: bytes))
-        drop(to: storage.count - max(1, kept))
+        drop(to: storage.count - max(1, kept, min(least, entries.count)))
     }
 
-    private mutating func trim(to limit: Int) {
+    /// Drops the oldest messages until so many are left.
+    mutating func trim(to limit: Int) {
         var first = head
         var excess = live - max(0, limit)
         while excess > 0, first < storage.count {

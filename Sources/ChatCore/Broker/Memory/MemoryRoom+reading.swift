@@ -94,7 +94,7 @@ extension MemoryRoom {
     }
 
     /// The answer of `martlet_head`.
-    func head(of user: UserID) -> RoomHead? {
+    func head(of user: UserID, now: UInt64) -> RoomHead? {
         guard let conversation = moderation.conversation, let participant = conversation.participants[user] else {
             return nil
         }
@@ -107,9 +107,10 @@ extension MemoryRoom {
             mark = ReadMark(message.position, amendments: tally.amendments - min(tally.amendments, later))
         }
         let others = conversation.participants.keys.filter { $0 != user }
+        let isBanned = moderation.bans[user].map { $0.until.map { $0 > now } ?? true } ?? false
         return RoomHead(
             kind: conversation.kind, participant: participant, newest: newest, mark: mark,
-            unread: tally.unread(after: mark, kept: kept), last: message.map { preview(of: $0) },
+            unread: tally.unread(after: mark, kept: kept), last: isBanned ? nil : message.map { preview(of: $0) },
             other: conversation.kind == .direct && others.count == 1 ? others.first : nil)
     }
 
@@ -124,6 +125,30 @@ extension MemoryRoom {
     }
 
     private func preview(of message: Message) -> MessagePreview { MessagePreview(message) }
+
+    // MARK: holding
+
+    /// Whether the log is held for participants.
+    var isHeld: Bool { !(participants ?? [:]).isEmpty }
+
+    /// The number of the log's newest entries that a participant has still to read; nil if the room has none.
+    private var entriesToRead: Int? {
+        guard let participants, !participants.isEmpty, let last = log?.last.seq else { return nil }
+        return participants.keys.map { user in
+            conversation.reads[user].map { Int(clamping: last - min(last, $0.position.seq)) } ?? .max
+        }.max()
+    }
+
+    /// Drops the oldest messages until the log is within its bounds.
+    mutating func trim(_ settings: MemoryBrokerSettings) {
+        var least = 1
+        if let needed = entriesToRead {
+            least = min(needed, settings.mostEntries(isHeld: true))
+            log?.trim(to: max(settings.historyLength, least))
+            log?.trim(toBytes: max(settings.historyBytes, settings.heldBytes))
+        }
+        log?.trim(toBytes: settings.historyBytes, atLeast: least)
+    }
 
     // MARK: amendments
 
@@ -141,7 +166,7 @@ extension MemoryBroker {
                 (.success(.reading(.receipts(room.receipts(told: settings.receipts)))), [])
             }
         case .head(let room, let user):
-            on(room, now) { room, _ in (.success(.reading(.head(room.head(of: user)))), []) }
+            on(room, now) { room, _ in (.success(.reading(.head(room.head(of: user, now: now)))), []) }
         // Only the hub knows who listens.
         case .listeners: Answer(result: .success(.reading(.listeners(0))), events: [])
         }

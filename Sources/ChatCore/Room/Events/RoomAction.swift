@@ -43,7 +43,8 @@ public enum RoomAction: Sendable, Equatable {
     /// request.
     case charge(SessionID, UInt64)
     /// The room was read, with its participants; nil if it has none any more. `last`: the seq of the log's last entry.
-    indirect case conversed(Conversation?, last: UInt64)
+    /// `isRewound`: the log has lost what was shown last.
+    indirect case conversed(Conversation?, last: UInt64, isRewound: Bool)
     /// The nodes in the room, according to Redis: the sweeper looks for dead ones.
     case sawNodes([NodeID: UInt64])
     /// The room is out of use: the runner may forget it.

@@ -70,8 +70,9 @@ extension RoomAction {
         case .remove(let session, let removal): "remove \(session.trace), \(removal.reason.rawValue)"
         case .refusePage(let session, let event): "refusePage of \(session.trace): \(event.trace)"
         case .sawNodes(let nodes): "sawNodes, \(nodes.count) nodes"
-        case .conversed(let conversation, let last):
+        case .conversed(let conversation, let last, let isRewound):
             "conversed, \(conversation?.participants.count ?? 0) participants, last \(last)"
+                + (isRewound ? ", rewound" : "")
         case .charge(let session, let cost): "charge session \(session.raw) \(cost) ns"
         case .finished: "finished"
         case .count(let counter): "count \(counter)"
@@ -177,7 +178,7 @@ extension PresenceNotice {
 extension BrokerRequest {
     fileprivate var trace: String {
         switch self {
-        case .append(_, let epoch, let content, let others):
+        case .append(_, let epoch, let content, let others, _):
             "append in epoch \(epoch)\(others.map { ", \($0.trace)" } ?? ""), \(content.trace)"
         case .publish(_, let event): "publish \(event.trace)"
         case .enter(let request):
@@ -195,8 +196,7 @@ extension BrokerRequest {
         case .hold: "hold"
         case .release: "release"
         case .say, .moderate, .amend, .audit, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget,
-            .tryStoring, .memory,
-            .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user, .reading:
+            .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user, .reading:
             "none of a room's"
         }
     }
@@ -225,8 +225,7 @@ extension BrokerReply {
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
         case .moderated, .amended, .audit, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders,
-            .memory, .commanded,
-            .commands, .ticket, .conversation, .participants, .user, .reading:
+            .memory, .commanded, .commands, .ticket, .conversation, .participants, .user, .reading:
             "none of a room's"
         }
     }

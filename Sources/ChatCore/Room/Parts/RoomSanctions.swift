@@ -49,6 +49,9 @@ struct RoomSanctions: Sendable {
     /// The version of the rules that were read last.
     var version: UInt64 { moderation?.version ?? 0 }
 
+    /// Whether the room has participants, or had some.
+    var isConversation: Bool { moderation?.conversation != nil }
+
     /// Whether indexes of participants may lack the room.
     var hasPendingIndexes: Bool { !(moderation?.conversation?.pending.isEmpty ?? true) }
 
