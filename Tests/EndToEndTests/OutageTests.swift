@@ -35,7 +35,7 @@ struct OutageTests {
         }
         func talked(_ count: Int) async throws {
             let before = bob.texts(room).count
-            try await eventually("bob is shown \(count) more", within: .seconds(60)) {
+            try await eventually("bob is shown \(count) more", within: .seconds(180)) {
                 bob.texts(room).count >= before + count
             }
         }
