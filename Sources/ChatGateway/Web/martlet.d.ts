@@ -118,12 +118,21 @@ export class Client extends Emitter<ClientEvents> {
      * @returns {Promise<Conversation>}
      */
     createGroup(room: string, users?: string[] | undefined): Promise<Conversation>;
-    /** Nothing comes to you from this user in direct conversations any more. @param {string} user */
-    block(user: any): Promise<Conversation>;
-    /** Takes back a block: what this user says in direct conversations comes to you again. @param {string} user */
-    unblock(user: any): Promise<Conversation>;
-    /** Whom you have blocked. @returns {Promise<string[]>} */
-    blocked(): Promise<any>;
+    /**
+     * Nothing comes to you from this user in direct conversations any more.
+     * @param {string} user
+     */
+    block(user: string): Promise<Conversation>;
+    /**
+     * Takes back a block: what this user says in direct conversations comes to you again.
+     * @param {string} user
+     */
+    unblock(user: string): Promise<Conversation>;
+    /**
+     * Whom you have blocked.
+     * @returns {Promise<string[]>}
+     */
+    blocked(): Promise<string[]>;
     /**
      * Changes who belongs to a conversation, whether you have joined its room or not. A room object has a method for each
      * operation on its own conversation.
@@ -160,8 +169,12 @@ export class Client extends Emitter<ClientEvents> {
      * @returns {Promise<void>}
      */
     watch(rooms: string[]): Promise<void>;
-    /** Ends what `watch` began, for these rooms. @param {string[]} rooms @returns {Promise<void>} */
-    unwatch(rooms: any): Promise<void>;
+    /**
+     * Ends what `watch` began, for these rooms.
+     * @param {string[]} rooms
+     * @returns {Promise<void>}
+     */
+    unwatch(rooms: string[]): Promise<void>;
     /**
      * Which of these users have a session on any node.
      * @param {string[]} users
@@ -174,8 +187,13 @@ export class Client extends Emitter<ClientEvents> {
      * @returns {Promise<boolean>} Whether it is starred now.
      */
     star(room: string, position: string): Promise<boolean>;
-    /** Takes a star away. @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now. */
-    unstar(room: any, position: any): Promise<any>;
+    /**
+     * Takes a star away.
+     * @param {string} room
+     * @param {string} position
+     * @returns {Promise<boolean>} Whether it is starred now.
+     */
+    unstar(room: string, position: string): Promise<boolean>;
     /**
      * What you starred, newest first: one page.
      * @param {{ limit?: number, cursor?: string }} [options]
@@ -366,18 +384,26 @@ export class Room extends Emitter<RoomEvents> {
         timeout?: number | undefined;
         key?: string | undefined;
     } | undefined): Promise<Amended>;
-    /** Pins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
-    pin(position: any, options: any): Promise<{
-        position: any;
-        repeated: any;
-        unchanged: any;
-    }>;
-    /** Unpins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
-    unpin(position: any, options: any): Promise<{
-        position: any;
-        repeated: any;
-        unchanged: any;
-    }>;
+    /**
+     * Pins a message.
+     * @param {string} position
+     * @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    pin(position: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
+    /**
+     * Unpins a message.
+     * @param {string} position
+     * @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
+    unpin(position: string, options?: {
+        timeout?: number | undefined;
+        key?: string | undefined;
+    } | undefined): Promise<Amended>;
     /**
      * Tells the room's moderators of a message, and nobody else.
      * @param {string} position @param {string} [reason] At most 200 bytes.
@@ -409,16 +435,36 @@ export class Room extends Emitter<RoomEvents> {
         kind: ConversationKind | null;
         participants: Participant[];
     }>;
-    /** Adds members to the conversation. @param {string[]} users @returns {Promise<Conversation>} */
-    invite(users: any): Promise<Conversation>;
-    /** Ends your part in the conversation; `leave` only ends this session's stay. @returns {Promise<Conversation>} */
+    /**
+     * Adds members to the conversation.
+     * @param {string[]} users
+     * @returns {Promise<Conversation>}
+     */
+    invite(users: string[]): Promise<Conversation>;
+    /**
+     * Ends your part in the conversation; `leave` only ends this session's stay.
+     * @returns {Promise<Conversation>}
+     */
     leaveConversation(): Promise<Conversation>;
-    /** Takes somebody out of the conversation. @param {string} user @returns {Promise<Conversation>} */
-    remove(user: any): Promise<Conversation>;
-    /** Gives a participant another role. @param {string} user @param {Role} role @returns {Promise<Conversation>} */
-    setRole(user: any, role: any): Promise<Conversation>;
-    /** What you want to be told of the conversation. @param {NotificationLevel} level @returns {Promise<Conversation>} */
-    notify(level: any): Promise<Conversation>;
+    /**
+     * Takes somebody out of the conversation.
+     * @param {string} user
+     * @returns {Promise<Conversation>}
+     */
+    remove(user: string): Promise<Conversation>;
+    /**
+     * Gives a participant another role.
+     * @param {string} user
+     * @param {Role} role
+     * @returns {Promise<Conversation>}
+     */
+    setRole(user: string, role: Role): Promise<Conversation>;
+    /**
+     * What you want to be told of the conversation.
+     * @param {NotificationLevel} level
+     * @returns {Promise<Conversation>}
+     */
+    notify(level: NotificationLevel): Promise<Conversation>;
     /**
      * Says that you have read up to there. Goes forwards only; told at most once a second, and again after a lost
      * connection.

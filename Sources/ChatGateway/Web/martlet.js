@@ -677,17 +677,26 @@ export class Client extends Emitter {
         return this.conversation('create', { room, users, kind: 'group' });
     }
 
-    /** Nothing comes to you from this user in direct conversations any more. @param {string} user */
+    /**
+     * Nothing comes to you from this user in direct conversations any more.
+     * @param {string} user
+     */
     block(user) {
         return this.conversation('block', { user });
     }
 
-    /** Takes back a block: what this user says in direct conversations comes to you again. @param {string} user */
+    /**
+     * Takes back a block: what this user says in direct conversations comes to you again.
+     * @param {string} user
+     */
     unblock(user) {
         return this.conversation('unblock', { user });
     }
 
-    /** Whom you have blocked. @returns {Promise<string[]>} */
+    /**
+     * Whom you have blocked.
+     * @returns {Promise<string[]>}
+     */
     async blocked() {
         const frame = await this.#ask({ type: 'conversation', operation: 'blocked' }, 'conversation blocked');
         return frame.users ?? [];
@@ -734,7 +743,11 @@ export class Client extends Emitter {
         await Promise.all(chunks(rooms).map((some) => this.#ask({ type: 'watch', rooms: some }, 'watch')));
     }
 
-    /** Ends what `watch` began, for these rooms. @param {string[]} rooms @returns {Promise<void>} */
+    /**
+     * Ends what `watch` began, for these rooms.
+     * @param {string[]} rooms
+     * @returns {Promise<void>}
+     */
     async unwatch(rooms) {
         for (const room of rooms) this.#watched.delete(room);
         await Promise.all(chunks(rooms).map((some) => this.#ask({ type: 'unwatch', rooms: some }, 'unwatch')));
@@ -760,7 +773,12 @@ export class Client extends Emitter {
         return frame.starred ?? true;
     }
 
-    /** Takes a star away. @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now. */
+    /**
+     * Takes a star away.
+     * @param {string} room
+     * @param {string} position
+     * @returns {Promise<boolean>} Whether it is starred now.
+     */
     async unstar(room, position) {
         const frame = await this.#ask({ type: 'unstar', room, position }, `unstar in ${room}`, room);
         return frame.starred ?? false;
@@ -795,7 +813,10 @@ export class Client extends Emitter {
         }
     }
 
-    /** Asks for something that belongs to no joined room. @param {any} fields @param {string} what @param {string} [room] */
+    /**
+     * Asks for something that belongs to no joined room.
+     * @param {any} fields @param {string} what @param {string} [room]
+     */
     #ask(fields, what, room) {
         if (this.state === 'closed') return Promise.reject(new MartletError('closed', `${what}: the client is closed`, { room }));
         const answer = this.#requests.add(fields, { what, room });
@@ -1519,12 +1540,22 @@ export class Room extends Emitter {
         return this.#amend('unreact', position, { reaction }, options);
     }
 
-    /** Pins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    /**
+     * Pins a message.
+     * @param {string} position
+     * @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
     pin(position, options) {
         return this.#amend('pin', position, {}, options);
     }
 
-    /** Unpins a message. @param {string} position @param {{ timeout?: number, key?: string }} [options] @returns {Promise<Amended>} */
+    /**
+     * Unpins a message.
+     * @param {string} position
+     * @param {{ timeout?: number, key?: string }} [options]
+     * @returns {Promise<Amended>}
+     */
     unpin(position, options) {
         return this.#amend('unpin', position, {}, options);
     }
@@ -1568,27 +1599,47 @@ export class Room extends Emitter {
         return { kind: frame.kind ?? null, participants: frame.participants ?? [] };
     }
 
-    /** Adds members to the conversation. @param {string[]} users @returns {Promise<Conversation>} */
+    /**
+     * Adds members to the conversation.
+     * @param {string[]} users
+     * @returns {Promise<Conversation>}
+     */
     invite(users) {
         return this.#client.conversation('invite', { room: this.name, users });
     }
 
-    /** Ends your part in the conversation; `leave` only ends this session's stay. @returns {Promise<Conversation>} */
+    /**
+     * Ends your part in the conversation; `leave` only ends this session's stay.
+     * @returns {Promise<Conversation>}
+     */
     leaveConversation() {
         return this.#client.conversation('leave', { room: this.name });
     }
 
-    /** Takes somebody out of the conversation. @param {string} user @returns {Promise<Conversation>} */
+    /**
+     * Takes somebody out of the conversation.
+     * @param {string} user
+     * @returns {Promise<Conversation>}
+     */
     remove(user) {
         return this.#client.conversation('remove', { room: this.name, user });
     }
 
-    /** Gives a participant another role. @param {string} user @param {Role} role @returns {Promise<Conversation>} */
+    /**
+     * Gives a participant another role.
+     * @param {string} user
+     * @param {Role} role
+     * @returns {Promise<Conversation>}
+     */
     setRole(user, role) {
         return this.#client.conversation('role', { room: this.name, user, role });
     }
 
-    /** What you want to be told of the conversation. @param {NotificationLevel} level @returns {Promise<Conversation>} */
+    /**
+     * What you want to be told of the conversation.
+     * @param {NotificationLevel} level
+     * @returns {Promise<Conversation>}
+     */
     notify(level) {
         return this.#client.conversation('notify', { room: this.name, level });
     }
@@ -1867,7 +1918,10 @@ export class Room extends Emitter {
         return isOut || frame.retry === true;
     }
 
-    /** Asks for something that may be asked again on another connection. @param {any} fields @param {number} [timeout] */
+    /**
+     * Asks for something that may be asked again on another connection.
+     * @param {any} fields @param {number} [timeout]
+     */
     #read(fields, timeout) {
         if (this.#over ?? this.#out) return Promise.reject(this.#over ?? this.#out);
         const answer = this.#requests.add(fields, { what: `${fields.type} of ${this.name}`, room: this.name, timeout });
@@ -1917,7 +1971,10 @@ export class Room extends Emitter {
         }, ms);
     }
 
-    /** Notes up to where you have read, and how much is unread after it. @param {string} position @param {number} [unread] */
+    /**
+     * Notes up to where you have read, and how much is unread after it.
+     * @param {string} position @param {number} [unread]
+     */
     #haveRead(position, unread) {
         if (this.lastRead === null && this.unread === null) return;
         if (seqOf(position) <= seqOf(this.lastRead)) return;
@@ -2757,13 +2814,19 @@ function wireError(frame, room, what = 'the node says', key = undefined) {
     });
 }
 
-/** Ms until a time in RFC 3339, at least 0; null: no time. @param {unknown} until @param {Clock} clock */
+/**
+ * Ms until a time in RFC 3339, at least 0; null: no time.
+ * @param {unknown} until @param {Clock} clock
+ */
 function timeTo(until, clock) {
     const at = typeof until === 'string' ? Date.parse(until) : NaN;
     return Number.isNaN(at) ? null : Math.max(0, at - (clock.date?.() ?? Date.now()));
 }
 
-/** Parts of a list that one request may name. @param {string[]} names */
+/**
+ * Parts of a list that one request may name.
+ * @param {string[]} names
+ */
 function chunks(names) {
     const parts = [];
     for (let from = 0; from < names.length; from += NAMED) parts.push(names.slice(from, from + NAMED));
