@@ -9,7 +9,7 @@ from abuse_verdict import Case, Phase
 from honest import cpu_of
 from ledger import Ledger, text_of
 from refusals import DRAIN, LastWords, Outage
-from self_test import judgement, look, start_over
+from self_test import judged, judgement, look, start_over
 from stage import Stage
 
 OUTAGE_SECONDS = 4.5
@@ -27,11 +27,7 @@ async def limits_self_test(options, show, state):
         await stage.fill(options.sessions)
         found.update(await refusal_plants(stage))
         found.update(await last_words_plants(stage))
-    judged = Ledger()
-    for name, text in found.items():
-        if text.startswith(("NOT NOTICED", "NOTICED")):
-            judged.broken("the test itself", "", "", f"{name}: {text}")
-    return judged, found
+    return judged(found)
 
 
 # Abuse: numbers in, words out.

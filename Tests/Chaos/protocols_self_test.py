@@ -2,18 +2,14 @@
 
 import json
 
-from ledger import Ledger, text_of
-from self_test import plant_all, tamper
+from ledger import text_of
+from self_test import judged, plant_all, tamper
 
 
 async def protocols_self_test(options, show, state):
     options.rooms, options.sessions = 2, 2 * len(options.protocols)
     found = await plant_all(options, show, state, plants(options.protocols))
-    judged = Ledger()
-    for name, text in found.items():
-        if text.startswith(("NOT NOTICED", "NOTICED")):
-            judged.broken("the test itself", "", "", f"{name}: {text}")
-    return judged, found
+    return judged(found)
 
 
 def plants(kinds):

@@ -16,11 +16,7 @@ async def self_test(options, show, state):
     show.line("on a Redis Cluster:")
     for name, text in (await plant_all(options, show, state / "redis-cluster", in_redis, redis_cluster=True)).items():
         found[f"on a Redis Cluster: {name}"] = text
-    judged = Ledger()
-    for name, text in found.items():
-        if text.startswith(("NOT NOTICED", "NOTICED")):
-            judged.broken("the test itself", "", "", f"{name}: {text}")
-    return judged, found
+    return judged(found)
 
 
 async def plant_all(options, show, state, plants, **cluster):
@@ -47,6 +43,15 @@ async def plant_all(options, show, state, plants, **cluster):
                 await undo()
             await start_over(stage)
         return found
+
+
+def judged(found):
+    """The ledger of a self-test, and what was found: each plant that was not noticed as it should is a violation."""
+    ledger = Ledger()
+    for name, text in found.items():
+        if text.startswith(("NOT NOTICED", "NOTICED")):
+            ledger.broken("the test itself", "", "", f"{name}: {text}")
+    return ledger, found
 
 
 def judgement(seen, promises):
