@@ -252,7 +252,10 @@ struct SocketIOTests {
             await server.stopAccepting()
             try await eventually("ana is gone, and her state is kept") { service.sessions == 0 && service.records == 1 }
             // The poll may have come too late, on a connection that was not accepted.
-            if let answer = try? await last, answer.status == 200 { #expect(answer.body.hasSuffix("\u{1E}1")) }
+            // What was queued comes first, and the close packet alone with the next poll.
+            if let answer = try? await last, answer.status == 200 {
+                #expect(answer.body == "1" || !answer.body.contains("\u{1E}1"))
+            }
             open.channel.close(promise: nil)
         }
     }

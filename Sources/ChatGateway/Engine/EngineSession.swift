@@ -258,7 +258,7 @@ final class EngineSession: EngineConnection, FlushedOutlet, QueuedSession {
     }
 
     package func close() {
-        run(machine.close(now: .now))
+        run(machine.close(hasQueued: hasQueued, now: .now))
         keepTime()
     }
 

@@ -14,7 +14,7 @@ public struct EngineStateMachine: Sendable {
         case probing(until: Moment)
         /// → `closed`
         case webSocket
-        /// The session was ended, and its last packets wait for a poll. → `closed`
+        /// The server has ended the session; what is queued, and the close packet, wait for polls. → `closed`
         case closing(until: Moment)
         /// Final.
         case closed
@@ -138,9 +138,7 @@ public struct EngineStateMachine: Sendable {
             isPollWaiting = true
             return late + [.holdRequest]
         case .probing: return late + [.answerRequest(hasQueued ? .queued : .noop)]
-        case .closing:
-            state = .closed
-            return late + [.answerRequest(hasQueued ? .queued : .close)]
+        case .closing: return late + [.answerRequest(closing(hasQueued: hasQueued))]
         case .webSocket, .closed: return late + [.refuseRequest]
         }
     }
@@ -243,19 +241,16 @@ public struct EngineStateMachine: Sendable {
 
     // MARK: The end
 
-    /// The server ends the session, after what is queued.
-    public mutating func close(now: Moment) -> [Action] {
+    /// The server ends the session, after what is queued. `hasQueued`: something waits to be sent.
+    public mutating func close(hasQueued: Bool, now: Moment) -> [Action] {
         switch state {
         case .polling, .probing:
             let isProbed = state != .polling
             let probe: [Action] = isProbed ? [.closeProbe] : []
-            guard !isPollWaiting else {
-                isPollWaiting = false
-                state = .closed
-                return [.send(.close), .answerWaiting(.queued)] + probe + [.end(.server)]
-            }
             state = .closing(until: now + settings.closeTimeout)
-            return [.send(.close)] + probe + [.end(.server)]
+            guard isPollWaiting else { return probe + [.end(.server)] }
+            isPollWaiting = false
+            return [.answerWaiting(closing(hasQueued: hasQueued))] + probe + [.end(.server)]
         case .webSocket:
             state = .closed
             return [.closeWebSocket, .end(.server)]
@@ -279,6 +274,18 @@ public struct EngineStateMachine: Sendable {
             actions.append(.send(.ping([])))
         }
         return actions
+    }
+
+    /// What a poll of a session is answered with that the server has ended.
+    ///
+    /// What is queued goes first, and the close packet alone with the poll after it, as the reference implementation has
+    /// it. socket.io-client handles a close packet at once, but the events of a payload after the whole payload: events
+    /// beside a close packet would reach a socket that is no longer connected. It keeps them for its next connection,
+    /// and the offset that it then sends does not count them, so they would come twice.
+    private mutating func closing(hasQueued: Bool) -> PollAnswer {
+        guard !hasQueued else { return .queued }
+        state = .closed
+        return .close
     }
 
     private mutating func answer(_ poll: PollAnswer) -> [Action] {

@@ -184,22 +184,39 @@ struct EngineStateMachineTests {
 
     @Test func aSessionThatTheServerEndsIsPolledOnceMore() {
         var machine = machine()
-        #expect(machine.close(now: at(1)) == [.send(.close), .end(.server)])
+        #expect(machine.close(hasQueued: false, now: at(1)) == [.end(.server)])
         #expect(!machine.isOpen && !machine.isOver)
-        #expect(machine.close(now: at(1)) == [])
+        #expect(machine.close(hasQueued: false, now: at(1)) == [])
         #expect(machine.postBegan(now: at(2)) == [.refuseRequest])
-        #expect(machine.polled(hasQueued: true, now: at(2)) == [.answerRequest(.queued)])
+        #expect(machine.polled(hasQueued: false, now: at(2)) == [.answerRequest(.close)])
         #expect(machine.isOver)
         var waiting = self.machine()
         _ = waiting.polled(hasQueued: false, now: at(1))
-        #expect(waiting.close(now: at(2)) == [.send(.close), .answerWaiting(.queued), .end(.server)])
+        #expect(waiting.close(hasQueued: false, now: at(2)) == [.answerWaiting(.close), .end(.server)])
+        #expect(waiting.isOver)
         var webSocket = self.machine(isPolling: false)
-        #expect(webSocket.close(now: at(1)) == [.closeWebSocket, .end(.server)])
+        #expect(webSocket.close(hasQueued: true, now: at(1)) == [.closeWebSocket, .end(.server)])
+    }
+
+    /// socket.io-client takes events that stand beside a close packet for events of its next connection.
+    @Test func aCloseIsNeverSentBesideMessages() {
+        var machine = machine()
+        #expect(machine.close(hasQueued: true, now: at(1)) == [.end(.server)])
+        #expect(machine.polled(hasQueued: true, now: at(2)) == [.answerRequest(.queued)])
+        #expect(!machine.isOver)
+        #expect(machine.polled(hasQueued: false, now: at(3)) == [.answerRequest(.close)])
+        #expect(machine.isOver)
+        var waiting = self.machine()
+        _ = waiting.polled(hasQueued: false, now: at(1))
+        #expect(waiting.close(hasQueued: true, now: at(2)) == [.answerWaiting(.queued), .end(.server)])
+        #expect(!waiting.isOver)
+        #expect(waiting.polled(hasQueued: false, now: at(3)) == [.answerRequest(.close)])
+        #expect(waiting.isOver)
     }
 
     @Test func aSessionThatIsNotPolledAgainIsForgotten() {
         var machine = machine()
-        _ = machine.close(now: at(1))
+        _ = machine.close(hasQueued: false, now: at(1))
         #expect(machine.deadline == at(5_001))
         #expect(machine.timePassed(now: at(5_001)) == [])
         #expect(machine.isOver)
@@ -234,7 +251,9 @@ struct EngineStateMachineTests {
                 case 9: actions = machine.receivedOnProbe(.ping(Array("probe".utf8)), now: now)
                 case 10: actions = machine.receivedOnProbe(.upgrade, now: now)
                 case 11: actions = machine.webSocketClosed()
-                case 12: actions = generator.next() % 8 == 0 ? machine.close(now: now) : []
+                case 12:
+                    actions =
+                        generator.next() % 8 == 0 ? machine.close(hasQueued: generator.next() % 2 == 0, now: now) : []
                 default: actions = machine.timePassed(now: now)
                 }
                 for action in actions {
