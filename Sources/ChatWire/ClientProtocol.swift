@@ -94,6 +94,8 @@ public enum ClientInput: Sendable, Hashable {
     case say([UInt8], isText: Bool)
     /// The client broke the protocol, so that its session cannot go on. `reason`: a short label for metrics.
     case end(ProtocolFarewell, reason: String)
+    /// The node cannot go on with the session, and the client is to connect anew. `reason`: a short label for metrics.
+    case restart(reason: String)
 }
 
 /// Reads the input of one connection of a ``ClientProtocol``. Confined to the connection's event loop.

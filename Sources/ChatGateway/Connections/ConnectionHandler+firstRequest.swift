@@ -115,7 +115,7 @@ extension ConnectionHandler {
                     RequestFailure(
                         ref: request.ref, error: WireError(.unauthenticated, "the client has not said who it is")))
             case .failure(let failure): fail(failure)
-            case .goodbye: end(ProtocolFarewell(code: .normal, text: ""))
+            case .goodbye, .restart: end(ProtocolFarewell(code: .normal, text: ""))
             case .say(let bytes, let isText):
                 write(SharedFrame(bytes, as: first.opening.spoken.framing(isText: isText)).bytes)
             case .end(let farewell, let reason):

@@ -233,7 +233,7 @@ final class SocketIOApplication: EngineApplication {
                 guard hello == nil else { return behind.append(input) }
                 tell(reader, request.ref, WireError(.unauthenticated, "the client has not said who it is"))
             case .failure(let failure): tell(reader, failure.ref, failure.error)
-            case .goodbye, .end: break
+            case .goodbye, .end, .restart: break
             }
         }
         guard let hello else { return }

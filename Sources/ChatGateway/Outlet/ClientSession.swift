@@ -101,6 +101,7 @@ extension ClientSession {
         case .end(let farewell, let reason):
             gateway.counters.badFrames[reason, default: 0] += 1
             end(with: farewell, reason: "protocolError")
+        case .restart(let reason): end(with: ProtocolFarewell(code: .normal, text: reason), reason: reason)
         }
     }
 

@@ -36,7 +36,7 @@ public struct MartletV1Codec: Sendable {
         switch read(bytes, isUTF8: isUTF8) {
         case .request(let request): return .success(request)
         case .failure(let failure): return .failure(failure)
-        case .hello, .goodbye, .say, .end:
+        case .hello, .goodbye, .say, .end, .restart:
             return .failure(RequestFailure(ref: nil, error: WireError(.unknownType, "a hello is not a request")))
         }
     }

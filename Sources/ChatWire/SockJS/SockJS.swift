@@ -177,11 +177,11 @@ final class SockJSConnection: ClientWriter {
         switch input {
         case .hello, .request, .failure: body(input)
         case .say(let bytes, _): body(.say(SockJSFrame.message(bytes), isText: true))
-        case .goodbye:
+        case .goodbye, .restart:
             isOver = true
             let farewell = ProtocolFarewell(code: .normal, text: "Normal closure")
             body(.say(SockJSFrame.farewell(farewell).payload, isText: true))
-            body(.goodbye)
+            body(input)
         case .end(let farewell, let reason):
             isOver = true
             if !farewell.payload.isEmpty { body(.say(SockJSFrame.message(farewell.payload), isText: true)) }

@@ -10,6 +10,12 @@ public final class SocketIOReader: ClientWriter {
         var operation: ProfileOperation?
     }
 
+    private struct Rejoin {
+        var room: RoomName
+        /// The client has asked to join or to leave the room since, so the answer concerns nobody.
+        var isReplaced = false
+    }
+
     public let handshake: SocketHandshake
     private let spoken: SocketIO
     private var profile: SocketIOProfile { spoken.profile }
@@ -33,6 +39,10 @@ public final class SocketIOReader: ClientWriter {
     private var recovery = SocketRecovery()
     /// The rooms that are joined at once, for a state that is restored.
     private var restored: [RoomName: Position]?
+    /// Joins of those rooms that were not answered, by their `ref`.
+    private var rejoins = SmallDictionary<UInt64, Rejoin>()
+    /// A room could not be joined again, so the client does not have the state that it was told to have.
+    private var hasLostState = false
 
     public init(_ spoken: SocketIO, _ handshake: SocketHandshake) {
         self.spoken = spoken
@@ -90,7 +100,10 @@ public final class SocketIOReader: ClientWriter {
         isIdentified = true
         if let restored {
             return restored.sorted { $0.key.text < $1.key.text }.map { room, position in
-                .request(ClientRequest(ref: nil, body: .join(room: room, after: position, history: nil)))
+                lastRef += 1
+                rejoins[lastRef] = Rejoin(room: room)
+                return .request(
+                    ClientRequest(ref: .number("\(lastRef)"), body: .join(room: room, after: position, history: nil)))
             }
         }
         return profile.joins.map { operation in
@@ -133,6 +146,7 @@ public final class SocketIOReader: ClientWriter {
             var request = try operation.request(
                 context, ownKey: profile.echoes ? nil : ownKey(), historyPage: spoken.historyPage)
             note(&request, ref)
+            replaceRejoin(request)
             body(.request(ClientRequest(ref: ref, body: request)))
             if operation.verb == .signal { acknowledgeSignal(ref, body) }
         } catch {
@@ -154,6 +168,22 @@ public final class SocketIOReader: ClientWriter {
     }
 
     private static let mostUnanswered = 64
+
+    private func replaceRejoin(_ request: ClientRequest.Body) {
+        guard !rejoins.isEmpty else { return }
+        switch request {
+        case .join(let room, _, _), .leave(let room):
+            let replaced = rejoins.filter { $0.value.room == room }
+            for entry in replaced { rejoins[entry.key]?.isReplaced = true }
+        default: break
+        }
+    }
+
+    /// The answer to a join that the node made for the client. Returns nil for any other answer.
+    private func takeRejoin(_ ref: Ref?) -> Rejoin? {
+        guard !rejoins.isEmpty, case .number(let text) = ref, let number = UInt64(text) else { return nil }
+        return rejoins.removeValue(forKey: number)
+    }
 
     /// The client could not be identified, and may try again.
     public func identificationFailed() { isIdentified = false }
@@ -211,8 +241,18 @@ public final class SocketIOReader: ClientWriter {
     public func write(_ event: ServerEvent, viewer: UserID, _ body: ([UInt8], Bool) -> Void) {
         switch event {
         case .welcome: connect(body)
+        case .error(let ref, _) where !rejoins.isEmpty:
+            guard let rejoin = takeRejoin(ref) else { return answer(event, ref, viewer, body) }
+            // The client could neither tell which room it has lost nor join it again, as it believes to be in it.
+            if !rejoin.isReplaced { hasLostState = true }
         case .joined(let joined):
-            answer(event, joined.ref, viewer, body)
+            if takeRejoin(joined.ref) != nil {
+                var joined = joined
+                joined.ref = nil
+                emit(.joined(joined), viewer, body)
+            } else {
+                answer(event, joined.ref, viewer, body)
+            }
             if profile.recovers {
                 recovery.joined(joined.room, at: joined.messages.first?.position.previous ?? joined.position)
             }
@@ -328,16 +368,25 @@ public final class SocketIOReader: ClientWriter {
     public func restore(_ record: String, for user: UserID) -> Bool {
         guard let recovery = SocketRecovery(record) else { return false }
         restored = recovery.positions(of: user, after: handshake.auth?["offset"]?.string)
+        // A connection that is lost before the rooms are joined has the same state.
+        for (room, position) in restored ?? [:] { self.recovery.joined(room, at: position) }
         return restored != nil
     }
 
     /// The state to restore if this connection is lost; nil if there is none.
     public func record(of user: UserID) -> String? {
-        guard profile.recovers, isConnected, privateID != nil else { return nil }
+        guard profile.recovers, isConnected, privateID != nil, !hasLostState else { return nil }
         return recovery.record(of: user)
     }
 
     // MARK: The end
+
+    /// At once, if the client has to begin anew.
+    public var deadline: Moment? { hasLostState ? Moment(nanoseconds: 0) : nil }
+
+    public func timePassed(now: Moment, lastWritten: Moment, _ body: (ClientInput) -> Void) {
+        if hasLostState { body(.restart(reason: "notRestored")) }
+    }
 
     /// The packet that tells the client that its socket ends: that it is refused, or disconnected for good. Empty if
     /// the client is to come back: then the end of its connection says so.

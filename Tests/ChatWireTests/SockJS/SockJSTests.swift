@@ -47,7 +47,7 @@ import Testing
                 said.append(String(decoding: farewell.payload, as: UTF8.self))
                 ended = farewell
             case .goodbye: saidGoodbye = true
-            case .failure: break
+            case .failure, .restart: break
             }
         }
 

@@ -117,6 +117,78 @@ struct SocketIOReaderTests {
         #expect(socket.inputs(#"23["typing","lobby"]"#).last == .say(Array("433[]".utf8), isText: true))
     }
 
+    // MARK: A state that is restored
+
+    /// A socket whose state was restored, the state's name, and the joins that follow from it.
+    private func restored(_ rooms: [String: Position], offset: String) throws -> (Socket, [ClientRequest]) {
+        let socket = try Socket("martlet", auth: #"{"user":"ana","pid":"p","offset":"\#(offset)"}"#)
+        var state = SocketRecovery()
+        for (room, position) in rooms { state.joined(try RoomName(room), at: position) }
+        #expect(socket.reader.restore(state.record(of: socket.user), for: socket.user))
+        socket.reader.privateID = "p"
+        _ = socket.sent(.welcome(try welcome(socket)))
+        let joins = socket.reader.opening().compactMap { input -> ClientRequest? in
+            if case .request(let request) = input { request } else { nil }
+        }
+        return (socket, joins)
+    }
+
+    private func joined(_ request: ClientRequest) -> ServerEvent {
+        .joined(
+            Joined(
+                ref: request.ref, room: lobby, position: message.position, messages: [message], members: nil, count: 2,
+                resumption: .complete))
+    }
+
+    private func ending(_ socket: Socket) -> [ClientInput] {
+        var inputs: [ClientInput] = []
+        let now = Moment(nanoseconds: 1)
+        guard socket.reader.deadline.map({ $0 <= now }) ?? false else { return [] }
+        socket.reader.timePassed(now: now, lastWritten: now) { inputs.append($0) }
+        return inputs
+    }
+
+    @Test func aRoomThatIsJoinedAgainIsAnEvent() throws {
+        let position = Position(epoch: 7, seq: 2)
+        let (socket, joins) = try restored(["lobby": position], offset: "lobby~7-2")
+        #expect(joins.map(\.body) == [.join(room: lobby, after: position, history: nil)])
+        let sent = socket.sent(joined(try #require(joins.first)))
+        #expect(sent.count == 2 && sent[0].hasPrefix(#"42["joined",{"room":"lobby","position":"7-3""#))
+        #expect(ending(socket) == [])
+        #expect(
+            SocketRecovery(socket.reader.record(of: socket.user) ?? "")?.positions(of: socket.user, after: "7-3") != nil
+        )
+    }
+
+    /// The client believes to be in the room, so it must not keep a connection on which it is not.
+    @Test func aRoomThatCannotBeJoinedAgainEndsTheConnection() throws {
+        let (socket, joins) = try restored(["lobby": Position(epoch: 7, seq: 2)], offset: "lobby~7-2")
+        let error = ServerEvent.error(ref: joins.first?.ref, WireError(.rateLimited, "too many joins"))
+        #expect(socket.sent(error) == [])
+        #expect(ending(socket) == [.restart(reason: "notRestored")])
+        #expect(socket.reader.record(of: socket.user) == nil)
+    }
+
+    @Test func aJoinOfTheClientReplacesTheOneOfTheNode() throws {
+        for packet in [#"21["join",{"room":"lobby","after":"7-2"}]"#, #"21["leave","lobby"]"#] {
+            let (socket, joins) = try restored(["lobby": Position(epoch: 7, seq: 2)], offset: "lobby~7-2")
+            #expect(socket.request(packet) != nil)
+            let replaced = WireError(.tooManyWaiting, "join: a later join of the same room has replaced it")
+            #expect(socket.sent(.error(ref: joins.first?.ref, replaced)) == [])
+            #expect(ending(socket) == [])
+        }
+    }
+
+    @Test func aStateThatIsLostBeforeItsRoomsAreJoinedIsKept() throws {
+        let rooms = ["a": Position(epoch: 7, seq: 2), "b": Position(epoch: 9, seq: 5)]
+        let (socket, joins) = try restored(rooms, offset: "b~9-5")
+        #expect(joins.count == 2)
+        let again = SocketRecovery(try #require(socket.reader.record(of: socket.user)))
+        let positions = again?.positions(of: socket.user, after: "b~9-5")
+        #expect(
+            positions == [try RoomName("a"): Position(epoch: 7, seq: 2), try RoomName("b"): Position(epoch: 9, seq: 5)])
+    }
+
     @Test func errorsWithoutAcknowledgementAreEvents() throws {
         let socket = try Socket("martlet")
         #expect(

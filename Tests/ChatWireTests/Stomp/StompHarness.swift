@@ -115,7 +115,7 @@ final class StompHarness {
         case .request(let request):
             requests.append(request)
             if let event = atOnce(request) { connection.write(event, viewer: me) { say($0, $1) } }
-        case .failure: break
+        case .failure, .restart: break
         case .goodbye: saidGoodbye = true
         case .say(let bytes, let isText): say(bytes, isText)
         case .end(let farewell, _):
