@@ -207,6 +207,22 @@ struct SocketIOTests {
         }
     }
 
+    /// As browsers do if a connection that was used before ends without an answer.
+    @Test func requestsThatAreSentAgainLoseAndRepeatNothing() async throws {
+        try await with { port, service, _ in
+            let sid = try await open(port)
+            try await join(port, sid, user: "ana")
+            let send = "42[\"send\",{\"room\":\"lobby\",\"text\":\"one\"}]"
+            for _ in 0..<2 { #expect(try await ask(port, "&sid=\(sid)&t=p1", post: send) == (200, "ok")) }
+            let shown = try await ask(port, "&sid=\(sid)&t=g1")
+            #expect(shown.status == 200 && shown.body.contains("lobby~1-1") && !shown.body.contains("lobby~1-2"))
+            #expect(service.performed.count { if case .send = $0 { true } else { false } } == 1)
+            // The answer above is lost: so the session is, and the client goes on from what it has seen.
+            #expect(try await ask(port, "&sid=\(sid)&t=g1").status == 400)
+            try await eventually("the state is kept") { service.records == 1 }
+        }
+    }
+
     @Test func aLostConnectionIsRestored() async throws {
         try await with { port, service, _ in
             let first = try await webSocket(port)

@@ -21,7 +21,8 @@ extension ConnectionHandler {
                 isHead: head.method == "HEAD", isPersistent: head.isPersistent && !isDoorway, isOld: head.isOld))
         let origin = head.first("origin")
         let responder = EngineResponder(
-            handler: NIOLoopBound(self, eventLoop: context.eventLoop), loop: context.eventLoop,
+            handler: NIOLoopBound(self, eventLoop: context.eventLoop), connection: ObjectIdentifier(self),
+            loop: context.eventLoop,
             fields: Self.crossOrigin(origin, head, allowed: gateway.options.allowedOrigins))
         if let allowed = gateway.options.allowedOrigins, let origin, !allowed.contains(origin.lowercased()) {
             return responder.refuse(.forbidden, status: 403)
@@ -30,8 +31,8 @@ extension ConnectionHandler {
         do throws(EngineError) {
             let query = try EngineQuery(head)
             guard query.transport == .polling else { throw .badRequest }
-            guard let sid = query.sid else { return try handshake(head, endpoint, responder) }
-            try forward(head, body, sid, responder)
+            guard let sid = query.sid else { return try handshake(head, query.mark, endpoint, responder) }
+            try forward(head, body, sid, query.mark, responder)
         } catch {
             responder.refuse(error)
         }
@@ -39,20 +40,20 @@ extension ConnectionHandler {
 
     /// A GET without a session opens one.
     private func handshake(
-        _ head: RequestHead, _ endpoint: EngineEndpoint, _ responder: EngineResponder
+        _ head: RequestHead, _ mark: EngineMark?, _ endpoint: EngineEndpoint, _ responder: EngineResponder
     ) throws(EngineError) {
         guard head.method == "GET" else { throw .badHandshakeMethod }
         guard mayOpen(head) else { return }
         guard gateway.engines.hasRoom else { return refuseAsFull() }
         guard mayAuthenticate(), let opening = engineOpening(head) else { return }
-        let session = EngineSession(gateway: gateway, endpoint: endpoint, isPolling: true)
+        let session = EngineSession(gateway: gateway, endpoint: endpoint, isPolling: true, mark: mark)
         session.open(opening)
         session.polled(responder)
     }
 
     /// Passes a request to the session that it names.
     private func forward(
-        _ head: RequestHead, _ body: [UInt8], _ text: String, _ responder: EngineResponder
+        _ head: RequestHead, _ body: [UInt8], _ text: String, _ mark: EngineMark?, _ responder: EngineResponder
     ) throws(EngineError) {
         let isGet = head.method == "GET"
         guard isGet || head.method == "POST" else { throw .badRequest }
@@ -64,12 +65,17 @@ extension ConnectionHandler {
         guard let owner = gateway.shared.loop(sid.loop) else { throw .unknownSession }
         if isGet, case .answering(var answering) = state {
             // A poll that its client gives up ends the session.
-            answering.abandon = { Self.reach(owner, sid) { $0?.pollAborted() } }
+            let connection = responder.connection
+            answering.abandon = { Self.reach(owner, sid) { $0?.pollAborted(connection) } }
             state = .answering(answering)
         }
         Self.reach(owner, sid) { session in
             guard let session else { return responder.refuse(.unknownSession) }
-            if isGet { session.polled(responder) } else { session.posted(body, responder) }
+            if isGet {
+                session.polled(responder, mark: mark)
+            } else {
+                session.posted(body, responder, mark: mark)
+            }
         }
     }
 
@@ -142,7 +148,7 @@ extension ConnectionHandler {
             guard let opening = engineOpening(head) else { return }
             let socket = EngineSocket(gateway: gateway, decoder: endpoint.decoder)
             guard become(socket, acceptance) else { return }
-            let session = EngineSession(gateway: gateway, endpoint: endpoint, isPolling: false)
+            let session = EngineSession(gateway: gateway, endpoint: endpoint, isPolling: false, mark: nil)
             session.open(opening, over: socket)
             return passRest()
         }

@@ -7,6 +7,8 @@ import NIOCore
 /// The way back to a request of the polling transport, from whatever loop answers it.
 struct EngineResponder: Sendable {
     let handler: NIOLoopBound<ConnectionHandler>
+    /// The connection of the request.
+    let connection: ObjectIdentifier
     let loop: any EventLoop
     /// Fields for pages of other origins.
     let fields: [(name: String, value: String)]

@@ -32,11 +32,12 @@ final class EngineSession: EngineConnection, FlushedOutlet, QueuedSession {
     private var timerDue: Moment?
     private var pausedUntil: Moment?
 
-    init(gateway: GatewayLoop, endpoint: EngineEndpoint, isPolling: Bool) {
+    /// `mark`: of the request that opens it.
+    init(gateway: GatewayLoop, endpoint: EngineEndpoint, isPolling: Bool, mark: EngineMark?) {
         self.gateway = gateway
         self.endpoint = endpoint
         sid = gateway.engines.makeID()
-        machine = EngineStateMachine(common: endpoint.common, isPolling: isPolling, now: .now)
+        machine = EngineStateMachine(common: endpoint.common, isPolling: isPolling, mark: mark, now: .now)
         queue = OutboundQueue(limit: max(gateway.options.limits.outboundBytes, 2 * endpoint.settings.maxPayload))
     }
 
@@ -57,20 +58,24 @@ final class EngineSession: EngineConnection, FlushedOutlet, QueuedSession {
 
     // MARK: Polling
 
-    func polled(_ responder: EngineResponder) {
-        run(machine.polled(hasQueued: hasQueued, now: .now), responder)
+    /// `mark`: nil for the answer to the handshake.
+    func polled(_ responder: EngineResponder, mark: EngineMark? = nil) {
+        run(machine.polled(hasQueued: hasQueued, mark: mark, now: .now), responder)
         keepTime()
     }
 
-    func pollAborted() {
+    /// The connection of a GET is lost.
+    func pollAborted(_ connection: ObjectIdentifier) {
+        // The client may have sent the GET again meanwhile.
+        guard waiting?.connection == connection else { return }
         waiting = nil
         run(machine.pollAborted())
     }
 
-    func posted(_ body: [UInt8], _ responder: EngineResponder) {
-        let began = machine.postBegan(now: .now)
+    func posted(_ body: [UInt8], _ responder: EngineResponder, mark: EngineMark?) {
+        let began = machine.postBegan(mark: mark, now: .now)
         run(began, responder)
-        guard !began.contains(.refuseRequest) else { return }
+        guard !began.contains(.refuseRequest), !began.contains(.acceptRequest) else { return keepTime() }
         guard body.count <= settings.maxPayload else {
             machine.postEnded()
             return responder.refuse(.badRequest, status: 413)
@@ -172,6 +177,7 @@ final class EngineSession: EngineConnection, FlushedOutlet, QueuedSession {
                 waiting = nil
                 responder.map { respond($0, answer) }
             case .refuseRequest: request?.refuse(machine.isOver && !isListed ? .unknownSession : .badRequest)
+            case .acceptRequest: request.map { accept($0) }
             case .holdRequest: waiting = request
             case .deliver(let bytes, let isText):
                 if machine.isOpen { application?.received(bytes, isText: isText) }

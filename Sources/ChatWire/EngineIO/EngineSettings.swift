@@ -78,15 +78,30 @@ public struct EngineQuery: Sendable, Hashable {
     public var transport: Transport
     /// Nil for a handshake.
     public var sid: String?
+    /// Nil if the client gives its requests no `t`.
+    public var mark: EngineMark?
 
     /// Throws what is wrong with the request.
     public init(_ head: RequestHead) throws(EngineError) {
-        guard let query = PercentEncoding.query(head.query, only: ["EIO", "transport", "sid"]) else {
+        guard let query = PercentEncoding.query(head.query, only: ["EIO", "transport", "sid", "t"]) else {
             throw .badRequest
         }
         guard let name = query["transport"], let transport = Transport(rawValue: name) else { throw .unknownTransport }
         guard query["EIO"] == "4" else { throw .unsupportedVersion }
         self.transport = transport
         sid = query["sid"]
+        mark = query["t"].map { EngineMark($0) }
+    }
+}
+
+/// What tells a request from the others of its session: its parameter `t`, of which clients send another with each request,
+/// against caches. A request with the mark of the one before it is that request, sent again: browsers repeat a GET and a
+/// POST by themselves if a connection that was used before ends without an answer (RFC 9110 §9.2.2 allows it of a GET;
+/// a proxy whose connection to the node ended so closes the client's, in order that the client repeats it).
+public struct EngineMark: Sendable, Hashable {
+    private let value: UInt32
+
+    public init(_ text: String) {
+        value = UInt32(truncatingIfNeeded: text.hashValue)
     }
 }

@@ -49,6 +49,8 @@ public struct EngineStateMachine: Sendable {
         case answerRequest(PollAnswer)
         /// Refuse the request that was passed in (400).
         case refuseRequest
+        /// Accept the POST that was passed in without reading it, because it was read before.
+        case acceptRequest
         /// Keep the GET that was passed in until there is something to send.
         case holdRequest
         /// Answer the GET that waits.
@@ -82,13 +84,18 @@ public struct EngineStateMachine: Sendable {
     private var state: State
     private var isPollWaiting = false
     private var isPosting = false
+    /// Of the request that opened the session, and of the last GET and POST since.
+    private let opening: EngineMark?
+    private var lastPoll: EngineMark?
+    private var lastPost: EngineMark?
     private var pingDue: Moment
     /// Set while a ping waits for its answer.
     private var pongDue: Moment?
 
-    /// `isPolling`: the session was opened by polling.
-    public init(common: Common, isPolling: Bool, now: Moment) {
+    /// `isPolling`: the session was opened by polling. `mark`: of the request that opened it.
+    public init(common: Common, isPolling: Bool, mark: EngineMark? = nil, now: Moment) {
         self.common = common
+        opening = mark
         state = isPolling ? .polling : .webSocket
         pingDue = now + common.settings.pingInterval
     }
@@ -125,9 +132,19 @@ public struct EngineStateMachine: Sendable {
     // MARK: Polling
 
     /// A GET came. `hasQueued`: something waits to be sent.
-    public mutating func polled(hasQueued: Bool, now: Moment) -> [Action] {
-        let late = timePassed(now: now)
+    ///
+    /// If the client repeats a GET that was answered, the answer was lost, and nobody has it any more. So the session
+    /// ends as if its connection was lost, and the client goes on from the last message that it has seen.
+    public mutating func polled(hasQueued: Bool, mark: EngineMark? = nil, now: Moment) -> [Action] {
+        var late = timePassed(now: now)
         guard state != .closed else { return late + [.refuseRequest] }
+        let isRepeated = isRepeated(mark, of: lastPoll)
+        lastPoll = mark
+        if isRepeated, isPollWaiting {
+            late += answer(.noop)
+        } else if isRepeated {
+            return late + answerIsLost() + [.refuseRequest]
+        }
         switch state {
         case .polling:
             if isPollWaiting {
@@ -141,6 +158,20 @@ public struct EngineStateMachine: Sendable {
         case .closing: return late + [.answerRequest(closing(hasQueued: hasQueued))]
         case .webSocket, .closed: return late + [.refuseRequest]
         }
+    }
+
+    /// A client that gives all its requests the same mark says nothing by it.
+    private func isRepeated(_ mark: EngineMark?, of last: EngineMark?) -> Bool {
+        mark != nil && mark == last && mark != opening
+    }
+
+    private mutating func answerIsLost() -> [Action] {
+        switch state {
+        case .polling, .probing: return finish(.gone, poll: nil)
+        case .closing: state = .closed
+        case .webSocket, .closed: break
+        }
+        return []
     }
 
     /// The connection of the GET that waits was lost.
@@ -157,11 +188,14 @@ public struct EngineStateMachine: Sendable {
         return [.answerWaiting(.queued)]
     }
 
-    /// A POST came. If it is accepted, its packets are passed to ``received(_:)``, and then ``postEnded()`` is called.
-    public mutating func postBegan(now: Moment) -> [Action] {
+    /// A POST came. Unless it is refused or accepted at once, its packets are passed to ``received(_:now:)``, and then
+    /// ``postEnded()`` is called.
+    public mutating func postBegan(mark: EngineMark? = nil, now: Moment) -> [Action] {
         let late = timePassed(now: now)
         switch state {
         case .polling, .probing:
+            guard !isRepeated(mark, of: lastPost) else { return late + [.acceptRequest] }
+            lastPost = mark
             guard !isPosting else { return late + finish(.protocolError, poll: .close) + [.refuseRequest] }
             isPosting = true
             return late

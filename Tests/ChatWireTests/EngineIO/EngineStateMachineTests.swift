@@ -180,6 +180,53 @@ struct EngineStateMachineTests {
         #expect(machine.polled(hasQueued: false, now: at(102)) == [.holdRequest])
     }
 
+    // MARK: Requests that are sent again
+
+    private let first = EngineMark("a")
+    private let second = EngineMark("b")
+
+    /// Nobody has the answer any more, so the client has to say from where it goes on.
+    @Test func aPollWhoseAnswerWasLostEndsTheSession() {
+        var machine = machine()
+        #expect(machine.polled(hasQueued: true, mark: first, now: at(1)) == [.answerRequest(.queued)])
+        #expect(machine.polled(hasQueued: true, mark: second, now: at(2)) == [.answerRequest(.queued)])
+        #expect(machine.polled(hasQueued: false, mark: second, now: at(3)) == [.end(.gone), .refuseRequest])
+        #expect(machine.isOver)
+        var closing = self.machine()
+        _ = closing.close(hasQueued: true, now: at(1))
+        #expect(closing.polled(hasQueued: true, mark: first, now: at(2)) == [.answerRequest(.queued)])
+        #expect(closing.polled(hasQueued: false, mark: first, now: at(3)) == [.refuseRequest])
+        #expect(closing.isOver)
+    }
+
+    @Test func aPollThatWaitsMayBeSentAgain() {
+        var machine = machine()
+        #expect(machine.polled(hasQueued: false, mark: first, now: at(1)) == [.holdRequest])
+        #expect(machine.polled(hasQueued: false, mark: first, now: at(2)) == [.answerWaiting(.noop), .holdRequest])
+        #expect(machine.queued() == [.answerWaiting(.queued)])
+        #expect(machine.isOpen)
+    }
+
+    @Test func aPostThatIsSentAgainIsReadOnce() {
+        var machine = machine()
+        #expect(machine.postBegan(mark: first, now: at(1)) == [])
+        #expect(machine.postBegan(mark: first, now: at(2)) == [.acceptRequest])
+        machine.postEnded()
+        #expect(machine.postBegan(mark: first, now: at(3)) == [.acceptRequest])
+        #expect(machine.postBegan(mark: second, now: at(4)) == [])
+        // A GET of the same mark is another request.
+        #expect(machine.polled(hasQueued: true, mark: second, now: at(5)) == [.answerRequest(.queued)])
+    }
+
+    @Test func aClientWhoseMarkIsAlwaysTheSameSaysNothingByIt() {
+        var machine = EngineStateMachine(common: .init(Self.settings), isPolling: true, mark: first, now: at(0))
+        for time in 1...3 {
+            #expect(machine.polled(hasQueued: true, mark: first, now: at(UInt64(time))) == [.answerRequest(.queued)])
+            #expect(machine.postBegan(mark: first, now: at(UInt64(time))) == [])
+            machine.postEnded()
+        }
+    }
+
     // MARK: The end
 
     @Test func aSessionThatTheServerEndsIsPolledOnceMore() {
@@ -222,6 +269,10 @@ struct EngineStateMachineTests {
         #expect(machine.isOver)
     }
 
+    private func mark(_ generator: inout SplitMix64) -> EngineMark? {
+        [nil, first, second][Int(generator.next() % 3)]
+    }
+
     /// Random events: whatever happens, a session that is over says so once and asks for nothing more.
     @Test func everySequenceEndsAtMostOnce() {
         var generator = SplitMix64(seed: 20)
@@ -236,10 +287,12 @@ struct EngineStateMachineTests {
                 let wasOver = machine.isOver
                 let actions: [EngineStateMachine.Action]
                 switch generator.next() % 14 {
-                case 0, 1: actions = machine.polled(hasQueued: generator.next() % 2 == 0, now: now)
+                case 0, 1:
+                    let hasQueued = generator.next() % 2 == 0
+                    actions = machine.polled(hasQueued: hasQueued, mark: mark(&generator), now: now)
                 case 2: actions = machine.pollAborted()
                 case 3: actions = machine.queued()
-                case 4: actions = machine.postBegan(now: now)
+                case 4: actions = machine.postBegan(mark: mark(&generator), now: now)
                 case 5:
                     machine.postEnded()
                     actions = []
