@@ -94,10 +94,10 @@ public struct EngineQuery: Sendable, Hashable {
     }
 }
 
-/// What tells a request from the others of its session: its parameter `t`, of which clients send another with each request,
-/// against caches. A request with the mark of the one before it is that request, sent again: browsers repeat a GET and a
-/// POST by themselves if a connection that was used before ends without an answer (RFC 9110 §9.2.2 allows it of a GET;
-/// a proxy whose connection to the node ended so closes the client's, in order that the client repeats it).
+/// What tells a request from the others of its session: its parameter `t`, of which clients send another with each
+/// request, against caches. A request with the mark of the one before it is that request, sent again: browsers repeat a
+/// GET and a POST by themselves if a connection that was used before ends without an answer (RFC 9110 §9.2.2 allows it
+/// of a GET), and a proxy whose connection to the node ended so closes the client's, in order that the client does.
 public struct EngineMark: Sendable, Hashable {
     private let value: UInt32
 

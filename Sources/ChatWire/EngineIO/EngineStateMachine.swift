@@ -312,10 +312,10 @@ public struct EngineStateMachine: Sendable {
 
     /// What a poll of a session is answered with that the server has ended.
     ///
-    /// What is queued goes first, and the close packet alone with the poll after it, as the reference implementation has
-    /// it. socket.io-client handles a close packet at once, but the events of a payload after the whole payload: events
-    /// beside a close packet would reach a socket that is no longer connected. It keeps them for its next connection,
-    /// and the offset that it then sends does not count them, so they would come twice.
+    /// What is queued goes first, and the close packet alone with the poll after it, as in the reference
+    /// implementation. socket.io-client handles a close packet at once, but the events of a payload after the whole
+    /// payload: events beside a close packet would reach a socket that is no longer connected. It keeps them for its
+    /// next connection, and the offset that it then sends does not count them, so they would come twice.
     private mutating func closing(hasQueued: Bool) -> PollAnswer {
         guard !hasQueued else { return .queued }
         state = .closed

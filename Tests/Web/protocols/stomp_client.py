@@ -59,7 +59,9 @@ def enter():
         try:
             client = connection()
             client.set_listener("", Listener())
-            client.connect(user, "", wait=True, headers={"device": f"python-{kind}", "heart-beat": "4000,4000"})
+            client.connect(user, "", headers={"device": f"python-{kind}", "heart-beat": "4000,4000"})
+            # `wait=True` waits without end if the connection is lost before CONNECTED. With a time limit, stomp.py looks in between.
+            client.transport.wait_for_connection(timeout=10)
             after = {"martlet-after": last} if last else {}
             client.subscribe(destination, id="1", ack="auto", headers={"receipt": "joined", **after})
             return
