@@ -13,7 +13,10 @@ const GOLDEN = 0.618_033_988_749_895;
 /** @type {Map<string, string>} */
 const known = new Map();
 
-/** The custom properties of a name's colours, as an element's style. @param {string} name */
+/**
+ * The custom properties of a name's colours, as an element's style.
+ * @param {string} name
+ */
 export function tint(name) {
     let style = known.get(name);
     if (style === undefined) {

@@ -73,7 +73,10 @@ export class Composer {
         return true;
     }
 
-    /** A reply or an edit is given up, in whatever room. @param {import('./chat-room.js').RoomModel} model */
+    /**
+     * A reply or an edit is given up, in whatever room.
+     * @param {import('./chat-room.js').RoomModel} model
+     */
     giveUp(model) {
         const { composing } = model;
         model.composing = null;
@@ -86,7 +89,10 @@ export class Composer {
         this.#resize();
     }
 
-    /** Another room is in view: goes on with what was being written there. @param {import('./chat-room.js').RoomModel} model */
+    /**
+     * Another room is in view: goes on with what was being written there.
+     * @param {import('./chat-room.js').RoomModel} model
+     */
     open(model) {
         this.field.value = model.draft;
         this.problem('');
@@ -96,7 +102,10 @@ export class Composer {
         this.#resize();
     }
 
-    /** Tells that something that was asked for did not come about. @param {any} error An error, or words; no words: all is well. */
+    /**
+     * Tells that something that was asked for did not come about.
+     * @param {any} error An error, or words; no words: all is well.
+     */
     problem(error) {
         const text = typeof error === 'string' ? error : reasonOf(error);
         byId('composer-error').textContent = text;
@@ -187,7 +196,10 @@ export class Composer {
         byId('context-text').textContent = (text ?? 'data').slice(0, 200);
     }
 
-    /** The users whom a text mentions, of those who can be. @param {string} text */
+    /**
+     * The users whom a text mentions, of those who can be.
+     * @param {string} text
+     */
     mentionsIn(text) {
         const names = new Set([...this.#named, ...this.#people()]);
         return [...names].filter((name) => hasMention(text, name)).slice(0, 50);
@@ -278,7 +290,11 @@ function startsAWord(name, typed) {
     return typed === '' || name.startsWith(typed) || name.split(/[\s._-]+/).some((word) => word.startsWith(typed));
 }
 
-/** Whether a text holds `@name`, and not the beginning of a longer name. @param {string} text @param {string} name */
+/**
+ * Whether a text holds `@name`, and not the beginning of a longer name.
+ * @param {string} text
+ * @param {string} name
+ */
 export function hasMention(text, name) {
     for (let at = text.indexOf(`@${name}`); at >= 0; at = text.indexOf(`@${name}`, at + 1)) {
         const before = text[at - 1] ?? ' ';

@@ -13,7 +13,10 @@ export class ConversationView {
     #on;
     /** @type {Set<string>} */
     #online = new Set();
-    /** Users whom this user has blocked. @type {Set<string>} */
+    /**
+     * Users whom this user has blocked.
+     * @type {Set<string>}
+     */
     #blocked = new Set();
     #timer = null;
     #shown = '';
@@ -196,7 +199,10 @@ export class ConversationView {
     }
 }
 
-/** Names that are separated by commas or lines. @param {string} text */
+/**
+ * Names that are separated by commas or lines.
+ * @param {string} text
+ */
 export function namesIn(text) {
     return [...new Set(text.split(/[,\n]/).map((name) => name.trim()).filter((name) => name !== ''))];
 }

@@ -63,7 +63,10 @@ export class FrameView {
         setText('heading', document.title);
     }
 
-    /** A room as the list shows it. @returns {import('./chat-rooms.js').Entry} */
+    /**
+     * A room as the list shows it.
+     * @returns {import('./chat-rooms.js').Entry}
+     */
     #entryOf(name, model, isSeen) {
         const { inbox } = this.#session;
         const known = inbox.conversations.get(name);

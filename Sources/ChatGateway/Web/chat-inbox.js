@@ -17,7 +17,10 @@ export class Inbox {
     conversations = new Map();
     /** @type {Set<string>} Users who have a session somewhere, among those of direct conversations. */
     online = new Set();
-    /** Whether the node knows of conversations; null: it was not asked yet. @type {boolean | null} */
+    /**
+     * Whether the node knows of conversations; null: it was not asked yet.
+     * @type {boolean | null}
+     */
     isKnown = null;
     #client;
     #tell;
@@ -93,7 +96,10 @@ export class Inbox {
         }
     }
 
-    /** Reads what is not as the cursor says. @param {string | undefined} cursor */
+    /**
+     * Reads what is not as the cursor says.
+     * @param {string | undefined} cursor
+     */
     async #pages(cursor) {
         const found = [];
         for (let more = true; more && found.length < MOST;) {
@@ -118,7 +124,10 @@ export class Inbox {
         this.#tell('known');
     }
 
-    /** All is read up to there on this device. @param {string} room */
+    /**
+     * All is read up to there on this device.
+     * @param {string} room
+     */
     markRead(room) {
         const entry = this.conversations.get(room);
         if (entry) Object.assign(entry, { unread: 0, mentioned: false });

@@ -11,7 +11,10 @@ export class LinkView {
     /** @type {() => number} */
     #waiting = () => 0;
     #timer = null;
-    /** Why the connection was lost. @type {import('./martlet.js').MartletError | null} */
+    /**
+     * Why the connection was lost.
+     * @type {import('./martlet.js').MartletError | null}
+     */
     #lost = null;
     #retryAt = 0;
 

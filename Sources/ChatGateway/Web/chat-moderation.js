@@ -29,7 +29,11 @@ export function noticeOf({ state, rules, mute, rights }, now) {
 const DONE = { ban: 'banned', mute: 'muted' };
 const UNDONE = { unban: 'banned', unmute: 'muted' };
 
-/** @param {import("./martlet.js").Sanction} sanction What was imposed on whom. @param {string} me @param {number} now */
+/**
+ * @param {import("./martlet.js").Sanction} sanction What was imposed on whom.
+ * @param {string} me
+ * @param {number} now
+ */
 export function sanctionText({ kind, user, until, reason }, me, now) {
     const you = user === me;
     const subject = you ? 'You' : user;
@@ -110,7 +114,10 @@ export class ModerationDialogs {
         }
     }
 
-    /** @param {import('./chat-room.js').RoomModel} model @param {string} user */
+    /**
+     * @param {import('./chat-room.js').RoomModel} model
+     * @param {string} user
+     */
     sanction(model, user) {
         this.#model = model;
         this.#user = user;

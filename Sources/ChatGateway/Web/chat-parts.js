@@ -5,7 +5,10 @@
 
 import { tint } from './chat-colours.js';
 
-/** @param {string} id @returns {any} The element of that name, whatever its kind. */
+/**
+ * @param {string} id
+ * @returns {any} The element of that name, whatever its kind.
+ */
 export const byId = (id) => document.getElementById(id);
 
 /**
@@ -64,7 +67,10 @@ export const shortDay = (date) => shortFormat.format(date);
 /** One number per local day. */
 export const dayOf = (date) => date.getFullYear() * 400 + date.getMonth() * 32 + date.getDate();
 
-/** @param {Date} date @param {Date} [now] */
+/**
+ * @param {Date} date
+ * @param {Date} [now]
+ */
 export function dayName(date, now = new Date()) {
     const yesterday = new Date(now);
     yesterday.setDate(now.getDate() - 1);
@@ -203,7 +209,10 @@ export class Announcer {
         this.pause = pause;
     }
 
-    /** @param {string} text @param {string} [kind] What is counted when there is too much to say. */
+    /**
+     * @param {string} text
+     * @param {string} [kind] What is counted when there is too much to say.
+     */
     say(text, kind = '') {
         if (this.#waiting.length < 500) this.#waiting.push({ text, kind });
         this.#timer ??= setTimeout(() => this.#speak(), this.#element.textContent === '' ? 150 : this.pause);

@@ -21,7 +21,10 @@ export class PeopleView {
     #reading = false;
     #frame = 0;
 
-    /** @param {any} parts @param {(user: string) => void} moderate Asks what to do with a user. */
+    /**
+     * @param {any} parts
+     * @param {(user: string) => void} moderate Asks what to do with a user.
+     */
     constructor(parts, moderate) {
         this.#parts = parts;
         this.#moderate = moderate;

@@ -47,7 +47,10 @@ export class RoomModel {
     draft = '';
     /** What the composer is for: a reply to an item, an edit of one, or (null) a new message. */
     composing = null;
-    /** Who belongs to the conversation; empty for other rooms. @type {import('./martlet.js').Participant[]} */
+    /**
+     * Who belongs to the conversation; empty for other rooms.
+     * @type {import('./martlet.js').Participant[]}
+     */
     participants = [];
     /** When the user opened it: a room without messages stands in the list by that time. */
     openedAt = 0;
@@ -66,7 +69,10 @@ export class RoomModel {
     #unread = 0;
     /** The seq up to which messages are counted in `unread`. */
     #counted = 0;
-    /** Where the last page of older messages begins; null: at the first item. @type {string | null} */
+    /**
+     * Where the last page of older messages begins; null: at the first item.
+     * @type {string | null}
+     */
     #olderThan = null;
     /** @type {Map<number, Item>} Items of messages. */
     #bySeq = new Map();
@@ -145,7 +151,10 @@ export class RoomModel {
         return item?.message.position === position ? item : undefined;
     }
 
-    /** How many of the others have read a message, and who. @param {Item} item */
+    /**
+     * How many of the others have read a message, and who.
+     * @param {Item} item
+     */
     readersOf(item) {
         if (!this.room.receipts) return { count: 0, of: 0 };
         this.#reads ??= [...this.room.receipts].filter(([user]) => user !== this.client.user)
@@ -202,7 +211,11 @@ export class RoomModel {
         else this.send(text, more);
     }
 
-    /** Replaces the text of one's own message. Resolves when it is stored. @param {Item} item @param {string} text */
+    /**
+     * Replaces the text of one's own message. Resolves when it is stored.
+     * @param {Item} item
+     * @param {string} text
+     */
     async edit(item, text) {
         const { position, data } = item.message;
         this.#touch(item, { saving: true });
@@ -213,7 +226,11 @@ export class RoomModel {
         }
     }
 
-    /** Gives a reaction, or takes it back. @param {Item} item @param {string} emoji */
+    /**
+     * Gives a reaction, or takes it back.
+     * @param {Item} item
+     * @param {string} emoji
+     */
     toggleReaction(item, emoji) {
         const { position, reactions } = item.message;
         const isMine = reactions?.[emoji]?.users.includes(this.client.user) ?? false;
@@ -290,7 +307,10 @@ export class RoomModel {
         }
     }
 
-    /** Loads older pages until that message is there; null if the log does not hold it, or too far back. @param {string} position */
+    /**
+     * Loads older pages until that message is there; null if the log does not hold it, or too far back.
+     * @param {string} position
+     */
     async find(position) {
         const seq = seqOf(position);
         for (let page = 0; page < SEARCHED && !this.#bySeq.has(seq) && this.older; page += 1) {
@@ -476,7 +496,10 @@ export class RoomModel {
     }
 }
 
-/** @param {import('./martlet.js').Message} message @returns {Item} */
+/**
+ * @param {import('./martlet.js').Message} message
+ * @returns {Item}
+ */
 const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(message.at), message });
 
 /** The position after this one: `before` it is this one too. */

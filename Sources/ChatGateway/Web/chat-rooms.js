@@ -21,7 +21,10 @@ export class RoomList {
     /** @type {Map<string, { element: HTMLElement, shown: string }>} */
     #entries = new Map();
 
-    /** @param {HTMLElement} list @param {(name: string) => void} open Called with the room that was chosen. */
+    /**
+     * @param {HTMLElement} list
+     * @param {(name: string) => void} open Called with the room that was chosen.
+     */
     constructor(list, open) {
         this.#list = list;
         this.#open = open;

@@ -28,20 +28,29 @@ const SAVE_AFTER = 500;
 export class Session {
     /** @type {Map<string, RoomModel>} By name, the least recently opened first. */
     rooms = new Map();
-    /** The room in view. @type {RoomModel | null} */
+    /**
+     * The room in view.
+     * @type {RoomModel | null}
+     */
     current = null;
     #on;
     #ended = false;
     #saveTimer = null;
 
-    /** @param {import('./martlet.js').Client} client @param {SessionHandlers} handlers */
+    /**
+     * @param {import('./martlet.js').Client} client
+     * @param {SessionHandlers} handlers
+     */
     constructor(client, handlers) {
         this.client = client;
         this.#on = handlers;
         this.inbox = new Inbox(client, (what, detail) => this.#inboxChanged(what, detail));
     }
 
-    /** What a person calls a room. @param {string} name */
+    /**
+     * What a person calls a room.
+     * @param {string} name
+     */
     title(name) {
         return titleOf(name, this.client.user, this.inbox.conversations.get(name)?.users);
     }
@@ -74,7 +83,10 @@ export class Session {
         this.#on.redraw();
     }
 
-    /** Brings a room that is joined, or a conversation of the inbox, into view. @param {string} name */
+    /**
+     * Brings a room that is joined, or a conversation of the inbox, into view.
+     * @param {string} name
+     */
     open(name) {
         if (!this.rooms.has(name) && this.inbox.conversations.has(name)) this.#add(name);
         const model = this.rooms.get(name);
@@ -92,19 +104,29 @@ export class Session {
         this.#on.redraw();
     }
 
-    /** Joins a room, if it is not joined yet, and brings it into view. @param {string} name */
+    /**
+     * Joins a room, if it is not joined yet, and brings it into view.
+     * @param {string} name
+     */
     enter(name) {
         this.#add(name, {}, Date.now());
         this.open(name);
     }
 
-    /** Opens the conversation with one other user. @param {string} user */
+    /**
+     * Opens the conversation with one other user.
+     * @param {string} user
+     */
     async beginDirect(user) {
         const { room } = await this.client.direct(user);
         this.#begun(room);
     }
 
-    /** Makes a group and opens it. @param {string} name @param {string[]} users */
+    /**
+     * Makes a group and opens it.
+     * @param {string} name
+     * @param {string[]} users
+     */
     async beginGroup(name, users) {
         const { room } = await this.client.createGroup(name, users);
         this.#begun(room);
@@ -116,13 +138,19 @@ export class Session {
         this.enter(room);
     }
 
-    /** Leaves a room at the user's wish. @param {RoomModel} model */
+    /**
+     * Leaves a room at the user's wish.
+     * @param {RoomModel} model
+     */
     leave(model) {
         this.#on.say(`You left ${this.title(model.name)}`);
         this.#drop(model, '');
     }
 
-    /** The room in view was seen up to that seq; all of it, if none is given. @param {number} [seq] */
+    /**
+     * The room in view was seen up to that seq; all of it, if none is given.
+     * @param {number} [seq]
+     */
     read(seq) {
         const model = this.current;
         if (!model?.markRead(seq)) return;
@@ -252,7 +280,10 @@ export class Session {
     }
 }
 
-/** Whether something was written in a room and not sent. @param {RoomModel} model */
+/**
+ * Whether something was written in a room and not sent.
+ * @param {RoomModel} model
+ */
 const isWritten = ({ draft, composing }) => draft !== '' || composing !== null;
 
 /**

@@ -22,7 +22,10 @@ export class Stars {
         byId('stars-close').addEventListener('click', () => byId('stars-dialog').close());
     }
 
-    /** Goes on with this client, and reads what is starred. @param {import('./martlet.js').Client | null} client */
+    /**
+     * Goes on with this client, and reads what is starred.
+     * @param {import('./martlet.js').Client | null} client
+     */
     async open(client) {
         this.#client = client;
         this.#stars = new Map();
@@ -60,12 +63,18 @@ export class Stars {
         }
     }
 
-    /** Whether it is starred. @param {{ room: string, position: string }} message */
+    /**
+     * Whether it is starred.
+     * @param {{ room: string, position: string }} message
+     */
     has(message) {
         return this.#stars.has(keyOf(message));
     }
 
-    /** Stars a message, or takes its star away. @param {import('./martlet.js').Message} message */
+    /**
+     * Stars a message, or takes its star away.
+     * @param {import('./martlet.js').Message} message
+     */
     async toggle(message) {
         const { room, position, user, at, text, data } = message;
         try {

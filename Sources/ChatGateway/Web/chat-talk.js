@@ -83,14 +83,20 @@ export class TalkView {
     /** Whether it is still looked for where the new messages begin. */
     get isEntering() { return this.#entering > 0; }
 
-    /** Brings an item into sight, wherever it is. @param {import('./chat-room.js').Item} item */
+    /**
+     * Brings an item into sight, wherever it is.
+     * @param {import('./chat-room.js').Item} item
+     */
     reveal(item) {
         this.following = false;
         this.#sought = item;
         this.update();
     }
 
-    /** The item of a row, or of something within one. @param {Element} element */
+    /**
+     * The item of a row, or of something within one.
+     * @param {Element} element
+     */
     itemAt(element) {
         return this.#shown.find((row) => row.element.contains(element))?.item ?? null;
     }
@@ -389,7 +395,10 @@ function makeRow(item, previous, divider, model, isStarred) {
     return before.length === 0 ? row : el('div.row-group', {}, ...before, row);
 }
 
-/** The message's own row, which can be focused. @param {HTMLElement} element */
+/**
+ * The message's own row, which can be focused.
+ * @param {HTMLElement} element
+ */
 function messageRow(element) {
     return element.matches('.row') ? element : /** @type {HTMLElement | null} */ (element.querySelector('.row'));
 }

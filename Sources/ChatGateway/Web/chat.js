@@ -15,9 +15,15 @@ import { Stars } from './chat-stars.js';
 import { TalkView } from './chat-talk.js';
 
 const announcer = new Announcer(byId('announcer'));
-/** @param {string} text @param {string} [kind] */
+/**
+ * @param {string} text
+ * @param {string} [kind]
+ */
 const say = (text, kind) => announcer.say(text, kind);
-/** The stay of the user; null while nobody has entered. @type {Session | null} */
+/**
+ * The stay of the user; null while nobody has entered.
+ * @type {Session | null}
+ */
 let session = null;
 /** The room in view. */
 const current = () => session?.current ?? null;
@@ -177,7 +183,10 @@ function words(error) {
 
 // ---- what the session tells
 
-/** Another room is in view. @param {import('./chat-room.js').RoomModel} model */
+/**
+ * Another room is in view.
+ * @param {import('./chat-room.js').RoomModel} model
+ */
 function opened(model) {
     menu.close(false);
     composer.open(model);
@@ -257,7 +266,10 @@ function report(item) {
     confirmation.ask('Report this message to the moderators?', 'Report', act, text);
 }
 
-/** Brings a message of the open room into sight. @param {string} position */
+/**
+ * Brings a message of the open room into sight.
+ * @param {string} position
+ */
 async function jump(position) {
     const model = current();
     if (!model) return;
