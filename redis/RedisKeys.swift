@@ -122,6 +122,9 @@ public struct RedisKeys: Hashable, Sendable {
     /// Sorted set: `<room>\n<position>` → when it was starred, ms since 1970.
     public func starred(byUser tag: String) -> String { "\(user(tag: tag)):starred" }
 
+    /// Sorted set, in the order of bytes: `<room>\n<position>\n<user>`: who has starred messages of the user.
+    public func starrers(ofUser tag: String) -> String { "\(user(tag: tag)):starrers" }
+
     /// String: what a ticket allows, JSON. `name`: the SHA-256 of the ticket, in hexadecimal digits.
     public func ticket(_ name: String) -> String {
         "\(prefix)ticket:{\(name)}"

@@ -93,16 +93,20 @@ extension ConversationSteps {
             var progress = progress
             progress.left = standing.rooms
             guard progress.isDone else { return answer(.success(progress)) }
-            context.ask(.user(UserRequest(.forget, of: user))) { result in
-                if case .failure(let error) = result { return answer(.failure(error.wireError("erasure"))) }
-                answer(.success(progress))
+            // The user's own keys say where the copies are, so they go last.
+            eraseCopies(of: user, in: nil) { [self] error in
+                if let error { return answer(.failure(error)) }
+                context.ask(.user(UserRequest(.forget, of: user))) { result in
+                    if case .failure(let error) = result { return answer(.failure(error.wireError("erasure"))) }
+                    answer(.success(progress))
+                }
             }
         }
     }
 }
 
 extension Result where Failure == WireError {
-    fileprivate var error: WireError? {
+    var error: WireError? {
         if case .failure(let error) = self { error } else { nil }
     }
 }

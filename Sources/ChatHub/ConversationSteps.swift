@@ -228,56 +228,7 @@ struct ConversationSteps {
         }
     }
 
-    // MARK: stars
-
-    private func star(_ position: Position, in room: RoomName, by user: UserID?, _ answer: @escaping Answer) {
-        guard let user else { return answer(.failure(.nobody)) }
-        ask(.history(room: room, query: Self.query(position)), "star", \.history, answer) { [self] page in
-            guard let message = page.messages.first, message.position == position else {
-                return answer(.failure(WireError(.badField, "star: the log has no message at this position")))
-            }
-            let star = UserRequest(.star(Star(message, in: room)), of: user)
-            ask(.user(star), "star", \.isChanged, answer) { _ in answer(.success(.starred(room, position, true))) }
-        }
-    }
-
-    private func unstar(_ position: Position, in room: RoomName, by user: UserID?, _ answer: @escaping Answer) {
-        guard let user else { return answer(.failure(.nobody)) }
-        ask(.user(UserRequest(.unstar(room, position), of: user)), "unstar", \.isChanged, answer) { _ in
-            answer(.success(.starred(room, position, false)))
-        }
-    }
-
-    /// A page of stars. Those of messages that were erased meanwhile are removed, if the log reaches back that far.
-    private func stars(of user: UserID?, limit: Int, before: UInt64?, _ answer: @escaping Answer) {
-        guard let user else { return answer(.failure(.nobody)) }
-        let page = PageBounds(count: limit, bytes: pageBytes)
-        let request = UserRequest(.stars(before: before, page), of: user)
-        ask(.user(request), "stars", \.stars, answer) { [self] stars, hasMore in
-            let next = hasMore ? stars.last?.starred : nil
-            guard !stars.isEmpty else { return answer(.success(.stars([], before: nil))) }
-            var (waiting, erased) = (stars.count, Set<UInt64>())
-            for star in stars {
-                context.ask(.history(room: star.room, query: Self.query(star.position))) { [self] result in
-                    if case .success(.history(let page)) = result, page.lacks(star.position) {
-                        erased.insert(star.starred)
-                        context.ask(.user(UserRequest(.unstar(star.room, star.position), of: user))) { _ in }
-                    }
-                    waiting -= 1
-                    guard waiting == 0 else { return }
-                    answer(.success(.stars(stars.filter { !erased.contains($0.starred) }, before: next)))
-                }
-            }
-        }
-    }
-
-    /// The message at the position, or the next one.
-    private static func query(_ position: Position) -> HistoryQuery {
-        // A star keeps the message as it reads now.
-        var query = HistoryQuery(anchor: .around(position), limit: 1, bytes: 1)
-        query.isFolded = true
-        return query
-    }
+    // MARK: participants
 
     private func participants(of room: RoomName, for user: UserID?, _ answer: @escaping Answer) {
         let request = ConversationRequest(.list, in: room, by: user)
@@ -320,12 +271,9 @@ struct ConversationSteps {
 extension BrokerReply {
     var conversation: ConversationReply? { if case .conversation(let reply) = self { reply } else { nil } }
     var participants: ParticipantList?? { if case .participants(let list) = self { .some(list) } else { nil } }
-    fileprivate var history: HistoryPage? { if case .history(let page) = self { page } else { nil } }
-    fileprivate var isChanged: Bool? { if case .user(.changed(let isChanged)) = self { isChanged } else { nil } }
+    var history: HistoryPage? { if case .history(let page) = self { page } else { nil } }
+    var isChanged: Bool? { if case .user(.changed(let isChanged)) = self { isChanged } else { nil } }
     fileprivate var blocked: [UserID]? { if case .user(.blocked(let users)) = self { users } else { nil } }
-    fileprivate var stars: ([Star], hasMore: Bool)? {
-        if case .user(.stars(let stars, let hasMore)) = self { (stars, hasMore) } else { nil }
-    }
     var rooms: [IndexedRoom]? { if case .user(.rooms(let rooms, _)) = self { rooms } else { nil } }
     var standing: (rooms: Int, isBlocked: Bool)? {
         if case .user(.standing(let rooms, let isBlocked)) = self { (rooms, isBlocked) } else { nil }
@@ -338,16 +286,7 @@ extension Result where Failure == BrokerError {
     }
 }
 
-extension HistoryPage {
-    /// Whether this page about the position shows that there is no message any more, although the log has older and
-    /// newer ones. (A log that was trimmed shows nothing.)
-    fileprivate func lacks(_ position: Position) -> Bool {
-        guard let message = messages.first, message.position != position else { return false }
-        return message.position > position ? hasOlder : hasNewer
-    }
-}
-
 extension WireError {
-    fileprivate static let nobody = WireError(.badField, "the request must name who asks")
-    fileprivate static let nobodyElse = WireError(.badField, "user must name somebody else")
+    static let nobody = WireError(.badField, "the request must name who asks")
+    static let nobodyElse = WireError(.badField, "user must name somebody else")
 }

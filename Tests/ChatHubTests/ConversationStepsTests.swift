@@ -254,6 +254,83 @@ import Testing
         #expect(try stars().isEmpty)
     }
 
+    private func say(_ text: String, by user: UserID, in room: RoomName) throws -> Position {
+        let content = MessageContent(user: user, at: 7, text: text)
+        guard case .success(.said(let position, _)) = broker.apply(.say(room: room, content: content)) else {
+            throw NameError("not said")
+        }
+        return position
+    }
+
+    private func stars(of user: UserID) throws -> [String] {
+        let request = UserRequest(.stars(before: nil, PageBounds(count: 100, bytes: 100_000)), of: user)
+        guard case .success(.user(.stars(let stars, _))) = broker.apply(.user(request)) else {
+            throw NameError("no stars")
+        }
+        return stars.compactMap(\.text).sorted()
+    }
+
+    /// Erases, and removes the copies as a room's host does.
+    private func erase(_ operation: AmendRequest.Operation, in room: RoomName) throws {
+        let order = AmendOrder(
+            AmendRequest(room: room, operation), by: ana, at: 9, mayAmendAny: true, obeysRules: false)
+        guard case .success(.amended(let reply)) = broker.apply(.amend(order)) else { throw NameError("not erased") }
+        node.steps.eraseCopies(after: operation, reply, in: room)
+        broker.finish()
+    }
+
+    /// Erased text leaves Redis, and so do the copies that users have starred.
+    @Test func copiesGoWithTheirMessages() throws {
+        var said: [Position] = []
+        for (number, user) in [bo, bo, cy, bo, cy, ana].enumerated() {
+            said.append(try say("text \(number)", by: user, in: team))
+        }
+        let starrers = [ana, bo, cy]
+        for user in starrers {
+            for position in said {
+                #expect(carryOut(.star(team, position), by: user) == .success(.starred(team, position, true)))
+            }
+        }
+        try erase(.delete(of: said[0]), in: team)
+        for user in starrers { #expect(try stars(of: user) == (1...5).map { "text \($0)" }) }
+        guard case .failure? = carryOut(.star(team, said[0]), by: ana) else {
+            throw NameError("a tombstone was starred")
+        }
+        try erase(.deleteRange(from: said[1], to: said[2]), in: team)
+        for user in starrers { #expect(try stars(of: user) == (3...5).map { "text \($0)" }) }
+        let other = try RoomName("other")
+        let elsewhere = try say("elsewhere", by: bo, in: other)
+        _ = carryOut(.star(other, elsewhere), by: ana)
+        try erase(.deleteUser(bo, from: nil), in: team)
+        #expect(try stars(of: ana) == ["elsewhere", "text 4", "text 5"])
+        #expect(try stars(of: cy) == ["text 4", "text 5"])
+        #expect(carryOut(.unstar(team, said[4]), by: ana) == .success(.starred(team, said[4], false)))
+        let left = UserRequest(.starrers(in: nil, at: nil, after: nil, count: 10), of: cy)
+        guard case .success(.user(.starrers(let known, _))) = broker.apply(.user(left)) else { throw NameError("none") }
+        #expect(Set(known.map(\.user)) == [bo, cy], "who takes a star back is no longer in the author's list")
+    }
+
+    /// The log holds nothing of it any more, so only the author's list tells where the copies are.
+    @Test(arguments: [0, 5])
+    func nothingThatAnErasedUserSaidIsLeftInStars(lossEach: Int) throws {
+        for number in 0..<130 {
+            let room = try RoomName("room \(number % 3)")
+            let position = try say("text \(number)", by: bo, in: room)
+            for user in [ana, cy] { _ = carryOut(.star(room, position), by: user) }
+            broker.erase(position, in: room)
+        }
+        #expect(try stars(of: ana).count == 100 && stars(of: cy).count == 100, "of each the first page")
+        broker.lossEach = lossEach
+        var (isDone, parts) = (false, 0)
+        while !isDone {
+            parts += 1
+            try #require(parts < 1_000)
+            node.steps.erase(bo) { if case .success(let progress) = $0 { isDone = progress.isDone } }
+            broker.finish()
+        }
+        #expect(try stars(of: ana).isEmpty && stars(of: cy).isEmpty)
+    }
+
     @Test(arguments: Array(UInt64(1)...200))
     func bothSidesAgreeInTheEnd(seed: UInt64) throws {
         let broker = Broker(seed: seed)

@@ -378,13 +378,49 @@ import Testing
         let (second, isMore) = try page(first[1].starred, 10)
         #expect(second.map(\.position.seq) == [3, 2, 1] && !isMore)
         #expect(try page(nil, 10, bytes: 1).0.count == 1)
-        #expect(try user(store, .unstar(room, Position(epoch: 5, seq: 4)), of: ana) == .changed(true))
-        #expect(try user(store, .unstar(room, Position(epoch: 5, seq: 4)), of: ana) == .changed(false))
+        let fourth = UserRequest.Operation.unstar(room, Position(epoch: 5, seq: 4))
+        #expect(try user(store, fourth, of: ana) == .unstarred(isChanged: true, author: bo))
+        #expect(try user(store, fourth, of: ana) == .unstarred(isChanged: false, author: nil))
         #expect(try page(nil, 10).0.map(\.position.seq) == [5, 3, 2, 1])
         for seq in 6...1_001 as ClosedRange<UInt64> { _ = try user(store, .star(star(seq, "x")), of: ana) }
         let full = try store.ask(.user(UserRequest(.star(star(2_000, "x")), of: ana)))
         guard case .failure(.forbidden(let error)) = full.result else { throw StoreFailure("\(full.result)") }
         #expect(error.code == .tooManyEntries)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func anAuthorKnowsWhoHasStarredWhat(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let rooms = [try RoomName("a"), try RoomName("a b"), try RoomName("a:1-1")]
+        var all: [Starrer] = []
+        for room in rooms {
+            for seq in [1, 2, 12] as [UInt64] {
+                for one in [ana, cy] { all.append(Starrer(room, Position(epoch: 5, seq: seq), by: one)) }
+            }
+        }
+        for starrer in all { #expect(try user(store, .note(starrer), of: bo) == .done) }
+        #expect(try user(store, .note(all[0]), of: bo) == .done, "twice is once")
+        all.sort { $0.text < $1.text }
+        func page(
+            _ room: RoomName? = nil, _ seq: UInt64? = nil, after: Starrer? = nil, _ count: Int = 100
+        ) throws -> UserReply {
+            let position = seq.map { Position(epoch: 5, seq: $0) }
+            return try user(store, .starrers(in: room, at: position, after: after, count: count), of: bo)
+        }
+        #expect(try page() == .starrers(all, hasMore: false))
+        #expect(try page(nil, nil, 5) == .starrers(Array(all[..<5]), hasMore: true))
+        #expect(try page(nil, nil, after: all[4], 100) == .starrers(Array(all[5...]), hasMore: false))
+        for room in rooms {
+            let own = all.filter { $0.room == room }
+            #expect(try page(room) == .starrers(own, hasMore: false))
+            #expect(try page(room, nil, after: own[1], 2) == .starrers(Array(own[2..<4]), hasMore: true))
+            #expect(try page(room, 1) == .starrers(own.filter { $0.position.seq == 1 }, hasMore: false))
+            #expect(try page(room, 3) == .starrers([], hasMore: false))
+        }
+        #expect(try user(store, .strike(Array(all[1...])), of: bo) == .done)
+        #expect(try page() == .starrers([all[0]], hasMore: false))
+        #expect(try user(store, .forget, of: bo) == .done)
+        #expect(try page() == .starrers([], hasMore: false))
     }
 
     // MARK: how long they live

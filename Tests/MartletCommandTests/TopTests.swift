@@ -48,6 +48,21 @@ import Testing
         #expect(back.present == 2 && back.nodes.count == 2, "it came back")
     }
 
+    @Test func ofAConversationItIsShownHowManyBelongToIt() throws {
+        let replies: [RedisValue] = [.error("ERR no such key"), .array([]), .integer(2), .integer(12)]
+        let team = queries.readRoom("team", replies[...], at: 5)
+        #expect(team.people == 2 && team.participants == 12 && team.problem == nil)
+        #expect(queries.room("team").last == ["HLEN", "martlet:{team}:participants"])
+        var watch = TopWatch()
+        let view = watch.look(sample(100_000, [try node("a", clock: 99_000)], [team, room("lobby", at: 5, seq: 1)]))
+        let screen = TopScreen(address: "redis://h:1/0", columns: 120, rows: nil, clock: { _ in "12:00:00" }).lines(
+            view)
+        #expect(screen.contains { $0.hasPrefix("team") && $0.contains(" 2/12 ") }, "\(screen)")
+        #expect(screen.contains { $0.hasPrefix("lobby") && $0.contains("  2  ") })
+        let json = view.json(rooms: 5)
+        #expect(json.contains(#""participants":12"#) && json.contains(#""participants":null"#))
+    }
+
     @Test func ratesComeFromTwoLooksAndBusyRoomsComeFirst() throws {
         var watch = TopWatch()
         let first = watch.look(
@@ -204,7 +219,7 @@ import Testing
                 .array([
                     .string("length"), .integer(3), .string("last-generated-id"), .string("5-9"), .string("last-entry"),
                     .array([.string("5-9"), .array([.string("user"), .string("u"), .string("at"), .string("777")])]),
-                ]), .array([.string("a"), .string("5")]), .error("WRONGTYPE Operation against a key"),
+                ]), .array([.string("a"), .string("5")]), .error("WRONGTYPE Operation against a key"), .integer(0),
             ], at: 1_000)
         #expect(room.last == Position(epoch: 5, seq: 9))
         #expect(room.lastAt == 777)

@@ -16,10 +16,17 @@ public struct UserRequest: Sendable, Equatable {
         case rooms(cursor: UInt64, count: Int)
         /// → `.changed`; `BrokerError.forbidden` at the limit
         indirect case star(Star)
-        /// → `.changed`
+        /// → `.unstarred`
         case unstar(RoomName, Position)
         /// The stars that were given before that time, the newest first. → `.stars`
         case stars(before: UInt64?, PageBounds)
+        /// Somebody stars a message of the user: written down before the star is. → `.done`
+        case note(Starrer)
+        /// → `.done`
+        case strike([Starrer])
+        /// Who has starred messages of the user: those in that room (nil: in all rooms), or of that message alone, in
+        /// the order of their text; those behind `after`. → `.starrers`
+        case starrers(in: RoomName?, at: Position?, after: Starrer?, count: Int)
         /// Deletes everything that belongs to the user. → `.done`
         case forget
         /// Whom the user blocks, at most 1,000 of them. → `.blocked`
@@ -47,6 +54,9 @@ public enum UserReply: Hashable, Sendable {
     case blocked([UserID])
     /// Whether there are earlier ones.
     case stars([Star], hasMore: Bool)
+    /// `author`: of the message; nil if it was not starred.
+    case unstarred(isChanged: Bool, author: UserID?)
+    case starrers([Starrer], hasMore: Bool)
 }
 
 /// A room in the index of a user.

@@ -48,3 +48,30 @@ public struct Star: Hashable, Sendable {
     /// About how many bytes the star has.
     public var cost: Int { 128 + (text?.utf8.count ?? 0) + (data?.utf8.count ?? 0) }
 }
+
+/// A star as the author of the message keeps it: who has a copy of which message. So whoever erases the message finds
+/// the copies.
+public struct Starrer: Hashable, Sendable {
+    public var room: RoomName
+    public var position: Position
+    /// Who has starred the message.
+    public var user: UserID
+
+    public init(_ room: RoomName, _ position: Position, by user: UserID) {
+        self.room = room
+        self.position = position
+        self.user = user
+    }
+
+    /// Room, position and user, each on a line: no name holds a line feed. Starrers are in the order of these bytes.
+    public var text: String { "\(room.text)\n\(position)\n\(user.text)" }
+
+    /// Nil if it is not what ``text`` says.
+    public init?(_ text: String) {
+        let parts = text.split(separator: "\n", omittingEmptySubsequences: false)
+        guard parts.count == 3, let room = try? RoomName(stored: String(parts[0])), let position = Position(parts[1]),
+            position.isWithinBounds, let user = try? UserID(stored: String(parts[2]))
+        else { return nil }
+        self.init(room, position, by: user)
+    }
+}

@@ -248,3 +248,17 @@ export const memory = {
         } catch { /* Private mode, or full. */ }
     },
 };
+
+/**
+ * The position after this one: `before` it is this one too.
+ * @param {string} position
+ */
+export function nextOf(position) {
+    const [epoch, seq] = position.split('-');
+    return `${epoch}-${Number(seq) + 1}`;
+}
+
+/** @param {string} position */
+export function seqOf(position) {
+    return Number(position.split('-')[1] ?? 0);
+}

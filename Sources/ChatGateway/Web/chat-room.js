@@ -1,7 +1,7 @@
 /** What the page knows of one room: the items of its talk, what waits to be sent, who types, what is unread. */
 import { applyChange, newKey } from './martlet.js';
 import { rulesText, sanctionText } from './chat-moderation.js';
-import { plural, reasonOf, span } from './chat-parts.js';
+import { nextOf, plural, reasonOf, seqOf, span } from './chat-parts.js';
 
 /** Items kept while the newest is in sight; scrolling back may load more. */
 const KEPT = 3_000;
@@ -501,14 +501,3 @@ export class RoomModel {
  * @returns {Item}
  */
 const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(message.at), message });
-
-/** The position after this one: `before` it is this one too. */
-function nextOf(position) {
-    const [epoch, seq] = position.split('-');
-    return `${epoch}-${Number(seq) + 1}`;
-}
-
-/** @param {string} position */
-function seqOf(position) {
-    return Number(position.split('-')[1] ?? 0);
-}

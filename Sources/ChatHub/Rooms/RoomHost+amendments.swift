@@ -49,7 +49,9 @@ extension RoomHost {
     ) {
         context.ask(.amend(order)) { [weak self] result in
             switch result {
-            case .success(.amended(let reply)): then(.success(reply))
+            case .success(.amended(let reply)):
+                self?.steps.eraseCopies(after: order.request.operation, reply, in: order.request.room)
+                then(.success(reply))
             case .success: then(.failure(BrokerError.malformed("").wireError("amend")))
             case .failure(.again) where reads < Self.mostReads: self?.ask(order, reads: reads + 1, then)
             case .failure(let error): then(.failure(error.wireError("amend")))

@@ -11,10 +11,13 @@ extension RoomHost {
         let spread = StableHash(settings.node.text + room.text).value % 2_000
         context.schedule(after: Self.patience + .milliseconds(Int64(spread))) { [weak self] in
             guard let self else { return }
-            let limits = settings.rooms.limits
-            let steps = ConversationSteps(
-                context: context, roomsPerUser: limits.conversationsPerUser, pageBytes: limits.historyPageBytes)
             steps.settle(room)
         }
+    }
+
+    var steps: ConversationSteps {
+        let limits = settings.rooms.limits
+        return ConversationSteps(
+            context: context, roomsPerUser: limits.conversationsPerUser, pageBytes: limits.historyPageBytes)
     }
 }

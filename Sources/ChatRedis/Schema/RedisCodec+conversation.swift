@@ -162,7 +162,19 @@ extension RedisCodec {
                 "FCALL", "martlet_user", "1", rooms, "star", place, String(settings.stars), Self.text(of: star),
             ])
         case .unstar(let room, let position):
-            writer.command(words: ["FCALL", "martlet_user", "1", rooms, "unstar", "\(room.text)\n\(position)"])
+            let place = "\(room.text)\n\(position)"
+            writer.command(words: ["HGET", keys.stars(ofUser: tag), place])
+            writer.command(words: ["FCALL", "martlet_user", "1", rooms, "unstar", place])
+            return kept(.user, commands: 2)
+        case .note(let starrer): writer.command(words: ["ZADD", keys.starrers(ofUser: tag), "0", starrer.text])
+        case .strike(let some): writer.command(words: ["ZREM", keys.starrers(ofUser: tag)] + some.map(\.text))
+        case .starrers(let room, let position, let after, let count):
+            let prefix = (room?.text).map { "\($0)\n" + (position.map { "\($0)\n" } ?? "") }
+            writer.command(words: [
+                "ZRANGE", keys.starrers(ofUser: tag), after.map { "(" + $0.text } ?? prefix.map { "[" + $0 } ?? "-",
+                // The prefix ends in a line feed, and this is the character after that.
+                prefix.map { "(" + $0.dropLast() + "\u{B}" } ?? "+", "BYLEX", "LIMIT", "0", String(max(1, count) + 1),
+            ])
         case .stars(let before, let page):
             writer.command(words: [
                 "FCALL", "martlet_stars", "1", rooms, before.map { String($0) } ?? "",
@@ -171,6 +183,7 @@ extension RedisCodec {
         case .forget:
             writer.command(words: [
                 "DEL", rooms, keys.blocked(byUser: tag), keys.stars(ofUser: tag), keys.starred(byUser: tag),
+                keys.starrers(ofUser: tag),
             ])
         case .standing(let other):
             writer.command(words: ["HLEN", rooms])
@@ -190,13 +203,28 @@ extension RedisCodec {
         case .index:
             guard reply.count == 2 else { throw .malformed("user: expected a word and a number") }
             return .indexed(isChanged: reply[0].equals("changed"), blocksPartner: reply[1].integer == 1)
-        case .drop, .forget: return .done
-        case .block, .unblock, .star, .unstar:
+        case .drop, .forget, .note, .strike: return .done
+        case .block, .unblock, .star:
             guard reply.count == 2 else { throw .malformed("user: expected a word and a number") }
             return .changed(reply[0].equals("changed"))
         case .standing:
             guard replies.count == 2, let rooms = replies[0].integer else { throw .malformed("HLEN: no number") }
             return .standing(rooms: Int(clamping: rooms), isBlocked: replies[1].integer == 1)
+        case .unstar:
+            guard replies.count == 2, replies[1].count == 2 else {
+                throw .malformed("user: expected a word and a number")
+            }
+            let copy = reply.string.flatMap { try? JSONValue(parsing: $0) }
+            let author = copy?["user"]?.string.flatMap { try? UserID(stored: $0) }
+            return .unstarred(isChanged: replies[1][0].equals("changed"), author: author)
+        case .starrers(_, _, _, let count):
+            guard reply.kind == .array else { throw .malformed("ZRANGE: expected members") }
+            let found = (0..<min(reply.count, max(1, count))).compactMap { (place) -> Starrer? in
+                let starrer = reply[place].string.flatMap { Starrer($0) }
+                if starrer == nil { reply.leaveOut(.name) }
+                return starrer
+            }
+            return .starrers(found, hasMore: reply.count > max(1, count))
         case .stars: return try stars(reply)
         case .rooms:
             guard reply.count == 2 else { throw .malformed("HSCAN: expected a cursor and fields") }

@@ -183,11 +183,23 @@ struct ParticipantsText {
         for one in wanted {
             guard let user = try? UserID(stored: one.user) else { continue }
             let tag = Entity.user(user).keyTag ?? ""
-            _ = try await place.ask { keys in
+            let partner = kind == "direct" ? partner(of: user) : nil
+            let answer = try await place.ask { keys in
                 [
                     "FCALL", "martlet_user", "1", keys.rooms(ofUser: tag), "index", room.text, one.version, kind,
                     one.since,
-                ]
+                ] + (partner.map { [$0] } ?? [])
+            }
+            // Whom the user blocks is in the user's own list, and the room has to agree with it.
+            if partner != nil, let blocks = answer.array?.last?.integer,
+                participants.contains(where: { $0.user == one.user })
+            {
+                _ = try await place.ask { keys in
+                    [
+                        "FCALL", "martlet_participants", "1", keys.key(.log, of: room.text),
+                        blocks == 1 ? "block" : "unblock", one.user, "", "", "",
+                    ]
+                }
             }
             _ = try await place.ask { keys in
                 [
@@ -197,5 +209,9 @@ struct ParticipantsText {
             }
         }
         return wanted.count
+    }
+
+    private func partner(of user: UserID) -> String? {
+        room.directPartner(of: user)?.text ?? participants.first { $0.user != user.text }?.user
     }
 }

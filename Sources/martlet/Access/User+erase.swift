@@ -75,10 +75,11 @@ private struct UserErasure {
         // what this one could not do.
         try await leaveIndexed()
         try await leaveScanned()
+        if failures == 0 { try await eraseCopies() }
         if failures == 0 {
             let reply = try await redis.ask(
                 "DEL", keys.rooms(ofUser: tag), keys.blocked(byUser: tag), keys.stars(ofUser: tag),
-                keys.starred(byUser: tag))
+                keys.starred(byUser: tag), keys.starrers(ofUser: tag))
             if let error = reply.error { failed(user.text, error) }
         }
         Terminal.write("taken out of \(rooms) rooms, \(messages) messages erased\n")
@@ -99,6 +100,26 @@ private struct UserErasure {
             cursor = parts[0].string ?? "0"
             for room in parts[1].pairs.keys.sorted() { _ = try await leave(room) }
         } while cursor != "0"
+    }
+
+    /// The copies that others have starred of what the user has said, also of messages that no log holds any more.
+    private mutating func eraseCopies() async throws(RedisSetupError) {
+        while failures == 0 {
+            let reply = try await redis.ask("ZRANGE", keys.starrers(ofUser: tag), "0", "99")
+            guard let members = reply.array?.compactMap(\.string) else { return failed(user.text, reply.error) }
+            guard !members.isEmpty else { return }
+            for member in members {
+                guard let starrer = Starrer(member), let tag = Entity.user(starrer.user).keyTag else { continue }
+                let answer = try await redis.ask(
+                    "FCALL", "martlet_user", "1", keys.rooms(ofUser: tag), "unstar",
+                    "\(starrer.room.text)\n\(starrer.position)")
+                if let error = answer.error { failed(starrer.user.text, error) }
+            }
+            guard failures == 0 else { return }
+            for reply in try await redis.ask([["ZREM", keys.starrers(ofUser: tag)] + members]) {
+                if let error = reply.error { failed(user.text, error) }
+            }
+        }
     }
 
     /// Every room of every master that knows the user as a participant, or has a read position of the user.

@@ -84,7 +84,7 @@ enum KeyKind: Equatable, Sendable {
         switch name {
         case keys.rooms(ofUser: tag), keys.stars(ofUser: tag): return "hash"
         case keys.blocked(byUser: tag): return "set"
-        case keys.starred(byUser: tag): return "zset"
+        case keys.starred(byUser: tag), keys.starrers(ofUser: tag): return "zset"
         default: return nil
         }
     }

@@ -50,6 +50,7 @@ extension TopView {
                         ("name", room.name), ("messages_per_second", Self.number(room.messagesPerSecond)),
                         ("position", room.last.map { "\($0)" }), ("in_log", "\(room.length)"),
                         ("people", "\(room.people)"),
+                        ("participants", room.participants > 0 ? "\(room.participants)" : nil),
                         ("nodes", "\(room.nodes)"), ("quiet_ms", room.quietFor.map { "\($0)" }),
                     ]))
         }
@@ -75,7 +76,8 @@ extension TopView {
             JSONValue.object([
                 "room": .string(room.name), "messagesPerSecond": rate(room.messagesPerSecond),
                 "position": room.last.map { .string("\($0)") } ?? .null, "inLog": number(room.length),
-                "people": number(room.people), "nodes": number(room.nodes), "quietMilliseconds": number(room.quietFor),
+                "people": number(room.people), "participants": number(room.participants > 0 ? room.participants : nil),
+                "nodes": number(room.nodes), "quietMilliseconds": number(room.quietFor),
             ])
         }
         return JSONValue.object([

@@ -26,6 +26,8 @@ struct TopSample: Equatable, Sendable {
         /// The time of the last message; nil if the log is empty.
         var lastAt: UInt64?
         var people = 0
+        /// How many belong to it; 0: it is no conversation.
+        var participants = 0
         /// Node → epoch at which it entered.
         var nodes: [String: UInt64] = [:]
         /// Nodes whose lists contain this room.
@@ -219,12 +221,12 @@ struct TopQueries {
 
     // MARK: Rooms
 
-    static let commandsPerRoom = 3
+    static let commandsPerRoom = 4
 
     func room(_ name: String) -> [[String]] {
         [
             ["XINFO", "STREAM", keys.key(.log, of: name)], ["HGETALL", keys.key(.nodes, of: name)],
-            ["HLEN", keys.key(.roster, of: name)],
+            ["HLEN", keys.key(.roster, of: name)], ["HLEN", keys.key(.participants, of: name)],
         ]
     }
 
@@ -244,6 +246,7 @@ struct TopQueries {
         }
         for (node, epoch) in replies[first + 1].pairs { room.nodes[node] = epoch.string.flatMap { UInt64($0) } ?? 0 }
         room.people = replies[first + 2].integer ?? 0
+        room.participants = replies[first + 3].integer ?? 0
         return room
     }
 }

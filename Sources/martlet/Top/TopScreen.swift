@@ -111,10 +111,16 @@ struct TopScreen {
                         TerminalText.harmless(room.name), name,
                         [
                             (rate(room.messagesPerSecond), 7), (room.last.map { "\($0.seq)" } ?? "–", 11),
-                            (TopText.number(room.length), 8), (TopText.number(room.people), 8), ("\(room.nodes)", 6),
+                            (TopText.number(room.length), 8), (Self.people(room), 8), ("\(room.nodes)", 6),
                             (room.quietFor.map { TopText.span($0) + " ago" } ?? "–", 12),
                         ]))
             }
+    }
+
+    /// Who is present; of a conversation also how many belong to it: `2/12`.
+    private static func people(_ room: TopView.Room) -> String {
+        let present = TopText.number(room.people)
+        return room.participants > 0 ? "\(present)/\(TopText.number(room.participants))" : present
     }
 
     // MARK: Parts

@@ -40,6 +40,8 @@ struct TopView: Equatable, Sendable {
         var last: Position?
         var length: Int
         var people: Int
+        /// How many belong to it; 0: it is no conversation.
+        var participants: Int
         var nodes: Int
         /// Milliseconds since the last message.
         var quietFor: UInt64?
@@ -205,7 +207,8 @@ struct TopWatch {
         glances[room.name] = Glance(last: room.last, seenAt: room.seenAt)
         return TopView.Room(
             name: room.name, messagesPerSecond: rate, last: room.last, length: room.length, people: room.people,
-            nodes: room.nodes.count, quietFor: room.lastAt.map { room.seenAt > $0 ? room.seenAt - $0 : 0 })
+            participants: room.participants, nodes: room.nodes.count,
+            quietFor: room.lastAt.map { room.seenAt > $0 ? room.seenAt - $0 : 0 })
     }
 
     // MARK: Who is behind

@@ -4,8 +4,9 @@ struct MemoryUser: Sendable {
     private var blocked: Set<UserID> = []
     /// The newest last.
     private var stars: [Star] = []
+    private var starrers: Set<Starrer> = []
 
-    var isEmpty: Bool { rooms.isEmpty && blocked.isEmpty && stars.isEmpty }
+    var isEmpty: Bool { rooms.isEmpty && blocked.isEmpty && stars.isEmpty && starrers.isEmpty }
 
     /// The answer of `martlet_user`, or of the commands that read.
     mutating func apply(
@@ -39,9 +40,22 @@ struct MemoryUser: Sendable {
             stars.append(star)
             return .success(.changed(true))
         case .unstar(let room, let position):
-            let count = stars.count
+            let author = stars.first { $0.room == room && $0.position == position }?.user
             stars.removeAll { $0.room == room && $0.position == position }
-            return .success(.changed(stars.count < count))
+            return .success(.unstarred(isChanged: author != nil, author: author))
+        case .note(let starrer):
+            starrers.insert(starrer)
+            return .success(.done)
+        case .strike(let some):
+            starrers.subtract(some)
+            return .success(.done)
+        case .starrers(let room, let position, let after, let count):
+            let wanted = starrers.filter { starrer in
+                room.map { $0 == starrer.room } ?? true && position.map { $0 == starrer.position } ?? true
+                    && after.map { $0.text < starrer.text } ?? true
+            }
+            let sorted = wanted.sorted { $0.text < $1.text }
+            return .success(.starrers(Array(sorted.prefix(count)), hasMore: sorted.count > count))
         case .stars(let before, let page):
             return .success(self.page(before: before, page))
         case .forget:
