@@ -496,8 +496,5 @@ export class RoomModel {
     }
 }
 
-/**
- * @param {import('./martlet.js').Message} message
- * @returns {Item}
- */
+/** @type {(message: import('./martlet.js').Message) => Item} */
 const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(message.at), message });
