@@ -15,6 +15,8 @@ public protocol HostContext: AnyObject {
     func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void)
     /// Asks the broker; `then` is called once, later, on this loop.
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
+    /// Calls the body later on this loop.
+    func schedule(after delay: Duration, _ body: @escaping () -> Void)
 }
 
 extension HostContext {
@@ -28,8 +30,6 @@ extension HostContext {
 public protocol RoomHostContext: HostContext {
     /// Calls ``RoomHost/timersDue()`` at that moment, or earlier. Only the earliest moment counts.
     func wake(at moment: Moment)
-    /// Calls the body later on this loop.
-    func schedule(after delay: Duration, _ body: @escaping () -> Void)
     /// Hands the deliveries of one tick to the sessions of that loop, in order. `made`: when the first was made.
     func hand(_ batch: [Delivery], to loop: Int, made: Moment)
     /// A send was stored. Answers the session by ``RoomHost/post(_:to:)``, at once or when replicas have confirmed it.

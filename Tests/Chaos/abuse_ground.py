@@ -1,5 +1,5 @@
-"""What abuse happens on: rooms with large messages, a hall with 3,000 members, a room with 500; made when a kind needs
-them. And the processes that abuse.
+"""What abuse happens on: rooms with large messages, a hall with 3,000 members, a room with 500, conversations of the user who
+abuses; made when a kind needs them. And the processes that abuse.
 """
 
 import asyncio
@@ -9,12 +9,15 @@ import shutil
 import socket
 import sys
 
+from abuse_load import USER
 from processes import Broken, until
 from redis_wire import Redis, RedisError
 
 PREFIX = "martlet:"
 LARGE_ROOMS, LARGE_MESSAGES, LARGE_BYTES = 8, 1_000, 60_000
 HALL_MEMBERS, CROWD_MEMBERS = 3_000, 500
+# Of the user who abuses: conversations; the members of a group, and the messages in it.
+TALKS, GROUP_MEMBERS, GROUP_MESSAGES = 1_000, 100, 200
 # What the generator may take of a core: the servers need the rest.
 MOST_CPU = 0.6
 # Several keys a call; one large log has as many parts as messages.
@@ -110,7 +113,8 @@ class Ground:
         self.ask = Redis(self.redis.port, deadline=60.0)
         self.ports = [node.port for node in stage.cluster.nodes]
         self.oldest = {}
-        self.crowd = None
+        self.crowd = self.target = None
+        self.talks, self.group = [], []
 
     @property
     def large(self):
@@ -127,6 +131,10 @@ class Ground:
             "oldest": self.oldest,
             "hall": "abuse-hall",
             "crowd": "abuse-crowd",
+            "target": self.target,
+            "talks": self.talks,
+            "group": "talk-group",
+            "group positions": self.group,
             **more,
         }
 
@@ -142,6 +150,32 @@ class Ground:
             await self.need_large(rooms)
         if needs & {"hall", "crowd"} and self.crowd is None:
             await self.need_crowd()
+        if "target" in needs:
+            # Later ones push it out of the log.
+            self.target = await self.say("abuse-crowd", "here")
+        if "talks" in needs and not self.talks:
+            await self.need_talks()
+        if "group" in needs and not self.group:
+            await self.belong("talk-group", [f"member{index}" for index in range(GROUP_MEMBERS - 2)])
+            self.group = [await self.say("talk-group", str(index)) for index in range(GROUP_MESSAGES)]
+
+    async def say(self, room, text):
+        return (await self.ask("FCALL", "martlet_say", "1", f"{PREFIX}{{{room}}}:log", "filler", text))[0]
+
+    async def belong(self, room, others):
+        """A group that the user who abuses has made."""
+        made = await self.ask(
+            "FCALL", "martlet_participants", "1", f"{PREFIX}{{{room}}}:log", "create", USER, "any", "100", "", USER, *others
+        )
+        words = ("index", room, made[0], "group", made[0])
+        await self.ask("FCALL", "martlet_user", "1", f"{PREFIX}user:{{{USER}}}:rooms", *words)
+
+    async def need_talks(self):
+        self.stage.show.progress(f"makes {TALKS} conversations")
+        for index in range(TALKS):
+            await self.belong(f"talk-{index}", ["bob"])
+            await self.say(f"talk-{index}", "hello")
+            self.talks.append(f"talk-{index}")
 
     async def need_large(self, count):
         wanted = [f"abuse-large-{index}" for index in range(count)]
@@ -207,7 +241,8 @@ class Ground:
                 self.crowd.kill()
         self.crowd = None
         try:
-            await self.forget(PREFIX + "{abuse-large*")
+            for pattern in ("{abuse-large*", "{talk-*", f"user:{{{USER}}}*"):
+                await self.forget(PREFIX + pattern)
         except RedisError:
             pass
         self.ask.close()

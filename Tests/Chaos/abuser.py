@@ -9,7 +9,8 @@ import resource
 import sys
 import time
 
-from abuse_kinds import KINDS, ONCE, request
+from abuse_kinds import KINDS, ONCE
+from abuse_load import request
 from raw_peers import Loop, Peer, upgrade, watch_parent
 
 

@@ -74,6 +74,8 @@ import Testing
             broker.add(request) { [self] in if isAlive { then($0) } }
         }
 
+        func schedule(after delay: Duration, _ body: @escaping () -> Void) {}
+
         var steps: ConversationSteps { ConversationSteps(context: self, roomsPerUser: 3, pageBytes: 10_000) }
     }
 

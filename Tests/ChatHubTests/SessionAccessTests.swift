@@ -48,6 +48,7 @@ import Testing
         func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
             passedOn += 1
         }
+        func schedule(after delay: Duration, _ body: @escaping () -> Void) {}
         func refused(by limit: HubLimit) {}
         func fannedOut(after time: Duration) {}
         func forbade(_ right: Rights) { forbidden.append(right) }

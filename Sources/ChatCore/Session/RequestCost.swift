@@ -49,12 +49,14 @@ public enum RequestCost {
     public static let verification: UInt64 = 150_000
     /// A user has read a room: a part of a call for all users of the room who read, and the news for others.
     public static let mark: UInt64 = 20_000
-    /// A line of the inbox: 5 to 10 µs of Redis, and its encoding.
-    public static let head: UInt64 = 20_000
+    /// A line of the inbox: 20 to 60 µs of Redis.
+    public static let head: UInt64 = 100_000
     /// A room that is watched, apart from what comes to pass in it.
     public static let watch: UInt64 = 15_000
-    /// Redis counts the listeners of a channel.
-    public static let listeners: UInt64 = 3_000
+    /// Redis counts the listeners of a channel, and the node writes and reads a command.
+    public static let listeners: UInt64 = 8_000
+    /// A star of a list: Redis reads the place of its message in the log, which may hold long ones: 170 µs.
+    public static let star: UInt64 = 350_000
     /// An HTTP request, which often has a connection of its own.
     public static let httpRequest: UInt64 = 250_000
     /// A refused HTTP request, which is read and answered all the same.
@@ -104,7 +106,7 @@ public enum RequestCost {
         switch answer {
         case .participants(_, let list, _): roster(list?.participants.count ?? 0, read: true)
         // The log of each message's room is read.
-        case .stars(let stars, _): times(stars.count, read) &+ times(stars.reduce(0) { $0 + $1.cost }, byteOut)
+        case .stars(let stars, _): times(stars.count, star) &+ times(stars.reduce(0) { $0 + $1.cost }, byteOut)
         case .starred: indexedUser
         case .done, .blocked: 0
         }

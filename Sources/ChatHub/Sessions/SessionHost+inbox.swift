@@ -64,10 +64,8 @@ extension SessionHost {
         session.isListing = true
         let (id, rate, grant) = (session.id, session.rate, session.grant)
         let mayRead = { (room: RoomName) in AccessDecision.refusal(of: .read, in: room, by: grant) == nil }
-        InboxReading.begin(of: session.user, by: context, mayRead: mayRead) { [weak self] result, cost in
-            guard let self else { return }
-            rate.charge(cost, now: context.now)
-            guard let session = sessions[id] else { return }
+        InboxReading.begin(of: session.user, by: context, paidBy: rate, mayRead: mayRead) { [weak self] result, _ in
+            guard let self, let session = sessions[id] else { return }
             session.isListing = false
             switch result {
             case .success(let all):
@@ -128,15 +126,18 @@ public final class OnlineCheck {
 }
 
 /// Reads a user's conversations: first the user's index, then the head of each room, a part at a time, so that Redis
-/// serves others in between.
+/// serves others in between. Each part is paid for when it is asked for; a user who owes something waits for the next one,
+/// so that all devices of one user together read no faster than the user may.
 public final class InboxReading {
     /// The most rooms; a user's index has no more, unless somebody else wrote it.
     static let mostRooms = 1_000
     /// The rooms whose heads are asked for at once.
-    static let part = 50
+    static let part = 20
 
     private let user: UserID
     private let context: any HostContext
+    /// Nil: nobody pays.
+    private let rate: UserRate?
     private let mayRead: (RoomName) -> Bool
     private let then: (Result<[InboxConversation], BrokerError>, UInt64) -> Void
     private var rooms: [IndexedRoom] = []
@@ -148,22 +149,23 @@ public final class InboxReading {
     private var failure: BrokerError?
 
     private init(
-        of user: UserID, by context: any HostContext, mayRead: @escaping (RoomName) -> Bool,
+        of user: UserID, by context: any HostContext, paidBy rate: UserRate?, mayRead: @escaping (RoomName) -> Bool,
         _ then: @escaping (Result<[InboxConversation], BrokerError>, UInt64) -> Void
     ) {
         self.user = user
         self.context = context
+        self.rate = rate
         self.mayRead = mayRead
         self.then = then
     }
 
     /// `then` is called once, later, on the context's loop, with all conversations in any order and what reading them
-    /// has cost. `mayRead`: whether the reader may read the room.
+    /// has cost, which `rate` has paid. `mayRead`: whether the reader may read the room.
     public static func begin(
-        of user: UserID, by context: any HostContext, mayRead: @escaping (RoomName) -> Bool,
+        of user: UserID, by context: any HostContext, paidBy rate: UserRate?, mayRead: @escaping (RoomName) -> Bool,
         _ then: @escaping (Result<[InboxConversation], BrokerError>, UInt64) -> Void
     ) {
-        InboxReading(of: user, by: context, mayRead: mayRead, then).readIndex(cursor: 0)
+        InboxReading(of: user, by: context, paidBy: rate, mayRead: mayRead, then).readIndex(cursor: 0)
     }
 
     private func readIndex(cursor: UInt64) {
@@ -186,9 +188,13 @@ public final class InboxReading {
         if let failure { return then(.failure(failure), cost) }
         let part = rooms[next..<min(rooms.count, next + Self.part)]
         guard !part.isEmpty else { return then(.success(found), cost) }
+        let debt = rate?.debt(now: context.now) ?? .zero
+        guard debt <= .zero else { return context.schedule(after: debt) { [self] in readPart() } }
         next = part.endIndex
         open = part.count
-        cost += UInt64(part.count) * RequestCost.head
+        let price = UInt64(part.count) * RequestCost.head
+        cost += price
+        rate?.charge(price, now: context.now)
         for room in part {
             context.ask(.reading(.head(room: room.room, of: user))) { [self] in answered($0, of: room) }
         }

@@ -19,8 +19,7 @@ extension Hub {
         try refuseBanned(grant)
         let rate = try take(RequestCost.request + RequestCost.read, by: grant)
         let mayRead = { @Sendable (room: RoomName) in AccessDecision.refusal(of: .read, in: room, by: grant) == nil }
-        let (result, cost) = await home(of: user).inbox(of: user, mayRead: mayRead)
-        rate?.charge(cost, now: .now)
+        let (result, cost) = await home(of: user).inbox(of: user, paidBy: rate, mayRead: mayRead)
         switch result {
         case .success(let all): return InboxList(page: InboxPage(of: all, known: cursor, limit: limit), cost: cost)
         case .failure(let error): throw error.wireError("inbox")

@@ -132,13 +132,15 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// The user's conversations, in any order, and what reading them has cost.
+    /// The user's conversations, in any order, and what reading them has cost, which `rate` has paid.
     func inbox(
-        of user: UserID, mayRead: @escaping @Sendable (RoomName) -> Bool
+        of user: UserID, paidBy rate: UserRate?, mayRead: @escaping @Sendable (RoomName) -> Bool
     ) async -> (Result<[InboxConversation], BrokerError>, cost: UInt64) {
         await withCheckedContinuation { continuation in
             run { [self] in
-                InboxReading.begin(of: user, by: context, mayRead: mayRead) { continuation.resume(returning: ($0, $1)) }
+                InboxReading.begin(of: user, by: context, paidBy: rate, mayRead: mayRead) {
+                    continuation.resume(returning: ($0, $1))
+                }
             }
         }
     }
