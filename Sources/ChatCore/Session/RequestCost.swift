@@ -50,13 +50,17 @@ public enum RequestCost {
     /// A user has read a room: a part of a call for all users of the room who read, and the news for others.
     public static let mark: UInt64 = 20_000
     /// A line of the inbox: 20 to 60 µs of Redis.
-    public static let head: UInt64 = 100_000
+    public static let head: UInt64 = 130_000
     /// A room that is watched, apart from what comes to pass in it.
     public static let watch: UInt64 = 15_000
     /// Redis counts the listeners of a channel, and the node writes and reads a command.
-    public static let listeners: UInt64 = 8_000
-    /// A star of a list: Redis reads the place of its message in the log, which may hold long ones: 170 µs.
-    public static let star: UInt64 = 350_000
+    public static let listeners: UInt64 = 15_000
+    /// Redis reads a starred message, or one that is to be, in its log, whether it is there or not: 400 µs if the log
+    /// has long ones.
+    public static let star: UInt64 = 800_000
+    /// A change of the participants of a room: Redis reads and tells a hundred of them, and the node settles their
+    /// indexes.
+    public static let participants: UInt64 = 4_000_000
     /// An HTTP request, which often has a connection of its own.
     public static let httpRequest: UInt64 = 250_000
     /// A refused HTTP request, which is read and answered all the same.
@@ -98,7 +102,8 @@ public enum RequestCost {
 
     /// What a client asks about conversations; of a list only that it is asked for.
     public static func cost(of order: ConversationOrder) -> UInt64 {
-        order.isRead ? read : moderation &+ times(order.userCount, indexedUser)
+        if case .star = order { return star }
+        return order.isRead ? read : participants &+ times(order.userCount, indexedUser)
     }
 
     /// What an answer about conversations took, beyond ``cost(of:)-(ConversationOrder)``.

@@ -126,13 +126,13 @@ public final class OnlineCheck {
 }
 
 /// Reads a user's conversations: first the user's index, then the head of each room, a part at a time, so that Redis
-/// serves others in between. Each part is paid for when it is asked for; a user who owes something waits for the next one,
-/// so that all devices of one user together read no faster than the user may.
+/// serves others in between. Each part is paid for when it is asked for; a user who owes something waits for the next
+/// one, so that all devices of one user together read no faster than the user may.
 public final class InboxReading {
     /// The most rooms; a user's index has no more, unless somebody else wrote it.
     static let mostRooms = 1_000
     /// The rooms whose heads are asked for at once.
-    static let part = 20
+    static let part = 10
 
     private let user: UserID
     private let context: any HostContext
