@@ -49,7 +49,9 @@ public struct AmendRequest: Hashable, Sendable {
         var cost = RequestCost.request &+ RequestCost.amendment &+ UInt64(byteCount) &* RequestCost.byteIn
         if key != nil { cost &+= RequestCost.keyLookup }
         switch operation {
-        case .edit, .delete, .react, .unreact, .pin, .unpin, .report: return cost
+        case .edit, .react, .unreact, .pin, .unpin, .report: return cost
+        // Afterwards the tombstone is read, for the copies that users have starred.
+        case .delete: return cost &+ RequestCost.star
         case .deleteUser, .deleteRange: return cost &+ RequestCost.missed
         }
     }

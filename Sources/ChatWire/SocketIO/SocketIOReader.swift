@@ -181,7 +181,7 @@ public final class SocketIOReader: ClientWriter {
 
     /// The answer to a join that the node made for the client. Returns nil for any other answer.
     private func takeRejoin(_ ref: Ref?) -> Rejoin? {
-        guard !rejoins.isEmpty, case .number(let text) = ref, let number = UInt64(text) else { return nil }
+        guard !rejoins.isEmpty, let number = Self.number(of: ref) else { return nil }
         return rejoins.removeValue(forKey: number)
     }
 
@@ -201,9 +201,11 @@ public final class SocketIOReader: ClientWriter {
         return .number("\(lastRef)")
     }
 
-    private func take(_ ref: Ref?) -> Asked? {
-        guard case .number(let text) = ref, let number = UInt64(text) else { return nil }
-        return asked.removeValue(forKey: number)
+    private func take(_ ref: Ref?) -> Asked? { Self.number(of: ref).flatMap { asked.removeValue(forKey: $0) } }
+
+    /// The number of a `ref` that ``lastRef`` has given.
+    private static func number(of ref: Ref?) -> UInt64? {
+        if case .number(let text) = ref { UInt64(text) } else { nil }
     }
 
     /// A key by which this socket recognises its own messages.
