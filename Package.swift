@@ -48,6 +48,7 @@ let package = Package(
         .systemLibrary(name: "CLibcrypto"),
         .target(name: "CGzip", cSettings: [.treatAllWarnings(as: .error)], linkerSettings: [.linkedLibrary("z")]),
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CSQLite"),
         .target(
             name: "RedisSchema",
             path: "redis",
@@ -113,6 +114,16 @@ let package = Package(
             swiftSettings: strict + unchecked
         ),
         .target(
+            name: "ChatRelay",
+            dependencies: [
+                "CSQLite", "ChatAccess", "ChatCore", "ChatJSON", "ChatRedis", "RedisSchema",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ] + nio,
+            exclude: ["README.md"],
+            swiftSettings: strict
+        ),
+        .target(
             name: "MartletClient",
             dependencies: [
                 "ChatCore", "ChatJSON", "ChatWire",
@@ -126,8 +137,8 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CLinux", "ChatAccess", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis", "ChatWire",
-                "MartletClient", "RedisSchema",
+                "CLinux", "ChatAccess", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis", "ChatRelay",
+                "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -163,6 +174,10 @@ let package = Package(
         ),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
+        .testTarget(
+            name: "ChatRelayTests",
+            dependencies: ["ChatCore", "ChatRelay", .product(name: "NIOCore", package: "swift-nio")],
+            swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatJSON", "ChatWire"], swiftSettings: strict),
         .testTarget(
             name: "ChatAccessTests",
@@ -207,6 +222,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["martlet", "MartletClient", "TestSupport"], swiftSettings: strict),
+            name: "EndToEndTests", dependencies: ["martlet", "ChatCore", "ChatRelay", "MartletClient", "TestSupport"],
+            swiftSettings: strict),
     ]
 )

@@ -10,10 +10,13 @@ public enum FunctionLibrary {
         + PackageResources._5_trimming_lua
         + PackageResources._6_outside_lua + PackageResources._6_reads_lua + PackageResources.amend_lua
         + PackageResources.append_lua + PackageResources.command_lua + PackageResources.conversation_lua
-        + PackageResources.enter_lua + PackageResources.head_lua + PackageResources.history_lua
-        + PackageResources.leave_lua + PackageResources.moderate_lua + PackageResources.nodes_lua
+        + PackageResources.cursor_lua + PackageResources.enter_lua + PackageResources.head_lua
+        + PackageResources.history_lua
+        + PackageResources.lease_lua + PackageResources.leave_lua + PackageResources.moderate_lua
+        + PackageResources.nodes_lua
         + PackageResources.once_lua + PackageResources.participants_lua + PackageResources.presence_lua
-        + PackageResources.read_lua + PackageResources.receipts_lua + PackageResources.reply_lua
+        + PackageResources.read_lua + PackageResources.receipts_lua + PackageResources.relay_lua
+        + PackageResources.reply_lua
         + PackageResources.roster_lua + PackageResources.rules_lua + PackageResources.say_lua
         + PackageResources.stars_lua + PackageResources.trim_lua + PackageResources.user_lua
         + PackageResources.version_lua + PackageResources.view_lua

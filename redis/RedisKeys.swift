@@ -30,14 +30,46 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case overlay
     /// Sorted set: the seqs of the amendments in the log.
     case amendments
+    /// Hash: sink → `<position> <token>`, up to where it was given the room's events.
+    case cursors
 
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
         case .log, .presence, .audit: "stream"
-        case .nodes, .meta, .roster, .keys, .rules, .sanctions, .participants, .reads, .pending, .overlay: "hash"
+        case .nodes, .meta, .roster, .keys, .rules, .sanctions, .participants, .reads, .pending, .overlay,
+            .cursors:
+            "hash"
         case .amendments: "zset"
         case .epochs: "list"
+        }
+    }
+}
+
+/// The keys of a partition of the events. All of them carry its number as their hash tag.
+public enum EventKey: String, CaseIterable, Sendable {
+    /// Sorted set: the rooms in which something was said, as nodes have noted them → when (ms, clock of the node).
+    case rooms
+    /// Hash: which relay reads the partition: `holder`, `until`, `token`.
+    case lease
+    /// Stream: the events of the partition's rooms.
+    case log
+    /// String, of partition 0 alone: there while a relay is registered, so that nodes note rooms.
+    case registered
+    /// Sorted set, of partition 0 alone: relay → when it was last heard of (ms, clock of Redis).
+    case relays
+    /// Hash, of partition 0 alone: sink → `new` or `whole` (it was given all rooms that there were), and since when.
+    case sinks
+    /// Hash, of partition 0 alone: webhook endpoint → JSON.
+    case webhooks
+
+    /// What `TYPE` says of it.
+    public var redisType: String {
+        switch self {
+        case .rooms, .relays: "zset"
+        case .lease, .sinks, .webhooks: "hash"
+        case .log: "stream"
+        case .registered: "string"
         }
     }
 }
@@ -124,6 +156,31 @@ public struct RedisKeys: Hashable, Sendable {
 
     /// Sorted set, in the order of bytes: `<room>\n<position>\n<user>`: who has starred messages of the user.
     public func starrers(ofUser tag: String) -> String { "\(user(tag: tag)):starrers" }
+
+    /// What the keys of a partition of the events begin with, `martlet:events:{<partition>}`.
+    public func events(tag: String) -> String {
+        "\(prefix)events:{\(tag)}"
+    }
+
+    /// A key of a partition of the events, `martlet:events:{3}:log`.
+    public func key(_ key: EventKey, ofPartition tag: String) -> String {
+        "\(events(tag: tag)):\(key.rawValue)"
+    }
+
+    /// Sorted set: room → from when on a sink has to read it (ms, clock of Redis).
+    public func due(_ sink: String, ofPartition tag: String) -> String {
+        "\(events(tag: tag)):due:\(sink)"
+    }
+
+    /// Hash: room → `<event> <failures>`: how often a sink has not accepted the event that is next.
+    public func tries(_ sink: String, ofPartition tag: String) -> String {
+        "\(events(tag: tag)):tries:\(sink)"
+    }
+
+    /// Stream: the events that a sink could not be given.
+    public func dead(_ sink: String, ofPartition tag: String) -> String {
+        "\(events(tag: tag)):dead:\(sink)"
+    }
 
     /// String: what a ticket allows, JSON. `name`: the SHA-256 of the ticket, in hexadecimal digits.
     public func ticket(_ name: String) -> String {

@@ -18,6 +18,8 @@ public struct HubSettings: Sendable {
     public var hook: HookSettings?
     /// Of how many participants at most a room is told what they have read.
     public var receipts = 100
+    /// Whether rooms are noted for relays.
+    public let relay = RelaySwitch()
     /// Whether Redis has memory for new rooms.
     public let redisSpace = RedisSpace()
 

@@ -1,7 +1,7 @@
 import ArgumentParser
 import ChatNode
 
-/// `martlet`: the node and its tools.
+/// `martlet`: the node, the relay, and their tools.
 @main
 struct Martlet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -9,7 +9,7 @@ struct Martlet: AsyncParsableCommand {
         abstract: "A chat node: one room across many nodes, through Redis.",
         version: "martlet \(Node.version)",
         subcommands: [
-            Serve.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self, Token.self, User.self, Room.self,
-            Commands.self,
+            Serve.self, RelayCommand.self, Webhooks.self, Chat.self, Top.self, Doctor.self, Replay.self, Bench.self,
+            Token.self, User.self, Room.self, Commands.self,
         ])
 }

@@ -44,6 +44,10 @@ import Testing
         "MARTLET_ADMIN_PORT": "9100", "MARTLET_ADMIN_HOST": "::1", "MARTLET_PROXY_PROTOCOL": "accept",
         "MARTLET_TLS_CERTIFICATE": "/etc/passwd", "MARTLET_TLS_KEY": "/etc/group",
         "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
+        "MARTLET_RELAY_STREAMS": "off", "MARTLET_RELAY_STREAM_LENGTH": "500", "MARTLET_RELAY_ROOMS": "team:*,x:**",
+        "MARTLET_RELAY_ARCHIVE": "sqlite:/var/lib/a.db", "MARTLET_RELAY_LEASE": "3s", "MARTLET_RELAY_SCAN": "1h",
+        "MARTLET_WEBHOOKS_KEY": "a key of twenty-four bytes, or more", "MARTLET_WEBHOOKS_HOSTS": "Hooks.internal,::1",
+        "MARTLET_WEBHOOKS_TIMEOUT": "7s", "MARTLET_WEBHOOKS_RETRIES": "1s,2h", "MARTLET_WEBHOOKS_CA": "/etc/passwd",
         "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
         "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
@@ -102,6 +106,14 @@ import Testing
         #expect(configuration.screening.hookSecret?.revealed == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         let hook = configuration.hookSettings
         #expect(hook?.timeout == .seconds(2) && hook?.allowsUndecided == false && hook?.waitingInRoom == 9)
+        let relay = configuration.relay
+        #expect(!relay.hasStreams && relay.streamLength == 500)
+        #expect(relay.rooms.map(\.description) == ["team:*", "x:**"])
+        #expect(relay.archive == .sqlite(path: "/var/lib/a.db"))
+        #expect(relay.lease == .seconds(3) && relay.scan == .seconds(3_600))
+        #expect(relay.webhooksKey?.revealed == "a key of twenty-four bytes, or more")
+        #expect(relay.webhookHosts == ["hooks.internal", "::1"] && relay.webhookTimeout == .seconds(7))
+        #expect(relay.webhookRetries == [.seconds(1), .seconds(7_200)] && relay.webhookAuthorityFile == "/etc/passwd")
         #expect(configuration.rooms.editWindow == .seconds(3_600))
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))

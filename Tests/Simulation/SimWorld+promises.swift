@@ -424,7 +424,7 @@ extension SimWorld {
         case .history: "history"
         case .trim: "trim"
         case .heartbeat, .nodes, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket,
-            .takeTicket, .conversation, .user:
+            .takeTicket, .conversation, .user, .relay:
             "node business"
         case .reading: "reading"
         }
@@ -465,7 +465,7 @@ extension SimWorld {
         case .success(.audit), .success(.history), .success(.rooms), .success(.someRooms), .success(.forgetting),
             .success(.holders),
             .success(.memory), .success(.commanded), .success(.commands), .success(.rules), .success(.ticket),
-            .success(.conversation), .success(.participants), .success(.user), .success(.reading):
+            .success(.conversation), .success(.participants), .success(.user), .success(.reading), .success(.relayed):
             "…"
         case .failure(let error): "\(error)"
         }

@@ -1,11 +1,7 @@
 import ChatCore
 import ChatJSON
 
-/// What a hook is told about a message, and what its answer means.
-///
-/// The headers are those of Standard Webhooks: `webhook-id`, `webhook-timestamp` (seconds since 1970) and
-/// `webhook-signature`, which is `v1,` and the HMAC-SHA256 of `<id>.<timestamp>.<body>` in base64. The receiver refuses
-/// timestamps that are too old, so that nobody can send it again what was sent once.
+/// What a hook is told about a message, and what its answer means. The headers are those of ``StandardWebhook``.
 public enum HookMessage {
     /// The most characters of a reason that its sender is told.
     public static let maxReason = 200
@@ -39,12 +35,7 @@ public enum HookMessage {
     public static func fields(
         id: String, now: UInt64, body: [UInt8], secret: HookSecret
     ) -> [(name: String, value: String)] {
-        let time = String(now / 1_000)
-        let signed = Array("\(id).\(time).".utf8) + body
-        let code = signed.withUnsafeBytes { SecretMAC.code(for: $0, secret: secret.bytes, .sha256) }
-        return [
-            ("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", "v1,\(Base64.encodePadded(code))"),
-        ]
+        StandardWebhook.fields(id: id, now: now, body: body, secrets: [secret])
     }
 
     /// What an answer with status 200 or 204 says: nothing or `{"action":"allow"}`, `{"action":"refuse","reason":…}`,

@@ -46,8 +46,8 @@ public struct RoomPattern: Hashable, Sendable, CustomStringConvertible {
         self.segments = segments
     }
 
-    /// Whether the room's name matches, for a grant of that user.
-    public func matches(_ room: RoomName, user: UserID) -> Bool {
+    /// Whether the room's name matches, for a grant of that user; with nil, `$sub` matches nothing.
+    public func matches(_ room: RoomName, user: UserID?) -> Bool {
         var rest = room.text.utf8[...]
         var isAtEnd = false
         for segment in segments {
@@ -58,7 +58,7 @@ public struct RoomPattern: Hashable, Sendable, CustomStringConvertible {
             switch segment {
             case .any, .rest: break
             case .text(let text): guard part.elementsEqual(text.utf8) else { return false }
-            case .user: guard part.elementsEqual(user.text.utf8) else { return false }
+            case .user: guard let user, part.elementsEqual(user.text.utf8) else { return false }
             }
             if let end { rest = rest[rest.index(after: end)...] } else { isAtEnd = true }
         }

@@ -40,6 +40,8 @@ public enum BrokerReply: Sendable, Equatable {
     indirect case participants(ParticipantList?)
     indirect case user(UserReply)
     indirect case reading(ReadingReply)
+    /// Whether a relay is registered.
+    case relayed(Bool)
     /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }

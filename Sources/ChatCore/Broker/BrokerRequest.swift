@@ -81,6 +81,9 @@ public enum BrokerRequest: Sendable, Equatable {
     indirect case conversation(ConversationRequest)
     /// Changes or reads what belongs to a user. → `.user`
     indirect case user(UserRequest)
+    /// What relays need of a node: whether there is one, and the rooms in which something was said. → `.relayed`, or
+    /// `.done`
+    case relay(RelayRequest)
     /// How much memory the broker uses. → `.memory`
     case memory
     /// → `.done`
@@ -108,12 +111,24 @@ extension BrokerRequest {
         case .amend(let order): .room(order.request.room)
         case .publish(let entity, _), .tryStoring(let entity): entity
         case .reading(let request): request.entity
+        case .relay(let request): request.entity
         case .hold(let room, let node, let inOldList), .release(let room, let node, let inOldList):
             inOldList ? .nodes : .node(node, Holdings.slot(of: room))
         case .rooms(let node, let cursor), .forget(let node, let cursor):
             Holdings.Cursor(cursor).entity(of: node)
         case .storeTicket(let name, _, _), .takeTicket(let name): .ticket(name)
         case .heartbeat, .nodes, .memory, .ping, .command, .commands: .nodes
+        }
+    }
+}
+
+extension BrokerRequest {
+    /// The room in whose log the request may store something, if it is not the room's own (``append`` and ``once``).
+    public var roomOfLogWrite: RoomName? {
+        switch self {
+        case .say(let room, _, _): room
+        case .amend(let order): order.request.room
+        default: nil
         }
     }
 }

@@ -24,7 +24,7 @@ public struct BrokerScope: Hashable, Sendable, CustomStringConvertible {
         switch entity {
         case .room(let room): contains(room)
         case .nodes: isWhole || holdsNodes
-        case .user, .node, .ticket: isWhole || slots.contains(entity.slot(nodes: HashSlot(clamping: 0)))
+        case .user, .node, .ticket, .events: isWhole || slots.contains(entity.slot(nodes: HashSlot(clamping: 0)))
         }
     }
 

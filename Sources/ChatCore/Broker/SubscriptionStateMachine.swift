@@ -43,7 +43,7 @@ private enum ChannelKey: Hashable {
         switch entity {
         case .room(let room): self = .room(room)
         case .user(let user) where frame.isPlain(user, in: channel): self = .user(user)
-        case .user, .node, .ticket, .nodes: self = .channel(NamedChannel(channel, entity))
+        case .user, .node, .ticket, .events, .nodes: self = .channel(NamedChannel(channel, entity))
         }
     }
 

@@ -1,4 +1,5 @@
-/// An owner of keys and of a channel in the broker: a room, a user, a node, a ticket, or all nodes together.
+/// An owner of keys and of a channel in the broker: a room, a user, a node, a ticket, a partition of the events, or all
+/// nodes together.
 ///
 /// All keys of an entity share one hash slot, so that one command can touch several of them in a Redis Cluster, and its
 /// channel is in the same slot. The broker, its links and their subscriptions need to know no more of a request than
@@ -12,6 +13,8 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
     case node(NodeID, HashSlot)
     /// A ticket, which has one key and no channel.
     case ticket(TicketName)
+    /// A partition of the events, which has keys and no channel.
+    case events(EventPartition)
     /// The set of all nodes, with each node's heartbeat. Its keys carry its name as their hash tag.
     case nodes
 
@@ -25,6 +28,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .user(let user): Self.tag(of: user)
         case .node(_, let slot): slot.tag
         case .ticket(let ticket): ticket.text
+        case .events(let partition): partition.keyTag
         case .nodes: nil
         }
     }
@@ -36,6 +40,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .user(let user): HashSlot(ofTag: Self.tag(of: user))
         case .node(_, let slot): slot
         case .ticket(let ticket): HashSlot(ofTag: ticket.text)
+        case .events(let partition): HashSlot(ofTag: partition.keyTag)
         case .nodes: nodes
         }
     }
@@ -49,6 +54,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
             hasher.combine(node)
             hasher.combine(slot)
         case .ticket(let ticket): hasher.combine(ticket)
+        case .events(let partition): hasher.combine(partition)
         case .nodes: hasher.combine(0)
         }
     }
@@ -64,6 +70,7 @@ public enum Entity: Hashable, Sendable, CustomStringConvertible {
         case .user(let user): "user \(user)"
         case .node(let node, let slot): "node \(node), slot \(slot.number)"
         case .ticket: "a ticket"
+        case .events(let partition): "events, partition \(partition)"
         case .nodes: "all nodes"
         }
     }

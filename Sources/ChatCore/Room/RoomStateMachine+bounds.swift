@@ -76,7 +76,7 @@ extension RoomStateMachine {
             isSound = self.isSound(roster.position)
         case .done, .left, .leaving, .history, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders, .memory,
             .commanded, .commands, .moderated, .amended, .audit, .rules, .ticket, .conversation, .participants, .user,
-            .reading:
+            .reading, .relayed:
             isSound = true
         }
         return isSound ? result : unsound(&actions)

@@ -5,6 +5,9 @@ import ChatCore
 extension RoomHost {
     func deliver(_ message: Message, _ room: HomeRoom) {
         messages &+= 1
+        // Every node with members of the room notes it. So only what a node stored alone is not noted if it dies before
+        // that, and then the node that sweeps it notes its rooms.
+        note(room.name)
         room.polls?.shown(message)
         if let reading = room.reading { shown(message, reading, room) }
         guard let frame = frame(.message(room: room.name, message, showKey: false), room) else { return }

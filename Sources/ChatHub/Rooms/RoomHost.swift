@@ -34,6 +34,8 @@ public final class RoomHost {
     var hook: HookQueue<HeldMessage>?
     /// What is to be done about what users have read.
     var reading = LoopReading()
+    /// The rooms in which something was said, for relays.
+    var notes = RelayNotes()
     /// The users whose home is this loop.
     public let users: UserHost
 

@@ -19,6 +19,7 @@ final class BrokerHost: @unchecked Sendable {
     let audits: LoopAudits
     private var continuations: [UInt64: (Result<BrokerReply, BrokerError>) -> Void] = [:]
     private var nextContinuation: UInt64 = 1
+    private var settings: HubSettings { context.settings.hub }
 
     init(link: any BrokerLink, rooms: RoomHost, context: LoopContext) {
         self.link = link
@@ -44,7 +45,15 @@ final class BrokerHost: @unchecked Sendable {
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
         let serial = nextContinuation
         nextContinuation += 1
-        continuations[serial] = then
+        let room = settings.relay.isRegistered ? request.roomOfLogWrite : nil
+        continuations[serial] =
+            room.map { room in
+                { [rooms] result in
+                    // The room need not be in use on this node, so nothing else says that something was stored in it.
+                    if case .success = result { rooms.note(room) }
+                    then(result)
+                }
+            } ?? then
         link.submit(request, tag: RequestTag(owner: Self.ownTag, generation: 0, serial: serial))
     }
 

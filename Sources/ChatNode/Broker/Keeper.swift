@@ -71,6 +71,12 @@ final class Keeper: @unchecked Sendable {
         }
     }
 
+    /// Asks whether a relay is registered, for which rooms are noted. If Redis does not answer, nothing changes.
+    func lookForRelays() async {
+        guard case .success(.relayed(let isRegistered)) = await loop.ask(.relay(.isRegistered)) else { return }
+        loop.settings.hub.relay.isRegistered = isRegistered
+    }
+
     private static let slack = 0.02
 
     /// `last`: the last report of the node that was seen.
@@ -84,6 +90,8 @@ final class Keeper: @unchecked Sendable {
         for action in actions {
             switch action {
             case .submit(let request, let serial):
+                // A dead node may have stored messages that it has not noted.
+                if case .leave(let room, _, _, _, _) = request { loop.rooms.note(room) }
                 loop.broker.ask(request) { [self] result in
                     if !health.mayJudge { machine.reset() }
                     var next: [SweepStateMachine.Action] = []

@@ -5,7 +5,7 @@ extension NodeConfiguration {
     /// All variables, in the order in which they are shown.
     static let settings: [Setting] =
         listenerSettings + accessSettings + screeningSettings + socketIOSettings + nodeSettings + redisSettings
-        + roomSettings + limitSettings + logSettings
+        + roomSettings + limitSettings + relaySettings + logSettings
 
     private static let listenerSettings: [Setting] = [
         Setting(

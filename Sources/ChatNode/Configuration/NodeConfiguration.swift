@@ -18,6 +18,7 @@ public struct NodeConfiguration: Sendable {
     public var node = Node()
     public var rooms = Rooms()
     public var log = Log()
+    public var relay = Relay()
     public var limits = Limits()
 
     /// The variables that the environment gave, by name.

@@ -99,12 +99,14 @@ final class NodeLife: Sendable {
         }
     }
 
-    /// Watches whether Redis has memory for new rooms, and returns unused memory of this node to the system.
+    /// Watches whether Redis has memory for new rooms and whether there are relays, and returns unused memory of this
+    /// node to the system.
     private func watchMemoryForever() async {
         var freed: UInt64 = 0
         var round = 0
         while !Task.isCancelled {
             await keeper.lookAtMemory(percent: configuration.redis.memoryPercent)
+            await keeper.lookForRelays()
             do { try await Task.sleep(for: Self.memoryInterval) } catch { return }
             round += 1
             guard round % Self.roundsPerTrim == 0 else { continue }

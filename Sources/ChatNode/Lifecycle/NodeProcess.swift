@@ -63,6 +63,9 @@ public enum NodeProcess {
         }
     }
 
+    /// Waits for a moment until the rest of the log has been written: for other programs with a log like a node's.
+    public static func flushLog() { LogWriter.standard.flush(within: lastWords) }
+
     /// How long an ending process waits until the rest of its log has been written.
     private static let lastWords: Duration = .milliseconds(500)
 

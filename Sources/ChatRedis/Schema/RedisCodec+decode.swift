@@ -133,6 +133,8 @@ extension RedisCodec {
             return .ticket(reply.string)
         case .read, .receipts, .head, .listeners:
             return .reading(try reading(operation, pending, reply))
+        case .relayed:
+            return .relayed(try number(reply, "EXISTS") != 0)
         case .memory:
             return try memory(reply)
         }

@@ -298,6 +298,7 @@ extension RedisCodec {
         case .pending: writer.append("}:pending" as StaticString)
         case .overlay: writer.append("}:overlay" as StaticString)
         case .amendments: writer.append("}:amendments" as StaticString)
+        case .cursors: writer.append("}:cursors" as StaticString)
         }
         writer.endArgument()
     }

@@ -49,7 +49,7 @@ public struct RedisCodec: RedisCodecProtocol {
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
         case memory, command, commands, moderate, rules, ticket, conversation, participants, user, amend, audit
-        case read, receipts, head, listeners
+        case read, receipts, head, listeners, relayed
     }
 
     public let keys: RedisKeys
@@ -182,6 +182,14 @@ public struct RedisCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.ticket.rawValue)
         case .reading(let request):
             return try reading(request, &writer)
+        case .relay(.isRegistered):
+            writer.command(words: ["EXISTS", keys.key(.registered, ofPartition: EventPartition.first.keyTag)])
+            return RedisEncoded(operation: Operation.relayed.rawValue)
+        case .relay(.note(let partition, let rooms, let at)):
+            let time = String(at)
+            writer.command(
+                words: ["ZADD", keys.key(.rooms, ofPartition: partition.keyTag)] + rooms.flatMap { [time, $0.text] })
+            return RedisEncoded(operation: Operation.done.rawValue)
         case .memory:
             writer.command(words: ["INFO", "memory"])
             return RedisEncoded(operation: Operation.memory.rawValue)

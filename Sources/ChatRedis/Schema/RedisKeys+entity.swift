@@ -15,6 +15,7 @@ extension RedisKeys {
         case .user: user(tag: entity.keyTag ?? "")
         case .node(let node, let slot): self.node(node.text, tag: tag(of: slot))
         case .ticket(let ticket): self.ticket(ticket.text)
+        case .events(let partition): events(tag: partition.keyTag)
         case .nodes: nodes
         }
     }

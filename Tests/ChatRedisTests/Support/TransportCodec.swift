@@ -58,7 +58,7 @@ struct TransportCodec: RedisCodecProtocol {
             throw .notStored("the codec does not want to")
         case .ping, .memory, .enter, .view, .leave, .once, .presence, .roster, .history, .heartbeat, .hold, .release,
             .rooms, .tryStoring, .holders, .trim, .moderate, .amend, .audit, .rules, .command, .commands, .storeTicket,
-            .takeTicket, .conversation, .user, .reading:
+            .takeTicket, .conversation, .user, .reading, .relay:
             writer.command(1)
             writer.argument("PING" as StaticString)
             return RedisEncoded(operation: Operation.ping)

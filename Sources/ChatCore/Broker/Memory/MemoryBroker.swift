@@ -84,6 +84,10 @@ public struct MemoryBroker: Sendable {
     private var tickets: [TicketName: (allows: String, expires: UInt64)] = [:]
     private var nextSweep: UInt64 = 0
     private var users: [UserID: MemoryUser] = [:]
+    /// Whether a relay is registered. The model has no relay of its own, so tests and the simulator set this.
+    package var isRelayed = false
+    /// The rooms that nodes have noted for relays. Whoever plays the relay takes them.
+    package var notedRooms: Set<RoomName> = []
     /// The stream of commands.
     private var commands: [CommandEntry] = []
 
@@ -220,9 +224,21 @@ public struct MemoryBroker: Sendable {
             if !user.isEmpty { users[request.user] = user }
             return Answer(result: result.map { .user($0) }, events: [])
         case .reading(let request): return reading(request, now: now)
+        case .relay(let request): return relay(request)
         case .heartbeat, .nodes, .hold, .release, .rooms, .forget, .tryStoring, .memory, .ping, .command, .commands,
             .storeTicket, .takeTicket:
             return Answer(result: .success(ofNodes(request, now: now)), events: [])
+        }
+    }
+
+    // MARK: Relays
+
+    private mutating func relay(_ request: RelayRequest) -> Answer {
+        switch request {
+        case .isRegistered: return Answer(result: .success(.relayed(isRelayed)), events: [])
+        case .note(_, let rooms, _):
+            notedRooms.formUnion(rooms)
+            return Answer(result: .success(.done), events: [])
         }
     }
 
@@ -291,7 +307,7 @@ public struct MemoryBroker: Sendable {
             if let rooms = nodeRooms[report.node], rooms.expires <= now { nodeRooms[report.node] = nil }
         case .nodes, .forget, .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .append,
             .publish, .enter, .view, .leave, .once, .say, .moderate, .amend, .audit, .rules, .presence, .roster,
-            .history, .holders, .trim, .conversation, .user, .reading:
+            .history, .holders, .trim, .conversation, .user, .reading, .relay:
             break
         }
         switch request {
@@ -344,7 +360,7 @@ public struct MemoryBroker: Sendable {
             let ticket = tickets.removeValue(forKey: name)
             return .ticket(ticket.flatMap { $0.expires > now ? $0.allows : nil })
         case .tryStoring, .ping, .append, .publish, .enter, .view, .leave, .once, .say, .moderate, .amend, .audit,
-            .rules, .presence, .roster, .history, .holders, .trim, .conversation, .user, .reading:
+            .rules, .presence, .roster, .history, .holders, .trim, .conversation, .user, .reading, .relay:
             return .done
         }
     }

@@ -196,7 +196,8 @@ extension BrokerRequest {
         case .hold: "hold"
         case .release: "release"
         case .say, .moderate, .amend, .audit, .rules, .history, .heartbeat, .nodes, .rooms, .holders, .forget,
-            .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user, .reading:
+            .tryStoring, .memory, .ping, .command, .commands, .storeTicket, .takeTicket, .conversation, .user, .reading,
+            .relay:
             "none of a room's"
         }
     }
@@ -225,7 +226,7 @@ extension BrokerReply {
             "roster at \(part.position), \(part.members.count) of \(part.count), cursor \(part.cursor)"
         case .history(let page): "history, \(page.messages.count) messages"
         case .moderated, .amended, .audit, .rules, .heartbeat, .nodes, .rooms, .someRooms, .forgetting, .holders,
-            .memory, .commanded, .commands, .ticket, .conversation, .participants, .user, .reading:
+            .memory, .commanded, .commands, .ticket, .conversation, .participants, .user, .reading, .relayed:
             "none of a room's"
         }
     }

@@ -1,0 +1,163 @@
+import ChatCore
+
+extension NodeConfiguration {
+    /// What `martlet relay` is told. Nodes ignore it.
+    public struct Relay: Sendable, Hashable {
+        /// Whether there are event streams (word, default: on).
+        public var hasStreams = true
+        /// The most entries of one event stream (int, default: 20000, range: 100 to 10000000).
+        public var streamLength = 20_000
+        /// The rooms whose events are in the streams (list of patterns, default: all).
+        public var rooms: [RoomPattern] = []
+        /// Where messages are archived (default: none).
+        public var archive: Archive?
+        /// For how long a partition belongs to a relay that is not heard of (duration, default: 10s, range: 1s to 10m).
+        public var lease: Duration = .seconds(10)
+        /// The time between two scans of all rooms (duration, default: 10m, range: 1s to 1d).
+        public var scan: Duration = .seconds(600)
+
+        /// From which the secrets of webhook endpoints are derived (string, secret, default: none).
+        public var webhooksKey: Secret?
+        /// Hosts of webhooks that need not be public (list, default: none).
+        public var webhookHosts: [String] = []
+        /// The time for one delivery (duration, default: 15s, range: 10ms to 5m).
+        public var webhookTimeout: Duration = .seconds(15)
+        /// The pauses between attempts (list of durations, default: 5s,5m,30m,2h,5h,10h,14h,20h,24h).
+        public var webhookRetries: [Duration] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].map {
+            .seconds($0)
+        }
+        /// Authorities that are trusted in place of the system's (path, default: none).
+        public var webhookAuthorityFile: String?
+
+        public enum Archive: Sendable, Hashable {
+            /// A file.
+            case sqlite(path: String)
+        }
+
+        public init() {}
+    }
+
+    static let relaySettings: [Setting] = [
+        Setting(
+            "relay.streams", \.relay.hasStreams, .word([("on", true), ("off", false)]),
+            "`martlet relay`: whether it writes events to streams in Redis, for consumer groups."),
+        Setting(
+            "relay.stream.length", \.relay.streamLength, .int(100...10_000_000),
+            "`martlet relay`: entries of one of the 16 event streams at most. What a consumer group has not read is "
+                + "lost to it beyond that; it bounds the memory of Redis."),
+        Setting(
+            "relay.rooms", \.relay.rooms, .roomPatterns,
+            "`martlet relay`: the rooms whose events are in the streams, as patterns with commas between them, such as "
+                + "`team:*,support:**`; none of them is all rooms."),
+        Setting(
+            "relay.archive", \.relay.archive, ValueRule.archive.optional(),
+            "`martlet relay`: where messages are archived, `sqlite:` and the path of a file."),
+        Setting(
+            "relay.lease", \.relay.lease, .duration(.seconds(1)...(.seconds(600))),
+            "`martlet relay`: the time for which a share of the rooms belongs to a relay that is not heard of any "
+                + "more. Another one takes over after that."),
+        Setting(
+            "relay.scan", \.relay.scan, .duration(.seconds(1)...(.seconds(86_400))),
+            "`martlet relay`: the time between two scans of all rooms, which find what no node has noted."),
+        Setting(
+            "webhooks.key", \.relay.webhooksKey, ValueRule.hookSecret.optional(), secret: true,
+            "`martlet relay` and `martlet webhooks`: the key from which the secrets of webhook endpoints are derived, "
+                + "so that no secret is stored. The same for all relays. Another key is another secret for every "
+                + "endpoint."
+        ),
+        Setting(
+            "webhooks.hosts", \.relay.webhookHosts, .hosts,
+            "`martlet relay`: hosts, with commas between them, to which webhooks may be sent although their addresses "
+                + "are not public, and without TLS. A host is meant as the endpoint's URL writes it."),
+        Setting(
+            "webhooks.timeout", \.relay.webhookTimeout, .duration(.milliseconds(10)...(.seconds(300))),
+            "`martlet relay`: the time that one delivery may take, until the status of the answer."),
+        Setting(
+            "webhooks.retries", \.relay.webhookRetries, .durations,
+            "`martlet relay`: the pauses before further attempts to deliver an event, with commas between them. After "
+                + "the last attempt the event is a dead letter."),
+        Setting(
+            "webhooks.ca", \.relay.webhookAuthorityFile, ValueRule.file.optional(),
+            "`martlet relay`: PEM file of the authorities that are trusted for webhooks, in place of the system's."),
+    ]
+
+    /// For `martlet relay`: reads the variables that describe Redis, the log and the relay, so that a mistake in
+    /// another variable does not stop it.
+    public static func loadForRelay(environment: [String: String]) throws(ConfigurationError) -> NodeConfiguration {
+        let prefixes = ["MARTLET_REDIS_", "MARTLET_RELAY_", "MARTLET_WEBHOOKS_", "MARTLET_LOG_"]
+        return try load(
+            environment: environment.filter { variable in
+                variable.key == "MARTLET_KEY_PREFIX" || prefixes.contains { variable.key.hasPrefix($0) }
+            })
+    }
+}
+
+extension ValueRule where Value == [String] {
+    /// Names and addresses of hosts.
+    static let hosts = ValueRule(
+        type: "list", range: "", expected: "hosts with commas between them, such as hooks.internal,127.0.0.1",
+        parse: { raw throws(Misfit) in
+            let hosts = raw.split(separator: ",", omittingEmptySubsequences: false).map { $0.lowercased() }
+            for host in hosts {
+                let isHost =
+                    !host.isEmpty && host.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != 0x2F && $0 != 0x40 }
+                guard isHost else { throw Misfit("a host is empty, or holds a character that no host has") }
+            }
+            return hosts
+        },
+        show: { $0.isEmpty ? "none" : $0.joined(separator: ",") }
+    )
+}
+
+extension ValueRule where Value == [Duration] {
+    /// Pauses, each of at least a millisecond.
+    static let durations = ValueRule(
+        type: "list", range: "1 to 20 durations of 1ms to 1d",
+        expected: "1 to 20 durations from 1ms to 1d with commas between them, such as 5s,5m,1h",
+        parse: { raw throws(Misfit) in
+            var durations: [Duration] = []
+            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
+                durations.append(try DurationText.parse(String(part)))
+            }
+            guard durations.count <= 20, durations.allSatisfy({ $0 >= .milliseconds(1) && $0 <= .seconds(86_400) })
+            else { throw Misfit("it has too many, or one that is out of range") }
+            return durations
+        },
+        show: { $0.map { DurationText.show($0) }.joined(separator: ",") }
+    )
+}
+
+extension ValueRule where Value == [RoomPattern] {
+    static let roomPatterns = ValueRule(
+        type: "list", range: "",
+        expected: "patterns of rooms with commas between them, such as team:*,support:**",
+        parse: { raw throws(Misfit) in
+            var patterns: [RoomPattern] = []
+            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
+                do throws(NameError) {
+                    patterns.append(try RoomPattern(String(part)))
+                } catch {
+                    throw Misfit("a pattern \(error)")
+                }
+            }
+            return patterns
+        },
+        show: { $0.isEmpty ? "**" : $0.map(\.description).joined(separator: ",") }
+    )
+}
+
+extension ValueRule where Value == NodeConfiguration.Relay.Archive {
+    static let archive = ValueRule(
+        type: "address", range: "sqlite:<path>",
+        expected: "sqlite: and the path of a file, such as sqlite:/var/lib/martlet/archive.db",
+        parse: { raw throws(Misfit) in
+            guard raw.hasPrefix("sqlite:"), raw.utf8.count > 7 else { throw Misfit("it names no database") }
+            return .sqlite(path: String(raw.dropFirst(7)))
+        },
+        show: { archive in
+            switch archive {
+            case .sqlite(let path): "sqlite:\(path)"
+            }
+        }
+    )
+}

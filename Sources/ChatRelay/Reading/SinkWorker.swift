@@ -1,0 +1,239 @@
+import ChatCore
+import ChatRedis
+import Logging
+import RedisSchema
+
+/// Feeds one sink: reads what is due, hands it over, and moves the cursors. A sink that fails or hangs holds up itself
+/// alone, as each has a worker and queues of its own.
+///
+/// A round handles a bounded number of rooms and bytes of all partitions that the relay holds, so its memory does not
+/// depend on how far the sink is behind.
+actor SinkWorker {
+    /// Bounds of a round.
+    private static let roomsAtOnce = 128
+    private static let roomsOfPartition = 64
+    private static let page = "200:131072"
+    /// The pause when nothing is due.
+    private static let idle: Duration = .milliseconds(100)
+    /// When a room whose keys cannot be read is tried again, in ms.
+    private static let brokenRoomDelay = 60_000
+
+    private let sink: any EventSink
+    private let redis: RelayRedis
+    private let keys: RedisKeys
+    private let holder: LeaseHolder
+    private let clock: RelayClock
+    private let logger: Logger
+    private(set) var counts = SinkCounts()
+    private var failures = 0
+    private var isSilent = Set<String>()
+
+    init(
+        _ sink: any EventSink, redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, clock: RelayClock,
+        logger: Logger
+    ) {
+        self.sink = sink
+        self.redis = redis
+        self.keys = keys
+        self.holder = holder
+        self.clock = clock
+        self.logger = logger
+    }
+
+    /// Runs until the task is cancelled.
+    func run() async {
+        while !Task.isCancelled {
+            var pause = Self.idle
+            do {
+                if try await round() { pause = .zero }
+                recovered()
+            } catch {
+                pause = failed(error)
+            }
+            if pause > .zero { try? await Task.sleep(for: pause) }
+        }
+    }
+
+    /// A room that is due for the sink.
+    private struct Due {
+        let lease: LeaseBook.Lease
+        let room: RoomName
+        /// As Redis has it: whoever queues the room again changes it.
+        let score: String
+    }
+
+    private struct Outcome {
+        let due: Due
+        /// When it is due again, in ms; nil: everything was read.
+        var delay: Int?
+        var position: Position?
+    }
+
+    /// Returns whether anything was due.
+    func round() async throws -> Bool {
+        let due = try await dueRooms()
+        guard !due.isEmpty else { return false }
+        let isWhole = await holder.sinks[sink.name] ?? false
+        var outcomes: [Outcome] = []
+        var batches: [EventBatch] = []
+        let now = clock.wall
+        for (due, reply) in zip(due, try await redis.ask(due.map { pageCommand($0) })) {
+            guard let parts = reply.array, parts.count == 3, let place = parts[0].string else {
+                sayBroken(due.room, reply.error ?? "no page")
+                outcomes.append(Outcome(due: due, delay: Self.brokenRoomDelay))
+                continue
+            }
+            let feed = RoomFeed(of: due.room, after: Position(place), parts[1].messages, isWhole: isWhole)
+            outcomes.append(
+                Outcome(due: due, delay: parts[2].integer == 1 ? 0 : nil, position: feed.position))
+            let events = feed.events.filter { sink.filter.accepts($0) }
+            guard !events.isEmpty else { continue }
+            if batches.last?.lease != due.lease { batches.append(EventBatch(lease: due.lease, now: now)) }
+            batches[batches.count - 1].rooms.append(EventBatch.Room(room: due.room, events: events))
+        }
+        let receipt = batches.isEmpty ? SinkReceipt() : try await sink.accept(batches)
+        for lease in receipt.lost { await holder.fenced(lease) }
+        count(batches, receipt)
+        outcomes = outcomes.compactMap { outcome in
+            guard !receipt.lost.contains(outcome.due.lease) else { return nil }
+            guard let partial = receipt.partial[outcome.due.room] else { return outcome }
+            return Outcome(
+                due: outcome.due, delay: max(1, Int(clamping: partial.delay.wholeMilliseconds)),
+                position: partial.upTo)
+        }
+        try await settle(outcomes)
+        return true
+    }
+
+    private func count(_ batches: [EventBatch], _ receipt: SinkReceipt) {
+        for batch in batches where !receipt.lost.contains(batch.lease) {
+            for room in batch.rooms {
+                guard let partial = receipt.partial[room.room] else {
+                    counts.accepted += room.events.count
+                    continue
+                }
+                counts.delayed += 1
+                if let upTo = partial.upTo { counts.accepted += room.events.count { $0.position <= upTo } }
+            }
+        }
+    }
+
+    private func dueRooms() async throws -> [Due] {
+        let leases = await holder.leases
+        let commands = leases.map { lease in
+            let tag = lease.partition.keyTag
+            return [
+                "FCALL", "martlet_due", "2", keys.key(.lease, ofPartition: tag), keys.due(sink.name, ofPartition: tag),
+                String(lease.token), String(Self.roomsOfPartition),
+            ]
+        }
+        var due: [Due] = []
+        for (lease, reply) in zip(leases, try await redis.ask(commands)) {
+            if let text = reply.error {
+                guard text.hasPrefix("FENCED") else { throw RelayTrouble("redis refuses: \(text)") }
+                await holder.fenced(lease)
+                continue
+            }
+            let flat = reply.array ?? []
+            for place in stride(from: 0, to: flat.count - 1, by: 2) {
+                guard due.count < Self.roomsAtOnce else { break }
+                guard let name = flat[place].string, let score = flat[place + 1].string,
+                    let room = try? RoomName(stored: name)
+                else { continue }
+                due.append(Due(lease: lease, room: room, score: score))
+            }
+        }
+        return due
+    }
+
+    private func pageCommand(_ due: Due) -> [String] {
+        [
+            "FCALL", "martlet_page", "2", keys.key(.log, of: due.room.text), keys.key(.cursors, of: due.room.text),
+            sink.name, Self.page,
+        ]
+    }
+
+    /// Moves the cursors first: a room that left the queue before that would not be read again after a crash.
+    private func settle(_ outcomes: [Outcome]) async throws {
+        let moved = outcomes.filter { $0.position != nil }
+        let commands = moved.map { outcome in
+            let room = outcome.due.room.text
+            return [
+                "FCALL", "martlet_cursor", "2", keys.key(.log, of: room), keys.key(.cursors, of: room), sink.name,
+                String(outcome.due.lease.token), outcome.position?.description ?? "",
+            ]
+        }
+        var fenced: Set<LeaseBook.Lease> = []
+        var unmoved: Set<RoomName> = []
+        for (outcome, reply) in zip(moved, try await redis.ask(commands)) {
+            guard let text = reply.error else { continue }
+            if text.hasPrefix("FENCED") {
+                fenced.insert(outcome.due.lease)
+            } else {
+                sayBroken(outcome.due.room, text)
+                unmoved.insert(outcome.due.room)
+            }
+        }
+        for lease in fenced { await holder.fenced(lease) }
+        var lists: [LeaseBook.Lease: [String]] = [:]
+        for outcome in outcomes where !fenced.contains(outcome.due.lease) {
+            let delay = unmoved.contains(outcome.due.room) ? Self.brokenRoomDelay : outcome.delay
+            lists[outcome.due.lease, default: []] += [
+                outcome.due.room.text, outcome.due.score, delay.map { String($0) } ?? "",
+            ]
+        }
+        let done = lists.map { lease, list in
+            let tag = lease.partition.keyTag
+            return [
+                "FCALL", "martlet_done", "2", keys.key(.lease, ofPartition: tag),
+                keys.due(sink.name, ofPartition: tag), String(lease.token),
+            ] + list
+        }
+        _ = try await redis.ask(done)
+    }
+
+    // MARK: Troubles
+
+    /// Returns for how long the sink is left alone.
+    private func failed(_ error: any Error) -> Duration {
+        if Task.isCancelled { return .zero }
+        failures += 1
+        counts.failures += 1
+        counts.trouble = "\(error)"
+        if failures == 1 {
+            logger.warning(
+                "a sink does not accept events; they are given to it again",
+                metadata: ["sink": "\(sink.name)", "error": "\(error)"])
+        }
+        if let pause = (error as? RelayTrouble)?.pause { return max(.milliseconds(10), pause) }
+        return min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
+    }
+
+    private func recovered() {
+        if failures > 0 {
+            logger.notice("a sink accepts events again", metadata: ["sink": "\(sink.name)", "count": "\(failures)"])
+        }
+        failures = 0
+        counts.trouble = nil
+    }
+
+    private func sayBroken(_ room: RoomName, _ text: String) {
+        counts.brokenRooms += 1
+        guard isSilent.count < 1_000, isSilent.insert(room.text).inserted else { return }
+        logger.warning(
+            "a room cannot be read for a sink; it is tried again every minute (see martlet doctor)",
+            metadata: ["sink": "\(sink.name)", "room": "\(room)", "error": "\(text)"])
+    }
+}
+
+/// What a sink's worker has done since the relay started.
+struct SinkCounts: Hashable, Sendable {
+    /// Events.
+    var accepted = 0
+    /// Rooms of which a part was not accepted, and is given again later.
+    var delayed = 0
+    var failures = 0
+    var brokenRooms = 0
+    /// Why the sink does not accept events now; nil if it does.
+    var trouble: String?
+}

@@ -1,0 +1,204 @@
+public import ChatAccess
+import ChatCore
+public import ChatRedis
+public import Logging
+public import RedisSchema
+
+/// What a relay is told.
+public struct RelaySettings: Sendable {
+    /// Identifies the relay among all relays: a new one for each process.
+    public var id: String
+    public var keys: RedisKeys
+    /// For how long a partition belongs to a relay that is not heard of.
+    public var lease: Duration = .seconds(10)
+    /// The time between two scans of all rooms.
+    public var scan: Duration = .seconds(600)
+    /// The event streams: whether there are any, and the most entries of one.
+    public var hasStreams = true
+    public var streamLength = 20_000
+    public var streamFilter = EventFilter.everything
+    /// The file of the archive; nil if there is none.
+    public var archivePath: String?
+    public var webhooks = WebhookSettings()
+
+    public init(id: String, keys: RedisKeys) {
+        self.id = id
+        self.keys = keys
+    }
+}
+
+/// How events are sent to webhook endpoints.
+public struct WebhookSettings: Sendable {
+    /// The operator's key, from which the secrets of endpoints are derived; nil: only endpoints with secrets of their
+    /// own are sent anything.
+    public var key: HookSecret?
+    /// Hosts that may be on this machine or in a private network, and may be spoken to without TLS.
+    public var allowedHosts: Set<String> = []
+    /// The time for one delivery.
+    public var timeout: Duration = .seconds(15)
+    public var schedule = RetrySchedule.standard
+    /// A PEM file of the authorities that are trusted in place of the system's.
+    public var authorityFile: String?
+
+    public init() {}
+}
+
+/// A relay: reads the logs of rooms by cursors, and hands events to sinks. Nothing that it does delays the chat.
+///
+/// Several relays share the partitions. Each sink is given every event at least once, those of a room in order; see
+/// [the page of this module](README.md).
+public final class Relay: Sendable {
+    private let settings: RelaySettings
+    private let redis: RelayRedis
+    private let holder: LeaseHolder
+    private let crew: SinkCrew
+    private let sinks: [any EventSink]
+    private let clock: RelayClock
+    private let logger: Logger
+
+    /// `find`: the present address of Redis. `wallClock`: ms since 1970. Throws if TLS cannot be set up.
+    public init(
+        _ settings: RelaySettings, logger: Logger, wallClock: @escaping @Sendable () -> UInt64,
+        find: @escaping @Sendable () async throws -> RedisTarget
+    ) throws {
+        self.settings = settings
+        self.logger = logger
+        clock = RelayClock(wallClock: wallClock)
+        let redis = RelayRedis(name: "martlet-relay", find: find)
+        self.redis = redis
+        var sinks: [any EventSink] = []
+        if settings.hasStreams {
+            sinks.append(
+                StreamSink(
+                    filter: settings.streamFilter, redis: redis, keys: settings.keys, length: settings.streamLength))
+        }
+        if let path = settings.archivePath { sinks.append(SQLiteArchive(path: path, filter: .everything)) }
+        let holder = LeaseHolder(
+            redis: redis, keys: settings.keys, id: settings.id, sinks: sinks.map(\.name), life: settings.lease,
+            clock: clock, logger: logger)
+        self.holder = holder
+        self.sinks = sinks
+        let webhooks = WebhookSink.Common(
+            redis: redis, keys: settings.keys,
+            client: try WebhookClient(
+                allowedHosts: settings.webhooks.allowedHosts, timeout: settings.webhooks.timeout,
+                authorityFile: settings.webhooks.authorityFile),
+            secrets: WebhookSecrets(key: settings.webhooks.key), schedule: settings.webhooks.schedule, clock: clock)
+        crew = SinkCrew(
+            redis: redis, keys: settings.keys, holder: holder, clock: clock, webhooks: webhooks, logger: logger)
+    }
+
+    /// Runs until the task is cancelled, and then gives its partitions back.
+    public func run() async {
+        await withTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { await self.holdForever() }
+            tasks.addTask { await self.takeForever() }
+            tasks.addTask { await self.scanForever() }
+            if settings.hasStreams { tasks.addTask { await self.trimForever() } }
+            for sink in sinks { await crew.start(sink) }
+            await tasks.waitForAll()
+            await crew.end()
+        }
+        // The task is cancelled, but what it holds has to be given back.
+        await Task.detached { [holder, redis] in
+            await holder.end()
+            await redis.close()
+        }.value
+    }
+
+    // MARK: Leases
+
+    private func holdForever() async {
+        var isWell = true
+        while !Task.isCancelled {
+            var pause = settings.lease / 3
+            do throws(RelayTrouble) {
+                try await holder.tick()
+                let store = WebhookStore(keys: settings.keys)
+                await crew.follow(store.endpoints(try await redis.ask([store.read]).first ?? .null))
+                if !isWell { logger.notice("the relay reaches redis again") }
+                isWell = true
+            } catch {
+                if isWell { logger.warning("the relay does not reach redis", metadata: ["error": "\(error)"]) }
+                isWell = false
+                pause = min(pause, .milliseconds(500))
+            }
+            try? await Task.sleep(for: pause)
+        }
+    }
+
+    // MARK: Queues
+
+    private static let takeAtOnce = 500
+    private static let takePause: Duration = .milliseconds(100)
+
+    /// Hands the rooms that nodes have noted to the queues of the sinks.
+    private func takeForever() async {
+        while !Task.isCancelled {
+            if (try? await take()) != true { try? await Task.sleep(for: Self.takePause) }
+        }
+    }
+
+    /// Returns whether there is more.
+    private func take() async throws -> Bool {
+        let leases = await holder.leases
+        let sinks = await holder.sinks.keys.sorted()
+        guard !sinks.isEmpty else { return false }
+        let commands = leases.map { lease in
+            let tag = lease.partition.keyTag
+            let queues = sinks.map { settings.keys.due($0, ofPartition: tag) }
+            return [
+                "FCALL", "martlet_take", String(2 + queues.count), settings.keys.key(.lease, ofPartition: tag),
+                settings.keys.key(.rooms, ofPartition: tag),
+            ] + queues + [String(lease.token), String(Self.takeAtOnce)]
+        }
+        var hasMore = false
+        for (lease, reply) in zip(leases, try await redis.ask(commands)) {
+            if reply.error?.hasPrefix("FENCED") ?? false { await holder.fenced(lease) }
+            if reply.integer == Self.takeAtOnce { hasMore = true }
+        }
+        return hasMore
+    }
+
+    // MARK: Scans
+
+    /// The relay that holds the first partition scans for all: when it has got that partition, as nobody may have
+    /// listened before, when a sink is new, and from time to time.
+    private func scanForever() async {
+        var lastScan: Moment?
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(200))
+            guard await holder.leases.first?.partition == .first else {
+                lastScan = nil
+                continue
+            }
+            let sinks = await holder.sinks
+            let isDue = lastScan.map { clock.now - $0 >= settings.scan } ?? true
+            guard isDue || sinks.values.contains(false), !sinks.isEmpty else { continue }
+            do {
+                let count = try await RoomScan(redis: redis, keys: settings.keys, clock: clock).run(
+                    for: sinks.keys.sorted())
+                for (sink, isWhole) in sinks where !isWhole { try await holder.isWhole(sink) }
+                lastScan = clock.now
+                logger.info("all rooms were scanned", metadata: ["behind": "\(count)"])
+            } catch {
+                if Task.isCancelled { return }
+                logger.warning("the scan of all rooms failed; it begins again", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .seconds(2))
+            }
+        }
+    }
+
+    // MARK: Event streams
+
+    private static let trimInterval: Duration = .seconds(5)
+
+    private func trimForever() async {
+        let trimmer = StreamTrimmer(redis: redis, keys: settings.keys, logger: logger)
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.trimInterval)
+            let leases = await holder.leases
+            await trimmer.trim(leases.map(\.partition))
+        }
+    }
+}

@@ -1,0 +1,44 @@
+import ChatCore
+
+/// Where events go: event streams, an archive, a webhook.
+///
+/// Each sink has its own queue of rooms, its own cursors and its own pace. It is given the events of a room in order,
+/// at least once each: what it has accepted is given again if the relay dies before the cursor has moved.
+protocol EventSink: Sendable {
+    /// The name in keys, metrics and log lines: letters, digits, `-`, at most 64 bytes.
+    var name: String { get }
+    var filter: EventFilter { get }
+    /// Returns once the events are where they have to be, except those that the receipt names. Throws a
+    /// ``RelayTrouble`` if that is not certain; then all events are given again, after a pause.
+    func accept(_ batches: [EventBatch]) async throws -> SinkReceipt
+}
+
+/// What a sink has not accepted of what it was given.
+struct SinkReceipt: Hashable, Sendable {
+    /// A room of which the sink has accepted a part.
+    struct Partial: Hashable, Sendable {
+        /// Up to where it was accepted; nil: nothing.
+        var upTo: Position?
+        /// When the rest is to be given.
+        var delay: Duration
+    }
+
+    /// The leases of partitions that another relay has. Nothing of these was accepted.
+    var lost: Set<LeaseBook.Lease> = []
+    var partial: [RoomName: Partial] = [:]
+}
+
+/// The events of some rooms of one partition.
+struct EventBatch: Sendable {
+    struct Room: Sendable {
+        let room: RoomName
+        let events: [RoomEvent]
+    }
+
+    let lease: LeaseBook.Lease
+    var rooms: [Room] = []
+    /// ms since 1970.
+    let now: UInt64
+
+    var count: Int { rooms.reduce(0) { $0 + $1.events.count } }
+}

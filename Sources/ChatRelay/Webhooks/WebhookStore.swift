@@ -1,0 +1,49 @@
+import ChatCore
+public import ChatRedis
+public import RedisSchema
+
+/// The endpoints in Redis: a hash of partition 0, endpoint → JSON.
+public struct WebhookStore: Sendable {
+    /// The most endpoints: each costs every noted room a few microseconds of Redis.
+    public static let most = 100
+
+    let keys: RedisKeys
+
+    public init(keys: RedisKeys) {
+        self.keys = keys
+    }
+
+    private func key(_ key: EventKey) -> String { keys.key(key, ofPartition: EventPartition.first.keyTag) }
+
+    /// The command that reads all endpoints.
+    public var read: [String] { ["HGETALL", key(.webhooks)] }
+
+    /// The endpoints in the reply to ``read``, ordered by ID. What is none of ours is left out.
+    public func endpoints(_ reply: RedisValue) -> [WebhookEndpoint] {
+        reply.pairs.compactMap { id, value in value.string.flatMap { WebhookEndpoint(id: id, json: $0) } }
+            .sorted { $0.id < $1.id }
+    }
+
+    /// The command that stores an endpoint.
+    public func write(_ endpoint: WebhookEndpoint) -> [String] {
+        ["HSET", key(.webhooks), endpoint.id, endpoint.json]
+    }
+
+    /// The command that makes relays queue rooms for a new endpoint. `now`: ms since 1970.
+    public func begin(_ endpoint: WebhookEndpoint, now: UInt64) -> [String] {
+        ["HSETNX", key(.sinks), endpoint.sink, "new \(now)"]
+    }
+
+    /// The commands that remove an endpoint, and what is queued for it.
+    public func remove(_ endpoint: WebhookEndpoint) -> [[String]] {
+        [["HDEL", key(.webhooks), endpoint.id], ["HDEL", key(.sinks), endpoint.sink]]
+            + EventPartition.all.flatMap { partition in
+                let tag = partition.keyTag
+                return [
+                    ["DEL", keys.due(endpoint.sink, ofPartition: tag)],
+                    ["DEL", keys.tries(endpoint.sink, ofPartition: tag)],
+                    ["DEL", keys.dead(endpoint.sink, ofPartition: tag)],
+                ]
+            }
+    }
+}

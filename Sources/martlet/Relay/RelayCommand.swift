@@ -1,0 +1,99 @@
+import ArgumentParser
+import ChatAccess
+import ChatCore
+import ChatGateway
+import ChatNode
+import ChatRelay
+import Foundation
+import Logging
+import UnixSignals
+
+/// `martlet relay`: hands what is said to event streams and to the archive, until SIGTERM or SIGINT.
+struct RelayCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "relay",
+        abstract: "Hand what is said in all rooms to event streams, webhooks and an archive.",
+        discussion: """
+            Configured by environment variables alone (MARTLET_REDIS_…, MARTLET_RELAY_…). Any number of relays share the \
+            work. A relay that is down delays events, and nothing else.
+            """,
+        subcommands: [Run.self, Dead.self], defaultSubcommand: Run.self)
+
+    /// Runs a relay.
+    struct Run: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "run", abstract: "Run a relay until SIGTERM or SIGINT (the default).")
+
+        func run() async throws { try await RelayCommand.serve() }
+    }
+
+    private static func serve() async throws {
+        let configuration: NodeConfiguration
+        let settings: RelaySettings
+        do {
+            configuration = try NodeConfiguration.loadForRelay(environment: ProcessInfo.processInfo.environment)
+            settings = try RelaySettings(configuration)
+        } catch {
+            StandardError.write("martlet: \(error)\n")
+            throw ExitCode(NodeProcess.ExitCode.configuration)
+        }
+        configuration.log.bootstrap()
+        let logger = Logger(label: "martlet")
+        for warning in configuration.warnings {
+            logger.warning("check the environment", metadata: ["error": "\(warning.message)"])
+        }
+        signal(SIGPIPE, SIG_IGN)
+        logger.notice("the relay starts", metadata: ["relay": "\(settings.id)", "version": "\(Node.version)"])
+        let relay: Relay
+        do {
+            relay = try Relay(
+                settings, logger: logger, wallClock: { WallClock.milliseconds },
+                find: { try await configuration.findRedis() })
+        } catch {
+            StandardError.write("martlet: TLS cannot be set up: \(error)\n")
+            throw ExitCode(NodeProcess.ExitCode.configuration)
+        }
+        let running = Task { await relay.run() }
+        for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) { break }
+        running.cancel()
+        await running.value
+        logger.notice("the relay has ended", metadata: ["relay": "\(settings.id)"])
+        NodeProcess.flushLog()
+    }
+}
+
+extension WebhookSettings {
+    init(_ configuration: NodeConfiguration) {
+        let relay = configuration.relay
+        self.init()
+        key = relay.webhooksKey.flatMap { HookSecret($0.revealed) }
+        allowedHosts = Set(relay.webhookHosts)
+        timeout = relay.webhookTimeout
+        schedule = RetrySchedule(pauses: relay.webhookRetries)
+        authorityFile = relay.webhookAuthorityFile
+    }
+}
+
+extension RelaySettings {
+    /// Throws if there is nothing to do.
+    init(_ configuration: NodeConfiguration) throws {
+        let relay = configuration.relay
+        guard relay.hasStreams || relay.archive != nil || relay.webhooksKey != nil else {
+            throw ValidationError(
+                "the relay has no sink: set MARTLET_RELAY_ARCHIVE or MARTLET_WEBHOOKS_KEY, or leave "
+                    + "MARTLET_RELAY_STREAMS on")
+        }
+        guard !configuration.redis.address.isMemory else {
+            throw ValidationError("MARTLET_REDIS_URL is memory:, so there is no Redis to read")
+        }
+        self.init(
+            id: "relay-" + String(UInt64.random(in: 0 ... .max), radix: 16), keys: try configuration.redisKeys())
+        lease = relay.lease
+        scan = relay.scan
+        hasStreams = relay.hasStreams
+        streamLength = relay.streamLength
+        streamFilter = EventFilter(kinds: [], rooms: relay.rooms)
+        if case .sqlite(let path)? = relay.archive { archivePath = path }
+        webhooks = WebhookSettings(configuration)
+    }
+}

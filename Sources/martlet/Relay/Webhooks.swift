@@ -1,0 +1,269 @@
+import ArgumentParser
+import ChatAccess
+import ChatCore
+import ChatGateway
+import ChatNode
+import ChatRedis
+import ChatRelay
+import Foundation
+import RedisSchema
+
+/// `martlet webhooks`: to whom relays send events. It talks to Redis and needs no relay.
+struct Webhooks: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Webhook endpoints: add, list, remove, enable, test, rotate, replay.",
+        discussion: "Relays take a change over within a few seconds.",
+        subcommands: [Add.self, List.self, Remove.self, Enable.self, Test.self, Rotate.self, Replay.self])
+
+    /// An existing endpoint, and how to reach Redis.
+    struct Place: ParsableArguments {
+        @Argument(help: "The endpoint's ID.")
+        var id: String
+
+        @OptionGroup var redis: RedisPlace
+
+        /// Exits with code 2 if Redis cannot be asked, and with 1 if there is no such endpoint.
+        func find() async throws -> WebhookEndpoint {
+            let all = try await Webhooks.all(redis)
+            guard let found = all.first(where: { $0.id == id }) else {
+                StandardError.write(
+                    "webhooks: there is no endpoint \(id.debugDescription)"
+                        + (all.isEmpty ? "\n" : "; there are: \(all.map(\.id).joined(separator: " "))\n"))
+                throw ExitCode(1)
+            }
+            return found
+        }
+
+        func write(_ endpoint: WebhookEndpoint) async throws {
+            _ = try await redis.ask("webhooks") { WebhookStore(keys: $0).write(endpoint) }
+        }
+    }
+
+    static func all(_ redis: RedisPlace) async throws -> [WebhookEndpoint] {
+        let reply = try await redis.ask("webhooks") { WebhookStore(keys: $0).read }
+        return WebhookStore(keys: RedisKeys()).endpoints(reply)
+    }
+
+    /// What the environment says about webhooks. Exits with code 78 if that cannot be used.
+    static func settings(_ redis: RedisPlace) throws -> WebhookSettings {
+        do {
+            return WebhookSettings(try NodeConfiguration.loadForRelay(environment: redis.merged))
+        } catch {
+            StandardError.write("webhooks: \(error)\n")
+            throw ExitCode(NodeProcess.ExitCode.configuration)
+        }
+    }
+
+    struct Add: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Add an endpoint, and print its ID and its secret.",
+            discussion: """
+                The secret is derived from MARTLET_WEBHOOKS_KEY and is stored nowhere. With --secret it is one of yours, \
+                which is then kept in Redis as it is.
+                """)
+
+        @Argument(help: "Where events are sent: https://…")
+        var url: String
+
+        @Option(
+            name: .customLong("type"), help: "A type of events, as in message.created. May be repeated; default: all.")
+        var types: [String] = []
+
+        @Option(name: .customLong("room"), help: "A pattern of rooms, as in 'team:*'. May be repeated; default: all.")
+        var rooms: [String] = []
+
+        @Option(help: "A secret of your own, whsec_ and base64, or any text of at least 24 bytes.")
+        var secret: String?
+
+        @OptionGroup var redis: RedisPlace
+
+        func run() async throws {
+            let settings = try Webhooks.settings(redis)
+            var endpoint = WebhookEndpoint(
+                id: String(UInt64.random(in: 0 ... .max), radix: 36), url: try address(settings), filter: try filter(),
+                since: WallClock.milliseconds)
+            if let secret {
+                guard HookSecret(secret) != nil else {
+                    throw ValidationError("--secret has less than 24 bytes, or is no base64")
+                }
+                endpoint.secrets = [secret]
+            } else if settings.key == nil {
+                throw ValidationError("set MARTLET_WEBHOOKS_KEY, from which its secret is derived, or give --secret")
+            }
+            guard try await Webhooks.all(redis).count < WebhookStore.most else {
+                throw ValidationError("there are \(WebhookStore.most) endpoints already")
+            }
+            let now = endpoint.since
+            _ = try await redis.ask("webhooks") { WebhookStore(keys: $0).write(endpoint) }
+            _ = try await redis.ask("webhooks") { WebhookStore(keys: $0).begin(endpoint, now: now) }
+            Terminal.write("endpoint \(endpoint.id)\nsecret   \(Webhooks.secret(of: endpoint, settings))\n")
+        }
+
+        private func address(_ settings: WebhookSettings) throws -> String {
+            do throws(WebhookURL.Problem) {
+                let address = try WebhookURL(url)
+                guard address.isSecure || settings.allowedHosts.contains(address.host) else {
+                    throw WebhookURL.Problem("http:// is for hosts in MARTLET_WEBHOOKS_HOSTS only, use https://")
+                }
+                return address.description
+            } catch {
+                throw ValidationError("\(url.debugDescription): \(error)")
+            }
+        }
+
+        private func filter() throws -> EventFilter {
+            let kinds = try types.map { type in
+                guard let kind = RoomEvent.Kind(rawValue: type) else {
+                    let all = RoomEvent.Kind.allCases.map(\.rawValue).joined(separator: ", ")
+                    throw ValidationError("\(type.debugDescription) is no type; there are: \(all)")
+                }
+                return kind
+            }
+            let patterns = try rooms.map { room in
+                do throws(NameError) {
+                    return try RoomPattern(room)
+                } catch {
+                    throw ValidationError("\(room.debugDescription): \(error)")
+                }
+            }
+            return EventFilter(kinds: Set(kinds), rooms: patterns)
+        }
+    }
+
+    /// The newest secret of an endpoint.
+    static func secret(of endpoint: WebhookEndpoint, _ settings: WebhookSettings) -> String {
+        if let own = endpoint.secrets.first { return own }
+        guard let key = settings.key else { return "unknown without MARTLET_WEBHOOKS_KEY" }
+        return StandardWebhook.derivedSecret(of: endpoint.id, generation: endpoint.generation, key: key)
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "All endpoints, without their secrets.")
+
+        @OptionGroup var redis: RedisPlace
+
+        func run() async throws {
+            for endpoint in try await Webhooks.all(redis) {
+                let types = endpoint.filter.kinds.map(\.rawValue).sorted().joined(separator: ",")
+                let rooms = endpoint.filter.rooms.map(\.description).joined(separator: ",")
+                let state = endpoint.disabled.map { "disabled: \($0)" } ?? "enabled"
+                Terminal.write(
+                    TerminalText.harmless(
+                        "\(endpoint.id)  \(endpoint.url)  types \(types.isEmpty ? "all" : types)  rooms "
+                            + "\(rooms.isEmpty ? "all" : rooms)  \(state)") + "\n")
+            }
+        }
+    }
+
+    struct Remove: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Remove an endpoint, with what waits for it and its dead letters.")
+
+        @OptionGroup var place: Place
+
+        func run() async throws {
+            let endpoint = try await place.find()
+            let count = WebhookStore(keys: RedisKeys()).remove(endpoint).count
+            for index in 0..<count {
+                _ = try await place.redis.ask("webhooks") { WebhookStore(keys: $0).remove(endpoint)[index] }
+            }
+            Terminal.write("removed\n")
+        }
+    }
+
+    struct Enable: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Send events again to an endpoint that was disabled. It is sent what it has missed.")
+
+        @OptionGroup var place: Place
+
+        func run() async throws {
+            var endpoint = try await place.find()
+            endpoint.disabled = nil
+            try await place.write(endpoint)
+            Terminal.write("enabled\n")
+        }
+    }
+
+    struct Rotate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Give an endpoint a new secret, and print it. The old one signs, too, for some time.")
+
+        @OptionGroup var place: Place
+
+        @Option(help: "For how long the old secret signs, too, as in 24h.")
+        var overlap = "24h"
+
+        @Option(help: "A new secret of your own; needed if the endpoint has one of your own.")
+        var secret: String?
+
+        func run() async throws {
+            let settings = try Webhooks.settings(place.redis)
+            let time = try DurationArgument.milliseconds(overlap, of: "--overlap", example: "24h")
+            var endpoint = try await place.find()
+            if endpoint.secrets.isEmpty {
+                guard secret == nil else { throw ValidationError("its secrets are derived: --secret is not for it") }
+                guard settings.key != nil else { throw ValidationError("set MARTLET_WEBHOOKS_KEY") }
+            } else {
+                guard let secret, HookSecret(secret) != nil else {
+                    throw ValidationError("the endpoint has a secret of your own: give --secret, of at least 24 bytes")
+                }
+                endpoint.secrets = [secret] + endpoint.secrets.prefix(1)
+            }
+            endpoint.generation += 1
+            endpoint.previousUntil = WallClock.milliseconds + time
+            try await place.write(endpoint)
+            Terminal.write("secret   \(Webhooks.secret(of: endpoint, settings))\n")
+        }
+    }
+
+    struct Test: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Send an endpoint an event of the type webhook.test from here, and say what it answered.")
+
+        @OptionGroup var place: Place
+
+        func run() async throws {
+            let settings = try Webhooks.settings(place.redis)
+            let endpoint = try await place.find()
+            let outcome = await WebhookDelivery.sendTest(to: endpoint, settings, now: WallClock.milliseconds)
+            Terminal.write(outcome.text + "\n")
+            if !outcome.isAccepted { throw ExitCode(1) }
+        }
+    }
+
+    struct Replay: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Send an endpoint again what a room's log has behind a position.",
+            discussion: "Events keep their IDs, so a receiver can tell that it has had them.")
+
+        @OptionGroup var place: Place
+
+        @Option(help: "The room.")
+        var room: String
+
+        @Option(help: "The position behind which it begins, as in 1795230114073-3; default: with the whole log.")
+        var after = "0-0"
+
+        func run() async throws {
+            let endpoint = try await place.find()
+            let name: RoomName
+            do throws(NameError) {
+                name = try RoomName(room)
+            } catch {
+                throw ValidationError("\(room.debugDescription): \(error)")
+            }
+            guard Position(after) != nil else {
+                throw ValidationError("--after \(after.debugDescription) is no position")
+            }
+            let tag = EventPartition(of: name).keyTag
+            _ = try await place.redis.ask("webhooks") {
+                ["HSET", $0.key(.cursors, of: name.text), endpoint.sink, "\(after) 0"]
+            }
+            _ = try await place.redis.ask("webhooks") {
+                ["ZADD", $0.due(endpoint.sink, ofPartition: tag), String(WallClock.milliseconds), name.text]
+            }
+            Terminal.write("queued\n")
+        }
+    }
+}

@@ -1,0 +1,102 @@
+import ChatCore
+import NIOCore
+import Testing
+
+@testable import ChatRelay
+
+@Suite("The rules of webhooks")
+struct WebhookRuleTests {
+    private func at(_ seconds: Double) -> Moment { Moment(nanoseconds: UInt64(seconds * 1e9) + 1) }
+
+    // MARK: addresses
+
+    @Test(arguments: [
+        "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1", "192.0.2.7", "198.18.0.1", "203.0.113.9", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1",
+        "fc00::1", "fd12::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::192.168.0.1", "2001:db8::1",
+        "2002:0a00:0001::", "2001::1", "100::1",
+    ])
+    func addressesThatAreNotPublicAreRefused(text: String) throws {
+        #expect(!AddressGuard.isPublic(try SocketAddress(ipAddress: text, port: 443)))
+    }
+
+    @Test(arguments: [
+        "1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450:4001::8a",
+        "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2001:4860:4860::8888",
+    ])
+    func publicAddressesAreNot(text: String) throws {
+        #expect(AddressGuard.isPublic(try SocketAddress(ipAddress: text, port: 443)))
+    }
+
+    @Test func aURLIsReadAsItIsMeant() throws {
+        let url = try WebhookURL("https://Example.com:8443/a/b?c=d")
+        #expect((url.host, url.port, url.target, url.isSecure) == ("example.com", 8_443, "/a/b?c=d", true))
+        #expect(try WebhookURL("https://example.com").target == "/")
+        #expect(try WebhookURL("http://[::1]:80/x").authority == "[::1]")
+    }
+
+    @Test(arguments: [
+        "ftp://x", "https://", "https://a b", "https://user@x", "https://x#y", "https://x:0/", "https://x:99999", "x",
+        "https://[::1", "https://" + String(repeating: "a", count: 2_048),
+    ])
+    func otherTextsAreNoURL(text: String) {
+        #expect(throws: WebhookURL.Problem.self) { try WebhookURL(text) }
+    }
+
+    // MARK: attempts
+
+    @Test func thePausesAreThoseOfTheSchedule() {
+        let schedule = RetrySchedule(pauses: [.seconds(10), .seconds(100)])
+        #expect(schedule.pause(afterFailures: 1, random: 0.5, atLeast: nil) == .seconds(10))
+        #expect(schedule.pause(afterFailures: 2, random: 0, atLeast: nil) == .seconds(90))
+        #expect(schedule.pause(afterFailures: 1, random: 0, atLeast: .seconds(50)) == .seconds(50))
+        #expect(schedule.pause(afterFailures: 1, random: 0, atLeast: .seconds(1_000_000)) == .seconds(86_400))
+        #expect(schedule.pause(afterFailures: 3, random: 0, atLeast: .seconds(50)) == nil)
+        #expect(RetrySchedule.standard.pauses.reduce(.zero, +) > .seconds(2 * 86_400))
+    }
+
+    @Test func theBreakerOpensAfterFiveFailuresAndTriesOneDeliveryAtATime() {
+        var breaker = CircuitBreaker(shortest: .seconds(5))
+        for second in 0..<4 { breaker.failed(now: at(Double(second)), atLeast: nil) }
+        #expect(breaker.closedFor(now: at(4)) == nil && breaker.width(8) == 8)
+        breaker.failed(now: at(4), atLeast: nil)
+        #expect(breaker.closedFor(now: at(4)) == .seconds(5))
+        #expect(breaker.closedFor(now: at(9)) == nil && breaker.width(8) == 1)
+        breaker.failed(now: at(9), atLeast: nil)
+        #expect(breaker.closedFor(now: at(9)) == .seconds(10), "the pause doubles")
+        for _ in 0..<20 { breaker.failed(now: at(20), atLeast: nil) }
+        #expect(breaker.closedFor(now: at(20)) == CircuitBreaker.longest)
+        breaker.succeeded()
+        #expect(breaker.closedFor(now: at(20)) == nil && breaker.width(8) == 8)
+    }
+
+    @Test func aServerThatAsksForAPauseGetsIt() {
+        var breaker = CircuitBreaker(shortest: .milliseconds(1))
+        breaker.failed(now: at(0), atLeast: .seconds(30))
+        #expect(breaker.closedFor(now: at(0)) == .seconds(30))
+    }
+
+    // MARK: endpoints
+
+    @Test func anEndpointIsKeptAsItIs() throws {
+        var endpoint = WebhookEndpoint(
+            id: "abc1", url: "https://x/y",
+            filter: EventFilter(kinds: [.messageCreated, .gap], rooms: [try RoomPattern("team:*")]), since: 17)
+        endpoint.generation = 3
+        endpoint.previousUntil = 99
+        endpoint.disabled = "why"
+        #expect(WebhookEndpoint(id: "abc1", json: endpoint.json) == endpoint)
+        #expect(endpoint.sink == "hook-abc1")
+    }
+
+    @Test(arguments: ["", "{}", "[]", #"{"url":1,"since":"1"}"#, #"{"url":"x"}"#])
+    func whatIsNoEndpointIsLeftOut(json: String) {
+        #expect(WebhookEndpoint(id: "abc1", json: json) == nil)
+    }
+
+    @Test(arguments: ["", "A", "a b", "a:b", String(repeating: "a", count: 33)])
+    func anIDConsistsOfLettersAndDigits(text: String) {
+        #expect(!WebhookEndpoint.isID(text))
+    }
+}

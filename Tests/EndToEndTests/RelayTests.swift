@@ -1,0 +1,184 @@
+import ChatCore
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@testable import ChatRelay
+
+/// `martlet relay` beside nodes: what is said reaches event streams and the archive.
+@Suite(.serialized)
+struct RelayTests {
+    private func say(_ count: Int, in room: String, _ cluster: Cluster, from first: Int = 1) throws -> [String] {
+        try (first..<(first + count)).map { number in
+            let reply = try cluster.redis("FCALL", "martlet_say", "1", "martlet:{\(room)}:log", "ana", "text \(number)")
+            return "\(room)~\(reply[0])"
+        }
+    }
+
+    private func file() -> String {
+        FileManager.default.temporaryDirectory.appending(path: "archive-\(UInt32.random(in: 0 ... .max)).db").path
+    }
+
+    /// `<position> <text>` of each row of the room; none as long as there is no archive.
+    private func rows(_ path: String, _ room: String) throws -> [String] {
+        guard FileManager.default.fileExists(atPath: path) else { return [] }
+        let database = try SQLiteDatabase(path: path, busy: .seconds(5))
+        var tables = 0
+        try database.run("SELECT name FROM sqlite_master WHERE name = 'messages'", []) { _ in tables += 1 }
+        guard tables > 0 else { return [] }
+        var rows: [String] = []
+        try database.run(
+            "SELECT epoch || '-' || seq, coalesce(text, '-') FROM messages WHERE room = ? ORDER BY epoch, seq",
+            [.text(room)]
+        ) { rows.append("\($0.text(0) ?? "") \($0.text(1) ?? "")") }
+        return rows
+    }
+
+    @Test func whatIsSaidReachesTheStreamsAndTheArchive() async throws {
+        let cluster = try await Cluster.start(2)
+        defer { cluster.end() }
+        // One room is older than the relay, and no node knows of it.
+        let old = try say(3, in: "old", cluster)
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        try await eventually("the room from before is in the streams") {
+            try StreamedEvents(cluster).ids(of: "old") == old
+        }
+
+        // A room that nodes hold: noted by them, long before the next scan of a quiet relay.
+        let http = "\(cluster.nodes[0].http)/api/rooms/lobby/messages"
+        let body = #"{"user":"ana","text":"hello","data":{"a":[1,2]}}"#
+        let posted = try await Shell.run("curl", ["-s", "-m", "5", http, "-d", body])
+        #expect(posted.contains("position"), "\(posted)")
+        try await eventually("the message is in the streams") { try StreamedEvents(cluster).of("lobby").count == 1 }
+        let event = try #require(try StreamedEvents(cluster).of("lobby").first)
+        #expect(event.type == "message.created")
+        #expect(event.json.contains(#""text":"hello","data":{"a":[1,2]}"#))
+        #expect(event.json.hasPrefix(#"{"id":"\#(event.id)","type":"message.created","timestamp":""#))
+
+        try await eventually("the archive has both rooms") {
+            try rows(path, "old").count == 3 && rows(path, "lobby").count == 1
+        }
+        #expect(
+            try rows(path, "old").map { $0.split(separator: " ").dropFirst().joined(separator: " ") } == [
+                "text 1", "text 2", "text 3",
+            ])
+        try await relay.terminate()
+        #expect(relay.output.contains("the relay has ended"))
+        #expect(!relay.output.contains(" warning "), "\(relay.output)")
+    }
+
+    @Test func aRelayThatIsKilledLosesNothingAndAnotherOneTakesOver() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        var relays = try (0..<2).map { _ in
+            try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        }
+        let rooms = (0..<12).map { "room\($0)" }
+        var said: [String: [String]] = [:]
+        for round in 0..<6 {
+            for room in rooms { said[room, default: []] += try say(5, in: room, cluster, from: 5 * round) }
+            try await relays[0].killNow()
+            relays.removeFirst()
+            relays.append(try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"]))
+        }
+        try await eventually("everything is in the streams and in the archive") {
+            let streams = try StreamedEvents(cluster)
+            return try rooms.allSatisfy { room in
+                try Set(streams.ids(of: room)).count == said[room]?.count && rows(path, room).count == said[room]?.count
+            }
+        }
+        let streams = try StreamedEvents(cluster)
+        for room in rooms {
+            // At least once, and the first time in order.
+            var seen: Set<String> = []
+            #expect(streams.ids(of: room).filter { seen.insert($0).inserted } == said[room])
+            #expect(streams.of(room).allSatisfy { $0.type == "message.created" })
+            #expect(try rows(path, room).map { "\(room)~\($0.split(separator: " ")[0])" } == said[room])
+        }
+    }
+
+    @Test func aRelayThatWasFrozenDoesNotDisturbTheOneThatTookOver() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let first = try TestRelay(redis: cluster.redis.url)
+        var said = try say(3, in: "lobby", cluster)
+        try await eventually("the first relay works") { try StreamedEvents(cluster).ids(of: "lobby") == said }
+        first.signal(SIGSTOP)
+        let second = try TestRelay(redis: cluster.redis.url)
+        said += try say(3, in: "lobby", cluster, from: 4)
+        try await eventually("the second one takes over") { try StreamedEvents(cluster).ids(of: "lobby") == said }
+        first.signal(SIGCONT)
+        said += try say(3, in: "lobby", cluster, from: 7)
+        try await eventually("both go on") { try Set(StreamedEvents(cluster).ids(of: "lobby")) == Set(said) }
+        var seen: Set<String> = []
+        #expect(try StreamedEvents(cluster).ids(of: "lobby").filter { seen.insert($0).inserted } == said)
+        _ = second
+    }
+
+    @Test func whatTheLogNoLongerHasIsReportedAsAGap() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let relay = try TestRelay(redis: cluster.redis.url)
+        let said = try say(2, in: "lobby", cluster)
+        try await eventually("the relay works") { try StreamedEvents(cluster).ids(of: "lobby") == said }
+        try await relay.terminate()
+        let missed = try say(4, in: "lobby", cluster, from: 3)
+        _ = try cluster.redis("XTRIM", "martlet:{lobby}:log", "MAXLEN", "=", "1")
+        let again = try TestRelay(redis: cluster.redis.url)
+        try await eventually("the rest is there") {
+            try StreamedEvents(cluster).ids(of: "lobby").last == missed.last
+        }
+        let events = try StreamedEvents(cluster).of("lobby").dropFirst(2)
+        #expect(events.map(\.type) == ["gap", "message.created"])
+        #expect(events.first?.json.contains(#""missing":3,"reason":"trimmed""#) == true)
+        _ = again
+    }
+
+    @Test func anErasedMessageIsErasedInTheArchiveToo() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        let said = try say(2, in: "lobby", cluster)
+        try await eventually("the archive has both") { try rows(path, "lobby").count == 2 }
+        let position = String(said[0].dropFirst("lobby~".count))
+        _ = try cluster.redis(
+            "FCALL", "martlet_amend", "1", "martlet:{lobby}:log", "delete", "ana", position, "", "", "", "", "0", "any")
+        try await eventually("it is erased") {
+            try rows(path, "lobby").map { $0.split(separator: " ").last.map(String.init) } == ["-", "2", "-"]
+        }
+        _ = relay
+    }
+
+    @Test func aSinkThatFailsHoldsUpItselfAlone() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let directory = FileManager.default.temporaryDirectory.appending(path: "no-\(UInt32.random(in: 0 ... .max))")
+        let path = directory.appending(path: "archive.db").path
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        let said = try say(5, in: "lobby", cluster)
+        try await eventually("the streams have it") { try StreamedEvents(cluster).ids(of: "lobby") == said }
+        try await eventually("the trouble is named") { relay.output.contains("a sink does not accept events") }
+        #expect(relay.output.contains("sqlite \(path): unable to open database file"), "\(relay.output)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        try await eventually("the archive catches up") { try rows(path, "lobby").count == 5 }
+        try await eventually("and says so") { relay.output.contains("a sink accepts events again") }
+    }
+
+    @Test func aRelayWithoutASinkDoesNotStart() async throws {
+        let result = try await Program.run(
+            ["relay"], environment: ["MARTLET_RELAY_STREAMS": "off", "MARTLET_REDIS_URL": "redis://127.0.0.1:1"])
+        #expect(result.code == 78)
+        #expect(result.error.contains("set MARTLET_RELAY_ARCHIVE"), "\(result.error)")
+        let bad = try await Program.run(["relay"], environment: ["MARTLET_RELAY_ARCHIVE": "mysql://x"])
+        #expect(bad.code == 78)
+        #expect(bad.error.contains("MARTLET_RELAY_ARCHIVE"), "\(bad.error)")
+    }
+}
