@@ -104,7 +104,8 @@ let package = Package(
         .target(
             name: "ChatNode",
             dependencies: [
-                "CLinux", "ChatAccess", "ChatCore", "ChatHub", "ChatJSON", "ChatWire", "ChatRedis", "ChatGateway",
+                "CLinux", "ChatAccess", "ChatArchive", "ChatCore", "ChatHub", "ChatJSON", "ChatWire", "ChatRedis",
+                "ChatGateway",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -113,10 +114,11 @@ let package = Package(
             exclude: ["COMPARISON.md", "PRODUCTION.md", "Configuration/README.md"],
             swiftSettings: strict + unchecked
         ),
+        .target(name: "ChatArchive", dependencies: ["CSQLite", "ChatCore"], swiftSettings: strict),
         .target(
             name: "ChatRelay",
             dependencies: [
-                "CSQLite", "ChatAccess", "ChatCore", "ChatJSON", "ChatRedis", "RedisSchema",
+                "ChatArchive", "ChatAccess", "ChatCore", "ChatJSON", "ChatRedis", "RedisSchema",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ] + nio,
@@ -137,8 +139,8 @@ let package = Package(
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "CLinux", "ChatAccess", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis", "ChatRelay",
-                "ChatWire", "MartletClient", "RedisSchema",
+                "CLinux", "ChatAccess", "ChatArchive", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis",
+                "ChatRelay", "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -175,6 +177,8 @@ let package = Package(
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
         .testTarget(
+            name: "ChatArchiveTests", dependencies: ["ChatArchive", "ChatCore"], swiftSettings: strict),
+        .testTarget(
             name: "ChatRelayTests",
             dependencies: ["ChatCore", "ChatRelay", .product(name: "NIOCore", package: "swift-nio")],
             swiftSettings: strict),
@@ -203,7 +207,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "ChatNodeTests", dependencies: ["ChatAccess", "ChatNode"] + nio, swiftSettings: strict),
+            name: "ChatNodeTests", dependencies: ["ChatAccess", "ChatArchive", "ChatNode"] + nio, swiftSettings: strict),
         .testTarget(
             name: "MartletClientTests",
             dependencies: [
@@ -222,7 +226,8 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["martlet", "ChatCore", "ChatRelay", "MartletClient", "TestSupport"],
+            name: "EndToEndTests",
+            dependencies: ["martlet", "ChatArchive", "ChatCore", "MartletClient", "TestSupport"],
             swiftSettings: strict),
     ]
 )

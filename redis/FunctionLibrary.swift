@@ -8,8 +8,10 @@ public enum FunctionLibrary {
         + PackageResources._1_rules_lua + PackageResources._2_judge_lua + PackageResources._3_roster_lua
         + PackageResources._4_keys_lua + PackageResources._4_overlay_lua + PackageResources._5_restore_lua
         + PackageResources._5_trimming_lua
-        + PackageResources._6_outside_lua + PackageResources._6_reads_lua + PackageResources.amend_lua
-        + PackageResources.append_lua + PackageResources.command_lua + PackageResources.conversation_lua
+        + PackageResources._6_cursors_lua + PackageResources._6_outside_lua + PackageResources._6_reads_lua
+        + PackageResources.amend_lua
+        + PackageResources.append_lua + PackageResources.close_lua + PackageResources.command_lua
+        + PackageResources.conversation_lua
         + PackageResources.cursor_lua + PackageResources.enter_lua + PackageResources.head_lua
         + PackageResources.history_lua
         + PackageResources.lease_lua + PackageResources.leave_lua + PackageResources.moderate_lua

@@ -182,6 +182,24 @@ public struct RedisKeys: Hashable, Sendable {
         "\(events(tag: tag)):dead:\(sink)"
     }
 
+    /// What `TYPE` says of a key of the events; nil if the name is that of another key.
+    public func typeOfEvents(_ name: String) -> String? {
+        let before = "\(prefix)events:{"
+        guard name.hasPrefix(before), let end = name.firstIndex(of: "}"),
+            Int(name[..<end].dropFirst(before.count)).map({ (0..<16).contains($0) }) ?? false
+        else { return nil }
+        let rest = name[name.index(after: end)...]
+        guard rest.first == ":" else { return nil }
+        let words = rest.dropFirst().split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        if words.count == 1 { return EventKey(rawValue: String(words[0]))?.redisType }
+        switch words[0] {
+        case "due": return "zset"
+        case "tries": return "hash"
+        case "dead": return "stream"
+        default: return nil
+        }
+    }
+
     /// String: what a ticket allows, JSON. `name`: the SHA-256 of the ticket, in hexadecimal digits.
     public func ticket(_ name: String) -> String {
         "\(prefix)ticket:{\(name)}"

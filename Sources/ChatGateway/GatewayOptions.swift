@@ -72,6 +72,8 @@ public struct GatewayOptions: Sendable {
     public var tokenCookie: String?
     /// Pages and scripts by path, such as `/` and `/martlet.js`.
     public var staticFiles: [String: StaticFile] = [:]
+    /// What other services may post; nil: nothing.
+    public var incomingHooks: (any IncomingHooks)?
     /// How often a loop checks deadlines. Tests make it short.
     public var tick: Duration = .seconds(1)
 

@@ -1,4 +1,5 @@
 public import ChatAccess
+public import ChatArchive
 import ChatCore
 public import ChatRedis
 public import Logging
@@ -17,8 +18,11 @@ public struct RelaySettings: Sendable {
     public var hasStreams = true
     public var streamLength = 20_000
     public var streamFilter = EventFilter.everything
-    /// The file of the archive; nil if there is none.
-    public var archivePath: String?
+    /// Where messages are archived; nil: nowhere.
+    public var archive: ArchiveAddress?
+    /// How long after its last message the content of a room without nodes leaves Redis, once it is archived; nil:
+    /// never.
+    public var cold: Duration?
     public var webhooks = WebhookSettings()
 
     public init(id: String, keys: RedisKeys) {
@@ -72,7 +76,7 @@ public final class Relay: Sendable {
                 StreamSink(
                     filter: settings.streamFilter, redis: redis, keys: settings.keys, length: settings.streamLength))
         }
-        if let path = settings.archivePath { sinks.append(SQLiteArchive(path: path, filter: .everything)) }
+        if let archive = settings.archive { sinks.append(ArchiveSink(archive, redis: redis, keys: settings.keys)) }
         let holder = LeaseHolder(
             redis: redis, keys: settings.keys, id: settings.id, sinks: sinks.map(\.name), life: settings.lease,
             clock: clock, logger: logger)
@@ -176,11 +180,12 @@ public final class Relay: Sendable {
             let isDue = lastScan.map { clock.now - $0 >= settings.scan } ?? true
             guard isDue || sinks.values.contains(false), !sinks.isEmpty else { continue }
             do {
-                let count = try await RoomScan(redis: redis, keys: settings.keys, clock: clock).run(
-                    for: sinks.keys.sorted())
+                var scan = RoomScan(redis: redis, keys: settings.keys, clock: clock)
+                scan.cold = settings.archive == nil ? nil : settings.cold
+                let (count, cold) = try await scan.run(for: sinks.keys.sorted())
                 for (sink, isWhole) in sinks where !isWhole { try await holder.isWhole(sink) }
                 lastScan = clock.now
-                logger.info("all rooms were scanned", metadata: ["behind": "\(count)"])
+                logger.info("all rooms were scanned", metadata: ["behind": "\(count)", "cold": "\(cold)"])
             } catch {
                 if Task.isCancelled { return }
                 logger.warning("the scan of all rooms failed; it begins again", metadata: ["error": "\(error)"])

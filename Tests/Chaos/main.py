@@ -27,6 +27,7 @@ from protocols import PROTOCOLS, SETTINGS, parse_protocols
 from protocols_self_test import protocols_self_test
 from redis_wire import RedisError
 from refusals import refusals
+from relay import relay
 from rolling import rolling
 from show import Show
 from self_test import self_test
@@ -86,6 +87,11 @@ SCENARIOS = {
         conversations,
         "users send, amend, read, invite and remove while nodes die and Redis fails over: unread counts, folded pages, "
         "participants and erased text are right",
+    ),
+    "relay": (
+        relay,
+        "the storm, and relays that are killed and frozen: everything is in the event streams and in the archive, in "
+        "order",
     ),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
     "limits-self-test": (

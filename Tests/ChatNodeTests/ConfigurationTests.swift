@@ -1,4 +1,5 @@
 import ChatAccess
+import ChatArchive
 import ChatCore
 import ChatGateway
 import ChatHub
@@ -44,8 +45,9 @@ import Testing
         "MARTLET_ADMIN_PORT": "9100", "MARTLET_ADMIN_HOST": "::1", "MARTLET_PROXY_PROTOCOL": "accept",
         "MARTLET_TLS_CERTIFICATE": "/etc/passwd", "MARTLET_TLS_KEY": "/etc/group",
         "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
-        "MARTLET_RELAY_STREAMS": "off", "MARTLET_RELAY_STREAM_LENGTH": "500", "MARTLET_RELAY_ROOMS": "team:*,x:**",
-        "MARTLET_RELAY_ARCHIVE": "sqlite:/var/lib/a.db", "MARTLET_RELAY_LEASE": "3s", "MARTLET_RELAY_SCAN": "1h",
+        "MARTLET_HOOKS": "/etc/passwd", "MARTLET_ARCHIVE_COLD": "30d", "MARTLET_RELAY_STREAMS": "off",
+        "MARTLET_RELAY_STREAM_LENGTH": "500", "MARTLET_RELAY_ROOMS": "team:*,x:**",
+        "MARTLET_ARCHIVE": "sqlite:/var/lib/a.db", "MARTLET_RELAY_LEASE": "3s", "MARTLET_RELAY_SCAN": "1h",
         "MARTLET_WEBHOOKS_KEY": "a key of twenty-four bytes, or more", "MARTLET_WEBHOOKS_HOSTS": "Hooks.internal,::1",
         "MARTLET_WEBHOOKS_TIMEOUT": "7s", "MARTLET_WEBHOOKS_RETRIES": "1s,2h", "MARTLET_WEBHOOKS_CA": "/etc/passwd",
         "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
@@ -109,7 +111,10 @@ import Testing
         let relay = configuration.relay
         #expect(!relay.hasStreams && relay.streamLength == 500)
         #expect(relay.rooms.map(\.description) == ["team:*", "x:**"])
-        #expect(relay.archive == .sqlite(path: "/var/lib/a.db"))
+        #expect(configuration.archive == .sqlite(path: "/var/lib/a.db"))
+        #expect(configuration.archiveCold == .seconds(30 * 86_400))
+        #expect(configuration.screening.hooksFile == "/etc/passwd")
+        #expect(configuration.hooksProblem()?.message.hasPrefix("MARTLET_HOOKS: it is no JSON") == true)
         #expect(relay.lease == .seconds(3) && relay.scan == .seconds(3_600))
         #expect(relay.webhooksKey?.revealed == "a key of twenty-four bytes, or more")
         #expect(relay.webhookHosts == ["hooks.internal", "::1"] && relay.webhookTimeout == .seconds(7))

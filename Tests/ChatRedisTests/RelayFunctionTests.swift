@@ -126,7 +126,7 @@ import Testing
         place: String, ids: [String], more: Bool
     ) {
         let reply = try store.raw("FCALL", "martlet_page", "2", store.key(.log), store.key(.cursors), sink, bound)
-        guard case .array(let parts) = reply, parts.count == 3, let place = parts[0].text,
+        guard case .array(let parts) = reply, parts.count == 4, let place = parts[0].text,
             case .array(let entries) = parts[1]
         else { throw StoreFailure("page: \(reply)") }
         let ids = entries.compactMap { entry -> String? in

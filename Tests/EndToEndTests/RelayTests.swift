@@ -1,10 +1,11 @@
 import ChatCore
 import Foundation
 import Glibc
+import MartletClient
 import TestSupport
 import Testing
 
-@testable import ChatRelay
+@testable import ChatArchive
 
 /// `martlet relay` beside nodes: what is said reaches event streams and the archive.
 @Suite(.serialized)
@@ -25,13 +26,19 @@ struct RelayTests {
         guard FileManager.default.fileExists(atPath: path) else { return [] }
         let database = try SQLiteDatabase(path: path, busy: .seconds(5))
         var tables = 0
-        try database.run("SELECT name FROM sqlite_master WHERE name = 'messages'", []) { _ in tables += 1 }
+        try database.run("SELECT name FROM sqlite_master WHERE name = 'messages'", []) { _ in
+            tables += 1
+            return true
+        }
         guard tables > 0 else { return [] }
         var rows: [String] = []
         try database.run(
             "SELECT epoch || '-' || seq, coalesce(text, '-') FROM messages WHERE room = ? ORDER BY epoch, seq",
             [.text(room)]
-        ) { rows.append("\($0.text(0) ?? "") \($0.text(1) ?? "")") }
+        ) {
+            rows.append("\($0.text(0) ?? "") \($0.text(1) ?? "")")
+            return true
+        }
         return rows
     }
 
@@ -42,7 +49,7 @@ struct RelayTests {
         let old = try say(3, in: "old", cluster)
         let path = file()
         defer { try? FileManager.default.removeItem(atPath: path) }
-        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_ARCHIVE": "sqlite:\(path)"])
         try await eventually("the room from before is in the streams") {
             try StreamedEvents(cluster).ids(of: "old") == old
         }
@@ -76,7 +83,7 @@ struct RelayTests {
         let path = file()
         defer { try? FileManager.default.removeItem(atPath: path) }
         var relays = try (0..<2).map { _ in
-            try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+            try TestRelay(redis: cluster.redis.url, ["MARTLET_ARCHIVE": "sqlite:\(path)"])
         }
         let rooms = (0..<12).map { "room\($0)" }
         var said: [String: [String]] = [:]
@@ -84,13 +91,19 @@ struct RelayTests {
             for room in rooms { said[room, default: []] += try say(5, in: room, cluster, from: 5 * round) }
             try await relays[0].killNow()
             relays.removeFirst()
-            relays.append(try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"]))
+            relays.append(try TestRelay(redis: cluster.redis.url, ["MARTLET_ARCHIVE": "sqlite:\(path)"]))
         }
-        try await eventually("everything is in the streams and in the archive") {
-            let streams = try StreamedEvents(cluster)
-            return try rooms.allSatisfy { room in
-                try Set(streams.ids(of: room)).count == said[room]?.count && rows(path, room).count == said[room]?.count
+        var found: [String: String] = [:]
+        do {
+            try await eventually("everything is in the streams and in the archive") {
+                let streams = try StreamedEvents(cluster)
+                for room in rooms {
+                    found[room] = "\(Set(streams.ids(of: room)).count) \(try rows(path, room).count)"
+                }
+                return found.values.allSatisfy { $0 == "30 30" }
             }
+        } catch {
+            throw TestFailure("\(error): \(found)\n\(relays.map(\.output).joined(separator: "---\n"))")
         }
         let streams = try StreamedEvents(cluster)
         for room in rooms {
@@ -144,7 +157,7 @@ struct RelayTests {
         defer { cluster.end() }
         let path = file()
         defer { try? FileManager.default.removeItem(atPath: path) }
-        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_ARCHIVE": "sqlite:\(path)"])
         let said = try say(2, in: "lobby", cluster)
         try await eventually("the archive has both") { try rows(path, "lobby").count == 2 }
         let position = String(said[0].dropFirst("lobby~".count))
@@ -162,7 +175,7 @@ struct RelayTests {
         let directory = FileManager.default.temporaryDirectory.appending(path: "no-\(UInt32.random(in: 0 ... .max))")
         let path = directory.appending(path: "archive.db").path
         defer { try? FileManager.default.removeItem(at: directory) }
-        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_ARCHIVE": "sqlite:\(path)"])
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_ARCHIVE": "sqlite:\(path)"])
         let said = try say(5, in: "lobby", cluster)
         try await eventually("the streams have it") { try StreamedEvents(cluster).ids(of: "lobby") == said }
         try await eventually("the trouble is named") { relay.output.contains("a sink does not accept events") }
@@ -172,13 +185,90 @@ struct RelayTests {
         try await eventually("and says so") { relay.output.contains("a sink accepts events again") }
     }
 
+    /// The positions of a room's whole history, read page by page over HTTP.
+    private func history(_ room: String, _ node: TestNode, limit: Int = 7) async throws -> [String] {
+        var positions: [String] = []
+        var before = ""
+        while true {
+            let text = try await Shell.run(
+                "curl", ["-s", "-m", "5", "\(node.http)/api/rooms/\(room)/messages?limit=\(limit)\(before)"])
+            guard let page = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any],
+                let messages = page["messages"] as? [[String: Any]]
+            else { throw TestFailure("no page: \(text)") }
+            let found = messages.compactMap { $0["position"] as? String }
+            positions = found + positions
+            guard page["older"] as? Bool == true, let first = found.first else { return positions }
+            before = "&before=\(first)"
+        }
+    }
+
+    @Test func historyGoesOnInTheArchiveWhereTheLogEnds() async throws {
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let archive = ["MARTLET_ARCHIVE": "sqlite:\(path)"]
+        let cluster = try await Cluster.start(2, archive)
+        defer { cluster.end() }
+        let relay = try TestRelay(redis: cluster.redis.url, archive)
+        let said = try say(40, in: "lobby", cluster).map { String($0.dropFirst("lobby~".count)) }
+        try await eventually("all is archived") { try rows(path, "lobby").count == 40 }
+        _ = try cluster.redis("XTRIM", "martlet:{lobby}:log", "MAXLEN", "=", "5")
+        for node in cluster.nodes { #expect(try await history("lobby", node) == said) }
+        // Around a message that only the archive has.
+        let url = "\(cluster.nodes[0].http)/api/rooms/lobby/messages?around=\(said[20])&limit=4"
+        let around = try await Shell.run("curl", ["-s", "-m", "5", url])
+        for position in said[18...21] { #expect(around.contains(position), "\(around)") }
+        _ = relay
+    }
+
+    @Test func aRoomThatIsClosedIsInTheArchiveAndNowhereElse() async throws {
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let archive = ["MARTLET_ARCHIVE": "sqlite:\(path)", "MARTLET_LINGER": "100ms"]
+        let cluster = try await Cluster.start(2, archive)
+        defer { cluster.end() }
+        let tool = ["--redis", cluster.redis.url]
+        let early = try await Program.run(["room", "close", "event"] + tool)
+        #expect(early.code == 1 && early.error.contains("no relay has an archive"), "\(early)")
+        let relay = try TestRelay(redis: cluster.redis.url, archive)
+        let watcher = try await Watcher.connect("eve", cluster.nodes[1])
+        _ = try await watcher.client.join(try RoomName("event"))
+        let said = try say(25, in: "event", cluster)
+        let closed = try await Program.run(["room", "close", "event", "--wait", "20s"] + tool)
+        #expect(closed.code == 0 && closed.output.contains("closed: nothing of it is left"), "\(closed)")
+        #expect(try rows(path, "event").count == said.count)
+        #expect(try cluster.redis("KEYS", "martlet:{event}:*") == [])
+        #expect(try await history("event", cluster.nodes[0]).count == said.count, "the archive keeps it")
+        await watcher.close()
+        _ = relay
+    }
+
+    @Test func aColdRoomLeavesRedisAndGoesOnWhereItWas() async throws {
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let archive = ["MARTLET_ARCHIVE": "sqlite:\(path)", "MARTLET_ARCHIVE_COLD": "1s"]
+        let cluster = try await Cluster.start(2, archive)
+        defer { cluster.end() }
+        let relay = try TestRelay(redis: cluster.redis.url, archive)
+        var said = try say(30, in: "cold", cluster)
+        try await eventually("its content has left Redis") {
+            try cluster.redis("XLEN", "martlet:{cold}:log") == ["0"]
+        }
+        #expect(try cluster.redis("PTTL", "martlet:{cold}:log") == ["-1"])
+        #expect(try rows(path, "cold").count == 30)
+        said += try say(2, in: "cold", cluster, from: 31)
+        let positions = said.map { String($0.dropFirst("cold~".count)) }
+        #expect(positions.last?.hasSuffix("-32") == true, "seqs go on: \(positions.suffix(2))")
+        for node in cluster.nodes { #expect(try await history("cold", node) == positions) }
+        _ = relay
+    }
+
     @Test func aRelayWithoutASinkDoesNotStart() async throws {
         let result = try await Program.run(
             ["relay"], environment: ["MARTLET_RELAY_STREAMS": "off", "MARTLET_REDIS_URL": "redis://127.0.0.1:1"])
         #expect(result.code == 78)
-        #expect(result.error.contains("set MARTLET_RELAY_ARCHIVE"), "\(result.error)")
-        let bad = try await Program.run(["relay"], environment: ["MARTLET_RELAY_ARCHIVE": "mysql://x"])
+        #expect(result.error.contains("set MARTLET_ARCHIVE"), "\(result.error)")
+        let bad = try await Program.run(["relay"], environment: ["MARTLET_ARCHIVE": "mysql://x"])
         #expect(bad.code == 78)
-        #expect(bad.error.contains("MARTLET_RELAY_ARCHIVE"), "\(bad.error)")
+        #expect(bad.error.contains("MARTLET_ARCHIVE"), "\(bad.error)")
     }
 }

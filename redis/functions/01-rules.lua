@@ -101,6 +101,7 @@ local function rules_error(log, user)
     local rules, participants = rules_keys(log), key_of(log, 'participants')
     local participant = read_participant(redis.call('HGET', participants, user))
     local direct = is_direct(log)
+    if redis.call('HGET', rules, 'members') == 'nobody' then return 'ERR martlet: frozen' end
     if not participant and (direct or redis.call('HGET', rules, 'members') == 'participants') then
         return 'ERR martlet: notParticipant'
     end

@@ -1,10 +1,8 @@
--- How far a sink has read a room. `cursors`: sink -> '<position> <token>', the position up to which the sink has
--- accepted everything, and the token of the relay that wrote it.
---
 -- martlet_page: what a sink has not read yet.
 -- KEYS  log · cursors (the hash <prefix>{room}:cursors)
 -- ARGV  sink · how much is wanted, `<entries>:<bytes>`
--- Returns {the cursor's position or '', entries and tombstones behind it, oldest first, 1 if there are more}
+-- Returns {the cursor's position or '', entries and tombstones behind it, oldest first, 1 if there are more, 1 if the
+--       room is being closed}
 -- Atomic all of it; changes nothing.
 --
 -- martlet_cursor: moves a cursor forward.
@@ -16,13 +14,6 @@
 
 local CURSOR_LIFE, CURSOR_REST = 30 * 86400000, 86400000
 
-local function cursor_of(cursors, sink)
-    local text = redis.call('HGET', cursors, sink) or ''
-    local place, token = text:match('^(%d+%-%d+) (%d+)$')
-    if not place or not position(place) then return nil, 0 end
-    return place, whole(token) or 0
-end
-
 redis.register_function{function_name = 'martlet_page', flags = {'no-writes'}, callback = function(keys, args)
     local log, cursors, sink = keys[1], keys[2], args[1] or ''
     local wanted = bounds(args[2], 'the page')
@@ -31,7 +22,8 @@ redis.register_function{function_name = 'martlet_page', flags = {'no-writes'}, c
     local place = cursor_of(cursors, sink)
     local entries, more = page('XRANGE', log, place and '(' .. place or '-', '+', wanted.count, wanted.bytes)
     entries, more = with_tombstones(log, entries, more, place, 1, wanted.count, wanted.bytes)
-    return {place or '', entries, more and 1 or 0}
+    local closing = redis.pcall('HGET', key_of(log, 'rules'), 'members') == 'nobody'
+    return {place or '', entries, more and 1 or 0, closing and 1 or 0}
 end}
 
 redis.register_function('martlet_cursor', function(keys, args)

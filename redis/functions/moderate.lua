@@ -7,7 +7,8 @@
 --       ban, mute: the user, for that many ms (for ever) · unban, unmute: the user
 --       kick: bans the user for that many ms (60,000), unless a ban lasts longer already
 --       slow: ms between two messages of a user, 0 for none · unique: ms in which a message may not be repeated
---       posting: open or moderators · freeze, thaw · members: everybody or participants, who may enter and send
+--       posting: open or moderators · freeze, thaw · members: everybody, participants or nobody (the
+--       room is being closed), who may enter and send
 -- Returns {version of the rules, 'changed'}; {version, 'unchanged'} if they were as wanted (then nothing was changed)
 -- Atomic all of it: the change; an entry in the audit stream; a new epoch, so that Redis refuses every append that was
 --       decided by the rules before, and its PUBLISH. Nodes read the rules before they append in the new epoch. So what
@@ -40,8 +41,8 @@ local function rule(operation, value)
         end
         return 'posting', value, 'open'
     elseif operation == 'members' then
-        if value ~= 'everybody' and value ~= 'participants' then
-            error({err = 'ERR martlet: members is everybody or participants'})
+        if value ~= 'everybody' and value ~= 'participants' and value ~= 'nobody' then
+            error({err = 'ERR martlet: members is everybody, participants or nobody'})
         end
         return 'members', value, 'everybody'
     elseif operation == 'freeze' or operation == 'thaw' then

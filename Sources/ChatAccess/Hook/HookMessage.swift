@@ -84,4 +84,11 @@ public struct HookSecret: Hashable, Sendable {
         }
         guard bytes.count >= 24 else { return nil }
     }
+
+    /// Any text, which counts as its bytes, for services that write secrets in a form of their own. Nil if it has less
+    /// than 16 bytes.
+    public init?(plain text: String) {
+        bytes = Array(text.utf8)
+        guard bytes.count >= 16 else { return nil }
+    }
 }

@@ -9,7 +9,7 @@ public struct ModerationOrder: Hashable, Sendable {
     public var operation: String
     /// For sanctions: the user.
     public var user: String?
-    /// For `posting`: `open` or `moderators`. For `members`: `everybody` or `participants`.
+    /// For `posting`: `open` or `moderators`. For `members`: `everybody`, `participants` or `nobody`.
     public var value: String?
     /// In milliseconds: how long a sanction lasts (none: for ever; a kick: ``Moderation/kickTime``), or the time of
     /// `slow` and `unique` (0: none).
@@ -67,7 +67,7 @@ public struct ModerationOrder: Hashable, Sendable {
         case .members:
             guard let value else { throw WireError(.missingField, "value is missing") }
             guard let members = RoomPolicy.Members(rawValue: value) else {
-                throw WireError(.badField, "value must be everybody or participants")
+                throw WireError(.badField, "value must be everybody, participants or nobody")
             }
             moderation = .members(members)
         case .freeze: moderation = .freeze(true)

@@ -54,12 +54,13 @@ public final class RoomModeration: Sendable {
         if let ban = ban(of: user, now: now) {
             return .sanctioned(.banned, "you are banned from this room", ban, now: now)
         }
+        if policy.members == .nobody { return WireError(.forbidden, "join: this room is closed") }
         return isShutOut(user, of: room) ? ConversationRefusal.notParticipant.error : nil
     }
 
     /// Whether there may be somebody who may not be in the room.
     func mayShutOut(of room: RoomName) -> Bool {
-        !bans.isEmpty || policy.members == .participants || room.isDirect
+        !bans.isEmpty || policy.members != .everybody || room.isDirect
     }
 
     /// Whether only participants may be in the room, and the user is none. The name of a direct conversation is enough
@@ -90,6 +91,7 @@ public final class RoomModeration: Sendable {
         if let mute = mute(of: user, now: now) {
             return .sanctioned(.muted, "you may not send messages in this room", mute, now: now)
         }
+        if policy.members == .nobody { return WireError(.frozen, "send: this room is closed") }
         guard !rights.contains(.moderate) else { return nil }
         if isShutOut(user, of: room) { return ConversationRefusal.notParticipant.error }
         if room.isDirect, conversation?.isBlocked(user) ?? false { return .blocked }

@@ -11,6 +11,8 @@ public struct RoomPolicy: Hashable, Sendable {
     /// Who may be in the room, read and send. (Of a direct conversation always the participants.)
     public enum Members: String, Hashable, Sendable, CaseIterable {
         case everybody, participants
+        /// Nobody, whoever it is: the room is being closed.
+        case nobody
     }
 
     /// The longest ``slowMode`` and ``uniqueFor``: a day, in milliseconds.

@@ -123,10 +123,11 @@ extension BrokerRequest {
 }
 
 extension BrokerRequest {
-    /// The room in whose log the request may store something, if it is not the room's own (``append`` and ``once``).
+    /// The room of which relays have to know after the request: it may store something in its log, or close it. Nil for
+    /// what only a room in use asks (``append`` and ``once``), as that room tells them by itself.
     public var roomOfLogWrite: RoomName? {
         switch self {
-        case .say(let room, _, _): room
+        case .say(let room, _, _), .moderate(let room, _, _): room
         case .amend(let order): order.request.room
         default: nil
         }

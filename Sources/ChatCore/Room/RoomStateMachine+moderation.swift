@@ -53,7 +53,9 @@ extension RoomStateMachine {
             actions.append(.refuseJoin(session, .error(ref: join.ref, error)))
         } else {
             let ban = moderation.ban(of: member.user, now: wallClock)
-            let removal = ban.map { Removal(.banned, until: error.until, text: $0.reason) } ?? Removal(.removed)
+            let why = moderation.policy.members == .nobody ? "the room is closed" : ""
+            let removal =
+                ban.map { Removal(.banned, until: error.until, text: $0.reason) } ?? Removal(.removed, text: why)
             actions.append(.remove(session, removal))
         }
     }

@@ -168,6 +168,7 @@ struct HTTPRoutes: Sendable {
             Route(
                 webSocketPath,
                 [.get: { _, _ in throw HTTPProblem(WireError(.badField, "this path is for WebSocket"), status: 426) }]),
+            HooksAPI(service: service, caller: access.caller).route,
         ] + InboxAPI(service: service, caller: access.caller).routes
     }
 

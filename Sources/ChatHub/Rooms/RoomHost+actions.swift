@@ -26,7 +26,10 @@ extension RoomHost {
             deliverPresence(joined: joined, left: left, count: count, except: except, room)
         case .deliverSignal(let signal): deliver(signal, room)
         case .settleIndexes: settleIndexes(of: room.name)
-        case .deliverRules(let policy, let version): tell(.rules(room: room.name, version: version, policy), room)
+        case .deliverRules(let policy, let version):
+            // A relay deletes a room that is closed.
+            note(room.name)
+            tell(.rules(room: room.name, version: version, policy), room)
         case .deliverSanction(let change): tell(.sanction(room: room.name, change), room)
         case .goLive(let session, let joined):
             if !(joined.ref?.isOfPage ?? false) { context.recovered(joined.resumption) }

@@ -1,3 +1,4 @@
+import ChatArchive
 import ChatCore
 import ChatHub
 import Logging
@@ -45,16 +46,43 @@ final class BrokerHost: @unchecked Sendable {
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
         let serial = nextContinuation
         nextContinuation += 1
-        let room = settings.relay.isRegistered ? request.roomOfLogWrite : nil
-        continuations[serial] =
-            room.map { room in
-                { [rooms] result in
-                    // The room need not be in use on this node, so nothing else says that something was stored in it.
-                    if case .success = result { rooms.note(room) }
-                    then(result)
-                }
-            } ?? then
+        continuations[serial] = noting(request, completing(request, then))
         link.submit(request, tag: RequestTag(owner: Self.ownTag, generation: 0, serial: serial))
+    }
+
+    /// The room of a request that stores a message need not be in use on this node, so nothing else says that relays
+    /// have to read its log.
+    private func noting(
+        _ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void
+    ) -> (Result<BrokerReply, BrokerError>) -> Void {
+        guard settings.relay.isRegistered, let room = request.roomOfLogWrite else { return then }
+        return { [rooms] result in
+            if case .success = result { rooms.note(room) }
+            then(result)
+        }
+    }
+
+    /// A page of history for a client goes on in the archive where the log ends.
+    private func completing(
+        _ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void
+    ) -> (Result<BrokerReply, BrokerError>) -> Void {
+        guard case .history(let room, let query) = request, query.isFolded, let archive = context.settings.archive
+        else { return then }
+        return { [context] result in
+            guard case .success(.history(let page)) = result else { return then(result) }
+            let held = NIOLoopBound((then, context), eventLoop: context.eventLoop)
+            archive.complete(page, of: query, in: room) { completed in
+                held.eventLoop.execute {
+                    let (then, context) = held.value
+                    switch completed {
+                    case .success(let page): then(.success(.history(page)))
+                    case .failure(let failure):
+                        context.archiveFailed(failure)
+                        then(.failure(.notStored("the archive cannot be read")))
+                    }
+                }
+            }
+        }
     }
 
     /// Sends the node's heartbeat on this loop's connection.

@@ -1,3 +1,4 @@
+import ChatArchive
 import ChatCore
 
 extension NodeConfiguration {
@@ -9,8 +10,6 @@ extension NodeConfiguration {
         public var streamLength = 20_000
         /// The rooms whose events are in the streams (list of patterns, default: all).
         public var rooms: [RoomPattern] = []
-        /// Where messages are archived (default: none).
-        public var archive: Archive?
         /// For how long a partition belongs to a relay that is not heard of (duration, default: 10s, range: 1s to 10m).
         public var lease: Duration = .seconds(10)
         /// The time between two scans of all rooms (duration, default: 10m, range: 1s to 1d).
@@ -29,15 +28,18 @@ extension NodeConfiguration {
         /// Authorities that are trusted in place of the system's (path, default: none).
         public var webhookAuthorityFile: String?
 
-        public enum Archive: Sendable, Hashable {
-            /// A file.
-            case sqlite(path: String)
-        }
-
         public init() {}
     }
 
     static let relaySettings: [Setting] = [
+        Setting(
+            "archive", \.archive, ValueRule.archive.optional(),
+            "The archive, `sqlite:` and the path of a file of this machine. `martlet relay` writes messages there, and "
+                + "nodes read from it what the logs of rooms no longer hold."),
+        Setting(
+            "archive.cold", \.archiveCold, ValueRule.duration(.seconds(1)...(.seconds(3_650 * 86_400))).optional(),
+            "`martlet relay`: how long after its last message the content of a room that no node holds leaves Redis, "
+                + "once it is archived. The room goes on where it was. `none`: it stays for `MARTLET_ROOM_TTL`."),
         Setting(
             "relay.streams", \.relay.hasStreams, .word([("on", true), ("off", false)]),
             "`martlet relay`: whether it writes events to streams in Redis, for consumer groups."),
@@ -49,9 +51,6 @@ extension NodeConfiguration {
             "relay.rooms", \.relay.rooms, .roomPatterns,
             "`martlet relay`: the rooms whose events are in the streams, as patterns with commas between them, such as "
                 + "`team:*,support:**`; none of them is all rooms."),
-        Setting(
-            "relay.archive", \.relay.archive, ValueRule.archive.optional(),
-            "`martlet relay`: where messages are archived, `sqlite:` and the path of a file."),
         Setting(
             "relay.lease", \.relay.lease, .duration(.seconds(1)...(.seconds(600))),
             "`martlet relay`: the time for which a share of the rooms belongs to a relay that is not heard of any "
@@ -87,7 +86,8 @@ extension NodeConfiguration {
         let prefixes = ["MARTLET_REDIS_", "MARTLET_RELAY_", "MARTLET_WEBHOOKS_", "MARTLET_LOG_"]
         return try load(
             environment: environment.filter { variable in
-                variable.key == "MARTLET_KEY_PREFIX" || prefixes.contains { variable.key.hasPrefix($0) }
+                ["MARTLET_KEY_PREFIX", "MARTLET_ARCHIVE", "MARTLET_ARCHIVE_COLD"].contains(variable.key)
+                    || prefixes.contains { variable.key.hasPrefix($0) }
             })
     }
 }
@@ -146,18 +146,14 @@ extension ValueRule where Value == [RoomPattern] {
     )
 }
 
-extension ValueRule where Value == NodeConfiguration.Relay.Archive {
+extension ValueRule where Value == ArchiveAddress {
     static let archive = ValueRule(
         type: "address", range: "sqlite:<path>",
         expected: "sqlite: and the path of a file, such as sqlite:/var/lib/martlet/archive.db",
         parse: { raw throws(Misfit) in
-            guard raw.hasPrefix("sqlite:"), raw.utf8.count > 7 else { throw Misfit("it names no database") }
-            return .sqlite(path: String(raw.dropFirst(7)))
+            guard let address = ArchiveAddress(raw) else { throw Misfit("it names no database") }
+            return address
         },
-        show: { archive in
-            switch archive {
-            case .sqlite(let path): "sqlite:\(path)"
-            }
-        }
+        show: { $0.description }
     )
 }

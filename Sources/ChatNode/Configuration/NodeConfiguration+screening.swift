@@ -25,10 +25,17 @@ extension NodeConfiguration {
             case refuse
         }
 
+        /// A file of incoming hooks (path, default: none).
+        public var hooksFile: String?
+
         public init() {}
     }
 
     static let screeningSettings: [Setting] = [
+        Setting(
+            "hooks", \.screening.hooksFile, ValueRule.file.optional(),
+            "JSON file of incoming hooks: which other services may post to `/hooks/<name>`, and what becomes of it. "
+                + "It is read when the node starts."),
         Setting(
             "words", \.screening.wordsFile, ValueRule.file.optional(),
             "File of words that no message may have, one a line; a line that begins with `#` is a comment. A new file "
@@ -112,6 +119,28 @@ extension NodeConfiguration {
             return WordScreen(try WordList.read(text), screening.wordsMode)
         } catch {
             throw problem(error.line.map { "\(path):\($0)" } ?? path, error.text)
+        }
+    }
+
+    /// Reads the incoming hooks; nil if there are none. Throws why they cannot be used.
+    func readHooks() throws(ConfigurationProblem) -> HookFile? {
+        guard let path = screening.hooksFile else { return nil }
+        let text: String
+        do throws(TextFile.Problem) {
+            text = try TextFile.read(path)
+        } catch {
+            throw ConfigurationProblem(variables: ["MARTLET_HOOKS"], message: "MARTLET_HOOKS: \(path): \(error)")
+        }
+        return try HookFile(text, maxBytes: limits.frameBytes)
+    }
+
+    /// Reads the incoming hooks, and returns why they cannot be used.
+    public func hooksProblem() -> ConfigurationProblem? {
+        do throws(ConfigurationProblem) {
+            _ = try readHooks()
+            return nil
+        } catch {
+            return error
         }
     }
 

@@ -1,3 +1,4 @@
+public import ChatArchive
 import ChatCore
 import ChatGateway
 import Glibc
@@ -19,6 +20,10 @@ public struct NodeConfiguration: Sendable {
     public var rooms = Rooms()
     public var log = Log()
     public var relay = Relay()
+    /// Where messages are archived, and what the logs no longer hold is read (default: none).
+    public var archive: ArchiveAddress?
+    /// How long after its last message a room without nodes leaves Redis, if it is archived (duration, default: never).
+    public var archiveCold: Duration?
     public var limits = Limits()
 
     /// The variables that the environment gave, by name.

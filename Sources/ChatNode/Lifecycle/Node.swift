@@ -1,3 +1,4 @@
+import ChatArchive
 import ChatCore
 import ChatGateway
 import ChatHub
@@ -76,6 +77,7 @@ public struct Node: Service {
             hub: hubSettings, ackReplicas: configuration.redis.ackReplicas,
             ackDeadline: configuration.redis.ackDeadline, wallClock: { WallClock.milliseconds })
         settings.hook = try configuration.hookTarget()
+        settings.archive = configuration.archive.map { ArchiveReader($0) }
         let eventLoops = Array(group.makeIterator())
         let loops = try eventLoops.enumerated().map { index, eventLoop in
             let tick = LoopTick(of: eventLoop)
@@ -110,8 +112,10 @@ public struct Node: Service {
                     LogKey.count: "\(plan.connections)", LogKey.remedy: "raise the limit (ulimit -n, LimitNOFILE=)",
                 ])
         }
+        var options = configuration.gatewayOptions(identity, plan)
+        options.incomingHooks = try configuration.readHooks()
         let gateway = GatewayServer(
-            options: configuration.gatewayOptions(identity, plan), service: hub,
+            options: options, service: hub,
             authenticator: tokens ?? DevelopmentAuthenticator(), protocols: protocols, eventLoopGroup: group,
             logger: logger)
         do {

@@ -25,6 +25,7 @@ public enum NodeProcess {
         refuseTooManyConnections(configuration)
         refuse(configuration.certificateProblem())
         refuse(configuration.wordsProblem())
+        refuse(configuration.hooksProblem())
         refuse(configuration.socketIOProblem())
         signal(SIGPIPE, SIG_IGN)
         let metrics = NodeMetrics(version: Node.version, node: configuration.node.name)

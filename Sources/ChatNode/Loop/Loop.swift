@@ -1,4 +1,5 @@
 import ChatAccess
+import ChatArchive
 import ChatCore
 import ChatHub
 import Logging
@@ -203,4 +204,6 @@ struct LoopSettings: Sendable {
     var wallClock: @Sendable () -> UInt64
     /// The operator's hook; nil if there is none.
     var hook: HookTarget?
+    /// Where messages are that logs no longer hold; nil if there is no archive.
+    var archive: ArchiveReader?
 }

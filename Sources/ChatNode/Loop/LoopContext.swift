@@ -1,4 +1,5 @@
 import ChatAccess
+import ChatArchive
 import ChatCore
 import ChatHub
 import Logging
@@ -25,6 +26,7 @@ final class LoopContext: @unchecked Sendable {
     /// What was wrong with the hook's last answer.
     private var hookProblem = ""
     private var ignoredLines = LineRate<IgnoredData>(pause: .seconds(60))
+    private var archiveLines = LineRate<ArchiveFailure>(pause: .seconds(60))
     let isTracing: Bool
 
     init(index: Int, eventLoop: any EventLoop, settings: LoopSettings, metrics: NodeMetrics, logger: Logger) {
@@ -113,6 +115,15 @@ extension LoopContext: RoomHostContext, SessionHostContext {
                 LogKey.reason: "\(kind)", LogKey.error: "\(kind.text)", LogKey.room: "\(room)",
                 LogKey.count: "\(count)", LogKey.shard: "\(index)",
             ])
+    }
+
+    /// A page of history needed the archive, which cannot be read.
+    func archiveFailed(_ failure: ArchiveFailure) {
+        metrics.archiveFailures.increment()
+        guard let count = archiveLines.happened(failure, now: now) else { return }
+        logger.warning(
+            "the archive cannot be read, so history that the logs no longer hold is refused",
+            metadata: [LogKey.error: "\(failure)", LogKey.count: "\(count)", LogKey.shard: "\(index)"])
     }
 
     func screened(_ outcome: WordScreen.Outcome) {

@@ -37,6 +37,8 @@ public final class NodeMetrics: Sendable {
     public let words: CounterSet<WordResult>
     public let hookDecisions: CounterSet<HookResult>
     public let hookAnswers: PrometheusHistogram
+    /// Pages of history that were refused because the archive could not be read.
+    public let archiveFailures: PrometheusCounter
 
     // Rooms
     public let rooms: PrometheusGauge
@@ -126,6 +128,9 @@ public final class NodeMetrics: Sendable {
         hookDecisions = CounterSet(
             r, "martlet_hook_decisions_total", label: "result",
             help: "Messages that the hook was to decide about, by what it decided, or why it did not.")
+        archiveFailures = r.counter(
+            "martlet_archive_failures_total",
+            help: "Pages of history that were refused because the archive could not be read.")
         hookAnswers = r.histogram(
             "martlet_hook_seconds", help: "Time from a question to the hook until its answer, or its failure.",
             bounds: PrometheusHistogram.secondBounds)

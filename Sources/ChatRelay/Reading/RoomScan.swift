@@ -9,6 +9,8 @@ struct RoomScan: Sendable {
     let redis: RelayRedis
     let keys: RedisKeys
     let clock: RelayClock
+    /// How long after its last message the content of a room without nodes is dropped; nil: it is not.
+    var cold: Duration?
 
     /// Keys for one SCAN.
     private static let step = "500"
@@ -16,9 +18,10 @@ struct RoomScan: Sendable {
     /// In ms, as in `cursor.lua`.
     private static let cursorLife = "2592000000"
 
-    /// Queues each room whose newest entry one of the sinks has not got. Returns how many there were.
-    func run(for sinks: [String]) async throws -> Int {
-        var queued = 0
+    /// Queues each room whose newest entry one of the sinks has not got, and drops the content of cold rooms. Returns
+    /// how many there were of both.
+    func run(for sinks: [String]) async throws -> (behind: Int, cold: Int) {
+        var (queued, dropped) = (0, 0)
         for server in try await redis.all() {
             guard case .success(let inspector) = server.inspector else {
                 throw RelayTrouble("\(server.name) cannot be reached")
@@ -37,14 +40,16 @@ struct RoomScan: Sendable {
                     }
                     return try? RoomName(stored: found.room)
                 }
-                queued += try await queue(rooms, for: sinks)
+                let (behind, cold) = try await look(at: rooms, for: sinks)
+                queued += behind
+                dropped += cold
                 try await Task.sleep(for: Self.pause)
             } while cursor != "0"
         }
-        return queued
+        return (queued, dropped)
     }
 
-    private func queue(_ rooms: [RoomName], for sinks: [String]) async throws -> Int {
+    private func look(at rooms: [RoomName], for sinks: [String]) async throws -> (behind: Int, cold: Int) {
         let commands = rooms.flatMap { room in
             [
                 ["XREVRANGE", keys.key(.log, of: room.text), "+", "-", "COUNT", "1"],
@@ -55,25 +60,42 @@ struct RoomScan: Sendable {
         let replies = try await redis.ask(commands)
         var behind: [EventPartition: [String]] = [:]
         var count = 0
+        var chills: [[String]] = []
         var renewals: [[String]] = []
         for (index, room) in rooms.enumerated() where index * 3 + 2 < replies.count {
             // The cursors of a quiet room that a node holds have to live as long as its log.
             if replies[index * 3 + 2].integer == -1 {
                 renewals.append(["PEXPIRE", keys.key(.cursors, of: room.text), Self.cursorLife])
             }
-            guard let newest = replies[index * 3].messages.last?.position else { continue }
+            guard let last = replies[index * 3].messages.last else {
+                // The rest of a cold room that somebody has looked into is kept again.
+                if cold != nil, replies[index * 3 + 2].integer ?? -1 >= 0 {
+                    chills.append(["FCALL", "martlet_chill", "1", keys.key(.log, of: room.text), "archive"])
+                }
+                continue
+            }
+            let newest = last.position
             let cursors = replies[index * 3 + 1].pairs
             let isBehind = sinks.contains { sink in
                 let place = cursors[sink]?.string?.split(separator: " ").first.flatMap { Position($0) }
                 return place.map { $0 < newest } ?? true
             }
-            guard isBehind else { continue }
+            guard isBehind else {
+                // Redis looks once more whether a node is in the room.
+                if let cold, replies[index * 3 + 2].integer ?? -1 >= 0,
+                    last.content.at + UInt64(clamping: cold.wholeMilliseconds) <= clock.wall
+                {
+                    chills.append(["FCALL", "martlet_chill", "1", keys.key(.log, of: room.text), "archive"])
+                }
+                continue
+            }
             behind[EventPartition(of: room), default: []] += [String(clock.wall), room.text]
             count += 1
         }
         _ = try await redis.ask(renewals)
         _ = try await redis.ask(behind.map { ["ZADD", keys.key(.rooms, ofPartition: $0.keyTag)] + $1 })
-        return count
+        let dropped = try await redis.ask(chills).count { $0.integer == 1 }
+        return (count, dropped)
     }
 
     /// A prefix as a part of a glob pattern of SCAN.

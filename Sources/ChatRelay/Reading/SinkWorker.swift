@@ -17,6 +17,8 @@ actor SinkWorker {
     private static let idle: Duration = .milliseconds(100)
     /// When a room whose keys cannot be read is tried again, in ms.
     private static let brokenRoomDelay = 60_000
+    /// When a room that is being closed is looked at again, in ms.
+    private static let closingDelay = 500
 
     private let sink: any EventSink
     private let redis: RelayRedis
@@ -76,16 +78,21 @@ actor SinkWorker {
         let isWhole = await holder.sinks[sink.name] ?? false
         var outcomes: [Outcome] = []
         var batches: [EventBatch] = []
+        var closing: [RoomName] = []
         let now = clock.wall
         for (due, reply) in zip(due, try await redis.ask(due.map { pageCommand($0) })) {
-            guard let parts = reply.array, parts.count == 3, let place = parts[0].string else {
+            guard let parts = reply.array, parts.count == 4, let place = parts[0].string else {
                 sayBroken(due.room, reply.error ?? "no page")
                 outcomes.append(Outcome(due: due, delay: Self.brokenRoomDelay))
                 continue
             }
             let feed = RoomFeed(of: due.room, after: Position(place), parts[1].messages, isWhole: isWhole)
+            let isClosing = parts[3].integer == 1 && parts[2].integer != 1 && sink.closer != nil
             outcomes.append(
-                Outcome(due: due, delay: parts[2].integer == 1 ? 0 : nil, position: feed.position))
+                Outcome(
+                    due: due, delay: parts[2].integer == 1 ? 0 : isClosing ? Self.closingDelay : nil,
+                    position: feed.position))
+            if isClosing { closing.append(due.room) }
             let events = feed.events.filter { sink.filter.accepts($0) }
             guard !events.isEmpty else { continue }
             if batches.last?.lease != due.lease { batches.append(EventBatch(lease: due.lease, now: now)) }
@@ -102,6 +109,12 @@ actor SinkWorker {
                 position: partial.upTo)
         }
         try await settle(outcomes)
+        // A room that cannot be deleted yet is due again after a moment.
+        for room in closing {
+            if try await sink.closer?.close(room) ?? false {
+                logger.info("a room was closed", metadata: ["room": "\(room)", "sink": "\(sink.name)"])
+            }
+        }
         return true
     }
 

@@ -11,6 +11,12 @@ protocol EventSink: Sendable {
     /// Returns once the events are where they have to be, except those that the receipt names. Throws a
     /// ``RelayTrouble`` if that is not certain; then all events are given again, after a pause.
     func accept(_ batches: [EventBatch]) async throws -> SinkReceipt
+    /// What deletes rooms that are being closed, once this sink has them; nil if it does not matter to the sink.
+    var closer: RoomCloser? { get }
+}
+
+extension EventSink {
+    var closer: RoomCloser? { nil }
 }
 
 /// What a sink has not accepted of what it was given.

@@ -14,7 +14,8 @@ struct Room: AsyncParsableCommand {
         subcommands: [
             Show.self, Ban.self, Kick.self, Mute.self, Unban.self, Unmute.self, Slow.self, Unique.self,
             PostingMode.self,
-            Freeze.self, Thaw.self, Members.self, Participants.self, Invite.self, Remove.self, Role.self,
+            Freeze.self, Thaw.self, Members.self, Participants.self, Invite.self, Remove.self, Role.self, Close.self,
+            Open.self,
         ])
 
     /// The room, and how to reach Redis.
@@ -240,6 +241,7 @@ struct RoomRulesText {
         if let time = number("slow") { words.append("slow mode \(time) ms") }
         if let time = number("unique") { words.append("no message twice in \(time) ms") }
         if rules["members"] == "participants" { words.append("only participants may enter") }
+        if rules["members"] == "nobody" { words.append("closed") }
         let first = words.isEmpty ? "no rules" : words.joined(separator: ", ")
         return [TerminalText.harmless("\(first), version \(version)")]
             + sanctions.map { entry in
@@ -259,7 +261,7 @@ struct RoomRulesText {
                     "slowMode": .number("\(number("slow") ?? 0)"), "uniqueFor": .number("\(number("unique") ?? 0)"),
                     "posting": .string(rules["posting"] == "moderators" ? "moderators" : "open"),
                     "frozen": .bool(rules["frozen"] == "1"),
-                ].merging(rules["members"] == "participants" ? ["members": .string("participants")] : [:]) { $1 }),
+                ].merging(shutOut.map { ["members": .string($0)] } ?? [:]) { $1 }),
             "sanctions": .array(
                 sanctions.map { entry in
                     var fields: [String: JSONValue] = ["kind": .string(entry.kind), "user": .string(entry.user)]
@@ -271,6 +273,9 @@ struct RoomRulesText {
                 }),
         ])
     }
+
+    /// Who may be in the room, if not everybody may.
+    private var shutOut: String? { rules["members"].flatMap { ["participants", "nobody"].contains($0) ? $0 : nil } }
 
     private func number(_ name: String) -> UInt64? { rules[name].flatMap { UInt64($0) }.flatMap { $0 == 0 ? nil : $0 } }
 

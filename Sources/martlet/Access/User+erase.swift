@@ -1,5 +1,7 @@
 import ArgumentParser
+import ChatArchive
 import ChatCore
+import ChatGateway
 import ChatRedis
 import RedisSchema
 
@@ -16,6 +18,9 @@ extension User {
         @Argument(help: "The user.")
         var user: String
 
+        @Option(help: "The archive, as in sqlite:/var/lib/martlet/archive.db (default: MARTLET_ARCHIVE).")
+        var archive: String?
+
         @Flag(help: "Also what the user has said in all other rooms: that reads every log.")
         var everywhere = false
 
@@ -28,8 +33,9 @@ extension User {
             } catch {
                 throw ValidationError("\(user.debugDescription): \(error)")
             }
+            let address = try archiveAddress()
             let (target, keys) = try await place.resolved("user")
-            let failures: Int
+            var failures: Int
             do throws(RedisSetupError) {
                 let redis = try await RedisServers.connect(target, name: "user")
                 var erasure = UserErasure(name, keys, redis, everywhere: everywhere)
@@ -40,9 +46,30 @@ extension User {
                 StandardError.write("user: \(error); run it again to go on\n")
                 throw ExitCode(2)
             }
+            if let address { failures += eraseArchived(name, address) }
             guard failures > 0 else { return }
             StandardError.write("user: \(failures) steps failed, and something is left; run it again to go on\n")
             throw ExitCode(1)
+        }
+
+        private func archiveAddress() throws -> ArchiveAddress? {
+            guard let text = archive ?? place.merged["MARTLET_ARCHIVE"] else { return nil }
+            guard let address = ArchiveAddress(text) else {
+                throw ValidationError("\(text.debugDescription) is no archive: sqlite: and the path of a file")
+            }
+            return address
+        }
+
+        /// Everything that the user has said, in all rooms. Returns how many steps failed.
+        private func eraseArchived(_ user: UserID, _ address: ArchiveAddress) -> Int {
+            do throws(ArchiveFailure) {
+                let count = try address.open().erase(user.text, at: WallClock.milliseconds)
+                Terminal.write("\(count) archived messages erased\n")
+                return 0
+            } catch {
+                StandardError.write("user: \(error)\n")
+                return 1
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ enum KeyKind: Equatable, Sendable {
     case ticket
     /// Something of a user, with its type.
     case user(type: String)
+    /// Something of the events, with its type.
+    case events(type: String)
     /// In a Cluster: the mark that a node writes before it waits for replicas.
     case replicationMark
     case foreign
@@ -69,6 +71,8 @@ enum KeyKind: Equatable, Sendable {
             self = .ticket
         } else if let type = Self.typeOfUser(name, keys) {
             self = .user(type: type)
+        } else if let type = keys.typeOfEvents(name) {
+            self = .events(type: type)
         } else if keys.isClustered, Self.isMark(name, keys) {
             self = .replicationMark
         } else {
@@ -102,7 +106,7 @@ enum KeyKind: Equatable, Sendable {
         case .commands: "stream"
         case .node, .ticket, .replicationMark: "string"
         case .nodeRooms: "set"
-        case .user(let type): type
+        case .user(let type), .events(let type): type
         case .foreign: nil
         }
     }
@@ -133,7 +137,7 @@ struct DoctorKeys {
                 do: "see what it is and who wrote it, then RENAME or DEL it")
         }
         switch kind {
-        case .room, .nodes, .commands, .ticket, .user, .replicationMark: return nil
+        case .room, .nodes, .commands, .ticket, .user, .events, .replicationMark: return nil
         case .foreign:
             return Finding(
                 .warning, .keys, key.name, "it begins with \(keys.prefix) but is none of Martlet's keys",
@@ -198,7 +202,9 @@ struct DoctorKeys {
     }
 
     private func lifetimes(_ room: RoomFacts) -> [Finding] {
-        let all = room.keys.sorted { $0.key.rawValue < $1.key.rawValue }
+        // Relays give `cursors` a TTL of its own.
+        let all = room.keys.filter { $0.key != .cursors }.sorted { $0.key.rawValue < $1.key.rawValue }
+        if isCold(room) { return [] }
         if room.nodes.isEmpty {
             let forever = all.filter { $0.value.ttl == -1 }.map(\.value.name)
             guard !forever.isEmpty else { return [] }
@@ -221,8 +227,15 @@ struct DoctorKeys {
         ]
     }
 
+    /// Whether all of the room is in an archive, so that its log is only kept for its last ID.
+    private func isCold(_ room: RoomFacts) -> Bool {
+        room.nodes.isEmpty && room.length == 0 && room.generated.map { $0.seq > 0 } ?? false
+            && room.keys[.cursors] != nil
+    }
+
     private func log(_ room: RoomFacts) -> [Finding] {
         let log = keys.key(.log, of: room.name)
+        if isCold(room) { return [] }
         guard let first = room.first, let last = room.last, room.length > 0 else {
             guard let generated = room.generated, generated.seq > 0, room.keys[.log] != nil else { return [] }
             return [

@@ -77,6 +77,7 @@ struct DoctorLook {
         let living = nodes.nodes.filter { $0.report != nil }
         report.fine(.nodes, DoctorNodes.summary(living))
         try await clocks(redis, keys, living, here: here)
+        try await events(redis, keys, at: nodes.time)
         try await scan(redis, servers, keys, nodes)
         await redis.close()
     }
@@ -116,6 +117,18 @@ struct DoctorLook {
         let commands = queries.nodes(sample.nodes, cursors: [:], slice: 1)
         _ = queries.readNodes(try await redis.ask(commands), cursors: [:], into: &sample)
         return sample
+    }
+
+    /// What relays and their sinks are behind.
+    private mutating func events(_ redis: RedisServers, _ keys: RedisKeys, at time: UInt64) async throws {
+        let queries = TopEventQueries(keys: keys)
+        guard var events = queries.begin(try await redis.ask(queries.beginning), at: time) else {
+            return report.fine(.events, "there never was a relay, so nobody waits for events")
+        }
+        queries.read(try await redis.ask(queries.partitions(events)), at: time, into: &events)
+        report.add(events.problems.map { Finding(.warning, .events, nil, $0.problem, do: $0.remedy) })
+        let sinks = events.sinks.map { "\($0.name) \($0.rooms) rooms behind" }
+        report.fine(.events, "\(events.relays.count) relays; sinks: \(Self.list(sinks))")
     }
 
     private mutating func clocks(

@@ -18,7 +18,7 @@ struct Finding: Equatable, Sendable {
 
     /// The part of the examination; each part without problems is reported as ok.
     enum Area: String, CaseIterable, Sendable {
-        case configuration, redis, settings, library, rights, nodes, clocks, keys, rooms
+        case configuration, redis, settings, library, rights, nodes, clocks, events, keys, rooms
     }
 
     var level: Level

@@ -78,9 +78,9 @@ extension RelaySettings {
     /// Throws if there is nothing to do.
     init(_ configuration: NodeConfiguration) throws {
         let relay = configuration.relay
-        guard relay.hasStreams || relay.archive != nil || relay.webhooksKey != nil else {
+        guard relay.hasStreams || configuration.archive != nil || relay.webhooksKey != nil else {
             throw ValidationError(
-                "the relay has no sink: set MARTLET_RELAY_ARCHIVE or MARTLET_WEBHOOKS_KEY, or leave "
+                "the relay has no sink: set MARTLET_ARCHIVE or MARTLET_WEBHOOKS_KEY, or leave "
                     + "MARTLET_RELAY_STREAMS on")
         }
         guard !configuration.redis.address.isMemory else {
@@ -93,7 +93,8 @@ extension RelaySettings {
         hasStreams = relay.hasStreams
         streamLength = relay.streamLength
         streamFilter = EventFilter(kinds: [], rooms: relay.rooms)
-        if case .sqlite(let path)? = relay.archive { archivePath = path }
+        archive = configuration.archive
+        cold = configuration.archiveCold
         webhooks = WebhookSettings(configuration)
     }
 }

@@ -54,6 +54,19 @@ extension TopView {
                         ("nodes", "\(room.nodes)"), ("quiet_ms", room.quietFor.map { "\($0)" }),
                     ]))
         }
+        for sink in events?.sinks ?? [] {
+            lines.append(
+                line(
+                    "sink",
+                    [
+                        ("name", sink.name), ("rooms_behind", "\(sink.rooms)"), ("lag_ms", "\(sink.lag)"),
+                        ("dead_letters", "\(sink.dead)"), ("relays", "\(events?.relays.count ?? 0)"),
+                        (
+                            "lag_ms_by_partition",
+                            sink.lags.isEmpty ? nil : sink.lags.map { "\($0)" }.joined(separator: ",")
+                        ),
+                    ]))
+        }
         return lines + behind.map { line("behind", [("problem", $0)]) }
     }
 
@@ -92,6 +105,21 @@ extension TopView {
                 "commandsPerSecond": number(server.operationsPerSecond),
                 "coreShare": redisCPU.map { .number(Self.decimal($0, 1_000)) } ?? .null,
             ]),
+            "events": events.map { events in
+                .object([
+                    "relays": .array(events.relays.map { .string($0) }), "noted": number(events.noted),
+                    "holders": .array(events.holders.map { $0.map { .string($0) } ?? .null }),
+                    "sinks": .array(
+                        events.sinks.map { sink in
+                            .object([
+                                "name": .string(sink.name), "roomsBehind": number(sink.rooms),
+                                "lagMilliseconds": number(sink.lag),
+                                "lagMillisecondsByPartition": .array(sink.lags.map { number($0) }),
+                                "deadLetters": number(sink.dead),
+                            ])
+                        }),
+                ])
+            } ?? .null,
             "cost": .object([
                 "commands": number(commands), "milliseconds": .number(TopScreen.milliseconds(duration)),
             ]),

@@ -21,6 +21,7 @@ struct TopOptions: Sendable {
 actor TopRun {
     private let options: TopOptions
     private let queries: TopQueries
+    private let eventQueries: TopEventQueries
     private var plan: TopPlan
     private var watch = TopWatch()
     private var servers: RedisServers?
@@ -34,6 +35,7 @@ actor TopRun {
     init(_ options: TopOptions) {
         self.options = options
         queries = TopQueries(keys: options.keys)
+        eventQueries = TopEventQueries(keys: options.keys)
         plan = TopPlan(limit: options.roomLimit)
         isLive = Terminal.outputIsTerminal && !options.json && options.count == nil
     }
@@ -137,6 +139,15 @@ actor TopRun {
                 seen.holders = room.holders
                 sample.rooms.append(seen)
             }
+        }
+        commands = eventQueries.beginning
+        sample.events = eventQueries.begin(try await ask(servers, commands), at: sample.time)
+        count += commands.count
+        if var events = sample.events {
+            commands = eventQueries.partitions(events)
+            eventQueries.read(try await ask(servers, commands), at: sample.time, into: &events)
+            sample.events = events
+            count += commands.count
         }
         sample.commands = count
         sample.duration = ContinuousClock.now - began

@@ -60,6 +60,8 @@ struct TopSample: Equatable, Sendable {
     /// Rooms in the lists of live nodes, including those that were not read (in that case a room on two nodes counts
     /// twice).
     var roomsKnown = 0
+    /// What relays do; nil if there never was one.
+    var events: TopEvents?
     /// What could not be read, and why: a foreign key in the place of a node's, or a missing permission.
     var problems: [String] = []
     /// The number of commands that this sample took.

@@ -55,7 +55,17 @@ struct TopScreen {
         return [
             bold(TerminalText.fit(cut(talk, columns - 10), columns - 10)) + TerminalText.fit(time, 10, right: true),
             dim(cut(redis)),
-        ]
+        ] + (view.events.map { [dim(cut(Self.text($0)))] } ?? [])
+    }
+
+    /// `Events  2 relays · archive 0 rooms behind · streams 12 rooms behind (3s)`
+    private static func text(_ events: TopEvents) -> String {
+        let sinks = events.sinks.map { sink in
+            "\(TerminalText.harmless(sink.name)) \(TopText.number(sink.rooms)) rooms behind"
+                + (sink.lag > 0 ? " (\(TopText.span(sink.lag)))" : "")
+                + (sink.dead > 0 ? ", \(TopText.number(sink.dead)) dead letters" : "")
+        }
+        return (["Events \(events.relays.count) relays"] + sinks).joined(separator: " · ")
     }
 
     /// Who speaks what, where there is more than one protocol.

@@ -56,6 +56,8 @@ struct TopView: Equatable, Sendable {
     /// Busiest first.
     var rooms: [Room] = []
     var roomsKnown = 0
+    /// What relays do; nil if there never was one.
+    var events: TopEvents?
     /// Problems in whole sentences, worst first.
     var behind: [String] = []
     var messagesPerSecond: Double?
@@ -115,6 +117,7 @@ struct TopWatch {
         view.roomsKnown = sample.roomsKnown
         view.commands = sample.commands
         view.duration = sample.duration
+        view.events = sample.events
         if let previous, sample.time > previous.time {
             let seconds = Double(sample.time - previous.time) / 1_000
             let used = sample.server.cpus.compactMap { server, cpu in previous.cpus[server].map { max(0, cpu - $0) } }
@@ -238,6 +241,7 @@ struct TopWatch {
             let side = skew > 0 ? "ahead of" : "behind"
             lines.append("the clock of node \(node.id) is \(TopText.span(UInt64(abs(skew)))) \(side) Redis'")
         }
+        lines += sample.events?.problems.map(\.problem) ?? []
         var now: [String: String] = [:]
         for room in sample.rooms {
             if let problem = room.problem { now["\(room.name) !"] = "room \(room.name): \(problem)" }

@@ -1,4 +1,5 @@
-"""Outgoing webhooks, received by a server in Python that verifies them with the official library of Standard Webhooks.
+"""Webhooks: outgoing ones, received by a server in Python that verifies them with the official library of Standard
+Webhooks, and incoming ones, signed with it and as GitHub, Stripe and Slack sign.
 
 Two nodes and Redis run already; relays are started here, and `martlet webhooks` is called as an operator would.
 """
@@ -6,6 +7,8 @@ Two nodes and Redis run already; relays are started here, and `martlet webhooks`
 import argparse
 import base64
 import collections
+import concurrent.futures
+import datetime
 import hmac
 import http.server
 import json
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 
 from standardwebhooks.webhooks import Webhook
@@ -302,7 +306,79 @@ class Test:
         code = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
         assert headers["webhook-signature"] == f"v1,{code}", headers
 
+    # Incoming
+
+    def post(self, name, body, fields, node=0):
+        port = self.options.nodes.split(",")[node]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/hooks/{name}", body, {"Content-Type": "application/json", **fields}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def messages(self, room):
+        with urllib.request.urlopen(f"{self.options.url}/api/rooms/{room}/messages", timeout=10) as answer:
+            return [message["text"] for message in json.load(answer)["messages"]]
+
+    def a_delivery_takes_effect_once_on_whatever_nodes_it_arrives(self):
+        hook = Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        for number in range(3):
+            body = json.dumps({"order": {"id": number, "items": ["a", "b"]}})
+            now = datetime.datetime.now(tz=datetime.UTC)
+            fields = {
+                "webhook-id": f"msg-{number}",
+                "webhook-timestamp": str(int(now.timestamp())),
+                "webhook-signature": hook.sign(f"msg-{number}", now, body),
+            }
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                answers = list(pool.map(lambda node: self.post("shop", body.encode(), fields, node), [0, 1, 0, 1]))
+            assert sorted(status for status, _ in answers) == [200, 200, 200, 201], answers
+            assert len({json.loads(text)["position"] for _, text in answers}) == 1, answers
+        assert self.messages("orders-in") == [f"order {number}: a" for number in range(3)]
+        old = str(int(time.time()) - 360)
+        fields = {
+            "webhook-id": "old",
+            "webhook-timestamp": old,
+            "webhook-signature": hook.sign("old", datetime.datetime.fromtimestamp(int(old), tz=datetime.UTC), "{}"),
+        }
+        assert self.post("shop", b"{}", fields)[0] == 401
+
+    def github_stripe_and_slack_are_understood(self):
+        def code(secret, message):
+            return hmac.new(secret.encode(), message, "sha256").hexdigest()
+
+        body = json.dumps({"action": "opened", "issue": {"title": "It is late"}}).encode()
+        fields = {"X-GitHub-Delivery": "d1", "X-Hub-Signature-256": "sha256=" + code("It's a Secret to Everybody", body)}
+        assert self.post("github", body, fields)[0] == 201
+        assert self.post("github", body, fields, 1)[0] == 200
+        assert self.post("github", body + b" ", fields)[0] == 401
+        assert self.messages("github-in") == ["opened: It is late"]
+
+        now = str(int(time.time()))
+        body = json.dumps({"id": "evt_1", "type": "invoice.paid"}).encode()
+        fields = {"Stripe-Signature": f"t={now},v1={code('whsec_stripe_secret_of_ours', f'{now}.'.encode() + body)}"}
+        assert self.post("stripe", body, fields)[0] == 201
+        assert self.post("stripe", body, fields)[0] == 200
+        assert self.messages("stripe-in") == ["invoice.paid"]
+
+        def slack(body):
+            body = json.dumps(body).encode()
+            signature = "v0=" + code("8f742231b10e8888abcd99yyyzzz85a5", f"v0:{now}:".encode() + body)
+            return self.post("slack", body, {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": signature})
+
+        assert slack({"type": "url_verification", "challenge": "c4"}) == (200, "c4")
+        assert slack({"type": "event_callback", "event_id": "Ev1", "event": {"text": "hello"}})[0] == 201
+        assert slack({"type": "event_callback", "event_id": "Ev1", "event": {"text": "hello"}})[0] == 200
+        assert slack({"type": "event_callback", "event_id": "Ev2", "event": {}})[0] == 204
+        assert self.messages("slack-in") == ["hello"]
+        assert self.post("nobody", b"{}", {})[0] == 401
+
     TESTS = [
+        a_delivery_takes_effect_once_on_whatever_nodes_it_arrives,
+        github_stripe_and_slack_are_understood,
         everything_is_verified_and_in_order,
         failures_are_tried_again_and_later_ones_of_the_room_wait,
         a_server_that_hangs_is_given_up_and_tried_again,
@@ -323,6 +399,7 @@ class Test:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True, help="of the proxy or a node")
+    parser.add_argument("--nodes", required=True, help="the ports of two nodes, with a comma between them")
     parser.add_argument("--redis-port", type=int, required=True)
     parser.add_argument("--binary", required=True)
     parser.add_argument("--logs", required=True, help="a folder")

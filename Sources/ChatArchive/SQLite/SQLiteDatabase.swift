@@ -13,7 +13,7 @@ final class SQLiteDatabase {
         case text(String)
 
         init(_ text: String?) { self = text.map { .text($0) } ?? .null }
-        init(_ number: UInt64) { self = .integer(Int64(clamping: number)) }
+        init(_ number: UInt64?) { self = number.map { .integer(Int64(clamping: $0)) } ?? .null }
     }
 
     private let handle: OpaquePointer
@@ -43,8 +43,12 @@ final class SQLiteDatabase {
         guard sqlite3_exec(handle, sql, nil, nil, nil) == SQLITE_OK else { throw failure }
     }
 
-    /// Runs a statement with values, and passes each row to the body. The statement is prepared once.
-    func run(_ sql: String, _ values: [Value], _ row: (Row) -> Void = { _ in }) throws(Failure) {
+    /// How many rows the last statement has changed.
+    var changes: Int { Int(sqlite3_changes(handle)) }
+
+    /// Runs a statement with values, and passes each row to the body until that returns false. The statement is
+    /// prepared once.
+    func run(_ sql: String, _ values: [Value], _ row: (Row) -> Bool = { _ in true }) throws(Failure) {
         let statement = try prepared(sql)
         defer {
             sqlite3_reset(statement)
@@ -62,7 +66,7 @@ final class SQLiteDatabase {
         }
         while true {
             switch sqlite3_step(statement) {
-            case SQLITE_ROW: row(Row(statement: statement))
+            case SQLITE_ROW: guard row(Row(statement: statement)) else { return }
             case SQLITE_DONE: return
             default: throw failure
             }
@@ -74,6 +78,8 @@ final class SQLiteDatabase {
         fileprivate let statement: OpaquePointer
 
         func integer(_ column: Int) -> Int64 { sqlite3_column_int64(statement, Int32(column)) }
+
+        func isNull(_ column: Int) -> Bool { sqlite3_column_type(statement, Int32(column)) == SQLITE_NULL }
 
         /// Nil for NULL.
         func text(_ column: Int) -> String? {

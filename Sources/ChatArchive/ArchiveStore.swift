@@ -1,0 +1,76 @@
+public import ChatCore
+
+/// A database of messages. Calls block, and are made one at a time.
+///
+/// The primary key of a row is its room and position, so what is added twice is there once, whoever adds it.
+public protocol ArchiveStore: AnyObject {
+    /// Carries out the steps in order, all or none. When it returns, they are on the disk.
+    func take(_ steps: [ArchiveStep]) throws(ArchiveFailure)
+    /// The newest rows of a room before a position (nil: of all), newest first, at most `count` and about `bytes`, but
+    /// at least one if there is one.
+    func older(_ room: String, before: Position?, count: Int, bytes: Int) throws(ArchiveFailure) -> ArchivePage
+    /// The oldest rows of a room after a position (nil: of all), oldest first, within the same bounds.
+    func newer(_ room: String, after: Position?, count: Int, bytes: Int) throws(ArchiveFailure) -> ArchivePage
+    /// The amendments and replies of messages at these positions, oldest first, at most `count`.
+    func amendments(_ room: String, of positions: [Position], count: Int) throws(ArchiveFailure) -> ArchivePage
+    /// Erases the content of everything that a user has said. Returns how many rows had one.
+    func erase(_ user: String, at: UInt64) throws(ArchiveFailure) -> Int
+}
+
+/// Rows, and whether there are more in that direction.
+public struct ArchivePage: Hashable, Sendable {
+    public var rows: [ArchiveRow] = []
+    public var hasMore = false
+    private var bytes = 0
+    private let bounds: PageBounds
+
+    init(_ bounds: PageBounds) {
+        self.bounds = bounds
+    }
+
+    /// Takes a row, unless the page is full. Returns whether it wants another one.
+    mutating func take(_ row: ArchiveRow) -> Bool {
+        bytes += row.cost
+        guard rows.isEmpty || rows.count < bounds.count && bytes <= bounds.bytes else {
+            hasMore = true
+            return false
+        }
+        rows.append(row)
+        return true
+    }
+}
+
+/// Why the archive cannot be used now, without anything that it holds.
+public struct ArchiveFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// Where an archive is.
+public enum ArchiveAddress: Hashable, Sendable, CustomStringConvertible {
+    /// A file of this machine.
+    case sqlite(path: String)
+
+    /// `sqlite:` and a path. Nil for anything else.
+    public init?(_ text: String) {
+        guard text.hasPrefix("sqlite:"), text.utf8.count > 7 else { return nil }
+        self = .sqlite(path: String(text.dropFirst(7)))
+    }
+
+    /// Opens the archive, and makes its table if it is not there. It blocks.
+    public func open() throws(ArchiveFailure) -> any ArchiveStore {
+        switch self {
+        case .sqlite(let path): try SQLiteStore(path: path)
+        }
+    }
+
+    /// Without a password.
+    public var description: String {
+        switch self {
+        case .sqlite(let path): "sqlite:\(path)"
+        }
+    }
+}
