@@ -99,7 +99,7 @@ async def relay(options, show, state):
             delivered = await compare(stage, relays)
         finally:
             relays.end()
-        return stage.ledger, {"seconds": options.seconds, "faults": {**faults.done, **relays.done}, **delivered, **figures}
+        return stage.ledger, {"seconds": options.seconds, "faults": faults.done, **relays.done, **delivered, **figures}
 
 
 async def logs(redis):
