@@ -48,6 +48,7 @@ let package = Package(
         .systemLibrary(name: "CLibcrypto"),
         .target(name: "CGzip", cSettings: [.treatAllWarnings(as: .error)], linkerSettings: [.linkedLibrary("z")]),
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CPostgres"),
         .systemLibrary(name: "CSQLite"),
         .target(
             name: "RedisSchema",
@@ -114,7 +115,7 @@ let package = Package(
             exclude: ["COMPARISON.md", "PRODUCTION.md", "Configuration/README.md"],
             swiftSettings: strict + unchecked
         ),
-        .target(name: "ChatArchive", dependencies: ["CSQLite", "ChatCore"], swiftSettings: strict),
+        .target(name: "ChatArchive", dependencies: ["CPostgres", "CSQLite", "ChatCore"], swiftSettings: strict),
         .target(
             name: "ChatRelay",
             dependencies: [
@@ -177,7 +178,7 @@ let package = Package(
         .testTarget(name: "SimulationTests", dependencies: ["Simulation", "ChatCore"], swiftSettings: strict),
         .testTarget(name: "ChatHubTests", dependencies: ["ChatCore", "ChatHub"], swiftSettings: strict),
         .testTarget(
-            name: "ChatArchiveTests", dependencies: ["ChatArchive", "ChatCore"], swiftSettings: strict),
+            name: "ChatArchiveTests", dependencies: ["ChatArchive", "ChatCore", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ChatRelayTests",
             dependencies: ["ChatCore", "ChatRelay", .product(name: "NIOCore", package: "swift-nio")],

@@ -53,9 +53,16 @@ public struct ArchiveFailure: Error, Hashable, Sendable, CustomStringConvertible
 public enum ArchiveAddress: Hashable, Sendable, CustomStringConvertible {
     /// A file of this machine.
     case sqlite(path: String)
+    /// A database, by libpq's connection URI.
+    case postgres(url: String)
 
-    /// `sqlite:` and a path. Nil for anything else.
+    /// `sqlite:` and a path, or `postgresql://…`. Nil for anything else.
     public init?(_ text: String) {
+        if text.hasPrefix("postgresql://") || text.hasPrefix("postgres://") {
+            guard text.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else { return nil }
+            self = .postgres(url: text)
+            return
+        }
         guard text.hasPrefix("sqlite:"), text.utf8.count > 7 else { return nil }
         self = .sqlite(path: String(text.dropFirst(7)))
     }
@@ -64,6 +71,7 @@ public enum ArchiveAddress: Hashable, Sendable, CustomStringConvertible {
     public func open() throws(ArchiveFailure) -> any ArchiveStore {
         switch self {
         case .sqlite(let path): try SQLiteStore(path: path)
+        case .postgres(let url): try PostgresStore(url: url, place: description)
         }
     }
 
@@ -71,6 +79,18 @@ public enum ArchiveAddress: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .sqlite(let path): "sqlite:\(path)"
+        case .postgres(let url): Self.withoutPassword(url)
         }
+    }
+
+    /// A URI may hold a password behind the user's name, and among its parameters.
+    private static func withoutPassword(_ url: String) -> String {
+        let start = url.firstRange(of: "://")?.upperBound ?? url.startIndex
+        let end = url[start...].firstIndex { $0 == "/" || $0 == "?" } ?? url.endIndex
+        var authority = url[start..<end]
+        if let at = authority.lastIndex(of: "@") {
+            authority = authority[..<at].prefix { $0 != ":" } + authority[at...]
+        }
+        return String(url[..<start] + authority + url[end...].prefix { $0 != "?" })
     }
 }

@@ -56,6 +56,7 @@ public final class Relay: Sendable {
     private let redis: RelayRedis
     private let holder: LeaseHolder
     private let crew: SinkCrew
+    private let queued = QueuedRooms()
     private let sinks: [any EventSink]
     private let clock: RelayClock
     private let logger: Logger
@@ -89,7 +90,8 @@ public final class Relay: Sendable {
                 authorityFile: settings.webhooks.authorityFile),
             secrets: WebhookSecrets(key: settings.webhooks.key), schedule: settings.webhooks.schedule, clock: clock)
         crew = SinkCrew(
-            redis: redis, keys: settings.keys, holder: holder, clock: clock, webhooks: webhooks, logger: logger)
+            redis: redis, keys: settings.keys, holder: holder, queued: queued, clock: clock, webhooks: webhooks,
+            logger: logger)
     }
 
     /// Runs until the task is cancelled, and then gives its partitions back.
@@ -159,6 +161,7 @@ public final class Relay: Sendable {
         var hasMore = false
         for (lease, reply) in zip(leases, try await redis.ask(commands)) {
             if reply.error?.hasPrefix("FENCED") ?? false { await holder.fenced(lease) }
+            queued.add(reply.integer ?? 0)
             if reply.integer == Self.takeAtOnce { hasMore = true }
         }
         return hasMore

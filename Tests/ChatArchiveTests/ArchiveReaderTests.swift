@@ -1,8 +1,50 @@
 import ChatCore
 import Foundation
+import TestSupport
 import Testing
 
 @testable import ChatArchive
+
+/// The databases that there are.
+enum Kind: String, CaseIterable, Sendable {
+    case sqlite, postgres
+}
+
+/// An archive of a test's own.
+private final class OwnArchive: Sendable {
+    let address: ArchiveAddress
+    private let path: String?
+
+    /// One server for all tests; each has a schema in it.
+    private static let server = Task { try await PrivatePostgres.start() }
+
+    init(_ kind: Kind) async throws {
+        switch kind {
+        case .sqlite:
+            let path = FileManager.default.temporaryDirectory.appending(
+                path: "archive-\(UInt64.random(in: 0 ... .max)).db"
+            ).path
+            self.path = path
+            address = .sqlite(path: path)
+        case .postgres:
+            path = nil
+            let url = try await Self.server.value.url
+            let schema = "t\(UInt64.random(in: 0 ... .max))"
+            try PostgresConnection(url, place: "postgres").rows("CREATE SCHEMA \(schema)")
+            address = try #require(ArchiveAddress("\(url)?options=-csearch_path%3D\(schema)"))
+        }
+    }
+
+    deinit {
+        if let path { try? FileManager.default.removeItem(atPath: path) }
+    }
+
+    func store(_ messages: [Message], in room: RoomName) throws -> any ArchiveStore {
+        let store = try address.open()
+        try store.take(messages.flatMap { ArchiveStep.of($0, in: room) })
+        return store
+    }
+}
 
 /// Pages of history across the seam between a log and the archive, in every way that a client can ask: compared with
 /// what one long log would have answered.
@@ -20,16 +62,6 @@ struct ArchiveReaderTests {
 
     private func message(_ seq: UInt64) -> Message {
         Message(position: position(seq), content: MessageContent(user: ana, at: 1_000 + seq, text: "text \(seq)"))
-    }
-
-    private func path() -> String {
-        FileManager.default.temporaryDirectory.appending(path: "archive-\(UInt64.random(in: 0 ... .max)).db").path
-    }
-
-    private func store(_ path: String, _ messages: [Message]) throws -> any ArchiveStore {
-        let store = try #require(ArchiveAddress("sqlite:\(path)")).open()
-        try store.take(messages.flatMap { ArchiveStep.of($0, in: room) })
-        return store
     }
 
     private func complete(
@@ -61,15 +93,14 @@ struct ArchiveReaderTests {
         }
     }
 
-    @Test(arguments: [1, 2, 15, 29, 30, 31])
-    func everyPageIsThatOfOneLongLog(begin: UInt64) async throws {
+    @Test(arguments: Kind.allCases, [1, 2, 15, 29, 30, 31])
+    func everyPageIsThatOfOneLongLog(kind: Kind, begin: UInt64) async throws {
         let all = (1...30).map { message(UInt64($0)) }
         let log = all.filter { $0.position.seq >= begin }
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
+        let own = try await OwnArchive(kind)
         // The archive has what the log lost, and some of what it still has.
-        _ = try store(path, all.filter { $0.position.seq < begin + 5 })
-        let reader = ArchiveReader(.sqlite(path: path))
+        _ = try own.store(all.filter { $0.position.seq < begin + 5 }, in: room)
+        let reader = ArchiveReader(own.address)
         var anchors: [HistoryQuery.Anchor] = [.newest]
         for seq in UInt64(0)...31 {
             anchors += [.before(position(seq)), .after(position(seq)), .around(position(seq))]
@@ -87,13 +118,13 @@ struct ArchiveReaderTests {
         }
     }
 
-    @Test func walkingBackReachesTheFirstMessage() async throws {
+    @Test(arguments: Kind.allCases)
+    func walkingBackReachesTheFirstMessage(kind: Kind) async throws {
         let all = (1...50).map { message(UInt64($0)) }
         let log = Array(all.suffix(8))
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        _ = try store(path, all)
-        let reader = ArchiveReader(.sqlite(path: path))
+        let own = try await OwnArchive(kind)
+        _ = try own.store(all, in: room)
+        let reader = ArchiveReader(own.address)
         var seen: [Message] = []
         var query = HistoryQuery(anchor: .newest, limit: 7)
         while true {
@@ -105,29 +136,28 @@ struct ArchiveReaderTests {
         #expect(seen == all)
     }
 
-    @Test func anArchiveThatLacksMessagesEndsTheHistoryAndMakesNoHole() async throws {
+    @Test(arguments: Kind.allCases)
+    func anArchiveThatLacksMessagesEndsTheHistoryAndMakesNoHole(kind: Kind) async throws {
         let all = (1...20).map { message(UInt64($0)) }
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        _ = try store(path, [])
-        let reader = ArchiveReader(.sqlite(path: path))
+        let own = try await OwnArchive(kind)
+        _ = try own.store([], in: room)
+        let reader = ArchiveReader(own.address)
         let query = HistoryQuery(anchor: .before(position(15)), limit: 10)
         let page = try await complete(reader, query, page(Array(all.suffix(10)), query))
         #expect(page.messages.map(\.position.seq) == [11, 12, 13, 14])
         #expect(!page.hasOlder)
     }
 
-    @Test func aPageIsFoldedWithWhatWasArchivedLater() async throws {
+    @Test(arguments: Kind.allCases)
+    func aPageIsFoldedWithWhatWasArchivedLater(kind: Kind) async throws {
         let bob = try UserID("bob")
         func entry(_ seq: UInt64, _ text: String?, data: String? = nil, _ extra: MessageExtra) -> Message {
             Message(
                 position: position(seq),
                 content: MessageContent(user: bob, at: 2_000, text: text, data: data, extra: extra))
         }
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        _ = try store(
-            path,
+        let own = try await OwnArchive(kind)
+        _ = try own.store(
             [
                 message(1), message(2), message(3), message(4), message(5),
                 entry(6, "better", MessageExtra(amendment: Amendment(.edit, of: position(1), number: 1))),
@@ -135,11 +165,11 @@ struct ArchiveReaderTests {
                     7, "👍", data: #"["bob"]"#, MessageExtra(amendment: Amendment(.react, of: position(2), number: 1))),
                 entry(8, nil, MessageExtra(amendment: Amendment(.delete, of: position(3), number: 1))),
                 entry(9, "reply", MessageExtra(thread: position(4))),
-            ])
+            ], in: room)
         var query = HistoryQuery(anchor: .before(position(6)), limit: 10)
         query.isFolded = true
         let empty = HistoryPage(messages: [], newest: nil, hasOlder: false, hasNewer: false)
-        let page = try await complete(ArchiveReader(.sqlite(path: path)), query, empty)
+        let page = try await complete(ArchiveReader(own.address), query, empty)
         #expect(page.messages.map(\.content.text) == ["better", "text 2", nil, "text 4", "text 5"])
         #expect(page.messages[0].content.extra?.state?.version == 1)
         #expect(page.messages[1].content.extra?.state?.reactions["👍"]?.count == 1)
@@ -147,13 +177,13 @@ struct ArchiveReaderTests {
         #expect(page.messages[3].content.extra?.state?.replies == 1)
     }
 
-    @Test func aRangeThatIsErasedIsErasedInTheArchive() throws {
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
+    @Test(arguments: Kind.allCases)
+    func aRangeThatIsErasedIsErasedInTheArchive(kind: Kind) async throws {
+        let own = try await OwnArchive(kind)
         let range = MessageContent(
             user: ana, at: 3_000, data: #"["100-2","100-3"]"#,
             extra: MessageExtra(amendment: Amendment(.delete, of: position(2), number: 1)))
-        let store = try store(path, [message(1), message(2), message(3)])
+        let store = try own.store([message(1), message(2), message(3)], in: room)
         try store.take(ArchiveStep.of(Message(position: position(4), content: range), in: room))
         let rows = try store.newer(room.text, after: nil, count: 10, bytes: .max).rows
         #expect(rows.map(\.text) == ["text 1", nil, nil, nil])
@@ -162,18 +192,18 @@ struct ArchiveReaderTests {
         #expect(try store.newer(room.text, after: nil, count: 10, bytes: .max).rows.allSatisfy { $0.text == nil })
     }
 
-    @Test func whatIsAddedTwiceIsThereOnce() throws {
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        let store = try store(path, [message(1), message(2)])
+    @Test(arguments: Kind.allCases)
+    func whatIsAddedTwiceIsThereOnce(kind: Kind) async throws {
+        let own = try await OwnArchive(kind)
+        let store = try own.store([message(1), message(2)], in: room)
         try store.take([message(2), message(3)].flatMap { ArchiveStep.of($0, in: room) })
         #expect(try store.newer(room.text, after: nil, count: 10, bytes: .max).rows.map(\.position.seq) == [1, 2, 3])
     }
 
-    @Test func pagesAreBoundedInRowsAndBytes() throws {
-        let path = path()
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        let store = try store(path, (1...10).map { message(UInt64($0)) })
+    @Test(arguments: Kind.allCases)
+    func pagesAreBoundedInRowsAndBytes(kind: Kind) async throws {
+        let own = try await OwnArchive(kind)
+        let store = try own.store((1...10).map { message(UInt64($0)) }, in: room)
         let page = try store.older(room.text, before: nil, count: 3, bytes: .max)
         #expect(page.rows.map(\.position.seq) == [10, 9, 8] && page.hasMore)
         let small = try store.newer(room.text, after: nil, count: 10, bytes: 1)
@@ -181,8 +211,30 @@ struct ArchiveReaderTests {
         #expect(try !store.newer(room.text, after: position(9), count: 3, bytes: .max).hasMore)
     }
 
+    @Test(arguments: Kind.allCases)
+    func everyTextIsKeptAsItIs(kind: Kind) async throws {
+        let own = try await OwnArchive(kind)
+        let texts = ["", " ", "\"", "\\", "{a,b}", "NULL", "a\nb\tc", "끝 🎉", "'; DROP TABLE messages; --", "$1"]
+        let messages = texts.enumerated().map { index, text in
+            Message(
+                position: Position(epoch: 1, seq: UInt64(index + 1)),
+                content: MessageContent(user: ana, at: 1, text: text, data: #"{"a":"\\\""}"#))
+        }
+        let rows = try own.store(messages, in: room).newer(room.text, after: nil, count: 100, bytes: .max).rows
+        #expect(rows.map(\.text) == texts)
+        #expect(rows.allSatisfy { $0.data == #"{"a":"\\\""}"# })
+    }
+
+    @Test func aDatabaseThatIsNotThereIsAFailureWithoutItsPassword() throws {
+        let address = try #require(ArchiveAddress("postgresql://ana:secret@127.0.0.1:1/chat"))
+        #expect(!address.description.contains("secret"))
+        let failure = #expect(throws: ArchiveFailure.self) { try address.open() }
+        #expect(failure?.description.hasPrefix("postgresql://ana@127.0.0.1:1/chat: ") == true, "\(failure as Any)")
+        #expect(failure?.description.contains("secret") == false)
+    }
+
     @Test func aFileThatIsNoDatabaseIsAFailureThatNamesIt() async throws {
-        let path = path()
+        let path = FileManager.default.temporaryDirectory.appending(path: "no-archive.db").path
         defer { try? FileManager.default.removeItem(atPath: path) }
         try Data(repeating: 0x41, count: 4_096).write(to: URL(fileURLWithPath: path))
         let query = HistoryQuery(anchor: .newest, limit: 10)

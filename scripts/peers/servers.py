@@ -94,6 +94,20 @@ class MartletSocketIO(Martlet):
             "MARTLET_SOCKETIO": "on", "MARTLET_SOCKETIO_PROFILE": profile, **(environment or {})})
 
 
+class MartletRelayed(Martlet):
+    """Martlet with a relay that feeds event streams and an archive. Its own CPU is not the nodes'."""
+
+    name, protocol = "martlet-relayed", "martlet"
+
+    def start(self, stage, count, environment=None):
+        relay = stage.start("relay", [self.martlet or stage.martlet, "relay"], {
+            "MARTLET_REDIS_URL": f"redis://127.0.0.1:{stage.port}",
+            "MARTLET_ARCHIVE": f"sqlite:{stage.path('archive.db')}"})
+        # From then on nodes that start note rooms.
+        stage.wait_until(relay, "reading events", lambda: "partitions have changed" in stage.tail("relay"))
+        return super().start(stage, count, environment)
+
+
 class MartletEvents(Martlet):
     """Martlet, whose clients read event streams and send by POST."""
 
@@ -267,7 +281,7 @@ cluster_formation.peer_discovery_backend = classic_config
 """
 
 MARTLET = Martlet()
-ALL = [Floor(), MARTLET, MartletEvents(), MartletStomp(), MartletSocketIO(), Nchan(), SocketIO(), RabbitMQ()]
+ALL = [Floor(), MARTLET, MartletRelayed(), MartletEvents(), MartletStomp(), MartletSocketIO(), Nchan(), SocketIO(), RabbitMQ()]
 
 
 def install():

@@ -34,8 +34,9 @@ extension NodeConfiguration {
     static let relaySettings: [Setting] = [
         Setting(
             "archive", \.archive, ValueRule.archive.optional(),
-            "The archive, `sqlite:` and the path of a file of this machine. `martlet relay` writes messages there, and "
-                + "nodes read from it what the logs of rooms no longer hold."),
+            "The archive: `sqlite:` and the path of a file of this machine, or the URL of a PostgreSQL database. "
+                + "`martlet relay` writes messages there, and nodes read from it what the logs of rooms no longer hold."
+        ),
         Setting(
             "archive.cold", \.archiveCold, ValueRule.duration(.seconds(1)...(.seconds(3_650 * 86_400))).optional(),
             "`martlet relay`: how long after its last message the content of a room that no node holds leaves Redis, "
@@ -148,12 +149,13 @@ extension ValueRule where Value == [RoomPattern] {
 
 extension ValueRule where Value == ArchiveAddress {
     static let archive = ValueRule(
-        type: "address", range: "sqlite:<path>",
-        expected: "sqlite: and the path of a file, such as sqlite:/var/lib/martlet/archive.db",
+        type: "address", range: "sqlite:<path>, or postgresql://",
+        expected: "sqlite: and the path of a file, such as sqlite:/var/lib/martlet/archive.db, or postgresql://…",
         parse: { raw throws(Misfit) in
             guard let address = ArchiveAddress(raw) else { throw Misfit("it names no database") }
             return address
         },
-        show: { $0.description }
+        show: { $0.description },
+        quote: { Printable.quoted(ArchiveAddress($0)?.description ?? String($0.prefix { $0 != "@" })) }
     )
 }

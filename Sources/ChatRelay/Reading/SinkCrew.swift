@@ -14,6 +14,7 @@ actor SinkCrew {
     private let redis: RelayRedis
     private let keys: RedisKeys
     private let holder: LeaseHolder
+    private let queued: QueuedRooms
     private let clock: RelayClock
     private let webhooks: WebhookSink.Common?
     private let logger: Logger
@@ -22,9 +23,10 @@ actor SinkCrew {
     private var problems: [String: String] = [:]
 
     init(
-        redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, clock: RelayClock, webhooks: WebhookSink.Common?,
-        logger: Logger
+        redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, queued: QueuedRooms, clock: RelayClock,
+        webhooks: WebhookSink.Common?, logger: Logger
     ) {
+        self.queued = queued
         self.redis = redis
         self.keys = keys
         self.holder = holder
@@ -76,7 +78,8 @@ actor SinkCrew {
     }
 
     private func start(_ sink: any EventSink, _ endpoint: WebhookEndpoint?) {
-        let worker = SinkWorker(sink, redis: redis, keys: keys, holder: holder, clock: clock, logger: logger)
+        let worker = SinkWorker(
+            sink, redis: redis, keys: keys, holder: holder, queued: queued, clock: clock, logger: logger)
         members[sink.name] = Member(endpoint: endpoint, worker: worker, task: Task { await worker.run() })
     }
 }

@@ -2,6 +2,7 @@ import ChatCore
 import ChatRedis
 import Logging
 import RedisSchema
+import Synchronization
 
 /// Feeds one sink: reads what is due, hands it over, and moves the cursors. A sink that fails or hangs holds up itself
 /// alone, as each has a worker and queues of its own.
@@ -13,8 +14,10 @@ actor SinkWorker {
     private static let roomsAtOnce = 128
     private static let roomsOfPartition = 64
     private static let page = "200:131072"
-    /// The pause when nothing is due.
-    private static let idle: Duration = .milliseconds(100)
+    /// How often a worker that has nothing to do looks whether rooms were queued, which costs Redis nothing.
+    private static let idle: Duration = .milliseconds(25)
+    /// How often it asks Redis all the same: for rooms that are due later, and that another relay has queued.
+    private static let longestIdle: Duration = .seconds(1)
     /// When a room whose keys cannot be read is tried again, in ms.
     private static let brokenRoomDelay = 60_000
     /// When a room that is being closed is looked at again, in ms.
@@ -27,13 +30,15 @@ actor SinkWorker {
     private let clock: RelayClock
     private let logger: Logger
     private(set) var counts = SinkCounts()
+    private let queued: QueuedRooms
     private var failures = 0
     private var isSilent = Set<String>()
 
     init(
-        _ sink: any EventSink, redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, clock: RelayClock,
-        logger: Logger
+        _ sink: any EventSink, redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, queued: QueuedRooms,
+        clock: RelayClock, logger: Logger
     ) {
+        self.queued = queued
         self.sink = sink
         self.redis = redis
         self.keys = keys
@@ -45,14 +50,22 @@ actor SinkWorker {
     /// Runs until the task is cancelled.
     func run() async {
         while !Task.isCancelled {
-            var pause = Self.idle
+            let seen = queued.count
             do {
-                if try await round() { pause = .zero }
+                let isBusy = try await round()
                 recovered()
+                if !isBusy { await waitForRooms(since: seen) }
             } catch {
-                pause = failed(error)
+                let pause = failed(error)
+                if pause > .zero { try? await Task.sleep(for: pause) }
             }
-            if pause > .zero { try? await Task.sleep(for: pause) }
+        }
+    }
+
+    private func waitForRooms(since seen: UInt64) async {
+        let end = ContinuousClock.now + Self.longestIdle
+        while queued.count == seen, ContinuousClock.now < end, !Task.isCancelled {
+            try? await Task.sleep(for: Self.idle)
         }
     }
 
@@ -237,6 +250,15 @@ actor SinkWorker {
             "a room cannot be read for a sink; it is tried again every minute (see martlet doctor)",
             metadata: ["sink": "\(sink.name)", "room": "\(room)", "error": "\(text)"])
     }
+}
+
+/// How many rooms the relay has queued for its sinks since it started, so that idle workers need not ask Redis.
+final class QueuedRooms: Sendable {
+    private let all = Atomic<UInt64>(0)
+
+    var count: UInt64 { all.load(ordering: .relaxed) }
+
+    func add(_ count: Int) { all.add(UInt64(max(0, count)), ordering: .relaxed) }
 }
 
 /// What a sink's worker has done since the relay started.

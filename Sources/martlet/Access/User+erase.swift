@@ -55,7 +55,7 @@ extension User {
         private func archiveAddress() throws -> ArchiveAddress? {
             guard let text = archive ?? place.merged["MARTLET_ARCHIVE"] else { return nil }
             guard let address = ArchiveAddress(text) else {
-                throw ValidationError("\(text.debugDescription) is no archive: sqlite: and the path of a file")
+                throw ValidationError("--archive: expected sqlite: and the path of a file, or postgresql://…")
             }
             return address
         }

@@ -8,14 +8,17 @@ import argparse
 import base64
 import collections
 import concurrent.futures
+import contextlib
 import datetime
 import hmac
 import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -284,6 +287,43 @@ class Test:
         until("the rest is delivered again", lambda: len(receiver.deliveries) == 6)
         assert [delivery[0] for delivery in receiver.deliveries[4:]] == said[2:]
 
+    def workers_of_the_document_share_the_streams(self):
+        page = pathlib.Path(__file__).resolve().parents[3] / "Sources/ChatRelay/README.md"
+        code = re.search(r"<!-- tutorial: worker.py -->\n```python\n(.*?)```", page.read_text(), re.DOTALL)[1]
+        folder = pathlib.Path(self.options.logs)
+        (folder / "worker.py").write_text(code)
+        database = folder / "effects.db"
+        environment = {**os.environ, "REDIS_URL": f"redis://127.0.0.1:{self.options.redis_port}"}
+        # One at a time at first, as two would make the table at once.
+        workers = {}
+
+        def start(name):
+            log = (folder / f"{name}.log").open("wb")
+            workers[name] = subprocess.Popen(
+                [sys.executable, folder / "worker.py", name, database], env=environment, stdout=log, stderr=log
+            )
+
+        def done():
+            with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+                return [row[0] for row in connection.execute("SELECT id FROM effects WHERE id LIKE 'work%~%'")]
+
+        try:
+            start("one")
+            said = [self.say("work0", "first")]
+            until("the first worker works", lambda: database.exists() and len(done()) == 1)
+            start("two")
+            for number in range(300):
+                said.append(self.say(f"work{number % 5}", f"text {number}"))
+                if number == 150:
+                    workers["one"].kill()
+            until("every event has its effect", lambda: len(done()) == len(said), 40)
+            assert sorted(done()) == sorted(said)
+            assert workers["two"].poll() is None, (folder / "two.log").read_text()
+        finally:
+            for worker in workers.values():
+                worker.kill()
+                worker.wait()
+
     def a_test_says_what_the_endpoint_answers(self):
         receiver = Receiver()
         identifier = self.add(receiver, "--room", "none")
@@ -389,6 +429,7 @@ class Test:
         both_secrets_sign_during_a_rotation,
         addresses_that_are_not_public_are_refused,
         a_relay_that_is_killed_loses_nothing,
+        workers_of_the_document_share_the_streams,
         a_room_can_be_replayed,
         a_test_says_what_the_endpoint_answers,
         the_signature_is_that_of_the_specification,
