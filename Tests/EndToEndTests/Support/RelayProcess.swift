@@ -55,19 +55,19 @@ struct StreamedEvents {
         let json: String
     }
 
-    /// Oldest first, by partition.
-    let all: [[Event]]
+    /// Oldest first in each partition.
+    let all: [Event]
 
     init(_ cluster: Cluster) throws {
-        all = try (0..<16).map { partition in
-            let lines = try cluster.redis("XRANGE", "martlet:events:{\(partition)}:log", "-", "+")
-            // The ID of the entry, and then the names and values of its four fields.
-            return stride(from: 0, to: lines.count - 8, by: 9).map {
-                Event(id: lines[$0 + 2], type: lines[$0 + 4], room: lines[$0 + 6], json: lines[$0 + 8])
-            }
+        let commands = (0..<16).map { "XRANGE martlet:events:{\($0)}:log - +\n" }
+        let lines = try cluster.redis.cli([], stdin: commands.joined()).split(whereSeparator: \.isNewline)
+            .map(String.init)
+        // The ID of the entry, and then the names and values of its four fields.
+        all = stride(from: 0, to: lines.count - 8, by: 9).map {
+            Event(id: lines[$0 + 2], type: lines[$0 + 4], room: lines[$0 + 6], json: lines[$0 + 8])
         }
     }
 
-    func of(_ room: String) -> [Event] { all.flatMap { $0.filter { $0.room == room } } }
+    func of(_ room: String) -> [Event] { all.filter { $0.room == room } }
     func ids(of room: String) -> [String] { of(room).map(\.id) }
 }
