@@ -169,24 +169,31 @@ public final class Relay: Sendable {
 
     // MARK: Scans
 
+    /// Nodes look every two seconds whether there is a relay. What they have stored before they knew of the first one,
+    /// and after the first scan, is found by a second one after this time.
+    private static let untilNodesKnow: Duration = .seconds(5)
+
     /// The relay that holds the first partition scans for all: when it has got that partition, as nobody may have
-    /// listened before, when a sink is new, and from time to time.
+    /// listened before, once more when all nodes know that there is a relay, when a sink is new, and from time to time.
     private func scanForever() async {
         var lastScan: Moment?
+        var isFirst = true
         while !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(200))
             guard await holder.leases.first?.partition == .first else {
-                lastScan = nil
+                (lastScan, isFirst) = (nil, true)
                 continue
             }
             let sinks = await holder.sinks
-            let isDue = lastScan.map { clock.now - $0 >= settings.scan } ?? true
+            let pause = isFirst ? min(settings.scan, Self.untilNodesKnow) : settings.scan
+            let isDue = lastScan.map { clock.now - $0 >= pause } ?? true
             guard isDue || sinks.values.contains(false), !sinks.isEmpty else { continue }
             do {
                 var scan = RoomScan(redis: redis, keys: settings.keys, clock: clock)
                 scan.cold = settings.archive == nil ? nil : settings.cold
                 let (count, cold) = try await scan.run(for: sinks.keys.sorted())
                 for (sink, isWhole) in sinks where !isWhole { try await holder.isWhole(sink) }
+                isFirst = lastScan == nil
                 lastScan = clock.now
                 logger.info("all rooms were scanned", metadata: ["behind": "\(count)", "cold": "\(cold)"])
             } catch {

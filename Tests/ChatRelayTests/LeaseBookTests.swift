@@ -54,6 +54,22 @@ struct LeaseBookTests {
         #expect(asked(book.tick(now: at(4.1), relays: 1)).count == EventPartition.count)
     }
 
+    @Test func aPartitionWithoutAHolderIsFoundAmongThoseThatOthersRenew() {
+        var book = LeaseBook(life: .seconds(2), start: 3)
+        var seconds = 0.0
+        let mine = Set(EventPartition.all[3...9])
+        for _ in 0..<40 {
+            for partition in asked(book.tick(now: at(seconds), relays: 2)) {
+                let isFree = mine.contains(partition) || partition.number == 2
+                // The other relay renews its leases all the time.
+                book.answered(partition, isFree ? .held(token: 7) : .taken(for: .seconds(1.3)), askedAt: at(seconds))
+            }
+            seconds += 0.67
+        }
+        #expect(book.current(now: at(seconds)).contains { $0.partition.number == 2 })
+        #expect(book.current(now: at(seconds)).count == 8)
+    }
+
     @Test func aFencedLeaseIsGoneAndANewerOneIsNot() {
         var book = full()
         let lease = book.current(now: at(1))[5]

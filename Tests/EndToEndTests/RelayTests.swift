@@ -89,6 +89,17 @@ struct RelayTests {
         #expect(!relay.output.contains(" warning "), "\(relay.output)")
     }
 
+    @Test func whatIsSaidBeforeNodesKnowOfTheFirstRelayIsNotLeftBehind() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        // Only the scans at the beginning, as with the default.
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_SCAN": "10m"])
+        try await soon("the relay has scanned") { relay.output.contains("all rooms were scanned") }
+        // The node has not noted it, if it has not looked yet; the message of a shell is never noted.
+        let said = try say(1, in: "lobby", cluster)
+        try await soon("it is in the streams") { try StreamedEvents(cluster).ids(of: "lobby") == said }
+    }
+
     @Test func aRelayThatIsKilledLosesNothingAndAnotherOneTakesOver() async throws {
         let cluster = try await Cluster.start(1)
         defer { cluster.end() }

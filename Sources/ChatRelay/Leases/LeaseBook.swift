@@ -62,14 +62,19 @@ struct LeaseBook {
             held[partition] = nil
             actions.append(.giveBack(partition))
         }
-        var wanted = share - min(share, kept.count)
-        for index in EventPartition.all.indices where wanted > 0 {
-            let partition = EventPartition.all[(index + abs(start % EventPartition.count)) % EventPartition.count]
-            guard !kept.contains(partition), taken[partition].map({ $0 <= now }) ?? true else { continue }
-            actions.append(.ask(partition))
-            wanted -= 1
-        }
+        actions += wanted(now: now, without: kept).prefix(share - min(share, kept.count)).map { .ask($0) }
         return actions
+    }
+
+    /// The partitions that nobody is known to hold. First those about which it was asked least lately: a partition
+    /// without a holder must not be passed over for ever because others renew theirs.
+    private func wanted(now: Moment, without kept: [EventPartition]) -> [EventPartition] {
+        let all = EventPartition.all.indices.map { index in
+            EventPartition.all[(index + abs(start % EventPartition.count)) % EventPartition.count]
+        }
+        return all.filter { !kept.contains($0) && taken[$0].map { $0 <= now } ?? true }.enumerated()
+            .map { (place: $0.offset, partition: $0.element, since: taken[$0.element]?.nanoseconds ?? 0) }
+            .sorted { ($0.since, $0.place) < ($1.since, $1.place) }.map(\.partition)
     }
 
     /// `askedAt`: when the question was sent.
