@@ -103,7 +103,8 @@ struct Webhooks: AsyncParsableCommand {
             do throws(WebhookURL.Problem) {
                 let address = try WebhookURL(url)
                 guard address.isSecure || settings.allowedHosts.contains(address.host) else {
-                    throw WebhookURL.Problem("http:// is for hosts in MARTLET_WEBHOOKS_HOSTS only, use https://")
+                    throw WebhookURL.Problem(
+                        description: "http:// is for hosts in MARTLET_WEBHOOKS_HOSTS only, use https://")
                 }
                 return address.description
             } catch {
