@@ -229,7 +229,7 @@ extension ValueRule where Value == NodeConfiguration.PreviousSecrets {
         expected: "secrets of at least 32 bytes, separated by commas, each with an optional @<seconds since 1970>",
         parse: { raw throws(Misfit) in
             var secrets = NodeConfiguration.PreviousSecrets()
-            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
+            secrets.all = try CommaList.parse(raw) { part throws(Misfit) in
                 let at = part.lastIndex(of: "@")
                 var until: UInt64?
                 if let at {
@@ -239,7 +239,7 @@ extension ValueRule where Value == NodeConfiguration.PreviousSecrets {
                     until = seconds * 1_000
                 }
                 let text = String(part[..<(at ?? part.endIndex)])
-                secrets.all.append(.init(secret: try ValueRule<_>.tokenSecret.parse(text), validUntil: until))
+                return .init(secret: try ValueRule<_>.tokenSecret.parse(text), validUntil: until)
             }
             return secrets
         },
@@ -254,13 +254,9 @@ extension ValueRule where Value == [String] {
         type: "list of paths", range: "",
         expected: "paths of files that can be read, separated by commas, such as /etc/martlet/issuer.pem",
         parse: { raw throws(Misfit) in
-            var paths: [String] = []
-            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
-                paths.append(try ValueRule<String>.file.parse(String(part)))
-            }
-            return paths
+            try CommaList.parse(raw, ValueRule<String>.file.parse)
         },
-        show: { $0.isEmpty ? "none" : $0.joined(separator: ",") }
+        show: { CommaList.show($0, none: "none") }
     )
 }
 
@@ -293,14 +289,13 @@ extension ValueRule where Value == Set<TokenAlgorithm> {
         type: "list", range: "",
         expected: "names out of \(TokenAlgorithm.allCases.map(\.rawValue).joined(separator: ",")), with commas between",
         parse: { raw throws(Misfit) in
-            var algorithms: Set<TokenAlgorithm> = []
-            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
-                guard let algorithm = TokenAlgorithm(String(part)) else {
+            let algorithms = try CommaList.parse(raw) { part throws(Misfit) in
+                guard let algorithm = TokenAlgorithm(part) else {
                     throw Misfit(part.lowercased() == "none" ? "tokens without a signature are never accepted" : nil)
                 }
-                algorithms.insert(algorithm)
+                return algorithm
             }
-            return algorithms
+            return Set(algorithms)
         },
         show: { $0.map(\.rawValue).sorted().joined(separator: ",") }
     )

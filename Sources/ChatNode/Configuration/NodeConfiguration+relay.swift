@@ -98,15 +98,14 @@ extension ValueRule where Value == [String] {
     static let hosts = ValueRule(
         type: "list", range: "", expected: "hosts with commas between them, such as hooks.internal,127.0.0.1",
         parse: { raw throws(Misfit) in
-            let hosts = raw.split(separator: ",", omittingEmptySubsequences: false).map { $0.lowercased() }
-            for host in hosts {
+            try CommaList.parse(raw) { host throws(Misfit) in
                 let isHost =
                     !host.isEmpty && host.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != 0x2F && $0 != 0x40 }
                 guard isHost else { throw Misfit("a host is empty, or holds a character that no host has") }
+                return host.lowercased()
             }
-            return hosts
         },
-        show: { $0.isEmpty ? "none" : $0.joined(separator: ",") }
+        show: { CommaList.show($0, none: "none") }
     )
 }
 
@@ -116,15 +115,12 @@ extension ValueRule where Value == [Duration] {
         type: "list", range: "1 to 20 durations of 1ms to 1d",
         expected: "1 to 20 durations from 1ms to 1d with commas between them, such as 5s,5m,1h",
         parse: { raw throws(Misfit) in
-            var durations: [Duration] = []
-            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
-                durations.append(try DurationText.parse(String(part)))
-            }
+            let durations = try CommaList.parse(raw, DurationText.parse)
             guard durations.count <= 20, durations.allSatisfy({ $0 >= .milliseconds(1) && $0 <= .seconds(86_400) })
             else { throw Misfit("it has too many, or one that is out of range") }
             return durations
         },
-        show: { $0.map { DurationText.show($0) }.joined(separator: ",") }
+        show: { CommaList.show($0.map { DurationText.show($0) }, none: "") }
     )
 }
 
@@ -133,17 +129,15 @@ extension ValueRule where Value == [RoomPattern] {
         type: "list", range: "",
         expected: "patterns of rooms with commas between them, such as team:*,support:**",
         parse: { raw throws(Misfit) in
-            var patterns: [RoomPattern] = []
-            for part in raw.split(separator: ",", omittingEmptySubsequences: false) {
+            try CommaList.parse(raw) { part throws(Misfit) in
                 do throws(NameError) {
-                    patterns.append(try RoomPattern(String(part)))
+                    return try RoomPattern(part)
                 } catch {
                     throw Misfit("a pattern \(error)")
                 }
             }
-            return patterns
         },
-        show: { $0.isEmpty ? "**" : $0.map(\.description).joined(separator: ",") }
+        show: { CommaList.show($0.map(\.description), none: "**") }
     )
 }
 

@@ -212,3 +212,19 @@ extension ValueRule where Value == NodeConfiguration.Origins {
         show: { "\($0)" }
     )
 }
+
+/// A value that consists of parts with commas between them. An empty part is a part: its rule says what is wrong.
+enum CommaList {
+    static func parse<Part>(
+        _ raw: String, _ part: (String) throws(Misfit) -> Part
+    ) throws(Misfit) -> [Part] {
+        var parts: [Part] = []
+        for text in raw.split(separator: ",", omittingEmptySubsequences: false) { parts.append(try part(String(text))) }
+        return parts
+    }
+
+    /// `none`: what stands for a list without parts.
+    static func show(_ parts: [String], none: String) -> String {
+        parts.isEmpty ? none : parts.joined(separator: ",")
+    }
+}
