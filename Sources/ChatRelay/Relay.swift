@@ -5,29 +5,35 @@ public import ChatRedis
 public import Logging
 public import RedisSchema
 
-/// What a relay is told.
+/// What a relay is told. The defaults of the numbers are those of the environment's variables, which the caller reads.
 public struct RelaySettings: Sendable {
     /// Identifies the relay among all relays: a new one for each process.
     public var id: String
     public var keys: RedisKeys
     /// For how long a partition belongs to a relay that is not heard of.
-    public var lease: Duration = .seconds(10)
+    public var lease: Duration
     /// The time between two scans of all rooms.
-    public var scan: Duration = .seconds(600)
+    public var scan: Duration
     /// The event streams: whether there are any, and the most entries of one.
     public var hasStreams = true
-    public var streamLength = 20_000
+    public var streamLength: Int
     public var streamFilter = EventFilter.everything
     /// Where messages are archived; nil: nowhere.
     public var archive: ArchiveAddress?
     /// How long after its last message the content of a room without nodes leaves Redis, once it is archived; nil:
     /// never.
     public var cold: Duration?
-    public var webhooks = WebhookSettings()
+    public var webhooks: WebhookSettings
 
-    public init(id: String, keys: RedisKeys) {
+    public init(
+        id: String, keys: RedisKeys, lease: Duration, scan: Duration, streamLength: Int, webhooks: WebhookSettings
+    ) {
         self.id = id
         self.keys = keys
+        self.lease = lease
+        self.scan = scan
+        self.streamLength = streamLength
+        self.webhooks = webhooks
     }
 }
 
@@ -39,12 +45,15 @@ public struct WebhookSettings: Sendable {
     /// Hosts that may be on this machine or in a private network, and may be spoken to without TLS.
     public var allowedHosts: Set<String> = []
     /// The time for one delivery.
-    public var timeout: Duration = .seconds(15)
-    public var schedule = RetrySchedule.standard
+    public var timeout: Duration
+    public var schedule: RetrySchedule
     /// A PEM file of the authorities that are trusted in place of the system's.
     public var authorityFile: String?
 
-    public init() {}
+    public init(timeout: Duration, schedule: RetrySchedule) {
+        self.timeout = timeout
+        self.schedule = schedule
+    }
 }
 
 /// A relay: reads the logs of rooms by cursors, and hands events to sinks. Nothing that it does delays the chat.

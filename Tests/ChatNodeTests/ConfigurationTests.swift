@@ -119,6 +119,7 @@ import Testing
         #expect(relay.webhooksKey?.revealed == "a key of twenty-four bytes, or more")
         #expect(relay.webhookHosts == ["hooks.internal", "::1"] && relay.webhookTimeout == .seconds(7))
         #expect(relay.webhookRetries == [.seconds(1), .seconds(7_200)] && relay.webhookAuthorityFile == "/etc/passwd")
+        #expect(NodeConfiguration.Relay().webhookRetries.reduce(.zero, +) > .seconds(2 * 86_400))
         #expect(configuration.rooms.editWindow == .seconds(3_600))
         #expect(configuration.node.name == "west-1")
         #expect(configuration.node.lease == .seconds(20))

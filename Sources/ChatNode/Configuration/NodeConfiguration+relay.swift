@@ -21,7 +21,8 @@ extension NodeConfiguration {
         public var webhookHosts: [String] = []
         /// The time for one delivery (duration, default: 15s, range: 10ms to 5m).
         public var webhookTimeout: Duration = .seconds(15)
-        /// The pauses between attempts (list of durations, default: 5s,5m,30m,2h,5h,10h,14h,20h,24h).
+        /// The pauses between attempts (list of durations, default: 5s,5m,30m,2h,5h,10h,14h,20h,24h): those of Standard
+        /// Webhooks, over three days.
         public var webhookRetries: [Duration] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].map {
             .seconds($0)
         }

@@ -69,9 +69,7 @@ struct RoomScan: Sendable {
             }
             guard let last = replies[index * 3].messages.last else {
                 // The rest of a cold room that somebody has looked into is kept again.
-                if cold != nil, replies[index * 3 + 2].integer ?? -1 >= 0 {
-                    chills.append(["FCALL", "martlet_chill", "1", keys.key(.log, of: room.text), "archive"])
-                }
+                if cold != nil, replies[index * 3 + 2].integer ?? -1 >= 0 { chills.append(chill(room)) }
                 continue
             }
             let newest = last.position
@@ -85,7 +83,7 @@ struct RoomScan: Sendable {
                 if let cold, replies[index * 3 + 2].integer ?? -1 >= 0,
                     last.content.at + UInt64(clamping: cold.wholeMilliseconds) <= clock.wall
                 {
-                    chills.append(["FCALL", "martlet_chill", "1", keys.key(.log, of: room.text), "archive"])
+                    chills.append(chill(room))
                 }
                 continue
             }
@@ -96,6 +94,10 @@ struct RoomScan: Sendable {
         _ = try await redis.ask(behind.map { ["ZADD", keys.key(.rooms, ofPartition: $0.keyTag)] + $1 })
         let dropped = try await redis.ask(chills).count { $0.integer == 1 }
         return (count, dropped)
+    }
+
+    private func chill(_ room: RoomName) -> [String] {
+        ["FCALL", "martlet_chill", "1", keys.key(.log, of: room.text), "archive"]
     }
 
     /// A prefix as a part of a glob pattern of SCAN.

@@ -7,7 +7,6 @@ import RedisSchema
 actor SinkCrew {
     private struct Member {
         let endpoint: WebhookEndpoint?
-        let worker: SinkWorker
         let task: Task<Void, Never>
     }
 
@@ -16,7 +15,7 @@ actor SinkCrew {
     private let holder: LeaseHolder
     private let queued: QueuedRooms
     private let clock: RelayClock
-    private let webhooks: WebhookSink.Common?
+    private let webhooks: WebhookSink.Common
     private let logger: Logger
     private var members: [String: Member] = [:]
     /// What was wrong with endpoints, so that it is logged once.
@@ -24,7 +23,7 @@ actor SinkCrew {
 
     init(
         redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, queued: QueuedRooms, clock: RelayClock,
-        webhooks: WebhookSink.Common?, logger: Logger
+        webhooks: WebhookSink.Common, logger: Logger
     ) {
         self.queued = queued
         self.redis = redis
@@ -39,7 +38,6 @@ actor SinkCrew {
 
     /// Starts and stops workers, so that there is one for each endpoint that is not disabled.
     func follow(_ endpoints: [WebhookEndpoint]) async {
-        guard let webhooks else { return }
         let wanted = Dictionary(
             endpoints.filter { $0.disabled == nil }.map { ($0.sink, $0) }, uniquingKeysWith: { first, _ in first })
         for (name, member) in members {
@@ -68,18 +66,9 @@ actor SinkCrew {
         members = [:]
     }
 
-    /// What the workers have done, by sink.
-    var counts: [String: SinkCounts] {
-        get async {
-            var all: [String: SinkCounts] = [:]
-            for (name, member) in members { all[name] = await member.worker.counts }
-            return all
-        }
-    }
-
     private func start(_ sink: any EventSink, _ endpoint: WebhookEndpoint?) {
         let worker = SinkWorker(
             sink, redis: redis, keys: keys, holder: holder, queued: queued, clock: clock, logger: logger)
-        members[sink.name] = Member(endpoint: endpoint, worker: worker, task: Task { await worker.run() })
+        members[sink.name] = Member(endpoint: endpoint, task: Task { await worker.run() })
     }
 }

@@ -29,7 +29,6 @@ actor SinkWorker {
     private let holder: LeaseHolder
     private let clock: RelayClock
     private let logger: Logger
-    private(set) var counts = SinkCounts()
     private let queued: QueuedRooms
     private var failures = 0
     private var isSilent = Set<String>()
@@ -113,7 +112,6 @@ actor SinkWorker {
         }
         let receipt = batches.isEmpty ? SinkReceipt() : try await sink.accept(batches)
         for lease in receipt.lost { await holder.fenced(lease) }
-        count(batches, receipt)
         outcomes = outcomes.compactMap { outcome in
             guard !receipt.lost.contains(outcome.due.lease) else { return nil }
             guard let partial = receipt.partial[outcome.due.room] else { return outcome }
@@ -129,19 +127,6 @@ actor SinkWorker {
             }
         }
         return true
-    }
-
-    private func count(_ batches: [EventBatch], _ receipt: SinkReceipt) {
-        for batch in batches where !receipt.lost.contains(batch.lease) {
-            for room in batch.rooms {
-                guard let partial = receipt.partial[room.room] else {
-                    counts.accepted += room.events.count
-                    continue
-                }
-                counts.delayed += 1
-                if let upTo = partial.upTo { counts.accepted += room.events.count { $0.position <= upTo } }
-            }
-        }
     }
 
     private func dueRooms() async throws -> [Due] {
@@ -224,8 +209,6 @@ actor SinkWorker {
     private func failed(_ error: any Error) -> Duration {
         if Task.isCancelled { return .zero }
         failures += 1
-        counts.failures += 1
-        counts.trouble = "\(error)"
         if failures == 1 {
             logger.warning(
                 "a sink does not accept events; they are given to it again",
@@ -240,11 +223,9 @@ actor SinkWorker {
             logger.notice("a sink accepts events again", metadata: ["sink": "\(sink.name)", "count": "\(failures)"])
         }
         failures = 0
-        counts.trouble = nil
     }
 
     private func sayBroken(_ room: RoomName, _ text: String) {
-        counts.brokenRooms += 1
         guard isSilent.count < 1_000, isSilent.insert(room.text).inserted else { return }
         logger.warning(
             "a room cannot be read for a sink; it is tried again every minute (see martlet doctor)",
@@ -259,16 +240,4 @@ final class QueuedRooms: Sendable {
     var count: UInt64 { all.load(ordering: .relaxed) }
 
     func add(_ count: Int) { all.add(UInt64(max(0, count)), ordering: .relaxed) }
-}
-
-/// What a sink's worker has done since the relay started.
-struct SinkCounts: Hashable, Sendable {
-    /// Events.
-    var accepted = 0
-    /// Rooms of which a part was not accepted, and is given again later.
-    var delayed = 0
-    var failures = 0
-    var brokenRooms = 0
-    /// Why the sink does not accept events now; nil if it does.
-    var trouble: String?
 }

@@ -45,6 +45,4 @@ struct EventBatch: Sendable {
     var rooms: [Room] = []
     /// ms since 1970.
     let now: UInt64
-
-    var count: Int { rooms.reduce(0) { $0 + $1.events.count } }
 }

@@ -3,10 +3,6 @@ public struct RetrySchedule: Hashable, Sendable {
     /// The pauses after the first, second, … failure. After the last one, the event is a dead letter.
     public let pauses: [Duration]
 
-    /// That of Standard Webhooks: over three days, with nine attempts after the first.
-    public static let standard = RetrySchedule(
-        pauses: [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].map { .seconds($0) })
-
     /// No longer pause is waited for, whatever a server asks for.
     static let longest: Duration = .seconds(86_400)
 

@@ -10,21 +10,31 @@ extension RedisPlace {
     func ask(
         _ tool: String, remedy: String = "", _ command: (RedisKeys) -> [String]
     ) async throws -> RedisValue {
+        try await askEach(tool, remedy: remedy) { [command($0)] }.first ?? .null
+    }
+
+    /// The replies to several commands, over one connection. Exits as for one command, with 1 if Redis refuses any.
+    func askEach(
+        _ tool: String, remedy: String = "", _ commands: (RedisKeys) -> [[String]]
+    ) async throws -> [RedisValue] {
         let (target, keys) = try await resolved(tool)
-        let reply: RedisValue
+        let commands = commands(keys)
+        guard !commands.isEmpty else { return [] }
+        let replies: [RedisValue]
         do throws(RedisSetupError) {
             let redis = try await RedisServers.connect(target, name: tool)
-            reply = try await redis.ask([command(keys)]).first ?? .null
+            replies = try await redis.ask(commands)
             await redis.close()
         } catch {
             StandardError.write("\(tool): \(error)\n")
             throw ExitCode(2)
         }
-        if let error = reply.error {
+        for reply in replies {
+            guard let error = reply.error else { continue }
             StandardError.write("\(tool): redis refuses: \(error)\(remedy)\n")
             throw ExitCode(1)
         }
-        return reply
+        return replies
     }
 }
 

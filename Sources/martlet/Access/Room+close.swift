@@ -32,14 +32,14 @@ extension Room {
             if !withoutArchive { try await refuseWithoutArchive() }
             try await change.make(ModerationOrder("members", value: "nobody", reason: reason))
             let end = ContinuousClock.now + .milliseconds(Int64(clamping: patience))
-            var state = ""
+            var state = RoomDeletion.Outcome?.none
             while true {
                 let next = try await step(room)
-                guard next != "closed" else {
+                guard next != .closed else {
                     Terminal.write("closed: nothing of it is left in Redis\n")
                     return
                 }
-                if next != state { StandardError.write("room: waiting: \(Self.words[next] ?? next)\n") }
+                if next != state { StandardError.write("room: waiting: \(Self.text(of: next))\n") }
                 state = next
                 guard ContinuousClock.now < end else {
                     StandardError.write(
@@ -50,11 +50,14 @@ extension Room {
             }
         }
 
-        private static let words = [
-            "nodes": "a node is still in the room (MARTLET_LINGER)",
-            "behind": "the archive has not everything yet",
-            "open": "somebody has opened the room again",
-        ]
+        private static func text(of outcome: RoomDeletion.Outcome) -> String {
+            switch outcome {
+            case .closed: "it is deleted"
+            case .nodes: "a node is still in the room (MARTLET_LINGER)"
+            case .behind: "the archive has not everything yet"
+            case .open: "somebody has opened the room again"
+            }
+        }
 
         private func refuseWithoutArchive() async throws {
             let reply = try await change.place.ask {
@@ -68,28 +71,29 @@ extension Room {
         }
 
         /// Tries to delete it, as a relay does.
-        private func step(_ room: RoomName) async throws -> String {
-            // In case that no node has told the relays.
-            let tag = EventPartition(of: room).keyTag
-            _ = try await change.place.ask {
-                ["ZADD", $0.key(.rooms, ofPartition: tag), String(WallClock.milliseconds), room.text]
+        private func step(_ room: RoomName) async throws -> RoomDeletion.Outcome {
+            let sink = withoutArchive ? nil : "archive"
+            let facts = try await change.place.askEach { keys in
+                [
+                    // In case that no node has told the relays.
+                    [
+                        "ZADD", keys.key(.rooms, ofPartition: EventPartition(of: room).keyTag),
+                        String(WallClock.milliseconds), room.text,
+                    ],
+                    ["EXISTS", keys.key(.log, of: room.text)], ["HGET", keys.key(.rules, of: room.text), "members"],
+                    RoomDeletion(of: room, after: sink, keys).participants,
+                ]
             }
-            if !withoutArchive {
-                let exists = try await change.place.ask { ["EXISTS", $0.key(.log, of: room.text)] }
-                let rules = try await change.place.ask { ["HGET", $0.key(.rules, of: room.text), "members"] }
-                if exists.integer == 0, rules == .null { return "closed" }
+            guard facts.count == 4 else { return .behind }
+            // A relay may have deleted it.
+            if !withoutArchive, facts[1].integer == 0, facts[2] == .null { return .closed }
+            _ = try await change.place.askEach { RoomDeletion(of: room, after: sink, $0).forgotten(by: facts[3]) }
+            let reply = try await change.place.ask { RoomDeletion(of: room, after: sink, $0).deletion }
+            guard let outcome = reply.string.flatMap({ RoomDeletion.Outcome(rawValue: $0) }) else {
+                StandardError.write("room: martlet_close has given an unknown reply\n")
+                throw ExitCode(1)
             }
-            let sink = withoutArchive ? "" : "archive"
-            let users = try await change.place.ask { ["HKEYS", $0.key(.participants, of: room.text)] }
-            for user in (users.array ?? []).compactMap({ $0.string.flatMap { try? UserID(stored: $0) } }) {
-                _ = try await change.place.ask {
-                    ["HDEL", $0.rooms(ofUser: Entity.user(user).keyTag ?? ""), room.text]
-                }
-            }
-            let reply = try await change.place.ask {
-                ["FCALL", "martlet_close", "1", $0.key(.log, of: room.text), sink]
-            }
-            return reply.string ?? "closed"
+            return outcome
         }
     }
 

@@ -36,7 +36,12 @@ struct Room: AsyncParsableCommand {
         /// The reply to `command(keys)`. Exits with code 2 and the reason if Redis cannot be asked, and with 1 if it
         /// refuses.
         func ask(_ command: (RedisKeys) -> [String]) async throws -> RedisValue {
-            try await redis.ask("room", remedy: "; a node of this version loads the functions", command)
+            try await askEach { [command($0)] }.first ?? .null
+        }
+
+        /// The replies to several commands, over one connection.
+        func askEach(_ commands: (RedisKeys) -> [[String]]) async throws -> [RedisValue] {
+            try await redis.askEach("room", remedy: "; a node of this version loads the functions", commands)
         }
     }
 

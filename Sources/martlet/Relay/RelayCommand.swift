@@ -65,11 +65,9 @@ struct RelayCommand: AsyncParsableCommand {
 extension WebhookSettings {
     init(_ configuration: NodeConfiguration) {
         let relay = configuration.relay
-        self.init()
+        self.init(timeout: relay.webhookTimeout, schedule: RetrySchedule(pauses: relay.webhookRetries))
         key = relay.webhooksKey.flatMap { HookSecret($0.revealed) }
         allowedHosts = Set(relay.webhookHosts)
-        timeout = relay.webhookTimeout
-        schedule = RetrySchedule(pauses: relay.webhookRetries)
         authorityFile = relay.webhookAuthorityFile
     }
 }
@@ -87,14 +85,12 @@ extension RelaySettings {
             throw ValidationError("MARTLET_REDIS_URL is memory:, so there is no Redis to read")
         }
         self.init(
-            id: "relay-" + String(UInt64.random(in: 0 ... .max), radix: 16), keys: try configuration.redisKeys())
-        lease = relay.lease
-        scan = relay.scan
+            id: "relay-" + String(UInt64.random(in: 0 ... .max), radix: 16), keys: try configuration.redisKeys(),
+            lease: relay.lease, scan: relay.scan, streamLength: relay.streamLength,
+            webhooks: WebhookSettings(configuration))
         hasStreams = relay.hasStreams
-        streamLength = relay.streamLength
         streamFilter = EventFilter(kinds: [], rooms: relay.rooms)
         archive = configuration.archive
         cold = configuration.archiveCold
-        webhooks = WebhookSettings(configuration)
     }
 }

@@ -94,8 +94,10 @@ struct Webhooks: AsyncParsableCommand {
                 throw ValidationError("there are \(WebhookStore.most) endpoints already")
             }
             let now = endpoint.since
-            _ = try await redis.ask("webhooks") { WebhookStore(keys: $0).write(endpoint) }
-            _ = try await redis.ask("webhooks") { WebhookStore(keys: $0).begin(endpoint, now: now) }
+            _ = try await redis.askEach("webhooks") { keys in
+                let store = WebhookStore(keys: keys)
+                return [store.write(endpoint), store.begin(endpoint, now: now)]
+            }
             Terminal.write("endpoint \(endpoint.id)\nsecret   \(Webhooks.secret(of: endpoint, settings))\n")
         }
 
@@ -164,10 +166,7 @@ struct Webhooks: AsyncParsableCommand {
 
         func run() async throws {
             let endpoint = try await place.find()
-            let count = WebhookStore(keys: RedisKeys()).remove(endpoint).count
-            for index in 0..<count {
-                _ = try await place.redis.ask("webhooks") { WebhookStore(keys: $0).remove(endpoint)[index] }
-            }
+            _ = try await place.redis.askEach("webhooks") { WebhookStore(keys: $0).remove(endpoint) }
             Terminal.write("removed\n")
         }
     }
@@ -261,6 +260,7 @@ struct Webhooks: AsyncParsableCommand {
             _ = try await place.redis.ask("webhooks") {
                 ["HSET", $0.key(.cursors, of: name.text), endpoint.sink, "\(after) 0"]
             }
+            // After the cursor, which is on another server of a Cluster: a relay that read before would not go back.
             _ = try await place.redis.ask("webhooks") {
                 ["ZADD", $0.due(endpoint.sink, ofPartition: tag), String(WallClock.milliseconds), name.text]
             }
