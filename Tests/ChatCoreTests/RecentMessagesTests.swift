@@ -64,6 +64,20 @@ import Testing
         #expect(recent.completeAfter == 7)
     }
 
+    /// A deletion may be among what is missing, and what it has erased must not be shown or put back.
+    @Test func whatLiesBeforeAHoleIsForgottenWithItsKeys() throws {
+        var recent = RecentMessages(capacity: 10, costLimit: 1_000_000)
+        let user = try UserID("ana")
+        for seq in 1...UInt64(3) { recent.append(try message(seq, key: "k\(seq)")) }
+        recent.append(try message(9, key: "k9"))
+        #expect(recent.messages(after: 0).map(\.position.seq) == [9])
+        #expect(recent.position(of: "k3", by: user) == nil && recent.position(of: "k9", by: user) != nil)
+        recent.noteGap(through: 12)
+        #expect(recent.isEmpty && recent.cost == 0 && recent.last == nil && recent.message(seq: 9) == nil)
+        recent.append(try message(13))
+        #expect(recent.completeAfter == 12 && recent.messages(after: 0).map(\.position.seq) == [13])
+    }
+
     @Test func newestAreTheLastOnesInTheirOrder() throws {
         var recent = RecentMessages(capacity: 10, costLimit: 1_000_000)
         for seq in 1...UInt64(5) { recent.append(try message(seq)) }

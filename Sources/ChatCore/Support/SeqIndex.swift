@@ -46,7 +46,10 @@ struct SeqIndex: Sendable {
     mutating func remove(_ hash: Int, at seq: UInt64) {
         guard self[hash] == seq else { return }
         count -= 1
-        guard !slots.isEmpty else { return }
+        guard !slots.isEmpty else {
+            only = Slot()
+            return
+        }
         let mask = slots.count - 1
         var free = place(of: hash)
         var next = free

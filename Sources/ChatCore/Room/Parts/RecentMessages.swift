@@ -1,5 +1,5 @@
-/// The newest messages of a room in the node's memory, without holes except announced ones, and the keys in them. With
-/// them, joins, resumed sessions and repeated sends need no read of Redis.
+/// The newest messages of a room in the node's memory, without holes, and the keys in them. With them, joins, resumed
+/// sessions and repeated sends need no read of Redis.
 struct RecentMessages: Sendable {
     private struct Kept {
         var message: Message
@@ -56,8 +56,8 @@ struct RecentMessages: Sendable {
         completeAfter = seq
     }
 
-    /// Appends the next message (what lies between, if anything, is not in the log); drops the oldest ones beyond the
-    /// bounds.
+    /// Appends the next message; drops the oldest ones beyond the bounds. What lies between, if anything, is not in the
+    /// log: see ``noteGap(through:)``.
     mutating func append(_ message: Message) {
         if let newest = newestSeq, message.position.seq > newest &+ 1 {
             noteGap(through: message.position.seq - 1)
@@ -98,9 +98,12 @@ struct RecentMessages: Sendable {
         }
     }
 
-    /// Messages up to `seq`, after the newest one here, are not in the log any more.
+    /// Messages up to `seq`, after the newest one here, are not in the log any more. Nobody knows which of the earlier
+    /// ones they have erased, so none of these is kept: it could be shown, or put back after a failover of Redis.
     mutating func noteGap(through seq: UInt64) {
         completeAfter = max(completeAfter, seq)
+        while let first, first.position.seq <= seq { dropOldest() }
+        if isEmpty { (storage, head) = ([], 0) }
     }
 
     /// Drops the oldest messages until the others cost that much at most; never the newest one. Releases their memory.
@@ -165,7 +168,7 @@ struct RecentMessages: Sendable {
         extended == 0 ? messages : MessageFold.folded(messages)
     }
 
-    /// The newest `limit` messages, oldest first; none from before a hole, as a join does not announce it.
+    /// The newest `limit` messages, oldest first.
     func newest(_ limit: Int) -> [Message] {
         (max(index(after: completeAfter), count - max(0, limit))..<count).map { self[$0] }
     }
@@ -173,11 +176,9 @@ struct RecentMessages: Sendable {
     /// The message with that seq; nil if it is not in memory.
     func message(seq: UInt64) -> Message? {
         guard let newest = newestSeq, seq <= newest else { return nil }
-        // Holes are rare; without them the index follows from the seq.
-        let guess = count - 1 - Int(clamping: newest - seq)
-        if guess >= 0, storage[head + guess].message.position.seq == seq { return self[guess] }
-        let index = index(after: seq &- 1)
-        guard index < count, storage[head + index].message.position.seq == seq else { return nil }
+        // Without holes the index follows from the seq.
+        let index = count - 1 - Int(clamping: newest - seq)
+        guard index >= 0, storage[head + index].message.position.seq == seq else { return nil }
         return self[index]
     }
 }
