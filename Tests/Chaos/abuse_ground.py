@@ -18,6 +18,8 @@ LARGE_ROOMS, LARGE_MESSAGES, LARGE_BYTES = 8, 1_000, 60_000
 HALL_MEMBERS, CROWD_MEMBERS = 3_000, 500
 # Of the user who abuses: conversations; the members of a group, and the messages in it.
 TALKS, GROUP_MEMBERS, GROUP_MESSAGES = 1_000, 100, 200
+# Messages of that user in the room with 500 members.
+OWN_MESSAGES = 900
 # What the generator may take of a core: the servers need the rest.
 MOST_CPU = 0.6
 # Several keys a call; one large log has as many parts as messages.
@@ -114,7 +116,7 @@ class Ground:
         self.ports = [node.port for node in stage.cluster.nodes]
         self.oldest = {}
         self.crowd = self.target = None
-        self.talks, self.group = [], []
+        self.talks, self.group, self.own = [], [], []
 
     @property
     def large(self):
@@ -135,6 +137,7 @@ class Ground:
             "talks": self.talks,
             "group": "talk-group",
             "group positions": self.group,
+            "own positions": self.own,
             **more,
         }
 
@@ -150,6 +153,9 @@ class Ground:
             await self.need_large(rooms)
         if needs & {"hall", "crowd"} and self.crowd is None:
             await self.need_crowd()
+        if "own" in needs:
+            # An earlier case may have deleted them.
+            self.own = [await self.say("abuse-crowd", f"mine {index}", USER) for index in range(OWN_MESSAGES)]
         if "target" in needs:
             # Later ones push it out of the log.
             self.target = await self.say("abuse-crowd", "here")
@@ -159,8 +165,8 @@ class Ground:
             await self.belong("talk-group", [f"member{index}" for index in range(GROUP_MEMBERS - 2)])
             self.group = [await self.say("talk-group", str(index)) for index in range(GROUP_MESSAGES)]
 
-    async def say(self, room, text):
-        return (await self.ask("FCALL", "martlet_say", "1", f"{PREFIX}{{{room}}}:log", "filler", text))[0]
+    async def say(self, room, text, user="filler"):
+        return (await self.ask("FCALL", "martlet_say", "1", f"{PREFIX}{{{room}}}:log", user, text))[0]
 
     async def belong(self, room, others):
         """A group that the user who abuses has made."""

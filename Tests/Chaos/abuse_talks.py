@@ -45,6 +45,34 @@ class React(InCrowd):
         return self.amend(number, operation=operation, reaction="+1")
 
 
+class Deletes(InCrowd):
+    """delete one message of its own after the other, before 500 who see them; then ask for the same again"""
+
+    needs = {"crowd", "own"}
+
+    def make(self, number):
+        places = self.ground["own positions"]
+        place = places[number % len(places)]
+        return request(type="amend", ref=number, room=self.ground["crowd"], operation="delete", of=place)
+
+
+class DeleteRange(Deletes):
+    """delete 100 messages at once, and ask for the same range again and again"""
+
+    def make(self, number):
+        places = self.ground["own positions"]
+        begin = number * 100 % len(places)
+        ends = {"of": places[begin], "to": places[min(begin + 99, len(places) - 1)]}
+        return request(type="amend", ref=number, room=self.ground["crowd"], operation="delete-range", **ends)
+
+
+class DeleteUser(Deletes):
+    """delete all that a user has said, from the oldest message on, again and again"""
+
+    def make(self, number):
+        return request(type="amend", ref=number, room=self.ground["crowd"], operation="delete-user", user=USER)
+
+
 class Reads(Load):
     """read one message of a group of 100 after the other"""
 
@@ -109,6 +137,9 @@ TALKS = {
     "inbox": (Inbox, None),
     "members": (Members, None),
     "react": (React, None),
+    "delete": (Deletes, None),
+    "delete-range": (DeleteRange, None),
+    "delete-user": (DeleteUser, None),
     "reads": (Reads, None),
     "stars": (Stars, None),
     "online": (Online, None),
