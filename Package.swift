@@ -143,6 +143,7 @@ let package = Package(
                 "CLinux", "ChatAccess", "ChatArchive", "ChatCore", "ChatGateway", "ChatJSON", "ChatNode", "ChatRedis",
                 "ChatRelay", "ChatWire", "MartletClient", "RedisSchema",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio,

@@ -4,6 +4,7 @@ import ChatCore
 public import ChatRedis
 public import Logging
 public import RedisSchema
+import Synchronization
 
 /// What a relay is told. The defaults of the numbers are those of the environment's variables, which the caller reads.
 public struct RelaySettings: Sendable {
@@ -47,10 +48,16 @@ public struct WebhookSettings: Sendable {
     /// The time for one delivery.
     public var timeout: Duration
     public var schedule: RetrySchedule
+    /// The most dead letters of an endpoint in one of the 16 partitions; the oldest ones go.
+    public var deadLetters: Int
+    /// The most endpoints that there may be.
+    public var mostEndpoints: Int
     /// A PEM file of the authorities that are trusted in place of the system's.
     public var authorityFile: String?
 
-    public init(timeout: Duration, schedule: RetrySchedule) {
+    public init(timeout: Duration, schedule: RetrySchedule, deadLetters: Int, mostEndpoints: Int) {
+        self.deadLetters = deadLetters
+        self.mostEndpoints = mostEndpoints
         self.timeout = timeout
         self.schedule = schedule
     }
@@ -65,7 +72,10 @@ public final class Relay: Sendable {
     private let redis: RelayRedis
     private let holder: LeaseHolder
     private let crew: SinkCrew
-    private let queued = QueuedRooms()
+    private let news = QueueNews()
+    private let book = SinkBook()
+    /// Whether the last question to Redis was answered.
+    private let reachesRedis = Mutex(false)
     private let sinks: [any EventSink]
     private let clock: RelayClock
     private let logger: Logger
@@ -97,16 +107,24 @@ public final class Relay: Sendable {
             client: try WebhookClient(
                 allowedHosts: settings.webhooks.allowedHosts, timeout: settings.webhooks.timeout,
                 authorityFile: settings.webhooks.authorityFile),
-            secrets: WebhookSecrets(key: settings.webhooks.key), schedule: settings.webhooks.schedule, clock: clock)
+            secrets: WebhookSecrets(key: settings.webhooks.key), schedule: settings.webhooks.schedule,
+            deadLetters: settings.webhooks.deadLetters, clock: clock)
         crew = SinkCrew(
-            redis: redis, keys: settings.keys, holder: holder, queued: queued, clock: clock, webhooks: webhooks,
-            logger: logger)
+            redis: redis, keys: settings.keys, holder: holder, news: news, book: book, clock: clock,
+            webhooks: webhooks, logger: logger)
+    }
+
+    /// How it is doing now.
+    public func report() async -> RelayReport {
+        RelayReport(
+            partitions: await holder.leases.count, reachesRedis: reachesRedis.withLock { $0 }, counts: book.counts)
     }
 
     /// Runs until the task is cancelled, and then gives its partitions back.
     public func run() async {
         await withTaskGroup(of: Void.self) { tasks in
             tasks.addTask { await self.holdForever() }
+            tasks.addTask { await self.followForever() }
             tasks.addTask { await self.takeForever() }
             tasks.addTask { await self.scanForever() }
             if settings.hasStreams { tasks.addTask { await self.trimForever() } }
@@ -129,8 +147,6 @@ public final class Relay: Sendable {
             var pause = settings.lease / 3
             do throws(RelayTrouble) {
                 try await holder.tick()
-                let store = WebhookStore(keys: settings.keys)
-                await crew.follow(store.endpoints(try await redis.ask([store.read]).first ?? .null))
                 if !isWell { logger.notice("the relay reaches redis again") }
                 isWell = true
             } catch {
@@ -138,40 +154,77 @@ public final class Relay: Sendable {
                 isWell = false
                 pause = min(pause, .milliseconds(500))
             }
+            reachesRedis.withLock { $0 = isWell }
             try? await Task.sleep(for: pause)
+        }
+    }
+
+    // MARK: Webhooks
+
+    private static let followPause: Duration = .seconds(2)
+
+    /// Apart from the leases: a worker that is to end may have to wait for an endpoint, for longer than a lease lives.
+    private func followForever() async {
+        let store = WebhookStore(keys: settings.keys)
+        while !Task.isCancelled {
+            if let reply = try? await redis.ask([store.read]).first, reply.error == nil {
+                await crew.follow(store.endpoints(reply), unreadable: store.unreadable(reply))
+            }
+            try? await Task.sleep(for: Self.followPause)
         }
     }
 
     // MARK: Queues
 
+    /// Rooms of one partition that are handed to one sink at once. With more sinks, fewer rooms, so that a call costs
+    /// Redis the same.
     private static let takeAtOnce = 500
-    private static let takePause: Duration = .milliseconds(100)
+    /// What is said in a room meanwhile is read at once. Nodes note rooms every quarter of a second.
+    private static let takePause: Duration = .milliseconds(200)
 
     /// Hands the rooms that nodes have noted to the queues of the sinks.
     private func takeForever() async {
+        var isWell = true
         while !Task.isCancelled {
-            if (try? await take()) != true { try? await Task.sleep(for: Self.takePause) }
+            do throws(RelayTrouble) {
+                let hasMore = try await take()
+                isWell = true
+                if hasMore { continue }
+            } catch {
+                // Whoever cannot be reached is named elsewhere.
+                if isWell { logger.warning("rooms cannot be queued for sinks", metadata: ["error": "\(error)"]) }
+                isWell = false
+            }
+            try? await Task.sleep(for: Self.takePause)
         }
     }
 
     /// Returns whether there is more.
-    private func take() async throws -> Bool {
+    private func take() async throws(RelayTrouble) -> Bool {
         let leases = await holder.leases
         let sinks = await holder.sinks.keys.sorted()
         guard !sinks.isEmpty else { return false }
-        let commands = leases.map { lease in
+        let noted = try await redis.ask(
+            leases.map { ["EXISTS", settings.keys.key(.rooms, ofPartition: $0.partition.keyTag)] })
+        let filled = zip(leases, noted).filter { $0.1.integer == 1 }.map(\.0)
+        let most = max(1, Self.takeAtOnce / sinks.count)
+        let commands = filled.map { lease in
             let tag = lease.partition.keyTag
             let queues = sinks.map { settings.keys.due($0, ofPartition: tag) }
             return [
                 "FCALL", "martlet_take", String(2 + queues.count), settings.keys.key(.lease, ofPartition: tag),
                 settings.keys.key(.rooms, ofPartition: tag),
-            ] + queues + [String(lease.token), String(Self.takeAtOnce)]
+            ] + queues + [String(lease.token), String(most)]
         }
         var hasMore = false
-        for (lease, reply) in zip(leases, try await redis.ask(commands)) {
-            if reply.error?.hasPrefix("FENCED") ?? false { await holder.fenced(lease) }
-            queued.add(reply.integer ?? 0)
-            if reply.integer == Self.takeAtOnce { hasMore = true }
+        for (lease, reply) in zip(filled, try await redis.ask(commands)) {
+            if let text = reply.error {
+                guard text.hasPrefix("FENCED") else { throw RelayTrouble("redis refuses: \(text)") }
+                await holder.fenced(lease)
+            }
+            guard let count = reply.integer, count > 0 else { continue }
+            news.add(lease.partition)
+            if count == most { hasMore = true }
         }
         return hasMore
     }

@@ -50,6 +50,8 @@ import Testing
         "MARTLET_ARCHIVE": "sqlite:/var/lib/a.db", "MARTLET_RELAY_LEASE": "3s", "MARTLET_RELAY_SCAN": "1h",
         "MARTLET_WEBHOOKS_KEY": "a key of twenty-four bytes, or more", "MARTLET_WEBHOOKS_HOSTS": "Hooks.internal,::1",
         "MARTLET_WEBHOOKS_TIMEOUT": "7s", "MARTLET_WEBHOOKS_RETRIES": "1s,2h", "MARTLET_WEBHOOKS_CA": "/etc/passwd",
+        "MARTLET_RELAY_PORT": "9200", "MARTLET_RELAY_HOST": "::1", "MARTLET_WEBHOOKS_ENDPOINTS": "33",
+        "MARTLET_WEBHOOKS_DEAD_LETTERS": "44",
         "MARTLET_HTTP_RESPONSE_TIMEOUT": "40s", "MARTLET_HTTP_IDLE_TIMEOUT": "2m", "MARTLET_CLOSE_TIMEOUT": "4s",
         "MARTLET_LISTEN_BACKLOG": "77", "MARTLET_TRUSTED_ADDRESSES": "192.0.2.1", "MARTLET_LIMIT_CONNECTIONS": "18",
         "MARTLET_LIMIT_CONNECTIONS_PER_ADDRESS": "19", "MARTLET_LIMIT_BYTES_PER_SECOND_PER_ADDRESS": "20KiB",
@@ -117,6 +119,8 @@ import Testing
         #expect(configuration.hooksProblem()?.message.hasPrefix("MARTLET_HOOKS: it is no JSON") == true)
         #expect(relay.lease == .seconds(3) && relay.scan == .seconds(3_600))
         #expect(relay.webhooksKey?.revealed == "a key of twenty-four bytes, or more")
+        #expect(relay.port == 9_200 && relay.host == "::1")
+        #expect(relay.webhookEndpoints == 33 && relay.webhookDeadLetters == 44)
         #expect(relay.webhookHosts == ["hooks.internal", "::1"] && relay.webhookTimeout == .seconds(7))
         #expect(relay.webhookRetries == [.seconds(1), .seconds(7_200)] && relay.webhookAuthorityFile == "/etc/passwd")
         #expect(NodeConfiguration.Relay().webhookRetries.reduce(.zero, +) > .seconds(2 * 86_400))

@@ -39,6 +39,18 @@ struct RoomFeedTests {
         #expect(feed.events.map(\.id) == ["lobby~5-3"])
     }
 
+    @Test func onlyEntriesThatFollowTheCursorWithoutAHoleAreWhole() {
+        let cursor = Position(epoch: 5, seq: 2)
+        #expect(RoomFeed.isWhole([message(5, 3), message(7, 4)], after: cursor))
+        #expect(RoomFeed.isWhole([message(5, 1)], after: nil))
+        #expect(!RoomFeed.isWhole([], after: cursor), "the newest ones may have been erased")
+        #expect(!RoomFeed.isWhole([message(5, 4)], after: cursor))
+        #expect(!RoomFeed.isWhole([message(5, 3), message(5, 5)], after: cursor))
+        #expect(!RoomFeed.isWhole([message(9, 1)], after: cursor), "a history that begins again")
+        #expect(!RoomFeed.isWhole([message(5, 2)], after: nil))
+        #expect(!RoomFeed.isWhole([message(4, 3)], after: cursor), "epochs never go down")
+    }
+
     @Test func aHoleIsAGapThatNamesWhatIsMissing() {
         let feed = RoomFeed(of: room, after: Position(epoch: 5, seq: 2), [message(6, 9)], isWhole: true)
         #expect(feed.events.map(\.kind) == [.gap, .messageCreated])

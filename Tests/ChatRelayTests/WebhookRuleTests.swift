@@ -1,5 +1,8 @@
 import ChatCore
+import ChatRedis
+import Foundation
 import NIOCore
+import RedisSchema
 import Testing
 
 @testable import ChatRelay
@@ -44,6 +47,35 @@ struct WebhookRuleTests {
         #expect(throws: WebhookURL.Problem.self) { try WebhookURL(text) }
     }
 
+    // MARK: endpoints
+
+    private let endpoint = #"{"url":"https://example.com/","since":"7","types":["gap"],"rooms":["team:*"]}"#
+
+    @Test func anEndpointIsReadAsItWasWritten() throws {
+        var written = WebhookEndpoint(
+            id: "a1", url: "https://example.com/",
+            filter: EventFilter(kinds: [.gap, .messageCreated], rooms: [try RoomPattern("team:*")]), since: 7)
+        #expect(WebhookEndpoint(id: "a1", json: written.json) == written)
+        (written.generation, written.previousUntil, written.secrets, written.disabled) = (3, 9, ["a", "b"], "why")
+        #expect(WebhookEndpoint(id: "a1", json: written.json) == written)
+        #expect(try #require(WebhookEndpoint(id: "a1", json: endpoint)).filter.kinds == [.gap])
+    }
+
+    @Test(arguments: [
+        (#"["gap"]"#, #"["gapp"]"#), (#"["gap"]"#, #""gap""#), (#"["gap"]"#, "[1]"), (#"["team:*"]"#, "[7]"),
+        (#"["team:*"]"#, #"["team:*",""]"#), (#"["team:*"]"#, "{}"), (#""7""#, #""x""#),
+        ("{", #"{"generation":"0","#), ("{", #"{"generation":2,"#), ("{", #"{"previousUntil":"-1","#),
+        ("{", #"{"secrets":[1],"#), ("{", #"{"disabled":true,"#),
+    ])
+    func anEndpointOfWhichAPartCannotBeReadIsNone(part: String, changed: String) throws {
+        let text = endpoint.replacingOccurrences(of: part, with: changed, options: [], range: endpoint.range(of: part))
+        #expect(text != endpoint)
+        #expect(WebhookEndpoint(id: "a1", json: text) == nil, "it would be sent what nobody asked for")
+        let reply = RedisValue.array([.string("a1"), .string(text), .string("b2"), .string(endpoint)])
+        let store = WebhookStore(keys: RedisKeys())
+        #expect(store.endpoints(reply).map(\.id) == ["b2"] && store.unreadable(reply) == ["a1"])
+    }
+
     // MARK: attempts
 
     @Test func thePausesAreThoseOfTheSchedule() {
@@ -53,6 +85,20 @@ struct WebhookRuleTests {
         #expect(schedule.pause(afterFailures: 1, random: 0, atLeast: .seconds(50)) == .seconds(50))
         #expect(schedule.pause(afterFailures: 1, random: 0, atLeast: .seconds(1_000_000)) == .seconds(86_400))
         #expect(schedule.pause(afterFailures: 3, random: 0, atLeast: .seconds(50)) == nil)
+    }
+
+    /// 784111777 is the time of the example in RFC 9110 §5.6.7.
+    @Test(
+        arguments: [
+            ("120", 120), ("7 s", nil), ("0", nil), ("-5", nil), ("99999999999999999999999", 86_400), ("", nil),
+            ("soon", nil),
+            ("1.5", nil), ("Sun, 06 Nov 1994 08:49:37 GMT", 10), ("Sunday, 06-Nov-94 08:49:37 GMT", 10),
+            ("Sun Nov  6 08:49:37 1994", 10), ("Sun, 06 Nov 1994 08:49:27 GMT", nil),
+            ("Tue, 08 Nov 1994 08:49:37 GMT", 86_400),
+            ("Sun, 06 Nov 1994 08:49:37 GMT, and more", nil), (String(repeating: "9", count: 65), nil),
+        ] as [(String, Int?)])
+    func aServerMayAskToBeLeftAlone(field: String, seconds: Int?) {
+        #expect(RetryAfter.pause(field, now: 784_111_767_000) == seconds.map { .seconds($0) })
     }
 
     @Test func theBreakerOpensAfterFiveFailuresAndTriesOneDeliveryAtATime() {

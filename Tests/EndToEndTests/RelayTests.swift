@@ -89,6 +89,46 @@ struct RelayTests {
         #expect(!relay.output.contains(" warning "), "\(relay.output)")
     }
 
+    @Test func aMonitorSeesWhatARelayDoesAndThatTheWholeWayWorks() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let path = file()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let port = try PrivateRedis.freePort()
+        let relay = try TestRelay(
+            redis: cluster.redis.url, ["MARTLET_ARCHIVE": "sqlite:\(path)", "MARTLET_RELAY_PORT": "\(port)"])
+        try await soon("the relay has scanned") { relay.output.contains("all rooms were scanned") }
+        let place = ["--redis", cluster.redis.url]
+        let check = try await Shell.run(TestNode.executable.path, ["relay", "check"] + place)
+        #expect(check.contains("streams  ") && check.contains("archive  "), "\(check)")
+        let metrics = try await Shell.run("curl", ["-s", "-m", "5", "http://127.0.0.1:\(port)/metrics"])
+        for line in [
+            "martlet_relay_partitions 16", "martlet_relay_redis_up 1", #"martlet_relay_events_total{sink="streams"} 1"#,
+            #"martlet_relay_sink_up{sink="archive"} 1"#, #"martlet_relay_delay_seconds_count{sink="archive"} 1"#,
+            #"martlet_relay_lag_seconds{partition="15",sink="streams"} 0.0"#, "martlet_relay_partitions_unread 0",
+        ] {
+            #expect(metrics.split(separator: "\n").contains(Substring(line)), "\(line)\n\(metrics)")
+        }
+        let status = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5"]
+        for route in ["healthz", "readyz"] {
+            #expect(try await Shell.run("curl", status + ["http://127.0.0.1:\(port)/\(route)"]) == "200")
+        }
+        try await relay.terminate()
+        let failed = try await Shell.run(
+            "/bin/sh",
+            ["-c", "\(TestNode.executable.path) relay check --within 300ms --redis \(cluster.redis.url) 2>&1"])
+        #expect(failed.contains("not in 300ms: archive streams"), "\(failed)")
+    }
+
+    @Test func aRelayWhosePortIsTakenDoesNotStart() async throws {
+        let cluster = try await Cluster.start(1)
+        defer { cluster.end() }
+        let taken = cluster.nodes[0].port
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_PORT": "\(taken)"])
+        try await soon("the relay has ended") { !relay.isRunning }
+        #expect(relay.output.contains("MARTLET_RELAY_PORT: "), "\(relay.output)")
+    }
+
     @Test func whatIsSaidBeforeNodesKnowOfTheFirstRelayIsNotLeftBehind() async throws {
         let cluster = try await Cluster.start(1)
         defer { cluster.end() }

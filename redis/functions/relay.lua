@@ -7,21 +7,11 @@
 -- ARGV  token · how many rooms at most
 -- Returns how many rooms were handed over
 --
--- martlet_due: the rooms that are due for a sink, those that wait longest first.
--- KEYS  lease · queue
--- ARGV  token · how many at most
--- Returns {room, score, …}
---
 -- martlet_done: what became of rooms that were due.
 -- KEYS  lease · queue
--- ARGV  token · for each room: room, its score as `martlet_due` returned it, and '' (everything was read) or after how
---       many ms it is due again
+-- ARGV  token · for each room: room, the score with which the relay has found it, and '' (everything was read) or after
+--       how many ms it is due again
 -- Returns how many rooms have left the queue. A room that was handed over again meanwhile has another score, and stays.
---
--- martlet_emit: adds events to the partition's event stream.
--- KEYS  lease · log (the stream <prefix>{events:<partition>}:log)
--- ARGV  token · bound of the stream (MAXLEN ~) · for each event: ID, type, room, JSON
--- Returns the ID of the last entry
 --
 -- Atomic each. FENCED if the token is not that of the lease: another relay has the partition now, and nothing was
 --       changed.
@@ -39,48 +29,40 @@ redis.register_function('martlet_take', function(keys, args)
     fence(keys[1], args[1])
     local count, clock = math.min(number(args[2], 'the count'), 1000), now()
     local taken = redis.call('ZRANGE', keys[2], '0', int(count - 1))
-    for _, room in ipairs(taken) do
-        for index = 3, #keys do
+    if #taken == 0 then return 0 end
+    for index = 3, #keys do
+        local scores, words = redis.call('ZMSCORE', keys[index], unpack(taken)), {}
+        for place, room in ipairs(taken) do
             -- A higher score than before tells `martlet_done` that there is more than the sink has read.
-            local score = tonumber(redis.call('ZSCORE', keys[index], room) or nil)
-            redis.call('ZADD', keys[index], int(score and math.max(score + 1, clock) or clock), room)
+            local score = tonumber(scores[place] or nil)
+            words[#words + 1] = int(score and math.max(score + 1, clock) or clock)
+            words[#words + 1] = room
         end
-        redis.call('ZREM', keys[2], room)
+        redis.call('ZADD', keys[index], unpack(words))
     end
+    redis.call('ZREM', keys[2], unpack(taken))
     return #taken
 end)
-
-redis.register_function{function_name = 'martlet_due', flags = {'no-writes'}, callback = function(keys, args)
-    check({'hash', 'zset'}, keys)
-    fence(keys[1], args[1])
-    local count = math.min(number(args[2], 'the count'), 1000)
-    return redis.call('ZRANGE', keys[2], '-inf', int(now()), 'BYSCORE', 'LIMIT', '0', int(count), 'WITHSCORES')
-end}
 
 redis.register_function('martlet_done', function(keys, args)
     check({'hash', 'zset'}, keys)
     fence(keys[1], args[1])
-    local clock, left = now(), 0
-    for index = 2, #args - 2, 3 do
-        local room, score, delay = args[index], args[index + 1], args[index + 2]
-        if redis.call('ZSCORE', keys[2], room) == score then
-            if delay == '' then
-                left = left + redis.call('ZREM', keys[2], room)
-            else
-                redis.call('ZADD', keys[2], int(clock + number(delay, 'the delay')), room)
-            end
+    local clock, rooms, gone, delayed = now(), {}, {}, {}
+    for index = 2, #args - 2, 3 do rooms[#rooms + 1] = args[index] end
+    if #rooms == 0 then return 0 end
+    if #rooms > 1000 then error({err = 'ERR martlet: more than 1000 rooms'}) end
+    local scores = redis.call('ZMSCORE', keys[2], unpack(rooms))
+    for place, room in ipairs(rooms) do
+        local score, delay = args[place * 3], args[place * 3 + 1]
+        if delay ~= '' then
+            delayed[#delayed + 1] = int(clock + number(delay, 'the delay'))
+            delayed[#delayed + 1] = room
+        elseif scores[place] == score then
+            gone[#gone + 1] = room
         end
     end
-    return left
-end)
-
-redis.register_function('martlet_emit', function(keys, args)
-    check({'hash', 'stream'}, keys)
-    fence(keys[1], args[1])
-    local most, last = int(number(args[2], 'the bound')), ''
-    for index = 3, #args - 3, 4 do
-        last = redis.call('XADD', keys[2], 'MAXLEN', '~', most, '*', 'id', args[index], 'type', args[index + 1],
-            'room', args[index + 2], 'event', args[index + 3])
-    end
-    return last
+    -- A pause holds for what was handed over meanwhile, too. A queue that was removed with its sink stays empty.
+    if #delayed > 0 then redis.call('ZADD', keys[2], 'XX', unpack(delayed)) end
+    if #gone > 0 then redis.call('ZREM', keys[2], unpack(gone)) end
+    return #gone
 end)

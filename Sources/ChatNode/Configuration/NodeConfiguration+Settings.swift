@@ -86,7 +86,7 @@ extension NodeConfiguration {
             "Size of the kernel's receive buffer of a connection."),
     ]
 
-    private static let hostRule = ValueRule.string(
+    static let hostRule = ValueRule.string(
         "address or host name", expected: "an IP address (IPv6 without brackets) or a host name, without a port",
         isValid: HostName.isListenable)
 

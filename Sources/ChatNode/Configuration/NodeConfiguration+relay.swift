@@ -14,6 +14,10 @@ extension NodeConfiguration {
         public var lease: Duration = .seconds(10)
         /// The time between two scans of all rooms (duration, default: 10m, range: 1s to 1d).
         public var scan: Duration = .seconds(600)
+        /// Where `/metrics`, `/healthz` and `/readyz` of the relay are (int, default: none, range: 0 to 65535).
+        public var port: Int?
+        /// The address of that port (string, default: 127.0.0.1).
+        public var host = "127.0.0.1"
 
         /// From which the secrets of webhook endpoints are derived (string, secret, default: none).
         public var webhooksKey: Secret?
@@ -26,6 +30,10 @@ extension NodeConfiguration {
         public var webhookRetries: [Duration] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].map {
             .seconds($0)
         }
+        /// The most endpoints (int, default: 100, range: 1 to 1000).
+        public var webhookEndpoints = 100
+        /// The most dead letters of an endpoint in one partition (int, default: 10000, range: 1 to 1000000).
+        public var webhookDeadLetters = 10_000
         /// Authorities that are trusted in place of the system's (path, default: none).
         public var webhookAuthorityFile: String?
 
@@ -61,6 +69,10 @@ extension NodeConfiguration {
             "relay.scan", \.relay.scan, .duration(.seconds(1)...(.seconds(86_400))),
             "`martlet relay`: the time between two scans of all rooms, which find what no node has noted."),
         Setting(
+            "relay.port", \.relay.port, ValueRule.int(0...65_535).optional(),
+            "`martlet relay`: port for operators, with `/metrics`, `/healthz` and `/readyz`. It speaks plain HTTP."),
+        Setting("relay.host", \.relay.host, hostRule, "`martlet relay`: address to listen on for operators."),
+        Setting(
             "webhooks.key", \.relay.webhooksKey, ValueRule.hookSecret.optional(), secret: true,
             "`martlet relay` and `martlet webhooks`: the key from which the secrets of webhook endpoints are derived, "
                 + "so that no secret is stored. The same for all relays. Another key is another secret for every "
@@ -77,6 +89,14 @@ extension NodeConfiguration {
             "webhooks.retries", \.relay.webhookRetries, .durations,
             "`martlet relay`: the pauses before further attempts to deliver an event, with commas between them. After "
                 + "the last attempt the event is a dead letter."),
+        Setting(
+            "webhooks.endpoints", \.relay.webhookEndpoints, .int(1...1_000),
+            "`martlet webhooks add`: webhook endpoints at most. Each costs Redis a few microseconds for each room in "
+                + "which something is said."),
+        Setting(
+            "webhooks.dead.letters", \.relay.webhookDeadLetters, .int(1...1_000_000),
+            "`martlet relay`: dead letters that are kept of an endpoint, in each of the 16 partitions, at most. The "
+                + "oldest ones go; it bounds the memory of Redis."),
         Setting(
             "webhooks.ca", \.relay.webhookAuthorityFile, ValueRule.file.optional(),
             "`martlet relay`: PEM file of the authorities that are trusted for webhooks, in place of the system's."),

@@ -18,6 +18,9 @@ actor LeaseHolder {
     /// added.
     private(set) var sinks: [String: Bool] = [:]
     private var announced: [EventPartition] = []
+    /// The clock of the Redis that has a partition, as it was in the answer to the last question, and when that was
+    /// asked.
+    private var clocks: [EventPartition: (redis: UInt64, asked: Moment)] = [:]
 
     init(
         redis: RelayRedis, keys: RedisKeys, id: String, sinks: [String], life: Duration, clock: RelayClock,
@@ -34,6 +37,13 @@ actor LeaseHolder {
 
     /// The leases that this relay holds now.
     var leases: [LeaseBook.Lease] { book.current(now: clock.now) }
+
+    /// The clock of the Redis that has the partition (ms since 1970), or a few ms later, so that what is due for Redis
+    /// is due here, too.
+    func redisClock(of partition: EventPartition) -> UInt64 {
+        guard let last = clocks[partition] else { return clock.wall }
+        return last.redis + UInt64(clamping: (clock.now - last.asked).wholeMilliseconds) + 1
+    }
 
     /// How long nodes note rooms for relays after the last one was heard of.
     static let registrationLife: Duration = .seconds(86_400)
@@ -88,18 +98,20 @@ actor LeaseHolder {
                 case .giveBack(let partition): (partition, 0)
                 }
             return [
-                "FCALL", "martlet_lease", "1", keys.key(.lease, ofPartition: partition.keyTag), id, String(life),
+                "FCALL", "martlet_lease", "2", keys.key(.lease, ofPartition: partition.keyTag),
+                keys.key(.log, ofPartition: partition.keyTag), id, String(life),
             ]
         }
         for (action, reply) in zip(actions, try await redis.ask(commands)) {
             guard case .ask(let partition) = action else { continue }
-            guard let parts = reply.array, parts.count == 3, let token = parts[0].integer, token >= 0,
-                let left = parts[2].integer
+            guard let parts = reply.array, parts.count == 4, let token = parts[0].integer, token >= 0,
+                let left = parts[2].integer, let time = parts[3].integer, time >= 0
             else {
                 logger.warning(
                     "a lease is not granted", metadata: ["partition": "\(partition)", "error": "\(reply.error ?? "")"])
                 continue
             }
+            clocks[partition] = (UInt64(time), asked)
             let answer: LeaseBook.Answer =
                 token > 0 ? .held(token: UInt64(token)) : .taken(for: .milliseconds(max(0, left)))
             book.answered(partition, answer, askedAt: asked)

@@ -23,6 +23,19 @@ struct RoomFeed: Equatable {
         position = last == cursor ? nil : last
     }
 
+    /// Whether the entries, in the order of a log, follow the cursor without a hole, so that nothing was erased or
+    /// trimmed between them. A page without entries is not: the newest ones may have been erased.
+    static func isWhole(_ entries: [Message], after cursor: Position?) -> Bool {
+        var last = cursor
+        for entry in entries {
+            guard entry.position.seq == (last?.seq ?? 0) + 1, last.map({ $0 < entry.position }) ?? true else {
+                return false
+            }
+            last = entry.position
+        }
+        return !entries.isEmpty
+    }
+
     /// Seqs go up by exactly 1 over a room's life, so a hole is visible by arithmetic, and a seq that does not go up
     /// says that the history has begun again.
     private static func gap(

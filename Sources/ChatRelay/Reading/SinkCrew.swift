@@ -13,7 +13,8 @@ actor SinkCrew {
     private let redis: RelayRedis
     private let keys: RedisKeys
     private let holder: LeaseHolder
-    private let queued: QueuedRooms
+    private let news: QueueNews
+    private let book: SinkBook
     private let clock: RelayClock
     private let webhooks: WebhookSink.Common
     private let logger: Logger
@@ -22,10 +23,11 @@ actor SinkCrew {
     private var problems: [String: String] = [:]
 
     init(
-        redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, queued: QueuedRooms, clock: RelayClock,
-        webhooks: WebhookSink.Common, logger: Logger
+        redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, news: QueueNews, book: SinkBook,
+        clock: RelayClock, webhooks: WebhookSink.Common, logger: Logger
     ) {
-        self.queued = queued
+        self.news = news
+        self.book = book
         self.redis = redis
         self.keys = keys
         self.holder = holder
@@ -36,8 +38,10 @@ actor SinkCrew {
 
     func start(_ sink: any EventSink) { start(sink, nil) }
 
-    /// Starts and stops workers, so that there is one for each endpoint that is not disabled.
-    func follow(_ endpoints: [WebhookEndpoint]) async {
+    /// Starts and stops workers, so that there is one for each endpoint that is not disabled. `unreadable`: the IDs of
+    /// others, to which nothing is sent.
+    func follow(_ endpoints: [WebhookEndpoint], unreadable: [String]) async {
+        for id in unreadable { say(id, "what Redis holds of it cannot be read; remove it, and add it again") }
         let wanted = Dictionary(
             endpoints.filter { $0.disabled == nil }.map { ($0.sink, $0) }, uniquingKeysWith: { first, _ in first })
         for (name, member) in members {
@@ -45,18 +49,22 @@ actor SinkCrew {
             members[name] = nil
             member.task.cancel()
             await member.task.value
+            book.ended(name)
         }
         for (name, endpoint) in wanted where members[name] == nil {
             do throws(RelayTrouble) {
                 start(try WebhookSink(endpoint, webhooks), endpoint)
                 problems[name] = nil
             } catch {
-                guard problems.updateValue(error.description, forKey: name) != error.description else { continue }
-                logger.warning(
-                    "nothing can be sent to a webhook endpoint",
-                    metadata: ["sink": "\(name)", "error": "\(error)"])
+                say(name, error.description)
             }
         }
+    }
+
+    private func say(_ name: String, _ problem: String) {
+        guard problems.updateValue(problem, forKey: name) != problem else { return }
+        logger.warning(
+            "nothing can be sent to a webhook endpoint", metadata: ["sink": "\(name)", "error": "\(problem)"])
     }
 
     /// Ends all workers, and waits for them.
@@ -68,7 +76,9 @@ actor SinkCrew {
 
     private func start(_ sink: any EventSink, _ endpoint: WebhookEndpoint?) {
         let worker = SinkWorker(
-            sink, redis: redis, keys: keys, holder: holder, queued: queued, clock: clock, logger: logger)
+            sink, redis: redis, keys: keys, holder: holder, news: news, book: book, clock: clock,
+            logger: logger)
+        book.began(sink.name)
         members[sink.name] = Member(endpoint: endpoint, task: Task { await worker.run() })
     }
 }

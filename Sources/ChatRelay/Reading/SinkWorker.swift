@@ -2,7 +2,6 @@ import ChatCore
 import ChatRedis
 import Logging
 import RedisSchema
-import Synchronization
 
 /// Feeds one sink: reads what is due, hands it over, and moves the cursors. A sink that fails or hangs holds up itself
 /// alone, as each has a worker and queues of its own.
@@ -13,11 +12,8 @@ actor SinkWorker {
     /// Bounds of a round.
     private static let roomsAtOnce = 128
     private static let roomsOfPartition = 64
-    private static let page = "200:131072"
     /// How often a worker that has nothing to do looks whether rooms were queued, which costs Redis nothing.
     private static let idle: Duration = .milliseconds(25)
-    /// How often it asks Redis all the same: for rooms that are due later, and that another relay has queued.
-    private static let longestIdle: Duration = .seconds(1)
     /// When a room whose keys cannot be read is tried again, in ms.
     private static let brokenRoomDelay = 60_000
     /// When a room that is being closed is looked at again, in ms.
@@ -29,15 +25,20 @@ actor SinkWorker {
     private let holder: LeaseHolder
     private let clock: RelayClock
     private let logger: Logger
-    private let queued: QueuedRooms
+    private let news: QueueNews
+    private let book: SinkBook
+    private var turns = PartitionTurns()
+    private let reader: LogReader
     private var failures = 0
     private var isSilent = Set<String>()
 
     init(
-        _ sink: any EventSink, redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, queued: QueuedRooms,
-        clock: RelayClock, logger: Logger
+        _ sink: any EventSink, redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, news: QueueNews,
+        book: SinkBook, clock: RelayClock, logger: Logger
     ) {
-        self.queued = queued
+        self.news = news
+        self.book = book
+        reader = LogReader(sink: sink.name, redis: redis, keys: keys)
         self.sink = sink
         self.redis = redis
         self.keys = keys
@@ -49,7 +50,7 @@ actor SinkWorker {
     /// Runs until the task is cancelled.
     func run() async {
         while !Task.isCancelled {
-            let seen = queued.count
+            let seen = news.now
             do {
                 let isBusy = try await round()
                 recovered()
@@ -61,20 +62,14 @@ actor SinkWorker {
         }
     }
 
-    private func waitForRooms(since seen: UInt64) async {
-        let end = ContinuousClock.now + Self.longestIdle
-        while queued.count == seen, ContinuousClock.now < end, !Task.isCancelled {
+    private func waitForRooms(since seen: QueueNews.Counts) async {
+        let end = ContinuousClock.now + PartitionTurns.longest
+        while news.now == seen, ContinuousClock.now < end, !Task.isCancelled {
             try? await Task.sleep(for: Self.idle)
         }
     }
 
-    /// A room that is due for the sink.
-    private struct Due {
-        let lease: LeaseBook.Lease
-        let room: RoomName
-        /// As Redis has it: whoever queues the room again changes it.
-        let score: String
-    }
+    private typealias Due = LogReader.Due
 
     private struct Outcome {
         let due: Due
@@ -85,25 +80,34 @@ actor SinkWorker {
 
     /// Returns whether anything was due.
     func round() async throws -> Bool {
-        let due = try await dueRooms()
+        var (whole, due) = try await dueRooms()
         guard !due.isEmpty else { return false }
         let isWhole = await holder.sinks[sink.name] ?? false
         var outcomes: [Outcome] = []
         var batches: [EventBatch] = []
         var closing: [RoomName] = []
         let now = clock.wall
-        for (due, reply) in zip(due, try await redis.ask(due.map { pageCommand($0) })) {
-            guard let parts = reply.array, parts.count == 4, let place = parts[0].string else {
-                sayBroken(due.room, reply.error ?? "no page")
+        let pages = try await reader.pages(due)
+        if let next = due.dropFirst(pages.count).first {
+            turns.cut(at: next.lease)
+            let unread = Set(due.dropFirst(pages.count).map(\.lease))
+            whole.removeAll { unread.contains($0) }
+            due.removeLast(due.count - pages.count)
+        }
+        for (due, result) in zip(due, pages) {
+            let page: LogReader.Page
+            switch result {
+            case .success(let read): page = read
+            case .failure(let trouble):
+                sayBroken(due.room.text, trouble.description)
                 outcomes.append(Outcome(due: due, delay: Self.brokenRoomDelay))
                 continue
             }
-            let feed = RoomFeed(of: due.room, after: Position(place), parts[1].messages, isWhole: isWhole)
-            let isClosing = parts[3].integer == 1 && parts[2].integer != 1 && sink.closer != nil
+            let feed = RoomFeed(of: due.room, after: page.cursor, page.entries, isWhole: isWhole)
+            let isClosing = page.isClosing && !page.hasMore && sink.closer != nil
             outcomes.append(
                 Outcome(
-                    due: due, delay: parts[2].integer == 1 ? 0 : isClosing ? Self.closingDelay : nil,
-                    position: feed.position))
+                    due: due, delay: page.hasMore ? 0 : isClosing ? Self.closingDelay : nil, position: feed.position))
             if isClosing { closing.append(due.room) }
             let events = feed.events.filter { sink.filter.accepts($0) }
             guard !events.isEmpty else { continue }
@@ -112,6 +116,16 @@ actor SinkWorker {
         }
         let receipt = batches.isEmpty ? SinkReceipt() : try await sink.accept(batches)
         for lease in receipt.lost { await holder.fenced(lease) }
+        for batch in batches where !receipt.lost.contains(batch.lease) {
+            for room in batch.rooms {
+                let partial = receipt.partial[room.room]
+                let accepted = room.events.filter { event in
+                    guard let partial else { return true }
+                    return partial.upTo.map { event.position <= $0 } ?? false
+                }
+                book.accepted(accepted, by: sink.name, now: clock.wall)
+            }
+        }
         outcomes = outcomes.compactMap { outcome in
             guard !receipt.lost.contains(outcome.due.lease) else { return nil }
             guard let partial = receipt.partial[outcome.due.room] else { return outcome }
@@ -120,69 +134,74 @@ actor SinkWorker {
                 position: partial.upTo)
         }
         try await settle(outcomes)
+        for lease in whole where !outcomes.contains(where: { $0.due.lease == lease && $0.delay == 0 }) {
+            turns.closed(lease)
+        }
         // A room that cannot be deleted yet is due again after a moment.
         for room in closing {
             if try await sink.closer?.close(room) ?? false {
+                await reader.forget(room)
                 logger.info("a room was closed", metadata: ["room": "\(room)", "sink": "\(sink.name)"])
             }
         }
         return true
     }
 
-    private func dueRooms() async throws -> [Due] {
-        let leases = await holder.leases
-        let commands = leases.map { lease in
-            let tag = lease.partition.keyTag
-            return [
-                "FCALL", "martlet_due", "2", keys.key(.lease, ofPartition: tag), keys.due(sink.name, ofPartition: tag),
-                String(lease.token), String(Self.roomsOfPartition),
-            ]
+    /// The rooms that are due, and the leases of which these are all.
+    private func dueRooms() async throws -> (whole: [LeaseBook.Lease], due: [Due]) {
+        let asked = turns.next(await holder.leases, news.now, now: clock.now)
+        var commands: [[String]] = []
+        for lease in asked {
+            commands.append([
+                "ZRANGE", keys.due(sink.name, ofPartition: lease.partition.keyTag), "-inf",
+                String(await holder.redisClock(of: lease.partition)), "BYSCORE", "LIMIT", "0",
+                String(Self.roomsOfPartition), "WITHSCORES",
+            ])
         }
         var due: [Due] = []
-        for (lease, reply) in zip(leases, try await redis.ask(commands)) {
-            if let text = reply.error {
-                guard text.hasPrefix("FENCED") else { throw RelayTrouble("redis refuses: \(text)") }
-                await holder.fenced(lease)
-                continue
-            }
+        var whole: [LeaseBook.Lease] = []
+        var unreadable: [[String]] = []
+        for (lease, reply) in zip(asked, try await redis.ask(commands)) {
+            if let text = reply.error { throw RelayTrouble("redis refuses: \(text)") }
             let flat = reply.array ?? []
+            var found: [Due] = []
             for place in stride(from: 0, to: flat.count - 1, by: 2) {
-                guard due.count < Self.roomsAtOnce else { break }
-                guard let name = flat[place].string, let score = flat[place + 1].string,
-                    let room = try? RoomName(stored: name)
-                else { continue }
-                due.append(Due(lease: lease, room: room, score: score))
+                guard let name = flat[place].string, let score = flat[place + 1].string else { continue }
+                guard let room = try? RoomName(stored: name) else {
+                    sayBroken(name, "its name in the queue is no room's")
+                    unreadable.append(["ZREM", keys.due(sink.name, ofPartition: lease.partition.keyTag), name])
+                    continue
+                }
+                found.append(Due(lease: lease, room: room, score: score))
             }
+            let taken = found.prefix(Self.roomsAtOnce - due.count)
+            due += taken
+            guard taken.count == found.count else {
+                turns.cut(at: lease)
+                break
+            }
+            guard flat.count < 2 * Self.roomsOfPartition else { continue }
+            if found.isEmpty { turns.closed(lease) } else { whole.append(lease) }
         }
-        return due
-    }
-
-    private func pageCommand(_ due: Due) -> [String] {
-        [
-            "FCALL", "martlet_page", "2", keys.key(.log, of: due.room.text), keys.key(.cursors, of: due.room.text),
-            sink.name, Self.page,
-        ]
+        _ = try await redis.ask(unreadable)
+        return (whole, due)
     }
 
     /// Moves the cursors first: a room that left the queue before that would not be read again after a crash.
-    private func settle(_ outcomes: [Outcome]) async throws {
-        let moved = outcomes.filter { $0.position != nil }
-        let commands = moved.map { outcome in
-            let room = outcome.due.room.text
-            return [
-                "FCALL", "martlet_cursor", "2", keys.key(.log, of: room), keys.key(.cursors, of: room), sink.name,
-                String(outcome.due.lease.token), outcome.position?.description ?? "",
-            ]
-        }
+    private func settle(_ all: [Outcome]) async throws {
+        // A relay that was frozen has lost its leases, and writes nothing.
+        let held = Set(await holder.leases)
+        let outcomes = all.filter { held.contains($0.due.lease) }
+        let moves = outcomes.compactMap { outcome in outcome.position.map { (due: outcome.due, position: $0) } }
         var fenced: Set<LeaseBook.Lease> = []
         var unmoved: Set<RoomName> = []
-        for (outcome, reply) in zip(moved, try await redis.ask(commands)) {
-            guard let text = reply.error else { continue }
-            if text.hasPrefix("FENCED") {
-                fenced.insert(outcome.due.lease)
-            } else {
-                sayBroken(outcome.due.room, text)
-                unmoved.insert(outcome.due.room)
+        for (move, answer) in zip(moves, try await reader.move(moves, now: clock.now)) {
+            switch answer {
+            case .moved: break
+            case .fenced: fenced.insert(move.due.lease)
+            case .refused(let text):
+                sayBroken(move.due.room.text, text)
+                unmoved.insert(move.due.room)
             }
         }
         for lease in fenced { await holder.fenced(lease) }
@@ -209,6 +228,7 @@ actor SinkWorker {
     private func failed(_ error: any Error) -> Duration {
         if Task.isCancelled { return .zero }
         failures += 1
+        book.failed(sink.name)
         if failures == 1 {
             logger.warning(
                 "a sink does not accept events; they are given to it again",
@@ -220,24 +240,16 @@ actor SinkWorker {
 
     private func recovered() {
         if failures > 0 {
+            book.recovered(sink.name)
             logger.notice("a sink accepts events again", metadata: ["sink": "\(sink.name)", "count": "\(failures)"])
         }
         failures = 0
     }
 
-    private func sayBroken(_ room: RoomName, _ text: String) {
-        guard isSilent.count < 1_000, isSilent.insert(room.text).inserted else { return }
+    private func sayBroken(_ room: String, _ text: String) {
+        guard isSilent.count < 1_000, isSilent.insert(room).inserted else { return }
         logger.warning(
             "a room cannot be read for a sink; it is tried again every minute (see martlet doctor)",
             metadata: ["sink": "\(sink.name)", "room": "\(room)", "error": "\(text)"])
     }
-}
-
-/// How many rooms the relay has queued for its sinks since it started, so that idle workers need not ask Redis.
-final class QueuedRooms: Sendable {
-    private let all = Atomic<UInt64>(0)
-
-    var count: UInt64 { all.load(ordering: .relaxed) }
-
-    func add(_ count: Int) { all.add(UInt64(max(0, count)), ordering: .relaxed) }
 }

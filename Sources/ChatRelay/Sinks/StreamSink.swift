@@ -14,9 +14,8 @@ struct StreamSink: EventSink {
     /// The most entries of one stream (`MAXLEN ~`); what no group has read is lost to it beyond that.
     let length: Int
 
-    /// The most bytes of events in one call, so that Redis is not held up.
-    private static let mostBytes = 64 * 1_024
-
+    /// The ID of an entry is `<token of the lease>-<number>`. The IDs of a stream only go up (Redis XADD), so what a
+    /// relay adds when another one has already written as the new holder is refused.
     func accept(_ batches: [EventBatch]) async throws -> SinkReceipt {
         let commands = batches.map { self.commands($0) }
         var replies = try await redis.ask(commands.flatMap(\.self))[...]
@@ -24,7 +23,7 @@ struct StreamSink: EventSink {
         for (batch, commands) in zip(batches, commands) {
             for reply in replies.prefix(commands.count) {
                 guard let text = reply.error else { continue }
-                guard text.hasPrefix("FENCED") else { throw RelayTrouble("redis refuses: \(text)") }
+                guard text.contains("equal or smaller") else { throw RelayTrouble("redis refuses: \(text)") }
                 receipt.lost.insert(batch.lease)
             }
             replies = replies.dropFirst(commands.count)
@@ -33,23 +32,12 @@ struct StreamSink: EventSink {
     }
 
     private func commands(_ batch: EventBatch) -> [[String]] {
-        let tag = batch.lease.partition.keyTag
-        let head = [
-            "FCALL", "martlet_emit", "2", keys.key(.lease, ofPartition: tag), keys.key(.log, ofPartition: tag),
-            String(batch.lease.token), String(length),
-        ]
-        var commands: [[String]] = []
-        var command = head
-        var bytes = 0
-        for event in batch.rooms.lazy.flatMap(\.events) {
-            let json = event.json(now: batch.now)
-            command += [event.id, event.kind.rawValue, event.room.text, json]
-            bytes += json.utf8.count
-            guard bytes >= Self.mostBytes else { continue }
-            commands.append(command)
-            (command, bytes) = (head, 0)
+        let log = keys.key(.log, ofPartition: batch.lease.partition.keyTag)
+        return batch.rooms.lazy.flatMap(\.events).map { event in
+            [
+                "XADD", log, "MAXLEN", "~", String(length), "\(batch.lease.token)-*", "id", event.id, "type",
+                event.kind.rawValue, "room", event.room.text, "event", event.json(now: batch.now),
+            ]
         }
-        if command.count > head.count { commands.append(command) }
-        return commands
     }
 }

@@ -12,8 +12,8 @@ struct WebhookClient: Sendable {
     /// What a server answered.
     struct Answer: Hashable, Sendable {
         var status: Int
-        /// For how long it asks to be left alone.
-        var retryAfter: Duration?
+        /// The field Retry-After, as the server wrote it; see ``RetryAfter``.
+        var retryAfter: String?
     }
 
     /// Why there is no answer, without anything that the server sent.
@@ -150,11 +150,9 @@ private final class DeliveryHandler: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // (The status 100 and others of its kind come before the answer.)
         guard case .head(let answer) = unwrapInboundIn(data), answer.status.code >= 200 else { return }
-        let seconds = answer.headers.first(name: "Retry-After").flatMap { Int64($0) }
         promise.succeed(
             WebhookClient.Answer(
-                status: Int(answer.status.code),
-                retryAfter: seconds.flatMap { $0 > 0 ? .seconds(min($0, 86_400)) : nil }))
+                status: Int(answer.status.code), retryAfter: answer.headers.first(name: "Retry-After")))
         // The body says nothing, and may be endless.
         context.close(promise: nil)
     }

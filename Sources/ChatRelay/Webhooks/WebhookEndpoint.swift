@@ -26,7 +26,9 @@ public struct WebhookEndpoint: Hashable, Sendable {
     }
 
     /// The name of its sink.
-    public var sink: String { "hook-\(id)" }
+    public var sink: String { Self.sink(of: id) }
+
+    static func sink(of id: String) -> String { "hook-\(id)" }
 
     /// The value in the hash of endpoints.
     public var json: String {
@@ -41,18 +43,39 @@ public struct WebhookEndpoint: Hashable, Sendable {
         return JSONValue.object(fields).text
     }
 
-    /// Reads the value in the hash; nil if it is none of ours.
+    /// Reads the value in the hash; nil if any part of it is none of ours. A type or a room that cannot be read must
+    /// not be left out: an endpoint without types and rooms is sent everything.
     public init?(id: String, json: String) {
         guard let value = try? JSONValue(parsing: json), let url = value["url"]?.string,
-            let since = value["since"]?.string.flatMap({ UInt64($0) }), WebhookEndpoint.isID(id)
+            let since = value["since"]?.string.flatMap({ UInt64($0) }), WebhookEndpoint.isID(id),
+            let kinds = Self.list(value["types"], { RoomEvent.Kind(rawValue: $0) }),
+            let rooms = Self.list(value["rooms"], { try? RoomPattern($0) }),
+            let secrets = Self.list(value["secrets"], { $0 }),
+            let generation = Self.text(value["generation"], { Int($0) }, absent: 1), generation > 0,
+            let previousUntil = Self.text(value["previousUntil"], { UInt64($0) }, absent: 0),
+            let disabled = Self.text(value["disabled"], { $0 }, absent: "")
         else { return nil }
-        let kinds = (value["types"]?.array ?? []).compactMap { $0.string.flatMap { RoomEvent.Kind(rawValue: $0) } }
-        let rooms = (value["rooms"]?.array ?? []).compactMap { $0.string.flatMap { try? RoomPattern($0) } }
         self.init(id: id, url: url, filter: EventFilter(kinds: Set(kinds), rooms: rooms), since: since)
-        generation = value["generation"]?.string.flatMap { Int($0) } ?? 1
-        previousUntil = value["previousUntil"]?.string.flatMap { UInt64($0) } ?? 0
-        secrets = (value["secrets"]?.array ?? []).compactMap(\.string)
-        disabled = value["disabled"]?.string
+        self.generation = generation
+        self.previousUntil = previousUntil
+        self.secrets = secrets
+        self.disabled = disabled.isEmpty ? nil : disabled
+    }
+
+    /// Nil unless it is absent, or a list of strings each of which can be read.
+    private static func list<Element>(_ value: JSONValue?, _ read: (String) -> Element?) -> [Element]? {
+        guard let value else { return [] }
+        guard let array = value.array else { return nil }
+        let elements = array.compactMap { $0.string.flatMap(read) }
+        return elements.count == array.count ? elements : nil
+    }
+
+    /// Nil if it is there and cannot be read.
+    private static func text<Element>(
+        _ value: JSONValue?, _ read: (String) -> Element?, absent: Element
+    ) -> Element? {
+        guard let value else { return absent }
+        return value.string.flatMap(read)
     }
 
     /// Whether the text may be an endpoint's ID.

@@ -26,6 +26,8 @@ actor WebhookSink: EventSink {
         let client: WebhookClient
         let secrets: WebhookSecrets
         let schedule: RetrySchedule
+        /// The most dead letters of an endpoint and partition.
+        let deadLetters: Int
         let clock: RelayClock
     }
 
@@ -139,7 +141,9 @@ actor WebhookSink: EventSink {
             case 410: return .gone
             case 300...399:
                 return .failed("status \(answer.status), a redirect, which is not followed", retryAfter: nil)
-            default: return .failed("status \(answer.status)", retryAfter: answer.retryAfter)
+            default:
+                let pause = answer.retryAfter.flatMap { RetryAfter.pause($0, now: common.clock.wall) }
+                return .failed("status \(answer.status)", retryAfter: pause)
             }
         } catch {
             return .failed(error.description, retryAfter: nil)
@@ -176,8 +180,9 @@ actor WebhookSink: EventSink {
     private func bury(_ event: RoomEvent, _ lease: LeaseBook.Lease, _ problem: String) async throws {
         _ = try await common.redis.ask([
             [
-                "XADD", common.keys.dead(name, ofPartition: lease.partition.keyTag), "MAXLEN", "~", "10000", "*", "id",
-                event.id, "type", event.kind.rawValue, "room", event.room.text, "event",
+                "XADD", common.keys.dead(name, ofPartition: lease.partition.keyTag), "MAXLEN", "~",
+                String(common.deadLetters),
+                "*", "id", event.id, "type", event.kind.rawValue, "room", event.room.text, "event",
                 event.json(now: common.clock.wall), "reason", problem,
             ]
         ])

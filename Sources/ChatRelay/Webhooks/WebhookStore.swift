@@ -4,9 +4,6 @@ public import RedisSchema
 
 /// The endpoints in Redis: a hash of partition 0, endpoint → JSON.
 public struct WebhookStore: Sendable {
-    /// The most endpoints: each costs every noted room a few microseconds of Redis.
-    public static let most = 100
-
     let keys: RedisKeys
 
     public init(keys: RedisKeys) {
@@ -18,10 +15,16 @@ public struct WebhookStore: Sendable {
     /// The command that reads all endpoints.
     public var read: [String] { ["HGETALL", key(.webhooks)] }
 
-    /// The endpoints in the reply to ``read``, ordered by ID. What is none of ours is left out.
+    /// The endpoints in the reply to ``read``, ordered by ID. What is none of ours is left out; see ``unreadable(_:)``.
     public func endpoints(_ reply: RedisValue) -> [WebhookEndpoint] {
         reply.pairs.compactMap { id, value in value.string.flatMap { WebhookEndpoint(id: id, json: $0) } }
             .sorted { $0.id < $1.id }
+    }
+
+    /// The IDs in the reply to ``read`` whose endpoints cannot be read, in order. Nothing is sent to them.
+    public func unreadable(_ reply: RedisValue) -> [String] {
+        reply.pairs.filter { id, value in value.string.flatMap { WebhookEndpoint(id: id, json: $0) } == nil }
+            .map(\.key).sorted()
     }
 
     /// The command that stores an endpoint.
@@ -34,15 +37,15 @@ public struct WebhookStore: Sendable {
         ["HSETNX", key(.sinks), endpoint.sink, "new \(now)"]
     }
 
-    /// The commands that remove an endpoint, and what is queued for it.
-    public func remove(_ endpoint: WebhookEndpoint) -> [[String]] {
-        [["HDEL", key(.webhooks), endpoint.id], ["HDEL", key(.sinks), endpoint.sink]]
+    /// The commands that remove the endpoint with that ID, and what is queued for it.
+    public func remove(_ id: String) -> [[String]] {
+        let sink = WebhookEndpoint.sink(of: id)
+        return [["HDEL", key(.webhooks), id], ["HDEL", key(.sinks), sink]]
             + EventPartition.all.flatMap { partition in
                 let tag = partition.keyTag
                 return [
-                    ["DEL", keys.due(endpoint.sink, ofPartition: tag)],
-                    ["DEL", keys.tries(endpoint.sink, ofPartition: tag)],
-                    ["DEL", keys.dead(endpoint.sink, ofPartition: tag)],
+                    ["DEL", keys.due(sink, ofPartition: tag)], ["DEL", keys.tries(sink, ofPartition: tag)],
+                    ["DEL", keys.dead(sink, ofPartition: tag)],
                 ]
             }
     }

@@ -20,21 +20,38 @@ extension RelayCommand {
 
             @OptionGroup var redis: RedisPlace
 
-            /// The dead letters of all partitions, oldest first in each.
-            func letters() async throws -> [Letter] {
-                var letters: [Letter] = []
+            /// Dead letters that are read at once; each may be as large as a message.
+            private static let page = 50
+
+            /// Calls with the dead letters of all partitions, oldest first in each. What is added meanwhile is not
+            /// among them for certain. Returns how many there were.
+            func each(_ body: (Letter) async throws -> Void) async throws -> Int {
+                var count = 0
                 for partition in EventPartition.all {
-                    let reply = try await redis.ask("relay") {
-                        ["XRANGE", $0.dead(sink, ofPartition: partition.keyTag), "-", "+"]
-                    }
-                    for entry in reply.array ?? [] {
-                        guard let parts = entry.array, parts.count == 2, let place = parts[0].string else { continue }
-                        letters.append(
-                            Letter(
-                                partition: partition, place: place, fields: parts[1].pairs.compactMapValues(\.string)))
+                    var start = "-"
+                    while true {
+                        let reply = try await redis.ask("relay") {
+                            [
+                                "XRANGE", $0.dead(sink, ofPartition: partition.keyTag), start, "+", "COUNT",
+                                String(Self.page),
+                            ]
+                        }
+                        let entries = reply.array ?? []
+                        for entry in entries {
+                            guard let parts = entry.array, parts.count == 2, let place = parts[0].string else {
+                                continue
+                            }
+                            start = "(\(place)"
+                            count += 1
+                            try await body(
+                                Letter(
+                                    partition: partition, place: place,
+                                    fields: parts[1].pairs.compactMapValues(\.string)))
+                        }
+                        guard entries.count == Self.page else { break }
                     }
                 }
-                return letters
+                return count
             }
         }
 
@@ -55,8 +72,7 @@ extension RelayCommand {
             var json = false
 
             func run() async throws {
-                let letters = try await place.letters()
-                for letter in letters {
+                let count = try await place.each { letter in
                     let line =
                         json
                         ? letter.fields["event"] ?? "{}"
@@ -64,7 +80,7 @@ extension RelayCommand {
                             + "\(letter.fields["reason"] ?? "")"
                     Terminal.write(TerminalText.harmless(line) + "\n")
                 }
-                if letters.isEmpty, !json { Terminal.write("no dead letters\n") }
+                if count == 0, !json { Terminal.write("no dead letters\n") }
             }
         }
 
@@ -81,14 +97,14 @@ extension RelayCommand {
                     throw ExitCode(1)
                 }
                 var (sent, kept) = (0, 0)
-                for letter in try await place.letters() {
+                _ = try await place.each { letter in
                     let outcome = await WebhookDelivery.send(
                         letter.fields["event"] ?? "", id: letter.fields["id"] ?? "", to: endpoint, settings,
                         now: WallClock.milliseconds)
                     guard outcome.isAccepted else {
                         kept += 1
                         Terminal.write(TerminalText.harmless("\(letter.fields["id"] ?? "?"): \(outcome.text)") + "\n")
-                        continue
+                        return
                     }
                     sent += 1
                     _ = try await place.redis.ask("relay") {

@@ -17,7 +17,7 @@ struct RelayCommand: AsyncParsableCommand {
             Configured by environment variables alone (MARTLET_REDIS_…, MARTLET_RELAY_…). Any number of relays share the \
             work. A relay that is down delays events, and nothing else.
             """,
-        subcommands: [Run.self, Dead.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, Check.self, Dead.self], defaultSubcommand: Run.self)
 
     /// Runs a relay.
     struct Run: AsyncParsableCommand {
@@ -53,10 +53,37 @@ struct RelayCommand: AsyncParsableCommand {
             StandardError.write("martlet: TLS cannot be set up: \(error)\n")
             throw ExitCode(NodeProcess.ExitCode.configuration)
         }
-        let running = Task { await relay.run() }
-        for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) { break }
-        running.cancel()
-        await running.value
+        let monitor = RelayMonitor(relay, keys: settings.keys, find: { try await configuration.findRedis() })
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let problem = await withTaskGroup(of: (any Error)?.self) { tasks in
+            tasks.addTask {
+                await relay.run()
+                return nil
+            }
+            tasks.addTask {
+                for await _ in signals { break }
+                return nil
+            }
+            if let port = configuration.relay.port {
+                tasks.addTask {
+                    do {
+                        try await monitor.serve(host: configuration.relay.host, port: port, logger)
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+            }
+            // A signal, or an address that is taken.
+            let first = await tasks.next() ?? nil
+            tasks.cancelAll()
+            await tasks.waitForAll()
+            return first
+        }
+        if let problem {
+            StandardError.write("martlet: MARTLET_RELAY_PORT: \(problem)\n")
+            throw ExitCode(NodeProcess.ExitCode.unavailable)
+        }
         logger.notice("the relay has ended", metadata: ["relay": "\(settings.id)"])
         NodeProcess.flushLog()
     }
@@ -65,7 +92,9 @@ struct RelayCommand: AsyncParsableCommand {
 extension WebhookSettings {
     init(_ configuration: NodeConfiguration) {
         let relay = configuration.relay
-        self.init(timeout: relay.webhookTimeout, schedule: RetrySchedule(pauses: relay.webhookRetries))
+        self.init(
+            timeout: relay.webhookTimeout, schedule: RetrySchedule(pauses: relay.webhookRetries),
+            deadLetters: relay.webhookDeadLetters, mostEndpoints: relay.webhookEndpoints)
         key = relay.webhooksKey.flatMap { HookSecret($0.revealed) }
         allowedHosts = Set(relay.webhookHosts)
         authorityFile = relay.webhookAuthorityFile

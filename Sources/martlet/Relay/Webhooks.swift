@@ -40,8 +40,12 @@ struct Webhooks: AsyncParsableCommand {
     }
 
     static func all(_ redis: RedisPlace) async throws -> [WebhookEndpoint] {
-        let reply = try await redis.ask("webhooks") { WebhookStore(keys: $0).read }
-        return WebhookStore(keys: RedisKeys()).endpoints(reply)
+        WebhookStore(keys: RedisKeys()).endpoints(try await stored(redis))
+    }
+
+    /// The reply that ``WebhookStore`` reads.
+    private static func stored(_ redis: RedisPlace) async throws -> RedisValue {
+        try await redis.ask("webhooks") { WebhookStore(keys: $0).read }
     }
 
     /// What the environment says about webhooks. Exits with code 78 if that cannot be used.
@@ -90,8 +94,9 @@ struct Webhooks: AsyncParsableCommand {
             } else if settings.key == nil {
                 throw ValidationError("set MARTLET_WEBHOOKS_KEY, from which its secret is derived, or give --secret")
             }
-            guard try await Webhooks.all(redis).count < WebhookStore.most else {
-                throw ValidationError("there are \(WebhookStore.most) endpoints already")
+            guard try await Webhooks.all(redis).count < settings.mostEndpoints else {
+                throw ValidationError(
+                    "there are \(settings.mostEndpoints) endpoints already (MARTLET_WEBHOOKS_ENDPOINTS)")
             }
             let now = endpoint.since
             _ = try await redis.askEach("webhooks") { keys in
@@ -146,7 +151,9 @@ struct Webhooks: AsyncParsableCommand {
         @OptionGroup var redis: RedisPlace
 
         func run() async throws {
-            for endpoint in try await Webhooks.all(redis) {
+            let store = WebhookStore(keys: RedisKeys())
+            let reply = try await Webhooks.stored(redis)
+            for endpoint in store.endpoints(reply) {
                 let types = endpoint.filter.kinds.map(\.rawValue).sorted().joined(separator: ",")
                 let rooms = endpoint.filter.rooms.map(\.description).joined(separator: ",")
                 let state = endpoint.disabled.map { "disabled: \($0)" } ?? "enabled"
@@ -154,6 +161,9 @@ struct Webhooks: AsyncParsableCommand {
                     TerminalText.harmless(
                         "\(endpoint.id)  \(endpoint.url)  types \(types.isEmpty ? "all" : types)  rooms "
                             + "\(rooms.isEmpty ? "all" : rooms)  \(state)") + "\n")
+            }
+            for id in store.unreadable(reply) {
+                Terminal.write(TerminalText.harmless("\(id)  cannot be read; nothing is sent to it") + "\n")
             }
         }
     }
@@ -165,8 +175,9 @@ struct Webhooks: AsyncParsableCommand {
         @OptionGroup var place: Place
 
         func run() async throws {
-            let endpoint = try await place.find()
-            _ = try await place.redis.askEach("webhooks") { WebhookStore(keys: $0).remove(endpoint) }
+            let unreadable = WebhookStore(keys: RedisKeys()).unreadable(try await Webhooks.stored(place.redis))
+            let id = unreadable.contains(place.id) ? place.id : try await place.find().id
+            _ = try await place.redis.askEach("webhooks") { WebhookStore(keys: $0).remove(id) }
             Terminal.write("removed\n")
         }
     }

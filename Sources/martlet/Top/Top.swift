@@ -11,8 +11,8 @@ struct Top: AsyncParsableCommand {
         discussion: """
             Redraws a screen for each sample on a terminal (q exits), writes lines of name=value pairs in a pipe, \
             and one object for each sample with --json. It only reads: 3 commands for each sample (in a Cluster one \
-            more for each further master), 4 for each node and 3 for each room, none of which grows with the data. \
-            If there are more rooms than --rooms, it reads those that were busy, and the others in turn. Exits 2 if \
+            more for each further master), 4 for each node, 3 for each room, and for relays 34 and 48 for each sink; \
+            none of them grows with the data. If there are more rooms than --rooms, it reads those that were busy, and the others in turn. Exits 2 if \
             Redis cannot be read.
             """)
 

@@ -1,0 +1,190 @@
+import ChatCore
+import ChatRedis
+import RedisSchema
+
+/// Reads the logs of rooms from where a sink has them, and moves the sink's cursors.
+///
+/// A log is read as it is (XRANGE), which costs Redis a tenth of a function that returns the same, from where the
+/// cursor was last. Where that is not true any more, or entries are missing, the function `martlet_page` reads both at
+/// once, and tells erased entries from trimmed ones.
+actor LogReader {
+    /// A room that is due for the sink.
+    struct Due {
+        let lease: LeaseBook.Lease
+        let room: RoomName
+        /// As Redis has it: whoever queues the room again changes it.
+        let score: String
+    }
+
+    /// What the sink has not got yet of a room.
+    struct Page {
+        /// Up to where the sink has the room; nil if it has nothing of it.
+        var cursor: Position?
+        var entries: [Message]
+        var hasMore: Bool
+        /// The room is to be deleted once the sink has it.
+        var isClosing: Bool
+    }
+
+    /// The entries of all rooms that are read in one write, which bounds the memory for replies.
+    private static let entriesAtOnce = 1_024
+    /// Of all pages of a round. Rooms beyond that are read in the next one.
+    private static let mostBytes = 8 * 1_024 * 1_024
+    /// Of a page of `martlet_page`.
+    private static let page = "200:131072"
+
+    private let sink: String
+    private let redis: RelayRedis
+    private let keys: RedisKeys
+    private var memory = ReadMemory()
+
+    init(sink: String, redis: RelayRedis, keys: RedisKeys) {
+        self.sink = sink
+        self.redis = redis
+        self.keys = keys
+    }
+
+    /// A page of each room from the first one on, until they are many bytes; errors are those of single rooms.
+    func pages(_ due: [Due]) async throws(RelayTrouble) -> [Result<Page, RelayTrouble>] {
+        var pages: [Result<Page, RelayTrouble>] = []
+        var bytes = 0
+        try await learn(due)
+        while pages.count < due.count, bytes < Self.mostBytes {
+            var entries = 0
+            let part = due.dropFirst(pages.count).prefix { due in
+                entries += count(due)
+                return entries <= Self.entriesAtOnce
+            }
+            // The first one is always below the bound.
+            for page in try await read(Array(part)) {
+                bytes += (try? page.get())?.entries.reduce(0) { $0 + $1.content.cost } ?? 0
+                pages.append(page)
+            }
+        }
+        return pages
+    }
+
+    private func count(_ due: Due) -> Int { memory[due.room, due.lease]?.count ?? PageSize.first }
+
+    /// Reads the cursors that are not known.
+    private func learn(_ due: [Due]) async throws(RelayTrouble) {
+        let unknown = due.filter { memory[$0.room, $0.lease] == nil }
+        let commands = unknown.map { ["HGET", keys.key(.cursors, of: $0.room.text), sink] }
+        for (due, reply) in zip(unknown, try await redis.ask(commands)) where reply.error == nil {
+            memory.keep(ReadMemory.Known(lease: due.lease, position: Self.cursor(reply.string)), of: due.room)
+        }
+    }
+
+    /// Nil for what is no cursor, as `cursor_of` in 06-cursors.lua.
+    static func cursor(_ text: String?) -> Position? {
+        let parts = (text ?? "").split(separator: " ", omittingEmptySubsequences: false)
+        guard parts.count == 2, !parts[1].isEmpty, parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
+            return nil
+        }
+        return Position(parts[0])
+    }
+
+    private func read(_ due: [Due]) async throws(RelayTrouble) -> [Result<Page, RelayTrouble>] {
+        let commands = due.flatMap { due in
+            let known = memory[due.room, due.lease]
+            return [
+                [
+                    "XRANGE", keys.key(.log, of: due.room.text), known?.position.map { "(\($0)" } ?? "-", "+", "COUNT",
+                    String(count(due)),
+                ], ["HGET", keys.key(.rules, of: due.room.text), "members"],
+                ["HGET", keys.key(.cursors, of: due.room.text), sink],
+            ]
+        }
+        let replies = try await redis.ask(commands)
+        var pages: [Result<Page, RelayTrouble>?] = []
+        for (index, due) in due.enumerated() {
+            guard index * 3 + 2 < replies.count else {
+                pages.append(nil)
+                continue
+            }
+            let (log, members, cursor) = (replies[index * 3], replies[index * 3 + 1], replies[index * 3 + 2])
+            let entries = log.messages
+            // An operator may have set the cursor back, or a failover of Redis; a newer relay may have moved it.
+            guard var known = memory[due.room, due.lease], Self.cursor(cursor.string) == known.position,
+                entries.count == log.array?.count, RoomFeed.isWhole(entries, after: known.position)
+            else {
+                pages.append(nil)
+                continue
+            }
+            let wanted = known.count
+            known.count = PageSize.next(
+                after: wanted, entries: entries.count, bytes: entries.reduce(0) { $0 + $1.content.storedBytes })
+            memory.keep(known, of: due.room)
+            pages.append(
+                .success(
+                    Page(
+                        cursor: known.position, entries: entries, hasMore: entries.count >= wanted,
+                        isClosing: members.string == "nobody")))
+        }
+        let rest = zip(due, pages).filter { $0.1 == nil }.map(\.0)
+        var asked = try await ask(rest)[...]
+        return pages.map { $0 ?? asked.popFirst() ?? .failure(RelayTrouble("no page")) }
+    }
+
+    /// By the function, for rooms that lack entries, or that no node has written.
+    private func ask(_ due: [Due]) async throws(RelayTrouble) -> [Result<Page, RelayTrouble>] {
+        let commands = due.map { due in
+            [
+                "FCALL", "martlet_page", "2", keys.key(.log, of: due.room.text),
+                keys.key(.cursors, of: due.room.text), sink, Self.page,
+            ]
+        }
+        return zip(due, try await redis.ask(commands)).map { due, reply in
+            guard let parts = reply.array, parts.count == 4, let place = parts[0].string else {
+                memory.forget(due.room)
+                return .failure(RelayTrouble(reply.error ?? "no page"))
+            }
+            memory.keep(ReadMemory.Known(lease: due.lease, position: Position(place)), of: due.room)
+            return .success(
+                Page(
+                    cursor: Position(place), entries: parts[1].messages, hasMore: parts[2].integer == 1,
+                    isClosing: parts[3].integer == 1))
+        }
+    }
+
+    /// Somebody else may have changed the room.
+    func forget(_ room: RoomName) { memory.forget(room) }
+
+    // MARK: Cursors
+
+    /// How a cursor was moved.
+    enum Move {
+        case moved
+        /// Another relay has the partition.
+        case fenced
+        case refused(String)
+    }
+
+    /// Moves cursors forward. The leases have to be held now: a cursor that was written a moment ago is written without
+    /// asking whether another relay has moved it since.
+    func move(_ moves: [(due: Due, position: Position)], now: Moment) async throws(RelayTrouble) -> [Move] {
+        let commands = moves.map { due, position in
+            let cursors = keys.key(.cursors, of: due.room.text)
+            if let known = memory[due.room, due.lease], ReadMemory.isSaved(known, now: now) {
+                return ["HSET", cursors, sink, "\(position) \(due.lease.token)"]
+            }
+            return [
+                "FCALL", "martlet_cursor", "2", keys.key(.log, of: due.room.text), cursors, sink,
+                String(due.lease.token), position.description,
+            ]
+        }
+        return zip(zip(moves, commands), try await redis.ask(commands)).map { move, reply in
+            let ((due, position), command) = move
+            if let text = reply.error {
+                memory.forget(due.room)
+                return text.hasPrefix("FENCED") ? .fenced : .refused(text)
+            }
+            if var known = memory[due.room, due.lease] {
+                known.position = position
+                if command[0] == "FCALL" { known.saved = now }
+                memory.keep(known, of: due.room)
+            }
+            return .moved
+        }
+    }
+}
