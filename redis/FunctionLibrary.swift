@@ -6,9 +6,9 @@ public enum FunctionLibrary {
     public static let source: [UInt8] =
         PackageResources._0_library_lua + PackageResources._0_tombstones_lua + PackageResources._1_room_lua
         + PackageResources._1_rules_lua + PackageResources._2_judge_lua + PackageResources._3_roster_lua
-        + PackageResources._4_keys_lua + PackageResources._4_overlay_lua + PackageResources._5_restore_lua
-        + PackageResources._5_trimming_lua
-        + PackageResources._6_cursors_lua + PackageResources._6_outside_lua + PackageResources._6_reads_lua
+        + PackageResources._4_cursors_lua + PackageResources._4_keys_lua + PackageResources._4_overlay_lua
+        + PackageResources._5_restore_lua
+        + PackageResources._5_trimming_lua + PackageResources._6_outside_lua + PackageResources._6_reads_lua
         + PackageResources.amend_lua
         + PackageResources.append_lua + PackageResources.close_lua + PackageResources.command_lua
         + PackageResources.conversation_lua

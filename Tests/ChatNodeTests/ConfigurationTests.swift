@@ -25,7 +25,8 @@ import Testing
         "MARTLET_REDIS_NAME_WAIT": "5m", "MARTLET_REDIS_SENTINEL_USER": "guard",
         "MARTLET_REDIS_SENTINEL_PASSWORD": "hush", "MARTLET_ACK_REPLICAS": "2", "MARTLET_ACK_DEADLINE": "400ms",
         "MARTLET_HISTORY_LENGTH": "50", "MARTLET_HISTORY_BYTES": "2MiB", "MARTLET_PAGE_BYTES": "64KiB",
-        "MARTLET_HISTORY_HELD_LENGTH": "60", "MARTLET_HISTORY_HELD_BYTES": "3MiB", "MARTLET_EDIT_WINDOW": "1h",
+        "MARTLET_HISTORY_HELD_LENGTH": "60", "MARTLET_HISTORY_HELD_BYTES": "3MiB",
+        "MARTLET_HISTORY_HELD_FOR": "archive,hook-a1", "MARTLET_EDIT_WINDOW": "1h",
         "MARTLET_ROOM_MEMORY_BYTES": "1MiB", "MARTLET_ROOM_TTL": "30d", "MARTLET_CONVERSATION_TTL": "60d",
         "MARTLET_RECEIPTS_PARTICIPANTS": "31", "MARTLET_LIMIT_PARTICIPANTS": "32",
         "MARTLET_LIMIT_CONVERSATIONS_PER_USER": "33",
@@ -83,6 +84,7 @@ import Testing
         #expect(configuration.listener.handshakeTimeout == .seconds(3))
         #expect(configuration.listener.sessionHeartbeat == .seconds(120))
         #expect(configuration.listener.sendBuffer == 32_768 && configuration.listener.receiveBuffer == 16_384)
+        #expect(configuration.rooms.heldFor == ["archive", "hook-a1"])
         #expect(configuration.redis.memoryPercent == 70 && configuration.rooms.allMemoryBytes == 2_097_152)
         #expect(configuration.listener.responseTimeout == .seconds(40))
         #expect(configuration.listener.idleTimeout == .seconds(120))

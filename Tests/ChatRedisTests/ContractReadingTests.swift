@@ -258,6 +258,42 @@ import Testing
         #expect((1...5).contains(try trimmed("200000")), "as nodes of earlier versions ask")
     }
 
+    @Test func aLogIsHeldForTheSinksThatNodesName() async throws {
+        let store = try await ContractStore(.redis)
+        func say(_ count: Int, _ bounds: String) throws {
+            for _ in 0..<count {
+                try store.raw("FCALL", "martlet_say", "1", store.key(.log), "filler", "x", "", "", "", bounds)
+            }
+        }
+        func trimmed(_ bounds: String) throws -> Int {
+            try store.raw("FCALL", "martlet_trim", "1", store.key(.log), bounds)
+            return try store.view(limit: 200).entries.count
+        }
+        func cursor(_ sink: String, _ back: Int) throws {
+            let entries = try store.view(limit: 200).entries
+            let place = entries[entries.count - 1 - back].position
+            try store.raw("HSET", store.key(.cursors), sink, "\(place) 7")
+        }
+        let held = "20:1000000:80:1000000:a,b"
+        try say(60, held)
+        #expect(try trimmed(held) == 60, "no sink has anything")
+        try cursor("a", 0)
+        #expect(try trimmed(held) == 60, "b has nothing")
+        try cursor("b", 35)
+        #expect(try trimmed(held) == 35)
+        try say(60, held)
+        #expect(try trimmed(held) == 80, "not beyond its bound")
+        try cursor("a", 0)
+        try cursor("b", 0)
+        #expect(try trimmed(held) == 20)
+        try store.raw("HSET", store.key(.cursors), "a", "9-9999 7")
+        try say(10, held)
+        #expect(try trimmed(held) == 30, "of a log that has begun again it has nothing")
+        let plain = "20:1000000:80:1000000"
+        try say(1, plain)
+        #expect(try trimmed(plain) == 20, "of nodes that hold for participants alone")
+    }
+
     @Test(arguments: StoreKind.allCases)
     func aCallHasABound(_ kind: StoreKind) async throws {
         let (store, epoch) = try await begin(kind)

@@ -57,11 +57,12 @@ local function bounds(text, name)
 end
 
 -- The bounds of a log: '<count>:<bytes>', or also ':<count>:<bytes>' up to which it is held for those who have not read
--- it. Nodes of versions before 18 hold none.
+-- it: participants, and the sinks whose names follow, ':<sink>,<sink>'. Nodes of versions before 18 hold none.
 local function log_bounds(text, name)
-    local own, count, bytes = (text or ''):match('^(%d+:%d+):(%d+):(%d+)$')
+    local own, count, bytes, sinks = (text or ''):match('^(%d+:%d+):(%d+):(%d+):?([%w,-]*)$')
     local kept = bounds(own or text, name)
     kept.held = own and {count = number(count, name), bytes = number(bytes, name)}
+    kept.sinks = sinks ~= '' and sinks or nil
     return kept
 end
 

@@ -3,7 +3,7 @@
 --
 -- KEYS  log
 -- ARGV  bounds of the log, `<messages>:<bytes>`, or `<messages>:<bytes>:<messages>:<bytes>`: the second ones are those
---       of a log that a participant has not read · a number alone: the bytes, of nodes of versions before 18
+--       of a log that a participant has not read; `:<sink>,…` behind them, or one of these sinks has not got · a number alone: the bytes, of nodes of versions before 18
 -- Returns 1
 -- Atomic all of it. The newest message stays, however long it is.
 

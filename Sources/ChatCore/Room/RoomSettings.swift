@@ -5,6 +5,8 @@ public struct RoomSettings: Sendable, Hashable {
     public var historyLength = 1_000
     /// Bytes of memory that a room's log may take in Redis (approximately: it is checked after each eighth of it).
     public var historyBytes = 4 * 1_048_576
+    /// Whether all logs may be held for sinks of relays, as those of conversations are for participants.
+    public var holdsForSinks = false
     /// Bytes of messages that one read of a log brings. This bounds what a read costs: 0.5 ms of Redis for long
     /// messages, 3 ms for a thousand short ones.
     public var pageBytes = 131_072

@@ -81,8 +81,11 @@ extension RoomStateMachine {
     private func append(_ content: MessageContent, shown: UInt64) -> BrokerRequest {
         let epoch = order.epoch
         let others = hasOthers ? OtherNodes(known: shown, base: order.chain.base(of: epoch)) : nil
-        return .append(room: room, epoch: epoch, content: content, others: others, isHeld: sanctions.isConversation)
+        return .append(room: room, epoch: epoch, content: content, others: others, isHeld: mayBeHeld)
     }
+
+    /// Whether the log is held for participants who have not read it, or for sinks of relays.
+    private var mayBeHeld: Bool { sanctions.isConversation || settings.holdsForSinks }
 
     /// Answers a send whose key has been shown since it was queued.
     private mutating func finishIfKnown(_ number: UInt64, _ send: PendingSend, _ actions: inout [RoomAction]) -> Bool {
@@ -209,17 +212,17 @@ extension RoomStateMachine {
     }
 
     /// A message of ours is in the log. After a number of bytes, the log is trimmed to its bound in bytes: XADD
-    /// enforces only the bound in messages. Of a log that is held for participants it enforces only the highest one,
+    /// enforces only the bound in messages. Of a log that may be held it enforces only the highest one,
     /// so a message there counts as much as it takes to trim after so many of them.
     private mutating func noteAppended(_ content: MessageContent, _ actions: inout [RoomAction]) {
         actions.append(.count(.appended))
         let part = settings.historyBytes / 8
-        let least = sanctions.isConversation ? part / Self.trimsAfter : 0
+        let least = mayBeHeld ? part / Self.trimsAfter : 0
         guard sends.noteAppended(bytes: max(content.storedBytes, least), trimAfter: part) else { return }
         actions.append(.submit(.trim(room: room), serial: RequestTag.ignoredSerial))
     }
 
-    /// The messages of a conversation after which its log is trimmed.
+    /// The messages after which a log that may be held is trimmed.
     private static let trimsAfter = 64
 
     /// Whether the order has gone on to that position, or beyond.

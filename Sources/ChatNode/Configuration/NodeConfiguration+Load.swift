@@ -114,7 +114,8 @@ extension NodeConfiguration {
     private func valuesWithoutEffect() -> [ConfigurationWarning] {
         guard redis.address.isMemory else { return sentinelSettingsWithoutEffect() + tlsSettingsWithoutEffect() }
         return Self.settings.filter {
-            $0.key.hasPrefix("redis.") && $0.key != "redis.url" && given.contains($0.variable)
+            ($0.key.hasPrefix("redis.") && $0.key != "redis.url" || $0.key == "history.held.for")
+                && given.contains($0.variable)
         }.map {
             ConfigurationWarning(
                 variable: $0.variable, message: "\($0.variable) has no effect, because MARTLET_REDIS_URL is memory:")

@@ -190,6 +190,11 @@ extension NodeConfiguration {
             "Bytes of Redis' memory up to which the log of a conversation is held so. This bounds conversations with "
                 + "a participant who never comes back."),
         Setting(
+            "history.held.for", \.rooms.heldFor, .sinks,
+            "Sinks of relays, with commas between them, such as `archive,streams`, for which the logs of all rooms are "
+                + "held up to the same bounds: a sink that was down gets what it has missed instead of a `gap`. A name "
+                + "that no relay has holds everything up to the bounds."),
+        Setting(
             "edit.window", \.rooms.editWindow, .duration(.zero...(.seconds(3_650 * 86_400))),
             "Time in which users may edit and delete their own messages; `0` means for ever. Who may change the "
                 + "messages of others is not bound by it."),

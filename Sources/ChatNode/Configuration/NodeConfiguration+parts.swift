@@ -7,6 +7,7 @@ extension NodeConfiguration {
         var settings = RoomSettings()
         settings.historyLength = rooms.historyLength
         settings.historyBytes = rooms.historyBytes
+        settings.holdsForSinks = !rooms.heldFor.isEmpty && !redis.address.isMemory
         settings.pageBytes = rooms.pageBytes
         settings.memoryBytes = rooms.memoryBytes
         settings.linger = rooms.linger

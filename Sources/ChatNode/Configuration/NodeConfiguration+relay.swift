@@ -115,6 +115,26 @@ extension NodeConfiguration {
 }
 
 extension ValueRule where Value == [String] {
+    /// Names of sinks.
+    static let sinks = ValueRule(
+        type: "list", range: "1 to 8 names",
+        expected: "up to 8 names of sinks with commas between them, such as archive",
+        parse: { raw throws(Misfit) in
+            let names = try CommaList.parse(raw) { name throws(Misfit) in
+                let isName =
+                    (1...64).contains(name.utf8.count)
+                    && name.utf8.allSatisfy {
+                        (0x30...0x39).contains($0) || (0x61...0x7A).contains($0) || $0 == UInt8(ascii: "-")
+                    }
+                guard isName else { throw Misfit("a sink's name has 1 to 64 of the characters a-z, 0-9 and -") }
+                return name
+            }
+            guard names.count <= 8 else { throw Misfit("there are more than 8") }
+            return names
+        },
+        show: { CommaList.show($0, none: "none") }
+    )
+
     /// Names and addresses of hosts.
     static let hosts = ValueRule(
         type: "list", range: "", expected: "hosts with commas between them, such as hooks.internal,127.0.0.1",

@@ -168,6 +168,8 @@ extension NodeConfiguration {
         /// The same bounds of a room with participants as long as one of them has not read the messages.
         public var heldLength = 10_000
         public var heldBytes = 16 * 1_048_576
+        /// Sinks of relays for which logs are held like that (list, default: none).
+        public var heldFor: [String] = []
         /// How long users may edit and delete their own messages; zero: for ever.
         public var editWindow: Duration = .seconds(86_400)
         /// How many bytes of a log one read returns at most (bytes, default: 128KiB, range: 4KiB to 16MiB).

@@ -62,6 +62,7 @@ struct BrokerFactory {
         settings.historyBytes = configuration.rooms.historyBytes
         settings.heldLength = configuration.rooms.heldLength
         settings.heldBytes = configuration.rooms.heldBytes
+        settings.heldFor = configuration.rooms.heldFor
         settings.receipts = configuration.rooms.receipts
         settings.roomTTL = configuration.rooms.timeToLive
         settings.conversationTTL = configuration.rooms.conversationTimeToLive

@@ -122,13 +122,15 @@ extension RedisCodec {
         writer.argument(knows)
     }
 
-    /// `<count>:<bytes>:<count>:<bytes>`: the bounds of a log, and those of one that a participant has not read.
+    /// `<count>:<bytes>:<count>:<bytes>`: the bounds of a log, and those of one that a participant has not read; the
+    /// names of sinks behind them: or one of these has not got.
     func logBounds(_ writer: inout RESPWriter) {
         let pages = [
             PageBounds(count: settings.historyLength, bytes: settings.historyBytes),
             PageBounds(count: settings.heldLength, bytes: settings.heldBytes),
         ]
-        writer.argument(pages.map { "\($0.count):\($0.bytes)" }.joined(separator: ":"))
+        let sinks = settings.heldFor.isEmpty ? [] : [settings.heldFor.joined(separator: ",")]
+        writer.argument((pages.map { "\($0.count):\($0.bytes)" } + sinks).joined(separator: ":"))
     }
 
     /// `<count>:<bytes>`: the bounds of a page.

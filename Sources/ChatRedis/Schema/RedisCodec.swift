@@ -10,6 +10,8 @@ public struct RedisCodecSettings: Sendable, Hashable {
     /// The same of a log that a participant has not read.
     public var heldLength = 10_000
     public var heldBytes = 16 * 1_048_576
+    /// The sinks of relays for which every log is held like that.
+    public var heldFor: [String] = []
     /// Users in one part of a roster.
     public var rosterPart = 500
     /// Rooms in one part of a node's list.

@@ -1,4 +1,4 @@
--- How far a sink of a relay has a room. Shared by page, cursor, close and chill.
+-- How far a sink of a relay has a room. Shared by page, cursor, close, chill and trim.
 --
 -- `cursors`: sink -> '<position> <token>', the position up to which the sink has accepted everything, and the token of
 -- the lease under which the relay wrote that.
