@@ -167,6 +167,7 @@ def parser():
         help="upgrade: the version to begin with; built once, and kept in ~/.cache",
     )
     made.add_argument("--old-binary", metavar="FILE", help="upgrade: this martlet is the version to begin with")
+    made.add_argument("--postgres", action="store_true", help="relay: the archive is in a private PostgreSQL")
     made.add_argument("--redis-cluster", action="store_true", help="upgrade: on a Redis Cluster of three masters")
     made.add_argument("--out", metavar="FOLDER", help="upgrade-record: where the files go")
     made.add_argument("--binary", help="this martlet; otherwise a release build is made")

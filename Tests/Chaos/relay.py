@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import pathlib
 import signal
 import sqlite3
+import subprocess
 
 from faults import DEFAULT, Faults, make_schedule
 from processes import Process, until
@@ -22,16 +24,75 @@ SETTINGS = {"MARTLET_HISTORY_LENGTH": "100000", "MARTLET_HISTORY_BYTES": "256MiB
 FAULTS = DEFAULT
 
 
+class SQLiteArchive:
+    QUERY = "SELECT room, epoch, seq, user, coalesce(text, '') FROM messages ORDER BY room, epoch, seq"
+
+    def __init__(self, stage):
+        self.path = stage.cluster.state / "archive.db"
+        self.address = f"sqlite:{self.path}"
+
+    async def start(self):
+        pass
+
+    def rows(self):
+        """As the database has them; none before a relay has made the table."""
+        if not self.path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as database:
+            return database.execute(self.QUERY).fetchall()
+
+    def end(self):
+        pass
+
+
+class PostgresArchive(SQLiteArchive):
+    QUERY = (
+        "SELECT json_build_array(room, epoch, seq, \"user\", coalesce(text, '')) FROM messages "
+        "ORDER BY room, epoch, seq"
+    )
+
+    def __init__(self, stage):
+        port = stage.cluster.ports.take()
+        self.address = f"postgresql://martlet@127.0.0.1:{port}/postgres"
+        self.path = stage.cluster.state / "postgres"
+        script = pathlib.Path(__file__).parents[2] / "scripts" / "postgres"
+        self.server = Process("postgres", [script, self.path, port], stage.cluster.state / "postgres.log")
+
+    async def start(self):
+        self.server.start()
+
+        async def answers():
+            return self.ask("SELECT 1").returncode == 0
+
+        await until(answers, 60, "PostgreSQL answers", pause=0.2)
+
+    def ask(self, query):
+        return subprocess.run(
+            ["psql", self.address, "--no-psqlrc", "--tuples-only", "--no-align", "--command", query],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def rows(self):
+        return [tuple(json.loads(line)) for line in self.ask(self.QUERY).stdout.splitlines() if line]
+
+    def end(self):
+        if self.server.is_running:
+            self.server.signal(signal.SIGTERM)
+            self.server.child.wait(20)
+
+
 class Relays:
     """Relays of one cluster, some of which are killed or frozen from time to time."""
 
-    def __init__(self, stage, count=2):
+    def __init__(self, stage, archive, count=2):
         self.stage = stage
-        self.path = stage.cluster.state / "archive.db"
         self.done = {"relay killed": 0, "relay frozen": 0}
         env = {
             "MARTLET_REDIS_URL": f"redis://127.0.0.1:{stage.cluster.redis.port}",
-            "MARTLET_ARCHIVE": f"sqlite:{self.path}",
+            "MARTLET_ARCHIVE": archive.address,
             "MARTLET_RELAY_LEASE": "2s",
             "MARTLET_RELAY_SCAN": "5s",
             "MARTLET_RELAY_STREAM_LENGTH": "1000000",
@@ -83,8 +144,10 @@ class Relays:
 async def relay(options, show, state):
     kinds = parse_kinds(options.faults) if options.faults else FAULTS
     async with Stage(options, show, state, settings=SETTINGS) as stage:
-        relays = Relays(stage)
+        database = PostgresArchive(stage) if options.postgres else SQLiteArchive(stage)
+        relays = Relays(stage, database)
         try:
+            await database.start()
             relays.start()
             await stage.fill(options.sessions)
             faults = Faults(stage.cluster, stage.ledger, stage.sessions, show)
@@ -96,9 +159,10 @@ async def relay(options, show, state):
             stage.say("quiet: everything is whole again")
             # What is kept in memory grows with the history.
             figures = await judge(stage, bool({"lost-tail"} & set(kinds)), node_bytes=400e6, redis_bytes=400e6)
-            delivered = await compare(stage, relays)
+            delivered = await compare(stage, database)
         finally:
             relays.end()
+            database.end()
         return stage.ledger, {"seconds": options.seconds, "faults": faults.done, **relays.done, **delivered, **figures}
 
 
@@ -128,13 +192,11 @@ async def streams(redis):
     return rooms, gaps
 
 
-def archive(path):
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        rows = database.execute("SELECT room, epoch, seq, user, coalesce(text, '') FROM messages ORDER BY room, epoch, seq")
-        rooms = {}
-        for room, epoch, seq, user, text in rows:
-            rooms.setdefault(room, []).append((f"{epoch}-{seq}", user, text))
-        return rooms
+def archived(database):
+    rooms = {}
+    for room, epoch, seq, user, text in database.rows():
+        rooms.setdefault(room, []).append((f"{epoch}-{seq}", user, text))
+    return rooms
 
 
 def checksum(rooms):
@@ -145,15 +207,13 @@ def checksum(rooms):
     return digest.hexdigest()[:16]
 
 
-async def compare(stage, relays):
+async def compare(stage, database):
     ledger, redis = stage.ledger, stage.cluster.redis
     wanted = await logs(redis)
 
     async def is_there():
-        if not relays.path.exists():
-            return False
         found, _ = await streams(redis)
-        kept = archive(relays.path)
+        kept = archived(database)
         return all(
             {line[0] for line in wanted[room]} <= {line[0] for line in found.get(room, [])}
             and {line[0] for line in wanted[room]} <= {line[0] for line in kept.get(room, [])}
@@ -163,7 +223,7 @@ async def compare(stage, relays):
     with contextlib.suppress(Exception):
         await until(is_there, 60, "everything is in the streams and in the archive", pause=0.5)
     found, gaps = await streams(redis)
-    kept = archive(relays.path)
+    kept = archived(database)
     repeated = foreign = 0
     first_times = {}
     for room, events in found.items():
