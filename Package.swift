@@ -182,7 +182,10 @@ let package = Package(
             name: "ChatArchiveTests", dependencies: ["ChatArchive", "ChatCore", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ChatRelayTests",
-            dependencies: ["ChatCore", "ChatRelay", .product(name: "NIOCore", package: "swift-nio")],
+            dependencies: [
+                "ChatCore", "ChatRedis", "ChatRelay", "RedisSchema", "TestSupport",
+                .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
+            ],
             swiftSettings: strict),
         .testTarget(name: "ChatWireTests", dependencies: ["ChatCore", "ChatJSON", "ChatWire"], swiftSettings: strict),
         .testTarget(

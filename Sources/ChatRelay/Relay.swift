@@ -176,18 +176,16 @@ public final class Relay: Sendable {
 
     // MARK: Queues
 
-    /// Rooms of one partition that are handed to one sink at once. With more sinks, fewer rooms, so that a call costs
-    /// Redis the same.
-    private static let takeAtOnce = 500
     /// What is said in a room meanwhile is read at once. Nodes note rooms every quarter of a second.
     private static let takePause: Duration = .milliseconds(200)
 
     /// Hands the rooms that nodes have noted to the queues of the sinks.
     private func takeForever() async {
+        let taker = RoomTaker(redis: redis, keys: settings.keys, holder: holder, news: news)
         var isWell = true
         while !Task.isCancelled {
             do throws(RelayTrouble) {
-                let hasMore = try await take()
+                let hasMore = try await taker.take()
                 isWell = true
                 if hasMore { continue }
             } catch {
@@ -197,36 +195,6 @@ public final class Relay: Sendable {
             }
             try? await Task.sleep(for: Self.takePause)
         }
-    }
-
-    /// Returns whether there is more.
-    private func take() async throws(RelayTrouble) -> Bool {
-        let leases = await holder.leases
-        let sinks = await holder.sinks.keys.sorted()
-        guard !sinks.isEmpty else { return false }
-        let noted = try await redis.ask(
-            leases.map { ["EXISTS", settings.keys.key(.rooms, ofPartition: $0.partition.keyTag)] })
-        let filled = zip(leases, noted).filter { $0.1.integer == 1 }.map(\.0)
-        let most = max(1, Self.takeAtOnce / sinks.count)
-        let commands = filled.map { lease in
-            let tag = lease.partition.keyTag
-            let queues = sinks.map { settings.keys.due($0, ofPartition: tag) }
-            return [
-                "FCALL", "martlet_take", String(2 + queues.count), settings.keys.key(.lease, ofPartition: tag),
-                settings.keys.key(.rooms, ofPartition: tag),
-            ] + queues + [String(lease.token), String(most)]
-        }
-        var hasMore = false
-        for (lease, reply) in zip(filled, try await redis.ask(commands)) {
-            if let text = reply.error {
-                guard text.hasPrefix("FENCED") else { throw RelayTrouble("redis refuses: \(text)") }
-                await holder.fenced(lease)
-            }
-            guard let count = reply.integer, count > 0 else { continue }
-            news.add(lease.partition)
-            if count == most { hasMore = true }
-        }
-        return hasMore
     }
 
     // MARK: Scans

@@ -3,11 +3,16 @@ import ChatRedis
 import Logging
 import RedisSchema
 
+/// Whoever answers a relay's commands. A request may be sent twice after a failure, so all of them are safe to repeat.
+protocol RelayStore: Sendable {
+    /// A reply for each command, errors of single commands included. Throws if it is not certain that they were
+    /// carried out.
+    func ask(_ commands: [[String]]) async throws(RelayTrouble) -> [RedisValue]
+}
+
 /// The relay's connection to Redis, whichever server that is now: it is found and connected again when it was lost, and
 /// the function library is loaded where none or an older one is.
-///
-/// Requests may be sent twice after a failure, so all of them are safe to repeat.
-actor RelayRedis {
+actor RelayRedis: RelayStore {
     /// Finds the present address: a fixed one, that of the master which the sentinels name, or the Cluster.
     private let find: @Sendable () async throws -> RedisTarget
     private let name: String

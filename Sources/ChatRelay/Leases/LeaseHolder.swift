@@ -6,7 +6,7 @@ import Synchronization
 
 /// Carries out what ``LeaseBook`` decides: registers the relay, and keeps its leases.
 actor LeaseHolder {
-    private let redis: RelayRedis
+    private let redis: any RelayStore
     private let keys: RedisKeys
     private let id: String
     private let clock: RelayClock
@@ -23,7 +23,7 @@ actor LeaseHolder {
     private var clocks: [EventPartition: (redis: UInt64, asked: Moment)] = [:]
 
     init(
-        redis: RelayRedis, keys: RedisKeys, id: String, sinks: [String], life: Duration, clock: RelayClock,
+        redis: any RelayStore, keys: RedisKeys, id: String, sinks: [String], life: Duration, clock: RelayClock,
         logger: Logger
     ) {
         self.redis = redis
@@ -130,18 +130,25 @@ actor LeaseHolder {
 
 /// The relay's clocks.
 struct RelayClock: Sendable {
-    private let start = ContinuousClock.now
+    private let clock: @Sendable () -> Moment
 
     /// Monotonic.
-    var now: Moment {
-        Moment(nanoseconds: UInt64(max(0, (ContinuousClock.now - start).attoseconds / 1_000_000_000)) + 1)
-    }
+    var now: Moment { clock() }
 
     /// ms since 1970.
     let wallClock: @Sendable () -> UInt64
     var wall: UInt64 { wallClock() }
 
     init(wallClock: @escaping @Sendable () -> UInt64) {
+        let start = ContinuousClock.now
+        self.init(
+            clock: {
+                Moment(nanoseconds: UInt64(max(0, (ContinuousClock.now - start).attoseconds / 1_000_000_000)) + 1)
+            }, wallClock: wallClock)
+    }
+
+    init(clock: @escaping @Sendable () -> Moment, wallClock: @escaping @Sendable () -> UInt64) {
+        self.clock = clock
         self.wallClock = wallClock
     }
 }

@@ -30,15 +30,17 @@ actor LogReader {
     private static let entriesAtOnce = 1_024
     /// Of all pages of a round. Rooms beyond that are read in the next one.
     private static let mostBytes = 8 * 1_024 * 1_024
+    /// In ms, as CURSOR_LIFE in cursor.lua.
+    private static let cursorLife = "2592000000"
     /// Of a page of `martlet_page`.
     private static let page = "200:131072"
 
     private let sink: String
-    private let redis: RelayRedis
+    private let redis: any RelayStore
     private let keys: RedisKeys
     private var memory = ReadMemory()
 
-    init(sink: String, redis: RelayRedis, keys: RedisKeys) {
+    init(sink: String, redis: any RelayStore, keys: RedisKeys) {
         self.sink = sink
         self.redis = redis
         self.keys = keys
@@ -75,7 +77,7 @@ actor LogReader {
         }
     }
 
-    /// Nil for what is no cursor, as `cursor_of` in 06-cursors.lua.
+    /// Nil for what is no cursor, as `cursor_of` in 04-cursors.lua.
     static func cursor(_ text: String?) -> Position? {
         let parts = (text ?? "").split(separator: " ", omittingEmptySubsequences: false)
         guard parts.count == 2, !parts[1].isEmpty, parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
@@ -163,25 +165,33 @@ actor LogReader {
     /// Moves cursors forward. The leases have to be held now: a cursor that was written a moment ago is written without
     /// asking whether another relay has moved it since.
     func move(_ moves: [(due: Due, position: Position)], now: Moment) async throws(RelayTrouble) -> [Move] {
-        let commands = moves.map { due, position in
-            let cursors = keys.key(.cursors, of: due.room.text)
-            if let known = memory[due.room, due.lease], ReadMemory.isSaved(known, now: now) {
-                return ["HSET", cursors, sink, "\(position) \(due.lease.token)"]
-            }
-            return [
-                "FCALL", "martlet_cursor", "2", keys.key(.log, of: due.room.text), cursors, sink,
-                String(due.lease.token), position.description,
-            ]
+        let isPlain = moves.map { due, _ in
+            memory[due.room, due.lease].map { ReadMemory.isSaved($0, now: now) } ?? false
         }
-        return zip(zip(moves, commands), try await redis.ask(commands)).map { move, reply in
-            let ((due, position), command) = move
+        let commands = zip(moves, isPlain).map { move, isPlain in
+            let (log, cursors) = (
+                keys.key(.log, of: move.due.room.text), keys.key(.cursors, of: move.due.room.text)
+            )
+            let token = String(move.due.lease.token)
+            return isPlain
+                ? [
+                    ["HSET", cursors, sink, "\(move.position) \(token)"],
+                    // The room may have been deleted meanwhile; then nothing else would end the key.
+                    ["PEXPIRE", cursors, Self.cursorLife, "NX"],
+                ] : [["FCALL", "martlet_cursor", "2", log, cursors, sink, token, move.position.description]]
+        }
+        var replies = try await redis.ask(commands.flatMap(\.self))[...]
+        return zip(zip(moves, isPlain), commands).map { move, commands in
+            let ((due, position), isPlain) = move
+            let reply = replies.first ?? .error("no reply")
+            replies = replies.dropFirst(commands.count)
             if let text = reply.error {
                 memory.forget(due.room)
                 return text.hasPrefix("FENCED") ? .fenced : .refused(text)
             }
             if var known = memory[due.room, due.lease] {
                 known.position = position
-                if command[0] == "FCALL" { known.saved = now }
+                if !isPlain { known.saved = now }
                 memory.keep(known, of: due.room)
             }
             return .moved

@@ -10,7 +10,7 @@ actor SinkCrew {
         let task: Task<Void, Never>
     }
 
-    private let redis: RelayRedis
+    private let redis: any RelayStore
     private let keys: RedisKeys
     private let holder: LeaseHolder
     private let news: QueueNews
@@ -23,7 +23,7 @@ actor SinkCrew {
     private var problems: [String: String] = [:]
 
     init(
-        redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, news: QueueNews, book: SinkBook,
+        redis: any RelayStore, keys: RedisKeys, holder: LeaseHolder, news: QueueNews, book: SinkBook,
         clock: RelayClock, webhooks: WebhookSink.Common, logger: Logger
     ) {
         self.news = news

@@ -20,7 +20,7 @@ actor SinkWorker {
     private static let closingDelay = 500
 
     private let sink: any EventSink
-    private let redis: RelayRedis
+    private let redis: any RelayStore
     private let keys: RedisKeys
     private let holder: LeaseHolder
     private let clock: RelayClock
@@ -33,7 +33,7 @@ actor SinkWorker {
     private var isSilent = Set<String>()
 
     init(
-        _ sink: any EventSink, redis: RelayRedis, keys: RedisKeys, holder: LeaseHolder, news: QueueNews,
+        _ sink: any EventSink, redis: any RelayStore, keys: RedisKeys, holder: LeaseHolder, news: QueueNews,
         book: SinkBook, clock: RelayClock, logger: Logger
     ) {
         self.news = news

@@ -14,7 +14,7 @@ final class ArchiveSink: EventSink {
     /// Used on the queue alone. Nil: to be opened.
     private nonisolated(unsafe) var store: (any ArchiveStore)?
 
-    init(_ address: ArchiveAddress, redis: RelayRedis, keys: RedisKeys) {
+    init(_ address: ArchiveAddress, redis: any RelayStore, keys: RedisKeys) {
         self.address = address
         closer = RoomCloser(redis: redis, keys: keys, sink: name)
     }

@@ -4,7 +4,7 @@ import RedisSchema
 
 /// Deletes rooms that are being closed, once the archive has everything of them.
 struct RoomCloser: Sendable {
-    let redis: RelayRedis
+    let redis: any RelayStore
     let keys: RedisKeys
     /// The sink that must have the whole log first.
     let sink: String

@@ -9,7 +9,7 @@ import RedisSchema
 struct StreamSink: EventSink {
     let name = "streams"
     let filter: EventFilter
-    let redis: RelayRedis
+    let redis: any RelayStore
     let keys: RedisKeys
     /// The most entries of one stream (`MAXLEN ~`); what no group has read is lost to it beyond that.
     let length: Int

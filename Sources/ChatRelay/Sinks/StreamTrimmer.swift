@@ -6,13 +6,13 @@ import RedisSchema
 /// Trims event streams by their slowest consumer group: what every group has acknowledged goes. The bound in length,
 /// which ``StreamSink`` keeps, is for groups that nobody reads any more; what they lose by it is logged.
 actor StreamTrimmer {
-    private let redis: RelayRedis
+    private let redis: any RelayStore
     private let keys: RedisKeys
     private let logger: Logger
     /// Groups of which a warning was logged, and that have not recovered since.
     private var behind: Set<String> = []
 
-    init(redis: RelayRedis, keys: RedisKeys, logger: Logger) {
+    init(redis: any RelayStore, keys: RedisKeys, logger: Logger) {
         self.redis = redis
         self.keys = keys
         self.logger = logger

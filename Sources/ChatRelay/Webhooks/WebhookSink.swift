@@ -21,7 +21,7 @@ actor WebhookSink: EventSink {
 
     /// What all endpoints share.
     struct Common: Sendable {
-        let redis: RelayRedis
+        let redis: any RelayStore
         let keys: RedisKeys
         let client: WebhookClient
         let secrets: WebhookSecrets
