@@ -112,7 +112,7 @@ import Testing
         var writer = PackedBytesWriter(known: "")
         full.pack(into: &writer)
         var reader = PackedBytesReader(writer.bytes, known: "")
-        let woken = RecentMessages(&reader, capacity: 100, costLimit: 1_000_000)
+        let woken = RecentMessages(&reader, into: RecentMessages(capacity: 100, costLimit: 1_000_000))
         #expect(woken.messages(after: 0) == full.messages(after: 0) && woken.cost == full.cost)
         #expect(woken.folded(woken.messages(after: 0)) == full.folded(full.messages(after: 0)))
     }

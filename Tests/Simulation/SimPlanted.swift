@@ -197,6 +197,9 @@ package struct PlantedFault: Sendable, CustomStringConvertible {
         // Amendments.
         .init(
             name: "what was deleted stays in memory", rules: .forgetErased, faults: .amendments, seed: 500000),
+        .init(
+            race: 20, name: "what lies before a gap stays in memory", rules: .forgetBeforeGaps,
+            faults: [.amendments, .moderation, .cuts, .crashes, .stops, .redis], seed: 138036),
         .init(name: "a deletion keeps the content", bug: .deletionsKeepContents, faults: .amendments, seed: 500000),
         .init(name: "a deleted message is edited", bug: .lateEditsAreTaken, faults: .amendments, seed: 500000),
         .init(name: "pages are not folded", bug: .pagesAreNotFolded, faults: .amendments, seed: 500000),

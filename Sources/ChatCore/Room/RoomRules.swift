@@ -45,5 +45,8 @@ package struct RoomRules: OptionSet, Sendable, Hashable {
     /// What was deleted is erased from the node's memory, so that it never comes back with a tail.
     package static let forgetErased = RoomRules(rawValue: 1 << 18)
 
+    /// Race 20: what lies before a gap is forgotten, as a deletion may be among what is missing.
+    package static let forgetBeforeGaps = RoomRules(rawValue: 1 << 19)
+
     package static let all = RoomRules(rawValue: .max)
 }

@@ -22,11 +22,14 @@ struct RecentMessages: Sendable {
     private(set) var isFull = false
     /// What is deleted is forgotten. Only tests switch it off.
     private let erases: Bool
+    /// What lies before a gap is forgotten. Only tests switch it off.
+    private let forgets: Bool
     /// How many entries in memory are no plain messages.
     private var extended: UInt32 = 0
 
-    init(capacity: Int, costLimit: Int, erases: Bool = true) {
+    init(capacity: Int, costLimit: Int, erases: Bool = true, forgets: Bool = true) {
         self.erases = erases
+        self.forgets = forgets
         self.capacity = max(1, capacity)
         self.costLimit = costLimit
     }
@@ -99,9 +102,10 @@ struct RecentMessages: Sendable {
     }
 
     /// Messages up to `seq`, after the newest one here, are not in the log any more. Nobody knows which of the earlier
-    /// ones they have erased, so none of these is kept: it could be shown, or put back after a failover of Redis.
+    /// ones they have erased, so none of these is kept (race 20): it could be shown, or put back after a failover.
     mutating func noteGap(through seq: UInt64) {
         completeAfter = max(completeAfter, seq)
+        guard forgets else { return }
         while let first, first.position.seq <= seq { dropOldest() }
         if isEmpty { (storage, head) = ([], 0) }
     }
@@ -177,8 +181,11 @@ struct RecentMessages: Sendable {
     func message(seq: UInt64) -> Message? {
         guard let newest = newestSeq, seq <= newest else { return nil }
         // Without holes the index follows from the seq.
-        let index = count - 1 - Int(clamping: newest - seq)
-        guard index >= 0, storage[head + index].message.position.seq == seq else { return nil }
+        let guess = count - 1 - Int(clamping: newest - seq)
+        if guess >= 0, storage[head + guess].message.position.seq == seq { return self[guess] }
+        // (There are holes only where a test has switched `forgets` off.)
+        let index = index(after: seq &- 1)
+        guard index < count, storage[head + index].message.position.seq == seq else { return nil }
         return self[index]
     }
 }
@@ -209,8 +216,9 @@ extension RecentMessages {
         }
     }
 
-    init(_ packed: inout PackedBytesReader, capacity: Int, costLimit: Int) {
-        self.init(capacity: capacity, costLimit: costLimit)
+    /// `empty`: with the bounds that it is to have.
+    init(_ packed: inout PackedBytesReader, into empty: RecentMessages) {
+        self = empty
         completeAfter = packed.number()
         let isFull = packed.flag()
         let count = packed.number()

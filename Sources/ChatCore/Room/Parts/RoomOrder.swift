@@ -26,9 +26,14 @@ struct RoomOrder: Sendable {
     static let heldLimit = 4_096
 
     init(_ settings: RoomSettings) {
-        recent = RecentMessages(
+        recent = Self.memory(settings)
+    }
+
+    private static func memory(_ settings: RoomSettings) -> RecentMessages {
+        RecentMessages(
             capacity: settings.historyLength, costLimit: settings.memoryBytes,
-            erases: settings.rules.contains(.forgetErased))
+            erases: settings.rules.contains(.forgetErased),
+            forgets: settings.rules.contains(.forgetBeforeGaps))
     }
 
     // MARK: what is known
@@ -373,7 +378,7 @@ extension RoomOrder {
             let link = packed.position()
             chain.links.append(EpochLink(epoch: link.epoch, base: link.seq))
         }
-        recent = RecentMessages(&packed, capacity: settings.historyLength, costLimit: settings.memoryBytes)
+        recent = RecentMessages(&packed, into: Self.memory(settings))
     }
 }
 
