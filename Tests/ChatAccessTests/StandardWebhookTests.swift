@@ -1,3 +1,4 @@
+import ChatJSON
 import Testing
 
 @testable import ChatAccess
@@ -51,6 +52,35 @@ import Testing
     @Test(arguments: [(-301, false), (-300, true), (300, true), (301, false)])
     func aTimestampMayBeFiveMinutesFromTheClock(distance: Int, isGood: Bool) throws {
         #expect(try isValid(now: UInt64(Int(time) + distance)) == isGood)
+    }
+
+    /// The first key of RFC 8032 §7.1.
+    @Test func aKeyPairSigns() throws {
+        let seed = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+        let known = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+        let key = try #require(WebhookKey("whsk_\(seed)"))
+        #expect(key.publicText == "whpk_\(known)")
+        let knownBytes = try #require(Base64.decodePadded(Array(known.utf8)))
+        let both = try #require(Base64.decodePadded(Array(seed.utf8))) + knownBytes
+        #expect(WebhookKey("whsk_\(Base64.encodePadded(both))")?.publicText == key.publicText)
+        let fields = StandardWebhook.fields(id: id, now: time * 1_000, body: body, signers: [.key(key)])
+        #expect(fields[2].value.hasPrefix("v1a,"))
+        let signature = try #require(Base64.decodePadded(Array(fields[2].value.utf8.dropFirst(4))))
+        let verifier = try PublicKey(ed25519: knownBytes)
+        func isValid(_ message: String) -> Bool {
+            Array(message.utf8).withUnsafeBytes { verifier.isValid(signature, for: $0, .edDSA) }
+        }
+        let message = "\(id).\(time)." + String(decoding: body, as: UTF8.self)
+        #expect(isValid(message) && !isValid(message + " "))
+        for broken in ["whsk_", "whsk_AAAA", "whsec_\(seed)", seed, "whsk_!!!"] { #expect(WebhookKey(broken) == nil) }
+    }
+
+    @Test func eachGenerationOfEachEndpointHasItsOwnKeyPair() throws {
+        let key = try #require(HookSecret("an operator's key of more than 24 bytes"))
+        let keys = [("a", 1), ("a", 2), ("b", 1), ("a", 1)].map {
+            StandardWebhook.derivedKey(of: $0.0, generation: $0.1, key: key)?.publicText
+        }
+        #expect(Set(keys).count == 3 && !keys.contains(nil) && keys[0] == keys[3])
     }
 
     @Test func eachGenerationOfEachEndpointHasItsOwnSecret() throws {

@@ -4,8 +4,9 @@ import ChatJSON
 /// (https://github.com/standard-webhooks/standard-webhooks, "Signature scheme").
 ///
 /// The headers are `webhook-id`, `webhook-timestamp` (seconds since 1970) and `webhook-signature`: for each secret that
-/// is valid, `v1,` and the HMAC-SHA256 of `<id>.<timestamp>.<body>` in base64, with spaces between them. The receiver
-/// refuses timestamps that are too old, so that nobody can send it again what was sent once.
+/// is valid, `v1,` and the HMAC-SHA256 of `<id>.<timestamp>.<body>` in base64, or `v1a,` and its Ed25519 signature,
+/// with spaces between them. The receiver refuses timestamps that are too old, so that nobody can send it again what
+/// was sent once.
 public enum StandardWebhook {
     /// How far a timestamp may be from the receiver's clock, in seconds, in both directions.
     public static let tolerance: UInt64 = 300
@@ -14,8 +15,16 @@ public enum StandardWebhook {
     public static func fields(
         id: String, now: UInt64, body: [UInt8], secrets: [HookSecret]
     ) -> [(name: String, value: String)] {
+        fields(id: id, now: now, body: body, signers: secrets.map { .secret($0) })
+    }
+
+    /// The headers of a delivery. `now`: in milliseconds since 1970. `signers`: several during a rotation.
+    public static func fields(
+        id: String, now: UInt64, body: [UInt8], signers: [WebhookSigner]
+    ) -> [(name: String, value: String)] {
         let time = String(now / 1_000)
-        let signatures = secrets.map { "v1,\(Base64.encodePadded(code(id: id, time: time, body: body, $0)))" }
+        let message = Array("\(id).\(time).".utf8) + body
+        let signatures = signers.compactMap { $0.signature(of: message) }
         return [
             ("webhook-id", id), ("webhook-timestamp", time),
             ("webhook-signature", signatures.joined(separator: " ")),
@@ -53,9 +62,9 @@ public enum StandardWebhook {
         return "whsec_" + Base64.encodePadded(code)
     }
 
-    private static func code(id: String, time: String, body: [UInt8], _ secret: HookSecret) -> [UInt8] {
-        (Array("\(id).\(time).".utf8) + body).withUnsafeBytes {
-            SecretMAC.code(for: $0, secret: secret.bytes, .sha256)
-        }
+    /// The key pair of an endpoint that wants `v1a`, derived in the same way.
+    public static func derivedKey(of endpoint: String, generation: Int, key: HookSecret) -> WebhookKey? {
+        let name = Array("martlet webhook key \(endpoint) \(generation)".utf8)
+        return WebhookKey(seed: name.withUnsafeBytes { SecretMAC.code(for: $0, secret: key.bytes, .sha256) })
     }
 }

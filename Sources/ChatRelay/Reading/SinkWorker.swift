@@ -78,15 +78,18 @@ actor SinkWorker {
         var position: Position?
     }
 
+    /// What a round has read.
+    private struct Harvest {
+        var outcomes: [Outcome] = []
+        var batches: [EventBatch] = []
+        /// Rooms of which the sink has everything, once it has accepted the batches, and that are to be deleted.
+        var closing: [RoomName] = []
+    }
+
     /// Returns whether anything was due.
     func round() async throws -> Bool {
         var (whole, due) = try await dueRooms()
         guard !due.isEmpty else { return false }
-        let isWhole = await holder.sinks[sink.name] ?? false
-        var outcomes: [Outcome] = []
-        var batches: [EventBatch] = []
-        var closing: [RoomName] = []
-        let now = clock.wall
         let pages = try await reader.pages(due)
         if let next = due.dropFirst(pages.count).first {
             turns.cut(at: next.lease)
@@ -94,39 +97,11 @@ actor SinkWorker {
             whole.removeAll { unread.contains($0) }
             due.removeLast(due.count - pages.count)
         }
-        for (due, result) in zip(due, pages) {
-            let page: LogReader.Page
-            switch result {
-            case .success(let read): page = read
-            case .failure(let trouble):
-                sayBroken(due.room.text, trouble.description)
-                outcomes.append(Outcome(due: due, delay: Self.brokenRoomDelay))
-                continue
-            }
-            let feed = RoomFeed(of: due.room, after: page.cursor, page.entries, isWhole: isWhole)
-            let isClosing = page.isClosing && !page.hasMore && sink.closer != nil
-            outcomes.append(
-                Outcome(
-                    due: due, delay: page.hasMore ? 0 : isClosing ? Self.closingDelay : nil, position: feed.position))
-            if isClosing { closing.append(due.room) }
-            let events = feed.events.filter { sink.filter.accepts($0) }
-            guard !events.isEmpty else { continue }
-            if batches.last?.lease != due.lease { batches.append(EventBatch(lease: due.lease, now: now)) }
-            batches[batches.count - 1].rooms.append(EventBatch.Room(room: due.room, events: events))
-        }
-        let receipt = batches.isEmpty ? SinkReceipt() : try await sink.accept(batches)
+        let harvest = harvest(due, pages, isWhole: await holder.sinks[sink.name] ?? false)
+        let receipt = harvest.batches.isEmpty ? SinkReceipt() : try await sink.accept(harvest.batches)
         for lease in receipt.lost { await holder.fenced(lease) }
-        for batch in batches where !receipt.lost.contains(batch.lease) {
-            for room in batch.rooms {
-                let partial = receipt.partial[room.room]
-                let accepted = room.events.filter { event in
-                    guard let partial else { return true }
-                    return partial.upTo.map { event.position <= $0 } ?? false
-                }
-                book.accepted(accepted, by: sink.name, now: clock.wall)
-            }
-        }
-        outcomes = outcomes.compactMap { outcome in
+        count(harvest.batches, receipt)
+        let outcomes = harvest.outcomes.compactMap { outcome -> Outcome? in
             guard !receipt.lost.contains(outcome.due.lease) else { return nil }
             guard let partial = receipt.partial[outcome.due.room] else { return outcome }
             return Outcome(
@@ -138,13 +113,52 @@ actor SinkWorker {
             turns.closed(lease)
         }
         // A room that cannot be deleted yet is due again after a moment.
-        for room in closing {
+        for room in harvest.closing {
             if try await sink.closer?.close(room) ?? false {
                 await reader.forget(room)
                 logger.info("a room was closed", metadata: ["room": "\(room)", "sink": "\(sink.name)"])
             }
         }
         return true
+    }
+
+    /// From pages to events, and to what becomes of the rooms if the sink accepts them.
+    private func harvest(_ due: [Due], _ pages: [Result<LogReader.Page, RelayTrouble>], isWhole: Bool) -> Harvest {
+        let now = clock.wall
+        var harvest = Harvest()
+        for (due, result) in zip(due, pages) {
+            let page: LogReader.Page
+            switch result {
+            case .success(let read): page = read
+            case .failure(let trouble):
+                sayBroken(due.room.text, trouble.description)
+                harvest.outcomes.append(Outcome(due: due, delay: Self.brokenRoomDelay))
+                continue
+            }
+            let feed = RoomFeed(of: due.room, after: page.cursor, page.entries, isWhole: isWhole)
+            let isClosing = page.isClosing && !page.hasMore && sink.closer != nil
+            harvest.outcomes.append(
+                Outcome(
+                    due: due, delay: page.hasMore ? 0 : isClosing ? Self.closingDelay : nil, position: feed.position))
+            if isClosing { harvest.closing.append(due.room) }
+            let events = feed.events.filter { sink.filter.accepts($0) }
+            guard !events.isEmpty else { continue }
+            if harvest.batches.last?.lease != due.lease {
+                harvest.batches.append(EventBatch(lease: due.lease, now: now))
+            }
+            harvest.batches[harvest.batches.count - 1].rooms.append(EventBatch.Room(room: due.room, events: events))
+        }
+        return harvest
+    }
+
+    private func count(_ batches: [EventBatch], _ receipt: SinkReceipt) {
+        for room in batches.lazy.filter({ !receipt.lost.contains($0.lease) }).flatMap(\.rooms) {
+            let accepted = room.events.filter { event in
+                guard let partial = receipt.partial[room.room] else { return true }
+                return partial.upTo.map { event.position <= $0 } ?? false
+            }
+            book.accepted(accepted, by: sink.name, now: clock.wall)
+        }
     }
 
     /// The rooms that are due, and the leases of which these are all.

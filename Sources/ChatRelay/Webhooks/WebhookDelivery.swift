@@ -25,8 +25,8 @@ public enum WebhookDelivery {
     public static func send(
         _ event: String, id: String, to endpoint: WebhookEndpoint, _ settings: WebhookSettings, now: UInt64
     ) async -> Outcome {
-        let secrets = WebhookSecrets(key: settings.key).of(endpoint, now: now)
-        guard !secrets.isEmpty else {
+        let signers = WebhookSecrets(key: settings.key).of(endpoint, now: now)
+        guard !signers.isEmpty else {
             return Outcome(isAccepted: false, text: "the endpoint has no secret: set MARTLET_WEBHOOKS_KEY")
         }
         let body = Array(event.utf8)
@@ -34,7 +34,7 @@ public enum WebhookDelivery {
             let client = try WebhookClient(
                 allowedHosts: settings.allowedHosts, timeout: settings.timeout,
                 authorityFile: settings.authorityFile)
-            let fields = StandardWebhook.fields(id: id, now: now, body: body, secrets: secrets)
+            let fields = StandardWebhook.fields(id: id, now: now, body: body, signers: signers)
             let answer = try await client.post(try WebhookURL(endpoint.url), fields, body)
             return Outcome(
                 isAccepted: (200...299).contains(answer.status), text: "the endpoint answered \(answer.status)")

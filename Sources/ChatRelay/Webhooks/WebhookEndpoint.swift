@@ -13,6 +13,8 @@ public struct WebhookEndpoint: Hashable, Sendable {
     public var previousUntil: UInt64 = 0
     /// A secret that the operator has chosen to keep in Redis, with the one before it; nil: secrets are derived.
     public var secrets: [String] = []
+    /// Whether it is signed with a key pair (`v1a`), not with a secret (`v1`).
+    public var isAsymmetric = false
     /// Why nothing is sent; nil if it is sent.
     public var disabled: String?
     /// Events from before then are not sent (ms since 1970).
@@ -39,6 +41,7 @@ public struct WebhookEndpoint: Hashable, Sendable {
         ]
         if previousUntil > 0 { fields["previousUntil"] = .string(String(previousUntil)) }
         if !secrets.isEmpty { fields["secrets"] = .array(secrets.map { .string($0) }) }
+        if isAsymmetric { fields["signature"] = .string("v1a") }
         if let disabled { fields["disabled"] = .string(disabled) }
         return JSONValue.object(fields).text
     }
@@ -53,12 +56,14 @@ public struct WebhookEndpoint: Hashable, Sendable {
             let secrets = Self.list(value["secrets"], { $0 }),
             let generation = Self.text(value["generation"], { Int($0) }, absent: 1), generation > 0,
             let previousUntil = Self.text(value["previousUntil"], { UInt64($0) }, absent: 0),
+            let isAsymmetric = Self.text(value["signature"], { $0 == "v1a" ? true : nil }, absent: false),
             let disabled = Self.text(value["disabled"], { $0 }, absent: "")
         else { return nil }
         self.init(id: id, url: url, filter: EventFilter(kinds: Set(kinds), rooms: rooms), since: since)
         self.generation = generation
         self.previousUntil = previousUntil
         self.secrets = secrets
+        self.isAsymmetric = isAsymmetric
         self.disabled = disabled.isEmpty ? nil : disabled
     }
 

@@ -132,8 +132,8 @@ actor WebhookSink: EventSink {
     private func send(_ event: RoomEvent) async -> Outcome {
         let now = common.clock.wall
         let body = Array(event.json(now: now).utf8)
-        let secrets = common.secrets.of(endpoint, now: now)
-        let fields = StandardWebhook.fields(id: event.id, now: now, body: body, secrets: secrets)
+        let fields = StandardWebhook.fields(
+            id: event.id, now: now, body: body, signers: common.secrets.of(endpoint, now: now))
         do throws(WebhookClient.Failure) {
             let answer = try await common.client.post(url, fields, body)
             switch answer.status {
@@ -189,20 +189,28 @@ actor WebhookSink: EventSink {
     }
 }
 
-/// The secrets that sign what an endpoint is sent.
+/// What signs for endpoints: secrets, and key pairs.
 struct WebhookSecrets: Sendable {
-    /// The operator's key, from which secrets are derived; nil if there is none.
+    /// The operator's key, from which the others are derived; nil if there is none.
     let key: HookSecret?
 
-    /// The newest first; during a rotation also the one before.
-    func of(_ endpoint: WebhookEndpoint, now: UInt64) -> [HookSecret] {
+    /// What signs for the endpoint, the newest first; during a rotation also the one before.
+    func of(_ endpoint: WebhookEndpoint, now: UInt64) -> [WebhookSigner] {
         let count = endpoint.previousUntil > now ? 2 : 1
-        if !endpoint.secrets.isEmpty { return endpoint.secrets.prefix(count).compactMap { HookSecret($0) } }
+        if !endpoint.secrets.isEmpty {
+            return endpoint.secrets.prefix(count).compactMap { text in
+                endpoint.isAsymmetric ? WebhookKey(text).map { .key($0) } : HookSecret(text).map { .secret($0) }
+            }
+        }
         guard let key else { return [] }
         return (0..<count).compactMap { back in
-            guard endpoint.generation > back else { return nil }
-            return HookSecret(
-                StandardWebhook.derivedSecret(of: endpoint.id, generation: endpoint.generation - back, key: key))
+            let generation = endpoint.generation - back
+            guard generation > 0 else { return nil }
+            if endpoint.isAsymmetric {
+                return StandardWebhook.derivedKey(of: endpoint.id, generation: generation, key: key).map { .key($0) }
+            }
+            return HookSecret(StandardWebhook.derivedSecret(of: endpoint.id, generation: generation, key: key))
+                .map { .secret($0) }
         }
     }
 }

@@ -76,7 +76,14 @@ struct Webhooks: AsyncParsableCommand {
         @Option(name: .customLong("room"), help: "A pattern of rooms, as in 'team:*'. May be repeated; default: all.")
         var rooms: [String] = []
 
-        @Option(help: "A secret of your own, whsec_ and base64, or any text of at least 24 bytes.")
+        @Flag(help: "Sign with a key pair (v1a); the receiver gets the public key.")
+        var asymmetric = false
+
+        @Option(
+            help: """
+                A secret of your own: whsec_ and base64, or any text of at least 24 bytes; with --asymmetric whsk_ and \
+                base64.
+                """)
         var secret: String?
 
         @OptionGroup var redis: RedisPlace
@@ -86,10 +93,9 @@ struct Webhooks: AsyncParsableCommand {
             var endpoint = WebhookEndpoint(
                 id: String(UInt64.random(in: 0 ... .max), radix: 36), url: try address(settings), filter: try filter(),
                 since: WallClock.milliseconds)
+            endpoint.isAsymmetric = asymmetric
             if let secret {
-                guard HookSecret(secret) != nil else {
-                    throw ValidationError("--secret has less than 24 bytes, or is no base64")
-                }
+                try Webhooks.check(secret, of: endpoint)
                 endpoint.secrets = [secret]
             } else if settings.key == nil {
                 throw ValidationError("set MARTLET_WEBHOOKS_KEY, from which its secret is derived, or give --secret")
@@ -103,7 +109,7 @@ struct Webhooks: AsyncParsableCommand {
                 let store = WebhookStore(keys: keys)
                 return [store.write(endpoint), store.begin(endpoint, now: now)]
             }
-            Terminal.write("endpoint \(endpoint.id)\nsecret   \(Webhooks.secret(of: endpoint, settings))\n")
+            Terminal.write("endpoint \(endpoint.id)\n\(Webhooks.secret(of: endpoint, settings))\n")
         }
 
         private func address(_ settings: WebhookSettings) throws -> String {
@@ -138,11 +144,36 @@ struct Webhooks: AsyncParsableCommand {
         }
     }
 
-    /// The newest secret of an endpoint.
+    /// What the receiver verifies with, as a line: the newest secret of an endpoint, or its public key.
     static func secret(of endpoint: WebhookEndpoint, _ settings: WebhookSettings) -> String {
-        if let own = endpoint.secrets.first { return own }
-        guard let key = settings.key else { return "unknown without MARTLET_WEBHOOKS_KEY" }
-        return StandardWebhook.derivedSecret(of: endpoint.id, generation: endpoint.generation, key: key)
+        let (own, generation) = (endpoint.secrets.first, endpoint.generation)
+        let text: String?
+        if endpoint.isAsymmetric {
+            let derived = settings.key.flatMap {
+                StandardWebhook.derivedKey(of: endpoint.id, generation: generation, key: $0)
+            }
+            text = (own.flatMap { WebhookKey($0) } ?? derived)?.publicText
+        } else {
+            text =
+                own
+                ?? settings.key.map {
+                    StandardWebhook.derivedSecret(of: endpoint.id, generation: generation, key: $0)
+                }
+        }
+        return (endpoint.isAsymmetric ? "public   " : "secret   ") + (text ?? "unknown without MARTLET_WEBHOOKS_KEY")
+    }
+
+    /// Refuses a secret of the operator's own that cannot sign for the endpoint.
+    private static func check(_ secret: String, of endpoint: WebhookEndpoint) throws {
+        if endpoint.isAsymmetric {
+            guard WebhookKey(secret) != nil else {
+                throw ValidationError("--secret is not whsk_ and the base64 of an Ed25519 key")
+            }
+        } else {
+            guard HookSecret(secret) != nil else {
+                throw ValidationError("--secret has less than 24 bytes, or is no base64")
+            }
+        }
     }
 
     struct List: AsyncParsableCommand {
@@ -216,15 +247,14 @@ struct Webhooks: AsyncParsableCommand {
                 guard secret == nil else { throw ValidationError("its secrets are derived: --secret is not for it") }
                 guard settings.key != nil else { throw ValidationError("set MARTLET_WEBHOOKS_KEY") }
             } else {
-                guard let secret, HookSecret(secret) != nil else {
-                    throw ValidationError("the endpoint has a secret of your own: give --secret, of at least 24 bytes")
-                }
+                guard let secret else { throw ValidationError("the endpoint has a secret of your own: give --secret") }
+                try Webhooks.check(secret, of: endpoint)
                 endpoint.secrets = [secret] + endpoint.secrets.prefix(1)
             }
             endpoint.generation += 1
             endpoint.previousUntil = WallClock.milliseconds + time
             try await place.write(endpoint)
-            Terminal.write("secret   \(Webhooks.secret(of: endpoint, settings))\n")
+            Terminal.write("\(Webhooks.secret(of: endpoint, settings))\n")
         }
     }
 
