@@ -11,6 +11,7 @@ import pathlib
 import signal
 import sqlite3
 import subprocess
+import tempfile
 
 from faults import DEFAULT, Faults, make_schedule
 from processes import Process, until
@@ -54,9 +55,10 @@ class PostgresArchive(SQLiteArchive):
     def __init__(self, stage):
         port = stage.cluster.ports.take()
         self.address = f"postgresql://martlet@127.0.0.1:{port}/postgres"
-        self.path = stage.cluster.state / "postgres"
+        # Not in the state directory, which PostgreSQL's user may not enter. The script removes it.
+        directory = pathlib.Path(tempfile.gettempdir(), f"martlet-postgres-{port}")
         script = pathlib.Path(__file__).parents[2] / "scripts" / "postgres"
-        self.server = Process("postgres", [script, self.path, port], stage.cluster.state / "postgres.log")
+        self.server = Process("postgres", [script, directory, port], stage.cluster.state / "postgres.log")
 
     async def start(self):
         self.server.start()

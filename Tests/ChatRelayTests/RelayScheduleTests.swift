@@ -13,7 +13,7 @@ import Testing
 /// deletions, trimmed logs, an operator who sets cursors back, and failovers of Redis that rewind everything.
 @Suite("Schedules of relays", .serialized)
 struct RelayScheduleTests {
-    @Test(arguments: 0..<40)
+    @Test(arguments: 0..<20)
     func everyMessageReachesTheStreamsInOrder(seed: Int) async throws {
         let world = try await RelayWorld(seed: UInt64(seed))
         for _ in 0..<world.length { try await world.step() }
