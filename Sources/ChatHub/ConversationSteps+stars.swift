@@ -78,6 +78,8 @@ extension ConversationSteps {
         switch operation {
         case .delete(let position): eraseCopies(ofErased: position, in: room)
         case .deleteRange(let first, let last):
+            // A range of which nothing is left costs no more than to find that out.
+            guard let erased = reply.erased, erased > 0 else { return }
             eraseCopies(ofErasedAfter: first.previous, to: reply.next?.previous ?? last, in: room)
         case .deleteUser(let author, _):
             // There is more to erase, and whoever goes on with it comes here again.

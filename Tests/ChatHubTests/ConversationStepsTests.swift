@@ -15,6 +15,8 @@ import Testing
         private(set) var memory: MemoryBroker
         private(set) var notices: [(user: Entity, UserNotice)] = []
         private var waiting: [Waiting] = []
+        /// The requests that were made so far.
+        private(set) var asked = 0
         private var now: UInt64 = 1_700_000_000_000
         private var random: SplitMix64
         /// One request in so many is lost, before or after it is carried out.
@@ -28,6 +30,7 @@ import Testing
         }
 
         func add(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
+            asked += 1
             waiting.append(Waiting(request: request, then: then))
         }
 
@@ -300,6 +303,9 @@ import Testing
         }
         try erase(.deleteRange(from: said[1], to: said[2]), in: team)
         for user in starrers { #expect(try stars(of: user) == (3...5).map { "text \($0)" }) }
+        let asked = broker.asked
+        try erase(.deleteRange(from: said[1], to: said[2]), in: team)
+        #expect(broker.asked == asked, "nothing is looked for where nothing was erased")
         let other = try RoomName("other")
         let elsewhere = try say("elsewhere", by: bo, in: other)
         _ = carryOut(.star(other, elsewhere), by: ana)
