@@ -33,6 +33,12 @@ import Testing
             return score
         }
 
+        /// A node notes the room, and the holder of the token hands it to the queue.
+        func queue(_ room: String, _ token: String) throws {
+            try store.raw("ZADD", rooms, "1", room)
+            try store.raw("FCALL", "martlet_take", "3", lease, rooms, due, token, "10")
+        }
+
         func names(_ key: String) throws -> Tree { try store.raw("ZRANGE", key, "0", "-1") }
     }
 
@@ -80,18 +86,13 @@ import Testing
     @Test func aPauseHoldsForWhatIsSaidMeanwhile() async throws {
         let partition = try await partition()
         let token = try partition.token("r1")
-        func take() throws {
-            try partition.store.raw("ZADD", partition.rooms, "1", "x")
-            try partition.store.raw(
-                "FCALL", "martlet_take", "3", partition.lease, partition.rooms, partition.due, token, "10")
-        }
         func done(_ room: String) throws {
             try partition.store.raw(
                 "FCALL", "martlet_done", "2", partition.lease, partition.due, token, room, score, "60000")
         }
-        try take()
+        try partition.queue("x", token)
         let score = try partition.score("x")
-        try take()
+        try partition.queue("x", token)
         try done("x")
         #expect(try #require(UInt64(partition.score("x"))) > #require(UInt64(score)) + 50_000)
         try done("never queued")
@@ -135,15 +136,10 @@ import Testing
     @Test func aRoomThatIsQueuedAgainMeanwhileStays() async throws {
         let partition = try await partition()
         let token = try partition.token("r1")
-        func take() throws {
-            try partition.store.raw("ZADD", partition.rooms, "1", "x")
-            try partition.store.raw(
-                "FCALL", "martlet_take", "3", partition.lease, partition.rooms, partition.due, token, "10")
-        }
-        try take()
+        try partition.queue("x", token)
         let score = try partition.score("x")
         // In the same millisecond, too.
-        try take()
+        try partition.queue("x", token)
         #expect(
             try partition.store.raw(
                 "FCALL", "martlet_done", "2", partition.lease, partition.due, token, "x", score, "") == .integer(0))

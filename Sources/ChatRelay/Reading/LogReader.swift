@@ -31,7 +31,7 @@ actor LogReader {
     /// Of all pages of a round. Rooms beyond that are read in the next one.
     private static let mostBytes = 8 * 1_024 * 1_024
     /// In ms, as CURSOR_LIFE in cursor.lua.
-    private static let cursorLife = "2592000000"
+    static let cursorLife = "2592000000"
     /// Of a page of `martlet_page`.
     private static let page = "200:131072"
 

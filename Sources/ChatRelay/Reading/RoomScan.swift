@@ -15,8 +15,6 @@ struct RoomScan: Sendable {
     /// Keys for one SCAN.
     private static let step = "500"
     private static let pause: Duration = .milliseconds(5)
-    /// In ms, as in `cursor.lua`.
-    private static let cursorLife = "2592000000"
 
     /// Queues each room whose newest entry one of the sinks has not got, and drops the content of cold rooms. Returns
     /// how many there were of both.
@@ -65,7 +63,7 @@ struct RoomScan: Sendable {
         for (index, room) in rooms.enumerated() where index * 3 + 2 < replies.count {
             // The cursors of a quiet room that a node holds have to live as long as its log.
             if replies[index * 3 + 2].integer == -1 {
-                renewals.append(["PEXPIRE", keys.key(.cursors, of: room.text), Self.cursorLife])
+                renewals.append(["PEXPIRE", keys.key(.cursors, of: room.text), LogReader.cursorLife])
             }
             guard let last = replies[index * 3].messages.last else {
                 // The rest of a cold room that somebody has looked into is kept again.
