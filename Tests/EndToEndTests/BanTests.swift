@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// A ban while its user sends as fast as possible (promise 14).
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct BanTests {
     /// A session that keeps many sends waiting, on a thread of its own.
     private final class Flood: Sendable {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// `martlet top` and `doctor` as processes, at a Redis Cluster.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct ClusterCommandTests {
     /// One room for each master, in the order of their slots.
     private static let rooms = ["news", "lobby", "foo"]

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Nodes on a Redis Cluster.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct ClusterTests {
     private let sharing = [
         "MARTLET_NODE_LEASE": "3s", "MARTLET_HEARTBEAT_INTERVAL": "500ms", "MARTLET_LIMIT_REQUESTS_PER_SECOND": "10000",

@@ -53,7 +53,7 @@ enum Program {
 }
 
 /// `martlet chat`, `top` and `doctor` as processes.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct CommandTests {
     @Test func aChatInAPipeSaysEachLineAndEndsWhenAllIsStored() async throws {
         let cluster = try await Cluster.start(2)

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Readers of all speeds in one room.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct DeliveryTests {
     private static let environment = [
         "MARTLET_LIMIT_OUTBOUND_BYTES": "128KiB", "MARTLET_LIMIT_FRAME_BYTES": "16KiB",

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A node as it meets the network: TLS, proxies, ports.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct EdgeTests {
     private static let page = "Sources/ChatNode/PRODUCTION.md"
 

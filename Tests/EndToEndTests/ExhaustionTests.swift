@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 /// A node that has no descriptors left for new connections.
+@Suite(.inTurn)
 struct ExhaustionTests {
     /// A client that requests a session, and reads nothing.
     private func knock(_ node: TestNode, _ number: Int) throws -> LoopbackSocket {

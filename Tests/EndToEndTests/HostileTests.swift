@@ -6,7 +6,7 @@ import Testing
 
 /// Data that strangers publish and write: no node traps, and all rooms work afterwards. MARTLET_FUZZ is the number of
 /// payloads, MARTLET_FUZZ_SEED repeats a run.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct HostileTests {
     private static var seed: UInt64 {
         ProcessInfo.processInfo.environment["MARTLET_FUZZ_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...999_999_999)

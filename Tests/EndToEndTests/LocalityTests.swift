@@ -5,7 +5,7 @@ import Testing
 
 /// Promise 7: channels only for rooms with local sessions, PUBLISH only if another node is in the room, and nothing
 /// left behind.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct LocalityTests {
     @Test func aRoomOnOneNodeIsAppendedToAndNeverPublished() async throws {
         let cluster = try await Cluster.start(2)

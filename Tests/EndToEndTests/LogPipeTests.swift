@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Standard error is a pipe that nobody reads.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct LogPipeTests {
     @Test func aLogThatNobodyReadsCostsLinesAndNothingElse() async throws {
         let redis = try await PrivateRedis.start()

@@ -5,6 +5,7 @@ import TestSupport
 import Testing
 
 /// The log at debug level, as an operator searches it.
+@Suite(.inTurn)
 struct LogSearchTests {
     @Test func oneSearchFindsWhatASessionOrARoomDid() async throws {
         let node = try await TestNode.start("node", redis: "memory:", ["MARTLET_LOG_LEVEL": "debug"])

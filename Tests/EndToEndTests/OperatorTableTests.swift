@@ -5,7 +5,7 @@ import Testing
 
 /// What an operator is told in each kind of trouble: `/readyz`, one line of the log, a metric and `martlet doctor` name
 /// the cause and the remedy, and clients get a correct error.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct OperatorTableTests {
     struct Trouble: Sendable, CustomTestStringConvertible {
         var name: String

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Redis moves, stops answering, loses a subscription, or has replicas that do not answer.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct OutageTests {
     private func status(_ node: TestNode) async throws -> Int { try await Shell.status(of: "\(node.http)/readyz") }
 

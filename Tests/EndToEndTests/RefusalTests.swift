@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Redis refuses commands while its connections stay open.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct RefusalTests {
     private func readiness(_ node: TestNode) async throws -> (status: Int, text: String) {
         let text = try await Shell.run("curl", ["-s", "-m", "5", "-w", " %{http_code}", "\(node.http)/readyz"])

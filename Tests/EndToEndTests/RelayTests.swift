@@ -8,7 +8,7 @@ import Testing
 @testable import ChatArchive
 
 /// `martlet relay` beside nodes: what is said reaches event streams and the archive.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct RelayTests {
     private func say(_ count: Int, in room: String, _ cluster: Cluster, from first: Int = 1) throws -> [String] {
         // One process for all of them, as others measure time beside these tests.

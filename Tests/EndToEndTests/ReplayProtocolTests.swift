@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `martlet replay` in every protocol, at real nodes.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct ReplayProtocolTests {
     /// Some people in two rooms, one of whom goes and comes back, and one of whom is gone for a while.
     private static let trace: String = {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Messages to somebody who starts a node or a tool with a mistake in its configuration.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct StartTests {
     @Test func aPrivateAuthorityIsNamedByAFileAndItsLackIsSaidInWords() async throws {
         let redis = try await PrivateRedis.start(.init(tls: true))

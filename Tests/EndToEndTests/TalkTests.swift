@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What users see: several nodes, one Redis, clients that come and go.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct TalkTests {
     @Test func clientsOnDifferentNodesTalkAndOneComesBackElsewhereMissingNothing() async throws {
         let cluster = try await Cluster.start(3)

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// This version on what the version before it left in Redis, and in a room with one of its nodes.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct UpgradeTests {
     private static let lease = ["MARTLET_NODE_LEASE": "3s", "MARTLET_HEARTBEAT_INTERVAL": "500ms"]
 

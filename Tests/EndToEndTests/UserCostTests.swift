@@ -5,7 +5,7 @@ import Testing
 
 /// One user at the limits: expensive requests are refused, and others notice nothing. The limits are low, so that a few
 /// requests suffice.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct UserCostTests {
     private static let environment = [
         "MARTLET_LIMIT_COST_PER_SECOND": "1000", "MARTLET_LIMIT_COST_BURST": "20000", "MARTLET_EVENT_LOOPS": "2",

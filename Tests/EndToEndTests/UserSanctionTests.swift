@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Users who are banned or muted in all rooms by a command that every node applies.
-@Suite(.serialized)
+@Suite(.serialized, .inTurn)
 struct UserSanctionTests {
     private func order(_ cluster: Cluster, _ words: String...) async throws -> ProgramResult {
         try await Program.run(words, environment: ["MARTLET_REDIS_URL": cluster.redis.url])
