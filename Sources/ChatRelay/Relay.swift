@@ -176,9 +176,6 @@ public final class Relay: Sendable {
 
     // MARK: Queues
 
-    /// What is said in a room meanwhile is read at once. Nodes note rooms every quarter of a second.
-    private static let takePause: Duration = .milliseconds(200)
-
     /// Hands the rooms that nodes have noted to the queues of the sinks.
     private func takeForever() async {
         let taker = RoomTaker(redis: redis, keys: settings.keys, holder: holder, news: news)
@@ -193,7 +190,7 @@ public final class Relay: Sendable {
                 if isWell { logger.warning("rooms cannot be queued for sinks", metadata: ["error": "\(error)"]) }
                 isWell = false
             }
-            try? await Task.sleep(for: Self.takePause)
+            try? await Task.sleep(for: RelayBeat.untilTaken(wall: clock.wall))
         }
     }
 

@@ -40,13 +40,11 @@ struct RelayNotes {
 }
 
 extension RoomHost {
-    /// The time for which rooms are gathered before they are noted.
-    static let noteInterval: Duration = .milliseconds(250)
-
     /// Something was said in the room: relays have to read its log. Does nothing while no relay is registered.
     public func note(_ room: RoomName) {
         guard settings.relay.isRegistered, notes.add(room) else { return }
-        context.schedule(after: Self.noteInterval) { [weak self] in self?.noteNow() }
+        let pause = RelayBeat.untilNoted(wall: context.wallClock, by: settings.node, loop: index)
+        context.schedule(after: pause) { [weak self] in self?.noteNow() }
     }
 
     private func noteNow() {
