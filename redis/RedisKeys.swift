@@ -157,6 +157,10 @@ public struct RedisKeys: Hashable, Sendable {
     /// Sorted set, in the order of bytes: `<room>\n<position>\n<user>`: who has starred messages of the user.
     public func starrers(ofUser tag: String) -> String { "\(user(tag: tag)):starrers" }
 
+    /// String: when the user was last here (ms since 1970; 0: not since that may be seen). It is missing if others may not
+    /// see it.
+    public func lastSeen(ofUser tag: String) -> String { "\(user(tag: tag)):seen" }
+
     /// What the keys of a partition of the events begin with, `martlet:events:{<partition>}`.
     public func events(tag: String) -> String {
         "\(prefix)events:{\(tag)}"

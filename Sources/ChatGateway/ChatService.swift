@@ -49,8 +49,10 @@ public protocol ChatService: AnyObject, Sendable {
     func read(room: RoomName, position: Position, user: UserID, by grant: Grant?) async throws(WireError) -> ReadOutcome
     /// The user's conversations that are not as the cursor says, newest first.
     func inbox(of user: UserID, limit: Int, cursor: InboxCursor, by grant: Grant?) async throws(WireError) -> InboxList
-    /// Which of the users have a session, on whatever node.
-    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID]
+    /// Which of the users have a session, on whatever node, and when others were last here.
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> OnlineUsers
+    /// Others may see when the user was last here, or may not any more; nil: only tells whether they may.
+    func showLastSeen(_ isShown: Bool?, of user: UserID, by grant: Grant?) async throws(WireError) -> Bool
     /// Changes the rules or sanctions of a room. Once it returns, nothing that they forbid is stored any more. `by`:
     /// who orders it, for the audit.
     func moderate(

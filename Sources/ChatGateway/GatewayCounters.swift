@@ -110,7 +110,7 @@ public struct GatewayCounters: Sendable {
 
     public enum RequestType: String, Sendable, CaseIterable {
         case join, leave, send, signal, history, roster, ping, moderate, conversation, amend, token
-        case read, inbox, watch, unwatch, online
+        case read, inbox, watch, unwatch, online, lastSeen
 
         init(_ body: ClientRequest.Body) {
             self =
@@ -133,6 +133,7 @@ public struct GatewayCounters: Sendable {
                     case .watch: .watch
                     case .unwatch: .unwatch
                     case .online: .online
+                    case .showLastSeen: .lastSeen
                     }
                 }
         }

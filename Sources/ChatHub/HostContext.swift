@@ -13,6 +13,9 @@ public protocol HostContext: AnyObject {
     func atHome(_ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Void)
     /// Runs the body on the home loop of a user, with that loop's users: at once if it is this loop.
     func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void)
+    /// These rooms as lines of a participant's inbox, as far as the node knows them; nil where the broker has to be
+    /// asked. `then` is called once, at once or later, on this loop, with a place for each room.
+    func heads(of rooms: [RoomName], for user: UserID, _ then: @escaping ([RoomHead?]) -> Void)
     /// Asks the broker; `then` is called once, later, on this loop.
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void)
     /// Calls the body later on this loop.
@@ -23,6 +26,11 @@ extension HostContext {
     /// For a node with one loop.
     public func atHome(of user: UserID, _ body: @escaping @Sendable (UserHost) -> Void) {
         atHome(0) { body($0.users) }
+    }
+
+    /// For a node without rooms.
+    public func heads(of rooms: [RoomName], for user: UserID, _ then: @escaping ([RoomHead?]) -> Void) {
+        then(Array(repeating: nil, count: rooms.count))
     }
 }
 

@@ -21,6 +21,12 @@ extension ByteWriter {
     }
 
     @inlinable
+    public mutating func field(_ name: StaticString, _ flag: Bool) {
+        appendText(name)
+        appendText(flag ? "true" : "false")
+    }
+
+    @inlinable
     public mutating func field(_ name: StaticString, _ number: UInt64) {
         appendText(name)
         appendJSON(number)

@@ -108,11 +108,25 @@ extension MartletClient {
     public func unwatch(_ rooms: [RoomName]) async throws(ClientError) { _ = try await ask(.unwatch(rooms)) }
 
     /// Which of these users (at most 100) have a session on any node.
-    public func online(_ users: [UserID]) async throws(ClientError) -> [UserID] {
+    public func online(_ users: [UserID]) async throws(ClientError) -> [UserID] { try await lastSeen(users).online }
+
+    /// Which of these users (at most 100) have a session on any node, and when the others were last here, if they let
+    /// this user see it.
+    public func lastSeen(_ users: [UserID]) async throws(ClientError) -> OnlineUsers {
         guard case .online(_, let online) = try await ask(.online(users)) else {
             throw .rejected("the answer to an online request was none")
         }
         return online
+    }
+
+    /// From now on others may see when the user was last here, or may not any more; nil: only asks. Returns whether
+    /// they may; at first they may not.
+    @discardableResult
+    public func showLastSeen(_ isShown: Bool?) async throws(ClientError) -> Bool {
+        guard case .lastSeen(_, let isShown) = try await ask(.showLastSeen(isShown)) else {
+            throw .rejected("the answer to a lastSeen request was none")
+        }
+        return isShown
     }
 
     private func ask(_ request: InboxRequest) async throws(ClientError) -> InboxEvent {

@@ -49,7 +49,7 @@ import Testing
                 let path = route.path.replacing(":room", with: "lobby")
                 for method in route.methods + (route.methods.contains("GET") ? ["HEAD"] : []) {
                     let text = #"{"user":"ana","text":"hi","operation":"create","room":"lobby"}"#
-                    let body = method == "POST" ? text : nil
+                    let body = ["POST", "PUT"].contains(method) ? text : nil
                     #expect(try await Self.status(port, method, path, body: body) == 401, "\(method) \(path)")
                     // A delivery is signed, and a token makes no difference.
                     let refused = path.hasPrefix("/hooks/") ? 401 : 403
@@ -76,6 +76,7 @@ import Testing
                 (.read, #""room":"secret","position":"1-1""#, "error 301"), (.inbox, #""limit":5"#, "inbox 0"),
                 (.watch, #""rooms":["lobby","secret"]"#, "error 301"),
                 (.unwatch, #""rooms":["secret"]"#, "watching 0"), (.online, #""users":["bob"]"#, "online 0"),
+                (.lastSeen, #""shown":true"#, "lastSeen 0"),
                 (.token, #""token":"a.b.c""#, "error 300"),
             ]
             #expect(Set(requests.map(\.0)) == Set(GatewayCounters.RequestType.allCases), "all types of requests")
@@ -276,6 +277,7 @@ import Testing
             for path in ["/api/inbox", "/api/online?users=ana", "/api/stars"] {
                 #expect(try await Self.status(port, "GET", path, token) == 403, "\(path)")
             }
+            #expect(try await Self.status(port, "PUT", "/api/online", token, body: #"{"shown":true}"#) == 403)
             let blocked = #"{"operation":"blocked"}"#
             #expect(try await Self.status(port, "POST", "/api/conversations", token, body: blocked) == 403)
             let listed = try await Self.answer(port, "GET", path, admin)

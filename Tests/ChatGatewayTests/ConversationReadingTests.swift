@@ -1,5 +1,7 @@
 import ChatCore
 import ChatJSON
+import Foundation
+import NIOCore
 import TestSupport
 import Testing
 
@@ -162,6 +164,36 @@ import Testing
             }
             try await ana.send(#"{"type":"online","ref":1,"users":["eve","ana"]}"#)
             #expect(try await ana.json("online")["online"]?.array?.compactMap(\.string) == ["ana"])
+        }
+    }
+
+    @Test func whenSomebodyWasLastHereIsToldIfTheyAllowIt() async throws {
+        try await withMemoryNode { port in
+            let ana = try await Self.connect(port, "ana", "desk")
+            let bob = try await Self.connect(port, "bob", "desk")
+            let eve = try await Self.connect(port, "eve", "desk")
+            try await bob.send(#"{"type":"lastSeen","ref":1}"#)
+            #expect(try await bob.json("lastSeen")["shown"]?.bool == false)
+            try await bob.send(#"{"type":"lastSeen","ref":2,"shown":true}"#)
+            #expect(try await bob.json("lastSeen")["shown"]?.bool == true)
+            try await eve.send(#"{"type":"lastSeen","ref":3,"shown":1}"#)
+            #expect(try await eve.json("error")["name"]?.string == "badField")
+            let began = Date()
+            try await bob.socket.channel.close().get()
+            try await eve.socket.channel.close().get()
+            var seen: JSONValue?
+            try await eventually("bob was here") {
+                try await ana.send(#"{"type":"online","ref":4,"users":["bob","eve","ana"]}"#)
+                let answer = try await ana.json("online")
+                seen = answer["seen"]
+                return seen?["bob"] != nil && answer["online"]?.array?.compactMap(\.string) == ["ana"]
+            }
+            let at = try #require(seen?["bob"]?.string.flatMap(Timestamp.milliseconds))
+            #expect(
+                abs(Double(at) / 1_000 - began.timeIntervalSince1970) < 9,
+                "when the session ended, not ten seconds later")
+            #expect(seen?["eve"] == nil, "eve does not allow it")
+            #expect(try await Self.get(port, "/api/online?users=bob")["seen"]?["bob"] == seen?["bob"])
         }
     }
 }

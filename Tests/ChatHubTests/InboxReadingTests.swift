@@ -11,6 +11,8 @@ struct InboxReadingTests {
         var heads = 0
         /// Heads that were asked for before each wait.
         var rounds: [Int] = []
+        /// How many of the rooms the node knows, from the first one on.
+        var held = 0
         private var later: [() -> Void] = []
         let rooms: [RoomName]
 
@@ -26,8 +28,14 @@ struct InboxReadingTests {
                 then(.success(.user(.rooms(indexed, cursor: 0))))
             default:
                 heads += 1
-                later.append { then(.success(.reading(.head(nil)))) }
+                later.append { then(.success(.reading(.brief(.stranger)))) }
             }
+        }
+
+        func heads(of rooms: [RoomName], for user: UserID, _ then: @escaping ([RoomHead?]) -> Void) {
+            let known = Set(self.rooms.prefix(held))
+            let head = RoomHead(kind: .group, participant: Participant(), newest: nil, mark: nil, unread: 1, last: nil)
+            later.append { then(rooms.map { known.contains($0) ? head : nil }) }
         }
 
         func schedule(after delay: Duration, _ body: @escaping () -> Void) {
@@ -60,7 +68,9 @@ struct InboxReadingTests {
         let began = node.now
         for _ in 0..<8 {
             InboxReading.begin(of: ana, by: node, paidBy: rate, mayRead: mayRead) { result, cost in
-                if case .success = result, cost == 1_000 * RequestCost.head { answers += 1 }
+                if case .success = result, cost == 1_000 * (RequestCost.briefHead + RequestCost.heldHead) {
+                    answers += 1
+                }
             }
         }
         node.finish()
@@ -68,7 +78,7 @@ struct InboxReadingTests {
         #expect(node.rounds.first ?? 0 > 0, "the first part is read at once")
         // What the limit allows in that time, after what may be owed at once.
         let seconds = (node.now - began) / .seconds(1)
-        let paid = 8_000 * Double(RequestCost.head) / 1e9
+        let paid = 8_000 * Double(RequestCost.briefHead) / 1e9
         let allowed = Double(Limits().costPerSecond) / 1e6
         #expect(
             seconds > paid / allowed / 2, "\(seconds) s for \(paid) s of work, of which \(allowed) a second are allowed"
@@ -84,5 +94,19 @@ struct InboxReadingTests {
         }
         node.finish()
         #expect(isAnswered && node.rounds.isEmpty && node.heads == 100)
+    }
+
+    @Test func whatTheNodeKnowsIsNotAskedFor() throws {
+        let node = try Node(rooms: 95)
+        node.held = 42
+        var found: [InboxConversation] = []
+        var paid: UInt64 = 0
+        InboxReading.begin(of: try UserID("ana"), by: node, paidBy: nil, mayRead: mayRead) { result, cost in
+            found = (try? result.get()) ?? []
+            paid = cost
+        }
+        node.finish()
+        #expect(node.heads == 53 && Set(found.map(\.room)) == Set(node.rooms.prefix(42)))
+        #expect(paid == 53 * RequestCost.briefHead + 95 * RequestCost.heldHead)
     }
 }

@@ -423,6 +423,25 @@ import Testing
         #expect(try page() == .starrers([], hasMore: false))
     }
 
+    @Test(arguments: StoreKind.allCases)
+    func whenAUserWasLastHereIsWrittenIfTheUserAllowsIt(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        func lastSeen(by other: UserID? = nil) throws -> UserReply { try user(store, .lastSeen(by: other), of: ana) }
+        #expect(try user(store, .left(at: 5_000), of: ana) == .done && lastSeen() == .lastSeen(nil))
+        #expect(try user(store, .showLastSeen(nil), of: ana) == .shown(false))
+        #expect(try user(store, .showLastSeen(true), of: ana) == .shown(true) && lastSeen() == .lastSeen(nil))
+        _ = try user(store, .left(at: 6_000), of: ana)
+        #expect(try user(store, .showLastSeen(true), of: ana) == .shown(true) && lastSeen(by: bo) == .lastSeen(6_000))
+        #expect(try user(store, .showLastSeen(nil), of: ana) == .shown(true))
+        // Whom ana blocks is not told.
+        _ = try user(store, .block(bo), of: ana)
+        #expect(try lastSeen(by: bo) == .lastSeen(nil) && lastSeen() == .lastSeen(6_000))
+        #expect(try user(store, .showLastSeen(false), of: ana) == .shown(false) && lastSeen() == .lastSeen(nil))
+        _ = try user(store, .showLastSeen(true), of: ana)
+        _ = try user(store, .left(at: 7_000), of: ana)
+        #expect(try user(store, .forget, of: ana) == .done && lastSeen() == .lastSeen(nil))
+    }
+
     // MARK: how long they live
 
     @Test func participantsLiveAsLongAsTheirRoomAndLongerThanOthers() async throws {

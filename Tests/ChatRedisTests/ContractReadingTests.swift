@@ -52,7 +52,44 @@ import Testing
         guard case .reading(.head(let head)) = try store.reply(.reading(.head(room: store.room, of: user))) else {
             throw StoreFailure("no head")
         }
+        for guess in [ConversationKind.group, .direct] {
+            switch try brief(store, of: user, guess) {
+            case .head(let brief, _): #expect(brief == head)
+            case .stranger: #expect(head == nil)
+            case .unknown: break
+            }
+        }
         return head
+    }
+
+    private func brief(_ store: ContractStore, of user: UserID, _ kind: ConversationKind) throws -> BriefHead {
+        let request = ReadingRequest.brief(room: store.room, of: user, kind)
+        guard case .reading(.brief(let brief)) = try store.reply(.reading(request)) else {
+            throw StoreFailure("no brief head")
+        }
+        return brief
+    }
+
+    /// What most lines of an inbox are read with. (That it is what `head` tells is checked wherever a test asks for a
+    /// head.)
+    @Test(arguments: StoreKind.allCases)
+    func commandsThatOnlyReadTellMostHeads(_ kind: StoreKind) async throws {
+        let (store, epoch) = try await begin(kind)
+        #expect(try brief(store, of: ana, .group) == .unknown, "nothing was said")
+        let place = try append(store, epoch, bob, "news")
+        #expect(try brief(store, of: ana, .group) == .unknown, "ana has read nothing")
+        guard case .head(let bobs, _) = try brief(store, of: bob, .group) else { throw StoreFailure("no head") }
+        #expect(try bobs.unread == 0 && bobs == head(store, of: bob))
+        _ = try read(store, [UserRead(ana, place)])
+        _ = try append(store, epoch, bob, "more")
+        guard case .head(let anas, let bytes) = try brief(store, of: ana, .group) else {
+            throw StoreFailure("no head")
+        }
+        #expect(try anas.unread == 1 && anas.last?.text == "more" && bytes >= 4 && anas == head(store, of: ana))
+        #expect(try brief(store, of: try UserID("mallory"), .group) == .stranger)
+        let ban = Moderation.ban(ana, for: nil, reason: "spam")
+        _ = try store.reply(.moderate(room: store.room, ban, by: "mod"))
+        #expect(try brief(store, of: ana, .group) == .unknown, "a banned user is not shown the message")
     }
 
     private func receipts(_ store: ContractStore) throws -> ReceiptsView? {
@@ -159,6 +196,12 @@ import Testing
             throw StoreFailure("no head")
         }
         #expect(head.kind == .direct && head.other == bob)
+        _ = try store.reply(.say(room: room, content: MessageContent(user: ana, at: 7, text: "hi")))
+        guard
+            case .reading(.brief(.head(let brief, _))) = try store.reply(
+                .reading(.brief(room: room, of: ana, .direct)))
+        else { throw StoreFailure("no brief head") }
+        #expect(brief.kind == .direct && brief.other == bob && brief.unread == 0 && brief.last?.text == "hi")
     }
 
     @Test(arguments: StoreKind.allCases)

@@ -81,6 +81,7 @@ import Testing
             .conversation(.unstar(room, position)), .conversation(.stars(limit: 5, before: 17)),
             .inbox(.read(room: room, position: position)), .inbox(.list(limit: 5, cursor: InboxCursor())),
             .inbox(.watch([room])), .inbox(.unwatch([room])), .inbox(.online([ana, bob])),
+            .inbox(.showLastSeen(nil)), .inbox(.showLastSeen(false)),
         ]
         for body in bodies {
             let request = ClientRequest(ref: Ref(serial: 9), body: body)

@@ -56,7 +56,11 @@ final class EchoService: ChatService {
         of user: UserID, limit: Int, cursor: InboxCursor, by grant: Grant?
     ) async throws(WireError) -> InboxList { throw Self.none }
 
-    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID] { throw Self.none }
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> OnlineUsers { throw Self.none }
+
+    func showLastSeen(_ isShown: Bool?, of user: UserID, by grant: Grant?) async throws(WireError) -> Bool {
+        throw Self.none
+    }
 
     func moderate(
         room: RoomName, _ moderation: Moderation, by: String, grant: Grant?

@@ -68,6 +68,11 @@ extension SimLoop: RoomHostContext, SessionHostContext {
         if let node { body(node.rooms.users) }
     }
 
+    func heads(of rooms: [RoomName], for user: UserID, _ then: @escaping ([RoomHead?]) -> Void) {
+        guard let node else { return }
+        then(node.rooms.heads(of: rooms, for: user))
+    }
+
     /// In schedules with hops, sessions and rooms are on two loops: what one hands to the other arrives later, in
     /// order.
     private func hop(_ last: inout UInt64, _ body: @escaping () -> Void) {

@@ -61,7 +61,7 @@ extension SimWorld {
                 }
                 client.rooms[room].reads[user] = position
             }
-        case .page, .watching, .head, .online, .notice: break
+        case .page, .watching, .head, .online, .lastSeen, .notice: break
         }
     }
 
@@ -109,6 +109,12 @@ extension SimWorld {
                             + "there are \(unread)")
                 }
                 guard !hasLost else { continue }
+                for node in nodes where node.isAlive {
+                    guard let held = node.rooms.heads(of: [roomNames[room]], for: user)[0], held != head else {
+                        continue
+                    }
+                    fail("\(node.id) has room\(room) for \(user) as \(held), Redis as \(head)")
+                }
                 for client in clients where client.user == user {
                     if let acked = client.rooms[room].readTo, acked.seq > marks[user]?.position.seq ?? 0 {
                         fail("\(user) was told that \(acked) in room\(room) is read, but it is not stored")

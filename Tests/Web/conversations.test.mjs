@@ -385,6 +385,19 @@ test('notices are told; who was invited into a room that is open learns its read
     assert.deepEqual([room.unread, room.kind], [1, 'group']);
 });
 
+test('when others were last here is told as far as they allow it', async () => {
+    const { client, clock, node } = await online();
+    const before = watch(client.showLastSeen());
+    await clock.advance(10);
+    const after = watch(client.showLastSeen(true));
+    await clock.advance(10);
+    assert.deepEqual([before.value, after.value, node.lastSeen.has('ana')], [false, true, true]);
+    node.lastSeen.set('bo', '2026-01-02T03:04:05.006Z');
+    const seen = watch(client.lastSeen(['ana', 'bo', 'eve']));
+    await clock.advance(10);
+    assert.deepEqual(seen.value, { online: ['ana'], seen: { bo: '2026-01-02T03:04:05.006Z' } });
+});
+
 test('who is online, and stars', async () => {
     const { client, clock, node } = await online();
     const { message } = says(node, 'keep this');

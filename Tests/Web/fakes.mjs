@@ -167,6 +167,8 @@ export class FakeNode {
     /** Whether it knows nothing of conversations. */
     isOlder = false;
     stars = new Map();
+    /** When users were last here, of those who let others see it. */
+    lastSeen = new Map();
     /** The close code and reason for whoever comes. @type {[number, string] | null} */
     refuse = null;
 
@@ -188,7 +190,7 @@ const ends = (entries) => (entries.some((entry) => entry.operation !== undefined
     ? { first: entries[0].position, last: entries.at(-1).position } : {});
 
 /** Requests that older nodes do not know. */
-const NEWER = new Set(['amend', 'conversation', 'participants', 'read', 'inbox', 'watch', 'unwatch', 'online', 'star', 'unstar', 'stars']);
+const NEWER = new Set(['amend', 'conversation', 'participants', 'read', 'inbox', 'watch', 'unwatch', 'online', 'lastSeen', 'star', 'unstar', 'stars']);
 
 class FakeSocket {
     onmessage = null;
@@ -389,7 +391,16 @@ class FakeSocket {
 
     _online(frame) {
         const here = new Set(this.node.sockets.filter((socket) => !socket.gone).map((socket) => socket.user));
-        this.emit({ type: 'online', ref: frame.ref, online: frame.users.filter((user) => here.has(user)) });
+        const { lastSeen } = this.node;
+        const seen = Object.fromEntries(frame.users.filter((user) => !here.has(user) && lastSeen.has(user)).map((user) => [user, lastSeen.get(user)]));
+        this.emit({ type: 'online', ref: frame.ref, online: frame.users.filter((user) => here.has(user)), seen });
+    }
+
+    _lastSeen(frame) {
+        const { lastSeen } = this.node;
+        if (frame.shown === true) lastSeen.set(this.user, '2026-01-02T03:04:05.006Z');
+        if (frame.shown === false) lastSeen.delete(this.user);
+        this.emit({ type: 'lastSeen', ref: frame.ref, shown: lastSeen.has(this.user) });
     }
 
     _star(frame, room) {

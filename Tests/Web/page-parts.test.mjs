@@ -85,7 +85,7 @@ test('however often the frame is drawn while somebody types, it is looked again 
     const frame = new FrameView(() => {}, () => true);
     frame.open(/** @type {any} */ ({
         current, rooms: new Map(), client: { user: 'ana', node: 'node-1', state: 'online' },
-        inbox: { conversations: new Map(), online: new Set() }, title: (name) => name,
+        inbox: { conversations: new Map(), online: new Set(), seen: {} }, title: (name) => name,
     }));
     for (let n = 0; n < 10; n += 1) {
         frame.update();
@@ -97,10 +97,10 @@ test('however often the frame is drawn while somebody types, it is looked again 
 });
 
 /** A conversation of ana and bo as the view of participants sees it. */
-function crew({ online }) {
+function crew({ lastSeen }) {
     const model = {
         name: 'crew', kind: 'group', isConversation: true, role: 'owner', participants: [], room: { state: 'joined' },
-        client: { user: 'ana', online }, loadParticipants: async () => { model.participants = model.next; },
+        client: { user: 'ana', lastSeen, showLastSeen: async () => true }, loadParticipants: async () => { model.participants = model.next; },
         next: [{ user: 'ana', role: 'owner' }, { user: 'bo', role: 'member' }],
     };
     return model;
@@ -112,10 +112,10 @@ test('who is online is asked in one round after the other, also after one has fa
     const pause = () => new Promise((resolve) => immediate(resolve));
     let asked = 0;
     const view = new ConversationView(/** @type {any} */ ({}), /** @type {any} */ ({ level: () => 'all' }));
-    view.open(/** @type {any} */ (crew({ online: async () => {
+    view.open(/** @type {any} */ (crew({ lastSeen: async () => {
         asked += 1;
         if (asked === 4) throw new Error('no answer');
-        return ['bo'];
+        return { online: ['bo'], seen: {} };
     } })));
     await Promise.all([view.load(), view.load()]);
     await pause();
@@ -130,7 +130,7 @@ test('who is online is asked in one round after the other, also after one has fa
 
 test('the focus stays on a participant whose entry is made anew', async (t) => {
     const document = openPage();
-    const model = crew({ online: async () => [] });
+    const model = crew({ lastSeen: async () => ({ online: [], seen: { bo: '2026-01-02T03:04:05.006Z' } }) });
     const view = new ConversationView(/** @type {any} */ ({}), /** @type {any} */ ({ level: () => 'all' }));
     t.after(() => view.open(null));
     view.open(/** @type {any} */ (model));
@@ -140,6 +140,27 @@ test('the focus stays on a participant whose entry is made anew', async (t) => {
     await view.load();
     assert.equal(document.getElementById('participants').querySelectorAll('button').length, 2);
     assert.equal(document.activeElement.getAttribute('aria-label'), 'About bo');
+});
+
+test('it is shown when a participant was last here, and whether others may see when oneself was', async (t) => {
+    const document = openPage();
+    const model = crew({ lastSeen: async () => ({ online: [], seen: { bo: '2026-01-02T03:04:05.006Z' } }) });
+    const asked = [];
+    model.client.showLastSeen = async (isShown) => {
+        asked.push(isShown);
+        return isShown ?? true;
+    };
+    const view = new ConversationView(/** @type {any} */ ({}), /** @type {any} */ ({ level: () => 'all' }));
+    t.after(() => view.open(null));
+    view.open(/** @type {any} */ (model));
+    await settled();
+    assert.match(document.getElementById('participants').textContent, /bo.*last seen/);
+    const box = document.getElementById('show-last-seen');
+    assert.equal(box.checked, true);
+    box.checked = false;
+    box.emit('change');
+    await settled();
+    assert.deepEqual([asked, box.checked], [[undefined, false], false]);
 });
 
 test('the roster of a room is read also if that of another one was still under way', async (t) => {
@@ -191,7 +212,7 @@ test('stars that cannot be read again stay, and the dialog says why', async () =
 function inboxOf(calls) {
     const listeners = {};
     const client = /** @type {any} */ ({
-        on: (type, listener) => { listeners[type] = listener; }, unwatch: async () => {}, watch: async () => {}, online: async () => [],
+        on: (type, listener) => { listeners[type] = listener; }, unwatch: async () => {}, watch: async () => {}, lastSeen: async () => ({ online: [], seen: {} }),
         inbox: async () => ({ conversations: [{ room: 'dm:ana:bo', kind: 'direct', users: ['bo'], unread: 0 }], cursor: null, more: false }),
         ...calls,
     });
@@ -204,7 +225,7 @@ test('an inbox that has ended asks nothing more', async (t) => {
     const pause = () => new Promise((resolve) => immediate(resolve));
     let fail = null;
     let asked = 0;
-    const { inbox } = inboxOf({ online: () => { asked += 1; return new Promise((_, reject) => { fail = reject; }); } });
+    const { inbox } = inboxOf({ lastSeen: () => { asked += 1; return new Promise((_, reject) => { fail = reject; }); } });
     inbox.read();
     await pause();
     assert.equal(asked, 1);

@@ -45,7 +45,7 @@ extension ClientRequest.Body {
         case .amend(let amend): (amend.room, amend.operation.requirement)
         case .inbox(.read(let room, _)): (room, .read)
         // Of several rooms, each is decided by itself.
-        case .inbox(.list), .inbox(.watch), .inbox(.unwatch), .inbox(.online): nil
+        case .inbox(.list), .inbox(.watch), .inbox(.unwatch), .inbox(.online), .inbox(.showLastSeen): nil
         case .leave, .ping, .token: nil
         }
     }

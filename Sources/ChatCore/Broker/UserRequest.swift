@@ -27,6 +27,13 @@ public struct UserRequest: Sendable, Equatable {
         /// Who has starred messages of the user: those in that room (nil: in all rooms), or of that message alone, in
         /// the order of their text; those behind `after`. → `.starrers`
         case starrers(in: RoomName?, at: Position?, after: Starrer?, count: Int)
+        /// From now on others may see when the user was last here, or may not any more; nil: only asks. → `.shown`
+        case showLastSeen(Bool?)
+        /// The user's last session on a node has ended at that time (ms since 1970). Written only if others may see
+        /// it. → `.done`
+        case left(at: UInt64)
+        /// When the user was last here, for that one. → `.lastSeen`
+        case lastSeen(by: UserID?)
         /// Deletes everything that belongs to the user. → `.done`
         case forget
         /// Whom the user blocks, at most 1,000 of them. → `.blocked`
@@ -52,6 +59,10 @@ public enum UserReply: Hashable, Sendable {
     /// `cursor`: of the next part; 0 if this is the last one.
     case rooms([IndexedRoom], cursor: UInt64)
     case blocked([UserID])
+    /// Whether others may see when the user was last here.
+    case shown(Bool)
+    /// In ms since 1970; nil if others may not see it, or that one is blocked, or nothing is known.
+    case lastSeen(UInt64?)
     /// Whether there are earlier ones.
     case stars([Star], hasMore: Bool)
     /// `author`: of the message; nil if it was not starred.

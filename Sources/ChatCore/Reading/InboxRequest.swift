@@ -17,6 +17,8 @@ public enum InboxRequest: Hashable, Sendable {
     case unwatch([RoomName])
     /// Which of these users have a session, on whatever node.
     case online([UserID])
+    /// From now on others may see when the user was last here, or may not any more; nil: only asks.
+    case showLastSeen(Bool?)
 
     /// The `type` of the request.
     public var name: String {
@@ -26,6 +28,7 @@ public enum InboxRequest: Hashable, Sendable {
         case .watch: "watch"
         case .unwatch: "unwatch"
         case .online: "online"
+        case .showLastSeen: "lastSeen"
         }
     }
 }
@@ -40,15 +43,18 @@ public enum InboxEvent: Hashable, Sendable {
     indirect case head(InboxHead)
     /// Participants of the room have read up to these positions.
     case receipts(room: RoomName, [UserID: Position])
-    /// These of the users are online.
-    case online(ref: Ref?, [UserID])
+    case online(ref: Ref?, OnlineUsers)
+    /// Whether others may see when the user was last here.
+    case lastSeen(ref: Ref?, isShown: Bool)
     /// News that reach all sessions of the user.
     indirect case notice(UserNotice)
 
     /// The request that it answers; nil if it answers none.
     public var ref: Ref? {
         switch self {
-        case .read(let ref, _, _), .page(let ref, _), .watching(let ref, _), .online(let ref, _): ref
+        case .read(let ref, _, _), .page(let ref, _), .watching(let ref, _), .online(let ref, _),
+            .lastSeen(let ref, _):
+            ref
         case .head, .receipts, .notice: nil
         }
     }
@@ -56,7 +62,7 @@ public enum InboxEvent: Hashable, Sendable {
     /// Whether it answers a request.
     public var isAnswer: Bool {
         switch self {
-        case .read, .page, .watching, .online: true
+        case .read, .page, .watching, .online, .lastSeen: true
         case .head, .receipts, .notice: false
         }
     }
@@ -68,8 +74,22 @@ public enum InboxEvent: Hashable, Sendable {
         case .page(_, let page): .page(ref: ref, page)
         case .watching(_, let rooms): .watching(ref: ref, rooms)
         case .online(_, let users): .online(ref: ref, users)
+        case .lastSeen(_, let isShown): .lastSeen(ref: ref, isShown: isShown)
         case .head, .receipts, .notice: self
         }
+    }
+}
+
+/// Which of some users are here, and when others were.
+public struct OnlineUsers: Hashable, Sendable {
+    /// Those who have a session on any node.
+    public var online: [UserID]
+    /// When others were last here, in milliseconds since 1970, as far as they let others see it.
+    public var seen: [UserID: UInt64]
+
+    public init(online: [UserID], seen: [UserID: UInt64] = [:]) {
+        self.online = online
+        self.seen = seen
     }
 }
 

@@ -21,7 +21,17 @@ public struct MessagePreview: Sendable, Hashable {
     public init(_ message: Message) {
         self.init(
             position: message.position, user: message.content.user, at: message.content.at,
-            text: message.content.text.flatMap { Self.beginning(of: $0) })
+            text: message.content.text.flatMap { Self.shown(of: $0) })
+    }
+
+    /// The most bytes that are looked at, as in head.lua, so that the same text always has the same preview.
+    private static let mostBytes = 1_024
+
+    private static func shown(of text: String) -> String? {
+        guard text.utf8.count > mostBytes else { return beginning(of: text) }
+        var end = text.utf8.index(text.startIndex, offsetBy: mostBytes)
+        while end > text.startIndex, UTF8.isContinuation(text.utf8[end]) { end = text.utf8.index(before: end) }
+        return beginning(of: String(text[..<end]), isCut: true)
     }
 
     /// The first ``mostCharacters`` characters as readers see them: an accent stays on its letter, and a family on its

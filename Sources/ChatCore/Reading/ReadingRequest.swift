@@ -9,13 +9,16 @@ public enum ReadingRequest: Sendable, Equatable {
     case receipts(room: RoomName)
     /// The room as a line of the user's inbox. → `.head`
     case head(room: RoomName, of: UserID)
+    /// The same with commands that only read, at a fifth of the cost, where these tell all of it. `kind`: of the room,
+    /// as the user's index says. → `.brief`
+    case brief(room: RoomName, of: UserID, ConversationKind)
     /// How many nodes have a session of the user. → `.listeners`
     case listeners(of: UserID)
 
     /// Whose keys and channel the request is about.
     public var entity: Entity {
         switch self {
-        case .read(let room, _), .receipts(let room), .head(let room, _): .room(room)
+        case .read(let room, _), .receipts(let room), .head(let room, _), .brief(let room, _, _): .room(room)
         case .listeners(let user): .user(user)
         }
     }
@@ -39,7 +42,18 @@ public enum ReadingReply: Sendable, Equatable {
     case receipts(ReceiptsView?)
     /// Nil if the user is no participant.
     case head(RoomHead?)
+    case brief(BriefHead)
     case listeners(Int)
+}
+
+/// What commands that only read tell of a room as a line of a user's inbox.
+public enum BriefHead: Sendable, Hashable {
+    /// `bytes`: of the message that was read for it.
+    case head(RoomHead, bytes: Int)
+    /// The user is no participant.
+    case stranger
+    /// The newest message was amended, nothing was said, or nothing was read: ``ReadingRequest/head(room:of:)`` tells.
+    case unknown
 }
 
 /// What became of one position of a ``ReadingRequest/read(room:_:)``.
@@ -112,5 +126,27 @@ public struct RoomHead: Sendable, Hashable {
         self.unread = unread
         self.last = last
         self.other = other
+    }
+}
+
+extension RoomHead {
+    /// The room as its parts say. `message`: the newest message, as it reads now; nil if there is none among the newest
+    /// entries. `kept`: the entries that the log still has. Nil if the user is no participant.
+    package init?(
+        of user: UserID, in conversation: Conversation, newest: Position?, _ tally: LogTally, kept: UInt64,
+        readUpTo stored: ReadMark?, _ message: Message?
+    ) {
+        guard let participant = conversation.participants[user] else { return nil }
+        var mark = stored
+        // Who said it has read it, and nobody has to read what comes after it, as these are amendments.
+        if let message, message.content.user == user, stored?.position.seq ?? 0 < message.position.seq {
+            let later = tally.last - message.position.seq
+            mark = ReadMark(message.position, amendments: tally.amendments - min(tally.amendments, later))
+        }
+        let others = conversation.kind == .direct ? conversation.participants.keys.filter { $0 != user } : []
+        self.init(
+            kind: conversation.kind, participant: participant, newest: newest, mark: mark,
+            unread: tally.unread(after: mark, kept: kept), last: message.map { MessagePreview($0) },
+            other: others.count == 1 ? others.first : nil)
     }
 }

@@ -13,6 +13,7 @@ public struct UserChannels: Sendable {
     /// What is to be done at the connection for the user's channel.
     public enum Action: Sendable, Hashable {
         case subscribe(UserID)
+        /// The last session of the user on this node ended ``linger`` ago, or a moment earlier.
         case unsubscribe(UserID)
     }
 

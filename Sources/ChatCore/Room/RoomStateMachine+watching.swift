@@ -67,14 +67,30 @@ extension RoomStateMachine {
         order.recent.message(seq: position.seq).flatMap { $0.position == position ? $0 : nil }
     }
 
-    /// The newest message in memory that is no amendment.
+    /// The newest message in memory that is no amendment, as it reads now.
     public var newestMessage: Message? {
         var index = order.recent.count
         while index > 0 {
             index -= 1
-            if !order.recent[index].content.isAmendment { return order.recent[index] }
+            guard !order.recent[index].content.isAmendment else { continue }
+            return order.recent.folded((index..<order.recent.count).map { order.recent[$0] }).first
         }
         return nil
+    }
+
+    /// How many amendments behind the newest message are looked at for a line of an inbox, as in head.lua.
+    private static let mostAmendments: UInt64 = 64
+
+    /// The room as a line of a participant's inbox. `mark`: up to where the participant has read; `tally`: of what was
+    /// shown. Nil if this node does not know all of it for certain, or if the user may not see it.
+    public func head(of user: UserID, readUpTo mark: ReadMark, _ tally: LogTally) -> RoomHead? {
+        guard isInside, !order.isBehind, sanctions.isCurrent, refusalOfReading(by: user) == nil,
+            let conversation = sanctions.moderation?.conversation, conversation.participants[user] != nil,
+            let last = order.last, last.seq == tally.last, mark.position.seq <= last.seq,
+            let message = newestMessage, last.seq - message.position.seq <= Self.mostAmendments
+        else { return nil }
+        return RoomHead(
+            of: user, in: conversation, newest: last, tally, kept: tally.last, readUpTo: mark, message)
     }
 
     /// Whether the position certainly belongs to no message of this room's history.

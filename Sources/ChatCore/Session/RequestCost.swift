@@ -52,6 +52,10 @@ public enum RequestCost {
     public static let mark: UInt64 = 20_000
     /// A line of the inbox: 20 to 60 µs of Redis.
     public static let head: UInt64 = 130_000
+    /// The same, if the newest message is not amended: five commands that read.
+    public static let briefHead: UInt64 = 40_000
+    /// The same, as far as it is read from the node's memory.
+    public static let heldHead: UInt64 = 10_000
     /// A room that is watched, apart from what comes to pass in it.
     public static let watch: UInt64 = 15_000
     /// Redis counts the listeners of a channel, and the node writes and reads a command.
@@ -95,6 +99,7 @@ public enum RequestCost {
         case .list: read
         case .watch(let rooms), .unwatch(let rooms): times(rooms.count, watch)
         case .online(let users): times(users.count, listeners)
+        case .showLastSeen: indexedUser
         }
     }
 

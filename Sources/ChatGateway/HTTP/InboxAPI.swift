@@ -16,7 +16,12 @@ struct InboxAPI: Sendable {
                 "/api/rooms/:room/read",
                 [.post: { request, context in try await read(request, room: context.parameters.get("room")) }]),
             HTTPRoutes.Route("/api/inbox", [.get: { request, _ in try await inbox(request) }]),
-            HTTPRoutes.Route("/api/online", [.get: { request, _ in try await online(request) }]),
+            HTTPRoutes.Route(
+                "/api/online",
+                [
+                    .get: { request, _ in try await online(request) },
+                    .put: { request, _ in try await showLastSeen(request) },
+                ]),
         ]
     }
 
@@ -83,7 +88,21 @@ struct InboxAPI: Sendable {
         }
         let online = try await service.online(users, by: grant)
         HTTPAccount.current?.charge(UInt64(users.count) * RequestCost.listeners)
-        return object { MartletV1Codec.fields(ofOnline: online, into: &$0) }
+        return object { MartletV1Codec.fields(of: online, into: &$0) }
+    }
+
+    /// `PUT online` with `{"user","shown"}`: whether others may see when the user was last here; without `shown` it
+    /// only tells.
+    private func showLastSeen(_ request: Request) async throws -> Response {
+        let body = try await caller.object(in: request)
+        let sender = try await caller.sender(request, claimed: try Self.string("user", body))
+        let wanted = body["shown"].flatMap { $0 == .null ? nil : $0 }
+        guard wanted == nil || wanted?.bool != nil else {
+            throw WireError(.badField, "shown must be true or false")
+        }
+        let isShown = try await service.showLastSeen(wanted?.bool, of: sender.user, by: sender.grant)
+        HTTPAccount.current?.charge(RequestCost.indexedUser)
+        return object { $0.field("\"shown\":", isShown) }
     }
 
     // MARK: parts

@@ -1,5 +1,5 @@
 /** Who belongs to the open conversation, and what can be done about that: a part of the list of people. */
-import { avatar, byId, el, icon, plural, reasonOf, replaceEntries } from './chat-parts.js';
+import { avatar, byId, el, icon, plural, reasonOf, replaceEntries, seenWords } from './chat-parts.js';
 
 /** Ms after which it is asked again who is online. */
 const ONLINE_EVERY = 30_000;
@@ -13,6 +13,11 @@ export class ConversationView {
     #on;
     /** @type {Set<string>} */
     #online = new Set();
+    /**
+     * When others were last here, as far as they let this user see it.
+     * @type {Record<string, string>}
+     */
+    #seen = {};
     /**
      * Users whom this user has blocked.
      * @type {Set<string>}
@@ -38,12 +43,14 @@ export class ConversationView {
         });
         byId('leave-conversation').addEventListener('click', () => this.#leave());
         byId('level').addEventListener('change', (event) => this.#setLevel(event.target.value));
+        byId('show-last-seen').addEventListener('change', (event) => this.#showLastSeen(event.target.checked));
     }
 
     /** @param {import('./chat-room.js').RoomModel | null} model */
     open(model) {
         this.#model = model;
         this.#online = new Set();
+        this.#seen = {};
         clearTimeout(this.#timer);
         this.#timer = null;
         this.#shown = '';
@@ -58,6 +65,7 @@ export class ConversationView {
         try {
             await model.loadParticipants();
             if (model.kind === 'direct') this.#blocked = new Set(await model.client.blocked());
+            byId('show-last-seen').checked = await model.client.showLastSeen();
         } catch {
             // The next change asks again; until then the list stays as it is.
         }
@@ -69,8 +77,10 @@ export class ConversationView {
         const model = this.#model;
         const users = model.participants.map(({ user }) => user);
         try {
-            const online = document.hidden || users.length === 0 ? this.#online : new Set(await model.client.online(users));
-            if (model === this.#model) this.#online = online;
+            if (!document.hidden && users.length > 0) {
+                const { online, seen } = await model.client.lastSeen(users);
+                if (model === this.#model) [this.#online, this.#seen] = [new Set(online), seen];
+            }
         } catch {
             // A later round asks again.
         }
@@ -90,7 +100,7 @@ export class ConversationView {
         const mayManage = isGroup && (model.role === 'owner' || model.role === 'moderator');
         const level = this.#on.level(model);
         const sorted = [...model.participants].sort((a, b) => RANK[a.role] - RANK[b.role] || collator.compare(a.user, b.user));
-        const people = sorted.map(({ user, role }) => [user, role, this.#online.has(user)]);
+        const people = sorted.map(({ user, role }) => [user, role, this.#online.has(user), seenWords(this.#seen[user])]);
         const shown = JSON.stringify([model.name, people, level, mayManage]);
         if (shown === this.#shown) return;
         this.#shown = shown;
@@ -112,10 +122,19 @@ export class ConversationView {
             el('span.with-online', {}, avatar(user), isOnline ? el('span.online') : null),
             el('span.member-text', {},
                 el('span.member-name', {}, el('bdi', { title: user }, user), isMe ? el('span.you', {}, 'you') : null),
-                el('span.devices', {}, [ROLES[role], isOnline ? 'online' : 'offline'].filter(Boolean).join(', ')),
+                el('span.devices', {}, [ROLES[role], isOnline ? 'online' : seenWords(this.#seen[user]) ?? 'offline'].filter(Boolean).join(', ')),
             ),
             button,
         );
+    }
+
+    async #showLastSeen(isShown) {
+        try {
+            byId('show-last-seen').checked = await this.#model.client.showLastSeen(isShown);
+        } catch (error) {
+            byId('show-last-seen').checked = !isShown;
+            this.#on.problem(error);
+        }
     }
 
     #openMenu(user, role, mayManage, opener) {

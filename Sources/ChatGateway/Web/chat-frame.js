@@ -1,5 +1,5 @@
 /** What stands around the talk: the list of rooms, the title, who types, the rules; redrawn at most once a frame. */
-import { badge, byId, count, el, plural } from './chat-parts.js';
+import { badge, byId, count, el, plural, seenWords } from './chat-parts.js';
 import { NoticeView } from './chat-moderation.js';
 import { RoomList } from './chat-rooms.js';
 import { isMuted } from './chat-session.js';
@@ -86,7 +86,8 @@ export class FrameView {
         if (!current) return;
         const { room, name } = current;
         const [other] = inbox.conversations.get(name)?.users ?? [];
-        const online = current.kind !== 'direct' ? null : inbox.online.has(other) || room.count > 1 ? 'online' : 'offline';
+        const online = current.kind !== 'direct' ? null : inbox.online.has(other) || room.count > 1 ? 'online'
+            : seenWords(inbox.seen[other]) ?? 'offline';
         const here = online ?? `${plural(room.count, 'person', 'people')} here`;
         const state = room.state === 'offline' ? 'not connected' : client.state === 'unsure' ? `${client.node} does not answer`
             : room.state === 'removed' ? 'you were sent out' : room.state === 'joined' ? `${here} · on ${client.node}` : 'entering…';

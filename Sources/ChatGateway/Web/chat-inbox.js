@@ -18,6 +18,11 @@ export class Inbox {
     /** @type {Set<string>} Users who have a session somewhere, among those of direct conversations. */
     online = new Set();
     /**
+     * When others of them were last here, as far as they let this user see it.
+     * @type {Record<string, string>}
+     */
+    seen = {};
+    /**
      * Whether the node knows of conversations; null: it was not asked yet.
      * @type {boolean | null}
      */
@@ -185,7 +190,10 @@ export class Inbox {
         clearTimeout(this.#onlineTimer);
         const users = [...this.conversations.values()].filter(({ kind }) => kind === 'direct').flatMap((entry) => entry.users);
         try {
-            if (users.length > 0 && !document.hidden) this.online = new Set(await this.#client.online(users));
+            if (users.length > 0 && !document.hidden) {
+                const { online, seen } = await this.#client.lastSeen(users);
+                [this.online, this.seen] = [new Set(online), seen];
+            }
             if (!this.#ended) this.#tell('list');
         } catch {
             // A later round asks again.

@@ -101,6 +101,19 @@ export function span(ms) {
     return minutes < 90 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 }
 
+/**
+ * When somebody was last here, for people; null if that is not known.
+ * @param {string | undefined} at
+ * @param {Date} [now]
+ */
+export function seenWords(at, now = new Date()) {
+    const date = new Date(at ?? '');
+    if (Number.isNaN(date.getTime())) return null;
+    const ms = Math.max(0, now.getTime() - date.getTime());
+    if (ms < 3_600_000) return `last seen ${span(ms)} ago`;
+    return dayOf(date) === dayOf(now) ? `last seen at ${clockTime(date)}` : `last seen ${shortDay(date)}`;
+}
+
 const LINK = /https?:\/\/[^\s<>"'`\u3000-\u303f]+[^\s<>"'`.,:;!?)\]}\u3000-\u303f]/g;
 
 /** Text, with what looks like a web address as a link. Never more than that: what others wrote is only ever text. */

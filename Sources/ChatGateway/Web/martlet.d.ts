@@ -107,8 +107,7 @@ export class Client extends Emitter<ClientEvents> {
     } | undefined): Room;
     /**
      * Begins, or finds, the conversation of you and one other user: it is one room, whoever begins it. Join its `room`.
-     * @param {string} user
-     * @returns {Promise<Conversation>}
+     * @param {string} user @returns {Promise<Conversation>}
      */
     direct(user: string): Promise<Conversation>;
     /**
@@ -165,33 +164,40 @@ export class Client extends Emitter<ClientEvents> {
     }>;
     /**
      * Tells `head` of these rooms from now on, over reconnects too, without joining them.
-     * @param {string[]} rooms
-     * @returns {Promise<void>}
+     * @param {string[]} rooms @returns {Promise<void>}
      */
     watch(rooms: string[]): Promise<void>;
     /**
      * Ends what `watch` began, for these rooms.
-     * @param {string[]} rooms
-     * @returns {Promise<void>}
+     * @param {string[]} rooms @returns {Promise<void>}
      */
     unwatch(rooms: string[]): Promise<void>;
     /**
      * Which of these users have a session on any node.
-     * @param {string[]} users
-     * @returns {Promise<string[]>}
+     * @param {string[]} users @returns {Promise<string[]>}
      */
     online(users: string[]): Promise<string[]>;
     /**
+     * The same, and when others were last here (ISO 8601), as far as they let you see it.
+     * @param {string[]} users @returns {Promise<{ online: string[], seen: Record<string, string> }>}
+     */
+    lastSeen(users: string[]): Promise<{
+        online: string[];
+        seen: Record<string, string>;
+    }>;
+    /**
+     * Lets others see when you were last here, or not any more (at first they may not). Without an argument nothing is changed.
+     * @param {boolean} [isShown] @returns {Promise<boolean>} Whether they may.
+     */
+    showLastSeen(isShown?: boolean | undefined): Promise<boolean>;
+    /**
      * Keeps a message for you, with a copy of it.
-     * @param {string} room @param {string} position
-     * @returns {Promise<boolean>} Whether it is starred now.
+     * @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now.
      */
     star(room: string, position: string): Promise<boolean>;
     /**
      * Takes a star away.
-     * @param {string} room
-     * @param {string} position
-     * @returns {Promise<boolean>} Whether it is starred now.
+     * @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now.
      */
     unstar(room: string, position: string): Promise<boolean>;
     /**
@@ -417,8 +423,7 @@ export class Room extends Emitter<RoomEvents> {
     /**
      * Erases many messages, if your token lets you moderate the room: those of a `user`, or those `from` one position `to`
      * another one. Resolves when all of it is done.
-     * @param {{ user?: string, from?: string, to?: string }} what
-     * @returns {Promise<{ erased: number }>}
+     * @param {{ user?: string, from?: string, to?: string }} what @returns {Promise<{ erased: number }>}
      */
     erase({ user, from, to }: {
         user?: string;
@@ -437,8 +442,7 @@ export class Room extends Emitter<RoomEvents> {
     }>;
     /**
      * Adds members to the conversation.
-     * @param {string[]} users
-     * @returns {Promise<Conversation>}
+     * @param {string[]} users @returns {Promise<Conversation>}
      */
     invite(users: string[]): Promise<Conversation>;
     /**
@@ -448,21 +452,18 @@ export class Room extends Emitter<RoomEvents> {
     leaveConversation(): Promise<Conversation>;
     /**
      * Takes somebody out of the conversation.
-     * @param {string} user
-     * @returns {Promise<Conversation>}
+     * @param {string} user @returns {Promise<Conversation>}
      */
     remove(user: string): Promise<Conversation>;
     /**
      * Gives a participant another role.
      * @param {string} user
-     * @param {Role} role
-     * @returns {Promise<Conversation>}
+     * @param {Role} role @returns {Promise<Conversation>}
      */
     setRole(user: string, role: Role): Promise<Conversation>;
     /**
      * What you want to be told of the conversation.
-     * @param {NotificationLevel} level
-     * @returns {Promise<Conversation>}
+     * @param {NotificationLevel} level @returns {Promise<Conversation>}
      */
     notify(level: NotificationLevel): Promise<Conversation>;
     /**
@@ -473,8 +474,7 @@ export class Room extends Emitter<RoomEvents> {
     read(position?: string | null | undefined): void;
     /**
      * The participants but you who have read up to there or further, as far as nodes tell.
-     * @param {string} position
-     * @returns {string[]}
+     * @param {string} position @returns {string[]}
      */
     readBy(position: string): string[];
     /**
@@ -1030,16 +1030,14 @@ declare class Emitter<Events> {
      * Calls `listener` at each event of that type, until the returned function is called.
      * @template {keyof Events} Type
      * @param {Type} type
-     * @param {(event: Events[Type]) => void} listener
-     * @returns {() => void}
+     * @param {(event: Events[Type]) => void} listener @returns {() => void}
      */
     on<Type extends keyof Events>(type: Type, listener: (event: Events[Type]) => void): () => void;
     /**
      * The same, for the next event only.
      * @template {keyof Events} Type
      * @param {Type} type
-     * @param {(event: Events[Type]) => void} listener
-     * @returns {() => void}
+     * @param {(event: Events[Type]) => void} listener @returns {() => void}
      */
     once<Type_1 extends keyof Events>(type: Type_1, listener: (event: Events[Type_1]) => void): () => void;
     /**

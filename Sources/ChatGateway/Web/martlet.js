@@ -389,8 +389,7 @@ class Emitter {
      * Calls `listener` at each event of that type, until the returned function is called.
      * @template {keyof Events} Type
      * @param {Type} type
-     * @param {(event: Events[Type]) => void} listener
-     * @returns {() => void}
+     * @param {(event: Events[Type]) => void} listener @returns {() => void}
      */
     on(type, listener) {
         const listeners = this.#listeners.get(type) ?? new Set();
@@ -402,8 +401,7 @@ class Emitter {
      * The same, for the next event only.
      * @template {keyof Events} Type
      * @param {Type} type
-     * @param {(event: Events[Type]) => void} listener
-     * @returns {() => void}
+     * @param {(event: Events[Type]) => void} listener @returns {() => void}
      */
     once(type, listener) {
         const off = this.on(type, (event) => {
@@ -660,8 +658,7 @@ export class Client extends Emitter {
 
     /**
      * Begins, or finds, the conversation of you and one other user: it is one room, whoever begins it. Join its `room`.
-     * @param {string} user
-     * @returns {Promise<Conversation>}
+     * @param {string} user @returns {Promise<Conversation>}
      */
     direct(user) {
         return this.conversation('direct', { user });
@@ -735,8 +732,7 @@ export class Client extends Emitter {
 
     /**
      * Tells `head` of these rooms from now on, over reconnects too, without joining them.
-     * @param {string[]} rooms
-     * @returns {Promise<void>}
+     * @param {string[]} rooms @returns {Promise<void>}
      */
     async watch(rooms) {
         for (const room of rooms) this.#watched.add(room);
@@ -745,8 +741,7 @@ export class Client extends Emitter {
 
     /**
      * Ends what `watch` began, for these rooms.
-     * @param {string[]} rooms
-     * @returns {Promise<void>}
+     * @param {string[]} rooms @returns {Promise<void>}
      */
     async unwatch(rooms) {
         for (const room of rooms) this.#watched.delete(room);
@@ -755,18 +750,32 @@ export class Client extends Emitter {
 
     /**
      * Which of these users have a session on any node.
-     * @param {string[]} users
-     * @returns {Promise<string[]>}
+     * @param {string[]} users @returns {Promise<string[]>}
      */
     async online(users) {
+        return (await this.lastSeen(users)).online;
+    }
+
+    /**
+     * The same, and when others were last here (ISO 8601), as far as they let you see it.
+     * @param {string[]} users @returns {Promise<{ online: string[], seen: Record<string, string> }>}
+     */
+    async lastSeen(users) {
         const frames = await Promise.all(chunks(users).map((some) => this.#ask({ type: 'online', users: some }, 'online')));
-        return frames.flatMap((frame) => frame.online ?? []);
+        return { online: frames.flatMap((frame) => frame.online ?? []), seen: Object.assign({}, ...frames.map((frame) => frame.seen ?? {})) };
+    }
+
+    /**
+     * Lets others see when you were last here, or not any more (at first they may not). Without an argument nothing is changed.
+     * @param {boolean} [isShown] @returns {Promise<boolean>} Whether they may.
+     */
+    async showLastSeen(isShown) {
+        return (await this.#ask({ type: 'lastSeen', shown: isShown }, 'lastSeen')).shown === true;
     }
 
     /**
      * Keeps a message for you, with a copy of it.
-     * @param {string} room @param {string} position
-     * @returns {Promise<boolean>} Whether it is starred now.
+     * @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now.
      */
     async star(room, position) {
         const frame = await this.#ask({ type: 'star', room, position }, `star in ${room}`, room);
@@ -775,9 +784,7 @@ export class Client extends Emitter {
 
     /**
      * Takes a star away.
-     * @param {string} room
-     * @param {string} position
-     * @returns {Promise<boolean>} Whether it is starred now.
+     * @param {string} room @param {string} position @returns {Promise<boolean>} Whether it is starred now.
      */
     async unstar(room, position) {
         const frame = await this.#ask({ type: 'unstar', room, position }, `unstar in ${room}`, room);
@@ -1573,8 +1580,7 @@ export class Room extends Emitter {
     /**
      * Erases many messages, if your token lets you moderate the room: those of a `user`, or those `from` one position `to`
      * another one. Resolves when all of it is done.
-     * @param {{ user?: string, from?: string, to?: string }} what
-     * @returns {Promise<{ erased: number }>}
+     * @param {{ user?: string, from?: string, to?: string }} what @returns {Promise<{ erased: number }>}
      */
     async erase({ user, from, to }) {
         const operation = user === undefined ? 'delete-range' : 'delete-user';
@@ -1601,8 +1607,7 @@ export class Room extends Emitter {
 
     /**
      * Adds members to the conversation.
-     * @param {string[]} users
-     * @returns {Promise<Conversation>}
+     * @param {string[]} users @returns {Promise<Conversation>}
      */
     invite(users) {
         return this.#client.conversation('invite', { room: this.name, users });
@@ -1618,8 +1623,7 @@ export class Room extends Emitter {
 
     /**
      * Takes somebody out of the conversation.
-     * @param {string} user
-     * @returns {Promise<Conversation>}
+     * @param {string} user @returns {Promise<Conversation>}
      */
     remove(user) {
         return this.#client.conversation('remove', { room: this.name, user });
@@ -1628,8 +1632,7 @@ export class Room extends Emitter {
     /**
      * Gives a participant another role.
      * @param {string} user
-     * @param {Role} role
-     * @returns {Promise<Conversation>}
+     * @param {Role} role @returns {Promise<Conversation>}
      */
     setRole(user, role) {
         return this.#client.conversation('role', { room: this.name, user, role });
@@ -1637,8 +1640,7 @@ export class Room extends Emitter {
 
     /**
      * What you want to be told of the conversation.
-     * @param {NotificationLevel} level
-     * @returns {Promise<Conversation>}
+     * @param {NotificationLevel} level @returns {Promise<Conversation>}
      */
     notify(level) {
         return this.#client.conversation('notify', { room: this.name, level });
@@ -1662,8 +1664,7 @@ export class Room extends Emitter {
 
     /**
      * The participants but you who have read up to there or further, as far as nodes tell.
-     * @param {string} position
-     * @returns {string[]}
+     * @param {string} position @returns {string[]}
      */
     readBy(position) {
         const seq = seqOf(position);
@@ -2436,6 +2437,7 @@ class StreamSocket {
             case 'conversation':
             case 'inbox':
             case 'online':
+            case 'lastSeen':
             case 'star':
             case 'unstar':
             case 'stars':
@@ -2697,6 +2699,7 @@ class StreamSocket {
             conversation: () => this.#callAt('POST', '/api/conversations', { ...others, users, by: this.#user }),
             inbox: () => this.#callAt('GET', '/api/inbox', undefined, { ...query, user: this.#user }),
             online: () => this.#callAt('GET', '/api/online', undefined, { users: users.map(encodeURIComponent).join(',') }),
+            lastSeen: () => this.#callAt('PUT', '/api/online', { ...others, user: this.#user }),
             star: () => this.#callAt('POST', '/api/stars', { ...others, user: this.#user, starred: true }),
             unstar: () => this.#callAt('POST', '/api/stars', { ...others, user: this.#user, starred: false }),
             stars: () => this.#callAt('GET', '/api/stars', undefined, { ...query, user: this.#user }),

@@ -113,6 +113,15 @@ extension RoomHost {
         return joined
     }
 
+    /// These rooms as lines of a participant's inbox; nil for those of which only the broker knows everything.
+    public func heads(of names: [RoomName], for user: UserID) -> [RoomHead?] { names.map { head(of: $0, for: user) } }
+
+    private func head(of name: RoomName, for user: UserID) -> RoomHead? {
+        guard let room = room(named: name), let receipts = room.reading?.receipts, let mark = receipts.mark(of: user)
+        else { return nil }
+        return room.inspect(common) { $0.head(of: user, readUpTo: mark, receipts.tally) }
+    }
+
     /// The room's channel, or Redis' answer, says that participants have read up to these marks.
     func heard(_ marks: [UserID: ReadMark], in name: RoomName) {
         guard !marks.isEmpty, let room = room(named: name) else { return }

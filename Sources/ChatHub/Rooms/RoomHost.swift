@@ -10,7 +10,7 @@ public final class RoomHost {
     let settings: HubSettings
     let link: any BrokerLink
     unowned let context: any RoomHostContext
-    private let common: RoomStateMachine.Common
+    let common: RoomStateMachine.Common
     private let machines = MachineStore()
     let outboxes: Outboxes
     var table = RoomTable()

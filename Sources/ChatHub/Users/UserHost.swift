@@ -67,7 +67,10 @@ public final class UserHost {
         for action in actions {
             switch action {
             case .subscribe(let user): link.subscribe(.user(user))
-            case .unsubscribe(let user): link.unsubscribe(.user(user))
+            case .unsubscribe(let user):
+                link.unsubscribe(.user(user))
+                let left = context.wallClock - min(context.wallClock, UInt64(UserChannels.linger.wholeMilliseconds))
+                context.ask(.user(UserRequest(.left(at: left), of: user))) { _ in }
             }
         }
         if let deadline = channels.deadline { context.wake(at: deadline) }

@@ -26,14 +26,26 @@ extension Hub {
         }
     }
 
-    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID] {
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> OnlineUsers {
         if let error = AccessDecision.refusalOfReadingAnything(by: grant) { throw error }
         try refuseBanned(grant)
         _ = try take(RequestCost.request + UInt64(users.count) * RequestCost.listeners, by: grant)
-        guard let first = users.first else { return [] }
-        switch await home(of: first).online(users) {
+        guard let first = users.first else { return OnlineUsers(online: []) }
+        switch await home(of: first).online(users, for: grant?.user) {
         case .success(let online): return online
         case .failure(let error): throw error.wireError("online")
+        }
+    }
+
+    func showLastSeen(_ isShown: Bool?, of user: UserID, by grant: Grant?) async throws(WireError) -> Bool {
+        if let error = AccessDecision.refusalOfReadingAnything(by: grant) { throw error }
+        try refuseBanned(grant)
+        _ = try take(RequestCost.request + RequestCost.indexedUser, by: grant)
+        let request = BrokerRequest.user(UserRequest(.showLastSeen(isShown), of: user))
+        switch await home(of: user).ask(request) {
+        case .success(.user(.shown(let isShown))): return isShown
+        case .success: throw BrokerError.malformed("").wireError("lastSeen")
+        case .failure(let error): throw error.wireError("lastSeen")
         }
     }
 

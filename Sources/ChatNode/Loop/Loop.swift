@@ -146,10 +146,10 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Which of the users have a session, on whatever node.
-    func online(_ users: [UserID]) async -> Result<[UserID], BrokerError> {
+    /// Which of the users have a session, on whatever node, for that one.
+    func online(_ users: [UserID], for asker: UserID?) async -> Result<OnlineUsers, BrokerError> {
         await withCheckedContinuation { continuation in
-            run { [self] in OnlineCheck.begin(users, by: context) { continuation.resume(returning: $0) } }
+            run { [self] in OnlineCheck.begin(users, for: asker, by: context) { continuation.resume(returning: $0) } }
         }
     }
 

@@ -69,6 +69,35 @@ extension LoopContext: RoomHostContext, SessionHostContext {
         atHome(UserHost.home(of: user, among: loops.count)) { body($0.users) }
     }
 
+    func heads(of rooms: [RoomName], for user: UserID, _ then: @escaping ([RoomHead?]) -> Void) {
+        let homes = Dictionary(grouping: rooms.indices) { RoomHost.home(of: rooms[$0], among: loops.count) }
+        var heads = [RoomHead?](repeating: nil, count: rooms.count)
+        var open = homes.count
+        guard open > 0 else { return then(heads) }
+        for (loop, places) in homes {
+            let names = places.map { rooms[$0] }
+            let took = { (found: [RoomHead?]) in
+                for (place, head) in zip(places, found) { heads[place] = head }
+                open -= 1
+                if open == 0 { then(heads) }
+            }
+            look(loop, { $0.heads(of: names, for: user) }, took)
+        }
+    }
+
+    /// Asks another loop's rooms; `then` is called on this loop.
+    private func look<Answer: Sendable>(
+        _ loop: Int, _ body: @escaping @Sendable (RoomHost) -> Answer, _ then: @escaping (Answer) -> Void
+    ) {
+        let home = loops[loop]
+        guard loop != index else { return then(body(home.rooms)) }
+        let bound = NIOLoopBound(then, eventLoop: eventLoop)
+        home.run { [eventLoop] in
+            let answer = body(home.rooms)
+            eventLoop.execute { bound.value(answer) }
+        }
+    }
+
     func hand(_ batch: [Delivery], to loop: Int, made: Moment) {
         let target = loops[loop]
         target.run { target.sessions.receive(batch, made: made) }

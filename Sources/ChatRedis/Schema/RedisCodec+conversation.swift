@@ -180,10 +180,19 @@ extension RedisCodec {
                 "FCALL", "martlet_stars", "1", rooms, before.map { String($0) } ?? "",
                 "\(max(1, page.count)):\(min(page.bytes, 1 << 40))",
             ])
+        case .showLastSeen(nil): writer.command(words: ["EXISTS", keys.lastSeen(ofUser: tag)])
+        case .showLastSeen(true): writer.command(words: ["SET", keys.lastSeen(ofUser: tag), "0", "NX"])
+        case .showLastSeen(false): writer.command(words: ["DEL", keys.lastSeen(ofUser: tag)])
+        case .left(let at): writer.command(words: ["SET", keys.lastSeen(ofUser: tag), String(at), "XX"])
+        case .lastSeen(let other):
+            writer.command(words: ["GET", keys.lastSeen(ofUser: tag)])
+            guard let other else { break }
+            writer.command(words: ["SISMEMBER", keys.blocked(byUser: tag), other.text])
+            return kept(.user, commands: 2)
         case .forget:
             writer.command(words: [
                 "DEL", rooms, keys.blocked(byUser: tag), keys.stars(ofUser: tag), keys.starred(byUser: tag),
-                keys.starrers(ofUser: tag),
+                keys.starrers(ofUser: tag), keys.lastSeen(ofUser: tag),
             ])
         case .standing(let other):
             writer.command(words: ["HLEN", rooms])
@@ -203,7 +212,12 @@ extension RedisCodec {
         case .index:
             guard reply.count == 2 else { throw .malformed("user: expected a word and a number") }
             return .indexed(isChanged: reply[0].equals("changed"), blocksPartner: reply[1].integer == 1)
-        case .drop, .forget, .note, .strike: return .done
+        case .drop, .forget, .note, .strike, .left: return .done
+        case .showLastSeen(let isShown): return .shown(isShown ?? (reply.integer == 1))
+        case .lastSeen:
+            let isBlocked = replies.count > 1 && replies[1].integer == 1
+            guard !isBlocked, let at = bounded(reply), at > 0 else { return .lastSeen(nil) }
+            return .lastSeen(min(at, Timestamp.maximum))
         case .block, .unblock, .star:
             guard reply.count == 2 else { throw .malformed("user: expected a word and a number") }
             return .changed(reply[0].equals("changed"))

@@ -131,6 +131,11 @@ extension RedisCodec {
             guard reply.isNull || reply.kind == .string else { throw .malformed("ticket: expected a string") }
             // What is no text was put there by another program, and allows nothing.
             return .ticket(reply.string)
+        case .brief:
+            guard case .reading(.brief(_, let user, let kind))? = pending.request else {
+                throw .malformed("brief: request not kept")
+            }
+            return .reading(.brief(try brief(of: user, kind, replies)))
         case .read, .receipts, .head, .listeners:
             return .reading(try reading(operation, pending, reply))
         case .relayed:

@@ -22,6 +22,15 @@ extension RedisCodec {
             call("martlet_head", [.log], room, arguments: 1, &writer)
             writer.argument(user.text)
             return kept(.head)
+        case .brief(let room, let user, let kind):
+            let participants = keys.key(.participants, of: room.text)
+            writer.command(words: ["HMGET", keys.key(.meta, of: room.text), "kind", "ops", "history"])
+            // A direct conversation has two, of whom the other one is told.
+            writer.command(words: kind == .direct ? ["HGETALL", participants] : ["HGET", participants, user.text])
+            writer.command(words: ["HGET", keys.key(.reads, of: room.text), user.text])
+            writer.command(words: ["HEXISTS", keys.key(.sanctions, of: room.text), "ban:\(user.text)"])
+            writer.command(words: ["XREVRANGE", keys.key(.log, of: room.text), "+", "-", "COUNT", "1"])
+            return kept(.brief, commands: 5)
         case .listeners(let user):
             writer.command(words: [
                 "PUBSUB", keys.isClustered ? "SHARDNUMSUB" : "NUMSUB", keys.channel(of: .user(user)),
@@ -96,6 +105,36 @@ extension RedisCodec {
             participant: Self.participant(reply[1]), newest: newest.seq == 0 ? nil : newest,
             mark: try mark(reply[3], "head"), unread: try number(reply[4], "head: unread"), last: preview(reply[5]),
             other: reply[6].string.flatMap { try? UserID(stored: $0) })
+    }
+
+    func brief(of user: UserID, _ kind: ConversationKind, _ replies: RESPReplies) throws(BrokerError) -> BriefHead {
+        guard replies.count == 5, replies[0].count == 3 else { throw .malformed("brief: expected 5 replies") }
+        var participants: [UserID: Participant] = [:]
+        if kind == .direct {
+            for place in stride(from: 0, to: replies[1].count - 1, by: 2) {
+                guard let name = replies[1][place].string.flatMap({ try? UserID(stored: $0) }) else { return .unknown }
+                participants[name] = Self.participant(replies[1][place + 1])
+            }
+        } else if !replies[1].isNull {
+            participants[user] = Self.participant(replies[1])
+        }
+        guard participants[user] != nil else { return .stranger }
+        guard replies[0][0].string == kind.rawValue, replies[3].integer == 0,
+            let message = try entries(replies[4], "brief").first, message.content.isMessage
+        else { return .unknown }
+        let last = message.position.seq
+        let amendments = min(bounded(replies[0][1]) ?? 0, last)
+        // A mark of a history that ended, or that is no mark, counts for nothing.
+        let mark = replies[2].string.flatMap { ReadMark($0) }.flatMap { mark in
+            mark.amendments <= mark.position.seq && mark.position.seq <= last
+                && mark.position.epoch >= bounded(replies[0][2]) ?? 0 ? mark : nil
+        }
+        // What there is to read for whoever has read nothing depends on the length of the log.
+        guard mark != nil || message.content.user == user else { return .unknown }
+        let head = RoomHead(
+            of: user, in: Conversation(kind, participants: participants), newest: message.position,
+            LogTally(last: last, amendments: amendments), kept: 0, readUpTo: mark, message)
+        return head.map { .head($0, bytes: message.content.cost) } ?? .stranger
     }
 
     private func preview(_ reply: RESPReply) -> MessagePreview? {

@@ -148,6 +148,7 @@ extension ServerEvent {
             case .head: "head"
             case .receipts: "receipts"
             case .online: "online"
+            case .lastSeen: "lastSeen"
             case .notice: "notice"
             }
         case .error: "failure"

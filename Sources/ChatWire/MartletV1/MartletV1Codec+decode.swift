@@ -37,7 +37,7 @@ extension MartletV1Codec {
         case "conversation": return .conversation(try conversation(fields))
         case "participants": return .conversation(.participants(try fields.room()))
         case "amend": return .amend(try fields.amendment(of: try fields.room()))
-        case "read", "inbox", "watch", "unwatch", "online": return .inbox(try inbox(type, fields))
+        case "read", "inbox", "watch", "unwatch", "online", "lastSeen": return .inbox(try inbox(type, fields))
         case "star": return .conversation(.star(try fields.room(), try fields.needPosition(.position)))
         case "unstar": return .conversation(.unstar(try fields.room(), try fields.needPosition(.position)))
         case "stars": return .conversation(try stars(fields))
@@ -49,7 +49,7 @@ extension MartletV1Codec {
 
     private static let types =
         "join, leave, send, amend, signal, history, roster, moderate, conversation, participants, star, unstar, stars, "
-        + "read, inbox, watch, unwatch, online, token and ping"
+        + "read, inbox, watch, unwatch, online, lastSeen, token and ping"
 
     /// A single word of the client may be quoted in an error; anything longer or unusual is only described.
     private static func shown(_ text: String) -> String {

@@ -15,6 +15,7 @@ extension MartletV1Codec {
                 limit: try fields.integer(.limit, in: 1...most) ?? most,
                 cursor: try cursor.map { (text) throws(WireError) in try Self.inboxCursor(text) })
         case "online": return .online(try users(fields))
+        case "lastSeen": return .showLastSeen(try fields.bool(.shown))
         case "unwatch": return .unwatch(try rooms(fields))
         default: return .watch(try rooms(fields))
         }
@@ -85,7 +86,10 @@ extension MartletV1Codec {
         case .online(let ref, let users):
             bytes.begin("online", ref: ref, room: nil)
             bytes.append(UInt8(ascii: ","))
-            Self.fields(ofOnline: users, into: &bytes)
+            Self.fields(of: users, into: &bytes)
+        case .lastSeen(let ref, let isShown):
+            bytes.begin("lastSeen", ref: ref, room: nil)
+            bytes.field(",\"shown\":", isShown)
         case .notice(let notice): encode(notice, into: &bytes)
         }
     }
@@ -99,9 +103,17 @@ extension MartletV1Codec {
         if let by = notice.by { bytes.field(",\"by\":", by) }
     }
 
-    /// Appends `"online":[…]` without braces.
-    public static func fields(ofOnline users: [UserID], into bytes: inout ByteWriter) {
-        bytes.field("\"online\":", list: users) { $1.appendJSON($0.text) }
+    /// Appends `"online":[…]` without braces, and `"seen":{…}` if that of anybody may be seen.
+    public static func fields(of users: OnlineUsers, into bytes: inout ByteWriter) {
+        bytes.field("\"online\":", list: users.online) { $1.appendJSON($0.text) }
+        guard !users.seen.isEmpty else { return }
+        bytes.appendText(",\"seen\":{")
+        for (index, (user, at)) in users.seen.sorted(by: { $0.key.text < $1.key.text }).enumerated() {
+            if index > 0 { bytes.append(UInt8(ascii: ",")) }
+            bytes.appendJSON(user.text)
+            bytes.field(":", at: at)
+        }
+        bytes.append(UInt8(ascii: "}"))
     }
 
     /// Appends `"conversations":[…],"cursor":…,"more":…` without braces.

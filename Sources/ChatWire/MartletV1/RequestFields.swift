@@ -10,7 +10,7 @@ struct RequestFields {
         case type, ref, room, after, before, around, history, limit, text, data, key, again, since, name, cursor, user,
             token,
             device, value, time, reason, operation, of, to, by, reaction, thread, mentions
-        case users, kind, role, level, position, rooms
+        case users, kind, role, level, position, rooms, shown
 
         /// The bytes of each name as one number, of names with more than eight the first eight.
         private static let words = all.map { name in
@@ -68,6 +68,7 @@ struct RequestFields {
             case .mentions: "mentions"
             case .position: "position"
             case .rooms: "rooms"
+            case .shown: "shown"
             }
         }
     }

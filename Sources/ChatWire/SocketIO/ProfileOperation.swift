@@ -40,8 +40,8 @@ struct ProfileOperation: Sendable, Hashable {
 
     /// The requests that `request` may make.
     private static let requests = [
-        "amend", "conversation", "participants", "read", "inbox", "watch", "unwatch", "online", "star", "unstar",
-        "stars",
+        "amend", "conversation", "participants", "read", "inbox", "watch", "unwatch", "online", "lastSeen", "star",
+        "unstar", "stars",
     ]
 
     /// `room`: of the profile, for operations that name none.

@@ -31,6 +31,7 @@ extension SocketIOProfile {
             "watch": {"do": "request", "type": "watch", "fields": "$1"},
             "unwatch": {"do": "request", "type": "unwatch", "fields": "$1"},
             "online": {"do": "request", "type": "online", "fields": "$1"},
+            "lastSeen": {"do": "request", "type": "lastSeen", "fields": "$1"},
             "star": {"do": "request", "type": "star", "fields": "$1"},
             "unstar": {"do": "request", "type": "unstar", "fields": "$1"},
             "stars": {"do": "request", "type": "stars", "fields": "$1"}

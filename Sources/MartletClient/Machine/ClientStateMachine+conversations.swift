@@ -77,7 +77,7 @@ extension ClientStateMachine {
                 added.append(room)
             }
         case .unwatch(let rooms): watched.removeAll { rooms.contains($0) }
-        case .read, .list, .online: break
+        case .read, .list, .online, .showLastSeen: break
         }
         return lookUp(.inbox(request), now, added: added)
     }
@@ -115,7 +115,8 @@ extension ClientStateMachine {
     /// An answer or an event about conversations.
     mutating func received(_ event: InboxEvent) {
         switch event {
-        case .read(let ref, _, _), .page(let ref, _), .watching(let ref, _), .online(let ref, _):
+        case .read(let ref, _, _), .page(let ref, _), .watching(let ref, _), .online(let ref, _),
+            .lastSeen(let ref, _):
             answered(ref, .inbox(event))
         case .head(let head): actions.append(.emit(.head(head)))
         case .receipts(let room, let reads): actions.append(.emit(.receipts(room, reads)))

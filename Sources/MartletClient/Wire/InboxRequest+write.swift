@@ -22,6 +22,9 @@ extension InboxRequest {
         case .online(let users):
             bytes.begin("online", ref: ref, room: nil)
             bytes.field(",\"users\":", list: users) { $1.appendJSON($0.text) }
+        case .showLastSeen(let isShown):
+            bytes.begin("lastSeen", ref: ref, room: nil)
+            if let isShown { bytes.field(",\"shown\":", isShown) }
         }
     }
 }

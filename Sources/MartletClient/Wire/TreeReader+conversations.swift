@@ -166,8 +166,17 @@ extension TreeReader {
             let last = tree["position"] == nil ? nil : try preview()
             return .head(InboxHead(room: try room(), last: last, unread: count("unread")))
         case "receipts": return .receipts(room: try room(), try reads() ?? [:])
-        default: return .online(ref: ref, try users("online"))
+        case "lastSeen": return .lastSeen(ref: ref, isShown: tree["shown"]?.bool ?? false)
+        default: return .online(ref: ref, OnlineUsers(online: try users("online"), seen: try times("seen")))
         }
+    }
+
+    private func times(_ name: String) throws(FrameError) -> [UserID: UInt64] {
+        var times: [UserID: UInt64] = [:]
+        for (name, value) in tree[name]?.object ?? [:] {
+            if let at = value.string.flatMap(Timestamp.milliseconds) { times[try Self.user(.string(name))] = at }
+        }
+        return times
     }
 
     /// News for the user; nil for a kind that this client does not know.

@@ -21,7 +21,8 @@ struct TreeReader {
         case "amended": .event(.amended(ref: ref, room: try room(), try amended()))
         case "conversation", "participants", "blocked", "starred", "stars":
             .event(.conversation(ref: ref, try conversation(type: type)))
-        case "read", "inbox", "watching", "head", "receipts", "online": .event(.inbox(try inbox(type: type)))
+        case "read", "inbox", "watching", "head", "receipts", "online", "lastSeen":
+            .event(.inbox(try inbox(type: type)))
         case "notice": try notice().map { .event(.inbox(.notice($0))) } ?? .unknown("notice")
         case "left": .event(.left(ref: ref, room: try room()))
         case "sent":

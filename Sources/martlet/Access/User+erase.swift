@@ -106,7 +106,7 @@ private struct UserErasure {
         if failures == 0 {
             let reply = try await redis.ask(
                 "DEL", keys.rooms(ofUser: tag), keys.blocked(byUser: tag), keys.stars(ofUser: tag),
-                keys.starred(byUser: tag), keys.starrers(ofUser: tag))
+                keys.starred(byUser: tag), keys.starrers(ofUser: tag), keys.lastSeen(ofUser: tag))
             if let error = reply.error { failed(user.text, error) }
         }
         Terminal.write("taken out of \(rooms) rooms, \(messages) messages erased\n")

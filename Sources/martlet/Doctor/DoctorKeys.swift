@@ -87,6 +87,7 @@ enum KeyKind: Equatable, Sendable {
         guard !tag.isEmpty else { return nil }
         switch name {
         case keys.rooms(ofUser: tag), keys.stars(ofUser: tag): return "hash"
+        case keys.lastSeen(ofUser: tag): return "string"
         case keys.blocked(byUser: tag): return "set"
         case keys.starred(byUser: tag), keys.starrers(ofUser: tag): return "zset"
         default: return nil

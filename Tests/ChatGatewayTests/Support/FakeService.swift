@@ -245,7 +245,13 @@ final class FakeService: ChatService {
         InboxList(page: InboxPage(of: [], known: cursor, limit: limit))
     }
 
-    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> [UserID] { users }
+    func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> OnlineUsers {
+        OnlineUsers(online: users)
+    }
+
+    func showLastSeen(_ isShown: Bool?, of user: UserID, by grant: Grant?) async throws(WireError) -> Bool {
+        isShown ?? false
+    }
 
     /// The newest sanctions of the user, for ever.
     func sanctions(of user: UserID) -> [Sanction.Kind: Sanction] {

@@ -182,13 +182,13 @@ struct RequestDecodingTests {
             #"{"ref":1,"type":"shout"}"#, .unknownType,
             "type 'shout' is not known; "
                 + "the types are join, leave, send, amend, signal, history, roster, moderate, conversation, "
-                + "participants, star, unstar, stars, read, inbox, watch, unwatch, online, token and ping"
+                + "participants, star, unstar, stars, read, inbox, watch, unwatch, online, lastSeen, token and ping"
         ),
         (
             #"{"ref":1,"type":"a b\n"}"#, .unknownType,
             "type (4 bytes) is not known; "
                 + "the types are join, leave, send, amend, signal, history, roster, moderate, conversation, "
-                + "participants, star, unstar, stars, read, inbox, watch, unwatch, online, token and ping"
+                + "participants, star, unstar, stars, read, inbox, watch, unwatch, online, lastSeen, token and ping"
         ),
     ])
     func whatIsWrongIsNamedAndTheRefComesBack(text: String, code: WireError.Code, message: String) {

@@ -95,23 +95,24 @@ extension MemoryRoom {
 
     /// The answer of `martlet_head`.
     func head(of user: UserID, now: UInt64) -> RoomHead? {
-        guard let conversation = moderation.conversation, let participant = conversation.participants[user] else {
-            return nil
-        }
+        guard let conversation = moderation.conversation else { return nil }
         let newest = log?.entries.last?.position
         let tally = LogTally(last: newest?.seq ?? 0, amendments: amendmentCount)
-        var mark = mark(of: user, history: chain?.history ?? 0, last: tally.last)
+        let mark = mark(of: user, history: chain?.history ?? 0, last: tally.last)
         let message = log?.entries.suffix(1 + Self.mostAmendments).last { !isAmendment($0) }
-        if let message, message.content.user == user, mark?.position.seq ?? 0 < message.position.seq {
-            let later = tally.last - message.position.seq
-            mark = ReadMark(message.position, amendments: tally.amendments - min(tally.amendments, later))
-        }
-        let others = conversation.participants.keys.filter { $0 != user }
+        var head = RoomHead(of: user, in: conversation, newest: newest, tally, kept: kept, readUpTo: mark, message)
         let isBanned = moderation.bans[user].map { $0.until.map { $0 > now } ?? true } ?? false
-        return RoomHead(
-            kind: conversation.kind, participant: participant, newest: newest, mark: mark,
-            unread: tally.unread(after: mark, kept: kept), last: isBanned ? nil : message.map { preview(of: $0) },
-            other: conversation.kind == .direct && others.count == 1 ? others.first : nil)
+        if isBanned { head?.last = nil }
+        return head
+    }
+
+    /// The same where commands that only read tell it.
+    func briefHead(of user: UserID, now: UInt64) -> BriefHead {
+        guard let head = head(of: user, now: now) else { return .stranger }
+        guard let newest = log?.entries.last, newest.content.isMessage, moderation.bans[user] == nil,
+            head.mark != nil
+        else { return .unknown }
+        return .head(head, bytes: newest.content.cost)
     }
 
     /// How many entries behind the newest one are looked at for a message.
@@ -123,8 +124,6 @@ extension MemoryRoom {
         conversation.reads[message.content.user] = ReadMark(
             message.position, amendments: min(amendmentCount, message.position.seq))
     }
-
-    private func preview(of message: Message) -> MessagePreview { MessagePreview(message) }
 
     // MARK: holding
 
@@ -167,6 +166,8 @@ extension MemoryBroker {
             }
         case .head(let room, let user):
             on(room, now) { room, _ in (.success(.reading(.head(room.head(of: user, now: now)))), []) }
+        case .brief(let room, let user, _):
+            on(room, now) { room, _ in (.success(.reading(.brief(room.briefHead(of: user, now: now)))), []) }
         // Only the hub knows who listens.
         case .listeners: Answer(result: .success(.reading(.listeners(0))), events: [])
         }

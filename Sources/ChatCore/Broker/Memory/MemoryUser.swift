@@ -5,8 +5,12 @@ struct MemoryUser: Sendable {
     /// The newest last.
     private var stars: [Star] = []
     private var starrers: Set<Starrer> = []
+    /// When the user was last here, 0 if that is not known; nil if nobody may see it.
+    private var lastSeen: UInt64?
 
-    var isEmpty: Bool { rooms.isEmpty && blocked.isEmpty && stars.isEmpty && starrers.isEmpty }
+    var isEmpty: Bool {
+        rooms.isEmpty && blocked.isEmpty && stars.isEmpty && starrers.isEmpty && lastSeen == nil
+    }
 
     /// The answer of `martlet_user`, or of the commands that read.
     mutating func apply(
@@ -58,6 +62,15 @@ struct MemoryUser: Sendable {
             return .success(.starrers(Array(sorted.prefix(count)), hasMore: sorted.count > count))
         case .stars(let before, let page):
             return .success(self.page(before: before, page))
+        case .showLastSeen(let isShown):
+            if let isShown { lastSeen = isShown ? lastSeen ?? 0 : nil }
+            return .success(.shown(lastSeen != nil))
+        case .left(let at):
+            if lastSeen != nil { lastSeen = at }
+            return .success(.done)
+        case .lastSeen(let other):
+            let isBlocked = other.map { blocked.contains($0) } ?? false
+            return .success(.lastSeen(isBlocked || lastSeen == 0 ? nil : lastSeen))
         case .forget:
             self = MemoryUser()
             return .success(.done)
