@@ -3,8 +3,8 @@
 ///
 /// - A user's channel is subscribed while there is a session, and for ``linger`` after the last one, so that a
 ///   reconnect costs nothing.
-/// - When many users come at once, or the connection is back, subscriptions go out ``batch`` at a time, ``pause``
-///   apart: rooms use the same connection, and must not wait behind users.
+/// - When many users come or go at once, or the connection is back, what follows goes out ``batch`` at a time,
+///   ``pause`` apart: rooms use the same connection, and must not wait behind users.
 /// - A user without a session of its own here costs no memory after the linger.
 ///
 /// There is an entry for each user of the node, so it is small. With the subscription (`SubscriptionStateMachine`) a
@@ -41,7 +41,7 @@ public struct UserChannels: Sendable {
 
     /// How long a channel stays subscribed after the last session of its user.
     public static let linger: Duration = .seconds(10)
-    /// The most subscriptions that go out at once.
+    /// The most subscriptions that go out, or end, at once.
     public static let batch = 250
     /// The time between two batches.
     public static let pause: Duration = .milliseconds(5)
@@ -50,6 +50,8 @@ public struct UserChannels: Sendable {
     private var waiting = FIFO<UserID>()
     private var lingering = FIFO<(user: UserID, lingers: UInt32, ends: Moment)>()
     private var nextBatch = Moment(nanoseconds: 0)
+    /// The same of channels that are given up.
+    private var nextEnds = Moment(nanoseconds: 0)
     /// Whether the connection for a user's channel is up.
     private var reach = BrokerReach()
 
@@ -65,7 +67,8 @@ public struct UserChannels: Sendable {
     public var deadline: Moment? {
         let turn = waiting.isEmpty ? nil : nextBatch
         guard let ends = lingering.first?.ends else { return turn }
-        return turn.map { min($0, ends) } ?? ends
+        let next = max(ends, nextEnds)
+        return turn.map { min($0, next) } ?? next
     }
 
     /// The user's sessions on this node.
@@ -140,14 +143,17 @@ public struct UserChannels: Sendable {
 
     /// ``deadline`` has come.
     public mutating func timePassed(now: Moment, _ actions: inout [Action]) {
-        while let next = lingering.first, next.ends <= now {
+        var count = 0
+        while nextEnds <= now, count < Self.batch, let next = lingering.first, next.ends <= now {
             _ = lingering.popFirst()
             guard let entry = users[next.user], entry.state == .lingering, entry.lingers == next.lingers else {
                 continue
             }
             users[next.user] = nil
             actions.append(.unsubscribe(next.user))
+            count += 1
         }
+        if count > 0 { nextEnds = now + Self.pause }
         subscribe(now: now, &actions)
     }
 

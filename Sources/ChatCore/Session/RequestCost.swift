@@ -58,8 +58,9 @@ public enum RequestCost {
     public static let heldHead: UInt64 = 10_000
     /// A room that is watched, apart from what comes to pass in it.
     public static let watch: UInt64 = 15_000
-    /// Redis counts the listeners of a channel, and the node writes and reads a command.
-    public static let listeners: UInt64 = 15_000
+    /// Redis counts the listeners of a user's channel, and tells when a user was last here who has none: three
+    /// commands.
+    public static let online: UInt64 = 40_000
     /// Redis reads a starred message, or one that is to be, in its log, whether it is there or not: 400 µs if the log
     /// has long ones.
     public static let star: UInt64 = 800_000
@@ -98,7 +99,7 @@ public enum RequestCost {
         case .read: mark
         case .list: read
         case .watch(let rooms), .unwatch(let rooms): times(rooms.count, watch)
-        case .online(let users): times(users.count, listeners)
+        case .online(let users): times(users.count, online)
         case .showLastSeen: indexedUser
         }
     }

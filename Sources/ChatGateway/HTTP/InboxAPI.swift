@@ -87,7 +87,7 @@ struct InboxAPI: Sendable {
             do throws(NameError) { return try UserID(decoded) } catch { throw WireError(.badName, error.description) }
         }
         let online = try await service.online(users, by: grant)
-        HTTPAccount.current?.charge(UInt64(users.count) * RequestCost.listeners)
+        HTTPAccount.current?.charge(UInt64(users.count) * RequestCost.online)
         return object { MartletV1Codec.fields(of: online, into: &$0) }
     }
 

@@ -29,7 +29,7 @@ extension Hub {
     func online(_ users: [UserID], by grant: Grant?) async throws(WireError) -> OnlineUsers {
         if let error = AccessDecision.refusalOfReadingAnything(by: grant) { throw error }
         try refuseBanned(grant)
-        _ = try take(RequestCost.request + UInt64(users.count) * RequestCost.listeners, by: grant)
+        _ = try take(RequestCost.request + UInt64(users.count) * RequestCost.online, by: grant)
         guard let first = users.first else { return OnlineUsers(online: []) }
         switch await home(of: first).online(users, for: grant?.user) {
         case .success(let online): return online

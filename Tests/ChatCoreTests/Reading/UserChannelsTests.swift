@@ -66,6 +66,22 @@ import Testing
         }
         #expect(most <= UserChannels.batch && time <= 40)
         #expect(Set(actions) == Set(users.map { .subscribe($0) }) && actions.count == 1_000)
+        // All go at once.
+        actions = []
+        for (number, user) in users.enumerated() {
+            channels.went(SessionID(raw: UInt64(number + 1)), of: user, now: at(time), &actions)
+        }
+        time += 10_000
+        most = 0
+        while let deadline = channels.deadline {
+            let before = actions.count
+            #expect(deadline <= at(time))
+            channels.timePassed(now: at(time), &actions)
+            most = max(most, actions.count - before)
+            time += 5
+        }
+        #expect(most == UserChannels.batch && channels.count == 0)
+        #expect(Set(actions) == Set(users.map { .unsubscribe($0) }) && actions.count == 1_000)
     }
 
     @Test func afterALostConnectionOnlyWhoIsThereIsSubscribedAgain() throws {
