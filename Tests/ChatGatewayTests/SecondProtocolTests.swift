@@ -38,6 +38,22 @@ import Testing
 
     // MARK: the gateway
 
+    @Test(.timeLimit(.minutes(1)))
+    func theHandshakeIsAnsweredThoughTheProtocolSaysNothingAtFirst() async throws {
+        var registry = ProtocolRegistry.standard(limits: Limits())
+        registry.register(at: "/echo", subprotocol: nil) { _ in QuietProtocol() }
+        try await withGateway(service: FakeService(protocols: registry), protocols: registry) { port, _, _ in
+            let client = try await TestWebSocket.connect(port: port, "", path: "/echo")
+            try await client.send("hi")
+            #expect(await client.next() == .text(Array("hi".utf8)))
+            // A message without bytes is a message.
+            try await client.send("")
+            #expect(await client.next() == .text([]))
+            try await client.sendFrame(.binary, [])
+            #expect(await client.next() == .binary([]))
+        }
+    }
+
     @Test func aClientSaysInItsFirstLineWhoItIsAndBadLinesGetErrors() async throws {
         try await withBoth { port, service, server in
             let client = try await Self.connect(port)
@@ -250,4 +266,20 @@ extension TestWebSocket {
         }
         throw TestFailure("the connection has gone")
     }
+}
+
+/// Sends back each message, and nothing else.
+private final class QuietProtocol: ClientProtocol, ClientReader {
+    let name = "quiet"
+    var framing: ProtocolFraming { ProtocolFraming(takesBinary: true) }
+
+    func hello(in head: RequestHead) throws(WireError) -> ClientHello? {
+        ClientHello(credentials: Credentials(user: "ana", token: nil))
+    }
+
+    func makeReader() -> any ClientReader { self }
+
+    func read(_ bytes: [UInt8], isText: Bool, _ body: (ClientInput) -> Void) { body(.say(bytes, isText: isText)) }
+
+    func encode(_ event: ServerEvent, viewer: UserID?, into bytes: inout ByteWriter) {}
 }

@@ -61,6 +61,8 @@ final class ChannelSession: ChannelInboundHandler, ClientSession, QueuedSession,
     func open(joining firstRoom: RoomName?, by head: RequestHead?, then inputs: [ClientInput] = []) {
         if let context { raw = RawSocket(context, bypasses: gateway.options.writesToDescriptor) }
         begin(joining: firstRoom, by: head, then: inputs)
+        // The answer to the handshake is not flushed. A protocol may have nothing to say at first.
+        markDirty()
     }
 
     func channelInactive(context: ChannelHandlerContext) {

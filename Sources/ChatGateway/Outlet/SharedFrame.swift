@@ -22,20 +22,20 @@ final class SharedFrame: FrameEncoding {
         var payload = ByteWriter()
         encode(&payload)
         self.init(
-            bytes: payload.withBytes { Self.frame($0, framing) }, kind: Frame.Kind(event), isShared: isShared,
-            presence: event.presenceCount)
+            bytes: payload.withBytes { $0.isEmpty ? ByteBuffer() : Self.frame($0, framing) }, kind: Frame.Kind(event),
+            isShared: isShared, presence: event.presenceCount)
     }
 
-    /// A message for one session.
+    /// A message for one session. One without bytes is a message, too (RFC 6455 §5.6 allows it).
     convenience init(_ payload: [UInt8], as framing: MessageFraming) {
         self.init(bytes: payload.withUnsafeBytes { Self.frame($0, framing) }, kind: .reply, isShared: false)
     }
 
-    /// A message for one session, which shows it this event.
+    /// A message for one session, which shows it this event; without bytes it is none.
     convenience init(_ payload: [UInt8], of event: ServerEvent, as framing: MessageFraming) {
         self.init(
-            bytes: payload.withUnsafeBytes { Self.frame($0, framing) }, kind: Frame.Kind(event), isShared: false,
-            presence: event.presenceCount)
+            bytes: payload.isEmpty ? ByteBuffer() : payload.withUnsafeBytes { Self.frame($0, framing) },
+            kind: Frame.Kind(event), isShared: false, presence: event.presenceCount)
     }
 
     /// This frame's payload behind other bytes, as one message.
@@ -80,18 +80,18 @@ final class SharedFrame: FrameEncoding {
         return SharedFrame(bytes: ByteBuffer(bytes: bytes), kind: .reply, isShared: false)
     }
 
-    /// The payload, behind the prefix, as one message; no bytes at all if both are empty.
+    /// The payload, behind the prefix, as one message.
     private static func frame(
         _ payload: UnsafeRawBufferPointer, behind prefix: UnsafeRawBufferPointer = .init(start: nil, count: 0),
         _ framing: MessageFraming
     ) -> ByteBuffer {
         let length = prefix.count + payload.count
-        guard length > 0 else { return ByteBuffer() }
         let header: Int =
             switch framing {
             case .webSocket: WebSocketFrame.headerBytes(length: length)
             case .stream: 0
             }
+        guard header + length > 0 else { return ByteBuffer() }
         var buffer = ByteBufferAllocator().buffer(capacity: header + length)
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: header + length) { room in
             if case .webSocket(let opcode) = framing {
