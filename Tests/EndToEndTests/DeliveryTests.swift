@@ -56,6 +56,7 @@ struct DeliveryTests {
             }
         }
         #expect(slow.closeCode == nil)
+        try await ana.wait(for: 1_000, in: room)
         #expect(([first] + slow.positions).areContiguous)
         #expect(slow.positions == Array(ana.positions(room).dropFirst()))
         await ana.close()

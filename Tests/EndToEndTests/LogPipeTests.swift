@@ -35,7 +35,8 @@ struct LogPipeTests {
         }
         #expect(try await dropped() > 10)
         try await ana.client.send("after", to: room)
-        #expect(ana.texts(room).last == "after")
+        try await ana.wait(for: 2, in: room)
+        #expect(ana.texts(room) == ["before", "after"])
 
         let before = try await dropped()
         let began = ContinuousClock.now

@@ -5,7 +5,7 @@
 /// rooms are read up to an interval later. Pure.
 public enum RelayBeat {
     /// The time for which a node gathers rooms, in ms.
-    static let interval: UInt64 = 300
+    static let interval: UInt64 = 200
     /// The nodes' moments are spread over this time, in ms, because all of them would write to Redis at once.
     static let spread: UInt64 = 40
     /// Behind the nodes' moments, what they write needs this time to be in Redis, in ms.
