@@ -101,8 +101,7 @@ extension MemoryRoom {
         let mark = mark(of: user, history: chain?.history ?? 0, last: tally.last)
         let message = log?.entries.suffix(1 + Self.mostAmendments).last { !isAmendment($0) }
         var head = RoomHead(of: user, in: conversation, newest: newest, tally, kept: kept, readUpTo: mark, message)
-        let isBanned = moderation.bans[user].map { $0.until.map { $0 > now } ?? true } ?? false
-        if isBanned { head?.last = nil }
+        if moderation.ban(of: user, now: now) != nil { head?.last = nil }
         return head
     }
 
