@@ -39,8 +39,7 @@ public struct Star: Hashable, Sendable {
     /// The characters that fit into ``mostBytes`` of a longer text. Where a character ends is asked only twice, because
     /// each answer takes time in proportion to the length of that character, which is the sender's choice.
     private static func beginning(of whole: String) -> String {
-        var end = whole.utf8.index(whole.utf8.startIndex, offsetBy: mostBytes)
-        while UTF8.isContinuation(whole.utf8[end]) { end = whole.utf8.index(before: end) }
+        let end = whole.endOfScalars(within: mostBytes)
         let beginning = whole[..<end]
         return String(end.samePosition(in: whole) == nil ? beginning.dropLast() : beginning)
     }

@@ -29,9 +29,7 @@ public struct MessagePreview: Sendable, Hashable {
 
     private static func shown(of text: String) -> String? {
         guard text.utf8.count > mostBytes else { return beginning(of: text) }
-        var end = text.utf8.index(text.startIndex, offsetBy: mostBytes)
-        while end > text.startIndex, UTF8.isContinuation(text.utf8[end]) { end = text.utf8.index(before: end) }
-        return beginning(of: String(text[..<end]), isCut: true)
+        return beginning(of: String(text[..<text.endOfScalars(within: mostBytes)]), isCut: true)
     }
 
     /// The first ``mostCharacters`` characters as readers see them: an accent stays on its letter, and a family on its

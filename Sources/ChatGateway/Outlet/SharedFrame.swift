@@ -21,9 +21,7 @@ final class SharedFrame: FrameEncoding {
     ) {
         var payload = ByteWriter()
         encode(&payload)
-        self.init(
-            bytes: payload.withBytes { $0.isEmpty ? ByteBuffer() : Self.frame($0, framing) }, kind: Frame.Kind(event),
-            isShared: isShared, presence: event.presenceCount)
+        self.init(payload.withBytes { Self.encoding($0, framing) }, of: event, isShared: isShared)
     }
 
     /// A message for one session. One without bytes is a message, too (RFC 6455 §5.6 allows it).
@@ -31,11 +29,18 @@ final class SharedFrame: FrameEncoding {
         self.init(bytes: payload.withUnsafeBytes { Self.frame($0, framing) }, kind: .reply, isShared: false)
     }
 
-    /// A message for one session, which shows it this event; without bytes it is none.
+    /// A message for one session, which shows it this event.
     convenience init(_ payload: [UInt8], of event: ServerEvent, as framing: MessageFraming) {
-        self.init(
-            bytes: payload.isEmpty ? ByteBuffer() : payload.withUnsafeBytes { Self.frame($0, framing) },
-            kind: Frame.Kind(event), isShared: false, presence: event.presenceCount)
+        self.init(payload.withUnsafeBytes { Self.encoding($0, framing) }, of: event, isShared: false)
+    }
+
+    private convenience init(_ bytes: ByteBuffer, of event: ServerEvent, isShared: Bool) {
+        self.init(bytes: bytes, kind: Frame.Kind(event), isShared: isShared, presence: event.presenceCount)
+    }
+
+    /// The encoding of an event: no bytes mean that the protocol cannot express it, not a message without bytes.
+    private static func encoding(_ payload: UnsafeRawBufferPointer, _ framing: MessageFraming) -> ByteBuffer {
+        payload.isEmpty ? ByteBuffer() : frame(payload, framing)
     }
 
     /// This frame's payload behind other bytes, as one message.
