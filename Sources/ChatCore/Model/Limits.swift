@@ -17,8 +17,9 @@ public struct Limits: Hashable, Sendable {
     /// session. The burst is in proportion to that of one session.
     public var requestsPerSecondPerUser: Int?
     /// Work in microseconds (``RequestCost``) that one user, or one address that sends HTTP requests, may cost one node
-    /// in a second, in the long run.
-    public var costPerSecond = 100_000
+    /// in a second, in the long run. As the costs are estimates, it is less than the tenth of a core that a user may
+    /// really cost.
+    public var costPerSecond = 80_000
     /// The same at once, after a quiet time.
     public var costBurst = 200_000
     /// Bytes that one user may send to rooms of one node in a second, in the long run.
