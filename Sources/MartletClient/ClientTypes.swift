@@ -89,6 +89,8 @@ public enum ClientEvent: Hashable, Sendable {
     case changed(RoomName, Message)
     /// Participants of the room have read up to these positions.
     case receipts(RoomName, [UserID: Position])
+    /// Who belongs to the room has changed, or in which role.
+    case participants(RoomName, ParticipantChanges)
     /// The newest message of a room that is watched.
     case head(InboxHead)
     /// Something for the user, on whatever device and in whatever room.

@@ -46,8 +46,8 @@ public final class MartletClient: Sendable {
                 buffer.push(event)
                 buffer.finish()
                 return
-            case .disconnected, .joined, .left, .message, .changed, .receipts, .head, .notice, .gap, .reset, .presence,
-                .signal, .draining, .fault:
+            case .disconnected, .joined, .left, .message, .changed, .receipts, .participants, .head, .notice, .gap,
+                .reset, .presence, .signal, .draining, .fault:
                 break
             }
             buffer.push(event)

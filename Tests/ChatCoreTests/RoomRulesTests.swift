@@ -230,6 +230,9 @@ import Testing
             switch action {
             case .deliverRules(let policy, let version): "\(version) slow \(policy.slowMode)"
             case .deliverSanction(let change): "\(change.operation) \(change.user)"
+            case .deliverParticipants(let changes):
+                changes.changes.map { "\($0.user) \($0.role?.rawValue ?? "left")\($0.isNew ? " new" : "")" }
+                    .joined(separator: ", ") + (changes.hasMore ? ", more" : "")
             case .remove(let session, let removal): "left \(session.raw) \(removal.reason) \(removal.text)"
             default: nil
             }
@@ -253,6 +256,36 @@ import Testing
         #expect(
             told(read(&room, 130, try rules(130, bans: ["ana"])))
                 == ["130 slow 0", "ban ana", "left 1 banned spam"], "who is banned hears it before it leaves")
+    }
+
+    @Test func membersAreToldWhoBelongsToTheRoom() throws {
+        func group(_ version: UInt64, _ roles: [String: ParticipantRole]) throws -> RoomModeration {
+            let participants = try roles.map { (try UserID($0.key), Participant(role: $0.value)) }
+            return RoomModeration(
+                version: version,
+                conversation: Conversation(.group, participants: Dictionary(uniqueKeysWithValues: participants)))
+        }
+        var room = try inside()
+        _ = try moderated(&room, to: 110)
+        #expect(
+            told(read(&room, 110, try group(110, ["ana": .owner, "bo": .member])))
+                == ["ana owner new, bo member new"])
+        _ = try moderated(&room, to: 120)
+        room.pass(.seconds(1))
+        let second = try group(120, ["ana": .member, "bo": .member, "cy": .moderator])
+        #expect(told(read(&room, 120, second)) == ["ana member, cy moderator new"])
+        // Other rules, the same participants.
+        _ = try moderated(&room, to: 130)
+        room.pass(.seconds(1))
+        #expect(told(read(&room, 130, try group(130, ["ana": .member, "bo": .member, "cy": .moderator]))).isEmpty)
+        _ = try moderated(&room, to: 140)
+        room.pass(.seconds(1))
+        #expect(told(read(&room, 140, try group(140, ["ana": .member]))) == ["bo left, cy left"])
+        let many = Dictionary(uniqueKeysWithValues: (1...101).map { ("u\($0)", ParticipantRole.member) })
+        _ = try moderated(&room, to: 150)
+        room.pass(.seconds(1))
+        let news = told(read(&room, 150, try group(150, many.merging(["ana": .member]) { $1 })))
+        #expect(news.count == 1 && news[0].hasPrefix("u1 member new, u10 ") && news[0].hasSuffix(", more"))
     }
 
     @Test func whoJoinsIsToldTheRulesAndItsOwnMute() throws {

@@ -66,6 +66,29 @@ import Testing
         }
     }
 
+    @Test func whoIsInTheRoomIsToldWhoBelongsToIt() async throws {
+        try await withMemoryNode { port in
+            let ana = try await Self.client(port, "ana")
+            let bo = try await Self.client(port, "bo")
+            _ = try await Self.reply(ana, #""type":"conversation","operation":"create","room":"team","users":["bo"]"#)
+            _ = try await Self.reply(bo, #""type":"join","room":"team""#)
+            func told(_ request: String) async throws -> String? {
+                _ = try await Self.reply(ana, #""type":"conversation","room":"team",\#(request)"#)
+                return try await bo.json("participantsChanged")["changes"]?.text
+            }
+            #expect(
+                try await told(#""operation":"invite","users":["cy"]"#)
+                    == #"[{"joined":true,"role":"member","user":"cy"}]"#)
+            #expect(
+                try await told(#""operation":"role","user":"cy","role":"moderator""#)
+                    == #"[{"role":"moderator","user":"cy"}]"#)
+            #expect(try await told(#""operation":"remove","user":"cy""#) == #"[{"left":true,"user":"cy"}]"#)
+            // Who is removed is told of it before the room is left.
+            #expect(try await told(#""operation":"remove","user":"bo""#) == #"[{"left":true,"user":"bo"}]"#)
+            #expect(try await bo.json("left")["reason"]?.string == "removed")
+        }
+    }
+
     @Test func aDirectConversationIsTheSameForBothAndEndsWithABlock() async throws {
         try await withMemoryNode { port in
             let ana = try await Self.client(port, "ana")

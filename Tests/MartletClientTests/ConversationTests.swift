@@ -252,6 +252,11 @@ import Testing
         try harness.hear(#"{"type":"notice","room":"crew","kind":"invited","conversation":"group","by":"bob"}"#)
         try harness.hear(#"{"type":"receipts","room":"lobby","reads":{"bob":"5-9"}}"#)
         #expect(harness.told() == ["head lobby 2", "head lobby 0", "notice invited crew", "receipts bob 5-9"])
+        let changes =
+            #"{"user":"cy","role":"member","joined":true},{"user":"bob","role":"owner"},{"user":"di","left":true},"#
+            + #"{"user":"eve","role":"warden"}"#
+        try harness.hear(#"{"type":"participantsChanged","room":"lobby","changes":[\#(changes)]}"#)
+        #expect(harness.told() == ["participants cy joined as member, bob owner, di left"])
         try reconnect(&harness)
         #expect(harness.written().contains { $0.contains(#""type":"watch""#) })
         _ = harness.machine.ask(.unwatch([lobby]), now: harness.now)

@@ -91,6 +91,11 @@ struct Harness {
             case .changed(_, let change): return "changed \(change.position)"
             case .receipts(_, let reads):
                 return "receipts " + reads.map { "\($0.key) \($0.value)" }.sorted().joined(separator: ", ")
+            case .participants(_, let changes):
+                let told = changes.changes.map { change in
+                    "\(change.user) \(change.isNew ? "joined as " : "")\(change.role?.rawValue ?? "left")"
+                }
+                return "participants " + told.joined(separator: ", ")
             case .head(let head): return "head \(head.room) \(head.unread ?? 0)"
             case .notice(let notice): return "notice \(notice.kind) \(notice.room)"
             case .gap(_, let gap): return "gap \(gap.after) \(gap.before)"

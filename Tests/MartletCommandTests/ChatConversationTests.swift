@@ -135,6 +135,51 @@ import Testing
                 == #"{"type":"notice","room":"dm:ana:bob","kind":"invited","by":"bob"}"#)
     }
 
+    @Test func whoIsOnlineIsShownAndWhenOthersWereLastHere() throws {
+        var model = try model()
+        #expect(model.entered("/seen", now: now) == [.seen(lobby, nil)])
+        #expect(model.entered("/seen bob", now: now) == [.seen(lobby, bob)])
+        let (cy, di) = (try UserID("cy"), try UserID("di"))
+        let online = OnlineUsers(online: [bob], seen: [cy: 60_000])
+        #expect(model.seenRead([bob, cy, di], online) == [.show(.seen([bob, cy, di], online))])
+        #expect(model.seenRead([], OnlineUsers(online: [])) == [.show(.note("nobody else belongs to it"))])
+        let text = ChatText(user: "ana") { "\($0)" }
+        func lines(_ now: UInt64) -> [String] { text.lines(.seen([bob, cy, di], online), in: lobby, now: now) }
+        #expect(
+            lines(7_260_000).map { $0.trimmingPrefix { $0 == " " || $0 == "*" } }
+                == ["bob is online", "cy was last here 2 hours ago", "di is offline"])
+        for (now, words) in [(60_000, "just now"), (120_000, "1 minute ago"), (259_260_000, "3 days ago")] {
+            #expect(lines(UInt64(now))[1].hasSuffix("cy was last here \(words)"))
+        }
+        var other = ChatModel(
+            user: "ana", room: lobby, history: 20, keyPrefix: "k", endsWithInput: false, reads: true)
+        guard case .show(.note(let why))? = other.entered("/seen", now: now).first else {
+            Issue.record("a room that is no conversation has nobody who belongs to it")
+            return
+        }
+        #expect(why.hasPrefix("nobody belongs to lobby"))
+    }
+
+    @Test func whoBelongsToAConversationIsShown() throws {
+        let changes = ParticipantChanges(
+            [
+                ParticipantChange(of: try UserID("bob"), to: .member, isNew: true),
+                ParticipantChange(of: try UserID("cy"), to: .moderator),
+                ParticipantChange(of: try UserID("di"), to: nil),
+            ], hasMore: true)
+        let line = ChatLine.participants(lobby, changes)
+        #expect(
+            ChatText(user: "ana") { "\($0)" }.lines(line, in: lobby, now: 7)
+                == [
+                    "7 * [lobby] bob joined the conversation, cy is moderator now, di left the conversation, "
+                        + "and others came, left or have another role"
+                ])
+        #expect(
+            line.json(now: 0)
+                == #"{"type":"participantsChanged","room":"lobby","changes":[{"user":"bob","role":"member","#
+                + #""joined":true},{"user":"cy","role":"moderator"},{"user":"di","left":true}],"hasMore":true}"#)
+    }
+
     @Test func nothingIsSaidInTheOldRoomWhileAnotherOneIsBegun() throws {
         var model = try model()
         _ = model.entered("/direct bob", now: now)

@@ -273,7 +273,7 @@ extension SimWorld {
             receivedPresence(client, index(of: name), joined, left, count)
         case .removed(let name, let removal): receivedRemoval(client, index(of: name), removal)
         case .welcome, .left, .signal, .draining, .history, .roster, .pong, .renewed, .expiring, .moderated,
-            .conversation, .amended, .rules, .sanction:
+            .conversation, .amended, .rules, .sanction, .participants:
             break
         }
     }

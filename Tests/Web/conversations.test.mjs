@@ -251,6 +251,23 @@ test('a room without participants has no read positions, and an error of a read 
     assert.deepEqual([asked(node, 'read').length, room.unread, room.lastRead], [0, null, null]);
 });
 
+test('a room tells who belongs to it now, and who not any more', async () => {
+    const { room, node, clock } = await conversing();
+    const told = [];
+    room.on('participants', (news) => told.push(news));
+    await Promise.all([room.invite(['di']), clock.advance(10)]);
+    await Promise.all([room.setRole('bo', 'moderator'), clock.advance(10)]);
+    await Promise.all([room.remove('che'), clock.advance(10)]);
+    assert.deepEqual(told, [
+        { changes: [{ user: 'di', role: 'member', joined: true }], hasMore: false },
+        { changes: [{ user: 'bo', role: 'moderator' }], hasMore: false },
+        { changes: [{ user: 'che', left: true }], hasMore: false },
+    ]);
+    node.socket.emit({ type: 'participantsChanged', room: 'lobby', changes: [], hasMore: true });
+    await clock.advance(5);
+    assert.deepEqual(told.at(-1), { changes: [], hasMore: true });
+});
+
 test('receipts say who has read what; one\'s own come from other devices', async () => {
     const { room, node, clock, shown } = await conversing();
     for (let n = 1; n <= 3; n += 1) says(node, `m${n}`);

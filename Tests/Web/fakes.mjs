@@ -315,6 +315,7 @@ class FakeSocket {
         const name = operation === 'direct' ? `dm:${[this.user, user].sort().join(':')}` : frame.room;
         const room = this.node.store.room(name);
         const before = JSON.stringify([room.kind, ...room.participants]);
+        const roles = new Map([...room.participants].map(([one, participant]) => [one, participant.role]));
         const add = (one, as) => { if (!room.participants.has(one)) room.participants.set(one, { role: as, notify: 'all' }); };
         if (operation === 'direct') {
             room.kind = 'direct';
@@ -338,6 +339,12 @@ class FakeSocket {
             if (!changed || socket.gone || !told.includes(socket.user)) continue;
             socket.emit({ type: 'notice', kind: operation === 'remove' ? 'removed' : 'invited', room: name, by: this.user });
         }
+        const changes = [...new Set([...roles.keys(), ...room.participants.keys()])].flatMap((one) => {
+            const role = room.participants.get(one)?.role;
+            if (role === roles.get(one)) return [];
+            return [role === undefined ? { user: one, left: true } : { user: one, role, ...(roles.has(one) ? {} : { joined: true }) }];
+        });
+        for (const socket of changes.length > 0 ? room.here : []) socket.emit({ type: 'participantsChanged', room: name, changes });
         this.emit({ type: 'conversation', ref: frame.ref, room: name, kind: room.kind, changed });
     }
 

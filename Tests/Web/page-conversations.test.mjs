@@ -91,6 +91,25 @@ test('who has read a message, of how many', async () => {
     assert.equal(model.participants.find((one) => one.user === 'bo').read, '1000-2');
 });
 
+test('who comes and goes in a conversation is shown, and known without asking again', async () => {
+    const { model, node, clock } = await opened();
+    await Promise.all([model.loadParticipants(), clock.advance(10)]);
+    const asked = node.frames.length;
+    const changes = [
+        { user: 'di', role: 'member', joined: true }, { user: 'bo', role: 'moderator' }, { user: 'che', left: true },
+    ];
+    node.socket.emit({ type: 'participantsChanged', room: 'crew', changes });
+    await clock.advance(5);
+    assert.deepEqual(model.participants.map(({ user, role }) => [user, role]), [['ana', 'owner'], ['bo', 'moderator'], ['di', 'member']]);
+    assert.equal(model.items.at(-1).text, 'di joined the group, bo is moderator now, che left the group');
+    assert.equal(node.frames.length, asked);
+    // More has changed than is told: everybody is read again.
+    node.store.room('crew').participants.delete('bo');
+    node.socket.emit({ type: 'participantsChanged', room: 'crew', changes: [], hasMore: true });
+    await clock.advance(10);
+    assert.deepEqual(model.participants.map(({ user }) => user), ['ana', 'che']);
+});
+
 test('what was read on another device is read here', async () => {
     const { model, node, clock, client } = await opened();
     client.on('notice', (notice) => model.noticed(notice));

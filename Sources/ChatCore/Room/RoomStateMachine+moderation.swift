@@ -31,6 +31,7 @@ extension RoomStateMachine {
         if after.policy != before?.policy ?? RoomPolicy() {
             actions.append(.deliverRules(after.policy, version: after.version))
         }
+        if let changes = after.participantChanges(since: before) { actions.append(.deliverParticipants(changes)) }
         let changes = after.sanctionChanges(since: before, now: wallClock)
         for change in changes.prefix(Self.mostToldToAll) { actions.append(.deliverSanction(change)) }
         for change in changes.dropFirst(Self.mostToldToAll) {

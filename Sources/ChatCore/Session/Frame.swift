@@ -100,7 +100,7 @@ extension Frame.Kind {
             case .presence, .inbox(.receipts), .inbox(.head): .presence
             case .signal: .signal
             case .welcome, .joined, .left, .sent, .draining, .history, .roster, .pong, .renewed, .expiring, .removed,
-                .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+                .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants, .error:
                 .reply
             }
     }

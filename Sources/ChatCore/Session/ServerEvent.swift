@@ -31,6 +31,8 @@ public enum ServerEvent: Hashable, Sendable {
     case rules(room: RoomName, version: UInt64, RoomPolicy)
     /// What was imposed on a user of the room, or lifted.
     indirect case sanction(room: RoomName, SanctionChange)
+    /// Who belongs to the room has changed, or in which role.
+    indirect case participants(room: RoomName, ParticipantChanges)
     /// The user's conversations.
     case inbox(InboxEvent)
     case error(ref: Ref?, WireError)
@@ -42,7 +44,7 @@ extension ServerEvent {
         switch self {
         case .left(_, let room), .removed(let room, _): room
         case .welcome, .joined, .sent, .message, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-            .renewed, .expiring, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+            .renewed, .expiring, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants, .error:
             nil
         }
     }

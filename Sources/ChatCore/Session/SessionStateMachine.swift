@@ -195,7 +195,8 @@ public struct SessionStateMachine: Sendable {
         case .removed(let room, _):
             update(room) { $0.isJoined = false }
             return event
-        case .welcome, .message, .presence, .signal, .gap, .reset, .draining, .expiring, .rules, .sanction, .inbox:
+        case .welcome, .message, .presence, .signal, .gap, .reset, .draining, .expiring, .rules, .sanction,
+            .participants, .inbox:
             return event
         }
     }

@@ -1,6 +1,7 @@
 /** What the page knows of one room: the items of its talk, what waits to be sent, who types, what is unread. */
 import { applyChange, newKey } from './martlet.js';
 import { rulesText, sanctionText } from './chat-moderation.js';
+import { Participants } from './chat-participants.js';
 import { nextOf, plural, reasonOf, seqOf, span } from './chat-parts.js';
 
 /** Items kept while the newest is in sight; scrolling back may load more. */
@@ -47,11 +48,7 @@ export class RoomModel {
     draft = '';
     /** What the composer is for: a reply to an item, an edit of one, or (null) a new message. */
     composing = null;
-    /**
-     * Who belongs to the conversation; empty for other rooms.
-     * @type {import('./martlet.js').Participant[]}
-     */
-    participants = [];
+    #people;
     /** When the user opened it: a room without messages stands in the list by that time. */
     openedAt = 0;
     /** Whether somebody named this user in what is unread. */
@@ -99,6 +96,9 @@ export class RoomModel {
         this.room.on('message', (message) => this.#message(message));
         this.room.on('changed', (change) => this.#changed(change));
         this.room.on('receipts', ({ reads }) => this.#receipts(reads));
+        this.#people = new Participants(this.room, {
+            changed: () => this.#tell('participants'), say: (text) => { if (this.#entered) this.#line('info', text); },
+        });
         this.room.on('gap', (gap) => this.#gap(gap));
         this.room.on('reset', () => this.#reset());
         this.room.on('presence', () => {
@@ -131,6 +131,9 @@ export class RoomModel {
 
     /** @type {import('./martlet.js').ConversationKind | null} */
     get kind() { return this.room.kind; }
+
+    /** Who belongs to the conversation; empty for other rooms. */
+    get participants() { return this.#people.list; }
 
     /** This user's part in the conversation. */
     get role() { return this.participants.find((one) => one.user === this.client.user)?.role ?? null; }
@@ -324,11 +327,7 @@ export class RoomModel {
     }
 
     /** Reads who belongs to the conversation. */
-    async loadParticipants() {
-        const { participants } = await this.room.participants();
-        this.participants = participants;
-        this.#tell('participants');
-    }
+    loadParticipants() { return this.#people.load(); }
 
     /** Drops the oldest items when there are too many; never while somebody reads them. */
     trim(reading) {

@@ -826,8 +826,7 @@ export type Star = {
     data?: any;
 };
 /**
- * `repeated`: an earlier try had stored it
- * already.
+ * `repeated`: an earlier try had stored it.
  */
 export type Sent = {
     position: string;
@@ -850,12 +849,20 @@ export type Gap = {
     missing: number;
 };
 /**
- * All that you have of the room is void; it goes on at
- * `position`.
+ * All that you have of the room is void; it goes on at `position`.
  */
 export type Reset = {
     position: string;
     reason: string;
+};
+/**
+ * `role`: the new one, unless left.
+ */
+export type ParticipantChange = {
+    user: string;
+    role?: Role;
+    joined?: true;
+    left?: true;
 };
 /**
  * How a room works for everybody but its moderators.
@@ -1005,6 +1012,14 @@ export type RoomEvents = {
      */
     receipts: {
         reads: Record<string, string>;
+    };
+    /**
+     * Who belongs to the room has changed, or in
+     * which role. `hasMore`: in more than is told.
+     */
+    participants: {
+        changes: ParticipantChange[];
+        hasMore: boolean;
     };
     /**
      * The room's rules have changed.

@@ -147,10 +147,7 @@
  * @property {string} [text]
  * @property {any} [data]
  */
-/**
- * @typedef {{ position: string, at: string, repeated: boolean }} Sent `repeated`: an earlier try had stored it
- * already.
- */
+/** @typedef {{ position: string, at: string, repeated: boolean }} Sent `repeated`: an earlier try had stored it. */
 /** @typedef {{ user: string, devices: string[] }} Member */
 /**
  * @typedef {object} Gap Messages that the room's log no longer holds: those after `after` and before `before`.
@@ -158,10 +155,8 @@
  * @property {string} before
  * @property {number} missing How many.
  */
-/**
- * @typedef {{ position: string, reason: string }} Reset All that you have of the room is void; it goes on at
- * `position`.
- */
+/** @typedef {{ position: string, reason: string }} Reset All that you have of the room is void; it goes on at `position`. */
+/** @typedef {{ user: string, role?: Role, joined?: true, left?: true }} ParticipantChange `role`: the new one, unless left. */
 /**
  * @typedef {object} Rules How a room works for everybody but its moderators.
  * @property {number} slowMode Ms between two messages of a user; 0: none.
@@ -222,6 +217,8 @@
  * @property {{ user: string, name: string, data?: any }} signal
  * @property {Change} changed In its place among the messages.
  * @property {{ reads: Record<string, string> }} receipts Whose read positions have changed: user to position.
+ * @property {{ changes: ParticipantChange[], hasMore: boolean }} participants Who belongs to the room has changed, or in
+ *     which role. `hasMore`: in more than is told.
  * @property {Rules} rules The room's rules have changed.
  * @property {Sanction} sanction
  * @property {MartletError} removed You may not be here before its `until`; then the room is joined again.
@@ -1789,6 +1786,9 @@ export class Room extends Emitter {
                 break;
             case 'left':
                 this.#removed(frame);
+                break;
+            case 'participantsChanged':
+                this._emit('participants', { changes: frame.changes ?? [], hasMore: frame.hasMore ?? false });
                 break;
             case 'rules':
                 this.#setRules(frame.rules);

@@ -31,6 +31,7 @@ extension RoomHost {
             note(room.name)
             tell(.rules(room: room.name, version: version, policy), room)
         case .deliverSanction(let change): tell(.sanction(room: room.name, change), room)
+        case .deliverParticipants(let changes): tell(.participants(room: room.name, changes), room)
         case .goLive(let session, let joined):
             if !(joined.ref?.isOfPage ?? false) { context.recovered(joined.resumption) }
             let answer = room.reading == nil ? joined : withReceipts(joined, session, room)

@@ -134,7 +134,8 @@ extension SessionHost {
                 cost &+= RequestCost.roster(joined.members?.count ?? 0, read: false)
             case .message(_, let message, _): cost &+= RequestCost.page(CollectionOfOne(message), read: false)
             case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-                .renewed, .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+                .renewed, .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction,
+                .participants, .error:
                 break
             }
         }
@@ -158,7 +159,7 @@ extension ServerEvent {
         case .joined(let joined): UInt64(joined.messages.count)
         case .message: 1
         case .welcome, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants, .error:
             0
         }
     }

@@ -90,7 +90,7 @@ final class EventStreamSession: ClientWriter {
                 lost(room, isFinal: !error.code.retry)
             }
         case .message, .gap, .reset, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .moderated, .conversation, .amended, .inbox, .rules, .sanction:
+            .expiring, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants:
             say(body) { append(event, viewer, into: &$0) }
         }
     }

@@ -101,7 +101,7 @@ extension ServerEvent {
         case .gap(_, let gap): gap.before.previous
         case .reset(_, let reset): reset.position
         case .welcome, .joined, .left, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants, .error:
             nil
         }
     }
@@ -111,7 +111,7 @@ extension ServerEvent {
         switch self {
         case .message(let room, _, _), .gap(let room, _), .reset(let room, _): room
         case .welcome, .joined, .left, .sent, .presence, .signal, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants, .error:
             nil
         }
     }
@@ -140,6 +140,7 @@ extension ServerEvent {
         case .amended: "amended"
         case .rules: "rules"
         case .sanction: "sanction"
+        case .participants: "participantsChanged"
         case .inbox(let event):
             switch event {
             case .read: "read"

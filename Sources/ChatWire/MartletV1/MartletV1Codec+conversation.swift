@@ -48,6 +48,21 @@ extension MartletV1Codec {
         fields(of: answer, into: &bytes)
     }
 
+    /// Appends `"changes":[…]` without braces, and `"hasMore":true` if these are not all.
+    static func fields(of changes: ParticipantChanges, into bytes: inout ByteWriter) {
+        bytes.field("\"changes\":", list: changes.changes) { change, bytes in
+            bytes.field("{\"user\":", change.user.text)
+            if let role = change.role {
+                bytes.field(",\"role\":", role.rawValue)
+            } else {
+                bytes.appendText(",\"left\":true")
+            }
+            if change.isNew { bytes.appendText(",\"joined\":true") }
+            bytes.append(UInt8(ascii: "}"))
+        }
+        if changes.hasMore { bytes.appendText(",\"hasMore\":true") }
+    }
+
     /// Appends the fields of an answer behind `room`, if it has one, without braces: `"kind":…,"changed":…`,
     /// `"kind":…,"participants":[…]`, `"users":[…]`, `"position":…,"starred":…` or
     /// `"stars":[…],"cursor":…`.

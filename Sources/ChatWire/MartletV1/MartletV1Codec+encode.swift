@@ -79,6 +79,10 @@ extension MartletV1Codec {
             bytes.field(",\"kind\":", change.operation.rawValue)
             bytes.field(",\"user\":", change.user.text)
             if let sanction = change.sanction { fields(of: sanction, &bytes) }
+        case .participants(let room, let changes):
+            bytes.begin("participantsChanged", ref: nil, room: room)
+            bytes.append(UInt8(ascii: ","))
+            Self.fields(of: changes, into: &bytes)
         case .inbox(let event): encode(event, into: &bytes)
         case .error(let ref, let error):
             bytes.begin("error", ref: ref, room: nil)

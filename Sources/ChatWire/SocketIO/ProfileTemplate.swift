@@ -254,7 +254,8 @@ struct ProfileValues {
             case .until: error.until.map { .time($0) } ?? .absent
             default: .absent
             }
-        case .gap, .reset, .draining, .removed, .rules, .sanction, .renewed, .expiring, .welcome, .pong, .moderated,
+        case .gap, .reset, .draining, .removed, .rules, .sanction, .participants, .renewed, .expiring, .welcome, .pong,
+            .moderated,
             .conversation, .amended, .inbox:
             notice(variable)
         }
@@ -326,7 +327,8 @@ struct ProfileValues {
     private func notice(_ variable: ProfileTemplate.Variable) -> ProfileValue {
         switch (event, variable) {
         case (.gap(let room, _), .room), (.reset(let room, _), .room), (.removed(let room, _), .room),
-            (.rules(let room, _, _), .room), (.sanction(let room, _), .room):
+            (.rules(let room, _, _), .room), (.sanction(let room, _), .room),
+            (.participants(let room, _), .room):
             return .string(room.text)
         case (.gap(_, let gap), .after): return .position(gap.after)
         case (.gap(_, let gap), .before): return .position(gap.before)

@@ -53,6 +53,7 @@ extension SocketIOProfile {
         case .removed: template(.removed)
         case .rules: template(.rules)
         case .sanction: template(.sanction)
+        case .participants: template(.participants)
         case .expiring: template(.expiring)
         case .error: template(.error)
         case .inbox(.receipts): template(.receipts)

@@ -66,6 +66,7 @@ extension SocketIOProfile {
             "sanction": [
               "sanction", {"room": "$room", "kind": "$kind", "user": "$user", "until": "$until", "reason": "$reason"}
             ],
+            "participants": ["participantsChanged", "$event"],
             "draining": ["draining", {"reconnectAfter": "$reconnectAfter"}],
             "expiring": ["expiring", {"closesIn": "$closesIn"}],
             "error": [

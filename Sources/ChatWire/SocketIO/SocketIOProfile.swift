@@ -30,7 +30,7 @@ public struct SocketIOProfile: Sendable, Hashable {
     /// The events of the node that a profile may have emitted.
     public enum Occasion: String, Sendable, CaseIterable {
         case joined, left, message, presence, userJoined, userLeft, gap, reset, draining, removed, rules, sanction,
-            expiring, error, changed, receipts, head, notice
+            expiring, error, changed, receipts, head, notice, participants
     }
 
     private static let members = [

@@ -234,7 +234,7 @@ public final class SocketIOReader: ClientWriter {
             }
         case .presence: if tellsEachUser { return .own }
         case .welcome, .joined, .left, .sent, .signal, .gap, .reset, .draining, .history, .roster, .pong, .renewed,
-            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .error:
+            .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction, .participants, .error:
             break
         }
         return prefix.map { .prefixed($0) } ?? .whole
@@ -286,7 +286,7 @@ public final class SocketIOReader: ClientWriter {
         case .removed(let room, _):
             recovery.left(room)
             emit(event, viewer, body)
-        case .signal, .gap, .reset, .draining, .rules, .sanction, .expiring: emit(event, viewer, body)
+        case .signal, .gap, .reset, .draining, .rules, .sanction, .participants, .expiring: emit(event, viewer, body)
         case .inbox(let inbox):
             if inbox.isAnswer { answer(event, inbox.ref, viewer, body) } else { emit(event, viewer, body) }
         case .pong, .moderated: break

@@ -36,7 +36,7 @@ extension StompConnection {
             if case .read(let name)? = asked.answered(ref) { hasRead(name) }
         case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .amended,
             .inbox,
-            .rules, .sanction:
+            .rules, .sanction, .participants:
             break
         }
     }

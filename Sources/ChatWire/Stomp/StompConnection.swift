@@ -253,7 +253,7 @@ final class StompConnection: ClientWriter {
         case .welcome, .joined, .left, .sent, .history, .error, .removed: return .own
         case .presence, .signal, .draining, .roster, .pong, .renewed, .expiring, .moderated, .conversation, .amended,
             .inbox,
-            .rules, .sanction:
+            .rules, .sanction, .participants:
             return .nothing
         }
     }

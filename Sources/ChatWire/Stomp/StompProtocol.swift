@@ -46,7 +46,8 @@ public final class StompProtocol: ClientProtocol {
                 bytes.append(contentsOf: $0)
             }
         case .welcome, .joined, .left, .sent, .presence, .signal, .gap, .reset, .draining, .history, .roster, .pong,
-            .renewed, .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction:
+            .renewed, .expiring, .removed, .moderated, .conversation, .amended, .inbox, .rules, .sanction,
+            .participants:
             break
         }
     }

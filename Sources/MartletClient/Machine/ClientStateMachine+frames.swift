@@ -47,6 +47,9 @@ extension ClientStateMachine {
         case .roster(let ref, _, let page): answered(ref, .roster(page))
         case .amended(let ref, _, let reply): answered(ref, .amended(reply))
         case .conversation(let ref, let answer): answered(ref, .conversation(answer))
+        case .participants(let name, let changes):
+            guard rooms[name] != nil else { return }
+            actions.append(.emit(.participants(name, changes)))
         case .inbox(let event): received(event)
         case .pong, .error, .renewed, .expiring, .removed, .moderated, .rules, .sanction: break
         }

@@ -136,6 +136,18 @@ extension TreeReader {
     }
 
     /// What participants have read; nil if the room has none.
+    /// Without the users whose role this client does not know.
+    func participantChanges() throws(FrameError) -> ParticipantChanges {
+        var changes: [ParticipantChange] = []
+        for value in tree["changes"]?.array ?? [] {
+            let role = value["role"]?.string.flatMap { ParticipantRole(rawValue: $0) }
+            guard role != nil || value["left"]?.bool == true else { continue }
+            let isNew = value["joined"]?.bool ?? false
+            changes.append(ParticipantChange(of: try Self.user(value["user"] ?? .null), to: role, isNew: isNew))
+        }
+        return ParticipantChanges(changes, hasMore: tree["hasMore"]?.bool ?? false)
+    }
+
     func receipts() throws(FrameError) -> JoinedReceipts? {
         let unread = tree["unread"]?.integer
         let reads = try reads()

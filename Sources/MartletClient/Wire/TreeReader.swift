@@ -23,6 +23,7 @@ struct TreeReader {
             .event(.conversation(ref: ref, try conversation(type: type)))
         case "read", "inbox", "watching", "head", "receipts", "online", "lastSeen":
             .event(.inbox(try inbox(type: type)))
+        case "participantsChanged": .event(.participants(room: try room(), try participantChanges()))
         case "notice": try notice().map { .event(.inbox(.notice($0))) } ?? .unknown("notice")
         case "left": .event(.left(ref: ref, room: try room()))
         case "sent":

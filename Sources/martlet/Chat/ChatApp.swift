@@ -195,6 +195,7 @@ actor ChatApp {
             case .amend(let request): amend(request)
             case .direct(let user): begin(user)
             case .inbox: readInbox()
+            case .seen(let room, let user): readSeen(room, user)
             case .read(let room, let position): client.read(room, upTo: position)
             case .quit(let code): quit(code)
             }
@@ -284,6 +285,25 @@ actor ChatApp {
         }
     }
 
+    /// Of a conversation of very many as many as one request may name.
+    private func readSeen(_ room: RoomName, _ user: UserID?) {
+        Task {
+            do throws(ClientError) {
+                var users = user.map { [$0] } ?? []
+                if user == nil {
+                    let list = try await client.participants(of: room)
+                    users = (list?.participants.keys.sorted { $0.text < $1.text } ?? [])
+                        .filter { $0.text != options.identity.user }
+                    users = Array(users.prefix(InboxRequest.mostNames))
+                }
+                let online = users.isEmpty ? OnlineUsers(online: []) : try await client.lastSeen(users)
+                perform(model.seenRead(users, online))
+            } catch {
+                perform(model.failed("when they were last here", error))
+            }
+        }
+    }
+
     // MARK: Screen
 
     private var now: Moment { .now }
@@ -329,7 +349,7 @@ enum ChatCompletion {
         if isFirst, word.hasPrefix("/") {
             words = [
                 "/join", "/leave", "/who", "/history", "/rooms", "/edit", "/delete", "/react", "/unreact", "/direct",
-                "/inbox",
+                "/inbox", "/seen",
                 "/status", "/help", "/quit",
             ]
         } else {

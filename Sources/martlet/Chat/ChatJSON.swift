@@ -86,8 +86,10 @@ extension ChatLine {
         case .unread(let room, let count):
             return Self.object("unread", ["room": .string(room.text), "unread": .number("\(count)")])
         case .receipts(let room, let reads): return Self.wire(.inbox(.receipts(room: room, reads)))
+        case .participants(let room, let changes): return Self.wire(.participants(room: room, changes))
         case .inbox(let page): return Self.wire(.inbox(.page(ref: nil, page)))
         case .notice(let notice): return Self.wire(.inbox(.notice(notice)))
+        case .seen(_, let online): return Self.wire(.inbox(.online(ref: nil, online)))
         }
     }
 

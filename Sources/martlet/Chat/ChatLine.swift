@@ -26,9 +26,12 @@ enum ChatLine: Equatable {
     /// The messages that follow are unread.
     case unread(RoomName, UInt64)
     case receipts(RoomName, [UserID: Position])
+    case participants(RoomName, ParticipantChanges)
     /// The answer to `/inbox`, newest first.
     case inbox(InboxPage)
     case notice(UserNotice)
+    /// The answer to `/seen`: these users were asked about.
+    case seen([UserID], OnlineUsers)
 }
 
 /// The meaning of a line that the user entered.
@@ -47,6 +50,8 @@ enum ChatEntry: Equatable {
     case react(String, Int, takesBack: Bool)
     case direct(String)
     case inbox
+    /// When that user, or everybody who belongs to this conversation, was last here.
+    case seen(String?)
     /// No meaning; the text says why.
     case nothing
     case wrong(String)
@@ -62,6 +67,7 @@ enum ChatEntry: Equatable {
         "/react EMOJI [N]    react to the last message of somebody else, or to the N-th last; /unreact takes it back",
         "/direct USER    talk to one other user",
         "/inbox          your conversations, and how much of each is unread",
+        "/seen [USER]    who of this conversation is online, and when the others were last here",
         "/status         node, session, position",
         "/quit           leave (also Ctrl-C, Ctrl-D)",
         "//text          send a message that begins with a slash",
@@ -114,6 +120,7 @@ enum ChatEntry: Equatable {
         case "/direct", "/msg":
             return argument.isEmpty ? .wrong("/direct needs a user: /direct bob") : .direct(argument)
         case "/inbox": return .inbox
+        case "/seen": return .seen(argument.isEmpty ? nil : argument)
         case "/status": return .status
         case "/help", "/?": return .help
         case "/quit", "/exit", "/q": return .quit

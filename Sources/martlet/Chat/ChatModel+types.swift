@@ -63,6 +63,8 @@ extension ChatModel {
         case amend(AmendRequest)
         case direct(UserID)
         case inbox
+        /// When that user, or everybody who belongs to the room, was last here.
+        case seen(RoomName, UserID?)
         /// The user has read the room up to that position.
         case read(RoomName, Position)
         /// End the chat with this exit code.

@@ -60,7 +60,7 @@ struct ChatModel {
             case .direct:
                 asked += 1
                 begins += 1
-            case .amend, .inbox: asked += 1
+            case .amend, .inbox, .seen: asked += 1
             case .show, .join, .leave, .send, .history, .roster, .signalTyping, .read, .quit: break
             }
         }
@@ -85,7 +85,15 @@ struct ChatModel {
             }
         case .delete: return ofLastOwn { .amend(AmendRequest(room: $0, .delete(of: $1.position))) }
         case .react(let emoji, let count, let takesBack): return react(emoji, count, takesBack)
-        case .direct(let name): return direct(name)
+        case .direct(let name): return user(name) { [.direct($0)] }
+        case .seen(let name?): return user(name) { [.seen(current, $0)] }
+        case .seen(nil):
+            guard rooms[current]?.isConversation == true else {
+                return [
+                    .show(.note("nobody belongs to \(current); /seen USER asks about one user, /who tells who is here"))
+                ]
+            }
+            return [.seen(current, nil)]
         case .inbox: return [.inbox]
         case .status: return [.show(.note(status))]
         case .help: return ChatEntry.helpLines.map { .show(.note($0)) }
@@ -145,9 +153,9 @@ struct ChatModel {
         return [.amend(AmendRequest(room: current, operation))]
     }
 
-    private func direct(_ name: String) -> [Action] {
+    private func user(_ name: String, _ body: (UserID) -> [Action]) -> [Action] {
         do throws(NameError) {
-            return [.direct(try UserID(name))]
+            return body(try UserID(name))
         } catch {
             return [.show(.note("invalid user name: \(error)"))]
         }
@@ -232,6 +240,7 @@ struct ChatModel {
         case .message(let room, let message): return shown(message, in: room)
         case .changed(let room, let change): return changed(room, change)
         case .receipts(let room, let reads): return [.show(.receipts(room, reads))]
+        case .participants(let room, let changes): return [.show(.participants(room, changes))]
         case .head: return []
         case .notice(let notice): return noticed(notice)
         case .gap(let room, let gap): return [.show(.gap(room, gap))]
@@ -386,6 +395,12 @@ struct ChatModel {
     mutating func inboxRead(_ page: InboxPage) -> [Action] {
         answered()
         return [.show(.inbox(page))] + endIfDone()
+    }
+
+    mutating func seenRead(_ users: [UserID], _ online: OnlineUsers) -> [Action] {
+        answered()
+        let line = users.isEmpty ? ChatLine.note("nobody else belongs to it") : .seen(users, online)
+        return [.show(line)] + endIfDone()
     }
 
     /// Something that was asked for did not come about.

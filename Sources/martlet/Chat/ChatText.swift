@@ -52,8 +52,10 @@ struct ChatText {
             let place = room == current ? "" : " in \(room)"
             return notice("—— \(count) unread\(place) ——", nil, .bad)
         case .receipts: return []
+        case .participants(let room, let changes): return notice(Self.text(changes, in: room), now)
         case .inbox(let page): return inbox(page)
         case .notice(let notice): return self.notice(Self.text(notice), now)
+        case .seen(let users, let online): return users.flatMap { notice(Self.seen($0, online, now), nil) }
         case .note(let text): return wrapped(["  " + TerminalText.harmless(text)], indent: 4).map { style($0, .dim) }
         }
     }
@@ -139,6 +141,25 @@ struct ChatText {
         return page.hasMore ? lines + notice("there are more, which are older", nil) : lines
     }
 
+    private static func seen(_ user: UserID, _ online: OnlineUsers, _ now: UInt64) -> String {
+        let name = TerminalText.cut(user.text, to: 32)
+        if online.online.contains(user) { return "\(name) is online" }
+        guard let at = online.seen[user] else { return "\(name) is offline" }
+        return "\(name) was last here \(ago(now - min(now, at)))"
+    }
+
+    private static func ago(_ milliseconds: UInt64) -> String {
+        let minutes = milliseconds / 60_000
+        let (count, unit) =
+            switch minutes {
+            case 0: (UInt64(0), "")
+            case 1..<60: (minutes, "minute")
+            case 60..<1_440: (minutes / 60, "hour")
+            default: (minutes / 1_440, "day")
+            }
+        return count == 0 ? "just now" : "\(count) \(unit)\(count == 1 ? "" : "s") ago"
+    }
+
     private static func text(_ notice: UserNotice) -> String {
         let by = TerminalText.cut(notice.by ?? "somebody", to: 32)
         return switch notice.kind {
@@ -147,6 +168,20 @@ struct ChatText {
         case .removed: "you do not belong to \(notice.room) any more"
         case .mentioned: "\(by) mentioned you in \(notice.room)"
         }
+    }
+
+    private static func text(_ changes: ParticipantChanges, in room: RoomName) -> String {
+        let came = changes.changes.filter(\.isNew).map(\.user)
+        let left = changes.changes.filter { $0.role == nil }.map(\.user)
+        var parts: [String] = []
+        if !came.isEmpty { parts.append("\(names(came)) joined the conversation") }
+        for change in changes.changes where !change.isNew {
+            guard let role = change.role else { continue }
+            parts.append("\(TerminalText.cut(change.user.text, to: 32)) is \(role.rawValue) now")
+        }
+        if !left.isEmpty { parts.append("\(names(left)) left the conversation") }
+        if changes.hasMore { parts.append("and others came, left or have another role") }
+        return "[\(room)] \(parts.joined(separator: ", "))"
     }
 
     private static func joined(_ joined: JoinedRoom) -> String {

@@ -44,7 +44,7 @@ final class MartletReplaySession: ReplaySession {
             case .gap(let room, let gap): hear(.gap(room, gap))
             case .reset: hear(.reset)
             case .disconnected(let reason, let retryIn): hear(.disconnected(reason, isFinal: retryIn == nil))
-            case .left, .changed, .receipts, .head, .notice, .presence, .signal, .draining, .fault: break
+            case .left, .changed, .receipts, .participants, .head, .notice, .presence, .signal, .draining, .fault: break
             }
         }
     }

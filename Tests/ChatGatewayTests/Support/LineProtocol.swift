@@ -33,7 +33,7 @@ struct LineProtocol: ClientProtocol {
         case .removed(let room, _): "left \(room)"
         case .presence, .signal, .gap, .reset, .draining, .history, .roster, .renewed, .expiring, .moderated,
             .conversation, .amended, .inbox,
-            .rules, .sanction:
+            .rules, .sanction, .participants:
             nil
         }
     }

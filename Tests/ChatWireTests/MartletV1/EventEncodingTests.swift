@@ -175,6 +175,20 @@ struct EventEncodingTests {
                     + #""rights":["read","moderate"]}"#))
     }
 
+    @Test func whoBelongsToTheRoomIsTold() throws {
+        let (lobby, ana, bo) = (try RoomName("lobby"), try UserID("ana"), try UserID("bo"))
+        let changes = [
+            ParticipantChange(of: ana, to: .member, isNew: true), ParticipantChange(of: bo, to: nil),
+        ]
+        let whole =
+            #"{"type":"participantsChanged","room":"lobby","changes":[{"user":"ana","role":"member","joined":true},"#
+            + #"{"user":"bo","left":true}]"#
+        #expect(try text(.participants(room: lobby, ParticipantChanges(changes))) == whole + "}")
+        #expect(
+            try text(.participants(room: lobby, ParticipantChanges(changes, hasMore: true))) == whole
+                + #","hasMore":true}"#)
+    }
+
     @Test func moderationIsTold() throws {
         let (lobby, ana) = (try RoomName("lobby"), try UserID("ana"))
         #expect(

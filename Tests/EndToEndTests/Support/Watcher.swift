@@ -52,7 +52,9 @@ final class Watcher: Sendable {
                 for user in joined { seen[room, default: Seen()].joined[user, default: 0] += 1 }
                 for user in left { seen[room, default: Seen()].left[user, default: 0] += 1 }
             case .signal(let room, let user, let name, _): seen[room, default: Seen()].signals.append("\(user) \(name)")
-            case .connected, .disconnected, .left, .changed, .receipts, .head, .notice, .draining, .fault: break
+            case .connected, .disconnected, .left, .changed, .receipts, .participants, .head, .notice, .draining,
+                .fault:
+                break
             }
         }
     }

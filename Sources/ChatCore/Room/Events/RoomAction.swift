@@ -26,6 +26,8 @@ public enum RoomAction: Sendable, Equatable {
     case deliverRules(RoomPolicy, version: UInt64)
     /// The same.
     indirect case deliverSanction(SanctionChange)
+    /// The same.
+    indirect case deliverParticipants(ParticipantChanges)
     /// The indexes of some participants may lack the room: after a while, when whoever changed them should be done,
     /// they are written.
     case settleIndexes

@@ -64,6 +64,7 @@ extension RoomAction {
         case .settleIndexes: "settleIndexes"
         case .deliverRules(_, let version): "deliverRules, version \(version)"
         case .deliverSanction(let change): "deliverSanction, \(change.operation.rawValue) of user \(change.user)"
+        case .deliverParticipants(let changes): "deliverParticipants, \(changes.changes.count) changes"
         case .goLive(let session, let joined): "goLive of \(session.trace): \(joined.trace)"
         case .answer(let session, let event): "answer to \(session.trace): \(event.trace)"
         case .refuseJoin(let session, let event): "refuseJoin of \(session.trace): \(event.trace)"
@@ -148,6 +149,7 @@ extension ServerEvent {
         case .amended(_, _, let reply): "amended \(reply.position)"
         case .rules(_, let version, _): "rules, version \(version)"
         case .sanction(_, let change): "sanction, \(change.operation.rawValue) of user \(change.user)"
+        case .participants(_, let changes): "participants, \(changes.changes.count) changes"
         case .inbox: "inbox"
         case .error(_, let error): "error \(error.code.name)"
         }
