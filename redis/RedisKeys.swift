@@ -50,6 +50,10 @@ public enum RoomKey: String, CaseIterable, Sendable {
 public enum EventKey: String, CaseIterable, Sendable {
     /// Sorted set: the rooms in which something was said, as nodes have noted them → when (ms, clock of the node).
     case rooms
+    /// The same of rooms whose audit has grown.
+    case roomsOfAudit = "rooms-audit"
+    /// The same of rooms in which devices came or went.
+    case roomsOfPresence = "rooms-presence"
     /// Hash: which relay reads the partition: `holder`, `until`, `token`.
     case lease
     /// Stream: the events of the partition's rooms.
@@ -66,7 +70,7 @@ public enum EventKey: String, CaseIterable, Sendable {
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
-        case .rooms, .relays: "zset"
+        case .rooms, .roomsOfAudit, .roomsOfPresence, .relays: "zset"
         case .lease, .sinks, .webhooks: "hash"
         case .log: "stream"
         case .registered: "string"

@@ -97,8 +97,9 @@ public final class Relay: Sendable {
                     filter: settings.streamFilter, redis: redis, keys: settings.keys, length: settings.streamLength))
         }
         if let archive = settings.archive { sinks.append(ArchiveSink(archive, redis: redis, keys: settings.keys)) }
+        let feeds = sinks.flatMap { sink in sink.filter.books.map { SinkFeed(sink.name, $0).name } }
         let holder = LeaseHolder(
-            redis: redis, keys: settings.keys, id: settings.id, sinks: sinks.map(\.name), life: settings.lease,
+            redis: redis, keys: settings.keys, id: settings.id, sinks: feeds, life: settings.lease,
             clock: clock, logger: logger)
         self.holder = holder
         self.sinks = sinks
@@ -168,7 +169,7 @@ public final class Relay: Sendable {
         let store = WebhookStore(keys: settings.keys)
         while !Task.isCancelled {
             if let reply = try? await redis.ask([store.read]).first, reply.error == nil {
-                await crew.follow(store.endpoints(reply), unreadable: store.unreadable(reply))
+                try? await crew.follow(store.endpoints(reply), unreadable: store.unreadable(reply))
             }
             try? await Task.sleep(for: Self.followPause)
         }

@@ -48,6 +48,7 @@ import Testing
         "MARTLET_LOG_FORMAT": "json", "MARTLET_LOG_QUEUE_BYTES": "8KiB",
         "MARTLET_HOOKS": "/etc/passwd", "MARTLET_ARCHIVE_COLD": "30d", "MARTLET_RELAY_STREAMS": "off",
         "MARTLET_RELAY_STREAM_LENGTH": "500", "MARTLET_RELAY_ROOMS": "team:*,x:**",
+        "MARTLET_RELAY_TYPES": "message.created,presence.*",
         "MARTLET_ARCHIVE": "sqlite:/var/lib/a.db", "MARTLET_RELAY_LEASE": "3s", "MARTLET_RELAY_SCAN": "1h",
         "MARTLET_WEBHOOKS_KEY": "a key of twenty-four bytes, or more", "MARTLET_WEBHOOKS_HOSTS": "Hooks.internal,::1",
         "MARTLET_WEBHOOKS_TIMEOUT": "7s", "MARTLET_WEBHOOKS_RETRIES": "1s,2h", "MARTLET_WEBHOOKS_CA": "/etc/passwd",
@@ -115,6 +116,7 @@ import Testing
         let relay = configuration.relay
         #expect(!relay.hasStreams && relay.streamLength == 500)
         #expect(relay.rooms.map(\.description) == ["team:*", "x:**"])
+        #expect(relay.types == ["message.created", "presence.*"])
         #expect(configuration.archive == .sqlite(path: "/var/lib/a.db"))
         #expect(configuration.archiveCold == .seconds(30 * 86_400))
         #expect(configuration.screening.hooksFile == "/etc/passwd")

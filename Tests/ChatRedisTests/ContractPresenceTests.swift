@@ -184,7 +184,38 @@ import Testing
         #expect(try store.leave(n1, value).result == .success(.left(true)))
         #expect(
             try store.ask(.view(room: store.room, after: nil, page: PageBounds(count: 1))).result == .failure(.missing))
-        if kind == .redis { #expect(try store.raw("KEYS", store.keys.prefix + "*") == .array([])) }
+        guard kind == .redis else { return }
+        // Relays may still read who was there.
+        #expect(try store.raw("KEYS", store.keys.prefix + "*") == .array([.text(store.key(.presence))]))
+        guard case .integer(let left) = try store.raw("PTTL", store.key(.presence)) else {
+            throw StoreFailure("no life")
+        }
+        #expect((1...10_000).contains(left))
+    }
+
+    @Test func thePresenceStreamSaysWhetherTheUserCameOrWentAndHowManyAreThere() async throws {
+        let store = try await ContractStore(.redis)
+        let v1 = try store.enter(n1).epoch
+        let v2 = try store.enter(n2).epoch
+        _ = try store.append(v2)
+        _ = try store.presence(n1, v1, [try device("ana", "a"), try device("ana", "b"), try device("bo", "a")])
+        _ = try store.presence(n2, v2, [try device("ana", "c"), try device("cy", "c")])
+        _ = try store.presence(n1, v1, [try device("ana", "a", joined: false), try device("bo", "a", joined: false)])
+        _ = try store.leave(n2, v2)
+        _ = try store.leave(n1, v1)
+        guard case .array(let entries) = try store.raw("XRANGE", store.key(.presence), "-", "+") else {
+            throw StoreFailure("no stream")
+        }
+        let seen = entries.map { entry -> String in
+            guard case .array(let parts) = entry, case .array(let fields) = parts[1] else { return "?" }
+            let words = fields.map { $0.text ?? "?" }
+            return "\(words[1]) \(words[3])/\(words[5]) \(words[11])\(words[13] == "1" ? " edge" : "")"
+        }
+        #expect(
+            seen == [
+                "join ana/a 1 edge", "join ana/b 1", "join bo/a 2 edge", "join ana/c 2", "join cy/c 3 edge",
+                "leave ana/a 3", "leave bo/a 2 edge", "expire ana/c 2", "expire cy/c 1 edge", "expire ana/b 0 edge",
+            ])
     }
 
     @Test func thePresenceStreamSaysWhoWhatWhereAndWhen() async throws {
@@ -205,7 +236,7 @@ import Testing
                 if case .string(let bytes) = field { return String(decoding: bytes, as: UTF8.self) }
                 return "?"
             }
-            #expect(words.count == 10 && words[8] == "at")
+            #expect(words.count == 14 && words[8] == "at" && words[10] == "users" && words[12] == "edge")
             seen.append(Array(words.prefix(8)))
         }
         #expect(

@@ -248,10 +248,10 @@ import Testing
 }
 
 extension Tree {
-    fileprivate static func text(_ text: String) -> Tree { .string(Array(text.utf8)) }
+    static func text(_ text: String) -> Tree { .string(Array(text.utf8)) }
 
     /// Nil for anything but a string.
-    fileprivate var text: String? {
+    var text: String? {
         guard case .string(let bytes) = self else { return nil }
         return String(decoding: bytes, as: UTF8.self)
     }

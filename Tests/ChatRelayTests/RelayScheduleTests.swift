@@ -314,7 +314,8 @@ private final class TestRelay: Sendable {
         let streams = StreamSink(filter: .everything, redis: store, keys: keys, length: 1_000_000)
         let sink: any EventSink = forgets ? ForgetfulSink(streams) : streams
         worker = SinkWorker(
-            sink, redis: store, keys: keys, holder: holder, news: news, book: SinkBook(), clock: clock, logger: logger)
+            sink, SinkFeed("streams", .log), redis: store, keys: keys, holder: holder, news: news, book: SinkBook(),
+            clock: clock, logger: logger)
     }
 }
 

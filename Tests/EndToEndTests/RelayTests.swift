@@ -89,6 +89,44 @@ struct RelayTests {
         #expect(!relay.output.contains(" warning "), "\(relay.output)")
     }
 
+    @Test func whoComesAndGoesAndWhoBelongsIsInTheStreamsToo() async throws {
+        let cluster = try await Cluster.start(2)
+        defer { cluster.end() }
+        let relay = try TestRelay(redis: cluster.redis.url, ["MARTLET_RELAY_TYPES": "*"])
+        try await soon("the relay has scanned") { relay.output.contains("all rooms were scanned") }
+        func types(_ room: String) throws -> [String] { try StreamedEvents(cluster).of(room).map(\.type) }
+        func post(_ path: String, _ body: String) async throws {
+            let answer = try await Shell.run(
+                "curl", ["-s", "-m", "5", "\(cluster.nodes[0].http)\(path)", "-d", body])
+            #expect(!answer.contains("error"), "\(answer)")
+        }
+        try await post("/api/conversations", #"{"operation":"create","room":"team","users":["bo"],"by":"ana"}"#)
+        try await soon("who belongs to it") { try types("team").count == 2 }
+        try await post("/api/conversations", #"{"operation":"leave","room":"team","by":"bo"}"#)
+        try await soon("bo has left") { try types("team").count == 3 }
+        #expect(try types("team") == ["participant.joined", "participant.joined", "participant.left"])
+        let left = try #require(try StreamedEvents(cluster).of("team").last)
+        #expect(left.json.contains(#""operation":"leave","user":"bo","by":"bo""#), "\(left.json)")
+
+        // Nobody says anything there.
+        let ana = try await Watcher.connect("ana", cluster.nodes[0])
+        let bo = try await Watcher.connect("bo", cluster.nodes[1])
+        let quiet = try RoomName("quiet")
+        try await ana.client.join(quiet)
+        try await soon("ana came") { try types("quiet").count == 2 }
+        try await bo.client.join(quiet)
+        try await soon("bo came") { try types("quiet").count == 3 }
+        await ana.close()
+        await bo.close()
+        try await soon("both have left") { try types("quiet").count == 6 }
+        #expect(
+            try types("quiet") == [
+                "room.occupied", "presence.joined", "presence.joined", "presence.left", "presence.left", "room.vacated",
+            ])
+        try await relay.terminate()
+        #expect(!relay.output.contains(" warning "), "\(relay.output)")
+    }
+
     @Test func aMonitorSeesWhatARelayDoesAndThatTheWholeWayWorks() async throws {
         let cluster = try await Cluster.start(1)
         defer { cluster.end() }

@@ -30,9 +30,11 @@ local function change(changes, kind, user, device, node)
         if name == device then place = index end
     end
     if (kind == 'join') == (place ~= nil) then return end
+    local was_here = next(devices) ~= nil
     if place then table.remove(list, place) else list[#list + 1] = device end
     devices[node] = #list > 0 and list or nil
-    changes.list[#changes.list + 1] = {kind = kind, user = user, device = device, node = node}
+    changes.list[#changes.list + 1] = {kind = kind, user = user, device = device, node = node,
+        is_edge = was_here ~= (next(devices) ~= nil)}
 end
 
 -- The last ID of the presence stream; if there is none, the ID at which it will begin, and false. A stream whose last
@@ -50,6 +52,7 @@ local function write_changes(changes, presence, maxlen)
     local begin, seq, exists = presence_position(presence)
     if #changes.list == 0 then return {exists and int(begin) .. '-' .. int(seq) or '0-0'} end
     if not exists then redis.call('DEL', presence) end
+    local users = redis.call('HLEN', changes.roster)
     for user, devices in pairs(changes.users) do
         if next(devices) then
             redis.call('HSET', changes.roster, user, cjson.encode(devices))
@@ -60,9 +63,11 @@ local function write_changes(changes, presence, maxlen)
     local at, after, flat, json = int(now()), int(begin) .. '-' .. int(seq), {}, {}
     for _, item in ipairs(changes.list) do
         seq = seq + 1
-        redis.call('XADD', presence, 'MAXLEN', '~', maxlen, int(begin) .. '-' .. int(seq), 'kind', item.kind,
-            'user', item.user, 'device', item.device, 'node', item.node, 'at', at)
         local joined = item.kind == 'join'
+        if item.is_edge then users = users + (joined and 1 or -1) end
+        redis.call('XADD', presence, 'MAXLEN', '~', maxlen, int(begin) .. '-' .. int(seq), 'kind', item.kind,
+            'user', item.user, 'device', item.device, 'node', item.node, 'at', at, 'users', int(math.max(users, 0)),
+            'edge', item.is_edge and '1' or '0')
         for _, value in ipairs({item.user, item.device, item.node, joined and '1' or '0'}) do
             flat[#flat + 1] = value
         end

@@ -11,8 +11,11 @@
 -- Returns 1 if it moved, 0 if it already was there or further
 -- Atomic all of it. FENCED if a newer relay has moved it. The cursors live longer than the log: a day if the log has a
 --       TTL, else for CURSOR_LIFE after the last move. Of a cursor that is gone the sink gets the log once more.
+--
+-- Sinks read the other books of a room, `audit` and `presence`, as they are (XRANGE). `sink` is then the name of that feed,
+-- `<sink>-audit` or `<sink>-presence`, and a position is the ID of an entry.
 
-local CURSOR_LIFE, CURSOR_REST = 30 * 86400000, 86400000
+local CURSOR_LIFE, CURSOR_REST, CURSOR_OF_NOTHING = 30 * 86400000, 86400000, 60000
 
 redis.register_function{function_name = 'martlet_page', flags = {'no-writes'}, callback = function(keys, args)
     local log, cursors, sink = keys[1], keys[2], args[1] or ''
@@ -35,7 +38,12 @@ redis.register_function('martlet_cursor', function(keys, args)
     if token < holder then return {err = 'FENCED ' .. cursors .. ' was moved by a newer relay'} end
     local moved = not place or is_before(place, args[3])
     if moved then redis.call('HSET', cursors, sink, args[3] .. ' ' .. int(token)) end
-    local left = redis.call('PTTL', log)
-    redis.call('PEXPIRE', cursors, int(left > 0 and left + CURSOR_REST or CURSOR_LIFE))
+    local left, rest = redis.call('PTTL', log), CURSOR_REST
+    if left == -2 then
+        -- Nothing was ever said in the room, so there is nothing but its audit and who came and went.
+        left = math.max(1, redis.call('PTTL', key_of(log, 'audit')), redis.call('PTTL', key_of(log, 'presence')))
+        rest = CURSOR_OF_NOTHING
+    end
+    redis.call('PEXPIRE', cursors, int(left > 0 and left + rest or CURSOR_LIFE))
     return moved and 1 or 0
 end)

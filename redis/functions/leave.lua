@@ -10,11 +10,13 @@
 --       others. With the last part the node's entry goes, and if other nodes remain, PUBLISH of `gone`; then, if the
 --       node was swept, a new epoch and its PUBLISH: a node that was only held up may have appends on their way, which
 --       others have repeated for its clients. If none remains, every key of the room gets the TTL; a room in which
---       nothing was ever said leaves nothing. Comparing the epoch keeps a late sweep from removing a node that came
+--       nothing was ever said leaves nothing but `presence`, for ten seconds. Comparing the epoch keeps a late sweep from removing a node that came
 --       back meanwhile.
 
 -- The number of users of the roster that one call reads.
 local PART = 500
+-- For how long (ms) a room in which nothing was ever said keeps who came and went, for relays.
+local PRESENCE_LIFE = 10000
 
 -- Adds to `changes` that the node's devices among `members` (flat: user, JSON, …) expire, or everybody's.
 local function expire_devices(changes, roster, members, node, everybody)
@@ -34,6 +36,8 @@ local function expire_devices(changes, roster, members, node, everybody)
                     changes.users[user] = devices
                 end
             end
+            local last = changes.users[user] and not next(devices) and changes.list[#changes.list]
+            if last then last.is_edge = true end
         end
     end
 end
@@ -68,8 +72,9 @@ redis.register_function('martlet_leave', function(keys, args)
     if empty then
         -- An epoch that is ahead of the clock has to be kept, so that none below it begins; and so have rules.
         if sound and last.seq == 0 and not last.first and last.epoch <= now() and rules_version(log) == 0 then
-            redis.call('DEL', index_key(log), unpack(keys))
+            redis.call('DEL', index_key(log), log, nodes, epochs, meta, roster)
             redis.call('DEL', unpack(attached_keys(log)))
+            redis.call('PEXPIRE', presence, PRESENCE_LIFE)
         else
             expire_room(log, meta, ttl, {index_key(log), unpack(keys)})
         end

@@ -317,7 +317,8 @@ redis.register_function('martlet_participants', function(keys, args)
     if not state.quiet then
         for index = 1, #changed, 2 do
             redis.call('XADD', audit, 'MAXLEN', '~', '1000', '*', 'operation', operation, 'user', changed[index],
-                'value', changed[index + 1], 'reason', '', 'by', state.by, 'version', int(version))
+                'value', changed[index + 1], 'reason', '', 'by', state.by, 'version', int(version),
+                'role', (state.all[changed[index]] or {}).role or '')
         end
     end
     -- No node holds the room, so it lives as long as a room with participants does.

@@ -1,5 +1,6 @@
 -- The queues of a partition, for the relay that holds its lease. Nodes add rooms in which something was said to `rooms`
--- (ZADD; the score does not matter); `martlet_take` hands them to the sinks, each of which has a queue of its own:
+-- (ZADD; the score does not matter), and those whose audit or presence has grown to `rooms-audit` and `rooms-presence`;
+-- `martlet_take` hands the rooms of one of these lists to the sinks that read it, each of which has a queue of its own:
 -- room -> from when on it is due (ms, clock of Redis). A sink that is down keeps its rooms, and only its own.
 --
 -- martlet_take: hands rooms to the queues of the sinks.

@@ -123,12 +123,16 @@ extension BrokerRequest {
 }
 
 extension BrokerRequest {
-    /// The room of which relays have to know after the request: it may store something in its log, or close it. Nil for
-    /// what only a room in use asks (``append`` and ``once``), as that room tells them by itself.
-    public var roomOfLogWrite: RoomName? {
+    /// The books of which relays have to know after the request: it may store something there, or close the room. Nil
+    /// for what only a room in use asks (``append``, ``once`` and ``presence``), as that room tells them by itself.
+    public var written: (room: RoomName, books: [RoomBook])? {
         switch self {
-        case .say(let room, _, _), .moderate(let room, _, _): room
-        case .amend(let order): order.request.room
+        case .say(let room, _, _): (room, [.log])
+        // A relay deletes a room that is closed.
+        case .moderate(let room, _, _): (room, [.log, .audit])
+        // Who reports a message is in the audit.
+        case .amend(let order): (order.request.room, [.log, .audit])
+        case .conversation(let request): (request.room, [.audit])
         default: nil
         }
     }

@@ -1,18 +1,18 @@
 /// What a node asks of the broker on behalf of relays, which read the logs of rooms and hand events to sinks.
 public enum RelayRequest: Hashable, Sendable {
-    /// The most rooms in one ``note(_:rooms:at:)``.
+    /// The most rooms in one ``note(_:_:rooms:at:)``.
     public static let most = 500
 
     /// Whether a relay is registered. If none is, nodes note nothing. → `.relayed`
     case isRegistered
-    /// Something was said in these rooms of the partition. `at`: the node's clock, ms since 1970. → `.done`
-    case note(EventPartition, rooms: [RoomName], at: UInt64)
+    /// That book of these rooms of the partition has grown. `at`: the node's clock, ms since 1970. → `.done`
+    case note(EventPartition, RoomBook, rooms: [RoomName], at: UInt64)
 
     /// Whose keys the request is about.
     public var entity: Entity {
         switch self {
         case .isRegistered: .events(.first)
-        case .note(let partition, _, _): .events(partition)
+        case .note(let partition, _, _, _): .events(partition)
         }
     }
 }

@@ -1,6 +1,6 @@
 import ChatCore
 
-/// The rooms of one loop in which something was said since they were last noted for relays. Pure.
+/// The rooms of one loop in which something has happened since they were last noted for relays, by book. Pure.
 ///
 /// The message path adds a name to a list, and nothing else. The loop notes the list once in an interval. What cannot
 /// be noted because Redis does not answer stays in the list, up to ``most`` rooms: a relay finds the others when it
@@ -9,28 +9,52 @@ struct RelayNotes {
     /// The most rooms that wait for Redis.
     static let most = 100_000
 
-    private var rooms: Set<RoomName> = []
+    private var said: Set<RoomName> = []
+    private var audited: Set<RoomName> = []
+    private var visited: Set<RoomName> = []
     /// Whether somebody will call ``take()``.
     private var isArmed = false
 
-    var isEmpty: Bool { rooms.isEmpty }
+    private subscript(book: RoomBook) -> Set<RoomName> {
+        get {
+            switch book {
+            case .log: said
+            case .audit: audited
+            case .presence: visited
+            }
+        }
+        _modify {
+            switch book {
+            case .log: yield &said
+            case .audit: yield &audited
+            case .presence: yield &visited
+            }
+        }
+    }
+
+    var isEmpty: Bool { RoomBook.allCases.allSatisfy { self[$0].isEmpty } }
 
     /// Adds a room. Returns whether the caller has to arrange for ``take()`` to be called after the interval.
-    mutating func add(_ room: RoomName) -> Bool {
-        guard rooms.count < Self.most else { return false }
-        rooms.insert(room)
+    mutating func add(_ room: RoomName, _ book: RoomBook) -> Bool {
+        guard self[book].count < Self.most else { return false }
+        self[book].insert(room)
         guard !isArmed else { return false }
         isArmed = true
         return true
     }
 
-    /// What is to be noted now, by partition, in parts of at most ``RelayRequest/most`` rooms.
-    mutating func take() -> [(partition: EventPartition, rooms: [RoomName])] {
+    /// What is to be noted now, by book and partition, in parts of at most ``RelayRequest/most`` rooms.
+    mutating func take() -> [(partition: EventPartition, book: RoomBook, rooms: [RoomName])] {
         isArmed = false
+        return RoomBook.allCases.flatMap { book in take(book).map { (partition: $0, book: book, rooms: $1) } }
+    }
+
+    private mutating func take(_ book: RoomBook) -> [(EventPartition, [RoomName])] {
+        let rooms = self[book]
         guard !rooms.isEmpty else { return [] }
         var lists: [EventPartition: [RoomName]] = [:]
         for room in rooms { lists[EventPartition(of: room), default: []].append(room) }
-        rooms.removeAll(keepingCapacity: rooms.count <= 1_024)
+        self[book].removeAll(keepingCapacity: rooms.count <= 1_024)
         return lists.sorted { $0.key < $1.key }.flatMap { partition, names in
             stride(from: 0, to: names.count, by: RelayRequest.most).map {
                 (partition, Array(names[$0..<min($0 + RelayRequest.most, names.count)]))
@@ -40,18 +64,19 @@ struct RelayNotes {
 }
 
 extension RoomHost {
-    /// Something was said in the room: relays have to read its log. Does nothing while no relay is registered.
-    public func note(_ room: RoomName) {
-        guard settings.relay.isRegistered, notes.add(room) else { return }
+    /// Something has happened in the room that is in one of its books: relays have to read it. Does nothing while no
+    /// relay is registered.
+    public func note(_ room: RoomName, _ book: RoomBook = .log) {
+        guard settings.relay.isRegistered, notes.add(room, book) else { return }
         let pause = RelayBeat.untilNoted(wall: context.wallClock, by: settings.node, loop: index)
         context.schedule(after: pause) { [weak self] in self?.noteNow() }
     }
 
     private func noteNow() {
-        for (partition, rooms) in notes.take() {
-            context.ask(.relay(.note(partition, rooms: rooms, at: context.wallClock))) { [weak self] result in
+        for (partition, book, rooms) in notes.take() {
+            context.ask(.relay(.note(partition, book, rooms: rooms, at: context.wallClock))) { [weak self] result in
                 if case .success = result { return }
-                for room in rooms { self?.note(room) }
+                for room in rooms { self?.note(room, book) }
             }
         }
     }

@@ -242,6 +242,10 @@ public final class RoomHost {
     /// A request with that tag was answered. Answers to requests that no room made are not passed to this host.
     public func completed(_ tag: RequestTag, _ result: Result<BrokerReply, BrokerError>) {
         guard tag.wantsAnswer, let room = table.room(in: tag.owner, generation: tag.generation) else { return }
+        switch result {
+        case .success(.presence), .success(.left(true)): note(room.name, .presence)
+        default: break
+        }
         // The request has already determined how long the room stays awake.
         happen(.completed(serial: tag.serial, result), in: room, awake: .zero)
     }

@@ -50,14 +50,16 @@ final class BrokerHost: @unchecked Sendable {
         link.submit(request, tag: RequestTag(owner: Self.ownTag, generation: 0, serial: serial))
     }
 
-    /// The room of a request that stores a message need not be in use on this node, so nothing else says that relays
-    /// have to read its log.
+    /// The room of a request that stores something need not be in use on this node, so nothing else says that relays
+    /// have to read it.
     private func noting(
         _ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void
     ) -> (Result<BrokerReply, BrokerError>) -> Void {
-        guard settings.relay.isRegistered, let room = request.roomOfLogWrite else { return then }
+        guard settings.relay.isRegistered, let written = request.written else { return then }
         return { [rooms] result in
-            if case .success = result { rooms.note(room) }
+            if case .success = result {
+                for book in written.books { rooms.note(written.room, book) }
+            }
             then(result)
         }
     }

@@ -90,8 +90,10 @@ final class Keeper: @unchecked Sendable {
         for action in actions {
             switch action {
             case .submit(let request, let serial):
-                // A dead node may have stored messages that it has not noted.
-                if case .leave(let room, _, _, _, _) = request { loop.rooms.note(room) }
+                // A dead node may have stored what it has not noted, and its devices leave.
+                if case .leave(let room, _, _, _, _) = request {
+                    for book in RoomBook.allCases { loop.rooms.note(room, book) }
+                }
                 loop.broker.ask(request) { [self] result in
                     if !health.mayJudge { machine.reset() }
                     var next: [SweepStateMachine.Action] = []

@@ -10,6 +10,9 @@ extension NodeConfiguration {
         public var streamLength = 20_000
         /// The rooms whose events are in the streams (list of patterns, default: all).
         public var rooms: [RoomPattern] = []
+        /// The types of events in the streams, such as `message.created` or `presence.*` (list, default: none, which
+        /// means all but those of presence).
+        public var types: [String] = []
         /// For how long a partition belongs to a relay that is not heard of (duration, default: 10s, range: 1s to 10m).
         public var lease: Duration = .seconds(10)
         /// The time between two scans of all rooms (duration, default: 10m, range: 1s to 1d).
@@ -61,6 +64,10 @@ extension NodeConfiguration {
             "relay.rooms", \.relay.rooms, .roomPatterns,
             "`martlet relay`: the rooms whose events are in the streams, as patterns with commas between them, such as "
                 + "`team:*,support:**`; none of them is all rooms."),
+        Setting(
+            "relay.types", \.relay.types, .eventTypes,
+            "`martlet relay`: the types of events in the streams, with commas between them, such as "
+                + "`message.created,participant.*`; `*` is all of them, `none` all but those of presence."),
         Setting(
             "relay.lease", \.relay.lease, .duration(.seconds(1)...(.seconds(600))),
             "`martlet relay`: the time for which a share of the rooms belongs to a relay that is not heard of any "
@@ -131,6 +138,25 @@ extension ValueRule where Value == [String] {
             }
             guard names.count <= 8 else { throw Misfit("there are more than 8") }
             return names
+        },
+        show: { CommaList.show($0, none: "none") }
+    )
+
+    /// Types of events, or beginnings of them.
+    static let eventTypes = ValueRule(
+        type: "list", range: "",
+        expected: "types of events with commas between them, such as message.created,participant.*",
+        parse: { raw throws(Misfit) in
+            if raw == "none" { return [] }
+            return try CommaList.parse(raw) { type throws(Misfit) in
+                let isType =
+                    !type.isEmpty
+                    && type.utf8.allSatisfy {
+                        (0x61...0x7A).contains($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "*")
+                    }
+                guard isType else { throw Misfit("a type is empty, or holds a character that no type has") }
+                return type
+            }
         },
         show: { CommaList.show($0, none: "none") }
     )

@@ -187,10 +187,11 @@ public struct RedisCodec: RedisCodecProtocol {
         case .relay(.isRegistered):
             writer.command(words: ["EXISTS", keys.key(.registered, ofPartition: EventPartition.first.keyTag)])
             return RedisEncoded(operation: Operation.relayed.rawValue)
-        case .relay(.note(let partition, let rooms, let at)):
+        case .relay(.note(let partition, let book, let rooms, let at)):
             let time = String(at)
             writer.command(
-                words: ["ZADD", keys.key(.rooms, ofPartition: partition.keyTag)] + rooms.flatMap { [time, $0.text] })
+                words: ["ZADD", keys.key(book.notes, ofPartition: partition.keyTag)]
+                    + rooms.flatMap { [time, $0.text] })
             return RedisEncoded(operation: Operation.done.rawValue)
         case .memory:
             writer.command(words: ["INFO", "memory"])

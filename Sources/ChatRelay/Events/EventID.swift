@@ -20,6 +20,11 @@ public enum EventID {
         "\(encoded(room.text))~gap~\(after?.description ?? "0-0")~\(before)"
     }
 
+    /// Of what another book than the log has at that position: `<room>~<type>~<position>`.
+    static func of(_ kind: RoomEvent.Kind, at position: Position, in room: RoomName) -> String {
+        "\(encoded(room.text))~\(kind.rawValue.replacing(".", with: "-"))~\(position)"
+    }
+
     private static func encoded(_ text: String) -> String {
         percentEncoded(text).replacing(".", with: "%2E").replacing("~", with: "%7E")
     }

@@ -19,6 +19,33 @@ public struct RoomEvent: Hashable, Sendable {
         case userMentioned = "user.mentioned"
         /// Messages cannot be delivered, because the log no longer had them.
         case gap = "gap"
+        /// A user belongs to the room now, does not any more, or has another role.
+        case participantJoined = "participant.joined"
+        case participantLeft = "participant.left"
+        case participantChanged = "participant.changed"
+        /// A rule of the room, or a sanction of a user in it, was changed.
+        case roomModerated = "room.moderated"
+        /// Nobody may be in the room any more.
+        case roomClosed = "room.closed"
+        /// A user asks moderators to look at a message.
+        case messageReported = "message.reported"
+        /// A user came into the room with a first device, or left with the last one.
+        case presenceJoined = "presence.joined"
+        case presenceLeft = "presence.left"
+        /// The first user came into the room, or the last one left.
+        case roomOccupied = "room.occupied"
+        case roomVacated = "room.vacated"
+
+        /// Where it is written down.
+        public var book: RoomBook {
+            switch self {
+            case .messageCreated, .messageChanged, .messageDeleted, .userMentioned, .gap: .log
+            case .participantJoined, .participantLeft, .participantChanged, .roomModerated, .roomClosed,
+                .messageReported:
+                .audit
+            case .presenceJoined, .presenceLeft, .roomOccupied, .roomVacated: .presence
+            }
+        }
     }
 
     /// Why messages are missing.
@@ -34,17 +61,21 @@ public struct RoomEvent: Hashable, Sendable {
         case mention(UserID, Message)
         /// `missing`: how many; nil if nobody knows.
         case gap(after: Position?, before: Position, missing: UInt64?, GapReason)
+        case audited(AuditRecord)
+        case visit(PresenceRecord)
     }
 
     public let room: RoomName
     public let kind: Kind
     let content: Content
 
-    /// The entry of the log to which the event belongs. A gap belongs to the entry behind it.
+    /// The entry of the book to which the event belongs. A gap belongs to the entry behind it.
     public var position: Position {
         switch content {
         case .message(let message), .mention(_, let message): message.position
         case .gap(_, let before, _, _): before
+        case .audited(let record): record.position
+        case .visit(let record): record.position
         }
     }
 
@@ -53,6 +84,9 @@ public struct RoomEvent: Hashable, Sendable {
         switch content {
         case .message(let message), .mention(_, let message): message.content.at
         case .gap: nil
+        // Redis makes the IDs of the audit by its clock (XADD *).
+        case .audited(let record): record.position.epoch
+        case .visit(let record): record.at
         }
     }
 
@@ -67,6 +101,7 @@ public struct RoomEvent: Hashable, Sendable {
         case .message(let message): EventID.of(message.position, in: room)
         case .mention(let user, let message): EventID.of(mentionOf: user, by: message.position, in: room)
         case .gap(let after, let before, _, _): EventID.of(gapAfter: after, before: before, in: room)
+        case .audited, .visit: EventID.of(kind, at: position, in: room)
         }
     }
 
@@ -126,6 +161,14 @@ extension RoomEvent {
             bytes.field(",\"before\":", quoted: before.epoch, before.seq)
             if let missing { bytes.field(",\"missing\":", missing) }
             bytes.field(",\"reason\":", reason.rawValue)
+        case .audited(let record):
+            bytes.field(",\"timestamp\":", at: record.position.epoch)
+            bytes.field(",\"data\":{\"room\":", room.text)
+            record.write(kind, to: &bytes)
+        case .visit(let record):
+            bytes.field(",\"timestamp\":", at: record.at)
+            bytes.field(",\"data\":{\"room\":", room.text)
+            record.write(kind, to: &bytes)
         }
         bytes.appendText("}}")
     }

@@ -12,10 +12,9 @@ actor LeaseHolder {
     private let clock: RelayClock
     private let logger: Logger
     private var book: LeaseBook
-    /// The sinks of this relay.
+    /// The feeds of this relay's sinks.
     private let ownSinks: [String]
-    /// All sinks that relays have, in order, and of each whether it was given all rooms that there were when it was
-    /// added.
+    /// All feeds that relays have, and of each whether it was given all rooms that there were when it was added.
     private(set) var sinks: [String: Bool] = [:]
     private var announced: [EventPartition] = []
     /// The clock of the Redis that has a partition, as it was in the answer to the last question, and when that was

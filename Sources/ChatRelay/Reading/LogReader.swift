@@ -7,25 +7,7 @@ import RedisSchema
 /// A log is read as it is (XRANGE), which costs Redis a tenth of a function that returns the same, from where the
 /// cursor was last. Where that is not true any more, or entries are missing, the function `martlet_page` reads both at
 /// once, and tells erased entries from trimmed ones.
-actor LogReader {
-    /// A room that is due for the sink.
-    struct Due {
-        let lease: LeaseBook.Lease
-        let room: RoomName
-        /// As Redis has it: whoever queues the room again changes it.
-        let score: String
-    }
-
-    /// What the sink has not got yet of a room.
-    struct Page {
-        /// Up to where the sink has the room; nil if it has nothing of it.
-        var cursor: Position?
-        var entries: [Message]
-        var hasMore: Bool
-        /// The room is to be deleted once the sink has it.
-        var isClosing: Bool
-    }
-
+actor LogReader: RoomReader {
     /// The entries of all rooms that are read in one write, which bounds the memory for replies.
     private static let entriesAtOnce = 1_024
     /// Of all pages of a round. Rooms beyond that are read in the next one.
@@ -46,9 +28,8 @@ actor LogReader {
         self.keys = keys
     }
 
-    /// A page of each room from the first one on, until they are many bytes; errors are those of single rooms.
-    func pages(_ due: [Due]) async throws(RelayTrouble) -> [Result<Page, RelayTrouble>] {
-        var pages: [Result<Page, RelayTrouble>] = []
+    func pages(_ due: [DueRoom]) async throws(RelayTrouble) -> [Result<RoomPage, RelayTrouble>] {
+        var pages: [Result<RoomPage, RelayTrouble>] = []
         var bytes = 0
         try await learn(due)
         while pages.count < due.count, bytes < Self.mostBytes {
@@ -59,17 +40,17 @@ actor LogReader {
             }
             // The first one is always below the bound.
             for page in try await read(Array(part)) {
-                bytes += (try? page.get())?.entries.reduce(0) { $0 + $1.content.cost } ?? 0
+                bytes += (try? page.get())?.bytes ?? 0
                 pages.append(page)
             }
         }
         return pages
     }
 
-    private func count(_ due: Due) -> Int { memory[due.room, due.lease]?.count ?? PageSize.first }
+    private func count(_ due: DueRoom) -> Int { memory[due.room, due.lease]?.count ?? PageSize.first }
 
     /// Reads the cursors that are not known.
-    private func learn(_ due: [Due]) async throws(RelayTrouble) {
+    private func learn(_ due: [DueRoom]) async throws(RelayTrouble) {
         let unknown = due.filter { memory[$0.room, $0.lease] == nil }
         let commands = unknown.map { ["HGET", keys.key(.cursors, of: $0.room.text), sink] }
         for (due, reply) in zip(unknown, try await redis.ask(commands)) where reply.error == nil {
@@ -86,7 +67,7 @@ actor LogReader {
         return Position(parts[0])
     }
 
-    private func read(_ due: [Due]) async throws(RelayTrouble) -> [Result<Page, RelayTrouble>] {
+    private func read(_ due: [DueRoom]) async throws(RelayTrouble) -> [Result<RoomPage, RelayTrouble>] {
         let commands = due.flatMap { due in
             let known = memory[due.room, due.lease]
             return [
@@ -98,7 +79,7 @@ actor LogReader {
             ]
         }
         let replies = try await redis.ask(commands)
-        var pages: [Result<Page, RelayTrouble>?] = []
+        var pages: [Result<RoomPage, RelayTrouble>?] = []
         for (index, due) in due.enumerated() {
             guard index * 3 + 2 < replies.count else {
                 pages.append(nil)
@@ -119,8 +100,8 @@ actor LogReader {
             memory.keep(known, of: due.room)
             pages.append(
                 .success(
-                    Page(
-                        cursor: known.position, entries: entries, hasMore: entries.count >= wanted,
+                    RoomPage(
+                        content: .messages(entries, after: known.position), hasMore: entries.count >= wanted,
                         isClosing: members.string == "nobody")))
         }
         let rest = zip(due, pages).filter { $0.1 == nil }.map(\.0)
@@ -129,7 +110,7 @@ actor LogReader {
     }
 
     /// By the function, for rooms that lack entries, or that no node has written.
-    private func ask(_ due: [Due]) async throws(RelayTrouble) -> [Result<Page, RelayTrouble>] {
+    private func ask(_ due: [DueRoom]) async throws(RelayTrouble) -> [Result<RoomPage, RelayTrouble>] {
         let commands = due.map { due in
             [
                 "FCALL", "martlet_page", "2", keys.key(.log, of: due.room.text),
@@ -143,28 +124,18 @@ actor LogReader {
             }
             memory.keep(ReadMemory.Known(lease: due.lease, position: Position(place)), of: due.room)
             return .success(
-                Page(
-                    cursor: Position(place), entries: parts[1].messages, hasMore: parts[2].integer == 1,
+                RoomPage(
+                    content: .messages(parts[1].messages, after: Position(place)), hasMore: parts[2].integer == 1,
                     isClosing: parts[3].integer == 1))
         }
     }
 
-    /// Somebody else may have changed the room.
     func forget(_ room: RoomName) { memory.forget(room) }
 
     // MARK: Cursors
 
-    /// How a cursor was moved.
-    enum Move {
-        case moved
-        /// Another relay has the partition.
-        case fenced
-        case refused(String)
-    }
-
-    /// Moves cursors forward. The leases have to be held now: a cursor that was written a moment ago is written without
-    /// asking whether another relay has moved it since.
-    func move(_ moves: [(due: Due, position: Position)], now: Moment) async throws(RelayTrouble) -> [Move] {
+    /// A cursor that was written a moment ago is written without asking whether another relay has moved it since.
+    func move(_ moves: [(due: DueRoom, position: Position)], now: Moment) async throws(RelayTrouble) -> [CursorMove] {
         let isPlain = moves.map { due, _ in
             memory[due.room, due.lease].map { ReadMemory.isSaved($0, now: now) } ?? false
         }

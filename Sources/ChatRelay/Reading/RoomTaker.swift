@@ -15,19 +15,24 @@ struct RoomTaker: Sendable {
 
     /// Returns whether there is more.
     func take() async throws(RelayTrouble) -> Bool {
+        let feeds = Dictionary(grouping: await holder.sinks.keys.sorted().map { SinkFeed(named: $0) }, by: \.book)
+        var hasMore = false
+        for (book, feeds) in feeds where try await take(book, for: feeds) { hasMore = true }
+        return hasMore
+    }
+
+    private func take(_ book: RoomBook, for feeds: [SinkFeed]) async throws(RelayTrouble) -> Bool {
         let leases = await holder.leases
-        let sinks = await holder.sinks.keys.sorted()
-        guard !sinks.isEmpty else { return false }
         let noted = try await redis.ask(
-            leases.map { ["EXISTS", keys.key(.rooms, ofPartition: $0.partition.keyTag)] })
+            leases.map { ["EXISTS", keys.key(book.notes, ofPartition: $0.partition.keyTag)] })
         let filled = zip(leases, noted).filter { $0.1.integer == 1 }.map(\.0)
-        let most = max(1, Self.takeAtOnce / sinks.count)
+        let most = max(1, Self.takeAtOnce / feeds.count)
         let commands = filled.map { lease in
             let tag = lease.partition.keyTag
-            let queues = sinks.map { keys.due($0, ofPartition: tag) }
+            let queues = feeds.map { keys.due($0.name, ofPartition: tag) }
             return [
                 "FCALL", "martlet_take", String(2 + queues.count), keys.key(.lease, ofPartition: tag),
-                keys.key(.rooms, ofPartition: tag),
+                keys.key(book.notes, ofPartition: tag),
             ] + queues + [String(lease.token), String(most)]
         }
         var hasMore = false

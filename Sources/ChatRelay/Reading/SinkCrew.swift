@@ -2,8 +2,8 @@ import ChatCore
 import Logging
 import RedisSchema
 
-/// The workers of all sinks: those that the relay was started with, and one for each webhook endpoint, which come and
-/// go while it runs.
+/// The workers of all feeds: those of the sinks that the relay was started with, and of webhook endpoints, which come
+/// and go while it runs.
 actor SinkCrew {
     private struct Member {
         let endpoint: WebhookEndpoint?
@@ -36,24 +36,33 @@ actor SinkCrew {
         self.logger = logger
     }
 
-    func start(_ sink: any EventSink) { start(sink, nil) }
+    func start(_ sink: any EventSink) {
+        for book in sink.filter.books { start(sink, SinkFeed(sink.name, book), nil) }
+    }
 
-    /// Starts and stops workers, so that there is one for each endpoint that is not disabled. `unreadable`: the IDs of
-    /// others, to which nothing is sent.
-    func follow(_ endpoints: [WebhookEndpoint], unreadable: [String]) async {
+    /// Starts and stops workers, so that there is one for each feed of an endpoint that is not disabled. `unreadable`:
+    /// the IDs of others, to which nothing is sent.
+    func follow(_ endpoints: [WebhookEndpoint], unreadable: [String]) async throws(RelayTrouble) {
         for id in unreadable { say(id, "what Redis holds of it cannot be read; remove it, and add it again") }
         let wanted = Dictionary(
-            endpoints.filter { $0.disabled == nil }.map { ($0.sink, $0) }, uniquingKeysWith: { first, _ in first })
+            endpoints.filter { $0.disabled == nil }.flatMap { endpoint in
+                endpoint.feeds.map { ($0.name, (endpoint: endpoint, feed: $0)) }
+            }, uniquingKeysWith: { first, _ in first })
         for (name, member) in members {
-            guard let endpoint = member.endpoint, wanted[name] != endpoint else { continue }
+            guard let endpoint = member.endpoint, wanted[name]?.endpoint != endpoint else { continue }
             members[name] = nil
             member.task.cancel()
             await member.task.value
             book.ended(name)
         }
-        for (name, endpoint) in wanted where members[name] == nil {
+        // An endpoint that was added by an older version has no queues but that of messages.
+        let known = await holder.sinks
+        let missing = wanted.values.filter { known[$0.feed.name] == nil }
+        _ = try await redis.ask(
+            missing.map { WebhookStore(keys: keys).begin($0.feed, now: clock.wall) })
+        for (name, (endpoint, feed)) in wanted where members[name] == nil {
             do throws(RelayTrouble) {
-                start(try WebhookSink(endpoint, webhooks), endpoint)
+                start(try WebhookSink(endpoint, feed, webhooks), feed, endpoint)
                 problems[name] = nil
             } catch {
                 say(name, error.description)
@@ -74,11 +83,11 @@ actor SinkCrew {
         members = [:]
     }
 
-    private func start(_ sink: any EventSink, _ endpoint: WebhookEndpoint?) {
+    private func start(_ sink: any EventSink, _ feed: SinkFeed, _ endpoint: WebhookEndpoint?) {
         let worker = SinkWorker(
-            sink, redis: redis, keys: keys, holder: holder, news: news, book: book, clock: clock,
+            sink, feed, redis: redis, keys: keys, holder: holder, news: news, book: book, clock: clock,
             logger: logger)
-        book.began(sink.name)
-        members[sink.name] = Member(endpoint: endpoint, task: Task { await worker.run() })
+        book.began(feed.name)
+        members[feed.name] = Member(endpoint: endpoint, task: Task { await worker.run() })
     }
 }

@@ -3,8 +3,8 @@ import ChatRedis
 import Logging
 import RedisSchema
 
-/// Feeds one sink: reads what is due, hands it over, and moves the cursors. A sink that fails or hangs holds up itself
-/// alone, as each has a worker and queues of its own.
+/// Feeds a sink with one book of all rooms: reads what is due, hands it over, and moves the cursors. A sink that fails
+/// or hangs holds up itself alone, as each feed has a worker and queues of its own.
 ///
 /// A round handles a bounded number of rooms and bytes of all partitions that the relay holds, so its memory does not
 /// depend on how far the sink is behind.
@@ -20,6 +20,8 @@ actor SinkWorker {
     private static let closingDelay = 500
 
     private let sink: any EventSink
+    /// In keys and log lines.
+    private let feedName: String
     private let redis: any RelayStore
     private let keys: RedisKeys
     private let holder: LeaseHolder
@@ -28,17 +30,21 @@ actor SinkWorker {
     private let news: QueueNews
     private let book: SinkBook
     private var turns = PartitionTurns()
-    private let reader: LogReader
+    private let reader: any RoomReader
     private var failures = 0
     private var isSilent = Set<String>()
 
     init(
-        _ sink: any EventSink, redis: any RelayStore, keys: RedisKeys, holder: LeaseHolder, news: QueueNews,
+        _ sink: any EventSink, _ feed: SinkFeed, redis: any RelayStore, keys: RedisKeys, holder: LeaseHolder,
+        news: QueueNews,
         book: SinkBook, clock: RelayClock, logger: Logger
     ) {
         self.news = news
         self.book = book
-        reader = LogReader(sink: sink.name, redis: redis, keys: keys)
+        reader =
+            feed.book == .log
+            ? LogReader(sink: sink.name, redis: redis, keys: keys) : RecordReader(feed, redis: redis, keys: keys)
+        feedName = feed.name
         self.sink = sink
         self.redis = redis
         self.keys = keys
@@ -69,10 +75,8 @@ actor SinkWorker {
         }
     }
 
-    private typealias Due = LogReader.Due
-
     private struct Outcome {
-        let due: Due
+        let due: DueRoom
         /// When it is due again, in ms; nil: everything was read.
         var delay: Int?
         var position: Position?
@@ -97,7 +101,7 @@ actor SinkWorker {
             whole.removeAll { unread.contains($0) }
             due.removeLast(due.count - pages.count)
         }
-        let harvest = harvest(due, pages, isWhole: await holder.sinks[sink.name] ?? false)
+        let harvest = harvest(due, pages, isWhole: await holder.sinks[feedName] ?? false)
         let receipt = harvest.batches.isEmpty ? SinkReceipt() : try await sink.accept(harvest.batches)
         for lease in receipt.lost { await holder.fenced(lease) }
         count(harvest.batches, receipt)
@@ -116,18 +120,18 @@ actor SinkWorker {
         for room in harvest.closing {
             if try await sink.closer?.close(room) ?? false {
                 await reader.forget(room)
-                logger.info("a room was closed", metadata: ["room": "\(room)", "sink": "\(sink.name)"])
+                logger.info("a room was closed", metadata: ["room": "\(room)", "sink": "\(feedName)"])
             }
         }
         return true
     }
 
     /// From pages to events, and to what becomes of the rooms if the sink accepts them.
-    private func harvest(_ due: [Due], _ pages: [Result<LogReader.Page, RelayTrouble>], isWhole: Bool) -> Harvest {
+    private func harvest(_ due: [DueRoom], _ pages: [Result<RoomPage, RelayTrouble>], isWhole: Bool) -> Harvest {
         let now = clock.wall
         var harvest = Harvest()
         for (due, result) in zip(due, pages) {
-            let page: LogReader.Page
+            let page: RoomPage
             switch result {
             case .success(let read): page = read
             case .failure(let trouble):
@@ -135,13 +139,19 @@ actor SinkWorker {
                 harvest.outcomes.append(Outcome(due: due, delay: Self.brokenRoomDelay))
                 continue
             }
-            let feed = RoomFeed(of: due.room, after: page.cursor, page.entries, isWhole: isWhole)
+            let (all, position): ([RoomEvent], Position?)
+            switch page.content {
+            case .messages(let messages, let cursor):
+                let feed = RoomFeed(of: due.room, after: cursor, messages, isWhole: isWhole)
+                (all, position) = (feed.events, feed.position)
+            case .events(let events, let upTo): (all, position) = (events, upTo)
+            }
             let isClosing = page.isClosing && !page.hasMore && sink.closer != nil
             harvest.outcomes.append(
                 Outcome(
-                    due: due, delay: page.hasMore ? 0 : isClosing ? Self.closingDelay : nil, position: feed.position))
+                    due: due, delay: page.hasMore ? 0 : isClosing ? Self.closingDelay : nil, position: position))
             if isClosing { harvest.closing.append(due.room) }
-            let events = feed.events.filter { sink.filter.accepts($0) }
+            let events = all.filter { sink.filter.accepts($0) }
             guard !events.isEmpty else { continue }
             if harvest.batches.last?.lease != due.lease {
                 harvest.batches.append(EventBatch(lease: due.lease, now: now))
@@ -157,36 +167,36 @@ actor SinkWorker {
                 guard let partial = receipt.partial[room.room] else { return true }
                 return partial.upTo.map { event.position <= $0 } ?? false
             }
-            book.accepted(accepted, by: sink.name, now: clock.wall)
+            book.accepted(accepted, by: feedName, now: clock.wall)
         }
     }
 
     /// The rooms that are due, and the leases of which these are all.
-    private func dueRooms() async throws -> (whole: [LeaseBook.Lease], due: [Due]) {
+    private func dueRooms() async throws -> (whole: [LeaseBook.Lease], due: [DueRoom]) {
         let asked = turns.next(await holder.leases, news.now, now: clock.now)
         var commands: [[String]] = []
         for lease in asked {
             commands.append([
-                "ZRANGE", keys.due(sink.name, ofPartition: lease.partition.keyTag), "-inf",
+                "ZRANGE", keys.due(feedName, ofPartition: lease.partition.keyTag), "-inf",
                 String(await holder.redisClock(of: lease.partition)), "BYSCORE", "LIMIT", "0",
                 String(Self.roomsOfPartition), "WITHSCORES",
             ])
         }
-        var due: [Due] = []
+        var due: [DueRoom] = []
         var whole: [LeaseBook.Lease] = []
         var unreadable: [[String]] = []
         for (lease, reply) in zip(asked, try await redis.ask(commands)) {
             if let text = reply.error { throw RelayTrouble("redis refuses: \(text)") }
             let flat = reply.array ?? []
-            var found: [Due] = []
+            var found: [DueRoom] = []
             for place in stride(from: 0, to: flat.count - 1, by: 2) {
                 guard let name = flat[place].string, let score = flat[place + 1].string else { continue }
                 guard let room = try? RoomName(stored: name) else {
                     sayBroken(name, "its name in the queue is no room's")
-                    unreadable.append(["ZREM", keys.due(sink.name, ofPartition: lease.partition.keyTag), name])
+                    unreadable.append(["ZREM", keys.due(feedName, ofPartition: lease.partition.keyTag), name])
                     continue
                 }
-                found.append(Due(lease: lease, room: room, score: score))
+                found.append(DueRoom(lease: lease, room: room, score: score))
             }
             let taken = found.prefix(Self.roomsAtOnce - due.count)
             due += taken
@@ -230,7 +240,7 @@ actor SinkWorker {
             let tag = lease.partition.keyTag
             return [
                 "FCALL", "martlet_done", "2", keys.key(.lease, ofPartition: tag),
-                keys.due(sink.name, ofPartition: tag), String(lease.token),
+                keys.due(feedName, ofPartition: tag), String(lease.token),
             ] + list
         }
         _ = try await redis.ask(done)
@@ -242,11 +252,11 @@ actor SinkWorker {
     private func failed(_ error: any Error) -> Duration {
         if Task.isCancelled { return .zero }
         failures += 1
-        book.failed(sink.name)
+        book.failed(feedName)
         if failures == 1 {
             logger.warning(
                 "a sink does not accept events; they are given to it again",
-                metadata: ["sink": "\(sink.name)", "error": "\(error)"])
+                metadata: ["sink": "\(feedName)", "error": "\(error)"])
         }
         if let pause = (error as? RelayTrouble)?.pause { return max(.milliseconds(10), pause) }
         return min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
@@ -254,8 +264,8 @@ actor SinkWorker {
 
     private func recovered() {
         if failures > 0 {
-            book.recovered(sink.name)
-            logger.notice("a sink accepts events again", metadata: ["sink": "\(sink.name)", "count": "\(failures)"])
+            book.recovered(feedName)
+            logger.notice("a sink accepts events again", metadata: ["sink": "\(feedName)", "count": "\(failures)"])
         }
         failures = 0
     }
@@ -264,6 +274,6 @@ actor SinkWorker {
         guard isSilent.count < 1_000, isSilent.insert(room).inserted else { return }
         logger.warning(
             "a room cannot be read for a sink; it is tried again every minute (see martlet doctor)",
-            metadata: ["sink": "\(sink.name)", "room": "\(room)", "error": "\(text)"])
+            metadata: ["sink": "\(feedName)", "room": "\(room)", "error": "\(text)"])
     }
 }

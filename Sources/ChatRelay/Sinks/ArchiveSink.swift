@@ -7,7 +7,7 @@ import RedisSchema
 /// is one transaction, which is on the disk before the cursors move. The database blocks, so it has a queue of its own.
 final class ArchiveSink: EventSink {
     let name = "archive"
-    let filter = EventFilter.everything
+    let filter = EventFilter.messages
     let closer: RoomCloser?
     private let address: ArchiveAddress
     private let queue = DispatchQueue(label: "martlet.archive.writer")

@@ -30,6 +30,9 @@ public struct WebhookEndpoint: Hashable, Sendable {
     /// The name of its sink.
     public var sink: String { Self.sink(of: id) }
 
+    /// What has to be read for it.
+    var feeds: [SinkFeed] { filter.books.map { SinkFeed(sink, $0) } }
+
     static func sink(of id: String) -> String { "hook-\(id)" }
 
     /// The value in the hash of endpoints.

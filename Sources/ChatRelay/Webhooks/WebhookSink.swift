@@ -12,9 +12,11 @@ actor WebhookSink: EventSink {
     /// Rooms to which events are sent at once.
     private static let mostAtOnce = 8
 
-    nonisolated let name: String
+    nonisolated var name: String { endpoint.sink }
     nonisolated let filter: EventFilter
-    private let endpoint: WebhookEndpoint
+    /// What of the rooms it is given by this object; its attempts are counted apart from those of other feeds.
+    private let feed: SinkFeed
+    private nonisolated let endpoint: WebhookEndpoint
     private let url: WebhookURL
     private let common: Common
     private var breaker: CircuitBreaker
@@ -32,10 +34,10 @@ actor WebhookSink: EventSink {
     }
 
     /// Throws why nothing can be sent to the endpoint.
-    init(_ endpoint: WebhookEndpoint, _ common: Common) throws(RelayTrouble) {
+    init(_ endpoint: WebhookEndpoint, _ feed: SinkFeed, _ common: Common) throws(RelayTrouble) {
         self.endpoint = endpoint
+        self.feed = feed
         self.common = common
-        name = endpoint.sink
         filter = endpoint.filter.since(endpoint.since)
         do throws(WebhookURL.Problem) {
             url = try WebhookURL(endpoint.url)
@@ -161,7 +163,7 @@ actor WebhookSink: EventSink {
 
     private func readTries(_ rooms: [(LeaseBook.Lease, EventBatch.Room)]) async throws -> [Tries] {
         let commands = rooms.map { lease, room in
-            ["HGET", common.keys.tries(name, ofPartition: lease.partition.keyTag), room.room.text]
+            ["HGET", common.keys.tries(feed.name, ofPartition: lease.partition.keyTag), room.room.text]
         }
         return try await common.redis.ask(commands).map { reply in
             let parts = reply.string?.split(separator: " ") ?? []
@@ -171,7 +173,7 @@ actor WebhookSink: EventSink {
     }
 
     private func write(_ tries: Tries?, _ room: RoomName, _ lease: LeaseBook.Lease) async throws {
-        let key = common.keys.tries(name, ofPartition: lease.partition.keyTag)
+        let key = common.keys.tries(feed.name, ofPartition: lease.partition.keyTag)
         let command =
             tries.map { ["HSET", key, room.text, "\($0.event) \($0.failures)"] } ?? ["HDEL", key, room.text]
         _ = try await common.redis.ask([command])

@@ -32,21 +32,25 @@ public struct WebhookStore: Sendable {
         ["HSET", key(.webhooks), endpoint.id, endpoint.json]
     }
 
-    /// The command that makes relays queue rooms for a new endpoint. `now`: ms since 1970.
-    public func begin(_ endpoint: WebhookEndpoint, now: UInt64) -> [String] {
-        ["HSETNX", key(.sinks), endpoint.sink, "new \(now)"]
+    /// The commands that make relays queue rooms for a new endpoint. `now`: ms since 1970.
+    public func begin(_ endpoint: WebhookEndpoint, now: UInt64) -> [[String]] {
+        endpoint.feeds.map { begin($0, now: now) }
     }
+
+    func begin(_ feed: SinkFeed, now: UInt64) -> [String] { ["HSETNX", key(.sinks), feed.name, "new \(now)"] }
 
     /// The commands that remove the endpoint with that ID, and what is queued for it.
     public func remove(_ id: String) -> [[String]] {
-        let sink = WebhookEndpoint.sink(of: id)
-        return [["HDEL", key(.webhooks), id], ["HDEL", key(.sinks), sink]]
+        let feeds = RoomBook.allCases.map { SinkFeed(WebhookEndpoint.sink(of: id), $0).name }
+        return [["HDEL", key(.webhooks), id], ["HDEL", key(.sinks)] + feeds]
             + EventPartition.all.flatMap { partition in
                 let tag = partition.keyTag
-                return [
-                    ["DEL", keys.due(sink, ofPartition: tag)], ["DEL", keys.tries(sink, ofPartition: tag)],
-                    ["DEL", keys.dead(sink, ofPartition: tag)],
-                ]
+                return feeds.flatMap { feed in
+                    [
+                        ["DEL", keys.due(feed, ofPartition: tag)], ["DEL", keys.tries(feed, ofPartition: tag)],
+                        ["DEL", keys.dead(feed, ofPartition: tag)],
+                    ]
+                }
             }
     }
 }

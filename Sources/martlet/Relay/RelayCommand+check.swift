@@ -3,6 +3,7 @@ import ChatCore
 import ChatGateway
 import ChatNode
 import ChatRedis
+import ChatRelay
 import Foundation
 import RedisSchema
 
@@ -35,7 +36,7 @@ extension RelayCommand {
             let sinks = try await redis.ask("relay") {
                 ["HKEYS", $0.key(.sinks, ofPartition: EventPartition.first.keyTag)]
             }
-            var waiting = (sinks.array ?? []).compactMap(\.string).sorted()
+            var waiting = (sinks.array ?? []).compactMap(\.string).filter { SinkFeed(named: $0).book == .log }.sorted()
             guard !waiting.isEmpty else {
                 StandardError.write("relay: there is no sink: no relay has ever run here\n")
                 throw ExitCode(1)

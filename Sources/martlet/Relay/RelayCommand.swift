@@ -118,7 +118,11 @@ extension RelaySettings {
             lease: relay.lease, scan: relay.scan, streamLength: relay.streamLength,
             webhooks: WebhookSettings(configuration))
         hasStreams = relay.hasStreams
-        streamFilter = EventFilter(kinds: [], rooms: relay.rooms)
+        do throws(EventFilter.UnknownType) {
+            streamFilter = EventFilter(kinds: try EventFilter.kinds(relay.types), rooms: relay.rooms)
+        } catch {
+            throw ValidationError("MARTLET_RELAY_TYPES: \(error)")
+        }
         archive = configuration.archive
         cold = configuration.archiveCold
     }

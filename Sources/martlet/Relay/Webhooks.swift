@@ -70,7 +70,10 @@ struct Webhooks: AsyncParsableCommand {
         var url: String
 
         @Option(
-            name: .customLong("type"), help: "A type of events, as in message.created. May be repeated; default: all.")
+            name: .customLong("type"),
+            help:
+                "A type of events, as in message.created or participant.*. May be repeated; default: all but presence."
+        )
         var types: [String] = []
 
         @Option(name: .customLong("room"), help: "A pattern of rooms, as in 'team:*'. May be repeated; default: all.")
@@ -107,7 +110,7 @@ struct Webhooks: AsyncParsableCommand {
             let now = endpoint.since
             _ = try await redis.askEach("webhooks") { keys in
                 let store = WebhookStore(keys: keys)
-                return [store.write(endpoint), store.begin(endpoint, now: now)]
+                return [store.write(endpoint)] + store.begin(endpoint, now: now)
             }
             Terminal.write("endpoint \(endpoint.id)\n\(Webhooks.secret(of: endpoint, settings))\n")
         }
@@ -126,21 +129,20 @@ struct Webhooks: AsyncParsableCommand {
         }
 
         private func filter() throws -> EventFilter {
-            let kinds = try types.map { type in
-                guard let kind = RoomEvent.Kind(rawValue: type) else {
-                    let all = RoomEvent.Kind.allCases.map(\.rawValue).joined(separator: ", ")
-                    throw ValidationError("\(type.debugDescription) is no type; there are: \(all)")
-                }
-                return kind
+            var filter = EventFilter.everything
+            do throws(EventFilter.UnknownType) {
+                filter.kinds = try EventFilter.kinds(types)
+            } catch {
+                throw ValidationError("--type \(error)")
             }
-            let patterns = try rooms.map { room in
+            filter.rooms = try rooms.map { room in
                 do throws(NameError) {
                     return try RoomPattern(room)
                 } catch {
                     throw ValidationError("\(room.debugDescription): \(error)")
                 }
             }
-            return EventFilter(kinds: Set(kinds), rooms: patterns)
+            return filter
         }
     }
 
@@ -190,7 +192,7 @@ struct Webhooks: AsyncParsableCommand {
                 let state = endpoint.disabled.map { "disabled: \($0)" } ?? "enabled"
                 Terminal.write(
                     TerminalText.harmless(
-                        "\(endpoint.id)  \(endpoint.url)  types \(types.isEmpty ? "all" : types)  rooms "
+                        "\(endpoint.id)  \(endpoint.url)  types \(types.isEmpty ? "all but presence" : types)  rooms "
                             + "\(rooms.isEmpty ? "all" : rooms)  \(state)") + "\n")
             }
             for id in store.unreadable(reply) {

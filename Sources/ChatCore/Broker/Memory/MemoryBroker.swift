@@ -236,8 +236,8 @@ public struct MemoryBroker: Sendable {
     private mutating func relay(_ request: RelayRequest) -> Answer {
         switch request {
         case .isRegistered: return Answer(result: .success(.relayed(isRelayed)), events: [])
-        case .note(_, let rooms, _):
-            notedRooms.formUnion(rooms)
+        case .note(_, let book, let rooms, _):
+            if book == .log { notedRooms.formUnion(rooms) }
             return Answer(result: .success(.done), events: [])
         }
     }
