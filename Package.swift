@@ -225,7 +225,7 @@ let package = Package(
         .testTarget(
             name: "MartletCommandTests",
             dependencies: [
-                "martlet", "MartletClient", "ChatCore", "ChatJSON", "ChatWire", "ChatRedis", "RedisSchema",
+                "martlet", "MartletClient", "ChatCore", "ChatJSON", "ChatWire", "ChatRedis", "ChatRelay", "RedisSchema",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: strict

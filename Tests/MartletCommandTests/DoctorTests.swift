@@ -1,5 +1,6 @@
 import ChatCore
 import ChatRedis
+import ChatRelay
 import RedisSchema
 import Testing
 
@@ -411,6 +412,23 @@ import Testing
 }
 
 @Suite struct DoctorReportTests {
+    @Test func webhookEndpointsThatAreSentNothingAreFound() {
+        let store = WebhookStore(keys: RedisKeys())
+        let fine = WebhookEndpoint(id: "a1", url: "https://chat.example/hook", filter: .everything, since: 5)
+        var gone = WebhookEndpoint(id: "b2", url: "https://chat.example/old", filter: .everything, since: 5)
+        gone.disabled = "the server answered 410 Gone"
+        let stored: [String] = ["a1", fine.json, "b2", gone.json, "c3", "{", "D 4", fine.json]
+        let found = DoctorLook.endpoints(.array(stored.map { .string($0) }), store)
+        #expect(
+            found.map(\.problem) == [
+                "the webhook endpoint D 4 cannot be read, so nothing is sent to it",
+                "the webhook endpoint c3 cannot be read, so nothing is sent to it",
+                "nothing is sent to the webhook endpoint b2: the server answered 410 Gone",
+            ])
+        #expect(found.allSatisfy { $0.level == .warning && $0.remedy != nil })
+        #expect(DoctorLook.endpoints(.null, store).isEmpty)
+    }
+
     @Test func theExitCodeSaysWhatMustBeDone() {
         var report = DoctorReport()
         #expect(report.exitCode == 0)

@@ -1,6 +1,7 @@
 import ChatCore
 import ChatNode
 import ChatRedis
+import ChatRelay
 import RedisSchema
 
 /// The settings of an examination.
@@ -127,8 +128,27 @@ struct DoctorLook {
         }
         queries.read(try await redis.ask(queries.partitions(events)), at: time, into: &events)
         report.add(events.problems.map { Finding(.warning, .events, nil, $0.problem, do: $0.remedy) })
+        let store = WebhookStore(keys: keys)
+        report.add(Self.endpoints(try await redis.ask([store.read]).first ?? .null, store))
         let sinks = events.sinks.map { "\($0.name) \($0.rooms) rooms behind" }
         report.fine(.events, "\(events.relays.count) relays; sinks: \(Self.list(sinks))")
+    }
+
+    /// The webhook endpoints to which nothing is sent. `stored`: the reply to ``WebhookStore/read``.
+    static func endpoints(_ stored: RedisValue, _ store: WebhookStore) -> [Finding] {
+        let unreadable = store.unreadable(stored).map { id in
+            Finding(
+                .warning, .events, nil, "the webhook endpoint \(id) cannot be read, so nothing is sent to it",
+                do: "martlet webhooks remove \(ShellText.quoted(id)), and add it again")
+        }
+        let disabled = store.endpoints(stored).compactMap { endpoint in
+            endpoint.disabled.map { why in
+                Finding(
+                    .warning, .events, nil, "nothing is sent to the webhook endpoint \(endpoint.id): \(why)",
+                    do: "martlet webhooks enable \(endpoint.id), once its server wants events again, or remove it")
+            }
+        }
+        return unreadable + disabled
     }
 
     private mutating func clocks(
