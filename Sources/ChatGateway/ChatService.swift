@@ -17,6 +17,8 @@ public protocol ChatService: AnyObject, Sendable {
     /// The client of this session sent a long frame of any type. Returns how long the session must not be read, because
     /// its user costs the node too much; zero means that it may go on.
     func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration
+    /// A request of this session was refused because of a limit. Returns how long the session must not be read.
+    func refused(_ session: SessionID, on loop: any EventLoop) -> Duration
     /// The session's client has sent a new token, and the authenticator has answered. The session is told by `renewed`,
     /// or by an error.
     func renew(
@@ -95,6 +97,8 @@ extension ChatService {
     public func address(of node: String) async -> NodeAddress? { nil }
 
     public func heard(bytes: Int, from session: SessionID, on loop: any EventLoop) -> Duration { .zero }
+
+    public func refused(_ session: SessionID, on loop: any EventLoop) -> Duration { .milliseconds(100) }
 }
 
 /// The outcome of a message that was posted over HTTP.

@@ -89,6 +89,21 @@ import Testing
         }
     }
 
+    @Test func refusalsArePaidForAndWhoOwesForThemIsReadLater() async throws {
+        try await LoopBrokerTests().onLoop { parts in
+            let loop = parts.loops[0]
+            let (id, _, rate) = try Self.open(loop)
+            #expect(loop.sessions.refused(id) == .milliseconds(100), "a burst is allowed")
+            // 100 µs each, of a burst of 200 ms.
+            for _ in 0..<1_999 { _ = loop.sessions.refused(id) }
+            for _ in 0..<20 { _ = loop.sessions.refused(id) }
+            #expect(rate.debt(now: loop.now) > .seconds(1))
+            #expect(loop.sessions.refused(id) == .seconds(1), "a pause is bounded")
+            _ = loop.sessions.close(id)
+            #expect(loop.sessions.refused(id) == .milliseconds(100))
+        }
+    }
+
     @Test func signalsToManyAreRefusedWhenTheyCostTooMuchAndSmallTalkIsNot() async throws {
         try await LoopBrokerTests().onLoop { parts in
             let (loop, link) = (parts.loops[0], parts.links[0])

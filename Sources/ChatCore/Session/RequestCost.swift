@@ -9,6 +9,9 @@
 public enum RequestCost {
     /// A frame that is read, checked, carried out and answered.
     public static let request: UInt64 = 15_000
+    /// A request that is refused because of a limit: it is read, parsed and answered, which costs more than
+    /// ``request``, as the reads and writes of a client that is held back do not share a turn of the loop with others.
+    public static let refusal: UInt64 = 100_000
     /// Each byte of a long frame, for reading and parsing it, whatever it contains.
     public static let byteRead: UInt64 = 5
     /// Each byte of it that is sent to a room, for storing and keeping it.

@@ -24,7 +24,7 @@ final class EngineSocket: ChannelInboundHandler, FlushedConnection {
     private(set) var context: ChannelHandlerContext?
     private var owner = Owner.nobody
     private var cutAt: Moment?
-    private var isPausing = false
+    private let pause = ReadPause()
     private var decoder: WebSocketDecoder
 
     init(gateway: GatewayLoop, decoder: WebSocketDecoder) {
@@ -156,14 +156,7 @@ final class EngineSocket: ChannelInboundHandler, FlushedConnection {
 
     /// Reads nothing for a while.
     func pauseReading(for time: Duration) {
-        guard !isPausing, !isGone, let options = context?.channel.syncOptions else { return }
-        isPausing = true
-        try? options.setOption(.autoRead, value: false)
-        gateway.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { [self] in
-            isPausing = false
-            guard !isGone else { return }
-            try? options.setOption(.autoRead, value: true)
-        }
+        if !isGone { pause.begin(for: time, of: context) }
     }
 
     // MARK: Out

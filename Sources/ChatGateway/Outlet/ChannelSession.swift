@@ -35,7 +35,7 @@ final class ChannelSession: ChannelInboundHandler, ClientSession, QueuedSession,
     private var decoder: WebSocketDecoder?
     var place: (slot: UInt32, index: UInt32)?
     private var cutAt: Moment?
-    private var isPausing = false
+    private let pause = ReadPause()
     /// Bytes that the kernel held at the last check, see ``GatewayCounters/kernelBytes``.
     private var kernelBytes: Int32 = 0
 
@@ -147,14 +147,7 @@ final class ChannelSession: ChannelInboundHandler, ClientSession, QueuedSession,
     /// A client that exceeded a limit is read again only after a pause, because a refusal costs the node as much as a
     /// small request.
     func pauseReading(for time: Duration) {
-        guard !isPausing, !isGone, let options = context?.channel.syncOptions else { return }
-        isPausing = true
-        try? options.setOption(.autoRead, value: false)
-        gateway.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { [self] in
-            isPausing = false
-            guard !isGone else { return }
-            try? options.setOption(.autoRead, value: true)
-        }
+        if !isGone { pause.begin(for: time, of: context) }
     }
 
     func takesPage() -> Bool {

@@ -23,8 +23,6 @@ protocol ClientSession: GatewayOutlet {
     func forgetOwed(_ room: RoomName)
 }
 
-/// A client that exceeded a limit is read again after this time.
-private let refusalPause: Duration = .milliseconds(100)
 /// The cost of a shorter message hardly depends on its length.
 private let longMessage = 1_024
 
@@ -113,6 +111,12 @@ extension ClientSession {
         run(action)
     }
 
+    /// A refusal costs the node as much as a small request, so who is refused pays for it, and is not read meanwhile.
+    private func pauseAfterRefusal() {
+        guard let id = core.id else { return }
+        pauseReading(for: gateway.service.refused(id, on: gateway.eventLoop))
+    }
+
     private func run(_ action: SessionStateMachine.RequestAction) {
         switch action {
         case .perform(let body, let ref):
@@ -122,7 +126,7 @@ extension ClientSession {
         case .reply(let event):
             if case .error(_, let error) = event, let limit = GatewayCounters.Limit(refusing: error.code) {
                 gateway.counters.limitRefusals[limit, default: 0] += 1
-                if error.code == .rateLimited { pauseReading(for: refusalPause) }
+                if error.code == .rateLimited { pauseAfterRefusal() }
             }
             encode(event)
         case .replyAndClose(let event, let reason):
@@ -137,7 +141,7 @@ extension ClientSession {
     func send(_ event: ServerEvent) {
         guard let event = core.machine.outgoing(event) else { return }
         if let room = event.roomLeft { forgetOwed(room) }
-        if case .error(_, let error) = event, error.code == .rateLimited { pauseReading(for: refusalPause) }
+        if case .error(_, let error) = event, error.code == .rateLimited { pauseAfterRefusal() }
         encode(event)
     }
 

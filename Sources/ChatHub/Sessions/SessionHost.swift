@@ -263,8 +263,22 @@ public final class SessionHost {
         guard let rate = sessions[id]?.rate else { return .zero }
         let now = context.now
         rate.charge(RequestCost.read(bytes: bytes), now: now)
-        return min(rate.debt(now: now), .seconds(1))
+        return min(rate.debt(now: now), Self.mostPause)
     }
+
+    /// Charges for a request of the session that was refused because of a limit. Returns for how long the session must
+    /// not be read from: until its user has paid for what was done, within bounds.
+    public func refused(_ id: SessionID) -> Duration {
+        guard let rate = sessions[id]?.rate else { return Self.leastPause }
+        let now = context.now
+        rate.charge(RequestCost.refusal, now: now)
+        return min(max(rate.debt(now: now), Self.leastPause), Self.mostPause)
+    }
+
+    /// After a refusal.
+    public static let leastPause: Duration = .milliseconds(100)
+    /// A client must hear in time that its connection is alive.
+    private static let mostPause: Duration = .seconds(1)
 }
 
 extension WireError {

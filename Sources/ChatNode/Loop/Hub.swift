@@ -64,6 +64,10 @@ final class Hub: ChatService {
         self.loop(loop)?.sessions.heard(bytes, from: session) ?? .zero
     }
 
+    func refused(_ session: SessionID, on loop: any EventLoop) -> Duration {
+        self.loop(loop)?.sessions.refused(session) ?? SessionHost.leastPause
+    }
+
     func renew(
         _ session: SessionID, _ answer: Result<Identity, WireError>, ref: Ref?, on loop: any EventLoop
     ) {
