@@ -132,6 +132,44 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
+    func whoIsInARoomIsReadInPartsByPlainCommandsToo(kind: StoreKind) async throws {
+        let store = try await ContractStore(kind)
+        let room = store.room
+        guard case .reading(.people(let none)) = try store.reply(.reading(.people(room: room, cursor: 0))) else {
+            throw StoreFailure("people")
+        }
+        #expect(none.members.isEmpty && none.count == 0 && none.cursor == 0)
+        let v1 = try store.enter(n1).epoch
+        _ = try store.presence(n1, v1, try (0..<1_500).map { try device("user\($0)", "x") })
+        var members: [UserID: Set<RosterSnapshot.Device>] = [:]
+        var cursor: UInt64 = 0
+        repeat {
+            guard case .reading(.people(let part)) = try store.reply(.reading(.people(room: room, cursor: cursor)))
+            else { throw StoreFailure("people") }
+            #expect(part.count == 1_500 && part.members.count <= 600 && part.position.seq == 0)
+            members.merge(part.members) { $1 }
+            cursor = part.cursor
+        } while cursor != 0
+        let all = try store.roster().members
+        #expect(members == all)
+        guard kind == .redis else { return }
+        // A foreign type is an error, and a foreign field is left out.
+        try store.raw("HSET", store.key(.roster), "eve", "no JSON")
+        guard case .reading(.people(let part)) = try store.reply(.reading(.people(room: room, cursor: 0))) else {
+            throw StoreFailure("people")
+        }
+        let eve = try UserID("eve")
+        #expect(part.count == 1_501 && part.members[eve] == nil)
+        try store.raw("DEL", store.key(.roster))
+        try store.raw("SET", store.key(.roster), "text")
+        guard case .failure(.notStored(let text)) = try store.ask(.reading(.people(room: room, cursor: 0))).result
+        else {
+            throw StoreFailure("a foreign type was read")
+        }
+        #expect(text.hasPrefix("WRONGTYPE"))
+    }
+
+    @Test(arguments: StoreKind.allCases)
     func aNodeThatWasSweptIsToldThatItIsMissing(kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
         let old = try store.enter(n1).epoch

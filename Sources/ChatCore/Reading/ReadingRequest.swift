@@ -12,13 +12,17 @@ public enum ReadingRequest: Sendable, Equatable {
     /// The same with commands that only read, at a fifth of the cost, where these tell all of it. `kind`: of the room,
     /// as the user's index says. → `.brief`
     case brief(room: RoomName, of: UserID, ConversationKind)
+    /// Some of who is in the room, as ``BrokerRequest/roster(room:cursor:)`` with commands that only read: without the
+    /// position of presence, which nobody needs who does not follow it. → `.people`
+    case people(room: RoomName, cursor: UInt64)
     /// How many nodes have a session of the user. → `.listeners`
     case listeners(of: UserID)
 
     /// Whose keys and channel the request is about.
     public var entity: Entity {
         switch self {
-        case .read(let room, _), .receipts(let room), .head(let room, _), .brief(let room, _, _): .room(room)
+        case .read(let room, _), .receipts(let room), .head(let room, _), .brief(let room, _, _), .people(let room, _):
+            .room(room)
         case .listeners(let user): .user(user)
         }
     }
@@ -43,6 +47,7 @@ public enum ReadingReply: Sendable, Equatable {
     /// Nil if the user is no participant.
     case head(RoomHead?)
     case brief(BriefHead)
+    case people(RosterSnapshot)
     case listeners(Int)
 }
 

@@ -20,6 +20,8 @@ public enum RequestCost {
     public static let receiver: UInt64 = 9_000
     /// Each byte of it.
     public static let byteOut: UInt64 = 3
+    /// Each byte of a page that is in memory: it is encoded for one session, and sent to it.
+    public static let bytePaged: UInt64 = 6
     /// A room that the node is not in yet: SUBSCRIBE, `enter`, the roster, presence, and `leave` afterwards.
     public static let newRoom: UInt64 = 1_300_000
     /// A piece of a room's log that is read for a session which missed more than the node has in memory. The piece has
@@ -137,7 +139,7 @@ public enum RequestCost {
     public static func page(_ messages: some Sequence<Message>, read: Bool) -> UInt64 {
         var cost: UInt64 = 0
         for message in messages {
-            cost &+= (read ? entry : entryKept) &+ times(message.content.cost, read ? byteIn : byteOut)
+            cost &+= (read ? entry : entryKept) &+ times(message.content.cost, read ? byteIn : bytePaged)
         }
         return cost
     }

@@ -63,10 +63,10 @@ struct HTTPAccount: Sendable {
 /// exhausted, the refusal is delayed, as a refusal is not free either.
 struct ChargesAddress: RouterMiddleware {
     let accounts: HTTPAccounts
-    /// The maximum delay of a refusal.
-    private static let patience: Duration = .seconds(1)
-    /// The minimum delay: a client that retries at once on a few connections is not refused a thousand times a second.
-    private static let leastWait: Duration = .milliseconds(100)
+    /// The delay of a refusal: a client that retries at once on a few connections is not refused a thousand times a
+    /// second. Up to twice as long at random: otherwise all connections of an address would be answered, and ask again,
+    /// at the moment at which its budget suffices.
+    private static let wait: ClosedRange<Duration> = .milliseconds(100)...(.milliseconds(500))
 
     func handle(
         _ request: Request, context: GatewayRequestContext,
@@ -81,7 +81,8 @@ struct ChargesAddress: RouterMiddleware {
         guard wait == .zero else {
             account.accounts.countRefusal()
             rates.charge(RequestCost.httpRefusal, to: account.address, now: .now)
-            try await Task.sleep(for: min(max(wait, Self.leastWait), Self.patience))
+            let delay = min(max(wait, Self.wait.lowerBound), Self.wait.upperBound)
+            try await Task.sleep(for: delay * Double.random(in: 1..<2))
             throw HTTPProblem(
                 WireError(.rateLimited, "requests of this address cost the node too much of late"),
                 field: (.retryAfter, "\(max(1, wait.components.seconds + 1))"))

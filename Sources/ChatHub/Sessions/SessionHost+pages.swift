@@ -117,14 +117,14 @@ extension SessionHost {
     private func readRoster(_ room: RoomName, _ cursor: String?, ref: Ref?, _ session: LocalSession) {
         let (id, rate, limit) = (session.id, session.rate, settings.rooms.limits.rosterPage)
         let place = RosterCursor(cursor)
-        context.ask(.roster(room: room, cursor: place.part)) { [self] result in
-            if case .success(.roster(let part)) = result {
+        context.ask(.reading(.people(room: room, cursor: place.part))) { [self] result in
+            if case .success(.reading(.people(let part))) = result {
                 rate.charge(RequestCost.roster(part.members.count, read: true), now: context.now)
             }
             guard let session = sessions[id] else { return }
             session.isPaging = false
             switch result {
-            case .success(.roster(let part)):
+            case .success(.reading(.people(let part))):
                 session.outlet.send(.roster(ref: ref, room: room, part.page(at: place, limit: limit)))
             case .success: session.outlet.send(.error(ref: ref, BrokerError.malformed("").wireError("roster")))
             case .failure(let error): session.outlet.send(.error(ref: ref, error.wireError("roster")))

@@ -254,8 +254,8 @@ final class Hub: ChatService {
         let rate = try takeRead(by: grant)
         try await refuseBanned(grant, in: room, "roster")
         let place = RosterCursor(cursor)
-        switch await home(of: room).ask(.roster(room: room, cursor: place.part)) {
-        case .success(.roster(let part)):
+        switch await home(of: room).ask(.reading(.people(room: room, cursor: place.part))) {
+        case .success(.reading(.people(let part))):
             rate?.charge(RequestCost.roster(part.members.count, read: true), now: .now)
             return part.page(at: place, limit: settings.hub.rooms.limits.rosterPage)
         case .success: throw BrokerError.malformed("").wireError("roster")

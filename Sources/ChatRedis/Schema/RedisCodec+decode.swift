@@ -136,6 +136,14 @@ extension RedisCodec {
                 throw .malformed("brief: request not kept")
             }
             return .reading(.brief(try brief(of: user, kind, replies)))
+        case .people:
+            guard replies.count == 2, replies[0].count == 2 else { throw .malformed("people: expected 2 replies") }
+            return .reading(
+                .people(
+                    RosterSnapshot(
+                        position: Position(epoch: 0, seq: 0), members: members(replies[0][1]),
+                        count: Int(clamping: try number(replies[1], "people: members")),
+                        cursor: try number(replies[0][0], "people: cursor"))))
         case .read, .receipts, .head, .listeners:
             return .reading(try reading(operation, pending, reply))
         case .relayed:
@@ -259,18 +267,22 @@ extension RedisCodec {
         let position = place(of: reply[0], .roster) ?? Position(epoch: 0, seq: 0)
         let cursor = try number(reply[1], "roster: cursor")
         let count = Int(clamping: try number(reply[2], "roster: members"))
-        let users = reply[3]
+        return RosterSnapshot(position: position, members: members(reply[3]), count: count, cursor: cursor)
+    }
+
+    /// User, JSON, user, JSON …
+    private func members(_ users: RESPReply) -> [UserID: Set<RosterSnapshot.Device>] {
         var members: [UserID: Set<RosterSnapshot.Device>] = [:]
         for place in stride(from: 0, to: users.count - 1, by: 2) {
             guard let user = users[place].string.flatMap({ try? UserID($0) }),
                 let devices = users[place + 1].withBytes({ RosterReader.devices(of: UnsafeRawBufferPointer($0)) })
             else {
-                reply.leaveOut(.roster)
+                users.leaveOut(.roster)
                 continue
             }
             if !devices.isEmpty { members[user] = devices }
         }
-        return RosterSnapshot(position: position, members: members, count: count, cursor: cursor)
+        return members
     }
 
     private func nodes(_ reply: RESPReply) throws(BrokerError) -> [NodeRecord] {

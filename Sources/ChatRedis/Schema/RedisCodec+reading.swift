@@ -31,6 +31,11 @@ extension RedisCodec {
             writer.command(words: ["HEXISTS", keys.key(.sanctions, of: room.text), "ban:\(user.text)"])
             writer.command(words: ["XREVRANGE", keys.key(.log, of: room.text), "+", "-", "COUNT", "1"])
             return kept(.brief, commands: 5)
+        case .people(let room, let cursor):
+            let roster = keys.key(.roster, of: room.text)
+            writer.command(words: ["HSCAN", roster, String(cursor), "COUNT", String(settings.rosterPart)])
+            writer.command(words: ["HLEN", roster])
+            return kept(.people, commands: 2)
         case .listeners(let user):
             writer.command(words: [
                 "PUBSUB", keys.isClustered ? "SHARDNUMSUB" : "NUMSUB", keys.channel(of: .user(user)),

@@ -51,7 +51,7 @@ public struct RedisCodec: RedisCodecProtocol {
         /// The reply says only that the request was carried out: `hold`, `release`, `forget`, `ping`.
         case done
         case memory, command, commands, moderate, rules, ticket, conversation, participants, user, amend, audit
-        case read, receipts, head, brief, listeners, relayed
+        case read, receipts, head, brief, people, listeners, relayed
     }
 
     public let keys: RedisKeys

@@ -167,6 +167,12 @@ extension MemoryBroker {
             on(room, now) { room, _ in (.success(.reading(.head(room.head(of: user, now: now)))), []) }
         case .brief(let room, let user, _):
             on(room, now) { room, _ in (.success(.reading(.brief(room.briefHead(of: user, now: now)))), []) }
+        case .people(let room, let cursor):
+            on(room, now) { room, settings in
+                var part = room.snapshot(cursor: cursor, limit: settings.partLength)
+                part.position = Position(epoch: 0, seq: 0)
+                return (.success(.reading(.people(part))), [])
+            }
         // Only the hub knows who listens.
         case .listeners: Answer(result: .success(.reading(.listeners(0))), events: [])
         }
