@@ -85,7 +85,8 @@ import Testing
         #expect(pipe.writer.isIdle, "all is written when the process may end")
         let lines = try await reading.get().split(separator: "\n")
         let reports = lines.filter { $0.hasSuffix("log lines were dropped because nobody read them") }
-        #expect(lines.last == reports.last)
+        // The thread that writes may have had time for the last lines.
+        #expect(lines.count == 1_000 - dropped + reports.count)
         #expect(reports.compactMap { Int($0.split(separator: " ")[1]) }.reduce(0, +) == dropped)
         try await pipe.close()
     }
