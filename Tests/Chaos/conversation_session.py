@@ -366,4 +366,5 @@ class ConversationSession(Session):
         "error": refused,
         "rules": lambda session, frame, view: None,
         "sanction": lambda session, frame, view: None,
+        "participantsChanged": lambda session, frame, view: None,
     }
