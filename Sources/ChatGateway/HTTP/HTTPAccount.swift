@@ -1,4 +1,5 @@
 import ChatCore
+import ChatWire
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -11,6 +12,8 @@ final class HTTPAccounts: Sendable {
     /// The budget for health checks. It is separate, as a proxy that forwards many clients would otherwise take a busy
     /// node for a dead one.
     let health: AddressRates
+    /// The reads of each address. Two at once: a read that has to wait for Redis does not hold up all others.
+    let reads = AddressTurns(atOnce: 2)
     private let refusals = Atomic<UInt64>(0)
     private let tickets: KeyedRates<UserID>
     private let ticketRefusals = Atomic<UInt64>(0)
@@ -59,6 +62,11 @@ struct HTTPAccount: Sendable {
     func charge(_ cost: UInt64) { accounts.addresses.charge(cost, to: address, now: .now) }
 }
 
+/// The budget of an address does not suffice.
+private struct InDebt: Error {
+    var wait: Duration
+}
+
 /// Takes the cost of a request before it is answered, and charges for the bytes of the answer. If the budget is
 /// exhausted, the refusal is delayed, as a refusal is not free either.
 struct ChargesAddress: RouterMiddleware {
@@ -74,22 +82,46 @@ struct ChargesAddress: RouterMiddleware {
     ) async throws -> Response {
         let account = accounts.account(of: context.client)
         let isHealth = request.uri.path == "/healthz" || request.uri.path == "/readyz"
-        let rates = isHealth ? account.accounts.health : account.accounts.addresses
-        let body = request.headers[.contentLength].flatMap { UInt64($0) } ?? 0
-        let cost = RequestCost.httpRequest + min(body, 1 << 24) * RequestCost.byteIn
-        let wait = rates.take(cost, from: account.address, now: .now)
-        guard wait == .zero else {
-            account.accounts.countRefusal()
+        let rates = isHealth ? accounts.health : accounts.addresses
+        do {
+            guard Self.takesTurns(request) else {
+                return try await answer(request, context, account, rates, next: next)
+            }
+            return try await accounts.reads.inTurn(of: account.address) {
+                try await answer(request, context, account, rates, next: next)
+            }
+        } catch let debt as InDebt {
+            accounts.countRefusal()
             rates.charge(RequestCost.httpRefusal, to: account.address, now: .now)
-            let delay = min(max(wait, Self.wait.lowerBound), Self.wait.upperBound)
+            let delay = min(max(debt.wait, Self.wait.lowerBound), Self.wait.upperBound)
             try await Task.sleep(for: delay * Double.random(in: 1..<2))
             throw HTTPProblem(
                 WireError(.rateLimited, "requests of this address cost the node too much of late"),
-                field: (.retryAfter, "\(max(1, wait.components.seconds + 1))"))
+                field: (.retryAfter, "\(max(1, debt.wait.components.seconds + 1))"))
         }
+    }
+
+    private func answer(
+        _ request: Request, _ context: GatewayRequestContext, _ account: HTTPAccount, _ rates: AddressRates,
+        next: (Request, GatewayRequestContext) async throws -> Response
+    ) async throws -> Response {
+        let body = request.headers[.contentLength].flatMap { UInt64($0) } ?? 0
+        let cost = RequestCost.httpRequest + min(body, 1 << 24) * RequestCost.byteIn
+        let wait = rates.take(cost, from: account.address, now: .now)
+        guard wait == .zero else { throw InDebt(wait: wait) }
         let response = try await HTTPAccount.$current.withValue(account) { try await next(request, context) }
         rates.charge(
             UInt64(max(0, response.body.contentLength ?? 0)) * RequestCost.byteOut, to: account.address, now: .now)
         return response
+    }
+
+    /// Whether the request reads what may be large: its cost is known only when it was read. A request that waits for
+    /// messages keeps nobody from reading.
+    private static func takesTurns(_ request: Request) -> Bool {
+        guard request.method == .get || request.method == .head, request.uri.path.hasPrefix("/api/") else {
+            return false
+        }
+        guard let query = request.uri.query else { return true }
+        return PercentEncoding.query(query, only: ["wait"])?["wait"] == nil
     }
 }
