@@ -48,7 +48,8 @@ struct ArchiveSeam {
             if let first, first.seq <= position.seq + 1 { return [] }
             if first == nil, let newest = log.newest, newest <= position { return [] }
             return [.newer(after: position, end: first, count: limit)]
-        case .around(let position):
+        case .around, .time:
+            let position = query.anchor.position ?? Position(epoch: 0, seq: 0)
             if let first, first <= position { return older(before: first, limit) }
             // The position is not in the log: both halves may be in the archive.
             return older(before: position, limit)
@@ -92,7 +93,8 @@ struct ArchiveSeam {
             page.messages = older + log.messages
         case .after:
             page.messages = Array((newer + logPart).prefix(limit))
-        case .around(let position):
+        case .around, .time:
+            let position = query.anchor.position ?? Position(epoch: 0, seq: 0)
             let before = older + log.messages.filter { $0.position < position }
             let behind = newer + logPart.filter { $0.position >= position }
             // As martlet_history divides a page.

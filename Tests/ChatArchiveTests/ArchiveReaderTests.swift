@@ -85,7 +85,8 @@ struct ArchiveReaderTests {
         case .newest: return made(log.suffix(limit))
         case .before(let place): return made(log.filter { $0.position < place }.suffix(limit))
         case .after(let place): return made(Array(log.filter { $0.position > place }.prefix(limit)))
-        case .around(let place):
+        case .around, .time:
+            let place = query.anchor.position ?? Position(epoch: 0, seq: 0)
             let older = log.filter { $0.position < place }
             let newer = log.filter { $0.position >= place }
             let kept = min(older.count, max(limit / 2, limit - newer.count))

@@ -147,7 +147,7 @@ import Testing
         try await withMemoryNode { port in
             for query in [
                 "wait=", "wait=x", "wait=-1", "wait=1h", "wait=1.5s", "wait=9999999999s", "wait=5s&before=1-1",
-                "wait=5s&around=1-1", "wait=5s&after=1", "wait=5s&limit=0",
+                "wait=5s&around=1-1", "wait=5s&time=1", "wait=5s&after=1", "wait=5s&limit=0",
             ] {
                 let answer = try await Self.poll(port, query)
                 #expect(answer.status == 400, "\(query)")

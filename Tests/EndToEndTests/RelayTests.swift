@@ -318,7 +318,32 @@ struct RelayTests {
         let url = "\(cluster.nodes[0].http)/api/rooms/lobby/messages?around=\(said[20])&limit=4"
         let around = try await Shell.run("curl", ["-s", "-m", "5", url])
         for position in said[18...21] { #expect(around.contains(position), "\(around)") }
+        try await timesAreFound(cluster.nodes[1])
         _ = relay
+    }
+
+    /// Pages around a time begin their newer half with the first message of that time, wherever it is.
+    private func timesAreFound(_ node: TestNode) async throws {
+        func page(_ query: String) async throws -> [(position: String, at: String)] {
+            let url = "\(node.http)/api/rooms/lobby/messages?\(query)"
+            let text = try await Shell.run("curl", ["-s", "-m", "5", url])
+            let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+            guard let messages = object?["messages"] as? [[String: Any]] else { throw TestFailure("no page: \(text)") }
+            return messages.map { ($0["position"] as? String ?? "", $0["at"] as? String ?? "") }
+        }
+        let all = try await page("limit=100")
+        try #require(all.count == 40)
+        for index in [0, 7, 20, 34, 36, 39] {
+            let first = try #require(all.firstIndex { $0.at >= all[index].at })
+            let found = try await page("time=\(all[index].at)&limit=2").map(\.position)
+            #expect(found.contains(all[first].position), "\(index): \(found)")
+            if first > 0, first < 39 { #expect(found == [all[first - 1].position, all[first].position]) }
+        }
+        #expect(try await page("time=0&limit=3").map(\.position) == all.prefix(3).map(\.position))
+        #expect(try await page("time=9007199253740000&limit=3").map(\.position) == all.suffix(3).map(\.position))
+        let refused = try await Shell.run(
+            "curl", ["-s", "-m", "5", "\(node.http)/api/rooms/lobby/messages?time=yesterday"])
+        #expect(refused.contains("time must be milliseconds since 1970"), "\(refused)")
     }
 
     @Test func aRoomThatIsClosedIsInTheArchiveAndNowhereElse() async throws {

@@ -67,6 +67,7 @@ import Testing
             .history(room: room, query: HistoryQuery(anchor: .before(position), limit: 3)),
             .history(room: room, query: HistoryQuery(anchor: .after(position), limit: 3)),
             .history(room: room, query: HistoryQuery(anchor: .around(position), limit: 3)),
+            .history(room: room, query: HistoryQuery(anchor: .time(1_795_230_114_073), limit: 3)),
             .roster(room: room, cursor: nil), .roster(room: room, cursor: "c"), .ping,
             .amend(AmendRequest(room: room, .edit(of: position, text: "x", data: "[1]"), key: "k")),
             .amend(AmendRequest(room: room, .delete(of: position))),

@@ -238,6 +238,9 @@ extension HistoryPage {
             case .around(let position):
                 let older = kept.prefix { $0.position < position }.count
                 dropsOldest = older >= kept.count - older
+            case .time(let time):
+                let older = kept.prefix { $0.content.at < time }.count
+                dropsOldest = older >= kept.count - older
             }
             left -= (dropsOldest ? kept.removeFirst() : kept.removeLast()).content.cost
         }

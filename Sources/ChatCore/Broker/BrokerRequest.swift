@@ -280,6 +280,18 @@ public struct HistoryQuery: Hashable, Sendable {
         case before(Position)
         case after(Position)
         case around(Position)
+        /// As `around` the first message that was said at that time (ms since 1970) or later. The broker host finds it
+        /// by a ``TimeSearch``; brokers themselves are never asked for a time.
+        case time(UInt64)
+
+        /// The position that is asked for; of a time that of a history that begins then.
+        public var position: Position? {
+            switch self {
+            case .newest: nil
+            case .before(let position), .after(let position), .around(let position): position
+            case .time(let time): Position(epoch: time, seq: 0)
+            }
+        }
     }
 
     public var anchor: Anchor

@@ -31,6 +31,8 @@ public enum RequestCost {
     public static let join: UInt64 = 80_000
     /// A read from Redis other than that of a whole room.
     public static let read: UInt64 = 120_000
+    /// A ``TimeSearch`` in a long history: twenty messages, read one after the other.
+    public static let timeSearch: UInt64 = 1_500_000
     /// Each message of a page, read from Redis, decoded and encoded.
     public static let entry: UInt64 = 6_000
     /// Each message of a page that is in memory, encoded.
@@ -91,7 +93,8 @@ public enum RequestCost {
         case .token: request + verification
         case .send(let send): request + UInt64(send.byteCount) * byteIn
         case .signal(_, let name, let data): request + UInt64(name.utf8.count + (data?.utf8.count ?? 0)) * byteIn
-        case .history, .roster: request + read
+        case .history(_, let query): request + read + finding(query.anchor)
+        case .roster: request + read
         case .moderate: request + moderation
         case .conversation(let order): request + cost(of: order)
         case .amend(let amend): amend.costBefore
@@ -142,6 +145,11 @@ public enum RequestCost {
             cost &+= (read ? entry : entryKept) &+ times(message.content.cost, read ? byteIn : bytePaged)
         }
         return cost
+    }
+
+    /// What it costs to find the place of a page, apart from reading it.
+    public static func finding(_ anchor: HistoryQuery.Anchor) -> UInt64 {
+        if case .time = anchor { timeSearch } else { 0 }
     }
 
     /// A roster of `count` users, of which one page is sent. `read`: whether it is read from Redis.

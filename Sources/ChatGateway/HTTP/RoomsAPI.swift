@@ -21,7 +21,7 @@ struct RoomsAPI: Sendable {
         codec = MartletV1Codec(limits: options.limits)
     }
 
-    /// `GET messages?before|after|around=&limit=`, or `?after=&limit=&wait=`: then it is answered when there is
+    /// `GET messages?before|after|around|time=&limit=`, or `?after=&limit=&wait=`: then it is answered when there is
     /// something.
     func history(_ request: Request, room: String?, client: PeerAddress?) async throws -> Response {
         let room = try name(room)
@@ -36,10 +36,14 @@ struct RoomsAPI: Sendable {
             anchor = make(position)
             given += 1
         }
-        guard given <= 1 else { throw WireError(.badField, "at most one of before, after and around is allowed") }
+        if let text = query["time"] {
+            anchor = .time(try Self.time(text))
+            given += 1
+        }
+        guard given <= 1 else { throw WireError(.badField, "at most one of before, after, around and time is allowed") }
         let limit = try limit(query["limit"])
         let wait = try query["wait"].map(Self.wait)
-        if wait != nil, query["before"] != nil || query["around"] != nil {
+        if wait != nil, ["before", "around", "time"].contains(where: { query[$0] != nil }) {
             throw WireError(.badField, "wait is for messages after a position, or from now on")
         }
         let grant = try await caller.reader(request)
@@ -48,7 +52,7 @@ struct RoomsAPI: Sendable {
             return try await poll(room, after: after, limit: limit, wait: wait, by: grant, from: client)
         }
         let page = try await service.history(room: room, query: HistoryQuery(anchor: anchor, limit: limit), by: grant)
-        HTTPAccount.current?.charge(RequestCost.page(page.messages, read: true))
+        HTTPAccount.current?.charge(RequestCost.finding(anchor) + RequestCost.page(page.messages, read: true))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
 
@@ -83,6 +87,15 @@ struct RoomsAPI: Sendable {
         case "m": return .seconds(number * 60)
         default: throw WireError(.badField, "wait must be a time, such as 25s; the units are ms, s and m")
         }
+    }
+
+    /// The value of `time=`: ms since 1970, or RFC 3339 as nodes write it.
+    static func time(_ text: String) throws(WireError) -> UInt64 {
+        if let time = Timestamp.milliseconds(text) { return time }
+        guard let time = UInt64(text), time <= PositionBounds.largest else {
+            throw WireError(.badField, "time must be milliseconds since 1970, or such as 2026-11-21T03:04:05.678Z")
+        }
+        return time
     }
 
     /// How long the answer to a request may take because the request waits for messages; nil if it does not.

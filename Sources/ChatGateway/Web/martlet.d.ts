@@ -300,9 +300,9 @@ export class Room extends Emitter<RoomEvents> {
     } | undefined): Promise<Sent>;
     /**
      * Reads a page of the room's log, oldest first.
-     * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
-     *     newest page. `limit`: 50 if you do not say; more than the node's `limits.historyPage` is refused. A page of large
-     *     messages may be shorter: see `older` and `newer`.
+     * @param {{ before?: string, after?: string, around?: string, time?: number, limit?: number }} [query] Positions, or ms
+     *     since 1970: around what was said then; none: the newest page. `limit`: 50 if you do not say; more than the node's
+     *     `limits.historyPage` is refused. A page of large messages may be shorter: see `older` and `newer`.
      * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean, first: string | null,
      *     last: string | null }>} `older`, `newer`: whether the log holds more on that side. `first`, `last`: the ends of the
      *     page, from which to read on; they may be changes, which are no messages. Null: there is nothing.
@@ -311,6 +311,7 @@ export class Room extends Emitter<RoomEvents> {
         before?: string | undefined;
         after?: string | undefined;
         around?: string | undefined;
+        time?: number | undefined;
         limit?: number | undefined;
     } | undefined): Promise<{
         messages: Message[];

@@ -1454,22 +1454,22 @@ export class Room extends Emitter {
 
     /**
      * Reads a page of the room's log, oldest first.
-     * @param {{ before?: string, after?: string, around?: string, limit?: number }} [query] Positions; none: the
-     *     newest page. `limit`: 50 if you do not say; more than the node's `limits.historyPage` is refused. A page of large
-     *     messages may be shorter: see `older` and `newer`.
+     * @param {{ before?: string, after?: string, around?: string, time?: number, limit?: number }} [query] Positions, or ms
+     *     since 1970: around what was said then; none: the newest page. `limit`: 50 if you do not say; more than the node's
+     *     `limits.historyPage` is refused. A page of large messages may be shorter: see `older` and `newer`.
      * @returns {Promise<{ messages: Message[], newest: string | null, older: boolean, newer: boolean, first: string | null,
      *     last: string | null }>} `older`, `newer`: whether the log holds more on that side. `first`, `last`: the ends of the
      *     page, from which to read on; they may be changes, which are no messages. Null: there is nothing.
      */
     async history(query = {}) {
-        const { before, after, around } = query;
+        const { before, after, around, time } = query;
         const most = this._page;
         const limit = query.limit ?? Math.min(50, most);
         if (!Number.isInteger(limit) || limit < 1 || limit > most) {
             const message = `history of ${this.name}: limit must be a whole number from 1 to ${most}, not ${limit}`;
             throw new MartletError('badArgument', message, { room: this.name });
         }
-        const frame = await this.#read({ type: 'history', room: this.name, before, after, around, limit });
+        const frame = await this.#read({ type: 'history', room: this.name, before, after, around, time, limit });
         const messages = (frame.messages ?? []).map((message) => this.#remember(this.#message(message, false), frame.newest));
         return {
             messages,
@@ -2412,7 +2412,7 @@ class StreamSocket {
                 break;
             }
             case 'history':
-                this.#ask(frame, 'messages', ['before', 'after', 'around', 'limit']);
+                this.#ask(frame, 'messages', ['before', 'after', 'around', 'time', 'limit']);
                 break;
             case 'roster':
                 this.#ask(frame, 'roster', ['cursor']);

@@ -44,6 +44,9 @@ final class BrokerHost: @unchecked Sendable {
     /// Makes a request on behalf of the node, of a session's page or of an HTTP request. `then` is called once, on the
     /// loop.
     func ask(_ request: BrokerRequest, _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void) {
+        if case .history(let room, let query) = request, case .time(let time) = query.anchor {
+            return search(TimeSearch(time: time), in: room, query, then)
+        }
         let serial = nextContinuation
         nextContinuation += 1
         continuations[serial] = noting(request, completing(request, then))
@@ -61,6 +64,25 @@ final class BrokerHost: @unchecked Sendable {
                 for book in written.books { rooms.note(written.room, book) }
             }
             then(result)
+        }
+    }
+
+    /// Goes on with a search, message by message, and reads the page around what it finds.
+    private func search(
+        _ search: TimeSearch, in room: RoomName, _ query: HistoryQuery,
+        _ then: @escaping (Result<BrokerReply, BrokerError>) -> Void
+    ) {
+        var question = query
+        guard case .ask(let anchor) = search.step else {
+            if case .found(let position) = search.step { question.anchor = .around(position) }
+            return ask(.history(room: room, query: question), then)
+        }
+        (question.anchor, question.limit, question.bytes) = (anchor, 1, 1)
+        ask(.history(room: room, query: question)) { [self] result in
+            guard case .success(.history(let page)) = result else { return then(result) }
+            var search = search
+            search.take(page.messages.first)
+            self.search(search, in: room, query, then)
         }
     }
 

@@ -13,19 +13,12 @@ extension RedisCodec {
         }
         call("martlet_history", [.log], room, arguments: query.isFolded ? 4 : 3, &writer)
         switch query.anchor {
-        case .newest:
-            writer.argument("newest")
-            position(nil, &writer)
-        case .before(let place):
-            writer.argument("before")
-            position(place, &writer)
-        case .after(let place):
-            writer.argument("after")
-            position(place, &writer)
-        case .around(let place):
-            writer.argument("around")
-            position(place, &writer)
+        case .newest: writer.argument("newest")
+        case .before: writer.argument("before")
+        case .after: writer.argument("after")
+        case .around, .time: writer.argument("around")
         }
+        position(query.anchor.position, &writer)
         bounds(query.page, &writer)
         if query.isFolded { writer.argument("fold") }
     }

@@ -88,7 +88,7 @@ extension MartletV1Codec {
     }
 
     private func query(_ fields: RequestFields) throws(WireError) -> HistoryQuery {
-        let given = [RequestFields.Name.before, .after, .around].filter { fields.has($0) }
+        let given = [RequestFields.Name.before, .after, .around, .time].filter { fields.has($0) }
         if given.count > 1 {
             throw WireError(.badField, "\(given[0].text) and \(given[1].text) are both there, at most one is allowed")
         }
@@ -96,6 +96,7 @@ extension MartletV1Codec {
         if let position = try fields.position(.before) { anchor = .before(position) }
         if let position = try fields.position(.after) { anchor = .after(position) }
         if let position = try fields.position(.around) { anchor = .around(position) }
+        if let time = try fields.integer(.time, in: 0...Int(PositionBounds.largest)) { anchor = .time(UInt64(time)) }
         return HistoryQuery(anchor: anchor, limit: try fields.integer(.limit, in: 1...historyPage) ?? historyPage)
     }
 }

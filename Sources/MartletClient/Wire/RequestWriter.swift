@@ -33,6 +33,7 @@ extension ClientRequest {
             case .before(let position): bytes.field(",\"before\":", position)
             case .after(let position): bytes.field(",\"after\":", position)
             case .around(let position): bytes.field(",\"around\":", position)
+            case .time(let time): bytes.field(",\"time\":", time)
             }
             bytes.field(",\"limit\":", query.limit)
         case .roster(let room, let cursor):

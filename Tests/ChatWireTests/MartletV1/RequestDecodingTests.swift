@@ -171,6 +171,14 @@ struct RequestDecodingTests {
             #"{"ref":1,"type":"history","room":"a","before":"1-1","around":"1-1"}"#, .badField,
             "before and around are both there, at most one is allowed"
         ),
+        (
+            #"{"ref":1,"type":"history","room":"a","around":"1-1","time":1}"#, .badField,
+            "around and time are both there, at most one is allowed"
+        ),
+        (
+            #"{"ref":1,"type":"history","room":"a","time":-1}"#, .badField,
+            "time must be a whole number from 0 to 9007199253740992"
+        ),
         (#"{"ref":1,"type":"signal","room":"a","name":"\n"}"#, .badField, "name holds a control character"),
         (#"{"ref":1,"type":"join","room":""}"#, .badName, "room name is empty"),
         (#"{"ref":1,"type":"join","room":"a\u0000b"}"#, .badName, "room name holds the control character U+0000"),

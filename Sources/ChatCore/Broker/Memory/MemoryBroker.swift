@@ -380,22 +380,23 @@ extension MemoryRoom {
     /// See ``HistoryQuery``.
     func history(_ query: HistoryQuery) -> HistoryPage {
         let page = query.page
+        let place = query.anchor.position ?? Position(epoch: 0, seq: 0)
         let all = log?.entries ?? []
         var (older, newer) = (all, all[all.endIndex...])
         var (olderCount, newerCount) = (0, 0)
         switch query.anchor {
         case .newest:
             olderCount = older.reversed().fitting(page)
-        case .before(let position):
-            older = log?.entries(before: position) ?? []
+        case .before:
+            older = log?.entries(before: place) ?? []
             newer = all[older.endIndex...]
             olderCount = older.reversed().fitting(page)
-        case .after(let position):
-            newer = log?.entries(after: position) ?? []
+        case .after:
+            newer = log?.entries(after: place) ?? []
             older = all[..<newer.startIndex]
             newerCount = newer.fitting(page)
-        case .around(let position):
-            older = log?.entries(before: position) ?? []
+        case .around, .time:
+            older = log?.entries(before: place) ?? []
             newer = all[older.endIndex...]
             let half = PageBounds(count: page.count, bytes: page.bytes / 2)
             let (olderFit, newerFit) = (older.reversed().fitting(half), newer.fitting(half))
