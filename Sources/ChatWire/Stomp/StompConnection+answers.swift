@@ -72,6 +72,7 @@ extension StompConnection {
             deliver(message, showKey: message.content.user == viewer, in: room, body)
         }
         if room.hasWork || !sends.isEmpty { hasWork = true }
+        if case .leaving = state { hasWork = true }
     }
 
     private func begin(

@@ -3,7 +3,6 @@ import ChatCore
 /// SEND, BEGIN, COMMIT and ABORT.
 extension StompConnection {
     private static let mostTransactions = 16
-    private static let mostInTransaction = 1_024
     /// Rooms without a subscription that the connection has sent to.
     private static let mostVisited = 16
 
@@ -14,14 +13,11 @@ extension StompConnection {
         let item = StompSends.Item(request: try request(frame), receipt: frame["receipt"])
         if let name = frame["transaction"] {
             guard var transaction = transactions[name] else { throw Self.unknown(transaction: name) }
-            let bytes = transactions.values.joined().reduce(item.request.byteCount) { $0 + $1.request.byteCount }
-            guard transaction.count < Self.mostInTransaction, bytes <= limits.outboundBytes else {
-                throw StompFault(
-                    "Transaction too large",
-                    "A transaction may have \(Self.mostInTransaction) frames, and those of a connection "
-                        + "\(limits.outboundBytes) bytes.\n")
+            let bytes = transactions.values.reduce(item.request.byteCount) { $0 + $1.byteCount }
+            guard transaction.count < StompTransaction.most, bytes <= limits.outboundBytes else {
+                throw transactionTooLarge
             }
-            transaction.append(item)
+            transaction.sends.append(item)
             transactions[name] = transaction
             return
         }
@@ -140,6 +136,13 @@ extension StompConnection {
         StompFault("Bad transaction", "Invalid transaction identifier: '\(name.prefix(256))'\n")
     }
 
+    var transactionTooLarge: StompFault {
+        StompFault(
+            "Transaction too large",
+            "A transaction may have \(StompTransaction.most) frames, and those of a connection "
+                + "\(limits.outboundBytes) bytes.\n")
+    }
+
     func transact(_ frame: StompFrame, _ give: Give) throws(StompFault) {
         guard let name = frame["transaction"] else {
             throw StompFault("Missing transaction", "'\(frame.command)' must include a 'transaction' header\n")
@@ -152,11 +155,19 @@ extension StompConnection {
             guard transactions.count < Self.mostTransactions else {
                 throw StompFault("Too many transactions", "There may be \(Self.mostTransactions) of them.\n")
             }
-            transactions[name] = []
+            transactions[name] = StompTransaction()
             return receipt(frame, give)
         }
-        guard var items = transactions.removeValue(forKey: name) else { throw Self.unknown(transaction: name) }
-        guard frame.command == "COMMIT", !items.isEmpty else { return receipt(frame, give) }
+        guard let transaction = transactions.removeValue(forKey: name) else { throw Self.unknown(transaction: name) }
+        guard frame.command == "COMMIT" else { return receipt(frame, give) }
+        if transaction.sends.isEmpty { receipt(frame, give) } else { try store(transaction.sends, of: frame, give) }
+        carryOut(transaction.acknowledgements, give)
+        goOn(give)
+    }
+
+    /// Stores what was sent in a transaction.
+    private func store(_ sends: [StompSends.Item], of frame: StompFrame, _ give: Give) throws(StompFault) {
+        var items = sends
         let key: String
         if let given = frame["martlet-key"] {
             // A number is added.

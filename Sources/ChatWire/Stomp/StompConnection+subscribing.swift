@@ -114,7 +114,7 @@ extension StompConnection {
             throw StompFault(
                 "Invalid header",
                 "x-stream-offset must be first, last, next, or offset= with the message-id of the last message that "
-                    + "was seen. A room is not searched by time.\n")
+                    + "was seen. A subscription cannot begin at a time.\n")
         }
     }
 
@@ -220,8 +220,10 @@ extension StompConnection {
         }
         for room in rooms.values {
             guard let index = room.subscriptions.firstIndex(where: { $0.name == name }) else { continue }
-            room.subscriptions.remove(at: index)
+            let subscription = room.subscriptions.remove(at: index)
             room.shouldLeave = room.subscriptions.isEmpty
+            // It may not have begun yet: nobody waits for an answer in vain.
+            if let id = subscription.receipt { give(.say(StompAnswer.receipt(id, version), isText: true)) }
             receipt(frame, give)
             tend(room, give)
             if asked.takeRefused() { retrySoon() }
@@ -230,50 +232,5 @@ extension StompConnection {
         throw StompFault(
             "No subscription found",
             "UNSUBSCRIBE must refer to an existing subscription.\nSubscription to '\(name.prefix(256))' not found.\n")
-    }
-
-    // MARK: ACK and NACK
-
-    /// Nothing is sent again from a log, so NACK is only checked.
-    func acknowledge(_ frame: StompFrame, _ give: Give) throws(StompFault) {
-        guard frame.command == "ACK" || version > .v10 else {
-            throw StompFault("Bad command", "Could not interpret command \"NACK\"\n")
-        }
-        if let name = frame["transaction"], transactions[name] == nil { throw Self.unknown(transaction: name) }
-        let header = version == .v12 ? "id" : "message-id"
-        guard let value = frame[header] else { throw Self.missing(header, frame.command) }
-        let invalid = StompFault("Invalid header", "'\(frame.command)' must include a valid '\(header)' header\n")
-        let parts = value.split(separator: "~", omittingEmptySubsequences: false)
-        guard let position = Position(parts.last ?? ""), parts.count <= 2 else { throw invalid }
-        let candidates: [StompSubscription]
-        if parts.count == 2 {
-            guard let serial = UInt64(parts[0]), serial > 0, serial <= nextSubscription else { throw invalid }
-            candidates = all { $0.serial == serial }
-            // It may have ended meanwhile.
-            if candidates.isEmpty { return receipt(frame, give) }
-        } else if let id = frame["subscription"] {
-            candidates = all { $0.id == id }
-        } else {
-            guard version == .v10 else { throw version == .v12 ? invalid : Self.missing("subscription", frame.command) }
-            candidates = all { $0.acks != .auto }
-        }
-        guard !candidates.isEmpty else {
-            throw StompFault("Subscription not found", "There is no subscription for that '\(frame.command)'.\n")
-        }
-        // (Each has to look at it.)
-        guard candidates.filter({ $0.acknowledge(position) }).count > 0 else { throw invalid }
-        if frame.command == "ACK" {
-            for room in rooms.values
-            where room.subscriptions.contains(where: { one in candidates.contains { $0 === one } }) {
-                room.reading.acknowledge(position)
-            }
-        }
-        receipt(frame, give)
-        for room in Array(rooms.values) where room.hasWork { tend(room, give) }
-        if asked.takeRefused() { retrySoon() }
-    }
-
-    private func all(_ isWanted: (StompSubscription) -> Bool) -> [StompSubscription] {
-        rooms.values.flatMap { $0.subscriptions.filter(isWanted) }
     }
 }

@@ -40,7 +40,7 @@ final class StompConnection: ClientWriter {
     /// Where refusals of SENDs are reported.
     var errors: StompSubscription?
     var sends = StompSends()
-    var transactions: [String: [StompSends.Item]] = [:]
+    var transactions: [String: StompTransaction] = [:]
     var heartBeats = StompHeartBeats()
     var asked = StompRequests()
     /// Something is to be done as soon as the gateway calls ``timePassed(now:lastWritten:_:)``.
@@ -161,7 +161,9 @@ final class StompConnection: ClientWriter {
 
     /// All that was asked before DISCONNECT has its answer: the client gets its receipt, and the session ends.
     private func leaveIfDone(_ give: Give) {
-        guard case .leaving(let id) = state, sends.isEmpty, !asked.hasSends else { return }
+        guard case .leaving(let id) = state, sends.isEmpty, !asked.hasSends,
+            !rooms.values.contains(where: { $0.subscriptions.contains { $0.receipt != nil } })
+        else { return }
         state = .ended(isTold: true)
         if let id { give(.say(StompAnswer.receipt(id, version), isText: true)) }
         give(.goodbye)

@@ -195,14 +195,18 @@ final class StompSubscription {
     }
 
     /// False if no message with that position was sent.
-    func acknowledge(_ position: Position) -> Bool {
-        guard let last, position <= last else { return false }
+    func acknowledge(_ position: Position) {
         switch acks {
-        case .auto: return false
+        case .auto: break
         case .client: unacknowledged.removeAll { $0 <= position }
         case .individual: unacknowledged.removeAll { $0 == position }
         }
         if unacknowledged.isEmpty { unacknowledged = [] }
-        return true
+    }
+
+    /// Whether there may have been a message at that position for this subscription, and it wants to be told.
+    func canAcknowledge(_ position: Position) -> Bool {
+        guard let last, acks != .auto else { return false }
+        return position <= last
     }
 }

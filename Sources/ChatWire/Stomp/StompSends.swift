@@ -45,6 +45,18 @@ struct StompSends {
     }
 }
 
+/// What was sent and acknowledged between BEGIN and COMMIT.
+struct StompTransaction {
+    /// The most frames of one transaction.
+    static let most = 1_024
+
+    var sends: [StompSends.Item] = []
+    var acknowledgements: [StompAcknowledgement] = []
+
+    var count: Int { sends.count + acknowledgements.count }
+    var byteCount: Int { sends.reduce(0) { $0 + $1.request.byteCount } }
+}
+
 /// Requests to the node that wait for their answer. An answer finds its question by a number, which is the request's
 /// `ref`.
 struct StompRequests {

@@ -258,6 +258,25 @@ import Testing
         #expect(client.requests.count == 1)
     }
 
+    /// A client that waits for the receipt of a SUBSCRIBE gets it, also if it leaves before the room is joined.
+    @Test func theReceiptOfASUBSCRIBEComesWhateverFollows() throws {
+        let client = try StompHarness()
+        client.read("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:s\n\n\0UNSUBSCRIBE\nid:1\nreceipt:u\n\n\0")
+        #expect(try client.next("RECEIPT")["receipt-id"] == "s")
+        #expect(try client.next("RECEIPT")["receipt-id"] == "u")
+        try client.answerJoin()
+        #expect(client.isQuiet && client.ended == nil)
+
+        let leaving = try StompHarness()
+        leaving.read("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:s\n\n\0DISCONNECT\nreceipt:d\n\n\0")
+        #expect(leaving.isQuiet && !leaving.saidGoodbye)
+        try leaving.answerJoin()
+        leaving.passTime()
+        #expect(try leaving.next("RECEIPT")["receipt-id"] == "s")
+        #expect(try leaving.next("RECEIPT")["receipt-id"] == "d")
+        #expect(leaving.saidGoodbye)
+    }
+
     @Test func aSubscriptionOf10IsNamedByItsDestination() throws {
         let client = try StompHarness(.v10)
         client.read("SUBSCRIBE\ndestination: /topic/a \n\n\0")

@@ -49,6 +49,25 @@ struct StompReadingTests {
         #expect(reads(harness).isEmpty && harness.isQuiet && harness.ended == nil)
     }
 
+    @Test func anAckOfATransactionCountsFromItsCommitOn() throws {
+        let harness = try reading()
+        harness.read("BEGIN\ntransaction:t\n\n\0ACK\nid:1~7-8\ntransaction:t\nreceipt:a\n\n\0")
+        #expect(try harness.next("RECEIPT")["receipt-id"] == "a")
+        #expect(reads(harness).isEmpty)
+        harness.read("ABORT\ntransaction:t\n\n\0BEGIN\ntransaction:t\n\n\0ACK\nid:1~7-7\ntransaction:t\n\n\0")
+        #expect(reads(harness).isEmpty)
+        harness.read("COMMIT\ntransaction:t\nreceipt:c\n\n\0")
+        #expect(reads(harness).map(\.seq) == [7])
+        #expect(try harness.next("RECEIPT")["receipt-id"] == "c")
+        // What ended before COMMIT needs nothing.
+        harness.read("BEGIN\ntransaction:u\n\n\0ACK\nid:1~7-9\ntransaction:u\n\n\0UNSUBSCRIBE\nid:s1\n\n\0")
+        harness.read("COMMIT\ntransaction:u\nreceipt:d\n\n\0")
+        #expect(try harness.next("RECEIPT")["receipt-id"] == "d")
+        #expect(reads(harness).isEmpty && harness.ended == nil)
+        harness.read("ACK\nid:1~7-9\ntransaction:u\n\n\0")
+        #expect(try harness.next("ERROR")["message"] == "Bad transaction")
+    }
+
     @Test func positionsGoForwardsOnly() throws {
         let harness = try reading("client-individual")
         ack(harness, 9)
