@@ -27,7 +27,7 @@ from protocols import PROTOCOLS, SETTINGS, parse_protocols
 from protocols_self_test import protocols_self_test
 from redis_wire import RedisError
 from refusals import refusals
-from relay import relay
+from relay import relay, unnoted
 from rolling import rolling
 from show import Show
 from self_test import self_test
@@ -93,6 +93,10 @@ SCENARIOS = {
         "the storm, and relays that are killed and frozen: everything is in the event streams and in the archive, in "
         "order",
     ),
+    "unnoted": (
+        unnoted,
+        "nodes are killed between an answer and their notice to relays: everything is in the streams and in the archive",
+    ),
     "self-test": (self_test, "breaks each promise behind the nodes' backs, and looks whether it is noticed"),
     "limits-self-test": (
         limits_self_test,
@@ -149,7 +153,7 @@ def parser():
         "--runs", type=int, default=1, help="so many runs in a row, with seed, seed + 1, …; stops at the first failure"
     )
     made.add_argument("--faults", "--fault", help="only these, with commas between them, or `all`")
-    made.add_argument("--outages", type=int, default=10, help="refusals: how often each fault comes (10)")
+    made.add_argument("--outages", type=int, default=10, help="refusals: how often each fault comes, unnoted: how many nodes are killed (10)")
     made.add_argument(
         "--only",
         help="abuse: only these, with commas between them: an abuse, two with + between them, or the groups singles, "

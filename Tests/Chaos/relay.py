@@ -89,7 +89,7 @@ class PostgresArchive(SQLiteArchive):
 class Relays:
     """Relays of one cluster, some of which are killed or frozen from time to time."""
 
-    def __init__(self, stage, archive, count=2):
+    def __init__(self, stage, archive, count=2, **settings):
         self.stage = stage
         self.done = {"relay killed": 0, "relay frozen": 0}
         env = {
@@ -98,6 +98,7 @@ class Relays:
             "MARTLET_RELAY_LEASE": "2s",
             "MARTLET_RELAY_SCAN": "5s",
             "MARTLET_RELAY_STREAM_LENGTH": "1000000",
+            **settings,
         }
         self.all = [
             Process(f"relay{index + 1}", [stage.cluster.binary, "relay"], stage.cluster.state / f"relay{index + 1}.log", env)
@@ -105,10 +106,11 @@ class Relays:
         ]
         self.task = None
 
-    def start(self):
+    def start(self, with_faults=True):
         for relay in self.all:
             relay.start()
-        self.task = asyncio.create_task(self.run())
+        if with_faults:
+            self.task = asyncio.create_task(self.run())
 
     async def run(self):
         rng = self.stage.rng
@@ -130,9 +132,8 @@ class Relays:
 
     async def rest(self):
         """No more faults; all relays run."""
-        if self.task:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
         for relay in self.all:
             if not relay.is_running:
                 relay.start()
@@ -166,6 +167,52 @@ async def relay(options, show, state):
             relays.end()
             database.end()
         return stage.ledger, {"seconds": options.seconds, "faults": faults.done, **relays.done, **delivered, **figures}
+
+
+async def unnoted(options, show, state):
+    """Nodes die as soon as they have said that a message is stored, before they can have told relays of it. No scan of all
+    rooms helps, as there is none in that time: the node that sweeps the dead one has to note its rooms.
+    """
+    async with Stage(options, show, state, settings=SETTINGS) as stage:
+        database = PostgresArchive(stage) if options.postgres else SQLiteArchive(stage)
+        relays = Relays(stage, database, MARTLET_RELAY_SCAN="1h")
+        try:
+            await database.start()
+            relays.start(with_faults=False)
+            await stage.fill(options.sessions)
+            stage.speak()
+            await stage.spend(8)  # Until nodes know of relays, and relays have scanned twice.
+            for number in range(options.outages):
+                await kill_behind_answer(stage, stage.cluster.nodes[number % len(stage.cluster.nodes)], number)
+            await stage.hush()
+            stage.say("quiet: everything is whole again")
+            figures = await judge(stage, node_bytes=400e6, redis_bytes=400e6)
+            delivered = await compare(stage, database)
+        finally:
+            relays.end()
+            database.end()
+        return stage.ledger, {"kills": options.outages, **delivered, **figures}
+
+
+async def kill_behind_answer(stage, node, number):
+    """Somebody on that node says something in a room of its own, and the node is killed when it has answered."""
+    here = await until_found(lambda: [s for s in stage.sessions if s.welcome and s.welcome["node"] == node.name])
+    session, room = stage.rng.choice(here), f"unnoted{number}"
+    view = session.want(room)
+    await until(lambda: view.phase == "joined" and session.is_settled, 30, f"{session.user} is in {room}", pause=0.002)
+    session.say(room, f"kill{number} once")
+    await until(lambda: not view.sends, 30, "the message has its answer", pause=0.0005)
+    stage.ledger.deaths[stage.cluster.process_of(node.name)] = stage.ledger.now()
+    node.process.kill()
+    stage.say(f"kill -9 {node.name}, which had just answered {session.user} in {room}")
+    node.process.start()
+    await node.ready(60)
+    await stage.spend(0.5)
+
+
+async def until_found(find):
+    await until(find, 60, "somebody is connected to the node", pause=0.05)
+    return find()
 
 
 async def logs(redis):
