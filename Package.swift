@@ -153,6 +153,10 @@ let package = Package(
         // The bot of Sources/MartletClient/README.md: a test compares the two and runs it.
         .executableTarget(
             name: "tutorial-bot", dependencies: ["MartletClient"], path: "Tests/TutorialBot", swiftSettings: strict),
+        // The worker of Sources/ChatRelay/README.md, which a test runs.
+        .executableTarget(
+            name: "tutorial-worker", dependencies: ["CHiredis", "CSQLite"], path: "Tests/TutorialWorker",
+            swiftSettings: strict),
         // The gateway's transports under small applications, for conformance suites of others.
         .executableTarget(
             name: "protocol-echo",
@@ -166,7 +170,8 @@ let package = Package(
         // What several test targets need: servers of a test's own, sockets, waiting with a deadline, numbers from a
         // seed.
         .target(
-            name: "TestSupport", dependencies: ["ChatCore"] + nio, path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["ChatCore"] + nio, path: "Tests/TestSupport",
+            exclude: ["thread-sanitizer.txt"], swiftSettings: strict),
         .testTarget(name: "ChatCoreTests", dependencies: ["ChatCore", "TestSupport"], swiftSettings: strict),
         .target(
             name: "Simulation", dependencies: ["ChatCore", "ChatHub"], path: "Tests/Simulation", swiftSettings: strict),

@@ -185,6 +185,11 @@ public struct RedisKeys: Hashable, Sendable {
         "\(events(tag: tag)):tries:\(sink)"
     }
 
+    /// Sorted set: the events that an unordered endpoint has not accepted, JSON → when they are tried again (ms).
+    public func later(_ sink: String, ofPartition tag: String) -> String {
+        "\(events(tag: tag)):later:\(sink)"
+    }
+
     /// Stream: the events that a sink could not be given.
     public func dead(_ sink: String, ofPartition tag: String) -> String {
         "\(events(tag: tag)):dead:\(sink)"
@@ -201,7 +206,7 @@ public struct RedisKeys: Hashable, Sendable {
         let words = rest.dropFirst().split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         if words.count == 1 { return EventKey(rawValue: String(words[0]))?.redisType }
         switch words[0] {
-        case "due": return "zset"
+        case "due", "later": return "zset"
         case "tries": return "hash"
         case "dead": return "stream"
         default: return nil

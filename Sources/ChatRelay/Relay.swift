@@ -99,11 +99,11 @@ public final class Relay: Sendable {
         if let archive = settings.archive { sinks.append(ArchiveSink(archive, redis: redis, keys: settings.keys)) }
         let feeds = sinks.flatMap { sink in sink.filter.books.map { SinkFeed(sink.name, $0).name } }
         let holder = LeaseHolder(
-            redis: redis, keys: settings.keys, id: settings.id, sinks: feeds, life: settings.lease,
+            redis: redis, keys: settings.keys, id: settings.id, feeds: feeds, life: settings.lease,
             clock: clock, logger: logger)
         self.holder = holder
         self.sinks = sinks
-        let webhooks = WebhookSink.Common(
+        let webhooks = WebhookSender.Common(
             redis: redis, keys: settings.keys,
             client: try WebhookClient(
                 allowedHosts: settings.webhooks.allowedHosts, timeout: settings.webhooks.timeout,
@@ -167,9 +167,21 @@ public final class Relay: Sendable {
     /// Apart from the leases: a worker that is to end may have to wait for an endpoint, for longer than a lease lives.
     private func followForever() async {
         let store = WebhookStore(keys: settings.keys)
+        var problem: String?
         while !Task.isCancelled {
-            if let reply = try? await redis.ask([store.read]).first, reply.error == nil {
-                try? await crew.follow(store.endpoints(reply), unreadable: store.unreadable(reply))
+            do throws(RelayTrouble) {
+                guard let reply = try await redis.ask([store.read]).first else { throw RelayTrouble("redis: no reply") }
+                if let text = reply.error { throw RelayTrouble("redis refuses: \(text)") }
+                try await crew.follow(store.endpoints(reply), unreadable: store.unreadable(reply))
+                problem = nil
+            } catch {
+                if Task.isCancelled { return }
+                if problem != error.description {
+                    logger.warning(
+                        "the webhook endpoints cannot be followed; what was known of them stays in force",
+                        metadata: ["error": "\(error)"])
+                }
+                problem = error.description
             }
             try? await Task.sleep(for: Self.followPause)
         }
@@ -212,15 +224,15 @@ public final class Relay: Sendable {
                 (lastScan, isFirst) = (nil, true)
                 continue
             }
-            let sinks = await holder.sinks
+            let feeds = await holder.feeds
             let pause = isFirst ? min(settings.scan, Self.untilNodesKnow) : settings.scan
             let isDue = lastScan.map { clock.now - $0 >= pause } ?? true
-            guard isDue || sinks.values.contains(false), !sinks.isEmpty else { continue }
+            guard isDue || feeds.values.contains(false), !feeds.isEmpty else { continue }
             do {
                 var scan = RoomScan(redis: redis, keys: settings.keys, clock: clock)
                 scan.cold = settings.archive == nil ? nil : settings.cold
-                let (count, cold) = try await scan.run(for: sinks.keys.sorted())
-                for (sink, isWhole) in sinks where !isWhole { try await holder.isWhole(sink) }
+                let (count, cold) = try await scan.run(for: feeds.keys.sorted())
+                for (feed, isWhole) in feeds where !isWhole { try await holder.isWhole(feed) }
                 isFirst = lastScan == nil
                 lastScan = clock.now
                 logger.info("all rooms were scanned", metadata: ["behind": "\(count)", "cold": "\(cold)"])

@@ -309,7 +309,7 @@ private final class TestRelay: Sendable {
         let news = QueueNews()
         store = FaultyStore(redis)
         holder = LeaseHolder(
-            redis: store, keys: keys, id: id, sinks: ["streams"], life: .seconds(10), clock: clock, logger: logger)
+            redis: store, keys: keys, id: id, feeds: ["streams"], life: .seconds(10), clock: clock, logger: logger)
         taker = RoomTaker(redis: store, keys: keys, holder: holder, news: news)
         let streams = StreamSink(filter: .everything, redis: store, keys: keys, length: 1_000_000)
         let sink: any EventSink = forgets ? ForgetfulSink(streams) : streams

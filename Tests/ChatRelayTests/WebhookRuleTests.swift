@@ -57,7 +57,7 @@ struct WebhookRuleTests {
             filter: EventFilter(kinds: [.gap, .messageCreated], rooms: [try RoomPattern("team:*")]), since: 7)
         #expect(WebhookEndpoint(id: "a1", json: written.json) == written)
         (written.generation, written.previousUntil, written.secrets, written.disabled) = (3, 9, ["a", "b"], "why")
-        written.isAsymmetric = true
+        (written.isAsymmetric, written.isUnordered) = (true, true)
         #expect(WebhookEndpoint(id: "a1", json: written.json) == written)
         #expect(try #require(WebhookEndpoint(id: "a1", json: endpoint)).filter.kinds == [.gap])
     }
@@ -66,7 +66,8 @@ struct WebhookRuleTests {
         (#"["gap"]"#, #"["gapp"]"#), (#"["gap"]"#, #""gap""#), (#"["gap"]"#, "[1]"), (#"["team:*"]"#, "[7]"),
         (#"["team:*"]"#, #"["team:*",""]"#), (#"["team:*"]"#, "{}"), (#""7""#, #""x""#),
         ("{", #"{"generation":"0","#), ("{", #"{"generation":2,"#), ("{", #"{"previousUntil":"-1","#),
-        ("{", #"{"secrets":[1],"#), ("{", #"{"signature":"v2","#), ("{", #"{"disabled":true,"#),
+        ("{", #"{"secrets":[1],"#), ("{", #"{"signature":"v2","#), ("{", #"{"order":"any","#),
+        ("{", #"{"disabled":true,"#),
     ])
     func anEndpointOfWhichAPartCannotBeReadIsNone(part: String, changed: String) throws {
         let text = endpoint.replacingOccurrences(of: part, with: changed, options: [], range: endpoint.range(of: part))
@@ -139,6 +140,33 @@ struct WebhookRuleTests {
     @Test(arguments: ["", "{}", "[]", #"{"url":1,"since":"1"}"#, #"{"url":"x"}"#])
     func whatIsNoEndpointIsLeftOut(json: String) {
         #expect(WebhookEndpoint(id: "abc1", json: json) == nil)
+    }
+
+    @Test func aLetterThatWaitsIsReadAsItWasWritten() throws {
+        let room = try RoomName("a~\u{1F600} \"b\"")
+        let message = Message(
+            position: Position(epoch: 5, seq: 2),
+            content: MessageContent(user: try UserID("ana"), at: 9, text: "two\nlines"))
+        var letter = WebhookLetter(RoomEvent(room: room, kind: .messageCreated, content: .message(message)), now: 9)
+        #expect(WebhookLetter(letter.text) == nil, "nothing that was not tried waits")
+        letter.failures = 3
+        #expect(WebhookLetter(letter.text) == letter)
+        for text in ["", "{}", "[]", letter.text.replacingOccurrences(of: #""3""#, with: #""x""#)] {
+            #expect(WebhookLetter(text) == nil)
+        }
+    }
+
+    @Test func aRoomIsReadUpToTheLastPositionOfWhichNothingIsLeft() throws {
+        let room = try RoomName("lobby")
+        let (ana, ben) = (try UserID("ana"), try UserID("ben"))
+        let messages = (1...3).map { seq in
+            Message(
+                position: Position(epoch: 5, seq: seq),
+                content: MessageContent(user: ana, at: 9, text: "hi", extra: MessageExtra(mentions: [ben])))
+        }
+        let part = EventBatch.Room(room: room, events: messages.flatMap { RoomEvent.of($0, in: room) })
+        #expect(part.events.count == 6)
+        #expect([0, 1, 2, 3, 4].map { part.position(before: $0)?.seq } == [nil, nil, 1, 1, 2])
     }
 
     @Test(arguments: ["", "A", "a b", "a:b", String(repeating: "a", count: 33)])

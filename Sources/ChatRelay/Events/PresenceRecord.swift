@@ -40,7 +40,7 @@ struct PresenceRecord: Hashable, Sendable {
 
     /// Appends the fields behind `room`, each with a comma before it.
     func write(_ kind: RoomEvent.Kind, to bytes: inout ByteWriter) {
-        if kind.book == .presence, kind != .roomOccupied, kind != .roomVacated {
+        if kind == .presenceJoined || kind == .presenceLeft {
             bytes.field(",\"user\":", user)
             bytes.field(",\"device\":", device)
             if isExpired { bytes.appendText(",\"expired\":true") }

@@ -144,31 +144,20 @@ extension RoomEvent {
     func write(to bytes: inout ByteWriter, now: UInt64) {
         bytes.field("{\"id\":", id)
         bytes.field(",\"type\":", kind.rawValue)
+        bytes.field(",\"timestamp\":", at: at ?? now)
+        bytes.field(",\"data\":{\"room\":", room.text)
         switch content {
-        case .message(let message):
-            bytes.field(",\"timestamp\":", at: message.content.at)
-            bytes.field(",\"data\":{\"room\":", room.text)
-            Self.write(message, to: &bytes)
+        case .message(let message): Self.write(message, to: &bytes)
         case .mention(let user, let message):
-            bytes.field(",\"timestamp\":", at: message.content.at)
-            bytes.field(",\"data\":{\"room\":", room.text)
             bytes.field(",\"mentioned\":", user.text)
             Self.write(message, to: &bytes)
         case .gap(let after, let before, let missing, let reason):
-            bytes.field(",\"timestamp\":", at: now)
-            bytes.field(",\"data\":{\"room\":", room.text)
             if let after { bytes.field(",\"after\":", quoted: after.epoch, after.seq) }
             bytes.field(",\"before\":", quoted: before.epoch, before.seq)
             if let missing { bytes.field(",\"missing\":", missing) }
             bytes.field(",\"reason\":", reason.rawValue)
-        case .audited(let record):
-            bytes.field(",\"timestamp\":", at: record.position.epoch)
-            bytes.field(",\"data\":{\"room\":", room.text)
-            record.write(kind, to: &bytes)
-        case .visit(let record):
-            bytes.field(",\"timestamp\":", at: record.at)
-            bytes.field(",\"data\":{\"room\":", room.text)
-            record.write(kind, to: &bytes)
+        case .audited(let record): record.write(kind, to: &bytes)
+        case .visit(let record): record.write(kind, to: &bytes)
         }
         bytes.appendText("}}")
     }

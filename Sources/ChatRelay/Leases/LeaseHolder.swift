@@ -13,22 +13,22 @@ actor LeaseHolder {
     private let logger: Logger
     private var book: LeaseBook
     /// The feeds of this relay's sinks.
-    private let ownSinks: [String]
+    private let ownFeeds: [String]
     /// All feeds that relays have, and of each whether it was given all rooms that there were when it was added.
-    private(set) var sinks: [String: Bool] = [:]
+    private(set) var feeds: [String: Bool] = [:]
     private var announced: [EventPartition] = []
     /// The clock of the Redis that has a partition, as it was in the answer to the last question, and when that was
     /// asked.
     private var clocks: [EventPartition: (redis: UInt64, asked: Moment)] = [:]
 
     init(
-        redis: any RelayStore, keys: RedisKeys, id: String, sinks: [String], life: Duration, clock: RelayClock,
+        redis: any RelayStore, keys: RedisKeys, id: String, feeds: [String], life: Duration, clock: RelayClock,
         logger: Logger
     ) {
         self.redis = redis
         self.keys = keys
         self.id = id
-        ownSinks = sinks
+        ownFeeds = feeds
         self.clock = clock
         self.logger = logger
         book = LeaseBook(life: life, start: id.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xFFFF })
@@ -60,12 +60,12 @@ actor LeaseHolder {
             ["ZREMRANGEBYSCORE", key(.relays), "-inf", "(\(recent)"],
             ["ZRANGE", key(.relays), "0", "-1"],
         ]
-        for sink in ownSinks { commands.append(["HSETNX", key(.sinks), sink, "new \(wall)"]) }
+        for feed in ownFeeds { commands.append(["HSETNX", key(.sinks), feed, "new \(wall)"]) }
         commands.append(["HGETALL", key(.sinks)])
         let replies = try await redis.ask(commands)
         for reply in replies { if let text = reply.error { throw RelayTrouble("redis refuses: \(text)") } }
         let count = replies[3].array?.count ?? 1
-        sinks = (replies.last?.pairs ?? [:]).mapValues { $0.string?.hasPrefix("whole") ?? false }
+        feeds = (replies.last?.pairs ?? [:]).mapValues { $0.string?.hasPrefix("whole") ?? false }
         try await carryOut(book.tick(now: clock.now, relays: count))
         sayChange()
     }
@@ -76,10 +76,10 @@ actor LeaseHolder {
         sayChange()
     }
 
-    /// Every room that there was when the sink was added has been queued for it.
-    func isWhole(_ sink: String) async throws(RelayTrouble) {
-        _ = try await redis.ask([["HSET", key(.sinks), sink, "whole \(clock.wall)"]])
-        sinks[sink] = true
+    /// Every room that there was when the feed was added has been queued for it.
+    func isWhole(_ feed: String) async throws(RelayTrouble) {
+        _ = try await redis.ask([["HSET", key(.sinks), feed, "whole \(clock.wall)"]])
+        feeds[feed] = true
     }
 
     /// Gives everything back, so that other relays need not wait.

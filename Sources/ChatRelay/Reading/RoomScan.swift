@@ -16,13 +16,13 @@ struct RoomScan: Sendable {
     private static let step = "500"
     private static let pause: Duration = .milliseconds(5)
 
-    /// Queues each room of which one of the sinks has not got the newest entry of a book, and drops the content of cold
-    /// rooms. `sinks`: the names of feeds. Returns how many there were of both.
-    func run(for sinks: [String]) async throws -> (behind: Int, cold: Int) {
+    /// Queues each room of which one of the feeds has not got the newest entry of a book, and drops the content of cold
+    /// rooms. Returns how many there were of both.
+    func run(for feeds: [String]) async throws -> (behind: Int, cold: Int) {
         var (queued, dropped) = (0, 0)
-        let feeds = Dictionary(grouping: sinks.map { SinkFeed(named: $0) }, by: \.book)
+        let books = Dictionary(grouping: feeds.map { SinkFeed(named: $0) }, by: \.book)
         for book in RoomBook.allCases {
-            guard let names = feeds[book]?.map(\.name) else { continue }
+            guard let names = books[book]?.map(\.name) else { continue }
             try await each(book) { rooms in
                 guard book == .log else {
                     queued += try await look(at: book, of: rooms, for: names)
@@ -63,7 +63,7 @@ struct RoomScan: Sendable {
     }
 
     /// Of another book than the log.
-    private func look(at book: RoomBook, of rooms: [RoomName], for sinks: [String]) async throws -> Int {
+    private func look(at book: RoomBook, of rooms: [RoomName], for feeds: [String]) async throws -> Int {
         let replies = try await redis.ask(
             rooms.flatMap { room in
                 [
@@ -75,7 +75,7 @@ struct RoomScan: Sendable {
         var count = 0
         for (index, room) in rooms.enumerated() where index * 2 + 1 < replies.count {
             let last = replies[index * 2].array?.first?.array?.first?.string.flatMap { Position($0) }
-            guard let last, Self.isBehind(sinks, replies[index * 2 + 1].pairs, last) else { continue }
+            guard let last, Self.isBehind(feeds, replies[index * 2 + 1].pairs, last) else { continue }
             behind[EventPartition(of: room), default: []] += [String(clock.wall), room.text]
             count += 1
         }
@@ -83,15 +83,15 @@ struct RoomScan: Sendable {
         return count
     }
 
-    /// Whether one of the sinks has not got the entry at that position.
-    private static func isBehind(_ sinks: [String], _ cursors: [String: RedisValue], _ newest: Position) -> Bool {
-        sinks.contains { sink in
-            let place = cursors[sink]?.string?.split(separator: " ").first.flatMap { Position($0) }
+    /// Whether one of the feeds has not got the entry at that position.
+    private static func isBehind(_ feeds: [String], _ cursors: [String: RedisValue], _ newest: Position) -> Bool {
+        feeds.contains { feed in
+            let place = cursors[feed]?.string?.split(separator: " ").first.flatMap { Position($0) }
             return place.map { $0 < newest } ?? true
         }
     }
 
-    private func look(at rooms: [RoomName], for sinks: [String]) async throws -> (behind: Int, cold: Int) {
+    private func look(at rooms: [RoomName], for feeds: [String]) async throws -> (behind: Int, cold: Int) {
         let commands = rooms.flatMap { room in
             [
                 ["XREVRANGE", keys.key(.log, of: room.text), "+", "-", "COUNT", "1"],
@@ -114,7 +114,7 @@ struct RoomScan: Sendable {
                 if cold != nil, replies[index * 3 + 2].integer ?? -1 >= 0 { chills.append(chill(room)) }
                 continue
             }
-            guard Self.isBehind(sinks, replies[index * 3 + 1].pairs, last.position) else {
+            guard Self.isBehind(feeds, replies[index * 3 + 1].pairs, last.position) else {
                 // Redis looks once more whether a node is in the room.
                 if let cold, replies[index * 3 + 2].integer ?? -1 >= 0,
                     last.content.at + UInt64(clamping: cold.wholeMilliseconds) <= clock.wall

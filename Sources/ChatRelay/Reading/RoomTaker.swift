@@ -15,7 +15,7 @@ struct RoomTaker: Sendable {
 
     /// Returns whether there is more.
     func take() async throws(RelayTrouble) -> Bool {
-        let feeds = Dictionary(grouping: await holder.sinks.keys.sorted().map { SinkFeed(named: $0) }, by: \.book)
+        let feeds = Dictionary(grouping: await holder.feeds.keys.sorted().map { SinkFeed(named: $0) }, by: \.book)
         var hasMore = false
         for (book, feeds) in feeds where try await take(book, for: feeds) { hasMore = true }
         return hasMore

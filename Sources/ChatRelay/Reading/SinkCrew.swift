@@ -16,7 +16,7 @@ actor SinkCrew {
     private let news: QueueNews
     private let book: SinkBook
     private let clock: RelayClock
-    private let webhooks: WebhookSink.Common
+    private let webhooks: WebhookSender.Common
     private let logger: Logger
     private var members: [String: Member] = [:]
     /// What was wrong with endpoints, so that it is logged once.
@@ -24,7 +24,7 @@ actor SinkCrew {
 
     init(
         redis: any RelayStore, keys: RedisKeys, holder: LeaseHolder, news: QueueNews, book: SinkBook,
-        clock: RelayClock, webhooks: WebhookSink.Common, logger: Logger
+        clock: RelayClock, webhooks: WebhookSender.Common, logger: Logger
     ) {
         self.news = news
         self.book = book
@@ -56,13 +56,16 @@ actor SinkCrew {
             book.ended(name)
         }
         // An endpoint that was added by an older version has no queues but that of messages.
-        let known = await holder.sinks
+        let known = await holder.feeds
         let missing = wanted.values.filter { known[$0.feed.name] == nil }
         _ = try await redis.ask(
             missing.map { WebhookStore(keys: keys).begin($0.feed, now: clock.wall) })
         for (name, (endpoint, feed)) in wanted where members[name] == nil {
             do throws(RelayTrouble) {
-                start(try WebhookSink(endpoint, feed, webhooks), feed, endpoint)
+                let sink: any EventSink =
+                    endpoint.isUnordered
+                    ? try UnorderedWebhookSink(endpoint, feed, webhooks) : try WebhookSink(endpoint, feed, webhooks)
+                start(sink, feed, endpoint)
                 problems[name] = nil
             } catch {
                 say(name, error.description)

@@ -92,6 +92,7 @@ actor SinkWorker {
 
     /// Returns whether anything was due.
     func round() async throws -> Bool {
+        try await sink.attend(await holder.leases)
         var (whole, due) = try await dueRooms()
         guard !due.isEmpty else { return false }
         let pages = try await reader.pages(due)
@@ -101,7 +102,7 @@ actor SinkWorker {
             whole.removeAll { unread.contains($0) }
             due.removeLast(due.count - pages.count)
         }
-        let harvest = harvest(due, pages, isWhole: await holder.sinks[feedName] ?? false)
+        let harvest = harvest(due, pages, isWhole: await holder.feeds[feedName] ?? false)
         let receipt = harvest.batches.isEmpty ? SinkReceipt() : try await sink.accept(harvest.batches)
         for lease in receipt.lost { await holder.fenced(lease) }
         count(harvest.batches, receipt)

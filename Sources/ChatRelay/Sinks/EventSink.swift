@@ -11,12 +11,17 @@ protocol EventSink: Sendable {
     /// Returns once the events are where they have to be, except those that the receipt names. Throws a
     /// ``RelayTrouble`` if that is not certain; then all events are given again, after a pause.
     func accept(_ batches: [EventBatch]) async throws -> SinkReceipt
+    /// Called at least once a second, also while there are no events, with the leases that the relay holds: for what
+    /// the sink has kept for later.
+    func attend(_ leases: [LeaseBook.Lease]) async throws
     /// What deletes rooms that are being closed, once this sink has them; nil if it does not matter to the sink.
     var closer: RoomCloser? { get }
 }
 
 extension EventSink {
     var closer: RoomCloser? { nil }
+
+    func attend(_ leases: [LeaseBook.Lease]) async throws {}
 }
 
 /// What a sink has not accepted of what it was given.
@@ -39,6 +44,13 @@ struct EventBatch: Sendable {
     struct Room: Sendable {
         let room: RoomName
         let events: [RoomEvent]
+
+        /// Up to where the room was read if the event at that index, and those behind it, were not accepted: several
+        /// events may have one position. Nil: nothing was.
+        func position(before index: Int) -> Position? {
+            let first = events[index].position
+            return events[..<index].last { $0.position < first }?.position
+        }
     }
 
     let lease: LeaseBook.Lease

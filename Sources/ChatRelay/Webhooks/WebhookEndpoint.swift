@@ -15,6 +15,8 @@ public struct WebhookEndpoint: Hashable, Sendable {
     public var secrets: [String] = []
     /// Whether it is signed with a key pair (`v1a`), not with a secret (`v1`).
     public var isAsymmetric = false
+    /// Whether events are sent as they come, and none waits for another one of its room.
+    public var isUnordered = false
     /// Why nothing is sent; nil if it is sent.
     public var disabled: String?
     /// Events from before then are not sent (ms since 1970).
@@ -45,6 +47,7 @@ public struct WebhookEndpoint: Hashable, Sendable {
         if previousUntil > 0 { fields["previousUntil"] = .string(String(previousUntil)) }
         if !secrets.isEmpty { fields["secrets"] = .array(secrets.map { .string($0) }) }
         if isAsymmetric { fields["signature"] = .string("v1a") }
+        if isUnordered { fields["order"] = .string("none") }
         if let disabled { fields["disabled"] = .string(disabled) }
         return JSONValue.object(fields).text
     }
@@ -60,6 +63,7 @@ public struct WebhookEndpoint: Hashable, Sendable {
             let generation = Self.text(value["generation"], { Int($0) }, absent: 1), generation > 0,
             let previousUntil = Self.text(value["previousUntil"], { UInt64($0) }, absent: 0),
             let isAsymmetric = Self.text(value["signature"], { $0 == "v1a" ? true : nil }, absent: false),
+            let isUnordered = Self.text(value["order"], { $0 == "none" ? true : nil }, absent: false),
             let disabled = Self.text(value["disabled"], { $0 }, absent: "")
         else { return nil }
         self.init(id: id, url: url, filter: EventFilter(kinds: Set(kinds), rooms: rooms), since: since)
@@ -67,6 +71,7 @@ public struct WebhookEndpoint: Hashable, Sendable {
         self.previousUntil = previousUntil
         self.secrets = secrets
         self.isAsymmetric = isAsymmetric
+        self.isUnordered = isUnordered
         self.disabled = disabled.isEmpty ? nil : disabled
     }
 

@@ -1,63 +1,35 @@
-import ChatAccess
 import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// One endpoint that is sent events: Standard Webhooks 1.0, in the order of each room, several rooms at once.
+/// One endpoint that is sent events in the order of each room, several rooms at once.
 ///
 /// An event that is not accepted is tried again by the schedule, and the later ones of its room wait for it; other
-/// rooms do not. After the last attempt it becomes a dead letter, and the room goes on. An endpoint that fails whatever
-/// the room is left alone by a circuit breaker, and one that answers 410 is disabled.
+/// rooms do not. After the last attempt it becomes a dead letter, and the room goes on.
 actor WebhookSink: EventSink {
     /// Rooms to which events are sent at once.
     private static let mostAtOnce = 8
 
-    nonisolated var name: String { endpoint.sink }
+    nonisolated var name: String { sender.endpoint.sink }
     nonisolated let filter: EventFilter
     /// What of the rooms it is given by this object; its attempts are counted apart from those of other feeds.
     private let feed: SinkFeed
-    private nonisolated let endpoint: WebhookEndpoint
-    private let url: WebhookURL
-    private let common: Common
-    private var breaker: CircuitBreaker
-
-    /// What all endpoints share.
-    struct Common: Sendable {
-        let redis: any RelayStore
-        let keys: RedisKeys
-        let client: WebhookClient
-        let secrets: WebhookSecrets
-        let schedule: RetrySchedule
-        /// The most dead letters of an endpoint and partition.
-        let deadLetters: Int
-        let clock: RelayClock
-    }
+    private nonisolated let sender: WebhookSender
+    private let common: WebhookSender.Common
 
     /// Throws why nothing can be sent to the endpoint.
-    init(_ endpoint: WebhookEndpoint, _ feed: SinkFeed, _ common: Common) throws(RelayTrouble) {
-        self.endpoint = endpoint
+    init(_ endpoint: WebhookEndpoint, _ feed: SinkFeed, _ common: WebhookSender.Common) throws(RelayTrouble) {
         self.feed = feed
         self.common = common
         filter = endpoint.filter.since(endpoint.since)
-        do throws(WebhookURL.Problem) {
-            url = try WebhookURL(endpoint.url)
-        } catch {
-            throw RelayTrouble("its address: \(error)")
-        }
-        guard !common.secrets.of(endpoint, now: common.clock.wall).isEmpty else {
-            throw RelayTrouble("it has no secret: set MARTLET_WEBHOOKS_KEY")
-        }
-        breaker = CircuitBreaker(shortest: common.schedule.pauses.first ?? .seconds(5))
+        sender = try WebhookSender(endpoint, common)
     }
 
     func accept(_ batches: [EventBatch]) async throws -> SinkReceipt {
-        if let pause = breaker.closedFor(now: common.clock.now) {
-            throw RelayTrouble("\(url.host) is left alone, as it fails", pause: pause)
-        }
+        let width = try await sender.width(Self.mostAtOnce)
         let rooms = batches.flatMap { batch in batch.rooms.map { (batch.lease, $0) } }
         let tries = try await readTries(rooms)
         let work = zip(rooms, tries).map { Work(lease: $0.0, room: $0.1, tries: $1) }
-        let width = breaker.width(Self.mostAtOnce)
         return try await withThrowingTaskGroup(of: Room.self, returning: SinkReceipt.self) { group in
             var receipt = SinkReceipt()
             var rest = work[...]
@@ -66,7 +38,7 @@ actor WebhookSink: EventSink {
             while let done = try await group.next() {
                 if let partial = done.partial { receipt.partial[done.room] = partial }
                 // An endpoint that has just failed too often is not given more.
-                guard breaker.closedFor(now: common.clock.now) == nil, let work = rest.popFirst() else { continue }
+                guard await !sender.isLeftAlone, let work = rest.popFirst() else { continue }
                 group.addTask { try await self.deliver(work) }
             }
             for work in rest {
@@ -99,64 +71,20 @@ actor WebhookSink: EventSink {
         var tries = work.tries
         for (index, event) in room.events.enumerated() {
             if tries.event != event.id { tries = Tries(event: event.id) }
-            let outcome = await send(event)
-            if case .accepted = outcome {
-                breaker.succeeded()
-                continue
-            }
-            if case .gone = outcome { try await disable() }
-            guard case .failed(let problem, let retryAfter) = outcome else { continue }
-            breaker.failed(now: common.clock.now, atLeast: retryAfter)
+            let letter = WebhookLetter(event, now: common.clock.wall)
+            guard case .failed(let problem, let retryAfter) = try await sender.send(letter) else { continue }
             tries.failures += 1
             if let pause = common.schedule.pause(
                 afterFailures: tries.failures, random: .random(in: 0..<1), atLeast: retryAfter)
             {
                 try await write(tries, room.room, lease)
-                let before = room.events[..<index].last { $0.position < event.position }
                 return Room(
-                    room: room.room, partial: SinkReceipt.Partial(upTo: before?.position, delay: pause))
+                    room: room.room, partial: SinkReceipt.Partial(upTo: room.position(before: index), delay: pause))
             }
-            try await bury(event, lease, problem)
+            try await sender.bury(letter, lease, problem)
         }
         if !work.tries.event.isEmpty { try await write(nil, room.room, lease) }
         return Room(room: room.room)
-    }
-
-    // MARK: one delivery
-
-    private enum Outcome {
-        case accepted
-        /// 410: nobody wants it any more.
-        case gone
-        case failed(String, retryAfter: Duration?)
-    }
-
-    private func send(_ event: RoomEvent) async -> Outcome {
-        let now = common.clock.wall
-        let body = Array(event.json(now: now).utf8)
-        let fields = StandardWebhook.fields(
-            id: event.id, now: now, body: body, signers: common.secrets.of(endpoint, now: now))
-        do throws(WebhookClient.Failure) {
-            let answer = try await common.client.post(url, fields, body)
-            switch answer.status {
-            case 200...299: return .accepted
-            case 410: return .gone
-            case 300...399:
-                return .failed("status \(answer.status), a redirect, which is not followed", retryAfter: nil)
-            default:
-                let pause = answer.retryAfter.flatMap { RetryAfter.pause($0, now: common.clock.wall) }
-                return .failed("status \(answer.status)", retryAfter: pause)
-            }
-        } catch {
-            return .failed(error.description, retryAfter: nil)
-        }
-    }
-
-    private func disable() async throws {
-        var changed = endpoint
-        changed.disabled = "the server answered 410 Gone"
-        _ = try await common.redis.ask([WebhookStore(keys: common.keys).write(changed)])
-        throw RelayTrouble("\(url.host) answered 410 Gone, so the endpoint is disabled", pause: .seconds(5))
     }
 
     // MARK: what Redis keeps
@@ -177,42 +105,5 @@ actor WebhookSink: EventSink {
         let command =
             tries.map { ["HSET", key, room.text, "\($0.event) \($0.failures)"] } ?? ["HDEL", key, room.text]
         _ = try await common.redis.ask([command])
-    }
-
-    private func bury(_ event: RoomEvent, _ lease: LeaseBook.Lease, _ problem: String) async throws {
-        _ = try await common.redis.ask([
-            [
-                "XADD", common.keys.dead(name, ofPartition: lease.partition.keyTag), "MAXLEN", "~",
-                String(common.deadLetters),
-                "*", "id", event.id, "type", event.kind.rawValue, "room", event.room.text, "event",
-                event.json(now: common.clock.wall), "reason", problem,
-            ]
-        ])
-    }
-}
-
-/// What signs for endpoints: secrets, and key pairs.
-struct WebhookSecrets: Sendable {
-    /// The operator's key, from which the others are derived; nil if there is none.
-    let key: HookSecret?
-
-    /// What signs for the endpoint, the newest first; during a rotation also the one before.
-    func of(_ endpoint: WebhookEndpoint, now: UInt64) -> [WebhookSigner] {
-        let count = endpoint.previousUntil > now ? 2 : 1
-        if !endpoint.secrets.isEmpty {
-            return endpoint.secrets.prefix(count).compactMap { text in
-                endpoint.isAsymmetric ? WebhookKey(text).map { .key($0) } : HookSecret(text).map { .secret($0) }
-            }
-        }
-        guard let key else { return [] }
-        return (0..<count).compactMap { back in
-            let generation = endpoint.generation - back
-            guard generation > 0 else { return nil }
-            if endpoint.isAsymmetric {
-                return StandardWebhook.derivedKey(of: endpoint.id, generation: generation, key: key).map { .key($0) }
-            }
-            return HookSecret(StandardWebhook.derivedSecret(of: endpoint.id, generation: generation, key: key))
-                .map { .secret($0) }
-        }
     }
 }

@@ -48,7 +48,7 @@ public struct WebhookStore: Sendable {
                 return feeds.flatMap { feed in
                     [
                         ["DEL", keys.due(feed, ofPartition: tag)], ["DEL", keys.tries(feed, ofPartition: tag)],
-                        ["DEL", keys.dead(feed, ofPartition: tag)],
+                        ["DEL", keys.dead(feed, ofPartition: tag)], ["DEL", keys.later(feed, ofPartition: tag)],
                     ]
                 }
             }

@@ -82,6 +82,9 @@ struct Webhooks: AsyncParsableCommand {
         @Flag(help: "Sign with a key pair (v1a); the receiver gets the public key.")
         var asymmetric = false
 
+        @Flag(help: "Send events as they come: one that is not accepted does not hold up the later ones of its room.")
+        var unordered = false
+
         @Option(
             help: """
                 A secret of your own: whsec_ and base64, or any text of at least 24 bytes; with --asymmetric whsk_ and \
@@ -97,6 +100,7 @@ struct Webhooks: AsyncParsableCommand {
                 id: String(UInt64.random(in: 0 ... .max), radix: 36), url: try address(settings), filter: try filter(),
                 since: WallClock.milliseconds)
             endpoint.isAsymmetric = asymmetric
+            endpoint.isUnordered = unordered
             if let secret {
                 try Webhooks.check(secret, of: endpoint)
                 endpoint.secrets = [secret]
@@ -193,7 +197,8 @@ struct Webhooks: AsyncParsableCommand {
                 Terminal.write(
                     TerminalText.harmless(
                         "\(endpoint.id)  \(endpoint.url)  types \(types.isEmpty ? "all but presence" : types)  rooms "
-                            + "\(rooms.isEmpty ? "all" : rooms)  \(state)") + "\n")
+                            + "\(rooms.isEmpty ? "all" : rooms)  \(endpoint.isUnordered ? "unordered  " : "")\(state)")
+                        + "\n")
             }
             for id in store.unreadable(reply) {
                 Terminal.write(TerminalText.harmless("\(id)  cannot be read; nothing is sent to it") + "\n")

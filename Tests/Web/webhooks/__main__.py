@@ -194,6 +194,36 @@ class Test:
         assert receiver.attempts(first) == [500, 500, 204], receiver.deliveries
         assert receiver.attempts(second) == [204], receiver.deliveries
 
+    def an_unordered_endpoint_is_sent_what_comes_behind_a_failure(self):
+        receiver = Receiver()
+        identifier = self.add(receiver, "--room", "unordered", "--unordered")
+        assert "unordered" in next(
+            line for line in self.martlet("webhooks", "list").splitlines() if line.startswith(identifier)
+        )
+        receiver.answers.extend([500, 500])
+        first, second = self.say("unordered", "one"), self.say("unordered", "two")
+        until("both are delivered", lambda: set(receiver.accepted()) == {first, second})
+        # Both were tried at once, or the second one was not held up by the first.
+        assert receiver.attempts(first).count(500) + receiver.attempts(second).count(500) == 2, receiver.deliveries
+        # What waits for another attempt is not lost with the relay.
+        receiver.answers.append((503, {"Retry-After": "1"}))
+        waiting = self.say("unordered", "three")
+        until("it was refused", lambda: receiver.attempts(waiting) == [503])
+        for child in self.relays:
+            child.kill()
+            child.wait()
+        self.relay()
+        until("it is delivered", lambda: receiver.attempts(waiting)[-1] == 204)
+        # After the last attempt it is a dead letter.
+        receiver.answers.extend([500] * 4)
+        lost = self.say("unordered", "four")
+        until("all attempts were made", lambda: receiver.attempts(lost) == [500] * 4)
+        last = self.say("unordered", "five")
+        until("the next one is delivered", lambda: last in receiver.accepted())
+        sink = f"hook-{identifier}"
+        until("there is a dead letter", lambda: lost in self.martlet("relay", "dead", "list", sink))
+        assert not receiver.broken, receiver.broken
+
     def a_server_that_hangs_is_given_up_and_tried_again(self):
         receiver = Receiver()
         self.add(receiver, "--room", "hang")
@@ -312,37 +342,46 @@ class Test:
         assert [delivery[0] for delivery in receiver.deliveries[4:]] == said[2:]
 
     def workers_of_the_document_share_the_streams(self):
+        self.workers_share_the_streams("python", [sys.executable, self.python_worker()])
+
+    def workers_in_swift_share_the_streams(self):
+        self.workers_share_the_streams("swift", [pathlib.Path(self.options.binary).parent / "tutorial-worker"])
+
+    def python_worker(self):
         page = pathlib.Path(__file__).resolve().parents[3] / "Sources/ChatRelay/README.md"
         code = re.search(r"<!-- tutorial: worker.py -->\n```python\n(.*?)```", page.read_text(), re.DOTALL)[1]
+        worker = pathlib.Path(self.options.logs) / "worker.py"
+        worker.write_text(code)
+        return worker
+
+    def workers_share_the_streams(self, language, command):
         folder = pathlib.Path(self.options.logs)
-        (folder / "worker.py").write_text(code)
-        database = folder / "effects.db"
-        environment = {**os.environ, "REDIS_URL": f"redis://127.0.0.1:{self.options.redis_port}"}
+        database = folder / f"{language}.db"
+        port = str(self.options.redis_port)
+        environment = {**os.environ, "REDIS_URL": f"redis://127.0.0.1:{port}", "REDIS_PORT": port}
         # One at a time at first, as two would make the table at once.
         workers = {}
 
         def start(name):
-            log = (folder / f"{name}.log").open("wb")
-            workers[name] = subprocess.Popen(
-                [sys.executable, folder / "worker.py", name, database], env=environment, stdout=log, stderr=log
-            )
+            log = (folder / f"{language}-{name}.log").open("wb")
+            workers[name] = subprocess.Popen([*command, name, database], env=environment, stdout=log, stderr=log)
 
         def done():
             with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
-                return [row[0] for row in connection.execute("SELECT id FROM effects WHERE id LIKE 'work%~%'")]
+                return [row[0] for row in connection.execute("SELECT id FROM effects WHERE id LIKE ?", (f"{language}%~%",))]
 
         try:
             start("one")
-            said = [self.say("work0", "first")]
+            said = [self.say(f"{language}0", "first")]
             until("the first worker works", lambda: database.exists() and len(done()) == 1)
             start("two")
             for number in range(300):
-                said.append(self.say(f"work{number % 5}", f"text {number}"))
+                said.append(self.say(f"{language}{number % 5}", f"text {number}"))
                 if number == 150:
                     workers["one"].kill()
             until("every event has its effect", lambda: len(done()) == len(said), 40)
             assert sorted(done()) == sorted(said)
-            assert workers["two"].poll() is None, (folder / "two.log").read_text()
+            assert workers["two"].poll() is None, (folder / f"{language}-two.log").read_text()
         finally:
             for worker in workers.values():
                 worker.kill()
@@ -445,6 +484,7 @@ class Test:
         github_stripe_and_slack_are_understood,
         everything_is_verified_and_in_order,
         failures_are_tried_again_and_later_ones_of_the_room_wait,
+        an_unordered_endpoint_is_sent_what_comes_behind_a_failure,
         a_server_that_hangs_is_given_up_and_tried_again,
         redirects_are_not_followed,
         retry_after_is_honoured,
@@ -454,6 +494,7 @@ class Test:
         addresses_that_are_not_public_are_refused,
         a_relay_that_is_killed_loses_nothing,
         workers_of_the_document_share_the_streams,
+        workers_in_swift_share_the_streams,
         a_room_can_be_replayed,
         a_test_says_what_the_endpoint_answers,
         the_signature_is_that_of_the_specification,
