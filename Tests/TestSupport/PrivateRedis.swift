@@ -3,7 +3,7 @@ import Glibc
 import NIOConcurrencyHelpers
 
 /// A redis-server of a test's own: on loopback or a unix socket, in a temporary directory, without persistence. It ends
-/// with `stop()`, or when the object is released.
+/// with `stop()`, when the object is released, or with the tests, for a server that all tests of a suite share.
 ///
 ///     let redis = try await PrivateRedis.start()
 ///     defer { redis.stop() }
@@ -92,6 +92,7 @@ package final class PrivateRedis: @unchecked Sendable {
             return running
         }
         guard let running else { return }
+        Self.servers.withLockedValue { _ = $0.removeValue(forKey: running.processIdentifier) }
         if running.isRunning { Glibc.kill(running.processIdentifier, SIGKILL) }
         running.waitUntilExit()
     }
@@ -146,6 +147,8 @@ package final class PrivateRedis: @unchecked Sendable {
         process.standardError = FileHandle.nullDevice
         try process.run()
         lock.withLock { self.process = process }
+        Self.servers.withLockedValue { $0[process.processIdentifier] = directory }
+        _ = Self.endsWithTheTests
         try await eventually("redis-server answers", within: .seconds(60)) {
             guard process.isRunning else {
                 let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
@@ -154,6 +157,19 @@ package final class PrivateRedis: @unchecked Sendable {
             return Self.answersPing(port: port)
         }
     }
+
+    /// The running servers, and their directories.
+    private static let servers = NIOLockedValueBox<[pid_t: URL]>([:])
+
+    /// Whoever is still running when the tests are over is ended: nobody releases what a static constant holds.
+    private static let endsWithTheTests: Void = {
+        atexit {
+            for (pid, directory) in PrivateRedis.servers.withLockedValue({ $0 }) {
+                Glibc.kill(pid, SIGKILL)
+                try? FileManager.default.removeItem(at: directory)
+            }
+        }
+    }()
 
     private func makeCertificate() throws {
         try Self.run(
