@@ -103,8 +103,8 @@ extension NodeConfiguration {
         Setting(
             "webhooks.dead.letters", \.relay.webhookDeadLetters, .int(1...1_000_000),
             "`martlet relay`: dead letters that are kept of an endpoint, in each of the 16 partitions, at most. The "
-                + "oldest ones go; it bounds the memory of Redis. Of an unordered endpoint also the events that wait for "
-                + "another attempt; beyond it, rooms wait."),
+                + "oldest ones go; it bounds the memory of Redis. Of an unordered endpoint also the events that wait "
+                + "for another attempt; beyond it, rooms wait."),
         Setting(
             "webhooks.ca", \.relay.webhookAuthorityFile, ValueRule.file.optional(),
             "`martlet relay`: PEM file of the authorities that are trusted for webhooks, in place of the system's."),
