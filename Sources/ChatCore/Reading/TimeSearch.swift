@@ -2,8 +2,10 @@
 /// found in, the next question out.
 ///
 /// Positions of a history go up with the time, and so does what nodes say of the time of a message, but for the
-/// difference of their clocks; by so much the answer may be off. The number of questions is about the binary logarithm
-/// of the length of the history, and at most ``mostQuestions``.
+/// difference of their clocks; by so much the answer may be off. A time before the room's history began finds its first
+/// message, also if messages were brought in with a time of their own.
+///
+/// The number of questions is about the binary logarithm of the length of the history, and at most ``mostQuestions``.
 public struct TimeSearch: Sendable {
     public enum Step: Hashable, Sendable {
         /// Read one message, and tell it by ``take(_:)``.
