@@ -22,6 +22,18 @@ struct AddressTurnsTests {
         func end() { running -= 1 }
     }
 
+    /// A field that the request does not know is no way around the turns.
+    @Test(arguments: [
+        ("GET", "/api/rooms/a/roster", "", true), ("GET", "/api/rooms/a/roster", "wait=5s", true),
+        ("GET", "/api/rooms/a/messages", "limit=9", true), ("GET", "/api/rooms/a/messages", "wait=0", true),
+        ("GET", "/api/rooms/a/messages", "wait=x", true), ("HEAD", "/api/inbox", "wait=5s", true),
+        ("GET", "/api/rooms/a/messages", "after=1-1&wait=5s", false), ("POST", "/api/rooms/a/messages", "", false),
+        ("GET", "/metrics", "", false), ("GET", "/chat.js", "", false),
+    ])
+    func whatReadsTakesTurns(method: String, path: String, query: String, takesTurns: Bool) {
+        #expect(ChargesAddress.takesTurns(method: method, path: path, query: query) == takesTurns)
+    }
+
     @Test func requestsOfAnAddressTakeTurns() async {
         let turns = AddressTurns(atOnce: 2)
         let record = Record()

@@ -1,5 +1,4 @@
 import ChatCore
-import ChatWire
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -84,7 +83,8 @@ struct ChargesAddress: RouterMiddleware {
         let isHealth = request.uri.path == "/healthz" || request.uri.path == "/readyz"
         let rates = isHealth ? accounts.health : accounts.addresses
         do {
-            guard Self.takesTurns(request) else {
+            let uri = request.uri
+            guard Self.takesTurns(method: request.method.rawValue, path: uri.path, query: uri.query ?? "") else {
                 return try await answer(request, context, account, rates, next: next)
             }
             return try await accounts.reads.inTurn(of: account.address) {
@@ -117,11 +117,8 @@ struct ChargesAddress: RouterMiddleware {
 
     /// Whether the request reads what may be large: its cost is known only when it was read. A request that waits for
     /// messages keeps nobody from reading.
-    private static func takesTurns(_ request: Request) -> Bool {
-        guard request.method == .get || request.method == .head, request.uri.path.hasPrefix("/api/") else {
-            return false
-        }
-        guard let query = request.uri.query else { return true }
-        return PercentEncoding.query(query, only: ["wait"])?["wait"] == nil
+    static func takesTurns(method: String, path: String, query: String) -> Bool {
+        (method == "GET" || method == "HEAD") && path.hasPrefix("/api/")
+            && RoomsAPI.wait(method: method, path: path, query: query) == nil
     }
 }

@@ -100,9 +100,12 @@ struct RoomsAPI: Sendable {
 
     /// How long the answer to a request may take because the request waits for messages; nil if it does not.
     static func wait(of head: RequestHead) -> Duration? {
-        guard head.method == "GET" || head.method == "HEAD", head.path.hasPrefix("/api/rooms/"),
-            head.path.hasSuffix("/messages"),
-            let text = PercentEncoding.query(head.query, only: ["wait"])?["wait"], let wait = try? wait(text),
+        wait(method: head.method, path: head.path, query: head.query)
+    }
+
+    static func wait(method: String, path: String, query: String) -> Duration? {
+        guard method == "GET" || method == "HEAD", path.hasPrefix("/api/rooms/"), path.hasSuffix("/messages"),
+            let text = PercentEncoding.query(query, only: ["wait"])?["wait"], let wait = try? wait(text),
             wait > .zero
         else { return nil }
         return wait
