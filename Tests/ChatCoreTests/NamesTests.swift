@@ -18,6 +18,19 @@ struct NamesTests {
         #expect(rooms.count == 2)
     }
 
+    /// Bytes are compared eight at a time, and the rest one by one.
+    @Test(arguments: 0..<35) func eachByteCounts(length: Int) {
+        let bytes = (0..<length).map { UInt8(0x41 + $0 % 26) }
+        let text = String(decoding: bytes, as: UTF8.self)
+        #expect(text.isSame(as: String(decoding: bytes, as: UTF8.self)))
+        #expect(!text.isSame(as: text + "x") && !(text + "x").isSame(as: text))
+        for place in bytes.indices {
+            var others = bytes
+            others[place] ^= 0x20
+            #expect(!text.isSame(as: String(decoding: others, as: UTF8.self)), "byte \(place)")
+        }
+    }
+
     @Test func aKeyOfOtherBytesIsNoRepetition() throws {
         var room = try RoomHarness()
         try room.goInside()

@@ -74,6 +74,20 @@ import Testing
         "MARTLET_API_KEYS": "bot:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08:read+send@team:*",
     ]
 
+    /// Whatever the table shows as its default can be written, too.
+    @Test func noneCanBeWritten() throws {
+        let variables = [
+            "MARTLET_ARCHIVE", "MARTLET_ARCHIVE_COLD", "MARTLET_ADMIN_PORT", "MARTLET_STOMP_PORT", "MARTLET_RELAY_PORT",
+            "MARTLET_TOKEN_JWKS_URL", "MARTLET_HOOK_URL",
+        ]
+        let none = Dictionary(uniqueKeysWithValues: variables.map { ($0, "none") })
+        let configuration = try NodeConfiguration.load(environment: none)
+        #expect(configuration.archive == nil && configuration.archiveCold == nil)
+        #expect(configuration.listener.adminPort == nil && configuration.listener.stompPort == nil)
+        #expect(configuration.relay.port == nil && configuration.access.keySet == nil)
+        #expect(configuration.screening.hook == nil)
+    }
+
     @Test func everyVariableIsReadIntoItsPlace() throws {
         #expect(Set(Self.valid.keys) == Set(NodeConfiguration.variables))
         let configuration = try NodeConfiguration.load(environment: Self.valid)

@@ -73,9 +73,7 @@ private enum ChannelKey: Hashable {
     func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
 
     static func == (left: ChannelKey, right: ChannelKey) -> Bool {
-        left.withBytes { left in
-            right.withBytes { right in left.count == right.count && left.elementsEqual(right) }
-        }
+        left.withBytes { left in right.withBytes { right in left.isSame(as: right) } }
     }
 }
 

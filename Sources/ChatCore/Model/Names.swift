@@ -17,7 +17,9 @@ extension String {
         // Strings made by Swift always have contiguous storage, and comparing it is much faster than comparing bytes
         // one by one.
         let same = utf8.withContiguousStorageIfAvailable { left in
-            other.utf8.withContiguousStorageIfAvailable { right in left.elementsEqual(right) }
+            other.utf8.withContiguousStorageIfAvailable { right in
+                UnsafeRawBufferPointer(left).isSame(as: UnsafeRawBufferPointer(right))
+            }
         }
         if case .some(.some(let isSame)) = same { return isSame }
         return utf8.elementsEqual(other.utf8)

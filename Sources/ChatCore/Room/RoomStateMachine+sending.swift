@@ -33,7 +33,7 @@ extension RoomStateMachine {
                 content: content, rights: request.rights, again: said || unsure, said: said,
                 since: said ? request.since : firstTrySince(request),
                 deadline: now + settings.limits.sendWait,
-                waiters: [.init(session: session, ref: ref)]),
+                waiters: .init(.init(session: session, ref: ref))),
             clientKey: request.key)
         members.sendBegan(session)
         pump(now: now, &actions)
@@ -154,10 +154,10 @@ extension RoomStateMachine {
     mutating func appendCompleted(
         number: UInt64, _ result: Result<BrokerReply, BrokerError>, now: Moment, _ actions: inout [RoomAction]
     ) {
-        guard let (send, tried) = sends.appendAnswered(number) else { return }
+        guard let (content, tried) = sends.appendAnswered(number) else { return }
         switch result {
         case .success(.appended(let position, let isPublished)):
-            appended(number, send, at: position, isPublished: isPublished, now: now, &actions)
+            appended(number, content, at: position, isPublished: isPublished, now: now, &actions)
         case .failure(.refused):
             actions.append(.count(.refused))
             sends.requeue(number)
@@ -184,10 +184,10 @@ extension RoomStateMachine {
     }
 
     private mutating func appended(
-        _ number: UInt64, _ send: PendingSend, at position: Position, isPublished: Bool, now: Moment,
+        _ number: UInt64, _ content: MessageContent, at position: Position, isPublished: Bool, now: Moment,
         _ actions: inout [RoomAction]
     ) {
-        let isEcho = isPublished && order.wasShown(send.content, at: position)
+        let isEcho = isPublished && order.wasShown(content, at: position)
         let isOld = position.seq == 0 || hasPassed(position)
         if settings.rules.contains(.alarm), isOld, !isEcho {
             // A log that was set back stored it (race 7): nothing is shown or published until the room was entered
@@ -196,11 +196,11 @@ extension RoomStateMachine {
             sends.doubt(number)
             return enterAgain(now: now, &actions)
         }
-        if lastRefusal != nil { failOvertaken(by: number, send, &actions) }
-        noteAppended(send.content, &actions)
-        sends.stored(number, at: position, repeated: false, said: send.content.at)
+        if lastRefusal != nil { failOvertaken(by: number, content.user, &actions) }
+        noteAppended(content, &actions)
+        sends.stored(number, at: position, repeated: false, said: content.at)
         if isEcho { return answerShown(position, &actions) }
-        let message = Message(position: position, content: send.content)
+        let message = Message(position: position, content: content)
         if isPublished {
             actions.append(.count(.published))
         } else if hasOthers {
@@ -238,9 +238,9 @@ extension RoomStateMachine {
 
     /// Fails sends that Redis would not store, and that would be tried again after a later one of the same user was
     /// stored.
-    private mutating func failOvertaken(by number: UInt64, _ stored: PendingSend, _ actions: inout [RoomAction]) {
+    private mutating func failOvertaken(by number: UInt64, _ user: UserID, _ actions: inout [RoomAction]) {
         let error = WireError(.notStored, "redis did not store it: \(lastRefusal ?? "")")
-        while let earlier = sends.oldestQueued(of: stored.content.user), earlier < number {
+        while let earlier = sends.oldestQueued(of: user), earlier < number {
             actions.append(.count(.notStored))
             finish(earlier, &actions) { ref, _ in .error(ref: ref, error) }
         }
@@ -328,7 +328,7 @@ extension RoomStateMachine {
     }
 
     private mutating func answer(
-        _ waiters: [PendingSend.Waiter], _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent
+        _ waiters: PendingSend.Waiters, _ actions: inout [RoomAction], _ event: (Ref?, RoomName) -> ServerEvent
     ) {
         for waiter in waiters {
             members.sendEnded(waiter.session)

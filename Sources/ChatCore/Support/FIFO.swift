@@ -34,10 +34,10 @@ struct FIFO<Element: Sendable>: Sendable {
     mutating func update(_ number: UInt64, _ body: (inout Element) -> Void) {
         guard number >= origin, number - origin < UInt64(storage.count) else { return }
         let index = Int(number - origin)
-        guard var element = storage[index] else { return }
-        storage[index] = nil
+        // Moved out and in: a copy would cost a retain for each reference in the element.
+        guard var element = storage[index].take() else { return }
         body(&element)
-        storage[index] = element
+        storage[index] = consume element
     }
 
     /// Removes and returns the element with that number; nil if it is not there.
@@ -45,8 +45,7 @@ struct FIFO<Element: Sendable>: Sendable {
     mutating func remove(_ number: UInt64) -> Element? {
         guard number >= origin, number - origin < UInt64(storage.count) else { return nil }
         let index = Int(number - origin)
-        guard let element = storage[index] else { return nil }
-        storage[index] = nil
+        guard let element = storage[index].take() else { return nil }
         count -= 1
         while head < storage.count, storage[head] == nil { head += 1 }
         if head == storage.count {
@@ -92,6 +91,16 @@ struct FIFO<Element: Sendable>: Sendable {
         var index = max(head, number > origin ? Int(min(number - origin, UInt64(storage.count))) : 0)
         while index < storage.count {
             if let element = storage[index], predicate(element) { return origin + UInt64(index) }
+            index += 1
+        }
+        return nil
+    }
+
+    /// What the body returns of the first element at or after `number` for which that is not nil.
+    func first<Result>(from number: UInt64 = 0, _ body: (Element) -> Result?) -> Result? {
+        var index = max(head, number > origin ? Int(min(number - origin, UInt64(storage.count))) : 0)
+        while index < storage.count {
+            if let element = storage[index], let result = body(element) { return result }
             index += 1
         }
         return nil

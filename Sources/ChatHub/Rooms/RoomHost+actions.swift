@@ -4,7 +4,7 @@ import ChatCore
 extension RoomHost {
     /// Returns true if the room is finished.
     func carryOut(_ action: RoomAction, _ room: HomeRoom) -> Bool {
-        if context.isTracing { context.trace("-> \(action.traceText)", in: room.name) }
+        if isTracing { context.trace("-> \(action.traceText)", in: room.name) }
         switch action {
         case .subscribe: link.subscribe(room.name)
         case .unsubscribe: link.unsubscribe(room.name)

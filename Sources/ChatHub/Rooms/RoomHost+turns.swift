@@ -18,6 +18,7 @@ extension RoomHost {
         // Without a connection nothing can be requested. The room asks for another turn when there is one.
         guard let server = commands.identity(of: room.name) else { return }
         turns.ask(id, at: server, isUrgent: isUrgent)
+        mayGrantTurns = true
     }
 
     func endTurn(_ room: HomeRoom) {
@@ -26,9 +27,12 @@ extension RoomHost {
 
     /// Gives rooms their turns while there are any. To be called after each event, when its actions are carried out.
     func grantTurns() {
-        guard !isGrantingTurns, !turns.isEmpty else { return }
+        guard mayGrantTurns, !isGrantingTurns else { return }
         isGrantingTurns = true
-        defer { isGrantingTurns = false }
+        defer {
+            isGrantingTurns = false
+            mayGrantTurns = !turns.isEmpty
+        }
         while let id = turns.next() {
             guard let room = table.room(in: id.slot, generation: id.generation) else {
                 turns.ended(id)

@@ -10,6 +10,7 @@ public final class RoomHost {
     let settings: HubSettings
     let link: any BrokerLink
     unowned let context: any RoomHostContext
+    let isTracing: Bool
     let common: RoomStateMachine.Common
     private let machines = MachineStore()
     let outboxes: Outboxes
@@ -23,6 +24,8 @@ public final class RoomHost {
     /// The rooms that enter or leave now, at each of the broker's servers.
     var turns: Turns<TurnID, BrokerIdentity>
     var isGrantingTurns = false
+    /// Whether a room may have a turn, or wait for one: cheaper to ask than `turns`, once for each event.
+    var mayGrantTurns = false
     /// The servers that carry out commands, and those that publish, and for which rooms.
     public private(set) var commands = BrokerReach()
     public private(set) var subscriptions = BrokerReach()
@@ -48,6 +51,7 @@ public final class RoomHost {
         self.settings = settings
         self.link = link
         self.context = context
+        isTracing = context.isTracing
         common = RoomStateMachine.Common(node: settings.node, settings: settings.rooms)
         outboxes = Outboxes(index: index, of: count, tick: tick, context: context)
         memory = RoomsMemory(limit: settings.roomsMemory / max(1, count))
@@ -113,7 +117,7 @@ public final class RoomHost {
         let now = context.now
         awaken(room)
         room.restAt = max(room.restAt, now + awake)
-        if context.isTracing { context.trace("<- \(event.traceText)", in: room.name) }
+        if isTracing { context.trace("<- \(event.traceText)", in: room.name) }
         let cost = room.look { machine in
             machine.wallClock = context.wallClock
             machine.roundTrip = link.roundTrip

@@ -14,7 +14,7 @@ extension NodeConfiguration {
                 + "`MARTLET_AUTH=none`."),
         Setting("port", \.listener.port, .int(0...65_535), "Port for WebSocket and HTTP; `0` means any free one."),
         Setting(
-            "admin.port", \.listener.adminPort, ValueRule.int(0...65_535).optional(),
+            "admin.port", \.listener.adminPort, ValueRule.int(0...65_535).orNone(),
             "Port for operators: `/metrics` is served there, and no longer on the port for clients; `/healthz` and "
                 + "`/readyz` are on both. It speaks plain HTTP."
         ),
@@ -24,7 +24,7 @@ extension NodeConfiguration {
             "stomp", \.listener.speaksStomp, .word([("on", true), ("off", false)]),
             "Whether STOMP is spoken, at `/stomp` and where its servers usually have it."),
         Setting(
-            "stomp.port", \.listener.stompPort, ValueRule.int(0...65_535).optional(),
+            "stomp.port", \.listener.stompPort, ValueRule.int(0...65_535).orNone(),
             "TCP port for STOMP without WebSocket, at the address of `MARTLET_HOST`; its usual number is 61613. With a "
                 + "certificate it speaks TLS."
         ),

@@ -114,7 +114,7 @@ extension NodeConfiguration {
             "token.public.keys", \.access.publicKeyFiles, .files,
             "PEM files with public keys or certificates (RSA, EC, Ed25519), separated by commas."),
         Setting(
-            "token.jwks.url", \.access.keySet, ValueRule.keySet.optional(),
+            "token.jwks.url", \.access.keySet, ValueRule.keySet.orNone(),
             "URL of a key set (JWKS). It is read at start, every hour, and when a token names a key that it does not "
                 + "hold, at most once in 10 seconds."),
         Setting(

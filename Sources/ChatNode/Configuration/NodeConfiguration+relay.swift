@@ -45,12 +45,12 @@ extension NodeConfiguration {
 
     static let relaySettings: [Setting] = [
         Setting(
-            "archive", \.archive, ValueRule.archive.optional(),
+            "archive", \.archive, ValueRule.archive.orNone(),
             "The archive: `sqlite:` and the path of a file of this machine, or the URL of a PostgreSQL database. "
                 + "`martlet relay` writes messages there, and nodes read from it what the logs of rooms no longer hold."
         ),
         Setting(
-            "archive.cold", \.archiveCold, ValueRule.duration(.seconds(1)...(.seconds(3_650 * 86_400))).optional(),
+            "archive.cold", \.archiveCold, ValueRule.duration(.seconds(1)...(.seconds(3_650 * 86_400))).orNone(),
             "`martlet relay`: how long after its last message the content of a room that no node holds leaves Redis, "
                 + "once it is archived. The room goes on where it was. `none`: it stays for `MARTLET_ROOM_TTL`."),
         Setting(
@@ -76,7 +76,7 @@ extension NodeConfiguration {
             "relay.scan", \.relay.scan, .duration(.seconds(1)...(.seconds(86_400))),
             "`martlet relay`: the time between two scans of all rooms, which find what no node has noted."),
         Setting(
-            "relay.port", \.relay.port, ValueRule.int(0...65_535).optional(),
+            "relay.port", \.relay.port, ValueRule.int(0...65_535).orNone(),
             "`martlet relay`: port for operators, with `/metrics`, `/healthz` and `/readyz`. It speaks plain HTTP."),
         Setting("relay.host", \.relay.host, hostRule, "`martlet relay`: address to listen on for operators."),
         Setting(

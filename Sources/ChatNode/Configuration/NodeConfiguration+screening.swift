@@ -45,7 +45,7 @@ extension NodeConfiguration {
             "What becomes of a message with such a word: it is not stored, and its sender gets the error "
                 + "`blockedWord`; or it is stored with an asterisk for each character of the word."),
         Setting(
-            "hook.url", \.screening.hook, ValueRule.hook.optional(),
+            "hook.url", \.screening.hook, ValueRule.hook.orNone(),
             "URL that is asked about each message before it is stored, and may allow it, refuse it, or replace its "
                 + "text."),
         Setting(

@@ -136,6 +136,18 @@ extension ValueRule {
         )
     }
 
+    /// The same rule for a value that may be absent, which is shown as `none` and can be written so. For values that
+    /// cannot be the word `none` themselves.
+    func orNone() -> ValueRule<Value?> {
+        let (parse, show) = (parse, show)
+        return ValueRule<Value?>(
+            type: type, range: range.isEmpty ? range : range + " or none", expected: expected + ", or none",
+            parse: { raw throws(Misfit) in raw == "none" ? nil : try parse(raw) },
+            show: { $0.map(show) ?? "none" },
+            quote: quote
+        )
+    }
+
     /// The same rule for a value that may be absent, which is shown as `none`.
     func optional(none: String = "none") -> ValueRule<Value?> {
         let (parse, show) = (parse, show)

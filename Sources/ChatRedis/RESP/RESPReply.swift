@@ -162,7 +162,7 @@ public struct RESPReply {
         guard node.kind != .null, node.kind != .array, node.kind != .integer else { return false }
         guard node.count == text.utf8CodeUnitCount else { return false }
         return withBytes { bytes in
-            text.withUTF8Buffer { bytes.elementsEqual($0) }
+            text.withUTF8Buffer { UnsafeRawBufferPointer(bytes).isSame(as: UnsafeRawBufferPointer($0)) }
         }
     }
 

@@ -87,7 +87,8 @@ extension RedisCodec {
         } else {
             writer.argument(keys.channel(of: entity))
         }
-        var json = ByteWriter()
+        // Growing step by step costs more than all else here, as the allocator is slow with blocks above a kilobyte.
+        var json = ByteWriter(capacity: events.reduce(0) { $0 + 64 + $1.cost })
         for (index, event) in events.enumerated() {
             if index > 0 { json.append(UInt8(ascii: "\n")) }
             json.append(event)

@@ -16,6 +16,7 @@ struct TimeSearchTests {
                 switch anchor {
                 case .before(let position): entries.last { $0.position < position }
                 case .after(let position): entries.first { $0.position > position }
+                case .newest: entries.last
                 default: nil
                 }
             return found.map { entry in
@@ -75,8 +76,40 @@ struct TimeSearchTests {
         }
     }
 
+    /// Messages that were brought in with their own times, which are older than the epochs that they are in, and then
+    /// messages that were said.
+    @Test(arguments: 0..<200) func itFindsWhatWasBroughtIn(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        var entries: [(position: Position, at: UInt64)] = []
+        var (said, epoch, seq) = (UInt64(1_000_000), UInt64(50_000_000_000), UInt64(0))
+        for _ in 0..<Int.random(in: 1...6, using: &random) {
+            epoch += UInt64.random(in: 1...1_000_000_000, using: &random)
+            for _ in 0..<Int.random(in: 0...60, using: &random) {
+                said += UInt64.random(in: 0...100_000, using: &random)
+                seq += 1
+                if Int.random(in: 0..<8, using: &random) > 0 {
+                    entries.append((Position(epoch: epoch, seq: seq), said))
+                }
+            }
+        }
+        for _ in 0..<Int.random(in: 0...2, using: &random) {
+            epoch += UInt64.random(in: 1...1_000_000_000, using: &random)
+            for step in 0..<UInt64.random(in: 0...30, using: &random) {
+                seq += 1
+                entries.append((Position(epoch: epoch, seq: seq), epoch + step))
+            }
+        }
+        let log = Log(entries: entries, ana: ana)
+        for _ in 0..<50 {
+            let times = [UInt64.random(in: 999_000...said + 1_000, using: &random), epoch - 5, epoch + 5, epoch + 40]
+            for time in times {
+                #expect(log.find(time).position == log.first(at: time), "seed \(seed), time \(time)")
+            }
+        }
+    }
+
     @Test func thereMayBeNothingAtAll() {
-        #expect(Log(entries: [], ana: ana).find(5) == (nil, 1))
-        #expect(Log(entries: [], ana: ana).find(.max) == (nil, 1))
+        #expect(Log(entries: [], ana: ana).find(5) == (nil, 2))
+        #expect(Log(entries: [], ana: ana).find(.max) == (nil, 2))
     }
 }

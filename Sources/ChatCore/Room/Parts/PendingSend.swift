@@ -20,6 +20,39 @@ struct PendingSend: Sendable {
         var ref: Ref?
     }
 
+    /// Waiters in the order in which they came. Nearly every send has one, which is stored in place.
+    struct Waiters: Sendable, Sequence {
+        private(set) var first: Waiter?
+        private var others: [Waiter] = []
+
+        init(_ waiter: Waiter) { first = waiter }
+
+        var isEmpty: Bool { first == nil }
+
+        mutating func append(_ waiter: Waiter) {
+            if first == nil { first = waiter } else { others.append(waiter) }
+        }
+
+        mutating func remove(_ session: SessionID) {
+            others.removeAll { $0.session == session }
+            if first?.session == session { first = others.isEmpty ? nil : others.removeFirst() }
+        }
+
+        mutating func removeAll() {
+            first = nil
+            others = []
+        }
+
+        struct Iterator: IteratorProtocol {
+            fileprivate var first: Waiter?
+            fileprivate var others: ArraySlice<Waiter>
+
+            mutating func next() -> Waiter? { first.take() ?? others.popFirst() }
+        }
+
+        func makeIterator() -> Iterator { Iterator(first: first, others: others[...]) }
+    }
+
     var content: MessageContent
     /// The rights of its sender.
     var rights: Rights
@@ -32,7 +65,10 @@ struct PendingSend: Sendable {
     var since: Position?
     var deadline: Moment
     /// The sessions to answer; empty when all of them have left or were told `unavailable`.
-    var waiters: [Waiter]
+    var waiters: Waiters
+
+    /// Somebody waits for it, or it is still to be tried.
+    var isAwaited: Bool { !waiters.isEmpty || state == .queued }
 }
 
 /// What identifies a send: a second one with the same user and key is a repetition.

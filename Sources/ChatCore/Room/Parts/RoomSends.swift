@@ -51,10 +51,10 @@ struct RoomSends: Sendable {
     func fits(_ epoch: UInt64) -> Bool { unanswered == 0 || appendingEpoch == epoch }
 
     /// When the oldest send fails; nil: no send waits.
-    var deadline: Moment? { oldestAwaited.flatMap { queue[$0]?.deadline } }
+    var deadline: Moment? { queue.first { $0.isAwaited ? $0.deadline : nil } }
 
     /// The oldest send that somebody waits for, or that is still to be tried.
-    private var oldestAwaited: UInt64? { queue.firstNumber { !$0.waiters.isEmpty || $0.state == .queued } }
+    private var oldestAwaited: UInt64? { queue.firstNumber { $0.isAwaited } }
 
     /// The next send to ask the broker for.
     var nextQueued: UInt64? { queue.firstNumber(from: queuedFrom) { $0.state == .queued } }
@@ -67,7 +67,7 @@ struct RoomSends: Sendable {
     /// The refs of all sends that the session waits for, oldest first.
     func refs(of session: SessionID) -> [Ref?] {
         queue.numbers.flatMap { number in
-            (queue[number]?.waiters ?? []).filter { $0.session == session }.map(\.ref)
+            queue[number]?.waiters.filter { $0.session == session }.map(\.ref) ?? []
         }
     }
 
@@ -172,12 +172,13 @@ struct RoomSends: Sendable {
 
     // MARK: answers
 
-    /// The append of that send has an answer. Returns the send and the epoch of the append; nil: no append of it waits
-    /// for an answer.
-    mutating func appendAnswered(_ number: UInt64) -> (send: PendingSend, epoch: UInt64)? {
-        guard let send = queue[number], case .appending(let epoch) = send.state else { return nil }
-        unanswered -= 1
-        return (send, epoch)
+    /// The append of that send has an answer. Returns its content and the epoch of the append; nil: no append of it
+    /// waits for an answer.
+    mutating func appendAnswered(_ number: UInt64) -> (content: MessageContent, epoch: UInt64)? {
+        var answered: (content: MessageContent, epoch: UInt64)?
+        queue.update(number) { if case .appending(let epoch) = $0.state { answered = ($0.content, epoch) } }
+        if answered != nil { unanswered -= 1 }
+        return answered
     }
 
     mutating func onceAnswered(serial: UInt64) {
@@ -282,7 +283,7 @@ struct RoomSends: Sendable {
     /// repetition at another node remains the only try (race 3).
     mutating func forget(_ session: SessionID, drops: Bool) {
         for number in queue.numbers {
-            queue.update(number) { $0.waiters.removeAll { $0.session == session } }
+            queue.update(number) { $0.waiters.remove(session) }
             guard let send = queue[number], send.waiters.isEmpty else { continue }
             switch send.state {
             case .queued, .uncertain, .stored: if drops { remove(number) }
@@ -293,7 +294,7 @@ struct RoomSends: Sendable {
 
     /// The waiters of the oldest send if its deadline has passed; nil: no send has expired. A send whose answer is
     /// still to come is kept without waiters.
-    mutating func takeExpired(now: Moment) -> [PendingSend.Waiter]? {
+    mutating func takeExpired(now: Moment) -> PendingSend.Waiters? {
         guard let number = oldestAwaited, let send = queue[number], send.deadline <= now else { return nil }
         queue.update(number) { $0.waiters.removeAll() }
         switch send.state {
