@@ -68,7 +68,6 @@ public struct ByteWriter: ~Copyable {
 
     /// Appends text without escaping it.
     public mutating func appendRaw(_ text: String) {
-        var text = text
-        text.withUTF8 { append(contentsOf: UnsafeRawBufferPointer($0)) }
+        withBytes(of: text) { $0.append(contentsOf: $1) }
     }
 }

@@ -72,6 +72,7 @@ public final class Frame: Sendable {
 
     /// The encoding for this protocol; nil if nobody in the room spoke it when the frame was made.
     @inlinable
+    @inline(__always)
     public func encoding(for protocolID: ProtocolID) -> (any FrameEncoding)? {
         if let first, first.protocolID == protocolID { return first.encoding }
         return others.isEmpty ? nil : others.first { $0.protocolID == protocolID }?.encoding

@@ -42,8 +42,7 @@ struct PublishBatches {
 }
 
 extension ChannelEvent {
-    /// About the number of its bytes on a channel.
-    var cost: Int {
+    fileprivate var cost: Int {
         switch self {
         case .message(let message, _): message.content.cost
         case .signal(let signal): 256 + (signal.data?.utf8.count ?? 0)

@@ -83,6 +83,8 @@ public struct RESPWriter: Sendable {
     }
 
     public mutating func argument(_ text: String) {
+        // Without a copy of the string, which would cost a retain.
+        if text.utf8.withContiguousStorageIfAvailable({ argument(bytes: UnsafeRawBufferPointer($0)) }) != nil { return }
         var text = text
         text.withUTF8 { argument(bytes: UnsafeRawBufferPointer($0)) }
     }
@@ -131,6 +133,7 @@ public struct RESPWriter: Sendable {
     }
 
     public mutating func append(_ text: String) {
+        if text.utf8.withContiguousStorageIfAvailable({ append(bytes: UnsafeRawBufferPointer($0)) }) != nil { return }
         var text = text
         text.withUTF8 { append(bytes: UnsafeRawBufferPointer($0)) }
     }

@@ -87,13 +87,16 @@ extension RedisCodec {
         } else {
             writer.argument(keys.channel(of: entity))
         }
-        // Growing step by step costs more than all else here, as the allocator is slow with blocks above a kilobyte.
-        var json = ByteWriter(capacity: events.reduce(0) { $0 + 64 + $1.cost })
+        // One event after the other, as the allocator is slow with blocks above a kilobyte.
+        var json = ByteWriter()
+        writer.beginArgument()
         for (index, event) in events.enumerated() {
+            json.removeAll()
             if index > 0 { json.append(UInt8(ascii: "\n")) }
             json.append(event)
+            json.withBytes { writer.append(bytes: $0) }
         }
-        json.withBytes { writer.argument(bytes: $0) }
+        writer.endArgument()
     }
 
     func enter(_ request: EnterRequest, _ writer: inout RESPWriter) {
