@@ -88,19 +88,14 @@ struct FIFO<Element: Sendable>: Sendable {
 
     /// The number of the first element at or after `number` that satisfies the predicate; nil if there is none.
     func firstNumber(from number: UInt64 = 0, where predicate: (Element) -> Bool) -> UInt64? {
-        var index = max(head, number > origin ? Int(min(number - origin, UInt64(storage.count))) : 0)
-        while index < storage.count {
-            if let element = storage[index], predicate(element) { return origin + UInt64(index) }
-            index += 1
-        }
-        return nil
+        first(from: number) { predicate($1) ? $0 : nil }
     }
 
-    /// What the body returns of the first element at or after `number` for which that is not nil.
-    func first<Result>(from number: UInt64 = 0, _ body: (Element) -> Result?) -> Result? {
+    /// What the body returns of the first element at or after `number`, and of its number, for which that is not nil.
+    func first<Result>(from number: UInt64 = 0, _ body: (UInt64, Element) -> Result?) -> Result? {
         var index = max(head, number > origin ? Int(min(number - origin, UInt64(storage.count))) : 0)
         while index < storage.count {
-            if let element = storage[index], let result = body(element) { return result }
+            if let element = storage[index], let result = body(origin + UInt64(index), element) { return result }
             index += 1
         }
         return nil

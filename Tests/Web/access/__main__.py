@@ -2,9 +2,10 @@
 """Access as users meet it: tokens of other programs, keys that change, revocation on several nodes, and browsers.
 
     python3 Tests/Web/access --url http://127.0.0.1:8080 --secret SECRET --redis-port 6390 --node NODE --binary MARTLET \
-        --nodes 4001,4002
+        --nodes 4001,4002,4003 --state DIR
 
-The nodes behind --url run with that secret, with the cookie `chat`, and allow pages of --url alone. Needs Debian's chromium,
+The nodes behind --url run with that secret, with the cookie `chat`, and allow pages of --url alone; --state is the directory of
+scripts/up that started them. Needs Debian's chromium,
 and playwright, PyJWT, joserfc and websockets from PyPI. Exits 1 if a check fails.
 """
 import argparse
@@ -216,52 +217,123 @@ def wait_until(condition, what, seconds=20):
 
 # ------------------------------------------------------------------------------------------------------------- revocation
 
-async def revocation(nodes, secret, binary, redis_port):
-    """100 sessions of ten users on all nodes; one user's tokens are revoked: hers end within a second, no others."""
+class Listener:
+    """A session that only listens, over one of the protocols. `ended` is set when its connection is over, or it was told so."""
+
+    def __init__(self, user):
+        self.user = user
+        self.ended = None
+        self.code = None
+        self.task = None
+
+    async def listen(self, messages):
+        try:
+            async for message in messages:
+                # Socket.IO tells a client that it is disconnected before the connection is closed.
+                if isinstance(message, str) and message.startswith("41"):
+                    break
+        except (websockets.ConnectionClosed, ConnectionError):
+            pass
+        self.ended = time.monotonic()
+
+    def begin(self, messages):
+        self.task = asyncio.create_task(self.listen(messages))
+        return self
+
+
+async def over_martlet(user, token, port):
+    one = await websockets.connect(
+        f"ws://127.0.0.1:{port}/ws?room=lobby", additional_headers={"Authorization": f"Bearer {token}"})
+    listener = Listener(user).begin(one)
+    listener.socket = one
+    return listener
+
+
+async def over_events(user, token, port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET /api/events?room=lobby HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    check(head.startswith(b"HTTP/1.1 200"), f"event stream: {head[:60]!r}")
+
+    async def body():
+        # It ends with the connection.
+        while part := await reader.read(65_536):
+            yield part
+
+    listener = Listener(user).begin(body())
+    listener.writer = writer
+    return listener
+
+
+async def over_socketio(user, token, port):
+    one = await websockets.connect(f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket")
+    check((await one.recv()).startswith("0{"), "Engine.IO does not open")
+    await one.send("40" + json.dumps({"token": token}))
+    answer = await one.recv()
+    check(answer.startswith("40{"), f"Socket.IO refuses the token: {answer}")
+    return Listener(user).begin(one)
+
+
+async def over_stomp(user, token, port):
+    one = await websockets.connect(f"ws://127.0.0.1:{port}/stomp", subprotocols=["v12.stomp"])
+    await one.send(f"CONNECT\naccept-version:1.2\nhost:chat\nlogin:{user}\npasscode:{token}\n\n\0")
+    answer = await one.recv()
+    text = answer if isinstance(answer, str) else answer.decode()
+    check(text.startswith("CONNECTED"), f"STOMP refuses the token: {text[:80]}")
+    await one.send("SUBSCRIBE\nid:1\ndestination:/topic/lobby\n\n\0")
+    return Listener(user).begin(one)
+
+
+async def revocation(nodes, secret, binary, redis_port, state):
+    """300 sessions of ten users, over all protocols and on all nodes; one user's tokens are revoked: hers end within a second, no
+    others, and restarted nodes refuse them as well."""
     def token(user):
         return jwt.encode(claims(user), secret, algorithm="HS256")
 
     tokens = {f"user{number}": token(f"user{number}") for number in range(10)}
-    sockets = []
-    for number in range(100):
+    ways = [over_martlet, over_events, over_socketio, over_stomp]
+    sessions = []
+    for number in range(300):
         user = f"user{number % 10}"
-        address = f"ws://127.0.0.1:{nodes[number % len(nodes)]}/ws?room=lobby"
-        one = await websockets.connect(address, additional_headers={"Authorization": f"Bearer {tokens[user]}"})
-        sockets.append((user, one))
-
-    async def end(one):
-        try:
-            async for _ in one:
-                pass
-        except websockets.ConnectionClosed:
-            pass
-        return one.close_code, time.monotonic()
-
-    readers = {asyncio.create_task(end(one)): user for user, one in sockets}
+        # Each user has sessions over each protocol on each node.
+        way, port = ways[number // 10 % len(ways)], nodes[number // 40 % len(nodes)]
+        sessions.append(await way(user, tokens[user], port))
     await asyncio.sleep(1.1)  # iat has whole seconds
+    check(all(one.ended is None for one in sessions), "sessions ended by themselves")
     began = time.monotonic()
-    made = subprocess.run(
-        [binary, "user", "revoke", "user3", "--redis", f"redis://127.0.0.1:{redis_port}"], capture_output=True, text=True,
-        timeout=20, check=False)
+    made = await asyncio.to_thread(
+        subprocess.run, [binary, "user", "revoke", "user3", "--redis", f"redis://127.0.0.1:{redis_port}"], capture_output=True,
+        text=True, timeout=20, check=False)
     check(made.returncode == 0 and made.stdout.startswith("revoked"), f"user revoke: {made.stdout}{made.stderr}")
-    done, pending = await asyncio.wait(readers, timeout=3, return_when=asyncio.ALL_COMPLETED)
-    check(sorted(readers[one] for one in done) == ["user3"] * 10, f"{len(done)} sessions ended")
-    check(all(one.result()[0] == 4012 for one in done), "they end with the code 4012")
-    latest = max(one.result()[1] for one in done) - began
+    await asyncio.wait([one.task for one in sessions if one.user == "user3"], timeout=3)
+    ended = [one for one in sessions if one.ended]
+    check(sorted(one.user for one in ended) == ["user3"] * 30, f"{len(ended)} sessions ended, not 30")
+    codes = [one.socket.close_code for one in ended if hasattr(one, "socket")]
+    check(codes and all(code == 4012 for code in codes), f"over martlet.v1 they end with {codes}, not 4012")
+    latest = max(one.ended for one in ended) - began
     check(latest < 1.5, f"the last one ended {latest:.1f} s after the command began")
-    for port in nodes:
-        url = f"http://127.0.0.1:{port}/api/rooms/lobby/messages"
-        check(status(url, tokens["user3"]) == 401, "a revoked token is accepted over HTTP")
-        check(status(url, tokens["user4"]) == 200, "another user's token is refused")
+
+    def refused():
+        for port in nodes:
+            url = f"http://127.0.0.1:{port}/api/rooms/lobby/messages"
+            check(status(url, tokens["user3"]) == 401, "a revoked token is accepted over HTTP")
+            check(status(url, tokens["user4"]) == 200, "another user's token is refused")
+
+    await asyncio.to_thread(refused)
     check(status(f"http://127.0.0.1:{nodes[0]}/api/rooms/lobby/messages", token("user3")) == 200, "a new token is refused")
     listed = subprocess.run(
         [binary, "commands", "--redis", f"redis://127.0.0.1:{redis_port}"], capture_output=True, text=True, timeout=20, check=True)
     check("revoke user user3" in listed.stdout, f"martlet commands: {listed.stdout}")
-    for one in pending:
-        one.cancel()
-    for _, one in sockets:
-        await one.close()
-    print(f"ok   10 of 100 sessions ended {latest * 1000:.0f} ms after the command began, the others go on")
+    check(sum(one.ended is not None for one in sessions) == 30, "other sessions ended later")
+    for one in sessions:
+        one.task.cancel()
+    await asyncio.gather(*(one.task for one in sessions), return_exceptions=True)
+    print(f"ok   30 of 300 sessions over {len(ways)} protocols ended {latest * 1000:.0f} ms after the command began, the others go on")
+    rolled = await asyncio.to_thread(
+        subprocess.run, [ROOT / "scripts/up", "--roll", state], capture_output=True, text=True, timeout=300, check=False)
+    check(rolled.returncode == 0, f"up --roll: {rolled.stdout}{rolled.stderr}")
+    await asyncio.to_thread(refused)
+    print("ok   restarted nodes refuse the revoked tokens, and take those of others")
 
 
 # --------------------------------------------------------------------------------------------------------------- browsers
@@ -398,12 +470,13 @@ def main():
     parser.add_argument("--node", required=True)
     parser.add_argument("--binary", required=True)
     parser.add_argument("--nodes", required=True, type=lambda text: [int(port) for port in text.split(",")])
+    parser.add_argument("--state", required=True)
     parser.add_argument("--shots")
     options = parser.parse_args()
     try:
         snippets(options.url, options.secret, options.node)
         provider(options.binary)
-        asyncio.run(revocation(options.nodes, options.secret, options.binary, options.redis_port))
+        asyncio.run(revocation(options.nodes, options.secret, options.binary, options.redis_port, options.state))
         asyncio.run(browsers(options.url, options.secret, options.shots))
     except Failure as failure:
         print(f"FAILED: {failure}", file=sys.stderr)

@@ -51,7 +51,7 @@ struct RoomSends: Sendable {
     func fits(_ epoch: UInt64) -> Bool { unanswered == 0 || appendingEpoch == epoch }
 
     /// When the oldest send fails; nil: no send waits.
-    var deadline: Moment? { queue.first { $0.isAwaited ? $0.deadline : nil } }
+    var deadline: Moment? { queue.first { $1.isAwaited ? $1.deadline : nil } }
 
     /// The oldest send that somebody waits for, or that is still to be tried.
     private var oldestAwaited: UInt64? { queue.firstNumber { $0.isAwaited } }
