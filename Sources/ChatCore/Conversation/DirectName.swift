@@ -5,7 +5,12 @@ extension RoomName {
     public static let directPrefix = "dm:"
 
     /// Whether the room is a direct conversation, or would be one if it was begun.
-    public var isDirect: Bool { text.utf8.starts(with: Self.directPrefix.utf8) }
+    public var isDirect: Bool {
+        // (Asked for each message of a moderated room; `starts(with:)` takes ten times as long.)
+        let prefix = Self.directPrefix.utf8
+        guard text.utf8.count >= prefix.count else { return false }
+        return zip(text.utf8, prefix).allSatisfy { $0 == $1 }
+    }
 
     /// The direct conversation of two users, whoever of them starts it: `dm:` and both names, percent-encoded, in the
     /// order of their bytes, with a colon between them. If that is too long for a name of a room, `dm:` and its

@@ -28,7 +28,7 @@ extension RoomStateMachine {
         let content = MessageContent(
             user: member.user, at: at, text: request.text, data: request.data,
             key: request.key ?? sends.makeKey(node: node, enterValue: nodes.enterValue), extra: request.extra)
-        sends.append(
+        let number = sends.append(
             PendingSend(
                 content: content, rights: request.rights, again: said || unsure, said: said,
                 since: said ? request.since : firstTrySince(request),
@@ -36,7 +36,7 @@ extension RoomStateMachine {
                 waiters: .init(.init(session: session, ref: ref))),
             clientKey: request.key)
         members.sendBegan(session)
-        pump(now: now, &actions)
+        pump(now: now, decided: number, &actions)
     }
 
     /// The position behind which the key of a first try may be, if it is stored at all: the one that its client knew,
@@ -57,15 +57,17 @@ extension RoomStateMachine {
         return sanctions.refusal(of: content, in: room, by: request.rights, number: nil, now: wallClock)
     }
 
-    /// Asks the broker for all sends that may go out now, in the order in which they came.
-    mutating func pump(now: Moment, _ actions: inout [RoomAction]) {
+    /// Asks the broker for all sends that may go out now, in the order in which they came. `decided`: one that the
+    /// rules, if they are known, were found to allow just now.
+    mutating func pump(now: Moment, decided: UInt64? = nil, _ actions: inout [RoomAction]) {
         guard isInside, !sends.isEmpty, let shown = order.last, shown.seq >= order.base,
             sends.mayGoOut(in: order.epoch, mixesEpochs: !settings.rules.contains(.oneEpochInFlight), now: now),
             nodes.isEverybodyBack(now: now) || !settings.rules.contains(.awaitReturns),
             sanctions.isCurrent || !settings.rules.contains(.readRules)
         else { return }
         while let number = sends.nextQueued, let send = sends[number], sends.unanswered < settings.appendWindow {
-            if finishIfKnown(number, send, &actions) || refuseIfForbidden(number, send, &actions) {
+            let isDecided = number == decided && !sanctions.looksBack
+            if finishIfKnown(number, send, &actions) || !isDecided && refuseIfForbidden(number, send, &actions) {
                 // Nothing to ask.
             } else if needsOnce(send) {
                 return submitOnce(from: number, &actions)

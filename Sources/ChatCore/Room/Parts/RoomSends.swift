@@ -85,10 +85,11 @@ struct RoomSends: Sendable {
         return true
     }
 
-    /// Queues a send behind all others.
-    mutating func append(_ send: PendingSend, clientKey: String?) {
+    /// Queues a send behind all others. Returns its number.
+    mutating func append(_ send: PendingSend, clientKey: String?) -> UInt64 {
         let number = queue.append(send)
         if let clientKey { keys[SendKey(user: send.content.user, key: clientKey)] = number }
+        return number
     }
 
     /// A key for a send without one, so that this node itself can tell whether a try was stored before the connection
