@@ -25,6 +25,15 @@ struct VerifiedTokensTests {
         #expect(TokenVerifier(try Forge().keys()).known(token, now: now) == nil)
     }
 
+    /// What tokens allow is stored once, also for the session that brings a token for the first time.
+    @Test func grantsShareWhatTheyAllow() throws {
+        let verifier = TokenVerifier(try Forge().keys(), cache: VerifiedTokens())
+        let grants = try (1...3).map { try verifier.verify(token($0), now: now).get() }
+        #expect(Set(grants).count == 3, "three tokens")
+        #expect(Set(grants.map { ObjectIdentifier($0.permissions) }).count == 1)
+        #expect(grants[0].permissions === verifier.known(token(1), now: now)?.permissions)
+    }
+
     @Test func aTokenIsKnownUntilItExpires() throws {
         let verifier = TokenVerifier(try Forge().keys(), cache: VerifiedTokens())
         let token = token(1, exp: Forge.seconds + 1)

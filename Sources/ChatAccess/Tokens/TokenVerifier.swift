@@ -39,11 +39,12 @@ public struct TokenVerifier: Sendable {
         guard let cache else { return check(token, now: now).map(\.grant) }
         let digest = SHA256Digest(of: token)
         if let grant = cache.grant(digest, version: version, now: now) { return .success(grant) }
-        let result = check(token, now: now)
-        if case .success(let verified) = result {
-            cache.insert(cache.sharing(verified.grant), for: digest, version: version, until: verified.until, now: now)
+        return check(token, now: now).map { verified in
+            // The session that is opened with it shares the permissions, too.
+            let grant = cache.sharing(verified.grant)
+            cache.insert(grant, for: digest, version: version, until: verified.until, now: now)
+            return grant
         }
-        return result.map(\.grant)
     }
 
     private struct Verified {
