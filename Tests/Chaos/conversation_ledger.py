@@ -9,8 +9,6 @@ from ledger import Ledger, text_of
 # How long before a loss what was stored may be lost with it: a replica lags for up to 1.2 s, a tail has 1 s, and the
 # answer may have been under way.
 LOST_BEFORE, LOST_AFTER = 2.0, 1.0
-# By how much later than a node said it a client may note what it was told.
-HEARD_LATE = 0.5
 
 
 class ConversationLedger(Ledger):
@@ -46,9 +44,8 @@ class ConversationLedger(Ledger):
         )
 
     def has_died_after(self, at, seconds=1.0):
-        """Whether a node ended within so many seconds after that time, at which a client was told. A client on a busy machine hears
-        late what the node had said before it died."""
-        return any(at - HEARD_LATE <= death <= at + seconds for death in self.deaths.values())
+        """Whether a node ended within so many seconds after that time."""
+        return any(at <= death <= at + seconds for death in self.deaths.values())
 
     def stayed(self, room, process, lost, back):
         """Whether the process had a session in the room all that time: otherwise it may have forgotten the room."""

@@ -141,7 +141,7 @@ extension ValueRule {
     func orNone() -> ValueRule<Value?> {
         let (parse, show) = (parse, show)
         return ValueRule<Value?>(
-            type: type, range: range.isEmpty ? range : range + " or none", expected: expected + ", or none",
+            type: type, range: range.isEmpty ? range : range + ", or none", expected: expected + ", or none",
             parse: { raw throws(Misfit) in raw == "none" ? nil : try parse(raw) },
             show: { $0.map(show) ?? "none" },
             quote: quote
