@@ -68,6 +68,6 @@ public struct ByteWriter: ~Copyable {
 
     /// Appends text without escaping it.
     public mutating func appendRaw(_ text: String) {
-        withBytes(of: text) { $0.append(contentsOf: $1) }
+        text.withBytes { append(contentsOf: $0) }
     }
 }

@@ -33,15 +33,7 @@ extension ByteWriter {
 
     /// Appends a string in quotes. It escapes what RFC 8259 §7 requires, and no more.
     public mutating func appendJSON(_ text: String) {
-        withBytes(of: text) { $0.appendQuoted($1) }
-    }
-
-    /// Passes the bytes of the text to the body, without a copy of the string, which would cost a retain.
-    @inline(__always)
-    mutating func withBytes(of text: String, _ body: (inout ByteWriter, UnsafeRawBufferPointer) -> Void) {
-        if text.utf8.withContiguousStorageIfAvailable({ body(&self, UnsafeRawBufferPointer($0)) }) != nil { return }
-        var text = text
-        text.withUTF8 { body(&self, UnsafeRawBufferPointer($0)) }
+        text.withBytes { appendQuoted($0) }
     }
 
     private mutating func appendQuoted(_ text: UnsafeRawBufferPointer) {

@@ -87,7 +87,8 @@ public enum ClientEvent: Hashable, Sendable {
     /// An earlier message has changed: the amendment, in its place among the messages. ``Message/changed(by:)`` applies
     /// it.
     case changed(RoomName, Message)
-    /// Participants of the room have read up to these positions.
+    /// Participants of the room have read up to these positions. A node that the client comes to later may not have
+    /// heard yet of all that the one before has told, so the furthest position of each user counts, until a ``reset``.
     case receipts(RoomName, [UserID: Position])
     /// Who belongs to the room has changed, or in which role.
     case participants(RoomName, ParticipantChanges)

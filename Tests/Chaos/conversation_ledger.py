@@ -3,12 +3,15 @@ where, so that it can be looked for when it was erased.
 """
 
 import collections
+import dataclasses
 
 from ledger import Ledger, text_of
 
 # How long before a loss what was stored may be lost with it: a replica lags for up to 1.2 s, a tail has 1 s, and the
 # answer may have been under way.
 LOST_BEFORE, LOST_AFTER = 2.0, 1.0
+# How much later one node may hear than another what was read, while it can talk to Redis.
+HEARD_LATER = 1.0
 
 
 class ConversationLedger(Ledger):
@@ -52,6 +55,25 @@ class ConversationLedger(Ledger):
         return any(one == process and begin < lost and end > back for one, begin, end, _ in self.stays[room])
 
 
+@dataclasses.dataclass
+class Setback:
+    """A session was told of an older position of the user than before."""
+
+    room: str
+    user: str
+    session: str
+    before: tuple
+    now: tuple
+    # When anybody was first told of the newer one, and when the session was told of the older one.
+    told: float
+    at: float
+    source: str
+    # The process that told of the older one, and whether it had told anybody of the newer one itself.
+    process: str
+    knew: bool
+    lines: list
+
+
 class Marks:
     """Read positions as clients were told of them."""
 
@@ -61,7 +83,8 @@ class Marks:
         self.answers = collections.defaultdict(list)
         # (room, user) -> {seq: when anybody was first told of it}
         self.first = collections.defaultdict(dict)
-        # What went back: (room, user, session, before, now, first told of, at, source, lines)
+        # (process, room, user) -> the highest seq that the process told anybody of.
+        self.by_process = collections.defaultdict(int)
         self.setbacks = []
         self.count = 0
 
@@ -72,33 +95,39 @@ class Marks:
 
     def observed(self, view, user, place, source):
         self.count += 1
-        now, name = self.ledger.now(), (view.room, user)
+        now, name = self.ledger.said_at(view.session), (view.room, user)
         self.first[name].setdefault(place[1], now)
         before, _ = view.reads.get(user, ((0, 0), 0))
+        process = view.session.process
         if place[1] < before[1]:
             view.note(f"{source}: {user} is at {text_of(place)}, was at {text_of(before)}")
             told = min(at for seq, at in self.first[name].items() if seq >= before[1])
+            knew, lines = self.by_process[process, *name] >= before[1], view.lines()[-80:]
             self.setbacks.append(
-                (view.room, user, view.session.name, before, place, told, now, source, view.lines()[-80:])
+                Setback(view.room, user, view.session.name, before, place, told, now, source, process, knew, lines)
             )
+        self.by_process[process, *name] = max(self.by_process[process, *name], place[1])
 
     def judge(self, stored, did):
         """Says which positions went back although nothing was lost. `stored`: (room, user) -> seq, of participants.
         `did(room, user, seq)`: whether the user did what is there, which counts as read without anybody saying so.
         """
         excused = 0
-        for room, user, who, before, place, told, now, source, lines in self.setbacks:
-            is_own = did(room, user, before[1])
+        for one in self.setbacks:
+            is_own = did(one.room, one.user, one.before[1])
             # A node that died may not have stored what was said in its last second.
-            if self.ledger.may_be_lost(told, now) or is_own and self.ledger.has_died_after(told):
+            if self.ledger.may_be_lost(one.told, one.at) or is_own and self.ledger.has_died_after(one.told):
+                excused += 1
+                continue
+            if self.is_late(one):
                 excused += 1
                 continue
             text = (
-                f"{user} had read up to {text_of(before)} (told first at {told:.2f} s), and up to {text_of(place)} by "
-                f"`{source}` at {now:.2f} s"
+                f"{one.user} had read up to {text_of(one.before)} (told first at {one.told:.2f} s), and up to "
+                f"{text_of(one.now)} by `{one.source}` of {one.process} at {one.at:.2f} s"
             )
             promise = "own messages are read" if is_own else "read positions"
-            self.ledger.broken(promise, room, who, text, lines)
+            self.ledger.broken(promise, one.room, one.session, text, one.lines)
         for (room, user), answers in self.answers.items():
             if (room, user) not in stored:
                 continue
@@ -111,3 +140,8 @@ class Marks:
             text = f"{user} was answered at {at:.2f} s that {seq} is stored as read; Redis has {stored[room, user]}"
             self.ledger.broken("read positions", room, user, text)
         return excused
+
+    def is_late(self, setback):
+        """Whether another node said it, which may not have heard yet of what was read: clients keep the furthest."""
+        away = any(begin < setback.at and end > setback.told for begin, end in self.ledger.away[setback.process])
+        return not setback.knew and (away or setback.at <= setback.told + HEARD_LATER)

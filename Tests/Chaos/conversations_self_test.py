@@ -7,6 +7,7 @@ import copy
 import json
 
 from conversation_fold import Room
+from conversation_ledger import Setback
 from conversation_record import Recorder
 from conversation_verdict import ConversationVerdict
 from conversations import ConversationStage
@@ -159,13 +160,19 @@ def own_message_is_unread(record, ledger):
                 return
 
 
-def receipt_goes_back(record, ledger):
-    """A session is told of an older position than before."""
-    (room, user), told = next((name, told) for name, told in ledger.marks.first.items() if len(told) > 1)
-    before, now = max(told), min(told)
-    ledger.marks.setbacks.append(
-        (room, user, "planted", (1, before), (1, now), told[before], ledger.now(), "receipts", [])
-    )
+def receipt_goes_back(knew, later):
+    """A session is told of an older position than before, so many seconds after anybody was told of the newer one.
+    `knew`: by a node that had told the newer one.
+    """
+
+    def plant(record, ledger):
+        (room, user), all_told = next((name, all_told) for name, all_told in ledger.marks.first.items() if len(all_told) > 1)
+        before, now, told = (1, max(all_told)), (1, min(all_told)), ledger.now() - later
+        ledger.marks.setbacks.append(
+            Setback(room, user, "planted", before, now, told, ledger.now(), "receipts", "some node", knew, [])
+        )
+
+    return plant
 
 
 def erased_text_stays(record, ledger):
@@ -226,7 +233,9 @@ PLANTS = {
     "a user's index misses a room": (index_misses_a_room, {"participants"}),
     "a user's index has a room too many": (index_has_a_room_too_many, {"participants"}),
     "a stored read position goes back": (mark_goes_back, {"read positions"}),
-    "a read position goes back by a receipt": (receipt_goes_back, {"read positions", "own messages are read"}),
+    "a node takes a receipt back": (receipt_goes_back(True, 0.1), {"read positions", "own messages are read"}),
+    "a node never hears of a receipt": (receipt_goes_back(False, 2), {"read positions", "own messages are read"}),
+    "a node hears of a receipt half a second later": (receipt_goes_back(False, 0.5), set()),
     "a user has not read what the user has said": (own_message_is_unread, {"own messages are read"}),
     "erased text is in some key": (erased_text_stays, {"erased"}),
     "a deleted message is in the log again": (deleted_message_is_back, {"erased"}),

@@ -85,6 +85,10 @@ class Ledger:
     def now(self):
         return self.clock() - self.began
 
+    def said_at(self, session):
+        """When its node said what the session has read just now: before it died. What it said may lie in sockets."""
+        return min(self.now(), self.deaths.get(session.process, float("inf")))
+
     def happened(self, text):
         self.timeline.append((self.now(), text))
 
@@ -121,7 +125,7 @@ class Ledger:
         self.count["acked"] += 1
         if repeated:
             self.count["acked as repeated"] += 1
-        self.rooms[room].acked[send.key] = (place, session.name, self.now())
+        self.rooms[room].acked[send.key] = (place, session.name, self.said_at(session))
         known = self.rooms[room].content.setdefault(place, send.key)
         if known != send.key:
             self.broken(

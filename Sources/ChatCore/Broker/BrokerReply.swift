@@ -215,6 +215,8 @@ public struct HistoryPage: Sendable, Hashable {
     /// True if the log holds older messages than the page's first, or newer ones than its last.
     public var hasOlder: Bool
     public var hasNewer: Bool
+    /// What it cost to find the page's place by a ``TimeSearch``, in nanoseconds (``RequestCost``).
+    public var searchCost: UInt64 = 0
 
     public init(messages: [Message], newest: Position?, hasOlder: Bool, hasNewer: Bool) {
         self.messages = messages
@@ -244,9 +246,11 @@ extension HistoryPage {
             }
             left -= (dropsOldest ? kept.removeFirst() : kept.removeLast()).content.cost
         }
-        return HistoryPage(
-            messages: Array(kept), newest: newest, hasOlder: hasOlder || kept.startIndex > messages.startIndex,
-            hasNewer: hasNewer || kept.endIndex < messages.endIndex)
+        var page = self
+        page.messages = Array(kept)
+        page.hasOlder = hasOlder || kept.startIndex > messages.startIndex
+        page.hasNewer = hasNewer || kept.endIndex < messages.endIndex
+        return page
     }
 }
 

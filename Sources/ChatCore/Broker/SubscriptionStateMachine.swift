@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// How a channel's name is built around the name of its room: the number of bytes before and behind it.
 public struct ChannelFrame: Hashable, Sendable {
     var before: Int
@@ -59,15 +61,12 @@ private enum ChannelKey: Hashable {
     }
 
     private func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
-        let utf8: String.UTF8View
         switch self {
-        case .room(let name): utf8 = name.text.utf8
-        case .user(let name): utf8 = name.text.utf8
-        case .channel(let channel): utf8 = channel.name.utf8
-        case .borrowed(let bytes): return body(UnsafeRawBufferPointer(bytes))
+        case .room(let name): name.text.withBytes(body)
+        case .user(let name): name.text.withBytes(body)
+        case .channel(let channel): channel.name.withBytes(body)
+        case .borrowed(let bytes): body(UnsafeRawBufferPointer(bytes))
         }
-        return utf8.withContiguousStorageIfAvailable { body(UnsafeRawBufferPointer($0)) }
-            ?? Array(utf8).withUnsafeBytes(body)
     }
 
     func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }

@@ -6,7 +6,7 @@ extension RoomName {
 
     /// Whether the room is a direct conversation, or would be one if it was begun.
     public var isDirect: Bool {
-        // (Asked for each message of a moderated room; `starts(with:)` takes ten times as long.)
+        // Each message of a moderated room asks this; `starts(with:)` took a quarter of the time of its rules.
         let prefix = Self.directPrefix.utf8
         guard text.utf8.count >= prefix.count else { return false }
         return zip(text.utf8, prefix).allSatisfy { $0 == $1 }

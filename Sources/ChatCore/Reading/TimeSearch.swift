@@ -41,6 +41,8 @@ public struct TimeSearch: Sendable {
     private let time: UInt64
     private var stage = Stage.lastBefore
     private var questions = 0
+    /// What its questions have cost, in nanoseconds (``RequestCost``).
+    public private(set) var cost: UInt64 = 0
 
     public init(time: UInt64) {
         self.time = time
@@ -63,6 +65,7 @@ public struct TimeSearch: Sendable {
     /// Takes the message that was found; nil if there was none.
     public mutating func take(_ message: Message?) {
         questions += 1
+        cost &+= RequestCost.timeQuestion(message)
         let isEarly = message.map { $0.content.at < time } ?? true
         switch stage {
         case .lastBefore:

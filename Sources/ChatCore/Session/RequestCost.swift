@@ -31,8 +31,10 @@ public enum RequestCost {
     public static let join: UInt64 = 80_000
     /// A read from Redis other than that of a whole room.
     public static let read: UInt64 = 120_000
-    /// A ``TimeSearch`` in a long history: twenty messages, read one after the other.
+    /// What a ``TimeSearch`` is assumed to cost before it begins: about thirteen messages, read one after the other.
     public static let timeSearch: UInt64 = 1_500_000
+    /// Each message that it reads: a call of its own.
+    public static let timeQuestion: UInt64 = 120_000
     /// Each message of a page, read from Redis, decoded and encoded.
     public static let entry: UInt64 = 6_000
     /// Each message of a page that is in memory, encoded.
@@ -147,7 +149,19 @@ public enum RequestCost {
         return cost
     }
 
-    /// What it costs to find the place of a page, apart from reading it.
+    /// A page of history that was read for a client, with what it cost to find its place beyond what
+    /// ``finding(_:)`` assumed.
+    public static func page(_ page: HistoryPage, of query: HistoryQuery) -> UInt64 {
+        let assumed = finding(query.anchor)
+        return Self.page(page.messages, read: true) &+ max(assumed, page.searchCost) &- assumed
+    }
+
+    /// A message that a ``TimeSearch`` has read, or that it has found none.
+    public static func timeQuestion(_ message: Message?) -> UInt64 {
+        timeQuestion &+ times(message?.content.cost ?? 0, byteIn)
+    }
+
+    /// What it is assumed to cost to find the place of a page, apart from reading it.
     public static func finding(_ anchor: HistoryQuery.Anchor) -> UInt64 {
         if case .time = anchor { timeSearch } else { 0 }
     }

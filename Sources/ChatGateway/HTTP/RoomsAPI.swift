@@ -51,8 +51,9 @@ struct RoomsAPI: Sendable {
             let after: Position? = if case .after(let position) = anchor { position } else { nil }
             return try await poll(room, after: after, limit: limit, wait: wait, by: grant, from: client)
         }
-        let page = try await service.history(room: room, query: HistoryQuery(anchor: anchor, limit: limit), by: grant)
-        HTTPAccount.current?.charge(RequestCost.finding(anchor) + RequestCost.page(page.messages, read: true))
+        let historyQuery = HistoryQuery(anchor: anchor, limit: limit)
+        let page = try await service.history(room: room, query: historyQuery, by: grant)
+        HTTPAccount.current?.charge(RequestCost.finding(anchor) + RequestCost.page(page, of: historyQuery))
         return object(room) { bytes in codec.fields(of: page, into: &bytes) }
     }
 

@@ -98,7 +98,7 @@ extension SessionHost {
         let rate = session.rate
         context.ask(.history(room: room, query: query)) { [self] result in
             if case .success(.history(let page)) = result {
-                rate.charge(RequestCost.page(page.messages, read: true), now: context.now)
+                rate.charge(RequestCost.page(page, of: query), now: context.now)
             }
             guard let session = sessions[id] else { return }
             session.isPaging = false

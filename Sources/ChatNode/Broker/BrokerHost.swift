@@ -75,7 +75,11 @@ final class BrokerHost: @unchecked Sendable {
         var question = query
         guard case .ask(let anchor) = search.step else {
             if case .found(let position) = search.step { question.anchor = .around(position) }
-            return ask(.history(room: room, query: question), then)
+            return ask(.history(room: room, query: question)) { result in
+                guard case .success(.history(var page)) = result else { return then(result) }
+                page.searchCost = search.cost
+                then(.success(.history(page)))
+            }
         }
         (question.anchor, question.limit, question.bytes) = (anchor, 1, 1)
         ask(.history(room: room, query: question)) { [self] result in

@@ -121,7 +121,7 @@ final class Hub: ChatService {
         query.isFolded = true
         switch await home(of: room).ask(.history(room: room, query: query)) {
         case .success(.history(let page)):
-            rate?.charge(RequestCost.finding(query.anchor) + RequestCost.page(page.messages, read: true), now: .now)
+            rate?.charge(RequestCost.finding(query.anchor) + RequestCost.page(page, of: query), now: .now)
             return page.limited(toBytes: settings.hub.rooms.limits.historyPageBytes, anchor: query.anchor)
         case .success: throw BrokerError.malformed("").wireError("history")
         case .failure(let error): throw error.wireError("history")

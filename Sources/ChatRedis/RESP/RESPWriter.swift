@@ -1,3 +1,4 @@
+import ChatJSON
 import NIOCore
 
 /// Encodes Redis commands as RESP arrays of bulk strings, one after another, into one buffer: all commands of a loop
@@ -83,10 +84,7 @@ public struct RESPWriter: Sendable {
     }
 
     public mutating func argument(_ text: String) {
-        // Without a copy of the string, which would cost a retain.
-        if text.utf8.withContiguousStorageIfAvailable({ argument(bytes: UnsafeRawBufferPointer($0)) }) != nil { return }
-        var text = text
-        text.withUTF8 { argument(bytes: UnsafeRawBufferPointer($0)) }
+        text.withBytes { argument(bytes: $0) }
     }
 
     public mutating func argument(_ number: UInt64) {
@@ -133,9 +131,7 @@ public struct RESPWriter: Sendable {
     }
 
     public mutating func append(_ text: String) {
-        if text.utf8.withContiguousStorageIfAvailable({ append(bytes: UnsafeRawBufferPointer($0)) }) != nil { return }
-        var text = text
-        text.withUTF8 { append(bytes: UnsafeRawBufferPointer($0)) }
+        text.withBytes { append(bytes: $0) }
     }
 
     public mutating func append(_ number: UInt64) {

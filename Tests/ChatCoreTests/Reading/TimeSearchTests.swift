@@ -112,4 +112,24 @@ struct TimeSearchTests {
         #expect(Log(entries: [], ana: ana).find(5) == (nil, 2))
         #expect(Log(entries: [], ana: ana).find(.max) == (nil, 2))
     }
+
+    /// What a search reads is charged: whoever brought in long messages pays for them, not the others.
+    @Test func itsCostIsThatOfWhatItRead() throws {
+        let long = Message(
+            position: Position(epoch: 5, seq: 1),
+            content: MessageContent(user: ana, at: 5, text: String(repeating: "x", count: 60_000)))
+        var search = TimeSearch(time: 9)
+        search.take(long)
+        search.take(nil)
+        #expect(search.cost >= 2 * RequestCost.timeQuestion + 60_000 * RequestCost.byteIn)
+
+        let query = HistoryQuery(anchor: .time(9), limit: 10)
+        var page = HistoryPage(messages: [long], newest: nil, hasOlder: true, hasNewer: false)
+        let without = RequestCost.page(page, of: query)
+        page.searchCost = RequestCost.timeSearch
+        #expect(RequestCost.page(page, of: query) == without, "as much as was assumed")
+        page.searchCost = RequestCost.timeSearch + 3_000_000
+        #expect(RequestCost.page(page, of: query) == without + 3_000_000)
+        #expect(page.limited(toBytes: 1, anchor: query.anchor).searchCost == page.searchCost)
+    }
 }
