@@ -86,6 +86,7 @@ let package = Package(
                 "ChatCore", "ChatJSON", "CLibcrypto",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "OrderedCollections", package: "swift-collections"),
             ] + nio,
             exclude: ["README.md"],
             swiftSettings: strict + unchecked

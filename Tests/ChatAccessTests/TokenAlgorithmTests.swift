@@ -167,12 +167,12 @@ struct TokenAlgorithmTests {
     @Test func aPreviousSecretEnds() throws {
         var keys = TokenKeys()
         try keys.add(secret: Forge.secret)
-        try keys.add(secret: Array(Fixtures.secret.utf8), validUntil: Fixtures.now + 1)
+        try keys.add(secret: Array(Fixtures.secret.utf8), validUntil: Fixtures.now + 1_000)
         let cache = VerifiedTokens()
         for verifier in [TokenVerifier(keys), TokenVerifier(keys, cache: cache)] {
             let token = Fixtures.token(.hs256)
             try check(verifier.verify(token, now: Fixtures.now))
-            guard case .failure(.badSignature) = verifier.verify(token, now: Fixtures.now + 1) else {
+            guard case .failure(.badSignature) = verifier.verify(token, now: Fixtures.now + 1_000) else {
                 throw TokenProblem.badSignature
             }
         }

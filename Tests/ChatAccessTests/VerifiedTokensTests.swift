@@ -92,6 +92,20 @@ struct VerifiedTokensTests {
         }
     }
 
+    /// Keys that change all the time: what was verified under others is never taken for this, and memory stays bounded.
+    @Test func everyVersionIsToldApart() throws {
+        let cache = VerifiedTokens(capacity: 1_000)
+        let grant = Grant(user: try UserID("ana"), permissions: Permissions(rules: []))
+        let digests = (0..<300).map { SHA256Digest(of: "token \($0)") }
+        for (number, digest) in digests.enumerated() {
+            cache.insert(grant, for: digest, version: UInt64(number), until: now + 5_000, now: now)
+            #expect(cache.grant(digest, version: UInt64(number), now: now) === grant)
+            #expect(cache.grant(digest, version: UInt64(number) + 1, now: now) == nil)
+            #expect(cache.grant(digests[number / 2], version: UInt64(number), now: now) == nil || number == 0)
+        }
+        #expect(cache.count <= 64)
+    }
+
     @Test func manyThreads() async throws {
         let cache = VerifiedTokens(capacity: 50)
         let verifier = TokenVerifier(try Forge().keys(), cache: cache)

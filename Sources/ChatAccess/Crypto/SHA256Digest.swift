@@ -44,11 +44,22 @@ struct SHA256Digest: Hashable, Sendable, CustomStringConvertible, CustomReflecta
     /// The first eight bytes.
     var word: UInt64 { first }
 
+    /// The first half, by which a cache tells digests apart.
+    var prefix: SHA256Prefix { SHA256Prefix(first: first, second: second) }
+
     /// The time does not depend on where the digests differ.
     func isEqualInConstantTime(to other: SHA256Digest) -> Bool {
         (first ^ other.first) | (second ^ other.second) | (third ^ other.third) | (fourth ^ other.fourth) == 0
     }
 
     /// The bytes are as good as random already.
+    func hash(into hasher: inout Hasher) { hasher.combine(first) }
+}
+
+/// 128 bits of a SHA-256: nobody finds other bytes with the same (2^128 attempts).
+struct SHA256Prefix: Hashable, Sendable {
+    fileprivate var first: UInt64
+    fileprivate var second: UInt64
+
     func hash(into hasher: inout Hasher) { hasher.combine(first) }
 }

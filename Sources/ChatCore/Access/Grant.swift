@@ -64,8 +64,11 @@ public final class Grant: Sendable {
     /// By which the token can be revoked.
     public let tokenID: String?
     /// When the token was issued and when it expires, in milliseconds since 1970; nil if the token does not say.
-    public let issuedAt: UInt64?
-    public let expiresAt: UInt64?
+    public var issuedAt: UInt64? { issued == .max ? nil : issued }
+    public var expiresAt: UInt64? { expires == .max ? nil : expires }
+    /// ``issuedAt`` and ``expiresAt``, without the padding of optional numbers.
+    private let issued: UInt64
+    private let expires: UInt64
 
     public init(
         user: UserID, device: DeviceName? = nil, permissions: Permissions, tokenID: String? = nil,
@@ -75,8 +78,8 @@ public final class Grant: Sendable {
         self.device = device
         self.permissions = permissions
         self.tokenID = tokenID
-        self.issuedAt = issuedAt
-        self.expiresAt = expiresAt.map { min($0, Self.latest) }
+        issued = issuedAt ?? .max
+        expires = expiresAt.map { min($0, Self.latest) } ?? .max
     }
 
     /// Later times count as this one, so that sums of times cannot overflow.

@@ -33,7 +33,7 @@ final class SocketIOApplication: EngineApplication {
     let connection: EngineSession
     private let gateway: GatewayLoop
     private let kinds: SocketProtocols
-    private let query: [String: String]
+    private let query: [(name: String, value: String)]
     private let credentials: Credentials
     private let address: PeerAddress?
     private var machine: SocketStateMachine
@@ -47,7 +47,8 @@ final class SocketIOApplication: EngineApplication {
         self.connection = connection
         self.kinds = kinds
         gateway = connection.gateway
-        query = PercentEncoding.query(opening.query, only: kinds.profile.queryFields) ?? [:]
+        let fields = PercentEncoding.query(opening.query, only: kinds.profile.queryFields) ?? [:]
+        query = fields.map { ($0.key, $0.value) }
         credentials = opening.credentials
         address = opening.address
         var limits = SocketStateMachine.Limits()
@@ -141,7 +142,8 @@ final class SocketIOApplication: EngineApplication {
                 return reader.connect { bytes, _ in send(bytes) }
             }
             sockets[namespace] = .authenticating(reader)
-            authenticate(hello) { [weak self] in self?.authenticated($0, hello, reader, state) }
+            // (A weak reference would take 48 bytes for as long as the connection lasts.)
+            authenticate(hello) { [self] in authenticated($0, hello, reader, state) }
         } catch {
             refuse(namespace, error)
         }
@@ -239,8 +241,8 @@ final class SocketIOApplication: EngineApplication {
         guard let hello else { return }
         let namespace = reader.handshake.namespace
         sockets[namespace] = .authenticating(reader)
-        authenticate(hello) { [weak self] result in
-            guard let self, case .authenticating(let waiting) = sockets[namespace], waiting === reader else { return }
+        authenticate(hello) { [self] result in
+            guard case .authenticating(let waiting) = sockets[namespace], waiting === reader else { return }
             guard connection.isOpen else { return }
             switch checked(result, hello) {
             case .success(let identity): open(identity, reader, then: behind)

@@ -34,7 +34,7 @@ struct ProfileExpression: Sendable, Hashable {
     struct Context {
         var arguments: SocketArguments?
         var auth: SocketValue?
-        var query: [String: String] = [:]
+        var query: [(name: String, value: String)] = []
         var namespace: String
         var id: String
     }
@@ -134,7 +134,8 @@ struct ProfileExpression: Sendable, Hashable {
     private static func string(_ part: Part, _ context: Context, _ orNumber: Bool) -> String? {
         switch part {
         case .text(let text): return text
-        case .value(.query, let path): return path.first.flatMap { context.query[$0] }
+        case .value(.query, let path):
+            return path.first.flatMap { name in context.query.first { $0.name == name }?.value }
         case .value(.namespace, _):
             let name = context.namespace.dropFirst()
             return name.isEmpty ? nil : String(name)

@@ -73,14 +73,16 @@ public struct SocketHandshake: Sendable {
     public var firstID: String
     /// What the client sent with it.
     public var auth: SocketValue?
-    /// The fields of the URL's query that the profile refers to.
-    public var query: [String: String]
+    /// The fields of the URL's query that the profile refers to, each once. (An array of two takes less than a
+    /// dictionary, and each socket has one.)
+    public var query: [(name: String, value: String)]
 
     /// The secret names of states: the socket's first ID, a dot, and a secret.
     public static let privateIDMark: Character = "."
 
     public init(
-        namespace: String, id: String, firstID: String? = nil, auth: SocketValue? = nil, query: [String: String] = [:]
+        namespace: String, id: String, firstID: String? = nil, auth: SocketValue? = nil,
+        query: [(name: String, value: String)] = []
     ) {
         self.namespace = namespace
         self.id = id

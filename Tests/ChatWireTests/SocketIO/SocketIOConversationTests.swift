@@ -16,7 +16,7 @@ struct SocketIOConversationTests {
         user = try UserID("ana")
         let profile = try SocketIOProfile(Array((SocketIOProfile.shipped["martlet"] ?? "").utf8))
         spoken = SocketIO(profile, isMain: true, limits: Limits())
-        reader = SocketIOReader(spoken, SocketHandshake(namespace: "/", id: "id", auth: nil, query: [:]))
+        reader = SocketIOReader(spoken, SocketHandshake(namespace: "/", id: "id", auth: nil))
     }
 
     private func inputs(_ packet: String) -> [ClientInput] {

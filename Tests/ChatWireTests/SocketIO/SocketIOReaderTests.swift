@@ -18,7 +18,8 @@ struct SocketIOReaderTests {
             reader = SocketIOReader(
                 spoken,
                 SocketHandshake(
-                    namespace: namespace, id: "id", auth: auth.flatMap { SocketValue(Array($0.utf8)) }, query: query))
+                    namespace: namespace, id: "id", auth: auth.flatMap { SocketValue(Array($0.utf8)) },
+                    query: query.map { ($0.key, $0.value) }))
             machine = SocketStateMachine(limits: .init(), now: Moment(nanoseconds: 0))
             _ = machine.received(Array("0\(namespace)".utf8), isText: true)
             _ = machine.connected(namespace)
