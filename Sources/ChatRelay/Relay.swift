@@ -76,6 +76,8 @@ public final class Relay: Sendable {
     private let book = SinkBook()
     /// Whether the last question to Redis was answered.
     private let reachesRedis = Mutex(false)
+    /// Whether the webhook endpoints could be read the last time.
+    private let followsEndpoints = Mutex(false)
     private let sinks: [any EventSink]
     private let clock: RelayClock
     private let logger: Logger
@@ -118,7 +120,8 @@ public final class Relay: Sendable {
     /// How it is doing now.
     public func report() async -> RelayReport {
         RelayReport(
-            partitions: await holder.leases.count, reachesRedis: reachesRedis.withLock { $0 }, counts: book.counts)
+            partitions: await holder.leases.count, reachesRedis: reachesRedis.withLock { $0 },
+            followsEndpoints: followsEndpoints.withLock { $0 }, counts: book.counts)
     }
 
     /// Runs until the task is cancelled, and then gives its partitions back.
@@ -183,6 +186,7 @@ public final class Relay: Sendable {
                 }
                 problem = error.description
             }
+            followsEndpoints.withLock { $0 = problem == nil }
             try? await Task.sleep(for: Self.followPause)
         }
     }

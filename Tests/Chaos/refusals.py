@@ -3,7 +3,10 @@ was acknowledged is gone, and /readyz says in time what is and what is not.
 """
 
 import asyncio
+import pathlib
 import re
+import shutil
+import sys
 
 from honest import cpu_of
 from processes import Broken, status, until
@@ -102,6 +105,8 @@ class Outage:
     def __init__(self, stage, name, node=None, leaves=False, fault=None, probe=None):
         self.stage, self.ledger, self.name, self.node, self.leaves = stage, stage.ledger, name, node, leaves
         self.fault = fault or Refusing(name, stage.cluster, node)
+        # For the self-test: what is asked instead of /readyz.
+        self.planted_probe = probe
         self.probe = probe or self.ready
         self.clock = asyncio.get_running_loop().time
         self.nodes = [node] if node else stage.cluster.nodes
@@ -117,7 +122,6 @@ class Outage:
         self.ledger.broken(promise, "", session, f"{self.name}: {text}", history)
 
     async def ready(self, node):
-        # As a proxy asks: no answer within a second is no green.
         return (await status(node.port, seconds=1.0))[0] == 200
 
     async def run(self, seconds):
@@ -170,13 +174,39 @@ class Outage:
     # Meanwhile.
 
     async def watch(self):
+        if self.planted_probe is None:
+            return await self.watch_readiness()
         while self.watching:
             for node in self.nodes:
-                green = await self.probe(node)
+                green = await self.planted_probe(node)
                 changes = self.seen[node.name]
                 if not changes or changes[-1][1] != green:
                     changes.append((self.clock(), green))
             await asyncio.sleep(0.05)
+
+    async def watch_readiness(self):
+        names = {node.port: node.name for node in self.nodes}
+        child = await asyncio.create_subprocess_exec(
+            shutil.which("setpriv") or "/usr/bin/setpriv",
+            "--pdeathsig",
+            "KILL",
+            sys.executable,
+            str(pathlib.Path(__file__).with_name("readiness_watch.py")),
+            *map(str, names),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            line = asyncio.ensure_future(child.stdout.readline())
+            while self.watching:
+                await asyncio.wait([line], timeout=0.05)
+                if line.done():
+                    at, port, ready = line.result().split()
+                    self.seen[names[int(port)]].append((float(at), ready == b"1"))
+                    line = asyncio.ensure_future(child.stdout.readline())
+            line.cancel()
+        finally:
+            child.kill()
+            await child.wait()
 
     async def last(self, seconds):
         end = self.clock() + seconds

@@ -151,6 +151,17 @@ struct RelayTests {
         for route in ["healthz", "readyz"] {
             #expect(try await Shell.run("curl", status + ["http://127.0.0.1:\(port)/\(route)"]) == "200")
         }
+        // Somebody has overwritten the webhook endpoints, and takes it back.
+        for (command, shown) in [
+            (["SET", "martlet:events:{0}:webhooks", "x"], "0"), (["DEL", "martlet:events:{0}:webhooks"], "1"),
+        ] {
+            _ = try cluster.redis.cli(command)
+            try await soon("\(command) is seen") {
+                try await Shell.run("curl", ["-s", "-m", "5", "http://127.0.0.1:\(port)/metrics"])
+                    .contains("\nmartlet_relay_endpoints_followed \(shown)\n")
+            }
+        }
+        #expect(relay.output.contains("the webhook endpoints cannot be followed"))
         try await relay.terminate()
         let failed = try await Shell.run(
             "/bin/sh",

@@ -4,6 +4,8 @@ public struct RelayReport: Hashable, Sendable {
     public var partitions: Int
     /// Whether its last question to Redis was answered.
     public var reachesRedis: Bool
+    /// Whether it could read the webhook endpoints the last time. If not, what was known of them stays in force.
+    public var followsEndpoints: Bool
     /// Of each sink, in the order of their names.
     public var sinks: [(name: String, counts: SinkCounts)] {
         counts.map { (name: $0.key, counts: $0.value) }.sorted { $0.name < $1.name }
@@ -11,9 +13,10 @@ public struct RelayReport: Hashable, Sendable {
 
     private let counts: [String: SinkCounts]
 
-    init(partitions: Int, reachesRedis: Bool, counts: [String: SinkCounts]) {
+    init(partitions: Int, reachesRedis: Bool, followsEndpoints: Bool, counts: [String: SinkCounts]) {
         self.partitions = partitions
         self.reachesRedis = reachesRedis
+        self.followsEndpoints = followsEndpoints
         self.counts = counts
     }
 }

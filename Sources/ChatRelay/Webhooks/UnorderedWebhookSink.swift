@@ -44,7 +44,6 @@ actor UnorderedWebhookSink: EventSink {
     }
 
     func accept(_ batches: [EventBatch]) async throws -> SinkReceipt {
-        let width = try await sender.width(Self.mostAtOnce)
         var receipt = SinkReceipt()
         var work: [Work] = []
         let waiting = try await common.redis.ask(batches.map { ["ZCARD", key($0.lease)] })
@@ -61,7 +60,7 @@ actor UnorderedWebhookSink: EventSink {
             }
         }
         var firsts: [RoomName: Int] = [:]
-        for rest in try await deliver(work, width: width) {
+        for rest in try await deliver(work) {
             firsts[rest.room] = min(firsts[rest.room] ?? .max, rest.place)
         }
         for room in batches.lazy.flatMap(\.rooms) {
@@ -79,30 +78,23 @@ actor UnorderedWebhookSink: EventSink {
         let replies = try await common.redis.ask(
             leases.map { ["ZRANGE", key($0), "-inf", wall, "BYSCORE", "LIMIT", "0", String(Self.mostAtOnce)] })
         var work: [Work] = []
+        var unreadable: [[String]] = []
         for (lease, reply) in zip(leases, replies) {
             for member in (reply.array ?? []).compactMap(\.string) {
                 guard let letter = WebhookLetter(member), let room = try? RoomName(stored: letter.room) else {
-                    _ = try await common.redis.ask([["ZREM", key(lease), member]])
+                    unreadable.append(["ZREM", key(lease), member])
                     continue
                 }
                 work.append(Work(lease: lease, room: room, place: 0, letter: letter, member: member))
             }
         }
-        _ = try await deliver(work, width: try await sender.width(Self.mostAtOnce))
+        if !unreadable.isEmpty { _ = try await common.redis.ask(unreadable) }
+        _ = try await deliver(work)
     }
 
-    /// Sends events, `width` at once. Returns those that were not tried, as the endpoint has failed too often.
-    private func deliver(_ work: [Work], width: Int) async throws -> ArraySlice<Work> {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            var rest = work[...]
-            for work in rest.prefix(width) { group.addTask { try await self.deliver(work) } }
-            rest = rest.dropFirst(width)
-            while try await group.next() != nil {
-                guard await !sender.isLeftAlone, let work = rest.popFirst() else { continue }
-                group.addTask { try await self.deliver(work) }
-            }
-            return rest
-        }
+    /// Sends events. Returns those that were not tried, as the endpoint has failed too often.
+    private func deliver(_ work: [Work]) async throws -> ArraySlice<Work> {
+        try await sender.each(of: work, atOnce: Self.mostAtOnce) { try await self.deliver($0) }.rest
     }
 
     private func deliver(_ work: Work) async throws {

@@ -54,6 +54,25 @@ actor WebhookSender {
         return breaker.width(most)
     }
 
+    /// Does all work in its order, at most `most` at once, until the endpoint has failed too often. Returns what came
+    /// of it, in the order in which it was done, and the work that was not begun. Throws if nothing may be sent now.
+    nonisolated func each<Work: Sendable, Done: Sendable>(
+        of work: [Work], atOnce most: Int, _ body: @escaping @Sendable (Work) async throws -> Done
+    ) async throws -> (done: [Done], rest: ArraySlice<Work>) {
+        let width = try await width(most)
+        return try await withThrowingTaskGroup(of: Done.self) { group in
+            var (done, rest) = ([Done](), work[...])
+            for one in rest.prefix(width) { group.addTask { try await body(one) } }
+            rest = rest.dropFirst(width)
+            while let one = try await group.next() {
+                done.append(one)
+                guard await !isLeftAlone, let next = rest.popFirst() else { continue }
+                group.addTask { try await body(next) }
+            }
+            return (done, rest)
+        }
+    }
+
     /// Throws if the endpoint does not want anything any more.
     func send(_ letter: WebhookLetter) async throws -> Verdict {
         let now = common.clock.wall

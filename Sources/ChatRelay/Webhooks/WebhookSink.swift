@@ -26,26 +26,14 @@ actor WebhookSink: EventSink {
     }
 
     func accept(_ batches: [EventBatch]) async throws -> SinkReceipt {
-        let width = try await sender.width(Self.mostAtOnce)
         let rooms = batches.flatMap { batch in batch.rooms.map { (batch.lease, $0) } }
         let tries = try await readTries(rooms)
         let work = zip(rooms, tries).map { Work(lease: $0.0, room: $0.1, tries: $1) }
-        return try await withThrowingTaskGroup(of: Room.self, returning: SinkReceipt.self) { group in
-            var receipt = SinkReceipt()
-            var rest = work[...]
-            for work in rest.prefix(width) { group.addTask { try await self.deliver(work) } }
-            rest = rest.dropFirst(width)
-            while let done = try await group.next() {
-                if let partial = done.partial { receipt.partial[done.room] = partial }
-                // An endpoint that has just failed too often is not given more.
-                guard await !sender.isLeftAlone, let work = rest.popFirst() else { continue }
-                group.addTask { try await self.deliver(work) }
-            }
-            for work in rest {
-                receipt.partial[work.room.room] = SinkReceipt.Partial(upTo: nil, delay: .seconds(1))
-            }
-            return receipt
-        }
+        let (done, rest) = try await sender.each(of: work, atOnce: Self.mostAtOnce) { try await self.deliver($0) }
+        var receipt = SinkReceipt()
+        for one in done { receipt.partial[one.room] = one.partial }
+        for work in rest { receipt.partial[work.room.room] = SinkReceipt.Partial(upTo: nil, delay: .seconds(1)) }
+        return receipt
     }
 
     /// A room that the endpoint is to be sent.

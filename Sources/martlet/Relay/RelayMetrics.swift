@@ -18,6 +18,10 @@ enum RelayMetrics {
             "martlet_relay_redis_up", "gauge", "Whether Redis has answered this relay's last question.",
             [("", report.reachesRedis ? "1" : "0")])
         family(
+            "martlet_relay_endpoints_followed", "gauge",
+            "Whether this relay could read the webhook endpoints the last time.",
+            [("", report.followsEndpoints ? "1" : "0")])
+        family(
             "martlet_relay_events_total", "counter", "Events that this relay has given to a sink.",
             report.sinks.map { (label($0.name), "\($0.counts.events)") })
         family(
