@@ -48,7 +48,10 @@ def has_all(stage):
     """Whether somebody sees a message that was edited, one that was deleted, and so on, and somebody has read."""
     views = [view for session in stage.sessions for view in session.rooms.values()]
     names = {name for view in views for state in view.messages.values() for name in state}
-    return NEEDED <= names and stage.ledger.count["reads stored"] > 5
+    has_tombstone = any(
+        "deleted" in state and place > min(view.messages) for view in views for place, state in view.messages.items()
+    )
+    return NEEDED <= names and has_tombstone and stage.ledger.count["reads stored"] > 5
 
 
 def fresh(ledger):
@@ -189,7 +192,13 @@ def deleted_message_is_back(record, ledger):
 
 
 def tombstone_is_gone(record, ledger):
-    room, place = first_with(record, "deleted")
+    # Before the first entry of a log nothing is missed.
+    room, place = next(
+        (name, place)
+        for name, room in folded(record)
+        for place, state in room.messages.items()
+        if "deleted" in state and place != room.entries[0].place
+    )
     del record["rooms"][room]["overlay"][str(place[1])]
 
 
