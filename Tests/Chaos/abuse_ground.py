@@ -5,12 +5,11 @@ abuses; made when a kind needs them. And the processes that abuse.
 import asyncio
 import json
 import pathlib
-import shutil
 import socket
 import sys
 
 from abuse_load import USER
-from processes import Broken, until
+from processes import TIED, Broken, until
 from redis_wire import Redis, RedisError
 
 PREFIX = "martlet:"
@@ -38,9 +37,7 @@ class Child:
     async def start(self):
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                shutil.which("setpriv") or "/usr/bin/setpriv",
-                "--pdeathsig",
-                "KILL",
+                *TIED,
                 sys.executable,
                 str(pathlib.Path(__file__).with_name("abuser.py")),
                 json.dumps(self.ground),

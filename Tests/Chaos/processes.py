@@ -10,6 +10,10 @@ import subprocess
 import time
 
 
+# In front of a command: the kernel ends it if this process is killed.
+TIED = (shutil.which("setpriv") or "/usr/bin/setpriv", "--pdeathsig", "KILL")
+
+
 class Broken(Exception):
     """The scenario could not be carried out: no verdict on the node."""
 
@@ -52,7 +56,7 @@ class Process:
         with self.log.open("ab") as log:
             out = self.pipe.write_end if self.pipe else log
             self.child = subprocess.Popen(
-                [shutil.which("setpriv") or "/usr/bin/setpriv", "--pdeathsig", "KILL", *self.argv],
+                [*TIED, *self.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

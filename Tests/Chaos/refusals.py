@@ -5,11 +5,11 @@ was acknowledged is gone, and /readyz says in time what is and what is not.
 import asyncio
 import pathlib
 import re
-import shutil
 import sys
 
 from honest import cpu_of
-from processes import Broken, status, until
+from processes import TIED, Broken, status, until
+from readiness_watch import PATIENCE
 from refusing import OF_A_NODE, REFUSALS, Refusing
 from stage import Stage
 from storm import judge
@@ -122,7 +122,7 @@ class Outage:
         self.ledger.broken(promise, "", session, f"{self.name}: {text}", history)
 
     async def ready(self, node):
-        return (await status(node.port, seconds=1.0))[0] == 200
+        return (await status(node.port, seconds=PATIENCE))[0] == 200
 
     async def run(self, seconds):
         ledger = self.ledger
@@ -187,9 +187,7 @@ class Outage:
     async def watch_readiness(self):
         names = {node.port: node.name for node in self.nodes}
         child = await asyncio.create_subprocess_exec(
-            shutil.which("setpriv") or "/usr/bin/setpriv",
-            "--pdeathsig",
-            "KILL",
+            *TIED,
             sys.executable,
             str(pathlib.Path(__file__).with_name("readiness_watch.py")),
             *map(str, names),
