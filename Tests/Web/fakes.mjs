@@ -453,7 +453,12 @@ class FakeSocket {
         let messages = room.log;
         if (frame.before) messages = messages.filter((m) => seqOf(m.position) < seqOf(frame.before)).slice(-frame.limit);
         else if (frame.after) messages = messages.filter((m) => seqOf(m.position) > seqOf(frame.after)).slice(0, frame.limit);
-        else messages = messages.slice(-frame.limit);
+        else if (frame.around || frame.time !== undefined) {
+            const isIn = (m) => (frame.around ? seqOf(m.position) >= seqOf(frame.around) : Date.parse(m.at) >= frame.time);
+            const at = messages.findIndex(isIn) < 0 ? messages.length : messages.findIndex(isIn);
+            const start = Math.max(0, Math.min(at - Math.floor(frame.limit / 2), messages.length - frame.limit));
+            messages = messages.slice(start, start + frame.limit);
+        } else messages = messages.slice(-frame.limit);
         const newest = room.log.at(-1)?.position ?? null;
         const older = messages.length > 0 && messages[0] !== room.log[0];
         const newer = messages.length > 0 && messages.at(-1) !== room.log.at(-1);

@@ -4,10 +4,11 @@ import { test } from 'node:test';
 import { hasMention } from '../../Sources/ChatGateway/Web/chat-compose.js';
 import { namesIn } from '../../Sources/ChatGateway/Web/chat-conversation.js';
 import { Inbox } from '../../Sources/ChatGateway/Web/chat-inbox.js';
+import { lookBack } from '../../Sources/ChatGateway/Web/chat-past.js';
 import { titleOf } from '../../Sources/ChatGateway/Web/chat-parts.js';
 import { RoomModel } from '../../Sources/ChatGateway/Web/chat-room.js';
 import { connect } from '../../Sources/ChatGateway/Web/martlet.js';
-import { FakeClock, FakeNode, seeded } from './fakes.mjs';
+import { FakeClock, FakeNode, failure, seeded } from './fakes.mjs';
 
 globalThis.document ??= /** @type {any} */ ({ hidden: false, addEventListener() {}, removeEventListener() {} });
 
@@ -172,14 +173,77 @@ test('a reply goes with its thread, also when it is tried again', async () => {
     assert.deepEqual([message.thread, message.mentions, model.items[0].version], [root.position, ['bo'], 1]);
 });
 
-test('a message that is not loaded is looked for page by page; one that is not there is not found', async () => {
-    const { model, clock } = await opened({ before: (fake) => { for (let n = 1; n <= 200; n += 1) says(fake, `m${n}`); } });
-    const found = model.find('1000-7');
-    await clock.advance(100);
-    assert.equal((await found).message.text, 'm7');
-    assert.equal(model.items[0].message.text, 'm1');
-    assert.equal(await model.find('1000-500'), null);
-    assert.equal(await model.find('999-7'), null, 'a message of another log is another message');
+/** A group in which 400 messages were said, and what looks for one of them. */
+async function lookingBack() {
+    const { model, clock, node } = await opened({ before: (fake) => { for (let n = 1; n <= 400; n += 1) says(fake, `m${n}`); } });
+    const heard = [];
+    const handlers = { changed: () => heard.push('changed'), met: () => heard.push('met') };
+    const wait = async (promise) => (await Promise.all([promise, clock.advance(10)]))[0];
+    const find = (position) => wait(lookBack(model, { around: position }, (message) => message.position === position, handlers));
+    return { model, clock, node, heard, wait, find };
+}
+
+test('a message that is not loaded is shown with those around it; one that is not there is not found', async () => {
+    const { model, find } = await lookingBack();
+    const { shown, item } = await find('1000-107');
+    assert.deepEqual([item.message.text, shown === model, shown.items.length, model.items.length], ['m107', false, 60, 60]);
+    assert.deepEqual([shown.items[0].message.text, shown.at(59).message.text, shown.older, shown.newer], ['m77', 'm136', true, true]);
+    assert.equal((await find('1000-390')).shown, model, 'what is loaded is shown where it is');
+    assert.equal(await find('1000-500'), null);
+    assert.equal(await find('999-7'), null, 'a message of another log is another message');
+    const near = await find('1000-320');
+    assert.deepEqual([near.shown === model, near.item.message.text, model.items.length], [true, 'm320', 111], 'nothing is between');
+    assert.deepEqual([model.items[0].message.text, model.itemOf('1000-290') !== undefined, model.older], ['m290', true, true]);
+});
+
+test('earlier messages are read on at both ends, until the room takes them over', async () => {
+    const { model, node, clock, heard, wait, find } = await lookingBack();
+    const { shown: past } = await find('1000-107');
+    past.open();
+    await wait(past.loadOlder());
+    await wait(past.loadOlder());
+    assert.deepEqual([past.base, past.at(-76).message.text, past.older, past.items.length], [-76, 'm1', false, 136]);
+    // What changes is shown there; what is said is the room's.
+    node.store.amend('crew', { user: 'bo', operation: 'edit', of: '1000-100', text: 'edited' });
+    says(node, 'said meanwhile');
+    await clock.advance(5);
+    const edited = past.itemOf('1000-100');
+    assert.deepEqual([edited.message.text, edited.version, past.items.length, model.items.length], ['edited', 1, 136, 61]);
+    for (let page = 0; page < 4; page += 1) await wait(past.loadNewer());
+    assert.deepEqual([heard.at(-2), past.newer, model.items.length], ['met', false, 401]);
+    const seqs = model.items.map((item) => item.seq);
+    assert.deepEqual(seqs, [...Array.from({ length: 400 }, (_, index) => index + 1), 402], 'each is there once, in order');
+    assert.deepEqual([model.older, model.at(past.base + past.items.length - 1 + model.base - past.base).message.text], [false, 'm340']);
+    assert.equal(model.itemOf('1000-100'), edited);
+});
+
+test('two parts of earlier messages that the room takes over hold no message twice', async () => {
+    const { model, wait, find } = await lookingBack();
+    const { shown: past } = await find('1000-250');
+    await wait(past.loadNewer());
+    await find('1000-335');
+    assert.deepEqual([past.items.at(-1).seq, model.items[0].seq], [339, 305]);
+    await wait(past.loadNewer());
+    assert.deepEqual(model.items.map((item) => item.seq), Array.from({ length: 181 }, (_, index) => index + 220));
+});
+
+test('earlier messages that could not be read are asked for again a little later; what is closed asks for nothing', async (t) => {
+    const { node, wait, find } = await lookingBack();
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+    const { shown: past } = await find('1000-107');
+    const asked = () => node.frames.filter((frame) => frame.type === 'history').length;
+    const before = asked();
+    node.intercept = (frame) => (frame.type === 'history' ? failure(frame.ref, 503, 'unavailable', false) : undefined);
+    await wait(past.loadNewer());
+    await wait(past.loadOlder());
+    assert.deepEqual([past.items.length, past.loading, asked() - before], [60, false, 1]);
+    node.intercept = () => undefined;
+    t.mock.timers.tick(3_000);
+    await wait(past.loadNewer());
+    assert.equal(past.items.length, 120);
+    past.close();
+    await wait(past.loadNewer());
+    assert.deepEqual([past.items.length, asked() - before], [120, 2]);
 });
 
 test('older pages that hold nothing but changes are passed', async () => {

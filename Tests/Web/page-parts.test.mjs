@@ -5,6 +5,7 @@ import { openPage } from './dom.mjs';
 import { settled } from './fakes.mjs';
 import { Composer } from '../../Sources/ChatGateway/Web/chat-compose.js';
 import { ConversationView } from '../../Sources/ChatGateway/Web/chat-conversation.js';
+import { DateDialog, dayText, startOf } from '../../Sources/ChatGateway/Web/chat-dialogs.js';
 import { FrameView } from '../../Sources/ChatGateway/Web/chat-frame.js';
 import { Inbox } from '../../Sources/ChatGateway/Web/chat-inbox.js';
 import { LinkView } from '../../Sources/ChatGateway/Web/chat-link.js';
@@ -266,4 +267,42 @@ test('rooms that could not be watched are watched a little later; a node that te
     assert.ok(read > before);
     assert.equal(second.conversations.get('dm:ana:bo').unread, read);
     second.end();
+});
+
+test('a date is a day of the user\'s time zone; days before 1970 are its beginning', () => {
+    assert.equal(dayText(new Date(2026, 0, 9, 23, 59)), '2026-01-09');
+    assert.equal(startOf('2026-01-09'), new Date(2026, 0, 9).getTime());
+    assert.deepEqual([startOf('1900-05-01'), startOf('0033-01-01')], [0, 0]);
+});
+
+test('an answer that comes after the dialog of a date was closed shows nothing; an error is told while it is open', async () => {
+    const document = openPage();
+    const [dialog, form, day, error] = ['dialog', 'form', 'day', 'error'].map((name) => document.getElementById(`date-${name}`));
+    const answers = [];
+    const shown = [];
+    const dates = new DateDialog((time) => new Promise((resolve, reject) => {
+        answers.push({ resolve: () => resolve(() => shown.push([time, dialog.open])), reject });
+    }));
+    const asks = (text) => {
+        day.value = text;
+        form.emit('submit');
+    };
+    dates.show();
+    assert.deepEqual([day.value, document.activeElement], [day.max, day]);
+    asks('2026-01-09');
+    asks('2026-01-10');
+    assert.equal(answers.length, 1, 'one question at a time');
+    document.getElementById('date-cancel').emit('click');
+    dates.show();
+    answers[0].resolve();
+    await settled();
+    assert.deepEqual([shown, dialog.open], [[], true]);
+    asks('2026-01-11');
+    answers[1].reject(Object.assign(new Error('history of lobby: it is too late'), { room: 'lobby' }));
+    await settled();
+    assert.deepEqual([error.textContent, error.hidden, dialog.open], ['it is too late', false, true]);
+    asks('2026-01-11');
+    answers[2].resolve();
+    await settled();
+    assert.deepEqual([shown, error.hidden], [[[startOf('2026-01-11'), false]], true]);
 });

@@ -20,6 +20,7 @@ public enum WebPage {
             "/chat-moderation.js": file(PackageResources.chat_moderation_js, "text/javascript; charset=utf-8"),
             "/chat-participants.js": file(PackageResources.chat_participants_js, "text/javascript; charset=utf-8"),
             "/chat-parts.js": file(PackageResources.chat_parts_js, "text/javascript; charset=utf-8"),
+            "/chat-past.js": file(PackageResources.chat_past_js, "text/javascript; charset=utf-8"),
             "/chat-people.js": file(PackageResources.chat_people_js, "text/javascript; charset=utf-8"),
             "/chat-room.js": file(PackageResources.chat_room_js, "text/javascript; charset=utf-8"),
             "/chat-rooms.js": file(PackageResources.chat_rooms_js, "text/javascript; charset=utf-8"),

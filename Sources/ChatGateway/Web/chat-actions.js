@@ -93,8 +93,7 @@ export class MessageActions {
 
     /** To the first reply that follows. */
     #toReply(item) {
-        const { items } = this.#on.model();
-        const reply = items.find((one) => one.message?.thread === item.message.position);
+        const reply = this.#talk.items.find((one) => one.message?.thread === item.message.position);
         if (reply) this.#talk.reveal(reply);
     }
 

@@ -1,4 +1,4 @@
-/** Two dialogs: one asks before something that cannot be undone, one begins a conversation or joins a room. */
+/** Three dialogs: one asks before something that cannot be undone, one begins a conversation or joins a room, one goes to a date. */
 import { namesIn } from './chat-conversation.js';
 import { byId, el, nameProblem, reasonOf } from './chat-parts.js';
 
@@ -101,4 +101,78 @@ export class BeginDialog {
         byId('join-dialog').close();
         this.#begun();
     }
+}
+
+export class DateDialog {
+    #find;
+    /** Raised when the dialog opens: an answer to a question of an earlier time is nobody's any more. */
+    #round = 0;
+    #isAsking = false;
+
+    /**
+     * @param {(time: number) => Promise<() => void>} find Looks for what was said at that time (ms since 1970) or later.
+     *     Resolves to what brings it into view.
+     */
+    constructor(find) {
+        this.#find = find;
+        byId('date-cancel').addEventListener('click', () => byId('date-dialog').close());
+        byId('date-form').addEventListener('submit', (event) => {
+            event.preventDefault();
+            this.#go();
+        });
+    }
+
+    show() {
+        const field = byId('date-day');
+        field.max = dayText(new Date());
+        field.value = field.max;
+        this.#round += 1;
+        this.#isAsking = false;
+        this.#fail('');
+        byId('date-dialog').showModal();
+        field.focus();
+    }
+
+    /** @param {string} text Empty: nothing is wrong. */
+    #fail(text) {
+        byId('date-error').textContent = text;
+        byId('date-error').hidden = text === '';
+    }
+
+    async #go() {
+        if (this.#isAsking) return;
+        const round = this.#round;
+        const isOver = () => round !== this.#round || !byId('date-dialog').open;
+        this.#isAsking = true;
+        this.#fail('');
+        try {
+            const show = await this.#find(startOf(byId('date-day').value));
+            if (isOver()) return;
+            // The dialog gives the focus back to what opened it; only then can the message have it.
+            byId('date-dialog').close();
+            show();
+        } catch (error) {
+            if (!isOver()) this.#fail(reasonOf(/** @type {any} */ (error)));
+        } finally {
+            if (round === this.#round) this.#isAsking = false;
+        }
+    }
+}
+
+/**
+ * A day of the user's time zone as a date field has it.
+ * @param {Date} date
+ */
+export function dayText(date) {
+    const two = (number) => String(number).padStart(2, '0');
+    return `${String(date.getFullYear()).padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
+/**
+ * When that day begins in the user's time zone, in ms since 1970; the time before 1970 counts as its beginning.
+ * @param {string} day As a date field has it.
+ */
+export function startOf(day) {
+    // Without a zone it is local time. (A date alone would be one of UTC.)
+    return Math.max(0, new Date(`${day}T00:00`).getTime());
 }

@@ -7,7 +7,8 @@ import { nextOf, plural, reasonOf, seqOf, span } from './chat-parts.js';
 /** Items kept while the newest is in sight; scrolling back may load more. */
 const KEPT = 3_000;
 const KEPT_AT_MOST = 20_000;
-const PAGE = 60;
+/** Messages that are asked for at once. */
+export const PAGE = 60;
 const TYPING_FOR = 5_000;
 
 /**
@@ -22,9 +23,6 @@ const TYPING_FOR = 5_000;
  * @property {number} [version] Of a message: raised with each change of it.
  * @property {boolean} [saving] Of a message: whether an edit of it is under way.
  */
-
-/** Pages that are loaded at most to find a message. */
-const SEARCHED = 25;
 
 export class RoomModel {
     /**
@@ -282,7 +280,8 @@ export class RoomModel {
         return [...this.typing.keys()];
     }
 
-    get #firstMessage() { return this.items.find((item) => item.kind === 'message')?.message; }
+    /** The oldest message from which on everything is loaded. */
+    get firstMessage() { return this.items.find((item) => item.kind === 'message')?.message; }
 
     /** Loads a page of what was said before the first item. */
     async loadOlder() {
@@ -290,17 +289,12 @@ export class RoomModel {
         this.loading = true;
         this.#tell('top');
         try {
-            const first = this.#firstMessage;
+            const first = this.firstMessage;
             const before = this.#olderThan ?? first?.position ?? nextOf(this.room.position);
             const limit = Math.min(PAGE, this.client.limits.historyPage ?? PAGE);
             const page = await this.room.history({ before, limit });
-            if (this.#firstMessage !== first) return;
-            const items = page.messages.map(asItem);
-            for (const item of items) this.#bySeq.set(item.seq, item);
-            this.items.unshift(...items);
-            this.base -= items.length;
-            this.#olderThan = page.first;
-            this.older = page.older && page.first !== null;
+            if (this.firstMessage !== first) return;
+            this.prepend(page.messages.map(asItem), page);
         } catch {
             // What is wrong with the connection is told by the banner; a little later scrolling tries again.
             this.#pausedUntil = Date.now() + 3_000;
@@ -311,19 +305,16 @@ export class RoomModel {
     }
 
     /**
-     * Loads older pages until that message is there; null if the log does not hold it, or too far back.
-     * @param {string} position
+     * Takes in what was said immediately before the first item.
+     * @param {Item[]} items
+     * @param {{ first: string | null, older: boolean }} page Where that begins, and whether the log holds older messages.
      */
-    async find(position) {
-        const seq = seqOf(position);
-        for (let page = 0; page < SEARCHED && !this.#bySeq.has(seq) && this.older; page += 1) {
-            const first = this.#firstMessage;
-            if (first && first.seq < seq) break;
-            const before = this.base;
-            await this.loadOlder();
-            if (this.base === before) break;
-        }
-        return this.itemOf(position) ?? null;
+    prepend(items, { first, older }) {
+        for (const item of items) this.#bySeq.set(item.seq, item);
+        this.items.unshift(...items);
+        this.base -= items.length;
+        this.#olderThan = first;
+        this.older = older && first !== null;
     }
 
     /** Reads who belongs to the conversation. */
@@ -393,7 +384,7 @@ export class RoomModel {
         const read = seqOf(this.room.lastRead ?? '');
         if (!this.isConversation || read <= this.read) return;
         this.read = read;
-        const first = this.#firstMessage;
+        const first = this.firstMessage;
         // After a return the node counts what comes only now, too: what is here is counted here, as far as it is.
         if (read >= this.seq) this.#unread = 0;
         else if (first && first.seq <= read + 1) this.#unread = this.#countAfter(read);
@@ -439,7 +430,7 @@ export class RoomModel {
     /** The room was joined for the first time, and its newest messages are here. */
     #enter() {
         this.#entered = true;
-        const first = this.#firstMessage;
+        const first = this.firstMessage;
         if (!this.isConversation && first) {
             // Changes have a seq too, and are not unread: what is here is counted, what is further back is not known better.
             this.#unread = Math.min(this.#unread, Math.max(0, first.seq - 1 - this.read) + this.#countAfter(this.read));
@@ -496,4 +487,4 @@ export class RoomModel {
 }
 
 /** @type {(message: import('./martlet.js').Message) => Item} */
-const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(message.at), message });
+export const asItem = (message) => ({ kind: 'message', seq: message.seq, at: new Date(message.at), message });

@@ -65,7 +65,7 @@ export class TalkView {
         sizes.observe(this.#rows.parentElement);
     }
 
-    /** @param {import('./chat-room.js').RoomModel | null} model */
+    /** @param {import('./chat-room.js').RoomModel | import('./chat-past.js').Past | null} model */
     open(model) {
         this.#model = model;
         this.following = true;
@@ -73,6 +73,24 @@ export class TalkView {
         this.#clear();
         this.enter();
     }
+
+    /**
+     * Goes on with a model that has taken over all items of the one before, in front of its own: nothing in sight moves.
+     * @param {import('./chat-room.js').RoomModel} model
+     */
+    goOn(model) {
+        const shift = model.base - this.#model.base;
+        this.#start += shift;
+        this.#end += shift;
+        this.#model = model;
+        this.update();
+    }
+
+    /**
+     * All items that are loaded of what is shown.
+     * @type {import('./chat-room.js').Item[]}
+     */
+    get items() { return this.#model?.items ?? []; }
 
     /** Shows where the new messages begin, if not all of them are in sight with the newest. */
     enter() {
@@ -89,6 +107,7 @@ export class TalkView {
      */
     reveal(item) {
         this.following = false;
+        this.#entering = 0;
         this.#sought = item;
         this.update();
     }
@@ -138,9 +157,9 @@ export class TalkView {
         this.update();
     }
 
-    /** How many items are below the window or the sight. */
+    /** How many items are below the window; messages that follow and are not loaded count as one. */
     get below() {
-        return this.#model ? this.#model.end - this.#end : 0;
+        return this.#model ? this.#model.end - this.#end + (this.#model.newer ? 1 : 0) : 0;
     }
 
     #clear() {
@@ -361,11 +380,12 @@ export class TalkView {
             } else if (!more && scrollHeight <= clientHeight) {
                 model.loadOlder();
             }
-        } else if (scrollTop < NEAR) {
+        } else if (scrollTop < NEAR && (more || model.older)) {
             if (more) this.update();
             else model.loadOlder();
         } else if (this.below > 0 && scrollHeight - scrollTop - clientHeight < NEAR) {
-            this.update();
+            if (this.#end < model.end) this.update();
+            else model.loadNewer();
         }
     }
 }

@@ -4,12 +4,13 @@ import { Announcer, avatar, badge, byId, deviceName, memory, nameProblem, plural
 import { MessageActions } from './chat-actions.js';
 import { Composer } from './chat-compose.js';
 import { ConversationView } from './chat-conversation.js';
-import { BeginDialog, ConfirmDialog } from './chat-dialogs.js';
+import { BeginDialog, ConfirmDialog, DateDialog } from './chat-dialogs.js';
 import { FrameView } from './chat-frame.js';
 import { LinkView } from './chat-link.js';
 import { Menu } from './chat-menu.js';
 import { ModerationDialogs } from './chat-moderation.js';
 import { PeopleView } from './chat-people.js';
+import { Past, lookBack } from './chat-past.js';
 import { Session } from './chat-session.js';
 import { Stars } from './chat-stars.js';
 import { TalkView } from './chat-talk.js';
@@ -25,6 +26,11 @@ const say = (text, kind) => announcer.say(text, kind);
  * @type {Session | null}
  */
 let session = null;
+/**
+ * Earlier messages that are shown in place of the newest ones of the room in view; null: the newest ones are.
+ * @type {import('./chat-past.js').Past | null}
+ */
+let past = null;
 /** The room in view. */
 const current = () => session?.current ?? null;
 /** Whether the node knows of conversations and changes; an older one does not. */
@@ -35,6 +41,7 @@ const problem = (error) => composer.problem(error);
 const dialogs = new ModerationDialogs();
 const confirmation = new ConfirmDialog();
 const beginning = new BeginDialog(() => write());
+const dates = new DateDialog(findTime);
 const people = new PeopleView(
     { list: byId('members'), more: byId('more-members'), total: byId('people-total') },
     (user) => { if (current()) dialogs.sanction(current(), user); },
@@ -54,7 +61,7 @@ const stars = new Stars({
     },
     problem, say,
 });
-const composer = new Composer({ model: current, isKnown, say, sent: () => talk.follow() });
+const composer = new Composer({ model: current, isKnown, say, sent: toNewest });
 const conversation = new ConversationView(menu, {
     problem, say, confirm: (question, action, act) => confirmation.ask(question, action, act),
     direct: (user) => session?.beginDirect(user).catch(problem), left: (model) => session?.leave(model),
@@ -158,7 +165,7 @@ function signOut(error = '') {
     stars.open(null);
     conversation.open(null);
     people.open(null);
-    talk.open(null);
+    showIn(null);
     memory.write('page', { ...memory.read('page'), open: false });
     history.replaceState(null, '', location.pathname);
     if (error !== '') byId('more').open = true;
@@ -193,7 +200,7 @@ function opened(model) {
     showScreen('talk');
     const address = `#${encodeURIComponent(model.name)}`;
     if (location.hash !== address) history.replaceState(null, '', address);
-    talk.open(model);
+    showIn(model);
     people.open(model);
     conversation.open(model);
     write();
@@ -215,6 +222,7 @@ function changed(what, model) {
             break;
         case 'reset':
             composer.giveUp(model);
+            if (past && model === current()) showIn(model);
             break;
     }
     talk.update();
@@ -235,7 +243,7 @@ function inboxChanged(what, detail) {
 function seen() {
     const model = current();
     const isAll = talk.following && talk.below === 0;
-    if (model && !document.hidden && !talk.isEntering && (isAll || model.unread > 0)) {
+    if (model && !past && !document.hidden && !talk.isEntering && (isAll || model.unread > 0)) {
         session.read(isAll ? undefined : talk.lastInSight);
     }
     model?.trim(!talk.following);
@@ -275,10 +283,72 @@ async function jump(position) {
     if (!model) return;
     // A room that was opened just now has to show its newest messages first.
     await model.room.ready.catch(() => {});
-    const item = await model.find(position);
     if (model !== current()) return;
-    if (item) talk.reveal(item);
-    else problem('That message is too far back, or the room\'s log does not hold it any more.');
+    const inPast = past?.items.find((one) => one.message.position === position);
+    const item = inPast ?? model.itemOf(position);
+    if (item) {
+        reveal(inPast ? past : model, item);
+        return;
+    }
+    try {
+        const found = await lookBack(model, { around: position }, (message) => message.position === position, shownPast(model));
+        if (model !== current()) return;
+        if (found) reveal(found.shown, found.item);
+        else problem('The room\'s log does not hold that message any more.');
+    } catch (error) {
+        if (model === current()) problem(error);
+    }
+}
+
+/**
+ * Looks for the first message of the open room that was said at that time or later, else for the newest one.
+ * @param {number} time Ms since 1970.
+ */
+async function findTime(time) {
+    const model = current();
+    await model.room.ready;
+    const found = await lookBack(model, { time }, ({ at }) => Date.parse(at) >= time, shownPast(model));
+    return () => {
+        if (model !== current()) return;
+        const newest = model.items.filter((item) => item.kind === 'message').at(-1);
+        if (found) reveal(found.shown, found.item);
+        else if (newest) reveal(model, newest);
+        else toNewest();
+    };
+}
+
+/** What is heard of earlier messages of a room while they are shown. */
+function shownPast(model) {
+    return {
+        changed: () => talk.update(),
+        met: () => {
+            past = null;
+            talk.goOn(model);
+        },
+    };
+}
+
+/**
+ * Shows the newest messages of a room, or earlier ones of the room in view.
+ * @param {import('./chat-room.js').RoomModel | import('./chat-past.js').Past | null} shown
+ */
+function showIn(shown) {
+    past?.close();
+    past = shown instanceof Past ? shown : null;
+    past?.open();
+    talk.open(shown);
+}
+
+/** Brings an item into sight, where it is. */
+function reveal(shown, item) {
+    if (shown !== (past ?? current())) showIn(shown);
+    talk.reveal(item);
+}
+
+/** Shows the newest message of the room in view, and those that come. */
+function toNewest() {
+    if (past) showIn(current());
+    talk.follow();
 }
 
 // ---- screens, focus and theme
@@ -316,6 +386,7 @@ byId('enter').addEventListener('submit', (event) => {
 });
 byId('add-room').addEventListener('click', () => beginning.show(session));
 byId('show-stars').addEventListener('click', () => stars.show());
+byId('go-to-date').addEventListener('click', () => { if (current()) dates.show(); });
 byId('show-help').addEventListener('click', () => byId('help-dialog').showModal());
 byId('help-close').addEventListener('click', () => byId('help-dialog').close());
 byId('room-rules').addEventListener('click', () => { if (current()) dialogs.rules(current()); });
@@ -335,7 +406,7 @@ byId('people-close').addEventListener('click', () => {
     byId('people-toggle').focus();
 });
 byId('to-newest').addEventListener('click', () => {
-    talk.follow();
+    toNewest();
     byId('text').focus();
 });
 document.addEventListener('visibilitychange', () => {

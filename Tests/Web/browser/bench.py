@@ -72,6 +72,7 @@ class Bench:
         self.urls = arguments.url
         self.shots = arguments.shots
         self.files = arguments.files and pathlib.Path(arguments.files)
+        self.redis_port = arguments.redis_port
         self.nodes = dict(pair.split("=", 1) for pair in arguments.node)
         self.token = secrets.token_hex(3)
         self.errors = []
