@@ -160,6 +160,23 @@ def ratios(found, base):
     return table([f"÷ {base}"] + runs, rows) if runs and rows else ""
 
 
+def steady(found, run):
+    """CPU a delivery of Martlet ÷ that of the build before, each first divided by what the generator took for a delivery in the
+    same measurement. The generator is the same program and does the same work for both, so what slows the whole machine down for
+    a while, as others do on a shared one, is not counted. The median of the rounds; None if it is not known."""
+    ours, before = ((found.get(run) or {}).get(name) for name in ("martlet", "before"))
+    pairs = list(zip(ours["all"], before["all"])) if ours and before else []
+    shares = [[each.get("nodeMicrosecondsPerDelivery", 0) / each["generatorMicrosecondsPerDelivery"]
+               if each.get("generatorMicrosecondsPerDelivery") else 0 for each in pair] for pair in pairs]
+    known = [one / other for one, other in shares if one and other]
+    return median(known) if known else None
+
+
+def steadily(found):
+    runs = [run for run in LOADS if steady(found, run)]
+    return table(["÷ before, by the generator's CPU"] + runs, [["martlet"] + [f"{steady(found, run):.2f}" for run in runs]]) if runs else ""
+
+
 def accounts(found):
     rows, late = [], []
     for run in (run for run in LOADS if run in found):
@@ -191,7 +208,7 @@ def is_exact(results):
 def text(results, more=()):
     import targets
     found = summary(results)
-    parts = [costs(found), ratios(found, "before"), ratios(found, "floor"), ratios(found, "nchan"), accounts(found), *more]
+    parts = [costs(found), ratios(found, "before"), steadily(found), ratios(found, "floor"), ratios(found, "nchan"), accounts(found), *more]
     parts.append(targets.text(targets.judge(found)))
     return "\n\n".join(part for part in parts if part)
 

@@ -1,6 +1,7 @@
 """Proves that a measurement would notice: faults are planted in what the floor delivers, and in figures that are judged."""
 
 import os
+import socket
 import sys
 import xml.etree.ElementTree
 
@@ -64,6 +65,12 @@ def processes(stage, expect):
         expect("a server that ended is waited for", False)
     except StageError as error:
         expect(f"a server that ended does not say why: {error}", "why" in str(error) and "3" in str(error))
+    with socket.create_server(("127.0.0.1", stage.port + 1)):
+        try:
+            stage.redis()
+            expect("a port that is taken is not noticed", False)
+        except StageError as error:
+            expect(f"the port that is taken is not named: {error}", str(stage.port + 1) in str(error))
 
 
 def is_alive(pid):
@@ -101,6 +108,11 @@ def reports(expect):
     expect("1.11 × the build before is not met", judged["CPU a delivery ≤ 1.05 × the build before"] is False)
     expect("as much of Redis is met", judged["Redis a message ≤ 1.05 × the build before"] is True)
     expect("1.1 ms are not met", judged["half of all messages are delivered within 1 ms"] is False)
+    slow, quick = load(20, generatorMicrosecondsPerDelivery=10), load(9, generatorMicrosecondsPerDelivery=5)
+    shaken = {"rooms": {"martlet": [slow, quick, quick], "before": [load(9, generatorMicrosecondsPerDelivery=5)] * 3}}
+    expect("a slow machine counts for no more than a quick one", report.steady(report.summary(shaken), "rooms") == 1.0)
+    expect("what the generator took is not known", report.steady(report.summary(dearer), "rooms") is None)
+    expect("the ratio by the generator is shown", "1.00" in report.steadily(report.summary(shaken)))
     expect("latency stands beside the cost", "10.0 · 50.0 · 1.1 / 3 ms" in report.text(dearer))
     results["crowd"]["martlet"] = [load(6.6, 100)]
     again = targets.judge(report.summary(results))

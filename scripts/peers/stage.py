@@ -13,6 +13,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+#: From the stage's port on.
+PORTS = 50
 
 
 class StageError(Exception):
@@ -85,7 +87,11 @@ class Stage:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def redis(self):
-        """A fresh Redis, with the settings that Martlet brings and nothing on disk."""
+        """A fresh Redis, with the settings that Martlet brings and nothing on disk. No server runs yet, so whatever listens is
+        none of ours: it would be measured in place of what is started."""
+        foreign = next((port for port in range(self.port, self.port + PORTS) if answers(port)), None)
+        if foreign:
+            raise StageError(f"something listens on port {foreign} already: end it, or give BENCH_PORT other {PORTS} ports")
         directory = self.path("redis")
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
