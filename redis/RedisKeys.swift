@@ -32,11 +32,14 @@ public enum RoomKey: String, CaseIterable, Sendable {
     case amendments
     /// Hash: sink → `<position> <token>`, up to where it was given the room's events.
     case cursors
+    /// Stream: what participants have read, as they read it, participant → `<epoch>-<seq>.<amendments>`; written only
+    /// while a relay reads it.
+    case receipts
 
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
-        case .log, .presence, .audit: "stream"
+        case .log, .presence, .audit, .receipts: "stream"
         case .nodes, .meta, .roster, .keys, .rules, .sanctions, .participants, .reads, .pending, .overlay,
             .cursors:
             "hash"
@@ -54,6 +57,8 @@ public enum EventKey: String, CaseIterable, Sendable {
     case roomsOfAudit = "rooms-audit"
     /// The same of rooms in which devices came or went.
     case roomsOfPresence = "rooms-presence"
+    /// The same of rooms in which participants have read.
+    case roomsOfReceipts = "rooms-receipts"
     /// Hash: which relay reads the partition: `holder`, `until`, `token`.
     case lease
     /// Stream: the events of the partition's rooms.
@@ -70,7 +75,7 @@ public enum EventKey: String, CaseIterable, Sendable {
     /// What `TYPE` says of it.
     public var redisType: String {
         switch self {
-        case .rooms, .roomsOfAudit, .roomsOfPresence, .relays: "zset"
+        case .rooms, .roomsOfAudit, .roomsOfPresence, .roomsOfReceipts, .relays: "zset"
         case .lease, .sinks, .webhooks: "hash"
         case .log: "stream"
         case .registered: "string"

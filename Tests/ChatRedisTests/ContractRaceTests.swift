@@ -450,7 +450,9 @@ import Testing
     }
 
     @Test(
-        arguments: RoomKey.allCases.filter { ![.keys, .audit, .participants, .reads, .pending, .cursors].contains($0) })
+        arguments: RoomKey.allCases.filter {
+            ![.keys, .audit, .participants, .reads, .pending, .cursors, .receipts].contains($0)
+        })
     func aForeignTypeAtOneKeyIsNamedAndNothingChanges(name: RoomKey) async throws {
         let store = try await ContractStore(.redis)
         let value = try store.enter(n1).epoch

@@ -43,7 +43,7 @@ import Testing
     private func read(
         _ store: ContractStore, _ reads: [UserRead]
     ) throws -> (outcomes: [ReadOutcome], events: [ChannelEvent]) {
-        let answer = try store.ask(.reading(.read(room: store.room, reads)))
+        let answer = try store.ask(.reading(.read(room: store.room, reads, isBooked: false)))
         guard case .reading(.read(let outcomes)) = try answer.result.get() else { throw StoreFailure("\(answer)") }
         return (outcomes, answer.events)
     }
@@ -343,7 +343,8 @@ import Testing
         let place = try append(store, epoch, ana)
         for count in [0, ReadingRequest.mostReads + 1] {
             let reads = Array(repeating: UserRead(bob, place), count: count)
-            guard case .failure(.notStored(let text)) = try store.ask(.reading(.read(room: store.room, reads))).result
+            let request = ReadingRequest.read(room: store.room, reads, isBooked: count > 0)
+            guard case .failure(.notStored(let text)) = try store.ask(.reading(request)).result
             else { throw StoreFailure("\(count) reads were taken") }
             #expect(text.hasPrefix("ERR martlet: read takes 1 to 200"))
         }
@@ -429,13 +430,42 @@ import Testing
         #expect(time > 0)
     }
 
+    @Test func forARelayWhatIsReadIsWrittenDownInOrder() async throws {
+        let (store, epoch) = try await begin(.redis)
+        let places = [try append(store, epoch, ana), try append(store, epoch, ana)]
+        func book(_ reads: [UserRead], _ isBooked: Bool = true) throws {
+            _ = try store.ask(.reading(.read(room: store.room, reads, isBooked: isBooked)))
+        }
+        try book([UserRead(bob, places[0])], false)
+        #expect(try store.raw("EXISTS", store.key(.receipts)) == .integer(0), "nobody would read it")
+        try book([UserRead(bob, places[1]), UserRead(ana, places[1]), UserRead(eve, places[1])])
+        // What moves nobody forward is no entry.
+        try book([UserRead(bob, places[0])])
+        let mark = Tree.string(Array("\(places[1]).0".utf8))
+        guard case .array(let entries) = try store.raw("XRANGE", store.key(.receipts), "-", "+"), entries.count == 1,
+            case .array(let entry) = entries[0], let fields = entry.last
+        else { throw StoreFailure("not one entry") }
+        #expect(fields == .array([.string(Array(bob.text.utf8)), mark, .string(Array(ana.text.utf8)), mark]))
+        guard case .integer(let life) = try store.raw("PTTL", store.key(.receipts)) else {
+            throw StoreFailure("no TTL")
+        }
+        #expect(life > 86_000_000 && life <= 86_400_000)
+        try store.raw("DEL", store.key(.receipts))
+        try store.raw("SET", store.key(.receipts), "x")
+        let request = ReadingRequest.read(room: store.room, [UserRead(bob, places[1])], isBooked: true)
+        guard case .failure(.notStored(let text)) = try store.ask(.reading(request)).result else {
+            throw StoreFailure("written into a foreign key")
+        }
+        #expect(text.contains("WRONGTYPE"), "\(text)")
+    }
+
     @Test func aForeignKeyInTheirPlaceChangesNothing() async throws {
         let (store, epoch) = try await begin(.redis)
         let place = try append(store, epoch, ana)
         try store.raw("DEL", store.key(.reads))
         try store.raw("SADD", store.key(.reads), "x")
         for request in [
-            ReadingRequest.read(room: store.room, [UserRead(bob, place)]), .receipts(room: store.room),
+            ReadingRequest.read(room: store.room, [UserRead(bob, place)], isBooked: true), .receipts(room: store.room),
             .head(room: store.room, of: bob),
         ] {
             guard case .failure(.notStored(let text)) = try store.ask(.reading(request)).result else {

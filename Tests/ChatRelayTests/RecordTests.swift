@@ -3,7 +3,7 @@ import Testing
 
 @testable import ChatRelay
 
-/// What sinks are given of a room's audit and of its presence.
+/// What sinks are given of a room's audit, of its presence and of its receipts.
 @Suite struct RecordTests {
     private let room: RoomName
     private let place = Position(epoch: 1_795_230_114_073, seq: 2)
@@ -86,6 +86,22 @@ import Testing
         #expect(events[1].json(now: 0).contains(#""data":{"room":"lo.bby","users":0,"at":"#))
     }
 
+    @Test func whatParticipantsHaveReadIsAnEventOfEach() {
+        let fields = ["bo": "1795230114000-7.1", "ana": "1795230114000-8.1", "eve": "x", "a\u{7}": "1-1.0"]
+        let events = ReceiptsRecord.all(place, fields).map { $0.event(in: room) }
+        #expect(
+            events.map { $0.json(now: 0) } == [
+                #"{"id":"lo%2Ebby~participant-read~1795230114073-2~ana","type":"participant.read","#
+                    + #""timestamp":"2026-11-21T03:01:54.073Z","data":{"room":"lo.bby","user":"ana","#
+                    + #""position":"1795230114000-8","at":"2026-11-21T03:01:54.073Z"}}"#,
+                #"{"id":"lo%2Ebby~participant-read~1795230114073-2~bo","type":"participant.read","#
+                    + #""timestamp":"2026-11-21T03:01:54.073Z","data":{"room":"lo.bby","user":"bo","#
+                    + #""position":"1795230114000-7","at":"2026-11-21T03:01:54.073Z"}}"#,
+            ])
+        #expect(events.allSatisfy { $0.position == place && !EventFilter.everything.accepts($0) })
+        #expect(ReceiptsRecord.all(place, [:]).isEmpty)
+    }
+
     @Test func ofPresenceASinkIsGivenOnlyWhatItHasAskedFor() throws {
         let (joined, left) = (visit("join", users: "2")[0], visit("leave", users: "2")[0])
         let ban = audit("ban", "1")[0]
@@ -109,5 +125,6 @@ import Testing
             #expect(SinkFeed(sink, .log).name == sink)
         }
         #expect(SinkFeed("streams", .presence).name == "streams-presence")
+        #expect(RoomBook(ofFeed: "streams-receipts") == .receipts && RoomBook(ofFeed: "presence") == .log)
     }
 }

@@ -108,6 +108,20 @@ struct RelayTests {
         let left = try #require(try StreamedEvents(cluster).of("team").last)
         #expect(left.json.contains(#""operation":"leave","user":"bo","by":"bo""#), "\(left.json)")
 
+        // Nodes write down what is read as soon as they know that a relay wants it.
+        try await post("/api/conversations", #"{"operation":"create","room":"crew","users":["bo"],"by":"ana"}"#)
+        var said = 0
+        try await soon("what ana has read") {
+            said += 1
+            try await post("/api/rooms/crew/messages", #"{"user":"bo","text":"\#(said)"}"#)
+            let log = try cluster.redis.cli(["XREVRANGE", "martlet:{crew}:log", "+", "-", "COUNT", "1"])
+            let newest = try #require(log.split(separator: "\n").first)
+            try await post("/api/rooms/crew/read", #"{"user":"ana","position":"\#(newest)"}"#)
+            return try types("crew").contains("participant.read")
+        }
+        let read = try #require(try StreamedEvents(cluster).of("crew").first { $0.type == "participant.read" })
+        #expect(read.json.contains(#""data":{"room":"crew","user":"ana","position":""#), "\(read.json)")
+
         // Nobody says anything there.
         let ana = try await Watcher.connect("ana", cluster.nodes[0])
         let bo = try await Watcher.connect("bo", cluster.nodes[1])

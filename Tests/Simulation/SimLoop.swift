@@ -110,7 +110,7 @@ extension SimLoop: RoomHostContext, SessionHostContext {
         guard let node else { return }
         let ask = nextAsk
         nextAsk += 1
-        if case .reading(.read(_, let reads)) = request, world.plan.bugs.contains(.readsAreForgotten) {
+        if case .reading(.read(_, let reads, _)) = request, world.plan.bugs.contains(.readsAreForgotten) {
             asks[ask] = { result in
                 let known = reads.map { ReadOutcome(.known, mark: ReadMark($0.position), unread: 0) }
                 then(result.isLost ? .success(.reading(.read(known))) : result)

@@ -77,7 +77,7 @@ struct SimRedis {
             resends += 1
             if resends % againEvery == 0 { return .init(result: .failure(.again), events: []) }
         }
-        guard case .reading(.read(_, let reads)) = request else {
+        guard case .reading(.read(_, let reads, _)) = request else {
             return checked(request, index, now, bugs)
         }
         let before = marks(index)

@@ -4,7 +4,7 @@
 --
 -- Nodes load the library if Redis has none or an older version. Raise this number with every change of these files: doctor
 -- compares a library of the same version byte by byte.
-local VERSION = 21
+local VERSION = 22
 
 -- The bounds of all numbers, the same as in nodes (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are
 -- doubles, so adding 1 beyond 2^53 may change nothing. Epochs are milliseconds, which is far below. No node has begun

@@ -16,7 +16,7 @@
 -- Atomic all of it.
 
 local ALL_ROOM_KEYS = {'nodes', 'epochs', 'meta', 'presence', 'roster', 'keys', 'rules', 'sanctions', 'audit',
-    'participants', 'reads', 'pending', 'overlay', 'amendments', 'cursors'}
+    'participants', 'reads', 'pending', 'overlay', 'amendments', 'cursors', 'receipts'}
 
 redis.register_function('martlet_close', function(keys, args)
     local log, sink = keys[1], args[1] or ''

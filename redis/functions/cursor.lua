@@ -12,8 +12,8 @@
 -- Atomic all of it. FENCED if a newer relay has moved it. The cursors live longer than the log: a day if the log has a
 --       TTL, else for CURSOR_LIFE after the last move. Of a cursor that is gone the sink gets the log once more.
 --
--- Sinks read the other books of a room, `audit` and `presence`, as they are (XRANGE). `sink` is then the name of that feed,
--- `<sink>-audit` or `<sink>-presence`, and a position is the ID of an entry.
+-- Sinks read the other books of a room, `audit`, `presence` and `receipts`, as they are (XRANGE). `sink` is then the name
+-- of that feed, such as `<sink>-audit`, and a position is the ID of an entry.
 
 local CURSOR_LIFE, CURSOR_REST, CURSOR_OF_NOTHING = 30 * 86400000, 86400000, 60000
 

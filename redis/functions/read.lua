@@ -3,15 +3,18 @@
 --
 -- KEYS  log
 -- ARGV  user · position · user · position … (at most 200 users) · optional, as the last one: of how many participants at
---       most a room is told what they have read (100)
+--       most a room is told what they have read (100); behind it ':<n>': a relay reads `receipts`, of which so many
+--       entries are kept
 -- Returns for each user, in this order, {user, mark, unread messages, word}; mark: `<epoch>-<seq>.<ops>` as it is stored
 --       now, '' if there is none; the words:
 --       read: the position was taken · known: the user had read as far before · lost: the position is none of this room's
 --       history: of another room, or of a branch that was lost · stranger: the user is no participant
 -- Atomic all of it: positions only go forward and are never beyond the log's end; PUBLISH of all marks that have changed,
---       in one line, if the room has no more participants than that.
+--       in one line, if the room has no more participants than that; the same as an entry of `receipts`.
 
 local MOST_READERS = 200
+-- How long `receipts` lives after its newest entry, in ms: nodes of versions before 22 do not know it.
+local RECEIPTS_LIFE = 86400000
 
 -- The position's place in the room's history, {epoch, seq}, with the epoch that the message has in the log; nil if it has
 -- none. A position of the newest epoch that is beyond the log's end counts as that end.
@@ -49,7 +52,9 @@ redis.register_function('martlet_read', function(keys, args)
     channel(log)
     local count = math.floor(#args / 2)
     if count < 1 or count > MOST_READERS then return {err = 'ERR martlet: read takes 1 to 200 users and positions'} end
-    local told = #args % 2 == 1 and number(args[#args], 'participants') or 100
+    local told, entries = (#args % 2 == 1 and args[#args] or '100'):match('^(%d+):?(%d*)$')
+    told = number(told, 'participants')
+    local receipts = key_of(log, 'receipts')
     local wanted, users = {}, {}
     for index = 1, count do
         local epoch, seq = position(args[2 * index])
@@ -60,7 +65,7 @@ redis.register_function('martlet_read', function(keys, args)
     local epochs = key_of(log, 'epochs')
     local meta, participants, reads, amendments = read_keys(log)
     -- The others are only read, before anything is written.
-    check({'hash', 'hash'}, {participants, reads})
+    check({'hash', 'hash', entries ~= '' and 'stream' or nil}, {participants, reads, receipts})
     local room = {epoch = 0, seq = 0, base = 0, history = 0, length = 0, links = {}, afresh = true}
     if redis.call('EXISTS', log) == 1 then room = read_room(log, epochs, meta, -1) end
     local ops = math.min(whole(redis.call('HGET', meta, 'ops') or nil) or 0, room.seq)
@@ -93,6 +98,10 @@ redis.register_function('martlet_read', function(keys, args)
         redis.call('HSET', reads, unpack(flat))
         local ttl = redis.call('PTTL', participants)
         if ttl > 0 then redis.call('PEXPIRE', reads, ttl) end
+        if entries ~= '' then
+            redis.call('XADD', receipts, 'MAXLEN', '~', entries, '*', unpack(flat))
+            redis.call('PEXPIRE', receipts, RECEIPTS_LIFE)
+        end
         if redis.call('HLEN', participants) <= told then
             publish(log, '{"type":"reads","reads":' .. json_pairs(flat) .. '}')
         end

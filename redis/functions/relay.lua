@@ -1,5 +1,6 @@
 -- The queues of a partition, for the relay that holds its lease. Nodes add rooms in which something was said to `rooms`
--- (ZADD; the score does not matter), and those whose audit or presence has grown to `rooms-audit` and `rooms-presence`;
+-- (ZADD; the score does not matter), and those whose audit, presence or receipts have grown to `rooms-audit`,
+-- `rooms-presence` and `rooms-receipts`;
 -- `martlet_take` hands the rooms of one of these lists to the sinks that read it, each of which has a queue of its own:
 -- room -> from when on it is due (ms, clock of Redis). A sink that is down keeps its rooms, and only its own.
 --

@@ -40,8 +40,8 @@ public enum BrokerReply: Sendable, Equatable {
     indirect case participants(ParticipantList?)
     indirect case user(UserReply)
     indirect case reading(ReadingReply)
-    /// Whether a relay is registered.
-    case relayed(Bool)
+    /// The books that relays read; none: no relay is registered.
+    case relayed(Set<RoomBook>)
     /// In bytes; `most` is 0 if there is no bound.
     case memory(used: UInt64, most: UInt64)
 }

@@ -3,15 +3,15 @@ public enum RelayRequest: Hashable, Sendable {
     /// The most rooms in one ``note(_:_:rooms:at:)``.
     public static let most = 500
 
-    /// Whether a relay is registered. If none is, nodes note nothing. → `.relayed`
-    case isRegistered
+    /// Which books relays read. If no relay is registered, none, and nodes note nothing. → `.relayed`
+    case books
     /// That book of these rooms of the partition has grown. `at`: the node's clock, ms since 1970. → `.done`
     case note(EventPartition, RoomBook, rooms: [RoomName], at: UInt64)
 
     /// Whose keys the request is about.
     public var entity: Entity {
         switch self {
-        case .isRegistered: .events(.first)
+        case .books: .events(.first)
         case .note(let partition, _, _, _): .events(partition)
         }
     }

@@ -6,4 +6,11 @@ public enum RoomBook: String, CaseIterable, Hashable, Sendable {
     case audit
     /// The devices that came and went.
     case presence
+    /// Up to where participants have read. Written only while a relay reads it.
+    case receipts
+
+    /// The book of the feed with that name, which is that of its sink, and of all books but the log `-<book>`.
+    public init(ofFeed name: String) {
+        self = Self.allCases.first { $0 != .log && name.hasSuffix("-\($0.rawValue)") } ?? .log
+    }
 }

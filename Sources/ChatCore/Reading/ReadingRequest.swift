@@ -1,10 +1,11 @@
 /// What a node asks of the broker about what users have read (``BrokerRequest/reading(_:)``).
 public enum ReadingRequest: Sendable, Equatable {
-    /// The most users in one ``read(room:_:)``.
+    /// The most users in one ``read(room:_:isBooked:)``.
     public static let mostReads = 200
 
-    /// Participants of a room have read up to these positions. → `.read`, with an outcome for each, in order
-    case read(room: RoomName, [UserRead])
+    /// Participants of a room have read up to these positions. `isBooked`: a relay reads ``RoomBook/receipts``, which
+    /// then has it too. → `.read`, with an outcome for each, in order
+    case read(room: RoomName, [UserRead], isBooked: Bool)
     /// What the participants of a room have read. → `.receipts`
     case receipts(room: RoomName)
     /// The room as a line of the user's inbox. → `.head`
@@ -21,7 +22,8 @@ public enum ReadingRequest: Sendable, Equatable {
     /// Whose keys and channel the request is about.
     public var entity: Entity {
         switch self {
-        case .read(let room, _), .receipts(let room), .head(let room, _), .brief(let room, _, _), .people(let room, _):
+        case .read(let room, _, _), .receipts(let room), .head(let room, _), .brief(let room, _, _),
+            .people(let room, _):
             .room(room)
         case .listeners(let user): .user(user)
         }

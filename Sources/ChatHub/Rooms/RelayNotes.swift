@@ -12,6 +12,7 @@ struct RelayNotes {
     private var said: Set<RoomName> = []
     private var audited: Set<RoomName> = []
     private var visited: Set<RoomName> = []
+    private var receipted: Set<RoomName> = []
     /// Whether somebody will call ``take()``.
     private var isArmed = false
 
@@ -21,6 +22,7 @@ struct RelayNotes {
             case .log: said
             case .audit: audited
             case .presence: visited
+            case .receipts: receipted
             }
         }
         _modify {
@@ -28,6 +30,7 @@ struct RelayNotes {
             case .log: yield &said
             case .audit: yield &audited
             case .presence: yield &visited
+            case .receipts: yield &receipted
             }
         }
     }
@@ -65,9 +68,9 @@ struct RelayNotes {
 
 extension RoomHost {
     /// Something has happened in the room that is in one of its books: relays have to read it. Does nothing while no
-    /// relay is registered.
+    /// relay reads that book.
     public func note(_ room: RoomName, _ book: RoomBook = .log) {
-        guard settings.relay.isRegistered, notes.add(room, book) else { return }
+        guard settings.relay.reads(book), notes.add(room, book) else { return }
         let pause = RelayBeat.untilNoted(wall: context.wallClock, by: settings.node, loop: index)
         context.schedule(after: pause) { [weak self] in self?.noteNow() }
     }

@@ -175,7 +175,8 @@ extension RoomHost {
         switch action {
         case .ask(let name, let reads):
             context.counted(reads: reads.count)
-            context.ask(.reading(.read(room: name, reads))) { [weak self] result in self?.answered(result, in: name) }
+            let request = ReadingRequest.read(room: name, reads, isBooked: settings.relay.reads(.receipts))
+            context.ask(.reading(request)) { [weak self] result in self?.answered(result, in: name) }
         case .tell(.session(let session, let ref), let name, let result):
             post(.answer(session, Self.answer(result, ref, name)), to: session.loop)
         case .tell(.caller(let caller), _, let result): reading.take(caller)?(result.flatMap { $0.accepted })
@@ -195,7 +196,9 @@ extension RoomHost {
     private func answered(_ result: Result<BrokerReply, BrokerError>, in name: RoomName) {
         let outcomes: Result<[ReadOutcome], BrokerError>
         switch result {
-        case .success(.reading(.read(let all))): outcomes = .success(all)
+        case .success(.reading(.read(let all))):
+            outcomes = .success(all)
+            note(name, .receipts)
         case .success: outcomes = .failure(.malformed(""))
         case .failure(let error): outcomes = .failure(error)
         }

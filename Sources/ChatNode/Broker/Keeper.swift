@@ -71,10 +71,10 @@ final class Keeper: @unchecked Sendable {
         }
     }
 
-    /// Asks whether a relay is registered, for which rooms are noted. If Redis does not answer, nothing changes.
+    /// Asks which books relays read, for which rooms are noted. If Redis does not answer, nothing changes.
     func lookForRelays() async {
-        guard case .success(.relayed(let isRegistered)) = await loop.ask(.relay(.isRegistered)) else { return }
-        loop.settings.hub.relay.isRegistered = isRegistered
+        guard case .success(.relayed(let books)) = await loop.ask(.relay(.books)) else { return }
+        loop.settings.hub.relay.set(books)
     }
 
     private static let slack = 0.02

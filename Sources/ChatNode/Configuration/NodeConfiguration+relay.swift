@@ -11,7 +11,7 @@ extension NodeConfiguration {
         /// The rooms whose events are in the streams (list of patterns, default: all).
         public var rooms: [RoomPattern] = []
         /// The types of events in the streams, such as `message.created` or `presence.*` (list, default: none, which
-        /// means all but those of presence).
+        /// means all but those of presence and reading).
         public var types: [String] = []
         /// For how long a partition belongs to a relay that is not heard of (duration, default: 10s, range: 1s to 10m).
         public var lease: Duration = .seconds(10)
@@ -67,7 +67,7 @@ extension NodeConfiguration {
         Setting(
             "relay.types", \.relay.types, .eventTypes,
             "`martlet relay`: the types of events in the streams, with commas between them, such as "
-                + "`message.created,participant.*`; `*` is all of them, `none` all but those of presence."),
+                + "`message.created,participant.*`; `*` is all of them, `none` all but those of presence and reading."),
         Setting(
             "relay.lease", \.relay.lease, .duration(.seconds(1)...(.seconds(600))),
             "`martlet relay`: the time for which a share of the rooms belongs to a relay that is not heard of any "

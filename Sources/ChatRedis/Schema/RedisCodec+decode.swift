@@ -147,10 +147,22 @@ extension RedisCodec {
         case .read, .receipts, .head, .listeners:
             return .reading(try reading(operation, pending, reply))
         case .relayed:
-            return .relayed(try number(reply, "EXISTS") != 0)
+            return .relayed(try number(reply, "EXISTS") == 0 ? [] : try books(replies))
         case .memory:
             return try memory(reply)
         }
+    }
+
+    /// The books that relays read. The feeds of all sinks are in the second reply. What is in the first three books is
+    /// written anyway, and noted in case a sink is new; receipts are written only if a sink reads them.
+    private func books(_ replies: RESPReplies) throws(BrokerError) -> Set<RoomBook> {
+        guard replies.count == 2, replies[1].kind == .array else { throw .malformed("HKEYS: expected names of feeds") }
+        var books: Set<RoomBook> = [.log, .audit, .presence]
+        for index in 0..<replies[1].count {
+            guard let name = replies[1][index].string else { continue }
+            books.insert(RoomBook(ofFeed: name))
+        }
+        return books
     }
 
     private func rooms(_ reply: RESPReply, from cursor: Holdings.Cursor) throws(BrokerError) -> BrokerReply {

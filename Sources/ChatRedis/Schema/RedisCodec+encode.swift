@@ -305,6 +305,7 @@ extension RedisCodec {
         case .overlay: writer.append("}:overlay" as StaticString)
         case .amendments: writer.append("}:amendments" as StaticString)
         case .cursors: writer.append("}:cursors" as StaticString)
+        case .receipts: writer.append("}:receipts" as StaticString)
         }
         writer.endArgument()
     }

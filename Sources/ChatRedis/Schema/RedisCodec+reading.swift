@@ -4,15 +4,18 @@ import RedisSchema
 
 /// What users have read.
 extension RedisCodec {
+    /// The entries of a room's receipts that Redis keeps for relays.
+    private static let mostReceipts = 1_000
+
     func reading(_ request: ReadingRequest, _ writer: inout RESPWriter) throws(BrokerError) -> RedisEncoded {
         switch request {
-        case .read(let room, let reads):
+        case .read(let room, let reads, let isBooked):
             call("martlet_read", [.log], room, arguments: 2 * reads.count + 1, &writer)
             for read in reads {
                 writer.argument(read.user.text)
                 position(read.position, &writer)
             }
-            writer.argument(settings.receipts)
+            writer.argument(isBooked ? "\(settings.receipts):\(Self.mostReceipts)" : String(settings.receipts))
             return kept(.read)
         case .receipts(let room):
             call("martlet_receipts", [.log], room, arguments: 1, &writer)

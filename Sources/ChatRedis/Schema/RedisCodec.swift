@@ -184,9 +184,11 @@ public struct RedisCodec: RedisCodecProtocol {
             return RedisEncoded(operation: Operation.ticket.rawValue)
         case .reading(let request):
             return try reading(request, &writer)
-        case .relay(.isRegistered):
-            writer.command(words: ["EXISTS", keys.key(.registered, ofPartition: EventPartition.first.keyTag)])
-            return RedisEncoded(operation: Operation.relayed.rawValue)
+        case .relay(.books):
+            let tag = EventPartition.first.keyTag
+            writer.command(words: ["EXISTS", keys.key(.registered, ofPartition: tag)])
+            writer.command(words: ["HKEYS", keys.key(.sinks, ofPartition: tag)])
+            return RedisEncoded(commands: 2, operation: Operation.relayed.rawValue)
         case .relay(.note(let partition, let book, let rooms, let at)):
             let time = String(at)
             writer.command(

@@ -8,6 +8,7 @@ extension RoomBook {
         case .log: .log
         case .audit: .audit
         case .presence: .presence
+        case .receipts: .receipts
         }
     }
 
@@ -17,6 +18,7 @@ extension RoomBook {
         case .log: .rooms
         case .audit: .roomsOfAudit
         case .presence: .roomsOfPresence
+        case .receipts: .roomsOfReceipts
         }
     }
 }

@@ -2,7 +2,8 @@ public import ChatCore
 
 /// Which events a sink is given.
 public struct EventFilter: Hashable, Sendable {
-    /// Empty: all types but those of presence, of which there are too many for whoever has not asked for them.
+    /// Empty: all types but those of presence and receipts, of which there are too many for whoever has not asked for
+    /// them.
     public var kinds: Set<RoomEvent.Kind>
     /// Empty: all rooms. `$sub` in a pattern matches nothing.
     public var rooms: [RoomPattern]
@@ -50,7 +51,7 @@ public struct EventFilter: Hashable, Sendable {
     }
 
     private func accepts(_ kind: RoomEvent.Kind) -> Bool {
-        kinds.isEmpty ? kind.book != .presence : kinds.contains(kind)
+        kinds.isEmpty ? kind.book != .presence && kind.book != .receipts : kinds.contains(kind)
     }
 
     /// What has to be read for it.

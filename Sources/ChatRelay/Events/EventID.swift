@@ -25,6 +25,11 @@ public enum EventID {
         "\(encoded(room.text))~\(kind.rawValue.replacing(".", with: "-"))~\(position)"
     }
 
+    /// Of one user's part of what a book has at that position: `<room>~<type>~<position>~<user>`.
+    static func of(_ kind: RoomEvent.Kind, by user: UserID, at position: Position, in room: RoomName) -> String {
+        "\(of(kind, at: position, in: room))~\(encoded(user.text))"
+    }
+
     private static func encoded(_ text: String) -> String {
         percentEncoded(text).replacing(".", with: "%2E").replacing("~", with: "%7E")
     }

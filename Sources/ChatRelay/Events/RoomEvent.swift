@@ -35,6 +35,8 @@ public struct RoomEvent: Hashable, Sendable {
         /// The first user came into the room, or the last one left.
         case roomOccupied = "room.occupied"
         case roomVacated = "room.vacated"
+        /// A participant has read the room up to a position.
+        case participantRead = "participant.read"
 
         /// Where it is written down.
         public var book: RoomBook {
@@ -44,6 +46,7 @@ public struct RoomEvent: Hashable, Sendable {
                 .messageReported:
                 .audit
             case .presenceJoined, .presenceLeft, .roomOccupied, .roomVacated: .presence
+            case .participantRead: .receipts
             }
         }
     }
@@ -63,6 +66,7 @@ public struct RoomEvent: Hashable, Sendable {
         case gap(after: Position?, before: Position, missing: UInt64?, GapReason)
         case audited(AuditRecord)
         case visit(PresenceRecord)
+        case read(ReceiptsRecord)
     }
 
     public let room: RoomName
@@ -76,6 +80,7 @@ public struct RoomEvent: Hashable, Sendable {
         case .gap(_, let before, _, _): before
         case .audited(let record): record.position
         case .visit(let record): record.position
+        case .read(let record): record.place
         }
     }
 
@@ -84,9 +89,10 @@ public struct RoomEvent: Hashable, Sendable {
         switch content {
         case .message(let message), .mention(_, let message): message.content.at
         case .gap: nil
-        // Redis makes the IDs of the audit by its clock (XADD *).
+        // Redis makes the IDs of the audit and of receipts by its clock (XADD *).
         case .audited(let record): record.position.epoch
         case .visit(let record): record.at
+        case .read(let record): record.place.epoch
         }
     }
 
@@ -102,6 +108,7 @@ public struct RoomEvent: Hashable, Sendable {
         case .mention(let user, let message): EventID.of(mentionOf: user, by: message.position, in: room)
         case .gap(let after, let before, _, _): EventID.of(gapAfter: after, before: before, in: room)
         case .audited, .visit: EventID.of(kind, at: position, in: room)
+        case .read(let record): EventID.of(kind, by: record.user, at: position, in: room)
         }
     }
 
@@ -158,6 +165,7 @@ extension RoomEvent {
             bytes.field(",\"reason\":", reason.rawValue)
         case .audited(let record): record.write(kind, to: &bytes)
         case .visit(let record): record.write(kind, to: &bytes)
+        case .read(let record): record.write(to: &bytes)
         }
         bytes.appendText("}}")
     }

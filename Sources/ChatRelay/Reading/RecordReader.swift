@@ -2,11 +2,11 @@ import ChatCore
 import ChatRedis
 import RedisSchema
 
-/// Reads the audits or the presence of rooms, which are short: of each about the newest 1,000 entries are kept. What a
-/// feed has not read by then is lost to it.
+/// Reads the audits, the presence or the receipts of rooms, which are short: of each about the newest 1,000 entries are
+/// kept. What a feed has not read by then is lost to it.
 actor RecordReader: RoomReader {
-    /// Entries of a room that are read at once.
-    private static let page = 100
+    /// Entries of a room that are read at once. One of receipts may be about 200 participants, others are about one.
+    private var page: Int { feed.book == .receipts ? 10 : 100 }
     /// Rooms that are read in one write. With their pages they bound the memory for replies.
     private static let roomsAtOnce = 64
 
@@ -27,7 +27,7 @@ actor RecordReader: RoomReader {
         let commands = zip(rooms, places).flatMap { room, place in
             let key = keys.key(feed.book.key, of: room.text)
             return [
-                ["XRANGE", key, place.map { "(\($0)" } ?? "-", "+", "COUNT", String(Self.page)],
+                ["XRANGE", key, place.map { "(\($0)" } ?? "-", "+", "COUNT", String(page)],
                 ["XREVRANGE", key, "+", "-", "COUNT", "1"],
             ]
         }
@@ -50,7 +50,7 @@ actor RecordReader: RoomReader {
                     RoomPage(
                         content: .events(
                             found.flatMap { events(of: $0.position, $0.fields, in: room) }, upTo: found.last?.position),
-                        hasMore: (entries.array?.count ?? 0) >= Self.page && !found.isEmpty)))
+                        hasMore: (entries.array?.count ?? 0) >= page && !found.isEmpty)))
         }
         return pages
     }
@@ -60,6 +60,7 @@ actor RecordReader: RoomReader {
         case .log: []
         case .audit: AuditRecord(position, fields)?.events(in: room) ?? []
         case .presence: PresenceRecord(position, fields)?.events(in: room) ?? []
+        case .receipts: ReceiptsRecord.all(position, fields).map { $0.event(in: room) }
         }
     }
 

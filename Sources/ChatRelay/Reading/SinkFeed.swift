@@ -6,7 +6,7 @@ public struct SinkFeed: Hashable, Sendable {
     public let sink: String
     public let book: RoomBook
 
-    /// That of the sink for messages, otherwise `<sink>-audit` and `<sink>-presence`.
+    /// That of the sink for messages, otherwise `<sink>-<book>`.
     public var name: String { book == .log ? sink : "\(sink)-\(book.rawValue)" }
 
     init(_ sink: String, _ book: RoomBook) {
@@ -16,10 +16,7 @@ public struct SinkFeed: Hashable, Sendable {
 
     /// The feed with that name.
     public init(named name: String) {
-        for book in RoomBook.allCases where book != .log && name.hasSuffix("-\(book.rawValue)") {
-            self.init(String(name.dropLast(book.rawValue.count + 1)), book)
-            return
-        }
-        self.init(name, .log)
+        let book = RoomBook(ofFeed: name)
+        self.init(book == .log ? name : String(name.dropLast(book.rawValue.count + 1)), book)
     }
 }

@@ -203,8 +203,9 @@ struct DoctorKeys {
     }
 
     private func lifetimes(_ room: RoomFacts) -> [Finding] {
-        // Relays give `cursors` a TTL of its own.
-        let all = room.keys.filter { $0.key != .cursors }.sorted { $0.key.rawValue < $1.key.rawValue }
+        // What is there for relays has a TTL of its own.
+        let all = room.keys.filter { ![.cursors, .receipts].contains($0.key) }
+            .sorted { $0.key.rawValue < $1.key.rawValue }
         if isCold(room) { return [] }
         if room.nodes.isEmpty {
             let forever = all.filter { $0.value.ttl == -1 }.map(\.value.name)

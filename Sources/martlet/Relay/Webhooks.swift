@@ -72,7 +72,7 @@ struct Webhooks: AsyncParsableCommand {
         @Option(
             name: .customLong("type"),
             help:
-                "A type of events, as in message.created or participant.*. May be repeated; default: all but presence."
+                "Events of this type: message.created, participant.*; again for more. None: all but presence, reading."
         )
         var types: [String] = []
 
@@ -191,12 +191,13 @@ struct Webhooks: AsyncParsableCommand {
             let store = WebhookStore(keys: RedisKeys())
             let reply = try await Webhooks.stored(redis)
             for endpoint in store.endpoints(reply) {
-                let types = endpoint.filter.kinds.map(\.rawValue).sorted().joined(separator: ",")
+                let kinds = endpoint.filter.kinds.map(\.rawValue).sorted().joined(separator: ",")
+                let types = kinds.isEmpty ? "all but presence and reading" : kinds
                 let rooms = endpoint.filter.rooms.map(\.description).joined(separator: ",")
                 let state = endpoint.disabled.map { "disabled: \($0)" } ?? "enabled"
                 Terminal.write(
                     TerminalText.harmless(
-                        "\(endpoint.id)  \(endpoint.url)  types \(types.isEmpty ? "all but presence" : types)  rooms "
+                        "\(endpoint.id)  \(endpoint.url)  types \(types)  rooms "
                             + "\(rooms.isEmpty ? "all" : rooms)  \(endpoint.isUnordered ? "unordered  " : "")\(state)")
                         + "\n")
             }

@@ -235,7 +235,7 @@ public struct MemoryBroker: Sendable {
 
     private mutating func relay(_ request: RelayRequest) -> Answer {
         switch request {
-        case .isRegistered: return Answer(result: .success(.relayed(isRelayed)), events: [])
+        case .books: return Answer(result: .success(.relayed(isRelayed ? [.log] : [])), events: [])
         case .note(_, let book, let rooms, _):
             if book == .log { notedRooms.formUnion(rooms) }
             return Answer(result: .success(.done), events: [])

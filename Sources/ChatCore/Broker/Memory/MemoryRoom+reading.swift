@@ -158,7 +158,8 @@ extension MemoryRoom {
 extension MemoryBroker {
     mutating func reading(_ request: ReadingRequest, now: UInt64) -> Answer {
         switch request {
-        case .read(let room, let wanted): on(room, now) { room, settings in room.read(wanted, told: settings.receipts) }
+        case .read(let room, let wanted, _):
+            on(room, now) { room, settings in room.read(wanted, told: settings.receipts) }
         case .receipts(let room):
             on(room, now) { room, settings in
                 (.success(.reading(.receipts(room.receipts(told: settings.receipts)))), [])
