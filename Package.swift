@@ -61,8 +61,8 @@ let package = Package(
             resources: [.embedInCode("functions")],
             swiftSettings: strict
         ),
-        .target(name: "ChatJSON", swiftSettings: strict),
-        .target(name: "ChatCore", dependencies: ["ChatJSON"], swiftSettings: strict),
+        .target(name: "ChatJSON", swiftSettings: strict + unchecked),
+        .target(name: "ChatCore", dependencies: ["ChatJSON"], swiftSettings: strict + unchecked),
         .target(
             name: "ChatHub",
             dependencies: ["ChatCore", .product(name: "HeapModule", package: "swift-collections")],
@@ -71,7 +71,7 @@ let package = Package(
         .target(
             name: "ChatWire", dependencies: ["ChatCore", "ChatJSON"],
             exclude: ["README.md", "EventStream/README.md", "SocketIO/README.md", "Stomp/README.md"],
-            swiftSettings: strict),
+            swiftSettings: strict + unchecked),
         .target(
             name: "ChatRedis",
             dependencies: [

@@ -427,6 +427,8 @@ import Testing
             ])
         #expect(found.allSatisfy { $0.level == .warning && $0.remedy != nil })
         #expect(DoctorLook.endpoints(.null, store).isEmpty)
+        let foreign = DoctorLook.endpoints(.error("WRONGTYPE Operation against a key"), store)
+        #expect(foreign.map(\.level) == [.must] && foreign.first?.place == store.read.last)
     }
 
     @Test func theExitCodeSaysWhatMustBeDone() {

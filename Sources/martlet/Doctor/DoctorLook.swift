@@ -136,6 +136,15 @@ struct DoctorLook {
 
     /// The webhook endpoints to which nothing is sent. `stored`: the reply to ``WebhookStore/read``.
     static func endpoints(_ stored: RedisValue, _ store: WebhookStore) -> [Finding] {
+        if let error = stored.error {
+            return [
+                Finding(
+                    .must, .events, store.read.last,
+                    "the webhook endpoints cannot be read: \(error). Relays go on with those "
+                        + "that they know, and do not notice new ones",
+                    do: "see what it is and who wrote it (TYPE), then RENAME or DEL it")
+            ]
+        }
         let unreadable = store.unreadable(stored).map { id in
             Finding(
                 .warning, .events, nil, "the webhook endpoint \(id) cannot be read, so nothing is sent to it",
