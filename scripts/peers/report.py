@@ -173,8 +173,8 @@ def steady(found, run):
 
 
 def steadily(found):
-    runs = [run for run in LOADS if steady(found, run)]
-    return table(["÷ before, by the generator's CPU"] + runs, [["martlet"] + [f"{steady(found, run):.2f}" for run in runs]]) if runs else ""
+    known = {run: value for run in LOADS if (value := steady(found, run))}
+    return table(["÷ before, by the generator's CPU", *known], [["martlet", *(f"{value:.2f}" for value in known.values())]]) if known else ""
 
 
 def accounts(found):

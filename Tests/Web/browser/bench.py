@@ -6,16 +6,31 @@ import secrets
 import time
 import urllib.parse
 
+import axe_core_python
 import websockets
 
 WIDE = {"viewport": {"width": 1360, "height": 850}, "locale": "en-GB"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True,
          "locale": "en-GB"}
 MOST_ROWS = 300
+AXE = next(pathlib.Path(axe_core_python.__file__).parent.rglob("axe.min.js")).read_text()
 
 
 class Failure(Exception):
     """A check that did not hold."""
+
+
+async def audit(page, name):
+    """What axe-core finds in a page: its faults, a line each, and how many of its rules are passed. What moves has come to rest,
+    as colours are measured."""
+    await page.wait_for_timeout(300)
+    await page.evaluate(AXE)
+    result = await page.evaluate("axe.run(document)")
+    faults = []
+    for fault in result["violations"]:
+        where = fault["nodes"][0]
+        faults.append(f"{name}: {fault['impact']}: {fault['id']} at {where['target']}: {where['failureSummary']}")
+    return faults, len(result["passes"])
 
 
 def check(condition, what):

@@ -1,11 +1,8 @@
 """Conversations: two users begin them, read, edit, react, reply, mention, star and delete, by mouse and by keyboard."""
 import json
-import pathlib
 import re
 
-import axe_core_python
-
-from bench import PHONE, WIDE, check, holds, say, shows, texts, until
+from bench import PHONE, WIDE, audit, check, holds, say, shows, texts, until
 
 ROW = "#rows .row[data-position]"
 
@@ -316,17 +313,12 @@ async def in_sight(page, selector):
 
 async def check_conversation_access(bench):
     """axe-core finds no fault in conversations: menu, dialogs, group, phone; light and dark."""
-    axe = next(pathlib.Path(axe_core_python.__file__).parent.rglob("axe.min.js")).read_text()
     faults, views = [], 0
 
-    async def audit(page, name):
+    async def look(page, name):
         nonlocal views
         views += 1
-        await page.wait_for_timeout(300)
-        await page.evaluate(axe)
-        for fault in (await page.evaluate("axe.run(document)"))["violations"]:
-            where = fault["nodes"][0]
-            faults.append(f"{name}: {fault['impact']}: {fault['id']} at {where['target']}: {where['failureSummary']}")
+        faults.extend((await audit(page, name))[0])
 
     for theme in ("light", "dark"):
         ana_name, bo_name = f"Ana {theme} {bench.token}", f"Bo {theme} {bench.token}"
@@ -341,7 +333,7 @@ async def check_conversation_access(bench):
         await until(lambda: count(ana, ".row.mine .stored", 3), "all is stored")
         await bo.click("#to-rooms")
         await entry(bo, crew).wait_for()
-        await audit(bo, f"phone, list, {theme}")
+        await look(bo, f"phone, list, {theme}")
         await bench.picture(bo, f"conversation-phone-list-{theme}")
         await entry(bo, crew).click()
         await bo.locator(".bubble.for-me").wait_for()
@@ -349,7 +341,7 @@ async def check_conversation_access(bench):
         await bo.locator(".row:focus .tools").wait_for()
         await bench.picture(bo, f"conversation-phone-tools-{theme}")
         await bo.locator(".row:focus .tool[aria-label=React]").tap()
-        await audit(bo, f"phone, menu, {theme}")
+        await look(bo, f"phone, menu, {theme}")
         await bench.picture(bo, f"conversation-phone-menu-{theme}")
         await bo.locator("#menu .emoji", has_text="🎉").tap()
         await ana.locator(".reaction").wait_for()
@@ -367,35 +359,35 @@ async def check_conversation_access(bench):
         await say(ana, "by me, twice.")
         await holds(ana, "document.querySelector('.edited') !== null")
         await row(ana, "by me, twice.").hover()
-        await audit(ana, f"group, {theme}")
+        await look(ana, f"group, {theme}")
         await bench.picture(ana, f"conversation-wide-{theme}")
         await row(ana, "by me, twice.").locator(".tool[aria-label=More]").click()
-        await audit(ana, f"menu, {theme}")
+        await look(ana, f"menu, {theme}")
         await bench.picture(ana, f"conversation-menu-{theme}")
         await ana.keyboard.press("Escape")
         await ana.fill("#text", "")
         await ana.locator("#text").press_sequentially("hey @")
         await ana.locator("#suggestions [role=option]").first.wait_for()
-        await audit(ana, f"names, {theme}")
+        await look(ana, f"names, {theme}")
         await bench.picture(ana, f"conversation-names-{theme}")
         await ana.keyboard.press("Escape")
         await ana.fill("#text", "")
         await ana.click("#show-help")
-        await audit(ana, f"help, {theme}")
+        await look(ana, f"help, {theme}")
         await bench.picture(ana, f"conversation-help-{theme}")
         await ana.click("#help-close")
         await ana.click("#show-stars")
-        await audit(ana, f"stars, {theme}")
+        await look(ana, f"stars, {theme}")
         await ana.click("#stars-close")
         await ana.click("#add-room")
         await ana.check("#join-kinds input[value=group]", force=True)
-        await audit(ana, f"begin, {theme}")
+        await look(ana, f"begin, {theme}")
         await bench.picture(ana, f"conversation-begin-{theme}")
         await ana.click("#join-cancel")
         await bench.picture(bo, f"conversation-phone-{theme}")
         await bo.click("#people-toggle")
         await bo.locator("#participants .member").nth(1).wait_for()
-        await audit(bo, f"phone, participants, {theme}")
+        await look(bo, f"phone, participants, {theme}")
         await bench.picture(bo, f"conversation-phone-people-{theme}")
         wide = await bo.evaluate("document.documentElement.scrollWidth <= innerWidth")
         check(wide, "nothing is wider than a phone")

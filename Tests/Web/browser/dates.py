@@ -1,11 +1,8 @@
 """Going to a date: days that are far back in a room's log, by keyboard and on a phone."""
 import asyncio
 import datetime
-import pathlib
 
-import axe_core_python
-
-from bench import MOST_ROWS, PHONE, WIDE, check, holds, say, shows, texts, until
+from bench import MOST_ROWS, PHONE, WIDE, audit, check, holds, say, shows, texts, until
 
 ZONE = "Asia/Kathmandu"
 OFFSET = datetime.timezone(datetime.timedelta(hours=5, minutes=45))
@@ -21,8 +18,13 @@ def every_line():
     return [f"{ago} days ago, {index}" for ago, number in DAYS.items() for index in range(number)]
 
 
-async def say_earlier(bench, room):
-    """Says the messages of all days. Those of a day begin at the very midnight of the page's time zone."""
+async def earlier(bench, name):
+    """A room with the messages of all days. Those of a day begin at the very midnight of the page's time zone. None if the nodes'
+    Redis is not known, which is said."""
+    if bench.redis_port is None:
+        print("    skipped: no --redis-port was given")
+        return None
+    room = bench.room(name)
     commands = []
     for ago, number in DAYS.items():
         midnight = int(datetime.datetime.combine(day(ago), datetime.time(), OFFSET).timestamp() * 1_000)
@@ -35,6 +37,7 @@ async def say_earlier(bench, room):
     output, _ = await process.communicate("\n".join(commands).encode())
     stored = output.decode().split().count("stored")
     check(stored == sum(DAYS.values()), f"{stored} earlier messages are stored: {output.decode()[-200:]}")
+    return room
 
 
 async def ask(page, date):
@@ -70,11 +73,9 @@ async def in_order(page):
 
 async def check_dates(bench):
     """Going to a date by keyboard: to days far back, before the first message and after the last; down again without a gap."""
-    if bench.redis_port is None:
-        print("    skipped: no --redis-port was given")
+    room = await earlier(bench, "dates")
+    if room is None:
         return
-    room = bench.room("dates")
-    await say_earlier(bench, room)
     page = await bench.page("ana", room, **WIDE, timezone_id=ZONE)
     await shows(page, "3 days ago, 149")
     field = page.locator("#date-day")
@@ -158,12 +159,9 @@ async def at_end(page):
 
 async def check_date_problems(bench):
     """A date of an empty room, one after the last message, a request that is refused, and a phone in the dark."""
-    if bench.redis_port is None:
-        print("    skipped: no --redis-port was given")
+    room = await earlier(bench, "date problems")
+    if room is None:
         return
-    room = bench.room("date problems")
-    await say_earlier(bench, room)
-    axe = next(pathlib.Path(axe_core_python.__file__).parent.rglob("axe.min.js")).read_text()
     refuses = False
 
     def wire(page_side):
@@ -184,10 +182,8 @@ async def check_date_problems(bench):
     await ask(page, day(40))
     await page.wait_for_selector("#date-error:not([hidden])")
     check("no history now" in await page.text_content("#date-error"), "why is said")
-    await page.wait_for_timeout(300)
-    await page.evaluate(axe)
-    faults = (await page.evaluate("axe.run(document)"))["violations"]
-    check(not faults, f"axe-core finds no fault in the dialog: {[fault['id'] for fault in faults]}")
+    faults, _ = await audit(page, "the dialog")
+    check(not faults, f"axe-core finds no fault in the dialog: {faults}")
     check(await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than a phone")
     await bench.picture(page, "date-phone")
     refuses = False
