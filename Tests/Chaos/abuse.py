@@ -1,4 +1,4 @@
-"""One user does what the limits allow, as fast as they allow, and two such things at once: nobody else may notice, and
+"""One user does what the limits allow, as fast as they allow, and several such things at once: nobody else may notice, and
 it may cost the machine only so much. Each abused phase has an undisturbed one just before it.
 """
 
@@ -40,6 +40,8 @@ SETTINGS = {
 REDIS_SETTINGS = {"appendonly": "no", "save": ""}
 # Rooms with large messages that one session joins at once.
 OUTAGE_ROOMS = (5, 8, 50)
+# Kinds that are done at once in `covering`.
+AT_ONCE = 6
 HONEST_RATE = 40
 # What must go back to what it was, and what may be left of it: (name, so much more).
 GAUGES = {
@@ -65,21 +67,52 @@ def parse_only(text):
     """[(name, kinds, rooms that are joined at once)], in the order in which they are done."""
     singles = [(name, [name], 0) for name in KINDS]
     outages = [(f"outage-{count}", ["join-once"], count) for count in OUTAGE_ROOMS]
-    pairs = [(f"{one}+{other}", [one, other], 0) for one, other in itertools.combinations(KINDS, 2)]
+    pairs = [together(pair) for pair in itertools.combinations(KINDS, 2)]
     groups = {"singles": singles, "outage": outages, "pairs": pairs}
-    known = {case[0]: case for case in singles + outages + pairs}
+    groups["covering"] = [together(kinds) for kinds in covering(list(KINDS), AT_ONCE)]
+    known = {case[0]: case for case in singles + outages}
     if text is None:
         return singles + outages + pairs
     chosen = []
     for word in [word for word in text.split(",") if word]:
-        mirrored = "+".join(reversed(word.split("+")))
-        if word not in groups and word not in known and mirrored not in known:
+        kinds = word.split("+")
+        if word in groups:
+            chosen += groups[word]
+        elif word in known:
+            chosen.append(known[word])
+        elif len(kinds) > 1 and len(set(kinds)) == len(kinds) and set(kinds) <= set(KINDS):
+            chosen.append(together(kinds))
+        else:
             raise Broken(
                 f"no abuse is called {word}; there are: {', '.join(groups)}, {', '.join(KINDS)}, "
-                f"{', '.join(name for name, _, _ in outages)}, and two with + between them"
+                f"{', '.join(name for name, _, _ in outages)}, and several with + between them"
             )
-        chosen += groups.get(word) or [known.get(word) or known[mirrored]]
     return chosen
+
+
+def together(kinds):
+    return "+".join(kinds), list(kinds), 0
+
+
+def covering(kinds, size):
+    """Groups of so many kinds, of which any two are together in one at least, each as new as can be."""
+    left = {frozenset(pair) for pair in itertools.combinations(kinds, 2)}
+    groups = []
+    while left:
+        group = []
+        while len(group) < size:
+
+            def news(kind, group=tuple(group)):
+                return (
+                    sum(1 for other in group if frozenset((kind, other)) in left),
+                    sum(1 for pair in left if kind in pair),
+                )
+
+            # Of those that bring as much the first one.
+            group.append(max((kind for kind in kinds if kind not in group), key=news))
+        left -= {frozenset(pair) for pair in itertools.combinations(group, 2)}
+        groups.append([kind for kind in kinds if kind in group])
+    return groups
 
 
 async def abuse(options, show, state):

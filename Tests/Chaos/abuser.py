@@ -63,7 +63,7 @@ def main():
     else:
         for name in ground["kinds"]:
             kind, own_rate = {**KINDS, **ONCE}[name]
-            # Two kinds share what the limits allow the user; a little above, so that they are reached.
+            # Several kinds share what the limits allow the user; a little above, so that they are reached.
             rate = own_rate or ground["rate"] * 1.05
             loop.loads.append(kind(loop, ground, rate / len(ground["kinds"])))
         for load in loop.loads:

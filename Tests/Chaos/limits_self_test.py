@@ -4,7 +4,10 @@ where nothing is planted, nothing may be.
 
 import asyncio
 import copy
+import itertools
 
+from abuse import AT_ONCE, covering
+from abuse_kinds import KINDS
 from abuse_verdict import Case, Phase
 from honest import cpu_of
 from ledger import Ledger, text_of
@@ -119,6 +122,11 @@ def abuse_plants(show):
         plant(case)
         found[f"abuse: {name}"] = judgement({promise for promise, _ in case.faults()}, promises)
         show.line(f"  abuse: {name}: {found[f'abuse: {name}']}")
+    name, pairs = "abuse: any two kinds are together", set(itertools.combinations(KINDS, 2))
+    for group in covering(list(KINDS), AT_ONCE):
+        pairs -= set(itertools.combinations(group, 2))
+    found[name] = judgement({" without ".join(pair) for pair in pairs}, set())
+    show.line(f"  {name}: {found[name]}")
     return found
 
 

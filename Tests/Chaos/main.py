@@ -156,8 +156,8 @@ def parser():
     made.add_argument("--outages", type=int, default=10, help="refusals: how often each fault comes, unnoted: how many nodes are killed (10)")
     made.add_argument(
         "--only",
-        help="abuse: only these, with commas between them: an abuse, two with + between them, or the groups singles, "
-        "outage, pairs",
+        help="abuse: only these, with commas between them: an abuse, several with + between them, or the groups singles, "
+        "outage, pairs, covering",
     )
     made.add_argument("--sessions", type=int, help="how many (storm 300, mass-return 10,000, slow-reader 1,000, conversations 18)")
     made.add_argument("--rooms", type=int, default=30)
