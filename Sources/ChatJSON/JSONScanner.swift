@@ -76,8 +76,8 @@ public struct JSONScanner {
     public mutating func skip(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
         guard bytes.count - offset >= count else { return false }
-        let wanted = text.utf8Start
-        for index in 0..<count where bytes[offset &+ index] != wanted[index] { return false }
+        let there = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset &+ count])
+        guard there.isSame(as: UnsafeRawBufferPointer(start: text.utf8Start, count: count)) else { return false }
         offset += count
         return true
     }

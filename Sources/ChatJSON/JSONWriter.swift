@@ -38,7 +38,8 @@ extension ByteWriter {
 
     private mutating func appendQuoted(_ text: UnsafeRawBufferPointer) {
         let size = text.count
-        reserve(size &+ 2)
+        // Words are stored whole, even if some of their bytes do not count.
+        reserve(size &+ 10)
         start.storeBytes(of: UInt8(ascii: "\""), toByteOffset: written, as: UInt8.self)
         written &+= 1
         var index = 0
@@ -51,12 +52,20 @@ extension ByteWriter {
                 written &+= plain
                 index &+= plain
                 if plain == 8 { continue }
+            } else if size >= 8 {
+                // The last bytes of the last word; the zeros behind them would need an escape.
+                let word = text.loadUnaligned(fromByteOffset: size &- 8, as: UInt64.self) >> (8 * (8 &+ index &- size))
+                start.storeBytes(of: word, toByteOffset: written, as: UInt64.self)
+                let plain = word.plainJSONBytes
+                written &+= plain
+                index &+= plain
+                if index == size { break }
             }
             let byte = text[index]
             index &+= 1
             if byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
                 appendEscape(byte)
-                reserve(size &- index &+ 1)
+                reserve(size &- index &+ 9)
             } else {
                 start.storeBytes(of: byte, toByteOffset: written, as: UInt8.self)
                 written &+= 1

@@ -94,7 +94,7 @@ import Testing
         var audit = TailAudit()
         var seen: [Int: Int] = [:]
         for _ in 0..<9 {
-            let slots = audit.round(slots: 900) { $0 % 2 == 0 }
+            let slots = audit.round(slots: 900) { $0 % 2 == 0 ? 0 : nil }
             #expect(slots.count == TailAudit.roomsPerRound)
             for slot in slots { seen[slot, default: 0] += 1 }
         }
@@ -104,12 +104,26 @@ import Testing
     @Test func fewRoomsAreLookedAtEachTimeAndNoneTwice() {
         var audit = TailAudit()
         for _ in 0..<3 {
-            let slots = audit.round(slots: 5) { $0 != 2 }
+            let slots = audit.round(slots: 5) { $0 != 2 ? 0 : nil }
             #expect(slots.sorted() == [0, 1, 3, 4])
         }
-        let none = audit.round(slots: 0) { _ in true }
-        let closed = audit.round(slots: 2) { _ in true }
+        let none = audit.round(slots: 0) { _ in 0 }
+        let closed = audit.round(slots: 2) { _ in 0 }
         #expect(none == [] && closed.sorted() == [0, 1], "rooms were closed")
+    }
+
+    @Test func aRoomIsCheckedAtItsFirstTurnWithoutAMessage() {
+        var audit = TailAudit()
+        var seqs: [UInt64] = [7, 8, 1 << 32]
+        func round() -> [Int] { audit.round(slots: 3) { seqs[$0] }.sorted() }
+        #expect(round() == [2], "the first turn of the others tells what their newest message is")
+        #expect(round() == [0, 1, 2])
+        seqs[1] += 1
+        #expect(round() == [0, 2])
+        #expect(round() == [0, 1, 2], "quiet since then")
+        seqs[0] -= 1
+        #expect(round() == [1, 2], "another room, or a log that begins anew")
+        #expect(round() == [0, 1, 2])
     }
 }
 

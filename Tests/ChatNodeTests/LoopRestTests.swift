@@ -38,7 +38,7 @@ extension LoopBrokerTests {
             loop.rooms.restRooms()
             #expect(room.isAwake, "something has just happened")
             restSoon()
-            #expect(!room.isAwake && loop.rooms.awakeCount == 0 && !room.isShared)
+            #expect(!room.isAwake && loop.rooms.awakeCount == 0 && room.sharedSeq == nil)
             #expect(loop.load.rooms == 1)
 
             let message = Message(

@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// Why a name was not accepted. The text is for a developer; it never repeats the name itself, which may be a megabyte
 /// long or hold control characters.
 public struct NameError: Error, Equatable, Sendable, CustomStringConvertible {

@@ -1,3 +1,5 @@
+import ChatJSON
+
 /// A compact sequence of numbers and texts. Numbers are in base 128, low digits first (LEB128). Epochs and other times
 /// are written as their difference from an ``anchor``, and a name that was written before as its index.
 struct PackedBytesWriter {

@@ -102,11 +102,11 @@ final class HomeRoom {
         return true
     }
 
-    /// Whether the room is live, with other nodes in it.
-    var isShared: Bool {
+    /// The seq of the newest message; nil if the room is not live, or has no other nodes in it.
+    var sharedSeq: UInt64? {
         switch state {
-        case .awake: look { $0.isShared } ?? false
-        case .resting(let rest): rest.isShared
+        case .awake: look { $0.isShared ? $0.position?.seq : nil } ?? nil
+        case .resting(let rest): rest.isShared ? rest.position.seq : nil
         }
     }
 

@@ -349,8 +349,8 @@ public final class RoomHost {
     /// The number of slots of rooms, some of which may be empty.
     public var slotCount: Int { table.slots.count }
 
-    /// Whether the room in that slot is live, with other nodes in it.
-    public func isShared(slot: Int) -> Bool { table.slots[slot]?.isShared ?? false }
+    /// The seq of the newest message of the room in that slot; nil if the room is not live, or no other node is in it.
+    public func sharedSeq(slot: Int) -> UInt64? { table.slots[slot]?.sharedSeq }
 
     /// The room in that slot, whose log the caller reads and then reports to ``logReaches(_:in:)``.
     public func sharedRoom(slot: Int) -> (name: RoomName, generation: UInt32)? {

@@ -18,9 +18,9 @@ final class LoopAudits {
 
     func connectionLost() { holdings.reset() }
 
-    /// Compares some shared rooms with the newest entry of their log. To be called once a second.
+    /// Compares some shared rooms that are quiet with the newest entry of their log. To be called once a second.
     func compareTails() {
-        let slots = tails.round(slots: rooms.slotCount) { rooms.isShared(slot: $0) }
+        let slots = tails.round(slots: rooms.slotCount) { rooms.sharedSeq(slot: $0) }
         for room in slots.compactMap({ rooms.sharedRoom(slot: $0) }) {
             context.ask(.history(room: room.name, query: HistoryQuery(anchor: .newest, limit: 0))) { [rooms] result in
                 guard case .success(.history(let page)) = result, let newest = page.newest else { return }

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 
 /// The replies of one connection that are being read, in flat form: one array of nodes, one of bytes. ``RESPReader``
 /// fills it, and it is emptied when a request was answered. Both arrays keep their capacity, so a reply costs no
@@ -209,7 +210,7 @@ public struct RESPReply {
         return Int64(exactly: magnitude)
     }
 
-    private static func unsigned(_ bytes: UnsafeBufferPointer<UInt8>) -> UInt64? {
+    static func unsigned(_ bytes: UnsafeBufferPointer<UInt8>) -> UInt64? {
         guard !bytes.isEmpty else { return nil }
         var number: UInt64 = 0
         for byte in bytes {

@@ -1,4 +1,5 @@
 import ChatCore
+import ChatJSON
 import RedisSchema
 
 extension RedisCodec {
@@ -183,15 +184,29 @@ extension RedisCodec {
 
     /// The memory that is compared with `maxmemory`: without the buffers for replicas and the append-only file.
     private func memory(_ reply: RESPReply) throws(BrokerError) -> BrokerReply {
-        var numbers: [Substring: UInt64] = [:]
-        for line in (reply.string ?? "").split(whereSeparator: \.isNewline) {
-            let halves = line.split(separator: ":", maxSplits: 1)
-            if halves.count == 2, let number = UInt64(halves[1]) { numbers[halves[0]] = number }
+        // Read as bytes, because this runs every other second, and one of some fifty lines is of interest.
+        let (used, most, uncounted) = reply.withBytes { info in
+            var numbers: (used: UInt64?, most: UInt64?, uncounted: UInt64?)
+            for line in info.split(whereSeparator: { $0 == UInt8(ascii: "\r") || $0 == UInt8(ascii: "\n") }) {
+                if let used = Self.number("used_memory:", in: line) { numbers.used = used }
+                if let most = Self.number("maxmemory:", in: line) { numbers.most = most }
+                if let number = Self.number("mem_not_counted_for_evict:", in: line) { numbers.uncounted = number }
+            }
+            return numbers
         }
-        guard let used = numbers["used_memory"], let most = numbers["maxmemory"] else {
-            throw .malformed("INFO memory: no used_memory and maxmemory")
+        guard let used, let most else { throw .malformed("INFO memory: no used_memory and maxmemory") }
+        return .memory(used: used - min(used, uncounted ?? 0), most: most)
+    }
+
+    /// The number behind the name that the line of INFO begins with; nil if it begins with another name.
+    private static func number(_ name: StaticString, in line: Slice<UnsafeBufferPointer<UInt8>>) -> UInt64? {
+        let size = name.utf8CodeUnitCount
+        let bytes = UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: line))
+        let wanted = UnsafeRawBufferPointer(start: name.utf8Start, count: size)
+        guard bytes.count > size, UnsafeRawBufferPointer(rebasing: bytes[..<size]).isSame(as: wanted) else {
+            return nil
         }
-        return .memory(used: used - min(used, numbers["mem_not_counted_for_evict"] ?? 0), most: most)
+        return RESPReply.unsigned(UnsafeBufferPointer(rebasing: line.dropFirst(size)))
     }
 
     // MARK: Replies of functions
