@@ -149,7 +149,9 @@ struct BadFrameTests {
             $0.limits.badFramesPerMinute = 3
         } _: { port, service, server in
             let client = try await TestWebSocket.connect(port: port)
-            for _ in 0..<10 { try await client.send("{") }
+            for _ in 0..<4 { try await client.send("{") }
+            // More than are answered, if the connection is still open.
+            for _ in 0..<6 { try? await client.send("{") }
             _ = try await client.json("welcome")
             for _ in 0..<4 { try await expectError(client, "badFrame") }
             #expect(await client.next() == .close(WebSocketCloseCode(rawValue: 4005), reason: "abuse"))
