@@ -39,8 +39,9 @@ def write(stage, seconds):
         raise StageError(f"perf has seen no function of {stage.martlet}")
     kept = []
     if os.path.exists(FILE):
+        left = placed - set(ranked)
         with open(FILE, encoding="ascii") as file:
-            kept = [name for name in file.read().split() if name in placed and name not in set(ranked)]
+            kept = [name for name in file.read().split() if name in left]
     with open(FILE, "w", encoding="ascii") as file:
         file.write("\n".join(ranked + kept) + "\n")
     return len(ranked) + len(kept), len(kept)
