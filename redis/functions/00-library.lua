@@ -4,7 +4,7 @@
 --
 -- Nodes load the library if Redis has none or an older version. Raise this number with every change of these files: doctor
 -- compares a library of the same version byte by byte.
-local VERSION = 22
+local VERSION = 23
 
 -- The bounds of all numbers, the same as in nodes (PositionBounds in Sources/ChatCore/Model). Numbers in Lua are
 -- doubles, so adding 1 beyond 2^53 may change nothing. Epochs are milliseconds, which is far below. No node has begun
@@ -132,6 +132,19 @@ end
 -- Another key of a room, derived from that of its log: it has the same hash tag and slot.
 local function key_of(log, name)
     return log:sub(1, -4) .. name
+end
+
+-- The ID of the log's first entry; nil if it has none.
+local function first_of(log)
+    local entry = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    return entry and entry[1]
+end
+
+-- The list in the opposite order.
+local function reversed(list)
+    local result = {}
+    for index = #list, 1, -1 do result[#result + 1] = list[index] end
+    return result
 end
 
 local function entry_size(fields)

@@ -2,9 +2,9 @@
 -- 04-overlay) keeps who wrote it, when, and who erased it. Pages show a tombstone in the entry's place, so positions
 -- stay contiguous. Shared by all functions that read pages.
 
--- The bound of tombstones that are looked for in front of a page, and of those of a log's trimmed beginning that are
--- kept.
-local MOST_TOMBSTONES = 1000
+-- The bound of seqs in front of a log's first entry whose tombstones are kept, and the bound of tombstones that are
+-- looked for in front of a page to which none lead from where it was to begin.
+local MOST_TOMBSTONES, MOST_BEFORE_PAGE = 1000, 64
 
 local function overlay_key(log)
     return key_of(log, 'overlay')
@@ -58,6 +58,29 @@ local function add_run(list, overlay, from, step, last, most, before, accepts)
     end
 end
 
+-- The seq of the lowest of the tombstones that are adjacent in front of a log's first entry; `first` if there is none.
+-- Each amendment notes it (`erased` of meta: '<first>-<lowest>'), so only those before an entry that has become the
+-- first one since are counted.
+local function lowest_before_first(log, first)
+    local overlay = overlay_key(log)
+    if redis.call('TYPE', overlay).ok ~= 'hash' then return first end
+    local seq, least = first, math.max(1, first - MOST_TOMBSTONES)
+    local erased = redis.pcall('HGET', key_of(log, 'meta'), 'erased')
+    local noted, lowest = position(type(erased) == 'string' and erased or '')
+    while seq > least do
+        if seq == noted then return math.max(least, math.min(lowest, seq)) end
+        local names = {}
+        for below = seq - 1, math.max(least, seq - 64, noted and noted < seq and noted or 0), -1 do
+            names[#names + 1] = int(below)
+        end
+        for _, text in ipairs(redis.call('HMGET', overlay, unpack(names))) do
+            if not text or not text:find('"deleted":{', 1, true) then return seq end
+            seq = seq - 1
+        end
+    end
+    return seq
+end
+
 -- A page with the tombstones that belong into it. `entries` and `more` come from `page`, which read in steps of 1
 -- (XRANGE) or -1 (XREVRANGE) from behind the position `start` (nil: from the end). The bounds of the page hold again
 -- for the result. A room in which nothing was ever amended costs one TYPE.
@@ -71,11 +94,24 @@ local function with_tombstones(log, entries, more, start, step, count, bytes)
         return is_before(id, start)
     end
     local all, before, last = {}, nil, nil
-    -- The tombstones in front of an entry, in the order of reading.
+    -- The tombstones in front of the first entry, in the order of reading. They are read from where they begin, and only
+    -- as many as the page may hold. If they do not lead to the entry, something is missing in between, and those that
+    -- are adjacent to the entry are shown.
     local function add_run_before(seq, id)
-        local run = {}
-        add_run(run, overlay, seq - step, -step, nil, MOST_TOMBSTONES, id, accepts)
-        for index = #run, 1, -1 do all[#all + 1] = run[index] end
+        local from, run = start_seq and start_seq + step, {}
+        if from == seq then return end
+        if step > 0 and first_of(log) == id then from = math.max(from or 1, lowest_before_first(log, seq)) end
+        if from and (seq - from) * step > 0 then
+            add_run(run, overlay, from, step, seq - step, count + 1, start, function(own)
+                return is_before(step > 0 and own or id, step > 0 and id or own)
+            end)
+            if #run <= count and #run < (seq - from) * step then run = {} end
+        end
+        if #run == 0 then
+            add_run(run, overlay, seq - step, -step, nil, MOST_BEFORE_PAGE, id, accepts)
+            run = reversed(run)
+        end
+        for _, entry in ipairs(run) do all[#all + 1] = entry end
     end
     for _, entry in ipairs(entries) do
         local _, seq = position(entry[1])
@@ -92,15 +128,11 @@ local function with_tombstones(log, entries, more, start, step, count, bytes)
     elseif start_seq and step > 0 then
         add_run(all, overlay, start_seq + 1, 1, nil, count + 1, nil, accepts)
     elseif start_seq then
-        -- All that is left before the log's first entry: of a trimmed log only what is adjacent to it.
-        local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-        local _, seq = position(first and first[1])
+        -- All that is left before the log's first entry.
+        local _, seq = position(first_of(log))
         if seq then
-            local run = {}
-            add_run(run, overlay, seq - 1, -1, nil, MOST_TOMBSTONES, first[1])
-            for _, entry in ipairs(run) do
-                if accepts(entry[1]) and #all <= count then all[#all + 1] = entry end
-            end
+            local from, lowest = math.min(start_seq, seq) - 1, lowest_before_first(log, seq)
+            add_run(all, overlay, from, -1, lowest, count + 1, nil, accepts)
         end
     end
     local taken, total = {}, 0
@@ -121,18 +153,23 @@ local function entry_or_tombstone(log, id, room)
     local text = seq and redis.pcall('HGET', overlay_key(log), int(seq))
     local found = type(text) == 'string' and tombstone(seq, text)
     if not found or found[1] ~= id then return nil end
-    if room.first and seq < room.first then
-        local run = {}
-        add_run(run, overlay_key(log), room.first - 1, -1, seq, MOST_TOMBSTONES)
-        if #run < room.first - seq then return nil end
-    end
-    return found
+    return (not room.first or seq >= room.first or seq >= lowest_before_first(log, room.first)) and found or nil
 end
 
--- The seq of the first message of an epoch, of which the entry at `seq` is the first that is not erased.
+-- The seq of the first message of an epoch, of which the entry at `seq` is the first that is not erased. The seqs of an
+-- epoch are contiguous, so a tombstone of it tells that the epoch had begun: the first one is searched by halving.
 local function first_of_epoch(log, epoch, seq)
-    local overlay, run = overlay_key(log), {}
+    local overlay = overlay_key(log)
     if redis.call('TYPE', overlay).ok ~= 'hash' then return seq end
-    add_run(run, overlay, seq - 1, -1, nil, MOST_TOMBSTONES, nil, function(id) return (position(id)) == epoch end)
-    return seq - #run
+    local function is_of_epoch(at)
+        local entry = at > 0 and tombstone(at, redis.call('HGET', overlay, int(at)))
+        return entry and (position(entry[1])) == epoch
+    end
+    local known, step = seq, 1
+    while is_of_epoch(known - step) do known, step = known - step, step * 2 end
+    while step > 1 do
+        step = step / 2
+        if is_of_epoch(known - step) then known = known - step end
+    end
+    return known
 end

@@ -26,12 +26,6 @@ local function page(command, log, from, to, count, bytes)
     end
 end
 
-local function reversed(list)
-    local result = {}
-    for index = #list, 1, -1 do result[#result + 1] = list[index] end
-    return result
-end
-
 -- The epoch and seq of a stream's last ID, its length, the epoch and seq of its first entry (nil if it has none), and
 -- the ID of its newest entry. Nil if the last ID is beyond the bounds, so that no node wrote it. The key exists.
 local function sound_id(stream)

@@ -44,20 +44,23 @@ end
 -- Reads the next piece of the log into the index, unless it covers all entries up to the seq `through`. Returns whether
 -- it covers them now.
 local function catch_up(log, room, through)
-    local mixed, index = is_mixed(room), index_key(log)
-    check({'hash'}, {index})
+    local mixed, index, overlay = is_mixed(room), index_key(log), overlay_key(log)
+    check({'hash', 'hash'}, {index, overlay})
     local id, history = (redis.call('HGET', index, ':indexed') or ''):match('^(%d+%-%d+):(%d+)$')
     local epoch, seq = position(id)
     local is_void = not epoch or history ~= int(room.history) or epoch > room.epoch
         or (epoch == room.epoch and seq > room.seq)
-    -- Trimmed entries stay in the index until they outnumber the others. Then the index is built anew.
-    if is_void or redis.call('HLEN', index) > 2 * room.length + 512 then
+    -- Trimmed entries stay in the index until they outnumber the others, erased ones among them. Then the index is built
+    -- anew.
+    local kept = room.length + redis.call('HLEN', overlay)
+    if is_void or redis.call('HLEN', index) > 2 * kept + 512 then
         redis.call('DEL', index)
         id, seq = nil, nil
     end
     if id and (id == room.newest or (seq >= through and not mixed)) then return true end
     local entries, more = page('XRANGE', log, id and '(' .. id or '-', '+', PIECE.count, PIECE.bytes)
-    entries, more = with_tombstones(log, entries, more, id or '0-0', 1, PIECE.count, PIECE.bytes)
+    local start = id or '0-' .. int(lowest_before_first(log, room.first) - 1)
+    entries, more = with_tombstones(log, entries, more, start, 1, PIECE.count, PIECE.bytes)
     add_to_index(index, entries)
     -- An entry whose ID is no position does not belong to the room, and reading does not continue from it.
     local last, reached = #entries, nil

@@ -113,8 +113,8 @@ end
 
 -- Whether the log was trimmed beyond the position. The append of a deletion may trim the message that it is about.
 local function is_trimmed(log, id)
-    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-    return first and is_before(id, first[1])
+    local first = first_of(log)
+    return first and is_before(id, first)
 end
 
 -- Erases a message and its edits from the log.
@@ -212,12 +212,19 @@ end
 -- Forgets the amendments of a log that is gone.
 local function forget_amendments(log)
     redis.call('DEL', amendment_keys(log))
-    redis.call('HDEL', key_of(log, 'meta'), 'ops', 'swept')
+    redis.call('HDEL', key_of(log, 'meta'), 'ops', 'swept', 'erased')
 end
 
--- Removes a few fields whose messages were trimmed. Each call goes on where the last one ended.
+-- Removes a few fields whose messages were trimmed, and notes which tombstones are left in front of the log's first entry.
+-- Each call goes on where the last one ended.
 local function sweep_overlay(log, meta, first)
     redis.call('ZREMRANGEBYSCORE', amendments_key(log), '-inf', '(' .. int(first))
+    local lowest = lowest_before_first(log, first)
+    if lowest < first then
+        redis.call('HSET', meta, 'erased', int(first) .. '-' .. int(lowest))
+    else
+        redis.call('HDEL', meta, 'erased')
+    end
     local cursor = whole(redis.call('HGET', meta, 'swept')) or 0
     local after, flat = unpack(redis.call('HSCAN', overlay_key(log), int(cursor), 'COUNT', 16))
     for index = 1, #flat, 2 do
