@@ -19,6 +19,8 @@ HALL_MEMBERS, CROWD_MEMBERS = 3_000, 500
 TALKS, GROUP_MEMBERS, GROUP_MESSAGES = 1_000, 100, 200
 # Messages of that user in the room with 500 members.
 OWN_MESSAGES = 900
+# Short messages of that user that were edited into large ones.
+EDITED_MESSAGES = 60
 # What the generator may take of a core: the servers need the rest.
 MOST_CPU = 0.6
 # Several keys a call; one large log has as many parts as messages.
@@ -113,7 +115,7 @@ class Ground:
         self.ports = [node.port for node in stage.cluster.nodes]
         self.oldest = {}
         self.crowd = self.target = None
-        self.talks, self.group, self.own = [], [], []
+        self.talks, self.group, self.own, self.edited = [], [], [], []
 
     @property
     def large(self):
@@ -135,6 +137,8 @@ class Ground:
             "group": "talk-group",
             "group positions": self.group,
             "own positions": self.own,
+            "edited": "abuse-edited",
+            "edited positions": self.edited,
             **more,
         }
 
@@ -156,6 +160,11 @@ class Ground:
         if "target" in needs:
             # Later ones push it out of the log.
             self.target = await self.say("abuse-crowd", "here")
+        if "edited" in needs:
+            self.edited = [await self.say("abuse-edited", "short", USER) for _ in range(EDITED_MESSAGES)]
+            for place in self.edited:
+                log = f"{PREFIX}{{abuse-edited}}:log"
+                await self.ask("FCALL", "martlet_amend", "1", log, "edit", USER, place, "x" * LARGE_BYTES)
         if "talks" in needs and not self.talks:
             await self.need_talks()
         if "group" in needs and not self.group:

@@ -45,6 +45,44 @@ class React(InCrowd):
         return self.amend(number, operation=operation, reaction="+1")
 
 
+class InEdited(Load):
+    """In a room of its own, in which short messages were edited into large ones."""
+
+    needs = {"edited"}
+
+    def amend(self, number, place, **fields):
+        return request(type="amend", ref=number, room=self.ground["edited"], of=place, **fields)
+
+
+class ReactLong(InEdited):
+    """react and take it back, on messages that were edited into 60 kB"""
+
+    def make(self, number):
+        places = self.ground["edited positions"]
+        operation = "react" if number % 2 else "unreact"
+        return self.amend(number, places[number // 2 % len(places)], operation=operation, reaction="+1")
+
+
+class EditLong(InEdited):
+    """edit one message of its own after the other into 60 kB of what is longer as JSON"""
+
+    text = '"' * 30_000
+
+    def make(self, number):
+        places = self.ground["edited positions"]
+        return self.amend(number, places[number % len(places)], operation="edit", text=self.text)
+
+
+class HistoryEdited(InEdited):
+    """`history` pages of short messages that were edited into 60 kB"""
+
+    def make(self, number):
+        places = self.ground["edited positions"]
+        return request(
+            type="history", ref=number, room=self.ground["edited"], limit=100, around=places[number * 7 % len(places)]
+        )
+
+
 class Deletes(InCrowd):
     """delete one message of its own after the other, before 500 who see them; then ask for the same again"""
 
@@ -137,6 +175,9 @@ TALKS = {
     "inbox": (Inbox, None),
     "members": (Members, None),
     "react": (React, None),
+    "react-long": (ReactLong, None),
+    "edit-long": (EditLong, None),
+    "history-edited": (HistoryEdited, None),
     "delete": (Deletes, None),
     "delete-range": (DeleteRange, None),
     "delete-user": (DeleteUser, None),

@@ -41,6 +41,16 @@ import Testing
         #expect(entries.allSatisfy { $0.content.isPlain })
     }
 
+    /// A page is bounded by this, and twenty kinds of reactions with twenty names each are longer than most messages.
+    @Test func reactionsCountInTheCostOfAMessage() {
+        let names = (0..<20).map { "\"\($0)\(String(repeating: "n", count: 100))\"" }.joined(separator: ",")
+        let folded = MessageFold.folded([
+            message(1, "one"), amendment(2, .react, of: 1, text: "👍", data: "[\(names)]", number: 20),
+        ])
+        #expect(folded[0].content.extra?.state?.reactions["👍"]?.users.count == 20)
+        #expect(folded[0].content.cost > message(1, "one").content.cost + 2_000)
+    }
+
     @Test func theLastStateOfAMessageCounts() {
         let folded = MessageFold.folded([
             message(1, "one"), message(2, "two"),

@@ -90,6 +90,42 @@ import Testing
 
     // MARK: editing
 
+    /// A hundred short messages that were edited into long ones once made a page of megabytes.
+    @Test func whatBecameOfMessagesCountsAmongTheBytesOfAPage() async throws {
+        let store = try await ContractStore(.redis, historyLength: 1_000)
+        let epoch = try store.enter(n1).epoch
+        let all = try (1...40).map { try store.append(epoch, "\($0)") }
+        let long = String(repeating: "x", count: 5_000)
+        for position in all { _ = try amend(store, .edit(of: position, text: long, data: nil)) }
+        func page(_ anchor: HistoryQuery.Anchor, _ limit: Int = 100) throws -> HistoryPage {
+            var query = HistoryQuery(anchor: anchor, limit: limit, bytes: 40_000)
+            query.isFolded = true
+            guard case .history(let page) = try store.reply(.history(room: store.room, query: query)) else {
+                throw StoreFailure("no history")
+            }
+            #expect(page.messages.reduce(0) { $0 + $1.content.storedBytes } <= 40_000, "\(anchor)")
+            return page
+        }
+        // The edits behind them have no state of their own, but their text.
+        let newer = try page(.after(Position(epoch: 0, seq: 0)))
+        #expect(newer.messages.map(\.position) == Array(all.prefix(7)) && newer.hasNewer && !newer.hasOlder)
+        #expect(newer.messages.allSatisfy { $0.content.text == long })
+        let older = try page(.before(all[20]))
+        #expect(older.messages.map(\.position) == Array(all[13..<20]) && older.hasOlder && older.hasNewer)
+        let around = try page(.around(all[20]))
+        #expect(around.messages.map(\.position) == Array(all[17..<23]) && around.hasOlder && around.hasNewer)
+        // Page by page nothing is missing.
+        var seen: [UInt64] = []
+        var last = Position(epoch: 0, seq: 0)
+        repeat {
+            let next = try page(.after(last))
+            seen += next.messages.map(\.position.seq)
+            last = try #require(next.messages.last?.position)
+            if !next.hasNewer { break }
+        } while seen.count < 100
+        #expect(seen == Array(1...80))
+    }
+
     @Test(arguments: StoreKind.allCases)
     func anEditIsAnEntryOfTheLogAndIsFoldedIntoPages(_ kind: StoreKind) async throws {
         let store = try await ContractStore(kind)
@@ -116,6 +152,67 @@ import Testing
         #expect(try counts(store) == Counts(ops: 2, seqs: [3, 4]))
         // A node folds the same from what it remembers.
         #expect(MessageFold.folded(try store.view().entries) == (try folded(store).messages))
+    }
+
+    /// A reaction to a message that was edited into a long one once read and wrote all of it, 3.5 ms.
+    @Test func whatAnEditSaysIsApartFromTheState() async throws {
+        let store = try await ContractStore(.redis)
+        let epoch = try store.enter(n1).epoch
+        let first = try store.append(epoch, "one")
+        let long = String(repeating: "x", count: 50_000)
+        _ = try amend(store, .edit(of: first, text: long, data: "[1]"))
+        _ = try amend(store, .react(of: first, emoji: "👍"), by: bo)
+        guard case .integer(let length) = try store.raw("HSTRLEN", store.key(.overlay), "1") else {
+            throw StoreFailure("HSTRLEN")
+        }
+        #expect(length < 500)
+        let content = try message(store, first)
+        #expect(content.text == long && content.data == "[1]" && content.extra?.state?.reactions.count == 1)
+        // Nodes of versions before 23 are told both in the JSON.
+        let older = try store.raw("FCALL_RO", "martlet_history", "1", store.key(.log), "newest", "", "9:999999", "fold")
+        guard case .array(let parts) = older, parts.count == 5, case .array(let states) = parts[4] else {
+            throw StoreFailure("history: \(older)")
+        }
+        #expect(states.first == .text("1"))
+        #expect((states.last.flatMap(text) ?? "").contains(#","text":"xxxx"#), "\(states.count)")
+        // An edit that says nothing any more leaves nothing behind, and neither does an erased one.
+        _ = try amend(store, .edit(of: first, text: "short", data: nil))
+        #expect(try store.raw("HGET", store.key(.overlay), "1.data").text == nil)
+        _ = try amend(store, .delete(of: first))
+        #expect(try store.raw("HGET", store.key(.overlay), "1.text").text == nil)
+    }
+
+    /// Versions before 23 of the library wrote what edits say into the state.
+    @Test func theStateOfAnEarlierVersionIsUnderstood() async throws {
+        let store = try await ContractStore(.redis)
+        let epoch = try store.enter(n1).epoch
+        let first = try store.append(epoch, "one")
+        _ = try amend(store, .edit(of: first, text: "two", data: nil))
+        let old = #"{"v":1,"text":"old","data":"[2]","by":"ana","at":"7","edits":[]}"#
+        try store.raw("HDEL", store.key(.overlay), "1.text")
+        try store.raw("HSET", store.key(.overlay), "1", old)
+        #expect(try message(store, first).text == "old" && message(store, first).data == "[2]")
+        _ = try amend(store, .react(of: first, emoji: "x"), by: bo)
+        #expect(try message(store, first).text == "old" && message(store, first).extra?.state?.reactions.count == 1)
+        _ = try amend(store, .edit(of: first, text: "new", data: nil))
+        #expect(try message(store, first).text == "new" && message(store, first).data == nil)
+        #expect(!(try store.raw("HGET", store.key(.overlay), "1").text ?? "").contains("old"))
+    }
+
+    /// One erasure of a hundred messages with fifty edits each once took 117 ms.
+    @Test(arguments: StoreKind.allCases)
+    func editsCountAmongWhatIsErasedAtOnce(_ kind: StoreKind) async throws {
+        let store = try await ContractStore(kind, historyLength: 1_000)
+        let epoch = try store.enter(n1).epoch
+        let all = try (1...5).map { try store.append(epoch, "m\($0)") }
+        for position in all.dropLast() {
+            for number in 1...40 { _ = try amend(store, .edit(of: position, text: "e\(number)", data: nil)) }
+        }
+        let reply = try amend(store, .deleteUser(ana, from: nil), by: mod, any: true)
+        #expect(reply.erased == 2 && reply.next == all[2])
+        let second = try amend(store, .deleteUser(ana, from: reply.next), by: mod, any: true)
+        // The last one was never edited.
+        #expect(second.erased == 3 && second.next == nil)
     }
 
     @Test(arguments: StoreKind.allCases)

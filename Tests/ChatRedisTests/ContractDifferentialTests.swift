@@ -318,7 +318,11 @@ private struct RandomWalk {
         let position = position() ?? Position(epoch: pick(epochs), seq: UInt64(number(0..<30)))
         let anchors: [HistoryQuery.Anchor] = [.newest, .before(position), .after(position), .around(position)]
         var query = HistoryQuery(anchor: pick(anchors), limit: number(0..<8), bytes: bytes())
-        if amends { query.isFolded = chance(50) }
+        if amends, chance(50) {
+            query.isFolded = true
+            // What became of messages counts in Redis as the JSON that it is there.
+            query.bytes = 100_000
+        }
         return query
     }
 }

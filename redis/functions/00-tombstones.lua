@@ -10,12 +10,13 @@ local function overlay_key(log)
     return key_of(log, 'overlay')
 end
 
--- The tombstone at that seq as an entry, {ID, fields}; nil if the field of `overlay` is none.
+-- The tombstone at that seq as an entry, {ID, fields}, and its epoch; nil if the field of `overlay` is none.
 local function tombstone(seq, text)
     if not text or not text:find('"deleted":{', 1, true) then return nil end
     local known, state = pcall(cjson.decode, text)
     local deleted = known and type(state) == 'table' and state.deleted
-    if type(deleted) ~= 'table' or not whole(state.epoch) or type(state.user) ~= 'string' then return nil end
+    local epoch = whole(state.epoch)
+    if type(deleted) ~= 'table' or not epoch or type(state.user) ~= 'string' then return nil end
     local fields = {'user', state.user, 'at', tostring(state.at or '0')}
     for _, name in ipairs({'op', 'of', 'thread'}) do
         if type(state[name]) == 'string' then
@@ -31,27 +32,37 @@ local function tombstone(seq, text)
         fields[#fields + 1] = 'key'
         fields[#fields + 1] = state.key
     end
-    return {state.epoch .. '-' .. int(seq), fields}
+    return {state.epoch .. '-' .. int(seq), fields}, epoch
+end
+
+-- As is_before, of positions that were parsed.
+local function is_lower(left_epoch, left_seq, right_epoch, right_seq)
+    return left_epoch < right_epoch or (left_epoch == right_epoch and left_seq < right_seq)
 end
 
 -- Adds to `list` the tombstones from seq `from` on, in steps of 1 or -1, up to the first seq that has none, to `last`
 -- (nil: no bound), and `most` of them. `before`: the ID behind which they begin (nil: none); in a log that was set back
--- the same seq may have been used twice, so their IDs have to go on from there. `accepts`: nil, or whether an ID still
--- belongs to them.
+-- the same seq may have been used twice, so their IDs have to go on from there. `accepts`: nil, or whether an epoch and
+-- seq still belong to them.
 local function add_run(list, overlay, from, step, last, most, before, accepts)
     local chunk, seq = 2, from
+    local before_epoch, before_seq = position(before)
     while most > 0 do
-        local names = {}
+        local names, places = {}, {}
         while #names < math.min(chunk, most) and seq > 0 and (not last or (last - seq) * step >= 0) do
-            names[#names + 1] = int(seq)
+            names[#names + 1], places[#places + 1] = int(seq), seq
             seq = seq + step
         end
         if #names == 0 then return end
         for index, text in ipairs(redis.call('HMGET', overlay, unpack(names))) do
-            local entry = tombstone(tonumber(names[index]), text)
-            if not entry or (accepts and not accepts(entry[1])) then return end
-            if before and not is_before(step > 0 and before or entry[1], step > 0 and entry[1] or before) then return end
-            list[#list + 1], before = entry, entry[1]
+            local place = places[index]
+            local entry, epoch = tombstone(place, text)
+            if not entry or accepts and not accepts(epoch, place) then return end
+            if before_epoch and step > 0 and not is_lower(before_epoch, before_seq, epoch, place)
+                or before_epoch and step < 0 and not is_lower(epoch, place, before_epoch, before_seq) then
+                return
+            end
+            list[#list + 1], before_epoch, before_seq = entry, epoch, place
         end
         most = most - #names
         chunk = math.min(chunk * 4, 64)
@@ -87,23 +98,24 @@ end
 local function with_tombstones(log, entries, more, start, step, count, bytes)
     local overlay = overlay_key(log)
     if count <= 0 or redis.call('TYPE', overlay).ok ~= 'hash' then return entries, more end
-    local _, start_seq = position(start)
-    local function accepts(id)
+    local start_epoch, start_seq = position(start)
+    local function accepts(epoch, seq)
         if not start_seq then return true end
-        if step > 0 then return is_before(start, id) end
-        return is_before(id, start)
+        if step > 0 then return is_lower(start_epoch, start_seq, epoch, seq) end
+        return is_lower(epoch, seq, start_epoch, start_seq)
     end
     local all, before, last = {}, nil, nil
     -- The tombstones in front of the first entry, in the order of reading. They are read from where they begin, and only
     -- as many as the page may hold. If they do not lead to the entry, something is missing in between, and those that
     -- are adjacent to the entry are shown.
-    local function add_run_before(seq, id)
+    local function add_run_before(epoch, seq, id)
         local from, run = start_seq and start_seq + step, {}
         if from == seq then return end
         if step > 0 and first_of(log) == id then from = math.max(from or 1, lowest_before_first(log, seq)) end
         if from and (seq - from) * step > 0 then
-            add_run(run, overlay, from, step, seq - step, count + 1, start, function(own)
-                return is_before(step > 0 and own or id, step > 0 and id or own)
+            add_run(run, overlay, from, step, seq - step, count + 1, start, function(own_epoch, own_seq)
+                if step > 0 then return is_lower(own_epoch, own_seq, epoch, seq) end
+                return is_lower(epoch, seq, own_epoch, own_seq)
             end)
             if #run <= count and #run < (seq - from) * step then run = {} end
         end
@@ -114,11 +126,11 @@ local function with_tombstones(log, entries, more, start, step, count, bytes)
         for _, entry in ipairs(run) do all[#all + 1] = entry end
     end
     for _, entry in ipairs(entries) do
-        local _, seq = position(entry[1])
+        local epoch, seq = position(entry[1])
         if seq and before and (seq - before) * step > 1 then
             add_run(all, overlay, before + step, step, seq - step, count + 1 - #all, last)
         elseif seq and not before then
-            add_run_before(seq, entry[1])
+            add_run_before(epoch, seq, entry[1])
         end
         all[#all + 1] = entry
         if seq then before, last = seq, entry[1] end
@@ -162,8 +174,9 @@ local function first_of_epoch(log, epoch, seq)
     local overlay = overlay_key(log)
     if redis.call('TYPE', overlay).ok ~= 'hash' then return seq end
     local function is_of_epoch(at)
-        local entry = at > 0 and tombstone(at, redis.call('HGET', overlay, int(at)))
-        return entry and (position(entry[1])) == epoch
+        if at <= 0 then return false end
+        local _, own = tombstone(at, redis.call('HGET', overlay, int(at)))
+        return own == epoch
     end
     local known, step = seq, 1
     while is_of_epoch(known - step) do known, step = known - step, step * 2 end

@@ -1,10 +1,12 @@
 -- Amendments: entries of the log about an earlier message (edit, delete, react, unreact, pin, unpin), and the folded
 -- state of messages in `overlay`. Shared by amend, by the functions that append messages of threads, and by restore.
 --
--- `overlay`: the seq of a message -> JSON of its state: `v` (number of edits), `text` and `data` (the newest), `by`,
--- `at`, `edits` (positions of its edits), `reactions` {"<emoji>": {"n": …, "users": [first 20]}}, `pinned` {by, at},
--- `replies`, `last` (position of the newest reply). Of an erased entry: `epoch`, `user`, `at`, `key`, `thread`, `op`,
--- `of`, and `deleted` {by, at}. The field `<seq>:<emoji>` holds 8 bytes of hash for each user who has reacted.
+-- `overlay`: the seq of a message -> JSON of its state: `v` (number of edits), `by`, `at`, `edits` (positions of its
+-- edits), `reactions` {"<emoji>": {"n": …, "users": [first 20]}}, `pinned` {by, at}, `replies`, `last` (position of the
+-- newest reply). Of an erased entry: `epoch`, `user`, `at`, `key`, `thread`, `op`, `of`, and `deleted` {by, at}. The
+-- fields `<seq>.text` and `<seq>.data` hold what the newest edit said, as it is: it may be long, and a reaction does not
+-- read it. (Versions before 23 wrote both into the JSON.) The field `<seq>:<emoji>` holds 8 bytes of hash for each user
+-- who has reacted.
 --
 -- `amendments`: the seqs of the amendments that the log still holds. `ops` of meta: how many there ever were.
 
@@ -57,6 +59,20 @@ local function write_state(log, seq, state)
     end
 end
 
+-- The fields that hold what the newest edit of a message said.
+local function edit_fields(seq)
+    return seq .. '.text', seq .. '.data'
+end
+
+-- What the newest edit of a message said, which is no part of its state any more.
+local function write_edit(log, seq, state, text, data)
+    local overlay, text_field, data_field = overlay_key(log), edit_fields(seq)
+    state.text, state.data = nil, nil
+    redis.call('HDEL', overlay, text_field, data_field)
+    if text then redis.call('HSET', overlay, text_field, text) end
+    if data then redis.call('HSET', overlay, data_field, data) end
+end
+
 -- 8 bytes that identify the user among those who have reacted.
 local function user_hash(user)
     local bytes = {}
@@ -103,8 +119,9 @@ end
 
 -- Keeps the tombstone of an erased entry with those fields.
 local function bury(log, id, fields, by, at)
-    local epoch = position(id)
-    redis.call('HSET', overlay_key(log), seq_of(id), cjson.encode({
+    local epoch, seq = position(id), seq_of(id)
+    redis.call('HDEL', overlay_key(log), edit_fields(seq))
+    redis.call('HSET', overlay_key(log), seq, cjson.encode({
         epoch = int(epoch), user = field(fields, 'user') or 'unknown', at = field(fields, 'at') or int(epoch),
         op = field(fields, 'op'), of = field(fields, 'of'), thread = field(fields, 'thread'),
         key = field(fields, 'key'), deleted = {by = by, at = at},
@@ -134,7 +151,7 @@ local function erase(log, id, by, at)
     end
     for emoji in pairs(state.reactions or {}) do redis.call('HDEL', overlay_key(log), seq .. ':' .. emoji) end
     if not entry then
-        redis.call('HDEL', overlay_key(log), seq)
+        redis.call('HDEL', overlay_key(log), seq, edit_fields(seq))
         return
     end
     redis.call('XDEL', log, id)
@@ -170,7 +187,8 @@ local function fold(log, id, fields)
     local number, place = tonumber(field(fields, 'n') or '0') or 0, seq_of(of)
     local state = read_state(log, place)
     if operation == 'edit' then
-        state.v, state.text, state.data, state.by, state.at = number, text, field(fields, 'data'), user, at
+        state.v, state.by, state.at = number, user, at
+        write_edit(log, place, state, text, field(fields, 'data'))
         state.edits = state.edits or {}
         state.edits[#state.edits + 1] = id
     elseif operation == 'pin' then
@@ -212,12 +230,12 @@ end
 -- Forgets the amendments of a log that is gone.
 local function forget_amendments(log)
     redis.call('DEL', amendment_keys(log))
-    redis.call('HDEL', key_of(log, 'meta'), 'ops', 'swept', 'erased')
+    redis.call('HDEL', key_of(log, 'meta'), 'ops', 'erased')
 end
 
--- Removes a few fields whose messages were trimmed, and notes which tombstones are left in front of the log's first entry.
--- Each call goes on where the last one ended.
-local function sweep_overlay(log, meta, first)
+-- Notes which tombstones are left in front of the log's first entry, and removes fields whose messages were trimmed,
+-- among `count` that are taken at random: only their names are read, as what they hold may be long.
+local function sweep_overlay(log, meta, first, count)
     redis.call('ZREMRANGEBYSCORE', amendments_key(log), '-inf', '(' .. int(first))
     local lowest = lowest_before_first(log, first)
     if lowest < first then
@@ -225,31 +243,60 @@ local function sweep_overlay(log, meta, first)
     else
         redis.call('HDEL', meta, 'erased')
     end
-    local cursor = whole(redis.call('HGET', meta, 'swept')) or 0
-    local after, flat = unpack(redis.call('HSCAN', overlay_key(log), int(cursor), 'COUNT', 16))
-    for index = 1, #flat, 2 do
-        local seq = tonumber(flat[index]:match('^%d+'))
-        local keeps = seq and (seq >= first or seq + MOST_TOMBSTONES >= first and tombstone(seq, flat[index + 1]))
-        if not keeps then redis.call('HDEL', overlay_key(log), flat[index]) end
+    local overlay = overlay_key(log)
+    for _, name in ipairs(redis.call('HRANDFIELD', overlay, count)) do
+        local digits, rest = name:match('^(%d+)(.*)$')
+        local seq = tonumber(digits)
+        local keeps = seq and (seq >= first
+            or rest == '' and seq + MOST_TOMBSTONES >= first and tombstone(seq, redis.call('HGET', overlay, name)))
+        if not keeps then redis.call('HDEL', overlay, name) end
     end
-    redis.call('HSET', meta, 'swept', after)
 end
 
--- The states of the entries of a page, {seq, JSON, …}, for those that have one and are not erased.
-local function states_of(log, entries)
-    local overlay, found = overlay_key(log), {}
-    if #entries == 0 or redis.call('TYPE', overlay).ok ~= 'hash' then return found end
-    for start = 1, #entries, 200 do
-        local names = {}
-        for index = start, math.min(#entries, start + 199) do
-            names[#names + 1] = seq_of(entries[index][1]) or '-'
-        end
-        for index, text in ipairs(redis.call('HMGET', overlay, unpack(names))) do
-            if text and not tombstone(tonumber(names[index]) or 0, text) then
-                found[#found + 1] = names[index]
-                found[#found + 1] = text
+-- What amendments made of these messages, by seq: {JSON, text or nil, data or nil}. `texts`: the fields of `overlay` that
+-- were read. What the newest edit said is read apart, as few messages have it.
+local function states_of(overlay, names, texts)
+    local states, edited, wanted = {}, {}, {}
+    for index, text in ipairs(texts) do
+        if text and not text:find('"deleted":{', 1, true) then
+            states[names[index]] = {text}
+            if text:find('"v":', 1, true) then
+                edited[#edited + 1] = names[index]
+                wanted[#wanted + 1], wanted[#wanted + 2] = edit_fields(names[index])
             end
         end
     end
-    return found
+    if #edited == 0 then return states end
+    local said = redis.call('HMGET', overlay, unpack(wanted))
+    for index, name in ipairs(edited) do
+        states[name][2], states[name][3] = said[2 * index - 1] or nil, said[2 * index] or nil
+    end
+    return states
+end
+
+-- As many of the entries of a page, in the order of reading, as have with their states at most `bytes` bytes together,
+-- but at least one if there is one; then whether there are more, and the states by seq (see states_of). A state may be
+-- as long as the largest message, however short its entry is. So a few are read at a time, no more than should fit by
+-- the size of the earlier ones.
+local function with_states(log, entries, more, bytes)
+    local overlay, found = overlay_key(log), {}
+    if #entries == 0 or redis.call('TYPE', overlay).ok ~= 'hash' then return entries, more, found end
+    local taken, total, chunk = {}, 0, 2
+    while #taken < #entries do
+        local names, start = {}, #taken
+        for index = start + 1, math.min(#entries, start + chunk) do
+            names[#names + 1] = not field(entries[index][2], 'deleted') and seq_of(entries[index][1]) or '-'
+        end
+        local states = states_of(overlay, names, redis.call('HMGET', overlay, unpack(names)))
+        for index, name in ipairs(names) do
+            local entry, state = entries[start + index], states[name]
+            total = total + entry_size(entry[2])
+            if state then total = total + #state[1] + #(state[2] or '') + #(state[3] or '') end
+            if #taken > 0 and total > bytes then return taken, true, found end
+            taken[#taken + 1], found[name] = entry, state
+        end
+        local fitting = math.floor((bytes - total) / math.max(1, total / #taken)) + 1
+        chunk = math.max(1, math.min(chunk * 2, 64, fitting))
+    end
+    return taken, more, found
 end

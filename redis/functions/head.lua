@@ -21,14 +21,27 @@ end
 
 -- The text of a message as it reads now.
 local function folded(log, seq, fields)
-    local found = redis.pcall('HGET', key_of(log, 'overlay'), int(seq))
+    local text_field = edit_fields(int(seq))
+    local said = redis.pcall('HMGET', overlay_key(log), int(seq), text_field)
     local known, state = false, nil
-    if type(found) == 'string' then known, state = pcall(cjson.decode, found) end
+    if type(said[1]) == 'string' then known, state = pcall(cjson.decode, said[1]) end
     if known and type(state) == 'table' then
         if type(state.deleted) == 'table' then return nil end
-        if type(state.v) == 'number' and state.v > 0 then return type(state.text) == 'string' and state.text or nil end
+        if type(state.v) == 'number' and state.v > 0 then
+            return said[2] or type(state.text) == 'string' and state.text or nil
+        end
     end
     return field(fields, 'text')
+end
+
+-- The newest message among the 64 entries before that position, or its tombstone. Mostly it is among the first four.
+local function message_before(log, id)
+    for _, count in ipairs({4, MOST_AMENDMENTS}) do
+        local entries, more = page('XREVRANGE', log, '(' .. id, '-', count, MOST_BYTES)
+        for _, entry in ipairs(with_tombstones(log, entries, more, id, -1, count, MOST_BYTES)) do
+            if not field(entry[2], 'op') then return entry end
+        end
+    end
 end
 
 redis.register_function{function_name = 'martlet_head', flags = {'no-writes'}, callback = function(keys, args)
@@ -46,16 +59,7 @@ redis.register_function{function_name = 'martlet_head', flags = {'no-writes'}, c
     local ops = math.min(whole(all or nil) or 0, last)
     local mark = read_mark(redis.call('HGET', reads, user), whole(history or nil) or 0, last)
     local message = entries[1]
-    if message and field(message[2], 'op') then
-        message = nil
-        local earlier, more = page('XREVRANGE', log, '(' .. newest, '-', MOST_AMENDMENTS, MOST_BYTES)
-        for _, entry in ipairs(with_tombstones(log, earlier, more, newest, -1, MOST_AMENDMENTS, MOST_BYTES)) do
-            if not field(entry[2], 'op') then
-                message = entry
-                break
-            end
-        end
-    end
+    if message and field(message[2], 'op') then message = message_before(log, newest) end
     local line = {}
     if message then
         local epoch, seq = position(message[1])

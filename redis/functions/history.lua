@@ -6,8 +6,30 @@
 -- Returns {{entries, oldest first}, ID of the log's newest entry or '', 1 if there are older ones, 1 if there are newer
 --       ones}. `before` and `after` leave the position itself out, `around` has it in its newer half. There is at least
 --       one entry if there is one. With 'fold' a fifth element, {seq, JSON, …}: the states that amendments gave to
---       entries of the page (see 04-overlay)
+--       entries of the page (see 04-overlay), which count among its bytes. With 'apart' a sixth one, {seq, text or nil,
+--       data or nil, …}: what the newest edits said. Without (nodes of versions before 23) it is part of the JSON
 -- Atomic all of it; changes nothing.
+
+-- The states of the entries for a reply, and what the newest edits said, if that is to be apart.
+local function told_states(entries, found, apart)
+    local states, edits = {}, {}
+    for _, entry in ipairs(entries) do
+        local seq = seq_of(entry[1])
+        local state = seq and found[seq]
+        if state then
+            local json, text, data = state[1], state[2], state[3]
+            if apart and (text or data) then
+                for _, value in ipairs({seq, text or false, data or false}) do edits[#edits + 1] = value end
+            elseif text or data then
+                json = json:sub(1, -2) .. (text and ',"text":' .. cjson.encode(text) or '')
+                    .. (data and ',"data":' .. cjson.encode(data) or '') .. '}'
+            end
+            states[#states + 1] = seq
+            states[#states + 1] = json
+        end
+    end
+    return states, apart and edits or nil
+end
 
 redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}, callback = function(keys, args)
     local log, anchor, place = keys[1], args[1], args[2]
@@ -25,14 +47,20 @@ redis.register_function{function_name = 'martlet_history', flags = {'no-writes'}
     -- Redis refuses an exclusive end beyond which there can be nothing.
     local below = place == '0-0' and '0-0' or '(' .. place
 
+    local folds, found = args[4] == 'fold', {}
     local function reply(entries, older, newer)
         local result = {entries, newest, older and 1 or 0, newer and 1 or 0}
-        if args[4] == 'fold' then result[5] = states_of(log, entries) end
+        if folds then result[5], result[6] = told_states(entries, found, args[5] == 'apart') end
         return result
     end
     local function read(command, from, to, start, step, bytes)
         local entries, more = page(command, log, from, to, wanted.count, bytes)
-        return with_tombstones(log, entries, more, start, step, wanted.count, bytes)
+        entries, more = with_tombstones(log, entries, more, start, step, wanted.count, bytes)
+        if not folds then return entries, more end
+        local states
+        entries, more, states = with_states(log, entries, more, bytes)
+        for seq, state in pairs(states) do found[seq] = state end
+        return entries, more
     end
 
     if anchor == 'newest' or anchor == 'before' then

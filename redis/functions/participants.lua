@@ -20,6 +20,8 @@
 --       stream; a new epoch and its PUBLISH, as in moderate, unless only `notify` was changed. No log: whoever enters
 --       reads the participants.
 
+do -- A chunk has room for 200 locals, so those of this file end with it.
+
 local MOST_USERS, KEEP = 1000, 7776000000
 local LEVELS = {all = true, mentions = true, none = true}
 
@@ -328,3 +330,5 @@ redis.register_function('martlet_participants', function(keys, args)
     if room and not state.quiet then publish_epoch(log, nodes, room, 'participants') end
     return {int(version), 'changed', state.kind, changed, pending_reply(log)}
 end)
+
+end

@@ -44,7 +44,7 @@ public final class MessageExtra: Sendable {
     }
 
     /// The approximate size in memory, in bytes.
-    var cost: Int { 160 + mentions.reduce(0) { $0 + 16 + $1.text.utf8.count } }
+    var cost: Int { 160 + mentions.reduce(0) { $0 + 16 + $1.text.utf8.count } + (state?.cost ?? 0) }
 
     private static func bytes(of position: Position) -> Int { digits(position.epoch) + 1 + digits(position.seq) }
 
@@ -143,6 +143,14 @@ public struct MessageState: Hashable, Sendable {
     public var lastReply: Position?
 
     public init() {}
+
+    /// The approximate size in memory and on the wire, in bytes. A message has up to 20 kinds of reactions with 20 names
+    /// each.
+    var cost: Int {
+        reactions.reduce(96) { sum, reaction in
+            reaction.value.users.reduce(sum + 48 + reaction.key.utf8.count) { $0 + 16 + $1.text.utf8.count }
+        }
+    }
 }
 
 extension MessageContent {

@@ -46,7 +46,7 @@ public struct AmendRequest: Hashable, Sendable {
 
     /// The part of ``RequestCost`` that is known when the request has been read.
     var costBefore: UInt64 {
-        var cost = RequestCost.request &+ RequestCost.amendment &+ UInt64(byteCount) &* RequestCost.byteIn
+        var cost = RequestCost.request &+ RequestCost.amendment &+ UInt64(byteCount) &* RequestCost.byteAmended
         if key != nil { cost &+= RequestCost.keyLookup }
         switch operation {
         case .edit, .react, .unreact, .pin, .unpin, .report: return cost

@@ -52,6 +52,8 @@ public enum RequestCost {
     public static let moderation: UInt64 = 2_000_000
     /// An amendment: Redis looks at the message and its state, and stores both.
     public static let amendment: UInt64 = 250_000
+    /// Each byte of it: Redis writes it as JSON for the other nodes, stores it twice, and copies it a few times.
+    public static let byteAmended: UInt64 = 25
     /// Each message that is erased with others: 85 µs of Redis, and afterwards its tombstone and the copies that users
     /// have starred are looked for.
     public static let erasure: UInt64 = 150_000

@@ -81,8 +81,9 @@ extension RedisCodec {
         return AmendProblem(rawValue: String(text.dropFirst(prefix.count).prefix { $0 != ":" }))?.error
     }
 
-    /// Takes over the states, {seq, JSON, …}, of messages in a page.
-    func fold(_ reply: RESPReply, into messages: inout [Message]) {
+    /// Takes over the states, {seq, JSON, …}, of messages in a page. `edits`: what the newest edits said, {seq, text or
+    /// null, data or null, …}; what versions before 23 of the library stored is in the JSON.
+    func fold(_ reply: RESPReply, edits: RESPReply?, into messages: inout [Message]) {
         guard reply.count > 1 else { return }
         var states: [UInt64: (MessageState, text: String?, data: String?)] = [:]
         for place in stride(from: 0, to: reply.count - 1, by: 2) {
@@ -94,10 +95,21 @@ extension RedisCodec {
             }
             states[seq] = state
         }
+        if let edits {
+            for place in stride(from: 0, to: edits.count - 2, by: 3) {
+                guard let seq = bounded(edits[place]) else { continue }
+                states[seq]?.text = Self.text(edits[place + 1])
+                states[seq]?.data = Self.text(edits[place + 2]).map { LogEntry.json($0) }
+            }
+        }
         for place in messages.indices {
             guard let (state, text, data) = states[messages[place].position.seq] else { continue }
             messages[place].content.take(state, text: text, data: data)
         }
+    }
+
+    private static func text(_ reply: RESPReply) -> String? {
+        reply.isNull ? nil : reply.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
     private static func state(_ bytes: UnsafeRawBufferPointer) -> (MessageState, text: String?, data: String?)? {

@@ -11,7 +11,7 @@ extension RedisCodec {
             for word in ["+", "-", "COUNT", "1"] as [StaticString] { writer.argument(word) }
             return
         }
-        call("martlet_history", [.log], room, arguments: query.isFolded ? 4 : 3, &writer)
+        call("martlet_history", [.log], room, arguments: query.isFolded ? 5 : 3, &writer)
         switch query.anchor {
         case .newest: writer.argument("newest")
         case .before: writer.argument("before")
@@ -20,7 +20,10 @@ extension RedisCodec {
         }
         position(query.anchor.position, &writer)
         bounds(query.page, &writer)
-        if query.isFolded { writer.argument("fold") }
+        if query.isFolded {
+            writer.argument("fold")
+            writer.argument("apart")
+        }
     }
 
     func historyReply(_ query: HistoryQuery, _ reply: RESPReply) throws(BrokerError) -> HistoryPage {
@@ -28,11 +31,11 @@ extension RedisCodec {
             let newest = try entries(reply, "history").first?.position
             return HistoryPage(messages: [], newest: newest, hasOlder: newest != nil, hasNewer: false)
         }
-        guard reply.count == 4 || reply.count == 5 else {
+        guard (4...6).contains(reply.count) else {
             throw .malformed("history: expected 4 elements, got \(reply.count)")
         }
         var messages = try entries(reply[0], "history")
-        if reply.count == 5 { fold(reply[4], into: &messages) }
+        if reply.count > 4 { fold(reply[4], edits: reply.count > 5 ? reply[5] : nil, into: &messages) }
         return HistoryPage(
             messages: messages,
             newest: reply[1].equals("") ? nil : place(of: reply[1], .entry),

@@ -186,12 +186,15 @@ extension MemoryRoom {
         let live = entries.filter { $0.content.deleted == nil }
         let read = live.prefix(live.fitting(Most.piece))
         var piece = Piece(targets: [], next: nil)
+        var left = Most.erased
         for message in read where message.content.amendment == nil && wanted(message) {
-            guard piece.targets.count < Most.erased else {
+            let count = 1 + (overlay[message.position.seq]?.edits.count ?? 0)
+            guard piece.targets.isEmpty || count <= left else {
                 piece.next = message.position
                 return piece
             }
             piece.targets.append(message.position)
+            left -= count
         }
         if read.count < live.count, let last = read.last {
             piece.next = Position(epoch: last.position.epoch, seq: last.position.seq + 1)
