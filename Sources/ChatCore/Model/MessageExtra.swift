@@ -144,7 +144,7 @@ public struct MessageState: Hashable, Sendable {
 
     public init() {}
 
-    /// The approximate size in memory and on the wire, in bytes. A message has up to 20 kinds of reactions with 20 names
+    /// The approximate size in memory and on the wire, in bytes. There are up to 20 kinds of reactions with 20 names
     /// each.
     var cost: Int {
         reactions.reduce(96) { sum, reaction in
