@@ -9,7 +9,7 @@ import Synchronization
 public final class ArchiveReader: Sendable {
     /// The most readings that wait.
     public static let mostWaiting = 256
-    /// The most amendments and replies that are folded into one page.
+    /// The most amendments and replies that are folded into a part of a page.
     private static let mostAmendments = 5_000
 
     private let address: ArchiveAddress
@@ -65,20 +65,48 @@ public final class ArchiveReader: Sendable {
     ) throws(ArchiveFailure) -> (messages: [Message], isWhole: Bool) {
         let bytes = query.page.bytes
         let page: ArchivePage
-        let entries: [Message]
+        let isNewestFirst: Bool
         switch question {
         case .older(let before, let count):
             page = try store.older(room.text, before: before, count: count, bytes: bytes)
-            entries = page.rows.reversed().compactMap(\.message)
+            isNewestFirst = true
         case .newer(let after, _, let count):
             page = try store.newer(room.text, after: after, count: count, bytes: bytes)
-            entries = page.rows.compactMap(\.message)
+            isNewestFirst = false
         }
-        guard query.isFolded, !entries.isEmpty else { return (entries, !page.hasMore) }
-        let positions = entries.filter { $0.content.amendment == nil }.map(\.position)
-        let last = entries.last?.position
-        let later = try store.amendments(room.text, of: positions, count: mostAmendments).rows
-            .compactMap(\.message).filter { message in last.map { message.position > $0 } ?? false }
-        return (Array(MessageFold.folded(entries + later).prefix(entries.count)), !page.hasMore)
+        let entries = page.rows.compactMap(\.message)
+        let read =
+            query.isFolded
+            ? try folded(entries, isNewestFirst: isNewestFirst, room, store, bytes: bytes) : entries
+        return (isNewestFirst ? read.reversed() : read, !page.hasMore && read.count == entries.count)
+    }
+
+    /// As many of the entries, in the order of reading, as have with what amendments made of them about `bytes`, but at
+    /// least one if there is one. An edit may be as long as the largest message, however short its message is, so a few
+    /// are folded at a time, no more than should fit by the size of the earlier ones.
+    private static func folded(
+        _ entries: [Message], isNewestFirst: Bool, _ room: RoomName, _ store: any ArchiveStore, bytes: Int
+    ) throws(ArchiveFailure) -> [Message] {
+        var kept: [Message] = []
+        var total = 0
+        var chunk = 4
+        while kept.count < entries.count {
+            let part = entries.dropFirst(kept.count).prefix(chunk)
+            let own = Set(part.map(\.position))
+            let messages = part.filter { $0.content.amendment == nil }.map(\.position)
+            // Of the amendments elsewhere the newest ones count, wherever they are.
+            let others = try store.amendments(room.text, of: messages, count: mostAmendments).rows
+                .compactMap(\.message).filter { !own.contains($0.position) }
+            let ascending = isNewestFirst ? part.reversed() : Array(part)
+            let folded = MessageFold.folded(ascending + others).prefix(part.count)
+            for message in isNewestFirst ? folded.reversed() : Array(folded) {
+                total += message.content.cost
+                if total > bytes, !kept.isEmpty { return kept }
+                kept.append(message)
+            }
+            let each = max(1, total / max(1, kept.count))
+            chunk = max(1, min(chunk * 4, 64, (bytes - min(bytes, total)) / each + 1))
+        }
+        return kept
     }
 }

@@ -11,7 +11,8 @@ public protocol ArchiveStore: AnyObject {
     func older(_ room: String, before: Position?, count: Int, bytes: Int) throws(ArchiveFailure) -> ArchivePage
     /// The oldest rows of a room after a position (nil: of all), oldest first, within the same bounds.
     func newer(_ room: String, after: Position?, count: Int, bytes: Int) throws(ArchiveFailure) -> ArchivePage
-    /// The amendments and replies of messages at these positions, oldest first, at most `count`.
+    /// What became of the messages at these positions, oldest first, at most `count`: of edits, pins, deletions and the
+    /// reactions with one emoji the newest one, and all replies, without what they say.
     func amendments(_ room: String, of positions: [Position], count: Int) throws(ArchiveFailure) -> ArchivePage
     /// Erases the content of everything that a user has said. Returns how many rows had one.
     func erase(_ user: String, at: UInt64) throws(ArchiveFailure) -> Int

@@ -178,6 +178,63 @@ struct ArchiveReaderTests {
         #expect(page.messages[3].content.extra?.state?.replies == 1)
     }
 
+    private func amendment(
+        _ seq: UInt64, _ operation: Amendment.Operation, of: UInt64, text: String? = nil, data: String? = nil,
+        number: UInt64 = 1
+    ) -> Message {
+        let extra = MessageExtra(amendment: Amendment(operation, of: position(of), number: number))
+        return Message(
+            position: position(seq), content: MessageContent(user: ana, at: seq, text: text, data: data, extra: extra))
+    }
+
+    private func folded(_ kind: Kind, _ all: [Message], limit: Int, bytes: Int) async throws -> HistoryPage {
+        let own = try await OwnArchive(kind)
+        _ = try own.store(all, in: room)
+        var query = HistoryQuery(anchor: .after(Position(epoch: 0, seq: 0)), limit: limit, bytes: bytes)
+        query.isFolded = true
+        let empty = HistoryPage(messages: [], newest: nil, hasOlder: false, hasNewer: false)
+        return try await complete(ArchiveReader(own.address), query, empty)
+    }
+
+    @Test(arguments: Kind.allCases)
+    func theNewestOfManyAmendmentsCounts(kind: Kind) async throws {
+        func reply(_ seq: UInt64, to root: UInt64) -> Message {
+            let extra = MessageExtra(thread: position(root))
+            return Message(position: position(seq), content: MessageContent(user: ana, at: 1, text: "r", extra: extra))
+        }
+        let all = [
+            message(1), message(2), reply(3, to: 1), amendment(4, .edit, of: 1, text: "one"), message(5),
+            amendment(6, .pin, of: 2), amendment(7, .edit, of: 1, text: "two", number: 2), reply(8, to: 1),
+            amendment(9, .react, of: 2, text: "👍", data: #"["ana"]"#), amendment(10, .unpin, of: 2),
+            amendment(11, .react, of: 2, text: "1", data: #"["ana"]"#),
+            amendment(12, .unreact, of: 2, text: "👍", data: "[]", number: 0),
+            amendment(13, .react, of: 2, text: "edit", data: #"["ana"]"#), amendment(14, .pin, of: 5),
+            amendment(15, .edit, of: 1, text: "three", number: 3), reply(16, to: 1),
+        ]
+        for limit in 1...16 {
+            let page = try await folded(kind, all, limit: limit, bytes: .max)
+            let expected = Array(MessageFold.folded(all).prefix(limit))
+            #expect(page.messages == expected, "limit \(limit)")
+        }
+    }
+
+    /// A page of short messages with fifty edits of 60 kB each would have been read as 300 MB.
+    @Test(arguments: Kind.allCases)
+    func whatEditsSayCountsAmongTheBytesOfAPage(kind: Kind) async throws {
+        let long = String(repeating: "x", count: 10_000)
+        var all = (1...40).map { message(UInt64($0)) }
+        for place in UInt64(1)...40 {
+            for number in UInt64(1)...3 {
+                all.append(amendment(40 * number + place, .edit, of: place, text: long, number: number))
+            }
+        }
+        all.sort { $0.position < $1.position }
+        let page = try await folded(kind, all, limit: 100, bytes: 105_000)
+        #expect(page.messages.map(\.position.seq) == Array(1...10) && page.hasNewer)
+        #expect(page.messages.allSatisfy { $0.content.text == long && $0.content.extra?.state?.version == 3 })
+        #expect(try await folded(kind, all, limit: 100, bytes: 1).messages.count == 1)
+    }
+
     @Test(arguments: Kind.allCases)
     func aRangeThatIsErasedIsErasedInTheArchive(kind: Kind) async throws {
         let own = try await OwnArchive(kind)

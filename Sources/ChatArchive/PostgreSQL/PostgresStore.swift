@@ -101,8 +101,19 @@ final class PostgresStore: ArchiveStore {
     func amendments(_ room: String, of positions: [Position], count: Int) throws(ArchiveFailure) -> ArchivePage {
         guard !positions.isEmpty else { return ArchivePage(PageBounds(count: 0)) }
         return try page(
-            "room = $1 AND (\"of\" = ANY($2::text[]) OR thread = ANY($2::text[])) ORDER BY epoch, seq LIMIT $3",
-            [room, Self.array(positions.map(\.description)), String(count + 1)], PageBounds(count: count))
+            """
+            room = $1 AND (epoch, seq) IN (
+              SELECT epoch, seq FROM (
+                SELECT epoch, seq, row_number() OVER (
+                  PARTITION BY "of", CASE op WHEN 'edit' THEN '1' WHEN 'delete' THEN '2' WHEN 'pin' THEN '3'
+                  WHEN 'unpin' THEN '3' ELSE '4' || text END ORDER BY epoch DESC, seq DESC) AS place
+                FROM messages WHERE room = $1 AND "of" = ANY($2::text[])) AS ranked
+              WHERE place = 1)
+            UNION ALL
+            SELECT room, epoch, seq, "user", at, NULL, NULL, thread, NULL, op, "of", n, erased_at, erased_by FROM messages
+            WHERE room = $1 AND op IS NULL AND thread = ANY($2::text[])
+            ORDER BY 2, 3 LIMIT $3
+            """, [room, Self.array(positions.map(\.description)), String(count + 1)], PageBounds(count: count))
     }
 
     func erase(_ user: String, at: UInt64) throws(ArchiveFailure) -> Int {

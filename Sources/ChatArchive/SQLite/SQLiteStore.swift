@@ -88,12 +88,23 @@ final class SQLiteStore: ArchiveStore {
 
     func amendments(_ room: String, of positions: [Position], count: Int) throws(ArchiveFailure) -> ArchivePage {
         guard !positions.isEmpty else { return ArchivePage(PageBounds(count: 0)) }
-        // A JSON array, so that the statement is the same for any number of them.
+        // A JSON array, so that the statement is the same for any number of them. Without INDEXED BY all of the room is
+        // read, as that has the order already.
         let list = StringList.write(positions.map(\.description))
         return try rows(
             """
-            room = ?1 AND (of IN (SELECT value FROM json_each(?2)) OR thread IN (SELECT value FROM json_each(?2)))
-            ORDER BY epoch, seq LIMIT ?3
+            room = ?1 AND (epoch, seq) IN (
+              SELECT epoch, seq FROM (
+                SELECT epoch, seq, row_number() OVER (
+                  PARTITION BY of, CASE op WHEN 'edit' THEN 1 WHEN 'delete' THEN 2 WHEN 'pin' THEN 3 WHEN 'unpin' THEN 3
+                  ELSE text END ORDER BY epoch DESC, seq DESC) AS place
+                FROM messages WHERE room = ?1 AND of IN (SELECT value FROM json_each(?2)))
+              WHERE place = 1)
+            UNION ALL
+            SELECT room, epoch, seq, user, at, NULL, NULL, thread, NULL, op, of, n, erased_at, erased_by
+            FROM messages INDEXED BY messages_thread
+            WHERE room = ?1 AND op IS NULL AND thread IN (SELECT value FROM json_each(?2))
+            ORDER BY 2, 3 LIMIT ?3
             """, [.text(room), .text(list), .integer(Int64(count) + 1)], PageBounds(count: count))
     }
 
