@@ -46,9 +46,10 @@ extension RoomStateMachine {
         return RequestCost.missed
     }
 
-    /// What it cost to read the messages that are in memory.
+    /// What it cost to read the messages and the sanctions that are in memory.
     public var costOfMemory: UInt64 {
         RequestCost.read(order.recent.count) &+ UInt64(max(0, order.recent.cost)) &* RequestCost.byteIn
+            &+ UInt64(sanctions.moderation?.sanctionCount ?? 0) &* RequestCost.sanction
     }
 
     /// The answer to a user whose requests have cost the node too much.

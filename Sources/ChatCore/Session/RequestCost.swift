@@ -48,6 +48,8 @@ public enum RequestCost {
     /// Redis reads a piece of a log into its index, once for each message (``BrokerError/again``): 390 µs for one
     /// message of 60 kB, 1.3 ms for 256 short ones.
     public static let indexed: UInt64 = 1_400_000
+    /// A sanction among those of a room that is read.
+    public static let sanction: UInt64 = 4_000
     /// A moderation: an epoch and an entry of the audit in Redis, and every node in the room reads the rules.
     public static let moderation: UInt64 = 2_000_000
     /// An amendment: Redis looks at the message and its state, and stores both.
@@ -59,6 +61,8 @@ public enum RequestCost {
     public static let erasure: UInt64 = 150_000
     /// The signature of a token is verified: 60 to 150 µs.
     public static let verification: UInt64 = 150_000
+    /// A user is mentioned: a PUBLISH on the user's channel, and what the nodes of the user do with it.
+    public static let mention: UInt64 = 12_000
     /// A user has read a room: a part of a call for all users of the room who read, and the news for others.
     public static let mark: UInt64 = 20_000
     /// A line of the inbox: 20 to 60 µs of Redis.
@@ -95,7 +99,7 @@ public enum RequestCost {
         case .join: request + join
         case .leave, .ping: request
         case .token: request + verification
-        case .send(let send): request + UInt64(send.byteCount) * byteIn
+        case .send(let send): request + UInt64(send.byteCount) * byteIn + mentions(send.extra)
         case .signal(_, let name, let data): request + UInt64(name.utf8.count + (data?.utf8.count ?? 0)) * byteIn
         case .history(_, let query): request + read + finding(query.anchor)
         case .roster: request + read
@@ -105,6 +109,9 @@ public enum RequestCost {
         case .inbox(let inbox): request + before(inbox)
         }
     }
+
+    /// The users whom a message mentions are told.
+    public static func mentions(_ extra: MessageExtra?) -> UInt64 { times(extra?.mentions.count ?? 0, mention) }
 
     /// What a request about the user's conversations costs, without what is known only afterwards.
     private static func before(_ inbox: InboxRequest) -> UInt64 {

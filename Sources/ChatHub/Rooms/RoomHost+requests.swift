@@ -128,6 +128,6 @@ extension RoomHost {
         var cost = RequestCost.request &+ RequestCost.read
         cost &+= RequestCost.fanOut(bytes: bytes, to: receivers ?? RequestCost.unknownReceivers)
         if content.key != nil { cost &+= RequestCost.keyLookup }
-        return cost
+        return cost &+ RequestCost.mentions(content.extra)
     }
 }

@@ -58,6 +58,18 @@ struct RequestCostTests {
         #expect(RequestCost.roster(.max, read: true) > 0 && RequestCost.read(.max) > 0)
     }
 
+    /// Each one is told on a channel of its own.
+    @Test func whoIsMentionedIsPaidFor() throws {
+        let room = try RoomName("lobby")
+        let users = try (0..<50).map { try UserID("user\($0)") }
+        let plain = SendRequest(room: room, text: "x")
+        var send = plain
+        send.extra = MessageExtra(mentions: users)
+        let more = UInt64(send.byteCount - plain.byteCount) * RequestCost.byteIn
+        #expect(
+            RequestCost.before(.send(send)) == RequestCost.before(.send(plain)) + more + 50 * RequestCost.mention)
+    }
+
     /// Ordinary use is far below the limit.
     @Test func theDefaultsSuitAChat() throws {
         let limits = Limits()
