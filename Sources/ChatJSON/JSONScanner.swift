@@ -129,32 +129,76 @@ public struct JSONScanner {
     ) throws(JSONError) {
         try descend()
         if closes(UInt8(ascii: "}")) { return }
-        while true {
-            skipSpace()
-            guard offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") else {
-                throw fail("expected a member's name in quotes")
-            }
-            let start = offset
-            let name = JSONSlice(kind: .string(escaped: try string()), range: start..<offset)
-            skipSpace()
-            guard take(UInt8(ascii: ":")) else { throw fail("expected ':' after a member's name") }
-            skipSpace()
-            try body(name, try value())
-            if closes(UInt8(ascii: "}")) { return }
-            guard take(UInt8(ascii: ",")) else { throw fail("expected ',' or '}' in an object") }
-        }
+        repeat { try body(try memberName(), try value()) } while try goesOn(to: UInt8(ascii: "}"), "an object")
     }
 
     /// Reads an array, which begins at ``offset``, and calls `body` with each element in order.
     public mutating func elements(_ body: (JSONSlice) throws(JSONError) -> Void) throws(JSONError) {
         try descend()
         if closes(UInt8(ascii: "]")) { return }
-        while true {
+        repeat {
             skipSpace()
             try body(try value())
-            if closes(UInt8(ascii: "]")) { return }
-            guard take(UInt8(ascii: ",")) else { throw fail("expected ',' or ']' in an array") }
+        } while try goesOn(to: UInt8(ascii: "]"), "an array")
+    }
+
+    /// Reads one value, which begins at ``offset``, as a tree. Each byte is read once, however deep it is nested.
+    mutating func tree() throws(JSONError) -> JSONValue {
+        guard offset < bytes.count else { throw fail("the text ends where a value was expected") }
+        switch bytes[offset] {
+        case UInt8(ascii: "{"):
+            var members: [String: JSONValue] = [:]
+            try descend()
+            if closes(UInt8(ascii: "}")) { return .object(members) }
+            repeat {
+                let name = string(try memberName())
+                members[name] = try tree()
+            } while try goesOn(to: UInt8(ascii: "}"), "an object")
+            return .object(members)
+        case UInt8(ascii: "["):
+            var elements: [JSONValue] = []
+            try descend()
+            if closes(UInt8(ascii: "]")) { return .array(elements) }
+            repeat {
+                skipSpace()
+                elements.append(try tree())
+            } while try goesOn(to: UInt8(ascii: "]"), "an array")
+            return .array(elements)
+        default:
+            let slice = try value()
+            switch slice.kind {
+            case .bool(let flag): return .bool(flag)
+            case .number: return .number(text(slice))
+            case .string: return .string(string(slice))
+            // The bytes of arrays and objects begin with brackets.
+            case .null, .array, .object: return .null
+            }
         }
+    }
+
+    /// Reads a member's name and the colon, up to the member's value.
+    @inline(__always)
+    private mutating func memberName() throws(JSONError) -> JSONSlice {
+        skipSpace()
+        guard offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") else {
+            throw fail("expected a member's name in quotes")
+        }
+        let start = offset
+        let name = JSONSlice(kind: .string(escaped: try string()), range: start..<offset)
+        skipSpace()
+        guard take(UInt8(ascii: ":")) else { throw fail("expected ':' after a member's name") }
+        skipSpace()
+        return name
+    }
+
+    /// Reads the comma before another member or element, or the bracket that closes what they are in.
+    @inline(__always)
+    private mutating func goesOn(to bracket: UInt8, _ noun: StaticString) throws(JSONError) -> Bool {
+        if closes(bracket) { return false }
+        guard take(UInt8(ascii: ",")) else {
+            throw fail("expected ',' or '\(Unicode.Scalar(bracket))' in \(noun)")
+        }
+        return true
     }
 
     private mutating func descend() throws(JSONError) {

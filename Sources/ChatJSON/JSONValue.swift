@@ -31,7 +31,10 @@ public enum JSONValue: Hashable, Sendable {
                 throw JSONError(offset: bytes.count, problem: "the text ends inside a UTF-8 character")
             }
             var scanner = JSONScanner(bytes)
-            return .success(build(bytes, try scanner.document()))
+            scanner.skipSpace()
+            let value = try scanner.tree()
+            try scanner.end()
+            return .success(value)
         } catch {
             return .failure(error)
         }
@@ -103,27 +106,6 @@ public enum JSONValue: Hashable, Sendable {
                 member.value.write(to: &bytes)
             }
             bytes.append(UInt8(ascii: "}"))
-        }
-    }
-
-    /// Builds a value from text that a scanner has found to be well formed, so nothing here can fail.
-    private static func build(_ bytes: UnsafeRawBufferPointer, _ slice: JSONSlice) -> JSONValue {
-        var scanner = JSONScanner(UnsafeRawBufferPointer(rebasing: bytes[slice.range]))
-        switch slice.kind {
-        case .null: return .null
-        case .bool(let flag): return .bool(flag)
-        case .number: return .number(scanner.text(JSONSlice(kind: .number, range: 0..<slice.range.count)))
-        case .string: return .string(scanner.string(JSONSlice(kind: slice.kind, range: 0..<slice.range.count)))
-        case .array:
-            let inner = scanner.bytes
-            var elements: [JSONValue] = []
-            try? scanner.elements { elements.append(build(inner, $0)) }
-            return .array(elements)
-        case .object:
-            let names = scanner
-            var members: [String: JSONValue] = [:]
-            try? scanner.members { members[names.string($0)] = build(names.bytes, $1) }
-            return .object(members)
         }
     }
 }

@@ -71,6 +71,14 @@ import Testing
         #expect(DoctorServer.rights([.error("NOPERM")], keys, user: "u") == nil)
     }
 
+    /// A function has no more rights than the user who calls it.
+    @Test func theRehearsalHasEachCommandOfTheFunctions() {
+        let source = String(decoding: FunctionLibrary.source, as: UTF8.self)
+        let words = Set(DoctorServer.rehearsal(RedisKeys()).map { $0[0] })
+        let used = Set(source.matches(of: /(?:redis\.p?call|page)\('([A-Z]+)'/).map { String($0.1) })
+        #expect(used.count > 40 && used.subtracting(words) == [])
+    }
+
     @Test func theRehearsalIsNeverPlayed() {
         var clustered = RedisKeys()
         clustered.isClustered = true

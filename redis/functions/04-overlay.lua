@@ -243,8 +243,10 @@ local function sweep_overlay(log, meta, first, count)
     else
         redis.call('HDEL', meta, 'erased')
     end
+    -- The ACL user of an older version may lack the right.
     local overlay = overlay_key(log)
-    for _, name in ipairs(redis.call('HRANDFIELD', overlay, count)) do
+    local names = redis.pcall('HRANDFIELD', overlay, count)
+    for _, name in ipairs(names.err and {} or names) do
         local digits, rest = name:match('^(%d+)(.*)$')
         local seq = tonumber(digits)
         local keeps = seq and (seq >= first

@@ -153,23 +153,30 @@ enum WordFolding {
         return hasPair
     }
 
-    /// Puts marks that follow each other in the order of their classes (Unicode, D109).
+    /// Puts marks that follow each other in the order of their classes (Unicode, D109). A message may be nothing but
+    /// marks, so each run of them is sorted.
     private static func order(_ tables: Tables, _ writer: inout Writer) {
         func combining(_ index: Int) -> UInt8 {
             let unit = writer.units[index]
             guard tables.kind(UInt32(unit)) == Kind.mark, let scalar = Unicode.Scalar(unit) else { return 0 }
             return scalar.properties.canonicalCombiningClass.rawValue
         }
-        var index = 1
-        while index < writer.count {
-            let own = combining(index)
-            var place = index
-            while own > 0, place > 0, combining(place - 1) > own {
-                swap(&writer.units[place], &writer.units[place - 1])
-                swap(&writer.origins[place], &writer.origins[place - 1])
-                place -= 1
+        var marks: [(class: UInt8, unit: UInt16, origin: UInt32)] = []
+        for index in 0...writer.count {
+            let own = index < writer.count ? combining(index) : 0
+            if own > 0 {
+                marks.append((own, writer.units[index], writer.origins[index]))
+            } else if !marks.isEmpty {
+                if marks.count > 1 {
+                    // Swift's sort is stable, which the rule asks for.
+                    marks.sort { $0.class < $1.class }
+                    for (place, mark) in zip((index - marks.count)..., marks) {
+                        writer.units[place] = mark.unit
+                        writer.origins[place] = mark.origin
+                    }
+                }
+                marks.removeAll(keepingCapacity: true)
             }
-            index += 1
         }
         writer.startCount = 0
         for index in 0..<writer.count where index == 0 || writer.origins[index] != writer.origins[index - 1] {

@@ -85,6 +85,8 @@ public enum RequestCost {
     public static let participants: UInt64 = 4_000_000
     /// An HTTP request, which often has a connection of its own.
     public static let httpRequest: UInt64 = 250_000
+    /// Each byte of its body: the JSON is read as a tree.
+    public static let byteBody: UInt64 = 25
     /// A refused HTTP request, which is read and answered all the same.
     public static let httpRefusal: UInt64 = 200_000
     /// A TLS handshake, without the request that follows.

@@ -106,7 +106,7 @@ struct ChargesAddress: RouterMiddleware {
         next: (Request, GatewayRequestContext) async throws -> Response
     ) async throws -> Response {
         let body = request.headers[.contentLength].flatMap { UInt64($0) } ?? 0
-        let cost = RequestCost.httpRequest + min(body, 1 << 24) * RequestCost.byteIn
+        let cost = RequestCost.httpRequest + min(body, 1 << 24) * RequestCost.byteBody
         let wait = rates.take(cost, from: account.address, now: .now)
         guard wait == .zero else { throw InDebt(wait: wait) }
         let response = try await HTTPAccount.$current.withValue(account) { try await next(request, context) }

@@ -278,9 +278,12 @@ struct ProfileValues {
     /// What only few messages have.
     private static func member(_ name: String, of message: Message) -> ProfileValue {
         guard !message.content.isPlain else { return .absent }
+        // What it says may be long, and is not needed here.
+        let content = MessageContent(user: message.content.user, at: message.content.at, extra: message.content.extra)
+        let bare = Message(position: message.position, content: content)
         var bytes = ByteWriter()
         bytes.append(UInt8(ascii: "{"))
-        MartletV1Codec(limits: Limits()).fields(of: message, showKey: false, &bytes)
+        MartletV1Codec(limits: Limits()).fields(of: bare, showKey: false, &bytes)
         bytes.append(UInt8(ascii: "}"))
         guard case .success(let object) = bytes.withBytes({ JSONValue.parse($0) }), let value = object[name] else {
             return .absent

@@ -224,6 +224,9 @@ enum DoctorServer {
             ["SREM", held, "a"], ["SMEMBERS", held], ["ZADD", keys.nodes, "1", "a"], ["ZREM", keys.nodes, "a"],
             ["ZRANGE", keys.nodes, "0", "-1"], ["XDEL", log, "1-1"], ["HMGET", meta, "a"], ["HVALS", nodes],
             ["HINCRBY", meta, "ops", "1"], ["ZREMRANGEBYSCORE", key(.amendments), "-inf", "1"],
+            ["HSCAN", roster, "0"], ["HKEYS", roster], ["HRANDFIELD", key(.overlay), "1"], ["SISMEMBER", held, "a"],
+            ["SCARD", held], ["XLEN", log], ["XTRIM", log, "MAXLEN", "1"], ["MEMORY", "USAGE", log],
+            ["ZCOUNT", key(.amendments), "0", "1"], ["ZMSCORE", keys.nodes, "a"],
         ]
     }
 
@@ -238,7 +241,7 @@ enum DoctorServer {
         for (command, reply) in zip(commands, replies.dropFirst()) {
             guard let error = reply.error, error.hasPrefix("NOPERM") else { continue }
             let name =
-                ["CLUSTER", "CONFIG", "FUNCTION", "XINFO", "XGROUP"].contains(command[0])
+                ["CLUSTER", "CONFIG", "FUNCTION", "XINFO", "XGROUP", "MEMORY"].contains(command[0])
                 ? "\(command[0]) \(command[1])" : command[0]
             if !missing.contains(name) { missing.append(name) }
         }

@@ -47,6 +47,15 @@ import Testing
         #expect(filter.masked("e\u{301} bo") == "e\u{301} **")
     }
 
+    /// Each of the lower marks once moved past all of the upper ones: one message took a minute.
+    @Test(.timeLimit(.minutes(1))) func aMessageMayBeNothingButMarks() throws {
+        let (upper, lower) = (String(repeating: "\u{301}", count: 15_000), String(repeating: "\u{323}", count: 15_000))
+        let filter = try Self.filter("q\u{323}\u{307}", "ass")
+        #expect(!filter.matches("q" + upper + lower + "\u{307}"))
+        #expect(filter.matches(upper + lower + " ass"))
+        #expect(filter.matches("\u{301}\u{323}\u{301}\u{323} q\u{307}\u{323}"))
+    }
+
     @Test func aListThatCannotBeUsedIsRefused() throws {
         let many = (0...WordFilter.maxWords).lazy.map { "w\($0)" }
         #expect(throws: WordFilter.Problem.self) { try WordFilter(many) }

@@ -3,11 +3,23 @@ import ChatJSON
 import Testing
 
 struct JSONScannerTests {
+    /// Why the text is no JSON: for the tree and for the scanner the same.
     private func problem(_ text: String) -> JSONError? {
+        let scanned: JSONError? = Array(text.utf8).withUnsafeBytes { bytes in
+            var scanner = JSONScanner(bytes)
+            do throws(JSONError) {
+                _ = try scanner.document()
+                return nil
+            } catch {
+                return error
+            }
+        }
         do throws(JSONError) {
             _ = try JSONValue(parsing: text)
+            #expect(scanned == nil)
             return nil
         } catch {
+            #expect(scanned == error)
             return error
         }
     }
