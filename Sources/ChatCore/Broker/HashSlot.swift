@@ -43,8 +43,12 @@ public struct HashSlot: Hashable, Sendable {
 
     /// CRC16-CCITT (XMODEM): polynomial 0x1021, initial value 0, neither input nor output reflected.
     private init(hashing bytes: some Sequence<UInt8>) {
-        var crc: UInt16 = 0
-        for byte in bytes { crc = crc << 8 ^ Self.table[Int(UInt8(truncatingIfNeeded: crc >> 8) ^ byte)] }
+        let crc = Self.table.withUnsafeBufferPointer { table in
+            func check(_ bytes: some Sequence<UInt8>) -> UInt16 {
+                bytes.reduce(0) { $0 << 8 ^ table[Int(UInt8(truncatingIfNeeded: $0 >> 8) ^ $1)] }
+            }
+            return bytes.withContiguousStorageIfAvailable { check($0) } ?? check(bytes)
+        }
         number = Int(crc) % Self.count
     }
 

@@ -53,16 +53,23 @@ struct RelayNotes {
     }
 
     private mutating func take(_ book: RoomBook) -> [(EventPartition, [RoomName])] {
-        let rooms = self[book]
-        guard !rooms.isEmpty else { return [] }
-        var lists: [EventPartition: [RoomName]] = [:]
-        for room in rooms { lists[EventPartition(of: room), default: []].append(room) }
-        self[book].removeAll(keepingCapacity: rooms.count <= 1_024)
-        return lists.sorted { $0.key < $1.key }.flatMap { partition, names in
-            stride(from: 0, to: names.count, by: RelayRequest.most).map {
-                (partition, Array(names[$0..<min($0 + RelayRequest.most, names.count)]))
+        guard !self[book].isEmpty else { return [] }
+        var rooms: Set<RoomName> = []
+        swap(&rooms, &self[book])
+        var lists = [[RoomName]](repeating: [], count: EventPartition.count)
+        for room in rooms { lists[EventPartition(of: room).number].append(room) }
+        if rooms.count <= 1_024 {
+            // The next ones will be as many.
+            rooms.removeAll(keepingCapacity: true)
+            self[book] = rooms
+        }
+        var parts: [(EventPartition, [RoomName])] = []
+        for (partition, names) in zip(EventPartition.all, lists) where !names.isEmpty {
+            for start in stride(from: 0, to: names.count, by: RelayRequest.most) {
+                parts.append((partition, Array(names[start..<min(start + RelayRequest.most, names.count)])))
             }
         }
+        return parts
     }
 }
 

@@ -190,10 +190,13 @@ public struct RedisCodec: RedisCodecProtocol {
             writer.command(words: ["HKEYS", keys.key(.sinks, ofPartition: tag)])
             return RedisEncoded(commands: 2, operation: Operation.relayed.rawValue)
         case .relay(.note(let partition, let book, let rooms, let at)):
-            let time = String(at)
-            writer.command(
-                words: ["ZADD", keys.key(book.notes, ofPartition: partition.keyTag)]
-                    + rooms.flatMap { [time, $0.text] })
+            writer.command(2 + 2 * rooms.count)
+            writer.argument("ZADD")
+            writer.argument(keys.key(book.notes, ofPartition: partition.keyTag))
+            for room in rooms {
+                writer.argument(at)
+                writer.argument(room.text)
+            }
             return RedisEncoded(operation: Operation.done.rawValue)
         case .memory:
             writer.command(words: ["INFO", "memory"])
