@@ -108,7 +108,8 @@ extension RedisCodec {
         }
     }
 
-    private static func text(_ reply: RESPReply) -> String? {
+    /// What a message says, whatever its bytes; nil for null.
+    static func text(_ reply: RESPReply) -> String? {
         reply.isNull ? nil : reply.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 

@@ -148,9 +148,8 @@ extension RedisCodec {
     private func preview(_ reply: RESPReply) -> MessagePreview? {
         guard reply.count == 5, let position = place(of: reply[0], .entry) else { return nil }
         guard let user = reply[1].string.flatMap({ try? UserID(stored: $0) }) ?? LogEntry.stranger else { return nil }
-        let text = reply[3].isNull ? nil : reply[3].withBytes { String(decoding: $0, as: UTF8.self) }
         return MessagePreview(
             position: position, user: user, at: min(bounded(reply[2]) ?? position.epoch, Timestamp.maximum),
-            text: text.flatMap { MessagePreview.beginning(of: $0, isCut: reply[4].equals("1")) })
+            text: Self.text(reply[3]).flatMap { MessagePreview.beginning(of: $0, isCut: reply[4].equals("1")) })
     }
 }
